@@ -1,0 +1,1 @@
+"""From extent to plaintext, quickly."""

@@ -1,0 +1,156 @@
+"""Every error that rpdrive raises on purpose, in one tree.
+
+A message says what happened and to what; `advice` says what to do next. `exit_code` is stable: scripts
+may rely on it (docs/exit-codes.md). Foreign errors are translated where they occur, with `raise … from`.
+A fault of the network or the disk is never reported as damage, and damage never as a network fault.
+"""
+
+from __future__ import annotations
+
+
+class RpdriveError(Exception):
+    """Base of all errors meant for a person. `kind` is the name that --json output carries."""
+
+    exit_code = 1
+    advice = ""
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        if advice:
+            self.advice = advice
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__
+
+
+class UsageError(RpdriveError):
+    """Options that can't be used together, or a value that can't be understood."""
+
+    exit_code = 2
+
+
+class NotFound(RpdriveError):
+    """No such recovery point, machine, item or path."""
+
+    exit_code = 4
+
+
+class AmbiguousName(RpdriveError):
+    """A prefix or name that fits more than one thing."""
+
+    exit_code = 4
+
+
+# --- the store ------------------------------------------------------------------------------------------
+
+
+class StoreError(RpdriveError):
+    """The object store could not do what was asked; nothing is said about the data in it."""
+
+    exit_code = 5
+
+
+class StoreUnreachable(StoreError):
+    """No answer, or only transient failures, within the time allowed. Trying again may help."""
+
+    advice = "check the network and the vault's address, then run the command again"
+
+
+class AccessDenied(StoreError):
+    """The store refused the credentials or the operation."""
+
+    advice = "check the credentials (docs/azure.md) or the permissions of the vault's folder"
+
+
+class StoreFull(StoreError):
+    """The disk or account that holds the vault has no room left."""
+
+    advice = "free some space and run the command again; what was already stored is kept"
+
+
+class ObjectNotFound(StoreError):
+    """No object of that name."""
+
+
+class ObjectExists(StoreError):
+    """An object of that name exists already; objects are never overwritten."""
+
+
+class ObjectChanged(StoreError):
+    """A replace found another version than the one it was based on."""
+
+
+class ShortRead(StoreError):
+    """The store returned fewer bytes than the object holds in the range: a fault of transport."""
+
+
+# --- the vault ------------------------------------------------------------------------------------------
+
+
+class NoVault(RpdriveError):
+    """There is no vault at the address."""
+
+    exit_code = 6
+    advice = "check --vault, or make one with `rpdrive vault create`"
+
+
+class VaultExists(RpdriveError):
+    """There is a vault at the address already."""
+
+    exit_code = 6
+
+
+class NewerFormat(RpdriveError):
+    """Written by a newer rpdrive."""
+
+    exit_code = 7
+    advice = "update rpdrive on this machine"
+
+
+class WrongPassphrase(RpdriveError):
+    """No key slot opens with this passphrase."""
+
+    exit_code = 8
+    advice = "try again; there is no way to recover a vault without its passphrase"
+
+
+class WeakPassphrase(RpdriveError):
+    """Shorter than 16 characters."""
+
+    exit_code = 8
+
+
+class Locked(RpdriveError):
+    """A passphrase is needed and none was given."""
+
+    exit_code = 8
+    advice = "set RPDRIVE_PASSPHRASE, use --passphrase-file, or run `rpdrive vault unlock --save` once"
+
+
+class Damaged(RpdriveError):
+    """Bytes in the vault are not what was written: changed, moved, cut short or forged."""
+
+    exit_code = 9
+    advice = "the store's copy is damaged; other files and points are not affected"
+
+
+class MissingData(Damaged):
+    """An object that a recovery point refers to is gone from the store."""
+
+    advice = "restore the missing object from a copy of the vault, or open another recovery point"
+
+
+# --- this machine ---------------------------------------------------------------------------------------
+
+
+class MountFailed(RpdriveError):
+    """The drive could not be opened, or closed."""
+
+    exit_code = 10
+
+
+class LocalError(RpdriveError):
+    """A file or folder of this machine (state, cache, source) can't be used."""
+
+    exit_code = 11

@@ -1,0 +1,1 @@
+"""Bytes <-> values: keys, sealed objects, blocks, packs, trees, points, index. No I/O."""

@@ -1,0 +1,1 @@
+"""Object stores: a local folder, Azure Blob Storage, memory, and wrappers with the same interface."""

@@ -1,0 +1,1 @@
+"""The drive: what it shows, and the drivers that show it."""

@@ -1,0 +1,109 @@
+"""Exact counts of what was asked of a store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from operator import add, sub
+from typing import NamedTuple
+
+from catalog.store.base import Store
+from catalog.store.wrapper import Kind, Request, StoreWrapper, T
+
+
+class Count(NamedTuple):
+    """Requests made, and the bytes of object contents that they carried, either way."""
+
+    requests: int = 0
+    bytes: int = 0
+
+
+NONE = Count()
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a store was asked for, by kind of request. Can be subtracted: after - before."""
+
+    create: Count = NONE
+    replace: Count = NONE
+    get: Count = NONE
+    read: Count = NONE
+    list: Count = NONE
+    size: Count = NONE
+    delete: Count = NONE
+
+    @property
+    def requests(self) -> int:
+        """Requests of every kind."""
+        return sum(self.of(field.name).requests for field in fields(self))
+
+    @property
+    def sent(self) -> int:
+        """Bytes stored."""
+        return self.create.bytes + self.replace.bytes
+
+    @property
+    def received(self) -> int:
+        """Bytes fetched."""
+        return self.get.bytes + self.read.bytes
+
+    def of(self, kind: str) -> Count:
+        count: Count = getattr(self, kind)
+        return count
+
+    def __sub__(self, earlier: Traffic) -> Traffic:
+        return self._combined(earlier, sub)
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return self._combined(other, add)
+
+    def _combined(self, other: Traffic, how: Callable[[int, int], int]) -> Traffic:
+        return Traffic(
+            **{
+                field.name: Count(*map(how, self.of(field.name), other.of(field.name)))
+                for field in fields(self)
+            }
+        )
+
+    def __str__(self) -> str:
+        return f"{self.requests} requests, {self.received} bytes received, {self.sent} bytes sent"
+
+
+class MeteredStore(StoreWrapper):
+    """Counts requests, also those that fail, and the bytes of those that succeed.
+
+    With `log`, `log` holds every request in the order they ended, `length` being the bytes that it
+    carried: a `read` that failed stands there with length 0.
+    """
+
+    def __init__(self, inner: Store, *, log: bool = False) -> None:
+        super().__init__(inner)
+        self.log: list[Request] | None = [] if log else None
+        self._lock = threading.Lock()
+        self._traffic: dict[Kind, Count] = {}
+
+    def snapshot(self) -> Traffic:
+        """The counts so far."""
+        with self._lock:
+            return Traffic(**self._traffic)
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        carried = 0
+        try:
+            result = call()
+            carried = _carried(request, result)
+            return result
+        finally:
+            with self._lock:
+                requests, total = self._traffic.get(request.kind, NONE)
+                self._traffic[request.kind] = Count(requests + 1, total + carried)
+                if self.log is not None:
+                    self.log.append(request._replace(length=carried))
+
+
+def _carried(request: Request, result: object) -> int:
+    if isinstance(result, tuple):  # get_tagged
+        result = result[0]
+    return len(result) if isinstance(result, bytes) else request.length

@@ -1,0 +1,122 @@
+"""Patience with a store that does not answer."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead, StoreUnreachable
+from catalog.store.base import Buffer, ObjectInfo, Store
+from catalog.store.wrapper import Request, StoreWrapper, T
+
+FIRST_PAUSE = 0.25  # seconds
+LONGEST_PAUSE = 8.0  # seconds
+
+
+class RetryingStore(StoreWrapper):
+    """Repeats requests that got no answer (StoreUnreachable) or a broken one (ShortRead).
+
+    No attempt begins later than `patience` seconds after the first; then the last error is raised. Pauses
+    double from FIRST_PAUSE to LONGEST_PAUSE and are drawn from half to the whole of that, so that many
+    clients don't come back at once. A `read` that asks beyond the object's end is ShortRead too and is
+    repeated like any other: a caller that may do so says `up_to`.
+
+    A create or replace whose answer was lost may have been done. When a later attempt then finds the
+    object there, or changed, it is read back, and is success if it holds exactly the bytes that were sent.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        patience: float = 60.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] | None = None,
+    ) -> None:
+        super().__init__(inner)
+        self.patience = patience
+        self._clock = clock
+        self._closed = threading.Event()
+        self._pause: Callable[[float], object] = pause or self._closed.wait
+
+    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+        lost = False
+
+        def attempt() -> None:
+            nonlocal lost
+            try:
+                self.inner.create(name, parts)
+            except StoreUnreachable:
+                lost = True
+                raise
+            except ObjectExists:
+                if not (lost and self._holds(name, parts)):
+                    raise
+
+        self._pass_on(Request("create", name), attempt)
+
+    def replace(self, name: str, data: Buffer, tag: str) -> None:
+        lost = False
+
+        def attempt() -> None:
+            nonlocal lost
+            try:
+                self.inner.replace(name, data, tag)
+            except StoreUnreachable:
+                lost = True
+                raise
+            except ObjectChanged:
+                if not (lost and self._holds(name, [data])):
+                    raise
+
+        self._pass_on(Request("replace", name), attempt)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        last = ""
+
+        def rest() -> Iterator[ObjectInfo]:
+            return (info for info in self.inner.list(prefix) if info.name > last)
+
+        # A listing that broke off begins anew, and skips what was given out: names come in order.
+        names = rest()
+        ended = ObjectInfo("", 0, 0)
+
+        def following() -> ObjectInfo:
+            nonlocal names
+            try:
+                return next(names, ended)
+            except (StoreUnreachable, ShortRead):
+                names = rest()
+                raise
+
+        while (info := self._pass_on(Request("list", prefix), following)) is not ended:
+            last = info.name
+            yield info
+
+    def close(self) -> None:
+        self._closed.set()
+        super().close()
+
+    def _holds(self, name: str, parts: Sequence[Buffer]) -> bool:
+        """Whether the object is exactly the parts. Read whole: lost answers are rare, and this is proof."""
+        try:
+            if self.inner.size(name) != sum(memoryview(part).nbytes for part in parts):
+                return False
+            return self.inner.get(name) == b"".join(parts)
+        except ObjectNotFound:
+            return False
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        give_up = self._clock() + self.patience
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return call()
+            except (StoreUnreachable, ShortRead):
+                wait = random.uniform(pause / 2, pause)
+                if self._closed.is_set() or self._clock() + wait > give_up:
+                    raise
+                self._pause(wait)
+                pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,156 @@
+"""Stores with one fault each, in front of a real one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+
+from catalog.errors import ShortRead, StoreFull, StoreUnreachable
+from catalog.store.base import Store
+from catalog.store.wrapper import Request, StoreWrapper, T
+
+EVERY_KIND = frozenset({"create", "replace", "get", "read", "list", "size", "delete"})
+
+
+class Stopped(BaseException):
+    """The process ended here. Not an Exception, so that nothing on the way can swallow it."""
+
+
+class _Chosen(StoreWrapper):
+    """Counts the requests of `kinds` whose name starts with `prefix`."""
+
+    def __init__(self, inner: Store, kinds: Collection[str] = EVERY_KIND, prefix: str = "") -> None:
+        super().__init__(inner)
+        unknown = set(kinds) - EVERY_KIND
+        assert not unknown, f"no such kinds of request: {unknown}"
+        self.kinds = frozenset(kinds)
+        self.prefix = prefix
+        self.seen = 0
+        self._lock = threading.Lock()
+
+    def _number(self, request: Request) -> int:
+        """1 for the first chosen request, and so on; 0 for one that is not chosen."""
+        if request.kind not in self.kinds or not request.name.startswith(self.prefix):
+            return 0
+        with self._lock:
+            self.seen += 1
+            return self.seen
+
+
+class TruncatingStore(_Chosen):
+    """The first `times` transfers of gets and reads break off (all of them when None): ShortRead."""
+
+    def __init__(
+        self,
+        inner: Store,
+        times: int | None = None,
+        kinds: Collection[str] = ("get", "read"),
+        prefix: str = "",
+    ) -> None:
+        super().__init__(inner, kinds, prefix)
+        self.times = times
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        result = call()
+        number = self._number(request)
+        if number and (self.times is None or number <= self.times):
+            raise ShortRead(f"{request.name}: the transfer broke off")
+        return result
+
+
+class FailOnceStore(_Chosen):
+    """The first chosen request does not reach the store: StoreUnreachable. Then all is well."""
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if self._number(request) == 1:
+            raise StoreUnreachable(f"{request.kind} {request.name}: no answer")
+        return call()
+
+
+class UnreachableStore(_Chosen):
+    """While `reachable` is False, no chosen request reaches the store."""
+
+    def __init__(
+        self,
+        inner: Store,
+        *,
+        reachable: bool = False,
+        kinds: Collection[str] = EVERY_KIND,
+        prefix: str = "",
+    ) -> None:
+        super().__init__(inner, kinds, prefix)
+        self.reachable = reachable
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if self._number(request) and not self.reachable:
+            raise StoreUnreachable(f"{request.kind} {request.name}: no answer")
+        return call()
+
+
+class FullStore(StoreWrapper):
+    """Has room for `room` more bytes; what does not fit leaves nothing behind: StoreFull."""
+
+    def __init__(self, inner: Store, room: int) -> None:
+        super().__init__(inner)
+        self.room = room
+        self._lock = threading.Lock()
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if request.kind in ("create", "replace"):
+            with self._lock:
+                if request.length > self.room:
+                    raise StoreFull(f"no room for {request.name}")
+                self.room -= request.length
+        return call()
+
+
+class LostAnswerStore(_Chosen):
+    """Does the first `times` chosen requests, and loses the answer: StoreUnreachable."""
+
+    def __init__(
+        self,
+        inner: Store,
+        times: int = 1,
+        kinds: Collection[str] = ("create", "replace", "delete"),
+        prefix: str = "",
+    ) -> None:
+        super().__init__(inner, kinds, prefix)
+        self.times = times
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        result = call()
+        if 0 < self._number(request) <= self.times:
+            raise StoreUnreachable(f"{request.kind} {request.name}: the answer was lost")
+        return result
+
+
+class StopAtStore(_Chosen):
+    """The process ends at the `at`-th chosen request, before or after doing it: Stopped.
+
+    Whatever any thread asks of the store later does not happen either: a dead process sends nothing.
+    `seen` tells how many requests there were, `stopped` whether the end came.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        at: int,
+        *,
+        after: bool = False,
+        kinds: Collection[str] = EVERY_KIND,
+        prefix: str = "",
+    ) -> None:
+        super().__init__(inner, kinds, prefix)
+        self.at = at
+        self.after = after
+        self.stopped = False
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if self.stopped:
+            raise Stopped
+        if self._number(request) != self.at:
+            return call()
+        self.stopped = True
+        if self.after:
+            call()
+        raise Stopped

@@ -1,0 +1,144 @@
+"""Frames and blocks: the unit of compression, encryption, fetching and caching. docs/format.md, "Blocks".
+
+A frame is codec (1 byte), raw length (4 bytes, big endian), payload. A block is a frame sealed with
+AES-256-GCM under its pack's key; its nonce is its offset in the pack, so a key never meets a nonce twice:
+each pack id is drawn for one attempt at one pack.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from enum import IntEnum
+from functools import lru_cache
+from typing import TypeAlias
+
+import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from catalog.errors import Damaged, NewerFormat
+from catalog.format.keys import VERSION, Keys, expand
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+FRAME = struct.Struct(">BI")
+BLOCK_AD = struct.Struct(">4sBB16s16sQ")
+TAG_BYTES = 16
+OVERHEAD = FRAME.size + TAG_BYTES
+RAW, ZSTD = 0, 1
+MAX_DATA_RAW = 8 << 20  # bytes a data block may decode to
+MAX_TREE_RAW = 1 << 20  # bytes a tree block may decode to
+
+
+class PackKind(IntEnum):
+    """What a pack holds; a block's associated data says which, and tells blocks from tables of contents."""
+
+    DATA = 1
+    TREE = 2
+    DATA_CONTENTS = 3
+    TREE_CONTENTS = 4
+
+    @property
+    def folder(self) -> str:
+        return "packs" if self in (PackKind.DATA, PackKind.DATA_CONTENTS) else "meta"
+
+    @property
+    def contents(self) -> PackKind:
+        return PackKind.DATA_CONTENTS if self is PackKind.DATA else PackKind.TREE_CONTENTS
+
+
+MAX_RAW = {
+    PackKind.DATA: MAX_DATA_RAW,
+    PackKind.TREE: MAX_TREE_RAW,
+    PackKind.DATA_CONTENTS: 64 << 20,
+    PackKind.TREE_CONTENTS: 64 << 20,
+}
+
+_threads = threading.local()
+
+
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    # A compressor must not be used by two threads at once, and costs too much to make for each block.
+    cache: dict[int, zstandard.ZstdCompressor] | None = getattr(_threads, "compressors", None)
+    if cache is None:
+        cache = _threads.compressors = {}
+    if level not in cache:
+        cache[level] = zstandard.ZstdCompressor(level=level, write_checksum=False)
+    return cache[level]
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    found: zstandard.ZstdDecompressor | None = getattr(_threads, "decompressor", None)
+    if found is None:
+        found = _threads.decompressor = zstandard.ZstdDecompressor()
+    return found
+
+
+def encode_frame(raw: Buffer, level: int = 3) -> bytes:
+    """Compress at a zstd level; what gains less than one part in 64 is stored raw (codec 0)."""
+    size = len(raw)
+    packed = _compressor(level).compress(raw)
+    if len(packed) >= size - size // 64:
+        return b"".join((FRAME.pack(RAW, size), raw))
+    return b"".join((FRAME.pack(ZSTD, size), packed))
+
+
+def decode_frame(frame: Buffer, most: int, what: str) -> Buffer:
+    """The raw bytes. Damaged if they would be more than `most`, or not as long as promised."""
+    if len(frame) < FRAME.size:
+        raise Damaged(f"{what} is cut short")
+    codec, size = FRAME.unpack_from(frame)
+    payload = memoryview(frame)[FRAME.size :]
+    if size > most:
+        raise Damaged(f"{what} claims to hold {size} bytes, more than the {most} it may")
+    if codec == RAW:
+        if len(payload) != size:
+            raise Damaged(f"{what} holds {len(payload)} bytes, not the {size} it claims")
+        return payload
+    if codec != ZSTD:
+        raise NewerFormat(f"{what} is packed with codec {codec}, which this rpdrive doesn't know")
+    try:
+        if zstandard.frame_content_size(payload) != size:
+            raise Damaged(f"{what} does not decode to the {size} bytes it claims")
+        raw = _decompressor().decompress(payload, max_output_size=size)
+    except zstandard.ZstdError as e:
+        raise Damaged(f"{what} can't be decompressed") from e
+    if len(raw) != size:
+        raise Damaged(f"{what} decodes to {len(raw)} bytes, not the {size} it claims")
+    return raw
+
+
+def _nonce(offset: int) -> bytes:
+    return offset.to_bytes(12, "big")
+
+
+def _ad(kind: PackKind, vault_id: bytes, pack_id: bytes, offset: int) -> bytes:
+    return BLOCK_AD.pack(b"RPDB", VERSION, kind, vault_id, pack_id, offset)
+
+
+@lru_cache(maxsize=4096)
+def _cipher(purpose_key: bytes, pack_id: bytes) -> AESGCM:
+    return AESGCM(expand(purpose_key, b"rpdrive/1 pack" + pack_id))
+
+
+def pack_cipher(keys: Keys, kind: PackKind, pack_id: bytes) -> AESGCM:
+    """The cipher of one pack: its own key, from the purpose key of its kind and its id."""
+    return _cipher(keys.data_packs if kind.folder == "packs" else keys.tree_packs, pack_id)
+
+
+def seal_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, frame: Buffer) -> bytes:
+    """A frame, sealed for one place in one pack. 16 bytes longer than the frame."""
+    ad = _ad(kind, keys.vault_id, pack_id, offset)
+    return pack_cipher(keys, kind, pack_id).encrypt(_nonce(offset), frame, ad)
+
+
+def open_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> Buffer:
+    """The raw bytes of a sealed block. Damaged if it is not what was written at this very place."""
+    what = f"block {pack_id.hex()[:8]}+{offset}"
+    try:
+        ad = _ad(kind, keys.vault_id, pack_id, offset)
+        frame = pack_cipher(keys, kind, pack_id).decrypt(_nonce(offset), sealed, ad)
+    except (InvalidTag, ValueError) as e:
+        raise Damaged(f"{what} is not what was written there") from e
+    return decode_frame(frame, MAX_RAW[kind], what)

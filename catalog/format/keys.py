@@ -1,0 +1,298 @@
+"""From a passphrase to every key of a vault. docs/format.md, "Keys".
+
+Sources: Argon2id is RFC 9106 (parameters: its second recommended choice), HKDF is RFC 5869 with SHA-256,
+Unicode normalisation form C is UAX #15. Keys are 32 bytes everywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import os
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+
+from catalog.errors import Damaged, NewerFormat, WeakPassphrase, WrongPassphrase
+
+VERSION = 1  # of every format in docs/format.md
+ID_BYTES = 16  # of a chunk id, as it stands in extents and index
+MIN_PASSPHRASE = 16  # characters
+MAX_KDF_MEMORY_KIB = 1 << 20  # 1 GiB
+MAX_KDF_PASSES = 16
+MAX_KDF_LANES = 64
+_ZERO_NONCE = bytes(12)  # every key that is used with it seals one message only
+
+
+def expand(key: bytes, info: bytes, length: int = 32) -> bytes:
+    """HKDF-Expand of a key that is already uniform."""
+    return HKDFExpand(SHA256(), length, info).derive(key)
+
+
+def derive(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """HKDF (extract and expand) to 32 bytes."""
+    return HKDF(SHA256(), 32, salt, info).derive(key)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """All keys of one vault, from its master key (32 bytes) and its id (16 bytes)."""
+
+    master: bytes = field(repr=False)
+    vault_id: bytes
+
+    def _purpose(self, name: str) -> bytes:
+        return derive(self.master, self.vault_id, b"rpdrive/1 " + name.encode())
+
+    @cached_property
+    def chunk_ids(self) -> bytes:
+        return self._purpose("chunk ids")
+
+    @cached_property
+    def data_packs(self) -> bytes:
+        return self._purpose("data packs")
+
+    @cached_property
+    def tree_packs(self) -> bytes:
+        return self._purpose("tree packs")
+
+    @cached_property
+    def records(self) -> bytes:
+        return self._purpose("records")
+
+    @cached_property
+    def index(self) -> bytes:
+        return self._purpose("index")
+
+    @cached_property
+    def vault_file(self) -> bytes:
+        return self._purpose("vault file")
+
+    @cached_property
+    def cutter_seed(self) -> int:
+        """64 bits for the content-defined cutter."""
+        return int.from_bytes(self._purpose("cutter seed")[:8], "big")
+
+    def chunk_id(self, data: bytes | bytearray | memoryview) -> bytes:
+        """The 16 bytes that name a chunk: keyed BLAKE3, its 32 bytes cut in half."""
+        return blake3(data, key=self.chunk_ids).digest(length=ID_BYTES)
+
+
+def file_digest(pieces: list[tuple[int, bytes | None]]) -> bytes:
+    """A file's digest (16 bytes): BLAKE3 over (length in bytes, chunk id; zeros for a hole) of its pieces."""
+    h = blake3()
+    for length, chunk in pieces:
+        h.update(length.to_bytes(8, "big") + (chunk or bytes(ID_BYTES)))
+    return h.digest(length=ID_BYTES)
+
+
+# --- key slots and vault.json ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KdfParameters:
+    """Cost of Argon2id; memory in KiB."""
+
+    memory_kib: int = 64 * 1024
+    passes: int = 3
+    lanes: int = 4
+
+    def check(self) -> None:
+        """Damaged if they could be meant to exhaust this machine, or are senseless."""
+        if not (
+            8 * self.lanes <= self.memory_kib <= MAX_KDF_MEMORY_KIB
+            and 1 <= self.passes <= MAX_KDF_PASSES
+            and 1 <= self.lanes <= MAX_KDF_LANES
+        ):
+            raise Damaged(
+                f"the vault's key slot asks for {self.memory_kib} KiB, {self.passes} passes, {self.lanes} lanes",
+                "vault.json has been changed; restore it from a vault/<n>.json beside it",
+            )
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The master key, wrapped under one passphrase."""
+
+    id: str
+    kdf: KdfParameters
+    salt: bytes
+    commitment: bytes
+    wrapped: bytes
+    created: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "kdf": "argon2id",
+            "memory_kib": self.kdf.memory_kib,
+            "passes": self.kdf.passes,
+            "lanes": self.kdf.lanes,
+            "salt": _b64(self.salt),
+            "commitment": _b64(self.commitment),
+            "wrapped": _b64(self.wrapped),
+            "created": self.created,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Slot:
+        if row["kdf"] != "argon2id":
+            raise NewerFormat(f"the vault's key slot uses {row['kdf']!r}, which this rpdrive doesn't know")
+        kdf = KdfParameters(int(row["memory_kib"]), int(row["passes"]), int(row["lanes"]))
+        return cls(
+            str(row["id"]),
+            kdf,
+            _unb64(row["salt"]),
+            _unb64(row["commitment"]),
+            _unb64(row["wrapped"]),
+            str(row["created"]),
+        )
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unb64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def check_passphrase(passphrase: str) -> None:
+    """WeakPassphrase if it has fewer than 16 characters."""
+    if len(unicodedata.normalize("NFC", passphrase)) < MIN_PASSPHRASE:
+        raise WeakPassphrase(
+            f"the passphrase has fewer than {MIN_PASSPHRASE} characters",
+            f"choose one of at least {MIN_PASSPHRASE}; several random words do well",
+        )
+
+
+def _slot_keys(passphrase: str, kdf: KdfParameters, salt: bytes) -> tuple[bytes, bytes]:
+    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+    kdf.check()
+    text = unicodedata.normalize("NFC", passphrase).encode()
+    both = Argon2id(
+        salt=salt, length=64, iterations=kdf.passes, lanes=kdf.lanes, memory_cost=kdf.memory_kib
+    ).derive(text)
+    return both[:32], both[32:]
+
+
+def _slot_ad(vault_id: bytes, kdf: KdfParameters, slot_id: str) -> bytes:
+    return b"rpdrive/1 slot" + vault_id + f"|{kdf.memory_kib}|{kdf.passes}|{kdf.lanes}|{slot_id}".encode()
+
+
+def make_slot(
+    master: bytes,
+    vault_id: bytes,
+    passphrase: str,
+    created: str,
+    *,
+    kdf: KdfParameters = KdfParameters(),
+    salt: bytes | None = None,
+    slot_id: str | None = None,
+) -> Slot:
+    """Wrap the master key under a passphrase. `created` is UTC in ISO 8601."""
+    check_passphrase(passphrase)
+    salt = os.urandom(16) if salt is None else salt
+    slot_id = os.urandom(4).hex() if slot_id is None else slot_id
+    key, commitment_key = _slot_keys(passphrase, kdf, salt)
+    ad = _slot_ad(vault_id, kdf, slot_id)
+    wrapped = AESGCM(key).encrypt(_ZERO_NONCE, master, ad)
+    commitment = hmac.digest(commitment_key, ad, hashlib.sha256)
+    return Slot(slot_id, kdf, salt, commitment, wrapped, created)
+
+
+def open_slot(slot: Slot, vault_id: bytes, passphrase: str) -> bytes:
+    """The master key. WrongPassphrase, or Damaged if the passphrase is right but the slot was changed."""
+    key, commitment_key = _slot_keys(passphrase, slot.kdf, slot.salt)
+    ad = _slot_ad(vault_id, slot.kdf, slot.id)
+    if not hmac.compare_digest(hmac.digest(commitment_key, ad, hashlib.sha256), slot.commitment):
+        raise WrongPassphrase("no key of this vault opens with this passphrase")
+    try:
+        return AESGCM(key).decrypt(_ZERO_NONCE, slot.wrapped, ad)
+    except InvalidTag as e:
+        raise Damaged(
+            "the vault's key slot has been changed", "restore vault.json from vault/<n>.json beside it"
+        ) from e
+
+
+@dataclass(frozen=True)
+class VaultFile:
+    """vault.json: public, authenticated under the master key. `number` counts its versions from 1."""
+
+    vault_id: bytes
+    number: int
+    created: str
+    slots: tuple[Slot, ...]
+    mac: bytes = b""
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "format": "rpdrive vault",
+            "version": VERSION,
+            "id": self.vault_id.hex(),
+            "number": self.number,
+            "created": self.created,
+            "slots": [s.to_json() for s in self.slots],
+        }
+
+    def _compute_mac(self, keys: Keys) -> bytes:
+        body = json.dumps(self._body(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hmac.digest(keys.vault_file, body.encode(), hashlib.sha256)
+
+    def encode(self, keys: Keys) -> bytes:
+        row = self._body() | {"mac": _b64(self._compute_mac(keys))}
+        return json.dumps(row, indent=2, ensure_ascii=True).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes) -> VaultFile:
+        """Parse, without authenticating. NewerFormat or Damaged."""
+        try:
+            row = json.loads(data)
+            if row["format"] != "rpdrive vault":
+                raise ValueError("not a vault")
+            if row["version"] != VERSION:
+                raise NewerFormat(
+                    f"the vault has format version {row['version']}; this rpdrive reads version {VERSION}"
+                )
+            slots = tuple(Slot.from_json(s) for s in row["slots"])
+            vault_id = bytes.fromhex(row["id"])
+            if len(vault_id) != 16:
+                raise ValueError("vault id")
+            return cls(vault_id, int(row["number"]), str(row["created"]), slots, _unb64(row["mac"]))
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as e:
+            raise Damaged(
+                "vault.json can't be understood", "restore it from the newest vault/<n>.json beside it"
+            ) from e
+
+    def unlock(self, passphrase: str) -> Keys:
+        """Keys from a passphrase. WrongPassphrase; Damaged if the file was changed."""
+        wrong: WrongPassphrase | None = None
+        for slot in self.slots:
+            try:
+                master = open_slot(slot, self.vault_id, passphrase)
+            except WrongPassphrase as e:
+                wrong = e
+                continue
+            return self.verify(Keys(master, self.vault_id))
+        raise wrong or Damaged("vault.json has no key slot", "restore it from vault/<n>.json beside it")
+
+    def verify(self, keys: Keys) -> Keys:
+        """The keys again, once the file's MAC has been checked under them. Damaged otherwise."""
+        if not hmac.compare_digest(self._compute_mac(keys), self.mac):
+            raise Damaged(
+                "vault.json has been changed since rpdrive wrote it, or belongs to another vault",
+                "restore it from the newest vault/<n>.json beside it",
+            )
+        return keys

@@ -1,0 +1,134 @@
+"""Packs: blocks end to end, then a sealed table of contents. docs/format.md, "Packs"."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from catalog.errors import Damaged, NewerFormat
+from catalog.format.blocks import Buffer, PackKind, encode_frame, open_block, seal_block
+from catalog.format.keys import ID_BYTES, VERSION, Keys
+
+HEADER = struct.Struct(">7sB")  # magic, version
+MAGIC = b"RPDPACK"
+TRAILER = struct.Struct(">QI4s")  # offset and stored length of the contents, magic
+TRAILER_MAGIC = b"RPDT"
+PACK_TARGET = 32 << 20  # bytes; a pack is closed by the block that reaches it
+
+
+class Extent(NamedTuple):
+    """Where a chunk lives. Offsets and lengths in bytes; `id` is 16 bytes, `pack` a pack id of 16."""
+
+    pack: bytes
+    offset: int  # of the block in the pack
+    stored: int  # length of the sealed block
+    inner: int  # of the chunk in the raw block
+    length: int
+    id: bytes
+
+
+class BlockRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A block in a table of contents: its chunks stand end to end from 0. `ids` is 16 bytes for each."""
+
+    offset: int
+    stored: int
+    lengths: list[int]
+    ids: bytes
+
+    def extents(self, pack: bytes) -> Iterator[Extent]:
+        inner = 0
+        for n, length in enumerate(self.lengths):
+            chunk = self.ids[n * ID_BYTES : (n + 1) * ID_BYTES]
+            yield Extent(pack, self.offset, self.stored, inner, length, chunk)
+            inner += length
+
+
+_rows_decoder = msgspec.msgpack.Decoder(list[BlockRow])
+_encoder = msgspec.msgpack.Encoder()
+
+
+def check_rows(rows: list[BlockRow], what: str) -> None:
+    """Damaged if a row's ids and lengths don't match in number."""
+    if any(len(r.ids) != ID_BYTES * len(r.lengths) for r in rows):
+        raise Damaged(f"{what} lists chunks without ids")
+
+
+def pack_name(kind: PackKind, pack_id: bytes) -> str:
+    """Full name of a pack in the store."""
+    text = pack_id.hex()
+    return f"{kind.folder}/{text[:2]}/{text}"
+
+
+class PackBuilder:
+    """Seals frames into one pack, in memory, in the order they are added. Not thread-safe.
+
+    `parts` is the pack so far; retries must send exactly these bytes: the pack id must not be used again.
+    """
+
+    def __init__(self, keys: Keys, kind: PackKind, pack_id: bytes | None = None) -> None:
+        self.kind = kind
+        self.id = os.urandom(16) if pack_id is None else pack_id
+        self.rows: list[BlockRow] = []
+        self.size = HEADER.size
+        self.parts: list[Buffer] = [HEADER.pack(MAGIC, VERSION)]
+        self._keys = keys
+
+    @property
+    def name(self) -> str:
+        return pack_name(self.kind, self.id)
+
+    def add(self, frame: Buffer, lengths: list[int], ids: bytes) -> BlockRow:
+        """Seal a frame of chunks at the pack's end; says where it stands."""
+        sealed = seal_block(self._keys, self.kind, self.id, self.size, frame)
+        row = BlockRow(self.size, len(sealed), lengths, ids)
+        self.rows.append(row)
+        self.parts.append(sealed)
+        self.size += len(sealed)
+        return row
+
+    def finish(self) -> list[Buffer]:
+        """All parts of the object, contents and trailer included."""
+        frame = encode_frame(_encoder.encode(self.rows))
+        sealed = seal_block(self._keys, self.kind.contents, self.id, self.size, frame)
+        trailer = TRAILER.pack(self.size, len(sealed), TRAILER_MAGIC)
+        return [*self.parts, sealed, trailer]
+
+
+def decode_trailer(data: Buffer, size: int, what: str) -> tuple[int, int]:
+    """Offset and stored length of the contents, from a pack's last bytes and its size. Damaged."""
+    if len(data) < TRAILER.size:
+        raise Damaged(f"{what} is cut short")
+    offset, stored, magic = TRAILER.unpack(bytes(data[-TRAILER.size :]))
+    if magic != TRAILER_MAGIC or offset + stored + TRAILER.size != size:
+        raise Damaged(f"{what} is cut short or not a pack")
+    return offset, stored
+
+
+def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> list[BlockRow]:
+    """The table of contents from its sealed bytes. Damaged."""
+    what = f"the contents of pack {pack_id.hex()[:8]}"
+    raw = open_block(keys, kind.contents, pack_id, offset, sealed)
+    try:
+        rows = _rows_decoder.decode(raw)
+    except msgspec.DecodeError as e:
+        raise Damaged(f"{what} can't be understood") from e
+    check_rows(rows, what)
+    return rows
+
+
+def decode_pack(keys: Keys, kind: PackKind, pack_id: bytes, data: Buffer) -> list[BlockRow]:
+    """The table of contents of a whole pack in memory. Damaged or NewerFormat."""
+    what = f"pack {pack_id.hex()[:8]}"
+    if len(data) < HEADER.size + TRAILER.size:
+        raise Damaged(f"{what} is cut short")
+    magic, version = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise Damaged(f"{what} is not a pack")
+    if version != VERSION:
+        raise NewerFormat(f"{what} has format version {version}; this rpdrive reads version {VERSION}")
+    offset, stored = decode_trailer(data, len(data), what)
+    return decode_contents(keys, kind, pack_id, offset, memoryview(data)[offset : offset + stored])

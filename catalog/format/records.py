@@ -1,0 +1,181 @@
+"""Contents of machine, item, point and index objects: MessagePack maps, sealed. docs/format.md, "Records".
+
+Unknown fields are ignored, so that later versions can add some. Times are ns since the epoch (UTC), ids are
+16 bytes, lengths are bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from catalog.errors import Damaged
+from catalog.format.packs import BlockRow, Extent, check_rows
+from catalog.format.trees import Subtree, Totals
+
+
+class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """machines/<id>/<version>: a registered server. The highest version counts."""
+
+    id: bytes
+    name: str
+    hostname: str
+    system: str
+    created: int
+
+
+class Item(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """items/<id>/<version>: what a machine protects under one policy."""
+
+    id: bytes
+    machine: bytes
+    name: str
+    paths: list[bytes]
+    created: int
+
+
+class Problem(msgspec.Struct, array_like=True, gc=False):
+    """A file that could not be saved, or was saved while it changed, and why."""
+
+    path: bytes
+    reason: str
+
+
+class Root(msgspec.Struct, array_like=True, gc=False):
+    """A Subtree on the wire."""
+
+    level: int
+    pack: bytes
+    offset: int
+    stored: int
+    inner: int
+    length: int
+    id: bytes
+    totals: tuple[int, int, int, int]
+
+    @classmethod
+    def of(cls, s: Subtree) -> Root:
+        return cls(s.level, *s.at, totals=s.totals)
+
+    def subtree(self) -> Subtree:
+        at = Extent(self.pack, self.offset, self.stored, self.inner, self.length, self.id)
+        return Subtree(self.level, at, Totals(*self.totals))
+
+
+class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """points/<machine>/<item>/<name>: an item as it was at one instant.
+
+    `time` is when the backup began to read. `previous` is the id of the point of sequence - 1 that this one
+    was made after. `links` is the highest number given to a file of several links. `tree_blocks` counts the
+    tree blocks that the tree lies in; `fresh_blocks` those it would take written afresh.
+    """
+
+    id: bytes
+    machine: bytes
+    item: bytes
+    machine_name: str
+    item_name: str
+    hostname: str
+    system: str
+    sequence: int
+    previous: bytes | None = None
+    time: int
+    finished: int
+    paths: list[bytes]
+    excludes: list[str] = []
+    root: Root | None = None
+    partial: bool = False
+    links: int = 0
+    tree_blocks: int = 0
+    fresh_blocks: int = 0
+    new_bytes: int = 0  # raw bytes of chunks that the vault did not have
+    stored_bytes: int = 0  # bytes of the packs that this run added
+    problems: list[Problem] = []
+    problem_count: int = 0  # problems lists at most the first 1,000
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(*self.root.totals) if self.root else Totals()
+
+
+class IndexedPack(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A pack's table of contents, as it stands in an index object."""
+
+    pack: bytes
+    blocks: list[BlockRow]
+
+
+class IndexObject(msgspec.Struct, kw_only=True):
+    """index/<machine>/<id>: data packs that this machine added."""
+
+    packs: list[IndexedPack]
+
+
+_encoder = msgspec.msgpack.Encoder()
+R = TypeVar("R")
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def encode_record(record: Machine | Item | Point | IndexObject) -> bytes:
+    return _encoder.encode(record)
+
+
+def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str) -> R:
+    """Damaged if it can't be understood."""
+    decoder = _decoders.get(cls) or _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
+    try:
+        record: R = decoder.decode(data)
+    except msgspec.DecodeError as e:
+        raise Damaged(f"{name} can't be understood") from e
+    if isinstance(record, IndexObject):
+        for pack in record.packs:
+            check_rows(pack.blocks, name)
+    return record
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+_POINT = re.compile(r"points/([0-9a-f]{32})/([0-9a-f]{32})/(\d{8}T\d{6}Z)-(\d{8,})-([0-9a-f]{32})(\.partial)?")
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+class PointName(NamedTuple):
+    """What a point's name tells: `time` in whole seconds, as ns since the epoch (UTC)."""
+
+    machine: bytes
+    item: bytes
+    time: int
+    sequence: int
+    id: bytes
+    partial: bool
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.time // 10**9, UTC).strftime(_TIME)
+        tail = ".partial" if self.partial else ""
+        folder = f"points/{self.machine.hex()}/{self.item.hex()}"
+        return f"{folder}/{when}-{self.sequence:08d}-{self.id.hex()}{tail}"
+
+    @classmethod
+    def parse(cls, name: str) -> PointName | None:
+        """None if it isn't the name of a point."""
+        m = _POINT.fullmatch(name)
+        if m is None:
+            return None
+        try:
+            when = int(datetime.strptime(m[3], _TIME).replace(tzinfo=UTC).timestamp()) * 10**9
+        except ValueError:
+            return None
+        return cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, int(m[4]), bytes.fromhex(m[5]), bool(m[6]))
+
+    @classmethod
+    def of(cls, point: Point) -> PointName:
+        seconds = point.time // 10**9 * 10**9
+        return cls(point.machine, point.item, seconds, point.sequence, point.id, point.partial)
+
+    def check(self, point: Point) -> None:
+        """Damaged if the record under this name says something else."""
+        if PointName.of(point) != self:
+            raise Damaged(f"{self} holds another point than its name says")

@@ -1,0 +1,70 @@
+"""Sealed objects: every object but packs and vault.json. docs/format.md, "Sealed objects".
+
+Each has a key of its own, from a fresh salt in the object, and its associated data binds what it is and
+its full name, so that none can be swapped, renamed or moved between vaults.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from enum import IntEnum
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from catalog.errors import Damaged, NewerFormat
+from catalog.format.blocks import Buffer, decode_frame, encode_frame
+from catalog.format.keys import VERSION, Keys, derive
+
+HEADER = struct.Struct(">4sBBH")  # magic, version, kind, zero
+MAGIC = b"RPDS"
+SALT_BYTES = 32
+MAX_OBJECT_RAW = 256 << 20
+_ZERO_NONCE = bytes(12)  # the key is used once
+
+
+class Kind(IntEnum):
+    MACHINE = 1
+    ITEM = 2
+    POINT = 3
+    INDEX = 4
+    POLICY = 5
+    JOB = 6
+    MOVED = 7
+    CONDEMNED = 8
+
+
+def _key(keys: Keys, kind: Kind, salt: bytes) -> bytes:
+    return derive(keys.index if kind is Kind.INDEX else keys.records, salt, b"rpdrive/1 object")
+
+
+def seal_object(keys: Keys, kind: Kind, name: str, content: Buffer, *, salt: bytes | None = None) -> bytes:
+    """Sealed bytes of an object that will be stored under `name`."""
+    salt = os.urandom(SALT_BYTES) if salt is None else salt
+    header = HEADER.pack(MAGIC, VERSION, kind, 0)
+    ad = header + keys.vault_id + name.encode()
+    sealed = AESGCM(_key(keys, kind, salt)).encrypt(_ZERO_NONCE, encode_frame(content), ad)
+    return header + salt + sealed
+
+
+def open_object(keys: Keys, kind: Kind, name: str, data: Buffer) -> Buffer:
+    """The content of the object stored under `name`. Damaged or NewerFormat."""
+    if len(data) < HEADER.size + SALT_BYTES:
+        raise Damaged(f"{name} is cut short")
+    view = memoryview(data)
+    header = bytes(view[: HEADER.size])
+    magic, version, got_kind, _zero = HEADER.unpack(header)
+    if magic != MAGIC:
+        raise Damaged(f"{name} is not an rpdrive object")
+    if version != VERSION:
+        raise NewerFormat(f"{name} has format version {version}; this rpdrive reads version {VERSION}")
+    if got_kind != kind:
+        raise Damaged(f"{name} is an object of another kind")
+    salt = bytes(view[HEADER.size : HEADER.size + SALT_BYTES])
+    ad = header + keys.vault_id + name.encode()
+    try:
+        frame = AESGCM(_key(keys, kind, salt)).decrypt(_ZERO_NONCE, view[HEADER.size + SALT_BYTES :], ad)
+    except (InvalidTag, ValueError) as e:
+        raise Damaged(f"{name} has been changed, or was made for another name or vault") from e
+    return decode_frame(frame, MAX_OBJECT_RAW, name)

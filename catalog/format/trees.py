@@ -1,0 +1,500 @@
+"""Tree pages: directories and long extent lists as B+trees of pages. docs/format.md, "Trees".
+
+A page is a chunk of a tree block. Leaves of a directory hold entries sorted by name; index pages above hold
+the first name and the totals of each page below. Long extent lists have leaves of pieces, and index pages
+with the bytes that each page below covers. Whoever refers to a page knows its level, so pages don't say it.
+
+Repeated parts (pack ids, owners, sets of extended attributes) stand once in tables of the page. `Entry` is an
+entry as it is on the wire, with indexes into its page's tables; `Node` is the same entry free of any page.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from catalog.errors import Damaged
+from catalog.format.packs import Extent
+
+PAGE_MAX = 64 << 10  # bytes; a page is cut before the entry that would exceed it
+TREE_BLOCK_RAW = 256 << 10  # bytes of pages that go into one tree block
+INLINE_PIECES = 32  # a file of more has its pieces in pages of their own
+INLINE_XATTR = 4 << 10  # bytes; a larger value stands out of line
+PIECES_MAX = 1024  # in one page
+
+
+class NodeKind(IntEnum):
+    FILE = 0
+    FOLDER = 1
+    SYMLINK = 2
+    FIFO = 3
+    CHAR_DEVICE = 4
+    BLOCK_DEVICE = 5
+    SOCKET = 6
+
+
+class Hole(NamedTuple):
+    """A run of zeros that takes no room, `length` bytes."""
+
+    length: int
+
+
+Piece: TypeAlias = Extent | Hole
+
+
+class Paged(NamedTuple):
+    """Pieces of a file in pages of their own. `allocated` is the bytes that are not holes."""
+
+    level: int
+    at: Extent
+    allocated: int
+    digest: bytes
+
+
+class Totals(NamedTuple):
+    """What is below a folder: all entries, those that are files, their bytes, those with xattrs."""
+
+    entries: int = 0
+    files: int = 0
+    bytes: int = 0
+    xattrs: int = 0
+
+    def plus(self, other: Totals) -> Totals:
+        return Totals(
+            self.entries + other.entries,
+            self.files + other.files,
+            self.bytes + other.bytes,
+            self.xattrs + other.xattrs,
+        )
+
+
+class Subtree(NamedTuple):
+    """The pages of a folder that is not empty: its top page, the level of that, and the totals below."""
+
+    level: int
+    at: Extent
+    totals: Totals
+
+
+class Owner(NamedTuple):
+    """Ids and names; a name is empty where the system had none."""
+
+    uid: int
+    gid: int
+    user: str = ""
+    group: str = ""
+
+
+class OutOfLine(NamedTuple):
+    """A value of an extended attribute that stands as a chunk of its own in a tree block."""
+
+    at: Extent
+
+
+Xattrs: TypeAlias = dict[bytes, bytes | OutOfLine]
+Content: TypeAlias = list[Piece] | Paged | Subtree | bytes | tuple[int, int] | None
+
+
+class Node(msgspec.Struct, gc=False):
+    """One entry of a folder. Times in ns since the epoch (UTC); `mode` without the type's bits.
+
+    `content` is by kind: a file's pieces (or where they are), a folder's Subtree (None: empty), a symlink's
+    target, a device's (major, minor). `inode` is the source's; `link` numbers a file of several links, the
+    same for each of them in an item, and is 0 for others. `more` is for what other systems know.
+    """
+
+    name: bytes
+    kind: int
+    mode: int
+    owner: Owner
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    nlink: int = 1
+    link: int = 0
+    content: Content = None
+    xattrs: Xattrs | None = None
+    more: dict[str, Any] | None = None
+
+    def totals(self) -> Totals:
+        """What this entry adds to the totals of its folder."""
+        below = self.content.totals if isinstance(self.content, Subtree) else Totals()
+        return own_totals(self.kind, self.size, bool(self.xattrs)).plus(below)
+
+
+def own_totals(kind: int, size: int, xattrs: bool) -> Totals:
+    """What an entry adds to its folder's totals, without what is below it."""
+    is_file = kind == NodeKind.FILE
+    return Totals(1, int(is_file), size if is_file else 0, int(xattrs))
+
+
+class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """An entry on the wire. `owner` and `xattrs` index the page's tables (-1: none)."""
+
+    name: bytes
+    kind: int
+    mode: int
+    owner: int
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    nlink: int
+    link: int
+    content: Any
+    xattrs: int
+    more: dict[str, Any] | None
+
+
+class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A page of a directory's entries, sorted by name (as bytes), with its tables."""
+
+    packs: list[bytes]
+    owners: list[tuple[int, int, str, str]]
+    sets: list[list[list[Any]]]
+    entries: list[Entry]
+
+    def owner(self, entry: Entry) -> Owner:
+        return Owner(*self._at(self.owners, entry.owner))
+
+    def subtree(self, entry: Entry) -> Subtree | None:
+        """Of a folder's entry; None if the folder is empty."""
+        if entry.content is None:
+            return None
+        try:
+            level, at, totals = entry.content
+            return Subtree(level, _extent(self.packs, at), Totals(*totals))
+        except (TypeError, ValueError) as e:
+            raise _garbled(entry.name) from e
+
+    def entry_totals(self, entry: Entry) -> Totals:
+        own = own_totals(entry.kind, entry.size, entry.xattrs >= 0)
+        if entry.kind != NodeKind.FOLDER or entry.content is None:
+            return own
+        try:
+            return own.plus(Totals(*entry.content[2]))
+        except (TypeError, ValueError, IndexError) as e:
+            raise _garbled(entry.name) from e
+
+    def pieces(self, entry: Entry) -> list[Piece] | Paged:
+        """Of a file's entry. An empty file has no pieces."""
+        content = entry.content
+        try:
+            if isinstance(content, dict):
+                return Paged(content["l"], _extent(self.packs, content["a"]), content["n"], content["d"])
+            return _pieces(self.packs, content)
+        except (TypeError, ValueError, KeyError) as e:
+            raise _garbled(entry.name) from e
+
+    def xattrs(self, entry: Entry) -> Xattrs | None:
+        if entry.xattrs < 0:
+            return None
+        try:
+            return {
+                name: value if isinstance(value, bytes) else OutOfLine(_extent(self.packs, value))
+                for name, value in self._at(self.sets, entry.xattrs)
+            }
+        except (TypeError, ValueError) as e:
+            raise _garbled(entry.name) from e
+
+    def node(self, entry: Entry) -> Node:
+        """The entry, free of this page."""
+        content: Content
+        if entry.kind == NodeKind.FILE:
+            content = self.pieces(entry)
+        elif entry.kind == NodeKind.FOLDER:
+            content = self.subtree(entry)
+        elif isinstance(entry.content, list):
+            content = (entry.content[0], entry.content[1])
+        else:
+            content = entry.content
+        e = entry
+        return Node(
+            e.name, e.kind, e.mode, self.owner(e), e.size, e.mtime, e.ctime, e.inode, e.nlink, e.link,
+            content, self.xattrs(e), e.more,
+        )  # fmt: skip
+
+    def _at(self, table: Sequence[Any], index: int) -> Any:
+        if not 0 <= index < len(table):
+            raise Damaged("a folder's page refers to a table row that it doesn't have")
+        return table[index]
+
+
+class FolderChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A page below an index page: the first name in it, where it is, and the totals of its entries."""
+
+    first: bytes
+    at: list[Any]
+    totals: tuple[int, int, int, int]
+
+
+class FolderIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    packs: list[bytes]
+    children: list[FolderChild]
+
+    def at(self, child: FolderChild) -> Extent:
+        return _extent(self.packs, child.at)
+
+
+class PieceLeaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    packs: list[bytes]
+    rows: list[list[Any]]
+
+    def pieces(self) -> list[Piece]:
+        return _pieces(self.packs, self.rows)
+
+
+class PieceChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A page below: where it is, and the bytes of the file that it covers, holes included."""
+
+    at: list[Any]
+    covers: int
+
+
+class PieceIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    packs: list[bytes]
+    children: list[PieceChild]
+
+    def at(self, child: PieceChild) -> Extent:
+        return _extent(self.packs, child.at)
+
+
+def _garbled(name: bytes) -> Damaged:
+    return Damaged(f"the entry of {name.decode(errors='replace')!r} can't be understood")
+
+
+def _extent(packs: list[bytes], row: list[Any]) -> Extent:
+    number, offset, stored, inner, length, chunk = row
+    if not 0 <= number < len(packs):
+        raise Damaged("a page refers to a pack that its table doesn't list")
+    return Extent(packs[number], offset, stored, inner, length, chunk)
+
+
+def _pieces(packs: list[bytes], rows: list[list[Any]]) -> list[Piece]:
+    return [Hole(row[0]) if len(row) == 1 else _extent(packs, row) for row in rows]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_leaf = msgspec.msgpack.Decoder(Leaf)
+_folder_index = msgspec.msgpack.Decoder(FolderIndex)
+_piece_leaf = msgspec.msgpack.Decoder(PieceLeaf)
+_piece_index = msgspec.msgpack.Decoder(PieceIndex)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | bytearray | memoryview) -> Any:
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError as e:
+        raise Damaged("a page of a folder can't be understood") from e
+
+
+def decode_leaf(data: bytes | bytearray | memoryview) -> Leaf:
+    return _decode(_leaf, data)  # type: ignore[no-any-return]
+
+
+def decode_folder_index(data: bytes | bytearray | memoryview) -> FolderIndex:
+    return _decode(_folder_index, data)  # type: ignore[no-any-return]
+
+
+def decode_piece_leaf(data: bytes | bytearray | memoryview) -> PieceLeaf:
+    return _decode(_piece_leaf, data)  # type: ignore[no-any-return]
+
+
+def decode_piece_index(data: bytes | bytearray | memoryview) -> PieceIndex:
+    return _decode(_piece_index, data)  # type: ignore[no-any-return]
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+
+
+class _Tables:
+    """Tables of a page being made."""
+
+    def __init__(self) -> None:
+        self.packs: dict[bytes, int] = {}
+        self.owners: dict[Owner, int] = {}
+        self.sets: dict[bytes, int] = {}
+        self.set_rows: list[list[list[Any]]] = []
+
+    def extent(self, e: Extent) -> list[Any]:
+        number = self.packs.setdefault(e.pack, len(self.packs))
+        return [number, e.offset, e.stored, e.inner, e.length, e.id]
+
+    def piece(self, p: Piece) -> list[Any]:
+        return [p.length] if isinstance(p, Hole) else self.extent(p)
+
+    def xattrs(self, xattrs: Xattrs | None) -> int:
+        if not xattrs:
+            return -1
+        rows: list[list[Any]] = [
+            [name, value if isinstance(value, bytes) else self.extent(value.at)]
+            for name, value in sorted(xattrs.items())
+        ]
+        key = _encoder.encode(rows)
+        if key not in self.sets:
+            self.sets[key] = len(self.sets)
+            self.set_rows.append(rows)
+        return self.sets[key]
+
+    def content(self, content: Content) -> Any:
+        if isinstance(content, Paged):
+            c = content
+            return {"l": c.level, "a": self.extent(c.at), "n": c.allocated, "d": c.digest}
+        if isinstance(content, Subtree):
+            return [content.level, self.extent(content.at), content.totals]
+        if isinstance(content, list):
+            return [self.piece(p) for p in content]
+        return content
+
+    def entry(self, n: Node) -> Entry:
+        owner = self.owners.setdefault(n.owner, len(self.owners))
+        return Entry(
+            n.name, n.kind, n.mode, owner, n.size, n.mtime, n.ctime, n.inode, n.nlink, n.link,
+            self.content(n.content), self.xattrs(n.xattrs), n.more,
+        )  # fmt: skip
+
+    def size(self) -> int:
+        return 18 * len(self.packs) + 40 * len(self.owners) + sum(map(len, self.sets))
+
+
+def begins_page(name: bytes, level: int) -> bool:
+    """Whether a name begins a page of this level (0: leaves): one in 128 does, by its CRC-32 alone."""
+    return (zlib.crc32(name) >> (7 * level)) & 127 == 0
+
+
+def ends_page(chunk_id: bytes, level: int) -> bool:
+    """Whether a piece ends a page of pieces of this level: one in 256, by its chunk id alone."""
+    return chunk_id[level] == 0
+
+
+WritePage: TypeAlias = Callable[[bytes], Extent]  # stores a page (or finds an equal one) and says where it is
+
+
+def write_folder(nodes: Iterable[Node], write: WritePage) -> Subtree | None:
+    """Write a folder's pages. `nodes` come sorted by name, without equals. None if there are none."""
+    rows: list[tuple[bytes, Extent, Totals]] = []
+    tables, size, totals = _Tables(), 0, Totals()
+    entries: list[Entry] = []
+
+    def flush() -> None:
+        nonlocal tables, entries, size, totals
+        page = Leaf(list(tables.packs), list(tables.owners), tables.set_rows, entries)
+        rows.append((entries[0].name, write(_encoder.encode(page)), totals))
+        tables, entries, size, totals = _Tables(), [], 0, Totals()
+
+    for node in nodes:
+        if entries and (begins_page(node.name, 0) or size + tables.size() + _bound(node) > PAGE_MAX):
+            flush()
+        entry = tables.entry(node)
+        entries.append(entry)
+        size += len(_encoder.encode(entry))
+        totals = totals.plus(node.totals())
+    if not entries:
+        return None
+    flush()
+    return _folder_levels(rows, write)
+
+
+def _bound(node: Node) -> int:
+    pieces = len(node.content) if isinstance(node.content, list) else 2
+    inline = sum(len(v) if isinstance(v, bytes) else 60 for v in (node.xattrs or {}).values())
+    target = len(node.content) if isinstance(node.content, bytes) else 0
+    return 120 + len(node.name) + 60 * pieces + inline + target
+
+
+def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage) -> Subtree:
+    level = 0
+    while len(rows) > 1:
+        level += 1
+        above: list[tuple[bytes, Extent, Totals]] = []
+        for group in _groups(rows, lambda row, level=level: begins_page(row[0], level)):  # type: ignore[misc]
+            tables = _Tables()
+            children = [FolderChild(first, tables.extent(at), totals) for first, at, totals in group]
+            page = _encoder.encode(FolderIndex(list(tables.packs), children))
+            totals = Totals()
+            for _first, _at, below in group:
+                totals = totals.plus(below)
+            above.append((group[0][0], write(page), totals))
+        rows = above
+    _name, at, totals = rows[0]
+    return Subtree(level, at, totals)
+
+
+def _groups(rows: list[Any], begins: Callable[[Any], bool]) -> Iterable[list[Any]]:
+    """Runs of rows that stand in one index page: two (so that levels end) to 512 rows, 64 KiB."""
+    group: list[Any] = []
+    size = 0
+    for row in rows:
+        if (len(group) >= 2 and begins(row)) or len(group) >= 512 or size > PAGE_MAX - 512:
+            yield group
+            group, size = [], 0
+        group.append(row)
+        size += 80 + (len(row[0]) if isinstance(row[0], bytes) else 0)
+    yield group
+
+
+class PieceWriter:
+    """Writes the pieces of one file: kept in the entry up to 32, in pages beyond. Memory stays small."""
+
+    def __init__(self, write: WritePage) -> None:
+        self._write = write
+        self._pieces: list[Piece] = []
+        self._rows: list[tuple[bytes, Extent, int]] = []  # (last chunk id, page, bytes covered)
+
+    def add(self, piece: Piece) -> None:
+        """The next piece. Neighbouring holes become one."""
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(piece, Hole) and isinstance(last, Hole):
+            self._pieces[-1] = Hole(last.length + piece.length)
+        else:
+            self._pieces.append(piece)
+        if len(self._pieces) >= PIECES_MAX + INLINE_PIECES:
+            self._flush(everything=False)
+
+    def _flush(self, everything: bool) -> None:
+        page: list[Piece] = []
+        for piece in self._pieces:
+            page.append(piece)
+            ends = isinstance(piece, Extent) and ends_page(piece.id, 0)
+            if ends or len(page) >= PIECES_MAX:
+                self._page(page)
+                page = []
+        if everything and page:
+            self._page(page)
+            page = []
+        self._pieces = page
+
+    def _page(self, page: list[Piece]) -> None:
+        tables = _Tables()
+        rows = [tables.piece(p) for p in page]
+        at = self._write(_encoder.encode(PieceLeaf(list(tables.packs), rows)))
+        last = page[-1]
+        key = last.id if isinstance(last, Extent) else b"\xff" * 16
+        self._rows.append((key, at, sum(p.length for p in page)))
+
+    def finish(self, digest: bytes, allocated: int) -> list[Piece] | Paged:
+        """What stands in the file's entry. `digest` and `allocated` (bytes) as in Paged."""
+        if not self._rows and len(self._pieces) <= INLINE_PIECES:
+            return self._pieces
+        self._flush(everything=True)
+        rows, level = self._rows, 0
+        while len(rows) > 1:
+            level += 1
+            above: list[tuple[bytes, Extent, int]] = []
+            group: list[tuple[bytes, Extent, int]] = []
+            for n, row in enumerate(rows):
+                group.append(row)
+                full = (len(group) >= 2 and ends_page(row[0], level)) or len(group) >= 512
+                if full or n == len(rows) - 1:
+                    tables = _Tables()
+                    children = [PieceChild(tables.extent(at), covers) for _id, at, covers in group]
+                    page = self._write(_encoder.encode(PieceIndex(list(tables.packs), children)))
+                    above.append((row[0], page, sum(covers for _id, _at, covers in group)))
+                    group = []
+            rows = above
+        return Paged(level, rows[0][1], allocated, digest)

@@ -1,0 +1,214 @@
+"""Finding one's way in a tree: lookups, pages of entries, inode numbers, pieces of files.
+
+Nothing here fetches: a `PageSource` gives the bytes of a page's extent (cache's reader, or DirectSource).
+An entry's number is its place in a walk of the whole tree (the root is 1, a folder comes before what is in
+it, entries go by name as bytes): the same at every mount, and known without walking, from the totals.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from catalog.errors import Damaged
+from catalog.format.packs import Extent
+from catalog.format.trees import (
+    Entry,
+    FolderIndex,
+    Hole,
+    Leaf,
+    Paged,
+    Piece,
+    PieceIndex,
+    PieceLeaf,
+    Subtree,
+    decode_folder_index,
+    decode_leaf,
+    decode_piece_index,
+    decode_piece_leaf,
+)
+
+ROOT_NUMBER = 1
+_MAX_LEVEL = 8  # 128 ** 8 pages: more means a forged or damaged page
+
+
+class PageSource(Protocol):
+    """Where pages come from. The decoding methods exist so that a source can keep decoded pages."""
+
+    def leaf(self, at: Extent) -> Leaf: ...
+    def folder_index(self, at: Extent) -> FolderIndex: ...
+    def piece_leaf(self, at: Extent) -> PieceLeaf: ...
+    def piece_index(self, at: Extent) -> PieceIndex: ...
+
+
+class ChunkSource:
+    """A PageSource over `chunk`, which returns the verified bytes of a tree page's extent."""
+
+    def chunk(self, at: Extent) -> bytes | bytearray | memoryview:
+        raise NotImplementedError
+
+    def leaf(self, at: Extent) -> Leaf:
+        return decode_leaf(self.chunk(at))
+
+    def folder_index(self, at: Extent) -> FolderIndex:
+        return decode_folder_index(self.chunk(at))
+
+    def piece_leaf(self, at: Extent) -> PieceLeaf:
+        return decode_piece_leaf(self.chunk(at))
+
+    def piece_index(self, at: Extent) -> PieceIndex:
+        return decode_piece_index(self.chunk(at))
+
+
+class NumberedLeaf(NamedTuple):
+    """A leaf page, and the number of its first entry."""
+
+    leaf: Leaf
+    first_number: int
+
+    def numbers(self) -> list[int]:
+        """The number of each entry of the page."""
+        numbers, number = [], self.first_number
+        for entry in self.leaf.entries:
+            numbers.append(number)
+            number += self.leaf.entry_totals(entry).entries
+        return numbers
+
+
+class Found(NamedTuple):
+    """An entry, its page (for what the entry's indexes mean), and its number."""
+
+    entry: Entry
+    leaf: Leaf
+    number: int
+
+
+def _check_level(level: int) -> None:
+    if not 0 <= level <= _MAX_LEVEL:
+        raise Damaged(f"a folder has {level} levels of pages")
+
+
+def leaves(
+    source: PageSource, folder: Subtree | None, folder_number: int, *, start: bytes = b""
+) -> Iterator[NumberedLeaf]:
+    """The pages of a folder that can hold names >= `start`, in order, with the numbers of their entries."""
+    if folder is None:
+        return
+    _check_level(folder.level)
+    yield from _leaves(source, folder.level, folder.at, folder_number + 1, start)
+
+
+def _leaves(source: PageSource, level: int, at: Extent, number: int, start: bytes) -> Iterator[NumberedLeaf]:
+    if level == 0:
+        yield NumberedLeaf(source.leaf(at), number)
+        return
+    index = source.folder_index(at)
+    children = index.children
+    for n, child in enumerate(children):
+        last = n + 1 == len(children)
+        if not start or last or children[n + 1].first > start:
+            yield from _leaves(source, level - 1, index.at(child), number, start)
+        number += child.totals[0]
+
+
+def lookup(source: PageSource, folder: Subtree | None, folder_number: int, name: bytes) -> Found | None:
+    """One entry by its exact name; reads one page a level. None if there is none."""
+    page = next(leaves(source, folder, folder_number, start=name), None)
+    if page is None:
+        return None
+    entries = page.leaf.entries
+    low, high = 0, len(entries)
+    while low < high:
+        middle = (low + high) // 2
+        if entries[middle].name < name:
+            low = middle + 1
+        else:
+            high = middle
+    if low == len(entries) or entries[low].name != name:
+        return None
+    number = page.first_number
+    for entry in entries[:low]:
+        number += page.leaf.entry_totals(entry).entries
+    return Found(entries[low], page.leaf, number)
+
+
+class Walked(NamedTuple):
+    """One step of a walk: the path from the root (b"" for none), and what was found there."""
+
+    path: bytes
+    found: Found
+
+
+def walk(source: PageSource, folder: Subtree | None, folder_number: int = 1, path: bytes = b"") -> Iterator[Walked]:
+    """Everything below a folder, a folder before what is in it."""
+    for page in leaves(source, folder, folder_number):
+        for entry, number in zip(page.leaf.entries, page.numbers(), strict=True):
+            here = path + b"/" + entry.name if path else entry.name
+            yield Walked(here, Found(entry, page.leaf, number))
+            if entry.kind == 1:
+                yield from walk(source, page.leaf.subtree(entry), number, here)
+
+
+class Pieces:
+    """The pieces of one file, found by offset. Reads pages of pieces only when they are needed."""
+
+    def __init__(self, source: PageSource, content: list[Piece] | Paged) -> None:
+        self._source = source
+        self._paged = content if isinstance(content, Paged) else None
+        self._inline = None if isinstance(content, Paged) else _starts(content)
+
+    def run(self, offset: int) -> tuple[list[int], list[Piece]]:
+        """A run of neighbouring pieces around `offset` (bytes): their starts in the file, and they themselves.
+
+        The run holds the piece with `offset` in it, unless `offset` is at or after the end: then it is empty or
+        ends before. Ask again from where the run ends to go on.
+        """
+        if self._inline is not None:
+            return self._inline
+        assert self._paged is not None
+        _check_level(self._paged.level)
+        level, at, start = self._paged.level, self._paged.at, 0
+        while level:
+            index = self._source.piece_index(at)
+            for child in index.children[:-1]:
+                if offset < start + child.covers:
+                    break
+                start += child.covers
+            else:
+                child = index.children[-1]
+            at = index.at(child)
+            level -= 1
+        return _starts(self._source.piece_leaf(at).pieces(), start)
+
+    def all(self) -> Iterator[Piece]:
+        """Every piece, in order."""
+        offset = 0
+        while True:
+            starts, pieces = self.run(offset)
+            if not pieces or starts[-1] + pieces[-1].length <= offset:
+                return
+            yield from pieces
+            offset = starts[-1] + pieces[-1].length
+
+
+def _starts(pieces: list[Piece], start: int = 0) -> tuple[list[int], list[Piece]]:
+    starts = []
+    for piece in pieces:
+        starts.append(start)
+        start += piece.length
+    return starts, pieces
+
+
+def piece_at(run: tuple[list[int], list[Piece]], offset: int) -> int:
+    """Index in a run of the piece with `offset` in it; -1 if the run doesn't reach it."""
+    starts, pieces = run
+    n = bisect_right(starts, offset) - 1
+    return n if n >= 0 and offset < starts[n] + pieces[n].length else -1
+
+
+def allocated(content: list[Piece] | Paged) -> int:
+    """Bytes of a file that are not holes."""
+    if isinstance(content, Paged):
+        return content.allocated
+    return sum(p.length for p in content if not isinstance(p, Hole))

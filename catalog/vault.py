@@ -1,0 +1,295 @@
+"""A vault: keys and objects joined. Everything that knows both the format and the store is here.
+
+A `Vault` is open: it has its keys. `create` makes one; `open_vault` reads vault.json (one request) and takes a
+passphrase or a master key. Immutable records (machines, items, points) are kept in `records`, if one is given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from catalog.errors import (
+    AmbiguousName,
+    MissingData,
+    NotFound,
+    NoVault,
+    ObjectExists,
+    ObjectNotFound,
+    VaultExists,
+)
+from catalog.format.blocks import Buffer, PackKind, open_block
+from catalog.format.keys import KdfParameters, Keys, VaultFile, check_passphrase, make_slot
+from catalog.format.packs import Extent, pack_name
+from catalog.format.records import Item, Machine, Point, PointName, decode_record, encode_record
+from catalog.format.sealed import Kind, open_object, seal_object
+from catalog.store.base import Store
+
+VAULT_FILE = "vault.json"
+_PARALLEL = 8  # requests at once for records
+T = TypeVar("T")
+
+
+def now_iso() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Vault:
+    """An open vault. Thread-safe."""
+
+    def __init__(
+        self, store: Store, keys: Keys, file: VaultFile, records: MutableMapping[str, bytes] | None = None
+    ) -> None:
+        self.store = store
+        self.keys = keys
+        self.file = file
+        self._records: MutableMapping[str, bytes] = {} if records is None else records
+
+    @property
+    def id(self) -> bytes:
+        return self.keys.vault_id
+
+    # --- records ------------------------------------------------------------------------------------------
+
+    def read_record(self, kind: Kind, cls: type[T], name: str) -> T:
+        """A sealed record by its full name. ObjectNotFound, Damaged, NewerFormat, StoreError."""
+        data = self._records.get(name)
+        if data is not None:
+            try:
+                return decode_record(cls, open_object(self.keys, kind, name, data), name)
+            except Exception:  # noqa: BLE001 - a bad copy here is not the vault's: fetch the true one
+                self._records.pop(name, None)
+        data = self.store.get(name)
+        record = decode_record(cls, open_object(self.keys, kind, name, data), name)
+        self._records[name] = data
+        return record
+
+    def read_records(self, kind: Kind, cls: type[T], names: list[str]) -> list[T]:
+        """Many records, several requests at a time, in the order of the names."""
+        if len(names) < 2:
+            return [self.read_record(kind, cls, n) for n in names]
+        with ThreadPoolExecutor(_PARALLEL, "records") as pool:
+            return list(pool.map(lambda n: self.read_record(kind, cls, n), names))
+
+    def write_record(self, kind: Kind, record: Machine | Item | Point, name: str) -> int:
+        """Seal and create. Returns the stored bytes. ObjectExists, StoreError."""
+        data = seal_object(self.keys, kind, name, encode_record(record))
+        self.store.create(name, [data])
+        return len(data)
+
+    # --- machines, items ----------------------------------------------------------------------------------
+
+    def machines(self) -> dict[bytes, Machine]:
+        """Machines by id: the newest version of each. 1 listing, and 1 request for each not seen before."""
+        return self._latest(Kind.MACHINE, Machine, "machines/")
+
+    def items(self) -> dict[bytes, Item]:
+        """Items by id: the newest version of each."""
+        return self._latest(Kind.ITEM, Item, "items/")
+
+    def _latest(self, kind: Kind, cls: type[T], prefix: str) -> dict[bytes, T]:
+        newest: dict[str, str] = {}
+        for info in self.store.list(prefix):
+            newest[info.name.rsplit("/", 1)[0]] = info.name  # listed in order of name: the last is the newest
+        names = list(newest.values())
+        return {
+            bytes.fromhex(n.split("/")[1]): r
+            for n, r in zip(names, self.read_records(kind, cls, names), strict=True)
+        }
+
+    def add_machine(self, machine: Machine) -> int:
+        return self.write_record(Kind.MACHINE, machine, f"machines/{machine.id.hex()}/{1:08d}")
+
+    def add_item(self, item: Item) -> int:
+        return self.write_record(Kind.ITEM, item, f"items/{item.id.hex()}/{1:08d}")
+
+    # --- points -------------------------------------------------------------------------------------------
+
+    def point_names(
+        self, machine: bytes | None = None, item: bytes | None = None, *, partial: bool = False
+    ) -> list[PointName]:
+        """Names of recovery points, oldest first by sequence within each item. One listing.
+
+        `item` counts only with `machine`. Partial points (of backups under way or broken off) only if asked.
+        """
+        prefix = "points/"
+        if machine is not None:
+            prefix += machine.hex() + "/"
+            if item is not None:
+                prefix += item.hex() + "/"
+        names = [p for i in self.store.list(prefix) if (p := PointName.parse(i.name)) is not None]
+        if not partial:
+            names = [p for p in names if not p.partial]
+        return sorted(names, key=lambda p: (p.machine, p.item, p.sequence, p.time, p.id))
+
+    def point(self, name: PointName) -> Point:
+        """The record of a point. ObjectNotFound, Damaged, StoreError."""
+        point = self.read_record(Kind.POINT, Point, str(name))
+        name.check(point)
+        return point
+
+    def points(self, names: list[PointName]) -> list[Point]:
+        """Records of many points, in the order of the names."""
+        points = self.read_records(Kind.POINT, Point, [str(n) for n in names])
+        for name, point in zip(names, points, strict=True):
+            name.check(point)
+        return points
+
+    def add_point(self, point: Point) -> int:
+        """The commit. Returns the stored bytes."""
+        return self.write_record(Kind.POINT, point, str(PointName.of(point)))
+
+    # --- blocks -------------------------------------------------------------------------------------------
+
+    def open_block(self, kind: PackKind, at: Extent, sealed: Buffer) -> Buffer:
+        """The raw bytes of the block that `at` lies in, from its sealed bytes. Damaged."""
+        return open_block(self.keys, kind, at.pack, at.offset, sealed)
+
+    def fetch_block(self, kind: PackKind, at: Extent) -> bytes:
+        """The sealed bytes of the block that `at` lies in: one range read. MissingData if the pack is gone."""
+        name = pack_name(kind, at.pack)
+        try:
+            return self.store.read(name, at.offset, at.stored)
+        except ObjectNotFound as e:
+            raise MissingData(f"the pack {name} is missing from the vault") from e
+
+    # --- passphrases --------------------------------------------------------------------------------------
+
+    def change_passphrase(self, new: str, kdf: KdfParameters = KdfParameters()) -> None:
+        """Replace every key slot by one under the new passphrase; the data keys stay.
+
+        WeakPassphrase; ObjectChanged if another change came between.
+        """
+        check_passphrase(new)
+        data, tag = self.store.get_tagged(VAULT_FILE)
+        current = VaultFile.decode(data)
+        current.verify(self.keys)
+        number = current.number + 1
+        while True:  # a number taken by a change that broke off before vault.json was replaced is passed over
+            slot = make_slot(self.keys.master, self.id, new, now_iso(), kdf=kdf)
+            file = replace(current, number=number, slots=(slot,), mac=b"")
+            body = file.encode(self.keys)
+            try:
+                self.store.create(f"vault/{number}.json", [body])
+                break
+            except ObjectExists:
+                number += 1
+        self.store.replace(VAULT_FILE, body, tag)
+        self.file = VaultFile.decode(body)
+
+
+def create_vault(store: Store, passphrase: str, kdf: KdfParameters = KdfParameters()) -> Vault:
+    """Make a vault. VaultExists, WeakPassphrase, StoreError."""
+    check_passphrase(passphrase)
+    vault_id, master = os.urandom(16), os.urandom(32)
+    keys = Keys(master, vault_id)
+    created = now_iso()
+    slot = make_slot(master, vault_id, passphrase, created, kdf=kdf)
+    body = VaultFile(vault_id, 1, created, (slot,)).encode(keys)
+    # vault.json first: it alone decides who made the vault, when two try at once.
+    try:
+        store.create(VAULT_FILE, [body])
+    except ObjectExists as e:
+        raise VaultExists(f"there is a vault at {store.url} already") from e
+    try:
+        store.create("vault/1.json", [body])
+    except ObjectExists:
+        pass  # what is left of a vault that was here before; only a spare copy
+    return Vault(store, keys, VaultFile.decode(body))
+
+
+def read_vault_file(store: Store) -> VaultFile:
+    """vault.json, parsed and not yet authenticated. NoVault, NewerFormat, Damaged, StoreError."""
+    try:
+        return VaultFile.decode(store.get(VAULT_FILE))
+    except ObjectNotFound as e:
+        raise NoVault(f"there is no vault at {store.url}") from e
+
+
+def open_vault(
+    store: Store,
+    *,
+    passphrase: str | None = None,
+    master: bytes | None = None,
+    records: MutableMapping[str, bytes] | None = None,
+) -> Vault:
+    """Open with a passphrase, or with a master key saved earlier. One request.
+
+    NoVault, WrongPassphrase, Damaged (also for a master key of another vault), NewerFormat, StoreError.
+    """
+    file = read_vault_file(store)
+    if master is not None:
+        return Vault(store, file.verify(Keys(master, file.vault_id)), file, records)
+    assert passphrase is not None
+    return Vault(store, file.unlock(passphrase), file, records)
+
+
+# --- naming a point -------------------------------------------------------------------------------------------
+
+
+def choose_point(names: list[PointName], spec: str) -> PointName:
+    """The point that `spec` means among `names`: `latest`, an id or a unique prefix of one, or a local time.
+
+    A time (`2026-11-17`, `2026-11-17 08:30`, with or without seconds, or ISO 8601 with a zone) means the newest
+    point made at or before its end: a day means its last point. NotFound, AmbiguousName.
+    """
+    if not names:
+        raise NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
+    if spec == "latest":
+        return latest(names)
+    text = spec.lower()
+    if text and all(c in "0123456789abcdef" for c in text):
+        found = [n for n in names if n.id.hex().startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            raise AmbiguousName(
+                f"{len(found)} recovery points have ids that start with {spec}", "give more of the id"
+            )
+    end = _time_end(spec)
+    if end is not None:
+        before = [n for n in names if n.time < end]
+        if not before:
+            raise NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
+        return max(before, key=lambda n: (n.time, n.sequence))
+    raise NotFound(f"there is no recovery point {spec}", "see `rpdrive points` for ids and times")
+
+
+def latest(names: list[PointName]) -> PointName:
+    """The newest point: the highest sequence of an item; among several items, the latest of those by time."""
+    by_item: dict[tuple[bytes, bytes], PointName] = {}
+    for n in names:
+        key = (n.machine, n.item)
+        if key not in by_item or n.sequence >= by_item[key].sequence:
+            by_item[key] = n
+    return max(by_item.values(), key=lambda n: (n.time, n.sequence))
+
+
+_FORMS = (("%Y-%m-%d", 86400), ("%Y-%m-%d %H:%M", 60), ("%Y-%m-%d %H:%M:%S", 1), ("%Y-%m-%d %H.%M.%S", 1))
+
+
+def _time_end(spec: str) -> int | None:
+    """The first ns (UTC) after the time that `spec` names in local time; None if it names none."""
+    for form, seconds in _FORMS:
+        for text in (spec, spec.replace("T", " ")):
+            try:
+                start = datetime.strptime(text, form).astimezone()
+            except ValueError:
+                continue
+            return (int(start.timestamp()) + seconds) * 10**9
+    try:
+        return (int(datetime.fromisoformat(spec).astimezone().timestamp()) + 1) * 10**9
+    except ValueError:
+        return None
+
+
+def iter_items(names: list[PointName]) -> Iterator[tuple[tuple[bytes, bytes], list[PointName]]]:
+    """The names by machine and item, in the order given."""
+    groups: dict[tuple[bytes, bytes], list[PointName]] = {}
+    for n in names:
+        groups.setdefault((n.machine, n.item), []).append(n)
+    yield from groups.items()

@@ -61,10 +61,7 @@ class Traffic:
 
     def _combined(self, other: Traffic, how: Callable[[int, int], int]) -> Traffic:
         return Traffic(
-            **{
-                field.name: Count(*map(how, self.of(field.name), other.of(field.name)))
-                for field in fields(self)
-            }
+            **{field.name: Count(*map(how, self.of(field.name), other.of(field.name))) for field in fields(self)}
         )
 
     def __str__(self) -> str:

@@ -31,7 +31,7 @@ class StoreWrapper(Store):
         self.url = inner.url
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
-        """Do `call`, which is `request` at the inner store. For a listing it only marks a page's beginning."""
+        """Do `call`, which is `request` at the inner store. For a listing: the start of a page."""
         return call()
 
     def create(self, name: str, parts: Sequence[Buffer]) -> None:

@@ -1,0 +1,72 @@
+"""How a process proves to Azure who it is: the credentials in its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from catalog.errors import AccessDenied, UsageError
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+SAS_TOKEN = "AZURE_STORAGE_SAS_TOKEN"
+KEY = "AZURE_STORAGE_KEY"
+ENDPOINT = "AZURE_STORAGE_SERVICE_ENDPOINT"
+
+
+def container_client(account: str, container: str, environ: Mapping[str, str], **options: Any) -> ContainerClient:
+    """A client that uses the first of: connection string, SAS token, account key, DefaultAzureCredential.
+
+    The variables are those of the `az` command, and AZURE_STORAGE_SERVICE_ENDPOINT replaces
+    https://ACCOUNT.blob.core.windows.net. UsageError if one can't be understood or belongs to another
+    account; AccessDenied if there is none.
+    """
+    from azure.core.credentials import AzureSasCredential
+    from azure.storage.blob import ContainerClient
+
+    try:
+        if text := environ.get(CONNECTION_STRING):
+            _check_account(text, account)
+            return ContainerClient.from_connection_string(text, container, **options)
+        url = environ.get(ENDPOINT) or f"https://{account}.blob.core.windows.net"
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise UsageError(f"{ENDPOINT} is not an https:// address")
+        credential: Any
+        if token := environ.get(SAS_TOKEN):
+            credential = AzureSasCredential(token.lstrip("?"))
+        elif key := environ.get(KEY):
+            credential = {"account_name": account, "account_key": key}
+        else:
+            credential = _default_credential(account)
+        return ContainerClient(url, container, credential=credential, **options)
+    except ValueError as error:
+        # Not the SDK's own words: they may quote the secret.
+        raise UsageError(
+            f"the credentials for Azure account {account} in the environment can't be understood",
+            f"check {CONNECTION_STRING}, {SAS_TOKEN} or {KEY} (docs/azure.md)",
+        ) from error
+
+
+def _check_account(connection_string: str, account: str) -> None:
+    fields = (field.partition("=") for field in connection_string.split(";"))
+    names = [value.strip() for key, _, value in fields if key.strip().lower() == "accountname"]
+    if names and names[0] != account:
+        raise UsageError(
+            f"{CONNECTION_STRING} is of account {names[0]}, the vault's address of {account}",
+            "use the connection string of the account in the vault's address",
+        )
+
+
+def _default_credential(account: str) -> Any:
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise AccessDenied(
+            f"there are no credentials for Azure account {account}",
+            f"set {CONNECTION_STRING}, {SAS_TOKEN} or {KEY}, or install rpdrive[identity] to sign in with "
+            "a managed identity, a service principal or `az login` (docs/azure.md)",
+        ) from error
+    return DefaultAzureCredential()

@@ -1,0 +1,258 @@
+"""A store in a folder of this machine, or of one that it has mounted."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from catalog.errors import (
+    AccessDenied,
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    ShortRead,
+    StoreError,
+    StoreFull,
+    StoreUnreachable,
+)
+from catalog.store.base import Buffer, ObjectInfo, Store
+from catalog.store.descriptors import Descriptors
+from catalog.store.durable import make_folders, place_new, sweep, sync_folder, write_temporary
+from catalog.store.name import RESERVED, checked_name, is_name
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+# The disk was pulled out, the file server is away: the data may be all right.
+_AWAY = {
+    errno.EIO,
+    errno.ENODEV,
+    errno.ENXIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.ECONNABORTED,
+    errno.ECONNRESET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.EREMOTEIO,
+    errno.EAGAIN,
+}
+# At the top of a vault that is the root of a disk; belongs to root, and can't be listed by others.
+_NOT_OURS = {RESERVED, "lost+found"}
+
+
+class LocalStore(Store):
+    """One file per object, below the folder `root`.
+
+    A folder that is missing from the start holds no objects, and is made by the first create. One that
+    disappears later, as when its disk is pulled out, is StoreUnreachable to every request: it is not taken
+    for an empty vault, nor made again on the disk below.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], url: str = "") -> None:
+        self.root = Path(os.path.abspath(root))
+        self.url = url or self.root.as_uri()
+        self._top = str(self.root)
+        self._own = self.root / RESERVED
+        self._descriptors = Descriptors()
+        self._lock = threading.Lock()
+        self._identity = self._root_identity()
+        self._swept = False
+
+    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+        target = Path(self._path(name))
+        with self._translated(name):
+            self._require_root()
+            if os.path.lexists(target):
+                raise ObjectExists(f"{name} exists already")
+            make_folders(target.parent)
+            temporary = self._temporary(parts)
+            try:
+                place_new(temporary, target)
+            except FileExistsError as error:
+                raise ObjectExists(f"{name} exists already") from error
+            except FileNotFoundError as error:
+                raise StoreUnreachable(f"{self.root}: {error.strerror} while {name} was written") from error
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        with self._lock:
+            self._identity = self._identity or self._root_identity()
+
+    def replace(self, name: str, data: Buffer, tag: str) -> None:
+        target = Path(self._path(name))
+        with self._translated(name), self._alone():
+            if self.get_tagged(name)[1] != tag:
+                raise ObjectChanged(f"{name} was changed meanwhile")
+            temporary = self._temporary([data])
+            try:
+                temporary.replace(target)
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+            sync_folder(target.parent)
+
+    def get(self, name: str) -> bytes:
+        path = self._path(name)
+        with self._translated(name):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode):
+                    raise FileNotFoundError(errno.ENOENT, "not a file", path)
+                data = _read(descriptor, 0, status.st_size)
+            finally:
+                os.close(descriptor)
+        if len(data) < status.st_size:
+            raise ShortRead(f"{name}: {len(data)} of {status.st_size} bytes came")
+        return data
+
+    def get_tagged(self, name: str) -> tuple[bytes, str]:
+        data = self.get(name)
+        return data, hashlib.sha256(data).hexdigest()
+
+    def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
+        path = self._path(name)
+        with self._translated(name), self._descriptors.borrow(path) as descriptor:
+            data = _read(descriptor, offset, length)
+            if len(data) < length:
+                size = os.fstat(descriptor).st_size
+                if offset + len(data) < size or not up_to:
+                    raise ShortRead(f"{name}: {len(data)} of {length} bytes came from {offset}, of {size}")
+        return data
+
+    def size(self, name: str) -> int:
+        path = self._path(name)
+        with self._translated(name):
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "not a file", path)
+            return status.st_size
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        folder, slash, start = prefix.rpartition("/")
+        if folder:
+            checked_name(folder)
+        self._require_root()
+        yield from self._listed(folder + slash, start)
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        try:
+            with self._translated(name):
+                os.unlink(path)
+        except ObjectNotFound:
+            return
+        self._descriptors.drop(path)
+        with self._translated(name), suppress(FileNotFoundError):
+            sync_folder(Path(path).parent)
+
+    def close(self) -> None:
+        self._descriptors.close()
+
+    def _path(self, name: str) -> str:
+        return f"{self._top}/{checked_name(name)}"
+
+    def _listed(self, folder: str, start: str) -> Iterator[ObjectInfo]:
+        """What lies in `folder` ("" or with a slash at its end) and below, and begins with `start` there."""
+        found: list[os.DirEntry[str]] = []
+        # What is gone meanwhile is left out; but not when the whole vault is, which _translated tells apart.
+        with suppress(ObjectNotFound), self._translated(folder), self._scan(folder) as entries:
+            found = [entry for entry in entries if entry.name.startswith(start)]
+        # With the slash, `a-b` comes before `a/b` as it does in the order of whole names.
+        rows = [(entry.name + "/" * entry.is_dir(), entry) for entry in found]
+        for name, entry in sorted(rows, key=lambda row: row[0]):
+            if not folder and entry.name in _NOT_OURS:
+                continue
+            if name.endswith("/"):
+                yield from self._listed(folder + name, "")
+            elif is_name(folder + name):
+                try:
+                    with self._translated(folder + name):
+                        status = entry.stat()
+                except ObjectNotFound:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    yield ObjectInfo(folder + name, status.st_size, status.st_mtime_ns)
+
+    def _scan(self, folder: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        return os.scandir(f"{self._top}/{folder}")
+
+    def _temporary(self, parts: Sequence[Buffer]) -> Path:
+        make_folders(self._own)
+        if not self._swept:
+            self._swept = True
+            sweep(self._own)
+        return write_temporary(self._own, parts)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other replaces out, of this process and others."""
+        self._require_root()
+        make_folders(self._own)
+        descriptor = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._require_root()
+            raise ObjectNotFound(f"no object {name} in {self.root}") from error
+        except OSError as error:
+            what = f"{self.root}/{name}: {error.strerror or error}"
+            if error.errno in _FULL:
+                raise StoreFull(what) from error
+            if error.errno in _DENIED:
+                raise AccessDenied(what) from error
+            if error.errno in _AWAY:
+                raise StoreUnreachable(what, "check the disk that holds the vault") from error
+            raise StoreError(what) from error
+
+    def _require_root(self) -> None:
+        """StoreUnreachable if the folder was there and is gone, or is now the bare folder below a mount."""
+        identity = self._root_identity()
+        with self._lock:
+            if identity == self._identity or self._identity is None:
+                self._identity = identity
+                return
+            if identity is not None and self._own.is_dir():
+                self._identity = identity  # the vault is mounted again, under another number
+                return
+        raise StoreUnreachable(
+            f"the vault's folder {self.root} has disappeared",
+            "check that the disk that holds the vault is connected and mounted",
+        )
+
+    def _root_identity(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.root)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+def _read(descriptor: int, offset: int, length: int) -> bytes:
+    """Bytes from `offset`: as many as asked, fewer only at the end of the file."""
+    data = os.pread(descriptor, length, offset)
+    if not data or len(data) == length:
+        return data
+    parts = [data]
+    got = len(data)
+    while got < length and (data := os.pread(descriptor, length - got, offset + got)):
+        parts.append(data)
+        got += len(data)
+    return b"".join(parts)

@@ -1,0 +1,16 @@
+"""What several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.azurite import Azurite, running_azurite
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A running Azurite, one for the whole session; a test makes containers of its own in it."""
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server

@@ -70,7 +70,9 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `time` is when the backup began to read. `previous` is the id of the point of sequence - 1 that this one
     was made after. `links` is the highest number given to a file of several links. `tree_blocks` counts the
-    tree blocks that the tree lies in; `fresh_blocks` those it would take written afresh.
+    tree blocks that the tree lies in; `fresh_blocks` those it would take written afresh. An entry whose ctime
+    is not before `trusted` may have changed since without showing it. `partial` points are hidden: roots and
+    parents of a backup that is under way or broke off; their trees mix new entries and those of `previous`.
     """
 
     id: bytes
@@ -88,6 +90,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     excludes: list[str] = []
     root: Root | None = None
     partial: bool = False
+    trusted: int = 0
     links: int = 0
     tree_blocks: int = 0
     fresh_blocks: int = 0

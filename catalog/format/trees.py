@@ -375,29 +375,61 @@ def ends_page(chunk_id: bytes, level: int) -> bool:
 WritePage: TypeAlias = Callable[[bytes], Extent]  # stores a page (or finds an equal one) and says where it is
 
 
+class FolderWriter:
+    """Writes the pages of one folder as its nodes come, sorted by name, without equals."""
+
+    def __init__(self, write: WritePage) -> None:
+        self._write = write
+        self._rows: list[tuple[bytes, Extent, Totals]] = []
+        self._begin_page()
+
+    def _begin_page(self) -> None:
+        self._tables, self._size, self._totals = _Tables(), 0, Totals()
+        self._entries: list[Entry] = []
+
+    def add(self, node: Node) -> None:
+        """The next node; names must ascend as bytes."""
+        full = self._size + self._tables.size() + _bound(node) > PAGE_MAX
+        if self._entries and (full or begins_page(node.name, 0)):
+            self._flush()
+        entry = self._tables.entry(node)
+        self._entries.append(entry)
+        self._size += len(_encoder.encode(entry))
+        self._totals = self._totals.plus(node.totals())
+
+    def _flush(self) -> None:
+        t = self._tables
+        page = Leaf(list(t.packs), list(t.owners), t.set_rows, self._entries)
+        self._rows.append((self._entries[0].name, self._write(_encoder.encode(page)), self._totals))
+        self._begin_page()
+
+    def finish(self) -> Subtree | None:
+        """Write what is left, and the pages above. None for an empty folder."""
+        if self._entries:
+            self._flush()
+        return _folder_levels(self._rows, self._write) if self._rows else None
+
+    def so_far(self, more: Iterable[Node]) -> Subtree | None:
+        """The folder as if it ended after the nodes so far and `more`; the writer itself goes on as before."""
+        copy = FolderWriter(self._write)
+        copy._rows = list(self._rows)
+        for entry in self._entries:
+            copy.add(self._node(entry))
+        for node in more:
+            copy.add(node)
+        return copy.finish()
+
+    def _node(self, entry: Entry) -> Node:
+        t = self._tables
+        return Leaf(list(t.packs), list(t.owners), t.set_rows, [entry]).node(entry)
+
+
 def write_folder(nodes: Iterable[Node], write: WritePage) -> Subtree | None:
     """Write a folder's pages. `nodes` come sorted by name, without equals. None if there are none."""
-    rows: list[tuple[bytes, Extent, Totals]] = []
-    tables, size, totals = _Tables(), 0, Totals()
-    entries: list[Entry] = []
-
-    def flush() -> None:
-        nonlocal tables, entries, size, totals
-        page = Leaf(list(tables.packs), list(tables.owners), tables.set_rows, entries)
-        rows.append((entries[0].name, write(_encoder.encode(page)), totals))
-        tables, entries, size, totals = _Tables(), [], 0, Totals()
-
+    writer = FolderWriter(write)
     for node in nodes:
-        if entries and (begins_page(node.name, 0) or size + tables.size() + _bound(node) > PAGE_MAX):
-            flush()
-        entry = tables.entry(node)
-        entries.append(entry)
-        size += len(_encoder.encode(entry))
-        totals = totals.plus(node.totals())
-    if not entries:
-        return None
-    flush()
-    return _folder_levels(rows, write)
+        writer.add(node)
+    return writer.finish()
 
 
 def _bound(node: Node) -> int:

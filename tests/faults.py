@@ -51,8 +51,8 @@ class TruncatingStore(_Chosen):
         self.times = times
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
-        result = call()
         number = self._number(request)
+        result = call()
         if number and (self.times is None or number <= self.times):
             raise ShortRead(f"{request.name}: the transfer broke off")
         return result
@@ -118,8 +118,9 @@ class LostAnswerStore(_Chosen):
         self.times = times
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        number = self._number(request)
         result = call()
-        if 0 < self._number(request) <= self.times:
+        if 0 < number <= self.times:
             raise StoreUnreachable(f"{request.kind} {request.name}: the answer was lost")
         return result
 

@@ -10,7 +10,13 @@ from typing import Any, NoReturn
 
 import requests
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseTimeoutError,
+)
 from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 
@@ -161,7 +167,7 @@ class AzureStore(Store):
         except HttpResponseError as error:
             self._raise_answered(error, name)
         except AzureError as error:  # no answer: names, connections, timeouts
-            raise self._unreachable(name, str(error.message)) from error
+            raise self._unreachable(name, self._silence(error)) from error
         except ValueError as error:  # an answer that Blob Storage does not give: a captive portal, a proxy
             raise self._unreachable(name, "not an answer of Azure Blob Storage") from error
 
@@ -196,8 +202,17 @@ class AzureStore(Store):
             "check the key or token, its expiry, its permissions and this machine's clock (docs/azure.md)",
         )
 
+    def _silence(self, error: AzureError) -> str:
+        # Not the SDK's words: they quote the request's address, and in it the SAS token.
+        host = self._client.primary_hostname
+        if isinstance(error, ServiceRequestError):
+            return f"no connection to {host}"
+        if isinstance(error, ServiceResponseTimeoutError):
+            return f"{host} did not answer in time"
+        return f"the connection to {host} broke off"
+
     def _unreachable(self, name: str, why: str) -> StoreUnreachable:
-        return StoreUnreachable(f"{self._where} did not give {name or 'its list of objects'}: {why}")
+        return StoreUnreachable(f"{self._where}/{self._prefix}{name}: {why}")
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]

@@ -1,0 +1,221 @@
+"""One command's way to the vault: settings, store, passphrase or saved key. The `obj` of Typer's context."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from catalog.errors import LocalError, Locked, RpdriveError, UsageError
+from catalog.secrets import SavedKeys
+from catalog.settings import Settings
+
+if TYPE_CHECKING:
+    from catalog.format.keys import Keys, VaultFile
+    from catalog.store.base import Store
+    from catalog.store.metered import MeteredStore
+    from catalog.vault import Vault
+
+PASSPHRASE = "RPDRIVE_PASSPHRASE"
+NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
+RecordsFactory: TypeAlias = "Callable[[Session, bytes], MutableMapping[str, bytes] | None]"
+
+
+class Session:
+    """What the global options say, and what was opened because of them.
+
+    `records_factory` gives the mapping in which a vault (by id) keeps its immutable records, or None for
+    none. It is set by rpdrive.py: the cache is not this package's business.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        vault: str | None = None,
+        passphrase_file: Path | None = None,
+        verbose: bool = False,
+        records_factory: RecordsFactory | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.vault_option = vault
+        self.passphrase_file = passphrase_file
+        self.verbose = verbose
+        self.records_factory = records_factory
+        self.meter: MeteredStore | None = None
+        self._store: Store | None = None
+        self._address: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The vault's address in its one spelling. UsageError if none was named."""
+        if self._address is None:
+            self._address = self.settings.vault_address(self.vault_option)
+        return self._address
+
+    @address.setter
+    def address(self, address: str) -> None:
+        self._address = address
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the vault lies in a folder of this machine."""
+        return self.address.startswith("file:")
+
+    @property
+    def saved_keys(self) -> SavedKeys:
+        return SavedKeys(self.settings)
+
+    def open_store(self) -> Store:
+        """The vault's store, metered (`meter`). The same one each time. UsageError, AccessDenied."""
+        if self._store is None:
+            from catalog.store.address import open_store
+            from catalog.store.metered import MeteredStore
+            from catalog.store.retrying import RetryingStore
+
+            store = open_store(self.address)
+            if isinstance(store, RetryingStore):  # retries go around the meter: each of them is a request
+                self.meter = MeteredStore(store.inner)
+                self._store = RetryingStore(self.meter, store.patience)
+            else:
+                self._store = self.meter = MeteredStore(store)
+        return self._store
+
+    def open_vault(
+        self,
+        *,
+        master: bytes | None = None,
+        saved: bool = True,
+        meanwhile: Callable[[Store], object] | None = None,
+    ) -> Vault:
+        """Open the vault: by `master`, else a saved key (unless not `saved`), else the passphrase. One request.
+
+        `meanwhile` runs while a passphrase is turned into keys, which takes a third of a second and keeps one
+        core busy. NoVault, Locked, WrongPassphrase, Damaged, NewerFormat, LocalError, StoreError.
+        """
+        from catalog.vault import Vault, read_vault_file
+
+        store = self.open_store()
+        file = read_vault_file(store)
+        if master is None and saved:
+            master = self.saved_keys.load(file.vault_id)
+        if master is not None:
+            from catalog.format.keys import Keys
+
+            keys = file.verify(Keys(master, file.vault_id))
+        else:
+            keys = _unlock(file, self.passphrase(), meanwhile and (lambda: meanwhile(store)))
+        return Vault(store, keys, file, self._records(file.vault_id))
+
+    def _records(self, vault_id: bytes) -> MutableMapping[str, bytes] | None:
+        if self.is_local or self.records_factory is None:
+            return None  # a copy on the same disk would gain nothing
+        return self.records_factory(self, vault_id)
+
+    # --- passphrases --------------------------------------------------------------------------------------
+
+    def passphrase(self) -> str:
+        """From --passphrase-file, RPDRIVE_PASSPHRASE, or the terminal. Locked if there is none of these."""
+        given = self._given(self.passphrase_file, PASSPHRASE)
+        if given is not None:
+            return given
+        return ask(f"Passphrase of {self.address}: ", Locked(f"the vault {self.address} is locked"))
+
+    def new_passphrase(self, file: Path | None, variable: str, what: str) -> str:
+        """A passphrase to be set: from the file, the variable, or twice from the terminal."""
+        given = self._given(file, variable)
+        if given is not None:
+            return given
+        missing = Locked("no terminal to ask for the new passphrase", f"set {variable}, or give it in a file")
+        first = ask(f"{what}: ", missing)
+        from catalog.format.keys import check_passphrase
+
+        check_passphrase(first)
+        if ask("The same again: ", missing) != first:
+            raise UsageError("the two passphrases differ", "try again")
+        return first
+
+    def _given(self, file: Path | None, variable: str) -> str | None:
+        if file is not None:
+            return _read_passphrase(file)
+        text = os.environ.get(variable)
+        return _valid(text, variable) if text else None
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+
+def _unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | None) -> Keys:
+    if meanwhile is None:
+        return file.unlock(passphrase)
+    result: list[Keys | BaseException] = []
+
+    def derive() -> None:
+        try:
+            result.append(file.unlock(passphrase))
+        except BaseException as e:  # noqa: BLE001 - carried over to the caller's thread
+            result.append(e)
+
+    thread = threading.Thread(target=derive, name="unlock")
+    thread.start()
+    try:
+        meanwhile()
+    except RpdriveError:
+        pass  # whoever needs what it was to prepare will meet the error again
+    finally:
+        thread.join()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
+
+
+def _read_passphrase(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as e:
+        raise LocalError(f"the passphrase file {file} can't be read: {e.strerror}") from e
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise UsageError(f"the passphrase file {file} is not UTF-8 text") from e
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise UsageError(f"the passphrase file {file} is empty")
+    return _valid(text, str(file))
+
+
+def _valid(text: str, source: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise UsageError(f"the passphrase in {source} is not UTF-8 text") from e
+    return text
+
+
+def ask(prompt: str, otherwise: RpdriveError) -> str:
+    """A hidden line from the terminal. Raises `otherwise` if there is none, or nothing was typed."""
+    import getpass
+
+    if not _has_terminal():
+        raise otherwise
+    try:
+        text = getpass.getpass(prompt, sys.stderr)
+    except EOFError as e:
+        raise otherwise from e
+    if not text:
+        raise otherwise
+    return _valid(text, "the terminal")
+
+
+def _has_terminal() -> bool:
+    if os.name != "posix":
+        return sys.stdin is not None and sys.stdin.isatty()
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,160 @@
+"""Where rpdrive keeps its own files on this machine, and which vault is meant.
+
+RPDRIVE_HOME moves everything into subfolders of one folder; otherwise the platform's folders are used.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from catalog.errors import LocalError, UsageError
+
+HOME = "RPDRIVE_HOME"
+VAULT = "RPDRIVE_VAULT"
+_OURS_ONLY = 0o700
+
+
+class Settings:
+    """Folders and vault address. Nothing is read or made until it is asked for.
+
+    Each folder is made on demand with mode 0700. LocalError if that fails, or if the folder belongs to
+    another user: what lies in it could not be trusted.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+
+    @property
+    def config(self) -> Path:
+        """What the user chose: known vaults, policies."""
+        return self._folder("config")
+
+    @property
+    def state(self) -> Path:
+        """What rpdrive notes for itself: saved keys, journals, error logs."""
+        return self._folder("state")
+
+    @property
+    def cache(self) -> Path:
+        """What can be deleted at any time."""
+        return self._folder("cache")
+
+    @property
+    def run(self) -> Path:
+        """Sockets and process ids; emptied by a restart of the machine where the platform does that."""
+        return self._folder("run")
+
+    def _folder(self, kind: str) -> Path:
+        return private_folder(self.where(kind))
+
+    def where(self, kind: str) -> Path:
+        """The path of a folder (`config`, `state`, `cache` or `run`), which may not exist yet."""
+        home = self._environ.get(HOME)
+        if home:
+            return Path(home).expanduser().absolute() / kind
+        import platformdirs
+
+        if kind == "config":
+            return platformdirs.user_config_path("rpdrive", appauthor=False)
+        if kind == "cache":
+            return platformdirs.user_cache_path("rpdrive", appauthor=False)
+        # Not platformdirs' fallback in the shared temporary folder, where another user may come first.
+        if kind == "run" and self._environ.get("XDG_RUNTIME_DIR"):
+            return platformdirs.user_runtime_path("rpdrive", appauthor=False)
+        state = platformdirs.user_state_path("rpdrive", appauthor=False)
+        return state / "run" if kind == "run" else state
+
+    # --- the vault ----------------------------------------------------------------------------------------
+
+    def vault_address(self, option: str | None) -> str:
+        """The vault meant: the option, else RPDRIVE_VAULT, else the only one known here. UsageError."""
+        given = option or self._environ.get(VAULT)
+        if given:
+            return normal_address(given)
+        known = self.known_vaults()
+        if len(known) == 1:
+            return next(iter(known))
+        if known:
+            raise UsageError(
+                f"{len(known)} vaults are known here: {', '.join(known)}", f"say which with --vault or {VAULT}"
+            )
+        raise UsageError("no vault was named", f"use --vault ADDRESS or set {VAULT}, or `rpdrive vault create`")
+
+    def known_vaults(self) -> dict[str, bytes]:
+        """Ids of the vaults made or unlocked for good here, by address. LocalError if the file is unreadable."""
+        path = self.where("config") / "vaults.json"
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as e:
+            raise LocalError(f"{path} can't be read: {e.strerror}") from e
+        import json
+
+        try:
+            return {str(address): bytes.fromhex(row["id"]) for address, row in json.loads(text).items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise LocalError(f"{path} can't be understood", "delete it, and name the vault by --vault") from e
+
+    def remember_vault(self, address: str, vault_id: bytes) -> None:
+        """Make a vault known here. LocalError."""
+        self._write_known(self.known_vaults() | {address: vault_id})
+
+    def forget_vault(self, address: str) -> None:
+        """The opposite. No error if it isn't known."""
+        known = self.known_vaults()
+        if known.pop(address, None) is not None:
+            self._write_known(known)
+
+    def _write_known(self, known: dict[str, bytes]) -> None:
+        import json
+
+        rows = {address: {"id": vault_id.hex()} for address, vault_id in known.items()}
+        write_private(self.config / "vaults.json", json.dumps(rows, indent=2).encode() + b"\n")
+
+
+def normal_address(text: str) -> str:
+    """One spelling for each address: folders as file:// without a slash at the end. UsageError."""
+    from catalog.store.address import local_path
+
+    if "://" not in text:
+        text = os.path.abspath(Path(text).expanduser())
+    folder = local_path(text)
+    return text.rstrip("/") if folder is None else Path(os.path.normpath(folder)).as_uri()
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, made with mode 0700 if it is missing. LocalError, also if it belongs to someone else."""
+    try:
+        path.mkdir(mode=_OURS_ONLY, parents=True, exist_ok=True)
+        status = path.stat()
+        if os.name == "posix":
+            if status.st_uid != os.geteuid():
+                raise LocalError(f"{path} belongs to another user", f"set {HOME} to a folder of your own")
+            if stat.S_IMODE(status.st_mode) != _OURS_ONLY:
+                path.chmod(_OURS_ONLY)
+    except OSError as e:
+        raise LocalError(f"the folder {path} can't be used: {e.strerror}", f"set {HOME} to another one") from e
+    return path
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file of mode 0600, whole or not at all. LocalError."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as e:
+        raise LocalError(f"{path} can't be written: {e.strerror}") from e

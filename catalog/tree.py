@@ -49,16 +49,16 @@ class ChunkSource:
         raise NotImplementedError
 
     def leaf(self, at: Extent) -> Leaf:
-        return decode_leaf(self.chunk(at))
+        return decode_leaf(self.chunk(at), at)
 
     def folder_index(self, at: Extent) -> FolderIndex:
-        return decode_folder_index(self.chunk(at))
+        return decode_folder_index(self.chunk(at), at)
 
     def piece_leaf(self, at: Extent) -> PieceLeaf:
-        return decode_piece_leaf(self.chunk(at))
+        return decode_piece_leaf(self.chunk(at), at)
 
     def piece_index(self, at: Extent) -> PieceIndex:
-        return decode_piece_index(self.chunk(at))
+        return decode_piece_index(self.chunk(at), at)
 
 
 class NumberedLeaf(NamedTuple):

@@ -4,6 +4,9 @@ A page is a chunk of a tree block. Leaves of a directory hold entries sorted by 
 the first name and the totals of each page below. Long extent lists have leaves of pieces, and index pages
 with the bytes that each page below covers. Whoever refers to a page knows its level, so pages don't say it.
 
+Pages of one tree block refer to each other, and a block's stored length is known only once it is sealed: an
+extent with a stored length of 0 lies in the same block as the page that it stands in (its "home").
+
 Repeated parts (pack ids, owners, sets of extended attributes) stand once in tables of the page. `Entry` is an
 entry as it is on the wire, with indexes into its page's tables; `Node` is the same entry free of any page.
 """
@@ -152,12 +155,13 @@ class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A page of a directory's entries, sorted by name (as bytes), with its tables."""
+    """A page of a directory's entries, sorted by name (as bytes), with its tables. `home` is not on the wire."""
 
     packs: list[bytes]
     owners: list[tuple[int, int, str, str]]
     sets: list[list[list[Any]]]
     entries: list[Entry]
+    home: Extent | None = None
 
     def owner(self, entry: Entry) -> Owner:
         return Owner(*self._at(self.owners, entry.owner))
@@ -168,7 +172,7 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
             return None
         try:
             level, at, totals = entry.content
-            return Subtree(level, _extent(self.packs, at), Totals(*totals))
+            return Subtree(level, _extent(self, at), Totals(*totals))
         except (TypeError, ValueError) as e:
             raise _garbled(entry.name) from e
 
@@ -186,8 +190,8 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         content = entry.content
         try:
             if isinstance(content, dict):
-                return Paged(content["l"], _extent(self.packs, content["a"]), content["n"], content["d"])
-            return _pieces(self.packs, content)
+                return Paged(content["l"], _extent(self, content["a"]), content["n"], content["d"])
+            return _pieces(self, content)
         except (TypeError, ValueError, KeyError) as e:
             raise _garbled(entry.name) from e
 
@@ -196,7 +200,7 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
             return None
         try:
             return {
-                name: value if isinstance(value, bytes) else OutOfLine(_extent(self.packs, value))
+                name: value if isinstance(value, bytes) else OutOfLine(_extent(self, value))
                 for name, value in self._at(self.sets, entry.xattrs)
             }
         except (TypeError, ValueError) as e:
@@ -236,17 +240,19 @@ class FolderChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
 class FolderIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
     packs: list[bytes]
     children: list[FolderChild]
+    home: Extent | None = None
 
     def at(self, child: FolderChild) -> Extent:
-        return _extent(self.packs, child.at)
+        return _extent(self, child.at)
 
 
 class PieceLeaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
     packs: list[bytes]
     rows: list[list[Any]]
+    home: Extent | None = None
 
     def pieces(self) -> list[Piece]:
-        return _pieces(self.packs, self.rows)
+        return _pieces(self, self.rows)
 
 
 class PieceChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -259,31 +265,43 @@ class PieceChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
 class PieceIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
     packs: list[bytes]
     children: list[PieceChild]
+    home: Extent | None = None
 
     def at(self, child: PieceChild) -> Extent:
-        return _extent(self.packs, child.at)
+        return _extent(self, child.at)
+
+
+_Page: TypeAlias = Leaf | FolderIndex | PieceLeaf | PieceIndex
 
 
 def _garbled(name: bytes) -> Damaged:
     return Damaged(f"the entry of {name.decode(errors='replace')!r} can't be understood")
 
 
-def _extent(packs: list[bytes], row: list[Any]) -> Extent:
+def _extent(page: _Page, row: list[Any]) -> Extent:
     number, offset, stored, inner, length, chunk = row
-    if not 0 <= number < len(packs):
+    if not 0 <= number < len(page.packs):
         raise Damaged("a page refers to a pack that its table doesn't list")
-    return Extent(packs[number], offset, stored, inner, length, chunk)
+    pack = page.packs[number]
+    if stored == 0:
+        home = page.home
+        if home is None or (home.pack, home.offset) != (pack, offset):
+            raise Damaged("a page refers to a place without saying how long it is")
+        stored = home.stored
+    return Extent(pack, offset, stored, inner, length, chunk)
 
 
-def _pieces(packs: list[bytes], rows: list[list[Any]]) -> list[Piece]:
-    return [Hole(row[0]) if len(row) == 1 else _extent(packs, row) for row in rows]
+def _pieces(page: _Page, rows: list[list[Any]]) -> list[Piece]:
+    return [Hole(row[0]) if len(row) == 1 else _extent(page, row) for row in rows]
 
 
 _encoder = msgspec.msgpack.Encoder()
-_leaf = msgspec.msgpack.Decoder(Leaf)
-_folder_index = msgspec.msgpack.Decoder(FolderIndex)
-_piece_leaf = msgspec.msgpack.Decoder(PieceLeaf)
-_piece_index = msgspec.msgpack.Decoder(PieceIndex)
+_leaf = msgspec.msgpack.Decoder(
+    tuple[list[bytes], list[tuple[int, int, str, str]], list[list[list[Any]]], list[Entry]]
+)
+_folder_index = msgspec.msgpack.Decoder(tuple[list[bytes], list[FolderChild]])
+_piece_leaf = msgspec.msgpack.Decoder(tuple[list[bytes], list[list[Any]]])
+_piece_index = msgspec.msgpack.Decoder(tuple[list[bytes], list[PieceChild]])
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | bytearray | memoryview) -> Any:
@@ -293,35 +311,46 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | bytearray | mem
         raise Damaged("a page of a folder can't be understood") from e
 
 
-def decode_leaf(data: bytes | bytearray | memoryview) -> Leaf:
-    return _decode(_leaf, data)  # type: ignore[no-any-return]
+def decode_leaf(data: bytes | bytearray | memoryview, home: Extent) -> Leaf:
+    """A page of entries from its bytes and its own extent. Damaged."""
+    return Leaf(*_decode(_leaf, data), home=home)
 
 
-def decode_folder_index(data: bytes | bytearray | memoryview) -> FolderIndex:
-    return _decode(_folder_index, data)  # type: ignore[no-any-return]
+def decode_folder_index(data: bytes | bytearray | memoryview, home: Extent) -> FolderIndex:
+    return FolderIndex(*_decode(_folder_index, data), home=home)
 
 
-def decode_piece_leaf(data: bytes | bytearray | memoryview) -> PieceLeaf:
-    return _decode(_piece_leaf, data)  # type: ignore[no-any-return]
+def decode_piece_leaf(data: bytes | bytearray | memoryview, home: Extent) -> PieceLeaf:
+    return PieceLeaf(*_decode(_piece_leaf, data), home=home)
 
 
-def decode_piece_index(data: bytes | bytearray | memoryview) -> PieceIndex:
-    return _decode(_piece_index, data)  # type: ignore[no-any-return]
+def decode_piece_index(data: bytes | bytearray | memoryview, home: Extent) -> PieceIndex:
+    return PieceIndex(*_decode(_piece_index, data), home=home)
 
 
 # --- writing ----------------------------------------------------------------------------------------------
 
 
+Resolve: TypeAlias = Callable[[Extent], Extent]  # fills in the stored length, of all but the block being filled
+
+
+def _as_it_is(e: Extent) -> Extent:
+    return e
+
+
 class _Tables:
     """Tables of a page being made."""
 
-    def __init__(self) -> None:
+    def __init__(self, resolve: Resolve) -> None:
+        self.resolve = resolve
         self.packs: dict[bytes, int] = {}
         self.owners: dict[Owner, int] = {}
         self.sets: dict[bytes, int] = {}
         self.set_rows: list[list[list[Any]]] = []
 
     def extent(self, e: Extent) -> list[Any]:
+        if e.stored == 0:
+            e = self.resolve(e)
         number = self.packs.setdefault(e.pack, len(self.packs))
         return [number, e.offset, e.stored, e.inner, e.length, e.id]
 
@@ -358,9 +387,6 @@ class _Tables:
             self.content(n.content), self.xattrs(n.xattrs), n.more,
         )  # fmt: skip
 
-    def size(self) -> int:
-        return 18 * len(self.packs) + 40 * len(self.owners) + sum(map(len, self.sets))
-
 
 def begins_page(name: bytes, level: int) -> bool:
     """Whether a name begins a page of this level (0: leaves): one in 128 does, by its CRC-32 alone."""
@@ -378,76 +404,75 @@ WritePage: TypeAlias = Callable[[bytes], Extent]  # stores a page (or finds an e
 class FolderWriter:
     """Writes the pages of one folder as its nodes come, sorted by name, without equals."""
 
-    def __init__(self, write: WritePage) -> None:
-        self._write = write
+    def __init__(self, write: WritePage, resolve: Resolve = _as_it_is) -> None:
+        self._write, self._resolve = write, resolve
         self._rows: list[tuple[bytes, Extent, Totals]] = []
         self._begin_page()
 
     def _begin_page(self) -> None:
-        self._tables, self._size, self._totals = _Tables(), 0, Totals()
-        self._entries: list[Entry] = []
+        self._nodes: list[Node] = []
+        self._size, self._totals = 0, Totals()
 
     def add(self, node: Node) -> None:
         """The next node; names must ascend as bytes."""
-        full = self._size + self._tables.size() + _bound(node) > PAGE_MAX
-        if self._entries and (full or begins_page(node.name, 0)):
+        size = _bound(node)
+        if self._nodes and (self._size + size > PAGE_MAX or begins_page(node.name, 0)):
             self._flush()
-        entry = self._tables.entry(node)
-        self._entries.append(entry)
-        self._size += len(_encoder.encode(entry))
+        self._nodes.append(node)
+        self._size += size
         self._totals = self._totals.plus(node.totals())
 
     def _flush(self) -> None:
-        t = self._tables
-        page = Leaf(list(t.packs), list(t.owners), t.set_rows, self._entries)
-        self._rows.append((self._entries[0].name, self._write(_encoder.encode(page)), self._totals))
+        # Encoded only now: which extents lie in the block being filled may have changed since they were added.
+        t = _Tables(self._resolve)
+        entries = [t.entry(node) for node in self._nodes]
+        page = _encoder.encode((list(t.packs), list(t.owners), t.set_rows, entries))
+        self._rows.append((self._nodes[0].name, self._write(page), self._totals))
         self._begin_page()
 
     def finish(self) -> Subtree | None:
         """Write what is left, and the pages above. None for an empty folder."""
-        if self._entries:
+        if self._nodes:
             self._flush()
-        return _folder_levels(self._rows, self._write) if self._rows else None
+        return _folder_levels(self._rows, self._write, self._resolve) if self._rows else None
 
     def so_far(self, more: Iterable[Node]) -> Subtree | None:
         """The folder as if it ended after the nodes so far and `more`; the writer itself goes on as before."""
-        copy = FolderWriter(self._write)
+        copy = FolderWriter(self._write, self._resolve)
         copy._rows = list(self._rows)
-        for entry in self._entries:
-            copy.add(self._node(entry))
+        for node in self._nodes:
+            copy.add(node)
         for node in more:
             copy.add(node)
         return copy.finish()
 
-    def _node(self, entry: Entry) -> Node:
-        t = self._tables
-        return Leaf(list(t.packs), list(t.owners), t.set_rows, [entry]).node(entry)
 
-
-def write_folder(nodes: Iterable[Node], write: WritePage) -> Subtree | None:
+def write_folder(nodes: Iterable[Node], write: WritePage, resolve: Resolve = _as_it_is) -> Subtree | None:
     """Write a folder's pages. `nodes` come sorted by name, without equals. None if there are none."""
-    writer = FolderWriter(write)
+    writer = FolderWriter(write, resolve)
     for node in nodes:
         writer.add(node)
     return writer.finish()
 
 
 def _bound(node: Node) -> int:
+    """At least the bytes that a node takes in a page, its part of the tables included."""
     pieces = len(node.content) if isinstance(node.content, list) else 2
-    inline = sum(len(v) if isinstance(v, bytes) else 60 for v in (node.xattrs or {}).values())
+    inline = sum(len(k) + (len(v) if isinstance(v, bytes) else 70) for k, v in (node.xattrs or {}).items())
     target = len(node.content) if isinstance(node.content, bytes) else 0
-    return 120 + len(node.name) + 60 * pieces + inline + target
+    names = len(node.owner.user) + len(node.owner.group)
+    return 76 + len(node.name) + 66 * pieces + inline + target + names
 
 
-def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage) -> Subtree:
+def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage, resolve: Resolve) -> Subtree:
     level = 0
     while len(rows) > 1:
         level += 1
         above: list[tuple[bytes, Extent, Totals]] = []
         for group in _groups(rows, lambda row, level=level: begins_page(row[0], level)):  # type: ignore[misc]
-            tables = _Tables()
+            tables = _Tables(resolve)
             children = [FolderChild(first, tables.extent(at), totals) for first, at, totals in group]
-            page = _encoder.encode(FolderIndex(list(tables.packs), children))
+            page = _encoder.encode((list(tables.packs), children))
             totals = Totals()
             for _first, _at, below in group:
                 totals = totals.plus(below)
@@ -473,8 +498,8 @@ def _groups(rows: list[Any], begins: Callable[[Any], bool]) -> Iterable[list[Any
 class PieceWriter:
     """Writes the pieces of one file: kept in the entry up to 32, in pages beyond. Memory stays small."""
 
-    def __init__(self, write: WritePage) -> None:
-        self._write = write
+    def __init__(self, write: WritePage, resolve: Resolve = _as_it_is) -> None:
+        self._write, self._resolve = write, resolve
         self._pieces: list[Piece] = []
         self._rows: list[tuple[bytes, Extent, int]] = []  # (last chunk id, page, bytes covered)
 
@@ -502,9 +527,9 @@ class PieceWriter:
         self._pieces = page
 
     def _page(self, page: list[Piece]) -> None:
-        tables = _Tables()
+        tables = _Tables(self._resolve)
         rows = [tables.piece(p) for p in page]
-        at = self._write(_encoder.encode(PieceLeaf(list(tables.packs), rows)))
+        at = self._write(_encoder.encode((list(tables.packs), rows)))
         last = page[-1]
         key = last.id if isinstance(last, Extent) else b"\xff" * 16
         self._rows.append((key, at, sum(p.length for p in page)))
@@ -523,9 +548,9 @@ class PieceWriter:
                 group.append(row)
                 full = (len(group) >= 2 and ends_page(row[0], level)) or len(group) >= 512
                 if full or n == len(rows) - 1:
-                    tables = _Tables()
+                    tables = _Tables(self._resolve)
                     children = [PieceChild(tables.extent(at), covers) for _id, at, covers in group]
-                    page = self._write(_encoder.encode(PieceIndex(list(tables.packs), children)))
+                    page = self._write(_encoder.encode((list(tables.packs), children)))
                     above.append((row[0], page, sum(covers for _id, _at, covers in group)))
                     group = []
             rows = above

@@ -313,19 +313,23 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | bytearray | mem
 
 def decode_leaf(data: bytes | bytearray | memoryview, home: Extent) -> Leaf:
     """A page of entries from its bytes and its own extent. Damaged."""
-    return Leaf(*_decode(_leaf, data), home=home)
+    packs, owners, sets, entries = _decode(_leaf, data)
+    return Leaf(packs, owners, sets, entries, home)
 
 
 def decode_folder_index(data: bytes | bytearray | memoryview, home: Extent) -> FolderIndex:
-    return FolderIndex(*_decode(_folder_index, data), home=home)
+    packs, children = _decode(_folder_index, data)
+    return FolderIndex(packs, children, home)
 
 
 def decode_piece_leaf(data: bytes | bytearray | memoryview, home: Extent) -> PieceLeaf:
-    return PieceLeaf(*_decode(_piece_leaf, data), home=home)
+    packs, rows = _decode(_piece_leaf, data)
+    return PieceLeaf(packs, rows, home)
 
 
 def decode_piece_index(data: bytes | bytearray | memoryview, home: Extent) -> PieceIndex:
-    return PieceIndex(*_decode(_piece_index, data), home=home)
+    packs, children = _decode(_piece_index, data)
+    return PieceIndex(packs, children, home)
 
 
 # --- writing ----------------------------------------------------------------------------------------------

@@ -1,0 +1,44 @@
+# make test    everything that has to pass: lint, types, tests
+# make demo    a backup of DIR (default: a real tree of this machine), opened as a drive and compared
+# make bench   speed and size beside restic and Borg, on the same data
+
+PYTHON_HERE = .venv/bin/python
+DIR ?=
+
+.DEFAULT_GOAL = test
+.PHONY: test lint types tests demo bench soak setup setup-demo clean
+
+# One after the other, the quickest first, also under `make -j`.
+test: setup
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory tests
+
+lint: setup
+	$(PYTHON_HERE) -m ruff check .
+	$(PYTHON_HERE) -m ruff format --check .
+
+types: setup
+	$(PYTHON_HERE) -m mypy
+
+tests: setup
+	$(PYTHON_HERE) -m pytest -m "not soak"
+
+soak: setup
+	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
+
+demo: setup-demo
+	$(PYTHON_HERE) benchmarks/demo.py $(if $(DIR),"$(DIR)")
+
+bench: setup-demo
+	$(PYTHON_HERE) benchmarks/run.py
+
+setup:
+	@tests/setup.sh test
+
+setup-demo:
+	@tests/setup.sh demo
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -not -path './.tools/*' -prune -exec rm -rf {} +

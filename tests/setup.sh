@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Installs what rpdrive needs from here: `tests/setup.sh demo` to run it, `tests/setup.sh test` to test it too.
+# Quick when all is there. What it can't install, it names, and fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+AZURITE=3.35.0
+goal=${1:-test}
+case $goal in demo | test) ;; *) echo "usage: $0 demo|test" >&2; exit 2 ;; esac
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+library() { # is a shared library of this name installed?
+    { /sbin/ldconfig -p 2>/dev/null || ldconfig -p 2>/dev/null || true; } | grep -F -q "$1"
+}
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# --- packages of the system ----------------------------------------------------------------------
+
+wanted=()
+want() { wanted+=("$@"); }
+
+PYTHON=${PYTHON:-}
+for candidate in $PYTHON python3 python3.13 python3.12 python3.11; do
+    if new_enough "$candidate"; then PYTHON=$candidate; break; fi
+    PYTHON=
+done
+[ -n "$PYTHON" ] || fail "Python 3.11 or newer is needed: install it, or set PYTHON to its path"
+[ -x .venv/bin/python ] || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || want python3-venv
+
+if [ "$(uname -s)" = Linux ]; then
+    library libfuse.so.2 || want libfuse2
+    has fusermount || want fuse3
+    if [ "$goal" = test ]; then
+        has getfattr || want attr
+        has getfacl || want acl
+        has rsync || want rsync
+    fi
+fi
+if [ "$goal" = test ]; then
+    has node || want nodejs
+    has npm || want npm
+fi
+
+if [ ${#wanted[@]} -gt 0 ]; then
+    how="install these packages of your system: ${wanted[*]}"
+    has apt-get || fail "$how"
+    if [ "$(id -u)" = 0 ]; then
+        root=()
+    elif has sudo && sudo -n true 2>/dev/null; then
+        root=(sudo -n)
+    else
+        fail "not root, and no sudo without a password; $how
+setup:   as root: apt-get install ${wanted[*]}"
+    fi
+    say "installing ${wanted[*]}"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq || say "apt-get update failed; trying with what is known"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" \
+        >/dev/null || fail "apt-get could not install them (is there a network?); $how"
+fi
+if [ "$(uname -s)" = Linux ]; then
+    [ -e /dev/fuse ] || fail "there is no /dev/fuse: load the kernel module (modprobe fuse); in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
+fi
+
+# --- Python packages -----------------------------------------------------------------------------
+
+# A stamp holds the hash of what was installed from. The tests' packages include those of the demo.
+now=$({ cat pyproject.toml; pwd; } | sha256sum | cut -d ' ' -f 1)
+installed() { [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$now" ]; }
+
+if ! installed test && { [ "$goal" = test ] || ! installed demo; }; then
+    [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv || fail "python3 -m venv failed: install python3-venv"
+    extras=; if [ "$goal" = test ]; then extras='[dev]'; fi
+    say "installing rpdrive$extras into .venv"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable ".$extras" ||
+        fail "pip could not install the packages that pyproject.toml names (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
+    echo "$now" >".venv/.installed-$goal"
+fi
+
+# --- Azurite -------------------------------------------------------------------------------------
+
+if [ "$goal" = test ] && [ ! -e ".tools/.azurite-$AZURITE" ]; then
+    say "installing Azurite $AZURITE into .tools"
+    mkdir -p .tools
+    npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error --no-update-notifier \
+        "azurite@$AZURITE" >/dev/null ||
+        fail "npm could not install azurite@$AZURITE (it needs the npm registry, or npm's registry setting on a mirror)"
+    rm -f .tools/.azurite-*
+    touch ".tools/.azurite-$AZURITE"
+fi

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from catalog.errors import Damaged
+from catalog.format.message import MAX_LEVEL
 from catalog.format.packs import Extent
 from catalog.format.trees import (
     Entry,
     FolderIndex,
     Hole,
     Leaf,
+    NodeKind,
     Paged,
     Piece,
     PieceIndex,
@@ -30,7 +32,6 @@ from catalog.format.trees import (
 )
 
 ROOT_NUMBER = 1
-_MAX_LEVEL = 8  # 128 ** 8 pages: more means a forged or damaged page
 
 
 class PageSource(Protocol):
@@ -85,7 +86,7 @@ class Found(NamedTuple):
 
 
 def _check_level(level: int) -> None:
-    if not 0 <= level <= _MAX_LEVEL:
+    if not 0 <= level <= MAX_LEVEL:
         raise Damaged(f"a folder has {level} levels of pages")
 
 
@@ -142,12 +143,24 @@ class Walked(NamedTuple):
 
 def walk(source: PageSource, folder: Subtree | None, folder_number: int = 1, path: bytes = b"") -> Iterator[Walked]:
     """Everything below a folder, a folder before what is in it."""
+    # A stack of its own: folders may be nested deeper than Python's calls.
+    stack = [(path, _found(source, folder, folder_number))]
+    while stack:
+        above, rest = stack[-1]
+        found = next(rest, None)
+        if found is None:
+            stack.pop()
+            continue
+        here = above + b"/" + found.entry.name if above else found.entry.name
+        yield Walked(here, found)
+        if found.entry.kind == NodeKind.FOLDER:
+            stack.append((here, _found(source, found.leaf.subtree(found.entry), found.number)))
+
+
+def _found(source: PageSource, folder: Subtree | None, folder_number: int) -> Iterator[Found]:
     for page in leaves(source, folder, folder_number):
         for entry, number in zip(page.leaf.entries, page.numbers(), strict=True):
-            here = path + b"/" + entry.name if path else entry.name
-            yield Walked(here, Found(entry, page.leaf, number))
-            if entry.kind == 1:
-                yield from walk(source, page.leaf.subtree(entry), number, here)
+            yield Found(entry, page.leaf, number)
 
 
 class Pieces:
@@ -169,6 +182,7 @@ class Pieces:
         assert self._paged is not None
         _check_level(self._paged.level)
         level, at, start = self._paged.level, self._paged.at, 0
+        covers = 0  # bytes that the page reached is said to cover; 0: nothing was said
         while level:
             index = self._source.piece_index(at)
             for child in index.children[:-1]:
@@ -177,9 +191,12 @@ class Pieces:
                 start += child.covers
             else:
                 child = index.children[-1]
-            at = index.at(child)
+            at, covers = index.at(child), child.covers
             level -= 1
-        return _starts(self._source.piece_leaf(at).pieces(), start)
+        pieces = self._source.piece_leaf(at).pieces()
+        if covers and sum(p.length for p in pieces) != covers:
+            raise Damaged(f"a page of a file's pieces does not cover the {covers} bytes it should")
+        return _starts(pieces, start)
 
     def all(self) -> Iterator[Piece]:
         """Every piece, in order."""

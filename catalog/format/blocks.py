@@ -101,7 +101,7 @@ def decode_frame(frame: Buffer, most: int, what: str) -> Buffer:
     try:
         if zstandard.frame_content_size(payload) != size:
             raise Damaged(f"{what} does not decode to the {size} bytes it claims")
-        raw = _decompressor().decompress(payload, max_output_size=size)
+        raw = _decompressor().decompress(payload, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as e:
         raise Damaged(f"{what} can't be decompressed") from e
     if len(raw) != size:
@@ -139,6 +139,6 @@ def open_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: 
     try:
         ad = _ad(kind, keys.vault_id, pack_id, offset)
         frame = pack_cipher(keys, kind, pack_id).decrypt(_nonce(offset), sealed, ad)
-    except (InvalidTag, ValueError) as e:
+    except (InvalidTag, ValueError, OverflowError, struct.error) as e:
         raise Damaged(f"{what} is not what was written there") from e
     return decode_frame(frame, MAX_RAW[kind], what)

@@ -12,6 +12,7 @@ import msgspec
 from catalog.errors import Damaged, NewerFormat
 from catalog.format.blocks import Buffer, PackKind, encode_frame, open_block, seal_block
 from catalog.format.keys import ID_BYTES, VERSION, Keys
+from catalog.format.message import Length, Whole, decode
 
 HEADER = struct.Struct(">7sB")  # magic, version
 MAGIC = b"RPDPACK"
@@ -34,9 +35,9 @@ class Extent(NamedTuple):
 class BlockRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A block in a table of contents: its chunks stand end to end from 0. `ids` is 16 bytes for each."""
 
-    offset: int
-    stored: int
-    lengths: list[int]
+    offset: Whole
+    stored: Length
+    lengths: list[Length]
     ids: bytes
 
     def extents(self, pack: bytes) -> Iterator[Extent]:
@@ -109,14 +110,18 @@ def decode_trailer(data: Buffer, size: int, what: str) -> tuple[int, int]:
 
 
 def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> list[BlockRow]:
-    """The table of contents from its sealed bytes. Damaged."""
+    """The table of contents from its sealed bytes. Damaged, also if its blocks don't stand end to end."""
     what = f"the contents of pack {pack_id.hex()[:8]}"
     raw = open_block(keys, kind.contents, pack_id, offset, sealed)
-    try:
-        rows = _rows_decoder.decode(raw)
-    except msgspec.DecodeError as e:
-        raise Damaged(f"{what} can't be understood") from e
+    rows: list[BlockRow] = decode(_rows_decoder, raw, what)
     check_rows(rows, what)
+    end = HEADER.size
+    for row in rows:
+        if row.offset != end:
+            raise Damaged(f"{what} leaves a gap before {row.offset}")
+        end += row.stored
+    if end != offset:
+        raise Damaged(f"{what} leaves a gap before {offset}")
     return rows
 
 

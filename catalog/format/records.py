@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from catalog.errors import Damaged
+from catalog.format.message import Id, Length, Level, TotalsRow, Whole, decode
 from catalog.format.packs import BlockRow, Extent, check_rows
 from catalog.format.trees import Subtree, Totals
 
@@ -20,7 +21,7 @@ from catalog.format.trees import Subtree, Totals
 class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
     """machines/<id>/<version>: a registered server. The highest version counts."""
 
-    id: bytes
+    id: Id
     name: str
     hostname: str
     system: str
@@ -30,8 +31,8 @@ class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Item(msgspec.Struct, kw_only=True, omit_defaults=True):
     """items/<id>/<version>: what a machine protects under one policy."""
 
-    id: bytes
-    machine: bytes
+    id: Id
+    machine: Id
     name: str
     paths: list[bytes]
     created: int
@@ -47,14 +48,14 @@ class Problem(msgspec.Struct, array_like=True, gc=False):
 class Root(msgspec.Struct, array_like=True, gc=False):
     """A Subtree on the wire."""
 
-    level: int
-    pack: bytes
-    offset: int
-    stored: int
-    inner: int
-    length: int
-    id: bytes
-    totals: tuple[int, int, int, int]
+    level: Level
+    pack: Id
+    offset: Whole
+    stored: Length
+    inner: Whole
+    length: Length
+    id: Id
+    totals: TotalsRow
 
     @classmethod
     def of(cls, s: Subtree) -> Root:
@@ -75,17 +76,17 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     parents of a backup that is under way or broke off; their trees mix new entries and those of `previous`.
     """
 
-    id: bytes
-    machine: bytes
-    item: bytes
+    id: Id
+    machine: Id
+    item: Id
     machine_name: str
     item_name: str
     hostname: str
     system: str
-    sequence: int
-    previous: bytes | None = None
-    time: int
-    finished: int
+    sequence: Whole
+    previous: Id | None = None
+    time: Whole
+    finished: Whole
     paths: list[bytes]
     excludes: list[str] = []
     root: Root | None = None
@@ -107,7 +108,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
 class IndexedPack(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A pack's table of contents, as it stands in an index object."""
 
-    pack: bytes
+    pack: Id
     blocks: list[BlockRow]
 
 
@@ -129,10 +130,7 @@ def encode_record(record: Machine | Item | Point | IndexObject) -> bytes:
 def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str) -> R:
     """Damaged if it can't be understood."""
     decoder = _decoders.get(cls) or _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
-    try:
-        record: R = decoder.decode(data)
-    except msgspec.DecodeError as e:
-        raise Damaged(f"{name} can't be understood") from e
+    record: R = decode(decoder, data, name)
     if isinstance(record, IndexObject):
         for pack in record.packs:
             check_rows(pack.blocks, name)
@@ -171,7 +169,8 @@ class PointName(NamedTuple):
             when = int(datetime.strptime(m[3], _TIME).replace(tzinfo=UTC).timestamp()) * 10**9
         except ValueError:
             return None
-        return cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, int(m[4]), bytes.fromhex(m[5]), bool(m[6]))
+        found = cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, int(m[4]), bytes.fromhex(m[5]), bool(m[6]))
+        return found if str(found) == name else None  # one name for each: no second spelling of a number
 
     @classmethod
     def of(cls, point: Point) -> PointName:

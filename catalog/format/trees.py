@@ -16,11 +16,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeAlias
+from operator import ge
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from catalog.errors import Damaged
+from catalog.format.keys import ID_BYTES
+from catalog.format.message import Id, Length, Level, TotalsRow, Whole, decode
 from catalog.format.packs import Extent
 
 PAGE_MAX = 64 << 10  # bytes; a page is cut before the entry that would exceed it
@@ -28,6 +31,8 @@ TREE_BLOCK_RAW = 256 << 10  # bytes of pages that go into one tree block
 INLINE_PIECES = 32  # a file of more has its pieces in pages of their own
 INLINE_XATTR = 4 << 10  # bytes; a larger value stands out of line
 PIECES_MAX = 1024  # in one page
+_NO_NAMES = frozenset((b"", b".", b".."))
+_NOT_EMPTY = msgspec.Meta(min_length=1)
 
 
 class NodeKind(IntEnum):
@@ -154,12 +159,44 @@ class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
     more: dict[str, Any] | None
 
 
+class ExtentRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """An extent on the wire. `pack` indexes the page's table of pack ids."""
+
+    pack: Whole
+    offset: Whole
+    stored: Whole
+    inner: Whole
+    length: Length
+    id: Id
+
+
+class PieceRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A piece on the wire: as ExtentRow, or the length of a hole alone, which then stands in `pack`."""
+
+    pack: Whole
+    offset: Whole = 0
+    stored: Whole = 0
+    inner: Whole = 0
+    length: Whole = 0
+    id: bytes = b""
+
+
+class _PagedRow(msgspec.Struct, gc=False, frozen=True):
+    level: Level = msgspec.field(name="l")
+    at: ExtentRow = msgspec.field(name="a")
+    allocated: Whole = msgspec.field(name="n")
+    digest: Id = msgspec.field(name="d")
+
+
+_SubtreeRow: TypeAlias = tuple[Level, ExtentRow, TotalsRow]
+
+
 class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A page of a directory's entries, sorted by name (as bytes), with its tables. `home` is not on the wire."""
 
     packs: list[bytes]
     owners: list[tuple[int, int, str, str]]
-    sets: list[list[list[Any]]]
+    sets: list[list[tuple[bytes, Any]]]
     entries: list[Entry]
     home: Extent | None = None
 
@@ -170,40 +207,31 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         """Of a folder's entry; None if the folder is empty."""
         if entry.content is None:
             return None
-        try:
-            level, at, totals = entry.content
-            return Subtree(level, _extent(self, at), Totals(*totals))
-        except (TypeError, ValueError) as e:
-            raise _garbled(entry.name) from e
+        level, at, totals = _convert(entry, _SubtreeRow)
+        return Subtree(level, _extent(self, at), Totals(*totals))
 
     def entry_totals(self, entry: Entry) -> Totals:
         own = own_totals(entry.kind, entry.size, entry.xattrs >= 0)
         if entry.kind != NodeKind.FOLDER or entry.content is None:
             return own
-        try:
-            return own.plus(Totals(*entry.content[2]))
-        except (TypeError, ValueError, IndexError) as e:
-            raise _garbled(entry.name) from e
+        return own.plus(Totals(*_convert(entry, _SubtreeRow)[2]))
 
     def pieces(self, entry: Entry) -> list[Piece] | Paged:
         """Of a file's entry. An empty file has no pieces."""
-        content = entry.content
-        try:
-            if isinstance(content, dict):
-                return Paged(content["l"], _extent(self, content["a"]), content["n"], content["d"])
-            return _pieces(self, content)
-        except (TypeError, ValueError, KeyError) as e:
-            raise _garbled(entry.name) from e
+        if isinstance(entry.content, dict):
+            paged: _PagedRow = _convert(entry, _PagedRow)
+            return Paged(paged.level, _extent(self, paged.at), paged.allocated, paged.digest)
+        return _pieces(self, _convert(entry, list[PieceRow]))
 
     def xattrs(self, entry: Entry) -> Xattrs | None:
         if entry.xattrs < 0:
             return None
         try:
             return {
-                name: value if isinstance(value, bytes) else OutOfLine(_extent(self, value))
+                name: value if isinstance(value, bytes) else OutOfLine(_extent(self, _extent_row(value)))
                 for name, value in self._at(self.sets, entry.xattrs)
             }
-        except (TypeError, ValueError) as e:
+        except msgspec.ValidationError as e:
             raise _garbled(entry.name) from e
 
     def node(self, entry: Entry) -> Node:
@@ -213,10 +241,12 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
             content = self.pieces(entry)
         elif entry.kind == NodeKind.FOLDER:
             content = self.subtree(entry)
-        elif isinstance(entry.content, list):
-            content = (entry.content[0], entry.content[1])
+        elif entry.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
+            content = _convert(entry, tuple[Whole, Whole])
+        elif entry.kind == NodeKind.SYMLINK:
+            content = _convert(entry, bytes)
         else:
-            content = entry.content
+            content = None
         e = entry
         return Node(
             e.name, e.kind, e.mode, self.owner(e), e.size, e.mtime, e.ctime, e.inode, e.nlink, e.link,
@@ -233,8 +263,8 @@ class FolderChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A page below an index page: the first name in it, where it is, and the totals of its entries."""
 
     first: bytes
-    at: list[Any]
-    totals: tuple[int, int, int, int]
+    at: ExtentRow
+    totals: TotalsRow
 
 
 class FolderIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -248,7 +278,7 @@ class FolderIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 class PieceLeaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
     packs: list[bytes]
-    rows: list[list[Any]]
+    rows: list[PieceRow]
     home: Extent | None = None
 
     def pieces(self) -> list[Piece]:
@@ -258,8 +288,8 @@ class PieceLeaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
 class PieceChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A page below: where it is, and the bytes of the file that it covers, holes included."""
 
-    at: list[Any]
-    covers: int
+    at: ExtentRow
+    covers: Length
 
 
 class PieceIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -278,57 +308,83 @@ def _garbled(name: bytes) -> Damaged:
     return Damaged(f"the entry of {name.decode(errors='replace')!r} can't be understood")
 
 
-def _extent(page: _Page, row: list[Any]) -> Extent:
-    number, offset, stored, inner, length, chunk = row
-    if not 0 <= number < len(page.packs):
+def _convert(entry: Entry, what: Any) -> Any:
+    try:
+        return msgspec.convert(entry.content, what)
+    except msgspec.ValidationError as e:
+        raise _garbled(entry.name) from e
+
+
+def _extent_row(value: Any) -> ExtentRow:
+    return msgspec.convert(value, ExtentRow)
+
+
+def _extent(page: _Page, row: ExtentRow | PieceRow) -> Extent:
+    if row.pack >= len(page.packs):
         raise Damaged("a page refers to a pack that its table doesn't list")
-    pack = page.packs[number]
+    pack, stored = page.packs[row.pack], row.stored
     if stored == 0:
         home = page.home
-        if home is None or (home.pack, home.offset) != (pack, offset):
+        if home is None or (home.pack, home.offset) != (pack, row.offset):
             raise Damaged("a page refers to a place without saying how long it is")
         stored = home.stored
-    return Extent(pack, offset, stored, inner, length, chunk)
+    return Extent(pack, row.offset, stored, row.inner, row.length, row.id)
 
 
-def _pieces(page: _Page, rows: list[list[Any]]) -> list[Piece]:
-    return [Hole(row[0]) if len(row) == 1 else _extent(page, row) for row in rows]
+def _pieces(page: _Page, rows: list[PieceRow]) -> list[Piece]:
+    return [_piece(page, row) for row in rows]
+
+
+def _piece(page: _Page, row: PieceRow) -> Piece:
+    if len(row.id) == ID_BYTES and row.length:
+        return _extent(page, row)
+    if row.pack and not (row.offset or row.stored or row.inner or row.length or row.id):
+        return Hole(row.pack)
+    raise Damaged("a file's piece is neither an extent nor a hole")
 
 
 _encoder = msgspec.msgpack.Encoder()
 _leaf = msgspec.msgpack.Decoder(
-    tuple[list[bytes], list[tuple[int, int, str, str]], list[list[list[Any]]], list[Entry]]
+    tuple[
+        list[Id],
+        list[tuple[int, int, str, str]],
+        list[list[tuple[bytes, Any]]],
+        Annotated[list[Entry], _NOT_EMPTY],
+    ]
 )
-_folder_index = msgspec.msgpack.Decoder(tuple[list[bytes], list[FolderChild]])
-_piece_leaf = msgspec.msgpack.Decoder(tuple[list[bytes], list[list[Any]]])
-_piece_index = msgspec.msgpack.Decoder(tuple[list[bytes], list[PieceChild]])
+_folder_index = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[FolderChild], _NOT_EMPTY]])
+_piece_leaf = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceRow], _NOT_EMPTY]])
+_piece_index = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceChild], _NOT_EMPTY]])
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | bytearray | memoryview) -> Any:
-    try:
-        return decoder.decode(data)
-    except msgspec.DecodeError as e:
-        raise Damaged("a page of a folder can't be understood") from e
+def _check_names(names: list[bytes]) -> None:
+    joined = b"\0".join(names)
+    if b"/" in joined or joined.count(b"\0") != len(names) - 1 or not _NO_NAMES.isdisjoint(names):
+        raise Damaged("a page of a folder holds names that no file can have")
+    if any(map(ge, names, names[1:])):
+        raise Damaged("a page of a folder holds names out of order")
 
 
 def decode_leaf(data: bytes | bytearray | memoryview, home: Extent) -> Leaf:
     """A page of entries from its bytes and its own extent. Damaged."""
-    packs, owners, sets, entries = _decode(_leaf, data)
+    packs, owners, sets, entries = decode(_leaf, data, "a page of a folder")
+    _check_names([e.name for e in entries])
     return Leaf(packs, owners, sets, entries, home)
 
 
 def decode_folder_index(data: bytes | bytearray | memoryview, home: Extent) -> FolderIndex:
-    packs, children = _decode(_folder_index, data)
+    packs, children = decode(_folder_index, data, "a page of a folder")
+    _check_names([c.first for c in children])
     return FolderIndex(packs, children, home)
 
 
 def decode_piece_leaf(data: bytes | bytearray | memoryview, home: Extent) -> PieceLeaf:
-    packs, rows = _decode(_piece_leaf, data)
+    packs, rows = decode(_piece_leaf, data, "a page of a file's pieces")
     return PieceLeaf(packs, rows, home)
 
 
 def decode_piece_index(data: bytes | bytearray | memoryview, home: Extent) -> PieceIndex:
-    packs, children = _decode(_piece_index, data)
+    packs, children = decode(_piece_index, data, "a page of a file's pieces")
     return PieceIndex(packs, children, home)
 
 
@@ -465,7 +521,8 @@ def _bound(node: Node) -> int:
     inline = sum(len(k) + (len(v) if isinstance(v, bytes) else 70) for k, v in (node.xattrs or {}).items())
     target = len(node.content) if isinstance(node.content, bytes) else 0
     names = len(node.owner.user) + len(node.owner.group)
-    return 76 + len(node.name) + 66 * pieces + inline + target + names
+    more = len(_encoder.encode(node.more)) if node.more else 0
+    return 76 + len(node.name) + 66 * pieces + inline + target + names + more
 
 
 def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage, resolve: Resolve) -> Subtree:
@@ -475,7 +532,7 @@ def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage, r
         above: list[tuple[bytes, Extent, Totals]] = []
         for group in _groups(rows, lambda row, level=level: begins_page(row[0], level)):  # type: ignore[misc]
             tables = _Tables(resolve)
-            children = [FolderChild(first, tables.extent(at), totals) for first, at, totals in group]
+            children = [(first, tables.extent(at), totals) for first, at, totals in group]
             page = _encoder.encode((list(tables.packs), children))
             totals = Totals()
             for _first, _at, below in group:
@@ -553,7 +610,7 @@ class PieceWriter:
                 full = (len(group) >= 2 and ends_page(row[0], level)) or len(group) >= 512
                 if full or n == len(rows) - 1:
                     tables = _Tables(self._resolve)
-                    children = [PieceChild(tables.extent(at), covers) for _id, at, covers in group]
+                    children = [(tables.extent(at), covers) for _id, at, covers in group]
                     page = self._write(_encoder.encode((list(tables.packs), children)))
                     above.append((row[0], page, sum(covers for _id, _at, covers in group)))
                     group = []

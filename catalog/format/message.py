@@ -1,0 +1,25 @@
+"""MessagePack as the format uses it: types with their bounds, and how to decode. docs/format.md, "MessagePack"."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from catalog.errors import Damaged
+
+MAX_LEVEL = 8  # of pages above leaves: 128 ** 8 pages; more means a forged or damaged page
+
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Length: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]  # bytes of something that is never empty
+Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Level: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVEL)]
+TotalsRow: TypeAlias = tuple[Whole, Whole, Whole, Whole]
+
+
+def decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | bytearray | memoryview, what: str) -> Any:
+    """The decoded value. Damaged if the bytes are not what the decoder expects."""
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise Damaged(f"{what} can't be understood") from e

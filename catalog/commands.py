@@ -2,28 +2,207 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog.session import Session
+from catalog.session import NEW_PASSPHRASE, PASSPHRASE, Session
+
+if TYPE_CHECKING:
+    from catalog.choice import Place
+    from catalog.tree import PageSource
 
 app = typer.Typer(rich_markup_mode=None)
 vault_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make, inspect and unlock vaults.")
 app.add_typer(vault_app, name="vault")
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="a name or id")]
+ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="a name or id")]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+# --- vault --------------------------------------------------------------------------------------------------
 
 
 @vault_app.command("create")
 def create(
     ctx: typer.Context,
     address: Annotated[str | None, typer.Argument(help="where to make it; else --vault")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Make a vault."""
-    from catalog.vault import create_vault
+    """Make a vault, and remember it on this machine."""
+    from catalog.vault import check_no_vault, create_vault
 
     session: Session = ctx.obj
     session.vault_option = address or session.vault_option
-    passphrase = session.new_passphrase(session.passphrase_file, "RPDRIVE_PASSPHRASE", "Passphrase of the vault")
+    check_no_vault(session.open_store())
+    passphrase = session.new_passphrase(session.passphrase_file, PASSPHRASE, "Passphrase (16 characters or more)")
     vault = create_vault(session.open_store(), passphrase)
     session.settings.remember_vault(session.address, vault.id)
+    if as_json:
+        _print_json({"vault": session.address, "id": vault.id.hex()})
+        return
     print(f"Made the vault {vault.id.hex()} at {session.address}")
+    print("Keep the passphrase in a safe place, away from this machine: without it, nothing in the vault can")
+    print("ever be read again, by anybody.")
+
+
+@vault_app.command("info")
+def info(
+    ctx: typer.Context,
+    sizes: Annotated[bool, typer.Option("--sizes", help="add up stored bytes (lists every object)")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the vault's id, keys, machines, items and points."""
+    from catalog.listing import vault_json, vault_text
+
+    session: Session = ctx.obj
+    row = vault_json(session.open_vault(), sizes=sizes)
+    if as_json:
+        _print_json(row)
+    else:
+        print(vault_text(row))
+
+
+@vault_app.command("passphrase")
+def passphrase(
+    ctx: typer.Context,
+    new_passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"read the new one from a file; else {NEW_PASSPHRASE}")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Change the passphrase. The keys of the data stay: this is no revocation."""
+    session: Session = ctx.obj
+    vault = session.open_vault()
+    vault.change_passphrase(session.new_passphrase(new_passphrase_file, NEW_PASSPHRASE, "New passphrase"))
+    if as_json:
+        _print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
+        return
+    print(f"Changed the passphrase of {session.address}")
+    print("This is no revocation: whoever had the old passphrase and a copy of vault.json, or of vault/, keeps")
+    print("access, and keys saved by `rpdrive vault unlock --save` still open the vault.")
+
+
+@vault_app.command("unlock")
+def unlock(
+    ctx: typer.Context,
+    save: Annotated[bool, typer.Option("--save", help="keep the key, for your user alone, until `lock`")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the passphrase, and with --save keep the key, so that no passphrase is asked for on this machine."""
+    session: Session = ctx.obj
+    vault = session.open_vault(saved=False)
+    where = session.save_key(vault) if save else None
+    if as_json:
+        row = {"vault": session.address, "id": vault.id.hex(), "saved": str(where) if where else None}
+        _print_json(row)
+    elif where:
+        print(f"Saved the key of {session.address} in {where}")
+    else:
+        print(f"The passphrase of {session.address} is right; --save would keep the key on this machine")
+
+
+@vault_app.command("lock")
+def lock(ctx: typer.Context, as_json: Json = False) -> None:
+    """Delete the key that `unlock --save` kept."""
+    session: Session = ctx.obj
+    deleted = session.delete_key()
+    if as_json:
+        _print_json({"vault": session.address, "deleted": deleted})
+    elif deleted:
+        print(f"Deleted the saved key of {session.address}")
+    else:
+        print(f"No key of {session.address} was saved here")
+
+
+# --- points -------------------------------------------------------------------------------------------------
+
+
+@app.command("points")
+def points(ctx: typer.Context, machine: MachineName = None, item: ItemName = None, as_json: Json = False) -> None:
+    """List recovery points, the newest last."""
+    session: Session = ctx.obj
+    vault = session.open_vault()
+
+    from catalog.choice import point_names, read_points
+    from catalog.listing import POINT_COLUMNS, point_json, point_rows, safe_text, table
+
+    found, damaged = read_points(vault, point_names(vault, machine, item))
+    if as_json:
+        _print_json({"vault": session.address, "points": [point_json(p) for p in found]})
+    elif found:
+        rows = [[safe_text(text) for text in row] for row in point_rows(found)]
+        print(table(POINT_COLUMNS, rows))
+    elif not damaged:
+        print("There are no recovery points here yet; make one with `rpdrive backup PATH`")
+    if damaged:
+        raise damaged[0]
+
+
+@app.command("ls")
+def ls(
+    ctx: typer.Context,
+    *,
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="POINT[:PATH]", help="a point: id, start of one, time, or `latest`; and a path in it"
+        ),
+    ],
+    long: Annotated[
+        bool, typer.Option("-l", "--long", help="like `ls -l`; folders with all that is in them")
+    ] = False,
+    machine: MachineName = None,
+    item: ItemName = None,
+    as_json: Json = False,
+) -> None:
+    """List a folder of a recovery point (`2026-11-17 08:30:/usr/share`, `latest:home`, `5f3a9c01`)."""
+    session: Session = ctx.obj
+    vault = session.open_vault()
+
+    from catalog.choice import choose, find, split_place
+    from catalog.direct import DirectSource
+    from catalog.listing import point_json
+
+    spec, path = split_place(place)
+    point = vault.point(choose(vault, spec, machine, item))
+    source = DirectSource(vault)
+    found = find(source, point.root.subtree() if point.root else None, path)
+    if as_json:
+        _ls_json(source, point_json(point), found)
+    else:
+        _ls_text(source, found, long)
+
+
+def _ls_text(source: PageSource, place: Place, long: bool) -> None:
+    from catalog.choice import entries
+    from catalog.listing import long_line, safe_text
+
+    on_terminal = sys.stdout.isatty()
+    for leaf, entry in entries(source, place):
+        # Bytes that are no text go out as they are.
+        name = entry.name.decode(errors="surrogateescape")
+        if long and entry.kind == 2:
+            name += " -> " + entry.content.decode(errors="surrogateescape")
+        name = safe_text(name) if on_terminal else name
+        print(long_line(leaf, entry, name) if long else name)
+
+
+def _ls_json(source: PageSource, point: dict[str, Any], place: Place) -> None:
+    """Entry by entry: a folder may have millions."""
+    from catalog.choice import entries
+    from catalog.listing import entry_json, text_json
+
+    head = json.dumps({"point": point, **text_json("path", place.path or b"/")}, indent=2)
+    print(head.removesuffix("\n}") + ',\n  "entries": [', end="")
+    for n, (leaf, entry) in enumerate(entries(source, place)):
+        print(",\n    " if n else "\n    ", json.dumps(entry_json(leaf, entry)), sep="", end="")
+    print("\n  ]\n}")

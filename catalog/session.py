@@ -115,6 +115,23 @@ class Session:
             return None  # a copy on the same disk would gain nothing
         return self.records_factory(self, vault_id)
 
+    # --- saved keys ---------------------------------------------------------------------------------------
+
+    def save_key(self, vault: Vault) -> Path:
+        """Save an open vault's key on this machine, and remember the vault. Returns where. LocalError."""
+        where = self.saved_keys.save(vault.id, vault.keys.master)
+        self.settings.remember_vault(self.address, vault.id)
+        return where
+
+    def delete_key(self) -> bool:
+        """Delete the saved key of the vault. False if there was none. Asks the store only about unknown vaults."""
+        vault_id = self.settings.known_vaults().get(self.address)
+        if vault_id is None:
+            from catalog.vault import read_vault_file
+
+            vault_id = read_vault_file(self.open_store()).vault_id
+        return self.saved_keys.delete(vault_id)
+
     # --- passphrases --------------------------------------------------------------------------------------
 
     def passphrase(self) -> str:

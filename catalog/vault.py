@@ -202,6 +202,15 @@ def create_vault(store: Store, passphrase: str, kdf: KdfParameters = KdfParamete
     return Vault(store, keys, VaultFile.decode(body))
 
 
+def check_no_vault(store: Store) -> None:
+    """VaultExists if there is a vault, so that nobody is asked for a passphrase in vain."""
+    try:
+        store.size(VAULT_FILE)
+    except ObjectNotFound:
+        return
+    raise VaultExists(f"there is a vault at {store.url} already", "use it, or choose another address")
+
+
 def read_vault_file(store: Store) -> VaultFile:
     """vault.json, parsed and not yet authenticated. NoVault, NewerFormat, Damaged, StoreError."""
     try:
@@ -250,7 +259,7 @@ def choose_point(names: list[PointName], spec: str) -> PointName:
             raise AmbiguousName(
                 f"{len(found)} recovery points have ids that start with {spec}", "give more of the id"
             )
-    end = _time_end(spec)
+    end = time_end(spec)
     if end is not None:
         before = [n for n in names if n.time < end]
         if not before:
@@ -272,7 +281,7 @@ def latest(names: list[PointName]) -> PointName:
 _FORMS = (("%Y-%m-%d", 86400), ("%Y-%m-%d %H:%M", 60), ("%Y-%m-%d %H:%M:%S", 1), ("%Y-%m-%d %H.%M.%S", 1))
 
 
-def _time_end(spec: str) -> int | None:
+def time_end(spec: str) -> int | None:
     """The first ns (UTC) after the time that `spec` names in local time; None if it names none."""
     for form, seconds in _FORMS:
         for text in (spec, spec.replace("T", " ")):

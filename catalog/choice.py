@@ -1,0 +1,148 @@
+"""What a user's words mean: a machine, an item, a recovery point, a path in one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
+from catalog.format.records import Item, Machine, Point, PointName
+from catalog.format.trees import Entry, Leaf, NodeKind, Subtree
+from catalog.tree import ROOT_NUMBER, Found, PageSource, leaves, lookup
+from catalog.vault import Vault, choose_point, time_end
+
+Named = TypeVar("Named", Machine, Item)
+
+
+def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: str = "") -> Named:
+    """The machine or item (`what`) of this name, or of this id or unique prefix of one. NotFound, AmbiguousName."""
+    found = [r for r in records.values() if r.name == text]
+    if not found:
+        found = [r for r in records.values() if r.id.hex().startswith(text.lower())]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(sorted(f"{r.name} ({r.id.hex()[:8]})" for r in found))
+        raise AmbiguousName(f"{len(found)} {what}s fit {text!r}: {ids}", advice or "name one by its id")
+    names = ", ".join(sorted({r.name for r in records.values()})) or "none yet"
+    raise NotFound(f"there is no {what} {text!r} in the vault", f"{what}s: {names}")
+
+
+def point_names(vault: Vault, machine: str | None = None, item: str | None = None) -> list[PointName]:
+    """Names of the points of a machine, an item, or all. NotFound, AmbiguousName.
+
+    Costs 1 listing; with names 1 listing more for each, and 1 request for each record not seen before.
+    """
+    if machine is None and item is None:
+        return vault.point_names()
+    machine_id = choose_named(vault.machines(), machine, "machine").id if machine is not None else None
+    if item is None:
+        return vault.point_names(machine_id)
+    items = {i.id: i for i in vault.items().values() if machine_id in (None, i.machine)}
+    advice = "add --machine, or name the item by its id" if machine is None else ""
+    chosen = choose_named(items, item, "item", advice)
+    return vault.point_names(chosen.machine, chosen.id)
+
+
+def choose(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> PointName:
+    """The recovery point that `spec` (as `catalog.vault.choose_point`) means. NotFound, AmbiguousName."""
+    return choose_point(point_names(vault, machine, item), spec)
+
+
+def read_points(vault: Vault, names: list[PointName]) -> tuple[list[Point], list[RpdriveError]]:
+    """Records of points by time, and an error for each that can't be read: one must not hide the others.
+
+    StoreError if the store fails as a whole.
+    """
+    found, damaged = list[Point](), list[RpdriveError]()
+    try:
+        found = vault.points(names)
+    except (Damaged, NewerFormat, ObjectNotFound):
+        for name in names:
+            try:
+                found.append(vault.point(name))
+            except ObjectNotFound as e:
+                damaged.append(MissingData(f"the recovery point {name} is missing from the vault"))
+                damaged[-1].__cause__ = e
+            except (Damaged, NewerFormat) as e:
+                damaged.append(e)
+    return sorted(found, key=lambda p: (p.time, p.sequence)), damaged
+
+
+# --- POINT[:PATH] -------------------------------------------------------------------------------------------
+
+
+def split_place(text: str) -> tuple[str, bytes]:
+    """POINT[:PATH] apart; the path as bytes, b"" if there is none.
+
+    Times hold colons too: the point ends before the first `:/` if what precedes it can be one, else it is the
+    longest start, up to a colon, that can be one (`2026-11-17 08:30:home`, `latest:home/a:b`).
+    """
+    head, sep, _ = text.partition(":/")
+    if sep and _can_be_point(head):
+        return head, os.fsencode(text[len(head) + 1 :])
+    if _can_be_point(text):
+        return text, b""
+    end = len(text)
+    while (end := text.rfind(":", 0, end)) >= 0:
+        if _can_be_point(text[:end]):
+            return text[:end], os.fsencode(text[end + 1 :])
+    head, _, path = text.partition(":")
+    return head, os.fsencode(path)
+
+
+def _can_be_point(text: str) -> bool:
+    hexadecimal = bool(text) and all(c in "0123456789abcdefABCDEF" for c in text)
+    return text == "latest" or hexadecimal or time_end(text) is not None
+
+
+class Place(NamedTuple):
+    """What is at a path: the root (`found` is None) or an entry. `folder` is the Subtree of a full folder."""
+
+    path: bytes
+    found: Found | None
+    folder: Subtree | None
+
+    @property
+    def is_folder(self) -> bool:
+        return self.found is None or self.found.entry.kind == NodeKind.FOLDER
+
+    @property
+    def number(self) -> int:
+        return self.found.number if self.found else ROOT_NUMBER
+
+
+def find(source: PageSource, root: Subtree | None, path: bytes) -> Place:
+    """What is at `path` below a root; symlinks are not followed. NotFound names the part that is missing."""
+    place = Place(b"", None, root)
+    for name in path.split(b"/"):
+        if name in (b"", b"."):
+            continue
+        if not place.is_folder:
+            raise NotFound(f"{shown(place.path)} is not a folder in this recovery point")
+        found = lookup(source, place.folder, place.number, name)
+        here = place.path + b"/" + name
+        if found is None:
+            raise NotFound(f"there is no {shown(here)} in this recovery point", "see `rpdrive ls` of its folder")
+        place = Place(here, found, _subtree(found.leaf, found))
+    return place
+
+
+def _subtree(leaf: Leaf, found: Found) -> Subtree | None:
+    return leaf.subtree(found.entry) if found.entry.kind == NodeKind.FOLDER else None
+
+
+def entries(source: PageSource, place: Place) -> Iterator[tuple[Leaf, Entry]]:
+    """What `ls` shows at a place: the entries of a folder, in order of name, or the entry that is no folder."""
+    if place.found is not None and not place.is_folder:
+        yield place.found.leaf, place.found.entry
+        return
+    for page in leaves(source, place.folder, place.number):
+        for entry in page.leaf.entries:
+            yield page.leaf, entry
+
+
+def shown(path: bytes) -> str:
+    """A path as text, for messages."""
+    return path.decode(errors="surrogateescape") or "/"

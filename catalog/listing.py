@@ -1,0 +1,269 @@
+"""Text and JSON for what a vault holds: points, entries of folders, sizes, times."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from catalog.errors import NewerFormat
+from catalog.format.keys import VERSION
+from catalog.format.records import Point
+from catalog.format.trees import Entry, Leaf, NodeKind
+from catalog.vault import Vault
+
+_TYPES = {
+    NodeKind.FILE: stat.S_IFREG,
+    NodeKind.FOLDER: stat.S_IFDIR,
+    NodeKind.SYMLINK: stat.S_IFLNK,
+    NodeKind.FIFO: stat.S_IFIFO,
+    NodeKind.CHAR_DEVICE: stat.S_IFCHR,
+    NodeKind.BLOCK_DEVICE: stat.S_IFBLK,
+    NodeKind.SOCKET: stat.S_IFSOCK,
+}
+POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", "WARNINGS>")
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: `17 B`, `1.2 GiB`."""
+    if size < 1024:
+        return f"{size} B"
+    value, units = size / 1024, ["KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1023.95 and len(units) > 1:
+        value /= 1024
+        del units[0]
+    return f"{value:.1f} {units[0]}"
+
+
+def local_time(ns: int) -> str:
+    """A time (ns, UTC) as this machine's local time, to the second."""
+    try:
+        return datetime.fromtimestamp(ns // 10**9).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"@{ns // 10**9}"  # a file may carry any number as its time
+
+
+def iso_time(ns: int) -> str | None:
+    """A time (ns) in UTC, ISO 8601, to the second; None for one beyond the years 1 to 9999."""
+    try:
+        return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side; a heading that ends in `>` aligns its column to the right."""
+    right = [c.endswith(">") for c in columns]
+    lines = [[c.rstrip(">") for c in columns], *rows]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+# --- vaults -------------------------------------------------------------------------------------------------
+
+
+def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
+    """What a vault is and holds, for --json. `sizes` adds stored bytes by folder, from a listing of everything.
+
+    Costs 3 listings, and 1 request for each machine and item not seen before.
+    """
+    names = vault.point_names()
+    items = vault.items()
+    row: dict[str, Any] = {
+        "vault": vault.store.url,
+        "id": vault.id.hex(),
+        "version": VERSION,
+        "created": vault.file.created,
+        "number": vault.file.number,
+        "slots": [
+            {
+                "id": slot.id,
+                "kdf": "argon2id",
+                "memory_kib": slot.kdf.memory_kib,
+                "passes": slot.kdf.passes,
+                "lanes": slot.kdf.lanes,
+                "created": slot.created,
+            }
+            for slot in vault.file.slots
+        ],
+        "machines": [
+            {
+                "id": machine.id.hex(),
+                "name": machine.name,
+                "system": machine.system,
+                "items": [
+                    {
+                        "id": item.id.hex(),
+                        "name": item.name,
+                        "points": sum(n.machine == machine.id and n.item == item.id for n in names),
+                    }
+                    for item in sorted(items.values(), key=lambda i: i.name)
+                    if item.machine == machine.id
+                ],
+            }
+            for machine in sorted(vault.machines().values(), key=lambda m: m.name)
+        ],
+        "points": len(names),
+    }
+    if sizes:
+        row["stored"] = _stored(vault)
+    return row
+
+
+def _stored(vault: Vault) -> dict[str, dict[str, int]]:
+    stored: dict[str, dict[str, int]] = {}
+    for info in vault.store.list(""):
+        folder = stored.setdefault(info.name.split("/")[0], {"objects": 0, "bytes": 0})
+        folder["objects"] += 1
+        folder["bytes"] += info.size
+    return stored
+
+
+def vault_text(row: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"vault     {row['vault']}",
+        f"id        {row['id']}",
+        f"format    version {row['version']}",
+        f"created   {row['created']}",
+    ]
+    lines += [
+        f"key slot  {s['id']}, of {s['created']}: Argon2id, {s['memory_kib'] // 1024} MiB, {s['passes']} passes, "
+        f"{s['lanes']} lanes"
+        for s in row["slots"]
+    ]
+    lines.append(f"points    {row['points']:,}")
+    for machine in row["machines"]:
+        lines.append(
+            f"machine   {safe_text(machine['name'])} ({machine['id'][:8]}), {safe_text(machine['system'])}"
+        )
+        lines += [
+            f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {i['points']:,} points" for i in machine["items"]
+        ]
+    for folder, held in row.get("stored", {}).items():
+        lines.append(f"stored    {folder}: {held['objects']:,} objects, {size_text(held['bytes'])}")
+    if "stored" in row:
+        lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
+    return "\n".join(lines)
+
+
+# --- points -------------------------------------------------------------------------------------------------
+
+
+def point_rows(points: Sequence[Point]) -> list[list[str]]:
+    """Rows for POINT_COLUMNS. Ids have 8 digits, or as many as tell these points apart."""
+    digits = 8
+    while len({p.id.hex()[:digits] for p in points}) < len(points):
+        digits += 1
+    return [
+        [
+            p.id.hex()[:digits],
+            local_time(p.time),
+            p.machine_name,
+            p.item_name,
+            f"{p.totals.files:,}",
+            size_text(p.totals.bytes),
+            size_text(p.new_bytes),
+            f"{p.problem_count:,}" if p.problem_count else "",
+        ]
+        for p in points
+    ]
+
+
+def point_json(p: Point) -> dict[str, Any]:
+    """A point for --json. Sizes in bytes; times are UTC."""
+    return {
+        "id": p.id.hex(),
+        "time": iso_time(p.time),
+        "finished": iso_time(p.finished),
+        "machine": p.machine_name,
+        "machine_id": p.machine.hex(),
+        "item": p.item_name,
+        "item_id": p.item.hex(),
+        "sequence": p.sequence,
+        "paths": [path.decode(errors="replace") for path in p.paths],
+        "entries": p.totals.entries,
+        "files": p.totals.files,
+        "bytes": p.totals.bytes,
+        "new_bytes": p.new_bytes,
+        "stored_bytes": p.stored_bytes,
+        "warnings": p.problem_count,
+    }
+
+
+# --- entries ------------------------------------------------------------------------------------------------
+
+
+def _kind(entry: Entry) -> NodeKind:
+    try:
+        return NodeKind(entry.kind)
+    except ValueError as e:
+        name = entry.name.decode(errors="replace")
+        raise NewerFormat(f"{name} is of kind {entry.kind}, which this rpdrive doesn't know") from e
+
+
+def long_line(leaf: Leaf, entry: Entry, name: str) -> str:
+    """An entry as `ls -l` shows it; a folder's size is that of the files below it."""
+    owner = leaf.owner(entry)
+    kind = _kind(entry)
+    size = f"{entry_size(leaf, entry)}"
+    if kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
+        size = "{}, {}".format(*entry.content)
+    mode = stat.filemode(entry.mode | _TYPES[kind])
+    user, group = owner.user or owner.uid, owner.group or owner.gid
+    return f"{mode} {entry.nlink:>3} {user:<8} {group:<8} {size:>13} {local_time(entry.mtime)} {name}"
+
+
+def entry_size(leaf: Leaf, entry: Entry) -> int:
+    """Bytes of a file, of all files below a folder, or of a symlink's target."""
+    if entry.kind == NodeKind.FOLDER:
+        below = leaf.subtree(entry)
+        return below.totals.bytes if below else 0
+    return entry.size
+
+
+def entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
+    """An entry for --json. `name_bytes` (base64) stands beside a name that is not UTF-8."""
+    owner = leaf.owner(entry)
+    kind = _kind(entry)
+    row: dict[str, Any] = text_json("name", entry.name) | {
+        "kind": kind.name.lower(),
+        "mode": f"{entry.mode:04o}",
+        "size": entry_size(leaf, entry),
+        "mtime": iso_time(entry.mtime),
+        "mtime_ns": entry.mtime,
+        "uid": owner.uid,
+        "gid": owner.gid,
+        "user": owner.user,
+        "group": owner.group,
+        "nlink": entry.nlink,
+    }
+    if kind is NodeKind.FOLDER:
+        below = leaf.subtree(entry)
+        row["files"] = below.totals.files if below else 0
+    elif kind is NodeKind.SYMLINK:
+        row |= text_json("target", entry.content)
+    elif kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
+        row["device"] = list(entry.content)
+    return row
+
+
+def text_json(key: str, value: bytes) -> dict[str, str]:
+    """Bytes for --json; `<key>_bytes` (base64) stands beside what is not UTF-8."""
+    try:
+        return {key: value.decode()}
+    except UnicodeDecodeError:
+        return {key: value.decode(errors="replace"), f"{key}_bytes": base64.b64encode(value).decode()}
+
+
+def safe_text(text: str) -> str:
+    """Text for a terminal: a name may hold control sequences, which must not act."""
+    return "".join(c if c.isprintable() else "?" for c in text)

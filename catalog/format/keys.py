@@ -7,16 +7,16 @@ Unicode normalisation form C is UAX #15. Keys are 32 bytes everywhere.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
-from catalog.errors import Damaged, NewerFormat, WeakPassphrase, WrongPassphrase
+from catalog.errors import Damaged, NewerFormat, UsageError, WeakPassphrase, WrongPassphrase
 
 VERSION = 1  # of every format in docs/format.md
 ID_BYTES = 16  # of a chunk id, as it stands in extents and index
@@ -32,6 +32,9 @@ MIN_PASSPHRASE = 16  # characters
 MAX_KDF_MEMORY_KIB = 1 << 20  # 1 GiB
 MAX_KDF_PASSES = 16
 MAX_KDF_LANES = 64
+MAX_SLOTS = 32
+MAX_VAULT_FILE = 1 << 20  # bytes
+_T = TypeVar("_T")
 _ZERO_NONCE = bytes(12)  # every key that is used with it seals one message only
 
 
@@ -147,17 +150,18 @@ class Slot:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Slot:
-        if row["kdf"] != "argon2id":
-            raise NewerFormat(f"the vault's key slot uses {row['kdf']!r}, which this rpdrive doesn't know")
-        kdf = KdfParameters(int(row["memory_kib"]), int(row["passes"]), int(row["lanes"]))
-        return cls(
-            str(row["id"]),
+        kdf = KdfParameters(*(_of(int, row[k]) for k in ("memory_kib", "passes", "lanes")))
+        slot = cls(
+            _of(str, row["id"]),
             kdf,
             _unb64(row["salt"]),
             _unb64(row["commitment"]),
             _unb64(row["wrapped"]),
-            str(row["created"]),
+            _of(str, row["created"]),
         )
+        if not slot.id.isascii() or (len(slot.salt), len(slot.commitment), len(slot.wrapped)) != (16, 32, 48):
+            raise ValueError("slot")
+        return slot
 
 
 def _b64(data: bytes) -> str:
@@ -165,7 +169,13 @@ def _b64(data: bytes) -> str:
 
 
 def _unb64(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+    return base64.b64decode(_of(str, text), validate=True)
+
+
+def _of(kind: type[_T], value: Any) -> _T:
+    if type(value) is not kind:  # not isinstance: JSON's true is no number
+        raise TypeError(f"not {kind.__name__}")
+    return value
 
 
 def check_passphrase(passphrase: str) -> None:
@@ -181,7 +191,10 @@ def _slot_keys(passphrase: str, kdf: KdfParameters, salt: bytes) -> tuple[bytes,
     from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
     kdf.check()
-    text = unicodedata.normalize("NFC", passphrase).encode()
+    try:
+        text = unicodedata.normalize("NFC", passphrase).encode()
+    except UnicodeEncodeError as e:
+        raise UsageError("the passphrase is not UTF-8") from e
     both = Argon2id(
         salt=salt, length=64, iterations=kdf.passes, lanes=kdf.lanes, memory_cost=kdf.memory_kib
     ).derive(text)
@@ -229,13 +242,17 @@ def open_slot(slot: Slot, vault_id: bytes, passphrase: str) -> bytes:
 
 @dataclass(frozen=True)
 class VaultFile:
-    """vault.json: public, authenticated under the master key. `number` counts its versions from 1."""
+    """vault.json: public, authenticated under the master key. `number` counts its versions from 1.
+
+    `parsed` is what `decode` read, so that the MAC covers fields and slots that this version doesn't know.
+    """
 
     vault_id: bytes
     number: int
     created: str
     slots: tuple[Slot, ...]
     mac: bytes = b""
+    parsed: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -247,31 +264,38 @@ class VaultFile:
             "slots": [s.to_json() for s in self.slots],
         }
 
-    def _compute_mac(self, keys: Keys) -> bytes:
-        body = json.dumps(self._body(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hmac.digest(keys.vault_file, body.encode(), hashlib.sha256)
-
     def encode(self, keys: Keys) -> bytes:
-        row = self._body() | {"mac": _b64(self._compute_mac(keys))}
+        """The file's bytes. NewerFormat if it was read with parts that would be lost."""
+        if self.parsed is not None and not _knows(self.parsed):
+            raise NewerFormat("vault.json holds fields that this rpdrive doesn't know, so it can't change it")
+        row = self._body()
+        row["mac"] = _b64(_mac(row, keys))
         return json.dumps(row, indent=2, ensure_ascii=True).encode() + b"\n"
 
     @classmethod
     def decode(cls, data: bytes) -> VaultFile:
         """Parse, without authenticating. NewerFormat or Damaged."""
         try:
+            if len(data) > MAX_VAULT_FILE:
+                raise ValueError("too long")
             row = json.loads(data)
             if row["format"] != "rpdrive vault":
                 raise ValueError("not a vault")
-            if row["version"] != VERSION:
-                raise NewerFormat(
-                    f"the vault has format version {row['version']}; this rpdrive reads version {VERSION}"
-                )
-            slots = tuple(Slot.from_json(s) for s in row["slots"])
-            vault_id = bytes.fromhex(row["id"])
-            if len(vault_id) != 16:
+            version = _of(int, row["version"])
+            if version > VERSION:
+                raise NewerFormat(f"the vault has format version {version}; this rpdrive reads version {VERSION}")
+            slots = _of(list, row["slots"])
+            if version != VERSION or len(slots) > MAX_SLOTS:
+                raise ValueError("version or slots")
+            known = tuple(Slot.from_json(s) for s in slots if s["kdf"] == "argon2id")
+            if slots and not known:
+                raise NewerFormat("the vault has only key slots of kinds that this rpdrive doesn't know")
+            vault_id = _of(str, row["id"])
+            if not re.fullmatch("[0-9a-f]{32}", vault_id):
                 raise ValueError("vault id")
-            return cls(vault_id, int(row["number"]), str(row["created"]), slots, _unb64(row["mac"]))
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as e:
+            number, created, mac = _of(int, row["number"]), _of(str, row["created"]), _unb64(row["mac"])
+            return cls(bytes.fromhex(vault_id), number, created, known, mac, row)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise Damaged(
                 "vault.json can't be understood", "restore it from the newest vault/<n>.json beside it"
             ) from e
@@ -290,9 +314,25 @@ class VaultFile:
 
     def verify(self, keys: Keys) -> Keys:
         """The keys again, once the file's MAC has been checked under them. Damaged otherwise."""
-        if not hmac.compare_digest(self._compute_mac(keys), self.mac):
+        row = self._body() if self.parsed is None else self.parsed
+        if not hmac.compare_digest(_mac(row, keys), self.mac):
             raise Damaged(
                 "vault.json has been changed since rpdrive wrote it, or belongs to another vault",
                 "restore it from the newest vault/<n>.json beside it",
             )
         return keys
+
+
+def _mac(row: Mapping[str, Any], keys: Keys) -> bytes:
+    """Over the file's canonical JSON: all of its fields but `mac`, names sorted, no spaces, ASCII."""
+    signed = {k: v for k, v in row.items() if k != "mac"}
+    body = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hmac.digest(keys.vault_file, body.encode(), hashlib.sha256)
+
+
+_FIELDS = frozenset(("format", "version", "id", "number", "created", "slots", "mac"))
+_SLOT_FIELDS = frozenset(("id", "kdf", "memory_kib", "passes", "lanes", "salt", "commitment", "wrapped", "created"))
+
+
+def _knows(row: Mapping[str, Any]) -> bool:
+    return row.keys() <= _FIELDS and all(s.keys() <= _SLOT_FIELDS for s in row["slots"])

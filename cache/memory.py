@@ -1,0 +1,71 @@
+"""What is kept in this process's memory: least recently used goes first, bounded by bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Lru(Generic[K, V]):
+    """A mapping that holds `limit` bytes at most, the newest item whatever its size. Thread-safe.
+
+    `cost` gives the bytes that a value takes. `get` takes no lock: a hit must cost next to nothing.
+    """
+
+    def __init__(self, limit: int, cost: Callable[[V], int]) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self._cost = cost
+        self._items: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        value = self._items.get(key)
+        if value is not None:
+            try:
+                self._items.move_to_end(key)
+            except KeyError:  # evicted by another thread just now
+                pass
+        return value
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, key: K, value: V) -> None:
+        with self._lock:
+            old = self._items.pop(key, None)
+            if old is not None:
+                self.bytes -= self._cost(old)
+            self._items[key] = value
+            self.bytes += self._cost(value)
+            self._shrink()
+
+    def pop(self, key: K) -> None:
+        with self._lock:
+            old = self._items.pop(key, None)
+            if old is not None:
+                self.bytes -= self._cost(old)
+
+    def resize(self, limit: int) -> None:
+        """Change the limit (bytes); evicts what doesn't fit any more."""
+        with self._lock:
+            self.limit = limit
+            self._shrink()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._items.clear()
+            self.bytes = 0
+
+    def _shrink(self) -> None:
+        while self.bytes > self.limit and len(self._items) > 1:
+            _key, value = self._items.popitem(last=False)
+            self.bytes -= self._cost(value)

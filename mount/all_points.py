@@ -1,0 +1,331 @@
+"""The drive of all points: `<machine>/<item>/<local date and time>/…`, and `latest` beside the times.
+
+New points appear while it is mounted. The listing of the vault's points is read again when somebody looks into
+one of the top folders and it is older than a few seconds; while that takes long or fails, the last one serves.
+`latest` is a symlink: it can move without a path below a folder ever coming to mean another file, so the kernel
+may keep what it knows of each point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+
+from cache.memory import Lru
+from cache.reader import Reader
+from catalog.errors import RpdriveError
+from catalog.format.records import PointName
+from catalog.format.trees import Totals
+from catalog.vault import Vault, iter_items, latest
+from mount.view import (
+    POINT_SHIFT,
+    Attributes,
+    EntryPage,
+    Folder,
+    Link,
+    Node,
+    Pages,
+    Tree,
+    TreeFolder,
+    View,
+    folder_attributes,
+    no_such,
+)
+
+LATEST = b"latest"
+FRESH_SECONDS = 5.0  # a listing younger than this is not read again
+AFTER_FAILURE_SECONDS = 30.0
+PATIENCE_SECONDS = 2.0  # how long somebody who looks waits for a new listing before the old one serves
+_TREES = 1024  # roots of points kept
+_log = logging.getLogger(__name__)
+
+
+class Listing:
+    """The points of the vault as they were at one moment, by machine and item."""
+
+    def __init__(self, names: list[PointName]) -> None:
+        self.machines: dict[bytes, dict[bytes, list[PointName]]] = {}
+        for (machine, item), points in iter_items(names):
+            self.machines.setdefault(machine, {})[item] = points
+        self.newest = max((n.time for n in names), default=0)
+        self._folders: dict[tuple[bytes, bytes], dict[bytes, PointName]] = {}
+
+    def folders(self, machine: bytes, item: bytes) -> dict[bytes, PointName]:
+        """The points of an item by the names of their folders. Made once: `ls -l` asks for each point."""
+        folders = self._folders.get((machine, item))
+        if folders is None:
+            folders = point_folders(self.machines.get(machine, {}).get(item, []))
+            self._folders[machine, item] = folders
+        return folders
+
+
+class AllPointsView(View):
+    """All points that `list_names` gives. `list_names` is one listing of the store; it is called once at first."""
+
+    changes = True
+
+    def __init__(self, vault: Vault, reader: Reader, list_names: Callable[[], list[PointName]]) -> None:
+        self._vault = vault
+        self._reader = reader
+        self._list_names = list_names
+        self._lock = threading.Lock()
+        self._renewal: threading.Event | None = None
+        self._listing = Listing(list_names())
+        self._due = time.monotonic() + FRESH_SECONDS
+        self._machine_names: dict[bytes, bytes] = {}
+        self._item_names: dict[tuple[bytes, bytes], str] = {}
+        self._pages = Pages(reader)
+        self._trees: Lru[PointName, TreeFolder] = Lru(_TREES, lambda tree: 1)
+        self._name_machines(self._listing)
+        self.root = _Machines(self)
+
+    # --- what there is ------------------------------------------------------------------------------------
+
+    def listing(self) -> Listing:
+        """The points there are, a few seconds old at most if the store answers."""
+        with self._lock:
+            if self._renewal is None and time.monotonic() >= self._due:
+                self._renewal = threading.Event()
+                threading.Thread(target=self._renew, args=(self._renewal,), name="points", daemon=True).start()
+            renewal = self._renewal
+        if renewal is not None:
+            renewal.wait(PATIENCE_SECONDS)
+        return self._listing
+
+    def _renew(self, done: threading.Event) -> None:
+        wait = AFTER_FAILURE_SECONDS
+        try:
+            listing = Listing(self._list_names())
+            if not listing.machines.keys() <= self._machine_names.keys():
+                self._name_machines(listing)
+            self._listing = listing
+            wait = FRESH_SECONDS
+        except RpdriveError as e:
+            _log.warning("the list of points can't be renewed: %s", e)
+        except Exception:  # noqa: BLE001 - the old listing serves whatever is wrong with the new one
+            _log.exception("the list of points can't be renewed")
+        finally:
+            with self._lock:
+                self._due = time.monotonic() + wait
+                self._renewal = None
+            done.set()
+
+    def _name_machines(self, listing: Listing) -> None:
+        """1 listing, and 1 request for each machine not seen before."""
+        if not listing.machines:
+            return
+        machines = self._vault.machines()
+        known = {i: machines[i] for i in listing.machines if i in machines}
+        order = sorted(known, key=lambda i: (known[i].created, i))
+        named = {i: known[i].name for i in order} | {i: i.hex() for i in listing.machines if i not in known}
+        self._machine_names = shown_names(named)
+
+    def machine_folders(self) -> dict[bytes, bytes]:
+        """Machine ids by the names of their folders."""
+        machines = self.listing().machines
+        return {name: machine for machine, name in self._machine_names.items() if machine in machines}
+
+    def item_folders(self, machine: bytes) -> dict[bytes, bytes]:
+        """Item ids by the names of their folders. 1 request for each item not seen before, for its newest point."""
+        items = self.listing().machines.get(machine, {})
+        unknown = [i for i in sorted(items) if (machine, i) not in self._item_names]
+        for point in self._vault.points([latest(items[i]) for i in unknown]):
+            self._item_names[machine, point.item] = point.item_name
+        names = shown_names({i: self._item_names[machine, i] for i in sorted(items)})
+        return {name: item for item, name in names.items()}
+
+    def tree(self, name: PointName) -> TreeFolder:
+        """The root of a point. 1 request the first time, for its record."""
+        root = self._trees.get(name)
+        if root is None:
+            root = Tree(self._reader, self._pages, self._vault.point(name), point_base(name)).root()
+            self._trees.put(name, root)
+        return root
+
+    def totals(self) -> Totals:
+        """Of the newest point of each item that was looked into: others would have to be fetched for it."""
+        totals = Totals()
+        for items in self._listing.machines.values():
+            for points in items.values():
+                root = self._trees.get(latest(points))
+                if root is not None:
+                    totals = totals.plus(root.tree.point.totals)
+        return totals
+
+
+# --- folders of the top ---------------------------------------------------------------------------------------
+
+
+class _Page(EntryPage):
+    """All entries of a folder of the top."""
+
+    __slots__ = ("_nodes", "names")
+
+    def __init__(self, nodes: Mapping[bytes, Node]) -> None:
+        self.names = list(nodes)
+        self._nodes = list(nodes.values())
+
+    def kind(self, n: int) -> tuple[int, int]:
+        attributes = self._nodes[n].attributes
+        return attributes.inode, stat.S_IFMT(attributes.mode)
+
+    def node(self, n: int) -> Node:
+        return self._nodes[n]
+
+
+class _Top(Folder):
+    """A folder above the points: what is in it may change."""
+
+    __slots__ = ("_view",)
+    changes = True
+
+    def __init__(self, view: AllPointsView, inode: int, time: int) -> None:
+        super().__init__(folder_attributes(inode, time))
+        self._view = view
+
+    def _nodes(self) -> Mapping[bytes, Node]:
+        raise NotImplementedError
+
+    def lookup(self, name: bytes) -> Node:
+        node = self._nodes().get(name)
+        if node is None:
+            raise no_such(name)
+        return node
+
+    def pages(self) -> Iterator[EntryPage]:
+        yield _Page(self._nodes())
+
+
+class _Machines(_Top):
+    __slots__ = ()
+
+    def __init__(self, view: AllPointsView) -> None:
+        super().__init__(view, 1, view.listing().newest)
+
+    def _nodes(self) -> Mapping[bytes, Node]:
+        folders = self._view.machine_folders()
+        return {name: _Items(self._view, folders[name]) for name in sorted(folders)}
+
+
+class _Items(_Top):
+    __slots__ = ("_machine",)
+
+    def __init__(self, view: AllPointsView, machine: bytes) -> None:
+        newest = max((p[-1].time for p in view.listing().machines.get(machine, {}).values()), default=0)
+        super().__init__(view, _inode(machine), newest)
+        self._machine = machine
+
+    def _nodes(self) -> Mapping[bytes, Node]:
+        folders = self._view.item_folders(self._machine)
+        return {name: _Points(self._view, self._machine, folders[name]) for name in sorted(folders)}
+
+
+class _Points(_Top):
+    __slots__ = ("_item", "_machine")
+
+    def __init__(self, view: AllPointsView, machine: bytes, item: bytes) -> None:
+        points = view.listing().machines.get(machine, {}).get(item, [])
+        super().__init__(view, _inode(machine, item), points[-1].time if points else 0)
+        self._machine = machine
+        self._item = item
+
+    def lookup(self, name: bytes) -> Node:
+        listing = self._view.listing()
+        if name == LATEST:
+            return self._latest(listing)
+        point = listing.folders(self._machine, self._item).get(name)
+        if point is None:
+            raise no_such(name)
+        return _PointFolder(self._view, point)
+
+    def _nodes(self) -> Mapping[bytes, Node]:
+        listing = self._view.listing()
+        folders = listing.folders(self._machine, self._item)
+        nodes: dict[bytes, Node] = {name: _PointFolder(self._view, folders[name]) for name in sorted(folders)}
+        if folders:
+            nodes[LATEST] = self._latest(listing)
+        return nodes
+
+    def _latest(self, listing: Listing) -> Node:
+        folders = listing.folders(self._machine, self._item)
+        if not folders:
+            raise no_such(LATEST)
+        newest = latest(list(folders.values()))
+        target = next(name for name, point in folders.items() if point == newest)
+        return _Latest(target, _inode(self._machine, self._item, LATEST), newest.time)
+
+
+class _Latest(Link):
+    __slots__ = ("target",)
+    changes = True
+
+    def __init__(self, target: bytes, inode: int, time: int) -> None:
+        mode = stat.S_IFLNK | 0o777
+        super().__init__(Attributes(inode, mode, os.getuid(), os.getgid(), time, time, len(target)))
+        self.target = target
+
+
+class _PointFolder(Folder):
+    """The root of a point, whose record is fetched only when somebody looks into it: `ls -l` stays cheap."""
+
+    __slots__ = ("_name", "_view")
+
+    def __init__(self, view: AllPointsView, name: PointName) -> None:
+        super().__init__(folder_attributes(point_base(name) | 1, name.time))
+        self._view = view
+        self._name = name
+
+    def lookup(self, name: bytes) -> Node:
+        return self._view.tree(self._name).lookup(name)
+
+    def pages(self) -> Iterator[EntryPage]:
+        return self._view.tree(self._name).pages()
+
+
+# --- names and numbers ----------------------------------------------------------------------------------------
+
+
+def point_folders(points: list[PointName]) -> dict[bytes, PointName]:
+    """Points by the names of their folders: local time, with a number after it where seconds are equal.
+
+    No colons in it, so that Windows can show it.
+    """
+    folders: dict[bytes, PointName] = {}
+    for point in sorted(points, key=lambda p: (p.time, p.sequence, p.id)):
+        text = datetime.fromtimestamp(point.time // 10**9).strftime("%Y-%m-%d %H.%M.%S")
+        name, number = text, 1
+        while name.encode() in folders:
+            number += 1
+            name = f"{text} ({number})"
+        folders[name.encode()] = point
+    return folders
+
+
+def shown_names(names: Mapping[bytes, str]) -> dict[bytes, bytes]:
+    """Folder names for ids, in the order given: an equal name later on gets a part of its id."""
+    taken: dict[bytes, bytes] = {}
+    for key, text in names.items():
+        plain = "".join("_" if c in "/\0" else c for c in text).strip()
+        if plain in ("", ".", ".."):
+            plain = key.hex()
+        name = plain.encode(errors="surrogateescape")[:200]
+        if name in taken.values():
+            name += f" ({key.hex()[:8]})".encode()
+        taken[key] = name
+    return taken
+
+
+def point_base(name: PointName) -> int:
+    """What the inode numbers of a point begin with: 31 bits of its id, never all zero."""
+    return (int.from_bytes(name.id[:4]) & 0x7FFFFFFF or 1) << POINT_SHIFT
+
+
+def _inode(*parts: bytes) -> int:
+    """A number for a folder of the top: below those of all points, above that of the root."""
+    return 2 + int.from_bytes(hashlib.sha256(b"\0".join(parts)).digest()[:4])

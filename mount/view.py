@@ -1,0 +1,379 @@
+"""What the drive shows, free of any driver: nodes, lookups, pages of entries, contents, xattrs.
+
+A driver asks the view for its root and goes on from node to node. Names are bytes, without a `/` in them.
+Everything raises `catalog.errors` classes: NotFound for a name that isn't there, Damaged and StoreError for
+what can't be read. Nodes below a point's root never change; those that may are marked by `changes`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from cache.memory import Lru
+from cache.openfile import OpenFile
+from cache.reader import Reader
+from catalog.errors import Damaged, NotFound
+from catalog.format.blocks import Buffer, PackKind
+from catalog.format.packs import Extent
+from catalog.format.records import Point
+from catalog.format.trees import (
+    Entry,
+    FolderIndex,
+    Leaf,
+    NodeKind,
+    OutOfLine,
+    Paged,
+    Piece,
+    PieceIndex,
+    PieceLeaf,
+    Subtree,
+    Totals,
+    Xattrs,
+)
+from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves
+
+TYPE_BITS: dict[int, int] = {
+    NodeKind.FILE: stat.S_IFREG,
+    NodeKind.FOLDER: stat.S_IFDIR,
+    NodeKind.SYMLINK: stat.S_IFLNK,
+    NodeKind.FIFO: stat.S_IFIFO,
+    NodeKind.CHAR_DEVICE: stat.S_IFCHR,
+    NodeKind.BLOCK_DEVICE: stat.S_IFBLK,
+    NodeKind.SOCKET: stat.S_IFSOCK,
+}
+LINK_BIT = 1 << 32  # set in the inode number of a file of several links; its low bits are the link's number
+POINT_SHIFT = 33  # in the drive of all points, the bits from here up say which point
+_PAGES = 256  # decoded pages kept: some 128 entries and 50 KB each
+_INDEXES = 64
+
+
+class Attributes(NamedTuple):
+    """What stat shows. Sizes in bytes, times in ns since the epoch (UTC), `blocks` of 512 bytes.
+
+    `mode` has the type's bits.
+    """
+
+    inode: int
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    ctime: int
+    size: int = 0
+    blocks: int = 0
+    nlink: int = 1
+    rdev: int = 0
+
+
+class Node:
+    """Anything the drive shows. `changes`: the same path may mean something else a moment later."""
+
+    __slots__ = ("attributes",)
+    changes = False
+
+    def __init__(self, attributes: Attributes) -> None:
+        self.attributes = attributes
+
+    def xattr_names(self) -> list[bytes]:
+        return []
+
+    def xattr(self, name: bytes) -> Buffer | None:
+        """A value; None if there is no such attribute."""
+        return None
+
+
+class EntryPage(ABC):
+    """Neighbouring entries of a folder. Nodes are made only when asked for: a listing rarely needs them."""
+
+    __slots__ = ()
+    names: Sequence[bytes]
+
+    @abstractmethod
+    def kind(self, n: int) -> tuple[int, int]:
+        """Inode number and type bits of the n-th entry: what a plain listing shows."""
+
+    @abstractmethod
+    def node(self, n: int) -> Node:
+        """The n-th entry with its attributes."""
+
+
+class Folder(Node, ABC):
+    """A node with entries."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def lookup(self, name: bytes) -> Node:
+        """The entry of that exact name. NotFound."""
+
+    @abstractmethod
+    def pages(self) -> Iterator[EntryPage]:
+        """All entries, in an order that stays the same."""
+
+
+class File(Node, ABC):
+    """A regular file."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def open(self) -> OpenFile:
+        """For reading, by any number of threads."""
+
+
+class Link(Node):
+    """A symbolic link, shown as it is."""
+
+    __slots__ = ()
+    target: bytes
+
+
+class View(ABC):
+    """One drive."""
+
+    root: Folder
+    changes: bool  # whether anything in it may change while it is mounted
+
+    @abstractmethod
+    def totals(self) -> Totals:
+        """What the drive holds, as the size of its file system."""
+
+    def close(self) -> None:  # noqa: B027 - most views hold nothing
+        """Stop what goes on in the background."""
+
+
+# --- the tree of one point ------------------------------------------------------------------------------------
+
+
+class Tree:
+    """The tree of one point. `base` is added to the inode numbers of everything in it."""
+
+    def __init__(self, reader: Reader, pages: Pages, point: Point, base: int = 0) -> None:
+        self.reader = reader
+        self.base = base
+        self.point = point
+        self._pages = pages
+        try:
+            self._top = point.root.subtree() if point.root else None
+        except (TypeError, ValueError) as e:
+            raise Damaged("the recovery point's root can't be understood") from e
+
+    def root(self) -> TreeFolder:
+        """The root: it stands for no folder of the source, so whoever opened the drive owns it."""
+        return TreeFolder(
+            folder_attributes(self.base | ROOT_NUMBER, self.point.time), self, None, self._top, ROOT_NUMBER
+        )
+
+    def cached_page(self, first: int) -> TreePage | None:
+        return self._pages.get(self.base, first)
+
+    def page(self, folder: Subtree, number: int, name: bytes) -> TreePage:
+        """The page that a name stands in, if it stands in the folder at all."""
+        if folder.level == 0 and (page := self.cached_page(number + 1)) is not None:
+            return page
+        for numbered in leaves(self._pages, folder, number, start=name):
+            return self._pages.add(self, numbered)
+        raise Damaged("a folder has no pages")
+
+    def all_pages(self, folder: Subtree | None, number: int) -> Iterator[TreePage]:
+        for numbered in leaves(self._pages, folder, number):
+            yield self._pages.add(self, numbered)
+
+    def node(self, leaf: Leaf, e: Entry, number: int) -> Node:
+        """The node of an entry; `number` is the entry's in a walk of the point."""
+        bits = TYPE_BITS.get(e.kind)
+        if bits is None:
+            raise Damaged(f"{_shown(e.name)} is of a kind that this rpdrive doesn't know")
+        owner = leaf.owner(e)
+        xattrs = leaf.xattrs(e)
+        shape = Attributes(
+            self.inode(e, number), bits | (e.mode & 0o7777), owner.uid, owner.gid,
+            e.mtime, e.ctime, e.size, 0, e.nlink,
+        )  # fmt: skip
+        if e.kind == NodeKind.FILE:
+            content = leaf.pieces(e)
+            # Whole pages of 4 KiB, as file systems allot them, so that du agrees with the source.
+            shape = shape._replace(blocks=((allocated(content) + 4095) >> 12) * 8)
+            return TreeFile(shape, self, xattrs, content)
+        if e.kind == NodeKind.FOLDER:
+            # One link means "unknown": to count subfolders would take a walk, and find and fts know it.
+            shape = shape._replace(blocks=(e.size + 511) >> 9, nlink=1)
+            return TreeFolder(shape, self, xattrs, leaf.subtree(e), number)
+        if e.kind == NodeKind.SYMLINK:
+            if not isinstance(e.content, bytes):
+                raise Damaged(f"the link {_shown(e.name)} has no target")
+            return TreeLink(shape._replace(size=len(e.content)), self, xattrs, e.content)
+        if e.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
+            try:
+                shape = shape._replace(rdev=os.makedev(*e.content))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise Damaged(f"the device {_shown(e.name)} has no number") from error
+        return _InTree(shape, self, xattrs)
+
+    def inode(self, entry: Entry, number: int) -> int:
+        """The same at every mount: all links of one file share one."""
+        return self.base | (LINK_BIT | entry.link if entry.link else number)
+
+
+class TreePage(EntryPage):
+    """A page of a folder in a point."""
+
+    __slots__ = ("_places", "_tree", "first", "leaf", "names", "numbers")
+
+    def __init__(self, tree: Tree, numbered: NumberedLeaf) -> None:
+        self.leaf = numbered.leaf
+        self.first = numbered.first_number
+        self.numbers = numbered.numbers()
+        self.names = [e.name for e in self.leaf.entries]
+        self._places = {name: n for n, name in enumerate(self.names)}
+        self._tree = tree
+
+    def kind(self, n: int) -> tuple[int, int]:
+        entry = self.leaf.entries[n]
+        return self._tree.inode(entry, self.numbers[n]), TYPE_BITS.get(entry.kind, 0)
+
+    def node(self, n: int) -> Node:
+        return self._tree.node(self.leaf, self.leaf.entries[n], self.numbers[n])
+
+    def find(self, name: bytes) -> Node | None:
+        n = self._places.get(name)
+        return None if n is None else self.node(n)
+
+
+class Pages:
+    """The decoded pages used last, of all points of a drive. A PageSource in front of the reader."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._pages: Lru[tuple[int, int], TreePage] = Lru(_PAGES, lambda page: 1)
+        self._indexes: Lru[Extent, FolderIndex] = Lru(_INDEXES, lambda index: 1)
+
+    def get(self, base: int, first: int) -> TreePage | None:
+        """By the number of its first entry, which no two pages of a point share."""
+        return self._pages.get((base, first))
+
+    def add(self, tree: Tree, numbered: NumberedLeaf) -> TreePage:
+        key = (tree.base, numbered.first_number)
+        page = self._pages.get(key)
+        if page is None:
+            page = TreePage(tree, numbered)
+            self._pages.put(key, page)
+        return page
+
+    def leaf(self, at: Extent) -> Leaf:
+        return self._reader.leaf(at)
+
+    def folder_index(self, at: Extent) -> FolderIndex:
+        index = self._indexes.get(at)
+        if index is None:
+            index = self._reader.folder_index(at)
+            self._indexes.put(at, index)
+        return index
+
+    def piece_leaf(self, at: Extent) -> PieceLeaf:
+        return self._reader.piece_leaf(at)
+
+    def piece_index(self, at: Extent) -> PieceIndex:
+        return self._reader.piece_index(at)
+
+
+class _InTree(Node):
+    """A node of a point: all that a FIFO, a device or a socket has to show, and the base of the others."""
+
+    __slots__ = ("_xattrs", "tree")
+
+    def __init__(self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None) -> None:
+        self.attributes = attributes
+        self.tree = tree
+        self._xattrs = xattrs
+
+    def xattr_names(self) -> list[bytes]:
+        return list(self._xattrs) if self._xattrs else []
+
+    def xattr(self, name: bytes) -> Buffer | None:
+        value = self._xattrs.get(name) if self._xattrs else None
+        if isinstance(value, OutOfLine):
+            return self.tree.reader.chunk(PackKind.TREE, value.at)
+        return value
+
+
+class TreeFolder(_InTree, Folder):
+    __slots__ = ("_last", "_number", "_subtree")
+
+    def __init__(
+        self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, subtree: Subtree | None, number: int
+    ) -> None:
+        super().__init__(attributes, tree, xattrs)
+        self._subtree = subtree
+        self._number = number
+        # First and last name and first number of the page that answered last: the next lookup is most often
+        # in the same one. Not the page itself, so that a table of folders doesn't keep pages alive.
+        self._last: tuple[bytes, bytes, int] | None = None
+
+    def lookup(self, name: bytes) -> Node:
+        if self._subtree is not None:
+            last, page = self._last, None
+            if last is not None and last[0] <= name <= last[1]:
+                page = self.tree.cached_page(last[2])
+            if page is None:
+                page = self.tree.page(self._subtree, self._number, name)
+                if page.names:
+                    self._last = (page.names[0], page.names[-1], page.first)
+            node = page.find(name)
+            if node is not None:
+                return node
+        raise no_such(name)
+
+    def pages(self) -> Iterator[EntryPage]:
+        return self.tree.all_pages(self._subtree, self._number)
+
+
+class TreeFile(_InTree, File):
+    __slots__ = ("_content",)
+
+    def __init__(
+        self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, content: list[Piece] | Paged
+    ) -> None:
+        super().__init__(attributes, tree, xattrs)
+        self._content = content
+
+    def open(self) -> OpenFile:
+        return self.tree.reader.open(self._content, self.attributes.size)
+
+
+class TreeLink(_InTree, Link):
+    __slots__ = ("target",)
+
+    def __init__(self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, target: bytes) -> None:
+        super().__init__(attributes, tree, xattrs)
+        self.target = target
+
+
+class PointView(View):
+    """A drive of one point: that point's root is the drive's root. Nothing in it ever changes."""
+
+    changes = False
+
+    def __init__(self, reader: Reader, point: Point) -> None:
+        self.point = point
+        self.root = Tree(reader, Pages(reader), point).root()
+
+    def totals(self) -> Totals:
+        return self.point.totals
+
+
+def folder_attributes(inode: int, time: int) -> Attributes:
+    """Of a folder that no source has: owned by whoever opened the drive, readable by all who may enter it."""
+    return Attributes(inode, stat.S_IFDIR | 0o755, os.getuid(), os.getgid(), time, time, 4096, 8)
+
+
+def no_such(name: bytes) -> NotFound:
+    return NotFound(f"there is no {_shown(name)} here")
+
+
+def _shown(name: bytes) -> str:
+    return repr(name.decode(errors="replace"))

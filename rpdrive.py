@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from catalog.errors import RpdriveError
+from catalog.errors import LocalError, RpdriveError, UsageError
 from catalog.session import Session
 
 # Packages, and the commands by which they are known without being imported.
@@ -27,9 +28,19 @@ PACKAGES = {
     "mount": ("mount", "unmount", "mounts", "restore"),
     "cache": ("cache",),
 }
-UNEXPECTED = 70  # EX_SOFTWARE
-INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class Unexpected(RpdriveError):
+    """An exception that nothing foresaw: a bug. The traceback is in a log file."""
+
+    exit_code = 70  # EX_SOFTWARE
+
+
+class Interrupted(RpdriveError):
+    """Ctrl-C, or SIGINT."""
+
+    exit_code = 130  # 128 + SIGINT
 
 
 class Commands(TyperGroup):
@@ -91,9 +102,12 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"rpdrive {version('rpdrive')}")
+        try:
+            print(f"rpdrive {version('rpdrive')}")
+        except PackageNotFoundError:
+            print("rpdrive, not installed")
         raise typer.Exit
 
 
@@ -127,62 +141,132 @@ def _records(session: Session, vault_id: bytes) -> Any:
 
 def main() -> None:
     """Entry point of the console command."""
+    _complete_descriptors()
     sys.exit(run(sys.argv[1:]))
 
 
+def _complete_descriptors() -> None:
+    """Open what the caller closed, or the vault's files and sockets would get the numbers of stdout and stderr."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+
 def run(args: list[str]) -> int:
-    """Run one command; the exit code. Errors meant for a person are one line on stderr."""
+    """Run one command; the exit code (docs/exit-codes.md). Errors meant for a person are one line on stderr."""
+    _prepare_output()
     try:
         result = typer.main.get_command(app).main(args, "rpdrive", standalone_mode=False)
+        if result == Interrupted.exit_code:  # what Typer makes of KeyboardInterrupt
+            raise KeyboardInterrupt
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except RpdriveError as e:
-        return _report(args, e.kind, str(e), e.advice, e.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        return _report(args, "Interrupted", "interrupted", "", INTERRUPTED)
+    except SystemExit as e:
+        if isinstance(e.__context__, BrokenPipeError):  # what Typer makes of it
+            return _broken_pipe()
+        raise
     except BrokenPipeError:
-        # The reader has seen enough. Python would try to flush once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return BROKEN_PIPE
-    except Exception as e:  # noqa: BLE001 - the last line of defence
-        if hasattr(e, "format_message"):  # Typer's own, about the command line
-            usage = getattr(e, "ctx", None)
-            advice = f"see `{usage.command_path} --help`" if usage else ""
-            return _report(args, "UsageError", e.format_message(), advice, getattr(e, "exit_code", 2))
-        return _unexpected(args, e)
+        return _broken_pipe()
+    except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001 - the last line of defence
+        return _failed(args, e)
 
 
-def _report(args: list[str], kind: str, message: str, advice: str, exit_code: int) -> int:
+class _Output(io.FileIO):
+    """stdout, when it is a file or a pipe. LocalError when it can't be written, as on a full disk."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as e:
+            raise LocalError(f"the output can't be written: {e.strerror}") from e
+
+
+def _prepare_output() -> None:
+    """Names that are no text go out as the bytes they are."""
+    if not isinstance(sys.stdout, io.TextIOWrapper) or sys.stdout is not sys.__stdout__:
+        return
+    if sys.stdout.isatty():
+        sys.stdout.reconfigure(errors="surrogateescape")
+    else:
+        output = io.BufferedWriter(_Output(1, "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(output, sys.stdout.encoding, errors="surrogateescape")
+
+
+def _failed(args: list[str], error: BaseException) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        return UsageError.exit_code
+    try:
+        sys.stdout.flush()  # what was printed before the error comes before it
+    except BrokenPipeError:
+        return _broken_pipe()
+    except LocalError as e:
+        _silence()
+        error = e
+    return _report(args, _translated(error))
+
+
+def _broken_pipe() -> int:
+    """The reader (`head`, a pager) has seen enough: no error to speak of."""
+    _silence()
+    return BROKEN_PIPE
+
+
+def _silence() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
+
+
+def _translated(error: BaseException) -> RpdriveError:
+    if isinstance(error, RpdriveError):
+        return error
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return Interrupted("interrupted")
+    if hasattr(error, "format_message"):  # Typer's own, about the command line
+        context = getattr(error, "ctx", None)
+        advice = f"see `{context.command_path} --help`" if context else ""
+        return UsageError(error.format_message().rstrip("."), advice)
+    return _unexpected(error)
+
+
+def _report(args: list[str], error: RpdriveError) -> int:
     if "--json" in args:
         import json
 
-        error = {"kind": kind, "message": message, "advice": advice, "exit_code": exit_code}
-        text = json.dumps({"error": error})
+        row = {"kind": error.kind, "message": str(error), "advice": error.advice, "exit_code": error.exit_code}
+        text = json.dumps({"error": row})
     else:
-        text = " ".join(f"rpdrive: {message}{'; ' if advice else ''}{advice}".split())
+        text = " ".join(f"rpdrive: {error}{'; ' if error.advice else ''}{error.advice}".split())
+        if error.__cause__ is not None and not {"-v", "--verbose"}.isdisjoint(args):
+            text += f"\nrpdrive: because of {type(error.__cause__).__name__}: {error.__cause__}"
     try:
         print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     except OSError:
         pass  # nobody listens; the exit code still tells
-    return exit_code
+    return error.exit_code
 
 
-def _unexpected(args: list[str], error: Exception) -> int:
+def _unexpected(error: BaseException) -> Unexpected:
     import time
     import traceback
 
     from catalog.settings import Settings, private_folder, write_private
 
+    text = "".join(traceback.format_exception(error))
     what = f"unexpected {type(error).__name__}: {error}"
     try:
         folder = private_folder(Settings().state / "errors")
         path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-        write_private(path, "".join(traceback.format_exception(error)).encode(errors="backslashreplace"))
-        advice = f"this is a bug in rpdrive: please report it with {path}"
+        write_private(path, text.encode(errors="backslashreplace"))
     except RpdriveError:
-        traceback.print_exception(error)
-        advice = "this is a bug in rpdrive: please report it"
-    return _report(args, "Unexpected", what, advice, UNEXPECTED)
+        print(text, file=sys.stderr)
+        return Unexpected(what, "this is a bug in rpdrive: please report it")
+    return Unexpected(what, f"this is a bug in rpdrive: please report it with {path}")
 
 
 if __name__ == "__main__":

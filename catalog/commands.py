@@ -123,6 +123,13 @@ def lock(ctx: typer.Context, as_json: Json = False) -> None:
         print(f"No key of {session.address} was saved here")
 
 
+def _import_all(_store: object) -> None:
+    """What the commands below need."""
+    import catalog.choice
+    import catalog.direct
+    import catalog.listing  # noqa: F401
+
+
 # --- points -------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +137,7 @@ def lock(ctx: typer.Context, as_json: Json = False) -> None:
 def points(ctx: typer.Context, machine: MachineName = None, item: ItemName = None, as_json: Json = False) -> None:
     """List recovery points, the newest last."""
     session: Session = ctx.obj
-    vault = session.open_vault()
+    vault = session.open_vault(meanwhile=_import_all)
 
     from catalog.choice import point_names, read_points
     from catalog.listing import POINT_COLUMNS, point_json, point_rows, safe_text, table
@@ -166,7 +173,7 @@ def ls(
 ) -> None:
     """List a folder of a recovery point (`2026-11-17 08:30:/usr/share`, `latest:home`, `5f3a9c01`)."""
     session: Session = ctx.obj
-    vault = session.open_vault()
+    vault = session.open_vault(meanwhile=_import_all)
 
     from catalog.choice import choose, find, split_place
     from catalog.direct import DirectSource

@@ -162,6 +162,9 @@ class Session:
         return _valid(text, variable) if text else None
 
     def close(self) -> None:
+        """Release the store; with --verbose, say what was asked of it."""
+        if self.verbose and self.meter is not None:
+            print(f"rpdrive: {self.meter.snapshot()}", file=sys.stderr)
         if self._store is not None:
             self._store.close()
 

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -92,12 +92,27 @@ class Keys:
         return blake3(data, key=self.chunk_ids).digest(length=ID_BYTES)
 
 
-def file_digest(pieces: list[tuple[int, bytes | None]]) -> bytes:
-    """A file's digest (16 bytes): BLAKE3 over (length in bytes, chunk id; zeros for a hole) of its pieces."""
-    h = blake3()
+class FileDigest:
+    """A file's digest: BLAKE3 over (length in 8 bytes, chunk id or 16 zeros for a hole) of each piece."""
+
+    def __init__(self) -> None:
+        self._hash = blake3()
+
+    def add(self, length: int, chunk: bytes | None) -> None:
+        """The next piece; None for a hole."""
+        self._hash.update(length.to_bytes(8, "big") + (chunk or bytes(ID_BYTES)))
+
+    def digest(self) -> bytes:
+        """16 bytes."""
+        return self._hash.digest(length=ID_BYTES)
+
+
+def file_digest(pieces: Iterable[tuple[int, bytes | None]]) -> bytes:
+    """The digest (16 bytes) of pieces given as (length, chunk id or None)."""
+    digest = FileDigest()
     for length, chunk in pieces:
-        h.update(length.to_bytes(8, "big") + (chunk or bytes(ID_BYTES)))
-    return h.digest(length=ID_BYTES)
+        digest.add(length, chunk)
+    return digest.digest()
 
 
 # --- key slots and vault.json ----------------------------------------------------------------------------

@@ -1,0 +1,252 @@
+"""docs/format.md and the code say the same: sizes, orders of fields, numbers, names of keys."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import pytest
+
+import catalog
+from catalog.format import blocks, keys, message, packs, records, sealed, trees
+
+PAGE = (Path(catalog.__file__).parent.parent / "docs" / "format.md").read_text()
+
+
+def table(mark: str) -> list[list[str]]:
+    """The rows, without head and rule, of the table that follows a mark."""
+    _before, found, after = PAGE.partition(f"<!-- {mark} -->")
+    assert found, f"docs/format.md has no table marked {mark!r}"
+    rows = []
+    for line in after.lstrip("\n").splitlines():
+        if not line.startswith("|"):
+            break
+        cells = re.split(r"(?<!\\)\|", line)[1:-1]
+        rows.append([cell.strip().strip("`") for cell in cells])
+    assert len(rows) > 2, f"the table {mark!r} is empty"
+    return rows[2:]
+
+
+def marks(kind: str) -> set[str]:
+    return set(re.findall(rf"<!-- {kind}: (.+?) -->", PAGE))
+
+
+STRUCTS = {
+    "frame": blocks.FRAME,
+    "pack header": packs.HEADER,
+    "pack trailer": packs.TRAILER,
+    "block associated data": blocks.BLOCK_AD,
+    "sealed header": sealed.HEADER,
+}
+AFTER = {"frame": ["payload"], "sealed header": ["salt", "sealed frame"]}  # rows beyond the struct
+CODES = {"1": "B", "2": "H", "4": "I", "8": "Q"}
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_byte_tables_are_the_structs(name: str) -> None:
+    rows, code = table(f"struct: {name}"), ">"
+    beyond = AFTER.get(name, [])
+    assert [r[3].split(",")[0] for r in rows[len(rows) - len(beyond) :]] == beyond
+    offset = 0
+    for row in rows[: len(rows) - len(beyond)]:
+        assert int(row[0]) == offset, f"{name}: {row[3]} does not stand where the row above it ends"
+        code += CODES[row[1]] if row[2] == "integer" else f"{row[1]}s"
+        offset += int(row[1])
+    assert code == STRUCTS[name].format
+    assert offset == struct.calcsize(code)
+    for row in rows[len(rows) - len(beyond) :]:
+        assert int(row[0]) == offset
+        offset += int(row[1] or 0)
+
+
+def test_every_byte_table_is_compared() -> None:
+    assert marks("struct") == set(STRUCTS)
+
+
+def test_magics_and_versions() -> None:
+    for name, magic in (
+        ("pack header", packs.MAGIC),
+        ("pack trailer", packs.TRAILER_MAGIC),
+        ("block associated data", b"RPDB"),
+        ("sealed header", sealed.MAGIC),
+    ):
+        said = [r[3].strip('"').encode() for r in table(f"struct: {name}") if r[3].startswith('"')]
+        assert said == [magic], name
+    assert f"# The vault's format, version {keys.VERSION}\n" in PAGE
+    assert table("struct: sealed header")[4][1:] == [str(sealed.SALT_BYTES), "bytes", "salt, random"]
+
+
+ARRAYS: dict[str, list[str]] = {
+    "Leaf": ["packs", "owners", "sets", "entries"],
+    "FolderIndex": ["packs", "children"],
+    "PieceLeaf": ["packs", "rows"],
+    "PieceIndex": ["packs", "children"],
+    "Owner": list(trees.Owner._fields),
+} | {
+    cls.__name__: list(cls.__struct_fields__)
+    for cls in (
+        packs.BlockRow,
+        trees.ExtentRow,
+        trees.Entry,
+        trees.FolderChild,
+        trees.PieceRow,
+        trees.PieceChild,
+        records.Root,
+        records.Problem,
+        records.IndexedPack,
+    )
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_have_their_fields_in_order(name: str) -> None:
+    rows = table(f"array: {name}")
+    assert [int(r[0]) for r in rows] == list(range(len(rows)))
+    assert [r[1] for r in rows] == ARRAYS[name]
+
+
+def test_pages_are_as_long_as_the_page_says() -> None:
+    # The page's structs carry what is not on the wire; these are the types that the decoders are made of.
+    for name, decoder in (
+        ("Leaf", trees._leaf),
+        ("FolderIndex", trees._folder_index),
+        ("PieceLeaf", trees._piece_leaf),
+        ("PieceIndex", trees._piece_index),
+    ):
+        assert len(get_args(decoder.type)) == len(ARRAYS[name])
+        cls = getattr(trees, name)
+        assert list(cls.__struct_fields__)[: len(ARRAYS[name])] == ARRAYS[name]
+
+
+def test_every_array_is_compared() -> None:
+    assert marks("array") == set(ARRAYS)
+
+
+MAPS = {
+    "Machine": records.Machine,
+    "Item": records.Item,
+    "Point": records.Point,
+    "IndexObject": records.IndexObject,
+    "PagedRow": trees._PagedRow,
+}
+TYPES: dict[str, Any] = {
+    "id": message.Id,
+    "whole": message.Whole,
+    "length": message.Length,
+    "level": message.Level,
+    "text": str,
+    "int": int,
+    "bool": bool,
+    "id or nil": message.Id | None,
+    "array of bin": list[bytes],
+    "array of text": list[str],
+    "root or nil": records.Root | None,
+    "array of problem": list[records.Problem],
+    "array of indexed pack": list[records.IndexedPack],
+    "extent": trees.ExtentRow,
+    "array of length": list[message.Length],
+    "bin": bytes,
+    "totals": message.TotalsRow,
+    "array of block row": list[packs.BlockRow],
+    "any": Any,
+    "map or nil": dict[str, Any] | None,
+}
+DEFAULTS = {"nil": None, "[]": [], "false": False, "0": 0}
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_have_their_fields_types_and_defaults(name: str) -> None:
+    hints = get_type_hints(MAPS[name], include_extras=True)
+    code = [(f.encode_name, hints[f.name], default_of(f)) for f in msgspec.structs.fields(MAPS[name])]
+    said = [(r[0], TYPES[r[1]], DEFAULTS[r[2]] if r[2] else msgspec.NODEFAULT) for r in table(f"map: {name}")]
+    assert said == code
+
+
+@pytest.mark.parametrize(
+    "cls", [packs.BlockRow, trees.ExtentRow, trees.Entry, trees.PieceRow, records.Root, records.IndexedPack]
+)
+def test_arrays_have_their_types(cls: type) -> None:
+    hints = get_type_hints(cls, include_extras=True)
+    assert [TYPES[r[2]] for r in table(f"array: {cls.__name__}")] == list(hints.values())
+
+
+def test_every_map_is_compared() -> None:
+    assert marks("map") == set(MAPS)
+
+
+ENUMS: dict[str, Any] = {
+    "pack kinds": blocks.PackKind,
+    "object kinds": sealed.Kind,
+    "node kinds": trees.NodeKind,
+}
+
+
+@pytest.mark.parametrize("name", ENUMS)
+def test_kinds_are_all_told(name: str) -> None:
+    rows = table(f"enum: {name}")
+    assert [int(r[0]) for r in rows] == [int(kind) for kind in ENUMS[name]]
+    for row, kind in zip(rows, ENUMS[name], strict=True):
+        if isinstance(kind, sealed.Kind):
+            assert row[1].split(",")[0] == kind.name.lower()
+        elif isinstance(kind, trees.NodeKind):
+            assert row[1].split()[0].lower() == kind.name.lower().split("_")[0].replace("char", "character")
+        else:
+            assert row[2] == f"{kind.folder}/"
+            assert ("contents" in row[1]) == ("CONTENTS" in kind.name)
+
+
+def test_every_enum_is_compared() -> None:
+    assert marks("enum") == set(ENUMS)
+
+
+def test_limits() -> None:
+    assert [(r[0], int(r[1])) for r in table("constants")] == [
+        ("raw bytes of a data block", blocks.MAX_RAW[blocks.PackKind.DATA]),
+        ("raw bytes of a tree block", blocks.MAX_RAW[blocks.PackKind.TREE]),
+        ("raw bytes of a table of contents", blocks.MAX_RAW[blocks.PackKind.DATA_CONTENTS]),
+        ("raw bytes of a sealed object's content", sealed.MAX_OBJECT_RAW),
+        ("bytes of vault.json", keys.MAX_VAULT_FILE),
+        ("key slots", keys.MAX_SLOTS),
+        ("Argon2id memory, KiB", keys.MAX_KDF_MEMORY_KIB),
+        ("Argon2id passes", keys.MAX_KDF_PASSES),
+        ("Argon2id lanes", keys.MAX_KDF_LANES),
+        ("level of a page", message.MAX_LEVEL),
+        ("pieces in an entry", trees.INLINE_PIECES),
+        ("pieces in a page", trees.PIECES_MAX),
+        ("bytes of a page, as written", trees.PAGE_MAX),
+        ("bytes of an xattr value in a page, as written", trees.INLINE_XATTR),
+        ("bytes of a data pack at which it is closed", packs.PACK_TARGET),
+        ("characters of a new passphrase, at least", keys.MIN_PASSPHRASE),
+    ]
+    assert blocks.MAX_RAW[blocks.PackKind.TREE_CONTENTS] == blocks.MAX_RAW[blocks.PackKind.DATA_CONTENTS]
+
+
+def test_names_of_keys() -> None:
+    _before, _found, after = PAGE.partition("with one of these names:\n")
+    said = re.findall(r"^\| `([a-z ]+)` \|", after.partition("\nFurther keys")[0], re.M)
+    vault = keys.Keys(bytes(range(32)), bytes(range(16)))
+    want = {name: keys.derive(vault.master, vault.vault_id, b"rpdrive/1 " + name.encode()) for name in said}
+    have = {
+        name.replace("_", " "): getattr(vault, name)
+        for name in ("chunk_ids", "data_packs", "tree_packs", "records", "index", "vault_file")
+    }
+    assert int.from_bytes(want.pop("cutter seed")[:8], "big") == vault.cutter_seed
+    assert want == have
+
+
+def test_fields_of_vault_json() -> None:
+    for heading, fields in (("## vault.json", keys._FIELDS), ("### Key slots", keys._SLOT_FIELDS)):
+        _before, _found, after = PAGE.partition(f"\n{heading}\n")
+        section = re.split(r"\n##+ ", after)[0]
+        assert set(re.findall(r"^\| `([a-z_]+)` \|", section, re.M)) == fields
+    standard = keys.KdfParameters()
+    assert f"writes {standard.memory_kib:,} KiB, {standard.passes} passes, {standard.lanes} lanes" in PAGE

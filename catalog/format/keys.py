@@ -93,18 +93,32 @@ class Keys:
 
 
 class FileDigest:
-    """A file's digest: BLAKE3 over (length in 8 bytes, chunk id or 16 zeros for a hole) of each piece."""
+    """A file's digest: BLAKE3 over (length in 8 bytes, chunk id or 16 zeros for a hole) of each piece.
+
+    Neighbouring holes count as one, so that the digest doesn't depend on how they came.
+    """
 
     def __init__(self) -> None:
         self._hash = blake3()
+        self._hole = 0  # bytes of the hole that the pieces so far end with
 
     def add(self, length: int, chunk: bytes | None) -> None:
         """The next piece; None for a hole."""
-        self._hash.update(length.to_bytes(8, "big") + (chunk or bytes(ID_BYTES)))
+        if chunk is None:
+            self._hole += length
+            return
+        self._end_hole()
+        self._hash.update(length.to_bytes(8, "big") + chunk)
 
     def digest(self) -> bytes:
-        """16 bytes."""
+        """16 bytes; nothing can be added after."""
+        self._end_hole()
         return self._hash.digest(length=ID_BYTES)
+
+    def _end_hole(self) -> None:
+        if self._hole:
+            self._hash.update(self._hole.to_bytes(8, "big") + bytes(ID_BYTES))
+        self._hole = 0
 
 
 def file_digest(pieces: Iterable[tuple[int, bytes | None]]) -> bytes:

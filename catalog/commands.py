@@ -140,7 +140,8 @@ def points(ctx: typer.Context, machine: MachineName = None, item: ItemName = Non
     vault = session.open_vault(meanwhile=_import_all)
 
     from catalog.choice import point_names, read_points
-    from catalog.listing import POINT_COLUMNS, point_json, point_rows, safe_text, table
+    from catalog.listing import POINT_COLUMNS, point_json, point_rows
+    from catalog.text import safe_text, table
 
     found, damaged = read_points(vault, point_names(vault, machine, item))
     if as_json:
@@ -191,7 +192,8 @@ def ls(
 
 def _ls_text(source: PageSource, place: Place, long: bool) -> None:
     from catalog.choice import entries
-    from catalog.listing import long_line, safe_text
+    from catalog.listing import long_line
+    from catalog.text import safe_text
 
     on_terminal = sys.stdout.isatty()
     for leaf, entry in entries(source, place):
@@ -206,7 +208,8 @@ def _ls_text(source: PageSource, place: Place, long: bool) -> None:
 def _ls_json(source: PageSource, point: dict[str, Any], place: Place) -> None:
     """Entry by entry: a folder may have millions."""
     from catalog.choice import entries
-    from catalog.listing import entry_json, text_json
+    from catalog.listing import entry_json
+    from catalog.text import text_json
 
     head = json.dumps({"point": point, **text_json("path", place.path or b"/")}, indent=2)
     print(head.removesuffix("\n}") + ',\n  "entries": [', end="")

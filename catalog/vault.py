@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from catalog.errors import (
@@ -286,13 +286,14 @@ def time_end(spec: str) -> int | None:
     for form, seconds in _FORMS:
         for text in (spec, spec.replace("T", " ")):
             try:
-                start = datetime.strptime(text, form).astimezone()
-            except ValueError:
+                # Added to the wall clock, not to the instant: a day may have 23 or 25 hours.
+                end = datetime.strptime(text, form) + timedelta(seconds=seconds)
+                return int(end.astimezone().timestamp()) * 10**9
+            except (ValueError, OverflowError, OSError):  # no time, or none that this system can place
                 continue
-            return (int(start.timestamp()) + seconds) * 10**9
     try:
         return (int(datetime.fromisoformat(spec).astimezone().timestamp()) + 1) * 10**9
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return None
 
 

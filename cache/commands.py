@@ -1,0 +1,64 @@
+"""Commands about the cache on this machine's disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catalog.session import Session
+
+if TYPE_CHECKING:
+    from cache.disk import DiskCache
+
+app = typer.Typer(rich_markup_mode=None)
+cache_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Inspect and empty the cache on disk.")
+app.add_typer(cache_app, name="cache")
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def _disk(ctx: typer.Context) -> DiskCache:
+    from cache.disk import DiskCache
+
+    session: Session = ctx.obj
+    return DiskCache(session.settings.cache)
+
+
+@cache_app.command("status")
+def status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show what the cache holds."""
+    disk = _disk(ctx)
+    row = disk.status()
+    disk.close()
+    if as_json:
+        import json
+
+        print(json.dumps(row, indent=2))
+        return
+    from catalog.text import size_text
+
+    print(f"folder          {row['folder']}")
+    for name, what in (("data", "data"), ("tree", "trees, records")):
+        part = row[name]
+        fault = f"; not in use: {part['fault']}" if part["fault"] else ""
+        used, limit = size_text(part["bytes"]), size_text(part["limit"])
+        print(f"{what:<15} {part['items']:,} entries, {used} of {limit}{fault}")
+
+
+@cache_app.command("clear")
+def clear(ctx: typer.Context, as_json: Json = False) -> None:
+    """Delete everything in the cache; drives that are open go on, and fetch again what they need."""
+    disk = _disk(ctx)
+    before = disk.status()["bytes"]
+    disk.clear()
+    freed = before - disk.status()["bytes"]  # an empty cache takes a little room, too
+    disk.close()
+    if as_json:
+        import json
+
+        print(json.dumps({"folder": str(disk.folder), "freed": freed}))
+        return
+    from catalog.text import size_text
+
+    print(f"Freed {size_text(freed)} in {disk.folder}")

@@ -1,0 +1,76 @@
+"""The real command `rpdrive`, as a process of its own with a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PASSPHRASE = "a passphrase of many words"
+
+
+class Cli:
+    """Runs commands. `environ` is added to an environment without any of ours, and without a terminal."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.vault = folder / "vault"
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("RPDRIVE_", "AZURE_"))}
+        self.environ = own | {
+            "RPDRIVE_HOME": str(self.home),
+            "RPDRIVE_VAULT": str(self.vault),
+            "RPDRIVE_PASSPHRASE": PASSPHRASE,
+            "PYTHONPATH": str(ROOT),
+            "TZ": "UTC",
+        }
+
+    def command(self, *args: str | Path | bytes) -> list[str | Path | bytes]:
+        return [sys.executable, "-m", "rpdrive", *args]
+
+    def run(
+        self, *args: str | Path | bytes, env: dict[str, str | None] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end. `env` changes the environment, None takes a variable away."""
+        environ = {k: v for k, v in (self.environ | (env or {})).items() if v is not None}
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        return subprocess.run(
+            self.command(*args), env=environ, stdin=subprocess.DEVNULL, start_new_session=True, timeout=120,
+            check=False, **options,
+        )  # fmt: skip
+
+    def ok(self, *args: str | Path | bytes, env: dict[str, str | None] | None = None) -> str:
+        """Run a command that must succeed; its stdout."""
+        done = self.run(*args, env=env)
+        assert done.returncode == 0, done
+        return done.stdout.decode(errors="surrogateescape")
+
+    def json(self, *args: str | Path | bytes, env: dict[str, str | None] | None = None) -> Any:
+        """The same with --json; what it printed."""
+        return json.loads(self.ok(*args, "--json", env=env))
+
+    def fails(self, *args: str | Path | bytes, code: int, env: dict[str, str | None] | None = None) -> str:
+        """Run a command that must fail with this exit code; its one line on stderr."""
+        done = self.run(*args, env=env)
+        text = done.stderr.decode()
+        assert done.returncode == code, done
+        assert text.startswith("rpdrive: ") and text.count("\n") == 1 and "Traceback" not in text, text
+        return text.strip()
+
+
+@pytest.fixture
+def rpdrive(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture
+def vault(rpdrive: Cli) -> Cli:
+    """The same, with an empty vault."""
+    rpdrive.ok("vault", "create")
+    return rpdrive

@@ -1,0 +1,177 @@
+"""A drive in a process of its own: re-executed, so that it holds nothing of the command but what it is given.
+
+The order, and the master key in it, go through a pipe: not an argument, not the environment, not a file. The
+answer comes back through another. The process is started before the passphrase is asked for, since it has as
+much to load as the command has to compute; a pipe that ends without an order ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catalog import errors
+from catalog.errors import LocalError, MountFailed, RpdriveError
+from catalog.settings import HOME, Settings
+from mount.mount_point import FILE_SYSTEM, file_system_at
+from mount.registry import Registry
+
+if TYPE_CHECKING:
+    from mount.service import Order
+
+SECRETS = ("RPDRIVE_PASSPHRASE", "RPDRIVE_NEW_PASSPHRASE")  # of no use to the drive, and it may run for weeks
+_START = "import sys; sys.path.append({root!r}); from mount.background import main; main({order}, {answer})"
+_ANSWER_SECONDS = 10.0  # from the kernel's hello to the first answer
+
+
+class BackgroundDrive:
+    """The process that will be the drive, from its start to its answer."""
+
+    def __init__(self, settings: Settings, mount_point: Path) -> None:
+        """Start it. LocalError."""
+        self._mount_point = mount_point
+        self._log = Registry(settings).log_path(mount_point)
+        order_read, order_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
+        if environment.get(HOME):
+            environment[HOME] = str(Path(environment[HOME]).expanduser().absolute())
+        root = str(Path(__file__).parents[1])
+        start = _START.format(root=root, order=order_read, answer=answer_write)
+        try:
+            log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            try:
+                self._process = subprocess.Popen(
+                    # -P: nothing is imported from the folder that happens to be the current one.
+                    [sys.executable, "-P", "-c", start, "rpdrive", "mount", mount_point],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(order_read, answer_write),
+                    env=environment,
+                    cwd="/",
+                    start_new_session=True,
+                )
+            finally:
+                os.close(log)
+        except OSError as e:
+            os.close(order_write)
+            os.close(answer_read)
+            raise LocalError(f"the drive's process can't be started: {e}") from e
+        finally:
+            os.close(order_read)
+            os.close(answer_write)
+        self._order: int | None = order_write
+        self._answer = os.fdopen(answer_read, "rb")
+
+    def mount(self, order: Order) -> int:
+        """Hand over the order; returns the process id once the drive answers, or raises what went wrong there."""
+        import msgspec
+
+        assert self._order is not None
+        with os.fdopen(self._order, "wb") as pipe:
+            self._order = None
+            try:
+                pipe.write(msgspec.msgpack.encode(order))
+                pipe.flush()
+            except BrokenPipeError:
+                pass  # it has ended: what it said, or didn't, tells why
+        with self._answer:
+            text = self._answer.readline()
+        if not text:
+            raise MountFailed(f"the drive's process ended: {self._last_words()}", f"see {self._log}")
+        answer = json.loads(text)
+        if "error" in answer:
+            self._process.wait()
+            raise _as_raised(answer["error"])
+        self._await_answer()
+        return self._process.pid
+
+    def _await_answer(self) -> None:
+        """Until a stat of the mount point shows the drive, or its process has ended."""
+        end = time.monotonic() + _ANSWER_SECONDS
+        while time.monotonic() < end:
+            if file_system_at(self._mount_point) == FILE_SYSTEM:
+                try:
+                    self._mount_point.stat()
+                    return
+                except OSError as e:
+                    raise MountFailed(f"the drive does not answer: {e.strerror}", f"see {self._log}") from e
+            if self._process.poll() is not None:
+                raise MountFailed(f"the drive's process ended: {self._last_words()}", f"see {self._log}")
+            time.sleep(0.005)
+        raise MountFailed(f"the drive did not appear at {self._mount_point}", f"see {self._log}")
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        try:
+            lines = self._log.read_text(errors="replace").split("\n")
+        except OSError:
+            lines = []
+        return next((line for line in reversed(lines) if line.strip()), f"exit code {self._process.returncode}")
+
+    def cancel(self) -> None:
+        """There will be no order: the process ends. Nothing to do once it has its order."""
+        if self._order is not None:
+            os.close(self._order)
+            self._order = None
+            self._answer.close()
+            self._process.wait()
+
+
+def _as_raised(row: dict[str, Any]) -> RpdriveError:
+    """The error that the process reported, as if it had been raised here."""
+    kind = getattr(errors, str(row["kind"]), None)
+    if not (isinstance(kind, type) and issubclass(kind, RpdriveError)):
+        kind = MountFailed
+    return kind(str(row["message"]), str(row["advice"]))
+
+
+# --- the other side -----------------------------------------------------------------------------------------
+
+
+def main(order_pipe: int, answer_pipe: int) -> None:
+    """The process itself."""
+    # Loaded while the command still asks for the passphrase and computes the key.
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.raiseExceptions = False
+    os.set_inheritable(answer_pipe, False)
+    failure: RpdriveError | None = None
+    try:
+        import msgspec
+
+        from catalog.session import Session
+        from mount import service
+    except RpdriveError as e:  # no libfuse
+        failure = e
+    with os.fdopen(order_pipe, "rb") as pipe:
+        data = pipe.read()
+    if not data:
+        return
+    answer = os.fdopen(answer_pipe, "wb", buffering=0)
+
+    def say(row: dict[str, Any]) -> None:
+        try:
+            answer.write(json.dumps(row).encode() + b"\n")
+            answer.close()
+        except OSError:
+            pass  # the command was stopped; the drive goes on all the same
+
+    try:
+        if failure is not None:
+            raise failure
+        order = msgspec.msgpack.decode(data, type=service.Order)
+        service.serve(order, Session(), lambda: say({"ready": True}))
+    except RpdriveError as e:
+        if not answer.closed:
+            say({"error": {"kind": e.kind, "message": str(e), "advice": e.advice}})
+        logging.getLogger("rpdrive.drive").error("%s", e)
+        os._exit(e.exit_code)
+    logging.shutdown()

@@ -1,0 +1,172 @@
+"""Commands about drives. They parse, call and print; imports that cost are inside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from catalog.session import Session
+
+if TYPE_CHECKING:
+    from mount.service import Order
+
+app = typer.Typer(rich_markup_mode=None)
+
+MountPoint = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="an empty folder")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+@app.command("mount")
+def mount(
+    ctx: typer.Context,
+    mount_point: MountPoint,
+    point: Annotated[
+        str | None, typer.Option(metavar="POINT", help="one recovery point: an id, a time, or `latest`")
+    ] = None,
+    machine: Annotated[str | None, typer.Option(help="only this machine, by name or id")] = None,
+    item: Annotated[str | None, typer.Option(help="only this item, by name or id")] = None,
+    allow_other: Annotated[bool, typer.Option("--allow-other", help="let other users in, too")] = False,
+    foreground: Annotated[bool, typer.Option("--foreground", "-f", help="stay until it is unmounted")] = False,
+    cache_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="limit of the cache on disk, as 10G; for a local vault: use one"),
+    ] = None,
+    read_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1.0, help="how long a read waits for the store before it fails")
+    ] = 60.0,
+) -> None:
+    """Open one recovery point, or all of them, as a read-only drive."""
+    from mount.mount_point import check_device, prepare
+
+    session: Session = ctx.obj
+    size = None if cache_size is None else _size(cache_size)
+    check_device()
+    place = prepare(mount_point, _own_folders(session))
+
+    def order() -> Order:
+        from mount.service import Order
+
+        vault = session.open_vault()
+        # In the foreground the drive goes on with this very session, which counts for itself.
+        traffic = session.meter.snapshot() if session.meter is not None and not foreground else None
+        return Order(
+            address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
+            mount_point=bytes(place), point=point, machine=machine, item=item,
+            allow_other=allow_other, cache_size=size, read_timeout=read_timeout,
+            requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
+        )  # fmt: skip
+
+    if foreground:
+        from mount.service import serve
+
+        serve(order(), session, lambda: print(_mounted(place, point), flush=True))
+        return
+    from mount.background import BackgroundDrive
+
+    drive = BackgroundDrive(session.settings, place)
+    try:
+        drive.mount(order())
+    finally:
+        drive.cancel()
+    print(_mounted(place, point))
+
+
+def _mounted(place: Path, point: str | None) -> str:
+    import shlex
+
+    from catalog.text import safe_text
+
+    what = "All recovery points are" if point is None else f"Recovery point {point} is"
+    return safe_text(f"{what} open at {place}; close with: rpdrive unmount {shlex.quote(str(place))}")
+
+
+def _own_folders(session: Session) -> list[tuple[str, Path]]:
+    from catalog.store.address import local_path
+
+    settings = session.settings
+    folders = [("rpdrive's own folder", settings.where(kind)) for kind in ("config", "state", "cache", "run")]
+    vault = local_path(session.address)
+    return folders if vault is None else [("the vault", Path(vault)), *folders]
+
+
+def _size(text: str) -> int:
+    """Bytes, from a number with K, M, G or T after it. UsageError."""
+    from catalog.errors import UsageError
+
+    plain = text.strip().upper().removesuffix("B").removesuffix("I")
+    factor = 1
+    if plain and plain[-1] in "KMGT":
+        factor = 1024 ** ("KMGT".index(plain[-1]) + 1)
+        plain = plain[:-1]
+    try:
+        size = int(float(plain) * factor)
+    except (ValueError, OverflowError) as e:
+        raise UsageError(f"{text!r} is not a size", "write it as 500M or 10G") from e
+    if size < 1 << 20:
+        raise UsageError(f"a cache of {text} is too small", "give it 1M or more")
+    return size
+
+
+@app.command("unmount")
+def unmount(
+    ctx: typer.Context,
+    mount_point: MountPoint,
+    lazy: Annotated[
+        bool, typer.Option("--lazy", "--force", help="detach it at once, though files on it are open")
+    ] = False,
+) -> None:
+    """Close a drive."""
+    from mount import mount_point as places
+    from mount.registry import Registry, await_end
+
+    session: Session = ctx.obj
+    registry = Registry(session.settings)
+    drive = registry.drive_at(places.absolute(mount_point))
+    place = places.unmount(mount_point, lazy=lazy)
+    if drive is not None and not lazy:
+        await_end(drive)
+    registry.remove(place)
+
+
+@app.command("mounts")
+def mounts(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the drives that are open, and what they have fetched and served."""
+    from mount.registry import Registry
+    from mount.status import ask
+
+    session: Session = ctx.obj
+    rows: list[dict[str, Any]] = []
+    for drive in Registry(session.settings).drives():
+        known = {k: v for k, v in drive.items() if k not in ("socket", "process_start")}
+        answer = ask(Path(drive["socket"]))
+        rows.append({**known, **(answer or {}), "answers": answer is not None})
+    if as_json:
+        import json
+
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print("No drives are open")
+        return
+    from catalog.text import safe_text, size_text, table
+
+    print(
+        table(
+            ("MOUNTPOINT", "POINT", "VAULT", "PROCESS>", "UPTIME>", "REQUESTS>", "FETCHED>", "SERVED>"),
+            [
+                [
+                    safe_text(r["mount_point"]),
+                    (r.get("point") or "all")[:8],
+                    safe_text(r["vault"]),
+                    str(r["pid"]),
+                    f"{r['uptime']} s" if r["answers"] else "no answer",
+                    f"{r.get('store_requests', 0):,}",
+                    size_text(r.get("bytes_fetched", 0)),
+                    size_text(r.get("bytes_served", 0)),
+                ]
+                for r in rows
+            ],
+        )
+    )

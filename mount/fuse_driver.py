@@ -1,0 +1,395 @@
+"""The drive through libfuse 2 and fusepy: a translation, and the table from our errors to errno.
+
+fusepy's own callbacks decode paths to text and turn times into floats; its wrapper for errors breaks on an
+OSError without errno. So every callback is replaced here by one that takes libfuse's arguments as they are:
+paths stay bytes, times stay ns, and whatever is raised becomes an errno.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import itertools
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cache.memory import Lru
+from cache.openfile import OpenFile
+from catalog.errors import MountFailed, NotFound, RpdriveError, UsageError
+from mount.view import EntryPage, File, Folder, Link, Node, View
+
+# An already set path keeps its say; else this name saves fusepy the search for it through ldconfig and gcc.
+_LIBRARY = "FUSE_LIBRARY_PATH"
+if os.uname().sysname == "Linux":
+    os.environ.setdefault(_LIBRARY, "libfuse.so.2")
+try:
+    import fuse
+except OSError as e:
+    raise MountFailed(
+        f"libfuse 2 can't be loaded: {e}", "install it: `apt install libfuse2 fuse3` on Debian and Ubuntu"
+    ) from e
+
+FOREVER = 10 * 365 * 86400  # seconds
+# libfuse 2 knows one timeout for all names of a drive. In the drive of all points the top folders change, so
+# there nothing is trusted for longer than this; asking again costs a call, never a request to the store.
+SHORT = 3  # seconds
+READ_BYTES = 1 << 17  # the most that a kernel asks of libfuse 2 at once
+READAHEAD_BYTES = 1 << 20
+BLOCK = 4096  # bytes; unit of statfs
+_FOLDERS = 8192  # paths of folders whose nodes are kept
+_OTHERS = 1024  # the same for what is not a folder
+_SAME_ERROR_SECONDS = 60
+_log = logging.getLogger("rpdrive.drive")
+
+# Our errors to errno; the first that fits. All that is not listed is EIO: never zeros, never an empty file.
+ERRNO: tuple[tuple[type[Exception], int], ...] = (
+    (NotFound, errno.ENOENT),
+    (UsageError, errno.EINVAL),
+    (RpdriveError, errno.EIO),
+    (MemoryError, errno.ENOMEM),
+)
+
+
+class _Refusal(Exception):
+    """An errno that the caller of a file system expects, and nothing to log."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.number = number
+
+
+class Errors:
+    """The last errors that somebody met on the drive; each is logged, but not again within a minute."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self.recent: list[dict[str, Any]] = []
+
+    def note(self, path: bytes, error: BaseException) -> None:
+        shown = path.decode(errors="backslashreplace")
+        key = f"{type(error).__name__} {shown} {error}"
+        with self._lock:
+            self.count += 1
+            now = time.monotonic()
+            if now - self._last.get(key, -1e9) < _SAME_ERROR_SECONDS:
+                return
+            if len(self._last) > 1000:
+                self._last.clear()
+            self._last[key] = now
+            row = {"time": time.time_ns(), "path": shown, "kind": type(error).__name__, "message": str(error)}
+            self.recent = [*self.recent[-19:], row]
+        if isinstance(error, RpdriveError):
+            _log.error("%s: %s: %s", shown, type(error).__name__, error)
+        else:
+            _log.error("%s: unexpected %s", shown, type(error).__name__, exc_info=error)
+
+
+class Paths:
+    """Nodes by their paths. What can't change is kept, so that most calls of the kernel cost one look."""
+
+    def __init__(self, root: Folder) -> None:
+        self._root = root
+        self._folders: Lru[bytes, Folder] = Lru(_FOLDERS, lambda node: 1)
+        self._others: Lru[bytes, Node] = Lru(_OTHERS, lambda node: 1)
+
+    def find(self, path: bytes) -> Node:
+        """The node at an absolute path. NotFound, and what a lookup raises."""
+        node = self._known(path)
+        if node is not None:
+            return node
+        parent, _, name = path.rpartition(b"/")
+        missing = [name]
+        while (node := self._known(parent)) is None:  # a loop, for paths are as deep as the source's were
+            parent, _, name = parent.rpartition(b"/")
+            missing.append(name)
+        at = parent
+        while missing:
+            if not isinstance(node, Folder):
+                raise _Refusal(errno.ENOTDIR)
+            name = missing.pop()
+            node = node.lookup(name)
+            at = at + b"/" + name
+            if not node.changes:
+                if isinstance(node, Folder):
+                    self._folders.put(at, node)
+                else:
+                    self._others.put(at, node)
+        return node
+
+    def _known(self, path: bytes) -> Node | None:
+        if path in (b"", b"/"):
+            return self._root
+        return self._folders.get(path) or self._others.get(path)
+
+
+class Listing:
+    """A folder being listed: entries by their place in it, read forward page by page."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._restart()
+
+    def _restart(self) -> None:
+        self._pages: Iterator[EntryPage] = self.folder.pages()
+        self._page: EntryPage | None = None
+        self._start = self._end = 0
+
+    def from_place(self, place: int) -> Iterator[tuple[int, bytes, int, int]]:
+        """(place of the next one, name, inode, type bits) from a place on."""
+        with self._lock:
+            if place < self._start:
+                self._restart()
+            while True:
+                while place >= self._end:
+                    if not self._advance():
+                        return
+                page = self._page
+                assert page is not None
+                for n in range(place - self._start, len(page.names)):
+                    inode, bits = page.kind(n)
+                    place += 1
+                    yield place, page.names[n], inode, bits
+
+    def _advance(self) -> bool:
+        try:
+            page = next(self._pages, None)
+        except BaseException:
+            self._restart()  # a generator that raised is at its end: the next call must not find a short folder
+            raise
+        if page is None:
+            return False
+        self._page = page
+        self._start, self._end = self._end, self._end + len(page.names)
+        return True
+
+
+class _Operations:
+    """Tells fusepy which callbacks there are: it asks for attributes of these names. It never calls them."""
+
+    use_ns = True
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            setattr(self, name, name)
+
+
+_READS = (
+    "getattr", "readlink", "open", "read", "statfs", "release", "getxattr", "listxattr",
+    "opendir", "readdir", "releasedir", "init",
+)  # fmt: skip
+# The kernel refuses these on a read-only mount; these callbacks say the same if it is remounted.
+_WRITES = (
+    "mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "chmod", "chown", "truncate", "write",
+    "setxattr", "removexattr", "create", "utimens",
+)  # fmt: skip
+
+
+class Drive(fuse.FUSE):  # type: ignore[misc]
+    """A mounted view: `run` returns when it is unmounted, by whomever, or the process gets SIGTERM or SIGINT."""
+
+    def __init__(self, view: View, *, ready: Callable[[], None] = lambda: None) -> None:
+        # Not FUSE.__init__: that is what mounts.
+        self.view = view
+        self.errors = Errors()
+        self.served = 0  # bytes
+        self.calls = 0
+        self._ready = ready
+        self._paths = Paths(view.root)
+        self._handles: dict[int, OpenFile | Listing] = {}
+        self._next_handle = itertools.count(1)
+
+    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+        """Mount and serve. MountFailed."""
+        keep = SHORT if self.view.changes else FOREVER
+        options: dict[str, Any] = {
+            "fsname": "rpdrive",
+            "subtype": "rpdrive",
+            "ro": True,
+            "nosuid": True,  # setuid bits show, but do nothing here
+            "nodev": True,
+            "default_permissions": True,
+            "use_ino": True,
+            "readdir_ino": True,
+            # Data never changes under a path, `latest` being a symlink: what the kernel has, it may keep.
+            "kernel_cache": True,
+            "entry_timeout": keep,
+            "attr_timeout": keep,
+            "ac_attr_timeout": keep,
+            # Names that are not there: a new point may bring them.
+            "negative_timeout": 1 if self.view.changes else FOREVER,
+            "max_read": READ_BYTES,
+            "max_readahead": READAHEAD_BYTES,
+        }
+        if allow_other:
+            options["allow_other"] = True
+        try:
+            super().__init__(
+                _Operations(_READS + _WRITES),
+                os.fsencode(mount_point).decode("latin-1"),
+                encoding="latin-1",
+                foreground=True,
+                **options,
+            )
+        except RuntimeError as e:
+            raise MountFailed(f"libfuse can't mount at {mount_point}", mount_advice(allow_other)) from e
+
+    def count_open(self) -> int:
+        return len(self._handles)
+
+    # --- callbacks: libfuse's arguments, a count of bytes or 0 returned ------------------------------------
+
+    def _wrapper(self, function: Callable[..., int | None], *args: Any) -> int:
+        self.calls += 1
+        try:
+            return function(*args) or 0
+        except _Refusal as e:
+            return -e.number
+        except NotFound:
+            return -errno.ENOENT
+        except BaseException as e:  # noqa: BLE001 - nothing may pass into libfuse
+            path = args[0] if args and isinstance(args[0], bytes) else b""
+            try:
+                self.errors.note(path, e)
+            except Exception:  # noqa: BLE001 - a full log disk must not matter to whoever reads
+                pass
+            return -next((number for kind, number in ERRNO if isinstance(e, kind)), errno.EIO)
+
+    def init(self, connection: Any) -> int:
+        self._ready()
+        return 0
+
+    def fgetattr(self, path: bytes, buffer: Any, info: Any) -> int:
+        a = self._paths.find(path).attributes
+        ctypes.memset(buffer, 0, ctypes.sizeof(fuse.c_stat))
+        st = buffer.contents
+        st.st_ino, st.st_mode, st.st_nlink = a.inode, a.mode, a.nlink
+        st.st_uid, st.st_gid, st.st_rdev = a.uid & 0xFFFFFFFF, a.gid & 0xFFFFFFFF, a.rdev
+        st.st_size, st.st_blocks, st.st_blksize = a.size, a.blocks, READ_BYTES
+        modified, changed = st.st_mtimespec, st.st_ctimespec
+        modified.tv_sec, modified.tv_nsec = divmod(a.mtime, 10**9)
+        changed.tv_sec, changed.tv_nsec = divmod(a.ctime, 10**9)
+        st.st_atimespec = modified  # when a file was read is not part of a backup
+        return 0
+
+    def getattr(self, path: bytes, buffer: Any) -> int:
+        return self.fgetattr(path, buffer, None)
+
+    def readlink(self, path: bytes, buffer: Any, size: int) -> int:
+        node = self._paths.find(path)
+        if not isinstance(node, Link):
+            raise _Refusal(errno.EINVAL)
+        target = node.target[: size - 1] + b"\0"
+        ctypes.memmove(buffer, target, len(target))
+        return 0
+
+    def open(self, path: bytes, info: Any) -> int:
+        if info.contents.flags & os.O_ACCMODE != os.O_RDONLY:
+            raise _Refusal(errno.EROFS)
+        node = self._paths.find(path)
+        if not isinstance(node, File):
+            raise _Refusal(errno.EISDIR if isinstance(node, Folder) else errno.EINVAL)
+        info.contents.fh = self._keep(node.open())
+        return 0
+
+    def read(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
+        file = self._handles.get(info.contents.fh)
+        if not isinstance(file, OpenFile):
+            raise _Refusal(errno.EBADF)
+        data = file.read(offset, size)
+        length = len(data)
+        if length:
+            ctypes.memmove(buffer, data if isinstance(data, bytes) else bytes(data), length)
+            self.served += length
+        return length
+
+    def release(self, path: bytes, info: Any) -> int:
+        file = self._handles.pop(info.contents.fh, None)
+        if isinstance(file, OpenFile):
+            file.close()
+        return 0
+
+    def opendir(self, path: bytes, info: Any) -> int:
+        node = self._paths.find(path)
+        if not isinstance(node, Folder):
+            raise _Refusal(errno.ENOTDIR)
+        info.contents.fh = self._keep(Listing(node))
+        return 0
+
+    def readdir(self, path: bytes, buffer: Any, filler: Any, offset: int, info: Any) -> int:
+        listing = self._handles.get(info.contents.fh)
+        if not isinstance(listing, Listing):
+            raise _Refusal(errno.EBADF)
+        st = fuse.c_stat()
+        here = ctypes.pointer(st)
+        if offset < 2:
+            for n, name in enumerate((b".", b"..")):
+                st.st_ino, st.st_mode = listing.folder.attributes.inode, stat.S_IFDIR
+                if offset <= n and filler(buffer, name, here, n + 1):
+                    return 0
+        # Given its place, each entry goes to the kernel as soon as its buffer is full: a folder of a million
+        # names is never held as a whole, here or in libfuse.
+        for place, name, inode, bits in listing.from_place(max(offset - 2, 0)):
+            st.st_ino, st.st_mode = inode, bits
+            if filler(buffer, name, here, place + 2):
+                break
+        return 0
+
+    def releasedir(self, path: bytes, info: Any) -> int:
+        self._handles.pop(info.contents.fh, None)
+        return 0
+
+    def statfs(self, path: bytes, buffer: Any) -> int:
+        totals = self.view.totals()
+        st = buffer.contents
+        st.f_bsize = st.f_frsize = BLOCK
+        st.f_blocks = (totals.bytes + BLOCK - 1) // BLOCK
+        st.f_bfree = st.f_bavail = st.f_ffree = st.f_favail = 0
+        st.f_files = totals.entries
+        st.f_namemax = 255
+        return 0
+
+    def getxattr(self, path: bytes, name: bytes, buffer: Any, size: int, *_position: int) -> int:
+        value = self._paths.find(path).xattr(name)
+        if value is None:
+            raise _Refusal(errno.ENODATA)
+        return _fill(bytes(value), buffer, size)
+
+    def listxattr(self, path: bytes, buffer: Any, size: int) -> int:
+        names = self._paths.find(path).xattr_names()
+        return _fill(b"".join(name + b"\0" for name in names), buffer, size)
+
+    def _refuse(self, *args: Any) -> int:
+        return -errno.EROFS
+
+    mknod = mkdir = unlink = rmdir = symlink = rename = link = chmod = chown = truncate = ftruncate = _refuse
+    write = setxattr = removexattr = create = utimens = _refuse
+
+    def _keep(self, thing: OpenFile | Listing) -> int:
+        handle = next(self._next_handle)
+        self._handles[handle] = thing
+        return handle
+
+
+def _fill(value: bytes, buffer: Any, size: int) -> int:
+    """Answer to getxattr and listxattr: with no room given, only how much is needed."""
+    if size == 0:
+        return len(value)
+    if len(value) > size:
+        raise _Refusal(errno.ERANGE)
+    ctypes.memmove(buffer, value, len(value))
+    return len(value)
+
+
+def mount_advice(allow_other: bool) -> str:
+    """What may be missing on this machine."""
+    if allow_other and os.geteuid() != 0:
+        return "--allow-other needs the line `user_allow_other` in /etc/fuse.conf, or root"
+    return "is fusermount there (`apt install fuse3`), and may you use /dev/fuse and the mount point?"

@@ -1,0 +1,173 @@
+"""The process behind a drive: vault, cache, view and driver put together, and what it tells of itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cache.disk import LIMIT, DiskCache
+from cache.reader import Reader
+from catalog.choice import choose_named
+from catalog.errors import RpdriveError, StoreError
+from catalog.format.keys import Keys, VaultFile
+from catalog.format.records import PointName
+from catalog.session import Session
+from catalog.text import iso_time
+from catalog.vault import Vault, choose_point
+from mount.all_points import AllPointsView
+from mount.fuse_driver import Drive
+from mount.registry import Registry
+from mount.status import StatusServer
+from mount.view import PointView, View
+
+_log = logging.getLogger("rpdrive.drive")
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """What to mount, and the keys to it: what the command hands to the process behind the drive.
+
+    `vault_file` is vault.json; `requests` and `received` (bytes) are what it took to get this far. Sizes in
+    bytes, `read_timeout` in seconds.
+    """
+
+    address: str
+    vault_file: str
+    master: bytes
+    mount_point: bytes
+    point: str | None = None
+    machine: str | None = None
+    item: str | None = None
+    allow_other: bool = False
+    cache_size: int | None = None
+    read_timeout: float = 60.0
+    requests: int = 0
+    received: int = 0
+
+    @classmethod
+    def vault_text(cls, vault: Vault) -> str:
+        parsed = vault.file.parsed
+        return json.dumps(parsed) if parsed is not None else vault.file.encode(vault.keys).decode()
+
+
+def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
+    """Mount, call `ready` when the kernel has said hello, and serve until the drive is unmounted.
+
+    NotFound, AmbiguousName, Damaged, StoreError, MountFailed, LocalError.
+    """
+    began = time.time_ns()
+    session.address = order.address
+    mount_point = Path(os.fsdecode(order.mount_point))
+    disk = _disk_cache(order, session)
+    store = session.open_store()
+    file = VaultFile.decode(order.vault_file.encode())
+    keys = file.verify(Keys(order.master, file.vault_id))
+    vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
+    reader = Reader(vault, disk=disk, timeout=order.read_timeout)
+    view, what = _view(order, vault, reader)
+    drive = Drive(view, ready=ready)
+    registry = Registry(session.settings)
+
+    def status() -> dict[str, Any]:
+        meter = session.meter
+        assert meter is not None
+        traffic = meter.snapshot()
+        return {
+            **row,
+            "uptime": (time.time_ns() - began) // 10**9,
+            "store_requests": traffic.requests + order.requests,
+            "bytes_fetched": traffic.received + order.received,
+            "bytes_served": drive.served,
+            "open_files": drive.count_open(),
+            "calls": drive.calls,
+            "errors": drive.errors.count,
+            "recent_errors": drive.errors.recent,
+            "cache": reader.status(),
+        }
+
+    row = {
+        "mount_point": os.fsdecode(order.mount_point).encode(errors="backslashreplace").decode(),
+        "pid": os.getpid(),
+        "vault": order.address,
+        "vault_id": vault.id.hex(),
+        **what,
+        "since": iso_time(began),
+    }
+    socket = registry.socket_path(mount_point)
+    with _registered(registry, mount_point, {**row, "socket": str(socket)}, StatusServer(socket, status)):
+        if isinstance(view, PointView):
+            # The first listing is sure to come, and the kernel takes its time to say hello.
+            threading.Thread(target=_warm, args=(view,), name="warm", daemon=True).start()
+        try:
+            drive.run(str(mount_point), allow_other=order.allow_other)
+        finally:
+            view.close()
+            reader.close()
+            if disk is not None:
+                disk.close()
+
+
+@contextmanager
+def _registered(registry: Registry, mount_point: Path, row: dict[str, Any], server: StatusServer) -> Iterator[None]:
+    try:
+        registry.add(mount_point, row)
+        yield
+    finally:
+        server.close()
+        registry.remove(mount_point)
+
+
+def _disk_cache(order: Order, session: Session) -> DiskCache | None:
+    """For a vault on a local disk only if it was asked for: a second copy on the same disk gains little."""
+    if session.is_local and order.cache_size is None:
+        return None
+    try:
+        return DiskCache(session.settings.cache, limit=LIMIT if order.cache_size is None else order.cache_size)
+    except RpdriveError as e:
+        _log.warning("the drive goes without a cache on disk: %s", e)
+        return None
+
+
+def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, Any]]:
+    """The drive asked for, and what to say of it."""
+    machine, item = _scope(vault, order.machine, order.item)
+
+    def names() -> list[PointName]:
+        return vault.point_names(machine, item)
+
+    if order.point is None:
+        what = {"point": None, "point_time": None, "machine": order.machine, "item": order.item}
+        return AllPointsView(vault, reader, names), what
+    point = vault.point(choose_point(names(), order.point))
+    return PointView(reader, point), {
+        "point": point.id.hex(),
+        "point_time": iso_time(point.time),
+        "machine": point.machine_name,
+        "item": point.item_name,
+    }
+
+
+def _scope(vault: Vault, machine: str | None, item: str | None) -> tuple[bytes | None, bytes | None]:
+    """Ids of the machine and the item named. NotFound, AmbiguousName."""
+    machine_id = choose_named(vault.machines(), machine, "machine").id if machine is not None else None
+    if item is None:
+        return machine_id, None
+    items = {i.id: i for i in vault.items().values() if machine_id in (None, i.machine)}
+    advice = "add --machine, or name the item by its id" if machine is None else ""
+    chosen = choose_named(items, item, "item", advice)
+    return chosen.machine, chosen.id
+
+
+def _warm(view: View) -> None:
+    try:
+        next(view.root.pages(), None)
+    except (RpdriveError, StoreError):
+        pass  # whoever lists the root will meet it again

@@ -1,0 +1,90 @@
+"""What a drive tells of itself: one JSON object to whoever connects to its socket. Never keys.
+
+The socket lies in a folder of mode 0700 and is 0600 itself: only the user who mounted, and root, can ask.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import LocalError
+
+_SUN_PATH = 107  # bytes that the address of a unix socket may have, on Linux
+_MOST = 1 << 20  # bytes of an answer
+_log = logging.getLogger(__name__)
+
+
+class StatusServer:
+    """Answers from a thread until it is closed. LocalError if the socket can't be made."""
+
+    def __init__(self, path: Path, status: Callable[[], dict[str, Any]]) -> None:
+        self._path = path
+        self._status = status
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            path.unlink(missing_ok=True)
+            mask = os.umask(0o177)
+            try:
+                _at(path, self._socket.bind)
+            finally:
+                os.umask(mask)
+            self._socket.listen(8)
+        except OSError as e:
+            raise LocalError(f"the socket {path} can't be made: {e.strerror or e}") from e
+        threading.Thread(target=self._serve, name="status", daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _address = self._socket.accept()
+            except OSError:
+                return  # closed
+            try:
+                with caller:
+                    caller.settimeout(2.0)
+                    caller.sendall(json.dumps(self._status()).encode())
+            except Exception as e:  # noqa: BLE001 - a caller that goes away must not end the thread
+                _log.warning("a question for the drive's status was not answered: %s", e)
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._socket.close()
+
+
+def ask(path: Path, timeout: float = 2.0) -> dict[str, Any] | None:
+    """What the drive with this socket says; None if it doesn't answer within `timeout` seconds."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        data = bytearray()
+        try:
+            _at(path, connection.connect)
+            while part := connection.recv(1 << 16):
+                data += part
+                if len(data) > _MOST:
+                    return None
+            row = json.loads(bytes(data))
+        except (OSError, ValueError):
+            return None
+    return row if isinstance(row, dict) else None
+
+
+def _at(path: Path, use: Callable[[str], None]) -> None:
+    """Use a socket's address, however long its path is: Linux takes it by way of the folder's descriptor."""
+    if len(os.fsencode(path)) <= _SUN_PATH:
+        return use(str(path))
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return use(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)

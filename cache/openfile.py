@@ -1,27 +1,45 @@
-"""One file, open for reading: offsets in the file to verified bytes."""
+"""One file, open for reading: offsets in the file to verified bytes, and reading ahead of a reader."""
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from catalog.errors import Damaged
+from catalog.errors import Damaged, RpdriveError
 from catalog.format.blocks import Buffer, PackKind
+from catalog.format.packs import Extent
 from catalog.format.trees import Hole, Paged, Piece
 from catalog.tree import Pieces
 
 if TYPE_CHECKING:
     from cache.reader import Reader
 
+MIB = 1 << 20
+SURE = 256 << 10  # bytes read in sequence before anything is read ahead
+SLACK = MIB  # bytes that reads may be out of order, as several threads of a kernel are
+FIRST_WINDOW = 2 * MIB
+WINDOW = 16 * MIB  # stored bytes of one range read
+STRETCH = 20 * MIB  # what a range read may grow to where that saves one for the rest of a pack
+DECODE_AHEAD = 2 * MIB  # bytes
+Run: TypeAlias = tuple[list[int], list[Piece]]  # starts in the file, and pieces
+
 
 class OpenFile:
-    """Reads one file. Any number of threads may read at once; holds no memory of its own to speak of."""
+    """Reads one file. Any number of threads may read at once; holds no data of its own."""
 
     def __init__(self, reader: Reader, content: list[Piece] | Paged, size: int) -> None:
         self.size = size
         self._reader = reader
         self._pieces = Pieces(reader, content)
-        self._run: tuple[list[int], list[Piece]] = ([], [])
+        self._runs: tuple[Run, Run] = (([], []), ([], []))  # where reading is, and where reading ahead is
+        self._simple = isinstance(content, list) and len(content) < 2  # nothing to read ahead
+        self._lock = threading.Lock()
+        self._expected = 0  # offset where reading in sequence goes on
+        self._progress = 0  # bytes read in sequence
+        self._planned = 0  # offset up to which blocks were asked for
+        self._window = 0
+        self._prepared = -1  # start of the piece whose followers are being decoded
 
     def read(self, offset: int, length: int) -> Buffer:
         """`length` bytes from `offset`; fewer only at the end of the file. Holes are zeros.
@@ -31,6 +49,11 @@ class OpenFile:
         end = min(offset + length, self.size)
         if offset >= end:
             return b""
+        if not self._simple:
+            try:
+                self._look_ahead(offset, end)
+            except RpdriveError:
+                pass  # what lies ahead is no fault of this read; whoever gets there will be told
         parts: list[Buffer] = []
         position = offset
         while position < end:
@@ -42,19 +65,94 @@ class OpenFile:
             else:
                 parts.append(self._reader.chunk(PackKind.DATA, piece)[inner : inner + take])
             position += take
-        self._reader.served(end - offset)
+        self._reader.counters.add("bytes_served", end - offset)
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _piece_at(self, position: int) -> tuple[int, Piece]:
-        run = self._run  # taken once: another thread may put another run there
-        for fresh in (False, True):
-            if fresh:
-                run = self._run = self._pieces.run(position)
-            starts, pieces = run
-            n = bisect_right(starts, position) - 1
-            if n >= 0 and position < starts[n] + pieces[n].length:
-                return starts[n], pieces[n]
-        raise Damaged(f"a file of {self.size} bytes has no data from byte {position} on")
 
     def close(self) -> None:
         """Nothing more will be read here."""
+
+    def _piece_at(self, position: int) -> tuple[int, Piece]:
+        starts, pieces = self._run_at(position)
+        n = bisect_right(starts, position) - 1
+        return starts[n], pieces[n]
+
+    def _run_at(self, position: int) -> Run:
+        """The run of pieces that holds a position within the file. Damaged if there is none."""
+        runs = self._runs  # taken once: another thread may put others there
+        for run in runs:
+            if _holds(run, position):
+                return run
+        run = self._pieces.run(position)
+        if _holds(run, position):
+            self._runs = (run, runs[0])
+            return run
+        raise Damaged(f"a file of {self.size} bytes has no data from byte {position} on")
+
+    # --- reading ahead ------------------------------------------------------------------------------------
+
+    def _look_ahead(self, offset: int, end: int) -> None:
+        with self._lock:
+            if abs(offset - self._expected) > SLACK:
+                self._progress = self._window = self._planned = 0
+                self._expected = end
+            elif end > self._expected:
+                self._progress += end - self._expected
+                self._expected = end
+            position, sure = self._expected, self._progress >= SURE
+            self._planned = max(self._planned, position)
+            due = sure and position < self.size and self._planned - position <= self._window
+            if due:
+                window = min(max(2 * self._window, FIRST_WINDOW), WINDOW)
+                extents, planned = self._upcoming(self._planned, window)
+                if self._reader.expect(extents, ahead=True):
+                    self._planned, self._window = planned, window
+        if end - offset > SURE:
+            wanted, _end = self._upcoming(offset, 1 << 62, end)
+            if len(wanted) > 1:
+                self._reader.expect(wanted, ahead=False)
+        if sure:
+            self._prepare(end)
+
+    def _upcoming(self, position: int, window: int, end: int = 1 << 62) -> tuple[list[Extent], int]:
+        """The blocks from `position` on, about `window` stored bytes of them, and where in the file they end."""
+        extents: list[Extent] = []
+        stored = 0
+        kept, kept_to = 0, position  # what is taken in any case
+        while position < min(self.size, end):
+            start, piece = self._piece_at(position)
+            if isinstance(piece, Extent):
+                last = extents[-1] if extents else None
+                follows = last is not None and (piece.pack, piece.offset) == (last.pack, last.offset + last.stored)
+                if stored >= window:
+                    if not follows:
+                        return extents, position
+                    if stored + piece.stored > max(window, STRETCH):
+                        return extents[:kept], kept_to
+                extents.append(piece)
+                stored += piece.stored
+            position = start + piece.length
+            if not kept or stored <= window:
+                kept, kept_to = len(extents), position
+        return extents, position
+
+    def _prepare(self, position: int) -> None:
+        """Have the blocks after the one at `position` decoded."""
+        if position >= self.size:
+            return
+        start, piece = self._piece_at(position)
+        if start == self._prepared:
+            return
+        self._prepared = start
+        ahead = 0
+        position = start + piece.length
+        while position < self.size and ahead < DECODE_AHEAD:
+            start, piece = self._piece_at(position)
+            if isinstance(piece, Extent):
+                self._reader.prepare(piece)
+            ahead += piece.length
+            position = start + piece.length
+
+
+def _holds(run: Run, position: int) -> bool:
+    starts, pieces = run
+    return bool(starts) and starts[0] <= position < starts[-1] + pieces[-1].length

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from cache.counters import Counters
+from cache.fetcher import Fetcher
 from cache.memory import Lru
 from cache.openfile import OpenFile
-from catalog.errors import Damaged, MissingData, ObjectNotFound
+from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind
-from catalog.format.packs import Extent, pack_name
+from catalog.format.packs import Extent
 from catalog.format.trees import (
     FolderIndex,
     Leaf,
@@ -25,7 +28,13 @@ from catalog.format.trees import (
 )
 from catalog.vault import Vault
 
+if TYPE_CHECKING:
+    from cache.disk import DiskCache
+
 MIB = 1 << 20
+PAGE_COST = 8  # a decoded page takes about so many times its encoded bytes
+DECODERS = 2  # threads that decode ahead of need
+Page = TypeVar("Page")
 
 
 class Block:
@@ -39,67 +48,120 @@ class Block:
 
 
 class Reader:
-    """Reads blocks, pages and files of one vault. Thread-safe."""
+    """Reads blocks, pages and files of one vault; a catalog.tree.PageSource. Thread-safe.
+
+    `memory` (bytes) bounds decoded blocks and everything read ahead together, `page_memory` decoded tree
+    pages. Tree blocks are kept on `disk`, if one is given, and data blocks too unless `disk_data` is False.
+    The reader doesn't close the disk cache or the vault's store. No read waits for the store longer than
+    `timeout` seconds; what a read could not get, the next one asks for again.
+    """
 
     def __init__(
         self,
         vault: Vault,
         *,
         memory: int = 128 * MIB,
-        disk: Any = None,
+        disk: DiskCache | None = None,
+        disk_data: bool = True,
         timeout: float = 60.0,
         parallel: int = 8,
         page_memory: int = 24 * MIB,
     ) -> None:
         self.vault = vault
+        self.counters = Counters()
+        self._disk = disk
+        self._disk_data = disk_data
+        self._memory = memory
         self._blocks: Lru[tuple[bytes, int], Block] = Lru(memory, lambda b: b.raw.nbytes)
         self._pages: Lru[Extent, tuple[Any, int]] = Lru(page_memory, lambda p: p[1])
         self._lock = threading.Lock()
         self._flights: dict[tuple[bytes, int], Future[Block]] = {}
-        self._counts: dict[str, int] = {}
+        self._fetcher = Fetcher(
+            vault.store,
+            self.counters,
+            limit=memory * 7 // 16,
+            timeout=timeout,
+            parallel=parallel,
+            resized=lambda held: self._blocks.resize(memory - held),
+        )
+        self._decoders = ThreadPoolExecutor(DECODERS, "decode")
 
     # --- pages --------------------------------------------------------------------------------------------
 
     def leaf(self, at: Extent) -> Leaf:
-        return self._page(at, decode_leaf)  # type: ignore[no-any-return]
+        return self._page(at, decode_leaf)
 
     def folder_index(self, at: Extent) -> FolderIndex:
-        return self._page(at, decode_folder_index)  # type: ignore[no-any-return]
+        return self._page(at, decode_folder_index)
 
     def piece_leaf(self, at: Extent) -> PieceLeaf:
-        return self._page(at, decode_piece_leaf)  # type: ignore[no-any-return]
+        return self._page(at, decode_piece_leaf)
 
     def piece_index(self, at: Extent) -> PieceIndex:
-        return self._page(at, decode_piece_index)  # type: ignore[no-any-return]
+        return self._page(at, decode_piece_index)
 
-    def _page(self, at: Extent, decode: Any) -> Any:
+    def _page(self, at: Extent, decode: Callable[[memoryview, Extent], Page]) -> Page:
         found = self._pages.get(at)
         if found is None:
-            found = (decode(self.chunk(PackKind.TREE, at), at), 8 * at.length)
+            found = (decode(self.chunk(PackKind.TREE, at), at), PAGE_COST * at.length)
             self._pages.put(at, found)
-        return found[0]
+        page: Page = found[0]
+        return page
 
     # --- chunks -------------------------------------------------------------------------------------------
 
     def chunk(self, kind: PackKind, at: Extent) -> memoryview:
         """The verified bytes of a chunk. Damaged, MissingData, StoreError."""
         block = self._blocks.get((at.pack, at.offset))
-        if block is not None and block.verified.get(at.inner) == (at.length, at.id):
-            return block.raw[at.inner : at.inner + at.length]
         if block is None:
             block = self._block(kind, at)
-        self._verify(block, at)
+        else:
+            self.counters.add("blocks_from_memory")
+        if block.verified.get(at.inner) != (at.length, at.id):
+            try:
+                self._verify(block, at)
+            except Damaged:
+                self._blocks.pop((at.pack, at.offset))
+                block = self._open(kind, at, self._again(kind, at))
+                self._verify(block, at)
+                self._blocks.put((at.pack, at.offset), block)
         return block.raw[at.inner : at.inner + at.length]
 
     def open(self, content: list[Piece] | Paged, size: int) -> OpenFile:
         """A file by its pieces and size (bytes), as they stand in its entry."""
         return OpenFile(self, content, size)
 
-    def _verify(self, block: Block, at: Extent) -> None:
-        data = block.raw[at.inner : at.inner + at.length]
-        if len(data) != at.length or self.vault.keys.chunk_id(data) != at.id:
-            raise Damaged(f"a chunk in block {at.pack.hex()[:8]}+{at.offset} is not what was written there")
-        block.verified[at.inner] = (at.length, at.id)
+    # --- ahead of need ------------------------------------------------------------------------------------
+
+    def expect(self, extents: Sequence[Extent], *, ahead: bool) -> bool:
+        """Begin to fetch the data blocks of these that are not at hand. False: no room for them now."""
+        missing = [e for e in extents if not self._at_hand(e)]
+        if ahead and missing and not self._fetcher.room(sum(e.stored for e in missing)):
+            return False
+        if missing:
+            self._fetcher.fetch(PackKind.DATA, missing, ahead=ahead)
+        return True
+
+    def prepare(self, at: Extent) -> None:
+        """Decode a data block in another thread, if its bytes are here."""
+        key = (at.pack, at.offset)
+        if key in self._blocks or key in self._flights:
+            return
+        if self._fetcher.ready(at) or self._on_disk(PackKind.DATA, at):
+            try:
+                self._decoders.submit(self._block, PackKind.DATA, at)
+            except RuntimeError:
+                pass  # closed: nobody will need it
+
+    def _at_hand(self, at: Extent) -> bool:
+        key = (at.pack, at.offset)
+        return key in self._blocks or key in self._flights or self._on_disk(PackKind.DATA, at)
+
+    def _on_disk(self, kind: PackKind, at: Extent) -> bool:
+        disk = self._disk_for(kind)
+        return disk is not None and disk.has(kind, self._disk_key(at))
+
+    # --- blocks -------------------------------------------------------------------------------------------
 
     def _block(self, kind: PackKind, at: Extent) -> Block:
         key = (at.pack, at.offset)
@@ -107,11 +169,14 @@ class Reader:
             flight = self._flights.get(key)
             mine = flight is None
             if flight is None:
+                block = self._blocks.get(key)
+                if block is not None:  # another thread has just finished
+                    return block
                 flight = self._flights[key] = Future()
         if not mine:
             return flight.result()
         try:
-            block = Block(self.vault.open_block(kind, at, self._fetch(kind, at)))
+            block = self._load(kind, at)
             self._blocks.put(key, block)
             flight.set_result(block)
             return block
@@ -122,32 +187,72 @@ class Reader:
             with self._lock:
                 del self._flights[key]
 
-    def _fetch(self, kind: PackKind, at: Extent) -> bytes:
-        name = pack_name(kind, at.pack)
+    def _load(self, kind: PackKind, at: Extent) -> Block:
+        disk, key = self._disk_for(kind), self._disk_key(at)
+        sealed: Buffer | None = None
+        if disk is not None and not self._fetcher.ready(at):
+            sealed = disk.get(kind, key)
+        from_disk = sealed is not None
+        if sealed is None:
+            sealed = self._fetcher.take(kind, at)
         try:
-            data = self.vault.store.read(name, at.offset, at.stored, up_to=True)
-        except ObjectNotFound as e:
-            raise MissingData(f"the pack {name} is missing from the vault") from e
-        self._count("requests", 1)
-        self._count("bytes_fetched", len(data))
-        return data
+            block = self._open(kind, at, sealed)
+            self._verify(block, at)
+        except Damaged:
+            sealed = self._again(kind, at)
+            from_disk = False
+            block = self._open(kind, at, sealed)
+            self._verify(block, at)
+        self.counters.add("blocks_from_disk" if from_disk else "blocks_from_store")
+        if disk is not None and not from_disk:
+            disk.put(kind, key, sealed)
+        return block
+
+    def _again(self, kind: PackKind, at: Extent) -> Buffer:
+        """What was read is not what was written: forget it here, and fetch it once more."""
+        disk = self._disk_for(kind)
+        if disk is not None:
+            disk.drop(kind, self._disk_key(at))
+        return self._fetcher.fresh(kind, at)
+
+    def _open(self, kind: PackKind, at: Extent, sealed: Buffer) -> Block:
+        try:
+            return Block(self.vault.open_block(kind, at, sealed))
+        except Damaged:
+            self.counters.add("verify_failures")
+            raise
+
+    def _verify(self, block: Block, at: Extent) -> None:
+        data = block.raw[at.inner : at.inner + at.length]
+        if len(data) != at.length or self.vault.keys.chunk_id(data) != at.id:
+            self.counters.add("verify_failures")
+            raise Damaged(f"a chunk in block {at.pack.hex()[:8]}+{at.offset} is not what was written there")
+        block.verified[at.inner] = (at.length, at.id)
+
+    def _disk_for(self, kind: PackKind) -> DiskCache | None:
+        return self._disk if kind is PackKind.TREE or self._disk_data else None
+
+    def _disk_key(self, at: Extent) -> bytes:
+        return self.vault.id + at.pack + at.offset.to_bytes(8, "big")
 
     # --- what happened ------------------------------------------------------------------------------------
 
-    def _count(self, what: str, n: int) -> None:
-        with self._lock:
-            self._counts[what] = self._counts.get(what, 0) + n
-
-    def served(self, n: int) -> None:
-        """Count bytes given to a caller."""
-        self._count("bytes_served", n)
-
-    def status(self) -> dict[str, int]:
-        """Counters since the start."""
-        with self._lock:
-            return dict(self._counts)
+    def status(self) -> dict[str, Any]:
+        """Counters since the start, bytes held now, and the state of the disk cache."""
+        names = (
+            "store_requests", "bytes_fetched", "bytes_served", "blocks_from_memory", "blocks_from_disk",
+            "blocks_from_store", "verify_failures",
+        )  # fmt: skip
+        rows: dict[str, Any] = {name: self.counters[name] for name in names}
+        held, used, wasted = self._fetcher.held
+        rows |= {"ahead_used": used, "ahead_wasted": wasted, "ahead_bytes": held}
+        rows |= {"memory_bytes": self._blocks.bytes, "page_bytes": self._pages.bytes, "memory": self._memory}
+        rows["disk"] = self._disk.status() if self._disk is not None else None
+        return rows
 
     def close(self) -> None:
-        """Drop what is held."""
+        """End the threads and drop what is held. Reads under way may fail with StoreUnreachable."""
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._fetcher.close()
         self._blocks.clear()
         self._pages.clear()

@@ -1,0 +1,248 @@
+"""Sealed bytes from the store: neighbours in one request, and ahead of need."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+
+from cache.counters import Counters
+from cache.spans import Span, Spans
+from cache.streams import Streams
+from catalog.errors import Damaged, MissingData, ObjectNotFound, StoreUnreachable
+from catalog.format.blocks import PackKind
+from catalog.format.packs import Extent, pack_name
+from catalog.store.base import Store
+
+MIB = 1 << 20
+MERGE_GAP = MIB  # bytes between two blocks that cost less than a request
+GAP_SHARE = 24  # and never more than one byte in so many
+MOST = 20 * MIB  # bytes of one range read
+
+
+class Fetcher:
+    """Fetches ranges of packs, and keeps what came along for later. Thread-safe.
+
+    `limit` is the bytes held or under way at once; `resized` is told of changes of that sum. No wait for the
+    store is longer than `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        counters: Counters,
+        *,
+        limit: int,
+        timeout: float,
+        parallel: int,
+        resized: Callable[[int], None],
+    ) -> None:
+        self._store = store
+        self._counters = counters
+        self._timeout = timeout
+        self._resized = resized
+        self._lock = threading.Lock()
+        self._spans = Spans(limit)
+        self._streams = Streams()
+        # Two pools: what is read ahead never stands in the way of what somebody waits for.
+        self._asked = ThreadPoolExecutor(parallel, "fetch")
+        self._ahead = ThreadPoolExecutor(max(2, parallel // 2), "ahead")
+
+    def take(self, kind: PackKind, at: Extent) -> bytes | memoryview:
+        """The sealed bytes of a block. MissingData, Damaged (the pack is cut short), StoreError."""
+        start, end = at.offset, at.offset + at.stored
+        with self._lock:
+            spans, gaps = self._spans.cover(at.pack, start, end)
+            begun = self._begin_missing(kind, at.pack, start, end, gaps) if gaps else []
+        for span in begun:
+            self._submit(self._asked, span)
+        spans = sorted([*spans, *begun], key=lambda span: span.start)
+        data = self._wait(spans, start, end)
+        if len(data) < at.stored:  # something that was on its way has ended before, or was dropped
+            data = self.fresh(kind, at)
+        with self._lock:
+            for span in spans:
+                self._spans.use(span, start, end)
+            following = self._begin_following(kind, at.pack, start, end)
+            held = self._spans.bytes
+        if following is not None:
+            self._submit(self._ahead, following)
+        self._resized(held)
+        return data
+
+    def fresh(self, kind: PackKind, at: Extent) -> bytes | memoryview:
+        """As `take`, from the store in any case; what is held of the block is dropped."""
+        start, end = at.offset, at.offset + at.stored
+        with self._lock:
+            for span in self._spans.cover(at.pack, start, end)[0]:
+                if span.future.done():
+                    self._spans.drop(span)
+        alone = Span(kind, at.pack, start, end, False)  # not among the spans: for this caller only
+        self._submit(self._asked, alone)
+        data = self._wait([alone], start, end)
+        if len(data) < at.stored:
+            raise Damaged(f"the pack {pack_name(kind, at.pack)} ends at byte {alone.end}, in the middle of a block")
+        return data
+
+    def ready(self, at: Extent) -> bool:
+        """Whether all bytes of a block are here."""
+        with self._lock:
+            spans, gaps = self._spans.cover(at.pack, at.offset, at.offset + at.stored)
+        return not gaps and all(span.future.done() for span in spans)
+
+    def room(self, length: int) -> bool:
+        """Whether `length` bytes can be read ahead now."""
+        with self._lock:
+            return self._spans.make_room(length)
+
+    def fetch(self, kind: PackKind, extents: Sequence[Extent], *, ahead: bool) -> None:
+        """Begin to fetch blocks, merged with their neighbours; those on their way already are left out."""
+        begun: list[Span] = []
+        with self._lock:
+            for low, high, pack in self._merged(extents):
+                if not self._spans.make_room(high - low):
+                    break
+                span = Span(kind, pack, low, high, ahead)
+                self._spans.add(span)
+                self._streams.passed(pack, low, high)
+                begun.append(span)
+            held = self._spans.bytes
+        for span in begun:
+            self._submit(self._ahead if ahead else self._asked, span)
+        self._resized(held)
+
+    @property
+    def held(self) -> tuple[int, int, int]:
+        """Bytes held or under way; of all read ahead, bytes used and bytes dropped unused."""
+        with self._lock:
+            return self._spans.bytes, self._spans.used, self._spans.wasted
+
+    def close(self) -> None:
+        """End the threads; what is under way is not waited for."""
+        for pool in (self._asked, self._ahead):
+            pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            held = self._spans.clear()
+        for span in held:
+            self._give_up(span)
+
+    # --- under the lock -----------------------------------------------------------------------------------
+
+    def _begin_missing(
+        self, kind: PackKind, pack: bytes, start: int, end: int, gaps: list[tuple[int, int]]
+    ) -> list[Span]:
+        low, high = self._streams.missing(kind, pack, start, end)
+        begun = []
+        for gap in gaps:
+            wide = self._spans.around(pack, gap, low, high)
+            if not self._spans.make_room(wide[1] - wide[0]):
+                wide = gap
+            span = Span(kind, pack, *wide, ahead=wide != gap)
+            self._spans.add(span)
+            begun.append(span)
+        return begun
+
+    def _begin_following(self, kind: PackKind, pack: bytes, start: int, end: int) -> Span | None:
+        following = self._streams.used(pack, start, end)
+        if following is None:
+            return None
+        stream, low, high = following
+        _spans, gaps = self._spans.cover(pack, low, high)
+        if not gaps:
+            return None
+        low, high = gaps[0]
+        if not self._spans.make_room(high - low):
+            stream.end = low
+            return None
+        span = Span(kind, pack, low, high, True)
+        self._spans.add(span)
+        return span
+
+    def _merged(self, extents: Sequence[Extent]) -> list[tuple[int, int, bytes]]:
+        runs: list[tuple[int, int, bytes]] = []
+        waste = 0
+        for e in extents:
+            low, high = e.offset, e.offset + e.stored
+            if not self._spans.cover(e.pack, low, high)[1]:
+                continue
+            if runs and runs[-1][2] == e.pack:
+                start, end, pack = runs[-1]
+                gap = low - end
+                joined = (
+                    0 <= gap <= MERGE_GAP
+                    and high - start <= MOST
+                    and (waste + gap) * GAP_SHARE <= high - start
+                    and not self._spans.cover(pack, end, high)[0]
+                )
+                if joined:
+                    runs[-1] = (start, high, pack)
+                    waste += gap
+                    continue
+                if low < end:
+                    continue  # the same block again
+            low, high = self._spans.cover(e.pack, low, high)[1][0]
+            runs.append((low, high, e.pack))
+            waste = 0
+        return runs
+
+    # --- requests -----------------------------------------------------------------------------------------
+
+    def _submit(self, pool: ThreadPoolExecutor, span: Span) -> None:
+        try:
+            pool.submit(self._run, span)
+        except RuntimeError:  # closed
+            self._give_up(span)
+
+    def _give_up(self, span: Span) -> None:
+        with self._lock:
+            self._spans.drop(span)
+        with suppress(InvalidStateError):
+            span.future.set_exception(StoreUnreachable("the vault is being closed"))
+
+    def _run(self, span: Span) -> None:
+        name = pack_name(span.kind, span.pack)
+        asked = span.end
+        self._counters.add("store_requests")
+        try:
+            try:
+                data = self._store.read(name, span.start, span.length, up_to=True)
+            except ObjectNotFound as e:
+                raise MissingData(f"the pack {name} is missing from the vault") from e
+        except BaseException as e:  # noqa: BLE001 - whoever waits for the span gets it
+            with self._lock:
+                self._spans.drop(span)
+                self._streams.failed(span.pack)
+            with suppress(InvalidStateError):
+                span.future.set_exception(e)
+            return
+        self._counters.add("bytes_fetched", len(data))
+        with self._lock:
+            self._spans.settle(span, len(data))
+            self._streams.fetched(span.kind, span.pack, asked, span.end)
+            if not data:
+                self._spans.drop(span)
+        with suppress(InvalidStateError):
+            span.future.set_result(data)
+
+    def _wait(self, spans: list[Span], start: int, end: int) -> bytes | memoryview:
+        """The bytes of a range from spans that cover it, as far as they do."""
+        give_up = time.monotonic() + self._timeout
+        parts: list[memoryview] = []
+        position = start
+        for span in spans:
+            try:
+                data = memoryview(span.future.result(max(give_up - time.monotonic(), 0.0)))
+            except FutureTimeout as e:
+                with self._lock:  # the next to come asks anew
+                    self._spans.drop(span)
+                name = pack_name(span.kind, span.pack)
+                raise StoreUnreachable(f"no answer within {self._timeout:.0f} s to a read of {name}") from e
+            part = data[position - span.start : end - span.start]
+            parts.append(part)
+            position += len(part)
+            if position < min(end, span.start + len(data)) or len(part) == 0:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,317 @@
+"""One cache folder on disk with a quota of its own: diskcache, held to bytes, and trusted with nothing.
+
+What comes out of it is opened and verified like what comes from the store. Any fault of the disk or the
+database is a miss here: reading goes on without the cache, and the fault is logged once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import diskcache
+from diskcache.core import MODE_BINARY, MODE_RAW, UNKNOWN
+
+from catalog.errors import LocalError
+
+log = logging.getLogger("rpdrive.cache")
+
+MIN_FILE = 64 << 10  # bytes; smaller values lie in the database
+PAUSE = 30.0  # seconds without writing after a write failed
+_FAULTS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
+_FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
+_SETTINGS: dict[str, Any] = {
+    # Reading must not write: recency is the time of storing, which `touch` renews now and then.
+    "eviction_policy": "least-recently-stored",
+    "cull_limit": 16,
+    "disk_min_file_size": MIN_FILE,
+    "sqlite_cache_size": 256,  # pages, for each thread that reads
+    "sqlite_mmap_size": 0,
+    "sqlite_synchronous": 0,  # what a power cut damages is noticed, and fetched again
+}
+
+
+class BytesDisk(diskcache.Disk):  # type: ignore[misc]
+    """Keys and values are bytes. Nothing is ever pickled or unpickled, and no path leaves the folder."""
+
+    def __init__(self, directory: str, **settings: Any) -> None:
+        super().__init__(directory, **settings)
+        self.newest = threading.local()
+
+    def put(self, key: Any) -> tuple[Any, bool]:
+        if type(key) is not bytes:
+            raise TypeError("keys of the cache are bytes")
+        return sqlite3.Binary(key), True
+
+    def get(self, key: Any, raw: bool) -> bytes:
+        if not raw or not isinstance(key, bytes | memoryview):
+            raise ValueError("a key in the cache is not bytes")
+        return bytes(key)
+
+    def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Any:
+        if type(value) is not bytes or read:
+            raise TypeError("values of the cache are bytes")
+        self.newest.name = None
+        return super().store(value, False, key=key)
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
+        if mode == MODE_RAW and isinstance(value, bytes | memoryview):
+            return bytes(value)
+        if mode == MODE_BINARY and filename is not None and _FILE.fullmatch(filename) and not read:
+            return Path(self._directory, filename).read_bytes()
+        raise OSError("a row of the cache is not what was stored")  # which diskcache takes for a miss
+
+    def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
+        name, path = super().filename(key, value)
+        self.newest.name = name
+        return name, path
+
+    def remove(self, file_path: str) -> None:
+        if _FILE.fullmatch(file_path):
+            super().remove(file_path)
+
+    def discard_newest(self) -> None:
+        """Remove the file that this thread stored last; its row was not written."""
+        name = getattr(self.newest, "name", None)
+        if name is not None:
+            self.remove(name)
+
+
+class _Cache(diskcache.Cache):  # type: ignore[misc]
+    def touch_all(self, keys: Iterable[bytes]) -> None:
+        """Make these the most recently stored."""
+        now = time.time()
+        with self._transact(retry=False) as (sql, _cleanup):
+            for key in keys:
+                sql("UPDATE Cache SET store_time = ? WHERE key = ? AND raw = 1", (now, sqlite3.Binary(key)))
+
+
+class Shelf:
+    """A bounded set of values on disk, shared by processes. Thread-safe. Opened when first used.
+
+    `limit` in bytes. The folder is made if it is missing, 0700; one that belongs to somebody else is not
+    used. It may be deleted at any time: the next `tend` makes it anew.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder = folder
+        self.limit = limit
+        self.fault = ""  # why the shelf is not used, or not written; empty when all is well
+        self._lock = threading.Lock()
+        self._cache: _Cache | None = None
+        self._file: tuple[int, int] | None = None  # device and inode of the database
+        self._off = False
+        self._rebuilt = False
+        self._paused_until = 0.0
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            cache = self._opened()
+            return None if cache is None else cache.get(key)
+        except _FAULTS as e:
+            self._reading_failed(e)
+            return None
+
+    def has(self, key: bytes) -> bool:
+        try:
+            cache = self._opened()
+            return cache is not None and key in cache
+        except _FAULTS as e:
+            self._reading_failed(e)
+            return False
+
+    def keys(self) -> Iterator[bytes]:
+        try:
+            cache = self._opened()
+            if cache is not None:
+                yield from cache.iterkeys()
+        except _FAULTS as e:
+            self._reading_failed(e)
+
+    def usage(self) -> tuple[int, int]:
+        """Bytes on disk, and items."""
+        try:
+            cache = self._opened()
+            return (0, 0) if cache is None else (cache.volume(), len(cache))
+        except _FAULTS as e:
+            self._reading_failed(e)
+            return 0, 0
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    @property
+    def writable(self) -> bool:
+        """Whether a write has a chance now."""
+        return not self._off and time.monotonic() >= self._paused_until
+
+    def put_all(self, items: list[tuple[bytes, bytes]]) -> int:
+        """Store values; returns how many were."""
+        if not self.writable:
+            return 0
+        stored = 0
+        try:
+            cache = self._opened()
+            if cache is None:
+                return 0
+            if len(items) > 1 and all(len(value) < MIN_FILE for _key, value in items):
+                with cache.transact():
+                    for key, value in items:
+                        cache.set(key, value)
+                stored = len(items)
+            else:
+                for key, value in items:
+                    cache.set(key, value)
+                    stored += 1
+            self.fault = ""
+        except _FAULTS as e:
+            self._writing_failed(e)
+        return stored
+
+    def touch(self, keys: Iterable[bytes]) -> None:
+        """Keep these longer than what was stored before now."""
+        try:
+            cache = self._opened()
+            if cache is not None and self.writable:
+                cache.touch_all(keys)
+        except _FAULTS as e:
+            self._writing_failed(e)
+
+    def delete(self, key: bytes) -> None:
+        try:
+            cache = self._opened()
+            if cache is not None:
+                cache.delete(key)
+        except _FAULTS as e:
+            self._writing_failed(e)
+
+    def clear(self) -> None:
+        """Forget everything. LocalError if the disk doesn't let us."""
+        try:
+            cache = self._opened()
+            if cache is not None:
+                cache.clear()
+        except _FAULTS as e:
+            raise LocalError(f"the cache in {self.folder} can't be cleared: {e}") from e
+
+    def tend(self) -> None:
+        """Notice that the folder was deleted, and begin anew."""
+        if self._cache is None or self._off:
+            return
+        if self._identity() != self._file:
+            with self._lock:
+                self._cache = None
+
+    def close(self) -> None:
+        with self._lock, suppress(*_FAULTS):
+            if self._cache is not None:
+                self._cache.close()
+            self._cache = None
+
+    # --- opening, and faults ------------------------------------------------------------------------------
+
+    def _opened(self) -> _Cache | None:
+        cache = self._cache
+        if cache is not None or self._off:
+            return cache
+        with self._lock:
+            if self._cache is None and not self._off:
+                try:
+                    self._open()
+                except sqlite3.DatabaseError as e:
+                    self._rebuild(e)
+                except (*_FAULTS, LocalError) as e:
+                    self._turn_off(e)
+            return self._cache
+
+    def _open(self) -> None:
+        private_folder(self.folder)
+        self._cache = _Cache(str(self.folder), timeout=5, disk=BytesDisk, size_limit=self.limit, **_SETTINGS)
+        self._file = self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = (self.folder / diskcache.core.DBNAME).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _rebuild(self, reason: Exception) -> None:
+        """Throw a damaged cache away and begin anew; the second time, do without. Called with the lock."""
+        self._cache = None
+        if self._rebuilt or not _damaged(reason):
+            self._turn_off(reason)
+            return
+        self._rebuilt = True
+        log.warning("the cache in %s is damaged (%s) and is made anew", self.folder, reason)
+        try:
+            shutil.rmtree(self.folder)
+            self._open()
+        except (*_FAULTS, LocalError) as e:
+            self._turn_off(e)
+
+    def _turn_off(self, reason: Exception) -> None:
+        self._off, self._cache = True, None
+        self._report(reason)
+
+    def _reading_failed(self, reason: Exception) -> None:
+        if _damaged(reason):
+            with self._lock:
+                if self._cache is not None and self._identity() == self._file:
+                    self._rebuild(reason)
+
+    def _writing_failed(self, reason: Exception) -> None:
+        cache = self._cache
+        if cache is not None:
+            with suppress(*_FAULTS):
+                cache.disk.discard_newest()
+        if _locked(reason):
+            return  # another process is writing: this value is not kept, that's all
+        if _damaged(reason):
+            self._reading_failed(reason)
+            return
+        self._paused_until = time.monotonic() + PAUSE
+        self._report(reason)
+
+    def _report(self, reason: Exception) -> None:
+        if not self.fault:
+            log.warning("the cache in %s can't be used: %s; reading goes on without it", self.folder, reason)
+        self.fault = str(reason) or type(reason).__name__
+
+
+def _damaged(reason: Exception) -> bool:
+    """Whether the database itself is broken, and not just this operation."""
+    if isinstance(reason, sqlite3.OperationalError):
+        return any(sign in str(reason) for sign in ("malformed", "no such table", "no such column"))
+    return isinstance(reason, sqlite3.DatabaseError)
+
+
+def _locked(reason: Exception) -> bool:
+    return isinstance(reason, diskcache.Timeout) or "locked" in str(reason)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder 0700, or see that it is ours and nobody else's. LocalError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise LocalError(f"{folder} is not a folder", "remove it, or choose another RPDRIVE_HOME")
+        if hasattr(os, "geteuid"):
+            if found.st_uid != os.geteuid():
+                raise LocalError(f"{folder} belongs to another user", "choose another RPDRIVE_HOME")
+            if found.st_mode & 0o077:
+                folder.chmod(0o700)
+    except OSError as e:
+        raise LocalError(f"the folder {folder} can't be used: {e.strerror}") from e

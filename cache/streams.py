@@ -1,0 +1,129 @@
+"""Recognises reading in the order of a pack, across files: how far to read beyond a block that is missing.
+
+Small files that are read in the order of their folder lie side by side in a pack, and so do the pages of a
+tree. Nothing tells where the blocks beyond one begin, or where a pack ends; a stream is just how far a pack
+was read. The range for a block on its own is that block. The first block after what a stream has makes the
+stream sure, and each further step doubles its window. Windows stop at 4 MiB: larger ones save few requests
+and would cost memory for each of several streams.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from catalog.format.blocks import PackKind
+from catalog.format.packs import HEADER, PACK_TARGET
+
+MIB = 1 << 20
+FIRST_WINDOW = MIB
+WINDOW = 4 * MIB
+SURE = 2 * MIB  # a stream of this window goes on in the next pack as it is
+REACH = 256 << 10  # bytes beyond a stream's end where a read still continues it
+TREE_START = 512 << 10  # bytes: of a tree pack, so much is read from its start at once; small ones are all of it
+TREE_ALONE = 192 << 10  # bytes read for a tree block elsewhere: pages of neighbours come along
+PACK_END = PACK_TARGET + MIB  # where a pack of small files ends, or a little before
+CONFIRMED = 8
+CANDIDATES = 16
+
+
+class Stream:
+    """How far a pack was read, from `start` to `end`; `window` 0 if by one block only."""
+
+    __slots__ = ("end", "kind", "pack", "start", "window")
+
+    def __init__(self, kind: PackKind, pack: bytes, start: int, end: int, window: int) -> None:
+        self.kind = kind
+        self.pack = pack
+        self.start = start
+        self.end = end
+        self.window = window
+
+
+class Streams:
+    """The streams of one reader. Called under one lock."""
+
+    def __init__(self) -> None:
+        self._confirmed: OrderedDict[Stream, None] = OrderedDict()
+        self._candidates: OrderedDict[Stream, None] = OrderedDict()
+        self._ended: dict[PackKind, int] = {}  # window of a sure stream that came to the end of its pack
+
+    def missing(self, kind: PackKind, pack: bytes, start: int, end: int) -> tuple[int, int]:
+        """A block is needed and not here: the range to fetch, which holds it."""
+        stream = self._find(pack, start)
+        if stream is not None:
+            if end <= stream.end:
+                return start, end  # it was here, and had to go
+            return start, self._advance(stream, max(start, stream.end), end)
+        if kind is PackKind.TREE:
+            if end <= TREE_START:
+                low, high = HEADER.size, TREE_START
+            else:
+                low, high = start, max(end, start + TREE_ALONE)
+            self._begin(Stream(kind, pack, low, high, 0))
+            return low, high
+        window = self._ended.get(kind, 0) if start == HEADER.size else 0
+        high = max(end, start + window)
+        self._begin(Stream(kind, pack, start, high, window))
+        return start, high
+
+    def used(self, pack: bytes, start: int, end: int) -> tuple[Stream, int, int] | None:
+        """A block was taken: the range that should be on its way now, if any."""
+        stream = self._find(pack, start)
+        if stream is None or not stream.window or end + stream.window // 2 <= stream.end:
+            return None
+        low = stream.end
+        return stream, low, self._advance(stream, low, low)
+
+    def fetched(self, kind: PackKind, pack: bytes, asked: int, end: int) -> None:
+        """A range up to `asked` was fetched; it came to its end at `end`, maybe because the pack does."""
+        for stream in self._all(pack):
+            if end < asked:
+                if stream.end >= end:
+                    self._forget(stream)
+                    if stream.window >= SURE:
+                        self._ended[kind] = stream.window
+            elif stream.start == HEADER.size and stream.window:
+                self._ended.pop(kind, None)  # taken up by this pack
+
+    def passed(self, pack: bytes, start: int, end: int) -> None:
+        """Others have fetched a range: a stream that ends there has it too."""
+        for stream in self._all(pack):
+            if start <= stream.end + REACH and end > stream.end:
+                stream.end = end
+
+    def failed(self, pack: bytes) -> None:
+        """Nothing is read ahead of a pack that can't be read."""
+        for stream in self._all(pack):
+            self._forget(stream)
+
+    def _all(self, pack: bytes) -> list[Stream]:
+        return [s for s in (*self._confirmed, *self._candidates) if s.pack == pack]
+
+    def _find(self, pack: bytes, start: int) -> Stream | None:
+        for stream in self._all(pack):
+            if stream.start <= start <= stream.end + REACH:
+                return stream
+        return None
+
+    def _advance(self, stream: Stream, start: int, end: int) -> int:
+        """The end of the next window, which begins at `start` and has to reach `end`."""
+        stream.window = min(max(2 * stream.window, FIRST_WINDOW), WINDOW)
+        high = max(end, start + stream.window)
+        if high > PACK_END - stream.window // 2 and start < PACK_END:
+            high = max(high, PACK_END + stream.window // 2)  # no request of its own for a pack's last bytes
+        stream.end = high
+        self._candidates.pop(stream, None)
+        self._confirmed[stream] = None
+        self._confirmed.move_to_end(stream)
+        if len(self._confirmed) > CONFIRMED:
+            self._confirmed.popitem(last=False)
+        return high
+
+    def _begin(self, stream: Stream) -> None:
+        self._candidates[stream] = None
+        if len(self._candidates) > CANDIDATES:
+            self._candidates.popitem(last=False)
+
+    def _forget(self, stream: Stream) -> None:
+        self._confirmed.pop(stream, None)
+        self._candidates.pop(stream, None)

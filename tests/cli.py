@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from catalog.format.keys import KdfParameters
+from catalog.store.local import LocalStore
+from catalog.vault import Vault, create_vault
+
 ROOT = Path(__file__).parent.parent
 PASSPHRASE = "a passphrase of many words"
 
@@ -70,7 +74,6 @@ def rpdrive(tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
-def vault(rpdrive: Cli) -> Cli:
-    """The same, with an empty vault."""
-    rpdrive.ok("vault", "create")
-    return rpdrive
+def vault(rpdrive: Cli) -> Vault:
+    """An empty vault at the address that `rpdrive` has in its environment, with keys that cost little to derive."""
+    return create_vault(LocalStore(rpdrive.vault), PASSPHRASE, KdfParameters(memory_kib=64, passes=1, lanes=1))

@@ -1,4 +1,4 @@
-"""What several test modules share."""
+"""Fixtures for every test."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.azurite import Azurite, running_azurite
+from tests.cli import rpdrive, vault  # noqa: F401
 
 
 @pytest.fixture(scope="session")

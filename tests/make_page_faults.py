@@ -1,0 +1,123 @@
+"""Vectors of pages of trees with one fault each, without blocks and ids around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Fault = dict[str, Any]
+
+
+def fault(what: str, error: str, layer: str, **read: Any) -> Fault:
+    return {"fault": what, "error": error, "layer": layer, "read": read}
+
+
+def page_faults() -> dict[str, Fault]:
+    """Pages alone: page n of `pages` is found by an extent whose `inner` is n."""
+    pack, cid = bytes(16), b"c" * 16
+
+    def at(n: int, table: int = 0) -> list[Any]:
+        return [table, 8, 99, n, 1, cid]
+
+    def entry(
+        name: bytes = b"name", kind: int = 0, content: Any = (), *, owner: int = 0, xattrs: int = -1
+    ) -> list[Any]:
+        return [name, kind, 0o644, owner, 0, 0, 0, 1, 1, 0, content, xattrs, None]
+
+    def leaf(*entries: Any, sets: Any = ()) -> list[Any]:
+        return [[pack], [[0, 0, "", ""]], sets, entries]
+
+    def folder(what: str, layer: str, level: int, *pages: Any) -> Fault:
+        encoded = [p.hex() if isinstance(p, bytes) else msgspec.msgpack.encode(p).hex() for p in pages]
+        return fault(what, "Damaged", layer, how="pages", level=level, pages=encoded)
+
+    def paged(what: str, layer: str, level: Any, *pages: Any, where: Any = None) -> Fault:
+        content = {"l": level, "a": at(1) if where is None else where, "n": 1, "d": cid}
+        return folder(what, layer, 0, leaf(entry(content=content)), *pages)
+
+    totals = [1, 1, 0, 0]
+    index = [[pack], [[b"name", at(0), totals]]]  # its only child is page 0
+    good = leaf(entry())
+    extent = [0, 8, 99, 0, 5, cid]
+    return {
+        "page-garbage": folder("a page that is no MessagePack", "message", 0, b"\xc1"),
+        "page-cut": folder("a page cut short", "message", 0, msgspec.msgpack.encode(good)[:-1]),
+        "page-nested-without-end": folder("a page of 5,000 nested arrays", "message", 0, b"\x91" * 5000),
+        "page-empty": folder("a leaf without entries", "message", 0, leaf()),
+        "page-index-empty": folder(
+            "an index page without children: a folder must not seem empty", "message", 1, [[pack], []]
+        ),
+        "page-cycle": folder("an index page that is its own child", "message", 8, index),
+        "page-not-descending": folder(
+            "an index page where a leaf should be", "message", 1, [[pack], [[b"name", at(1), totals]]], index
+        ),
+        "page-leaf-too-high": folder("a leaf where an index page should be", "message", 1, good),
+        "page-level-absurd": folder("a folder of 9 levels", "levels", 9, index),
+        "page-level-absurd-below": folder(
+            "a folder in a folder of 200 levels", "entry", 0, leaf(entry(kind=1, content=[200, at(0), totals]))
+        ),
+        "page-level-negative": folder(
+            "a folder in a folder of -1 levels", "entry", 0, leaf(entry(kind=1, content=[-1, at(0), totals]))
+        ),
+        "page-pack-out-of-table": folder(
+            "a child in pack 1 of 1", "table", 1, [[pack], [[b"name", at(0, 1), totals]]]
+        ),
+        "page-owner-out-of-table": folder("owner 1 of 1", "table row", 0, leaf(entry(owner=1))),
+        "page-owner-negative": folder("owner -1", "table row", 0, leaf(entry(owner=-1))),
+        "page-xattrs-out-of-table": folder("xattr set 0 of 0", "table row", 0, leaf(entry(xattrs=0))),
+        "page-pack-id-short": folder(
+            "a pack id of 15 bytes", "message", 1, [[pack[1:]], [[b"name", at(0), totals]]]
+        ),
+        "page-chunk-id-short": folder(
+            "a chunk id of 15 bytes", "piece", 0, leaf(entry(content=[[0, 8, 99, 0, 5, cid[1:]]]))
+        ),
+        "page-extent-negative": folder(
+            "an extent at -8", "entry", 0, leaf(entry(content=[[0, -8, 99, 0, 5, cid]]))
+        ),
+        "page-extent-fraction": folder(
+            "an extent at 8.5", "entry", 0, leaf(entry(content=[[0, 8.5, 99, 0, 5, cid]]))
+        ),
+        "page-extent-elsewhere-without-length": folder(
+            "a stored length of 0 for another block", "table", 0, leaf(entry(content=[[0, 999, 0, 0, 5, cid]]))
+        ),
+        "page-hole-empty": folder("a hole of 0 bytes", "piece", 0, leaf(entry(content=[[0]]))),
+        "page-hole-negative": folder("a hole of -1 bytes", "entry", 0, leaf(entry(content=[[-1]]))),
+        "page-piece-between": folder("a piece of two numbers", "piece", 0, leaf(entry(content=[[5, 8]]))),
+        "page-name-empty": folder("an empty name", "names", 0, leaf(entry(b""))),
+        "page-name-slash": folder("a name with a slash", "names", 0, leaf(entry(b"../x"))),
+        "page-name-nul": folder("a name with a NUL", "names", 0, leaf(entry(b"a\0"), entry(b"b"))),
+        "page-name-dots": folder("the name ..", "names", 0, leaf(entry(b".."))),
+        "page-names-equal": folder("a name twice", "names", 0, leaf(entry(b"a"), entry(b"a"))),
+        "page-names-descend": folder("names out of order", "names", 0, leaf(entry(b"b"), entry(b"a"))),
+        "page-names-descend-above": folder(
+            "first names out of order", "names", 1, [[pack], [[b"b", at(0), totals], [b"a", at(0), totals]]]
+        ),
+        "page-device-of-one-number": folder(
+            "a device with a major number only", "entry", 0, leaf(entry(kind=4, content=[1]))
+        ),
+        "page-symlink-without-target": folder(
+            "a symlink without a target", "entry", 0, leaf(entry(kind=2, content=None))
+        ),
+        "page-file-without-pieces": folder("a file with nil for its pieces", "entry", 0, leaf(entry(content=None))),
+        "page-xattr-neither": folder(
+            "an xattr that is neither bytes nor an extent",
+            "xattrs",
+            0,
+            leaf(entry(xattrs=0), sets=[[[b"user.a", "text"]]]),
+        ),
+        "pieces-level-absurd": paged("pieces of 9 levels", "entry", 9),
+        "pieces-level-is-text": paged("pieces of level one", "entry", "one"),
+        "pieces-empty": paged("a page of no pieces", "message", 0, [[pack], []]),
+        "pieces-index-empty": paged("an index page of no pieces", "message", 1, [[pack], []]),
+        "pieces-cycle": paged(
+            "an index page of pieces that is its own child", "message", 8, [[pack], [[at(1), 5]]]
+        ),
+        "pieces-cover-more": paged(
+            "a page said to cover more than it does", "cover", 1, [[pack], [[at(2), 6]]], [[pack], [extent]]
+        ),
+        "pieces-cover-nothing": paged(
+            "a page said to cover nothing", "message", 1, [[pack], [[at(2), 0]]], [[pack], [extent]]
+        ),
+        "pieces-page-is-a-folder": paged("a page of a folder where pieces should be", "message", 0, good),
+    }

@@ -93,12 +93,12 @@ class BackgroundDrive:
         return self._process.pid
 
     def _await_answer(self) -> None:
-        """Until a stat of the mount point shows the drive, or its process has ended."""
+        """Until the mount point is the drive and it answers, or its process has ended."""
         end = time.monotonic() + _ANSWER_SECONDS
         while time.monotonic() < end:
             if file_system_at(self._mount_point) == FILE_SYSTEM:
                 try:
-                    self._mount_point.stat()
+                    os.statvfs(self._mount_point)  # unlike stat, this asks the drive whatever the kernel keeps
                     return
                 except OSError as e:
                     raise MountFailed(f"the drive does not answer: {e.strerror}", f"see {self._log}") from e

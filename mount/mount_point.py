@@ -46,7 +46,7 @@ def _unescape(field: bytes) -> bytes:
 def is_stale(path: Path) -> bool:
     """Whether a drive is mounted there whose process is gone."""
     try:
-        path.stat()
+        os.statvfs(path)  # not stat: the kernel may answer that from what it keeps
     except OSError as e:
         return e.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     return False

@@ -84,8 +84,8 @@ class Keys:
 
     @cached_property
     def cutter_seed(self) -> int:
-        """64 bits for the content-defined cutter."""
-        return int.from_bytes(self._purpose("cutter seed")[:8], "big")
+        """63 bits (as many as the cutter takes) for the content-defined cutter."""
+        return int.from_bytes(self._purpose("cutter seed")[:8], "big") >> 1
 
     def chunk_id(self, data: bytes | bytearray | memoryview) -> bytes:
         """The 16 bytes that name a chunk: keyed BLAKE3, its 32 bytes cut in half."""

@@ -1,0 +1,101 @@
+"""The command that makes recovery points. It parses, calls and prints; imports that cost are inside it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catalog.session import Session
+
+if TYPE_CHECKING:
+    from backup.run import Outcome
+
+app = typer.Typer(rich_markup_mode=None)
+
+FINISHED_WITH_PROBLEMS = 3
+
+
+@app.command("backup")
+def backup(
+    ctx: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="files and folders to save")],
+    item: Annotated[
+        str | None, typer.Option(metavar="NAME", help="the item's name; else made of the paths")
+    ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="this machine's name at its first backup, or one to take over"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="leave out, as in .gitignore; may be repeated")
+    ] = None,
+    one_file_system: Annotated[
+        bool, typer.Option("--one-file-system", "-x", help="don't go into other file systems")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="only say what is new or changed")] = False,
+    cache_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="limit of the cache on disk, such as 500M or 20G")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Save files and folders as a new recovery point."""
+    from backup.display import Display, summary
+    from backup.job import Job
+
+    session: Session = ctx.obj
+    with ExitStack() as stack:
+        job = stack.enter_context(
+            Job(
+                session,
+                paths,
+                item=item,
+                machine=machine,
+                excludes=exclude or [],
+                one_file_system=one_file_system,
+                cache_size=cache_size,
+            )
+        )
+        display = stack.enter_context(Display(job.progress, quiet=as_json))
+        outcome = job.run(dry=dry_run, on_problem=display.problem)
+    if as_json:
+        print(json.dumps(_row(outcome, job.item.name, job.machine.name, session), indent=2))
+    else:
+        for line in summary(outcome, job.item.name):
+            print(line)
+    if outcome.problem_count:
+        raise typer.Exit(FINISHED_WITH_PROBLEMS)
+
+
+def _row(outcome: Outcome, item: str, machine: str, session: Session) -> dict[str, object]:
+    from catalog.text import iso_time, text_json
+
+    point, p = outcome.point, outcome.progress
+    traffic = session.meter.snapshot() if session.meter else None
+    return {
+        "point": point.id.hex() if point else None,
+        "time": iso_time(point.time) if point else None,
+        "sequence": point.sequence if point else None,
+        "previous": point.previous.hex() if point and point.previous else None,
+        "machine": machine,
+        "item": item,
+        "files": outcome.totals.files,
+        "entries": outcome.totals.entries,
+        "bytes": outcome.totals.bytes,
+        "new": p.new,
+        "changed": p.changed,
+        "unchanged": p.unchanged,
+        "removed": p.removed,
+        "read_bytes": p.read_bytes,
+        "new_bytes": p.sent.new_bytes,
+        "data_bytes": p.sent.data_bytes,
+        "tree_bytes": p.sent.tree_bytes,
+        "record_bytes": outcome.record_bytes,
+        "requests": traffic.requests if traffic else None,
+        "seconds": round(outcome.seconds, 3),
+        "problem_count": outcome.problem_count,
+        "problems": [{**text_json("path", q.path), "reason": q.reason} for q in outcome.problems],
+    }

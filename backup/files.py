@@ -1,0 +1,249 @@
+"""Storing what is in a file: small ones whole, large ones cut by content, holes as holes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pyfastcdc import FastCDC
+
+from backup import source
+from backup.pipeline import Pipeline, Place, Placed
+from backup.progress import Progress
+from catalog.errors import Damaged, ObjectNotFound
+from catalog.format.keys import FileDigest, Keys
+from catalog.format.trees import (
+    INLINE_PIECES,
+    INLINE_XATTR,
+    Hole,
+    Node,
+    OutOfLine,
+    Paged,
+    Piece,
+    PieceWriter,
+    WritePage,
+    Xattrs,
+)
+from catalog.tree import PageSource
+
+SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk and shares its block
+CUT_MIN, CUT_AVERAGE, CUT_MAX = 256 << 10, 1 << 20, 4 << 20  # bytes
+_SMALL_RANGE = 64 << 10  # bytes; a shorter piece of a file with holes shares its block
+_BUFFER = 2 * CUT_MAX
+_BATCH = 128  # pieces of a large file that wait for their places together
+_XATTR_MAX = 192 << 10  # bytes; a larger value doesn't fit a tree block
+
+
+class Paging:
+    """The pieces of one large file on their way: kept while few, written to pages as they get their places."""
+
+    def __init__(self, pipeline: Pipeline, write: WritePage) -> None:
+        self._pipeline = pipeline
+        self._pieces: list[Placed | Hole] = []
+        self._count = 0
+        self._writer = PieceWriter(write, pipeline.trees.resolve)
+        self._digest = FileDigest()
+        self._allocated = 0
+        self._result: list[Piece] | Paged | None = None
+
+    def add(self, piece: Placed | Hole, length: int, chunk: bytes | None) -> None:
+        """The next piece, its length in bytes and its chunk id (None: a hole)."""
+        self._digest.add(length, chunk)
+        if chunk is not None:
+            self._allocated += length
+        self._pieces.append(piece)
+        self._count += 1
+        if len(self._pieces) >= _BATCH:
+            self._release()
+
+    def _release(self) -> None:
+        batch, self._pieces = self._pieces, []
+
+        def add() -> None:
+            for piece in settled(batch):
+                self._writer.add(piece)
+
+        self._pipeline.after([p for p in batch if not isinstance(p, Hole)], add)
+
+    def end(self) -> list[Placed | Hole] | Paging:
+        """No more pieces: they themselves, if they are few enough for the entry."""
+        if self._count <= INLINE_PIECES:
+            return self._pieces
+        self._release()
+        return self
+
+    def finish(self) -> list[Piece] | Paged:
+        """What stands in the file's entry, once all pieces have their places."""
+        if self._result is None:
+            self._result = self._writer.finish(self._digest.digest(), self._allocated)
+        return self._result
+
+
+Contents: TypeAlias = list[Placed | Hole] | Paging
+
+
+def settled(pieces: list[Placed | Hole]) -> list[Piece]:
+    """The pieces with their places, which all have by now."""
+    found: list[Piece] = []
+    for p in pieces:
+        piece = p.extent if isinstance(p, Place) else p
+        assert piece is not None
+        found.append(piece)
+    return found
+
+
+def waits_for(contents: Contents) -> list[Placed]:
+    """What must have its place before the file's entry can be written."""
+    return [] if isinstance(contents, Paging) else [p for p in contents if not isinstance(p, Hole)]
+
+
+class FileReader:
+    """Reads files into the pipeline. `tick` is called now and then during long ones."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        pipeline: Pipeline,
+        write_page: WritePage,
+        problem: Callable[[bytes, str], None],
+        progress: Progress,
+        tick: Callable[[], None],
+    ) -> None:
+        self._keys, self._pipeline, self._write_page = keys, pipeline, write_page
+        self._problem, self._progress, self._tick = problem, progress, tick
+        self._cutter = FastCDC(CUT_AVERAGE, min_size=CUT_MIN, max_size=CUT_MAX, seed=keys.cutter_seed)
+
+    def read(self, folder: int, path: bytes, name: bytes, node: Node) -> Contents:
+        """Store a file's data and complete its node. OSError if it can't be read.
+
+        The node keeps the times from before the reading, so that a change meanwhile shows in the next backup.
+        """
+        file = source.open_file(name, folder)
+        try:
+            contents, changed = self._once(file, node)
+            if changed:
+                os.lseek(file, 0, os.SEEK_SET)
+                contents, changed = self._once(file, node)
+                if changed:
+                    self._problem(path, "changed while it was read; it was saved as it was read")
+            node.xattrs = self.xattrs(path, file, folder)
+        finally:
+            os.close(file)
+        self._progress.read_files += 1
+        return contents
+
+    def _once(self, file: int, node: Node) -> tuple[Contents, bool]:
+        """Store the data once; and whether the file changed meanwhile."""
+        st = os.fstat(file)
+        if not stat.S_ISREG(st.st_mode):
+            raise OSError(0, "it was replaced by something else while it was read")
+        node.mtime, node.ctime, node.inode, node.mode = (
+            st.st_mtime_ns,
+            st.st_ctime_ns,
+            st.st_ino,
+            st.st_mode & 0o7777,
+        )
+        contents = self._small(file, st, node)
+        if contents is None:
+            contents = self._large(file, st, node)
+        now = os.fstat(file)
+        before = (st.st_size, st.st_mtime_ns, st.st_ctime_ns)
+        return contents, (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != before
+
+    def _small(self, file: int, st: os.stat_result, node: Node) -> Contents | None:
+        """A small file without holes; None if it isn't one."""
+        if st.st_size >= SMALL_FILE or st.st_blocks * 512 < st.st_size:
+            return None
+        data = source.read_small(file, st.st_size) if st.st_size else b""
+        if len(data) >= SMALL_FILE:  # it grew
+            os.lseek(file, 0, os.SEEK_SET)
+            return None
+        node.size = len(data)
+        self._progress.read_bytes += len(data)
+        return [self._pipeline.chunk(data, self._keys.chunk_id(data), alone=False)] if data else []
+
+    def _large(self, file: int, st: os.stat_result, node: Node) -> Contents:
+        paging = Paging(self._pipeline, self._write_page)
+        position, sparse = 0, st.st_blocks * 512 < st.st_size
+        for start, end in source.data_ranges(file, st):
+            if start > position:
+                paging.add(Hole(start - position), start - position, None)
+            position = self._cut(file, (start, end), paging, sparse)
+            if position < end:
+                break  # it became shorter while it was read
+        else:
+            if position < st.st_size:
+                paging.add(Hole(st.st_size - position), st.st_size - position, None)
+                position = st.st_size
+        node.size = position
+        return paging.end()
+
+    def _cut(self, file: int, extent: tuple[int, int], paging: Paging, sparse: bool) -> int:
+        """Store a range of a file, cut by content. Returns where the data ended."""
+        position, end = extent
+        buffer = memoryview(bytearray(min(_BUFFER, end - position)))
+        kept = 0
+        while True:
+            room = min(len(buffer) - kept, end - position)
+            got = _fill(file, buffer[kept : kept + room], position)
+            position += got
+            filled = kept + got
+            last = got < room or position >= end
+            done = 0
+            for cut in self._cutter.cut_buf(buffer[:filled]):
+                if not last and cut.offset + cut.length == filled:
+                    break  # where the buffer ends is not where the content says
+                data = bytes(cut.data)
+                chunk = self._keys.chunk_id(data)
+                alone = not sparse or len(data) >= _SMALL_RANGE
+                paging.add(self._pipeline.chunk(data, chunk, alone=alone), len(data), chunk)
+                self._progress.read_bytes += len(data)
+                done = cut.offset + cut.length
+            self._tick()
+            if last:
+                return position
+            kept = filled - done
+            buffer[:kept] = bytes(buffer[done:filled])
+
+    def know(self, content: list[Piece] | Paged, pages: PageSource) -> None:
+        """Let pages be found again that are equal to those of a file's previous version."""
+        if not isinstance(content, Paged):
+            return
+        try:
+            below = [(content.level, content.at)]
+            while below:
+                level, at = below.pop()
+                self._pipeline.trees.know(at)
+                if level:
+                    index = pages.piece_index(at)
+                    below.extend((level - 1, index.at(child)) for child in index.children)
+        except (Damaged, ObjectNotFound):
+            pass  # it was only a chance to write less
+
+    def xattrs(self, path: bytes, target: int | bytes, folder: int) -> Xattrs | None:
+        """Extended attributes of an open file or of a name in a folder; large values go to the tree."""
+        try:
+            found = source.xattrs(target, folder)
+        except OSError as e:
+            self._problem(path, f"its extended attributes can't be read: {e.strerror}")
+            return None
+        values: Xattrs = {}
+        for name, value in found.items():
+            if len(value) > _XATTR_MAX:
+                self._problem(path, f"its extended attribute {name.decode(errors='replace')} is too large to save")
+            else:
+                values[name] = OutOfLine(self._write_page(value)) if len(value) > INLINE_XATTR else value
+        return values or None
+
+
+def _fill(file: int, buffer: memoryview, position: int) -> int:
+    """Read until the buffer is full or the file ends. Returns the bytes read."""
+    got = 0
+    while got < len(buffer):
+        count = os.preadv(file, [buffer[got:]], position + got)
+        if not count:
+            break
+        got += count
+    return got

@@ -1,0 +1,137 @@
+"""A backup from what the user said: opens the vault, finds machine and item, locks, runs, closes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from backup.identity import item_name, this_item, this_machine
+from backup.mirror import Mirror
+from backup.progress import Progress
+from backup.run import Backup, Outcome
+from backup.walk import Selection
+from cache.disk import DiskCache
+from cache.reader import Reader
+from catalog.errors import LocalError
+from catalog.format.records import Item, Machine, Problem
+from catalog.session import Session
+from catalog.vault import Vault
+
+_READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
+
+
+class Job:
+    """One backup, ready to run. A context manager: entering opens everything, leaving closes it.
+
+    UsageError, LocalError, and whatever opening a vault raises.
+    """
+
+    vault: Vault
+    machine: Machine
+    item: Item
+
+    def __init__(
+        self,
+        session: Session,
+        paths: list[Path],
+        *,
+        item: str | None = None,
+        machine: str | None = None,
+        excludes: list[str],
+        one_file_system: bool = False,
+        cache_size: str | None = None,
+    ) -> None:
+        self._session = session
+        self._item_name, self._machine_name = item, machine
+        self._cache_size = cache_size
+        wanted = [os.fsencode(p.expanduser().resolve()) for p in paths]
+        if not any(os.path.lexists(p) for p in wanted):
+            names = ", ".join(str(p) for p in paths)
+            raise LocalError(
+                f"nothing to save: {names} does not exist", "check the paths, and that the disk is there"
+            )
+        self.selection = Selection(sorted(set(wanted)), excludes, one_file_system)
+        self._stack = ExitStack()
+
+    @property
+    def progress(self) -> Progress:
+        return self._backup.progress
+
+    def __enter__(self) -> Job:
+        try:
+            self._open()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _open(self) -> None:
+        session, settings = self._session, self._session.settings
+        self.vault = session.open_vault()
+        state = settings.state
+        self._stack.enter_context(_lock(state / f"backup-{self.vault.id.hex()}.lock"))
+        self.machine = this_machine(self.vault, state, self._machine_name)
+        name = self._item_name or item_name(self.selection.paths)
+        self.item = this_item(self.vault, state, self.machine, name, self.selection.paths)
+        mirror = Mirror(state / f"index-{self.vault.id.hex()}-{self.machine.id.hex()}.sqlite")
+        self._stack.callback(mirror.close)
+        disk = None if session.is_local else self._disk(settings.cache)
+        reader = Reader(self.vault, memory=_READER_MEMORY, disk=disk, parallel=4)
+        self._stack.callback(reader.close)
+        own = [settings.where(kind) for kind in ("state", "cache", "run")]
+        if session.is_local:
+            own.append(Path(session.address.removeprefix("file://")))
+        self.selection.skip = {i for p in own if (i := _identity(p)) is not None}
+        self._backup = Backup(
+            self.vault,
+            reader,
+            mirror,
+            self.machine,
+            self.item,
+            self.selection,
+        )
+
+    def _disk(self, folder: Path) -> DiskCache | None:
+        try:
+            disk = DiskCache(folder)
+        except LocalError:
+            return None  # slower, and no less right
+        self._stack.callback(disk.close)
+        return disk
+
+    def run(self, *, dry: bool = False, on_problem: Callable[[Problem], None] | None = None) -> Outcome:
+        """Run it. As Backup.run."""
+        if on_problem is not None:
+            self._backup.on_problem = on_problem
+        return self._backup.run(dry=dry)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        st = path.stat()
+    except OSError:
+        return None
+    return st.st_dev, st.st_ino
+
+
+def _lock(path: Path) -> ExitStack:
+    """One backup into a vault at a time on this machine; the lock goes with the process, however it ends."""
+    stack = ExitStack()
+    file = stack.enter_context(path.open("a"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        stack.close()
+        raise LocalError(
+            "another backup into this vault is running on this machine", "wait until it is done, then try again"
+        ) from e
+    return stack

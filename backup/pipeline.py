@@ -1,0 +1,337 @@
+"""From chunks to acknowledged packs, in order, with both cores and the uplink busy and memory bounded.
+
+One thread (the caller's) hashes, looks up, seals and keeps the order; a few compress; a few upload. What has to
+wait for a chunk's place (an entry of a folder) waits in one queue, in order, so that trees are written in walk
+order: `after` runs an action once its chunks have their places and all earlier actions have run.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from backup.mirror import Mirror
+from catalog.format.blocks import Buffer, PackKind, encode_frame
+from catalog.format.packs import PACK_TARGET, Extent, PackBuilder
+from catalog.format.trees import TREE_BLOCK_RAW
+from catalog.vault import Vault
+
+BLOCK_RAW = 1 << 20  # bytes; a shared block is closed by the chunk that reaches it
+PACK_CHUNKS = 1 << 16  # a pack of very many small chunks is closed early: their ids stand in memory meanwhile
+LEVEL = 3  # of zstd
+_IN_FLIGHT_RAW = 24 << 20  # bytes of blocks being compressed or waiting for their turn
+_UPLOADS = 3
+_QUEUE = 4096  # actions that may wait before the shared block is closed early for them
+_KNOWN_PAGES = 1 << 17
+
+
+class Place:
+    """A chunk on its way: its extent, once it has one."""
+
+    __slots__ = ("extent",)
+
+    def __init__(self) -> None:
+        self.extent: Extent | None = None
+
+
+Placed: TypeAlias = Extent | Place
+
+
+@dataclass
+class Sent:
+    """What this run added to the vault, in bytes and numbers."""
+
+    new_chunks: int = 0
+    new_bytes: int = 0  # raw bytes of new chunks
+    packs: int = 0
+    data_bytes: int = 0  # of data packs
+    tree_bytes: int = 0  # of tree packs
+
+
+class _Block(NamedTuple):
+    frame: Future[bytes]
+    raw: int
+    lengths: list[int]
+    ids: list[bytes]
+    places: list[Place]
+
+
+class Uploads:
+    """Sends finished packs, a few at a time, and notes each in the mirror once the store has it."""
+
+    def __init__(self, vault: Vault, mirror: Mirror, sent: Sent, forget: Callable[[PackBuilder], None]) -> None:
+        self._vault, self._mirror, self._sent, self._forget = vault, mirror, sent, forget
+        self._pool = ThreadPoolExecutor(_UPLOADS, "upload")
+        self._running: dict[Future[None], PackBuilder] = {}
+
+    def send(self, pack: PackBuilder) -> None:
+        """Upload a pack; waits while too many are on their way."""
+        while len(self._running) >= _UPLOADS:
+            wait(self._running, return_when=FIRST_COMPLETED)
+            self.collect()
+        future = self._pool.submit(self._vault.store.create, pack.name, pack.finish())
+        self._running[future] = pack
+
+    def collect(self) -> None:
+        """Note what has arrived. Raises what an upload raised, after noting the others."""
+        failed: BaseException | None = None
+        for future in [f for f in self._running if f.done()]:
+            pack = self._running.pop(future)
+            error = future.exception()
+            if error is not None:
+                failed = failed or error
+                continue
+            self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
+            self._sent.packs += 1
+            if pack.kind is PackKind.DATA:
+                self._sent.data_bytes += pack.size
+            else:
+                self._sent.tree_bytes += pack.size
+            self._forget(pack)
+        if failed is not None:
+            raise failed
+
+    def finish(self) -> None:
+        """Wait for all."""
+        while self._running:
+            wait(self._running, return_when=FIRST_COMPLETED)
+            self.collect()
+
+    def stop(self) -> None:
+        """Wait for those on their way, note what arrived, and take no more. Raises nothing."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for future, pack in self._running.items():
+            if not future.cancelled() and future.exception() is None:
+                self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
+        self._running.clear()
+
+
+class Pipeline:
+    """Writes the chunks and tree pages of one run. All methods are called by one thread."""
+
+    def __init__(self, vault: Vault, mirror: Mirror, *, level: int = LEVEL, compressors: int = 2) -> None:
+        self.sent = Sent()
+        self._vault, self._mirror, self._level = vault, mirror, level
+        self._pool = ThreadPoolExecutor(compressors, "compress")
+        self._uploads = Uploads(vault, mirror, self.sent, self._arrived)
+        self._pending: dict[bytes, Place] = {}  # chunks of this run that the store hasn't acknowledged
+        self._blocks: deque[_Block] = deque()
+        self._in_flight = 0  # raw bytes in _blocks
+        self._waiting: deque[tuple[list[Place], Callable[[], None]]] = deque()
+        self._pack: PackBuilder | None = None
+        self._pack_chunks = 0
+        self.trees = TreeLane(vault, mirror, self._uploads, level)
+        self._begin_block()
+
+    # --- data ---------------------------------------------------------------------------------------------
+
+    def _begin_block(self) -> None:
+        self._parts: list[Buffer] = []
+        self._raw = 0
+        self._lengths: list[int] = []
+        self._ids: list[bytes] = []
+        self._places: list[Place] = []
+
+    def chunk(self, data: Buffer, chunk: bytes, *, alone: bool) -> Placed:
+        """Take in a chunk of id `chunk`; `alone` gives it a block of its own.
+
+        One that the vault has, or that is on its way, is not taken again. The data must not change afterwards.
+        """
+        place = self._pending.get(chunk)
+        if place is not None:
+            return place.extent or place
+        found = self._mirror.find(chunk)
+        if found is not None:
+            return found
+        self.sent.new_chunks += 1
+        self.sent.new_bytes += len(data)
+        place = self._pending[chunk] = Place()
+        if alone:
+            self._submit([data], len(data), [len(data)], [chunk], [place])
+            return place
+        self._parts.append(data)
+        self._raw += len(data)
+        self._lengths.append(len(data))
+        self._ids.append(chunk)
+        self._places.append(place)
+        if self._raw >= BLOCK_RAW:
+            self._close_block()
+        return place
+
+    def _close_block(self) -> None:
+        if self._parts:
+            self._submit(self._parts, self._raw, self._lengths, self._ids, self._places)
+            self._begin_block()
+
+    def _submit(
+        self, parts: list[Buffer], raw: int, lengths: list[int], ids: list[bytes], places: list[Place]
+    ) -> None:
+        while self._blocks and self._in_flight + raw > _IN_FLIGHT_RAW:
+            self._seal_first()
+        frame = self._pool.submit(_compress, parts, self._level)
+        self._blocks.append(_Block(frame, raw, lengths, ids, places))
+        self._in_flight += raw
+        self.advance()
+
+    def _seal_first(self) -> None:
+        """Wait for the oldest block and give its chunks their places."""
+        block = self._blocks.popleft()
+        frame = block.frame.result()
+        self._in_flight -= block.raw
+        if self._pack is None:
+            self._pack, self._pack_chunks = PackBuilder(self._vault.keys, PackKind.DATA), 0
+        row = self._pack.add(frame, block.lengths, b"".join(block.ids))
+        for place, extent in zip(block.places, row.extents(self._pack.id), strict=True):
+            place.extent = extent
+        self._pack_chunks += len(block.places)
+        if self._pack.size >= PACK_TARGET or self._pack_chunks >= PACK_CHUNKS:
+            self._close_pack()
+
+    def _close_pack(self) -> None:
+        if self._pack is not None:
+            pack, self._pack = self._pack, None
+            self._uploads.send(pack)
+
+    def _arrived(self, pack: PackBuilder) -> None:
+        if pack.kind is PackKind.DATA:
+            for row in pack.rows:
+                for extent in row.extents(pack.id):
+                    self._pending.pop(extent.id, None)
+
+    def advance(self) -> None:
+        """Go on with whatever is ready, without waiting."""
+        while self._blocks and self._blocks[0].frame.done():
+            self._seal_first()
+        self._run_waiting()
+        self._uploads.collect()
+
+    # --- what waits ---------------------------------------------------------------------------------------
+
+    def after(self, pieces: list[Placed], action: Callable[[], None]) -> None:
+        """Run `action` once all of `pieces` have extents and all earlier actions have run."""
+        places = [p for p in pieces if isinstance(p, Place) and p.extent is None]
+        if not places and not self._waiting:
+            action()
+            return
+        self._waiting.append((places, action))
+        if len(self._waiting) >= _QUEUE:
+            self._seal_all()
+            self._run_waiting()
+
+    def _run_waiting(self) -> None:
+        waiting = self._waiting
+        while waiting:
+            places, action = waiting[0]
+            if any(p.extent is None for p in places):
+                return
+            waiting.popleft()
+            action()
+
+    def _seal_all(self) -> None:
+        self._close_block()
+        while self._blocks:
+            self._seal_first()
+
+    def flush(self) -> None:
+        """Give everything its place, run all actions, and wait until the store has every data pack."""
+        self.settle()
+        self._close_pack()
+        self._uploads.finish()
+
+    def settle(self) -> None:
+        """Give everything its place and run all actions. Afterwards nothing waits."""
+        self._seal_all()
+        self._run_waiting()
+        assert not self._waiting
+
+    def flush_trees(self) -> None:
+        """Wait until the store has every tree pack."""
+        self.trees.close_pack()
+        self._uploads.finish()
+
+    def stop(self) -> None:
+        """Leave off at once; what the store has acknowledged stays noted."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._uploads.stop()
+
+
+def _compress(parts: list[Buffer], level: int) -> bytes:
+    return encode_frame(parts[0] if len(parts) == 1 else b"".join(parts), level)
+
+
+class TreeLane:
+    """Writes tree pages: into blocks, into packs. `write` and `resolve` are what the format's writers ask for.
+
+    A page equal to one of the parent point, of this run, or of a run that broke off is not written again.
+    """
+
+    def __init__(self, vault: Vault, mirror: Mirror, uploads: Uploads, level: int) -> None:
+        self._vault, self._mirror, self._uploads, self._level = vault, mirror, uploads, level
+        self._pack: PackBuilder | None = None
+        self._pages: list[bytes] = []
+        self._ids: list[bytes] = []
+        self._raw = 0
+        self._stored: dict[tuple[bytes, int], int] = {}  # this run's tree blocks
+        self._known: OrderedDict[bytes, Extent] = OrderedDict()
+        self._resume = mirror.has_pages()
+        self.sent = False  # whether this run has sent a tree pack
+
+    def know(self, at: Extent) -> None:
+        """A page of the parent point, to be found again."""
+        self._known[at.id] = at
+        if len(self._known) > _KNOWN_PAGES:
+            self._known.popitem(last=False)
+
+    def write(self, page: bytes) -> Extent:
+        """Where the page is. Its stored length is 0 while its block is being filled: `resolve` knows later."""
+        chunk = self._vault.keys.chunk_id(page)
+        known = self._known.get(chunk) or (self._mirror.find_page(chunk) if self._resume else None)
+        if known is not None:
+            return self.resolve(known)
+        if self._pack is None:
+            self._pack = PackBuilder(self._vault.keys, PackKind.TREE)
+        at = Extent(self._pack.id, self._pack.size, 0, self._raw, len(page), chunk)
+        self._pages.append(page)
+        self._ids.append(chunk)
+        self._raw += len(page)
+        self.know(at)
+        if self._raw >= TREE_BLOCK_RAW:
+            self._close_block()
+        return at
+
+    def resolve(self, at: Extent) -> Extent:
+        """The extent with its stored length, unless its block is still being filled."""
+        if at.stored:
+            return at
+        stored = self._stored.get((at.pack, at.offset), 0)
+        return at._replace(stored=stored) if stored else at
+
+    def _close_block(self) -> None:
+        if not self._pages:
+            return
+        assert self._pack is not None
+        frame = encode_frame(b"".join(self._pages), self._level)
+        row = self._pack.add(frame, [len(p) for p in self._pages], b"".join(self._ids))
+        self._stored[(self._pack.id, row.offset)] = row.stored
+        self._pages, self._ids, self._raw = [], [], 0
+        if self._pack.size >= PACK_TARGET:
+            self._send()
+
+    def _send(self) -> None:
+        if self._pack is not None:
+            pack, self._pack = self._pack, None
+            self.sent = True
+            self._uploads.send(pack)
+
+    def close_pack(self) -> None:
+        """Seal what there is and send it."""
+        self._close_block()
+        self._send()
+
+    def discard(self) -> None:
+        """Drop what has not been sent: nothing will refer to it."""
+        self._pack = None
+        self._pages, self._ids, self._raw = [], [], 0

@@ -1,0 +1,34 @@
+"""How far a run is: numbers that another thread may read at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backup.pipeline import Sent
+from catalog.format.trees import Totals
+
+
+@dataclass
+class Progress:
+    """Entries, files and their bytes walked over so far; of these the files and bytes that were read.
+
+    `new`, `changed` and `removed` compare with the previous point, whose totals are `previous`. `path` is where
+    the walk is (from the root, without a leading slash).
+    """
+
+    entries: int = 0
+    files: int = 0
+    size: int = 0
+    read_files: int = 0
+    read_bytes: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    path: bytes = b""
+    sent: Sent = field(default_factory=Sent)
+    previous: Totals | None = None
+
+    def reset(self, sent: Sent, previous: Totals | None) -> None:
+        """Begin anew."""
+        self.__dict__.update(Progress(sent=sent, previous=previous).__dict__)

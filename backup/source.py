@@ -1,0 +1,186 @@
+"""Reading a POSIX source: what stands in a folder, an entry's metadata, a file's data and holes.
+
+Everything goes through folder descriptors, so that paths of any length work and a folder that is swapped for a
+symlink meanwhile can't lead elsewhere. Errors are OSError: the run reports them and goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import resource
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from catalog.format.trees import NodeKind, Owner
+
+_KINDS = {
+    stat.S_IFREG: NodeKind.FILE,
+    stat.S_IFDIR: NodeKind.FOLDER,
+    stat.S_IFLNK: NodeKind.SYMLINK,
+    stat.S_IFIFO: NodeKind.FIFO,
+    stat.S_IFCHR: NodeKind.CHAR_DEVICE,
+    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
+    stat.S_IFSOCK: NodeKind.SOCKET,
+}
+_NOATIME = getattr(os, "O_NOATIME", 0)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM}
+_has_xattrs = hasattr(os, "listxattr")
+
+
+def raise_limits() -> None:
+    """Allow as many open files as this process may have: a walk holds one for each level."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def kind_of(mode: int) -> int:
+    """NodeKind of an st_mode."""
+    return _KINDS[stat.S_IFMT(mode)]
+
+
+def open_folder(name: bytes, parent: int | None = None) -> int:
+    """A descriptor of a folder; a symlink is refused below a parent."""
+    flags = _FOLDER | (os.O_NOFOLLOW if parent is not None else 0)
+    return _open(name, flags, parent)
+
+
+def open_file(name: bytes, parent: int) -> int:
+    """A descriptor of a file, never of what a symlink points to."""
+    return _open(name, _FILE, parent)
+
+
+def _open(name: bytes, flags: int, parent: int | None) -> int:
+    try:
+        return os.open(name, flags | _NOATIME, dir_fd=parent)
+    except PermissionError:  # O_NOATIME is for the owner and root only
+        return os.open(name, flags, dir_fd=parent)
+
+
+def names(folder: int) -> list[bytes]:
+    """Names in a folder, sorted as bytes."""
+    return sorted(map(os.fsencode, os.listdir(folder)))
+
+
+def status(name: bytes, folder: int) -> os.stat_result:
+    """lstat within a folder."""
+    return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+
+class Owners:
+    """Names of users and groups, looked up once each."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[int, int], Owner] = {}
+
+    def of(self, st: os.stat_result) -> Owner:
+        key = (st.st_uid, st.st_gid)
+        owner = self._seen.get(key)
+        if owner is None:
+            owner = self._seen[key] = Owner(*key, _user(key[0]), _group(key[1]))
+        return owner
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""
+
+
+def xattrs(target: int | bytes, folder: int) -> dict[bytes, bytes]:
+    """Extended attributes (ACLs among them) of an open file, or of a name in a folder."""
+    if not _has_xattrs:
+        return {}
+    path: int | bytes = target if isinstance(target, int) else b"/proc/self/fd/%d/%s" % (folder, target)
+    follow = isinstance(path, int)
+    try:
+        found = os.listxattr(path, follow_symlinks=follow)
+    except OSError as e:
+        if e.errno in _NO_XATTRS:
+            return {}
+        raise
+    values: dict[bytes, bytes] = {}
+    for name in found:
+        try:
+            values[os.fsencode(name)] = os.getxattr(path, name, follow_symlinks=follow)
+        except OSError as e:
+            if e.errno != errno.ENODATA:  # removed meanwhile
+                raise
+    return values
+
+
+def read_small(file: int, size: int) -> bytes:
+    """A whole small file; as much as there is, should it have changed its size."""
+    data = os.read(file, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while data:
+        data = os.read(file, 1 << 20)
+        parts.append(data)
+    return b"".join(parts)
+
+
+def data_ranges(file: int, st: os.stat_result) -> Iterator[tuple[int, int]]:
+    """The ranges of a file (start, end in bytes) that are not holes, in order."""
+    size = st.st_size
+    if st.st_blocks * 512 >= size or not hasattr(os, "SEEK_DATA"):
+        if size:
+            yield 0, size
+        return
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(file, position, os.SEEK_DATA)
+        except OSError as e:
+            if e.errno == errno.ENXIO:  # a hole until the end
+                return
+            if e.errno in (errno.EINVAL, errno.ENOTSUP):
+                yield position, size
+                return
+            raise
+        end = min(os.lseek(file, start, os.SEEK_HOLE), size)
+        if start >= size:
+            return
+        yield start, end
+        position = end
+
+
+def unwanted_mounts() -> set[bytes]:
+    """Mount points of file systems that hold no files of their own (proc, sysfs …), rpdrive's drives included."""
+    pseudo = {
+        "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf",
+        "pstore", "efivarfs", "configfs", "fusectl", "mqueue", "hugetlbfs", "binfmt_misc", "autofs", "rpc_pipefs",
+        "nsfs", "fuse.rpdrive",
+    }  # fmt: skip
+    found = set()
+    try:
+        with Path("/proc/self/mountinfo").open("rb") as table:
+            for line in table:
+                fields, _, rest = line.partition(b" - ")
+                kind = rest.split(b" ", 1)[0].decode(errors="replace")
+                if kind in pseudo:
+                    found.add(_unescape(fields.split(b" ")[4]))
+    except OSError:
+        pass  # not Linux
+    return found
+
+
+def _unescape(path: bytes) -> bytes:
+    for code, char in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        path = path.replace(code, char)
+    return path

@@ -35,9 +35,8 @@ class Terminal:
 
         environ = {k: v for k, v in (cli.environ | env).items() if v is not None}
         command = cli.command(*args)
-        self._process = subprocess.Popen(  # noqa: PLW1509 - there are no other threads here
-            command, env=environ, stdin=slave, stdout=slave, stderr=slave, preexec_fn=take
-        )
+        streams = {"stdin": slave, "stdout": slave, "stderr": slave}
+        self._process = subprocess.Popen(command, env=environ, preexec_fn=take, **streams)  # noqa: PLW1509
         os.close(slave)
         self.shown = ""
 

@@ -8,16 +8,16 @@ from concurrent.futures import Future
 
 from catalog.format.blocks import PackKind
 
-CONTENTS = 64 << 10  # bytes at a pack's end that may well be its table of contents, which no reader needs
+TRIM = 256 << 10  # bytes; a longer span whose first half was used is cut down to the rest
 
 
 class Span:
     """Bytes `start` to `end` of a pack. `ahead`: nobody had asked for all of it yet.
 
-    When all but `spare` bytes of it were `used`, nobody will come for the rest.
+    `used` bytes of it were taken, all of those before `used_to` among them.
     """
 
-    __slots__ = ("ahead", "end", "future", "kind", "pack", "spare", "start", "used")
+    __slots__ = ("ahead", "end", "future", "kind", "pack", "start", "used", "used_to")
 
     def __init__(self, kind: PackKind, pack: bytes, start: int, end: int, ahead: bool) -> None:
         self.kind = kind
@@ -25,8 +25,8 @@ class Span:
         self.start = start
         self.end = end
         self.ahead = ahead
-        self.spare = 0
         self.used = 0
+        self.used_to = start
         self.future: Future[bytes] = Future()
 
     @property
@@ -100,20 +100,35 @@ class Spans:
         """A span arrived and has `length` bytes; fewer than asked for where the pack ends."""
         if span in self._recent:
             self.bytes -= span.length - length
-        if length < span.length:
-            span.spare = CONTENTS
         span.end = span.start + length
 
     def use(self, span: Span, start: int, end: int) -> None:
         """A block that lies in `start` to `end` was taken from a span."""
-        n = min(end, span.end) - max(start, span.start)
+        if not span.future.done():
+            return  # given up
+        n = max(0, min(end, span.end) - max(start, span.start))
         span.used += n
         if span.ahead:
             self.used += n
-        if span in self._recent:
-            self._recent.move_to_end(span)
-            if span.used + span.spare >= span.length:
-                self.drop(span)
+        if start <= span.used_to:
+            span.used_to = max(span.used_to, min(end, span.end))
+        if span not in self._recent:
+            return
+        self._recent.move_to_end(span)
+        if span.used_to >= span.end:
+            span.used = span.length
+            self.drop(span)
+        elif span.length > TRIM and span.used_to - span.start > span.length // 2:
+            self._trim(span)
+
+    def _trim(self, span: Span) -> None:
+        # A new span, because others may be cutting a block out of this one.
+        rest = Span(span.kind, span.pack, span.used_to, span.end, span.ahead)
+        rest.used = max(0, span.used - (span.used_to - span.start))
+        rest.future.set_result(span.future.result()[span.used_to - span.start :])
+        span.used = span.length
+        self.drop(span)
+        self.add(rest)
 
     def drop(self, span: Span) -> None:
         if span not in self._recent:

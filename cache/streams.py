@@ -23,7 +23,7 @@ TREE_START = 512 << 10  # bytes: of a tree pack, so much is read from its start 
 TREE_ALONE = 192 << 10  # bytes read for a tree block elsewhere: pages of neighbours come along
 PACK_END = PACK_TARGET + MIB  # where a pack of small files ends, or a little before
 CONFIRMED = 8
-CANDIDATES = 16
+CANDIDATES = 256  # blocks on their own: many may come between the first two of a stream
 
 
 class Stream:
@@ -45,6 +45,7 @@ class Streams:
     def __init__(self) -> None:
         self._confirmed: OrderedDict[Stream, None] = OrderedDict()
         self._candidates: OrderedDict[Stream, None] = OrderedDict()
+        self._packs: dict[bytes, list[Stream]] = {}
         self._ended: dict[PackKind, int] = {}  # window of a sure stream that came to the end of its pack
 
     def missing(self, kind: PackKind, pack: bytes, start: int, end: int) -> tuple[int, int]:
@@ -76,7 +77,7 @@ class Streams:
 
     def fetched(self, kind: PackKind, pack: bytes, asked: int, end: int) -> None:
         """A range up to `asked` was fetched; it came to its end at `end`, maybe because the pack does."""
-        for stream in self._all(pack):
+        for stream in list(self._packs.get(pack, ())):
             if end < asked:
                 if stream.end >= end:
                     self._forget(stream)
@@ -87,20 +88,17 @@ class Streams:
 
     def passed(self, pack: bytes, start: int, end: int) -> None:
         """Others have fetched a range: a stream that ends there has it too."""
-        for stream in self._all(pack):
+        for stream in self._packs.get(pack, ()):
             if start <= stream.end + REACH and end > stream.end:
                 stream.end = end
 
     def failed(self, pack: bytes) -> None:
         """Nothing is read ahead of a pack that can't be read."""
-        for stream in self._all(pack):
+        for stream in list(self._packs.get(pack, ())):
             self._forget(stream)
 
-    def _all(self, pack: bytes) -> list[Stream]:
-        return [s for s in (*self._confirmed, *self._candidates) if s.pack == pack]
-
     def _find(self, pack: bytes, start: int) -> Stream | None:
-        for stream in self._all(pack):
+        for stream in self._packs.get(pack, ()):
             if stream.start <= start <= stream.end + REACH:
                 return stream
         return None
@@ -116,14 +114,19 @@ class Streams:
         self._confirmed[stream] = None
         self._confirmed.move_to_end(stream)
         if len(self._confirmed) > CONFIRMED:
-            self._confirmed.popitem(last=False)
+            self._forget(next(iter(self._confirmed)))
         return high
 
     def _begin(self, stream: Stream) -> None:
         self._candidates[stream] = None
+        self._packs.setdefault(stream.pack, []).append(stream)
         if len(self._candidates) > CANDIDATES:
-            self._candidates.popitem(last=False)
+            self._forget(next(iter(self._candidates)))
 
     def _forget(self, stream: Stream) -> None:
+        streams = self._packs[stream.pack]
+        streams.remove(stream)
+        if not streams:
+            del self._packs[stream.pack]
         self._confirmed.pop(stream, None)
         self._candidates.pop(stream, None)

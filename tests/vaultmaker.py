@@ -25,6 +25,7 @@ from catalog.vault import Vault
 
 OWNER = Owner(1000, 1000, "someone", "people")
 SMALL_BLOCK = 1 << 20  # raw bytes that small files fill a block with
+SCATTER = 6  # packs that the tree of small files may lie in before it is written afresh
 
 
 def open_empty(store: Store, seed: int = 1) -> Vault:
@@ -86,7 +87,7 @@ class Trees:
 
     def __init__(self, vault: Vault) -> None:
         self.stored = 0  # bytes of finished packs
-        self.blocks = 0
+        self.packs_used: set[bytes] = set()  # by the pages written or found since it was last emptied
         self._vault = vault
         self._places: dict[bytes, Extent] = {}
         self._sealed: dict[tuple[bytes, int], int] = {}
@@ -97,12 +98,14 @@ class Trees:
         """Put a page, or a value that stands out of line, into the block being filled."""
         place = self._places.get(page)
         if place is not None:
+            self.packs_used.add(place.pack)
             return place
         if self._pack is None:
             self._pack = PackBuilder(self._vault.keys, PackKind.TREE)
         inner = sum(map(len, self._pending))
         place = Extent(self._pack.id, self._pack.size, 0, inner, len(page), self._vault.keys.chunk_id(page))
         self._places[page] = place
+        self.packs_used.add(place.pack)
         self._pending.append(page)
         # Only now: a page that refers to its own block must get into it.
         if inner + len(page) >= TREE_BLOCK_RAW:
@@ -149,7 +152,6 @@ class Trees:
             row = self._pack.add(encode_frame(b"".join(self._pending)), [len(p) for p in self._pending], ids)
             self._sealed[self._pack.id, row.offset] = row.stored
             self._pending = []
-            self.blocks += 1
 
 
 def file_node(name: bytes, content: list[Piece] | Paged, size: int, rng: random.Random) -> Node:
@@ -180,6 +182,7 @@ class SmallFiles:
         }
         self._nodes: dict[bytes, dict[bytes, Node]] = {}
         self._subtrees: dict[bytes, Subtree | None] = {}
+        self._packs: dict[bytes, set[bytes]] = {}  # those that the pages of a folder lie in
         self._store(list(self.contents))
         self.root = self._commit()
 
@@ -190,9 +193,10 @@ class SmallFiles:
             self.contents[key] = self.rng.randbytes(len(self.contents[key]))
         self._store(keys)
         self.root = self._commit()
+        if len(set().union(*self._packs.values())) > SCATTER:
+            self._rewrite_tree()
 
-    def rewrite_tree(self) -> None:
-        """Write the tree of the newest point afresh."""
+    def _rewrite_tree(self) -> None:
         self.trees.forget()
         self._subtrees.clear()
         self.root = self._commit()
@@ -209,7 +213,9 @@ class SmallFiles:
         rows = []
         for name, nodes in sorted(self._nodes.items()):
             if name not in self._subtrees:
+                self.trees.packs_used = set()
                 self._subtrees[name] = self.trees.folder(nodes.values())
+                self._packs[name] = self.trees.packs_used
             rows.append(folder_node(name, self._subtrees[name], rng))
         return self.trees.root(self.trees.folder(rows))
 

@@ -67,10 +67,8 @@ class AzureStore(Store):
             account,
             container,
             os.environ if environ is None else environ,
-            transport=_Transport(),
+            transport=_Transport(connect_timeout, read_timeout),
             retry_total=0,
-            connection_timeout=connect_timeout,
-            read_timeout=read_timeout,
             max_single_put_size=WHOLE,
             max_single_get_size=WHOLE,
         )
@@ -221,11 +219,16 @@ class _Transport(RequestsTransport):  # type: ignore[misc]
     Left to itself the SDK reads the body later, and asks up to twice more when it breaks off.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, connect_timeout: float, read_timeout: float) -> None:
         session = requests.Session()
         for scheme in ("https://", "http://"):
             session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
-        super().__init__(session=session, connection_data_block_size=2**20)
+        super().__init__(
+            session=session,
+            connection_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            connection_data_block_size=2**20,
+        )
 
     def send(self, request: Any, **options: Any) -> Any:
         response = super().send(request, **options)

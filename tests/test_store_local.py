@@ -1,0 +1,252 @@
+"""What is particular to a vault in a folder: writers that die, disks that vanish, descriptors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import (
+    ObjectExists,
+    ObjectNotFound,
+    StoreUnreachable,
+)
+from catalog.store.address import open_store
+from catalog.store.base import ObjectInfo
+from catalog.store.descriptors import Descriptors
+from catalog.store.durable import PREFIX, STALE, rename_new
+from catalog.store.local import LocalStore
+
+WRITER = """
+import sys
+from catalog.store.local import LocalStore
+store = LocalStore(sys.argv[1])
+number = 0
+while True:
+    store.create(f"packs/{number % 4:02x}/{number}", [b"%08d" % number * 1024] * 256)
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_a_writer_that_is_killed_leaves_whole_objects_or_none(tmp_path: Path) -> None:
+    reader = LocalStore(tmp_path / "vault")
+    acknowledged: list[str] = []
+    for pause in (0.0, 0.003, 0.007, 0.011, 0.02):
+        for path in (tmp_path / "vault").glob("packs/*/*"):
+            path.unlink()
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(reader.root)], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout is not None
+            acknowledged = [writer.stdout.readline().strip() for _ in range(3)]
+            time.sleep(pause)
+            writer.send_signal(signal.SIGKILL)
+            acknowledged += writer.stdout.read().split()
+        found = {info.name.rpartition("/")[2]: info for info in reader.list("")}
+        assert set(acknowledged) <= set(found)
+        for number, info in found.items():
+            assert reader.get(info.name) == b"%08d" % int(number) * 1024 * 256
+    # Whatever it left half done is where no listing looks, and is in nobody's way.
+    left = {path.relative_to(reader.root).parts[0] for path in reader.root.rglob("*")}
+    assert left == {"packs", ".rpdrive"}
+    reader.create("points/m/i/p", [b"next"])
+
+
+def test_what_dead_writers_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    LocalStore(tmp_path).create("packs/00/a", [b"data"])
+    old, young = (tmp_path / ".rpdrive" / f"{PREFIX}{name}" for name in ("old", "young"))
+    old.write_bytes(b"half")
+    young.write_bytes(b"half")
+    past = time.time_ns() - STALE - 10**9
+    os.utime(old, ns=(past, past))
+    LocalStore(tmp_path).create("packs/00/b", [b"data"])
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_a_created_object_leaves_nothing_else(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "new" / "vault")
+    store.create("packs/0a/pack", [b"data"])
+    with pytest.raises(ObjectExists):
+        store.create("packs/0a/pack", [b"other"])
+    files = [path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file()]
+    assert files == ["packs/0a/pack"]
+
+
+def test_a_file_system_without_links_is_served_by_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    store = LocalStore(tmp_path)
+    store.create("packs/0a/pack", [b"data"])
+    assert store.get("packs/0a/pack") == b"data"
+    (tmp_path / "one").write_bytes(b"1")
+    with pytest.raises(FileExistsError):
+        rename_new(tmp_path / "one", tmp_path / "packs/0a/pack")
+    assert store.get("packs/0a/pack") == b"data"
+    assert (tmp_path / "one").read_bytes() == b"1"
+
+
+def test_a_folder_that_never_was_is_an_empty_store(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "none")
+    assert list(store.list("")) == []
+    with pytest.raises(ObjectNotFound):
+        store.get("vault.json")
+    assert not store.root.exists()
+
+
+def test_a_disk_that_is_pulled_out_is_unreachable_not_empty(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "disk")
+    store.create("packs/0a/pack", [b"0123456789"])
+    store.read("packs/0a/pack", 0, 1)
+    away = tmp_path / "away"
+    store.root.rename(away)
+    attempts = [
+        lambda: store.get("packs/0a/pack"),
+        lambda: store.size("packs/0a/pack"),
+        lambda: store.read("packs/0a/other", 0, 1),
+        lambda: list(store.list("packs/")),
+        lambda: list(store.list("")),
+        lambda: store.create("packs/0a/more", [b"x"]),
+        lambda: store.delete("packs/0a/pack"),
+        lambda: store.replace("vault.json", b"x", "tag"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StoreUnreachable):
+            attempt()
+    assert not store.root.exists()
+    store.root.mkdir()  # the bare mount point
+    for attempt in attempts:
+        with pytest.raises(StoreUnreachable):
+            attempt()
+    assert list(store.root.iterdir()) == []
+    store.root.rmdir()
+    away.rename(store.root)  # plugged in again
+    assert store.read("packs/0a/pack", 3, 3) == b"345"
+    with pytest.raises(ObjectNotFound):
+        store.get("packs/0a/other")
+
+
+def test_a_listing_during_which_the_disk_vanishes_does_not_end_early(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "disk")
+    for number in range(4):
+        store.create(f"index/{number}/a", [b"x"])
+    listing = store.list("index/")
+    assert next(listing).name == "index/0/a"
+    store.root.rename(tmp_path / "away")
+    with pytest.raises(StoreUnreachable):
+        list(listing)
+
+
+def test_a_full_disk_is_store_full_and_keeps_what_it_has(tmp_path: Path) -> None:
+    # A real file system of 1 MiB, in a mount namespace of the child's own.
+    code = (
+        "import sys; from catalog.store.local import LocalStore; from catalog.errors import StoreFull\n"
+        "store = LocalStore(sys.argv[1]); store.create('packs/a', [b'x' * 500_000])\n"
+        "try: store.create('packs/b', [b'y' * 700_000])\n"
+        "except StoreFull: pass\n"
+        "else: sys.exit('no StoreFull')\n"
+        "assert [i.name for i in store.list('')] == ['packs/a']\n"
+        "store.create('packs/c', [b'z' * 300_000])\n"
+    )
+    done = subprocess.run(
+        [
+            "unshare",
+            *(() if os.geteuid() == 0 else ("--map-root-user",)),
+            "--mount",
+            "sh",
+            "-c",
+            'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"',
+            "sh",
+            str(tmp_path),
+            sys.executable,
+            code,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_may_not_be_written_is_denied(tmp_path: Path) -> None:
+    """As another user than root, whom permissions do not bind."""
+    vault = tmp_path / "vault"
+    LocalStore(vault).create("a", [b"x"])
+    (vault / "secret").write_bytes(b"x")
+    (vault / "secret").chmod(0)
+    for folder in (vault, vault / ".rpdrive"):
+        folder.chmod(0o555)
+    code = (
+        "import os, sys\n"
+        "from catalog.store.local import LocalStore; from catalog.errors import AccessDenied\n"
+        "vault = os.open(sys.argv[1], os.O_RDONLY); os.geteuid() or os.setuid(65534)\n"
+        "store = LocalStore(f'/proc/self/fd/{vault}'); assert store.get('a') == b'x'\n"
+        "for call in (lambda: store.create('b', [b'y']), lambda: store.delete('a'), lambda: store.get('secret')):\n"
+        "    try: call()\n"
+        "    except AccessDenied: continue\n"
+        "    sys.exit('not denied')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(vault)], capture_output=True, text=True, check=False)
+    for folder in (vault, vault / ".rpdrive"):
+        folder.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_not_an_object_is_not_listed(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.create("vault.json", [b"data"])
+    (tmp_path / "a name with spaces").write_bytes(b"x")
+    (tmp_path / "points").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "fifo")
+    store.replace("vault.json", b"more", store.get_tagged("vault.json")[1])  # makes the lock
+    assert [info.name for info in store.list("")] == ["vault.json"]
+    (info,) = store.list("vault")
+    status = (tmp_path / "vault.json").stat()
+    assert info == ObjectInfo("vault.json", 4, status.st_mtime_ns)
+
+
+def test_descriptors_are_few_and_right_under_many_threads(tmp_path: Path) -> None:
+    paths = []
+    for number in range(40):
+        path = tmp_path / str(number)
+        path.write_bytes(b"%04d" % number * 256)
+        paths.append(str(path))
+    descriptors = Descriptors(limit=4)
+    before = len(os.listdir("/proc/self/fd"))
+    peak = 0
+    lock = threading.Lock()
+
+    def read(turn: int) -> bool:
+        nonlocal peak
+        number = turn * 7 % 40
+        with descriptors.borrow(paths[number]) as descriptor:
+            data = os.pread(descriptor, 1024, 0)
+            with lock:
+                peak = max(peak, len(os.listdir("/proc/self/fd")))
+        return data == b"%04d" % number * 256
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(read, range(2000)))
+    assert peak <= before + 4 + 8 + 8 + 1  # idle, in use, being opened, and the listing's own
+    assert len(os.listdir("/proc/self/fd")) <= before + 4
+    descriptors.close()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_an_address_opens_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a b#c?d"
+    LocalStore(folder).create("vault.json", [b"data"])
+    for url in (folder.as_uri(), str(folder), f"file://localhost{folder.as_uri()[7:]}"):
+        store = open_store(url)
+        assert store.url == url
+        assert store.get("vault.json") == b"data"

@@ -25,7 +25,7 @@ from catalog.session import Session
 PACKAGES = {
     "backup": ("backup",),
     "catalog": ("points", "ls", "vault"),
-    "mount": ("mount", "unmount", "mounts", "restore"),
+    "mount": ("mount", "unmount", "mounts"),
     "cache": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -62,12 +62,7 @@ class Commands(TyperGroup):
         if package in loaded:
             return
         loaded.add(package)
-        try:
-            module = importlib.import_module(f"{package}.commands")
-        except ModuleNotFoundError as e:
-            if e.name != f"{package}.commands":
-                raise
-            return
+        module = importlib.import_module(f"{package}.commands")
         module.app.rich_markup_mode = None
         shared = [p for p in self.params if p.name in ("vault", "passphrase_file", "verbose")]
         for name, command in typer.main.get_group(module.app).commands.items():
@@ -129,6 +124,11 @@ def rpdrive(
     ] = False,
 ) -> None:
     """Open any recovery point of an encrypted backup vault as a read-only drive."""
+    if verbose:
+        import logging
+
+        logging.basicConfig(format="rpdrive: %(message)s")
+        logging.getLogger("rpdrive").setLevel(logging.INFO)
     session = Session(vault=vault, passphrase_file=passphrase_file, verbose=verbose)
     session.records_factory = _records
     ctx.obj = session

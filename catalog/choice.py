@@ -18,7 +18,7 @@ Named = TypeVar("Named", Machine, Item)
 def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: str = "") -> Named:
     """The machine or item (`what`) of this name, or of this id or unique prefix of one. NotFound, AmbiguousName."""
     found = [r for r in records.values() if r.name == text]
-    if not found:
+    if not found and text:
         found = [r for r in records.values() if r.id.hex().startswith(text.lower())]
     if len(found) == 1:
         return found[0]

@@ -97,7 +97,10 @@ def unlock(
     save: Annotated[bool, typer.Option("--save", help="keep the key, for your user alone, until `lock`")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the passphrase, and with --save keep the key, so that no passphrase is asked for on this machine."""
+    """Check the passphrase; with --save, keep the key.
+
+    A kept key opens the vault for your user on this machine, and no passphrase is asked for until `lock`.
+    """
     session: Session = ctx.obj
     vault = session.open_vault(saved=False)
     where = session.save_key(vault) if save else None
@@ -172,7 +175,11 @@ def ls(
     item: ItemName = None,
     as_json: Json = False,
 ) -> None:
-    """List a folder of a recovery point (`2026-11-17 08:30:/usr/share`, `latest:home`, `5f3a9c01`)."""
+    """List a folder of a recovery point.
+
+    For example: `latest:home`, `5f3a9c01`, `2026-11-17:/etc` (the last point of that day),
+    `2026-11-17 08:30:/usr/share` (the last at or before that minute, local time).
+    """
     session: Session = ctx.obj
     vault = session.open_vault(meanwhile=_import_all)
 

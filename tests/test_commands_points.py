@@ -16,8 +16,10 @@ import pytest
 from catalog.choice import split_place
 from catalog.format.records import Item, Machine, Point, PointName, Problem, Root
 from catalog.format.trees import Node, NodeKind, Owner
-from catalog.vault import Vault
-from tests.cli import Cli
+from catalog.store.address import open_store
+from catalog.vault import Vault, open_vault
+from tests.azurite import ACCOUNT, Azurite
+from tests.cli import PASSPHRASE, Cli
 from tests.vaultmaker import Trees, file_node, folder_node
 
 SERVER, LAPTOP = b"\xaa" * 16, b"\xab" * 16
@@ -123,6 +125,26 @@ def test_points_cost_a_request_each_and_two_more(rpdrive: Cli, vault: Vault, cou
         add_point(vault, point, n + 1)
     assert requests(rpdrive, "points") == count + 2
     assert len(rpdrive.ok("points").splitlines()) == count + 1
+
+
+def test_points_in_azure_are_fetched_once(rpdrive: Cli, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    azurite.container("fetched-once")
+    rpdrive.environ |= azurite.environ | {"RPDRIVE_VAULT": f"azure://{ACCOUNT}/fetched-once/a/prefix"}
+    rpdrive.fails("points", code=6)
+    rpdrive.ok("vault", "create")
+    assert "already" in rpdrive.fails("vault", "create", code=6)
+    for name, value in azurite.environ.items():
+        monkeypatch.setenv(name, value)
+    vault = open_vault(open_store(rpdrive.environ["RPDRIVE_VAULT"]), passphrase=PASSPHRASE)
+    for n in range(20):
+        add_point(vault, f"2026-11-17T08:30:{n:02d}", n + 1)
+    assert requests(rpdrive, "points") == 22
+    assert requests(rpdrive, "points") == 2
+    add_point(vault, "2026-11-17T08:31:00", 21)
+    assert requests(rpdrive, "points") == 3
+    rpdrive.ok("cache", "clear")
+    assert requests(rpdrive, "points") == 23
+    assert len(rpdrive.json("points")["points"]) == 21
 
 
 def test_a_damaged_point_hides_no_other(rpdrive: Cli, vault: Vault) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,14 +44,16 @@ def backup(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Save files and folders as a new recovery point."""
+    session: Session = ctx.obj
+    vault = session.open_vault(meanwhile=lambda store: import_module("backup.job"))
     from backup.display import Display, summary
     from backup.job import Job
 
-    session: Session = ctx.obj
     with ExitStack() as stack:
         job = stack.enter_context(
             Job(
                 session,
+                vault,
                 paths,
                 item=item,
                 machine=machine,

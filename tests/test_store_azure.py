@@ -26,6 +26,7 @@ from catalog.store.address import open_store
 from catalog.store.azure import AzureStore
 from catalog.store.retrying import RetryingStore
 from tests.azurite import ACCOUNT, KEY, Azurite
+from tests.faults import LostAnswerStore
 from tests.proxy import Proxy, running_proxy
 
 CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
@@ -44,6 +45,15 @@ def around(azurite: Azurite) -> ContainerClient:
 
 @pytest.fixture
 def store(proxy: Proxy, azurite: Azurite, around: ContainerClient) -> Iterator[AzureStore]:
+    environ = {CONNECTION_STRING: azurite.connection_string_for(proxy.endpoint)}
+    store = AzureStore(ACCOUNT, around.container_name, environ=environ)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def impatient(proxy: Proxy, azurite: Azurite, around: ContainerClient) -> Iterator[AzureStore]:
+    """As `store`, for servers that stay silent."""
     environ = {CONNECTION_STRING: azurite.connection_string_for(proxy.endpoint)}
     store = AzureStore(ACCOUNT, around.container_name, environ=environ, read_timeout=1)
     yield store
@@ -98,12 +108,12 @@ store_tag = '"0x0"'
 @pytest.mark.parametrize("kind", ["create", "replace", "get", "read", "size", "list", "delete"])
 @pytest.mark.parametrize("fault", ["busy", "throttled", "lost", "silent"])
 def test_without_an_answer_the_store_is_unreachable(
-    store: AzureStore, around: ContainerClient, proxy: Proxy, kind: str, fault: Any
+    impatient: AzureStore, around: ContainerClient, proxy: Proxy, kind: str, fault: Any
 ) -> None:
     around.upload_blob("held", os.urandom(1000))
     proxy.faults = [fault]
     with pytest.raises(StoreUnreachable):
-        requests_of(store)[kind]()
+        requests_of(impatient)[kind]()
     assert len(proxy.requests) == 1
 
 
@@ -129,9 +139,9 @@ def test_a_transfer_that_breaks_off_is_short(
 
 
 def test_faults_are_outlasted(
-    store: AzureStore, around: ContainerClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    impatient: AzureStore, around: ContainerClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = RetryingStore(store, pause=lambda _: None)
+    patient = RetryingStore(impatient, pause=lambda _: None)
     data = os.urandom(300_000)
     proxy.faults = ["busy", "lost", "throttled"]
     patient.create("packs/0a/pack", [data])
@@ -226,6 +236,20 @@ def test_a_token_that_may_not_write_is_denied(azurite: Azurite, around: Containe
         with pytest.raises(AccessDenied):
             requests_of(store)[kind]()
     assert store.get("held") == b"x" * 1000
+
+
+def test_a_token_that_may_only_create_sees_what_exists(azurite: Azurite, around: ContainerClient) -> None:
+    store = with_sas(azurite, around, sas(around, "rcl"))
+    store.create("pack", [b"data"])
+    with pytest.raises(ObjectExists):
+        store.create("pack", [b"other"])
+    RetryingStore(LostAnswerStore(store), pause=lambda _: None).create("more", [b"data"])
+    with pytest.raises(AccessDenied):
+        store.replace("pack", b"other", store.get_tagged("pack")[1])
+    with pytest.raises(AccessDenied):
+        store.delete("pack")
+    assert [blob.name for blob in around.list_blobs()] == ["below/here/more", "below/here/pack"]
+    assert around.download_blob("below/here/pack").readall() == b"data"
 
 
 def test_an_expired_token_is_denied(azurite: Azurite, around: ContainerClient) -> None:

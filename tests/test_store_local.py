@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_a_disk_that_is_pulled_out_is_unreachable_not_empty(tmp_path: Path) -> N
     store.read("packs/0a/pack", 0, 1)
     away = tmp_path / "away"
     store.root.rename(away)
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: store.get("packs/0a/pack"),
         lambda: store.size("packs/0a/pack"),
         lambda: store.read("packs/0a/other", 0, 1),

@@ -44,7 +44,7 @@ logging.getLogger("azure").addHandler(logging.NullHandler())
 class AzureStore(Store):
     """One block blob per object, each written by one Put Blob with Content-MD5, which Azure verifies.
 
-    Every method sends one request (`list`: one a page; `replace`: one more when it is refused) and no
+    Every method sends one request (`list`: one a page; create and replace: one more when refused) and no
     request is repeated: patience is RetryingStore's business. Timeouts are in seconds: `connect` also
     bounds the sending of each piece, `read` the wait for the next bytes of the answer.
     """
@@ -75,9 +75,17 @@ class AzureStore(Store):
 
     def create(self, name: str, parts: Sequence[Buffer]) -> None:
         blob = self._blob(name)
-        with self._translated(name):
-            # overwrite=False is If-None-Match: *
-            blob.upload_blob(b"".join(parts), overwrite=False, validate_content=True)
+        try:
+            with self._translated(name):
+                # overwrite=False is If-None-Match: *
+                blob.upload_blob(b"".join(parts), overwrite=False, validate_content=True)
+        except AccessDenied as error:
+            # A token that may create but not overwrite is refused when the object exists, not told so.
+            try:
+                self.size(name)
+            except StoreError:
+                raise error from None
+            raise ObjectExists(f"{name} exists already") from error
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         blob = self._blob(name)
@@ -177,7 +185,7 @@ class AzureStore(Store):
                 f"Azure account {self._where.partition('/')[0]} has no container {self._container_name}",
                 f"check --vault, or make it: az storage container create --name {self._container_name}",
             ) from error
-        if code in ("BlobAlreadyExists", "UnauthorizedBlobOverwrite"):
+        if code == "BlobAlreadyExists":
             raise ObjectExists(f"{name} exists already") from error
         if code == "BlobArchived":
             raise StoreError(

@@ -61,9 +61,17 @@ class Session:
         self._address = address
 
     @property
+    def folder(self) -> Path | None:
+        """The vault's folder, if it lies in one of this machine."""
+        from catalog.store.address import local_path
+
+        path = local_path(self.address)
+        return None if path is None else Path(path)
+
+    @property
     def is_local(self) -> bool:
         """Whether the vault lies in a folder of this machine."""
-        return self.address.startswith("file:")
+        return self.folder is not None
 
     @property
     def saved_keys(self) -> SavedKeys:

@@ -12,6 +12,7 @@ import pytest
 
 from catalog.errors import LocalError, UsageError
 from catalog.secrets import SavedKeys
+from catalog.session import Session
 from catalog.settings import Settings, normal_address, private_folder, write_private
 
 VAULT_ID, OTHER_ID = b"v" * 16, b"o" * 16
@@ -140,6 +141,10 @@ def test_addresses_have_one_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert normal_address("~/vault") == "file:///home/someone/vault"
     assert normal_address("/with space?#") == "file:///with%20space%3F%23"
     assert normal_address(normal_address("/with space?#")) == normal_address("/with space?#")
+    for path in ("/with space?#%41", os.fsdecode(b"/no\xfftext")):
+        assert Session(vault=path).folder == Path(path)
+        assert Session(vault=normal_address(path)).folder == Path(path)
+    assert Session(vault="azure://account/container").folder is None
     with pytest.raises(UsageError):
         normal_address("file://server/share")
 

@@ -32,7 +32,7 @@ def local_path(url: str) -> str | None:
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise UsageError(f"{url} is not the address of a folder", _FORMS)
         # Not parts.path: a folder's name may hold ? and #.
-        return unquote(url.removeprefix("file://").removeprefix("localhost"))
+        return unquote(url.removeprefix("file://").removeprefix("localhost"), errors="surrogateescape")
     if "://" in url:
         return None
     if not url or not os.path.isabs(url):

@@ -83,8 +83,8 @@ class Job:
         reader = Reader(self.vault, memory=_READER_MEMORY, disk=disk, parallel=4)
         self._stack.callback(reader.close)
         own = [settings.where(kind) for kind in ("state", "cache", "run")]
-        if session.is_local:
-            own.append(Path(session.address.removeprefix("file://")))
+        if session.folder is not None:
+            own.append(session.folder)
         self.selection.skip = {i for p in own if (i := _identity(p)) is not None}
         self._backup = Backup(
             self.vault,

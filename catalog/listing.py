@@ -104,13 +104,18 @@ def vault_text(row: dict[str, Any]) -> str:
             f"machine   {safe_text(machine['name'])} ({machine['id'][:8]}), {safe_text(machine['system'])}"
         )
         lines += [
-            f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {i['points']:,} points" for i in machine["items"]
+            f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {_counted(i['points'], 'point')}"
+            for i in machine["items"]
         ]
     for folder, held in row.get("stored", {}).items():
-        lines.append(f"stored    {folder}: {held['objects']:,} objects, {size_text(held['bytes'])}")
+        lines.append(f"stored    {folder}: {_counted(held['objects'], 'object')}, {size_text(held['bytes'])}")
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
     return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 # --- points -------------------------------------------------------------------------------------------------

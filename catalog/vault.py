@@ -243,7 +243,7 @@ def open_vault(
 def choose_point(names: list[PointName], spec: str) -> PointName:
     """The point that `spec` means among `names`: `latest`, an id or a unique prefix of one, or a local time.
 
-    A time (`2026-11-17`, `2026-11-17 08:30`, with or without seconds, or ISO 8601 with a zone) means the newest
+    A time (`2026-11-17`, `2026-11-17 08:30`, an hour, or with seconds, or ISO 8601 with a zone) means the newest
     point made at or before its end: a day means its last point. NotFound, AmbiguousName.
     """
     if not names:
@@ -278,7 +278,13 @@ def latest(names: list[PointName]) -> PointName:
     return max(by_item.values(), key=lambda n: (n.time, n.sequence))
 
 
-_FORMS = (("%Y-%m-%d", 86400), ("%Y-%m-%d %H:%M", 60), ("%Y-%m-%d %H:%M:%S", 1), ("%Y-%m-%d %H.%M.%S", 1))
+_FORMS = (
+    ("%Y-%m-%d", 86400),
+    ("%Y-%m-%d %H", 3600),
+    ("%Y-%m-%d %H:%M", 60),
+    ("%Y-%m-%d %H:%M:%S", 1),
+    ("%Y-%m-%d %H.%M.%S", 1),
+)
 
 
 def time_end(spec: str) -> int | None:

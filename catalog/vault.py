@@ -7,6 +7,7 @@ passphrase or a master key. Immutable records (machines, items, points) are kept
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,6 +31,7 @@ from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.store.base import Store
 
 VAULT_FILE = "vault.json"
+_RECORD = re.compile("(?:machines|items)/[0-9a-f]{32}/[0-9]{8}")  # other names there are nobody's
 _PARALLEL = 8  # requests at once for records
 T = TypeVar("T")
 
@@ -94,7 +96,8 @@ class Vault:
     def _latest(self, kind: Kind, cls: type[T], prefix: str) -> dict[bytes, T]:
         newest: dict[str, str] = {}
         for info in self.store.list(prefix):
-            newest[info.name.rsplit("/", 1)[0]] = info.name  # listed in order of name: the last is the newest
+            if _RECORD.fullmatch(info.name):  # in order of name: the last is the newest
+                newest[info.name.rsplit("/", 1)[0]] = info.name
         names = list(newest.values())
         return {
             bytes.fromhex(n.split("/")[1]): r

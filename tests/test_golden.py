@@ -116,6 +116,31 @@ def test_a_whole_vault() -> None:
             assert decode_pack(vault.keys, PackKind.DATA, pack.pack, data) == pack.blocks
 
 
+def test_objects_of_unknown_names_are_ignored() -> None:
+    row, store = vector("vault.json"), golden_store()
+    machine = next(n for n in store.objects if n.startswith("machines/"))
+    point = row["point"]
+    strange = [
+        "machines/readme",
+        machine + "0",
+        machine[:-1] + "x",
+        machine.upper().replace("MACHINES", "machines"),
+    ]
+    strange += [
+        "points/readme",
+        point + ".tmp",
+        point.replace("-00000001-", "-000000001-"),
+        "later/thing",
+        "items/x/1",
+    ]
+    assert not store.objects.keys() & set(strange)
+    store.objects |= dict.fromkeys(strange, b"?")
+    vault = open_vault(store, passphrase=row["passphrase"])
+    assert [str(n) for n in vault.point_names()] == [point]
+    assert [m.name for m in vault.machines().values()] == ["laptop"]
+    assert [i.name for i in vault.items().values()] == ["home"]
+
+
 def test_the_whole_vault_has_every_kind_of_entry_and_page() -> None:
     tree = vector("vault.json")["tree"]
     assert {row["kind"] for row in tree} == {int(k) for k in NodeKind}

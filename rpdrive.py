@@ -87,6 +87,15 @@ def _accept_everywhere(command: Any, shared: list[Any]) -> None:
 def _override(ctx: Any, param: Any, value: Any) -> None:
     if value:
         setattr(ctx.obj, {"vault": "vault_option"}.get(param.name, param.name), value)
+        if param.name == "verbose":
+            _log_to_stderr()
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(format="rpdrive: %(message)s")
+    logging.getLogger("rpdrive").setLevel(logging.INFO)
 
 
 app = typer.Typer(
@@ -125,10 +134,7 @@ def rpdrive(
 ) -> None:
     """Open any recovery point of an encrypted backup vault as a read-only drive."""
     if verbose:
-        import logging
-
-        logging.basicConfig(format="rpdrive: %(message)s")
-        logging.getLogger("rpdrive").setLevel(logging.INFO)
+        _log_to_stderr()
     session = Session(vault=vault, passphrase_file=passphrase_file, verbose=verbose)
     session.records_factory = _records
     ctx.obj = session

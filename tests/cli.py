@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,48 @@ class Cli:
         assert done.returncode == code, done
         assert text.startswith("rpdrive: ") and text.count("\n") == 1 and "Traceback" not in text, text
         return text.strip()
+
+
+class Terminal:
+    """A command of `cli` on a terminal of its own. `shown` is all that stood on it."""
+
+    def __init__(self, cli: Cli, *args: str, env: dict[str, str | None]) -> None:
+        self._master, slave = os.openpty()
+
+        def take() -> None:
+            os.setsid()
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+        environ = {k: v for k, v in (cli.environ | env).items() if v is not None}
+        command = cli.command(*args)
+        streams = {"stdin": slave, "stdout": slave, "stderr": slave}
+        self._process = subprocess.Popen(command, env=environ, preexec_fn=take, **streams)  # noqa: PLW1509
+        os.close(slave)
+        self.shown = ""
+
+    def answer(self, prompt: str, text: str) -> None:
+        """Wait for a prompt, then type a line."""
+        self._read_until(prompt)
+        os.write(self._master, text.encode() + b"\n")
+
+    def end(self) -> int:
+        """Wait for the end; the exit code."""
+        self._read_until(None)
+        os.close(self._master)
+        return self._process.wait(60)
+
+    def _read_until(self, text: str | None) -> None:
+        seen = ""
+        while text is None or text not in seen:
+            try:
+                data = os.read(self._master, 4096)
+            except OSError:  # how Linux says that nobody holds the other side
+                data = b""
+            if not data:
+                assert text is None, f"ended before it asked {text!r}: {self.shown}"
+                return
+            seen += data.decode()
+            self.shown += data.decode()
 
 
 @pytest.fixture

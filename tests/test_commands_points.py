@@ -19,7 +19,7 @@ from catalog.format.trees import Node, NodeKind, Owner
 from catalog.store.address import open_store
 from catalog.vault import Vault, open_vault
 from tests.azurite import ACCOUNT, Azurite
-from tests.cli import PASSPHRASE, Cli
+from tests.cli import PASSPHRASE, Cli, Terminal
 from tests.vaultmaker import Trees, file_node, folder_node
 
 SERVER, LAPTOP = b"\xaa" * 16, b"\xab" * 16
@@ -260,6 +260,15 @@ def test_ls_lists_names_as_the_bytes_they_are(rpdrive: Cli, tree: Callable[[str,
     assert rpdrive.ok("ls", "latest:one/two/three/four") == "five.txt\n"
     assert rpdrive.ok("ls", "latest:one//two/./three/four/five.txt") == "five.txt\n"
     assert rpdrive.run("ls", b"latest:/not\xff\xfetext").stdout == b"not\xff\xfetext\n"
+
+
+def test_ls_on_a_terminal_shows_nothing_that_would_act_on_it(rpdrive: Cli, tree: Callable[[str, int], str]) -> None:
+    tree("2026-11-17T08:30:05", 1)
+    for args in (["ls", "latest"], ["ls", "-l", "latest"]):
+        terminal = Terminal(rpdrive, *args, env={})
+        assert terminal.end() == 0
+        assert "not??text\r\n" in terminal.shown and "with?newline\r\n" in terminal.shown
+        assert "café" in terminal.shown
 
 
 def test_ls_long(rpdrive: Cli, tree: Callable[[str, int], str]) -> None:

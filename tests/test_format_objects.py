@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from catalog.errors import Damaged, RpdriveError
+from catalog.errors import Damaged, RpdriveError, UsageError
 from catalog.format.blocks import MAX_RAW, PackKind, decode_frame, encode_frame, open_block, seal_block
 from catalog.format.keys import KdfParameters, Keys, Slot, VaultFile
 from catalog.format.packs import Extent, PackBuilder, decode_contents, decode_pack, decode_trailer
@@ -170,6 +170,22 @@ def test_packs_come_back_from_their_own_contents(kind: PackKind, blocks: list[li
         places = list(row.extents(builder.id))
         assert [raw[e.inner : e.inner + e.length] for e in places] == chunks
         assert [e.id for e in places] == [KEYS.chunk_id(c) for c in chunks]
+
+
+@pytest.mark.parametrize("kind", (PackKind.DATA, PackKind.TREE))
+def test_no_pack_takes_a_block_that_could_not_be_read_again(kind: PackKind) -> None:
+    size = MAX_RAW[kind]
+    builder = PackBuilder(KEYS, kind)
+    row = builder.add(encode_frame(bytes(size)), [size], bytes(16))
+    data = b"".join(builder.finish())
+    assert len(open_block(KEYS, kind, builder.id, row.offset, data[row.offset : row.offset + row.stored])) == size
+    with pytest.raises(AssertionError):
+        builder.add(encode_frame(bytes(size + 1)), [size + 1], bytes(16))
+
+
+def test_texts_that_are_not_utf8_are_refused() -> None:
+    with pytest.raises(UsageError):
+        encode_record(Machine(id=bytes(16), name="\udcff", hostname="", system="", created=0))
 
 
 @FEW

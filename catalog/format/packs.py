@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from catalog.errors import Damaged, NewerFormat
-from catalog.format.blocks import Buffer, PackKind, encode_frame, open_block, seal_block
+from catalog.format.blocks import FRAME, MAX_RAW, Buffer, PackKind, encode_frame, open_block, seal_block
 from catalog.format.keys import ID_BYTES, VERSION, Keys
 from catalog.format.message import Length, Whole, decode
 
@@ -84,6 +84,8 @@ class PackBuilder:
 
     def add(self, frame: Buffer, lengths: list[int], ids: bytes) -> BlockRow:
         """Seal a frame of chunks at the pack's end; says where it stands."""
+        _codec, raw = FRAME.unpack_from(frame)
+        assert raw == sum(lengths) <= MAX_RAW[self.kind], f"a block of {raw} bytes could not be read again"
         sealed = seal_block(self._keys, self.kind, self.id, self.size, frame)
         row = BlockRow(self.size, len(sealed), lengths, ids)
         self.rows.append(row)

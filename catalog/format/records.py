@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from catalog.errors import Damaged
+from catalog.errors import Damaged, UsageError
 from catalog.format.message import Id, Length, Level, TotalsRow, Whole, decode
 from catalog.format.packs import BlockRow, Extent, check_rows
 from catalog.format.trees import Subtree, Totals
@@ -124,7 +124,11 @@ _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
 def encode_record(record: Machine | Item | Point | IndexObject) -> bytes:
-    return _encoder.encode(record)
+    """UsageError if one of its texts is not UTF-8."""
+    try:
+        return _encoder.encode(record)
+    except UnicodeEncodeError as e:
+        raise UsageError("a name or pattern can't be recorded: it is not UTF-8") from e
 
 
 def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str) -> R:

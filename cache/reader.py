@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cache.counters import Counters
 from cache.fetcher import Fetcher
-from cache.memory import Lru
+from cache.memory import Lru, steady_heap
 from cache.openfile import OpenFile
 from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind
@@ -60,13 +60,14 @@ class Reader:
         self,
         vault: Vault,
         *,
-        memory: int = 128 * MIB,
+        memory: int = 112 * MIB,
         disk: DiskCache | None = None,
         disk_data: bool = True,
         timeout: float = 60.0,
         parallel: int = 8,
         page_memory: int = 24 * MIB,
     ) -> None:
+        steady_heap()
         self.vault = vault
         self.counters = Counters()
         self._disk = disk

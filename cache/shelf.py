@@ -33,10 +33,12 @@ _FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _SETTINGS: dict[str, Any] = {
     # Reading must not write: recency is the time of storing, which `touch` renews now and then.
     "eviction_policy": "least-recently-stored",
-    "cull_limit": 16,
+    "cull_limit": 0,  # see _Cache.shrink
     "disk_min_file_size": MIN_FILE,
     "sqlite_cache_size": 256,  # pages, for each thread that reads
     "sqlite_mmap_size": 0,
+    # No memory shared through a file: where a disk is full, or the folder is emptied, that ends a process.
+    "sqlite_journal_mode": "truncate",
     "sqlite_synchronous": 0,  # what a power cut damages is noticed, and fetched again
 }
 
@@ -62,7 +64,11 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
         if type(value) is not bytes or read:
             raise TypeError("values of the cache are bytes")
         self.newest.name = None
-        return super().store(value, False, key=key)
+        if len(value) < self.min_file_size:
+            return 0, MODE_RAW, None, sqlite3.Binary(value)
+        name, path = self.filename(key, value)
+        self._write(path, (value,), "xb")  # whole: the library would write it line by line
+        return len(value), MODE_BINARY, name, None
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
         if mode == MODE_RAW and isinstance(value, bytes | memoryview):
@@ -94,6 +100,24 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]
         with self._transact(retry=False) as (sql, _cleanup):
             for key in keys:
                 sql("UPDATE Cache SET store_time = ? WHERE key = ? AND raw = 1", (now, sqlite3.Binary(key)))
+
+    def shrink(self) -> None:
+        """Evict the least recently stored until the limit holds; by bytes, as the library counts items only."""
+        excess = self.volume() - self.size_limit
+        if excess <= 0:
+            return
+        with self._transact(retry=False) as (sql, cleanup):
+            rows = sql("SELECT rowid, filename, size + ifnull(length(value), 0) FROM Cache ORDER BY store_time")
+            evicted = []
+            for rowid, filename, size in rows:
+                evicted.append((rowid, filename))
+                excess -= size
+                if excess <= 0:
+                    break
+            rows.close()
+            for rowid, filename in evicted:
+                sql("DELETE FROM Cache WHERE rowid = ?", (rowid,))
+                cleanup(filename)
 
 
 class Shelf:
@@ -174,6 +198,7 @@ class Shelf:
                 for key, value in items:
                     cache.set(key, value)
                     stored += 1
+            cache.shrink()
             self.fault = ""
         except _FAULTS as e:
             self._writing_failed(e)
@@ -212,6 +237,13 @@ class Shelf:
         if self._identity() != self._file:
             with self._lock:
                 self._cache = None
+
+    def leave(self) -> None:
+        """This thread will not use the shelf again."""
+        cache = self._cache
+        if cache is not None:
+            with suppress(*_FAULTS):
+                cache.close()
 
     def close(self) -> None:
         with self._lock, suppress(*_FAULTS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -106,7 +107,9 @@ def test_second_pass_costs_nothing(first: dict[str, int]) -> None:
     assert first["again"] == 0
 
 
-def test_200th_point_costs_little_more(remote: Remote, first: dict[str, int], files: SmallFiles) -> None:
+def test_200th_point_costs_little_more(
+    remote: Remote, first: dict[str, int], files: SmallFiles, tmp_path: Path
+) -> None:
     for n in range(POINTS - 1):
         files.edit(EDITS)
         if n > POINTS - 12:  # the tree is scattered more from point to point, until it is written afresh
@@ -115,14 +118,15 @@ def test_200th_point_costs_little_more(remote: Remote, first: dict[str, int], fi
             assert sum(1 for _ in walk(reader, files.root)) == 20_200
             assert remote.requests - before <= 3 * first["walk"]
             reader.close()
-    reader = Reader(remote.vault)
+    disk = DiskCache(tmp_path)
+    reader = Reader(remote.vault, disk=disk)
     before = remote.requests
     walked = list(walk(reader, files.root))
     walk_cost = remote.requests - before
     assert read_all(reader, files, walked) == 20_000
     cost = remote.requests - before
     reader.close()
-    print(f"first: {first}; 200th: walk {walk_cost}, all {cost}")
+    disk.close()
     assert cost <= 6 * first["all"]
     assert walk_cost <= 3 * first["walk"]
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -221,6 +224,39 @@ def test_gaps_between_blocks_are_not_read_for_nothing() -> None:
         file.read(offset, 128 << 10)
     reader.close()
     assert (meter.snapshot() - before).received <= 1.05 * sum(e.stored for e in mine)
+
+
+_FRONT_TO_BACK = """
+import sys
+from pathlib import Path
+from cache.disk import DiskCache
+from cache.reader import Reader
+from catalog.store.local import LocalStore
+from tests.vaultmaker import big_file, open_empty
+folder = Path(sys.argv[1])
+if sys.argv[2] == "write":
+    extents, size = big_file(open_empty(LocalStore(folder / "vault")), 1 << 30)
+    (folder / "pieces").write_text(repr((list(map(tuple, extents)), size)))
+else:
+    from catalog.format.packs import Extent
+    rows, size = eval((folder / "pieces").read_text())
+    disk = DiskCache(folder / "cache")
+    reader = Reader(open_empty(LocalStore(folder / "vault")), disk=disk)
+    file = reader.open([Extent(*row) for row in rows], size)
+    assert sum(len(file.read(offset, 128 << 10)) for offset in range(0, size, 128 << 10)) == size
+    reader.close()
+    disk.close()
+    print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])  # KiB
+"""
+
+
+def test_whole_process_stays_small(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    for step in ("write", "read"):
+        command = [sys.executable, "-c", _FRONT_TO_BACK, str(tmp_path), step]
+        output = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    shutil.rmtree(tmp_path)  # 2 GiB
+    assert int(output) < 250 << 10
 
 
 def test_memory_is_bounded(gib: Big) -> None:

@@ -62,7 +62,7 @@ def backup(
                 cache_size=cache_size,
             )
         )
-        display = stack.enter_context(Display(job.progress, quiet=as_json))
+        display = stack.enter_context(Display(job.progress, job.selection, quiet=as_json))
         outcome = job.run(dry=dry_run, on_problem=display.problem)
     if as_json:
         print(json.dumps(_row(outcome, job.item.name, job.machine.name, session), indent=2))

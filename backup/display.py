@@ -8,8 +8,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from backup.census import Census
 from backup.progress import Progress
 from backup.run import Outcome
+from backup.walk import Selection
 from catalog.format.records import Problem
 from catalog.text import local_time, safe_text, size_text
 
@@ -25,8 +27,9 @@ _SHOWN = 20  # problems on the screen; all (to 1,000) stand in the point
 class Display:
     """Watches a run's progress from a thread of its own, on stderr. A context manager."""
 
-    def __init__(self, progress: Progress, *, quiet: bool = False) -> None:
+    def __init__(self, progress: Progress, selection: Selection, *, quiet: bool = False) -> None:
         self._progress = progress
+        self._census = Census(selection)
         self._quiet = quiet
         self._terminal = sys.stderr.isatty() and not quiet
         self._stop = threading.Event()
@@ -40,6 +43,7 @@ class Display:
         if not self._quiet:
             if self._terminal:
                 self._make_bar()
+                self._census.start()
             self._thread = threading.Thread(target=self._watch, name="display", daemon=True)
             self._thread.start()
         return self
@@ -68,8 +72,9 @@ class Display:
     def _show(self) -> None:
         p = self._progress
         if self._bar is not None and self._task is not None:
-            # How much there is in all is known only from the previous point; without one, none is claimed.
-            total = max(p.previous.bytes, p.size) if p.previous and p.previous.bytes else None
+            # The previous point tells at once how much there is; a count of what is there now tells better.
+            expected = self._census.total or (p.previous.bytes if p.previous else None)
+            total = max(expected, p.size) if expected else None
             path = safe_text(p.path.decode(errors="replace"))
             self._bar.update(
                 self._task, completed=p.size, total=total, description=f"{p.files:,} files  {path[-50:]}"
@@ -100,6 +105,7 @@ class Display:
         if self._thread is not None:
             self._thread.join()
         if self._bar is not None:
+            self._census.stop()
             self._bar.stop()
 
 

@@ -106,12 +106,14 @@ class FileReader:
         self,
         keys: Keys,
         pipeline: Pipeline,
+        owners: source.Owners,
         write_page: WritePage,
         problem: Callable[[bytes, str], None],
         progress: Progress,
         tick: Callable[[], None],
     ) -> None:
         self._keys, self._pipeline, self._write_page = keys, pipeline, write_page
+        self._owners = owners
         self._problem, self._progress, self._tick = problem, progress, tick
         self._cutter = FastCDC(CUT_AVERAGE, min_size=CUT_MIN, max_size=CUT_MAX, seed=keys.cutter_seed)
 
@@ -145,6 +147,7 @@ class FileReader:
             st.st_ino,
             st.st_mode & 0o7777,
         )
+        node.owner = self._owners.of(st)
         contents = self._small(file, st, node)
         if contents is None:
             contents = self._large(file, st, node)
@@ -156,7 +159,7 @@ class FileReader:
         """A small file without holes; None if it isn't one."""
         if st.st_size >= SMALL_FILE or st.st_blocks * 512 < st.st_size:
             return None
-        data = source.read_small(file, st.st_size) if st.st_size else b""
+        data = source.read_small(file, st.st_size, SMALL_FILE) if st.st_size else b""
         if len(data) >= SMALL_FILE:  # it grew
             os.lseek(file, 0, os.SEEK_SET)
             return None

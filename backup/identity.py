@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from catalog.errors import AmbiguousName, LocalError, NotFound
+from catalog.errors import AmbiguousName, LocalError, NotFound, ObjectExists
 from catalog.format.records import Item, Machine
 from catalog.vault import Vault
 
@@ -25,6 +25,7 @@ class Known(msgspec.Struct):
 
     machine: str
     name: str
+    registered: bool = True
     items: dict[str, str] = {}
 
 
@@ -64,7 +65,10 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None) -> Machin
     path = _path(state, vault)
     known = _load(path)
     if known is not None and wanted in (None, known.name, known.machine):
-        return _record(bytes.fromhex(known.machine), known.name)
+        machine = _record(bytes.fromhex(known.machine), known.name)
+        if not known.registered:
+            _register(vault, machine, path)
+        return machine
     if wanted is not None:
         found = find_machine(vault.machines(), wanted)
         if found is not None:
@@ -72,9 +76,17 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None) -> Machin
             return _record(found.id, found.name)
     machine = _record(os.urandom(16), wanted or socket.gethostname() or "machine")
     # Noted before it is registered: a run that ends between the two registers it when it comes back.
-    vault.add_machine(machine)
-    _save(path, Known(machine.id.hex(), machine.name))
+    _save(path, Known(machine.id.hex(), machine.name, registered=False))
+    _register(vault, machine, path)
     return machine
+
+
+def _register(vault: Vault, machine: Machine, path: Path) -> None:
+    try:
+        vault.add_machine(machine)
+    except ObjectExists:
+        pass  # the run before did, and ended
+    _save(path, Known(machine.id.hex(), machine.name))
 
 
 def _record(id: bytes, name: str) -> Machine:
@@ -84,9 +96,10 @@ def _record(id: bytes, name: str) -> Machine:
 
 
 def find_machine(machines: dict[bytes, Machine], wanted: str) -> Machine | None:
-    """A machine by name, id or prefix of an id. AmbiguousName."""
+    """A machine by name, id or prefix of an id of 8 digits or more. AmbiguousName."""
     by_name = [m for m in machines.values() if m.name == wanted]
-    by_id = [m for m in machines.values() if m.id.hex().startswith(wanted.lower())]
+    # A new machine may have a name such as `db`: that must not be some other machine's id.
+    by_id = [m for m in machines.values() if len(wanted) >= 8 and m.id.hex().startswith(wanted.lower())]
     found = by_name or by_id
     if len(found) > 1:
         raise AmbiguousName(f"{len(found)} machines of this vault are called {wanted}", "give the machine's id")

@@ -49,7 +49,7 @@ class Job:
         self._session, self.vault = session, vault
         self._item_name, self._machine_name = item, machine
         self._cache_size = cache_size
-        wanted = [os.fsencode(p.expanduser().resolve()) for p in paths]
+        wanted = [os.fsencode(_resolved(p)) for p in paths]
         if not any(os.path.lexists(p) for p in wanted):
             names = ", ".join(str(p) for p in paths)
             raise LocalError(
@@ -116,6 +116,13 @@ class Job:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as e:  # the current folder is gone; symlinks that lead to each other
+        raise LocalError(f"{path} can't be found: {e}", "give the path of what is to be saved") from e
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

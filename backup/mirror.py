@@ -34,9 +34,9 @@ CREATE TABLE IF NOT EXISTS pages (
     place INTEGER NOT NULL, length INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unpublished (pack BLOB PRIMARY KEY, contents BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lost (pack BLOB PRIMARY KEY, noticed INTEGER NOT NULL) WITHOUT ROWID;
 """
-_LAYOUT = 1  # of the tables above; another one is thrown away and mirrored anew
+_LAYOUT = 2  # of the tables above; another one is thrown away and mirrored anew
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[BlockRow])
@@ -109,7 +109,7 @@ class Mirror:
         """Note a pack that the store has. Durable against the end of this process."""
         rows = list(rows)
         with self._transaction():
-            self._add(kind, pack, rows)
+            self._add(kind, pack, rows, time.time_ns())
             if kind is PackKind.DATA:
                 contents = _encoder.encode(rows)
                 self._db.execute("INSERT OR REPLACE INTO unpublished VALUES (?, ?)", (pack, contents))
@@ -124,12 +124,10 @@ class Mirror:
             raise
         self._db.execute("COMMIT")
 
-    def _add(self, kind: PackKind, pack: bytes, rows: Iterable[BlockRow]) -> None:
+    def _add(self, kind: PackKind, pack: bytes, rows: Iterable[BlockRow], seen: int) -> None:
         if self._db.execute("SELECT 1 FROM packs WHERE id = ?", (pack,)).fetchone():
             return
-        cursor = self._db.execute(
-            "INSERT INTO packs (id, kind, seen) VALUES (?, ?, ?)", (pack, int(kind), time.time_ns())
-        )
+        cursor = self._db.execute("INSERT INTO packs (id, kind, seen) VALUES (?, ?, ?)", (pack, int(kind), seen))
         number = cursor.lastrowid
         assert number is not None
         table = "chunks" if kind is PackKind.DATA else "pages"
@@ -162,12 +160,18 @@ class Mirror:
         return {row[0] for row in self._db.execute("SELECT name FROM objects")}
 
     def mirror(self, name: str, packs: Iterable[IndexedPack]) -> None:
-        """Take in an index object."""
+        """Take in an index object. That it lists a pack is no evidence that the pack is still there."""
         with self._transaction():
             for pack in packs:
-                self._add(PackKind.DATA, pack.pack, pack.blocks)
+                self._add(PackKind.DATA, pack.pack, pack.blocks, 0)
                 self._db.execute("DELETE FROM unpublished WHERE pack = ?", (pack.pack,))
             self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name,))
+
+    def forget_objects(self, names: Iterable[str]) -> None:
+        """These index objects are gone from the vault: the packs they listed have to be seen again."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM objects WHERE name = ?", ((n,) for n in names))
+            self._db.execute("UPDATE packs SET seen = 0")
 
     # --- evidence -----------------------------------------------------------------------------------------
 
@@ -176,8 +180,11 @@ class Mirror:
         oldest = self._db.execute("SELECT min(seen) FROM packs").fetchone()[0]
         return oldest is not None and oldest < time.time_ns() - EVIDENCE_AGE
 
-    def evidence(self, present: set[bytes]) -> list[bytes]:
-        """Take in a full listing of packs. Packs that are gone are forgotten, with their chunks, and returned."""
+    def evidence(self, present: set[bytes], now: int) -> int:
+        """Take in a full listing of packs at `now` (ns). Packs that are gone are forgotten, with their chunks.
+
+        They are noted as lost. Returns how many.
+        """
         gone = [
             (number, pack)
             for number, pack in self._db.execute("SELECT number, id FROM packs")
@@ -185,9 +192,16 @@ class Mirror:
         ]
         with self._transaction():
             self._db.execute("UPDATE packs SET seen = ?", (time.time_ns(),))
+            self._db.executemany("DELETE FROM lost WHERE pack = ?", ((p,) for p in present))
             for number, pack in gone:
                 for table in ("chunks", "pages"):
                     self._db.execute(f"DELETE FROM {table} WHERE pack = ?", (number,))
                 self._db.execute("DELETE FROM unpublished WHERE pack = ?", (pack,))
                 self._db.execute("DELETE FROM packs WHERE number = ?", (number,))
-        return [pack for _number, pack in gone]
+                self._db.execute("INSERT OR REPLACE INTO lost VALUES (?, ?)", (pack, now))
+        self.empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
+        return len(gone)
+
+    def lost_since(self, time: int) -> frozenset[bytes]:
+        """Packs whose loss was noticed after `time` (ns): a point as old as that may refer to them."""
+        return frozenset(row[0] for row in self._db.execute("SELECT pack FROM lost WHERE noticed > ?", (time,)))

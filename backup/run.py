@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -79,7 +80,6 @@ class Backup:
         self._level, self._partial_seconds = level, partial_seconds
         self.on_problem: Callable[[Problem], None] = lambda problem: None
         self._record_bytes = 0
-        self._missing: frozenset[bytes] = frozenset()
         self._problems: list[Problem] = []
         self._problem_count = 0
         self._newest: PointName | None = None  # whole point, which the new one comes after
@@ -87,17 +87,29 @@ class Backup:
 
     def run(self, *, dry: bool = False) -> Outcome:
         """Back up and commit; `dry` only looks. StoreError, LocalError; unreadable files are problems."""
+        try:
+            return self._run(dry)
+        except sqlite3.Error as e:
+            raise LocalError(
+                f"the mirror of the index failed: {e}",
+                "check that the disk of the state folder has room; if the file is damaged, remove it",
+            ) from e
+
+    def _run(self, dry: bool) -> Outcome:
         self._began, self._time = time.monotonic(), time.time_ns()
         self._choose_parent()
         self._refresh_mirror(dry=dry)
         sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))  # a frame for each level of folders
         source.raise_limits()
+        problems, count = list(self._problems), self._problem_count
         try:
             return self._attempt(dry)
-        except Damaged:
+        except Damaged as e:
             if self._parent is None:
                 raise
             self._parent = None  # its tree can't be read: everything is read and compared by content
+            self._problems, self._problem_count = problems, count
+            self._problem(b"", f"the tree of the point before can't be used ({e}); everything was read again")
             return self._attempt(dry)
 
     # --- before the walk ----------------------------------------------------------------------------------
@@ -120,23 +132,28 @@ class Backup:
         store, keys = self._vault.store, self._vault.keys
         for info in store.list(f"index/{self._machine.id.hex()}/"):
             if info.name in known:
+                known.discard(info.name)
                 continue
             try:
                 raw = open_object(keys, Kind.INDEX, info.name, store.get(info.name))
                 self._mirror.mirror(info.name, decode_record(IndexObject, raw, info.name).packs)
             except Damaged as e:
                 self._problem(info.name.encode(), f"{e}; what it lists is stored again")
+        if known and not dry:  # some index objects are gone: the vault may be an older copy of itself
+            self._mirror.forget_objects(known)
         if self._mirror.evidence_due() and not dry:
             self._gather_evidence()
 
-    def _gather_evidence(self) -> None:
-        """See which packs exist: one request for 5,000 of them, every other day."""
-        present = {
-            bytes.fromhex(info.name.rsplit("/", 1)[1])
-            for folder in ("packs/", "meta/")
-            for info in self._vault.store.list(folder)
-        }
-        self._missing = frozenset(self._mirror.evidence(present))
+    def _gather_evidence(self) -> int:
+        """See which packs exist: one request for 5,000 of them, every other day. How many are newly gone."""
+        present = set()
+        for folder in ("packs/", "meta/"):
+            for info in self._vault.store.list(folder):
+                try:
+                    present.add(bytes.fromhex(info.name.rsplit("/", 1)[1]))
+                except ValueError:
+                    pass  # not ours
+        return self._mirror.evidence(present, self._time)
 
     # --- the run ------------------------------------------------------------------------------------------
 
@@ -148,13 +165,16 @@ class Backup:
         self._next_partial = time.monotonic() + self._partial_seconds
         self._next_index = time.monotonic() + INDEX_SECONDS
         self._indexed = 0
-        previous = Previous(missing=self._missing)
+        previous = Previous()
         if parent is not None:
+            trusted = parent.trusted or parent.time
+            # Its tree may refer to packs that were seen to be gone only after it was made.
+            missing = self._pipeline.trees.missing = self._mirror.lost_since(trusted)
             previous = Previous(
                 root=parent.root.subtree() if parent.root else None,
-                trusted=(parent.trusted or parent.time) - _RACY,
+                trusted=trusted - _RACY,
                 links=parent.links,
-                missing=self._missing,
+                missing=missing,
                 afresh=parent.tree_blocks > SCATTERED * parent.fresh_blocks + 2,
             )
         self._previous = previous
@@ -185,7 +205,8 @@ class Backup:
         )
 
     def _tick(self) -> None:
-        """Now and then during the walk: an index object, a partial point."""
+        """Now and then during the walk: note what has arrived; an index object, a partial point."""
+        self._pipeline.advance()
         now = time.monotonic()
         unlisted = self._pipeline.sent.data_bytes - self._indexed
         if unlisted >= INDEX_BYTES or (unlisted and now >= self._next_index):
@@ -220,11 +241,9 @@ class Backup:
             self._pipeline.flush_trees()
         self._publish()
         if self._mirror.evidence_due():
-            self._gather_evidence()
-            if self._missing:
-                raise LocalError(
-                    f"{len(self._missing)} packs vanished from the vault during the backup", "run it again"
-                )
+            gone = self._gather_evidence()
+            if gone:
+                raise LocalError(f"{gone} packs vanished from the vault during the backup", "run it again")
         point = self._point(self._settled(root))
         self._record_bytes += self._vault.add_point(point)
         self._mirror.committed()
@@ -240,7 +259,7 @@ class Backup:
     def _point(self, root: Subtree | None, *, is_partial: bool = False) -> Point:
         now = time.time_ns()
         parent, sent = self._parent, self._pipeline.sent
-        kept = root is not None and root is self._previous.root and parent is not None
+        kept = root is not None and root == self._previous.root and parent is not None
         trusted = 0
         if is_partial:  # its tree holds entries of the parent's, which are no surer than they were there
             trusted = min(self._time, (parent.trusted or parent.time) if parent else self._time)

@@ -123,15 +123,16 @@ def xattrs(target: int | bytes, folder: int) -> dict[bytes, bytes]:
     return values
 
 
-def read_small(file: int, size: int) -> bytes:
-    """A whole small file; as much as there is, should it have changed its size."""
+def read_small(file: int, size: int, most: int) -> bytes:
+    """A whole small file; should it have changed its size, as much as there is, up to `most` bytes and some."""
     data = os.read(file, size + 1)
     if len(data) == size:
         return data
-    parts = [data]
-    while data:
+    parts, length = [data], len(data)
+    while data and length < most:
         data = os.read(file, 1 << 20)
         parts.append(data)
+        length += len(data)
     return b"".join(parts)
 
 

@@ -18,9 +18,20 @@ from backup.excludes import Excludes
 from backup.files import Contents, FileReader, Paging, settled, waits_for
 from backup.pipeline import Pipeline
 from backup.progress import Progress
-from catalog.errors import LocalError
+from catalog.errors import LocalError, MissingData
 from catalog.format.packs import Extent
-from catalog.format.trees import Entry, FolderIndex, FolderWriter, Leaf, Node, NodeKind, Paged, Subtree, Totals
+from catalog.format.trees import (
+    Entry,
+    FolderIndex,
+    FolderWriter,
+    Leaf,
+    Node,
+    NodeKind,
+    OutOfLine,
+    Paged,
+    Subtree,
+    Totals,
+)
 from catalog.tree import PageSource, leaves
 from catalog.vault import Vault
 
@@ -135,10 +146,10 @@ class Walk:
         self._pages, self._selection, self._previous = pages, selection, previous
         self._progress, self._problem, self._tick = progress, problem, tick
         self._pipeline = pipeline
-        if pipeline is not None:
-            self._files = FileReader(vault.keys, pipeline, self._write_page, problem, progress, tick)
-        self._excludes = Excludes(selection.excludes) if selection.excludes else None
         self._owners = source.Owners()
+        if pipeline is not None:
+            self._files = FileReader(vault.keys, pipeline, self._owners, self._write_page, problem, progress, tick)
+        self._excludes = Excludes(selection.excludes) if selection.excludes else None
         self._linked: dict[tuple[int, int], _Link] = {}
         self._unwanted = source.unwanted_mounts()
         self._stack: list[_Frame] = []
@@ -218,12 +229,13 @@ class Walk:
                 match, old = old, next(older, None)
             here = path + b"/" + name if path else name
             st = self._status(fd, here, name, must_be=wanted is not None)
-            if st is None or self._left_out(here, st):
+            if st is None or self._left_out(here, st, asked=wanted is not None):
                 if match is not None:
                     self._gone(frame, match)
             elif stat.S_ISDIR(st.st_mode):
                 below = wanted.get(name) if wanted is not None else None
-                self._subfolder(fd, here, st, match, frame, below, device)
+                # What was asked for is walked even where it is the root of another file system.
+                self._subfolder(fd, here, st, match, frame, below, device if wanted is None else st.st_dev)
             else:
                 self._file(fd, here, st, match, frame)
         while old is not None:
@@ -236,6 +248,8 @@ class Walk:
         """The entries of a folder's previous version."""
 
         def note(at: Extent) -> None:
+            if at.pack in self._previous.missing:  # though a cache may still have the page
+                raise MissingData(f"the tree pack {at.pack.hex()[:8]} is missing from the vault")
             frame.seen.append(at)
             if self._pipeline is not None and not self._previous.afresh:
                 self._pipeline.trees.know(at)
@@ -257,11 +271,17 @@ class Walk:
             self._problem(here, f"it can't be read: {e.strerror}")
         return None
 
-    def _left_out(self, here: bytes, st: os.stat_result) -> bool:
+    def _left_out(self, here: bytes, st: os.stat_result, *, asked: bool) -> bool:
         is_folder = stat.S_ISDIR(st.st_mode)
         if self._excludes is not None and self._excludes.match(here, is_folder):
-            return True
-        return is_folder and (st.st_dev, st.st_ino) in self._selection.skip
+            reason = "it was asked for, and it is excluded"
+        elif is_folder and (st.st_dev, st.st_ino) in self._selection.skip:
+            reason = "it belongs to rpdrive: a vault, a cache or a state folder is not saved"
+        else:
+            return False
+        if asked:
+            self._problem(here, reason)
+        return True
 
     def _gone(self, frame: _Frame, old: _Old) -> None:
         self._open(frame)
@@ -332,7 +352,7 @@ class Walk:
         old = match if match is not None and match.entry.kind == _FOLDER else None
         previous = old.leaf.subtree(old.entry) if old is not None else None
         node = _node(frame.name, _FOLDER, st, self._owners)
-        same = old is not None and _same_folder(old.entry, st, above=wanted is not None)
+        same = old is not None and self._same_folder(old, node, above=wanted is not None)
         if same and old is not None:
             kept = old.leaf.node(old.entry)
             node.size, node.mtime, node.ctime, node.xattrs = kept.size, kept.mtime, kept.ctime, kept.xattrs
@@ -342,8 +362,8 @@ class Walk:
             if self._pipeline is not None:
                 node.xattrs = self._files.xattrs(here, frame.name, fd)
         child = _Frame(frame, previous, node)
-        crosses = st.st_dev != device and wanted is None
-        if crosses and (self._selection.one_file_system or b"/" + here in self._unwanted):
+        pseudo = wanted is None and b"/" + here in self._unwanted
+        if pseudo or (self._selection.one_file_system and st.st_dev != device and wanted is None):
             self._inside(None, here, child, {}, st.st_dev)
         else:
             try:
@@ -365,6 +385,17 @@ class Walk:
         else:
             node.content = previous
             self._emit(frame, node)
+
+    def _same_folder(self, old: _Old, now: Node, *, above: bool) -> bool:
+        """Whether a folder's own metadata are unchanged. The times of one above what was asked for are not ours."""
+        e = old.entry
+        if e.mode != now.mode or e.inode != now.inode or old.leaf.owner(e) != now.owner:
+            return False
+        if above:
+            return True
+        if (e.mtime, e.ctime, e.size) != (now.mtime, now.ctime, now.size) or e.ctime >= self._previous.trusted:
+            return False
+        return not self._previous.missing or self._is_there(old)
 
     def _inside(self, fd: int | None, here: bytes, child: _Frame, wanted: Wanted | None, device: int) -> None:
         """Walk a folder, unless it was empty and still is: then there is nothing to walk or write."""
@@ -400,7 +431,7 @@ class Walk:
             progress.files += 1
             progress.size += st.st_size
             progress.path = here
-        if match is not None and self._unchanged(match, st):
+        if match is not None and self._unchanged(match, st) and self._same_link(match, st):
             self._same(frame, match)
             return
         self._count(match)
@@ -427,12 +458,17 @@ class Walk:
             and e.ctime < self._previous.trusted
         ):
             return False
-        if not self._previous.missing or e.kind != _FILE:
-            return True
-        pieces = match.leaf.pieces(e)
+        return not self._previous.missing or self._is_there(match)
+
+    def _is_there(self, match: _Old) -> bool:
+        """Whether nothing that an entry refers to lies in a pack that has vanished."""
+        missing, (e, leaf) = self._previous.missing, match
+        if any(isinstance(v, OutOfLine) and v.at.pack in missing for v in (leaf.xattrs(e) or {}).values()):
+            return False
+        pieces = leaf.pieces(e) if e.kind == _FILE else []
         if isinstance(pieces, Paged):
-            return False  # looking through all its pages costs as much as reading it
-        return not any(isinstance(p, Extent) and p.pack in self._previous.missing for p in pieces)
+            return False  # it is read again, rather than looked up page by page
+        return not any(isinstance(p, Extent) and p.pack in missing for p in pieces)
 
     def _save(self, fd: int, here: bytes, st: os.stat_result, match: _Old | None, frame: _Frame) -> None:
         """Write a new or changed entry. OSError if it can't be read."""
@@ -457,26 +493,43 @@ class Walk:
             elif node.kind in _DEVICES:
                 node.content = (os.major(st.st_rdev), os.minor(st.st_rdev))
             node.xattrs = self._files.xattrs(here, name, fd)
-        if link is not None and link.left:
+        if link is not None and link.left > 0 and node.inode == st.st_ino:  # else it was replaced meanwhile
             link.node, link.contents = node, contents
         self._write(frame, node, contents)
 
+    def _same_link(self, match: _Old, st: os.stat_result) -> bool:
+        """Whether an unchanged entry keeps its number: links of its file that were met before must have the same.
+
+        They may not: a link in a renamed folder, or after a partial point, is new while another is unchanged.
+        """
+        if st.st_nlink < 2:
+            return True
+        number = match.entry.link
+        link = self._linked.get((st.st_dev, st.st_ino))
+        if not number or (link is not None and link.number != number):
+            return False
+        self._met(link or _Link(number, st.st_nlink), st)
+        return True
+
     def _link(self, st: os.stat_result, match: _Old | None) -> _Link:
-        key = (st.st_dev, st.st_ino)
-        link = self._linked.get(key)
+        link = self._linked.get((st.st_dev, st.st_ino))
         if link is None:
-            # Whenever one link of a file is changed, made or removed, the ctime of all of them changes, so
-            # they are all met here in one run and get one number: an old one of theirs, or a new one.
             if match is not None and match.entry.link and match.entry.inode == st.st_ino:
                 number = match.entry.link
             else:
                 self.links += 1
                 number = self.links
-            link = self._linked[key] = _Link(number, st.st_nlink)
-        link.left -= 1
-        if link.left <= 0:
-            self._linked.pop(key, None)
+            link = _Link(number, st.st_nlink)
+        self._met(link, st)
         return link
+
+    def _met(self, link: _Link, st: os.stat_result) -> None:
+        """One more of a file's links was met: they are remembered until all were."""
+        link.left -= 1
+        if link.left > 0:
+            self._linked[st.st_dev, st.st_ino] = link
+        else:
+            self._linked.pop((st.st_dev, st.st_ino), None)
 
     def _write(self, frame: _Frame, node: Node, contents: Contents | None) -> None:
         """Write an entry once its contents have their places. None: they stand in the node already."""
@@ -505,13 +558,6 @@ def _copy(n: Node, *, name: bytes | None = None, content: Subtree | None = None)
         n.name if name is None else name, n.kind, n.mode, n.owner, n.size, n.mtime, n.ctime, n.inode, n.nlink,
         n.link, n.content if name is not None else content, n.xattrs, n.more,
     )  # fmt: skip
-
-
-def _same_folder(e: Entry, st: os.stat_result, *, above: bool) -> bool:
-    """Whether a folder's own metadata are unchanged. The times of one above what was asked for are not ours."""
-    if e.mode != st.st_mode & 0o7777 or e.inode != st.st_ino:
-        return False
-    return above or (e.mtime == st.st_mtime_ns and e.ctime == st.st_ctime_ns and e.size == st.st_size)
 
 
 def _no_page(page: bytes) -> Extent:

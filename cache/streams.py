@@ -23,6 +23,7 @@ TREE_START = 512 << 10  # bytes: of a tree pack, so much is read from its start 
 TREE_ALONE = 192 << 10  # bytes read for a tree block elsewhere: pages of neighbours come along
 PACK_END = PACK_TARGET + MIB  # where a pack of small files ends, or a little before
 CONFIRMED = 8
+ENDS = 1024  # packs whose end is remembered
 CANDIDATES = 256  # blocks on their own: many may come between the first two of a stream
 
 
@@ -46,6 +47,7 @@ class Streams:
         self._confirmed: OrderedDict[Stream, None] = OrderedDict()
         self._candidates: OrderedDict[Stream, None] = OrderedDict()
         self._packs: dict[bytes, list[Stream]] = {}
+        self._ends: OrderedDict[bytes, int] = OrderedDict()  # where packs end, once they were read so far
         self._ended: dict[PackKind, int] = {}  # window of a sure stream that came to the end of its pack
 
     def missing(self, kind: PackKind, pack: bytes, start: int, end: int) -> tuple[int, int]:
@@ -72,17 +74,22 @@ class Streams:
         stream = self._find(pack, start)
         if stream is None or not stream.window or end + stream.window // 2 <= stream.end:
             return None
+        if stream.end >= self._ends.get(pack, stream.end + 1):
+            self._came_to_end(stream)
+            return None
         low = stream.end
         return stream, low, self._advance(stream, low, low)
 
     def fetched(self, kind: PackKind, pack: bytes, asked: int, end: int) -> None:
         """A range up to `asked` was fetched; it came to its end at `end`, maybe because the pack does."""
+        if end < asked:
+            self._ends[pack] = end
+            if len(self._ends) > ENDS:
+                self._ends.popitem(last=False)
         for stream in list(self._packs.get(pack, ())):
             if end < asked:
                 if stream.end >= end:
-                    self._forget(stream)
-                    if stream.window >= SURE:
-                        self._ended[kind] = stream.window
+                    self._came_to_end(stream)
             elif stream.start == HEADER.size and stream.window:
                 self._ended.pop(kind, None)  # taken up by this pack
 
@@ -122,6 +129,11 @@ class Streams:
         self._packs.setdefault(stream.pack, []).append(stream)
         if len(self._candidates) > CANDIDATES:
             self._forget(next(iter(self._candidates)))
+
+    def _came_to_end(self, stream: Stream) -> None:
+        self._forget(stream)
+        if stream.window >= SURE:
+            self._ended[stream.kind] = stream.window
 
     def _forget(self, stream: Stream) -> None:
         streams = self._packs[stream.pack]

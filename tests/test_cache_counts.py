@@ -11,6 +11,7 @@ import pytest
 from cache.disk import DiskCache
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
+from catalog.format.packs import Extent
 from catalog.format.trees import Leaf, NodeKind, Subtree
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
@@ -152,6 +153,27 @@ def deep_vault(vault: Vault) -> Subtree:
         below = trees.folder(nodes)
     data.finish()
     return trees.root(below)
+
+
+def test_walk_of_nested_folders_reads_the_tree_in_order() -> None:
+    remote = Remote()
+    trees = Trees(remote.vault)
+    rng = random.Random(12)
+
+    def folder(depth: int) -> Subtree | None:
+        nodes = [folder_node(b"d%03d" % n, folder(depth - 1), rng) for n in range(40 if depth else 0)]
+        for n in range(45):
+            at = Extent(bytes(16), rng.randrange(1 << 25), 500_000, rng.randrange(1 << 20), 9000, rng.randbytes(16))
+            nodes.append(file_node(b"f%03d" % n, [at], 9000, rng))
+        return trees.folder(nodes)
+
+    root = trees.root(folder(2))
+    reader = Reader(remote.vault)
+    assert sum(1 for _ in walk(reader, root)) == 40 + 40 * 40 + 45 * (1 + 40 + 40 * 40)
+    reader.close()
+    assert trees.stored > 3 * MIB
+    assert remote.requests - 1 <= 4  # without the one that stored the pack
+    assert remote.received <= 1.02 * trees.stored
 
 
 def test_file_five_folders_down() -> None:

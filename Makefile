@@ -1,9 +1,10 @@
 # make test    everything that has to pass: lint, types, tests
 # make demo    a backup of DIR (default: a real tree of this machine), opened as a drive and compared
-# make bench   speed and size beside restic and Borg, on the same data
+# make bench   speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
 
 PYTHON_HERE = .venv/bin/python
 DIR ?=
+ARGS ?=
 
 .DEFAULT_GOAL = test
 .PHONY: test lint types tests demo bench soak setup setup-demo clean
@@ -31,7 +32,7 @@ demo: setup-demo
 	$(PYTHON_HERE) benchmarks/demo.py $(if $(DIR),"$(DIR)")
 
 bench: setup-demo
-	$(PYTHON_HERE) benchmarks/run.py
+	$(PYTHON_HERE) benchmarks/run.py $(ARGS)
 
 setup:
 	@tests/setup.sh test

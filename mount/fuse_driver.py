@@ -25,7 +25,8 @@ from mount.view import EntryPage, File, Folder, Link, Node, View
 
 # An already set path keeps its say; else this name saves fusepy the search for it through ldconfig and gcc.
 _LIBRARY = "FUSE_LIBRARY_PATH"
-if os.uname().sysname == "Linux":
+_LINUX = os.uname().sysname == "Linux"
+if _LINUX:
     os.environ.setdefault(_LIBRARY, "libfuse.so.2")
 try:
     import fuse
@@ -42,7 +43,9 @@ READ_BYTES = 1 << 17  # the most that a kernel asks of libfuse 2 at once
 READAHEAD_BYTES = 1 << 20
 BLOCK = 4096  # bytes; unit of statfs
 _FOLDERS = 8192  # paths of folders whose nodes are kept
+_FILES = 256  # files being read
 _OTHERS = 1024  # the same for what is not a folder
+_KEPT_THREADS = 64  # about 20 KB each
 _SAME_ERROR_SECONDS = 60
 _log = logging.getLogger("rpdrive.drive")
 
@@ -61,6 +64,23 @@ class _Refusal(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(os.strerror(number))
         self.number = number
+
+
+_thread = threading.local()
+_kept_threads = 0
+
+
+def _keep_thread() -> None:
+    """Let Python keep what it knows of this thread, which is libfuse's, from one callback to the next.
+
+    Otherwise each callback makes and unmakes it, mmap and munmap included: half of the time of a small call.
+    libfuse ends threads that it has too many of, and nobody tells Python; hence a bound on what may be left.
+    """
+    global _kept_threads  # noqa: PLW0603
+    _thread.kept = True
+    if _kept_threads < _KEPT_THREADS:
+        _kept_threads += 1
+        ctypes.pythonapi.PyGILState_Ensure()  # never released: the count stays above zero
 
 
 class Errors:
@@ -182,7 +202,7 @@ class _Operations:
 
 
 _READS = (
-    "getattr", "readlink", "open", "read", "statfs", "release", "getxattr", "listxattr",
+    "getattr", "readlink", "open", "read", "statfs", "getxattr", "listxattr",
     "opendir", "readdir", "releasedir", "init",
 )  # fmt: skip
 # The kernel refuses these on a read-only mount; these callbacks say the same if it is remounted.
@@ -203,7 +223,12 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self.calls = 0
         self._ready = ready
         self._paths = Paths(view.root)
-        self._handles: dict[int, OpenFile | Listing] = {}
+        # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
+        # would have it ask twice for each name. (Listing them still works: getfattr is silent, as at the source.)
+        self._plain = not view.changes and view.totals().xattrs == 0
+        # By path, for all who read it at once: it knows how far reading in sequence has come, and holds no data.
+        self._files: Lru[bytes, OpenFile] = Lru(_FILES, lambda file: 1)
+        self._listings: dict[int, Listing] = {}
         self._next_handle = itertools.count(1)
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
@@ -241,13 +266,12 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         except RuntimeError as e:
             raise MountFailed(f"libfuse can't mount at {mount_point}", mount_advice(allow_other)) from e
 
-    def count_open(self) -> int:
-        return len(self._handles)
-
     # --- callbacks: libfuse's arguments, a count of bytes or 0 returned ------------------------------------
 
     def _wrapper(self, function: Callable[..., int | None], *args: Any) -> int:
         self.calls += 1
+        if not hasattr(_thread, "kept"):
+            _keep_thread()
         try:
             return function(*args) or 0
         except _Refusal as e:
@@ -293,16 +317,25 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     def open(self, path: bytes, info: Any) -> int:
         if info.contents.flags & os.O_ACCMODE != os.O_RDONLY:
             raise _Refusal(errno.EROFS)
+        if _LINUX:
+            # The kernel takes this (since 3.16) to mean that files need no opening here, and neither asks again
+            # nor says when one is closed: half the calls for a small file. Permissions are its own business.
+            raise _Refusal(errno.ENOSYS)
+        self._file(path)
+        return 0
+
+    def _file(self, path: bytes) -> OpenFile:
         node = self._paths.find(path)
         if not isinstance(node, File):
             raise _Refusal(errno.EISDIR if isinstance(node, Folder) else errno.EINVAL)
-        info.contents.fh = self._keep(node.open())
-        return 0
+        return node.open()
 
     def read(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
-        file = self._handles.get(info.contents.fh)
-        if not isinstance(file, OpenFile):
-            raise _Refusal(errno.EBADF)
+        file = self._files.get(path)
+        if file is None:
+            file = self._file(path)
+            if offset or size < file.size:  # else this one read is all there is to it
+                self._files.put(path, file)
         data = file.read(offset, size)
         length = len(data)
         if length:
@@ -310,23 +343,17 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             self.served += length
         return length
 
-    def release(self, path: bytes, info: Any) -> int:
-        file = self._handles.pop(info.contents.fh, None)
-        if isinstance(file, OpenFile):
-            file.close()
-        return 0
-
     def opendir(self, path: bytes, info: Any) -> int:
         node = self._paths.find(path)
         if not isinstance(node, Folder):
             raise _Refusal(errno.ENOTDIR)
-        info.contents.fh = self._keep(Listing(node))
+        handle = next(self._next_handle)
+        self._listings[handle] = Listing(node)
+        info.contents.fh = handle
         return 0
 
     def readdir(self, path: bytes, buffer: Any, filler: Any, offset: int, info: Any) -> int:
-        listing = self._handles.get(info.contents.fh)
-        if not isinstance(listing, Listing):
-            raise _Refusal(errno.EBADF)
+        listing = self._listings[info.contents.fh]
         st = fuse.c_stat()
         here = ctypes.pointer(st)
         if offset < 2:
@@ -343,7 +370,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         return 0
 
     def releasedir(self, path: bytes, info: Any) -> int:
-        self._handles.pop(info.contents.fh, None)
+        self._listings.pop(info.contents.fh, None)
         return 0
 
     def statfs(self, path: bytes, buffer: Any) -> int:
@@ -357,6 +384,8 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         return 0
 
     def getxattr(self, path: bytes, name: bytes, buffer: Any, size: int, *_position: int) -> int:
+        if self._plain:
+            raise _Refusal(errno.ENOSYS)
         value = self._paths.find(path).xattr(name)
         if value is None:
             raise _Refusal(errno.ENODATA)
@@ -371,11 +400,6 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
 
     mknod = mkdir = unlink = rmdir = symlink = rename = link = chmod = chown = truncate = ftruncate = _refuse
     write = setxattr = removexattr = create = utimens = _refuse
-
-    def _keep(self, thing: OpenFile | Listing) -> int:
-        handle = next(self._next_handle)
-        self._handles[handle] = thing
-        return handle
 
 
 def _fill(value: bytes, buffer: Any, size: int) -> int:

@@ -86,7 +86,6 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
             "store_requests": traffic.requests + order.requests,
             "bytes_fetched": traffic.received + order.received,
             "bytes_served": drive.served,
-            "open_files": drive.count_open(),
             "calls": drive.calls,
             "errors": drive.errors.count,
             "recent_errors": drive.errors.recent,

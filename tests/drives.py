@@ -17,7 +17,7 @@ from typing import Any
 from catalog.format.blocks import PackKind
 from catalog.format.keys import KdfParameters
 from catalog.format.packs import Extent
-from catalog.format.records import Machine, Point, Root
+from catalog.format.records import Item, Machine, Point, Root
 from catalog.format.trees import Hole, Node, NodeKind, OutOfLine, Owner, Subtree
 from catalog.store.address import open_store
 from catalog.vault import Vault, create_vault
@@ -107,6 +107,10 @@ def add_point(
 
 def add_machine(vault: Vault, machine: bytes = MACHINE, name: str = "box", created: int = 1) -> None:
     vault.add_machine(Machine(id=machine, name=name, hostname=name, system="Linux", created=created))
+
+
+def add_item(vault: Vault, item: bytes = ITEM, name: str = "home", machine: bytes = MACHINE) -> None:
+    vault.add_item(Item(id=item, machine=machine, name=name, paths=[b"/home"], created=1))
 
 
 class Maker:

@@ -130,7 +130,8 @@ def _import_all(_store: object) -> None:
     """What the commands below need."""
     import catalog.choice
     import catalog.direct
-    import catalog.listing  # noqa: F401
+    import catalog.listing
+    import catalog.seen  # noqa: F401
 
 
 # --- points -------------------------------------------------------------------------------------------------
@@ -144,16 +145,22 @@ def points(ctx: typer.Context, machine: MachineName = None, item: ItemName = Non
 
     from catalog.choice import point_names, read_points
     from catalog.listing import POINT_COLUMNS, point_json, point_rows
+    from catalog.seen import Seen
     from catalog.text import safe_text, table
 
-    found, damaged = read_points(vault, point_names(vault, machine, item))
+    names = point_names(vault, machine, item)
+    found, damaged = read_points(vault, names)
+    vanished = [str(gap) for gap in Seen(session.settings.state, vault.id).check(names)]
     if as_json:
-        _print_json({"vault": session.address, "points": [point_json(p) for p in found]})
+        rows = [point_json(p) for p in found]
+        _print_json({"vault": session.address, "points": rows, "warnings": vanished})
     elif found:
-        rows = [[safe_text(text) for text in row] for row in point_rows(found)]
-        print(table(POINT_COLUMNS, rows))
+        lines = [[safe_text(text) for text in row] for row in point_rows(found)]
+        print(table(POINT_COLUMNS, lines))
     elif not damaged:
         print("There are no recovery points here yet; make one with `rpdrive backup PATH`")
+    for warning in vanished if not as_json else ():
+        print(f"warning: {warning}", file=sys.stderr)
     if damaged:
         raise damaged[0]
 

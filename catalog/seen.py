@@ -1,0 +1,81 @@
+"""Which recovery points this machine has seen, so that those that vanish are noticed.
+
+A point's sequence counts up by one within its item, and this machine remembers the highest that it saw of each.
+Whoever owns the store can delete points or bring back an old state of the vault; no key prevents that, but a
+gap in the numbers, or a highest one that went down, gives it away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from catalog.errors import LocalError
+from catalog.format.records import PointName
+from catalog.settings import write_private
+
+Highest = dict[tuple[bytes, bytes], int]
+
+
+class Gap(NamedTuple):
+    """Sequences `first` to `last` of an item that ought to be in the vault and are not."""
+
+    machine: bytes
+    item: bytes
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        which = f"point {self.first}" if self.first == self.last else f"points {self.first} to {self.last}"
+        return f"recovery {which} of item {self.item.hex()[:8]} vanished from the vault"
+
+
+def gaps(names: Iterable[PointName], highest: Mapping[tuple[bytes, bytes], int]) -> list[Gap]:
+    """What is missing among whole points of the items in `names` or `highest` (the highest seen of each)."""
+    found: dict[tuple[bytes, bytes], set[int]] = {key: set() for key in highest}
+    for n in names:
+        if not n.partial:
+            found.setdefault((n.machine, n.item), set()).add(n.sequence)
+    missing = []
+    for (machine, item), there in sorted(found.items()):
+        last = max(max(there, default=0), highest.get((machine, item), 0))
+        expected = 1
+        for sequence in [*sorted(there), last + 1]:
+            if sequence > expected:
+                missing.append(Gap(machine, item, expected, sequence - 1))
+            expected = sequence + 1
+    return missing
+
+
+class Seen:
+    """The highest sequences that this machine has seen in one vault, in a file of its state folder."""
+
+    def __init__(self, state: Path, vault_id: bytes) -> None:
+        self._path = state / f"seen-{vault_id.hex()}.json"
+
+    def highest(self) -> Highest:
+        """By machine and item. Empty if nothing was seen, or the file can't be read: then nothing is claimed."""
+        try:
+            rows = json.loads(self._path.read_bytes())
+            return {(bytes.fromhex(r[0]), bytes.fromhex(r[1])): int(r[2]) for r in rows}
+        except (OSError, ValueError, TypeError, LookupError):
+            return {}
+
+    def check(self, names: list[PointName]) -> list[Gap]:
+        """What vanished, going by a listing of some items' points or all; and remember what is there now."""
+        before = self.highest()
+        items = {(n.machine, n.item) for n in names}
+        missing = gaps(names, {key: seq for key, seq in before.items() if key in items})
+        now = dict(before)
+        for n in names:
+            key = (n.machine, n.item)
+            now[key] = max(now.get(key, 0), n.sequence if not n.partial else 0)
+        if now != before:
+            rows = [[m.hex(), i.hex(), sequence] for (m, i), sequence in sorted(now.items())]
+            try:
+                write_private(self._path, json.dumps(rows).encode() + b"\n")
+            except LocalError:
+                pass  # remembered another time
+        return missing

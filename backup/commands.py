@@ -60,10 +60,11 @@ def backup(
                 excludes=exclude or [],
                 one_file_system=one_file_system,
                 cache_size=cache_size,
+                dry=dry_run,
             )
         )
         display = stack.enter_context(Display(job.progress, job.selection, quiet=as_json))
-        outcome = job.run(dry=dry_run, on_problem=display.problem)
+        outcome = job.run(on_problem=display.problem)
     if as_json:
         print(json.dumps(_row(outcome, job.item.name, job.machine.name, session), indent=2))
     else:

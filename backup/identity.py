@@ -56,25 +56,28 @@ def _save(path: Path, known: Known) -> None:
         raise LocalError(f"{path} can't be written: {e.strerror}") from e
 
 
-def this_machine(vault: Vault, state: Path, wanted: str | None = None) -> Machine:
+def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: bool = False) -> Machine:
     """This machine's record, registered in the vault at the first backup.
 
     `wanted` (a name, id or prefix of an id) takes over a machine that the vault knows, as after a new
-    installation, or names this one at its first backup. NotFound is not raised: an unknown name is a new machine.
+    installation, or names this one at its first backup; an unknown name is a new machine. `dry` notes nothing.
     """
     path = _path(state, vault)
     known = _load(path)
     if known is not None and wanted in (None, known.name, known.machine):
         machine = _record(bytes.fromhex(known.machine), known.name)
-        if not known.registered:
+        if not known.registered and not dry:
             _register(vault, machine, path)
         return machine
     if wanted is not None:
         found = find_machine(vault.machines(), wanted)
         if found is not None:
-            _save(path, Known(found.id.hex(), found.name))
+            if not dry:
+                _save(path, Known(found.id.hex(), found.name))
             return _record(found.id, found.name)
     machine = _record(os.urandom(16), wanted or socket.gethostname() or "machine")
+    if dry:
+        return machine
     # Noted before it is registered: a run that ends between the two registers it when it comes back.
     _save(path, Known(machine.id.hex(), machine.name, registered=False))
     _register(vault, machine, path)
@@ -106,12 +109,16 @@ def find_machine(machines: dict[bytes, Machine], wanted: str) -> Machine | None:
     return found[0] if found else None
 
 
-def this_item(vault: Vault, state: Path, machine: Machine, name: str, paths: list[bytes]) -> Item:
-    """The item of this name, made at its first backup."""
+def this_item(
+    vault: Vault, state: Path, machine: Machine, name: str, paths: list[bytes], *, dry: bool = False
+) -> Item:
+    """The item of this name, made at its first backup. `dry` notes nothing."""
     path = _path(state, vault)
     known = _load(path)
     if known is None or known.machine != machine.id.hex():
-        raise NotFound(f"machine {machine.name} is not registered here")
+        if not dry:
+            raise NotFound(f"machine {machine.name} is not registered here")
+        known = Known(machine.id.hex(), machine.name)
     if name in known.items:
         item_id = bytes.fromhex(known.items[name])
         return Item(id=item_id, machine=machine.id, name=name, paths=paths, created=0)
@@ -120,9 +127,11 @@ def this_item(vault: Vault, state: Path, machine: Machine, name: str, paths: lis
             break
     else:
         item = Item(id=os.urandom(16), machine=machine.id, name=name, paths=paths, created=time.time_ns())
-        vault.add_item(item)
+        if not dry:
+            vault.add_item(item)
     known.items[name] = item.id.hex()
-    _save(path, known)
+    if not dry:
+        _save(path, known)
     return item
 
 

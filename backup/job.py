@@ -45,10 +45,12 @@ class Job:
         excludes: list[str],
         one_file_system: bool = False,
         cache_size: str | None = None,
+        dry: bool = False,
     ) -> None:
         self._session, self.vault = session, vault
         self._item_name, self._machine_name = item, machine
         self._cache_size = cache_size
+        self._dry = dry
         wanted = [os.fsencode(_resolved(p)) for p in paths]
         if not any(os.path.lexists(p) for p in wanted):
             names = ", ".join(str(p) for p in paths)
@@ -74,9 +76,9 @@ class Job:
         session, settings = self._session, self._session.settings
         state = settings.state
         self._stack.enter_context(_lock(state / f"backup-{self.vault.id.hex()}.lock"))
-        self.machine = this_machine(self.vault, state, self._machine_name)
+        self.machine = this_machine(self.vault, state, self._machine_name, dry=self._dry)
         name = self._item_name or item_name(self.selection.paths)
-        self.item = this_item(self.vault, state, self.machine, name, self.selection.paths)
+        self.item = this_item(self.vault, state, self.machine, name, self.selection.paths, dry=self._dry)
         mirror = Mirror(state / f"index-{self.vault.id.hex()}-{self.machine.id.hex()}.sqlite")
         self._stack.callback(mirror.close)
         disk = None if session.is_local else self._disk(settings.cache)
@@ -103,14 +105,14 @@ class Job:
         self._stack.callback(disk.close)
         return disk
 
-    def run(self, *, dry: bool = False, on_problem: Callable[[Problem], None] | None = None) -> Outcome:
+    def run(self, *, on_problem: Callable[[Problem], None] | None = None) -> Outcome:
         """Run it. As Backup.run."""
         if on_problem is not None:
             self._backup.on_problem = on_problem
         # A run makes many long-lived objects and no cycles: the default thresholds cost one part in twenty.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        return self._backup.run(dry=dry)
+        return self._backup.run(dry=self._dry)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

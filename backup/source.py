@@ -51,6 +51,16 @@ def open_folder(name: bytes, parent: int | None = None) -> int:
     return _open(name, flags, parent)
 
 
+def open_passage(name: bytes, parent: int) -> int:
+    """A descriptor of a folder of which only named entries are wanted: it need not be readable."""
+    try:
+        return open_folder(name, parent)
+    except PermissionError:
+        if not hasattr(os, "O_PATH"):
+            raise
+        return os.open(name, _FOLDER | os.O_NOFOLLOW | os.O_PATH, dir_fd=parent)
+
+
 def open_file(name: bytes, parent: int) -> int:
     """A descriptor of a file, never of what a symlink points to."""
     return _open(name, _FILE, parent)

@@ -367,7 +367,8 @@ class Walk:
             self._inside(None, here, child, {}, st.st_dev)
         else:
             try:
-                inside = source.open_folder(frame.name, fd)
+                opener = source.open_folder if wanted is None else source.open_passage
+                inside = opener(frame.name, fd)
             except OSError as e:
                 self._problem(here, f"the folder can't be opened: {e.strerror}")
                 self._inside(None, here, child, {}, st.st_dev)

@@ -26,7 +26,16 @@ from catalog.errors import (
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import KdfParameters, Keys, VaultFile, check_passphrase, make_slot
 from catalog.format.packs import Extent, pack_name
-from catalog.format.records import Item, Machine, Point, PointName, decode_record, encode_record
+from catalog.format.records import (
+    Item,
+    Job,
+    JobName,
+    Machine,
+    Point,
+    PointName,
+    decode_record,
+    encode_record,
+)
 from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.store.base import Store
 
@@ -77,7 +86,7 @@ class Vault:
         with ThreadPoolExecutor(_PARALLEL, "records") as pool:
             return list(pool.map(lambda n: self.read_record(kind, cls, n), names))
 
-    def write_record(self, kind: Kind, record: Machine | Item | Point, name: str) -> int:
+    def write_record(self, kind: Kind, record: Machine | Item | Point | Job, name: str) -> int:
         """Seal and create. Returns the stored bytes. ObjectExists, StoreError."""
         data = seal_object(self.keys, kind, name, encode_record(record))
         self.store.create(name, [data])
@@ -104,8 +113,17 @@ class Vault:
             for n, r in zip(names, self.read_records(kind, cls, names), strict=True)
         }
 
-    def add_machine(self, machine: Machine) -> int:
-        return self.write_record(Kind.MACHINE, machine, f"machines/{machine.id.hex()}/{1:08d}")
+    def machine(self, machine_id: bytes) -> tuple[int, Machine] | None:
+        """The newest version of a machine, and its number; None if there is no such machine. 2 requests at most."""
+        prefix = f"machines/{machine_id.hex()}/"
+        names = [info.name for info in self.store.list(prefix) if _RECORD.fullmatch(info.name)]
+        if not names:
+            return None
+        return int(names[-1].removeprefix(prefix)), self.read_record(Kind.MACHINE, Machine, names[-1])
+
+    def add_machine(self, machine: Machine, version: int = 1) -> int:
+        """Register a machine, or say something new of it. ObjectExists if somebody else made that version."""
+        return self.write_record(Kind.MACHINE, machine, f"machines/{machine.id.hex()}/{version:08d}")
 
     def add_item(self, item: Item) -> int:
         return self.write_record(Kind.ITEM, item, f"items/{item.id.hex()}/{1:08d}")
@@ -145,6 +163,25 @@ class Vault:
     def add_point(self, point: Point) -> int:
         """The commit. Returns the stored bytes."""
         return self.write_record(Kind.POINT, point, str(PointName.of(point)))
+
+    # --- jobs ---------------------------------------------------------------------------------------------
+
+    def job_names(self, machine: bytes | None = None) -> list[JobName]:
+        """Names of the jobs of a machine, or of all, oldest first. One listing."""
+        prefix = "jobs/" if machine is None else f"jobs/{machine.hex()}/"
+        names = [j for i in self.store.list(prefix) if (j := JobName.parse(i.name)) is not None]
+        return sorted(names, key=lambda j: (j.time, j.id))
+
+    def jobs(self, names: list[JobName]) -> list[Job]:
+        """Records of jobs, in the order of the names. ObjectNotFound, Damaged, StoreError."""
+        jobs = self.read_records(Kind.JOB, Job, [str(n) for n in names])
+        for name, job in zip(names, jobs, strict=True):
+            name.check(job)
+        return jobs
+
+    def add_job(self, job: Job) -> int:
+        """Returns the stored bytes."""
+        return self.write_record(Kind.JOB, job, str(JobName.of(job)))
 
     # --- blocks -------------------------------------------------------------------------------------------
 

@@ -14,7 +14,19 @@ from catalog.format import packs, sealed
 from catalog.format.blocks import FRAME, RAW, ZSTD, Buffer, PackKind
 from catalog.format.keys import FileDigest, KdfParameters, Keys, VaultFile, make_slot
 from catalog.format.packs import Extent, PackBuilder
-from catalog.format.records import IndexedPack, IndexObject, Item, Machine, Point, PointName, Root, encode_record
+from catalog.format.records import (
+    IndexedPack,
+    IndexObject,
+    Item,
+    Job,
+    JobName,
+    Machine,
+    Point,
+    PointName,
+    Problem,
+    Root,
+    encode_record,
+)
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.trees import (
     FolderWriter,
@@ -188,6 +200,10 @@ class GoldenVault:
             self.objects[pack.name] = b"".join(pack.finish())
         machine, item = fixed("machine"), fixed("item")
         self.machine = Machine(id=machine, name="laptop", hostname="laptop.example", system="Linux", created=TIME)
+        # Renamed and forgotten since: the newest version counts.
+        self.forgotten = Machine(
+            id=machine, name="old laptop", hostname="laptop.example", system="Linux", created=TIME, forgotten=True
+        )
         self.item = Item(id=item, machine=machine, name="home", paths=[b"/home/\xff"], created=TIME)
         self.index = IndexObject(packs=[IndexedPack(pack.id, pack.rows) for pack in self.data])
         self.index_name = f"index/{machine.hex()}/{fixed('index').hex()}"
@@ -203,8 +219,18 @@ class GoldenVault:
             finished=TIME + 10**12, paths=[b"/home/\xff"], partial=True,
         )  # fmt: skip
         self.point_name, self.empty_name = (str(PointName.of(p)) for p in (self.point, self.empty_point))
+        self.job = Job(
+            id=fixed("job"), machine=machine, item=item, kind="backup", outcome="completed with warnings",
+            machine_name="laptop", item_name="home", hostname="laptop.example", time=TIME,
+            finished=TIME + 6 * 10**9, point=self.point.id, entries=20, files=12, bytes=5050, new=20,
+            read_bytes=5050, new_bytes=5050, stored_bytes=4321, problem_count=1,
+            problems=[Problem(b"home/\xff", "Permission denied")],
+        )  # fmt: skip
+        self.job_name = str(JobName.of(self.job))
         for kind, name, record in (
             (Kind.MACHINE, f"machines/{machine.hex()}/00000001", self.machine),
+            (Kind.MACHINE, f"machines/{machine.hex()}/00000002", self.forgotten),
+            (Kind.JOB, self.job_name, self.job),
             (Kind.ITEM, f"items/{item.hex()}/00000001", self.item),
             (Kind.POINT, self.point_name, self.point),
             (Kind.POINT, self.empty_name, self.empty_point),

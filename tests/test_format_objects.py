@@ -19,6 +19,8 @@ from catalog.format.records import (
     IndexedPack,
     IndexObject,
     Item,
+    Job,
+    JobName,
     Machine,
     Point,
     PointName,
@@ -61,7 +63,15 @@ points = st.builds(
     root=st.none() | roots, partial=st.booleans(), links=whole, new_bytes=whole,
     problems=st.lists(st.builds(Problem, st.binary(max_size=9), texts), max_size=3),
 )  # fmt: skip
-machines = st.builds(Machine, id=ids, name=texts, hostname=texts, system=texts, created=whole)
+machines = st.builds(
+    Machine, id=ids, name=texts, hostname=texts, system=texts, created=whole, forgotten=st.booleans()
+)
+jobs = st.builds(
+    Job,
+    id=ids, machine=ids, item=st.none() | ids, kind=texts, outcome=texts, machine_name=texts, hostname=texts,
+    time=st.integers(10**18, 4 * 10**18), finished=whole, point=st.none() | ids, files=whole, error=texts,
+    problems=st.lists(st.builds(Problem, st.binary(max_size=9), texts), max_size=3),
+)  # fmt: skip
 items = st.builds(Item, id=ids, machine=ids, name=texts, paths=st.lists(st.binary(), max_size=3), created=whole)
 
 
@@ -78,12 +88,29 @@ indexes = st.lists(st.tuples(ids, st.lists(st.integers(1, 99), max_size=5)), max
 
 
 @MANY
-@given(points | machines | items | indexes)
+@given(points | machines | items | jobs | indexes)
 def test_records_come_back_and_later_versions_may_add_fields(record: Any) -> None:
     data = encode_record(record)
     assert decode_record(type(record), data, "a record") == record
     more = msgspec.msgpack.decode(data) | {"field of a later version": [1, b"2"]}
     assert decode_record(type(record), msgspec.msgpack.encode(more), "a record") == record
+
+
+@MANY
+@given(jobs)
+def test_names_of_jobs(job: Job) -> None:
+    name = JobName.of(job)
+    assert JobName.parse(str(name)) == name
+    name.check(job)
+    for field, value in (
+        ("machine", bytes([job.machine[0] ^ 1]) + job.machine[1:]),
+        ("time", name.time + 10**9),
+        ("id", bytes([job.id[0] ^ 1]) + job.id[1:]),
+    ):
+        with pytest.raises(Damaged):
+            name._replace(**{field: value}).check(job)
+    for text in (f"{name} ", str(name).upper(), str(name).replace("Z-", "-"), f"jobs/{name}"):
+        assert JobName.parse(text) is None
 
 
 @MANY
@@ -240,6 +267,7 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {
     "machine": lambda data: decode_record(Machine, data, "a record"),
     "item": lambda data: decode_record(Item, data, "a record"),
     "point": lambda data: decode_record(Point, data, "a record"),
+    "job": lambda data: decode_record(Job, data, "a record"),
     "index": lambda data: decode_record(IndexObject, data, "a record"),
     "frame": lambda data: decode_frame(data, 1 << 16, "a frame"),
     "zstd": lambda data: decode_frame(b"\x01\x00\x00\x00\x64" + data, 1 << 16, "a frame"),

@@ -129,6 +129,7 @@ MAPS = {
     "Machine": records.Machine,
     "Item": records.Item,
     "Point": records.Point,
+    "Job": records.Job,
     "IndexObject": records.IndexObject,
     "PagedRow": trees._PagedRow,
 }
@@ -154,7 +155,7 @@ TYPES: dict[str, Any] = {
     "any": Any,
     "map or nil": dict[str, Any] | None,
 }
-DEFAULTS = {"nil": None, "[]": [], "false": False, "0": 0}
+DEFAULTS = {"nil": None, "[]": [], "false": False, "0": 0, '""': ""}
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> Any:

@@ -107,8 +107,10 @@ def test_a_whole_vault() -> None:
     names = vault.point_names(partial=True)
     assert [str(n) for n in names if not n.partial] == [row["point"]]
     assert [p.sequence for p in vault.points(names)] == [1, 2]
-    assert [m.name for m in vault.machines().values()] == ["laptop"]
+    assert [(m.name, m.forgotten) for m in vault.machines().values()] == [("old laptop", True)]
     assert [i.name for i in vault.items().values()] == ["home"]
+    (job,) = vault.jobs(vault.job_names())
+    assert (job.point, job.problem_count, job.stored_bytes) == (names[0].id, 1, 4321)
     for name in (n for n in store.objects if n.startswith("index/")):
         index = decode_record(IndexObject, open_object(vault.keys, Kind.INDEX, name, store.get(name)), name)
         for pack in index.packs:
@@ -119,6 +121,7 @@ def test_a_whole_vault() -> None:
 def test_objects_of_unknown_names_are_ignored() -> None:
     row, store = vector("vault.json"), golden_store()
     machine = next(n for n in store.objects if n.startswith("machines/"))
+    job = next(n for n in store.objects if n.startswith("jobs/"))
     point = row["point"]
     strange = [
         "machines/readme",
@@ -131,13 +134,16 @@ def test_objects_of_unknown_names_are_ignored() -> None:
         point + ".tmp",
         point.replace("-00000001-", "-000000001-"),
         "later/thing",
+        "jobs/readme",
+        job + ".tmp",
         "items/x/1",
     ]
     assert not store.objects.keys() & set(strange)
     store.objects |= dict.fromkeys(strange, b"?")
     vault = open_vault(store, passphrase=row["passphrase"])
     assert [str(n) for n in vault.point_names()] == [point]
-    assert [m.name for m in vault.machines().values()] == ["laptop"]
+    assert [str(n) for n in vault.job_names()] == [job]
+    assert [m.name for m in vault.machines().values()] == ["old laptop"]
     assert [i.name for i in vault.items().values()] == ["home"]
 
 

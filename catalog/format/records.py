@@ -1,4 +1,4 @@
-"""Contents of machine, item, point and index objects: MessagePack maps, sealed. docs/format.md, "Records".
+"""Contents of machine, item, point, job and index objects: MessagePack maps, sealed. docs/format.md, "Records".
 
 Unknown fields are ignored, so that later versions can add some. Times are ns since the epoch (UTC), ids are
 16 bytes, lengths are bytes.
@@ -19,13 +19,17 @@ from catalog.format.trees import Subtree, Totals
 
 
 class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """machines/<id>/<version>: a registered server. The highest version counts."""
+    """machines/<id>/<version>: a registered server. The highest version counts.
+
+    A `forgotten` machine is left out where nobody asks for it by name; its points stay.
+    """
 
     id: Id
     name: str
     hostname: str
     system: str
     created: int
+    forgotten: bool = False
 
 
 class Item(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -105,6 +109,41 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
         return Totals(*self.root.totals) if self.root else Totals()
 
 
+class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """jobs/<machine>/<name>: one run, kept for people to look at. Nothing else depends on it.
+
+    `kind` is what ran (`backup`), `outcome` how it ended: `completed`, `completed with warnings`, `failed` or
+    `interrupted`. `time` and `finished` are the machine's clock. `files` and `bytes` are what it went over, of
+    which `read_bytes` were read. `error_kind` and `error` say why it failed.
+    """
+
+    id: Id
+    machine: Id
+    item: Id | None = None
+    kind: str
+    outcome: str
+    machine_name: str
+    item_name: str = ""
+    hostname: str
+    time: Whole
+    finished: Whole
+    point: Id | None = None
+    entries: int = 0
+    files: int = 0
+    bytes: int = 0
+    new: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    read_bytes: int = 0
+    new_bytes: int = 0
+    stored_bytes: int = 0
+    error_kind: str = ""
+    error: str = ""
+    problems: list[Problem] = []
+    problem_count: int = 0  # problems lists at most the first 100
+
+
 class IndexedPack(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A pack's table of contents, as it stands in an index object."""
 
@@ -123,7 +162,7 @@ R = TypeVar("R")
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
-def encode_record(record: Machine | Item | Point | IndexObject) -> bytes:
+def encode_record(record: Machine | Item | Point | Job | IndexObject) -> bytes:
     """UsageError if one of its texts is not UTF-8."""
     try:
         return _encoder.encode(record)
@@ -144,7 +183,19 @@ def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str)
 # --- names ------------------------------------------------------------------------------------------------
 
 _POINT = re.compile(r"points/([0-9a-f]{32})/([0-9a-f]{32})/(\d{8}T\d{6}Z)-(\d{8,})-([0-9a-f]{32})(\.partial)?")
+_JOB = re.compile(r"jobs/([0-9a-f]{32})/(\d{8}T\d{6}Z)-([0-9a-f]{32})")
 _TIME = "%Y%m%dT%H%M%SZ"
+
+
+def _time_text(time: int) -> str:
+    return datetime.fromtimestamp(time // 10**9, UTC).strftime(_TIME)
+
+
+def _parsed_time(text: str) -> int | None:
+    try:
+        return int(datetime.strptime(text, _TIME).replace(tzinfo=UTC).timestamp()) * 10**9
+    except ValueError:
+        return None
 
 
 class PointName(NamedTuple):
@@ -158,10 +209,9 @@ class PointName(NamedTuple):
     partial: bool
 
     def __str__(self) -> str:
-        when = datetime.fromtimestamp(self.time // 10**9, UTC).strftime(_TIME)
         tail = ".partial" if self.partial else ""
         folder = f"points/{self.machine.hex()}/{self.item.hex()}"
-        return f"{folder}/{when}-{self.sequence:08d}-{self.id.hex()}{tail}"
+        return f"{folder}/{_time_text(self.time)}-{self.sequence:08d}-{self.id.hex()}{tail}"
 
     @classmethod
     def parse(cls, name: str) -> PointName | None:
@@ -169,9 +219,8 @@ class PointName(NamedTuple):
         m = _POINT.fullmatch(name)
         if m is None:
             return None
-        try:
-            when = int(datetime.strptime(m[3], _TIME).replace(tzinfo=UTC).timestamp()) * 10**9
-        except ValueError:
+        when = _parsed_time(m[3])
+        if when is None:
             return None
         found = cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, int(m[4]), bytes.fromhex(m[5]), bool(m[6]))
         return found if str(found) == name else None  # one name for each: no second spelling of a number
@@ -185,3 +234,33 @@ class PointName(NamedTuple):
         """Damaged if the record under this name says something else."""
         if PointName.of(point) != self:
             raise Damaged(f"{self} holds another point than its name says")
+
+
+class JobName(NamedTuple):
+    """What a job's name tells: `time` in whole seconds, as ns since the epoch (UTC)."""
+
+    machine: bytes
+    time: int
+    id: bytes
+
+    def __str__(self) -> str:
+        return f"jobs/{self.machine.hex()}/{_time_text(self.time)}-{self.id.hex()}"
+
+    @classmethod
+    def parse(cls, name: str) -> JobName | None:
+        """None if it isn't the name of a job."""
+        m = _JOB.fullmatch(name)
+        when = _parsed_time(m[2]) if m else None
+        if m is None or when is None:
+            return None
+        found = cls(bytes.fromhex(m[1]), when, bytes.fromhex(m[3]))
+        return found if str(found) == name else None
+
+    @classmethod
+    def of(cls, job: Job) -> JobName:
+        return cls(job.machine, job.time // 10**9 * 10**9, job.id)
+
+    def check(self, job: Job) -> None:
+        """Damaged if the record under this name says something else."""
+        if JobName.of(job) != self:
+            raise Damaged(f"{self} holds another job than its name says")

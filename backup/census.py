@@ -7,7 +7,7 @@ import stat
 import threading
 
 from backup.excludes import Excludes
-from backup.walk import Selection
+from backup.selection import Selection
 
 
 class Census:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from backup.census import Census
 from backup.progress import Progress
 from backup.run import Outcome
-from backup.walk import Selection
+from backup.selection import Selection
 from catalog.format.records import Problem
 from catalog.text import local_time, safe_text, size_text
 

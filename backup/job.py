@@ -14,7 +14,7 @@ from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.progress import Progress
 from backup.run import Backup, Outcome
-from backup.walk import Selection
+from backup.selection import Selection
 from cache.disk import DiskCache
 from cache.reader import Reader
 from catalog.errors import LocalError

@@ -29,6 +29,10 @@ class Progress:
     sent: Sent = field(default_factory=Sent)
     previous: Totals | None = None
 
+    def totals(self) -> Totals:
+        """What was walked over so far."""
+        return Totals(self.entries, self.files, self.size, 0)
+
     def reset(self, sent: Sent, previous: Totals | None) -> None:
         """Begin anew."""
         self.__dict__.update(Progress(sent=sent, previous=previous).__dict__)

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from backup import source
 from backup.mirror import Mirror
 from backup.pipeline import LEVEL, Pipeline
+from backup.previous import Previous
 from backup.progress import Progress
-from backup.walk import Previous, Selection, Walk, totals_of
+from backup.selection import Selection
+from backup.walk import Walk
 from catalog.errors import Damaged, LocalError, ObjectNotFound
 from catalog.format.records import (
     IndexObject,
@@ -196,7 +198,7 @@ class Backup:
         return Outcome(
             point,
             parent,
-            point.totals if point else totals_of(progress),
+            point.totals if point else progress.totals(),
             progress,
             self._record_bytes,
             self._problems,
@@ -280,7 +282,7 @@ class Backup:
             root=Root.of(root) if root else None,
             partial=is_partial,
             trusted=trusted,
-            links=self._walk.links,
+            links=self._walk.links.highest,
             tree_blocks=parent.tree_blocks if kept and parent else len(self._walk.tree_blocks),
             fresh_blocks=parent.fresh_blocks if kept and parent else self._walk.page_bytes // TREE_BLOCK_RAW + 1,
             new_bytes=sent.new_bytes,

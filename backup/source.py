@@ -15,16 +15,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from catalog.format.trees import NodeKind, Owner
+from catalog.format.trees import Node, NodeKind, Owner
 
 _KINDS = {
-    stat.S_IFREG: NodeKind.FILE,
-    stat.S_IFDIR: NodeKind.FOLDER,
-    stat.S_IFLNK: NodeKind.SYMLINK,
-    stat.S_IFIFO: NodeKind.FIFO,
-    stat.S_IFCHR: NodeKind.CHAR_DEVICE,
-    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
-    stat.S_IFSOCK: NodeKind.SOCKET,
+    stat.S_IFREG: int(NodeKind.FILE),
+    stat.S_IFDIR: int(NodeKind.FOLDER),
+    stat.S_IFLNK: int(NodeKind.SYMLINK),
+    stat.S_IFIFO: int(NodeKind.FIFO),
+    stat.S_IFCHR: int(NodeKind.CHAR_DEVICE),
+    stat.S_IFBLK: int(NodeKind.BLOCK_DEVICE),
+    stat.S_IFSOCK: int(NodeKind.SOCKET),
 }
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -95,6 +95,14 @@ class Owners:
         if owner is None:
             owner = self._seen[key] = Owner(*key, _user(key[0]), _group(key[1]))
         return owner
+
+
+def node(name: bytes, st: os.stat_result, owners: Owners) -> Node:
+    """An entry of this status, still without content and extended attributes."""
+    return Node(
+        name, kind_of(st.st_mode), st.st_mode & 0o7777, owners.of(st), st.st_size, st.st_mtime_ns, st.st_ctime_ns,
+        st.st_ino,
+    )  # fmt: skip
 
 
 def _user(uid: int) -> str:

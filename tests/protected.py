@@ -9,7 +9,7 @@ from pathlib import Path
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.run import Backup, Outcome
-from backup.walk import Selection
+from backup.selection import Selection
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
 from catalog.format.keys import Keys, VaultFile

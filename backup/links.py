@@ -1,0 +1,64 @@
+"""Files of several links: which entries are links of one file, and what was saved for the first of them.
+
+All links of a file get one number, whichever of them a backup meets anew: a link in a renamed folder, or after
+a partial point, is new while another is as it was.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from backup.files import Contents
+from catalog.format.trees import Entry, Node
+
+
+@dataclass
+class Link:
+    """A file of several links: its number, how many links are still to be met, and what the first one gave."""
+
+    number: int
+    left: int
+    node: Node | None = None
+    contents: Contents | None = None
+
+
+class Links:
+    """The files of several links that a walk has met, until it has met all their links.
+
+    `highest` is the highest number given in this item so far.
+    """
+
+    def __init__(self, highest: int) -> None:
+        self.highest = highest
+        self._open: dict[tuple[int, int], Link] = {}
+
+    def is_same(self, old: Entry, st: os.stat_result) -> bool:
+        """Whether an unchanged entry keeps its number; then it is counted as met."""
+        if st.st_nlink < 2:
+            return True
+        link = self._open.get((st.st_dev, st.st_ino))
+        if not old.link or (link is not None and link.number != old.link):
+            return False
+        self._met(link or Link(old.link, st.st_nlink), st)
+        return True
+
+    def meet(self, old: Entry | None, st: os.stat_result) -> Link:
+        """The file of which a new or changed entry is a link."""
+        link = self._open.get((st.st_dev, st.st_ino))
+        if link is None:
+            if old is not None and old.link and old.inode == st.st_ino:
+                number = old.link
+            else:
+                self.highest += 1
+                number = self.highest
+            link = Link(number, st.st_nlink)
+        self._met(link, st)
+        return link
+
+    def _met(self, link: Link, st: os.stat_result) -> None:
+        link.left -= 1
+        if link.left > 0:
+            self._open[st.st_dev, st.st_ino] = link
+        else:
+            self._open.pop((st.st_dev, st.st_ino), None)

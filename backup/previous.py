@@ -1,0 +1,97 @@
+"""The point that a backup compares with, and a folder of it beside one that is walked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from backup import source
+from catalog.format.packs import Extent
+from catalog.format.trees import Entry, FolderIndex, FolderWriter, Leaf, Node, NodeKind, OutOfLine, Paged, Subtree
+from catalog.tree import PageSource
+
+_FILE = int(NodeKind.FILE)
+
+
+class Old(NamedTuple):
+    entry: Entry
+    leaf: Leaf
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The point to compare with. An entry whose ctime (ns) is not before `trusted` is read again."""
+
+    root: Subtree | None = None
+    trusted: int = 0
+    links: int = 0
+    missing: frozenset[bytes] = frozenset()  # packs that have vanished
+    afresh: bool = False  # its tree is scattered: write all pages again
+
+    def is_same(self, old: Old, st: os.stat_result) -> bool:
+        """Whether an entry is as the previous point has it, and its data is still there."""
+        e = old.entry
+        if not (
+            e.inode == st.st_ino
+            and e.ctime == st.st_ctime_ns
+            and e.mtime == st.st_mtime_ns
+            and (e.size == st.st_size or e.kind != _FILE)
+            and e.mode == st.st_mode & 0o7777
+            and e.kind == source.kind_of(st.st_mode)
+            and e.ctime < self.trusted
+        ):
+            return False
+        return not self.missing or self.has_all(old)
+
+    def is_same_folder(self, old: Old, now: Node, *, above: bool) -> bool:
+        """Whether a folder's own metadata are unchanged. The times of one above what was asked for are not ours."""
+        e = old.entry
+        if e.mode != now.mode or e.inode != now.inode or old.leaf.owner(e) != now.owner:
+            return False
+        times = e.mtime == now.mtime and e.ctime == now.ctime and e.size == now.size and e.ctime < self.trusted
+        if not times and not above:
+            return False
+        return not self.missing or self.has_all(old)
+
+    def has_all(self, old: Old) -> bool:
+        """Whether nothing that an entry refers to lies in a pack that has vanished."""
+        (e, leaf), missing = old, self.missing
+        if any(isinstance(v, OutOfLine) and v.at.pack in missing for v in (leaf.xattrs(e) or {}).values()):
+            return False
+        pieces = leaf.pieces(e) if e.kind == _FILE else []
+        if isinstance(pieces, Paged):
+            return False  # it is read again, rather than looked up page by page
+        return not any(isinstance(p, Extent) and p.pack in missing for p in pieces)
+
+
+class Noting:
+    """A page source that notes which pages of a folder were read through it."""
+
+    def __init__(self, inner: PageSource, note: Callable[[Extent], None]) -> None:
+        self._inner, self._note = inner, note
+        self.piece_leaf, self.piece_index = inner.piece_leaf, inner.piece_index
+
+    def leaf(self, at: Extent) -> Leaf:
+        self._note(at)
+        return self._inner.leaf(at)
+
+    def folder_index(self, at: Extent) -> FolderIndex:
+        self._note(at)
+        return self._inner.folder_index(at)
+
+
+class Frame:
+    """A folder being walked: what it was, and its writer if it has one."""
+
+    __slots__ = ("name", "node", "parent", "passed", "previous", "seen", "writer")
+
+    def __init__(self, parent: Frame | None, previous: Subtree | None, node: Node | None) -> None:
+        self.parent = parent
+        self.previous = previous
+        self.node = node
+        self.passed = 0  # entries of `previous` met unchanged while there was no writer
+        self.name = b""  # the entry being looked at
+        self.seen: list[Extent] = []  # pages of `previous` that were read
+        self.writer: FolderWriter | None = None

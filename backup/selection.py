@@ -1,0 +1,33 @@
+"""What a backup is asked to walk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Wanted: TypeAlias = "dict[bytes, Wanted | None]"
+
+
+@dataclass
+class Selection:
+    """What to walk. `paths` are absolute; `skip` are folders to leave out, as (st_dev, st_ino)."""
+
+    paths: list[bytes]
+    excludes: list[str] = field(default_factory=list)
+    one_file_system: bool = False
+    skip: set[tuple[int, int]] = field(default_factory=set)
+
+    def wanted(self) -> Wanted | None:
+        """The paths as a tree of names; None stands for everything below."""
+        tree: Wanted = {}
+        for path in sorted(self.paths):  # a folder comes before what is in it
+            parts = [p for p in path.split(b"/") if p]
+            if not parts:
+                return None
+            at = tree
+            for n, part in enumerate(parts):
+                below = at.setdefault(part, None if n + 1 == len(parts) else {})
+                if below is None:
+                    break
+                at = below
+        return tree

@@ -1,8 +1,8 @@
 """The command `rpdrive`: composes the packages' commands, maps errors to exit codes.
 
-Each package has a `commands.py` whose `app` (a Typer) holds its commands; it imports only typer, and each
-command imports what it needs when it runs. A package is imported when one of its commands is asked for, or
-for a list of all.
+A package's `commands.py` (or several such modules) has an `app` (a Typer) that holds its commands; it imports
+only typer, and each command imports what it needs when it runs. A module is imported when one of its commands is
+asked for, or for a list of all.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typer.core import TyperGroup
 from catalog.errors import LocalError, RpdriveError, UsageError
 from catalog.session import Session
 
-# Packages, and the commands by which they are known without being imported.
+# Modules of the packages, and the commands by which they are known without being imported.
 PACKAGES = {
-    "backup": ("backup",),
-    "catalog": ("points", "ls", "vault"),
-    "mount": ("mount", "unmount", "mounts"),
-    "cache": ("cache",),
+    "backup.commands": ("backup",),
+    "catalog.commands": ("points", "ls", "vault", "machine"),
+    "catalog.history_commands": ("find", "versions", "diff"),
+    "mount.commands": ("mount", "unmount", "mounts"),
+    "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
@@ -62,7 +63,7 @@ class Commands(TyperGroup):
         if package in loaded:
             return
         loaded.add(package)
-        module = importlib.import_module(f"{package}.commands")
+        module = importlib.import_module(package)
         module.app.rich_markup_mode = None
         shared = [p for p in self.params if p.name in ("vault", "passphrase_file", "verbose")]
         for name, command in typer.main.get_group(module.app).commands.items():

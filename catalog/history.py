@@ -1,0 +1,304 @@
+"""Many points at once: the folders of their trees laid over each other, page by page.
+
+Points of one item share most pages, and pages that are equal have equal ids: ids are kept with the *set* of
+points that hold them, an int whose bit n stands for the n-th point. So each page is read once, however many
+points share it. A page's id covers the places that it refers to; equal ids mean equal contents below, other
+ids may still mean the same (a tree that was written afresh): whoever compares entries looks at chunk ids.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from catalog.errors import Damaged
+from catalog.format.keys import file_digest
+from catalog.format.message import MAX_LEVEL
+from catalog.format.packs import Extent
+from catalog.format.records import Point
+from catalog.format.trees import Entry, FolderIndex, Hole, Leaf, NodeKind, Paged, Subtree
+from catalog.tree import PageSource
+
+AHEAD = 16  # pages of a folder that are made ready together
+
+
+class ReadySource(PageSource, Protocol):
+    """A PageSource that can fetch several pages at a time."""
+
+    def ready(self, pages: Sequence[Extent]) -> None:
+        """Fetch what is missing of these; errors are left to whoever reads the page."""
+        ...
+
+
+class Strand(NamedTuple):
+    """A full folder as the points of the set `points` hold it."""
+
+    points: int
+    folder: Subtree
+
+
+class Variant(NamedTuple):
+    """An entry as the points of the set `points` hold it, and its page."""
+
+    points: int
+    leaf: Leaf
+    entry: Entry
+
+
+_Key = tuple[int, bytes]  # level and id of a page
+
+
+class _Page(NamedTuple):
+    points: int
+    at: Extent
+
+
+# --- sets of points -----------------------------------------------------------------------------------------
+
+
+def numbers(points: int) -> Iterator[int]:
+    """The numbers of the points in a set, ascending."""
+    while points:
+        lowest = points & -points
+        yield lowest.bit_length() - 1
+        points ^= lowest
+
+
+def first(points: int) -> int:
+    """The number of the first point in a set that is not empty."""
+    return (points & -points).bit_length() - 1
+
+
+def last(points: int) -> int:
+    """The number of the last point in a set that is not empty."""
+    return points.bit_length() - 1
+
+
+def held(variants: Iterable[Variant]) -> int:
+    """The points that hold any of these."""
+    points = 0
+    for variant in variants:
+        points |= variant.points
+    return points
+
+
+# --- folders laid over each other -----------------------------------------------------------------------------
+
+
+def root_strands(points: Sequence[Point]) -> list[Strand]:
+    """The roots of points; point n has number n. Damaged."""
+    try:
+        return _joined((1 << n, p.root.subtree()) for n, p in enumerate(points) if p.root is not None)
+    except (TypeError, ValueError) as e:
+        raise Damaged("a recovery point's root can't be understood") from e
+
+
+def folder_strands(variants: Iterable[Variant]) -> list[Strand]:
+    """What is below those that are folders and not empty. Damaged."""
+    below = (
+        (v.points, v.leaf.subtree(v.entry))
+        for v in variants
+        if v.entry.kind == NodeKind.FOLDER and v.entry.content is not None
+    )
+    return _joined((points, folder) for points, folder in below if folder is not None)
+
+
+def _joined(strands: Iterable[tuple[int, Subtree]]) -> list[Strand]:
+    found: dict[_Key, Strand] = {}
+    for points, folder in strands:
+        if not 0 <= folder.level <= MAX_LEVEL:
+            raise Damaged(f"a folder has {folder.level} levels of pages")
+        key = folder.level, folder.at.id
+        known = found.get(key)
+        found[key] = Strand(points | known.points, known.folder) if known else Strand(points, folder)
+    return list(found.values())
+
+
+def lookup(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
+    """The entry of that name in each of the folders laid over each other. Level by level, each page once."""
+    pages: dict[_Key, _Page] = {}
+    for points, folder in strands:
+        _add(pages, folder.level, points, folder.at)
+    found: list[Variant] = []
+    while pages:
+        source.ready([page.at for page in pages.values()])
+        below: dict[_Key, _Page] = {}
+        for (level, _id), (points, at) in pages.items():
+            if level:
+                index = source.folder_index(at)
+                n = bisect_right(index.children, name, key=lambda child: child.first) - 1
+                _add(below, level - 1, points, index.at(index.children[max(n, 0)]))
+                continue
+            leaf = source.leaf(at)
+            n = bisect_left(leaf.entries, name, key=lambda entry: entry.name)
+            if n < len(leaf.entries) and leaf.entries[n].name == name:
+                found.append(Variant(points, leaf, leaf.entries[n]))
+        pages = below
+    return found
+
+
+def _add(pages: dict[_Key, _Page], level: int, points: int, at: Extent) -> bool:
+    """Note a page for some more points. False if it was there."""
+    known = pages.get((level, at.id))
+    pages[level, at.id] = _Page(points, at) if known is None else _Page(points | known.points, known.at)
+    return known is None
+
+
+class Overlay:
+    """The names of folders laid over each other, in order, each with its variants.
+
+    `skip`: pages that exactly these points share are left out, unread. Holds the pages around the name reached,
+    never a whole folder.
+    """
+
+    def __init__(self, source: ReadySource, strands: Sequence[Strand], skip: int = 0) -> None:
+        self._source = source
+        self._skip = skip
+        # Pages to come, by their first name; of the same first name those above come first. So a page is taken
+        # up only when everything that could refer to it has been: its set of points is whole by then.
+        self._order: list[tuple[bytes, int, bytes]] = []
+        self._pages: dict[_Key, _Page] = {}
+        # Pages at hand: (name reached, number, place in the page). The number tells equal names apart.
+        self._cursors: list[tuple[bytes, int, int]] = []
+        self._open: list[tuple[int, Leaf] | None] = []
+        self._prepared = 0
+        for points, folder in strands:
+            self._expect(b"", folder.level, points, folder.at)
+
+    def _expect(self, name: bytes, level: int, points: int, at: Extent) -> None:
+        if _add(self._pages, level, points, at):
+            heapq.heappush(self._order, (name, -level, at.id))
+
+    def __iter__(self) -> Iterator[tuple[bytes, list[Variant]]]:
+        while True:
+            while self._order and (not self._cursors or self._order[0][0] <= self._cursors[0][0]):
+                self._take_up()
+            if not self._cursors:
+                return
+            name = self._cursors[0][0]
+            if len(self._cursors) == 1:
+                yield from self._alone()
+                continue
+            variants: list[Variant] = []
+            while self._cursors and self._cursors[0][0] == name:
+                variants.append(self._advance())
+            yield name, variants
+
+    def _alone(self) -> Iterator[tuple[bytes, list[Variant]]]:
+        """A page with no other beside it: its entries up to where the next page begins."""
+        _name, number, place = self._cursors.pop()
+        page = self._open[number]
+        assert page is not None
+        points, leaf = page
+        border = self._order[0][0] if self._order else None
+        for n in range(place, len(leaf.entries)):
+            entry = leaf.entries[n]
+            if border is not None and entry.name >= border:
+                self._cursors.append((entry.name, number, n))
+                return
+            yield entry.name, [Variant(points, leaf, entry)]
+        self._open[number] = None
+
+    def _advance(self) -> Variant:
+        _name, number, place = self._cursors[0]
+        page = self._open[number]
+        assert page is not None
+        points, leaf = page
+        entry = leaf.entries[place]
+        if place + 1 < len(leaf.entries):
+            heapq.heapreplace(self._cursors, (leaf.entries[place + 1].name, number, place + 1))
+        else:
+            heapq.heappop(self._cursors)
+            self._open[number] = None
+        return Variant(points, leaf, entry)
+
+    def _take_up(self) -> None:
+        if not self._prepared:
+            self._prepare()
+        self._prepared -= 1
+        name, level, page_id = heapq.heappop(self._order)
+        points, at = self._pages.pop((-level, page_id))
+        if points == self._skip:
+            return
+        if level:
+            index: FolderIndex = self._source.folder_index(at)
+            for child in index.children:
+                # A name below `name` would stand before what was given out already.
+                self._expect(max(child.first, name), -level - 1, points, index.at(child))
+            return
+        leaf = self._source.leaf(at)
+        if not self._cursors:
+            self._open.clear()
+        self._open.append((points, leaf))
+        heapq.heappush(self._cursors, (leaf.entries[0].name, len(self._open) - 1, 0))
+
+    def _prepare(self) -> None:
+        coming = heapq.nsmallest(AHEAD, self._order)
+        pages = [self._pages[-level, page_id] for _name, level, page_id in coming]
+        self._source.ready([page.at for page in pages if page.points != self._skip])
+        self._prepared = len(coming)
+
+
+def walk(
+    source: ReadySource, strands: Sequence[Strand], path: bytes = b""
+) -> Iterator[tuple[bytes, list[Variant]]]:
+    """Every path below folders laid over each other, with its variants; a folder comes before what is in it."""
+    stack = [(path, iter(Overlay(source, strands)))]
+    while stack:
+        above, rest = stack[-1]
+        step = next(rest, None)
+        if step is None:
+            stack.pop()
+            continue
+        name, variants = step
+        here = above + b"/" + name
+        yield here, variants
+        below = folder_strands(variants)
+        if below:
+            stack.append((here, iter(Overlay(source, below))))
+
+
+# --- contents -------------------------------------------------------------------------------------------------
+
+
+def content_id(leaf: Leaf, entry: Entry) -> bytes:
+    """What tells contents apart, without reading them: equal for equal contents, wherever they are stored.
+
+    Of a folder it is its top page's id: equal ids are equal states, other ids mostly other ones. Damaged.
+    """
+    kind = b"%d " % entry.kind
+    if entry.kind == NodeKind.FILE:
+        pieces = leaf.pieces(entry)
+        if isinstance(pieces, Paged):
+            return kind + pieces.digest
+        return kind + file_digest([(p.length, None if isinstance(p, Hole) else p.id) for p in pieces])
+    if entry.kind == NodeKind.FOLDER:
+        below = leaf.subtree(entry)
+        return kind + (below.at.id if below else b"")
+    content = leaf.node(entry).content
+    return kind + (content if isinstance(content, bytes) else repr(content).encode())
+
+
+class Version(NamedTuple):
+    """A content of one path, and the points that hold it. `variant` is the entry in the first of them."""
+
+    points: int
+    variant: Variant
+
+
+def distinct(
+    variants: Iterable[Variant], identity: Callable[[Leaf, Entry], bytes] = content_id
+) -> list[Version]:
+    """The contents among these, by the first point that holds each."""
+    found: dict[bytes, Version] = {}
+    for variant in variants:
+        key = identity(variant.leaf, variant.entry)
+        known = found.get(key)
+        if known is None:
+            found[key] = Version(variant.points, variant)
+        else:
+            earliest = min(known.variant, variant, key=lambda v: first(v.points))
+            found[key] = Version(known.points | variant.points, earliest)
+    return sorted(found.values(), key=lambda v: first(v.points))

@@ -1,0 +1,72 @@
+"""Finding files by name over one recovery point or many."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from catalog.errors import UsageError
+from catalog.format.records import Point
+from catalog.format.trees import Entry, Leaf
+from catalog.history import ReadySource, Variant, distinct, held, last, root_strands, walk
+
+
+class Hit(NamedTuple):
+    """A path that fits. `points` hold it; the entry is that of the last of them.
+
+    `versions` counts the contents (of a folder: the states) that these points have of it.
+    """
+
+    path: bytes
+    points: int
+    leaf: Leaf
+    entry: Entry
+    versions: int
+
+
+def pattern(text: str, *, regex: bool = False, ignore_case: bool = False) -> Callable[[bytes], bool]:
+    """A test of paths (absolute, without a slash at the end). UsageError.
+
+    A glob (`*`, `?`, `[abc]`; a plain name is one) is compared with the last name of a path, and if it has a
+    slash in it, with the end of the path, or with all of it if it begins with a slash; `*` fits slashes, too. A
+    regular expression is looked for anywhere in the path.
+    """
+    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
+    raw = os.fsencode(text)
+    if not raw:
+        raise UsageError("an empty pattern fits nothing")
+    if regex:
+        try:
+            search = re.compile(raw, flags).search
+        except re.error as e:
+            raise UsageError(f"{text!r} is no regular expression: {e}") from e
+        return lambda path: search(path) is not None
+    raw = raw.rstrip(b"/") or b"/"
+    match = re.compile(_translate(raw), flags).match
+    if b"/" not in raw:
+        return lambda path: match(path, path.rfind(b"/") + 1) is not None
+    if raw.startswith(b"/"):
+        return lambda path: match(path) is not None
+    ends = re.compile(b".*/" + _translate(raw), flags).match
+    return lambda path: ends(path) is not None
+
+
+def _translate(raw: bytes) -> bytes:
+    # Through latin-1, for any byte may stand in a name.
+    return fnmatch.translate(raw.decode("latin-1")).encode("latin-1")
+
+
+def search(source: ReadySource, points: Sequence[Point], fits: Callable[[bytes], bool]) -> Iterator[Hit]:
+    """All paths that fit, in walk order. A page is read once, however many points share it. Damaged, StoreError."""
+    for path, variants in walk(source, root_strands(points)):
+        if fits(path):
+            yield _hit(path, variants)
+
+
+def _hit(path: bytes, variants: list[Variant]) -> Hit:
+    points = held(variants)
+    newest = next(v for v in variants if v.points >> last(points) & 1)
+    return Hit(path, points, newest.leaf, newest.entry, len(distinct(variants)))

@@ -1,0 +1,59 @@
+"""The recovery points of items, in order."""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+from catalog.choice import point_names, read_points
+from catalog.errors import NotFound, RpdriveError
+from catalog.format.records import Point
+from catalog.vault import Vault, choose_point
+
+
+class Timeline(NamedTuple):
+    """The points of one item, oldest first by sequence. Point n of a set is `points[n]`."""
+
+    points: list[Point]
+
+    @property
+    def title(self) -> str:
+        newest = self.points[-1]
+        return f"{newest.machine_name}/{newest.item_name}"
+
+
+class Timelines(NamedTuple):
+    """The items asked for, and an error for each of their points that can't be read."""
+
+    found: list[Timeline]
+    damaged: list[RpdriveError]
+
+    def complain(self) -> None:
+        """Say which points were left out, and raise the first of their errors. To be called when all is printed."""
+        if self.damaged:
+            sys.stdout.flush()
+            for error in self.damaged[1:]:
+                print(f"rpdrive: {error}", file=sys.stderr)
+            raise self.damaged[0]
+
+
+def all_timelines(vault: Vault, machine: str | None = None, item: str | None = None) -> Timelines:
+    """All points of a machine, an item, or the vault. 1 listing, and 1 request for each point not seen before.
+
+    A point that can't be read hides no other. NotFound (also if there are none), AmbiguousName, StoreError.
+    """
+    names = point_names(vault, machine, item)
+    if not names:
+        raise NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
+    points, damaged = read_points(vault, names)
+    items: dict[tuple[bytes, bytes], list[Point]] = {}
+    for point in points:
+        items.setdefault((point.machine, point.item), []).append(point)
+    lines = [Timeline(sorted(p, key=lambda p: (p.sequence, p.time, p.id))) for p in items.values()]
+    return Timelines(sorted(lines, key=lambda line: line.title), damaged)
+
+
+def one_point(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> Timelines:
+    """One point, as if there were no other. NotFound, AmbiguousName, Damaged, StoreError."""
+    point = vault.point(choose_point(point_names(vault, machine, item), spec))
+    return Timelines([Timeline([point])], [])

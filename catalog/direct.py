@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from catalog.errors import Damaged
+from catalog.errors import Damaged, ObjectNotFound, RpdriveError
 from catalog.format.blocks import Buffer, PackKind
-from catalog.format.packs import Extent
+from catalog.format.packs import HEADER, Extent, pack_name
 from catalog.tree import ChunkSource
 from catalog.vault import Vault
 
-_KEPT = 16  # decoded blocks: at most 1 MiB each, mostly 256 KiB
+KEPT = 32 << 20  # bytes of decoded blocks, and as many of sealed ones
+PARALLEL = 8  # requests at once
+GAP = 256 << 10  # bytes between two blocks that cost less than a request
+# Bytes around a block that come with it, by how many reads of the same pack there were before: a lookup takes
+# what it needs, a walk soon reads in strides.
+WINDOWS = (0, 256 << 10, 1 << 20, 4 << 20)
+
+
+class _Span(NamedTuple):
+    """Sealed bytes of a pack, from `start` on."""
+
+    start: int
+    data: bytes
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.data)
 
 
 class DirectSource(ChunkSource):
-    """Pages of a vault's trees: one request a block, a few blocks kept. Not thread-safe."""
+    """Pages of a vault's trees. Blocks used last are kept, neighbours come along. Not thread-safe."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._blocks: OrderedDict[tuple[bytes, int], Buffer] = OrderedDict()
+        self._block_bytes = 0
+        self._spans: dict[bytes, list[_Span]] = {}
+        self._span_order: deque[tuple[bytes, _Span]] = deque()
+        self._span_bytes = 0
+        self._reads: dict[bytes, int] = {}  # requests so far, by pack
 
     def chunk(self, at: Extent) -> Buffer:
         """The bytes of a tree chunk. Damaged (MissingData if its pack is gone), StoreError."""
@@ -27,13 +51,97 @@ class DirectSource(ChunkSource):
             raise Damaged(f"block {at.pack.hex()[:8]}+{at.offset} does not hold the chunk that should be in it")
         return raw
 
+    def ready(self, pages: Sequence[Extent]) -> None:
+        """Fetch the blocks of these pages that are not at hand, several at a time, neighbours together.
+
+        As many as are kept; what fails is left to `chunk`.
+        """
+        missing: dict[tuple[bytes, int], Extent] = {}
+        size = 0
+        for at in pages:
+            place = at.pack, at.offset
+            if place in self._blocks or place in missing or self._sealed(at) is not None:
+                continue
+            size += at.stored
+            if size > KEPT:
+                break
+            missing[place] = at
+        ranges: list[list[Extent]] = []
+        for _place, at in sorted(missing.items()):
+            before = ranges[-1][-1] if ranges else None
+            if (
+                before is not None
+                and before.pack == at.pack
+                and at.offset - (before.offset + before.stored) <= GAP
+                and at.offset + at.stored - ranges[-1][0].offset <= WINDOWS[-1]
+            ):
+                ranges[-1].append(at)
+            else:
+                ranges.append([at])
+        if len(missing) < 2:
+            return  # `chunk` does as well, and takes the neighbours along
+        with ThreadPoolExecutor(min(PARALLEL, len(ranges)), "trees") as pool:
+            for extents, data in zip(ranges, pool.map(self._range, ranges), strict=True):
+                if data is not None:
+                    self._hold(extents[0].pack, _Span(extents[0].offset, data))
+
+    def _range(self, extents: list[Extent]) -> bytes | None:
+        low, high = extents[0].offset, extents[-1].offset + extents[-1].stored
+        try:
+            return self._vault.store.read(pack_name(PackKind.TREE, extents[0].pack), low, high - low)
+        except RpdriveError:
+            return None
+
     def _block(self, at: Extent) -> Buffer:
         place = at.pack, at.offset
         block = self._blocks.get(place)
         if block is None:
-            sealed = self._vault.fetch_block(PackKind.TREE, at)
+            sealed = self._sealed(at)
+            if sealed is None:
+                sealed = self._fetch(at)
             block = self._blocks[place] = self._vault.open_block(PackKind.TREE, at, sealed)
-            if len(self._blocks) > _KEPT:
-                self._blocks.popitem(last=False)
+            self._block_bytes += len(block)
+            while self._block_bytes > KEPT and len(self._blocks) > 1:
+                self._block_bytes -= len(self._blocks.popitem(last=False)[1])
         self._blocks.move_to_end(place)
         return block
+
+    def _sealed(self, at: Extent) -> Buffer | None:
+        for span in self._spans.get(at.pack, ()):
+            if span.start <= at.offset and at.offset + at.stored <= span.end:
+                return memoryview(span.data)[at.offset - span.start :][: at.stored]
+        return None
+
+    def _fetch(self, at: Extent) -> Buffer:
+        reads = self._reads.get(at.pack, 0)
+        self._reads[at.pack] = reads + 1
+        window = WINDOWS[min(reads, len(WINDOWS) - 1)]
+        if window == 0:
+            return self._vault.fetch_block(PackKind.TREE, at)
+        # Most of it after the block: a walk goes on there.
+        low = max(HEADER.size, at.offset - window // 4)
+        high = at.offset + at.stored + window * 3 // 4
+        for span in self._spans.get(at.pack, ()):  # what is held needs no second fetch
+            if span.start <= at.offset:
+                low = max(low, min(span.end, at.offset))
+            else:
+                high = min(high, max(span.start, at.offset + at.stored))
+        try:
+            data = self._vault.store.read(pack_name(PackKind.TREE, at.pack), low, high - low, up_to=True)
+        except ObjectNotFound:
+            data = b""
+        if low + len(data) < at.offset + at.stored:
+            return self._vault.fetch_block(PackKind.TREE, at)  # which says what is wrong
+        self._hold(at.pack, _Span(low, data))
+        return memoryview(data)[at.offset - low :][: at.stored]
+
+    def _hold(self, pack: bytes, span: _Span) -> None:
+        self._spans.setdefault(pack, []).append(span)
+        self._span_order.append((pack, span))
+        self._span_bytes += len(span.data)
+        while self._span_bytes > KEPT and len(self._span_order) > 1:
+            oldest, dropped = self._span_order.popleft()
+            self._spans[oldest].remove(dropped)
+            if not self._spans[oldest]:
+                del self._spans[oldest]
+            self._span_bytes -= len(dropped.data)

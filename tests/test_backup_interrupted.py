@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,15 @@ class AcknowledgedStore(StoreWrapper):
         if request.kind == "create":
             self.names.add(request.name)
         return result
+
+
+class SlowDataStore(StoreWrapper):
+    """Takes its time with data packs, and with nothing else."""
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if request.kind == "create" and request.name.startswith("packs/"):
+            time.sleep(0.05)
+        return call()
 
 
 class OrderedStore(StoreWrapper):
@@ -194,6 +204,21 @@ def test_everything_referred_to_exists_first(tmp_path: Path) -> None:
     machine.checked(tmp_path / "source")
     assert min(store.checked[kind] for kind in ("index", "meta", "points")) > 3, store.checked
     assert assert_whole(machine.vault) > 4
+
+
+def test_trees_are_sent_after_what_they_refer_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pages than fit a pack are sent during the walk, while data is still on its way."""
+    monkeypatch.setattr(pipeline, "PACK_TARGET", 10_000)
+    rng = random.Random(7)
+    for n in range(100):
+        (tmp_path / "source" / f"d{n:02d}").mkdir(parents=True)
+        for m in range(20):
+            (tmp_path / "source" / f"d{n:02d}" / f"f{m:02d}").write_bytes(rng.randbytes(400))
+    memory = MemoryStore()
+    store = OrderedStore(SlowDataStore(memory))
+    Protected(store, tmp_path / "state").checked(tmp_path / "source")
+    assert sum(name.startswith("meta/") for name in memory.objects) > 3
+    assert store.checked["meta"] > 6
 
 
 def test_network_gone_then_back(tmp_path: Path) -> None:

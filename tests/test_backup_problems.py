@@ -181,22 +181,19 @@ def test_file_replaced(
 
 def test_file_replaced_by_anothers(machine: Protected, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Owner, links and content are those of the file that was read, not of the one that was looked at."""
-    path, other = folder / "b" / "f1", folder / "other"
-    os.link(path, folder / "c" / "link")
-    os.link(path, folder / "c" / "link2")
-
-    def replace() -> None:
-        if other.exists():
-            other.rename(path)
-
+    path, other = folder / "b" / "only", folder / "other"
+    path.write_bytes(b"one's own")
+    for n in range(3):
+        os.link(path, folder / "c" / f"link{n}")
     other.write_bytes(b"another one's")
     os.chown(other, 1234, 4321)
-    when_opened(monkeypatch, b"f1", replace)
-    found = saved(machine, machine.backup(folder), folder)
-    wanted = of_source(folder).entries
-    for name in (b"b/f1", b"c/link", b"c/link2"):
-        assert found[name] == wanted[name]
+    when_opened(monkeypatch, b"only", lambda: other.rename(path) if other.exists() else None)
+    outcome = machine.backup(folder)
     monkeypatch.undo()
+    assert not other.exists()
+    found, wanted = saved(machine, outcome, folder), of_source(folder).entries
+    for name in (b"b/only", b"c/link0", b"c/link1", b"c/link2"):
+        assert found[name] == wanted[name]
     machine.checked(folder)
 
 

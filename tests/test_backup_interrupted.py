@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backup import pipeline, run
+from backup import files, pipeline, run
 from catalog.errors import StoreFull, StoreUnreachable
 from catalog.format.blocks import PackKind, open_block
 from catalog.format.packs import decode_pack, pack_name
@@ -97,8 +97,16 @@ class OrderedStore(StoreWrapper):
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many packs, index objects and partial points, of a small source."""
-    monkeypatch.setattr(pipeline, "PACK_TARGET", 300_000)
-    monkeypatch.setattr(pipeline, "BLOCK_RAW", 50_000)
+    monkeypatch.setattr(pipeline, "PACK_TARGET", 60_000)
+    monkeypatch.setattr(pipeline, "BLOCK_RAW", 20_000)
+    for name, value in (
+        ("SMALL_FILE", 1 << 14),
+        ("CUT_MIN", 1 << 14),
+        ("CUT_AVERAGE", 1 << 15),
+        ("CUT_MAX", 1 << 16),
+    ):
+        monkeypatch.setattr(files, name, value)
+    monkeypatch.setattr(files, "_BUFFER", 1 << 17)
     monkeypatch.setattr(pipeline, "TREE_BLOCK_RAW", 4_000)
     monkeypatch.setattr(run, "TREE_BLOCK_RAW", 4_000)
     monkeypatch.setattr(run, "INDEX_BYTES", 1)
@@ -110,11 +118,11 @@ def make_source(folder: Path) -> None:
         (folder / d).mkdir(parents=True)
     for n in range(180):
         (folder / "a" / f"empty-{n:03d}").touch()
-    for n in range(60):
+    for n in range(30):
         (folder / "b" / "inner" / f"small-{n:02d}").write_bytes(rng.randbytes(3_000))
     for n, d in enumerate(("a", "b", "b/inner", "c")):
-        (folder / d / "large").write_bytes(rng.randbytes(400_000 + n))
-    (folder / "c" / "huge").write_bytes(rng.randbytes(9_500_000))
+        (folder / d / "large").write_bytes(rng.randbytes(60_000 + n))
+    (folder / "c" / "huge").write_bytes(rng.randbytes(200_000))
     os.link(folder / "a" / "large", folder / "c" / "link")
     os.link(folder / "b" / "inner" / "small-07", folder / "a" / "link")
     (folder / "z").symlink_to("a")
@@ -123,10 +131,10 @@ def make_source(folder: Path) -> None:
 def edit_source(folder: Path) -> None:
     rng = random.Random(6)
     (folder / "a" / "empty-100").write_bytes(rng.randbytes(5_000))
-    (folder / "b" / "large").write_bytes(rng.randbytes(900_000))
-    (folder / "b" / "inner" / "small-33").unlink()
+    (folder / "b" / "large").write_bytes(rng.randbytes(90_000))
+    (folder / "b" / "inner" / "small-23").unlink()
     (folder / "c").rename(folder / "d")
-    (folder / "d" / "new").write_bytes(rng.randbytes(600_000))
+    (folder / "d" / "new").write_bytes(rng.randbytes(60_000))
     os.link(folder / "b" / "large", folder / "d" / "large link")
 
 
@@ -246,7 +254,7 @@ def _cut(store: UnreachableStore, calls: int) -> int:
 def test_full_store(tmp_path: Path) -> None:
     make_source(tmp_path / "source")
     memory = MemoryStore()
-    room = 1_000_000
+    room, full = 50_000, 0
     while True:
         machine = Protected(FullStore(memory, room), tmp_path / "state")
         try:
@@ -254,8 +262,9 @@ def test_full_store(tmp_path: Path) -> None:
             break
         except StoreFull:
             assert_whole(vault_on(memory))
-        room += 500_000
-    assert room > 3_000_000
+            full += 1
+        room += 10_000
+    assert full >= 3
     machine.store = memory
     machine.checked(tmp_path / "source")
     assert_once(machine.vault, PackKind.DATA, lambda name: True)

@@ -16,8 +16,13 @@ Named = TypeVar("Named", Machine, Item)
 
 
 def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: str = "") -> Named:
-    """The machine or item (`what`) of this name, or of this id or unique prefix of one. NotFound, AmbiguousName."""
-    found = [r for r in records.values() if r.name == text]
+    """The machine or item (`what`) of this name, or of this id or unique prefix of one. NotFound, AmbiguousName.
+
+    Of several machines of one name, one that is not forgotten; `name (id8)`, as lists show them, tells them apart.
+    """
+    found = [r for r in records.values() if text in (r.name, f"{r.name} ({r.id.hex()[:8]})")]
+    if len(found) > 1:
+        found = [r for r in found if not getattr(r, "forgotten", False)] or found
     if not found and text:
         found = [r for r in records.values() if r.id.hex().startswith(text.lower())]
     if len(found) == 1:

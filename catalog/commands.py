@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from catalog import access_commands
+from catalog.machine_commands import machine_app
 from catalog.session import NEW_PASSPHRASE, PASSPHRASE, Session
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 vault_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make, inspect and unlock vaults.")
 app.add_typer(vault_app, name="vault")
+app.add_typer(machine_app, name="machine")
+for _command in (access_commands.credentials, access_commands.connect, access_commands.disconnect):
+    vault_app.command(_command.__name__)(_command)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="a name or id")]
@@ -81,6 +86,7 @@ def passphrase(
 ) -> None:
     """Change the passphrase. The keys of the data stay: this is no revocation."""
     session: Session = ctx.obj
+    session.require("admin")
     vault = session.open_vault()
     vault.change_passphrase(session.new_passphrase(new_passphrase_file, NEW_PASSPHRASE, "New passphrase"))
     if as_json:
@@ -138,7 +144,13 @@ def _import_all(_store: object) -> None:
 
 
 @app.command("points")
-def points(ctx: typer.Context, machine: MachineName = None, item: ItemName = None, as_json: Json = False) -> None:
+def points(
+    ctx: typer.Context,
+    machine: MachineName = None,
+    item: ItemName = None,
+    every: Annotated[bool, typer.Option("--all", help="of forgotten machines too")] = False,
+    as_json: Json = False,
+) -> None:
     """List recovery points, the newest last."""
     session: Session = ctx.obj
     vault = session.open_vault(meanwhile=_import_all)
@@ -149,14 +161,21 @@ def points(ctx: typer.Context, machine: MachineName = None, item: ItemName = Non
     from catalog.text import safe_text, table
 
     names = point_names(vault, machine, item)
-    found, damaged = read_points(vault, names)
     vanished = [str(gap) for gap in Seen(session.settings.state, vault.id).check(names)]
+    machines = vault.machines()
+    forgotten = 0
+    if machine is None and item is None and not every:
+        shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
+        forgotten, names = len(names) - len(shown), shown
+    found, damaged = read_points(vault, names)
     if as_json:
-        rows = [point_json(p) for p in found]
+        rows = [point_json(p, machines) for p in found]
         _print_json({"vault": session.address, "points": rows, "warnings": vanished})
     elif found:
-        lines = [[safe_text(text) for text in row] for row in point_rows(found)]
+        lines = [[safe_text(text) for text in row] for row in point_rows(found, machines)]
         print(table(POINT_COLUMNS, lines))
+    elif forgotten:
+        print("There are only recovery points of forgotten machines; --all shows them")
     elif not damaged:
         print("There are no recovery points here yet; make one with `rpdrive backup PATH`")
     for warning in vanished if not as_json else ():
@@ -199,7 +218,7 @@ def ls(
     source = DirectSource(vault)
     found = find(source, point.root.subtree() if point.root else None, path)
     if as_json:
-        _ls_json(source, point_json(point), found)
+        _ls_json(source, point_json(point, vault.machines()), found)
     else:
         _ls_text(source, found, long)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from catalog.errors import NewerFormat
 from catalog.format.keys import VERSION
-from catalog.format.records import Point
+from catalog.format.records import Machine, Point
 from catalog.format.trees import Entry, Leaf, NodeKind
+from catalog.machines import machine_names
 from catalog.text import iso_time, local_time, safe_text, size_text, text_json
 from catalog.vault import Vault
 
@@ -22,6 +23,7 @@ _TYPES = {
     NodeKind.BLOCK_DEVICE: stat.S_IFBLK,
     NodeKind.SOCKET: stat.S_IFSOCK,
 }
+MACHINE_COLUMNS = ("MACHINE", "NAME", "HOST", "SYSTEM", "POINTS>", "LAST POINT (UTC)", "")
 POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", "WARNINGS>")
 
 
@@ -57,6 +59,7 @@ def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
                 "id": machine.id.hex(),
                 "name": machine.name,
                 "system": machine.system,
+                "forgotten": machine.forgotten,
                 "items": [
                     {
                         "id": item.id.hex(),
@@ -100,9 +103,8 @@ def vault_text(row: dict[str, Any]) -> str:
     ]
     lines.append(f"points    {row['points']:,}")
     for machine in row["machines"]:
-        lines.append(
-            f"machine   {safe_text(machine['name'])} ({machine['id'][:8]}), {safe_text(machine['system'])}"
-        )
+        text = f"machine   {safe_text(machine['name'])} ({machine['id'][:8]}), {safe_text(machine['system'])}"
+        lines.append(text + (", forgotten" if machine["forgotten"] else ""))
         lines += [
             f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {_counted(i['points'], 'point')}"
             for i in machine["items"]
@@ -118,11 +120,56 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+# --- machines -----------------------------------------------------------------------------------------------
+
+
+def machines_json(vault: Vault, here: str | None) -> list[dict[str, Any]]:
+    """Machines for --json, by name; `here` is the id (hex) of the one that the command runs on. 2 listings."""
+    machines = vault.machines()
+    points = vault.point_names()
+    rows = []
+    for machine in sorted(machines.values(), key=lambda m: (m.name, m.created, m.id)):
+        own = [p for p in points if p.machine == machine.id]
+        rows.append(
+            {
+                "id": machine.id.hex(),
+                "name": machine.name,
+                "hostname": machine.hostname,
+                "system": machine.system,
+                "registered": iso_time(machine.created),
+                "points": len(own),
+                "last_point": iso_time(max(p.time for p in own)) if own else None,
+                "this_machine": machine.id.hex() == here,
+                "forgotten": machine.forgotten,
+            }
+        )
+    return rows
+
+
+def machine_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows for MACHINE_COLUMNS, from `machines_json`."""
+    return [
+        [
+            row["id"][:8],
+            row["name"],
+            row["hostname"],
+            row["system"],
+            f"{row['points']:,}",
+            row["last_point"] or "",
+            ", ".join(
+                text for key, text in (("this_machine", "this machine"), ("forgotten", "forgotten")) if row[key]
+            ),
+        ]
+        for row in rows
+    ]
+
+
 # --- points -------------------------------------------------------------------------------------------------
 
 
-def point_rows(points: Sequence[Point]) -> list[list[str]]:
+def point_rows(points: Sequence[Point], machines: Mapping[bytes, Machine]) -> list[list[str]]:
     """Rows for POINT_COLUMNS. Ids have 8 digits, or as many as tell these points apart."""
+    names = machine_names(machines)
     digits = 8
     while len({p.id.hex()[:digits] for p in points}) < len(points):
         digits += 1
@@ -130,7 +177,7 @@ def point_rows(points: Sequence[Point]) -> list[list[str]]:
         [
             p.id.hex()[:digits],
             local_time(p.time),
-            p.machine_name,
+            names.get(p.machine, p.machine_name),
             p.item_name,
             f"{p.totals.files:,}",
             size_text(p.totals.bytes),
@@ -141,13 +188,13 @@ def point_rows(points: Sequence[Point]) -> list[list[str]]:
     ]
 
 
-def point_json(p: Point) -> dict[str, Any]:
-    """A point for --json. Sizes in bytes; times are UTC."""
+def point_json(p: Point, machines: Mapping[bytes, Machine]) -> dict[str, Any]:
+    """A point for --json. Sizes in bytes; times are UTC. A machine has the name that it has now."""
     return {
         "id": p.id.hex(),
         "time": iso_time(p.time),
         "finished": iso_time(p.finished),
-        "machine": p.machine_name,
+        "machine": machines[p.machine].name if p.machine in machines else p.machine_name,
         "machine_id": p.machine.hex(),
         "item": p.item_name,
         "item_id": p.item.hex(),

@@ -14,9 +14,11 @@ from catalog.secrets import SavedKeys
 from catalog.settings import Settings
 
 if TYPE_CHECKING:
+    from catalog.credentials import Credentials
     from catalog.format.keys import Keys, VaultFile
     from catalog.store.base import Store
     from catalog.store.metered import MeteredStore
+    from catalog.store.roles import Grant
     from catalog.vault import Vault
 
 PASSPHRASE = "RPDRIVE_PASSPHRASE"
@@ -46,6 +48,7 @@ class Session:
         self.verbose = verbose
         self.records_factory = records_factory
         self.meter: MeteredStore | None = None
+        self.connecting: Credentials | None = None  # to be tried in place of those that are remembered
         self._store: Store | None = None
         self._address: str | None = None
 
@@ -84,13 +87,76 @@ class Session:
             from catalog.store.metered import MeteredStore
             from catalog.store.retrying import RetryingStore
 
-            store = open_store(self.address)
+            credentials = self.credentials()
+            grant = credentials.grant if credentials else None
+            if grant is not None:
+                grant.check(self.address)
+                store = open_store(self.address, token=grant.token, endpoint=grant.endpoint)
+            else:
+                store = open_store(self.address)
             if isinstance(store, RetryingStore):  # retries go around the meter: each of them is a request
                 self.meter = MeteredStore(store.inner)
                 self._store = RetryingStore(self.meter, store.patience)
             else:
                 self._store = self.meter = MeteredStore(store)
+            if grant is not None:
+                from catalog.store.roles import RoleStore
+
+                self._store = RoleStore(self._store, grant, self._renewed)
         return self._store
+
+    def credentials(self) -> Credentials | None:
+        """Those that the vault is opened with here; None if it isn't connected, or the environment has its own."""
+        if self.connecting is not None:
+            return self.connecting
+        try:
+            vault_id = self.settings.known_vaults().get(self.address)
+        except LocalError:
+            return None  # a vault that was named can do without what is remembered
+        if vault_id is None:
+            return None
+        if not self.is_local:
+            from catalog.store.credentials import given
+
+            if given(os.environ):
+                return None
+        from catalog.credentials import Connections
+
+        found = Connections(self.settings).load(vault_id)
+        return found if found is not None and found.address == self.address else None
+
+    def require(self, role: str) -> None:
+        """AccessDenied, before any work, if the vault is connected here with a lesser role, or no more."""
+        credentials = self.credentials()
+        if credentials is None:
+            return
+        from catalog.errors import AccessDenied
+        from catalog.store.roles import Role
+
+        if not credentials.role.includes(Role(role)):
+            raise AccessDenied(
+                f"this machine is connected to {self.address} with the role {credentials.role}, and this needs "
+                f"the role {role}",
+                "run `rpdrive vault connect FILE` with credentials of that role (docs/credentials.md)",
+            )
+        credentials.grant.check(self.address)
+
+    def _renewed(self) -> Grant | None:
+        """What the vault is connected with by now; the open store goes on with its token."""
+        if self.connecting is not None:
+            return None  # it is on trial: what was there before must not stand in for it
+        try:
+            credentials = self.credentials()
+        except LocalError:
+            return None
+        if credentials is None:
+            return None
+        if credentials.token is not None and self.meter is not None:
+            from catalog.store.azure import AzureStore
+
+            assert isinstance(self.meter.inner, AzureStore)
+            self.meter.inner.use_token(credentials.token)
+        return credentials.grant
 
     def open_vault(
         self,
@@ -126,10 +192,46 @@ class Session:
     # --- saved keys ---------------------------------------------------------------------------------------
 
     def save_key(self, vault: Vault) -> Path:
-        """Save an open vault's key on this machine, and remember the vault. Returns where. LocalError."""
+        """Save an open vault's key on this machine, and remember the vault. Returns its file. LocalError."""
         where = self.saved_keys.save(vault.id, vault.keys.master)
         self.settings.remember_vault(self.address, vault.id)
         return where
+
+    # --- connections --------------------------------------------------------------------------------------
+
+    def connect(self, credentials: Credentials) -> Vault:
+        """Open the vault with these credentials and remember them. UsageError if they are another vault's.
+
+        As `open_vault`; nothing is remembered unless it opens.
+        """
+        from catalog.credentials import Connections
+        from catalog.vault import read_vault_file
+
+        self.address, self.connecting = credentials.address, credentials
+        credentials.grant.check(self.address)
+        found = read_vault_file(self.open_store()).vault_id
+        if found != credentials.vault_id:  # before a passphrase is asked for in vain
+            raise UsageError(
+                f"the credentials are for the vault {credentials.vault_id.hex()}, and at {self.address} lies "
+                f"{found.hex()}",
+                "ask whoever looks after the vault for new ones",
+            )
+        vault = self.open_vault()
+        Connections(self.settings).save(credentials)
+        self.settings.remember_vault(self.address, vault.id)
+        return vault
+
+    def disconnect(self) -> bool:
+        """Forget the vault: its token, its saved key, its address. False if it wasn't known. LocalError."""
+        from catalog.credentials import Connections
+
+        vault_id = self.settings.known_vaults().get(self.address)
+        if vault_id is None:
+            return False
+        Connections(self.settings).delete(vault_id)
+        self.saved_keys.delete(vault_id)
+        self.settings.forget_vault(self.address)
+        return True
 
     def delete_key(self) -> bool:
         """Delete the saved key of the vault. False if there was none. Asks the store only about unknown vaults."""

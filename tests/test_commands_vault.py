@@ -37,7 +37,7 @@ def test_create_is_remembered_if_it_is_the_only_one(rpdrive: Cli, tmp_path: Path
     assert "--vault" in rpdrive.fails("points", code=2, env=nameless)
     made = rpdrive.json("vault", "create", tmp_path / "first", env=nameless)
     assert made["vault"] == (tmp_path / "first").as_uri()
-    assert rpdrive.json("points", env=nameless) == {"vault": made["vault"], "points": []}
+    assert rpdrive.json("points", env=nameless) == {"vault": made["vault"], "points": [], "warnings": []}
     rpdrive.ok("vault", "create", tmp_path / "second", env=nameless)
     message = rpdrive.fails("points", code=2, env=nameless)
     assert "first" in message and "second" in message
@@ -185,7 +185,8 @@ def test_info(rpdrive: Cli, vault: Vault) -> None:
     assert row["vault"] == rpdrive.vault.as_uri()
     assert [(s["memory_kib"], s["passes"], s["lanes"]) for s in row["slots"]] == [(64, 1, 1)]
     items = [{"id": item.hex(), "name": "home", "points": 0}]
-    assert row["machines"] == [{"id": machine.hex(), "name": "server", "system": "Linux", "items": items}]
+    want = {"id": machine.hex(), "name": "server", "system": "Linux", "forgotten": False, "items": items}
+    assert row["machines"] == [want]
     held = [p for p in rpdrive.vault.rglob("*") if p.is_file() and not p.is_relative_to(rpdrive.vault / ".rpdrive")]
     assert sum(s["bytes"] for s in row["stored"].values()) == sum(p.stat().st_size for p in held)
     assert {k: s["objects"] for k, s in row["stored"].items()} == {

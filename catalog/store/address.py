@@ -50,11 +50,14 @@ def azure_address(url: str) -> AzureAddress:
     return AzureAddress(account, container, prefix.strip("/"))
 
 
-def open_store(url: str, patience: float = PATIENCE) -> Store:
+def open_store(
+    url: str, patience: float = PATIENCE, *, token: str | None = None, endpoint: str | None = None
+) -> Store:
     """The store at an address. Nothing is asked of it yet.
 
-    A request to Azure that gets no answer is repeated for `patience` seconds. UsageError if the address
-    can't be understood; AccessDenied if there are no credentials for it.
+    A request to Azure that gets no answer is repeated for `patience` seconds. `token` and `endpoint` (as those of
+    AzureStore) count if the environment holds no credentials. UsageError if the address can't be understood;
+    AccessDenied if there are no credentials for it.
     """
     folder = local_path(url)
     if folder is not None:
@@ -66,4 +69,4 @@ def open_store(url: str, patience: float = PATIENCE) -> Store:
     from catalog.store.azure import AzureStore
     from catalog.store.retrying import RetryingStore
 
-    return RetryingStore(AzureStore(*address), patience)
+    return RetryingStore(AzureStore(*address, token=token, endpoint=endpoint), patience)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import requests
 from azure.core import MatchConditions
+from azure.core.credentials import AzureSasCredential
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -46,7 +47,8 @@ class AzureStore(Store):
 
     Every method sends one request (`list`: one a page; create and replace: one more when refused) and no
     request is repeated: patience is RetryingStore's business. Timeouts are in seconds: `connect` also
-    bounds the sending of each piece, `read` the wait for the next bytes of the answer.
+    bounds the sending of each piece, `read` the wait for the next bytes of the answer. `token` is a SAS, and
+    `endpoint` where it is good for, to be used if the environment holds no credentials.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class AzureStore(Store):
         prefix: str = "",
         *,
         environ: Mapping[str, str] | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
         connect_timeout: float = 10.0,
         read_timeout: float = 30.0,
     ) -> None:
@@ -63,15 +67,23 @@ class AzureStore(Store):
         self._where = f"{account}/{container}"
         self._container_name = container
         self._prefix = f"{checked_name(prefix)}/" if prefix else ""
+        self._sas = AzureSasCredential(token) if token else None
         self._client = container_client(
             account,
             container,
             os.environ if environ is None else environ,
+            sas=self._sas,
+            endpoint=endpoint,
             transport=_Transport(connect_timeout, read_timeout),
             retry_total=0,
             max_single_put_size=WHOLE,
             max_single_get_size=WHOLE,
         )
+
+    def use_token(self, token: str) -> None:
+        """Another SAS in place of the one that it was made with, from the next request on."""
+        if self._sas is not None:
+            self._sas.update(token)
 
     def create(self, name: str, parts: Sequence[Buffer]) -> None:
         blob = self._blob(name)

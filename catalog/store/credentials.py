@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from catalog.errors import AccessDenied, UsageError
 
 if TYPE_CHECKING:
+    from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import ContainerClient
 
 CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
@@ -17,12 +18,20 @@ KEY = "AZURE_STORAGE_KEY"
 ENDPOINT = "AZURE_STORAGE_SERVICE_ENDPOINT"
 
 
-def container_client(account: str, container: str, environ: Mapping[str, str], **options: Any) -> ContainerClient:
-    """A client that uses the first of: connection string, SAS token, account key, DefaultAzureCredential.
+def given(environ: Mapping[str, str]) -> bool:
+    """Whether an environment holds credentials of its own."""
+    return any(environ.get(name) for name in (CONNECTION_STRING, SAS_TOKEN, KEY))
+
+
+def container_client(
+    account: str, container: str, environ: Mapping[str, str], *, sas: AzureSasCredential | None = None,
+    endpoint: str | None = None, **options: Any,
+) -> ContainerClient:  # fmt: skip
+    """A client that uses the first of: connection string, SAS token, account key, `sas`, DefaultAzureCredential.
 
     The variables are those of the `az` command, and AZURE_STORAGE_SERVICE_ENDPOINT replaces
-    https://ACCOUNT.blob.core.windows.net. UsageError if one can't be understood or belongs to another
-    account; AccessDenied if there is none.
+    https://ACCOUNT.blob.core.windows.net; `endpoint` comes with `sas`. UsageError if one can't be understood or
+    belongs to another account; AccessDenied if there is none.
     """
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import ContainerClient
@@ -31,7 +40,9 @@ def container_client(account: str, container: str, environ: Mapping[str, str], *
         if text := environ.get(CONNECTION_STRING):
             _check_account(text, account)
             return ContainerClient.from_connection_string(text, container, **options)
-        url = environ.get(ENDPOINT) or f"https://{account}.blob.core.windows.net"
+        if given(environ):
+            sas = endpoint = None
+        url = environ.get(ENDPOINT) or endpoint or f"https://{account}.blob.core.windows.net"
         if urlsplit(url).scheme not in ("http", "https"):
             raise UsageError(f"{ENDPOINT} is not an https:// address")
         credential: Any
@@ -39,6 +50,8 @@ def container_client(account: str, container: str, environ: Mapping[str, str], *
             credential = AzureSasCredential(token.lstrip("?"))
         elif key := environ.get(KEY):
             credential = {"account_name": account, "account_key": key}
+        elif sas is not None:
+            credential = sas
         else:
             credential = _default_credential(account)
         return ContainerClient(url, container, credential=credential, **options)

@@ -1,0 +1,160 @@
+"""Commands about who may reach a vault, and from where. They parse, call and print; imports that cost are inside
+them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from catalog.errors import LocalError
+from catalog.session import Session
+from catalog.store.roles import Role
+
+if TYPE_CHECKING:
+    from catalog.credentials import Credentials
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+_MAY = {
+    Role.RESTORE: "list, mount and restore",
+    Role.BACKUP: "list, mount, restore and back up, but not delete or overwrite",
+    Role.ADMIN: "everything",
+}
+_LONGEST_FILE = 64 << 10  # bytes
+
+
+def credentials(
+    ctx: typer.Context,
+    role: Annotated[Role, typer.Option(help="what they are for")],
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="how long they are good: 12h, 10d (the default), 4w")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="where to write them")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a vault credentials file, with which another machine can reach the vault for a while.
+
+    It holds the vault's address and an access token of the role, never the passphrase.
+    """
+    session: Session = ctx.obj
+    session.require(role)
+
+    from datetime import timedelta
+
+    from catalog.credentials import issue
+    from catalog.settings import write_private
+    from catalog.text import parse_duration
+    from catalog.vault import read_vault_file
+
+    lifetime = timedelta(seconds=parse_duration(expires)) if expires is not None else None
+    made = issue(session.address, read_vault_file(session.open_store()).vault_id, role, lifetime)
+    path = output or Path(f"rpdrive-{role}-{made.vault_id.hex()[:8]}.json")
+    write_private(path, json.dumps(made.to_json(), indent=2).encode() + b"\n")
+    warnings = _warnings(made)
+    if as_json:
+        print(json.dumps({"file": str(path), **_row(made), "warnings": warnings}, indent=2))
+        return
+    print(f"Wrote vault credentials into {path}")
+    print(_text(made))
+    print("The passphrase is not in it: tell it by another way.")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def connect(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="vault credentials")],
+    save_key: Annotated[
+        bool, typer.Option("--save-key", help="keep the key too, so that no passphrase is asked for")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Connect this machine to a vault by a vault credentials file, or renew its connection.
+
+    Asks for the passphrase, and remembers address and token for your user.
+    """
+    session: Session = ctx.obj
+
+    from catalog.credentials import read_credentials
+
+    given = read_credentials(_read(file), str(file))
+    vault = session.connect(given)
+    if save_key:
+        session.save_key(vault)
+    if as_json:
+        print(json.dumps({**_row(given), "saved_key": save_key}, indent=2))
+        return
+    print(f"Connected to {given.address}")
+    print(_text(given))
+
+
+def disconnect(ctx: typer.Context, as_json: Json = False) -> None:
+    """Forget a vault: its token, its saved key and its address. The vault itself stays as it is."""
+    session: Session = ctx.obj
+    address = session.address
+    done = session.disconnect()
+    if as_json:
+        print(json.dumps({"vault": address, "disconnected": done}, indent=2))
+    elif done:
+        print(f"Forgot {address}; what was cached of it is encrypted, and goes with `rpdrive cache clear`")
+    else:
+        print(f"{address} was not known here")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as f:
+            return f.read(_LONGEST_FILE)
+    except OSError as e:
+        raise LocalError(f"the vault credentials {file} can't be read: {e.strerror}") from e
+
+
+def _row(made: Credentials) -> dict[str, Any]:
+    row = made.to_json()
+    return {
+        "vault": row["address"],
+        "id": row["vault"],
+        "role": row["role"],
+        "issued": row["issued"],
+        "expires": row["expires"],
+        "signed_by": made.signed_by,
+        "enforced_by": "the server" if made.token is not None else "rpdrive only",
+    }
+
+
+def _text(made: Credentials) -> str:
+    lines = [
+        f"  vault    {made.vault_id.hex()} at {made.address}",
+        f"  role     {made.role}: {_MAY[made.role]}",
+        f"  expires  {made.expires:%Y-%m-%d %H:%M:%S} UTC",
+    ]
+    if made.token is not None:
+        lines.append(f"  token    a SAS for the whole container, signed by {_signer(made)}")
+    else:
+        lines.append("  token    none: the vault is a folder, and the role is only advice, which rpdrive follows;")
+        lines.append("           what others can do in the folder is up to its permissions")
+    return "\n".join(lines)
+
+
+def _signer(made: Credentials) -> str:
+    return "the account key" if made.signed_by == "account key" else "a user-delegation key (7 days at most)"
+
+
+def _warnings(made: Credentials) -> list[str]:
+    from catalog.credentials import DEFAULT_LIFETIME
+    from catalog.store.address import azure_address
+
+    warnings = []
+    lifetime = made.expires - made.issued
+    if lifetime > DEFAULT_LIFETIME:
+        end = "; only a new account key ends it sooner" if made.signed_by == "account key" else ""
+        warnings.append(f"the file opens the store for {lifetime.days} days to whoever gets it{end}")
+    if made.token is not None and azure_address(made.address).prefix:
+        warnings.append("the token opens the whole container, and every vault in it: give each one of its own")
+    return warnings

@@ -1,0 +1,106 @@
+"""Access tokens for a container of Azure Blob Storage: a SAS with the permissions of a role, and no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from catalog.errors import AccessDenied, StoreUnreachable, UsageError
+from catalog.store.credentials import CONNECTION_STRING, KEY, SAS_TOKEN, container_client
+from catalog.store.roles import Role
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobServiceClient
+
+DELEGATION_DAYS = 7  # Azure's limit for a SAS that no account key signs
+_PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.ADMIN: "racwdl"}
+ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"
+
+
+class Token(NamedTuple):
+    """A SAS for the whole container, `signed_by` an account key or a user-delegation key.
+
+    `endpoint` is None for Azure's own address of the account.
+    """
+
+    sas: str
+    signed_by: str
+    expires: datetime
+    endpoint: str | None
+
+
+def make_token(
+    account: str,
+    container: str,
+    role: Role,
+    lifetime: timedelta,
+    *,
+    longest: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Token:
+    """A token that lasts for `lifetime`, made with the credentials of the environment.
+
+    What DefaultAzureCredential signs can last for DELEGATION_DAYS only: a longer `lifetime` is cut to that if
+    `longest`, else UsageError. AccessDenied if the credentials can't make tokens; StoreUnreachable.
+    """
+    from azure.storage.blob import BlobServiceClient
+
+    client = container_client(account, container, os.environ if environ is None else environ)
+    endpoint = client.url.split("?")[0].rsplit("/", 1)[0]
+    own = None if endpoint == f"https://{account}.blob.core.windows.net" else endpoint
+    credential: Any = client.credential
+    now = datetime.now(UTC).replace(microsecond=0)
+    if hasattr(credential, "account_key"):
+        expires = now + lifetime
+        sas = _sign(account, container, role, expires, endpoint, account_key=credential.account_key)
+        return Token(sas, ACCOUNT_KEY, expires, own)
+    if not hasattr(credential, "get_token"):
+        raise AccessDenied(
+            f"the credentials in the environment, a SAS, can't make a token for Azure account {account}",
+            f"unset {SAS_TOKEN}, and set {KEY} or a {CONNECTION_STRING} with an account key, or sign in "
+            "(docs/credentials.md)",
+        )
+    limit = timedelta(days=DELEGATION_DAYS)
+    if lifetime > limit and not longest:
+        raise UsageError(
+            f"a token that is signed for a user lasts {DELEGATION_DAYS} days at most",
+            f"ask for fewer days, or set {KEY} to have it signed by the account key",
+        )
+    expires = now + min(lifetime, limit)
+    with BlobServiceClient(endpoint, credential) as service:
+        return Token(delegated(service, account, container, role, expires, endpoint), USER_DELEGATION, expires, own)
+
+
+def delegated(
+    service: BlobServiceClient, account: str, container: str, role: Role, expires: datetime, endpoint: str
+) -> str:
+    """A SAS signed by a user-delegation key, which is asked of Azure. AccessDenied, StoreUnreachable."""
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+    try:
+        key = service.get_user_delegation_key(datetime.now(UTC) - timedelta(minutes=5), expires)
+    except (ClientAuthenticationError, HttpResponseError) as e:
+        code = getattr(e, "error_code", None) or "the sign-in failed"
+        raise AccessDenied(
+            f"Azure does not give {account} a user-delegation key: {code}",
+            "the signed-in user needs the role Storage Blob Delegator, and one on the container",
+        ) from e
+    except AzureError as e:
+        raise StoreUnreachable(f"{account} did not answer") from e
+    return _sign(account, container, role, expires, endpoint, user_delegation_key=key)
+
+
+def _sign(account: str, container: str, role: Role, expires: datetime, endpoint: str, **key: Any) -> str:
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    sas: str = generate_container_sas(
+        account,
+        container,
+        permission=ContainerSasPermissions.from_string(_PERMISSIONS[role]),
+        expiry=expires,
+        protocol="https" if endpoint.startswith("https:") else "https,http",
+        **key,
+    )
+    return sas

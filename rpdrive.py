@@ -27,6 +27,7 @@ PACKAGES = {
     "catalog.commands": ("points", "ls", "vault", "machine"),
     "catalog.history_commands": ("find", "versions", "diff"),
     "mount.commands": ("mount", "unmount", "mounts"),
+    "mount.restore_commands": ("restore",),
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE

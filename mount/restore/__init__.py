@@ -1,0 +1,1 @@
+"""Copying recovery points back to a disk, in the order in which packs hold them."""

@@ -1,0 +1,222 @@
+"""Owners, permissions, times, extended attributes: from a recovery point to what was restored."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+from catalog.errors import RpdriveError
+from catalog.format.packs import Extent
+from catalog.format.trees import NodeKind, OutOfLine, Owner, Xattrs
+
+_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+_NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
+_SPECIAL = 0o7000
+
+
+class Attributes(NamedTuple):
+    """What an entry says beside its contents. `mtime` in ns since the epoch (UTC); `mode` without the type."""
+
+    kind: int
+    mode: int
+    owner: Owner
+    mtime: int
+    xattrs: Xattrs | None
+    foreign: bool = False  # it has attributes of another system
+
+
+class Wearer:
+    """Puts attributes on files. `problem` gets a path and a reason for each that could not be put.
+
+    `permissions`: owners, modes, ACLs and what the system keeps in attributes of its own; without them a file
+    gets what a new one gets here, and stays executable. `by_name`: owners by name, where the name is known here.
+    """
+
+    def __init__(
+        self,
+        value: Callable[[Extent], memoryview],
+        problem: Callable[[bytes, str], None],
+        *,
+        permissions: bool,
+        by_name: bool,
+    ) -> None:
+        self._value = value
+        self._problem = problem
+        self._permissions = permissions
+        self._by_name = by_name
+        self._uid, self._gid = os.geteuid(), os.getegid()
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._ids: dict[Owner, tuple[int, int]] = {}
+
+    def first_mode(self, a: Attributes, *, plain: bool) -> int:
+        """The mode to create a file with: the final one where nobody can misuse it meanwhile."""
+        if not self._permissions:
+            return self._own_mode(a)
+        if plain and self._is_own(a):
+            return a.mode & 0o777
+        return 0o600
+
+    def _own_mode(self, a: Attributes) -> int:
+        whole = 0o777 if a.mode & 0o111 or a.kind == NodeKind.FOLDER else 0o666
+        return whole & ~self._umask
+
+    def _is_own(self, a: Attributes) -> bool:
+        return self._owner_ids(a.owner) == (self._uid, self._gid)
+
+    def put_on_file(self, fd: int, a: Attributes, path: Callable[[], bytes], *, plain: bool) -> None:
+        """All attributes, on an open file that `first_mode` gave its mode. `plain` as in Folder."""
+        if self._permissions:
+            own = plain and self._is_own(a)
+            if not own:
+                self._chown(fd, a, path)
+            if a.xattrs or not plain:
+                self._xattrs(fd, a, path, plain=plain)
+            if not own or a.mode & (self._umask | _SPECIAL) or a.xattrs:
+                # After chown, which takes the set-user-id bit away.
+                self._attempt(lambda: os.fchmod(fd, a.mode), path, "its permissions could not be set")
+        elif a.xattrs:
+            self._xattrs(fd, a, path, plain=plain)
+        if a.foreign:
+            self._problem(path(), "it has attributes of another system, which can't be kept here")
+        try:
+            os.utime(fd, ns=(a.mtime, a.mtime))
+        except (OSError, OverflowError) as e:
+            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+
+    def put_on_folder(self, fd: int, a: Attributes, path: Callable[[], bytes], *, plain: bool) -> None:
+        """As for a file, on a folder whose contents are complete."""
+        if self._permissions:
+            self._chown(fd, a, path)
+            if a.xattrs or not plain:
+                self._xattrs(fd, a, path, plain=plain)
+            self._attempt(lambda: os.fchmod(fd, a.mode), path, "its permissions could not be set")
+        else:
+            if a.xattrs:
+                self._xattrs(fd, a, path, plain=plain)
+            self._attempt(lambda: os.fchmod(fd, self._own_mode(a)), path, "its permissions could not be set")
+        if a.foreign:
+            self._problem(path(), "it has attributes of another system, which can't be kept here")
+        try:
+            os.utime(fd, ns=(a.mtime, a.mtime))
+        except (OSError, OverflowError) as e:
+            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+
+    def put_on_name(self, folder: int, name: bytes, a: Attributes, path: Callable[[], bytes]) -> None:
+        """On what must not be opened: symlinks, FIFOs, devices, sockets."""
+        is_link = a.kind == NodeKind.SYMLINK
+        if self._permissions:
+            uid, gid = self._owner_ids(a.owner)
+            st = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if (st.st_uid, st.st_gid) != (uid, gid):
+                self._attempt_owner(
+                    lambda u, g: os.chown(name, u, g, dir_fd=folder, follow_symlinks=False), a, uid, gid, path
+                )
+            if not is_link:
+                self._attempt(lambda: _chmod_name(folder, name, a.mode), path, "its permissions could not be set")
+        if a.xattrs:
+            self._xattrs(b"/proc/self/fd/%d/%s" % (folder, name), a, path, plain=True)
+        try:
+            os.utime(name, ns=(a.mtime, a.mtime), dir_fd=folder, follow_symlinks=False)
+        except (OSError, OverflowError, NotImplementedError) as e:
+            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+
+    # --- owners -------------------------------------------------------------------------------------------
+
+    def _owner_ids(self, owner: Owner) -> tuple[int, int]:
+        if not self._by_name:
+            return owner[0], owner[1]
+        found = self._ids.get(owner)
+        if found is None:
+            found = self._ids[owner] = (_uid(owner.user, owner.uid), _gid(owner.group, owner.gid))
+        return found
+
+    def _chown(self, fd: int, a: Attributes, path: Callable[[], bytes]) -> None:
+        uid, gid = self._owner_ids(a.owner)
+        if self._uid != 0:
+            st = os.fstat(fd)
+            if (st.st_uid, st.st_gid) == (uid, gid):
+                return
+        self._attempt_owner(lambda u, g: os.fchown(fd, u, g), a, uid, gid, path)
+
+    def _attempt_owner(
+        self, change: Callable[[int, int], None], a: Attributes, uid: int, gid: int, path: Callable[[], bytes]
+    ) -> None:
+        try:
+            change(uid, gid)
+        except OSError as e:
+            try:
+                change(-1, gid)  # a group of one's own may be given
+            except OSError:
+                pass
+            who = a.owner.user or str(uid)
+            why = "only root may" if e.errno == errno.EPERM else e.strerror
+            self._problem(path(), f"its owner {who} could not be set: {why}")
+
+    # --- the rest -----------------------------------------------------------------------------------------
+
+    def _xattrs(self, at: int | bytes, a: Attributes, path: Callable[[], bytes], *, plain: bool) -> None:
+        follow = isinstance(at, int)
+        wanted = a.xattrs or {}
+        if not plain and self._permissions:
+            self._drop_inherited(at, wanted)
+        for name, value in wanted.items():
+            if not self._permissions and not name.startswith(b"user."):
+                continue
+            text = name.decode(errors="replace")
+            try:
+                data = bytes(self._value(value.at)) if isinstance(value, OutOfLine) else value
+                os.setxattr(at, name, data, follow_symlinks=follow)
+            except RpdriveError as e:
+                self._problem(path(), f"its attribute {text} could not be read from the vault: {e}")
+            except OSError as e:
+                why = "this file system keeps none" if e.errno in _NO_XATTRS else e.strerror
+                self._problem(path(), f"its attribute {text} could not be set: {why}")
+            except AttributeError:
+                self._problem(path(), f"its attribute {text} could not be set: this system keeps none")
+
+    def _drop_inherited(self, at: int | bytes, wanted: Xattrs) -> None:
+        """ACLs that came from the folder above, not from the recovery point."""
+        for name in _ACLS:
+            if name not in wanted:
+                try:
+                    os.removexattr(at, name, follow_symlinks=isinstance(at, int))
+                except (OSError, AttributeError):
+                    pass  # there was none
+
+    def _attempt(self, change: Callable[[], None], path: Callable[[], bytes], reason: str) -> None:
+        try:
+            change()
+        except OSError as e:
+            self._problem(path(), f"{reason}: {e.strerror}")
+
+
+def _chmod_name(folder: int, name: bytes, mode: int) -> None:
+    """chmod of what stands at a name, unless it was swapped for a symlink meanwhile."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
+
+
+def _uid(name: str, otherwise: int) -> int:
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid if name else otherwise
+    except KeyError:
+        return otherwise
+
+
+def _gid(name: str, otherwise: int) -> int:
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid if name else otherwise
+    except KeyError:
+        return otherwise

@@ -1,0 +1,140 @@
+"""A restore as a job: the user's options checked, the vault's readers put together, a record kept of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cache.disk import DiskCache
+from cache.reader import Reader
+from catalog.errors import Damaged, LocalError, RpdriveError, UsageError
+from catalog.jobs import COMPLETE, FAILED, INTERRUPTED, WITH_WARNINGS, LocalJob, LocalJobs, new_job_id
+from catalog.session import Session
+from catalog.vault import Vault
+from mount.restore.conflict import Policy
+from mount.restore.report import Report
+from mount.restore.run import Options, Restore
+from mount.restore.selection import Selection
+from mount.restore.source import Source, read_wishes, resolve
+
+_LISTED = 100  # warnings kept in the record
+MIB = 1 << 20
+
+
+class Job:
+    """One run of `rpdrive restore`. Raises UsageError for options that don't fit, before any work."""
+
+    def __init__(
+        self,
+        session: Session,
+        places: list[str],
+        *,
+        to: Path | None,
+        in_place: bool,
+        on_conflict: str = "copy",
+        permissions: bool = True,
+        owner_by: str = "id",
+        include: list[str],
+        exclude: list[str],
+        dry_run: bool = False,
+        verify: bool = False,
+    ) -> None:
+        if (to is None) != in_place:
+            raise UsageError("say where to restore to", "either --to DIR, or --in-place for where things were")
+        if on_conflict not in tuple(Policy):
+            raise UsageError(f"--on-conflict can't be {on_conflict!r}", "choose copy, overwrite, skip or newer")
+        if owner_by not in ("id", "name"):
+            raise UsageError(f"--owner-by can't be {owner_by!r}", "choose id or name")
+        self._session = session
+        target = b"/" if to is None else os.path.abspath(os.fsencode(to.expanduser()))
+        self._options = Options(
+            target, in_place, Policy(on_conflict), permissions, owner_by == "name",
+            Selection(include, exclude), dry_run, verify,
+        )  # fmt: skip
+        self._wishes = read_wishes(session, places)
+        _check_target(session, target)
+        self.record = LocalJob(
+            id=new_job_id(), kind="restore", point="", machine="", item="", target=_text(target),
+            started=time.time_ns(), finished=0, bytes=0, files=0, warnings=[], warning_count=0, outcome=FAILED,
+        )  # fmt: skip
+
+    def run(self, vault: Vault, machine: str | None, item: str | None, watch: Callable[[Report], object]) -> Report:
+        """Restore. `watch` gets the report as soon as there is one. Damaged if nothing could be restored for it."""
+        disk = None if self._session.is_local else _disk(self._session)
+        reader = Reader(vault, memory=48 * MIB, disk=disk, disk_data=False)
+        restore = Restore(vault, reader, self._options)
+        watch(restore.report)
+        try:
+            sources = resolve(vault, reader, self._wishes, machine, item)
+            self._name(sources)
+            report = restore.run(sources)
+            _check_all_damaged(report)
+            self.record.outcome = WITH_WARNINGS if report.problem_count else COMPLETE
+            return report
+        except KeyboardInterrupt:
+            self.record.outcome = INTERRUPTED
+            raise
+        except RpdriveError as e:
+            self.record.error = _plain(str(e))
+            raise
+        finally:
+            reader.close()
+            if disk is not None:
+                disk.close()
+            self._keep(restore.report)
+
+    def _name(self, sources: list[Source]) -> None:
+        points = list({s.point.id: s.point for s in sources}.values())
+        self.record.point = ", ".join(p.id.hex() for p in points)
+        self.record.machine = ", ".join(dict.fromkeys(p.machine_name for p in points))
+        self.record.item = ", ".join(dict.fromkeys(p.item_name for p in points))
+
+    def _keep(self, report: Report) -> None:
+        r = self.record
+        r.finished = time.time_ns()
+        r.bytes, r.files = report.written_bytes, report.written
+        r.warning_count = report.problem_count
+        r.warnings = [f"{_text(p.path)}: {_plain(p.reason)}" for p in report.problems[:_LISTED]]
+        if self._options.dry_run:
+            return
+        try:
+            LocalJobs(self._session.settings.state).add(r)
+        except LocalError:
+            pass  # what was restored is there all the same
+
+
+def _disk(session: Session) -> DiskCache | None:
+    try:
+        return DiskCache(session.settings.cache)
+    except LocalError:
+        return None
+
+
+def _check_all_damaged(report: Report) -> None:
+    if report.damaged and not (report.written or report.same or report.kept):
+        raise Damaged(f"nothing could be restored: {report.problems[0].reason}")
+
+
+def _check_target(session: Session, target: bytes) -> None:
+    """UsageError if the target lies in the vault, or in a folder of rpdrive's own."""
+    from catalog.store.address import local_path
+
+    settings = session.settings
+    folders = [("rpdrive's own folder", settings.where(kind)) for kind in ("config", "state", "cache", "run")]
+    vault = local_path(session.address)
+    if vault is not None:
+        folders.append(("the vault", Path(vault)))
+    real = Path(os.path.realpath(os.fsdecode(target)))
+    for what, folder in folders:
+        if real.is_relative_to(os.path.realpath(folder)):
+            raise UsageError(f"{os.fsdecode(target)} lies in {what}", "restore to another folder")
+
+
+def _text(path: bytes) -> str:
+    return path.decode(errors="backslashreplace")
+
+
+def _plain(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -14,6 +14,13 @@ class Excludes:
     def __init__(self, patterns: Sequence[str]) -> None:
         from pathspec import GitIgnoreSpec
 
+        for pattern in patterns:
+            try:
+                pattern.encode()
+            except UnicodeEncodeError as e:
+                raise UsageError(
+                    f"the --exclude pattern {pattern!r} is not UTF-8", "use ? or * for such bytes"
+                ) from e
         try:
             self._spec = GitIgnoreSpec.from_lines(patterns)
         except ValueError as e:

@@ -33,6 +33,7 @@ CUT_MIN, CUT_AVERAGE, CUT_MAX = 256 << 10, 1 << 20, 4 << 20  # bytes
 _SMALL_RANGE = 64 << 10  # bytes; a shorter piece of a file with holes shares its block
 _BUFFER = 2 * CUT_MAX
 _BATCH = 128  # pieces of a large file that wait for their places together
+_XATTRS_INLINE = 16 << 10  # bytes of one entry's values that stand in its page
 _XATTR_MAX = 192 << 10  # bytes; a larger value doesn't fit a tree block
 
 
@@ -233,11 +234,15 @@ class FileReader:
             self._problem(path, f"its extended attributes can't be read: {e.strerror}")
             return None
         values: Xattrs = {}
-        for name, value in found.items():
+        room = _XATTRS_INLINE
+        for name, value in sorted(found.items()):
             if len(value) > _XATTR_MAX:
                 self._problem(path, f"its extended attribute {name.decode(errors='replace')} is too large to save")
+            elif len(value) > min(INLINE_XATTR, room):
+                values[name] = OutOfLine(self._write_page(value))
             else:
-                values[name] = OutOfLine(self._write_page(value)) if len(value) > INLINE_XATTR else value
+                values[name] = value
+                room -= len(value)
         return values or None
 
 

@@ -105,16 +105,21 @@ def node(name: bytes, st: os.stat_result, owners: Owners) -> Node:
     )  # fmt: skip
 
 
+def _text(name: str) -> str:
+    """A name as UTF-8 can hold it; the ids beside it stay exact."""
+    return name.encode(errors="replace").decode()
+
+
 def _user(uid: int) -> str:
     try:
-        return pwd.getpwuid(uid).pw_name
+        return _text(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return ""
 
 
 def _group(gid: int) -> str:
     try:
-        return grp.getgrgid(gid).gr_name
+        return _text(grp.getgrgid(gid).gr_name)
     except KeyError:
         return ""
 

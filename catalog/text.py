@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+
+from catalog.errors import UsageError
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMGTP]?)(?:I?B)?", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([smhdw])", re.IGNORECASE | re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST = 100 * 365 * 86400  # seconds
 
 
 def size_text(size: int) -> str:
@@ -16,6 +24,36 @@ def size_text(size: int) -> str:
         value /= 1024
         del units[0]
     return f"{value:.1f} {units[0]}"
+
+
+def parse_size(text: str) -> int:
+    """Bytes, from a number with K, M, G, T or P (powers of 1024) after it: `500M`, `1.5 GiB`. UsageError."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is not a size", "write it as 500M or 10G")
+    return int(float(found[1]) * 1024.0 ** " KMGTP".index(found[2].upper() or " "))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from a number and its unit: `90s`, `30m`, `6h`, `2d`, `1w`. More than none. UsageError."""
+    found = _DURATION.fullmatch(text.strip())
+    seconds = float(found[1]) * _SECONDS[found[2].lower()] if found else 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise UsageError(f"{text!r} is not a length of time", "write it as 90s, 30m, 6h or 2d")
+    return seconds
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for people, in the two largest units: `45 s`, `5 h 59 min`."""
+    left = max(int(seconds), 0)
+    parts: list[str] = []
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if left >= length or (name == "s" and not parts):
+            parts.append(f"{left // length} {name}")
+            left %= length
+        elif parts:
+            break
+    return " ".join(parts[:2])
 
 
 def local_time(ns: int) -> str:

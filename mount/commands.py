@@ -36,12 +36,21 @@ def mount(
     read_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=1.0, help="how long a read waits for the store before it fails")
     ] = 60.0,
+    idle: Annotated[
+        str | None, typer.Option(metavar="TIME", help="close it after so long without use, as 30m or 6h")
+    ] = None,
+    total: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="close it after so long in any case, as 24h or 2d")
+    ] = None,
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
+    from catalog.text import parse_duration
     from mount.mount_point import check_device, prepare
 
     session: Session = ctx.obj
-    size = None if cache_size is None else _size(cache_size)
+    size = None if cache_size is None else _cache_size(cache_size)
+    idle_seconds = None if idle is None else parse_duration(idle)
+    total_seconds = None if total is None else parse_duration(total)
     check_device()
     place = prepare(mount_point, _own_folders(session))
 
@@ -55,6 +64,7 @@ def mount(
             address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
             mount_point=bytes(place), point=point, machine=machine, item=item,
             allow_other=allow_other, cache_size=size, read_timeout=read_timeout,
+            idle=idle_seconds, total=total_seconds,
             requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
         )  # fmt: skip
 
@@ -82,6 +92,16 @@ def _mounted(place: Path, point: str | None) -> str:
     return safe_text(f"{what} open at {place}; close with: rpdrive unmount {shlex.quote(str(place))}")
 
 
+def _cache_size(text: str) -> int:
+    from catalog.errors import UsageError
+    from catalog.text import parse_size
+
+    size = parse_size(text)
+    if size < 1 << 20:
+        raise UsageError(f"a cache of {text} is too small", "give it 1M or more")
+    return size
+
+
 def _own_folders(session: Session) -> list[tuple[str, Path]]:
     from catalog.store.address import local_path
 
@@ -89,24 +109,6 @@ def _own_folders(session: Session) -> list[tuple[str, Path]]:
     folders = [("rpdrive's own folder", settings.where(kind)) for kind in ("config", "state", "cache", "run")]
     vault = local_path(session.address)
     return folders if vault is None else [("the vault", Path(vault)), *folders]
-
-
-def _size(text: str) -> int:
-    """Bytes, from a number with K, M, G or T after it. UsageError."""
-    from catalog.errors import UsageError
-
-    plain = text.strip().upper().removesuffix("B").removesuffix("I")
-    factor = 1
-    if plain and plain[-1] in "KMGT":
-        factor = 1024 ** ("KMGT".index(plain[-1]) + 1)
-        plain = plain[:-1]
-    try:
-        size = int(float(plain) * factor)
-    except (ValueError, OverflowError) as e:
-        raise UsageError(f"{text!r} is not a size", "write it as 500M or 10G") from e
-    if size < 1 << 20:
-        raise UsageError(f"a cache of {text} is too small", "give it 1M or more")
-    return size
 
 
 @app.command("unmount")
@@ -150,18 +152,23 @@ def mounts(ctx: typer.Context, as_json: Json = False) -> None:
     if not rows:
         print("No drives are open")
         return
-    from catalog.text import safe_text, size_text, table
+    from catalog.text import duration_text, safe_text, size_text, table
+
+    def closes(row: dict[str, Any]) -> str:
+        left = [row[k] for k in ("idle_left", "for_left") if row.get(k) is not None]
+        return f"in {duration_text(min(left))}" if left else "-"
 
     print(
         table(
-            ("MOUNTPOINT", "POINT", "VAULT", "PROCESS>", "UPTIME>", "REQUESTS>", "FETCHED>", "SERVED>"),
+            ("MOUNTPOINT", "POINT", "VAULT", "PROCESS>", "UPTIME>", "CLOSES>", "REQUESTS>", "FETCHED>", "SERVED>"),
             [
                 [
                     safe_text(r["mount_point"]),
                     (r.get("point") or "all")[:8],
                     safe_text(r["vault"]),
                     str(r["pid"]),
-                    f"{r['uptime']} s" if r["answers"] else "no answer",
+                    duration_text(r["uptime"]) if r["answers"] else "no answer",
+                    closes(r),
                     f"{r.get('store_requests', 0):,}",
                     size_text(r.get("bytes_fetched", 0)),
                     size_text(r.get("bytes_served", 0)),

@@ -118,7 +118,7 @@ def unmount(path: Path, *, lazy: bool = False) -> Path:
     if lazy or is_stale(place):
         detach(place)
         return place
-    number = _take_off(place, lazy=False)
+    number = take_off(place, lazy=False)
     if number == errno.EBUSY:
         users = users_of(place)
         shown = ", ".join(f"{u.name} (process {u.pid})" for u in users[:5]) or "a process that can't be seen"
@@ -134,13 +134,13 @@ def unmount(path: Path, *, lazy: bool = False) -> Path:
 
 def detach(place: Path) -> None:
     """Take a drive off at once, dead or not. MountFailed."""
-    number = _take_off(place, lazy=True)
+    number = take_off(place, lazy=True)
     if number:
         raise MountFailed(f"{place} can't be unmounted: {os.strerror(number)}", f"as root: `umount -l {place}`")
 
 
-def _take_off(place: Path, *, lazy: bool) -> int:
-    """0, or an errno."""
+def take_off(place: Path, *, lazy: bool) -> int:
+    """0, or an errno: EBUSY if it is in use and not to be taken off `lazy`. MountFailed without fusermount."""
     if os.geteuid() == 0 and os.uname().sysname == "Linux":
         libc = ctypes.CDLL(None, use_errno=True)
         done = libc.umount2(os.fsencode(place), _MNT_DETACH if lazy else 0)

@@ -21,10 +21,13 @@ from catalog.errors import RpdriveError, StoreError
 from catalog.format.keys import Keys, VaultFile
 from catalog.format.records import PointName
 from catalog.session import Session
+from catalog.store.base import Store
+from catalog.store.retrying import RetryingStore
 from catalog.text import iso_time
 from catalog.vault import Vault, choose_point
 from mount.all_points import AllPointsView
 from mount.fuse_driver import Drive
+from mount.lifetime import Lifetime
 from mount.registry import Registry
 from mount.status import StatusServer
 from mount.view import PointView, View
@@ -36,7 +39,7 @@ class Order(msgspec.Struct, kw_only=True):
     """What to mount, and the keys to it: what the command hands to the process behind the drive.
 
     `vault_file` is vault.json; `requests` and `received` (bytes) are what it took to get this far. Sizes in
-    bytes, `read_timeout` in seconds.
+    bytes; `read_timeout`, `idle` and `total` (when the drive closes by itself) in seconds.
     """
 
     address: str
@@ -49,6 +52,8 @@ class Order(msgspec.Struct, kw_only=True):
     allow_other: bool = False
     cache_size: int | None = None
     read_timeout: float = 60.0
+    idle: float | None = None
+    total: float | None = None
     requests: int = 0
     received: int = 0
 
@@ -67,14 +72,23 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
     session.address = order.address
     mount_point = Path(os.fsdecode(order.mount_point))
     disk = _disk_cache(order, session)
-    store = session.open_store()
+    store = _patient(session.open_store(), order.read_timeout)
     file = VaultFile.decode(order.vault_file.encode())
     keys = file.verify(Keys(order.master, file.vault_id))
     vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
     reader = Reader(vault, disk=disk, timeout=order.read_timeout)
     view, what = _view(order, vault, reader)
-    drive = Drive(view, ready=ready)
     registry = Registry(session.settings)
+
+    def mounted() -> None:
+        lifetime.start()
+        ready()
+
+    drive = Drive(view, ready=mounted)
+    lifetime = Lifetime(
+        mount_point, lambda: drive.calls - drive.looks, idle=order.idle, total=order.total,
+        detached=lambda: registry.remove(mount_point),
+    )  # fmt: skip
 
     def status() -> dict[str, Any]:
         meter = session.meter
@@ -82,6 +96,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         traffic = meter.snapshot()
         return {
             **row,
+            **lifetime.status(),
             "uptime": (time.time_ns() - began) // 10**9,
             "store_requests": traffic.requests + order.requests,
             "bytes_fetched": traffic.received + order.received,
@@ -108,10 +123,19 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         try:
             drive.run(str(mount_point), allow_other=order.allow_other)
         finally:
+            lifetime.close()
             view.close()
             reader.close()
             if disk is not None:
                 disk.close()
+
+
+def _patient(store: Store, seconds: float) -> Store:
+    """A store that is asked again for as long as a read may wait; a folder too, which may lie on a network."""
+    if isinstance(store, RetryingStore):
+        store.patience = seconds
+        return store
+    return RetryingStore(store, seconds)
 
 
 @contextmanager
@@ -144,7 +168,7 @@ def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, A
 
     if order.point is None:
         what = {"point": None, "point_time": None, "machine": order.machine, "item": order.item}
-        return AllPointsView(vault, reader, names), what
+        return AllPointsView(vault, reader, names, forgotten=machine is not None), what
     point = vault.point(choose_point(names(), order.point))
     return PointView(reader, point), {
         "point": point.id.hex(),

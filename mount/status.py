@@ -36,6 +36,7 @@ class StatusServer:
             finally:
                 os.umask(mask)
             self._socket.listen(8)
+            self._identity = _identity(path)
         except OSError as e:
             raise LocalError(f"the socket {path} can't be made: {e.strerror or e}") from e
         threading.Thread(target=self._serve, name="status", daemon=True).start()
@@ -54,12 +55,22 @@ class StatusServer:
                 _log.warning("a question for the drive's status was not answered: %s", e)
 
     def close(self) -> None:
-        self._path.unlink(missing_ok=True)
+        # Not the socket of another drive at the same place: this one may have been detached, and lived on.
+        if _identity(self._path) == self._identity:
+            self._path.unlink(missing_ok=True)
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
         self._socket.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def ask(path: Path, timeout: float = 2.0) -> dict[str, Any] | None:

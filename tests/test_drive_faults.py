@@ -127,7 +127,7 @@ def test_a_damaged_folder(home: Broken) -> None:
 
 
 def test_a_vault_that_goes_away_and_comes_back(home: Broken) -> None:
-    drive = home.mount("--point", "latest")
+    drive = home.mount("--point", "latest", "--read-timeout", "1")
     assert (drive / "first").read_bytes() == noise(200_000, b"first"[0])
     home.vault.rename(home.folder / "away")
     fails(drive / "second")

@@ -73,7 +73,10 @@ class Credentials:
                 signed_by=None if token is None else _string(token["signed_by"]),
                 endpoint=None if token is None or token["endpoint"] is None else _string(token["endpoint"]),
             )
-            if len(found.vault_id) != 16 or (found.token is None) != (local_path(found.address) is not None):
+            is_folder = local_path(found.address) is not None
+            if not is_folder:
+                azure_address(found.address)
+            if len(found.vault_id) != 16 or (found.token is None) != is_folder:
                 raise ValueError("not a vault's id, or an address without its token")
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as e:
             raise UsageError("it is damaged", "ask for it again: it must arrive as it was made") from e

@@ -19,8 +19,8 @@ from datetime import datetime
 
 from cache.memory import Lru
 from cache.reader import Reader
-from catalog.errors import RpdriveError
-from catalog.format.records import PointName
+from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
+from catalog.format.records import Machine, PointName
 from catalog.format.trees import Totals
 from catalog.vault import Vault, iter_items, latest
 from mount.view import (
@@ -41,8 +41,10 @@ from mount.view import (
 LATEST = b"latest"
 FRESH_SECONDS = 5.0  # a listing younger than this is not read again
 AFTER_FAILURE_SECONDS = 30.0
-PATIENCE_SECONDS = 2.0  # how long somebody who looks waits for a new listing before the old one serves
+PATIENCE_SECONDS = 2.0  # how long whoever looks waits for a new listing, before the old one serves
 _TREES = 1024  # roots of points kept
+_TRIED = 5  # points of an item that are asked for its name, when records are damaged
+_BROKEN = (Damaged, ObjectNotFound, NewerFormat)  # what is wrong with one object, and not with the way to the store
 _log = logging.getLogger(__name__)
 
 
@@ -70,12 +72,17 @@ class AllPointsView(View):
 
     changes = True
 
-    def __init__(self, vault: Vault, reader: Reader, list_names: Callable[[], list[PointName]]) -> None:
+    def __init__(
+        self, vault: Vault, reader: Reader, list_names: Callable[[], list[PointName]], *, forgotten: bool = False
+    ) -> None:
+        """`forgotten`: show forgotten machines too."""
         self._vault = vault
+        self._forgotten = forgotten
         self._reader = reader
         self._list_names = list_names
         self._lock = threading.Lock()
         self._renewal: threading.Event | None = None
+        self._wait_until = 0.0  # for the renewal under way
         self._listing = Listing(list_names())
         self._due = time.monotonic() + FRESH_SECONDS
         self._machine_names: dict[bytes, bytes] = {}
@@ -92,10 +99,11 @@ class AllPointsView(View):
         with self._lock:
             if self._renewal is None and time.monotonic() >= self._due:
                 self._renewal = threading.Event()
+                self._wait_until = time.monotonic() + PATIENCE_SECONDS
                 threading.Thread(target=self._renew, args=(self._renewal,), name="points", daemon=True).start()
             renewal = self._renewal
         if renewal is not None:
-            renewal.wait(PATIENCE_SECONDS)
+            renewal.wait(max(self._wait_until - time.monotonic(), 0.0))
         return self._listing
 
     def _renew(self, done: threading.Event) -> None:
@@ -120,11 +128,29 @@ class AllPointsView(View):
         """1 listing, and 1 request for each machine not seen before."""
         if not listing.machines:
             return
-        machines = self._vault.machines()
+        machines = self._machines(listing)
         known = {i: machines[i] for i in listing.machines if i in machines}
-        order = sorted(known, key=lambda i: (known[i].created, i))
+        hidden = {i for i in known if known[i].forgotten and not self._forgotten}
+        order = sorted(known.keys() - hidden, key=lambda i: (known[i].created, i))
         named = {i: known[i].name for i in order} | {i: i.hex() for i in listing.machines if i not in known}
         self._machine_names = shown_names(named)
+
+    def _machines(self, listing: Listing) -> dict[bytes, Machine]:
+        """The records of machines; without those that can't be had."""
+        try:
+            return self._vault.machines()
+        except _BROKEN as e:
+            _log.warning("the record of a machine can't be read: %s", e)
+        found = {}
+        for machine in listing.machines:
+            try:
+                record = self._vault.machine(machine)
+            except _BROKEN as e:
+                _log.warning("the machine %s goes by its id: %s", machine.hex(), e)
+                continue
+            if record is not None:
+                found[machine] = record[1]
+        return found
 
     def machine_folders(self) -> dict[bytes, bytes]:
         """Machine ids by the names of their folders."""
@@ -135,10 +161,28 @@ class AllPointsView(View):
         """Item ids by the names of their folders. 1 request for each item not seen before, for its newest point."""
         items = self.listing().machines.get(machine, {})
         unknown = [i for i in sorted(items) if (machine, i) not in self._item_names]
-        for point in self._vault.points([latest(items[i]) for i in unknown]):
-            self._item_names[machine, point.item] = point.item_name
+        try:
+            for point in self._vault.points([latest(items[i]) for i in unknown]):
+                self._item_names[machine, point.item] = point.item_name
+        except _BROKEN:
+            for i in unknown:
+                self._item_names[machine, i] = self._item_name(items[i])
         names = shown_names({i: self._item_names[machine, i] for i in sorted(items)})
         return {name: item for item, name in names.items()}
+
+    def _item_name(self, points: list[PointName]) -> str:
+        """Of an item with damaged points: as its newest readable one says, else its record, else its id."""
+        for name in points[: -_TRIED - 1 : -1]:
+            try:
+                return self._vault.point(name).item_name
+            except _BROKEN as e:
+                _log.warning("the record of a point can't be read: %s", e)
+        item = points[-1].item
+        try:
+            return self._vault.items()[item].name
+        except (KeyError, *_BROKEN) as e:
+            _log.warning("the item %s goes by its id: %s", item.hex(), e)
+            return item.hex()
 
     def tree(self, name: PointName) -> TreeFolder:
         """The root of a point. 1 request the first time, for its record."""
@@ -239,7 +283,8 @@ class _Points(_Top):
         listing = self._view.listing()
         if name == LATEST:
             return self._latest(listing)
-        point = listing.folders(self._machine, self._item).get(name)
+        folders = listing.folders(self._machine, self._item)
+        point = folders.get(name)
         if point is None:
             raise no_such(name)
         return _PointFolder(self._view, point)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from catalog.vault import Vault
-from tests.drives import Home, Maker, add_item, add_machine, add_point, eventually, make_vault
+from tests.drives import ITEM, MACHINE, Home, Maker, add_item, add_machine, add_point, eventually, make_vault
 
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
@@ -44,8 +45,8 @@ def test_all_points(home: Home) -> None:
     drive = home.mount()
     assert sorted(os.listdir(drive)) == ["box", "laptop"]
     assert sorted(os.listdir(drive / "box")) == ["home", "mail"]
-    first, second, latest = sorted(os.listdir(drive / "box" / "home"))
-    assert latest == "latest"
+    versions, first, second, latest = sorted(os.listdir(drive / "box" / "home"))
+    assert (versions, latest) == (".versions", "latest")
     assert os.readlink(drive / "box" / "home" / "latest") == second
     assert (drive / "box" / "home" / first / "file").read_text() == "one"
     assert (drive / "box" / "home" / "latest" / "file").read_text() == "two!"
@@ -53,7 +54,8 @@ def test_all_points(home: Home) -> None:
     assert (drive / "box" / "home" / first).stat().st_mtime_ns == START
     (row,) = home.mounts()
     assert row["point"] is None
-    found = subprocess.run(["find", drive, "-type", "f"], capture_output=True, text=True, check=True).stdout
+    points = ["find", drive, "-name", ".versions", "-prune", "-o", "-type", "f", "-print"]
+    found = subprocess.run(points, capture_output=True, text=True, check=True).stdout
     assert len(found.splitlines()) == 5
 
 
@@ -68,8 +70,40 @@ def test_points_appear_while_it_is_mounted(home: Home, vault: Vault) -> None:
     eventually(lambda: (folder / "latest" / "file").read_text() == "three", "latest moves")
     (new,) = set(os.listdir(folder)) - before
     assert os.readlink(folder / "latest") == new
-    previous = max(before - {"latest"})
+    previous = max(before - {"latest", ".versions"})
     assert (folder / previous / "file").read_text() == "two!"
+
+
+def test_damaged_records_cost_no_more_than_a_name(home: Home, vault: Vault, tmp_path: Path) -> None:
+    """The newest point of two items, an item's record and a machine's: the rest can be opened all the same."""
+
+    def damage(path: Path) -> None:
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    newest = vault.point_names(MACHINE, ITEM)[-1]
+    damage(tmp_path / "vault" / str(newest))
+    (lonely,) = vault.point_names(MACHINE, MAIL)
+    damage(tmp_path / "vault" / str(lonely))
+    drive = home.mount()
+    assert sorted(os.listdir(drive / "box")) == ["home", "mail"]
+    first, second, latest = sorted(set(os.listdir(drive / "box" / "home")) - {".versions"})
+    assert (drive / "box" / "home" / first / "file").read_text() == "one"
+    assert os.readlink(drive / "box" / "home" / latest) == second
+    for folder in (drive / "box" / "home" / second, drive / "box" / "mail" / "latest"):
+        with pytest.raises(OSError) as error:
+            os.listdir(folder)
+        assert error.value.errno == errno.EIO
+    log = next((home.folder / "home" / "state" / "logs").iterdir()).read_text()
+    assert str(newest) in log and "Traceback" not in log
+    home.run("unmount", drive)
+
+    damage(tmp_path / "vault" / "items" / MAIL.hex() / "00000001")
+    damage(tmp_path / "vault" / "machines" / OTHER.hex() / "00000001")
+    drive = home.mount()
+    assert sorted(os.listdir(drive)) == sorted(["box", OTHER.hex()])
+    assert sorted(os.listdir(drive / "box")) == sorted(["home", MAIL.hex()])
+    assert (drive / OTHER.hex() / "home" / "latest" / "other").read_text() == "o"
 
 
 def test_narrowed_to_a_machine_or_an_item(home: Home) -> None:

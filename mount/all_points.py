@@ -1,4 +1,4 @@
-"""The drive of all points: `<machine>/<item>/<local date and time>/…`, and `latest` beside the times.
+"""The drive of all points: `<machine>/<item>/<local date and time>/…`, `latest`, `.versions` beside the times.
 
 New points appear while it is mounted. The listing of the vault's points is read again when somebody looks into
 one of the top folders and it is older than a few seconds; while that takes long or fails, the last one serves.
@@ -23,6 +23,7 @@ from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
 from catalog.format.records import Machine, PointName
 from catalog.format.trees import Totals
 from catalog.vault import Vault, iter_items, latest
+from mount.versions import VERSIONS, History, VersionsFolder
 from mount.view import (
     POINT_SHIFT,
     Attributes,
@@ -89,6 +90,7 @@ class AllPointsView(View):
         self._item_names: dict[tuple[bytes, bytes], str] = {}
         self._pages = Pages(reader)
         self._trees: Lru[PointName, TreeFolder] = Lru(_TREES, lambda tree: 1)
+        self._histories: dict[tuple[bytes, bytes], History] = {}
         self._name_machines(self._listing)
         self.root = _Machines(self)
 
@@ -192,6 +194,17 @@ class AllPointsView(View):
             self._trees.put(name, root)
         return root
 
+    def history(self, machine: bytes, item: bytes) -> History:
+        """What `.versions` shows of an item: made anew when its points are others."""
+        folders = self._listing.folders(machine, item)
+        history = self._histories.get((machine, item))
+        if history is not None and history.folders is not folders and history.folders == folders:
+            history.folders = folders  # the next comparison costs nothing
+        if history is None or history.folders is not folders:
+            history = History(self._vault, self._reader, folders)
+            self._histories[machine, item] = history
+        return history
+
     def totals(self) -> Totals:
         """Of the newest point of each item that was looked into: others would have to be fetched for it."""
         totals = Totals()
@@ -284,6 +297,8 @@ class _Points(_Top):
         if name == LATEST:
             return self._latest(listing)
         folders = listing.folders(self._machine, self._item)
+        if name == VERSIONS and folders:
+            return VersionsFolder(self._view.history(self._machine, self._item))
         point = folders.get(name)
         if point is None:
             raise no_such(name)
@@ -295,6 +310,7 @@ class _Points(_Top):
         nodes: dict[bytes, Node] = {name: _PointFolder(self._view, folders[name]) for name in sorted(folders)}
         if folders:
             nodes[LATEST] = self._latest(listing)
+            nodes[VERSIONS] = VersionsFolder(self._view.history(self._machine, self._item))
         return nodes
 
     def _latest(self, listing: Listing) -> Node:

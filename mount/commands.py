@@ -42,6 +42,12 @@ def mount(
     total: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="close it after so long in any case, as 24h or 2d")
     ] = None,
+    at_login: Annotated[
+        bool, typer.Option("--at-login", help="open it at every login of this user, by a unit of systemd")
+    ] = False,
+    service: Annotated[
+        bool, typer.Option("--service", help="open it at every start of the machine, by a unit of systemd")
+    ] = False,
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
     from catalog.text import parse_duration
@@ -51,6 +57,12 @@ def mount(
     size = None if cache_size is None else _cache_size(cache_size)
     idle_seconds = None if idle is None else parse_duration(idle)
     total_seconds = None if total is None else parse_duration(total)
+    if at_login or service:
+        options = {
+            "--point": point, "--machine": machine, "--item": item, "--allow-other": allow_other,
+            "--cache-size": cache_size, "--read-timeout": read_timeout, "--idle": idle, "--for": total,
+        }  # fmt: skip
+        return _install(session, mount_point, options, system=_of_system(at_login, service))
     check_device()
     place = prepare(mount_point, _own_folders(session))
 
@@ -70,8 +82,13 @@ def mount(
 
     if foreground:
         from mount.service import serve
+        from mount.systemd import notify_ready
 
-        serve(order(), session, lambda: print(_mounted(place, point), flush=True))
+        def ready() -> None:
+            print(_mounted(place, point), flush=True)
+            notify_ready()
+
+        serve(order(), session, ready)
         return
     from mount.background import BackgroundDrive
 
@@ -90,6 +107,55 @@ def _mounted(place: Path, point: str | None) -> str:
 
     what = "All recovery points are" if point is None else f"Recovery point {point} is"
     return safe_text(f"{what} open at {place}; close with: rpdrive unmount {shlex.quote(str(place))}")
+
+
+def _of_system(at_login: bool, service: bool) -> bool:
+    """Which kind of unit is meant. UsageError."""
+    from catalog.errors import UsageError
+
+    if at_login and service:
+        raise UsageError("--at-login and --service can't be used together", "say one of them")
+    return service
+
+
+def _install(session: Session, mount_point: Path, options: dict[str, Any], *, system: bool) -> None:
+    """Write the unit, and let systemd know of it."""
+    import shlex
+
+    from catalog.errors import Locked
+    from catalog.text import safe_text
+    from mount import mount_point as places
+    from mount import systemd
+
+    place = places.absolute(mount_point)
+    is_open = places.file_system_at(place) == places.FILE_SYSTEM
+    if not is_open:
+        places.prepare(mount_point, _own_folders(session))
+    vault_id = session.settings.known_vaults().get(session.address)
+    if vault_id is None or session.saved_keys.load(vault_id) is None:
+        raise Locked(
+            f"no key of {session.address} is saved here, and nobody is there to type a passphrase at a start",
+            "run `rpdrive vault unlock --save` first",
+        )
+    arguments = [f"--vault={session.address}"]
+    for name, value in options.items():
+        if value is not None and value is not False:
+            arguments.append(name if value is True else f"{name}={value}")
+    unit = systemd.unit_for(place, system=system)
+    systemd.write(unit, systemd.unit_text(place, arguments, system=system, vault=session.folder))
+    print(safe_text(f"Wrote {unit.path}"))
+    if systemd.enable(unit, now=not is_open):
+        print(f"The drive will be open at every {'start' if system else 'login'}")
+    else:
+        name = shlex.quote(unit.name)
+        commands = [["daemon-reload"], ["enable", "--now", name]]
+        print("Systemd doesn't answer here. Where it does, run:")
+        for command in commands:
+            print("    " + " ".join(unit.systemctl(*command)))
+    from catalog.store.address import local_path
+
+    if local_path(session.address) is None and session.credentials() is None:
+        print("It doesn't get the credentials in this shell's environment: give it some by `rpdrive vault connect`")
 
 
 def _cache_size(text: str) -> int:
@@ -118,18 +184,41 @@ def unmount(
     lazy: Annotated[
         bool, typer.Option("--lazy", "--force", help="detach it at once, though files on it are open")
     ] = False,
+    at_login: Annotated[
+        bool, typer.Option("--at-login", help="remove the unit that opens it at login, too")
+    ] = False,
+    service: Annotated[
+        bool, typer.Option("--service", help="remove the unit that opens it at the machine's start, too")
+    ] = False,
 ) -> None:
     """Close a drive."""
     from mount import mount_point as places
     from mount.registry import Registry, await_end
 
     session: Session = ctx.obj
+    if (at_login or service) and _uninstall(mount_point, system=_of_system(at_login, service)):
+        return
     registry = Registry(session.settings)
     drive = registry.drive_at(places.absolute(mount_point))
     place = places.unmount(mount_point, lazy=lazy)
     if drive is not None and not lazy:
         await_end(drive)
     registry.remove(place)
+
+
+def _uninstall(mount_point: Path, *, system: bool) -> bool:
+    """Remove the unit; whether nothing is left to unmount. MountFailed if there is none."""
+    from catalog.errors import MountFailed
+    from catalog.text import safe_text
+    from mount import mount_point as places
+    from mount import systemd
+
+    place = places.absolute(mount_point)
+    unit = systemd.unit_for(place, system=system)
+    if not systemd.remove(unit):
+        raise MountFailed(f"there is no unit {unit.path}", "leave out --at-login or --service to close the drive")
+    print(safe_text(f"Removed {unit.path}"))
+    return places.file_system_at(place) != places.FILE_SYSTEM
 
 
 @app.command("mounts")

@@ -38,6 +38,7 @@ if [ "$(uname -s)" = Linux ]; then
         has getfattr || want attr
         has getfacl || want acl
         has rsync || want rsync
+        has systemd-analyze || want systemd
     fi
 fi
 if [ "$goal" = test ]; then

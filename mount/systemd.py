@@ -1,0 +1,221 @@
+"""Units of systemd that open a drive: a user's at login, or the system's at its start.
+
+A drive has to show up outside of its process. So the units ask for nothing that gives the process a view of the
+file systems of its own (Private…=, Protect…=), and a user's unit for nothing that forbids it to gain rights:
+fusermount3 is setuid, and most restrictions imply that in a user's unit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from catalog.errors import LocalError, MountFailed
+
+_NAME_MAX = 255
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
+# Where rpdrive keeps its files: a service doesn't get these from the shell in which the unit was made.
+_KEPT = ("RPDRIVE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH")
+_SYSTEM_LIMITS = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+"""
+
+
+class Unit(NamedTuple):
+    """A unit's file. `system`: of the machine, not of this user."""
+
+    path: Path
+    system: bool
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def systemctl(self, *arguments: str) -> list[str]:
+        return ["systemctl", *([] if self.system else ["--user"]), *arguments]
+
+
+def unit_for(place: Path, *, system: bool, environ: Mapping[str, str] = os.environ) -> Unit:
+    """The unit of a mount point (absolute, without symlinks)."""
+    if system:
+        folder = Path("/etc/systemd/system")
+    else:
+        config = environ.get("XDG_CONFIG_HOME") or "~/.config"
+        folder = Path(config).expanduser().absolute() / "systemd" / "user"
+    return Unit(folder / unit_name(place), system)
+
+
+def unit_name(place: Path) -> str:
+    """`rpdrive-<path>.service`, the path as `systemd-escape --path` has it; a digest of one that is too long."""
+    raw = os.fsencode(place).strip(b"/")
+    parts = []
+    for n, byte in enumerate(raw):
+        if byte == ord("/"):
+            parts.append("-")
+        elif byte in _PLAIN and not (n == 0 and byte == ord(".")):
+            parts.append(chr(byte))
+        else:
+            parts.append(f"\\x{byte:02x}")
+    name = f"rpdrive-{''.join(parts)}.service"
+    return name if len(name) <= _NAME_MAX else f"rpdrive-{hashlib.sha256(raw).hexdigest()[:32]}.service"
+
+
+def quoted(argument: str, *, program: bool = False) -> str:
+    """One word of a unit's command line, whatever is in it (systemd.service(5), COMMAND LINES)."""
+    parts = []
+    for byte in os.fsencode(argument):
+        char = chr(byte)
+        if char in '"\\':
+            parts.append(f"\\{char}")
+        elif char == "%":
+            parts.append("%%")
+        elif char == "$" and not program:  # no variables are looked for in the program's path
+            parts.append("$$")
+        elif byte < 0x20 or byte == 0x7F:
+            parts.append(f"\\x{byte:02x}")
+        else:
+            parts.append(char)
+    word = "".join(parts)
+    try:
+        word = word.encode("latin-1").decode()
+    except UnicodeDecodeError:  # units are UTF-8: other bytes by their numbers
+        word = "".join(c if c < "\x80" else f"\\x{ord(c):02x}" for c in word)
+    return f'"{word}"'
+
+
+def unit_text(
+    place: Path,
+    arguments: Sequence[str],
+    *,
+    system: bool,
+    vault: Path | None,
+    environ: Mapping[str, str] = os.environ,
+) -> str:
+    """A unit that opens a drive at `place` with these arguments of `rpdrive mount`; `vault` if it is a folder."""
+    program = [quoted(sys.executable, program=True), '"-P"', '"-m"', '"rpdrive"']
+
+    def command(*arguments: str) -> str:
+        return " ".join([*program, *map(quoted, arguments)])
+
+    kept = {name: environ[name] for name in _KEPT if environ.get(name)}
+    if "RPDRIVE_HOME" in kept:
+        kept["RPDRIVE_HOME"] = str(Path(kept["RPDRIVE_HOME"]).expanduser().absolute())
+    root = Path(__file__).parents[1]
+    if root.name not in ("site-packages", "dist-packages"):
+        kept["PYTHONPATH"] = str(root)
+    lines = ["[Unit]", f"Description=Recovery points at {_one_line(place)}"]
+    if system:
+        lines += ["Wants=network-online.target", "After=network-online.target"]
+        folders = [place] if vault is None else [place, vault]
+        lines.append("RequiresMountsFor=" + " ".join(quoted(str(f), program=True) for f in folders))
+    lines += [
+        "# The network may take its time, and come and go.",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=notify",
+        *(f"Environment={quoted(f'{name}={value}', program=True)}" for name, value in kept.items()),
+        f"ExecStart={command('mount', str(place), '--foreground', *arguments)}",
+        f"ExecStop={command('unmount', '--lazy', str(place))}",
+        "Restart=on-failure",
+        "RestartSec=30",
+        "# Wrong options, no such point, a newer format, no key: to try again changes nothing.",
+        "RestartPreventExitStatus=2 4 7 8",
+        "TimeoutStartSec=180",
+        "# The keys are in memory.",
+        "LimitCORE=0",
+    ]
+    if system:
+        lines += _SYSTEM_LIMITS.splitlines()
+    lines += ["", "[Install]", f"WantedBy={'multi-user' if system else 'default'}.target", ""]
+    return "\n".join(lines)
+
+
+def _one_line(path: Path) -> str:
+    text = "".join(c if c.isprintable() else "?" for c in str(path))
+    return text.replace("%", "%%").rstrip("\\")
+
+
+def write(unit: Unit, text: str) -> None:
+    """LocalError if the file can't be written."""
+    try:
+        unit.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = unit.path.with_name(f".{unit.name[:200]}.tmp")
+        temporary.write_bytes(os.fsencode(text))
+        temporary.replace(unit.path)
+    except OSError as e:
+        advice = "run it as root, or use --at-login" if unit.system else ""
+        raise LocalError(f"the unit {unit.path} can't be written: {e.strerror}", advice) from e
+
+
+def enable(unit: Unit, *, now: bool) -> bool:
+    """Tell systemd of a new unit, and start it `now`. False if there is no systemd to tell. MountFailed."""
+    if not _tell(unit, "daemon-reload"):
+        return False
+    done = _run(unit, "enable", *(["--now"] if now else []), "--", unit.name)
+    if done is None or done.returncode:
+        why = done.stderr.strip().splitlines()[-1:] if done is not None else []
+        raise MountFailed(
+            f"systemd did not open the drive: {' '.join(why)}",
+            f"see `{' '.join(unit.systemctl('status', repr(unit.name)))}`",
+        )
+    return True
+
+
+def remove(unit: Unit) -> bool:
+    """Close the unit's drive and delete its file. False if there is no such unit. LocalError."""
+    if not unit.path.exists():
+        return False
+    _tell(unit, "disable", "--now", "--", unit.name)
+    try:
+        unit.path.unlink(missing_ok=True)
+    except OSError as e:
+        raise LocalError(f"the unit {unit.path} can't be deleted: {e.strerror}") from e
+    _tell(unit, "daemon-reload")
+    return True
+
+
+def _tell(unit: Unit, *arguments: str) -> bool:
+    done = _run(unit, *arguments)
+    return done is not None and done.returncode == 0
+
+
+def _run(unit: Unit, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+    program = shutil.which("systemctl")
+    if program is None:
+        return None
+    try:
+        return subprocess.run(
+            [program, *unit.systemctl(*arguments)[1:]], capture_output=True, text=True, errors="replace",
+            check=False, timeout=240, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def notify_ready() -> None:
+    """Tell systemd, if it started this process and wants to know, that the drive is open (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
+            systemd.sendto(b"READY=1", address)
+    except OSError:
+        pass  # systemd gives up on the unit, and says so

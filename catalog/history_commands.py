@@ -172,7 +172,8 @@ def diff(
     from catalog.difference import difference, exists, root_of
     from catalog.direct import DirectSource
     from catalog.errors import NotFound
-    from catalog.history_listing import Counts, change_json, change_line, point_json
+    from catalog.history_listing import Counts, change_json, change_line
+    from catalog.listing import point_json
     from catalog.text import text_json
     from catalog.vault import choose_point
 
@@ -184,7 +185,12 @@ def diff(
         raise NotFound(f"there is no {shown(raw)} in either recovery point", "see `rpdrive ls` of its folder")
     changes = (c for c in difference(source, *roots, raw) if c.mark != "U" or not content_only)
     if as_json:
-        head = {"before": point_json(old), "after": point_json(new), **text_json("path", raw or b"/")}
+        machines = vault.machines()
+        head = {
+            "before": point_json(old, machines),
+            "after": point_json(new, machines),
+            **text_json("path", raw or b"/"),
+        }
         _print_rows(head, "changes", (change_json(c) for c in counts.of(changes)), counts.json)
         return
     for change in counts.of(changes):

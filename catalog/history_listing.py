@@ -37,7 +37,7 @@ def hit_json(line: Timeline, hit: Hit) -> dict[str, Any]:
     return {
         **text_json("path", hit.path),
         **_entry_json(hit.leaf, hit.entry),
-        **_item_json(line.points[-1]),
+        **_item_json(line.points[-1], line.machine),
         "points": hit.points.bit_count(),
         "first": _point_json(line, first(hit.points)),
         "last": _point_json(line, last(hit.points)),
@@ -69,7 +69,7 @@ def _row(line: Timeline, points: int, size: str, time: str, kind: str) -> list[s
 def versions_json(line: Timeline, history: Versions) -> dict[str, Any]:
     """All versions of a path in one item."""
     return {
-        **_item_json(line.points[-1]),
+        **_item_json(line.points[-1], line.machine),
         "versions": [
             {
                 **_entry_json(v.variant.leaf, v.variant.entry),
@@ -154,15 +154,8 @@ def _entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
     return row
 
 
-def _item_json(p: Point) -> dict[str, str]:
-    return {
-        "machine": p.machine_name, "machine_id": p.machine.hex(), "item": p.item_name, "item_id": p.item.hex(),
-    }  # fmt: skip
-
-
-def point_json(p: Point) -> dict[str, Any]:
-    """Which point one is."""
-    return {"id": p.id.hex(), "time": iso_time(p.time), **_item_json(p)}
+def _item_json(p: Point, machine: str) -> dict[str, str]:
+    return {"machine": machine, "machine_id": p.machine.hex(), "item": p.item_name, "item_id": p.item.hex()}
 
 
 def _point_json(line: Timeline, n: int) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from catalog.choice import point_names, read_points
 from catalog.errors import NotFound, RpdriveError
-from catalog.format.records import Point
+from catalog.format.records import Machine, Point
+from catalog.machines import machine_names
 from catalog.vault import Vault, choose_point
 
 
@@ -15,11 +16,15 @@ class Timeline(NamedTuple):
     """The points of one item, oldest first by sequence. Point n of a set is `points[n]`."""
 
     points: list[Point]
+    machine: str  # its name today
+
+    @property
+    def item(self) -> str:
+        return self.points[-1].item_name
 
     @property
     def title(self) -> str:
-        newest = self.points[-1]
-        return f"{newest.machine_name}/{newest.item_name}"
+        return f"{self.machine}/{self.item}"
 
 
 class Timelines(NamedTuple):
@@ -38,22 +43,30 @@ class Timelines(NamedTuple):
 
 
 def all_timelines(vault: Vault, machine: str | None = None, item: str | None = None) -> Timelines:
-    """All points of a machine, an item, or the vault. 1 listing, and 1 request for each point not seen before.
+    """All points of a machine, an item, or of the vault without forgotten machines.
 
-    A point that can't be read hides no other. NotFound (also if there are none), AmbiguousName, StoreError.
+    2 listings, and 1 request for each record not seen before. A point that can't be read hides no other. NotFound
+    (also if there are none), AmbiguousName, StoreError.
     """
-    names = point_names(vault, machine, item)
+    names, machines = point_names(vault, machine, item), vault.machines()
+    if machine is None and item is None:
+        names = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
     if not names:
         raise NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
     points, damaged = read_points(vault, names)
     items: dict[tuple[bytes, bytes], list[Point]] = {}
     for point in points:
         items.setdefault((point.machine, point.item), []).append(point)
-    lines = [Timeline(sorted(p, key=lambda p: (p.sequence, p.time, p.id))) for p in items.values()]
+    lines = [_timeline(sorted(p, key=lambda p: (p.sequence, p.time, p.id)), machines) for p in items.values()]
     return Timelines(sorted(lines, key=lambda line: line.title), damaged)
 
 
 def one_point(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> Timelines:
     """One point, as if there were no other. NotFound, AmbiguousName, Damaged, StoreError."""
     point = vault.point(choose_point(point_names(vault, machine, item), spec))
-    return Timelines([Timeline([point])], [])
+    return Timelines([_timeline([point], vault.machines())], [])
+
+
+def _timeline(points: list[Point], machines: dict[bytes, Machine]) -> Timeline:
+    newest = points[-1]
+    return Timeline(points, machine_names(machines).get(newest.machine, newest.machine_name))

@@ -28,7 +28,7 @@ from catalog.timeline import all_timelines
 from catalog.vault import Vault
 from catalog.versions import versions
 from tests.cli import Cli
-from tests.drives import add_point
+from tests.drives import MACHINE, add_machine, add_point
 from tests.vaultmaker import SmallFiles, Trees, open_empty
 
 SECOND = 10**9
@@ -482,6 +482,28 @@ def test_the_commands_tell_the_story(saved: tuple[Cli, Path, list[str]]) -> None
     cli.fails("find", "x", "--all-points", "--point", "latest", code=2)
 
 
+
+
+def test_items_of_several_machines(rpdrive: Cli, vault: Vault) -> None:
+    trees = Trees(vault)
+    root = trees.root(trees.folder([Node(b"etc", NodeKind.FIFO, 0o600, ANY, 0, START, START, 1)]))
+    other = b"m" * 16
+    for machine, name in ((MACHINE, "box"), (other, "old")):
+        add_machine(vault, machine, name)
+        for n in range(2):
+            add_point(vault, root, n + 1, START + n * SECOND, machine=machine, machine_name=name)
+    assert [i["machine"] for i in rpdrive.json("versions", "etc")["items"]] == ["box", "old"]
+    assert [line for line in rpdrive.ok("find", "-a", "etc").splitlines() if line.endswith(":")] == [
+        "box/home:", "old/home:"
+    ]  # fmt: skip
+    assert len(rpdrive.json("find", "-a", "etc", "--machine", "old")["found"]) == 1
+    rpdrive.ok("machine", "rename", "box", "tower")
+    rpdrive.ok("machine", "forget", "old")
+    assert [f["machine"] for f in rpdrive.json("find", "-a", "etc")["found"]] == ["tower"]
+    assert len(rpdrive.json("versions", "/etc", "--machine", "old")["items"]) == 1
+    points = rpdrive.json("points", "--all")["points"]
+    ends = [next(p["id"] for p in points if p["machine_id"] == m.hex()) for m in (MACHINE, other)]
+    assert rpdrive.json("diff", *ends)["changes"] == []  # of two machines
 
 
 def test_sets_of_points() -> None:

@@ -25,6 +25,7 @@ from catalog.session import Session
 PACKAGES = {
     "backup.commands": ("backup",),
     "catalog.commands": ("points", "ls", "vault", "machine"),
+    "catalog.job_commands": ("jobs",),
     "catalog.history_commands": ("find", "versions", "diff"),
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore_commands": ("restore",),

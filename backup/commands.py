@@ -45,9 +45,12 @@ def backup(
 ) -> None:
     """Save files and folders as a new recovery point."""
     session: Session = ctx.obj
+    if not dry_run:
+        session.require("backup")
     vault = session.open_vault(meanwhile=lambda store: import_module("backup.job"))
     from backup.display import Display, summary
     from backup.job import Job
+    from catalog.text import parse_size
 
     with ExitStack() as stack:
         job = stack.enter_context(
@@ -59,7 +62,7 @@ def backup(
                 machine=machine,
                 excludes=exclude or [],
                 one_file_system=one_file_system,
-                cache_size=cache_size,
+                cache_size=None if cache_size is None else parse_size(cache_size),
                 dry=dry_run,
             )
         )

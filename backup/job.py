@@ -13,9 +13,10 @@ from types import TracebackType
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.progress import Progress
+from backup.record import Record
 from backup.run import Backup, Outcome
 from backup.selection import Selection
-from cache.disk import DiskCache
+from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
 from catalog.errors import LocalError
 from catalog.format.records import Item, Machine, Problem
@@ -44,7 +45,7 @@ class Job:
         machine: str | None = None,
         excludes: list[str],
         one_file_system: bool = False,
-        cache_size: str | None = None,
+        cache_size: int | None = None,
         dry: bool = False,
     ) -> None:
         self._session, self.vault = session, vault
@@ -99,7 +100,7 @@ class Job:
 
     def _disk(self, folder: Path) -> DiskCache | None:
         try:
-            disk = DiskCache(folder)
+            disk = DiskCache(folder, limit=LIMIT if self._cache_size is None else self._cache_size)
         except LocalError:
             return None  # slower, and no less right
         self._stack.callback(disk.close)
@@ -107,12 +108,26 @@ class Job:
 
     def run(self, *, on_problem: Callable[[Problem], None] | None = None) -> Outcome:
         """Run it. As Backup.run."""
-        if on_problem is not None:
-            self._backup.on_problem = on_problem
+        record = Record(self.vault, self._session.settings.state, self.machine, self.item)
+
+        def problem(problem: Problem) -> None:
+            record.problem(problem)
+            if on_problem is not None:
+                on_problem(problem)
+
+        self._backup.on_problem = problem
         # A run makes many long-lived objects and no cycles: the default thresholds cost one part in twenty.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        return self._backup.run(dry=self._dry)
+        if self._dry:
+            return self._backup.run(dry=True)
+        try:
+            outcome = self._backup.run()
+        except BaseException as e:
+            record.ended(e, self.progress)
+            raise
+        outcome.record_bytes += record.completed(outcome)
+        return outcome
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

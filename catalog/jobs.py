@@ -1,4 +1,7 @@
-"""Jobs that leave no trace in the vault, such as restores: a record of each, on this machine."""
+"""Jobs that leave no trace in the vault, such as restores: a record of each, on this machine.
+
+Backups are kept in the vault, and here only when it could not be reached.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import msgspec
 from catalog.settings import private_folder, write_private
 
 COMPLETE, WITH_WARNINGS, FAILED, INTERRUPTED = "complete", "warnings", "failed", "interrupted"
+# As backups are recorded in a vault (docs/format.md).
+COMPLETED, COMPLETED_WITH_WARNINGS = "completed", "completed with warnings"
 
 
 class LocalJob(msgspec.Struct, kw_only=True):
@@ -21,6 +26,7 @@ class LocalJob(msgspec.Struct, kw_only=True):
 
     id: str
     kind: str
+    vault: str = ""
     point: str
     machine: str
     item: str

@@ -62,6 +62,7 @@ class Job:
 
     def run(self, vault: Vault, machine: str | None, item: str | None, watch: Callable[[Report], object]) -> Report:
         """Restore. `watch` gets the report as soon as there is one. Damaged if nothing could be restored for it."""
+        self.record.vault = vault.id.hex()
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=48 * MIB, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)

@@ -1,0 +1,112 @@
+"""The record of a backup: what it did and how it ended, for people to look at. `rpdrive jobs` shows it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from backup.progress import Progress
+from backup.run import Outcome
+from catalog.errors import AccessDenied, RpdriveError, StoreUnreachable
+from catalog.format.records import Item, Job, Machine, Problem
+from catalog.jobs import COMPLETED, COMPLETED_WITH_WARNINGS, FAILED, INTERRUPTED, LocalJob, LocalJobs
+from catalog.vault import Vault
+
+PATIENCE = 10.0  # seconds, for the record to reach the vault; the point is there already
+_PROBLEMS = 100  # that stand in a record
+_log = logging.getLogger("rpdrive.backup")
+
+
+class Record:
+    """The record of one run, from its beginning. It is kept in the vault, or here when the vault can't be had.
+
+    Nothing here fails a backup.
+    """
+
+    def __init__(self, vault: Vault, state: Path, machine: Machine, item: Item) -> None:
+        self._vault, self._state = vault, state
+        self._problems: list[Problem] = []
+        self._problem_count = 0
+        self._job = Job(
+            id=os.urandom(16), machine=machine.id, item=item.id, kind="backup", outcome=FAILED,
+            machine_name=machine.name, item_name=item.name, hostname=machine.hostname, time=time.time_ns(),
+            finished=0,
+        )  # fmt: skip
+
+    def problem(self, problem: Problem) -> None:
+        """Note a problem as it comes up: a run that fails has no other list of them."""
+        self._problem_count += 1
+        if len(self._problems) < _PROBLEMS:
+            self._problems.append(problem)
+
+    def completed(self, outcome: Outcome) -> int:
+        """Keep the record of a run that made its point. Returns the bytes that the vault took for it."""
+        job, point = self._job, outcome.point
+        job.outcome = COMPLETED_WITH_WARNINGS if outcome.problem_count else COMPLETED
+        job.point = point.id if point else None
+        job.entries, job.files, job.bytes = (
+            outcome.totals.entries,
+            outcome.totals.files,
+            outcome.totals.bytes,
+        )
+        self._fill(outcome.progress, outcome.record_bytes)
+        job.problems, job.problem_count = outcome.problems[:_PROBLEMS], outcome.problem_count
+        return self._keep(in_vault=True)
+
+    def ended(self, error: BaseException, progress: Progress) -> None:
+        """Keep the record of a run that made none."""
+        job = self._job
+        stopped = not isinstance(error, Exception)  # KeyboardInterrupt, SystemExit
+        job.outcome = INTERRUPTED if stopped else FAILED
+        job.error_kind, job.error = type(error).__name__, "" if stopped else _plain(str(error))
+        job.entries, job.files, job.bytes = progress.entries, progress.files, progress.size
+        self._fill(progress, 0)
+        job.problems, job.problem_count = self._problems, self._problem_count
+        # A store that just said no, or nothing, need not be asked again.
+        self._keep(in_vault=not isinstance(error, StoreUnreachable | AccessDenied))
+
+    def _fill(self, progress: Progress, record_bytes: int) -> None:
+        job, sent = self._job, progress.sent
+        job.new, job.changed, job.removed = progress.new, progress.changed, progress.removed
+        job.unchanged, job.read_bytes, job.new_bytes = progress.unchanged, progress.read_bytes, sent.new_bytes
+        job.stored_bytes = sent.data_bytes + sent.tree_bytes + record_bytes
+        job.finished = time.time_ns()
+
+    def _keep(self, *, in_vault: bool) -> int:
+        stored: list[int] = []
+
+        def write() -> None:
+            try:
+                stored.append(self._vault.add_job(self._job))
+            except Exception as e:  # noqa: BLE001 - whatever it is, the backup is what counts
+                _log.info("the job could not be recorded in the vault: %s", e)
+
+        if in_vault:
+            # In a thread of its own: a store that has gone away may take a minute to be given up.
+            thread = threading.Thread(target=write, name="job record", daemon=True)
+            thread.start()
+            thread.join(PATIENCE)
+        if not stored:
+            self._keep_here()
+        return sum(stored)
+
+    def _keep_here(self) -> None:
+        job = self._job
+        texts = [f"/{p.path.decode(errors='replace')}: {p.reason}" for p in job.problems]
+        row = LocalJob(
+            id=job.id.hex(), kind=job.kind, vault=self._vault.id.hex(), point=job.point.hex() if job.point else "",
+            machine=job.machine_name, item=job.item_name, target="", started=job.time, finished=job.finished,
+            bytes=job.bytes, files=job.files, warnings=texts, warning_count=job.problem_count,
+            outcome=job.outcome, error=job.error,
+        )  # fmt: skip
+        try:
+            LocalJobs(self._state).add(row)
+        except RpdriveError:
+            pass
+
+
+def _plain(text: str) -> str:
+    return text.encode(errors="replace").decode()

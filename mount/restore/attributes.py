@@ -15,6 +15,7 @@ from catalog.format.trees import NodeKind, OutOfLine, Owner, Xattrs
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
 _SPECIAL = 0o7000
+_AS_OWNER = 0o6000  # to act as the owner or group: never left to an owner who is another one than it was
 
 
 class Attributes(NamedTuple):
@@ -71,13 +72,12 @@ class Wearer:
         """All attributes, on an open file that `first_mode` gave its mode. `plain` as in Folder."""
         if self._permissions:
             own = plain and self._is_own(a)
-            if not own:
-                self._chown(fd, a, path)
+            mode = a.mode if own or self._chown(fd, a, path) else a.mode & ~_AS_OWNER
             if a.xattrs or not plain:
                 self._xattrs(fd, a, path, plain=plain)
-            if not own or a.mode & (self._umask | _SPECIAL) or a.xattrs:
+            if not own or mode & (self._umask | _SPECIAL) or a.xattrs:
                 # After chown, which takes the set-user-id bit away.
-                self._attempt(lambda: os.fchmod(fd, a.mode), path, "its permissions could not be set")
+                self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
         elif a.xattrs:
             self._xattrs(fd, a, path, plain=plain)
         if a.foreign:
@@ -90,10 +90,10 @@ class Wearer:
     def put_on_folder(self, fd: int, a: Attributes, path: Callable[[], bytes], *, plain: bool) -> None:
         """As for a file, on a folder whose contents are complete."""
         if self._permissions:
-            self._chown(fd, a, path)
+            mode = a.mode if self._chown(fd, a, path) else a.mode & ~_AS_OWNER
             if a.xattrs or not plain:
                 self._xattrs(fd, a, path, plain=plain)
-            self._attempt(lambda: os.fchmod(fd, a.mode), path, "its permissions could not be set")
+            self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
         else:
             if a.xattrs:
                 self._xattrs(fd, a, path, plain=plain)
@@ -105,20 +105,24 @@ class Wearer:
         except (OSError, OverflowError) as e:
             self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
 
-    def put_on_name(self, folder: int, name: bytes, a: Attributes, path: Callable[[], bytes]) -> None:
+    def put_on_name(
+        self, folder: int, name: bytes, a: Attributes, path: Callable[[], bytes], *, plain: bool
+    ) -> None:
         """On what must not be opened: symlinks, FIFOs, devices, sockets."""
         is_link = a.kind == NodeKind.SYMLINK
+        mode = a.mode
         if self._permissions:
-            uid, gid = self._owner_ids(a.owner)
+            uid, gid = self._owner_ids(a.owner, path)
             st = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if (st.st_uid, st.st_gid) != (uid, gid):
-                self._attempt_owner(
-                    lambda u, g: os.chown(name, u, g, dir_fd=folder, follow_symlinks=False), a, uid, gid, path
-                )
-            if not is_link:
-                self._attempt(lambda: _chmod_name(folder, name, a.mode), path, "its permissions could not be set")
-        if a.xattrs:
-            self._xattrs(b"/proc/self/fd/%d/%s" % (folder, name), a, path, plain=True)
+            if (st.st_uid, st.st_gid) != (uid, gid) and not self._attempt_owner(
+                lambda u, g: os.chown(name, u, g, dir_fd=folder, follow_symlinks=False), a, uid, gid, path
+            ):
+                mode &= ~_AS_OWNER
+        if a.xattrs or not (plain or is_link):
+            self._xattrs(b"/proc/self/fd/%d/%s" % (folder, name), a, path, plain=plain or is_link)
+        if not is_link:
+            mode = mode if self._permissions else self._own_mode(a)
+            self._attempt(lambda: _chmod_name(folder, name, mode), path, "its permissions could not be set")
         try:
             os.utime(name, ns=(a.mtime, a.mtime), dir_fd=folder, follow_symlinks=False)
         except (OSError, OverflowError, NotImplementedError) as e:
@@ -126,27 +130,38 @@ class Wearer:
 
     # --- owners -------------------------------------------------------------------------------------------
 
-    def _owner_ids(self, owner: Owner) -> tuple[int, int]:
+    def _owner_ids(self, owner: Owner, path: Callable[[], bytes] | None = None) -> tuple[int, int]:
+        """Ids to set. `path` (of what is being restored) to tell of names that are not known here."""
         if not self._by_name:
             return owner[0], owner[1]
         found = self._ids.get(owner)
         if found is None:
-            found = self._ids[owner] = (_uid(owner.user, owner.uid), _gid(owner.group, owner.gid))
+            uid, gid = _uid(owner.user), _gid(owner.group)
+            found = (owner.uid if uid is None else uid, owner.gid if gid is None else gid)
+            if path is None:
+                return found
+            for what, name, known, number in (
+                ("user", owner.user, uid, owner.uid), ("group", owner.group, gid, owner.gid),
+            ):  # fmt: skip
+                if known is None and name:
+                    self._problem(path(), f"there is no {what} {name} here: the number {number} was kept")
+            self._ids[owner] = found
         return found
 
-    def _chown(self, fd: int, a: Attributes, path: Callable[[], bytes]) -> None:
-        uid, gid = self._owner_ids(a.owner)
+    def _chown(self, fd: int, a: Attributes, path: Callable[[], bytes]) -> bool:
+        uid, gid = self._owner_ids(a.owner, path)
         if self._uid != 0:
             st = os.fstat(fd)
             if (st.st_uid, st.st_gid) == (uid, gid):
-                return
-        self._attempt_owner(lambda u, g: os.fchown(fd, u, g), a, uid, gid, path)
+                return True
+        return self._attempt_owner(lambda u, g: os.fchown(fd, u, g), a, uid, gid, path)
 
     def _attempt_owner(
         self, change: Callable[[int, int], None], a: Attributes, uid: int, gid: int, path: Callable[[], bytes]
-    ) -> None:
+    ) -> bool:
         try:
             change(uid, gid)
+            return True
         except OSError as e:
             try:
                 change(-1, gid)  # a group of one's own may be given
@@ -155,6 +170,7 @@ class Wearer:
             who = a.owner.user or str(uid)
             why = "only root may" if e.errno == errno.EPERM else e.strerror
             self._problem(path(), f"its owner {who} could not be set: {why}")
+            return False
 
     # --- the rest -----------------------------------------------------------------------------------------
 
@@ -204,19 +220,19 @@ def _chmod_name(folder: int, name: bytes, mode: int) -> None:
         os.close(fd)
 
 
-def _uid(name: str, otherwise: int) -> int:
+def _uid(name: str) -> int | None:
     import pwd
 
     try:
-        return pwd.getpwnam(name).pw_uid if name else otherwise
+        return pwd.getpwnam(name).pw_uid if name else None
     except KeyError:
-        return otherwise
+        return None
 
 
-def _gid(name: str, otherwise: int) -> int:
+def _gid(name: str) -> int | None:
     import grp
 
     try:
-        return grp.getgrnam(name).gr_gid if name else otherwise
+        return grp.getgrnam(name).gr_gid if name else None
     except KeyError:
-        return otherwise
+        return None

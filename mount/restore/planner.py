@@ -225,18 +225,10 @@ class Planner:
         content = leaf.pieces(entry)
         attributes = self._attributes(leaf, entry)
         name = final = entry.name
-        wanted = Existing(_FILE, size, entry.mtime)
-        there = None if folder.fresh else self._there(folder, name)
-        if entry.link and (first := self._firsts.get((self._item, entry.link))) is not None:
-            self._count += 1
-            self.links.append(
-                LinkPlan(
-                    first,
-                    FilePlan(self._count, folder, name, name, size, attributes, False, entry.link, self._time),
-                )
-            )
-            self._plan_line(folder.path(name), Action.WRITE, 0)
+        if self._further_link(leaf, entry, folder):
             return
+        wanted = Existing(_FILE, size, entry.mtime)
+        there = self._there(folder, name)
         report.size += size
         action = Action.WRITE
         if there is not None:
@@ -306,10 +298,24 @@ class Planner:
             write = self._writer.whole
             self._writer.later(lambda: _each(files, write))
 
+    def _further_link(self, leaf: Leaf, entry: Entry, folder: Folder) -> bool:
+        """Whether an entry is one more name of what has been met: it is put off until that has landed."""
+        first = self._firsts.get((self._item, entry.link)) if entry.link else None
+        if first is None:
+            return False
+        self._count += 1
+        self.links.append(
+            LinkPlan(first, self._link(self._count, folder, entry.name, self._attributes(leaf, entry), entry))
+        )
+        self._plan_line(folder.path(entry.name), Action.WRITE, 0)
+        return True
+
     def _special(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
         """Symlinks, FIFOs, devices, sockets: made at once."""
         if entry.kind not in _KNOWN:
             raise Damaged("it is of a kind that this rpdrive doesn't know")
+        if self._further_link(leaf, entry, folder):
+            return
         node = leaf.node(entry)
         a, name = self._attributes(leaf, entry), entry.name
         wanted = Existing(entry.kind, 0, entry.mtime)
@@ -322,7 +328,7 @@ class Planner:
                 wanted = wanted._replace(device=os.makedev(int(node.content[0]), int(node.content[1])))  # type: ignore[arg-type]
             except (OverflowError, ValueError, IndexError) as e:
                 raise Damaged("it is a device without a number") from e
-        st = None if folder.fresh else self._there(folder, name)
+        st = self._there(folder, name)
         there = None if st is None else self._existing(folder, name, st)
         action = decide(self._policy, there, wanted)
         final = name
@@ -343,6 +349,11 @@ class Planner:
                 self._report.written += 1
                 self._report.copies += action is Action.COPY
                 self._report.replaced += action is Action.REPLACE
+        if entry.link and self._writer is not None and action is not Action.KEEP and action is not Action.REFUSE:
+            self._count += 1
+            self._firsts[self._item, entry.link] = self._count
+            self._writer.landed[self._count] = final
+            self.links.append(LinkPlan(self._count, self._link(self._count, folder, final, a, entry)))
 
     def _make_special(
         self, folder: Folder, name: bytes, final: bytes, wanted: Existing, a: Attributes, *, replace: bool
@@ -360,9 +371,9 @@ class Planner:
         except OSError as e:
             if e.errno == errno.EPERM and wanted.kind != _SYMLINK:
                 what = NodeKind(wanted.kind).name.lower().replace("_", " ")
-                raise OSError(e.errno, f"a {what} can't be made: only root may") from e
+                raise OSError(e.errno, f"only root may make a {what}") from e
             raise
-        self._wearer.put_on_name(fd, at, a, path)
+        self._wearer.put_on_name(fd, at, a, path, plain=folder.plain)
         if replace:
             os.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)
 

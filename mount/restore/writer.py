@@ -108,7 +108,7 @@ class Writer:
     def __exit__(self, *_error: object) -> None:
         self._failure = self._failure or RuntimeError("closed")
         self._fetchers.shutdown(cancel_futures=True)
-        self._writers.shutdown(cancel_futures=True)
+        self._writers.shutdown()  # what has come is still written: the next run need not fetch it
         self._handles.clear()
 
     # --- ranges -------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Writer:
             raise self._failure
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        if self._failure is None:
+        if not isinstance(self._failure, LocalError):
             try:
                 work()
             except BaseException as e:  # noqa: BLE001 - the thread that plans raises it
@@ -152,9 +152,8 @@ class Writer:
             if self._failure is not None:
                 raise self._failure
             data = self._vault.store.read(name, wanted.start, length, up_to=True)
-        except (ObjectNotFound, ShortRead) as e:
-            why = f"the pack {name} is missing from the vault" if isinstance(e, ObjectNotFound) else str(e)
-            self._guarded(lambda: self._lose_all(wanted, why))
+        except ObjectNotFound:
+            self._guarded(lambda: self._lose_all(wanted, f"the pack {name} is missing from the vault"))
             self._budget.give(length)
             return
         except BaseException as e:  # noqa: BLE001 - the thread that plans raises it

@@ -1,0 +1,58 @@
+"""Restores in this process, and the comparison of what came back by programs that people trust for that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from cache.reader import Reader
+from catalog.format.records import Point, Root
+from catalog.format.trees import Subtree
+from catalog.vault import Vault
+from mount.restore.report import Report
+from mount.restore.run import Options, Restore
+from mount.restore.source import place_in
+
+TIME = 1_763_368_200_000_000_000  # 2025-11-17 08:30 UTC
+
+
+def a_point(root: Subtree | None, time: int = TIME) -> Point:
+    """A point of a tree that was made by hand."""
+    return Point(
+        id=bytes(15) + b"\1", machine=bytes(16), item=bytes(16), machine_name="box", item_name="home",
+        hostname="box", system="Linux", sequence=1, time=time, finished=time, paths=[b"/home"],
+        root=Root.of(root) if root is not None else None,
+    )  # fmt: skip
+
+
+def restore(vault: Vault, point: Point, to: Path, *paths: bytes, **options: Any) -> Report:
+    """Restore paths of a point (all of it, if none are given) into a folder."""
+    reader = Reader(vault, memory=48 << 20)
+    try:
+        run = Restore(vault, reader, Options(os.fsencode(to), **options))
+        return run.run([place_in(reader, "", point, path) for path in paths or (b"",)])
+    finally:
+        reader.close()
+
+
+def assert_same_trees(found: Path, wanted: Path, *options: str) -> None:
+    """Contents, kinds, owners, modes, times, links, xattrs and ACLs of both are the same, by rsync."""
+    for one, other in ((found, wanted), (wanted, found)):
+        command = [
+            "rsync",
+            "-aHAXSc",
+            "--dry-run",
+            "--itemize-changes",
+            "--delete",
+            *options,
+            f"{one}/",
+            f"{other}/",
+        ]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), done
+
+
+def temporaries(top: Path) -> list[str]:
+    return [name for _above, _folders, names in os.walk(top) for name in names if name.startswith(".rpdrive-")]

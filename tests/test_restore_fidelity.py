@@ -1,0 +1,215 @@
+"""Everything a point knows comes back: as root all of it, as another user what that user may set, and a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.format.trees import Owner
+from catalog.store.local import LocalStore
+from catalog.vault import choose_point, open_vault
+from mount.restore.attributes import Attributes, Wearer
+from mount.restore.selection import Selection
+from tests.drives import PASSPHRASE, Home, acl, make_vault, noise
+from tests.restoring import assert_same_trees, restore, temporaries
+
+NOBODY = 65534
+
+
+def make_source(top: Path) -> None:
+    """Every kind of file that this file system can hold. Needs root, for devices and owners."""
+    if os.geteuid() != 0:
+        raise RuntimeError("these tests make devices and files of other owners: run them as root")
+    top.mkdir()
+    raw = os.fsencode(top)
+    (top / "empty").touch()
+    (top / "small").write_bytes(b"small\n")
+    (top / "big").write_bytes(noise(5_000_000))
+    for name in (b"\xff\xfenot UTF-8\x80", b"n" * 255, b"control\n\t\\", b" "):
+        with open(os.path.join(raw, name), "wb") as file:  # noqa: PTH123 - bytes
+            file.write(name)
+    with (top / "holes").open("wb") as sparse:
+        sparse.write(noise(8192))
+        sparse.seek(40 << 20)
+        sparse.write(noise(4096, 3))
+        sparse.truncate(64 << 20)
+    with (top / "only a hole").open("wb") as sparse:
+        sparse.truncate(1 << 30)
+    folder = top / "folder"
+    folder.mkdir()
+    for name in ("one", "large"):
+        (top / name).write_bytes(noise(300_000 if name == "large" else 10, 4))
+        (folder / f"another {name}").hardlink_to(top / name)
+        (top / f"{name} more").hardlink_to(top / name)
+    for mode in (0o6755, 0o4711, 0o1644, 0o000, 0o777):
+        (top / f"mode {mode:o}").write_bytes(noise(400_000 if mode == 0o4711 else 10))
+        os.chown(top / f"mode {mode:o}", 12345, 54321)
+        (top / f"mode {mode:o}").chmod(mode)
+    (folder / "deeper").mkdir(mode=0o711)
+    folder.chmod(0o3775)
+    (top / "dangling").symlink_to("/no/such/place")
+    os.symlink(b"\xff target", os.path.join(raw, b"raw target"))
+    os.link(top / "dangling", top / "dangling again", follow_symlinks=False)
+    os.chown(top / "dangling", 111, 222, follow_symlinks=False)
+    os.mkfifo(top / "fifo", 0o640)
+    os.chown(top / "fifo", 12, 13)
+    os.mknod(top / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(top / "loop", stat.S_IFBLK | 0o660, os.makedev(7, 300))
+    with socket.socket(socket.AF_UNIX) as server:
+        at = os.open(top, os.O_RDONLY)
+        server.bind(f"/proc/self/fd/{at}/socket")
+        os.close(at)
+    deep = top / "deep"
+    for n in range(100):
+        deep /= f"level {n} of a very deep folder, whose path is longer than a path may be"
+        os.makedirs(deep) if n < 40 else None
+    entries = ((1, 6, 0xFFFFFFFF), (2, 5, 1234), (4, 4, 0xFFFFFFFF), (0x10, 5, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF))
+    (top / "attributes").write_bytes(b"x")
+    os.setxattr(top / "attributes", "user.text", b"text")
+    os.setxattr(top / "attributes", "user.long", noise(3000))
+    os.setxattr(top / "attributes", "trusted.ours", b"root's own")
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    os.setxattr(top / "attributes", "security.capability", capability)
+    os.setxattr(folder, "user.folder", b"")
+    (top / "acl").write_bytes(b"x")
+    os.setxattr(top / "acl", "system.posix_acl_access", acl(*entries))
+    inherits = top / "inherits"
+    inherits.mkdir()
+    os.setxattr(inherits, "system.posix_acl_default", acl(*entries))
+    (inherits / "heir").write_bytes(b"x")
+    (inherits / "disinherited").write_bytes(b"x")
+    os.removexattr(inherits / "disinherited", "system.posix_acl_access")
+    for n, path in enumerate(sorted(top.iterdir())):
+        times = (10**18, -(10**18) + n if n % 5 == 0 else 10**18 + n * 1_000_000_007)
+        os.utime(path, ns=times, follow_symlinks=False)
+
+
+class Source(Home):
+    def __init__(self, folder: Path) -> None:
+        make_vault(folder / "vault")
+        super().__init__(folder, folder / "vault")
+        self.source = folder / "source"
+        make_source(self.source)
+        self.run("backup", self.source)
+        self.path = f"latest:{self.source}"
+
+    def as_nobody(self, to: Path, *paths: bytes, **options: Any) -> dict[str, Any]:
+        """Restore in a process of another user, who may not enter this Python's folder: all is imported before."""
+        vault = open_vault(LocalStore(self.vault), passphrase=PASSPHRASE)
+        point = vault.point(choose_point(vault.point_names(), "latest"))
+        Selection(["*"])
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                report = restore(vault, point, to, *paths, **options)
+                problems = [(os.fsdecode(p.path), p.reason) for p in report.problems]
+                os.write(writer, json.dumps({"problems": problems, "lost": report.lost}).encode())
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(writer)
+        with open(reader, "rb") as pipe:  # noqa: PTH123 - a descriptor
+            told = pipe.read()
+        assert os.waitpid(child, 0)[1] == 0, "see the traceback above"
+        found: dict[str, Any] = json.loads(told)
+        return found
+
+
+@pytest.fixture(scope="module")
+def source() -> Iterator[Source]:
+    folder = Path(tempfile.mkdtemp(prefix="rpdrive-restore-"))  # not pytest's: nobody but root may enter that
+    try:
+        yield Source(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_root_gets_everything(source: Source, tmp_path: Path) -> None:
+    done = source.run("restore", source.path, "--to", tmp_path / "new" / "target")
+    found = tmp_path / "new" / "target" / "source"
+    assert_same_trees(found, source.source)
+    for command in (["getfattr", "-hRd", "-m", "-", "-e", "hex", "."], ["getfacl", "-RPpnE", "."]):
+        ours, theirs = (
+            sorted(subprocess.run(command, cwd=top, capture_output=True, check=True).stdout.split(b"\n\n"))
+            for top in (found, source.source)
+        )
+        assert ours == theirs
+    for name in ("holes", "only a hole"):
+        assert (found / name).stat().st_blocks <= (source.source / name).stat().st_blocks
+    assert stat.S_ISSOCK((found / "socket").lstat().st_mode)
+    assert "problem" not in done.stdout
+    assert temporaries(tmp_path) == []
+
+
+def test_a_whole_point_lands_below_the_target(source: Source, tmp_path: Path) -> None:
+    source.run("restore", "latest", "--to", tmp_path, "--verify")
+    assert_same_trees(tmp_path / str(source.source).lstrip("/"), source.source)
+
+
+def test_inherited_acls_give_way(source: Source, tmp_path: Path) -> None:
+    entries = ((1, 7, 0xFFFFFFFF), (2, 7, 4321), (4, 7, 0xFFFFFFFF), (0x10, 7, 0xFFFFFFFF), (0x20, 7, 0xFFFFFFFF))
+    os.setxattr(tmp_path, "system.posix_acl_default", acl(*entries))
+    tmp_path.chmod(0o2755)
+    os.chown(tmp_path, -1, 4711)
+    source.run("restore", source.path, "--to", tmp_path)
+    assert_same_trees(tmp_path / "source", source.source)
+
+
+def test_another_user_gets_what_it_may(source: Source) -> None:
+    target = source.folder / "as nobody"
+    for folder in (source.folder, *source.vault.rglob("*"), source.vault):
+        folder.chmod(0o755 if folder.is_dir() else 0o644)
+    target.mkdir()
+    os.chown(target, NOBODY, NOBODY)
+    report = source.as_nobody(target, os.fsencode(source.source))
+    told = {(path, reason) for path, reason in report["problems"]}
+    assert ("source/null", "it could not be written: only root may make a char device") in told
+    assert ("source/loop", "it could not be written: only root may make a block device") in told
+    assert ("source/small", "its owner root could not be set: only root may") in told
+    assert any(path == "source/attributes" and "security.capability" in why for path, why in told)
+    assert report["lost"] == 2
+    found = target / "source"
+    for name in ("small", "big", "holes", "mode 4711", "one more"):
+        ours, theirs = ((top / name) for top in (found, source.source))
+        assert ours.read_bytes() == theirs.read_bytes()
+        assert ours.stat().st_mtime_ns == theirs.stat().st_mtime_ns
+        assert ours.stat().st_uid == NOBODY
+    # A set-user-id bit would mean another user now: it stays away where the owner could not be set.
+    assert stat.S_IMODE((found / "mode 4711").stat().st_mode) == 0o711
+    assert (found / "one").samefile(found / "folder" / "another one")
+    plain = target / "plain"
+    report = source.as_nobody(
+        plain, os.fsencode(source.source), permissions=False, selection=Selection([], ["null", "loop"])
+    )
+    assert report == {"problems": [], "lost": 0}
+    assert stat.S_IMODE((plain / "source" / "small").stat().st_mode) == 0o644
+    assert stat.S_IMODE((plain / "source" / "mode 6755").stat().st_mode) == 0o755
+    assert os.getxattr(plain / "source" / "attributes", "user.text") == b"text"
+
+
+def test_owners_by_name(source: Source, tmp_path: Path) -> None:
+    told: list[tuple[bytes, str]] = []
+    wearer = Wearer(lambda at: memoryview(b""), lambda p, r: told.append((p, r)), permissions=True, by_name=True)
+    path = tmp_path / "file"
+    known, unknown = Owner(4242, 4243, "daemon", "nogroup"), Owner(4242, 4243, "unheard", "")
+    for owner, ids in ((known, (1, 65534)), (unknown, (4242, 4243))):
+        path.touch()
+        with path.open("rb") as file:
+            wearer.put_on_file(file.fileno(), Attributes(0, 0o640, owner, 10**18, None), lambda: b"x", plain=True)
+        assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (*ids, 0o640)
+    assert told == [(b"x", "there is no user unheard here: the number 4242 was kept")]

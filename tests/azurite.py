@@ -49,13 +49,13 @@ class Azurite:
 
 
 @contextmanager
-def running_azurite(folder: Path) -> Iterator[Azurite]:
-    """Azurite on a free port, with its data in `folder`; ended afterwards."""
+def running_azurite(folder: Path, host: str = "127.0.0.1") -> Iterator[Azurite]:
+    """Azurite on a free port of this machine's address `host`, with its data in `folder`; ended afterwards."""
     node = shutil.which("node")
     if node is None or not PROGRAM.exists():
         raise RuntimeError("Azurite is not installed: `make test` does it (needs node and npm)")
     with socket.socket() as finder:
-        finder.bind(("127.0.0.1", 0))
+        finder.bind((host, 0))
         port = finder.getsockname()[1]
     log = folder / "output.txt"
     with log.open("wb") as output:
@@ -63,7 +63,7 @@ def running_azurite(folder: Path) -> Iterator[Azurite]:
             [
                 node,
                 PROGRAM,
-                "--blobHost=127.0.0.1",
+                f"--blobHost={host}",
                 f"--blobPort={port}",
                 f"--location={folder}",
                 "--skipApiVersionCheck",
@@ -76,8 +76,8 @@ def running_azurite(folder: Path) -> Iterator[Azurite]:
             env={**os.environ, "NODE_NO_WARNINGS": "1"},
         )
     try:
-        _wait(process, port, log)
-        yield Azurite(f"http://127.0.0.1:{port}/{ACCOUNT}")
+        _wait(process, host, port, log)
+        yield Azurite(f"http://{host}:{port}/{ACCOUNT}")
     finally:
         process.terminate()
         try:
@@ -87,13 +87,13 @@ def running_azurite(folder: Path) -> Iterator[Azurite]:
             process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
     give_up = time.monotonic() + PATIENCE
     while True:
         if process.poll() is not None or time.monotonic() > give_up:
             raise RuntimeError(f"Azurite did not start:\n{log.read_text(errors='replace')}")
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
             return
         except OSError:
             time.sleep(0.05)

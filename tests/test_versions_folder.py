@@ -24,6 +24,7 @@ from mount.all_points import AllPointsView
 from mount.versions import extension_of
 from mount.view import File, Folder, Link, Node, PointView
 from tests.drives import PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_point, eventually, make_vault
+from tests.test_history import build
 from tests.vaultmaker import SmallFiles
 
 SECOND = 10**9
@@ -161,6 +162,31 @@ def test_new_points_bring_new_versions(vault: Vault, monkeypatch: pytest.MonkeyP
     assert list(listing(find(view, b"a.txt"))) == [date(0) + b".txt", date(1) + b".txt"]
     assert list(listing(find(view))) == [b"a.txt", b"b"]
     assert find(view, b"a.txt", date(0) + b".txt").attributes == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_to_a_naive_comparison(vault: Vault, seed: int) -> None:
+    model = build(vault, seed)
+    nodes = dict(walk(find(open_view(vault))))
+    expected: dict[bytes, tuple[int, int] | None] = {}
+    for path in model.every_path():
+        expected[path] = None
+        seen = set()
+        for n in model.holders(path):
+            f = model.states[n][path]
+            if f.kind is NodeKind.FOLDER or model.identity(f) in seen:
+                continue
+            seen.add(model.identity(f))
+            when = datetime.fromtimestamp((START + n * 3600 * SECOND) // SECOND).strftime("%Y-%m-%d %H.%M.%S")
+            name = when.encode() + extension_of(path.rpartition(b"/")[2])
+            expected[path + b"/" + name] = f.mode, f.mtime
+    found = {
+        path: None if isinstance(node, Folder) else (node.attributes.mode & 0o7777, node.attributes.mtime)
+        for path, node in nodes.items()
+    }
+    assert found == expected
+    inodes = [node.attributes.inode for node in nodes.values()]
+    assert len(set(inodes)) == len(inodes)
 
 
 # --- what it costs ------------------------------------------------------------------------------------------

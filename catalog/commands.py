@@ -21,8 +21,6 @@ app = typer.Typer(rich_markup_mode=None)
 vault_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make, inspect and unlock vaults.")
 app.add_typer(vault_app, name="vault")
 app.add_typer(machine_app, name="machine")
-for _command in (access_commands.credentials, access_commands.connect, access_commands.disconnect):
-    vault_app.command(_command.__name__)(_command)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="a name or id")]
@@ -132,6 +130,10 @@ def lock(ctx: typer.Context, as_json: Json = False) -> None:
         print(f"No key of {session.address} was saved here")
 
 
+for _command in (access_commands.credentials, access_commands.connect, access_commands.disconnect):
+    vault_app.command(_command.__name__)(_command)
+
+
 def _import_all(_store: object) -> None:
     """What the commands below need."""
     import catalog.choice
@@ -162,7 +164,7 @@ def points(
 
     names = point_names(vault, machine, item)
     vanished = [str(gap) for gap in Seen(session.settings.state, vault.id).check(names)]
-    machines = vault.machines()
+    machines = vault.machines() if names else {}
     forgotten = 0
     if machine is None and item is None and not every:
         shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]

@@ -96,7 +96,8 @@ def test_completion_offers_commands(rpdrive: Cli) -> None:
     assert rpdrive.run(env=dict(asked)).stdout.decode().split() == ["points"]
     asked |= {"COMP_WORDS": "rpdrive vault ", "COMP_CWORD": "2"}
     offered = rpdrive.run(env=dict(asked)).stdout.decode().split()
-    assert offered == ["create", "info", "passphrase", "unlock", "lock"]
+    want = ["create", "info", "passphrase", "unlock", "lock", "credentials", "connect", "disconnect"]
+    assert offered == want
 
 
 @pytest.mark.parametrize(

@@ -82,15 +82,21 @@ class Lifetime:
     def _watch(self) -> None:
         # Often enough that what was open for a while doesn't go unseen.
         tick = min(_MOST_TICK, *(limit / 8 for limit in (self._idle, self._total) if limit is not None))
-        while not self._over.wait(tick):
+        failures = 0
+        while not self._over.wait(min(tick * 2**failures, _MOST_TICK)):
             try:
                 if self._ended():
                     return
+                failures = 0
+            except MountFailed as e:
+                failures = min(failures + 1, 16)
+                _log.error("%s", e)
             except Exception:  # noqa: BLE001 - the drive outlives a look that failed
+                failures = min(failures + 1, 16)
                 _log.exception("whether the drive is in use can't be told")
 
     def _ended(self) -> bool:
-        """Whether the drive was closed."""
+        """Whether the drive was closed. MountFailed if it should be, and can't."""
         _idle, total = self._left()
         if total == 0:
             return self._close_for_good()
@@ -107,9 +113,7 @@ class Lifetime:
             self._used = time.monotonic()
             return False
         if number:
-            _log.error("the drive can't be unmounted: %s", os.strerror(number))
-            self._used = time.monotonic()
-            return False
+            raise MountFailed(f"{self._place} can't be unmounted: {os.strerror(number)}")
         _log.warning("closed after %s without use", duration_text(self._idle or 0))
         return True
 
@@ -120,11 +124,7 @@ class Lifetime:
             _log.warning("closed after %s", after)
             return True
         users = ", ".join(f"{u.name} (process {u.pid})" for u in users_of(self._place)[:5])
-        try:
-            detach(self._place)
-        except MountFailed as e:
-            _log.error("%s", e)  # tried again at the next look
-            return False
+        detach(self._place)
         _log.warning("closed after %s, though in use%s", after, f" by {users}" if users else "")
         self._detached()
         return True

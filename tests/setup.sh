@@ -39,6 +39,12 @@ if [ "$(uname -s)" = Linux ]; then
         has getfacl || want acl
         has rsync || want rsync
         has systemd-analyze || want systemd
+        has Xvfb || want xvfb
+        has xdotool || want xdotool
+        has pcmanfm || want pcmanfm
+        has dbus-run-session || want dbus-x11
+        has import || want imagemagick
+        has xprop || want x11-utils
     fi
 fi
 if [ "$goal" = test ]; then

@@ -49,8 +49,14 @@ class Azurite:
 
 
 @contextmanager
-def running_azurite(folder: Path, host: str = "127.0.0.1") -> Iterator[Azurite]:
-    """Azurite on a free port of this machine's address `host`, with its data in `folder`; ended afterwards."""
+def running_azurite(
+    folder: Path, host: str = "127.0.0.1", *, certificate: tuple[Path, Path] | None = None
+) -> Iterator[Azurite]:
+    """Azurite on a free port of this machine's address `host`, with its data in `folder`; ended afterwards.
+
+    With a certificate and its key it speaks TLS, and takes tokens of signed-in users (it looks at what they say,
+    not at who signed them).
+    """
     node = shutil.which("node")
     if node is None or not PROGRAM.exists():
         raise RuntimeError("Azurite is not installed: `make test` does it (needs node and npm)")
@@ -58,6 +64,7 @@ def running_azurite(folder: Path, host: str = "127.0.0.1") -> Iterator[Azurite]:
         finder.bind((host, 0))
         port = finder.getsockname()[1]
     log = folder / "output.txt"
+    more = ["--oauth", "basic", "--cert", certificate[0], "--key", certificate[1]] if certificate else []
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
@@ -69,6 +76,7 @@ def running_azurite(folder: Path, host: str = "127.0.0.1") -> Iterator[Azurite]:
                 "--skipApiVersionCheck",
                 "--disableTelemetry",
                 "--silent",
+                *more,
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -77,7 +85,7 @@ def running_azurite(folder: Path, host: str = "127.0.0.1") -> Iterator[Azurite]:
         )
     try:
         _wait(process, host, port, log)
-        yield Azurite(f"http://{host}:{port}/{ACCOUNT}")
+        yield Azurite(f"{'https' if certificate else 'http'}://{host}:{port}/{ACCOUNT}")
     finally:
         process.terminate()
         try:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DELEGATION_DAYS = 7  # Azure's limit for a SAS that no account key signs
 _PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.ADMIN: "racwdl"}
+_PATIENCE: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1, "connection_timeout": 10}
 ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"
 
 
@@ -69,7 +70,7 @@ def make_token(
             f"ask for fewer days, or set {KEY} to have it signed by the account key",
         )
     expires = now + min(lifetime, limit)
-    with BlobServiceClient(endpoint, credential) as service:
+    with BlobServiceClient(endpoint, credential, **_PATIENCE) as service:
         return Token(delegated(service, account, container, role, expires, endpoint), USER_DELEGATION, expires, own)
 
 

@@ -197,9 +197,10 @@ def peak(cli: Cli, *args: str | Path) -> int:
     return int(found[1]) * 1024
 
 
+@pytest.mark.parametrize("count", [40_000, pytest.param(300_000, marks=pytest.mark.soak)])
 @pytest.mark.usefixtures("vault")
-def test_memory_for_many_empty_files(rpdrive: Cli, folder: Path) -> None:
-    for n in range(300_000):
+def test_memory_for_many_empty_files(rpdrive: Cli, folder: Path, count: int) -> None:
+    for n in range(count):
         os.close(os.open(folder / f"a name of some length {n}", os.O_CREAT | os.O_WRONLY))
     first = peak(rpdrive, "backup", folder)
     assert first < LIMIT

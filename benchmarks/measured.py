@@ -26,14 +26,20 @@ class Measured(NamedTuple):
     memory: int
 
 
-def run(words: Sequence[str], environment: dict[str, str], log: Path) -> Measured:
-    """Run a command to its end; its output is added to `log`. CommandFailed."""
+def run(words: Sequence[str], environment: dict[str, str], log: Path, folder: Path | None = None) -> Measured:
+    """Run a command to its end, in `folder`; its output is added to `log`. CommandFailed."""
     with log.open("ab") as output:
         output.write(f"\n$ {' '.join(words)}\n".encode())
         output.flush()
         began = time.monotonic()
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, process_group=0
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            process_group=0,
+            cwd=folder,
         )
         memory = Memory(process.pid)
         try:

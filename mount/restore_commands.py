@@ -78,7 +78,7 @@ def restore(
 
         print(json.dumps(report_json(report, job.record, dry=dry_run), indent=2))
     else:
-        for line in dry_lines(report) if dry_run else summary(report, job.record):
+        for line in dry_lines(report, job.record) if dry_run else summary(report, job.record):
             print(line)
     if report.problem_count:
         raise typer.Exit(WITH_PROBLEMS)

@@ -11,8 +11,9 @@ from cache.reader import Reader
 from catalog.format.records import Point, Root
 from catalog.format.trees import Subtree
 from catalog.vault import Vault
+from mount.restore.options import Options
 from mount.restore.report import Report
-from mount.restore.run import Options, Restore
+from mount.restore.run import Restore
 from mount.restore.source import place_in
 
 TIME = 1_763_368_200_000_000_000  # 2025-11-17 08:30 UTC

@@ -143,7 +143,3 @@ def test_what_is_refused_before_any_work(tmp_path: Path, arguments: list[str], c
     done = home.run("restore", *(a.format(tmp_path) for a in arguments), exit_code=code)
     assert says in done.stderr, done.stderr
     assert not (tmp_path / "x").exists()
-
-
-def test_pack_names_are_as_elsewhere() -> None:
-    assert pack_name(PackKind.DATA, bytes(16)) == "packs/00/" + "0" * 32

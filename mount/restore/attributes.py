@@ -48,7 +48,7 @@ class Wearer:
         self._problem = problem
         self._permissions = permissions
         self._by_name = by_name
-        self._uid, self._gid = os.geteuid(), os.getegid()
+        self._own = self._uid, _gid = os.geteuid(), os.getegid()
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._ids: dict[Owner, tuple[int, int]] = {}
@@ -66,7 +66,9 @@ class Wearer:
         return whole & ~self._umask
 
     def _is_own(self, a: Attributes) -> bool:
-        return self._owner_ids(a.owner) == (self._uid, self._gid)
+        owner = a.owner
+        ids = self._owner_ids(owner) if self._by_name else owner[:2]
+        return ids == self._own
 
     def put_on_file(self, fd: int, a: Attributes, path: Callable[[], bytes], *, plain: bool) -> None:
         """All attributes, on an open file that `first_mode` gave its mode. `plain` as in Folder."""

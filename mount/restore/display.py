@@ -116,17 +116,17 @@ def summary(r: Report, job: LocalJob) -> list[str]:
     ]  # fmt: skip
     if rest:
         lines.append("  " + ", ".join(rest))
-    return lines + problem_lines(r)
+    return lines + problem_lines(r, _top(job))
 
 
-def problem_lines(r: Report) -> list[str]:
-    """Every reason with its count, and the first paths."""
+def problem_lines(r: Report, top: str = "") -> list[str]:
+    """Every reason with its count, and the first paths, which begin with `top`."""
     if not r.problem_count:
         return []
     lines = [f"  {_count(r.problem_count, 'problem', 'problems')}:"]
     for reason, count in r.reasons.most_common(_SHOWN):
         paths = [p.path for p in r.problems if p.reason == reason][:3]
-        names = ", ".join(safe_text(os.fsdecode(p)) or "/" for p in paths)
+        names = ", ".join(top + safe_text(os.fsdecode(p)) or "/" for p in paths)
         more = f" and {count - len(paths):,} more" if count > len(paths) else ""
         lines.append(f"    {safe_text(reason)}: {names}{more}")
     if len(r.reasons) > _SHOWN:
@@ -139,16 +139,16 @@ _VERBS = {
 }  # fmt: skip
 
 
-def dry_lines(r: Report) -> Iterator[str]:
+def dry_lines(r: Report, job: LocalJob) -> Iterator[str]:
     """What would be done, path by path, then in sum."""
     counts: dict[str, int] = {}
     for path, action, _size, note in r.planned:
         counts[action] = counts.get(action, 0) + 1
-        text = safe_text(os.fsdecode(path))
+        text = _top(job) + safe_text(os.fsdecode(path))
         yield f"{_VERBS[action]:<10} {text}" + (f" -> {safe_text(note)}" if note else "")
     words = ", ".join(f"{count:,} {_VERBS[action]}" for action, count in counts.items()) or "nothing to do"
     yield f"Dry run: nothing was written; {size_text(r.size)}: {words}"
-    yield from problem_lines(r)
+    yield from problem_lines(r, _top(job))
 
 
 def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
@@ -191,3 +191,8 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
 
 def _count(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
+
+
+def _top(job: LocalJob) -> str:
+    """What paths begin with: they are told from the target's top, or in full where things go back in place."""
+    return "/" if job.target == "/" else ""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cache.disk import DiskCache
-from cache.reader import Reader
 from catalog.errors import Damaged, LocalError, RpdriveError, UsageError
 from catalog.jobs import COMPLETE, FAILED, INTERRUPTED, WITH_WARNINGS, LocalJob, LocalJobs, new_job_id
 from catalog.session import Session
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
+from mount.restore.options import Options
 from mount.restore.report import Report
-from mount.restore.run import Options, Restore
 from mount.restore.selection import Selection
 from mount.restore.source import Source, read_wishes, resolve
+
+if TYPE_CHECKING:
+    from cache.disk import DiskCache
 
 _LISTED = 100  # warnings kept in the record
 MIB = 1 << 20
@@ -63,10 +66,14 @@ class Job:
     def run(self, vault: Vault, machine: str | None, item: str | None, watch: Callable[[Report], object]) -> Report:
         """Restore. `watch` gets the report as soon as there is one. Damaged if nothing could be restored for it."""
         self.record.vault = vault.id.hex()
+        from cache.reader import Reader
+        from mount.restore.run import Restore
+
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=48 * MIB, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
         watch(restore.report)
+        gc.disable()  # plans are many tuples in no circles: to search them takes a quarter of the planning
         try:
             sources = resolve(vault, reader, self._wishes, machine, item)
             self._name(sources)
@@ -81,6 +88,7 @@ class Job:
             self.record.error = _plain(str(e))
             raise
         finally:
+            gc.enable()
             reader.close()
             if disk is not None:
                 disk.close()
@@ -107,6 +115,8 @@ class Job:
 
 
 def _disk(session: Session) -> DiskCache | None:
+    from cache.disk import DiskCache
+
     try:
         return DiskCache(session.settings.cache)
     except LocalError:

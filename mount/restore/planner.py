@@ -68,6 +68,8 @@ class Planner:
         self._empty: list[FilePlan] = []
         self._adopted: set[tuple[int, bytes]] = set()
         self._visited: list[Folder] = []
+        self._leaf: Leaf | None = None  # the page looked at, and its owners by their numbers
+        self._owners: dict[int, Owner] = {}
 
     def begin(self, point_time: int, item: bytes) -> None:
         """What follows is of a point of this time (ns, UTC) and item."""
@@ -163,7 +165,7 @@ class Planner:
             elif make and not self.ensure(folder):
                 return None
             self._visited.append(folder)
-            self._plan_line(folder.path(), Action.WRITE if there is None else Action.SAME, 0, folder=True)
+            self._plan_line(folder, b"", Action.WRITE if there is None else Action.SAME, 0)
             return folder
         except Damaged as e:
             self._report.failed(parent.path(entry.name), str(e), damaged=True)
@@ -222,11 +224,11 @@ class Planner:
         report.files += 1
         if report.files & 255 == 0:
             report.path = folder.path(entry.name)
+        name = final = entry.name
+        if entry.link and self._further_link(leaf, entry, folder):
+            return
         content = leaf.pieces(entry)
         attributes = self._attributes(leaf, entry)
-        name = final = entry.name
-        if self._further_link(leaf, entry, folder):
-            return
         wanted = Existing(_FILE, size, entry.mtime)
         there = self._there(folder, name)
         report.size += size
@@ -241,7 +243,7 @@ class Planner:
                 final, beside = self._free_name(folder, name, wanted)
                 if beside is not None:
                     action = Action.SAME
-        self._plan_line(folder.path(name), action, size, final)
+        self._plan_line(folder, name, action, size, final)
         if action is Action.REFUSE:
             report.failed(folder.path(name), "a folder stands where this file should be; it was left alone")
             return
@@ -263,12 +265,15 @@ class Planner:
             self._firsts[self._item, entry.link] = number
         if self._writer is None or not self.ensure(folder):
             return
-        pieces = _positions(self._pages, content)
         file = FilePlan(
             number, folder, name, final, size, attributes, action is Action.REPLACE, entry.link, self._time
         )
         if entry.link:
             self.links.append(LinkPlan(number, file))
+        if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Extent):
+            self.plan.add(file, ((0, content[0]),))  # by far the most
+            return
+        pieces = _positions(self._pages, content)
         if isinstance(content, list):
             extents = [(at, p) for at, p in pieces if isinstance(p, Extent)]
             file.whole = len(extents) <= 1 and (not extents or extents[0][1].length == size)
@@ -300,21 +305,21 @@ class Planner:
 
     def _further_link(self, leaf: Leaf, entry: Entry, folder: Folder) -> bool:
         """Whether an entry is one more name of what has been met: it is put off until that has landed."""
-        first = self._firsts.get((self._item, entry.link)) if entry.link else None
+        first = self._firsts.get((self._item, entry.link))
         if first is None:
             return False
         self._count += 1
         self.links.append(
             LinkPlan(first, self._link(self._count, folder, entry.name, self._attributes(leaf, entry), entry))
         )
-        self._plan_line(folder.path(entry.name), Action.WRITE, 0)
+        self._plan_line(folder, entry.name, Action.WRITE, 0)
         return True
 
     def _special(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
         """Symlinks, FIFOs, devices, sockets: made at once."""
         if entry.kind not in _KNOWN:
             raise Damaged("it is of a kind that this rpdrive doesn't know")
-        if self._further_link(leaf, entry, folder):
+        if entry.link and self._further_link(leaf, entry, folder):
             return
         node = leaf.node(entry)
         a, name = self._attributes(leaf, entry), entry.name
@@ -336,7 +341,7 @@ class Planner:
             final, beside = self._free_name(folder, name, wanted)
             if beside is not None:
                 action = Action.SAME
-        self._plan_line(folder.path(name), action, 0, final)
+        self._plan_line(folder, name, action, 0, final)
         if action is Action.REFUSE:
             self._report.failed(folder.path(name), "a folder stands where this should be; it was left alone")
         elif action is Action.KEEP:
@@ -378,8 +383,12 @@ class Planner:
             os.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)
 
     def _attributes(self, leaf: Leaf, entry: Entry) -> Attributes:
+        if leaf is not self._leaf:
+            self._leaf, self._owners = leaf, {}
+        owner = self._owners.get(entry.owner)
+        if owner is None:
+            owner = self._owners[entry.owner] = leaf.owner(entry)
         xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
-        owner: Owner = leaf.owner(entry)
         return Attributes(entry.kind, entry.mode & 0o7777, owner, entry.mtime, xattrs, bool(entry.more))
 
     # --- what is there ------------------------------------------------------------------------------------
@@ -462,12 +471,12 @@ class Planner:
             finally:
                 os.close(fd)
 
-    def _plan_line(
-        self, path: bytes, action: Action, size: int, final: bytes = b"", *, folder: bool = False
-    ) -> None:
-        if self._writer is None and not (folder and action is Action.SAME):
-            note = os.fsdecode(final) if action is Action.COPY else ""
-            self._report.planned.append(Planned(path + (b"/" if folder else b""), action.value, size, note))
+    def _plan_line(self, folder: Folder, name: bytes, action: Action, size: int, final: bytes = b"") -> None:
+        if self._writer is not None or (not name and action is Action.SAME):
+            return
+        path = folder.path(name) + (b"" if name else b"/")
+        note = os.fsdecode(final) if action is Action.COPY else ""
+        self._report.planned.append(Planned(path, action.value, size, note))
 
 
 def _each(files: list[FilePlan], write: Callable[[FilePlan], None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from cache.reader import Reader
 from catalog.errors import LocalError
@@ -12,27 +11,13 @@ from catalog.format.blocks import PackKind
 from catalog.vault import Vault
 from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
+from mount.restore.options import Options
 from mount.restore.plan import FilePlan, Plan
 from mount.restore.planner import LinkPlan, Planner
 from mount.restore.report import Report
-from mount.restore.selection import Selection
 from mount.restore.source import Source
 from mount.restore.target import FULL, Folder, Refused, Target, rename_new
 from mount.restore.writer import Writer
-
-
-@dataclass
-class Options:
-    """What the user asked for. `target` is a folder; `in_place`: paths of the point below it, as they are."""
-
-    target: bytes
-    in_place: bool = False
-    policy: Policy = Policy.COPY
-    permissions: bool = True
-    by_name: bool = False
-    selection: Selection = field(default_factory=Selection)
-    dry_run: bool = False
-    verify: bool = False
 
 
 class Restore:

@@ -13,7 +13,6 @@ from catalog.format.trees import Leaf, Subtree
 from catalog.session import Session
 from catalog.tree import ROOT_NUMBER, Found, PageSource, lookup
 from catalog.vault import Vault, choose_point, latest
-from mount.all_points import LATEST, AllPointsView
 from mount.registry import Registry
 
 
@@ -137,6 +136,8 @@ def _top(point: Point) -> Subtree | None:
 
 
 def _from_drive(vault: Vault, at: DrivePath, text: str) -> tuple[Point, bytes]:
+    from mount.all_points import LATEST, AllPointsView
+
     row = at.drive
     if row.get("point") is not None:
         return vault.point(choose(vault, str(row["point"]), None, None)), at.below

@@ -92,6 +92,8 @@ def connect(
         return
     print(f"Connected to {given.address}")
     print(_text(given))
+    if session.environment_has_credentials():
+        print("warning: credentials in the environment (AZURE_STORAGE_…) come before this token", file=sys.stderr)
 
 
 def disconnect(ctx: typer.Context, as_json: Json = False) -> None:

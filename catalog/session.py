@@ -115,15 +115,18 @@ class Session:
             return None  # a vault that was named can do without what is remembered
         if vault_id is None:
             return None
-        if not self.is_local:
-            from catalog.store.credentials import given
-
-            if given(os.environ):
-                return None
+        if self.environment_has_credentials():
+            return None
         from catalog.credentials import Connections
 
         found = Connections(self.settings).load(vault_id)
         return found if found is not None and found.address == self.address else None
+
+    def environment_has_credentials(self) -> bool:
+        """Whether the vault is opened by credentials of the environment, whatever else there is."""
+        from catalog.store.credentials import given
+
+        return not self.is_local and given(os.environ)
 
     def require(self, role: str) -> None:
         """AccessDenied, before any work, if the vault is connected here with a lesser role, or no more."""

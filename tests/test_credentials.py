@@ -321,6 +321,8 @@ def test_azure_credentials_say_how_they_are_signed(azurite: Azurite, rpdrive: Cl
     row = json.loads(path.read_text())
     assert row["token"]["endpoint"] == azurite.endpoint and row["token"]["signed_by"] == "account key"
     assert "AccountKey" not in path.read_text()
+    done = rpdrive.run("vault", "connect", path)
+    assert done.returncode == 0 and b"environment" in done.stderr
     assert row["token"]["sas"] not in rpdrive.ok("vault", "credentials", "--role", "restore", "-o", path, "--json")
 
 

@@ -51,7 +51,7 @@ def mount(
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
     from catalog.text import parse_duration
-    from mount.mount_point import check_device, prepare
+    from mount.mount_point import check_allow_other, check_device, prepare
 
     session: Session = ctx.obj
     size = None if cache_size is None else _cache_size(cache_size)
@@ -64,6 +64,8 @@ def mount(
         }  # fmt: skip
         return _install(session, mount_point, options, system=_of_system(at_login, service))
     check_device()
+    if allow_other:
+        check_allow_other()
     place = prepare(mount_point, _own_folders(session))
 
     def order() -> Order:

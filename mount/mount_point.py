@@ -15,6 +15,7 @@ from catalog.errors import MountFailed
 
 FILE_SYSTEM = "fuse.rpdrive"
 _MOUNTS = Path("/proc/self/mountinfo")
+_FUSE_CONF = Path("/etc/fuse.conf")
 _MNT_DETACH = 2
 
 
@@ -98,6 +99,21 @@ def check_device() -> None:
         )
     if not os.access(device, os.R_OK | os.W_OK):
         raise MountFailed("you may not use /dev/fuse", "ask for access to it, or run rpdrive as root")
+
+
+def check_allow_other() -> None:
+    """MountFailed if this user may not let others into a drive: fusermount would say so later, and less well."""
+    if os.uname().sysname != "Linux" or os.geteuid() == 0:
+        return
+    try:
+        lines = _FUSE_CONF.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    if not any(line.partition("#")[0].strip() == "user_allow_other" for line in lines):
+        raise MountFailed(
+            f"--allow-other is not allowed here: {_FUSE_CONF} has no line `user_allow_other`",
+            "ask root to add it, mount as root, or leave --allow-other out",
+        )
 
 
 # --- unmounting ---------------------------------------------------------------------------------------------

@@ -224,8 +224,8 @@ class LocalStore(Store):
 
     def _require_root(self) -> None:
         """StoreUnreachable if the folder was there and is gone, or is now the bare folder below a mount."""
-        identity = self._root_identity()
-        with self._lock:
+        with self._lock:  # the look, too: what another thread makes meanwhile must not seem to have gone
+            identity = self._root_identity()
             if identity == self._identity or self._identity is None:
                 self._identity = identity
                 return

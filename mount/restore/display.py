@@ -104,7 +104,7 @@ def summary(r: Report, job: LocalJob) -> list[str]:
     seconds = (job.finished - job.started) / 10**9
     lines = [
         f"Restored {_count(r.written, 'entry', 'entries')}, {size_text(r.written_bytes)}, "
-        f"to {safe_text(job.target)} in {seconds:.1f} s"
+        f"{'back in place' if job.target == '/' else f'to {safe_text(job.target)}'} in {seconds:.1f} s"
     ]
     rest = [
         f"{count:,} {what}"

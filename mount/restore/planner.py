@@ -108,6 +108,8 @@ class Planner:
 
     def entry(self, found: Found, folder: Folder) -> None:
         """One entry that is no folder."""
+        if folder not in self._visited[-1:]:
+            self._visited.append(folder)
         self._one(found.leaf, found.entry, folder)
 
     def finish(self) -> None:
@@ -118,7 +120,7 @@ class Planner:
         for folder in self._visited:
             if folder.exists and not folder.fresh:
                 for name in self._target.leftovers(folder):
-                    if (folder.number, name) not in self._adopted:
+                    if (folder.number, name) not in self._adopted and not self._writer.is_own(name):
                         self._remove_leftover(folder, name)
 
     def _subtree(self, leaf: Leaf, entry: Entry, folder: Folder) -> Subtree | None:

@@ -261,6 +261,10 @@ class Writer:
         """A temporary name for what is no file."""
         return temporary_name(number.to_bytes(8, "big"), self._token)
 
+    def is_own(self, name: bytes) -> bool:
+        """Whether a temporary name is one of this run."""
+        return name.endswith(self._token.hex().encode() + b".part")
+
     def whole(self, file: FilePlan, data: Buffer = b"") -> None:
         """Write a file in one go: a small one, or one of nothing but holes. LocalError if there is no room."""
         self._whole(file, data)

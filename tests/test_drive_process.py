@@ -125,7 +125,7 @@ def test_a_killed_drive_is_cleaned_up_by_the_next_mount(home: Home, options: lis
     kill(home.pid())
     with pytest.raises(OSError) as error:
         os.listdir(drive)
-    assert error.value.errno == errno.ENOTCONN
+    assert error.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)  # the latter while it still dies
     assert home.mounts() == []
     home.run("mount", drive, "--point", "latest")
     assert (drive / "file").read_bytes() == CONTENT

@@ -278,3 +278,9 @@ def test_drive_in_the_source_is_left_out(rpdrive: Cli, vault: Vault, folder: Pat
         rpdrive.ok("unmount", drive)
     assert done.returncode == 0, done
     assert saved(vault, folder) == ALL
+
+
+@pytest.mark.usefixtures("vault")
+def test_cache_size_is_checked(rpdrive: Cli, folder: Path) -> None:
+    assert "is not a size" in rpdrive.fails("backup", folder, "--cache-size", "much", code=2)
+    rpdrive.ok("backup", folder, "--cache-size", "20M")

@@ -148,7 +148,7 @@ def test_the_drive_of_all_points_takes_three_requests_and_one_for_each_machine_a
     for _name, machine in entries(view.root):
         for _item, points in entries(machine):
             seen += len(list(entries(points)))
-    assert seen == machines * items * 4  # three points and `latest`
+    assert seen == machines * items * 5  # three points, `latest` and `.versions`
     assert remote.spent(before).requests <= 3 + machines + machines * items
     reader.close()
 

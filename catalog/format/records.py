@@ -7,6 +7,7 @@ Unknown fields are ignored, so that later versions can add some. Times are ns si
 from __future__ import annotations
 
 import re
+import threading
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -160,6 +161,8 @@ class IndexObject(msgspec.Struct, kw_only=True):
 _encoder = msgspec.msgpack.Encoder()
 R = TypeVar("R")
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+# While msgspec learns a class in one thread, another that decodes that class crashes: one at a time, and first.
+_learning = threading.Lock()
 
 
 def encode_record(record: Machine | Item | Point | Job | IndexObject) -> bytes:
@@ -172,7 +175,10 @@ def encode_record(record: Machine | Item | Point | Job | IndexObject) -> bytes:
 
 def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str) -> R:
     """Damaged if it can't be understood."""
-    decoder = _decoders.get(cls) or _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
+    decoder = _decoders.get(cls)
+    if decoder is None:
+        with _learning:
+            decoder = _decoders.get(cls) or _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
     record: R = decode(decoder, data, name)
     if isinstance(record, IndexObject):
         for pack in record.packs:

@@ -355,6 +355,8 @@ _leaf = msgspec.msgpack.Decoder(
 _folder_index = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[FolderChild], _NOT_EMPTY]])
 _piece_leaf = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceRow], _NOT_EMPTY]])
 _piece_index = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceChild], _NOT_EMPTY]])
+# What is converted later on, by many threads: msgspec learns these classes here, where there is but one.
+msgspec.msgpack.Decoder(tuple[ExtentRow, _PagedRow])
 
 
 def _check_names(names: list[bytes]) -> None:

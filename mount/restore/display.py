@@ -3,100 +3,52 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from catalog.jobs import LocalJob
 from catalog.text import iso_time, safe_text, size_text, text_json
+from catalog.watch import Look, Watch
 from mount.restore.report import Report
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
-_EVERY = 0.2  # s between two looks on a terminal
-_LINE_EVERY = 30.0  # s between two lines elsewhere
 _SHOWN = 20  # problems on the screen
 
 
 class Display:
-    """Watches a report from a thread of its own, on stderr. A context manager."""
+    """Watches a report. A context manager."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._terminal = sys.stderr.isatty() and not quiet
         self._report: Report | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
-        self._began = time.monotonic()
+        self._watch = Watch(self._look, quiet=quiet)
 
     def watch(self, report: Report) -> None:
         """From now on, show this."""
         self._report = report
 
     def __enter__(self) -> Display:
-        if not self._quiet:
-            if self._terminal:
-                self._make_bar()
-            self._thread = threading.Thread(target=self._watch, name="display", daemon=True)
-            self._thread.start()
+        self._watch.__enter__()
         return self
 
-    def _make_bar(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(
-            BarColumn(24),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=None)
-        self._bar.start()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(_EVERY if self._terminal else _LINE_EVERY):
-            if self._report is not None:
-                self._show(self._report)
-
-    def _show(self, r: Report) -> None:
+    def _look(self, seconds: float) -> Look | None:
+        r = self._report
+        if r is None:
+            return None
         done = r.written_bytes + r.same_bytes
-        if self._bar is not None and self._task is not None:
-            text = f"{r.written + r.same:,} of {r.files:,} files"
-            if r.planning:
-                path = safe_text(r.path.decode(errors="replace"))
-                text = f"planning: {r.files:,} files  {path[-50:]}"
-            total = None if r.planning else r.size
-            self._bar.update(self._task, completed=done, total=total, description=text)
-            return
-        speed = r.written_bytes / max(time.monotonic() - self._began, 0.001)
+        files = f"{r.written + r.same:,} of {r.files:,} files"
+        speed = r.written_bytes / max(seconds, 0.001)
         left = (r.size - done) / speed if speed and not r.planning else 0
         tail = f", {left:.0f} s left" if left > 0 else ""
-        print(
-            f"{r.written + r.same:,} of {r.files:,} files, {size_text(done)} of {size_text(r.size)}, "
-            f"{size_text(int(speed))}/s{tail}",
-            file=sys.stderr,
-        )
+        line = f"{files}, {size_text(done)} of {size_text(r.size)}, {size_text(int(speed))}/s{tail}"
+        if not r.planning:
+            return Look(done, r.size, files, line)
+        path = safe_text(r.path.decode(errors="replace"))
+        return Look(done, None, f"planning: {r.files:,} files  {path[-50:]}", line)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-        if self._bar is not None:
-            self._bar.stop()
+        self._watch.__exit__(kind, error, trace)
 
 
 def summary(r: Report, job: LocalJob) -> list[str]:

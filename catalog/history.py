@@ -288,9 +288,7 @@ class Version(NamedTuple):
     variant: Variant
 
 
-def distinct(
-    variants: Iterable[Variant], identity: Callable[[Leaf, Entry], bytes] = content_id
-) -> list[Version]:
+def distinct(variants: Iterable[Variant], identity: Callable[[Leaf, Entry], bytes] = content_id) -> list[Version]:
     """The contents among these, by the first point that holds each."""
     found: dict[bytes, Version] = {}
     for variant in variants:

@@ -482,8 +482,6 @@ def test_the_commands_tell_the_story(saved: tuple[Cli, Path, list[str]]) -> None
     cli.fails("find", "x", "--all-points", "--point", "latest", code=2)
 
 
-
-
 def test_items_of_several_machines(rpdrive: Cli, vault: Vault) -> None:
     trees = Trees(vault)
     root = trees.root(trees.folder([Node(b"etc", NodeKind.FIFO, 0o600, ANY, 0, START, START, 1)]))

@@ -70,9 +70,7 @@ def test_a_backup_leaves_its_record_in_the_vault(rpdrive: Cli, vault: Vault, sou
     rpdrive.fails("jobs", "ffffffffff", code=4)
 
 
-def test_an_unchanged_backup_adds_under_16_kib_with_its_record(
-    rpdrive: Cli, vault: Vault, source: Path
-) -> None:
+def test_an_unchanged_backup_adds_under_16_kib_with_its_record(rpdrive: Cli, vault: Vault, source: Path) -> None:
     rpdrive.ok("backup", source)
     before = objects(rpdrive.vault)
     made = rpdrive.json("backup", source)

@@ -33,6 +33,7 @@ demo: setup-demo
 
 bench: setup-demo
 	$(PYTHON_HERE) benchmarks/run.py $(ARGS)
+	$(PYTHON_HERE) benchmarks/restore.py $(ARGS)
 
 setup:
 	@tests/setup.sh test

@@ -68,6 +68,19 @@ class OpenFile:
         self._reader.counters.add("bytes_served", end - offset)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def seek(self, offset: int, *, data: bool) -> int | None:
+        """Where data (or else a hole) begins at or after `offset`; None if there is none before the end.
+
+        At the end of a file is a hole. Damaged, MissingData, StoreError.
+        """
+        position = offset
+        while position < self.size:
+            start, piece = self._piece_at(position)
+            if isinstance(piece, Hole) is not data:
+                return position
+            position = start + piece.length
+        return None if data or offset >= self.size else self.size
+
     def close(self) -> None:
         """Nothing more will be read here."""
 

@@ -37,6 +37,10 @@ DECODERS = 2  # threads that decode ahead of need
 Page = TypeVar("Page")
 
 
+class WouldWait(Exception):
+    """What is needed is not decoded in memory, and this thread must neither wait for it nor decode it."""
+
+
 class Block:
     """A decoded block, and which of its chunks were verified: offset in it -> (length, id)."""
 
@@ -70,6 +74,9 @@ class Reader:
         steady_heap()
         self.vault = vault
         self.counters = Counters()
+        # Threads (their ids) that get WouldWait instead of waiting: they answer others meanwhile, and have a
+        # patient thread do the same again from the start.
+        self.hasty: set[int] = set()
         self._disk = disk
         self._disk_data = disk_data
         self._memory = memory
@@ -115,13 +122,17 @@ class Reader:
         """The verified bytes of a chunk. Damaged, MissingData, StoreError."""
         block = self._blocks.get((at.pack, at.offset))
         if block is None:
+            if self.hasty and threading.get_ident() in self.hasty:
+                raise WouldWait
             block = self._block(kind, at)
         else:
             self.counters.add("blocks_from_memory")
         if block.verified.get(at.inner) != (at.length, at.id):
             try:
                 self._verify(block, at)
-            except Damaged:
+            except Damaged as e:
+                if threading.get_ident() in self.hasty:
+                    raise WouldWait from e
                 self._blocks.pop((at.pack, at.offset))
                 block = self._open(kind, at, self._again(kind, at))
                 self._verify(block, at)

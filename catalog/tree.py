@@ -113,6 +113,26 @@ def _leaves(source: PageSource, level: int, at: Extent, number: int, start: byte
         number += child.totals[0]
 
 
+def page_with(source: PageSource, folder: Subtree, folder_number: int, number: int) -> tuple[Extent, int]:
+    """The page of a folder in whose range a number lies, and the number of that page's first entry.
+
+    The range of a page holds its entries and all that is below them. Whether the folder's own range holds the
+    number is for the caller to know: it is given by the folder's number and totals.
+    """
+    _check_level(folder.level)
+    at, first = folder.at, folder_number + 1
+    for _level in range(folder.level):
+        index = source.folder_index(at)
+        for child in index.children[:-1]:
+            if number < first + child.totals[0]:
+                break
+            first += child.totals[0]
+        else:
+            child = index.children[-1]
+        at = index.at(child)
+    return at, first
+
+
 def lookup(source: PageSource, folder: Subtree | None, folder_number: int, name: bytes) -> Found | None:
     """One entry by its exact name; reads one page a level. None if there is none."""
     page = next(leaves(source, folder, folder_number, start=name), None)

@@ -348,6 +348,9 @@ class _PointFolder(Folder):
     def pages(self) -> Iterator[EntryPage]:
         return self._view.tree(self._name).pages()
 
+    def opened(self) -> Folder:
+        return self._view.tree(self._name)
+
 
 # --- names and numbers ----------------------------------------------------------------------------------------
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import itertools
-import logging
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from cache.memory import Lru
 from cache.openfile import OpenFile
-from catalog.errors import MountFailed, NotFound, RpdriveError, UsageError
+from catalog.errors import MountFailed, NotFound
+from mount.driver import BLOCK, ERRNO, FOREVER, NEGATIVE_SHORT, SHORT, Errors, Refusal
 from mount.view import EntryPage, File, Folder, Link, Node, View
 
 # An already set path keeps its say; else this name saves fusepy the search for it through ldconfig and gcc.
@@ -35,36 +34,12 @@ except OSError as e:
         f"libfuse 2 can't be loaded: {e}", "install it: `apt install libfuse2 fuse3` on Debian and Ubuntu"
     ) from e
 
-FOREVER = 10 * 365 * 86400  # seconds
-# libfuse 2 knows one timeout for all names of a drive. In the drive of all points the top folders change, so
-# there nothing is trusted for longer than this; asking again costs a call, never a request to the store.
-SHORT = 3  # seconds
 READ_BYTES = 1 << 17  # the most that a kernel asks of libfuse 2 at once
 READAHEAD_BYTES = 1 << 20
-BLOCK = 4096  # bytes; unit of statfs
 _FOLDERS = 8192  # paths of folders whose nodes are kept
 _FILES = 256  # files being read
 _OTHERS = 1024  # the same for what is not a folder
 _KEPT_THREADS = 64  # about 20 KB each
-_SAME_ERROR_SECONDS = 60
-_log = logging.getLogger("rpdrive.drive")
-
-# Our errors to errno; the first that fits. All that is not listed is EIO: never zeros, never an empty file.
-ERRNO: tuple[tuple[type[Exception], int], ...] = (
-    (NotFound, errno.ENOENT),
-    (UsageError, errno.EINVAL),
-    (RpdriveError, errno.EIO),
-    (MemoryError, errno.ENOMEM),
-)
-
-
-class _Refusal(Exception):
-    """An errno that the caller of a file system expects, and nothing to log."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(os.strerror(number))
-        self.number = number
-
 
 _thread = threading.local()
 _kept_threads = 0
@@ -81,34 +56,6 @@ def _keep_thread() -> None:
     if _kept_threads < _KEPT_THREADS:
         _kept_threads += 1
         ctypes.pythonapi.PyGILState_Ensure()  # never released: the count stays above zero
-
-
-class Errors:
-    """The last errors that somebody met on the drive; each is logged, but not again within a minute."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._last: dict[str, float] = {}
-        self._lock = threading.Lock()
-        self.recent: list[dict[str, Any]] = []
-
-    def note(self, path: bytes, error: BaseException) -> None:
-        shown = path.decode(errors="backslashreplace")
-        key = f"{type(error).__name__} {shown} {error}"
-        with self._lock:
-            self.count += 1
-            now = time.monotonic()
-            if now - self._last.get(key, -1e9) < _SAME_ERROR_SECONDS:
-                return
-            if len(self._last) > 1000:
-                self._last.clear()
-            self._last[key] = now
-            row = {"time": time.time_ns(), "path": shown, "kind": type(error).__name__, "message": str(error)}
-            self.recent = [*self.recent[-19:], row]
-        if isinstance(error, RpdriveError):
-            _log.error("%s: %s: %s", shown, type(error).__name__, error)
-        else:
-            _log.error("%s: unexpected %s", shown, type(error).__name__, exc_info=error)
 
 
 class Paths:
@@ -132,7 +79,7 @@ class Paths:
         at = parent
         while missing:
             if not isinstance(node, Folder):
-                raise _Refusal(errno.ENOTDIR)
+                raise Refusal(errno.ENOTDIR)
             name = missing.pop()
             node = node.lookup(name)
             at = at + b"/" + name
@@ -234,6 +181,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
         """Mount and serve. MountFailed."""
+        # libfuse 2 knows one timeout for all names of a drive.
         keep = SHORT if self.view.changes else FOREVER
         options: dict[str, Any] = {
             "fsname": "rpdrive",
@@ -249,8 +197,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             "entry_timeout": keep,
             "attr_timeout": keep,
             "ac_attr_timeout": keep,
-            # Names that are not there: a new point may bring them.
-            "negative_timeout": 1 if self.view.changes else FOREVER,
+            "negative_timeout": NEGATIVE_SHORT if self.view.changes else FOREVER,
             "max_read": READ_BYTES,
             "max_readahead": READAHEAD_BYTES,
         }
@@ -275,7 +222,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             _keep_thread()
         try:
             return function(*args) or 0
-        except _Refusal as e:
+        except Refusal as e:
             return -e.number
         except NotFound:
             return -errno.ENOENT
@@ -310,25 +257,25 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     def readlink(self, path: bytes, buffer: Any, size: int) -> int:
         node = self._paths.find(path)
         if not isinstance(node, Link):
-            raise _Refusal(errno.EINVAL)
+            raise Refusal(errno.EINVAL)
         target = node.target[: size - 1] + b"\0"
         ctypes.memmove(buffer, target, len(target))
         return 0
 
     def open(self, path: bytes, info: Any) -> int:
         if info.contents.flags & os.O_ACCMODE != os.O_RDONLY:
-            raise _Refusal(errno.EROFS)
+            raise Refusal(errno.EROFS)
         if _LINUX:
             # The kernel takes this (since 3.16) to mean that files need no opening here, and neither asks again
             # nor says when one is closed: half the calls for a small file. Permissions are its own business.
-            raise _Refusal(errno.ENOSYS)
+            raise Refusal(errno.ENOSYS)
         self._file(path)
         return 0
 
     def _file(self, path: bytes) -> OpenFile:
         node = self._paths.find(path)
         if not isinstance(node, File):
-            raise _Refusal(errno.EISDIR if isinstance(node, Folder) else errno.EINVAL)
+            raise Refusal(errno.EISDIR if isinstance(node, Folder) else errno.EINVAL)
         return node.open()
 
     def read(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
@@ -347,7 +294,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     def opendir(self, path: bytes, info: Any) -> int:
         node = self._paths.find(path)
         if not isinstance(node, Folder):
-            raise _Refusal(errno.ENOTDIR)
+            raise Refusal(errno.ENOTDIR)
         handle = next(self._next_handle)
         self._listings[handle] = Listing(node)
         info.contents.fh = handle
@@ -387,10 +334,10 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
 
     def getxattr(self, path: bytes, name: bytes, buffer: Any, size: int, *_position: int) -> int:
         if self._plain:
-            raise _Refusal(errno.ENOSYS)
+            raise Refusal(errno.ENOSYS)
         value = self._paths.find(path).xattr(name)
         if value is None:
-            raise _Refusal(errno.ENODATA)
+            raise Refusal(errno.ENODATA)
         return _fill(bytes(value), buffer, size)
 
     def listxattr(self, path: bytes, buffer: Any, size: int) -> int:
@@ -409,7 +356,7 @@ def _fill(value: bytes, buffer: Any, size: int) -> int:
     if size == 0:
         return len(value)
     if len(value) > size:
-        raise _Refusal(errno.ERANGE)
+        raise Refusal(errno.ERANGE)
     ctypes.memmove(buffer, value, len(value))
     return len(value)
 

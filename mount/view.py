@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ from catalog.format.trees import (
     Totals,
     Xattrs,
 )
-from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves
+from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
 
 TYPE_BITS: dict[int, int] = {
     NodeKind.FILE: stat.S_IFREG,
@@ -114,6 +115,10 @@ class Folder(Node, ABC):
     def pages(self) -> Iterator[EntryPage]:
         """All entries, in an order that stays the same."""
 
+    def opened(self) -> Folder:
+        """The folder with the same entries that lies behind this one, fetched if need be; most often itself."""
+        return self
+
 
 class File(Node, ABC):
     """A regular file."""
@@ -183,6 +188,32 @@ class Tree:
         for numbered in leaves(self._pages, folder, number):
             yield self._pages.add(self, numbered)
 
+    def page_with(self, folder: Subtree, folder_number: int, number: int) -> TreePage:
+        """The page of a folder in whose range a number lies."""
+        first = folder_number + 1
+        if folder.level:
+            at, first = page_with(self._pages, folder, folder_number, number)
+        else:
+            at = folder.at
+        return self.cached_page(first) or self._pages.add(self, NumberedLeaf(self._pages.leaf(at), first))
+
+    def place(self, number: int) -> tuple[list[bytes], TreePage, int]:
+        """The entry of a number: the names on the way to it, its page, and its place there. NotFound."""
+        folder, folder_number, names = self._top, ROOT_NUMBER, []
+        while folder is not None and folder_number < number <= folder_number + folder.totals.entries:
+            page = self.page_with(folder, folder_number, number)
+            n = bisect_right(page.numbers, number) - 1
+            if n < 0:
+                break
+            names.append(page.names[n])
+            if page.numbers[n] == number:
+                return names, page, n
+            entry = page.leaf.entries[n]
+            if entry.kind != NodeKind.FOLDER:
+                break
+            folder, folder_number = page.leaf.subtree(entry), page.numbers[n]
+        raise NotFound(f"this recovery point has no entry of the number {number}")
+
     def node(self, leaf: Leaf, e: Entry, number: int) -> Node:
         """The node of an entry; `number` is the entry's in a walk of the point."""
         bits = TYPE_BITS.get(e.kind)
@@ -222,7 +253,7 @@ class Tree:
 class TreePage(EntryPage):
     """A page of a folder in a point."""
 
-    __slots__ = ("_places", "_tree", "first", "leaf", "names", "numbers")
+    __slots__ = ("_places", "first", "leaf", "names", "numbers", "tree")
 
     def __init__(self, tree: Tree, numbered: NumberedLeaf) -> None:
         self.leaf = numbered.leaf
@@ -230,18 +261,22 @@ class TreePage(EntryPage):
         self.numbers = numbered.numbers()
         self.names = [e.name for e in self.leaf.entries]
         self._places = {name: n for n, name in enumerate(self.names)}
-        self._tree = tree
+        self.tree = tree
 
     def kind(self, n: int) -> tuple[int, int]:
         entry = self.leaf.entries[n]
-        return self._tree.inode(entry, self.numbers[n]), TYPE_BITS.get(entry.kind, 0)
+        return self.tree.inode(entry, self.numbers[n]), TYPE_BITS.get(entry.kind, 0)
 
     def node(self, n: int) -> Node:
-        return self._tree.node(self.leaf, self.leaf.entries[n], self.numbers[n])
+        return self.tree.node(self.leaf, self.leaf.entries[n], self.numbers[n])
 
-    def find(self, name: bytes) -> Node | None:
-        n = self._places.get(name)
-        return None if n is None else self.node(n)
+    def index(self, name: bytes) -> int | None:
+        return self._places.get(name)
+
+    @property
+    def end(self) -> int:
+        """The number after those of the page's entries and of all that is below them."""
+        return self.numbers[-1] + self.leaf.entry_totals(self.leaf.entries[-1]).entries
 
 
 class Pages:
@@ -315,18 +350,40 @@ class TreeFolder(_InTree, Folder):
         self._last: tuple[bytes, bytes, int] | None = None
 
     def lookup(self, name: bytes) -> Node:
-        if self._subtree is not None:
-            last, page = self._last, None
-            if last is not None and last[0] <= name <= last[1]:
-                page = self.tree.cached_page(last[2])
-            if page is None:
-                page = self.tree.page(self._subtree, self._number, name)
-                if page.names:
-                    self._last = (page.names[0], page.names[-1], page.first)
-            node = page.find(name)
-            if node is not None:
-                return node
-        raise no_such(name)
+        found = self.find(name)
+        if found is None:
+            raise no_such(name)
+        page, n = found
+        return page.node(n)
+
+    def find(self, name: bytes) -> tuple[TreePage, int] | None:
+        """The entry of that exact name: its page, and its place there."""
+        if self._subtree is None:
+            return None
+        last, page = self._last, None
+        if last is not None and last[0] <= name <= last[1]:
+            page = self.tree.cached_page(last[2])
+        if page is None:
+            page = self.tree.page(self._subtree, self._number, name)
+            if page.names:
+                self._last = (page.names[0], page.names[-1], page.first)
+        n = page.index(name)
+        return None if n is None else (page, n)
+
+    def after(self, number: int) -> tuple[TreePage, int] | None:
+        """The first entry here whose number is greater: its page, and its place there."""
+        folder = self._subtree
+        number = max(number, self._number)
+        last = self._number + folder.totals.entries if folder is not None else 0
+        while folder is not None and number < last:
+            page = self.tree.page_with(folder, self._number, number + 1)
+            n = bisect_right(page.numbers, number)
+            if n < len(page.numbers):
+                return page, n
+            if page.end - 1 <= number:
+                raise Damaged("the totals of a folder are not those of its pages")
+            number = page.end - 1
+        return None
 
     def pages(self) -> Iterator[EntryPage]:
         return self.tree.all_pages(self._subtree, self._number)

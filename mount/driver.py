@@ -1,0 +1,71 @@
+"""What all drivers share: the table from our errors to errno, a memory of the last errors, and some numbers."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from catalog.errors import NotFound, RpdriveError, UsageError
+
+FOREVER = 10 * 365 * 86400  # seconds
+# Where names may come to mean something else, nothing is trusted for longer than this; asking again costs a
+# call, never a request to the store.
+SHORT = 3  # seconds
+NEGATIVE_SHORT = 1  # seconds; for names that are not there: a new point may bring them
+BLOCK = 4096  # bytes; unit of statfs
+_SAME_ERROR_SECONDS = 60
+_log = logging.getLogger("rpdrive.drive")
+
+# Our errors to errno; the first that fits. All that is not listed is EIO: never zeros, never an empty file.
+ERRNO: tuple[tuple[type[Exception], int], ...] = (
+    (NotFound, errno.ENOENT),
+    (UsageError, errno.EINVAL),
+    (RpdriveError, errno.EIO),
+    (MemoryError, errno.ENOMEM),
+)
+
+
+class Refusal(Exception):
+    """An errno that the caller of a file system expects, and nothing to log."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(os.strerror(number))
+        self.number = number
+
+
+def errno_of(error: BaseException) -> int:
+    if isinstance(error, Refusal):
+        return error.number
+    return next((number for kind, number in ERRNO if isinstance(error, kind)), errno.EIO)
+
+
+class Errors:
+    """The last errors that somebody met on the drive; each is logged, but not again within a minute."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self.recent: list[dict[str, Any]] = []
+
+    def note(self, path: bytes, error: BaseException) -> None:
+        shown = path.decode(errors="backslashreplace")
+        key = f"{type(error).__name__} {shown} {error}"
+        with self._lock:
+            self.count += 1
+            now = time.monotonic()
+            if now - self._last.get(key, -1e9) < _SAME_ERROR_SECONDS:
+                return
+            if len(self._last) > 1000:
+                self._last.clear()
+            self._last[key] = now
+            row = {"time": time.time_ns(), "path": shown, "kind": type(error).__name__, "message": str(error)}
+            self.recent = [*self.recent[-19:], row]
+        if isinstance(error, RpdriveError):
+            _log.error("%s: %s: %s", shown, type(error).__name__, error)
+        else:
+            _log.error("%s: unexpected %s", shown, type(error).__name__, exc_info=error)

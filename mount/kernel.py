@@ -1,0 +1,705 @@
+"""The drive through our own session with the kernel: requests read from /dev/fuse, each answered by one write.
+
+One thread reads requests and answers from memory, which takes it some 20 us. What would have to wait for the store,
+or decode a block, is done again from the start by a pool of threads, so that a slow fetch holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import os
+import signal
+import struct
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cache.memory import Lru
+from cache.openfile import OpenFile
+from cache.reader import Reader, WouldWait
+from catalog.errors import MountFailed, NotFound
+from catalog.format.blocks import Buffer, PackKind
+from catalog.format.packs import Extent
+from catalog.format.trees import NodeKind
+from mount import kernel_protocol as protocol
+from mount.driver import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, Refusal, errno_of
+from mount.kernel_mount import device_at, open_drive, read_ahead
+from mount.kernel_nodes import Nodes
+from mount.kernel_pages import ATTRIBUTES, ENTRY, FIRST_COOKIE, Encoded, OpenFolder, plain, record, tree_record
+from mount.kernel_protocol import NO_REPLY, OUT_HEADER, PAGE, Init, Notify, Op, Opened
+from mount.mount_point import take_off
+from mount.view import LINK_BIT, File, Folder, Link, Node, TreeFolder, TreePage, View
+
+WORKERS = 6
+MAX_PAGES = 256  # of one read: 1 MiB
+READ_AHEAD = 4 << 20  # bytes, by the kernel, in several such reads
+BUFFER = 128 << 10  # bytes; the most that the kernel may send at once
+MAX_BACKGROUND = 64  # reads ahead that may be on their way to us
+_FILES = 256  # files being read
+_ENCODED = 64  # pages of folders kept as the kernel takes them, some 25 KB each
+SMALL = 256 << 10  # bytes; smaller files share blocks
+IN_ORDER = 2  # small files read in order, before their neighbours are pushed
+NEAR = 64  # entries that may be left out in between
+PUSH_BYTES = 2 << 20  # pushed for one read, at most
+PUSH_FILES = 1024
+_log = logging.getLogger("rpdrive.drive")
+
+_EROFS = (
+    Op.SETATTR, Op.SYMLINK, Op.MKNOD, Op.MKDIR, Op.UNLINK, Op.RMDIR, Op.RENAME, Op.LINK, Op.WRITE, Op.SETXATTR,
+    Op.REMOVEXATTR, Op.CREATE, Op.FALLOCATE, Op.RENAME2, Op.COPY_FILE_RANGE, Op.TMPFILE,
+)  # fmt: skip
+Handler = Callable[[int, int, memoryview], None]
+
+
+class Ended(Exception):
+    """The session is over: unmounted, or aborted."""
+
+
+class Stopped(Exception):
+    """The process was asked to end."""
+
+
+class Session:
+    """Answers requests. `write` takes the parts of one message; OSError says that the kernel doesn't want it.
+
+    Used by one thread that never waits (`answer`), and by those of its pool.
+    """
+
+    def __init__(self, view: View, reader: Reader, write: Callable[[Sequence[Buffer]], object]) -> None:
+        self.view = view
+        self.nodes = Nodes(view)
+        self.errors = Errors()
+        self.served = 0  # bytes
+        self.calls = 0
+        self.looks = 0  # of the calls, those for statfs: nobody has to use the drive for that
+        self.counts: dict[int, int] = {}  # requests by kind
+        self.handed_over = 0  # requests that had to wait
+        self.pushed_files = self.pushed_bytes = 0
+        self.started = False
+        self._reader = reader
+        self._write = write
+        # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
+        # would have it ask for each name. (Listing them is answered: getfattr is silent, as at the source.)
+        self._plain = not view.changes and view.totals().xattrs == 0
+        self._files: Lru[int, OpenFile] = Lru(_FILES, lambda file: 1)
+        self._encoded: Lru[tuple[int, int], Encoded] = Lru(_ENCODED, lambda page: 1)
+        self._listings: dict[int, OpenFolder] = {}
+        self._handles = itertools.count(1)
+        self._pool = ThreadPoolExecutor(WORKERS, "answer")
+        self._waiting: dict[int, Future[None]] = {}
+        self._pushing = threading.Lock()
+        self._last_small = 0  # number of the small file read last, or pushed last
+        self._in_order = 0  # small files read in order
+        self._handlers: dict[int, Handler] = {
+            Op.LOOKUP: self._lookup, Op.FORGET: self._forget, Op.BATCH_FORGET: self._batch_forget,
+            Op.GETATTR: self._getattr, Op.READLINK: self._readlink, Op.OPEN: self._open, Op.READ: self._read,
+            Op.STATFS: self._statfs, Op.GETXATTR: self._getxattr, Op.LISTXATTR: self._listxattr,
+            Op.INIT: self._init, Op.OPENDIR: self._opendir, Op.READDIR: self._readdir,
+            Op.READDIRPLUS: self._readdirplus, Op.RELEASEDIR: self._releasedir, Op.LSEEK: self._lseek,
+            Op.INTERRUPT: self._interrupt, Op.NOTIFY_REPLY: self._ignore, Op.RELEASE: self._done,
+            Op.DESTROY: self._done,
+        }  # fmt: skip
+        self._handlers |= dict.fromkeys(_EROFS, self._refuse)
+
+    def close(self) -> None:
+        """What is still waiting is not answered any more."""
+        self._reader.hasty.discard(threading.get_ident())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def status(self) -> dict[str, Any]:
+        """What this driver did, for `rpdrive mounts --json`."""
+        names = {op.value: op.name.lower() for op in Op}
+        return {
+            "messages": {names.get(op, str(op)): n for op, n in sorted(self.counts.copy().items())},
+            "handed_over": self.handed_over,
+            "pushed_files": self.pushed_files,
+            "pushed_bytes": self.pushed_bytes,
+            "nodes": len(self.nodes.counts),
+        }
+
+    # --- requests and answers -----------------------------------------------------------------------------
+
+    def answer(self, request: memoryview) -> None:
+        """Answer a request, or hand it over. Raises nothing but Ended, whatever the request is."""
+        self.calls += 1
+        if len(request) < protocol.IN_HEADER.size:
+            _log.error("a request of %d bytes was passed over", len(request))
+            return
+        length, op, unique, node_id, _uid, _gid, _pid, _extra, _pad = protocol.IN_HEADER.unpack_from(request)
+        self.counts[op] = self.counts.get(op, 0) + 1
+        handler = self._handlers.get(op, self._unknown)
+        body = request[protocol.IN_HEADER.size : length]
+        try:
+            if length != len(request):
+                raise ValueError(f"it has {len(request)} bytes, and says {length}")
+            handler(unique, node_id, body)
+        except WouldWait:
+            self.handed_over += 1
+            self._hand_over(handler, unique, node_id, bytes(body), op)
+        except Ended:
+            raise
+        except Exception as e:  # noqa: BLE001 - no request may end the session
+            self._fail(unique, node_id, op, e)
+
+    def hasty(self) -> None:
+        """This thread is the one that must not wait."""
+        self._reader.hasty.add(threading.get_ident())
+
+    def _hand_over(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
+        try:
+            future = self._pool.submit(self._patiently, handler, unique, node_id, body, op)
+        except RuntimeError:
+            return  # closed
+        self._waiting[unique] = future
+        if future.done():
+            self._waiting.pop(unique, None)
+
+    def _must_not_wait(self) -> None:
+        if threading.get_ident() in self._reader.hasty:
+            raise WouldWait
+
+    def _patiently(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
+        try:
+            handler(unique, node_id, memoryview(body))
+        except Ended:
+            pass  # the reading thread meets it, too
+        except BaseException as e:  # noqa: BLE001 - whoever asked has to be told something
+            with suppress(Ended):
+                self._fail(unique, node_id, op, e)
+        finally:
+            self._waiting.pop(unique, None)
+
+    def _fail(self, unique: int, node_id: int, op: int, error: BaseException) -> None:
+        number = errno_of(error)
+        if isinstance(error, (struct.error, ValueError)) and not isinstance(error, NotFound):
+            number = errno.EINVAL
+            _log.error("a request of kind %d for node %d can't be understood: %s", op, node_id, error)
+        elif not isinstance(error, (Refusal, NotFound)):
+            with suppress(Exception):  # a full log disk must not matter to whoever reads
+                self.errors.note(self.nodes.path(node_id) or b"/", error)
+        if op not in NO_REPLY:
+            self._send(unique, (), number)
+
+    def _send(self, unique: int, parts: Sequence[Buffer] = (), error: int = 0) -> bool:
+        """Answer, in one write. False if nobody waits for it any more."""
+        length = 16 + sum(map(len, parts))
+        try:
+            self._write((OUT_HEADER.pack(length, -error, unique), *parts))
+        except OSError as e:
+            if e.errno in (errno.ENODEV, errno.ECONNABORTED, errno.EBADF):
+                raise Ended from e
+            if e.errno != errno.ENOENT:  # that one was interrupted
+                _log.error("the kernel doesn't take an answer of %d bytes: %s", length, e)
+            return False
+        return True
+
+    def _send_entry(self, unique: int, entry: Buffer, node_id: int) -> None:
+        self.nodes.told((node_id,))
+        if not self._send(unique, (entry,)):
+            self.nodes.forget(node_id, 1)
+
+    # --- the session itself -------------------------------------------------------------------------------
+
+    def _init(self, unique: int, _node_id: int, body: memoryview) -> None:
+        major, minor, max_readahead, offered = protocol.INIT_IN.unpack_from(body)
+        if (major, minor) < (protocol.MAJOR, protocol.OLDEST_MINOR):
+            _log.error("this kernel speaks FUSE %d.%d, and 7.31 is needed", major, minor)
+            self._send(unique, (), errno.EPROTO)
+            return
+        wanted = Init.ASYNC_READ | Init.DO_READDIRPLUS | Init.PARALLEL_DIROPS | Init.ABORT_ERROR | Init.MAX_PAGES
+        wanted |= Init.NO_OPEN_SUPPORT | Init.NO_OPENDIR_SUPPORT
+        if not self.view.changes:
+            wanted |= Init.CACHE_SYMLINKS  # `latest` moves
+        answer = protocol.INIT_OUT.pack(
+            protocol.MAJOR, min(minor, protocol.MINOR), max(max_readahead, 1 << 20), offered & wanted,
+            MAX_BACKGROUND, MAX_BACKGROUND * 3 // 4, PAGE, 1, MAX_PAGES, 0, 0,
+        )  # fmt: skip
+        self._send(unique, (answer,))
+        self.started = True
+
+    def _forget(self, _unique: int, node_id: int, body: memoryview) -> None:
+        (times,) = protocol.FORGET_IN.unpack_from(body)
+        self.nodes.forget(node_id, times)
+
+    def _batch_forget(self, _unique: int, _node_id: int, body: memoryview) -> None:
+        count, _pad = protocol.BATCH_FORGET_IN.unpack_from(body)
+        rows = body[8 : 8 + 16 * count]
+        if len(rows) != 16 * count:
+            raise ValueError(f"it forgets {count} nodes in {len(body)} bytes")
+        forget = self.nodes.forget
+        for node_id, times in protocol.FORGET_ONE.iter_unpack(rows):
+            forget(node_id, times)
+
+    def _interrupt(self, _unique: int, _node_id: int, body: memoryview) -> None:
+        """Somebody who waits got a signal. What has not been begun need not be; else the answer comes in its time.
+
+        A program that merely handles a signal must not see a read fail; one that dies waits no longer than for
+        the store.
+        """
+        (unique,) = protocol.INTERRUPT_IN.unpack_from(body)
+        future = self._waiting.get(unique)
+        if future is not None and future.cancel():
+            self._waiting.pop(unique, None)
+            self._send(unique, (), errno.EINTR)
+
+    def _ignore(self, _unique: int, _node_id: int, _body: memoryview) -> None:
+        pass
+
+    def _done(self, unique: int, _node_id: int, _body: memoryview) -> None:
+        self._send(unique)
+
+    def _refuse(self, unique: int, _node_id: int, _body: memoryview) -> None:
+        # The kernel refuses these on a read-only mount; this says the same if it is remounted.
+        self._send(unique, (), errno.EROFS)
+
+    def _unknown(self, unique: int, _node_id: int, _body: memoryview) -> None:
+        # FLUSH, ACCESS, STATX, IOCTL … as well: the kernel then does without, most often for good.
+        self._send(unique, (), errno.ENOSYS)
+
+    def _statfs(self, unique: int, _node_id: int, _body: memoryview) -> None:
+        self.looks += 1
+        totals = self.view.totals()
+        blocks = (totals.bytes + BLOCK - 1) // BLOCK
+        self._send(unique, (protocol.STATFS_OUT.pack(blocks, 0, 0, totals.entries, 0, BLOCK, 255, BLOCK),))
+
+    # --- names and attributes -----------------------------------------------------------------------------
+
+    def _lookup(self, unique: int, node_id: int, body: memoryview) -> None:
+        name = protocol.name_of(body)
+        folder = self._folder(node_id)
+        if not isinstance(folder, TreeFolder):
+            return self._lookup_named(unique, node_id, folder, name)
+        found = folder.find(name)
+        if found is None:
+            self._send(unique, (_no_entry(FOREVER),))
+            return
+        page, n = found
+        entry = self._entry(page, n)
+        inode, _bits = page.kind(n)
+        if inode & LINK_BIT:
+            self.nodes.told_link(inode, page.numbers[n])
+        self._send_entry(unique, entry, inode)
+
+    def _entry(self, page: TreePage, n: int) -> Buffer:
+        """The record of an entry that has attributes. Damaged."""
+        encoded = self._encoded.get((page.tree.base, page.first))
+        row: Buffer = encoded.record(n) if encoded is not None else tree_record(page, n)
+        if not any(row[:8]):
+            page.node(n)  # says what is wrong with it
+        return row[ENTRY]
+
+    def _lookup_named(self, unique: int, node_id: int, folder: Folder, name: bytes) -> None:
+        try:
+            node = folder.lookup(name)
+        except NotFound:
+            self._send(unique, (_no_entry(NEGATIVE_SHORT if folder.changes else FOREVER),))
+            return
+        self.nodes.told_named(node_id, name, node)
+        self._send_entry(unique, _record(node, name, folder)[ENTRY], node.attributes.inode)
+
+    def _folder(self, node_id: int) -> Folder:
+        folder = self.nodes.folder_ready(node_id)
+        if folder is None:
+            place = self.nodes.place(node_id)
+            if place is None:
+                self._must_not_wait()  # above the points, records are fetched, and the points listed anew
+            folder = self.nodes.folder(node_id)
+        if not isinstance(folder, TreeFolder):
+            self._must_not_wait()
+        return folder
+
+    def _node(self, node_id: int) -> Node:
+        known = self.nodes.known(node_id)
+        if known is not None and known.changes:
+            self._must_not_wait()
+        return self.nodes.node(node_id)
+
+    def _getattr(self, unique: int, node_id: int, _body: memoryview) -> None:
+        place = self.nodes.place(node_id)
+        if place is not None:
+            head, row = _KEEP, self._entry(*place)
+        else:
+            node = self._node(node_id)
+            head = _KEEP_SHORT if node.changes else _KEEP
+            row = record(node.attributes, b"", 0, 0, 0)
+        self._send(unique, (head, row[ATTRIBUTES]))
+
+    def _readlink(self, unique: int, node_id: int, _body: memoryview) -> None:
+        node = self._node(node_id)
+        if not isinstance(node, Link):
+            raise Refusal(errno.EINVAL)
+        self._send(unique, (node.target[: PAGE - 1],))
+
+    def _getxattr(self, unique: int, node_id: int, body: memoryview) -> None:
+        size, _pad = protocol.GETXATTR_IN.unpack_from(body)
+        name = protocol.name_of(body[protocol.GETXATTR_IN.size :])
+        if self._plain:
+            raise Refusal(errno.ENOSYS)
+        value = self._node(node_id).xattr(name)
+        if value is None:
+            raise Refusal(errno.ENODATA)
+        self._send_value(unique, value, size)
+
+    def _listxattr(self, unique: int, node_id: int, body: memoryview) -> None:
+        size, _pad = protocol.GETXATTR_IN.unpack_from(body)
+        names = [] if self._plain else self._node(node_id).xattr_names()
+        self._send_value(unique, b"".join(name + b"\0" for name in names), size)
+
+    def _send_value(self, unique: int, value: Buffer, size: int) -> None:
+        if size == 0:
+            value = protocol.GETXATTR_OUT.pack(len(value), 0)
+        elif len(value) > size:
+            raise Refusal(errno.ERANGE)
+        self._send(unique, (value,))
+
+    # --- folders ------------------------------------------------------------------------------------------
+
+    def _opendir(self, unique: int, node_id: int, _body: memoryview) -> None:
+        if not self.view.changes:
+            # From then on folders need no opening, and the kernel keeps what they list.
+            raise Refusal(errno.ENOSYS)
+        folder = self._folder(node_id)
+        handle, flags = 0, Opened.KEEP_CACHE | Opened.CACHE_DIR
+        if not isinstance(folder, TreeFolder):
+            handle, flags = next(self._handles), Opened(0)
+            self._listings[handle] = OpenFolder(folder)
+        self._send(unique, (protocol.OPEN_OUT.pack(handle, flags, 0),))
+
+    def _releasedir(self, unique: int, _node_id: int, body: memoryview) -> None:
+        self._listings.pop(protocol.RELEASE_IN.unpack_from(body)[0], None)
+        self._send(unique)
+
+    def _readdir(self, unique: int, node_id: int, body: memoryview) -> None:
+        self._list(unique, node_id, body, plus=False)
+
+    def _readdirplus(self, unique: int, node_id: int, body: memoryview) -> None:
+        self._list(unique, node_id, body, plus=True)
+
+    def _list(self, unique: int, node_id: int, body: memoryview, *, plus: bool) -> None:
+        handle, cookie, size, *_ = protocol.READ_IN.unpack_from(body)
+        listing = self._listings.get(handle) if handle else None
+        answer = _Listed(size)
+        if listing is not None:
+            self._must_not_wait()
+        folder = listing.folder if listing is not None else self._folder(node_id)
+        for n, name in enumerate((b".", b".."), 1):
+            if cookie < n:
+                dots = _dots(node_id, name, n, plus)
+                if not answer.add(dots):
+                    break
+        else:
+            after = max(cookie - FIRST_COOKIE, 0)
+            try:
+                if isinstance(folder, TreeFolder):
+                    self._list_tree(answer, folder, after, plus)
+                else:
+                    self._list_named(answer, listing or OpenFolder(folder), node_id, after, plus)
+            except Exception:
+                # An answer may be short: whoever asks on gets to what is wrong, or not here yet.
+                if not answer.parts:
+                    raise
+        self.nodes.told(answer.node_ids)
+        if not self._send(unique, answer.parts):
+            for told in answer.node_ids:
+                self.nodes.forget(told, 1)
+
+    def _list_tree(self, answer: _Listed, folder: TreeFolder, after: int, plus: bool) -> None:
+        while (found := folder.after(after)) is not None:
+            page, n = found
+            if not plus:
+                for m in range(n, len(page.names)):
+                    if not answer.add(plain(*page.kind(m), page.names[m], page.numbers[m] + FIRST_COOKIE)):
+                        return
+            else:
+                key = (page.tree.base, page.first)
+                encoded = self._encoded.get(key)
+                if encoded is None:
+                    encoded = Encoded(page)
+                    self._encoded.put(key, encoded)
+                end = answer.add_page(encoded, n)
+                for m in encoded.links:
+                    if n <= m < end:
+                        self.nodes.told_link(encoded.node_ids[m], page.numbers[m])
+                if end < len(page.names):
+                    return
+            after = page.numbers[-1]
+
+    def _list_named(self, answer: _Listed, listing: OpenFolder, node_id: int, place: int, plus: bool) -> None:
+        for after, page, n in listing.from_place(place):
+            name = page.names[n]
+            if not plus:
+                if not answer.add(plain(*page.kind(n), name, after + FIRST_COOKIE)):
+                    return
+                continue
+            node = page.node(n)
+            if not answer.add(_record(node, name, listing.folder, after + FIRST_COOKIE)):
+                return
+            self.nodes.told_named(node_id, name, node)
+            answer.node_ids.append(node.attributes.inode)
+
+    # --- contents -----------------------------------------------------------------------------------------
+
+    def _open(self, unique: int, _node_id: int, body: memoryview) -> None:
+        flags, _ = protocol.OPEN_IN.unpack_from(body)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise Refusal(errno.EROFS)
+        # Files need no opening here, and the kernel doesn't ask again: what it has of one, it keeps.
+        raise Refusal(errno.ENOSYS)
+
+    def _read(self, unique: int, node_id: int, body: memoryview) -> None:
+        _handle, offset, size, *_ = protocol.READ_IN.unpack_from(body)
+        file = self._files.get(node_id)
+        if file is None:
+            place = self.nodes.place(node_id)
+            extent = _small(*place) if place is not None else None
+            if place is not None and extent is not None:
+                return self._read_small(unique, *place, extent, offset, size)
+            file = self._file(node_id)
+            if offset or size < file.size:  # else this one read is all there is to it
+                self._files.put(node_id, file)
+        self._send_data(unique, file.read(offset, size))
+
+    def _file(self, node_id: int) -> OpenFile:
+        file = self._files.get(node_id)
+        if file is None:
+            node = self._node(node_id)
+            if not isinstance(node, File):
+                raise Refusal(errno.EISDIR if isinstance(node, Folder) else errno.EINVAL)
+            file = node.open()
+        return file
+
+    def _send_data(self, unique: int, data: Buffer) -> None:
+        if self._send(unique, (data,) if len(data) else ()):
+            self.served += len(data)
+
+    def _lseek(self, unique: int, node_id: int, body: memoryview) -> None:
+        _handle, offset, whence, _pad = protocol.LSEEK_IN.unpack_from(body)
+        if whence not in (protocol.SEEK_DATA, protocol.SEEK_HOLE):
+            raise Refusal(errno.EINVAL)
+        found = self._file(node_id).seek(offset, data=whence == protocol.SEEK_DATA)
+        if found is None:
+            raise Refusal(errno.ENXIO)
+        self._send(unique, (protocol.LSEEK_OUT.pack(found),))
+
+    # --- small files, and pushing their neighbours --------------------------------------------------------
+
+    def _read_small(self, unique: int, page: TreePage, n: int, at: Extent, offset: int, size: int) -> None:
+        data = self._reader.chunk(PackKind.DATA, at)
+        number = page.numbers[n]
+        step = number - self._last_small
+        if step and not offset:
+            self._in_order = self._in_order + 1 if 0 < step <= NEAR else 0
+            self._last_small = number
+        if self._in_order >= IN_ORDER and not offset:
+            self._must_not_wait()
+            # Before the answer: whoever reads in order finds the next ones there already. One thread at a time,
+            # for it may have to wait until the others have answered a read of the same page.
+            if self._pushing.acquire(blocking=False):
+                try:
+                    self._push_after(page, n, at)
+                finally:
+                    self._pushing.release()
+        self._reader.counters.add("bytes_served", len(data[offset : offset + size]))
+        self._send_data(unique, data[offset : offset + size])
+
+    def _push_after(self, page: TreePage, n: int, at: Extent) -> None:
+        """Put into the kernel's cache what follows in the same block, of files that it knows."""
+        left, files = PUSH_BYTES, PUSH_FILES
+        known, chunk = self.nodes.counts, self._reader.chunk
+        while True:
+            for m in range(n + 1, len(page.names)):
+                extent = _small(page, m)
+                if extent is None:
+                    continue
+                if (extent.pack, extent.offset) != (at.pack, at.offset):
+                    self._reader.prepare(extent)
+                    return
+                inode, _bits = page.kind(m)
+                if inode not in known:
+                    continue
+                left, files = left - extent.length, files - 1
+                if left < 0 or files < 0:
+                    return
+                if not self._push(inode, chunk(PackKind.DATA, extent)):
+                    continue
+                self._last_small = page.numbers[m]
+            following = page.tree.cached_page(page.end)
+            if following is None:
+                return
+            page, n = following, -1
+
+    def _push(self, node_id: int, data: Buffer) -> bool:
+        head = protocol.NOTIFY_STORE_OUT.pack(node_id, 0, len(data), 0)
+        try:
+            self._write((OUT_HEADER.pack(40 + len(data), Notify.STORE, 0), head, data))
+        except OSError as e:
+            if e.errno == errno.ENOENT:
+                return False  # it has just forgotten it
+            if e.errno in (errno.ENODEV, errno.ECONNABORTED, errno.EBADF):
+                raise Ended from e
+            _log.warning("the kernel doesn't take a file's contents: %s", e)
+            return False
+        self.pushed_files += 1
+        self.pushed_bytes += len(data)
+        return True
+
+
+class _Listed:
+    """The answer to READDIR or READDIRPLUS, being filled."""
+
+    __slots__ = ("node_ids", "parts", "room")
+
+    def __init__(self, size: int) -> None:
+        self.parts: list[Buffer] = []
+        self.node_ids: list[int] = []
+        self.room = size
+
+    def add(self, row: bytes) -> bool:
+        if len(row) > self.room:
+            return False
+        self.room -= len(row)
+        self.parts.append(row)
+        return True
+
+    def add_page(self, page: Encoded, n: int) -> int:
+        """As many entries as fit, from the n-th on; returns the place after the last."""
+        starts = page.starts
+        end = bisect_right(starts, starts[n] + self.room) - 1
+        if end > n:
+            self.room -= starts[end] - starts[n]
+            self.parts.append(page.data[starts[n] : starts[end]])
+            self.node_ids += filter(None, page.node_ids[n:end])
+        return end
+
+
+_KEEP = protocol.ATTR_OUT_HEAD.pack(FOREVER, 0, 0)
+_KEEP_SHORT = protocol.ATTR_OUT_HEAD.pack(SHORT, 0, 0)
+
+
+def _no_entry(seconds: int) -> bytes:
+    """The answer to LOOKUP that the kernel remembers: no such name."""
+    return struct.pack("=QQQ104x", 0, 0, seconds)
+
+
+def _dots(node_id: int, name: bytes, cookie: int, plus: bool) -> bytes:
+    row = plain(node_id, 0o040000, name, cookie)
+    return bytes(128) + row if plus else row
+
+
+def _record(node: Node, name: bytes, folder: Folder, cookie: int = 0) -> bytes:
+    entry = SHORT if node.changes or folder.changes else FOREVER
+    return record(node.attributes, name, cookie, entry, SHORT if node.changes else FOREVER)
+
+
+def _small(page: TreePage, n: int) -> Extent | None:
+    """Where all of a small file lies; None for any other entry. Damaged."""
+    e = page.leaf.entries[n]
+    if e.kind != NodeKind.FILE or not 0 < e.size < SMALL or type(e.content) is not list or len(e.content) != 1:
+        return None
+    pieces = page.leaf.pieces(e)
+    piece = pieces[0] if isinstance(pieces, list) else None
+    return piece if isinstance(piece, Extent) and piece.length == e.size else None
+
+
+class Drive:
+    """A mounted view: `run` returns when it is unmounted, by whomever, or the process gets SIGTERM or SIGINT."""
+
+    name = "kernel"
+
+    def __init__(self, view: View, reader: Reader, *, ready: Callable[[], None] = lambda: None) -> None:
+        self.view = view
+        self._descriptor = -1
+        self._device: str | None = None  # as the kernel numbers it
+        self._ready = ready
+        self._session = Session(view, reader, self._write)
+        self.errors = self._session.errors
+        self.status = self._session.status
+
+    @property
+    def served(self) -> int:
+        return self._session.served
+
+    @property
+    def calls(self) -> int:
+        return self._session.calls
+
+    @property
+    def looks(self) -> int:
+        return self._session.looks
+
+    def _write(self, parts: Sequence[Buffer]) -> None:
+        os.writev(self._descriptor, parts)
+
+    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+        """Mount and serve. MountFailed."""
+        self._descriptor = open_drive(mount_point, allow_other=allow_other)
+        self._device = device_at(mount_point)
+        before = _on_signals(_stop)
+        try:
+            self._serve(mount_point)
+        except Ended:
+            pass
+        except Stopped:
+            if device_at(mount_point) == self._device:  # else another drive lies there by now
+                take_off(Path(mount_point), lazy=True)
+        finally:
+            _restore(before)
+            self._session.close()
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)  # ends the connection, if it hasn't
+
+    def _serve(self, mount_point: str) -> None:
+        buffer = bytearray(BUFFER)
+        whole = memoryview(buffer)
+        buffers = [buffer]
+        session, answer, readv, descriptor = self._session, self._session.answer, os.readv, self._descriptor
+        while not session.started:
+            length = self._first(descriptor, buffers)
+            answer(whole[:length])
+            if not session.started:
+                raise MountFailed("this kernel's FUSE is too old for this driver", "use `--driver fuse`")
+        read_ahead(self._device, READ_AHEAD)
+        self._ready()
+        session.hasty()
+        while True:
+            try:
+                length = readv(descriptor, buffers)
+            except OSError as e:
+                if e.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+                    continue  # a request that was taken back
+                if e.errno in (errno.ENODEV, errno.ECONNABORTED):
+                    return
+                raise
+            answer(whole[:length])
+
+    @staticmethod
+    def _first(descriptor: int, buffers: list[bytearray]) -> int:
+        try:
+            return os.readv(descriptor, buffers)
+        except OSError as e:
+            raise MountFailed(f"the kernel doesn't begin to talk: {e.strerror}") from e
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in _SIGNALS}
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

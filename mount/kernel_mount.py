@@ -1,0 +1,122 @@
+"""Mounting /dev/fuse without a library: mount(2) for root, fusermount3 and a passed descriptor for others."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+from catalog.errors import MountFailed
+from mount.mount_point import FILE_SYSTEM
+
+DEVICE = "/dev/fuse"
+NAME = "rpdrive"  # the source in the table of mounts
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
+_MOUNTS = Path("/proc/self/mountinfo")
+_BDI = Path("/sys/class/bdi")
+_OLDEST = (5, 4)  # speaks 7.31
+
+
+def is_supported() -> bool:
+    """Whether this kernel is one that the session can talk to."""
+    system = os.uname()
+    if system.sysname != "Linux":
+        return False
+    try:
+        major, minor = (int(part) for part in system.release.split(".")[:2])
+    except ValueError:
+        return False
+    return (major, minor) >= _OLDEST
+
+
+def open_drive(mount_point: str, *, allow_other: bool) -> int:
+    """Mount, and return the descriptor on which the kernel asks. MountFailed."""
+    if os.geteuid() == 0:
+        return _by_mount(mount_point, allow_other)
+    return _by_fusermount(mount_point, allow_other)
+
+
+def _by_mount(mount_point: str, allow_other: bool) -> int:
+    try:
+        descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as e:
+        raise MountFailed(f"{DEVICE} can't be opened: {e.strerror}", "`modprobe fuse`, or start with it") from e
+    try:
+        kind = stat.S_IFMT(os.stat(mount_point).st_mode)
+    except OSError as e:
+        os.close(descriptor)
+        raise MountFailed(f"the mount point {mount_point} can't be looked at: {e.strerror}") from e
+    options = [
+        f"fd={descriptor}", f"rootmode={kind:o}", f"user_id={os.getuid()}", f"group_id={os.getgid()}",
+        "default_permissions",
+    ]  # fmt: skip
+    if allow_other:
+        options.append("allow_other")
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.mount(
+        NAME.encode(), os.fsencode(mount_point), FILE_SYSTEM.encode(),
+        ctypes.c_ulong(_MS_RDONLY | _MS_NOSUID | _MS_NODEV), ",".join(options).encode(),
+    )  # fmt: skip
+    if done != 0:
+        number = ctypes.get_errno()
+        os.close(descriptor)
+        raise MountFailed(
+            f"the kernel refuses to mount at {mount_point}: {os.strerror(number)}",
+            "does this machine or container allow mounts? `--driver fuse` goes through libfuse",
+        )
+    return descriptor
+
+
+def _by_fusermount(mount_point: str, allow_other: bool) -> int:
+    program = shutil.which("fusermount3") or shutil.which("fusermount")
+    if program is None:
+        raise MountFailed("fusermount3 is not on this machine", "install it: `apt install fuse3`")
+    options = ["ro", "nosuid", "nodev", f"fsname={NAME}", f"subtype={FILE_SYSTEM.partition('.')[2]}"]
+    options.append("default_permissions")
+    if allow_other:
+        options.append("allow_other")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        done = subprocess.run(
+            [program, "-o", ",".join(options), "--", mount_point],
+            env=os.environ | {"_FUSE_COMMFD": str(theirs.fileno()), "LC_ALL": "C"},
+            pass_fds=(theirs.fileno(),), capture_output=True, check=False,
+        )  # fmt: skip
+        theirs.close()
+        descriptors: list[int] = []
+        if done.returncode == 0:
+            _data, descriptors, _flags, _address = socket.recv_fds(ours, 1, 1)
+    if not descriptors:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise MountFailed(
+            f"fusermount3 can't mount at {mount_point}" + (f": {said[-1]}" if said else ""),
+            "may you use /dev/fuse and the mount point?",
+        )
+    os.set_inheritable(descriptors[0], False)
+    return descriptors[0]
+
+
+def read_ahead(device: str | None, size: int) -> bool:
+    """Let the kernel read `size` bytes of a drive ahead, where that is ours to say (root)."""
+    if device is None:
+        return False
+    try:
+        (_BDI / device / "read_ahead_kb").write_text(str(size >> 10))
+    except OSError:
+        return False
+    return True
+
+
+def device_at(mount_point: str) -> str | None:
+    """The device number, as "0:51", of what is mounted there. Asks nothing of the drive."""
+    found = None
+    place = os.fsencode(mount_point)
+    for line in _MOUNTS.read_bytes().splitlines():
+        fields = line.split()
+        if fields[4].decode("unicode_escape").encode("latin-1") == place:
+            found = fields[2].decode()
+    return found

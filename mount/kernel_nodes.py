@@ -1,0 +1,201 @@
+"""What the kernel's node ids mean: inode numbers, of which the tree of a point needs no table.
+
+An entry of a point is found by its number alone, by way of the totals; so memory doesn't grow with what the kernel
+knows. Only how often it was told of each node is noted, in a byte: it may forget it as often, and nothing may be
+pushed to it afterwards. Other nodes (folders above points, `.versions`) are kept until they are forgotten.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cache.memory import Lru
+from catalog.errors import NotFound
+from mount.driver import Refusal
+from mount.kernel_protocol import ROOT_ID
+from mount.view import LINK_BIT, POINT_SHIFT, Folder, Node, Tree, TreeFolder, TreePage, View
+
+_FOLDERS = 4096  # kept ready
+_ROW = 256  # counts that lie together
+
+
+class Counts:
+    """How often the kernel was told of each node. About one byte for each of a walk. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, bytearray] = {}
+        self._more: dict[int, int] = {}  # what is above 255
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Nodes that the kernel knows."""
+        with self._lock:
+            return sum(_ROW - row.count(0) for row in self._rows.values())
+
+    @property
+    def rows(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, node_id: int) -> bool:
+        row = self._rows.get(node_id >> 8)
+        return row is not None and row[node_id & 255] > 0
+
+    def add(self, node_ids: Iterable[int]) -> None:
+        rows = self._rows
+        with self._lock:
+            for node_id in node_ids:
+                row = rows.get(node_id >> 8)
+                if row is None:
+                    row = rows[node_id >> 8] = bytearray(_ROW)
+                n = row[node_id & 255]
+                if n < 255:
+                    row[node_id & 255] = n + 1
+                else:
+                    self._more[node_id] = self._more.get(node_id, 0) + 1
+
+    def forget(self, node_id: int, times: int) -> bool:
+        """Whether the kernel doesn't know the node any more."""
+        with self._lock:
+            row = self._rows.get(node_id >> 8)
+            if row is None:
+                return True
+            left = row[node_id & 255] + self._more.pop(node_id, 0) - times
+            if left > 255:
+                self._more[node_id] = left - 255
+            row[node_id & 255] = max(0, min(left, 255))
+            if left > 0:
+                return False
+            if row.count(0) == _ROW:
+                del self._rows[node_id >> 8]
+            return True
+
+
+class Named(NamedTuple):
+    """A node that is found by its name only."""
+
+    parent: int
+    name: bytes
+    node: Node
+
+
+class Nodes:
+    """From node ids to nodes. Thread-safe."""
+
+    def __init__(self, view: View) -> None:
+        self.counts = Counts()
+        self._root = view.root
+        self._named: dict[int, Named] = {}
+        self._links: dict[int, int] = {}  # a file of several links -> the number of one of them
+        self._trees: dict[int, Tree] = {}
+        self._folders: Lru[int, Folder] = Lru(_FOLDERS, lambda folder: 1)
+        self._recent: TreePage | None = None
+        self._open(view.root)
+
+    def __len__(self) -> int:
+        """Nodes for which more than a count is kept."""
+        return len(self._named) + len(self._links)
+
+    # --- what the kernel learns and forgets ---------------------------------------------------------------
+
+    def told(self, node_ids: Iterable[int]) -> None:
+        """The kernel is being told of these: to be called before it can answer."""
+        self.counts.add(node_ids)
+
+    def told_link(self, node_id: int, number: int) -> None:
+        self._links[node_id] = number
+
+    def told_named(self, parent: int, name: bytes, node: Node) -> None:
+        self._named[node.attributes.inode] = Named(parent, name, node)
+
+    def forget(self, node_id: int, times: int) -> None:
+        if self.counts.forget(node_id, times):
+            self._named.pop(node_id, None)
+            self._links.pop(node_id, None)
+            self._folders.pop(node_id)
+
+    # --- what they are ------------------------------------------------------------------------------------
+
+    def place(self, node_id: int) -> tuple[TreePage, int] | None:
+        """Page and place of an entry in the tree of a point; None for other nodes. NotFound."""
+        if node_id == ROOT_ID or node_id in self._named:
+            return None
+        number = self._links.get(node_id, 0) if node_id & LINK_BIT else node_id & (LINK_BIT - 1)
+        tree = self._trees.get(node_id >> POINT_SHIFT)
+        if tree is None:
+            raise NotFound("the kernel asks for a node that it was not told of")
+        page = self._recent
+        if page is not None and page.tree is tree:
+            numbers = page.numbers
+            n = bisect_left(numbers, number)
+            if n < len(numbers) and numbers[n] == number:
+                return page, n
+        _names, page, n = tree.place(number)
+        self._recent = page
+        return page, n
+
+    def known(self, node_id: int) -> Node | None:
+        """The root, or a node that is found by name, as it was when the kernel was told of it."""
+        if node_id == ROOT_ID:
+            return self._root
+        named = self._named.get(node_id)
+        return named.node if named is not None else None
+
+    def node(self, node_id: int) -> Node:
+        """The node as it is now. NotFound, and what a lookup raises."""
+        place = self.place(node_id)
+        if place is not None:
+            page, n = place
+            return page.node(n)
+        if node_id == ROOT_ID:
+            return self._root
+        parent, name, node = self._named[node_id]
+        if not node.changes:
+            return node
+        node = self.folder(parent).lookup(name)
+        if node.attributes.inode != node_id:
+            raise NotFound("the name stands for something else now")
+        return node
+
+    def folder_ready(self, node_id: int) -> Folder | None:
+        """The folder, if it was opened before and stays what it is."""
+        return self._folders.get(node_id)
+
+    def folder(self, node_id: int) -> Folder:
+        """The folder to list or to look into. NotFound, and what opening it raises."""
+        folder = self._folders.get(node_id)
+        if folder is None:
+            node = self.node(node_id)
+            if not isinstance(node, Folder):
+                raise Refusal(errno.ENOTDIR)
+            folder = self._open(node)
+            if not node.changes:
+                self._folders.put(node_id, folder)
+        return folder
+
+    def _open(self, node: Folder) -> Folder:
+        folder = node.opened()
+        if isinstance(folder, TreeFolder):
+            self._trees.setdefault(folder.tree.base >> POINT_SHIFT, folder.tree)
+        return folder
+
+    def path(self, node_id: int) -> bytes:
+        """For messages: the path of a node, or its number where that can't be found out."""
+        try:
+            return self._path(node_id)
+        except Exception:  # noqa: BLE001 - what is being reported is the reason, most likely
+            return b"inode %d" % node_id
+
+    def _path(self, node_id: int) -> bytes:
+        if node_id == ROOT_ID:
+            return b""
+        named = self._named.get(node_id)
+        if named is not None:
+            return self._path(named.parent) + b"/" + named.name
+        number = self._links[node_id] if node_id & LINK_BIT else node_id & (LINK_BIT - 1)
+        names, _page, _n = self._trees[node_id >> POINT_SHIFT].place(number)
+        base = node_id >> POINT_SHIFT << POINT_SHIFT
+        return self._path(base | ROOT_ID) + b"/" + b"/".join(names)

@@ -1,0 +1,150 @@
+"""Entries of folders as the kernel takes them: attributes and names, encoded once for each page of a tree."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from catalog.errors import Damaged
+from catalog.format.trees import NodeKind
+from mount.driver import BLOCK, FOREVER
+from mount.kernel_protocol import DIRENT, DIRENTPLUS, PADDING
+from mount.view import LINK_BIT, Attributes, EntryPage, Folder, TreePage
+
+SECOND = 10**9
+FIRST_COOKIE = 2  # of `..`; an entry of a point has its number plus this, other entries their place in the folder
+ENTRY, ATTRIBUTES = slice(0, 128), slice(40, 128)  # in a record: entry_out, and attr in it
+_MASK = 0xFFFFFFFF
+
+
+def record(a: Attributes, name: bytes, cookie: int, entry_seconds: int, attr_seconds: int) -> bytes:
+    """An entry of READDIRPLUS; the first 128 bytes answer LOOKUP. struct.error for numbers that don't fit."""
+    mtime, mtime_ns = divmod(a.mtime, SECOND)
+    ctime, ctime_ns = divmod(a.ctime, SECOND)
+    head = DIRENTPLUS.pack(
+        a.inode, 0, entry_seconds, attr_seconds, 0, 0,
+        a.inode, a.size, a.blocks, mtime, mtime, ctime, mtime_ns, mtime_ns, ctime_ns, a.mode, a.nlink,
+        a.uid & _MASK, a.gid & _MASK, device_number(a.rdev) if a.rdev else 0, BLOCK, 0,
+        a.inode, cookie, len(name), a.mode >> 12,
+    )  # fmt: skip
+    return head + name + PADDING[len(name) & 7]
+
+
+def unknown(inode: int, bits: int, name: bytes, cookie: int) -> bytes:
+    """An entry without attributes (node id 0): the kernel shows its name, and asks when somebody looks."""
+    head = bytes(128) + DIRENT.pack(inode, cookie, len(name), bits >> 12)
+    return head + name + PADDING[len(name) & 7]
+
+
+def plain(inode: int, bits: int, name: bytes, cookie: int) -> bytes:
+    """An entry of READDIR."""
+    return DIRENT.pack(inode, cookie, len(name), bits >> 12) + name + PADDING[len(name) & 7]
+
+
+def device_number(rdev: int) -> int:
+    """As the kernel's new_encode_dev has it: 12 bits major, 20 bits minor, in 32."""
+    major, minor = os.major(rdev), os.minor(rdev)
+    return (minor & 0xFF) | (major & 0xFFF) << 8 | (minor & 0xFFF00) << 12
+
+
+class Encoded:
+    """A page: its records end to end, where each begins, and the node ids (0: without attributes)."""
+
+    __slots__ = ("data", "links", "node_ids", "starts")
+
+    def __init__(self, page: TreePage) -> None:
+        records = [tree_record(page, n) for n in range(len(page.names))]
+        starts = [0]
+        for row in records:
+            starts.append(starts[-1] + len(row))
+        self.data = memoryview(b"".join(records))
+        self.starts = starts
+        self.node_ids = [int.from_bytes(row[:8], sys.byteorder) for row in records]
+        self.links = [n for n, node_id in enumerate(self.node_ids) if node_id & LINK_BIT]
+
+    def record(self, n: int) -> memoryview:
+        return self.data[self.starts[n] : self.starts[n + 1]]
+
+
+def tree_record(page: TreePage, n: int) -> bytes:
+    """The record of an entry in a point. One that can't be understood has a name only: looking at it says why."""
+    number = page.numbers[n]
+    try:
+        return record(_attributes(page, n), page.names[n], number + FIRST_COOKIE, FOREVER, FOREVER)
+    except (Damaged, struct.error):
+        inode, bits = page.kind(n)
+        return unknown(inode, bits, page.names[n], number + FIRST_COOKIE)
+
+
+def _attributes(page: TreePage, n: int) -> Attributes:
+    """What page.node(n) says, in a third of the time where the entry is an ordinary one. Damaged."""
+    leaf = page.leaf
+    e = leaf.entries[n]
+    kind, content = e.kind, e.content
+    if kind == NodeKind.FILE and 0 <= e.owner < len(leaf.owners):
+        blocks = _allocated(content)
+        if blocks >= 0:
+            owner = leaf.owners[e.owner]
+            return Attributes(
+                page.tree.inode(e, page.numbers[n]), stat.S_IFREG | (e.mode & 0o7777), owner[0], owner[1],
+                e.mtime, e.ctime, e.size, ((blocks + 4095) >> 12) * 8, e.nlink,
+            )  # fmt: skip
+    return page.node(n).attributes
+
+
+def _allocated(content: Any) -> int:
+    """Bytes of the extents in a file's entry as it is on the wire; -1 if that needs a closer look."""
+    if type(content) is not list:
+        return -1
+    total = 0
+    for row in content:
+        if type(row) is not list or len(row) != 6 or type(row[4]) is not int:
+            return -1
+        total += row[4]
+    return total
+
+
+class OpenFolder:
+    """A folder that is no part of a point, being listed: entries by their place, read forward page by page."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._restart()
+
+    def _restart(self) -> None:
+        self._pages: Iterator[EntryPage] = self.folder.pages()
+        self._page: EntryPage | None = None
+        self._start = self._end = 0
+
+    def from_place(self, place: int) -> Iterator[tuple[int, EntryPage, int]]:
+        """(place of the next one, page, place in it) from a place on."""
+        with self._lock:
+            if place < self._start:
+                self._restart()
+            while True:
+                while place >= self._end:
+                    if not self._advance():
+                        return
+                page = self._page
+                assert page is not None
+                for n in range(place - self._start, len(page.names)):
+                    place += 1
+                    yield place, page, n
+
+    def _advance(self) -> bool:
+        try:
+            page = next(self._pages, None)
+        except BaseException:
+            self._restart()  # a generator that raised is at its end: the next call must not find a short folder
+            raise
+        if page is None:
+            return False
+        self._page = page
+        self._start, self._end = self._end, self._end + len(page.names)
+        return True

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 
+_DRIVERS = ("auto", "kernel", "fuse")
 MountPoint = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="an empty folder")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
@@ -29,6 +30,12 @@ def mount(
     item: Annotated[str | None, typer.Option(help="only this item, by name or id")] = None,
     allow_other: Annotated[bool, typer.Option("--allow-other", help="let other users in, too")] = False,
     foreground: Annotated[bool, typer.Option("--foreground", "-f", help="stay until it is unmounted")] = False,
+    driver: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", envvar="RPDRIVE_DRIVER", help="`kernel` (Linux only), `fuse` (by libfuse), or `auto`"
+        ),
+    ] = "auto",
     cache_size: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="limit of the cache on disk, as 10G; for a local vault: use one"),
@@ -54,13 +61,18 @@ def mount(
     from mount.mount_point import check_allow_other, check_device, prepare
 
     session: Session = ctx.obj
+    if driver not in _DRIVERS:
+        from catalog.errors import UsageError
+
+        raise UsageError(f"there is no driver {driver!r}", f"say one of {', '.join(_DRIVERS)}")
     size = None if cache_size is None else _cache_size(cache_size)
     idle_seconds = None if idle is None else parse_duration(idle)
     total_seconds = None if total is None else parse_duration(total)
     if at_login or service:
         options = {
             "--point": point, "--machine": machine, "--item": item, "--allow-other": allow_other,
-            "--cache-size": cache_size, "--read-timeout": read_timeout, "--idle": idle, "--for": total,
+            "--driver": None if driver == "auto" else driver, "--cache-size": cache_size,
+            "--read-timeout": read_timeout, "--idle": idle, "--for": total,
         }  # fmt: skip
         return _install(session, mount_point, options, system=_of_system(at_login, service))
     check_device()
@@ -77,7 +89,7 @@ def mount(
         return Order(
             address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
             mount_point=bytes(place), point=point, machine=machine, item=item,
-            allow_other=allow_other, cache_size=size, read_timeout=read_timeout,
+            allow_other=allow_other, driver=driver, cache_size=size, read_timeout=read_timeout,
             idle=idle_seconds, total=total_seconds,
             requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
         )  # fmt: skip

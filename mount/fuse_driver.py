@@ -162,6 +162,8 @@ _WRITES = (
 class Drive(fuse.FUSE):  # type: ignore[misc]
     """A mounted view: `run` returns when it is unmounted, by whomever, or the process gets SIGTERM or SIGINT."""
 
+    name = "fuse"
+
     def __init__(self, view: View, *, ready: Callable[[], None] = lambda: None) -> None:
         # Not FUSE.__init__: that is what mounts.
         self.view = view
@@ -178,6 +180,10 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self._files: Lru[bytes, OpenFile] = Lru(_FILES, lambda file: 1)
         self._listings: dict[int, Listing] = {}
         self._next_handle = itertools.count(1)
+
+    def status(self) -> dict[str, Any]:
+        """What this driver did beyond its counters: nothing that it counts."""
+        return {}
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
         """Mount and serve. MountFailed."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,12 +26,17 @@ from catalog.store.retrying import RetryingStore
 from catalog.text import iso_time
 from catalog.vault import Vault, choose_point
 from mount.all_points import AllPointsView
-from mount.fuse_driver import Drive
+from mount.kernel_mount import is_supported
 from mount.lifetime import Lifetime
 from mount.registry import Registry
 from mount.status import StatusServer
 from mount.view import PointView, View
 
+if TYPE_CHECKING:
+    from mount.fuse_driver import Drive as FuseDrive
+    from mount.kernel import Drive as KernelDrive
+
+AUTO = "fuse"  # until the kernel driver passes every test of the other
 _log = logging.getLogger("rpdrive.drive")
 
 
@@ -50,6 +55,7 @@ class Order(msgspec.Struct, kw_only=True):
     machine: str | None = None
     item: str | None = None
     allow_other: bool = False
+    driver: str = "auto"
     cache_size: int | None = None
     read_timeout: float = 60.0
     idle: float | None = None
@@ -84,7 +90,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         lifetime.start()
         ready()
 
-    drive = Drive(view, ready=mounted)
+    drive = _drive(order.driver, view, reader, mounted)
     lifetime = Lifetime(
         mount_point, lambda: drive.calls - drive.looks, idle=order.idle, total=order.total,
         detached=lambda: registry.remove(mount_point),
@@ -104,6 +110,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
             "calls": drive.calls,
             "errors": drive.errors.count,
             "recent_errors": drive.errors.recent,
+            "driver": {"name": drive.name, **drive.status()},
             "cache": reader.status(),
         }
 
@@ -128,6 +135,21 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
             reader.close()
             if disk is not None:
                 disk.close()
+
+
+def _drive(driver: str, view: View, reader: Reader, ready: Callable[[], None]) -> FuseDrive | KernelDrive:
+    """The driver asked for; only what it needs is loaded. MountFailed if that can't be."""
+    if driver == "auto":
+        driver = AUTO
+        if driver == "kernel" and not is_supported():
+            driver = "fuse"
+    if driver == "kernel":
+        from mount.kernel import Drive as KernelDrive
+
+        return KernelDrive(view, reader, ready=ready)
+    from mount.fuse_driver import Drive as FuseDrive
+
+    return FuseDrive(view, ready=ready)
 
 
 def _patient(store: Store, seconds: float) -> Store:

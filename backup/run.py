@@ -13,7 +13,8 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from backup import source
@@ -101,18 +102,19 @@ class Backup:
         self._began, self._time = time.monotonic(), time.time_ns()
         self._choose_parent()
         self._refresh_mirror(dry=dry)
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))  # a frame for each level of folders
         source.raise_limits()
         problems, count = list(self._problems), self._problem_count
         try:
-            return self._attempt(dry)
+            with _deep_folders():
+                return self._attempt(dry)
         except Damaged as e:
             if self._parent is None:
                 raise
             self._parent = None  # its tree can't be read: everything is read and compared by content
             self._problems, self._problem_count = problems, count
             self._problem(b"", f"the tree of the point before can't be used ({e}); everything was read again")
-            return self._attempt(dry)
+            with _deep_folders():
+                return self._attempt(dry)
 
     # --- before the walk ----------------------------------------------------------------------------------
 
@@ -297,3 +299,18 @@ class Backup:
         if len(self._problems) < _PROBLEMS:
             self._problems.append(problem)
         self.on_problem(problem)
+
+
+@contextmanager
+def _deep_folders() -> Iterator[None]:
+    """Let the walk have a few frames for each level of folders, however many there are.
+
+    For its time only: decoders in C recurse too, and with such a limit garbage that is nested deeply enough
+    ends the process instead of being refused.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 100_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

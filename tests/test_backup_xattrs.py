@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,3 +50,11 @@ def test_many_large_attributes_of_one_file(roomy: Path, tmp_path: Path) -> None:
 def test_an_exclude_pattern_that_is_not_utf8_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="not UTF-8"):
         Excludes([os.fsdecode(b"caf\xe9")])
+
+
+def test_the_limit_for_deep_folders_holds_during_the_walk_only(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    before = sys.getrecursionlimit()
+    back_up(new_vault(MemoryStore())[0], tmp_path / "state", source)
+    assert sys.getrecursionlimit() == before

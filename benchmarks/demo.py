@@ -272,7 +272,8 @@ class Tour:
 
     def copy_out(self) -> None:
         section("6. Copy a file out, as it was before the change.")
-        first = min(p.name for p in (self.work / self.machine / "work").iterdir() if p.name != "latest")
+        folders = [p.name for p in (self.work / self.machine / "work").iterdir()]
+        first = min(name for name in folders if name != "latest" and not name.startswith("."))
         old = Path(f"{self.machine / 'work' / first}{self.copy}") / "notes.txt"
         out = Path("notes-before.txt")
         self.sh.run("cp", "-p", old, out)

@@ -13,6 +13,7 @@ import typer
 from catalog.session import Session
 
 if TYPE_CHECKING:
+    from backup.job import Job
     from backup.run import Outcome
 
 app = typer.Typer(rich_markup_mode=None)
@@ -23,7 +24,8 @@ FINISHED_WITH_PROBLEMS = 3
 @app.command("backup")
 def backup(
     ctx: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="files and folders to save")],
+    # Typer would ask for `readable`; but what can't be read is a problem of the backup, not of the command line.
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", readable=False, help="files and folders to save")],
     item: Annotated[
         str | None, typer.Option(metavar="NAME", help="the item's name; else made of the paths")
     ] = None,
@@ -69,26 +71,27 @@ def backup(
         display = stack.enter_context(Display(job.progress, job.selection, quiet=as_json))
         outcome = job.run(on_problem=display.problem)
     if as_json:
-        print(json.dumps(_row(outcome, job.item.name, job.machine.name, session), indent=2))
+        print(json.dumps(_row(outcome, job, session), indent=2))
     else:
-        for line in summary(outcome, job.item.name):
+        for line in summary(outcome, job.item.name, job.id):
             print(line)
     if outcome.problem_count:
         raise typer.Exit(FINISHED_WITH_PROBLEMS)
 
 
-def _row(outcome: Outcome, item: str, machine: str, session: Session) -> dict[str, object]:
+def _row(outcome: Outcome, job: Job, session: Session) -> dict[str, object]:
     from catalog.text import iso_time, text_json
 
     point, p = outcome.point, outcome.progress
     traffic = session.meter.snapshot() if session.meter else None
     return {
         "point": point.id.hex() if point else None,
+        "job": job.id,
         "time": iso_time(point.time) if point else None,
         "sequence": point.sequence if point else None,
         "previous": point.previous.hex() if point and point.previous else None,
-        "machine": machine,
-        "item": item,
+        "machine": job.machine.name,
+        "item": job.item.name,
         "files": outcome.totals.files,
         "entries": outcome.totals.entries,
         "bytes": outcome.totals.bytes,

@@ -10,7 +10,7 @@ from backup.progress import Progress
 from backup.run import Outcome
 from backup.selection import Selection
 from catalog.format.records import Problem
-from catalog.text import local_time, safe_text, size_text
+from catalog.text import counted, local_time, safe_text, size_text
 from catalog.watch import Look, Watch
 
 _SHOWN = 20  # problems on the screen; all (to 1,000) stand in the point
@@ -38,11 +38,12 @@ class Display:
         # The previous point tells at once how much there is; a count of what is there now tells better.
         expected = self._census.total or (p.previous.bytes if p.previous else None)
         path = safe_text(p.path.decode(errors="replace"))
+        files = counted(p.files, "file")
         return Look(
-            p.size,
+            p.done,
             max(expected, p.size) if expected else None,
-            f"{p.files:,} files  {path[-50:]}",
-            f"{p.files:,} files, {size_text(p.size)}, {size_text(int(p.size / max(seconds, 0.001)))}/s, "
+            f"{files}  {path[-50:]}",
+            f"{files}, {size_text(p.done)}, {size_text(int(p.done / max(seconds, 0.001)))}/s, "
             f"{size_text(p.sent.data_bytes + p.sent.tree_bytes)} stored",
         )
 
@@ -59,24 +60,25 @@ class Display:
         self._stack.close()
 
 
-def summary(outcome: Outcome, item: str) -> list[str]:
-    """What was done, in a few lines."""
+def summary(outcome: Outcome, item: str, job: str | None) -> list[str]:
+    """What was done, in a few lines. `job` is its id in `rpdrive jobs`."""
     p, totals = outcome.progress, outcome.totals
     what = f"{p.new:,} new, {p.changed:,} changed, {p.removed:,} removed, {p.unchanged:,} unchanged"
     if outcome.point is None:
-        return [
+        lines = [
             f"Dry run of {item}: nothing was stored",
-            f"  {totals.files:,} files, {size_text(totals.bytes)}: {what}",
+            f"  {counted(totals.files, 'file')}, {size_text(totals.bytes)}: {what}",
             f"  {size_text(p.read_bytes)} would be read",
         ]
+        return lines + ([f"  {counted(outcome.problem_count, 'problem')}"] if outcome.problem_count else [])
     stored = p.sent.data_bytes + p.sent.tree_bytes + outcome.record_bytes
     lines = [
         f"Recovery point {outcome.point.id.hex()[:8]} of {item}, {local_time(outcome.point.time)}",
-        f"  {totals.files:,} files, {size_text(totals.bytes)}: {what}",
+        f"  {counted(totals.files, 'file')}, {size_text(totals.bytes)}: {what}",
         f"  {size_text(p.read_bytes)} read, {size_text(p.sent.new_bytes)} of it new, "
         f"{size_text(stored)} stored, {outcome.seconds:.1f} s",
     ]
     if outcome.problem_count:
-        things = "1 problem" if outcome.problem_count == 1 else f"{outcome.problem_count:,} problems"
-        lines.append(f"  {things}: listed above and by `rpdrive jobs`")
+        things = counted(outcome.problem_count, "problem")
+        lines.append(f"  {things}" + (f": see above, or `rpdrive jobs {job[:8]}`" if job else ""))
     return lines

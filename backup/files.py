@@ -133,6 +133,7 @@ class FileReader:
                     self._problem(path, "changed while it was read; it was saved as it was read")
             node.xattrs = self.xattrs(path, file, folder)
         finally:
+            self._progress.left = 0
             os.close(file)
         self._progress.read_files += 1
         return contents
@@ -169,12 +170,13 @@ class FileReader:
         return [self._pipeline.chunk(data, self._keys.chunk_id(data), alone=False)] if data else []
 
     def _large(self, file: int, st: os.stat_result, node: Node) -> Contents:
+        self._progress.left = st.st_size
         paging = Paging(self._pipeline, self._write_page)
         position, sparse = 0, st.st_blocks * 512 < st.st_size
         for start, end in source.data_ranges(file, st):
             if start > position:
                 paging.add(Hole(start - position), start - position, None)
-            position = self._cut(file, (start, end), paging, sparse)
+            position = self._cut(file, (start, end), st.st_size, paging, sparse)
             if position < end:
                 break  # it became shorter while it was read
         else:
@@ -184,8 +186,8 @@ class FileReader:
         node.size = position
         return paging.end()
 
-    def _cut(self, file: int, extent: tuple[int, int], paging: Paging, sparse: bool) -> int:
-        """Store a range of a file, cut by content. Returns where the data ended."""
+    def _cut(self, file: int, extent: tuple[int, int], size: int, paging: Paging, sparse: bool) -> int:
+        """Store a range of a file of `size` bytes, cut by content. Returns where the data ended."""
         position, end = extent
         buffer = memoryview(bytearray(min(_BUFFER, end - position)))
         kept = 0
@@ -193,6 +195,7 @@ class FileReader:
             room = min(len(buffer) - kept, end - position)
             got = _fill(file, buffer[kept : kept + room], position)
             position += got
+            self._progress.left = max(size - position, 0)
             filled = kept + got
             last = got < room or position >= end
             done = 0

@@ -34,6 +34,7 @@ class Job:
 
     machine: Machine
     item: Item
+    id: str | None = None  # in `rpdrive jobs`; a dry run is not listed there
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class Job:
         gc.set_threshold(50_000, 20, 50)
         if self._dry:
             return self._backup.run(dry=True)
+        self.id = record.id
         try:
             outcome = self._backup.run()
         except BaseException as e:

@@ -12,6 +12,8 @@ from catalog.format.trees import Totals
 class Progress:
     """Entries, files and their bytes walked over so far; of these the files and bytes that were read.
 
+    `size` counts a file whole as soon as it is met; `left` are the bytes of it that are still to be read.
+
     `new`, `changed` and `removed` compare with the previous point, whose totals are `previous`. `path` is where
     the walk is (from the root, without a leading slash).
     """
@@ -19,6 +21,7 @@ class Progress:
     entries: int = 0
     files: int = 0
     size: int = 0
+    left: int = 0
     read_files: int = 0
     read_bytes: int = 0
     new: int = 0
@@ -28,6 +31,11 @@ class Progress:
     path: bytes = b""
     sent: Sent = field(default_factory=Sent)
     previous: Totals | None = None
+
+    @property
+    def done(self) -> int:
+        """Bytes that nothing is left to do for, but to send them."""
+        return max(self.size - self.left, 0)
 
     def totals(self) -> Totals:
         """What was walked over so far."""

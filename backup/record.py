@@ -36,6 +36,10 @@ class Record:
             finished=0,
         )  # fmt: skip
 
+    @property
+    def id(self) -> str:
+        return self._job.id.hex()
+
     def problem(self, problem: Problem) -> None:
         """Note a problem as it comes up: a run that fails has no other list of them."""
         self._problem_count += 1

@@ -128,7 +128,7 @@ class Backup:
             try:
                 self._parent = self._vault.point(best)
             except (Damaged, ObjectNotFound) as e:
-                self._problem(str(best).encode(), f"{e}; everything is read again")
+                self._problem(b"", f"the point before can't be used ({e}); everything is read again")
 
     def _refresh_mirror(self, *, dry: bool) -> None:
         """Take in this machine's index objects, and look whether the packs they name are still there."""

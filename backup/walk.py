@@ -145,6 +145,10 @@ class Walk:
                     self._gone(frame, match)
             elif stat.S_ISDIR(st.st_mode):
                 below = wanted.get(name) if wanted is not None else None
+                if wanted is not None and below is None and b"/" + here in self._unwanted:
+                    self._problem(
+                        here, "nothing in it is saved: it is a file system without files of its own, or a drive"
+                    )
                 # What was asked for is walked even where it is the root of another file system.
                 self._subfolder(fd, here, st, match, frame, below, device if wanted is None else st.st_dev)
             else:
@@ -289,6 +293,7 @@ class Walk:
                 finally:
                     os.close(inside)
         if child.writer is not None:
+            self._progress.unchanged += same
             self._close(frame, child, node)
             return
         self._keep(child)
@@ -345,6 +350,11 @@ class Walk:
             self._save(fd, here, st, match, frame)
         except OSError as e:
             self._problem(here, f"it can't be read: {e.strerror}")
+            if match is None:  # it will not be in the point
+                progress.new -= 1
+            else:
+                progress.changed -= 1
+                progress.removed += 1
 
     def _save(self, fd: int, here: bytes, st: os.stat_result, match: Old | None, frame: Frame) -> None:
         """Write a new or changed entry. OSError if it can't be read."""

@@ -26,6 +26,11 @@ def size_text(size: int) -> str:
     return f"{value:.1f} {units[0]}"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {thing}" + "s" * (number != 1)
+
+
 def parse_size(text: str) -> int:
     """Bytes, from a number with K, M, G, T or P (powers of 1024) after it: `500M`, `1.5 GiB`. UsageError."""
     found = _SIZE.fullmatch(text.strip())

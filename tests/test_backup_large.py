@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from backup.run import Backup
 from catalog.format.packs import Extent
 from catalog.format.trees import Hole, Paged, Piece
 from catalog.store.memory import MemoryStore
@@ -253,3 +254,20 @@ def test_requests_of_an_unchanged_backup(machine: Protected, folder: Path) -> No
     outcome = machine.backup(folder)
     assert outcome.record_bytes < 16 * KIB
     assert meter.snapshot().requests < 20
+
+
+def test_progress_within_a_large_file(machine: Protected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, size = tmp_path / "source", 24 << 20
+    folder.mkdir()
+    (folder / "file").write_bytes(random.Random(5).randbytes(size))
+    seen: list[int] = []
+    plain = Backup._tick
+
+    def tick(self: Backup) -> None:
+        seen.append(self.progress.done)
+        plain(self)
+
+    monkeypatch.setattr(Backup, "_tick", tick)
+    done = machine.backup(folder).progress
+    assert done.done == done.size == size
+    assert seen == sorted(seen) and seen[0] < size / 2 and len(set(seen)) > 3, seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -118,6 +119,11 @@ def test_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     shown = done.stdout + done.stderr
     assert all(f"/{own}{path}: ".encode() in shown for path in problems), shown
     assert b"3 problems" in done.stdout
+    assert b" 0 new, 0 changed, 0 removed, " in done.stdout, "what can't be read is not new each time"
+    job = re.search(rb"`rpdrive jobs ([0-9a-f]{8})`", done.stdout)
+    assert job is not None, done
+    told = as_nobody(rpdrive, "jobs", job[1].decode()).stdout
+    assert all(path.encode() in told for path in problems), told
     listing = json.loads(as_nobody(rpdrive, "points", "--json").stdout)
     assert [p["warnings"] for p in listing["points"]] == [3, 3]
 
@@ -126,6 +132,33 @@ def test_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     done = as_nobody(rpdrive, "backup", folder)
     assert done.returncode == 0, done
     assert PointReader(vault).snapshot(latest(vault), folder).entries == of_source(folder).entries
+
+
+@pytest.mark.usefixtures("open_to_all", "vault")
+def test_a_path_given_that_is_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
+    for path in (rpdrive.vault, *rpdrive.vault.rglob("*")):
+        os.chown(path, 65534, 65534)
+    (folder / "a" / "f1").chmod(0)
+    (folder / "b").chmod(0)
+    done = as_nobody(rpdrive, "backup", folder / "a" / "f0", folder / "a" / "f1", folder / "b")
+    assert done.returncode == 3 and b"2 problems" in done.stdout, done
+    assert done.stdout.startswith(b"Recovery point") and b"\n  1 file, " in done.stdout, done
+    assert latest(vault).problem_count == 2
+
+
+@pytest.mark.usefixtures("vault")
+def test_a_path_given_that_is_never_saved(rpdrive: Cli) -> None:
+    done = rpdrive.run("backup", "/proc")
+    assert done.returncode == 3 and b"/proc: nothing in it is saved" in done.stderr, done
+
+
+def test_all_entries_are_counted(machine: Protected, folder: Path) -> None:
+    first = machine.backup(folder)
+    assert first.progress.new == first.totals.entries
+    (folder / "a" / "f0").write_text("changed")
+    second = machine.backup(folder)
+    p = second.progress
+    assert (p.new, p.removed, p.changed + p.unchanged) == (0, 0, second.totals.entries)
 
 
 # --- changing under the backup --------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ class NoVault(RpdriveError):
     """There is no vault at the address."""
 
     exit_code = 6
-    advice = "check --vault, or make one with `rpdrive vault create`"
+    advice = "check --vault, and that its disk is mounted; `rpdrive vault create` makes a new one"
 
 
 class VaultExists(RpdriveError):

@@ -21,6 +21,7 @@ from catalog.errors import (
     NoVault,
     ObjectExists,
     ObjectNotFound,
+    RpdriveError,
     VaultExists,
 )
 from catalog.format.blocks import Buffer, PackKind, open_block
@@ -242,12 +243,26 @@ def create_vault(store: Store, passphrase: str, kdf: KdfParameters = KdfParamete
     return Vault(store, keys, VaultFile.decode(body))
 
 
+_LOST = "copy its vault/<number>.json with the highest number to vault.json (docs/vault.md)"
+_ALL_LOST = "bring vault.json back from a copy of the vault, or choose another address"
+
+
 def check_no_vault(store: Store) -> None:
-    """VaultExists if there is a vault, so that nobody is asked for a passphrase in vain."""
+    """VaultExists if there is a vault, so that nobody is asked for a passphrase in vain.
+
+    Also if one lost its vault.json: with a new one nothing in it could be read again, and a copy may be at hand.
+    """
+    # Looked for first: another may make a vault meanwhile.
+    copies = _copies(store)
+    left = copies or any(True for folder in ("points/", "packs/") for _ in store.list(folder))
     try:
         store.size(VAULT_FILE)
     except ObjectNotFound:
-        return
+        if not left:
+            return
+        raise VaultExists(
+            f"the vault at {store.url} has lost its vault.json", _LOST if copies else _ALL_LOST
+        ) from None
     raise VaultExists(f"there is a vault at {store.url} already", "use it, or choose another address")
 
 
@@ -256,7 +271,18 @@ def read_vault_file(store: Store) -> VaultFile:
     try:
         return VaultFile.decode(store.get(VAULT_FILE))
     except ObjectNotFound as e:
+        try:
+            lost = _copies(store)
+        except RpdriveError:
+            lost = False
+        if lost:
+            raise NoVault(f"the vault at {store.url} has lost its vault.json", _LOST) from e
         raise NoVault(f"there is no vault at {store.url}") from e
+
+
+def _copies(store: Store) -> bool:
+    """Whether copies of a vault.json are there."""
+    return any(True for _ in store.list("vault/"))
 
 
 def open_vault(

@@ -23,6 +23,27 @@ BARE = {"RPDRIVE_PASSPHRASE": None}
 # --- create -------------------------------------------------------------------------------------------------
 
 
+def test_a_vault_that_lost_its_vault_json(rpdrive: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    rpdrive.ok("vault", "create")
+    rpdrive.ok("backup", tmp_path / "file")
+    (rpdrive.vault / VAULT_FILE).unlink()
+    for command in (["vault", "create"], ["points"], ["backup", str(tmp_path / "file")]):
+        text = rpdrive.fails(*command, code=6)
+        assert "has lost its vault.json" in text and "vault/<number>.json" in text, text
+    kept = (rpdrive.vault / "vault" / "1.json").rename(tmp_path / "1.json")
+    text = rpdrive.fails("vault", "create", code=6)
+    assert "has lost its vault.json" in text and "from a copy of the vault" in text, text
+    assert not (rpdrive.vault / VAULT_FILE).exists()
+    (rpdrive.vault / VAULT_FILE).write_bytes(kept.read_bytes())
+    assert len(rpdrive.json("points")["points"]) == 1
+
+
+def test_no_vault_makes_one_look_at_the_disk_first(rpdrive: Cli) -> None:
+    text = rpdrive.fails("points", code=6)
+    assert text.index("is mounted") < text.index("vault create"), text
+
+
 def test_create(rpdrive: Cli) -> None:
     text = rpdrive.ok("vault", "create")
     vault = open_vault(LocalStore(rpdrive.vault), passphrase=PASSPHRASE)

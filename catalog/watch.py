@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _EVERY = 0.2  # s between two looks on a terminal
 _LINE_EVERY = 30.0  # s between two lines elsewhere
+_NUMBERS = 67  # columns that bar, bytes, speed and time left may take; a longer line would break in two
 
 
 class Look(NamedTuple):
@@ -69,7 +70,8 @@ class Watch:
             if look is None:
                 continue
             if self._bar is not None and self._task is not None:
-                self._bar.update(self._task, completed=look.done, total=look.total, description=look.text)
+                text = look.text[: max(self._bar.console.width - _NUMBERS, 0)]
+                self._bar.update(self._task, completed=look.done, total=look.total, description=text)
             else:
                 print(look.line, file=sys.stderr)
 

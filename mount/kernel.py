@@ -46,7 +46,7 @@ _FILES = 256  # files being read
 _ENCODED = 64  # pages of folders kept as the kernel takes them, some 25 KB each
 SMALL = 256 << 10  # bytes; smaller files share blocks
 IN_ORDER = 2  # small files read in order, before their neighbours are pushed
-NEAR = 64  # entries that may be left out in between
+NEAR = 16  # entries that may be left out in between
 PUSH_BYTES = 2 << 20  # pushed for one read, at most
 PUSH_FILES = 1024
 _log = logging.getLogger("rpdrive.drive")
@@ -95,7 +95,7 @@ class Session:
         self._pool = ThreadPoolExecutor(WORKERS, "answer")
         self._waiting: dict[int, Future[None]] = {}
         self._pushing = threading.Lock()
-        self._last_small = 0  # number of the small file read last, or pushed last
+        self._last_small = -NEAR  # number of the small file read last, or pushed last
         self._in_order = 0  # small files read in order
         self._handlers: dict[int, Handler] = {
             Op.LOOKUP: self._lookup, Op.FORGET: self._forget, Op.BATCH_FORGET: self._batch_forget,
@@ -146,7 +146,7 @@ class Session:
         except Ended:
             raise
         except Exception as e:  # noqa: BLE001 - no request may end the session
-            self._fail(unique, node_id, op, e)
+            self._fail(unique, node_id, op, body, e)
 
     def hasty(self) -> None:
         """This thread is the one that must not wait."""
@@ -172,18 +172,21 @@ class Session:
             pass  # the reading thread meets it, too
         except BaseException as e:  # noqa: BLE001 - whoever asked has to be told something
             with suppress(Ended):
-                self._fail(unique, node_id, op, e)
+                self._fail(unique, node_id, op, body, e)
         finally:
             self._waiting.pop(unique, None)
 
-    def _fail(self, unique: int, node_id: int, op: int, error: BaseException) -> None:
+    def _fail(self, unique: int, node_id: int, op: int, body: Buffer, error: BaseException) -> None:
         number = errno_of(error)
         if isinstance(error, (struct.error, ValueError)) and not isinstance(error, NotFound):
             number = errno.EINVAL
             _log.error("a request of kind %d for node %d can't be understood: %s", op, node_id, error)
         elif not isinstance(error, (Refusal, NotFound)):
             with suppress(Exception):  # a full log disk must not matter to whoever reads
-                self.errors.note(self.nodes.path(node_id) or b"/", error)
+                path = self.nodes.path(node_id)
+                if op == Op.LOOKUP:
+                    path += b"/" + protocol.name_of(memoryview(body))
+                self.errors.note(path or b"/", error)
         if op not in NO_REPLY:
             self._send(unique, (), number)
 

@@ -148,7 +148,12 @@ def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk:
 def test_no_second_backup_at_once(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     process = start(rpdrive, "backup", folder)
     when_packs(vault, 1, process)
-    assert "another backup into this vault is running" in rpdrive.fails("backup", folder, code=11)
+    process.send_signal(signal.SIGSTOP)  # however fast it is, it must not be done before the other begins
+    try:
+        assert process.poll() is None
+        assert "another backup into this vault is running" in rpdrive.fails("backup", folder, code=11)
+    finally:
+        process.send_signal(signal.SIGCONT)
     assert process.wait(60) == 0
     process.communicate()
     rpdrive.ok("backup", folder)

@@ -41,15 +41,17 @@ class OpenFile:
         self._window = 0
         self._prepared = -1  # start of the piece whose followers are being decoded
 
-    def read(self, offset: int, length: int) -> Buffer:
+    def read(self, offset: int, length: int, *, again: bool = False) -> Buffer:
         """`length` bytes from `offset`; fewer only at the end of the file. Holes are zeros.
+
+        `again`: this read was begun by a thread that could not wait, and counts in its place in the sequence.
 
         Damaged, MissingData, StoreError: then nothing is returned, least of all zeros.
         """
         end = min(offset + length, self.size)
         if offset >= end:
             return b""
-        if not self._simple:
+        if not self._simple and not again:
             try:
                 self._look_ahead(offset, end)
             except RpdriveError:

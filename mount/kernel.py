@@ -467,7 +467,9 @@ class Session:
             file = self._file(node_id)
             if offset or size < file.size:  # else this one read is all there is to it
                 self._files.put(node_id, file)
-        self._send_data(unique, file.read(offset, size))
+        # Reads are in order as they arrive, not as the pool gets round to them.
+        again = bool(self._reader.hasty) and threading.get_ident() not in self._reader.hasty
+        self._send_data(unique, file.read(offset, size, again=again))
 
     def _file(self, node_id: int) -> OpenFile:
         file = self._files.get(node_id)

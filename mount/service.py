@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mount.fuse_driver import Drive as FuseDrive
     from mount.kernel import Drive as KernelDrive
 
-AUTO = "fuse"  # until the kernel driver passes every test of the other
+AUTO = "kernel"
 _log = logging.getLogger("rpdrive.drive")
 
 

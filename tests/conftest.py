@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.azurite import Azurite, running_azurite
 from tests.cli import rpdrive, vault  # noqa: F401
+
+
+@pytest.fixture(scope="module", params=["kernel", "fuse"])
+def driver(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Drives are opened by this driver; what asks for it is done with each. To come before any Home."""
+    name = str(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "RPDRIVE_DRIVER", name)
+        yield name
 
 
 @pytest.fixture(scope="session")

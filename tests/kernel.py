@@ -71,7 +71,9 @@ class Kernel:
         return unique
 
     def ask(self, op: int, node_id: int, body: bytes = b"") -> Answer:
-        unique = self.tell(op, node_id, body)
+        return self.receive(self.tell(op, node_id, body))
+
+    def receive(self, unique: int) -> Answer:
         message = self._answers.get(timeout=60)
         _length, code, answered = OUT_HEADER.unpack_from(message)
         assert answered == unique

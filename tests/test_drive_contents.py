@@ -30,7 +30,7 @@ DEEP = 300
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home(tmp_path_factory: pytest.TempPathFactory, driver: str) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("contents")
     vault = make_vault(folder / "vault")
     add_machine(vault)

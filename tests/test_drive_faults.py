@@ -53,7 +53,7 @@ class Broken(Home):
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Broken]:
+def home(tmp_path: Path, driver: str) -> Iterator[Broken]:
     home = Broken(tmp_path)
     yield home
     home.close()

@@ -35,7 +35,7 @@ def vault(tmp_path: Path) -> Vault:
 
 
 @pytest.fixture
-def home(tmp_path: Path, vault: Vault) -> Iterator[Home]:
+def home(tmp_path: Path, vault: Vault, driver: str) -> Iterator[Home]:
     home = Home(tmp_path, tmp_path / "vault")
     yield home
     home.close()

@@ -43,7 +43,7 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, vault: Path) -> Iterator[Home]:
+def home(tmp_path: Path, vault: Path, driver: str) -> Iterator[Home]:
     home = Home(tmp_path, vault)
     yield home
     home.close()
@@ -236,7 +236,8 @@ def test_reasons_come_back_from_the_background(home: Home, tmp_path: Path) -> No
 
 
 def test_a_missing_libfuse_is_named(home: Home) -> None:
-    refusal = home.run("mount", home.mount_point(), exit_code=10, FUSE_LIBRARY_PATH="libfuse-not-here.so.2").stderr
+    missing = {"FUSE_LIBRARY_PATH": "libfuse-not-here.so.2"}
+    refusal = home.run("mount", home.mount_point(), "--driver", "fuse", exit_code=10, **missing).stderr
     assert "apt install libfuse2 fuse3" in refusal
 
 

@@ -70,7 +70,7 @@ class User(Home):
 
 
 @pytest.fixture
-def user() -> Iterator[User]:
+def user(driver: str) -> Iterator[User]:
     assert os.geteuid() == 0, "this test becomes another user, and so has to begin as root"
     folder = Path(tempfile.mkdtemp(prefix="rpdrive-user-"))
     folder.chmod(0o755)

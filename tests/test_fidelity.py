@@ -116,10 +116,13 @@ class Backed(Home):
         shutil.rmtree(self.source / "attributed" / "folder")
         os.setxattr(self.source / "attributed" / "file", "user.text", b"another")
         self.run("backup", self.source)
+
+    def open(self, driver: str) -> None:
         below = str(self.source).lstrip("/")
-        self.drive = self.mount("--point", "latest") / below
+        self.drive = self.mount("--point", "latest", "--driver", driver, name=f"{driver} drive") / below
         points = sorted(p["time"] + " " + p["id"] for p in self.points())
-        self.old_drive = self.mount("--point", points[0].split()[1], name="old") / below
+        old = self.mount("--point", points[0].split()[1], "--driver", driver, name=f"{driver} old")
+        self.old_drive = old / below
 
     def points(self) -> list[dict[str, str]]:
         import json
@@ -130,10 +133,17 @@ class Backed(Home):
 
 
 @pytest.fixture(scope="module")
-def backed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backed]:
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backed]:
     backed = Backed(tmp_path_factory.mktemp("fidelity"))
     yield backed
     backed.close()
+
+
+@pytest.fixture(scope="module")
+def backed(closed: Backed, driver: str) -> Iterator[Backed]:
+    closed.open(driver)
+    yield closed
+    closed.close()
 
 
 def output(*command: str | Path, cwd: Path | None = None) -> bytes:

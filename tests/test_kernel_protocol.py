@@ -7,8 +7,9 @@ import errno
 import random
 import stat
 import struct
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,14 @@ from hypothesis import strategies as st
 from cache.reader import Reader
 from catalog.errors import NotFound
 from catalog.format.trees import NodeKind
+from catalog.store.base import Store
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
+from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
 from mount import kernel_protocol as protocol
 from mount.kernel import Session
-from mount.kernel_protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, Op
+from mount.kernel_protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, READ_IN, Op
 from mount.view import File, Folder, Link, Node, PointView
 from tests.backing import back_up, new_vault
 from tests.drives import Maker, add_machine, add_point, make_vault, noise
@@ -278,6 +281,52 @@ def test_an_entry_that_cannot_be_understood_shows_its_name_and_harms_no_other(tm
     assert [row["path"] for row in kernel.session.errors.recent] == ["/odd"]
     found, _answer = kernel.lookup(1, b"well")
     assert kernel.read(found, 0, 10).body == b"w"
+    kernel.session.close()
+    reader.close()
+
+
+# --- waiting --------------------------------------------------------------------------------------------------
+
+
+class Gate(StoreWrapper):
+    """Reads wait while it is shut."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.open = threading.Event()
+        self.reached = threading.Event()
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if not self.open.is_set():
+            self.reached.set()
+        assert self.open.wait(60)
+        return call()
+
+
+def test_a_slow_fetch_holds_up_nobody_else(tmp_path: Path) -> None:
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    add_point(vault, m.root([m.file(b"slow", noise(50_000)), m.file(b"quick", b"q")]), 1)
+    gate = Gate(vault.store)
+    gate.open.set()
+    gated = Vault(gate, vault.keys, vault.file)
+    reader = Reader(gated)
+    kernel = Kernel(PointView(reader, gated.point(gated.point_names()[0])), reader)
+    slow, _answer = kernel.lookup(1, b"slow")
+    quick, _answer = kernel.lookup(1, b"quick")
+    assert kernel.read(quick, 0, 10).body == b"q"
+    gate.open.clear()
+    asked = kernel.tell(Op.READ, slow, READ_IN.pack(0, 0, 60_000, 0, 0, 0, 0))
+    assert gate.reached.wait(60)
+    for _n in range(20):
+        assert kernel.read(quick, 0, 10).body == b"q"
+        assert kernel.lookup(1, b"slow")[0] == slow
+    assert kernel.ask(Op.INIT, 0, struct.pack("=IIII", 7, 40, 131072, 0)).error == 0
+    kernel.tell(Op.INTERRUPT, 0, struct.pack("=Q", asked))  # it has been begun: its answer comes in its time
+    assert kernel.nothing_more()
+    gate.open.set()
+    assert kernel.receive(asked) == (0, noise(50_000))
     kernel.session.close()
     reader.close()
 

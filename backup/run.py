@@ -12,6 +12,7 @@ import platform
 import socket
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -301,6 +302,10 @@ class Backup:
         self.on_problem(problem)
 
 
+_walks: list[int] = []  # the limit from before the first of the walks under way in this process
+_walks_lock = threading.Lock()
+
+
 @contextmanager
 def _deep_folders() -> Iterator[None]:
     """Let the walk have a few frames for each level of folders, however many there are.
@@ -308,9 +313,13 @@ def _deep_folders() -> Iterator[None]:
     For its time only: decoders in C recurse too, and with such a limit garbage that is nested deeply enough
     ends the process instead of being refused.
     """
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, 100_000))
+    with _walks_lock:
+        _walks.append(_walks[0] if _walks else sys.getrecursionlimit())
+        sys.setrecursionlimit(max(_walks[0], 100_000))
     try:
         yield
     finally:
-        sys.setrecursionlimit(before)
+        with _walks_lock:
+            before = _walks.pop()
+            if not _walks:
+                sys.setrecursionlimit(before)

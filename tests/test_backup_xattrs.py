@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,5 +57,7 @@ def test_the_limit_for_deep_folders_holds_during_the_walk_only(tmp_path: Path) -
     source = tmp_path / "source"
     source.mkdir()
     before = sys.getrecursionlimit()
-    back_up(new_vault(MemoryStore())[0], tmp_path / "state", source)
+    with ThreadPoolExecutor(8) as pool:  # several at once, one ending before the other
+        for n in range(40):
+            pool.submit(back_up, new_vault(MemoryStore())[0], tmp_path / f"state-{n}", source)
     assert sys.getrecursionlimit() == before

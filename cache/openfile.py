@@ -41,8 +41,16 @@ class OpenFile:
         self._window = 0
         self._prepared = -1  # start of the piece whose followers are being decoded
 
-    def read(self, offset: int, length: int, *, again: bool = False) -> Buffer:
+    def read(self, offset: int, length: int) -> Buffer:
         """`length` bytes from `offset`; fewer only at the end of the file. Holes are zeros.
+
+        Damaged, MissingData, StoreError: then nothing is returned, least of all zeros.
+        """
+        parts = self.parts(offset, length)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def parts(self, offset: int, length: int, *, again: bool = False) -> list[Buffer]:
+        """As `read`, without a copy: the parts where they lie in memory, to be read and not to be kept.
 
         `again`: this read was begun by a thread that could not wait, and counts in its place in the sequence.
 
@@ -50,7 +58,7 @@ class OpenFile:
         """
         end = min(offset + length, self.size)
         if offset >= end:
-            return b""
+            return []
         if not self._simple and not again:
             try:
                 self._look_ahead(offset, end)
@@ -68,7 +76,7 @@ class OpenFile:
                 parts.append(self._reader.chunk(PackKind.DATA, piece)[inner : inner + take])
             position += take
         self._reader.counters.add("bytes_served", end - offset)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
     def seek(self, offset: int, *, data: bool) -> int | None:
         """Where data (or else a hole) begins at or after `offset`; None if there is none before the end.

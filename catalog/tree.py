@@ -73,7 +73,8 @@ class NumberedLeaf(NamedTuple):
         numbers, number = [], self.first_number
         for entry in self.leaf.entries:
             numbers.append(number)
-            number += self.leaf.entry_totals(entry).entries
+            folder = entry.kind == NodeKind.FOLDER and entry.content is not None
+            number += self.leaf.entry_totals(entry).entries if folder else 1
         return numbers
 
 

@@ -43,6 +43,7 @@ READ_AHEAD = 4 << 20  # bytes, by the kernel, in several such reads
 BUFFER = 128 << 10  # bytes; the most that the kernel may send at once
 MAX_BACKGROUND = 64  # reads ahead that may be on their way to us
 _FILES = 256  # files being read
+_MOST_PARTS = 1000  # of one write; the system takes 1024
 _ENCODED = 64  # pages of folders kept as the kernel takes them, some 25 KB each
 SMALL = 256 << 10  # bytes; smaller files share blocks
 IN_ORDER = 2  # small files read in order, before their neighbours are pushed
@@ -469,7 +470,7 @@ class Session:
                 self._files.put(node_id, file)
         # Reads are in order as they arrive, not as the pool gets round to them.
         again = bool(self._reader.hasty) and threading.get_ident() not in self._reader.hasty
-        self._send_data(unique, file.read(offset, size, again=again))
+        self._send_data(unique, file.parts(offset, size, again=again))
 
     def _file(self, node_id: int) -> OpenFile:
         file = self._files.get(node_id)
@@ -480,9 +481,11 @@ class Session:
             file = node.open()
         return file
 
-    def _send_data(self, unique: int, data: Buffer) -> None:
-        if self._send(unique, (data,) if len(data) else ()):
-            self.served += len(data)
+    def _send_data(self, unique: int, parts: Sequence[Buffer]) -> None:
+        if len(parts) > _MOST_PARTS:
+            parts = (b"".join(parts),)
+        if self._send(unique, parts):
+            self.served += sum(map(len, parts))
 
     def _lseek(self, unique: int, node_id: int, body: memoryview) -> None:
         _handle, offset, whence, _pad = protocol.LSEEK_IN.unpack_from(body)
@@ -511,8 +514,9 @@ class Session:
                     self._push_after(page, n, at)
                 finally:
                     self._pushing.release()
-        self._reader.counters.add("bytes_served", len(data[offset : offset + size]))
-        self._send_data(unique, data[offset : offset + size])
+        data = data[offset : offset + size]
+        self._reader.counters.add("bytes_served", len(data))
+        self._send_data(unique, (data,))
 
     def _push_after(self, page: TreePage, n: int, at: Extent) -> None:
         """Put into the kernel's cache what follows in the same block, of files that it knows."""

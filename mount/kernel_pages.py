@@ -58,7 +58,8 @@ class Encoded:
     __slots__ = ("data", "links", "node_ids", "starts")
 
     def __init__(self, page: TreePage) -> None:
-        records = [tree_record(page, n) for n in range(len(page.names))]
+        files = _file_records(page)
+        records = [files.get(n) or tree_record(page, n) for n in range(len(page.names))]
         starts = [0]
         for row in records:
             starts.append(starts[-1] + len(row))
@@ -75,26 +76,36 @@ def tree_record(page: TreePage, n: int) -> bytes:
     """The record of an entry in a point. One that can't be understood has a name only: looking at it says why."""
     number = page.numbers[n]
     try:
-        return record(_attributes(page, n), page.names[n], number + FIRST_COOKIE, FOREVER, FOREVER)
+        return record(page.node(n).attributes, page.names[n], number + FIRST_COOKIE, FOREVER, FOREVER)
     except (Damaged, struct.error):
         inode, bits = page.kind(n)
         return unknown(inode, bits, page.names[n], number + FIRST_COOKIE)
 
 
-def _attributes(page: TreePage, n: int) -> Attributes:
-    """What page.node(n) says, in a third of the time where the entry is an ordinary one. Damaged."""
-    leaf = page.leaf
-    e = leaf.entries[n]
-    kind, content = e.kind, e.content
-    if kind == NodeKind.FILE and 0 <= e.owner < len(leaf.owners):
-        blocks = _allocated(content)
-        if blocks >= 0:
-            owner = leaf.owners[e.owner]
-            return Attributes(
-                page.tree.inode(e, page.numbers[n]), stat.S_IFREG | (e.mode & 0o7777), owner[0], owner[1],
-                e.mtime, e.ctime, e.size, ((blocks + 4095) >> 12) * 8, e.nlink,
+def _file_records(page: TreePage) -> dict[int, bytes]:
+    """What tree_record says of ordinary files, in a third of the time: a large folder has nothing else."""
+    found: dict[int, bytes] = {}
+    leaf, base, pack, owners = page.leaf, page.tree.base, DIRENTPLUS.pack, page.leaf.owners
+    for n, (e, number) in enumerate(zip(leaf.entries, page.numbers, strict=True)):
+        if e.kind != NodeKind.FILE or e.link or not 0 <= e.owner < len(owners):
+            continue
+        allocated = _allocated(e.content)
+        if allocated < 0:
+            continue
+        owner, name, mtime, ctime, inode = owners[e.owner], e.name, e.mtime, e.ctime, base | number
+        seconds, changed = mtime // SECOND, ctime // SECOND
+        ns = mtime - seconds * SECOND
+        try:
+            head = pack(
+                inode, 0, FOREVER, FOREVER, 0, 0,
+                inode, e.size, ((allocated + 4095) >> 12) * 8, seconds, seconds, changed, ns, ns,
+                ctime - changed * SECOND, stat.S_IFREG | (e.mode & 0o7777), e.nlink, owner[0] & _MASK,
+                owner[1] & _MASK, 0, BLOCK, 0, inode, number + FIRST_COOKIE, len(name), stat.S_IFREG >> 12,
             )  # fmt: skip
-    return page.node(n).attributes
+        except struct.error:
+            continue
+        found[n] = head + name + PADDING[len(name) & 7]
+    return found
 
 
 def _allocated(content: Any) -> int:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mount.fuse_driver import Drive as FuseDrive
     from mount.kernel import Drive as KernelDrive
 
-AUTO = "kernel"
+AUTO = "fuse"  # until the kernel driver has been measured against it and lived with
 _log = logging.getLogger("rpdrive.drive")
 
 

@@ -34,20 +34,26 @@ def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: s
     raise NotFound(f"there is no {what} {text!r} in the vault", f"{what}s: {names}")
 
 
-def point_names(vault: Vault, machine: str | None = None, item: str | None = None) -> list[PointName]:
-    """Names of the points of a machine, an item, or all. NotFound, AmbiguousName.
+def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[bytes | None, bytes | None]:
+    """Ids of the machine and the item named; None for what is not. NotFound, AmbiguousName.
 
-    Costs 1 listing; with names 1 listing more for each, and 1 request for each record not seen before.
+    Costs 1 listing for each name given, and 1 request for each record not seen before.
     """
-    if machine is None and item is None:
-        return vault.point_names()
     machine_id = choose_named(vault.machines(), machine, "machine").id if machine is not None else None
     if item is None:
-        return vault.point_names(machine_id)
+        return machine_id, None
     items = {i.id: i for i in vault.items().values() if machine_id in (None, i.machine)}
     advice = "add --machine, or name the item by its id" if machine is None else ""
     chosen = choose_named(items, item, "item", advice)
-    return vault.point_names(chosen.machine, chosen.id)
+    return chosen.machine, chosen.id
+
+
+def point_names(vault: Vault, machine: str | None = None, item: str | None = None) -> list[PointName]:
+    """Names of the points of a machine, an item, or all. NotFound, AmbiguousName.
+
+    Costs 1 listing, and what `scope` costs.
+    """
+    return vault.point_names(*scope(vault, machine, item))
 
 
 def choose(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> PointName:

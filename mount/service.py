@@ -16,7 +16,7 @@ import msgspec
 
 from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
-from catalog.choice import choose_named
+from catalog.choice import scope
 from catalog.errors import RpdriveError, StoreError
 from catalog.format.keys import Keys, VaultFile
 from catalog.format.records import PointName
@@ -183,7 +183,7 @@ def _disk_cache(order: Order, session: Session) -> DiskCache | None:
 
 def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, Any]]:
     """The drive asked for, and what to say of it."""
-    machine, item = _scope(vault, order.machine, order.item)
+    machine, item = scope(vault, order.machine, order.item)
 
     def names() -> list[PointName]:
         return vault.point_names(machine, item)
@@ -198,17 +198,6 @@ def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, A
         "machine": point.machine_name,
         "item": point.item_name,
     }
-
-
-def _scope(vault: Vault, machine: str | None, item: str | None) -> tuple[bytes | None, bytes | None]:
-    """Ids of the machine and the item named. NotFound, AmbiguousName."""
-    machine_id = choose_named(vault.machines(), machine, "machine").id if machine is not None else None
-    if item is None:
-        return machine_id, None
-    items = {i.id: i for i in vault.items().values() if machine_id in (None, i.machine)}
-    advice = "add --machine, or name the item by its id" if machine is None else ""
-    chosen = choose_named(items, item, "item", advice)
-    return chosen.machine, chosen.id
 
 
 def _warm(view: View) -> None:

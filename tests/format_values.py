@@ -21,6 +21,8 @@ from catalog.format.trees import (
     Subtree,
     Totals,
 )
+from catalog.format.windows import KEYS as windows_keys
+from catalog.format.windows import Stream, Windows, name_bytes
 from catalog.tree import ChunkSource
 
 FEW = settings(
@@ -39,6 +41,7 @@ names = (
     .filter(lambda b: b not in (b".", b".."))
 )
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
+other_keys = texts.filter(lambda key: key not in windows_keys)
 extents = st.builds(Extent, ids, whole, st.integers(1, 2**32), st.integers(0, 2**32), lengths, ids)
 totals = st.builds(Totals, *[st.integers(0, 2**50)] * 4)
 pieces = st.lists(st.one_of(extents, st.builds(Hole, lengths)), max_size=32)
@@ -58,6 +61,24 @@ CONTENT: dict[NodeKind, st.SearchStrategy[Any]] = {
     NodeKind.BLOCK_DEVICE: st.tuples(whole, whole),
 }
 assert set(CONTENT) == set(NodeKind)
+stream_names = st.text(st.characters(exclude_characters="/\\:\0", exclude_categories=()), min_size=1, max_size=20)
+values = st.none() | st.binary(max_size=300) | st.builds(OutOfLine, extents)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Windows:
+    named = sorted(draw(st.sets(stream_names, max_size=4)), key=name_bytes)
+    content = CONTENT[NodeKind.FILE]
+    return Windows(
+        draw(st.integers(0, 2**32 - 1)),
+        draw(st.none() | times),
+        draw(values),
+        [Stream(name, draw(st.integers(0, 2**60)), draw(content)) for name in named],
+        draw(values),
+        draw(values),
+        draw(st.text(max_size=12)),
+        draw(st.none() | whole),
+    )
 
 
 @st.composite
@@ -76,7 +97,8 @@ def nodes(draw: st.DrawFn, name: bytes) -> Node:
         link=draw(st.integers(0, 2**32)),
         content=draw(CONTENT[kind]),
         xattrs=draw(st.none() | xattrs),
-        more=draw(st.none() | st.dictionaries(texts, st.binary(max_size=9) | times, min_size=1, max_size=3)),
+        more=draw(st.none() | st.dictionaries(other_keys, st.binary(max_size=9) | times, min_size=1, max_size=3)),
+        windows=draw(st.none() | windows()),
     )
 
 

@@ -123,6 +123,8 @@ def file(name: bytes, number: int, pieces: list[Piece], **fields: Any) -> Node:
 class GoldenVault:
     """`objects` is the vault, name -> bytes; the rest is for tests that break it."""
 
+    system = "Linux"
+
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         with raw_frames():
@@ -209,13 +211,13 @@ class GoldenVault:
         self.index_name = f"index/{machine.hex()}/{fixed('index').hex()}"
         self.point = Point(
             id=fixed("point"), machine=machine, item=item, machine_name="laptop", item_name="home",
-            hostname="laptop.example", system="Linux", sequence=1, time=TIME, finished=TIME + 5 * 10**9,
+            hostname="laptop.example", system=self.system, sequence=1, time=TIME, finished=TIME + 5 * 10**9,
             paths=[b"/home/\xff"], excludes=["*.tmp"], root=Root.of(self.root), trusted=TIME - 10**9, links=1,
             tree_blocks=2, fresh_blocks=2, new_bytes=5050, stored_bytes=4000, problem_count=0,
         )  # fmt: skip
         self.empty_point = Point(
             id=fixed("empty point"), machine=machine, item=item, machine_name="laptop", item_name="home",
-            hostname="laptop.example", system="Linux", sequence=2, previous=self.point.id, time=TIME + 10**12,
+            hostname="laptop.example", system=self.system, sequence=2, previous=self.point.id, time=TIME + 10**12,
             finished=TIME + 10**12, paths=[b"/home/\xff"], partial=True,
         )  # fmt: skip
         self.point_name, self.empty_name = (str(PointName.of(p)) for p in (self.point, self.empty_point))

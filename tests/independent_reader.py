@@ -38,8 +38,10 @@ ENTRY = """name:bin kind:int mode:int owner:int size:int mtime:int ctime:int ino
 POINT = """id:id machine:id item:id machine_name:text item_name:text hostname:text system:text sequence:whole
     time:whole finished:whole paths:bin*"""
 POINT_OPTIONAL = """previous:id? excludes:text* root:array? partial:bool trusted:int links:int tree_blocks:int
-    fresh_blocks:int new_bytes:int stored_bytes:int problems:array* problem_count:int"""
+    fresh_blocks:int new_bytes:int stored_bytes:int problems:array* problem_count:int distinct_names:bool"""
+WINDOWS = "created:int? security:whole? streams:array* reparse:whole? extended:whole? short:bin efs:whole?"
 BOUNDS = {"whole": (0, 2**64 - 1), "int": (-(2**63), 2**64 - 1), "length": (1, 2**64 - 1), "level": (0, 8)}
+BOUNDS["flags"] = (0, 2**32 - 1)
 TYPES = {"id": bytes, "bin": bytes, "text": str, "bool": bool, "map": dict, "array": list, "any": object}
 POINT_NAME = re.compile("points/(?:[0-9a-f]{32}/){2}[0-9]{8}T[0-9]{6}Z-([0-9]{8}|[1-9][0-9]{8,})-[0-9a-f]{32}")
 REFUSED = (ValueError, LookupError, RecursionError, OSError, InvalidTag, zstandard.ZstdError, msgspec.MsgspecError)
@@ -221,11 +223,9 @@ class Vault:
         owners, sets = page.tables
         check(0 <= found.owner < len(owners) and -1 <= found.xattrs < len(sets), "an index outside its table")
         found.uid, found.gid, found.user, found.group = row(owners[found.owner], "int int text text", exactly=True)
-        attributes = typed(sets[found.xattrs], "array") if found.xattrs >= 0 else []
-        pairs = [row(attribute, "bin any", exactly=True) for attribute in attributes]
-        check([name for name, _ in pairs] == sorted({name for name, _ in pairs}), "order of xattrs")
-        found.xattrs = {n: v if isinstance(v, bytes) else self.chunk(self.place(page, v), META) for n, v in pairs}
-        kind, content, found.totals = found.kind, found.content, [1, 0, 0, int(bool(pairs))]
+        found.xattrs = self.set(page, sets[found.xattrs]) if found.xattrs >= 0 else {}
+        found.windows = self.windows(page, found.more) if "attributes" in (found.more or {}) else None
+        kind, content, found.totals = found.kind, found.content, [1, 0, 0, int(bool(found.xattrs))]
         found.target, found.device, found.below, found.content = None, None, None, ()
         if kind == FILE:
             found.content = self.content(page, content, typed(found.size, "whole"))
@@ -239,6 +239,28 @@ class Vault:
             found.device = tuple(row(content, "whole whole", exactly=True))
         elif kind in (FIFO, SOCKET):
             check(content is None, "content of a FIFO or socket")
+        return found
+
+    def set(self, page: Page, attributes: Any) -> dict[bytes, bytes]:
+        pairs = [row(attribute, "bin any", exactly=True) for attribute in typed(attributes, "array")]
+        check([name for name, _ in pairs] == sorted({name for name, _ in pairs}), "order of xattrs")
+        return {n: v if isinstance(v, bytes) else self.chunk(self.place(page, v), META) for n, v in pairs}
+
+    def windows(self, page: Page, more: dict[str, Any]) -> dict[str, Any]:
+        """What Windows knew, by key; streams by their names: size and content."""
+        found = fields(more, "attributes:flags", WINDOWS)
+        for key in {"security", "reparse", "extended"} & {
+            name for name, value in found.items() if value is not None
+        }:
+            referred = self.set(page, page.tables[1][found[key]])
+            check(list(referred) == [key.encode()], "the set of a value")
+            found[key] = referred[key.encode()]
+        streams = [row(stream, "bin whole any") for stream in found.get("streams", [])]
+        check([name for name, *_ in streams] == sorted({name for name, *_ in streams}), "order of streams")
+        for text in [name.decode("utf-8", "surrogatepass") for name, *_ in streams]:
+            units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+            check(1 <= units <= 255 and not set("/\\:\0") & set(text), "name of a stream")
+        found["streams"] = {name: (size, self.content(page, content, size)) for name, size, content in streams}
         return found
 
     def content(self, page: Page, content: Any, size: int) -> Iterator[bytes | int]:
@@ -270,7 +292,8 @@ def read_point(vault: str | os.PathLike[str], passphrase: str, point: str | None
     """Paths and entries of a point of this name or id, or of the last; a folder before what is in it.
 
     An entry has name, kind, mode, uid, gid, user, group, size, mtime, ctime, inode, nlink, link, number; xattrs, a
-    dict; target of a symlink; device: a pair; content of a file, once: bytes, and int for a hole so big."""
+    dict; target of a symlink; device: a pair; content of a file, once: bytes, and int for a hole so big; windows:
+    None, or a dict by the keys of `more`, in which streams are a dict of size and content by name."""
     opened = Vault(vault, passphrase)
     names = [name for name in opened.points() if point is None or name == point or name.endswith("-" + point)]
     check(names, "there is no such point")

@@ -21,9 +21,15 @@ def page_faults() -> dict[str, Fault]:
         return [table, 8, 99, n, 1, cid]
 
     def entry(
-        name: bytes = b"name", kind: int = 0, content: Any = (), *, owner: int = 0, xattrs: int = -1
+        name: bytes = b"name",
+        kind: int = 0,
+        content: Any = (),
+        *,
+        owner: int = 0,
+        xattrs: int = -1,
+        more: Any = None,
     ) -> list[Any]:
-        return [name, kind, 0o644, owner, 0, 0, 0, 1, 1, 0, content, xattrs, None]
+        return [name, kind, 0o644, owner, 0, 0, 0, 1, 1, 0, content, xattrs, more]
 
     def leaf(*entries: Any, sets: Any = ()) -> list[Any]:
         return [[pack], [[0, 0, "", ""]], sets, entries]
@@ -35,6 +41,12 @@ def page_faults() -> dict[str, Fault]:
     def paged(what: str, layer: str, level: Any, *pages: Any, where: Any = None) -> Fault:
         content = {"l": level, "a": at(1) if where is None else where, "n": 1, "d": cid}
         return folder(what, layer, 0, leaf(entry(content=content)), *pages)
+
+    def windows(what: str, layer: str, *, sets: Any = (), pages: Any = (), **more: Any) -> Fault:
+        return folder(what, layer, 0, leaf(entry(more={"attributes": 32} | more), sets=sets), *pages)
+
+    def stream(name: bytes, content: Any = ()) -> list[Any]:
+        return [name, 0, content]
 
     totals = [1, 1, 0, 0]
     index = [[pack], [[b"name", at(0), totals]]]  # its only child is page 0
@@ -118,6 +130,53 @@ def page_faults() -> dict[str, Fault]:
         ),
         "pieces-cover-nothing": paged(
             "a page said to cover nothing", "message", 1, [[pack], [[at(2), 0]]], [[pack], [extent]]
+        ),
+        "windows-attributes-too-large": windows("attributes of 33 bits", "windows", attributes=1 << 32),
+        "windows-attributes-are-text": windows("attributes given as text", "windows", attributes="A"),
+        "windows-created-is-text": windows("a time of creation given as text", "windows", created="now"),
+        "windows-security-out-of-table": windows("a descriptor in set 0 of 0", "table row", security=0),
+        "windows-security-negative": windows("a descriptor in set -1", "windows", security=-1),
+        "windows-security-of-another-kind": windows(
+            "a descriptor that is a reparse point", "windows value", sets=[[[b"reparse", b"x"]]], security=0
+        ),
+        "windows-security-of-two-values": windows(
+            "a set of two values", "windows value", sets=[[[b"reparse", b"x"], [b"security", b"x"]]], security=0
+        ),
+        "windows-security-neither": windows(
+            "a descriptor that is neither bytes nor an extent", "xattrs", sets=[[[b"security", 5]]], security=0
+        ),
+        "windows-reparse-elsewhere": windows(
+            "a reparse point in pack 1 of 1", "table", sets=[[[b"reparse", at(0, 1)]]], reparse=0
+        ),
+        "windows-extended-is-bytes": windows("extended attributes in the entry itself", "windows", extended=b"x"),
+        "windows-short-not-unicode": windows("a short name that is not Unicode", "windows text", short=b"\xff"),
+        "windows-efs-negative": windows("an encrypted file of -1 bytes", "windows", efs=-1),
+        "windows-stream-not-unicode": windows(
+            "a stream whose name is not Unicode", "windows text", streams=[stream(b"\xff")]
+        ),
+        "windows-stream-without-name": windows("a stream without a name", "windows names", streams=[stream(b"")]),
+        "windows-stream-of-a-path": windows("a stream named \\a", "windows names", streams=[stream(b"\\a")]),
+        "windows-stream-of-a-type": windows("a stream named a:b", "windows names", streams=[stream(b"a:b")]),
+        "windows-stream-name-long": windows(
+            "a stream's name of 256 units", "windows names", streams=[stream("\U0001f600".encode() * 128)]
+        ),
+        "windows-stream-twice": windows("a stream twice", "windows names", streams=[stream(b"a"), stream(b"a")]),
+        "windows-streams-descend": windows(
+            "streams out of order", "windows names", streams=[stream(b"b"), stream(b"a")]
+        ),
+        "windows-stream-of-two": windows("a stream without pieces", "windows", streams=[[b"a", 0]]),
+        "windows-stream-nil": windows("nil for a stream's pieces", "entry", streams=[stream(b"a", None)]),
+        "windows-stream-piece-between": windows(
+            "a stream with a piece of two numbers", "piece", streams=[stream(b"a", [[5, 8]])]
+        ),
+        "windows-stream-pack-out-of-table": windows(
+            "a stream in pack 1 of 1", "table", streams=[stream(b"a", [[1, 8, 99, 0, 5, cid]])]
+        ),
+        "windows-stream-pages-cover-more": windows(
+            "a page of a stream's pieces said to cover more than it does",
+            "cover",
+            pages=([[pack], [[at(2), 6]]], [[pack], [extent]]),
+            streams=[stream(b"a", {"l": 1, "a": at(1), "n": 1, "d": cid})],
         ),
         "pieces-page-is-a-folder": paged("a page of a folder where pieces should be", "message", 0, good),
     }

@@ -15,11 +15,13 @@ import msgspec
 from catalog.format.blocks import PackKind, seal_block
 from catalog.format.keys import FileDigest, KdfParameters, make_slot
 from catalog.format.sealed import Kind, seal_object
-from catalog.format.trees import Hole, Leaf, Node, OutOfLine, Paged, Subtree, begins_page
+from catalog.format.trees import Hole, Leaf, Node, OutOfLine, Paged, Piece, Subtree, begins_page
+from catalog.format.windows import Windows, name_bytes
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk
 from catalog.vault import open_vault
 from tests import golden_vault as g
+from tests import golden_windows
 from tests.make_faults import faults
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -84,8 +86,7 @@ def objects() -> list[dict[str, Any]]:
     return rows
 
 
-def vault() -> dict[str, Any]:
-    made = g.GoldenVault()
+def vault(made: g.GoldenVault) -> dict[str, Any]:
     store = MemoryStore()
     store.objects.update(made.objects)
     return {
@@ -109,25 +110,50 @@ def told(store: MemoryStore, name: str) -> list[dict[str, Any]]:
     rows = []
     for path, found in walk(reader, root.subtree() if root else None):
         node = found.leaf.node(found.entry)
-        row = {f: value(getattr(node, f)) for f in Node.__struct_fields__ if f not in ("content", "xattrs")}
+        own = ("content", "xattrs", "windows")
+        row = {f: value(getattr(node, f)) for f in Node.__struct_fields__ if f not in own}
         row |= {"path": path.hex(), "number": found.number, "content": content(reader, node)}
         row["xattrs"] = {
             k.hex(): value(v if isinstance(v, bytes) else bytes(reader.chunk(PackKind.TREE, v.at)))
             for k, v in (node.xattrs or {}).items()
         }
+        if node.windows is not None:
+            row["windows"] = windows(reader, node.windows)
         rows.append(row)
     reader.close()
     return json.loads(json.dumps(rows))  # type: ignore[no-any-return]
 
 
+def windows(reader: Any, w: Windows) -> dict[str, Any]:
+    """What Windows knew. Names as bytes: those that are not Unicode have no place in JSON."""
+    row: dict[str, Any] = {}
+    for field in Windows.__struct_fields__:
+        v = getattr(w, field)
+        if isinstance(v, OutOfLine):
+            v = bytes(reader.chunk(PackKind.TREE, v.at))
+        row[field] = (
+            value(v)
+            if field != "streams"
+            else [
+                {"name": name_bytes(s.name).hex(), "size": s.size, "content": pieces(reader, s.content)} for s in v
+            ]
+        )
+    return row
+
+
 def content(reader: Any, node: Node) -> Any:
-    """A file's pieces: bytes, or the length of a hole; else what stands in the entry."""
+    """A file's pieces; else what stands in the entry."""
     if isinstance(node.content, list | Paged):
-        return [
-            p.length if isinstance(p, Hole) else bytes(reader.chunk(PackKind.DATA, p)).hex()
-            for p in Pieces(reader, node.content).all()
-        ]
+        return pieces(reader, node.content)
     return list(node.content.totals) if isinstance(node.content, Subtree) else value(node.content)
+
+
+def pieces(reader: Any, content: list[Piece] | Paged) -> list[Any]:
+    """Bytes, or the length of a hole."""
+    return [
+        p.length if isinstance(p, Hole) else bytes(reader.chunk(PackKind.DATA, p)).hex()
+        for p in Pieces(reader, content).all()
+    ]
 
 
 def value(v: Any) -> Any:
@@ -143,7 +169,8 @@ def everything() -> dict[str, Any]:
         "frames.json": frames(),
         "blocks.json": blocks(),
         "objects.json": objects(),
-        "vault.json": vault(),
+        "vault.json": vault(g.GoldenVault()),
+        "windows.json": vault(golden_windows.GoldenWindowsVault()),
     }
     return files | {f"faults/{name}.json": fault for name, fault in faults().items()}
 

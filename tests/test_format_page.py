@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import catalog
-from catalog.format import blocks, keys, message, packs, records, sealed, trees
+from catalog.format import blocks, keys, message, packs, records, sealed, trees, windows
 
 PAGE = (Path(catalog.__file__).parent.parent / "docs" / "format.md").read_text()
 
@@ -97,6 +97,7 @@ ARRAYS: dict[str, list[str]] = {
         records.Root,
         records.Problem,
         records.IndexedPack,
+        windows.StreamRow,
     )
 }
 
@@ -132,6 +133,7 @@ MAPS = {
     "Job": records.Job,
     "IndexObject": records.IndexObject,
     "PagedRow": trees._PagedRow,
+    "WindowsRow": windows.WindowsRow,
 }
 TYPES: dict[str, Any] = {
     "id": message.Id,
@@ -154,6 +156,10 @@ TYPES: dict[str, Any] = {
     "array of block row": list[packs.BlockRow],
     "any": Any,
     "map or nil": dict[str, Any] | None,
+    "flags": windows.Flags,
+    "int or nil": int | None,
+    "whole or nil": message.Whole | None,
+    "array of stream": list[windows.StreamRow],
 }
 DEFAULTS = {"nil": None, "[]": [], "false": False, "0": 0, '""': ""}
 
@@ -164,16 +170,31 @@ def default_of(field: msgspec.structs.FieldInfo) -> Any:
     return field.default
 
 
+def said_default(row: list[str]) -> Any:
+    if not row[2]:
+        return msgspec.NODEFAULT
+    return b"" if row[1] == "bin" else DEFAULTS[row[2]]
+
+
 @pytest.mark.parametrize("name", MAPS)
 def test_maps_have_their_fields_types_and_defaults(name: str) -> None:
     hints = get_type_hints(MAPS[name], include_extras=True)
     code = [(f.encode_name, hints[f.name], default_of(f)) for f in msgspec.structs.fields(MAPS[name])]
-    said = [(r[0], TYPES[r[1]], DEFAULTS[r[2]] if r[2] else msgspec.NODEFAULT) for r in table(f"map: {name}")]
+    said = [(r[0], TYPES[r[1]], said_default(r)) for r in table(f"map: {name}")]
     assert said == code
 
 
 @pytest.mark.parametrize(
-    "cls", [packs.BlockRow, trees.ExtentRow, trees.Entry, trees.PieceRow, records.Root, records.IndexedPack]
+    "cls",
+    [
+        packs.BlockRow,
+        trees.ExtentRow,
+        trees.Entry,
+        trees.PieceRow,
+        records.Root,
+        records.IndexedPack,
+        windows.StreamRow,
+    ],
 )
 def test_arrays_have_their_types(cls: type) -> None:
     hints = get_type_hints(cls, include_extras=True)
@@ -226,6 +247,8 @@ def test_limits() -> None:
         ("bytes of a page, as written", trees.PAGE_MAX),
         ("bytes of an xattr value in a page, as written", trees.INLINE_XATTR),
         ("bytes of a data pack at which it is closed", packs.PACK_TARGET),
+        ("UTF-16 units of a stream's name", windows.STREAM_NAME_MAX),
+        ("bytes of an entry's streams in a page, as written", windows.STREAMS_MAX),
         ("characters of a new passphrase, at least", keys.MIN_PASSPHRASE),
     ]
     assert blocks.MAX_RAW[blocks.PackKind.TREE_CONTENTS] == blocks.MAX_RAW[blocks.PackKind.DATA_CONTENTS]

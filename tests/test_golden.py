@@ -20,7 +20,8 @@ from catalog.format.keys import FileDigest, Keys, Slot, open_slot
 from catalog.format.packs import Extent, decode_pack
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
 from catalog.format.sealed import Kind, open_object
-from catalog.format.trees import NodeKind, Paged, Subtree, Totals, begins_page
+from catalog.format.trees import NodeKind, Subtree, Totals, begins_page
+from catalog.format.windows import Windows
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
@@ -94,9 +95,9 @@ def test_objects() -> None:
         assert bytes(content).hex() == row["content"]
 
 
-def golden_store() -> MemoryStore:
+def golden_store(path: str = "vault.json") -> MemoryStore:
     store = MemoryStore()
-    store.objects.update({n: bytes.fromhex(b) for n, b in vector("vault.json")["objects"].items()})
+    store.objects.update({n: bytes.fromhex(b) for n, b in vector(path)["objects"].items()})
     return store
 
 
@@ -116,6 +117,29 @@ def test_a_whole_vault() -> None:
         for pack in index.packs:
             data = store.get(f"packs/{pack.pack.hex()[:2]}/{pack.pack.hex()}")
             assert decode_pack(vault.keys, PackKind.DATA, pack.pack, data) == pack.blocks
+
+
+def test_a_vault_of_a_windows_machine() -> None:
+    row, store = vector("windows.json"), golden_store("windows.json")
+    assert make_vectors.told(store, row["point"]) == row["tree"]
+    known = [entry["windows"] for entry in row["tree"] if "windows" in entry]
+    assert len(known) == len(row["tree"]) - 1
+    said = {key for w in known for key, v in w.items() if v not in (None, [], "", 0)}
+    assert said == {*Windows.__struct_fields__}, "a field that no entry has"
+    assert max(len(s["content"]) for w in known for s in w["streams"]) > 32, "a stream whose pieces stand in pages"
+    assert max(len(w["security"] or "") for w in known) > 2 * 4096, "a value out of line"
+
+
+def test_what_windows_entries_have_in_common_stands_once_in_a_page() -> None:
+    vault = open_vault(golden_store("windows.json"), passphrase=vector("windows.json")["passphrase"])
+    reader = Reader(vault)
+    root = vault.point(vault.point_names()[0]).root
+    assert root is not None
+    found = [f for path, f in walk(reader, root.subtree()) if b"/" in path]
+    same = {f.entry.more["security"] for f in found if f.entry.more and "security" in f.entry.more}
+    assert len(found) == 10 and len(same) == 2
+    assert [f.entry.name for f in found if f.entry.xattrs >= 0] == [b"paged"]
+    assert root.totals[3] == 1, "only an entry's own xattrs count"
 
 
 def test_objects_of_unknown_names_are_ignored() -> None:
@@ -173,13 +197,17 @@ LAYERS = {
     "message": "message.decode",
     "record name": "records.check",
     "entry": "trees._convert",
-    "xattrs": "trees.xattrs",
+    "xattrs": "trees.xattr_set",
     "piece": "trees._piece",
     "table": "trees._extent",
     "table row": "trees._at",
     "names": "trees._check_names",
     "levels": "tree._check_level",
     "cover": "tree.run",
+    "windows": "windows._row",
+    "windows value": "windows._value",
+    "windows names": "windows._check_streams",
+    "windows text": "windows._text",
     "chunk": "cache",
     "fetch": "cache",
 }
@@ -197,9 +225,9 @@ class LoosePages(ChunkSource):
 
 def read_everything(source: Any, root: Subtree | None) -> None:
     for _path, found in walk(source, root):
-        node = found.leaf.node(found.entry)
-        if isinstance(node.content, list | Paged):
-            for piece in Pieces(source, node.content).all():
+        found.leaf.node(found.entry)
+        for content in found.leaf.contents(found.entry):
+            for piece in Pieces(source, content).all():
                 if isinstance(source, Reader) and isinstance(piece, Extent):
                     source.chunk(PackKind.DATA, piece)
 

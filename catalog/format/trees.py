@@ -25,6 +25,7 @@ from catalog.errors import Damaged
 from catalog.format.keys import ID_BYTES
 from catalog.format.message import Id, Length, Level, TotalsRow, Whole, decode
 from catalog.format.packs import Extent
+from catalog.format.windows import Windows, decode_windows, encode_windows, others, windows_bound
 
 PAGE_MAX = 64 << 10  # bytes; a page is cut before the entry that would exceed it
 TREE_BLOCK_RAW = 256 << 10  # bytes of pages that go into one tree block
@@ -112,7 +113,8 @@ class Node(msgspec.Struct, gc=False):
 
     `content` is by kind: a file's pieces (or where they are), a folder's Subtree (None: empty), a symlink's
     target, a device's (major, minor). `inode` is the source's; `link` numbers a file of several links, the
-    same for each of them in an item, and is 0 for others. `more` is for what other systems know.
+    same for each of them in an item, and is 0 for others. `windows` is what Windows knows, `more` is for what yet
+    other systems know, or later versions.
     """
 
     name: bytes
@@ -128,6 +130,7 @@ class Node(msgspec.Struct, gc=False):
     content: Content = None
     xattrs: Xattrs | None = None
     more: dict[str, Any] | None = None
+    windows: Windows | None = None
 
     def totals(self) -> Totals:
         """What this entry adds to the totals of its folder."""
@@ -207,50 +210,67 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         """Of a folder's entry; None if the folder is empty."""
         if entry.content is None:
             return None
-        level, at, totals = _convert(entry, _SubtreeRow)
+        level, at, totals = _convert(entry.content, _SubtreeRow, entry.name)
         return Subtree(level, _extent(self, at), Totals(*totals))
 
     def entry_totals(self, entry: Entry) -> Totals:
         own = own_totals(entry.kind, entry.size, entry.xattrs >= 0)
         if entry.kind != NodeKind.FOLDER or entry.content is None:
             return own
-        return own.plus(Totals(*_convert(entry, _SubtreeRow)[2]))
+        return own.plus(Totals(*_convert(entry.content, _SubtreeRow, entry.name)[2]))
 
     def pieces(self, entry: Entry) -> list[Piece] | Paged:
         """Of a file's entry. An empty file has no pieces."""
-        if isinstance(entry.content, dict):
-            paged: _PagedRow = _convert(entry, _PagedRow)
+        return self.content(entry.content, entry.name)
+
+    def content(self, value: Any, name: bytes) -> list[Piece] | Paged:
+        """The pieces of a file, or of a stream of it, as they stand in the entry of that name."""
+        if isinstance(value, dict):
+            paged: _PagedRow = _convert(value, _PagedRow, name)
             return Paged(paged.level, _extent(self, paged.at), paged.allocated, paged.digest)
-        return _pieces(self, _convert(entry, list[PieceRow]))
+        return _pieces(self, _convert(value, list[PieceRow], name))
 
     def xattrs(self, entry: Entry) -> Xattrs | None:
-        if entry.xattrs < 0:
-            return None
+        return self.xattr_set(entry.xattrs, entry.name) if entry.xattrs >= 0 else None
+
+    def xattr_set(self, index: int, name: bytes) -> Xattrs:
+        """A set of the page's table, for the entry of that name."""
         try:
             return {
-                name: value if isinstance(value, bytes) else OutOfLine(_extent(self, _extent_row(value)))
-                for name, value in self._at(self.sets, entry.xattrs)
+                key: value if isinstance(value, bytes) else OutOfLine(_extent(self, _extent_row(value)))
+                for key, value in self._at(self.sets, index)
             }
         except msgspec.ValidationError as e:
-            raise _garbled(entry.name) from e
+            raise _garbled(name) from e
+
+    def windows(self, entry: Entry) -> Windows | None:
+        """What Windows knows of an entry; None if another system made it."""
+        return decode_windows(self, entry)
+
+    def contents(self, entry: Entry) -> list[list[Piece] | Paged]:
+        """The contents of an entry: a file's own, and those of its streams. Whoever looks for all data of a tree
+        (what is used, what is missing) needs them all."""
+        own = [self.pieces(entry)] if entry.kind == NodeKind.FILE else []
+        windows = self.windows(entry)
+        return own + [s.content for s in windows.streams] if windows is not None else own
 
     def node(self, entry: Entry) -> Node:
         """The entry, free of this page."""
+        e = entry
         content: Content
-        if entry.kind == NodeKind.FILE:
-            content = self.pieces(entry)
-        elif entry.kind == NodeKind.FOLDER:
-            content = self.subtree(entry)
-        elif entry.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
-            content = _convert(entry, tuple[Whole, Whole])
-        elif entry.kind == NodeKind.SYMLINK:
-            content = _convert(entry, bytes)
+        if e.kind == NodeKind.FILE:
+            content = self.pieces(e)
+        elif e.kind == NodeKind.FOLDER:
+            content = self.subtree(e)
+        elif e.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
+            content = _convert(e.content, tuple[Whole, Whole], e.name)
+        elif e.kind == NodeKind.SYMLINK:
+            content = _convert(e.content, bytes, e.name)
         else:
             content = None
-        e = entry
         return Node(
             e.name, e.kind, e.mode, self.owner(e), e.size, e.mtime, e.ctime, e.inode, e.nlink, e.link,
-            content, self.xattrs(e), e.more,
+            content, self.xattrs(e), others(e.more), self.windows(e),
         )  # fmt: skip
 
     def _at(self, table: Sequence[Any], index: int) -> Any:
@@ -308,11 +328,11 @@ def _garbled(name: bytes) -> Damaged:
     return Damaged(f"the entry of {name.decode(errors='replace')!r} can't be understood")
 
 
-def _convert(entry: Entry, what: Any) -> Any:
+def _convert(value: Any, what: Any, name: bytes) -> Any:
     try:
-        return msgspec.convert(entry.content, what)
+        return msgspec.convert(value, what)
     except msgspec.ValidationError as e:
-        raise _garbled(entry.name) from e
+        raise _garbled(name) from e
 
 
 def _extent_row(value: Any) -> ExtentRow:
@@ -400,7 +420,7 @@ def _as_it_is(e: Extent) -> Extent:
     return e
 
 
-class _Tables:
+class Tables:
     """Tables of a page being made."""
 
     def __init__(self, resolve: Resolve) -> None:
@@ -446,7 +466,8 @@ class _Tables:
         owner = self.owners.setdefault(n.owner, len(self.owners))
         return Entry(
             n.name, n.kind, n.mode, owner, n.size, n.mtime, n.ctime, n.inode, n.nlink, n.link,
-            self.content(n.content), self.xattrs(n.xattrs), n.more,
+            self.content(n.content), self.xattrs(n.xattrs),
+            n.more if n.windows is None else encode_windows(self, n.windows, n.more),
         )  # fmt: skip
 
 
@@ -486,7 +507,7 @@ class FolderWriter:
 
     def _flush(self) -> None:
         # Encoded only now: which extents lie in the block being filled may have changed since they were added.
-        t = _Tables(self._resolve)
+        t = Tables(self._resolve)
         entries = [t.entry(node) for node in self._nodes]
         page = _encoder.encode((list(t.packs), list(t.owners), t.set_rows, entries))
         self._rows.append((self._nodes[0].name, self._write(page), self._totals))
@@ -524,6 +545,7 @@ def _bound(node: Node) -> int:
     target = len(node.content) if isinstance(node.content, bytes) else 0
     names = len(node.owner.user) + len(node.owner.group)
     more = len(_encoder.encode(node.more)) if node.more else 0
+    more += windows_bound(node.windows) if node.windows is not None else 0
     return 76 + len(node.name) + 66 * pieces + inline + target + names + more
 
 
@@ -533,7 +555,7 @@ def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage, r
         level += 1
         above: list[tuple[bytes, Extent, Totals]] = []
         for group in _groups(rows, lambda row, level=level: begins_page(row[0], level)):  # type: ignore[misc]
-            tables = _Tables(resolve)
+            tables = Tables(resolve)
             children = [(first, tables.extent(at), totals) for first, at, totals in group]
             page = _encoder.encode((list(tables.packs), children))
             totals = Totals()
@@ -590,7 +612,7 @@ class PieceWriter:
         self._pieces = page
 
     def _page(self, page: list[Piece]) -> None:
-        tables = _Tables(self._resolve)
+        tables = Tables(self._resolve)
         rows = [tables.piece(p) for p in page]
         at = self._write(_encoder.encode((list(tables.packs), rows)))
         last = page[-1]
@@ -611,7 +633,7 @@ class PieceWriter:
                 group.append(row)
                 full = (len(group) >= 2 and ends_page(row[0], level)) or len(group) >= 512
                 if full or n == len(rows) - 1:
-                    tables = _Tables(self._resolve)
+                    tables = Tables(self._resolve)
                     children = [(tables.extent(at), covers) for _id, at, covers in group]
                     page = self._write(_encoder.encode((list(tables.packs), children)))
                     above.append((row[0], page, sum(covers for _id, _at, covers in group)))

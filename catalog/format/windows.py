@@ -1,0 +1,186 @@
+"""What Windows knows of a file beyond what an entry holds: reserved keys of `more`. docs/format.md, "Windows".
+
+`Windows` is free of any page, as `Node` is; `WindowsRow` is the same on the wire. Values that many files have in
+common (security descriptors above all) stand once in the page's table of xattr sets, or out of line.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from operator import itemgetter
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from catalog.errors import Damaged
+from catalog.format.message import Whole
+
+if TYPE_CHECKING:
+    from catalog.format.trees import Entry, Leaf, OutOfLine, Paged, Piece, Tables
+
+MARK = "attributes"  # the key that every entry of Windows has
+STREAM_NAME_MAX = 255  # UTF-16 units
+STREAMS_MAX = 512 << 10  # bytes that the streams of one entry may take in its page
+_FORBIDDEN = frozenset("/\\:\0")
+
+Flags: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
+Value: TypeAlias = "bytes | OutOfLine"
+
+
+class Stream(NamedTuple):
+    """An alternate data stream. `size` in bytes; `content` as a file's; the name without `:` and `:$DATA`."""
+
+    name: str
+    size: int
+    content: list[Piece] | Paged
+
+
+class Windows(msgspec.Struct, gc=False):
+    """What Windows knows of an entry. Names are UTF-16 as str: a lone surrogate stands for itself.
+
+    `attributes` are FILE_ATTRIBUTE_* as the system gave them, `created` in ns since the epoch (UTC), `security` a
+    self-relative security descriptor, `reparse` a whole REPARSE_DATA_BUFFER, `extended` a list of
+    FILE_FULL_EA_INFORMATION. `efs`: the entry's content is the raw export of an encrypted file of so many bytes.
+    """
+
+    attributes: int = 0
+    created: int | None = None
+    security: Value | None = None
+    streams: list[Stream] = msgspec.field(default_factory=list)  # by name, as its UTF-8 sorts
+    reparse: Value | None = None
+    extended: Value | None = None
+    short_name: str = ""
+    efs: int | None = None
+
+    def values(self) -> list[Value]:
+        """Those that can stand out of line."""
+        return [v for v in (self.security, self.reparse, self.extended) if v is not None]
+
+
+class StreamRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A stream on the wire."""
+
+    name: bytes
+    size: Whole
+    content: Any
+
+
+class WindowsRow(msgspec.Struct, gc=False, frozen=True):
+    """Keys of `more`. `security`, `reparse` and `extended` index the page's table of xattr sets."""
+
+    attributes: Flags
+    created: int | None = None
+    security: Whole | None = None
+    streams: list[StreamRow] = []
+    reparse: Whole | None = None
+    extended: Whole | None = None
+    short: bytes = b""
+    efs: Whole | None = None
+
+
+KEYS = frozenset(WindowsRow.__struct_fields__)
+msgspec.convert({MARK: 0}, WindowsRow)  # learned here, where there is but one thread
+
+
+def decode_windows(leaf: Leaf, entry: Entry) -> Windows | None:
+    """What Windows knows of an entry; None if another system made it. Damaged."""
+    if not entry.more or MARK not in entry.more:
+        return None
+    row = _row(entry)
+    streams = [Stream(_text(s.name), s.size, leaf.content(s.content, entry.name)) for s in row.streams]
+    _check_streams(entry.name, [s.name for s in row.streams], streams)
+    return Windows(
+        row.attributes,
+        row.created,
+        _value(leaf, entry, "security", row.security),
+        streams,
+        _value(leaf, entry, "reparse", row.reparse),
+        _value(leaf, entry, "extended", row.extended),
+        _text(row.short),
+        row.efs,
+    )
+
+
+def others(more: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of `more` is not told by Windows."""
+    if not more or MARK not in more:
+        return more
+    return {key: value for key, value in more.items() if key not in KEYS} or None
+
+
+def encode_windows(tables: Tables, windows: Windows, more: dict[str, Any] | None) -> dict[str, Any]:
+    """The keys of `more`, for a page with these tables; and what else is in `more`."""
+    w = windows
+    row: dict[str, Any] = {MARK: w.attributes}
+    if w.created is not None:
+        row["created"] = w.created
+    if w.security is not None:
+        row["security"] = tables.xattrs({b"security": w.security})
+    if w.streams:
+        rows = [[name_bytes(s.name), s.size, tables.content(s.content)] for s in w.streams]
+        row["streams"] = sorted(rows, key=itemgetter(0))
+    if w.reparse is not None:
+        row["reparse"] = tables.xattrs({b"reparse": w.reparse})
+    if w.extended is not None:
+        row["extended"] = tables.xattrs({b"extended": w.extended})
+    if w.short_name:
+        row["short"] = name_bytes(w.short_name)
+    if w.efs is not None:
+        row["efs"] = w.efs
+    return {**more, **row} if more else row
+
+
+def windows_bound(windows: Windows) -> int:
+    """At least the bytes that it takes in a page."""
+    inline = sum(len(v) if isinstance(v, bytes) else 70 for v in windows.values())
+    return 120 + inline + 3 * len(windows.short_name) + sum(map(stream_bound, windows.streams))
+
+
+def stream_bound(s: Stream) -> int:
+    """At least the bytes that a stream takes in its entry: of all of them no more than STREAMS_MAX."""
+    return 16 + 3 * len(s.name) + 66 * (len(s.content) if isinstance(s.content, list) else 2)
+
+
+def name_bytes(name: str) -> bytes:
+    """UTF-8, a lone surrogate as the three bytes that it would have."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def name_text(name: bytes) -> str:
+    """The reverse of name_bytes. UnicodeDecodeError."""
+    return name.decode("utf-8", "surrogatepass")
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name_text(name)
+    except UnicodeDecodeError as e:
+        raise Damaged("an entry made on Windows has a stream or a short name that is not Unicode") from e
+
+
+def _row(entry: Entry) -> WindowsRow:
+    try:
+        return msgspec.convert(entry.more, WindowsRow)
+    except msgspec.ValidationError as e:
+        raise Damaged(f"what Windows knew of {entry.name.decode(errors='replace')!r} can't be understood") from e
+
+
+def _value(leaf: Leaf, entry: Entry, key: str, index: int | None) -> Value | None:
+    if index is None:
+        return None
+    found = leaf.xattr_set(index, entry.name)
+    if list(found) != [key.encode()]:
+        raise Damaged(f"the {key} of {entry.name.decode(errors='replace')!r} is something else")
+    return found[key.encode()]
+
+
+def _check_streams(entry: bytes, raw: list[bytes], streams: list[Stream]) -> None:
+    bad = any(a >= b for a, b in pairwise(raw)) or any(
+        not 1 <= _units(s.name) <= STREAM_NAME_MAX or not _FORBIDDEN.isdisjoint(s.name) for s in streams
+    )
+    if bad:
+        raise Damaged(f"the streams of {entry.decode(errors='replace')!r} have names that none can have")
+
+
+def _units(name: str) -> int:
+    return len(name) + sum(c > "\uffff" for c in name)

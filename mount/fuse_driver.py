@@ -175,7 +175,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self._paths = Paths(view.root)
         # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
         # would have it ask twice for each name. (Listing them still works: getfattr is silent, as at the source.)
-        self._plain = not view.changes and view.totals().xattrs == 0
+        self._plain = not view.has_xattrs()
         # By path, for all who read it at once: it knows how far reading in sequence has come, and holds no data.
         self._files: Lru[bytes, OpenFile] = Lru(_FILES, lambda file: 1)
         self._listings: dict[int, Listing] = {}

@@ -88,7 +88,7 @@ class Session:
         self._write = write
         # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
         # would have it ask for each name. (Listing them is answered: getfattr is silent, as at the source.)
-        self._plain = not view.changes and view.totals().xattrs == 0
+        self._plain = not view.has_xattrs()
         self._files: Lru[int, OpenFile] = Lru(_FILES, lambda file: 1)
         self._encoded: Lru[tuple[int, int], Encoded] = Lru(_ENCODED, lambda page: 1)
         self._listings: dict[int, OpenFolder] = {}

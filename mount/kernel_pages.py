@@ -14,7 +14,7 @@ from catalog.errors import Damaged
 from catalog.format.trees import NodeKind
 from mount.driver import BLOCK, FOREVER
 from mount.kernel_protocol import DIRENT, DIRENTPLUS, PADDING
-from mount.view import LINK_BIT, Attributes, EntryPage, Folder, TreePage
+from mount.view import LINK_BIT, Attributes, EntryPage, Folder, TreePage, shown_ids
 
 SECOND = 10**9
 FIRST_COOKIE = 2  # of `..`; an entry of a point has its number plus this, other entries their place in the folder
@@ -85,7 +85,8 @@ def tree_record(page: TreePage, n: int) -> bytes:
 def _file_records(page: TreePage) -> dict[int, bytes]:
     """What tree_record says of ordinary files, in a third of the time: a large folder has nothing else."""
     found: dict[int, bytes] = {}
-    leaf, base, pack, owners = page.leaf, page.tree.base, DIRENTPLUS.pack, page.leaf.owners
+    leaf, base, pack = page.leaf, page.tree.base, DIRENTPLUS.pack
+    owners = [shown_ids(*owner[:2]) for owner in leaf.owners]
     for n, (e, number) in enumerate(zip(leaf.entries, page.numbers, strict=True)):
         if e.kind != NodeKind.FILE or e.link or not 0 <= e.owner < len(owners):
             continue

@@ -422,6 +422,9 @@ class PointView(View):
     def totals(self) -> Totals:
         return self.point.totals
 
+    def has_xattrs(self) -> bool:
+        return super().has_xattrs() or self.point.system == "Windows"
+
 
 def folder_attributes(inode: int, time: int) -> Attributes:
     """Of a folder that no source has: owned by whoever opened the drive, readable by all who may enter it."""

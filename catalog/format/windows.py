@@ -6,6 +6,7 @@ common (security descriptors above all) stand once in the page's table of xattr 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
@@ -16,6 +17,7 @@ from catalog.errors import Damaged
 from catalog.format.message import Whole
 
 if TYPE_CHECKING:
+    from catalog.format.packs import Extent
     from catalog.format.trees import Entry, Leaf, OutOfLine, Paged, Piece, Tables
 
 MARK = "attributes"  # the key that every entry of Windows has
@@ -55,6 +57,15 @@ class Windows(msgspec.Struct, gc=False):
     def values(self) -> list[Value]:
         """Those that can stand out of line."""
         return [v for v in (self.security, self.reparse, self.extended) if v is not None]
+
+    def fetched(self, fetch: Callable[[Extent], bytes]) -> Windows:
+        """The same with its values as bytes: `fetch` gives those of an extent."""
+
+        def whole(value: Value | None) -> Value | None:
+            return value if value is None or isinstance(value, bytes) else fetch(value.at)
+
+        security, reparse, extended = map(whole, (self.security, self.reparse, self.extended))
+        return msgspec.structs.replace(self, security=security, reparse=reparse, extended=extended)
 
 
 class StreamRow(msgspec.Struct, array_like=True, gc=False, frozen=True):

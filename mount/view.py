@@ -35,7 +35,9 @@ from catalog.format.trees import (
     Totals,
     Xattrs,
 )
+from catalog.format.windows import Windows, name_bytes
 from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
+from mount import foreign
 
 TYPE_BITS: dict[int, int] = {
     NodeKind.FILE: stat.S_IFREG,
@@ -85,6 +87,15 @@ class Node:
     def xattr(self, name: bytes) -> Buffer | None:
         """A value; None if there is no such attribute."""
         return None
+
+    @property
+    def windows(self) -> Windows | None:
+        """What Windows knew of it, its values as bytes; None if another system made it."""
+        return None
+
+    def stream(self, name: str) -> OpenFile:
+        """An alternate data stream for reading, by any number of threads. NotFound."""
+        raise no_such(name_bytes(name))
 
 
 class EntryPage(ABC):
@@ -147,6 +158,10 @@ class View(ABC):
     def totals(self) -> Totals:
         """What the drive holds, as the size of its file system."""
 
+    def has_xattrs(self) -> bool:
+        """Whether anything in it may have extended attributes."""
+        return self.changes or self.totals().xattrs > 0
+
     def close(self) -> None:  # noqa: B027 - most views hold nothing
         """Stop what goes on in the background."""
 
@@ -170,7 +185,7 @@ class Tree:
     def root(self) -> TreeFolder:
         """The root: it stands for no folder of the source, so whoever opened the drive owns it."""
         return TreeFolder(
-            folder_attributes(self.base | ROOT_NUMBER, self.point.time), self, None, self._top, ROOT_NUMBER
+            folder_attributes(self.base | ROOT_NUMBER, self.point.time), self, None, None, self._top, ROOT_NUMBER
         )
 
     def cached_page(self, first: int) -> TreePage | None:
@@ -219,31 +234,32 @@ class Tree:
         bits = TYPE_BITS.get(e.kind)
         if bits is None:
             raise Damaged(f"{_shown(e.name)} is of a kind that this rpdrive doesn't know")
-        owner = leaf.owner(e)
+        uid, gid = shown_ids(*leaf.owner(e)[:2])
         xattrs = leaf.xattrs(e)
+        windows = leaf.windows(e)
         shape = Attributes(
-            self.inode(e, number), bits | (e.mode & 0o7777), owner.uid, owner.gid,
+            self.inode(e, number), bits | (e.mode & 0o7777), uid, gid,
             e.mtime, e.ctime, e.size, 0, e.nlink,
         )  # fmt: skip
         if e.kind == NodeKind.FILE:
             content = leaf.pieces(e)
             # Whole pages of 4 KiB, as file systems allot them, so that du agrees with the source.
             shape = shape._replace(blocks=((allocated(content) + 4095) >> 12) * 8)
-            return TreeFile(shape, self, xattrs, content)
+            return TreeFile(shape, self, xattrs, windows, content)
         if e.kind == NodeKind.FOLDER:
             # One link means "unknown": to count subfolders would take a walk, and find and fts know it.
             shape = shape._replace(blocks=(e.size + 511) >> 9, nlink=1)
-            return TreeFolder(shape, self, xattrs, leaf.subtree(e), number)
+            return TreeFolder(shape, self, xattrs, windows, leaf.subtree(e), number)
         if e.kind == NodeKind.SYMLINK:
             if not isinstance(e.content, bytes):
                 raise Damaged(f"the link {_shown(e.name)} has no target")
-            return TreeLink(shape._replace(size=len(e.content)), self, xattrs, e.content)
+            return TreeLink(shape._replace(size=len(e.content)), self, xattrs, windows, e.content)
         if e.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
             try:
                 shape = shape._replace(rdev=os.makedev(*e.content))
             except (TypeError, ValueError, OverflowError) as error:
                 raise Damaged(f"the device {_shown(e.name)} has no number") from error
-        return _InTree(shape, self, xattrs)
+        return _InTree(shape, self, xattrs, windows)
 
     def inode(self, entry: Entry, number: int) -> int:
         """The same at every mount: all links of one file share one."""
@@ -319,30 +335,52 @@ class Pages:
 class _InTree(Node):
     """A node of a point: all that a FIFO, a device or a socket has to show, and the base of the others."""
 
-    __slots__ = ("_xattrs", "tree")
+    __slots__ = ("_windows", "_xattrs", "tree")
 
-    def __init__(self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None) -> None:
+    def __init__(self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, windows: Windows | None) -> None:
         self.attributes = attributes
         self.tree = tree
         self._xattrs = xattrs
+        self._windows = windows
 
     def xattr_names(self) -> list[bytes]:
-        return list(self._xattrs) if self._xattrs else []
+        names = list(self._xattrs) if self._xattrs else []
+        return names if self._windows is None else names + foreign.names(self._windows)
 
     def xattr(self, name: bytes) -> Buffer | None:
         value = self._xattrs.get(name) if self._xattrs else None
         if isinstance(value, OutOfLine):
             return self.tree.reader.chunk(PackKind.TREE, value.at)
-        return value
+        return value if value is not None or self._windows is None else foreign.value(self, name)
+
+    @property
+    def windows(self) -> Windows | None:
+        known = self._windows
+        if known is not None and any(isinstance(v, OutOfLine) for v in known.values()):
+            chunk = self.tree.reader.chunk
+            known = self._windows = known.fetched(lambda at: bytes(chunk(PackKind.TREE, at)))
+        return known
+
+    def stream(self, name: str) -> OpenFile:
+        for s in self._windows.streams if self._windows is not None else ():
+            if s.name == name:
+                return self.tree.reader.open(s.content, s.size)
+        return super().stream(name)
 
 
 class TreeFolder(_InTree, Folder):
     __slots__ = ("_last", "_number", "_subtree")
 
     def __init__(
-        self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, subtree: Subtree | None, number: int
+        self,
+        attributes: Attributes,
+        tree: Tree,
+        xattrs: Xattrs | None,
+        windows: Windows | None,
+        subtree: Subtree | None,
+        number: int,
     ) -> None:
-        super().__init__(attributes, tree, xattrs)
+        super().__init__(attributes, tree, xattrs, windows)
         self._subtree = subtree
         self._number = number
         # First and last name and first number of the page that answered last: the next lookup is most often
@@ -393,9 +431,14 @@ class TreeFile(_InTree, File):
     __slots__ = ("_content",)
 
     def __init__(
-        self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, content: list[Piece] | Paged
+        self,
+        attributes: Attributes,
+        tree: Tree,
+        xattrs: Xattrs | None,
+        windows: Windows | None,
+        content: list[Piece] | Paged,
     ) -> None:
-        super().__init__(attributes, tree, xattrs)
+        super().__init__(attributes, tree, xattrs, windows)
         self._content = content
 
     def open(self) -> OpenFile:
@@ -405,8 +448,10 @@ class TreeFile(_InTree, File):
 class TreeLink(_InTree, Link):
     __slots__ = ("target",)
 
-    def __init__(self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, target: bytes) -> None:
-        super().__init__(attributes, tree, xattrs)
+    def __init__(
+        self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, windows: Windows | None, target: bytes
+    ) -> None:
+        super().__init__(attributes, tree, xattrs, windows)
         self.target = target
 
 
@@ -428,7 +473,16 @@ class PointView(View):
 
 def folder_attributes(inode: int, time: int) -> Attributes:
     """Of a folder that no source has: owned by whoever opened the drive, readable by all who may enter it."""
-    return Attributes(inode, stat.S_IFDIR | 0o755, os.getuid(), os.getgid(), time, time, 4096, 8)
+    return Attributes(inode, stat.S_IFDIR | 0o755, _own("getuid"), _own("getgid"), time, time, 4096, 8)
+
+
+def shown_ids(uid: int, gid: int) -> tuple[int, int]:
+    """Owner and group: those of whoever opened the drive, where the source has no such numbers (-1)."""
+    return _own("getuid") if uid == -1 else uid, _own("getgid") if gid == -1 else gid
+
+
+def _own(what: str) -> int:
+    return int(getattr(os, what, int)())  # Windows has no such numbers
 
 
 def no_such(name: bytes) -> NotFound:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.azurite import Azurite, running_azurite
 from tests.cli import rpdrive, vault  # noqa: F401
+from tests.winfsp import standin
+from tests.winfsp.wheel import load
 
 
 @pytest.fixture(scope="module", params=["kernel", "fuse"])
@@ -25,3 +27,13 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """A running Azurite, one for the whole session; a test makes containers of its own in it."""
     with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
+
+
+@pytest.fixture
+def winfsp() -> Iterator[None]:
+    """winfspy over the stand-in for WinFsp. What is done to it that Windows would not bear fails the test."""
+    load()
+    standin.faults.clear()
+    yield
+    standin.forget()
+    assert not standin.faults

@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 AZURITE=3.35.0
+WINFSPY=0.8.4
 goal=${1:-test}
 case $goal in demo | test) ;; *) echo "usage: $0 demo|test" >&2; exit 2 ;; esac
 
@@ -97,4 +98,14 @@ if [ "$goal" = test ] && [ ! -e ".tools/.azurite-$AZURITE" ]; then
         fail "npm could not install azurite@$AZURITE (it needs the npm registry, or npm's registry setting on a mirror)"
     rm -f .tools/.azurite-*
     touch ".tools/.azurite-$AZURITE"
+fi
+
+# --- winfspy -------------------------------------------------------------------------------------
+
+# Its Windows wheel, unpacked: its Python runs here on the stand-in for WinFsp in tests/winfsp.
+if [ "$goal" = test ] && [ ! -e ".tools/winfspy-$WINFSPY/winfspy/plumbing/_bindings.pyd" ]; then
+    say "unpacking winfspy $WINFSPY into .tools"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-compile \
+        --platform win_amd64 --python-version 3.11 --upgrade --target ".tools/winfspy-$WINFSPY" "winfspy==$WINFSPY" ||
+        fail "pip could not fetch winfspy $WINFSPY for Windows (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
 fi

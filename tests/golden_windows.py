@@ -78,7 +78,7 @@ class GoldenWindowsVault(GoldenVault):
         for entry in entries:
             drive.add(self._owned(entry))
         root = FolderWriter(block.write)
-        root.add(self._owned(node(b"C:", NodeKind.FOLDER, 0, content=drive.finish(), windows=known(DIRECTORY))))
+        root.add(self._owned(node(b"C", NodeKind.FOLDER, 0, content=drive.finish(), windows=known(DIRECTORY))))
         tree = root.finish()
         assert tree is not None
         self.root = tree._replace(at=block.seal(tree.at))

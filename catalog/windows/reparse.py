@@ -1,8 +1,8 @@
 """Reparse points that are links: where they lead, for systems that don't know them. [MS-FSCC] 2.1.2.
 
-A point holds the drive C: as its folder `C`. What leads to a path of a drive is told as the way there from the link's
-own folder, so that it leads to the same file of the point wherever that is opened. Errors are OSError, as those of
-readlink.
+A point holds the drive C: as its folder `C`. What leads to a path of a drive is told as the way there from the
+link's own folder, so that it leads to the same file of the point wherever that is opened. Errors are OSError, as
+those of readlink.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def parse(buffer: bytes) -> Link:
     if length % 2 or start + length > min(end, len(buffer)):
         raise _not_understood()
     flags = int.from_bytes(buffer[names - 4 : names], "little") if tag == SYMLINK else 0
-    return Link(buffer[start : start + length].decode("utf-16-le", "surrogatepass"), bool(flags & RELATIVE))
+    # Some tools count the NUL at the end.
+    path = buffer[start : start + length].decode("utf-16-le", "surrogatepass").rstrip("\0")
+    return Link(path, bool(flags & RELATIVE))
 
 
 def link_target(buffer: bytes, path: str) -> bytes:

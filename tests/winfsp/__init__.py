@@ -10,9 +10,10 @@
     caller.list("\\"), caller.read("\\file"), caller.stat("\\folder") ...
     assert not standin.faults
 
-`layout` has the structs, `standin` the functions, `volume` the queue and the dispatcher, `caller` the kernel's
-driver and the DLL's part before each operation, `security` descriptors and the check of access, `bridge` a
-mount on Linux. Only for tests: nothing of the product imports this.
+`layout` has the structs, `bindings` winfspy's ffi and lib, `standin` and what it imports the functions, `volume`
+the queue and the dispatcher; `caller`, `opening`, `access`, `handle` and `listing` are the kernel's driver and the
+DLL's part before each operation, `security` knows descriptors, `bridge` mounts on Linux. Only for tests: nothing of
+the product imports this.
 
 What is real: winfspy's Python, memfs too, unchanged; cffi's conversions; the layout of every struct (held
 against the wheel's own binary); the order, arguments and buffer sizes of calls, read off WinFsp 2's sources.

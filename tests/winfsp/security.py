@@ -269,8 +269,13 @@ def mapped(access: int) -> int:
 
 
 def granted(raw: bytes, token: Token, desired: int) -> int | None:
-    """What AccessCheck grants `token`, None where it denies. With MAXIMUM_ALLOWED, all that may be had."""
+    """What AccessCheck grants `token`, None where it denies. With MAXIMUM_ALLOWED, all that may be had.
+
+    ValueError of a descriptor that is none, or without an owner or a group.
+    """
     descriptor = parse(raw)
+    if descriptor.owner is None or descriptor.group is None:
+        raise ValueError("a security descriptor without owner or group")
     desired = mapped(desired)
     wanted, most = desired & ~MAXIMUM_ALLOWED, bool(desired & MAXIMUM_ALLOWED)
     allowed = denied = 0

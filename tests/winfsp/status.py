@@ -7,6 +7,7 @@ from enum import IntEnum
 
 class Status(IntEnum):
     SUCCESS = 0
+    PENDING = 0x00000103
     REPARSE = 0x00000104
     BUFFER_OVERFLOW = 0x80000005
     NO_MORE_FILES = 0x80000006

@@ -2,24 +2,55 @@
 
 After WinFsp's src/sys/volume.c (parameters), src/sys/ioq.c (queue, time-out, stop) and src/dll/fs.c (dispatcher). A
 request waits in the queue until a thread of the dispatcher takes it; whoever asked waits for it, but no longer than
-the IRP time-out. Once the dispatcher is told to stop, nobody gets an answer any more, not even one under way.
+the IRP time-out. Reads, writes and listings may be left pending and answered later, by any thread. Once the
+dispatcher is told to stop, nobody gets an answer any more, not even one under way.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import struct
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any, Literal
 
+from tests.winfsp import memory
 from tests.winfsp.layout import FLAGS, TIMEOUT_FLAGS, types
 from tests.winfsp.status import NtError, Status, succeeded
 
 Guard = Literal["exclusive", "shared", "none"]
+Run = Callable[[], "int | tuple[int, int]"]
 IRP_TIMEOUT_DEBUG = 142  # ms; the only value outside 1 to 10 minutes that the driver lets pass
 FOREVER = 0xFFFFFFFF
+
+
+class Kind(IntEnum):
+    CREATE = 1
+    OVERWRITE = 2
+    CLEANUP = 3
+    CLOSE = 4
+    READ = 5
+    WRITE = 6
+    QUERY_INFORMATION = 7
+    SET_INFORMATION = 8
+    FLUSH = 11
+    QUERY_VOLUME = 12
+    SET_VOLUME = 13
+    QUERY_DIRECTORY = 14
+    FILE_SYSTEM_CONTROL = 15
+    QUERY_SECURITY = 19
+    SET_SECURITY = 20
+    QUERY_STREAMS = 21
+
+
+_MAY_PEND = {Kind.READ, Kind.WRITE, Kind.QUERY_DIRECTORY}
+_REQUEST = struct.Struct("<HHIQ")  # how FSP_FSCTL_TRANSACT_REQ begins: version, size, kind, hint
+_RESPONSE = struct.Struct("<HHIQII")  # ..._RSP: version, size, kind, hint, information, status
+current = threading.local()  # `context`: the FSP_FILE_SYSTEM_OPERATION_CONTEXT of a thread of a dispatcher
 
 
 class Parameters:
@@ -64,10 +95,13 @@ class Parameters:
 
 
 class _Irp:
-    def __init__(self, run: Callable[[], int], guard: Guard) -> None:
+    def __init__(self, hint: int, kind: Kind, run: Run, guard: Guard) -> None:
+        self.hint = hint
+        self.kind = kind
         self.run = run
         self.guard = guard
         self.status: int | None = None
+        self.information = 0
         self.done = threading.Event()
 
 
@@ -80,7 +114,7 @@ class _Lock:
         self._held = False
 
     @contextmanager
-    def taken(self, guard: Guard) -> Any:
+    def taken(self, guard: Guard) -> Iterator[None]:
         if guard == "none":
             yield
             return
@@ -111,13 +145,16 @@ class Volume:
         self.interface = interface
         self.network = network
         self.mount_point: str | None = None
-        self.requests = 0  # answered by the file system so far
+        self.nodes: dict[str, Any] = {}  # contexts by name, where the volume has one for all handles of a file
+        self.answered = 0  # requests
+        self.left_pending = 0  # of them
         self._lock = _Lock()
         self._queue: deque[_Irp] = deque()
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._stopped = False
-        self._processing: set[_Irp] = set()
+        self._processing: dict[int, _Irp] = {}
+        self._hints = itertools.count(1)
         self._ready = not parameters.reject_irp_prior_to_transact0
 
     # --- the dispatcher ---
@@ -139,10 +176,13 @@ class Volume:
         return Status.SUCCESS
 
     def stop(self) -> None:
-        """Let the requests under way come to their end, and give nobody an answer any more."""
+        """Let the requests under way come to their end, and give nobody an answer any more.
+
+        Those that were left pending are not waited for: their buffers are gone.
+        """
         with self._changed:
             self._stopped = True
-            waiting = [*self._queue, *self._processing]
+            waiting = [*self._queue, *self._processing.values()]
             self._queue.clear()
             self._changed.notify_all()
         for thread in self._threads:
@@ -152,45 +192,88 @@ class Volume:
             irp.done.set()
 
     def _dispatch(self) -> None:
+        request, response = types.new("FSP_FSCTL_TRANSACT_REQ *"), types.new("FSP_FSCTL_TRANSACT_RSP *")
+        current.context = types.new("FSP_FILE_SYSTEM_OPERATION_CONTEXT *")
+        current.context.Request, current.context.Response = request, response
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._stopped)
                 if self._stopped:
                     return
                 irp = self._queue.popleft()
-                self._processing.add(irp)
+                self._processing[irp.hint] = irp
+            head = _REQUEST.pack(0, types.sizeof("FSP_FSCTL_TRANSACT_REQ"), irp.kind, irp.hint)
+            types.memmove(request, head, len(head))
             with self._lock.taken(self._strategy(irp.guard)):
-                status = irp.run()
-            with self._changed:
-                self._processing.discard(irp)
-                if self._stopped:
-                    continue  # the answer finds no request to belong to
-                self.requests += 1
-                irp.status = status
-            irp.done.set()
+                result = irp.run()
+            status, information = result if isinstance(result, tuple) else (result, 0)
+            if status != Status.PENDING:
+                self._complete(irp.hint, status, information)
+            elif irp.kind not in _MAY_PEND:
+                memory.fault(f"STATUS_PENDING for {irp.kind.name}, which can't be answered later")
+                self._complete(irp.hint, Status.INTERNAL_ERROR, 0)
+            else:
+                self.left_pending += 1
 
     def _strategy(self, guard: Guard) -> Guard:
         return "exclusive" if self.raw.OpGuardStrategy else guard
 
+    def _complete(self, hint: int, status: int, information: int) -> None:
+        """Once the volume is stopped, or the request given up, an answer finds nothing that it belongs to."""
+        with self._changed:
+            irp = self._processing.pop(hint, None)
+            if irp is None or self._stopped:
+                return
+            self.answered += 1
+            irp.status, irp.information = status, information
+        irp.done.set()
+
+    def respond(self, raw: bytes) -> None:
+        """FspFileSystemSendResponse."""
+        _version, size, kind, hint, information, status = _RESPONSE.unpack_from(raw)
+        if size < types.sizeof("FSP_FSCTL_TRANSACT_RSP"):
+            memory.fault(f"a response of {size} bytes")
+            return
+        irp = self._processing.get(hint)
+        if irp is not None and irp.kind != kind:
+            memory.fault(f"a response of kind {kind} to a request of kind {irp.kind}")
+        if status == Status.PENDING:
+            memory.fault("a response that says STATUS_PENDING")
+        self._complete(hint, status, information)
+
     # --- requests ---
 
-    def ask(self, what: str, run: Callable[[], int], guard: Guard = "none") -> int:
-        """Have a thread of the dispatcher call `run`; its NTSTATUS if that is a success, else NtError."""
-        irp = _Irp(run, guard)
-        with self._changed:
-            if self._stopped or not self._ready:
-                raise NtError(Status.CANCELLED, what)
-            if len(self._queue) >= self.parameters.irp_capacity:
-                raise NtError(Status.INSUFFICIENT_RESOURCES, what)
-            self._queue.append(irp)
-            self._changed.notify()
-        if not irp.done.wait(self.parameters.irp_timeout / 1000):
+    def ask(
+        self, what: str, kind: Kind, run: Run, guard: Guard = "none", lend: tuple[Any, int] | None = None
+    ) -> int:
+        """Have a thread of the dispatcher call `run`, and lend it a buffer of so many bytes.
+
+        What the answer says in `information`, if its NTSTATUS is a success; else NtError.
+        """
+        irp = _Irp(next(self._hints), kind, run, guard)
+        if lend is not None:
+            memory.lend(*lend)
+        try:
+            with self._changed:
+                if self._stopped or not self._ready:
+                    raise NtError(Status.CANCELLED, what)
+                if len(self._queue) >= self.parameters.irp_capacity:
+                    raise NtError(Status.INSUFFICIENT_RESOURCES, what)
+                self._queue.append(irp)
+                self._changed.notify()
+            if not irp.done.wait(self.parameters.irp_timeout / 1000):
+                what += " (no answer within the IRP time-out)"
             with self._changed:
                 if irp in self._queue:
                     self._queue.remove(irp)
-            raise NtError(Status.CANCELLED, f"{what} (no answer within the IRP time-out)")
+                self._processing.pop(irp.hint, None)
+        finally:
+            if lend is not None and irp.status is None:
+                memory.take_back(lend[0])
+            elif lend is not None:
+                memory.give_back(lend[0])
         if irp.status is None:
             raise NtError(Status.CANCELLED, what)
         if not succeeded(irp.status):
             raise NtError(irp.status, what)
-        return irp.status
+        return irp.information

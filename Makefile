@@ -1,13 +1,14 @@
 # make test    everything that has to pass: lint, types, tests
 # make demo    a backup of DIR (default: a real tree of this machine), opened as a drive and compared
 # make bench   speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
+# make bench-drives   of it, only the drives (ARGS="--only cp,find --tools kernel,squashfuse")
 
 PYTHON_HERE = .venv/bin/python
 DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test lint types tests demo bench soak setup setup-demo clean
+.PHONY: test lint types tests demo bench bench-drives soak setup setup-demo setup-bench clean
 
 # One after the other, the quickest first, also under `make -j`.
 test: setup
@@ -31,15 +32,22 @@ soak: setup
 demo: setup-demo
 	$(PYTHON_HERE) benchmarks/demo.py $(if $(DIR),"$(DIR)")
 
-bench: setup-demo
+bench: setup-bench
 	$(PYTHON_HERE) benchmarks/run.py $(ARGS)
 	$(PYTHON_HERE) benchmarks/restore.py $(ARGS)
+	$(PYTHON_HERE) benchmarks/drives.py $(ARGS)
+
+bench-drives: setup-bench
+	$(PYTHON_HERE) benchmarks/drives.py $(ARGS)
 
 setup:
 	@tests/setup.sh test
 
 setup-demo:
 	@tests/setup.sh demo
+
+setup-bench:
+	@tests/setup.sh bench
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

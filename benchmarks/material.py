@@ -18,7 +18,7 @@ _VERSION = 2  # of the material: another one is made afresh
 
 
 class Scale(NamedTuple):
-    """How much of everything. Sizes in bytes."""
+    """How much of everything. Sizes in bytes; without an image's size there is no image."""
 
     folders: int
     per_folder: int
@@ -57,7 +57,8 @@ class Material:
         self._make_small()
         self._make_names()
         self._make_big()
-        self._make_image()
+        if self._scale.image_size:
+            self._make_image()
         copy_real(self.root / "real", self._scale.real_files)
         self._mark.write_text(expected)
 

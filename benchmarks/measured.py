@@ -98,6 +98,11 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def high_water(pid: int) -> int:
+    """The most memory (bytes) that a process, and each of its descendants that still run, has had at once."""
+    return sum(_kib(process, "status", "VmHWM:") for process in descendants(pid)) << 10
+
+
 def _kib(pid: int, file: str, field: str) -> int:
     try:
         text = Path(f"/proc/{pid}/{file}").read_text()

@@ -145,6 +145,13 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def compile_packages() -> None:
+    """As an installed package is."""
+    own = Path(__file__).parents[1]
+    for package in ("catalog", "cache", "mount", "backup"):
+        compileall.compile_dir(own / package, quiet=2)
+
+
 def compare(folder: Path, material: Material, rounds: int) -> dict[str, Any]:
     """All tools that are here. What is missing is said, and left out."""
     tools: list[Tool] = []
@@ -234,9 +241,7 @@ def _run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         raise RuntimeError(
             f"{needed >> 30} GiB of free space are needed in {folder}: set BENCH_DIR to another disk"
         )
-    own = Path(__file__).parents[1]
-    for package in ("catalog", "cache", "mount", "backup"):  # as an installed package is
-        compileall.compile_dir(own / package, quiet=2)
+    compile_packages()
     result: dict[str, Any] = {"machine": machine(), "quick": options.quick}
     material = Material(folder, scale)
     say(f"bench: making the material in {material.root}")

@@ -69,22 +69,22 @@ class Rpdrive(Tool):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._command = str(Path(sys.executable).with_name("rpdrive"))
+        self.command = str(Path(sys.executable).with_name("rpdrive"))
         self.environment |= {
             "RPDRIVE_HOME": str(self.home), "RPDRIVE_VAULT": str(self.repository), "RPDRIVE_PASSPHRASE": PASSPHRASE,
         }  # fmt: skip
 
     def missing(self) -> str:
-        return "" if Path(self._command).exists() else "rpdrive is not installed here: start this by `make bench`"
+        return "" if Path(self.command).exists() else "rpdrive is not installed here: start this by `make bench`"
 
     def init_commands(self) -> list[list[str]]:
-        return [[self._command, "vault", "create"]]
+        return [[self.command, "vault", "create"]]
 
     def backup(self, source: Path) -> list[str]:
-        return [self._command, "backup", str(source)]
+        return [self.command, "backup", str(source)]
 
     def version(self) -> str:
-        return _first_line([self._command, "--version"])
+        return _first_line([self.command, "--version"])
 
 
 class Restic(Tool):

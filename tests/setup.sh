@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs what rpdrive needs from here: `tests/setup.sh demo` to run it, `tests/setup.sh test` to test it too.
-# Quick when all is there. What it can't install, it names, and fails.
+# Installs what rpdrive needs from here: `tests/setup.sh demo` to run it, `tests/setup.sh test` to test it too,
+# `tests/setup.sh bench` to run it beside others. Quick when all is there. What it can't install, it names, and
+# fails; the others to be run beside may be missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 AZURITE=3.35.0
 WINFSPY=0.8.4
 goal=${1:-test}
-case $goal in demo | test) ;; *) echo "usage: $0 demo|test" >&2; exit 2 ;; esac
+case $goal in demo | test | bench) ;; *) echo "usage: $0 demo|test|bench" >&2; exit 2 ;; esac
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -53,21 +54,36 @@ if [ "$goal" = test ]; then
     has npm || want npm
 fi
 
-if [ ${#wanted[@]} -gt 0 ]; then
-    how="install these packages of your system: ${wanted[*]}"
-    has apt-get || fail "$how"
+install_packages() { # PACKAGE...: fails after saying what to do
+    local how="install these packages of your system: $*" root
+    has apt-get || { say "$how"; return 1; }
     if [ "$(id -u)" = 0 ]; then
         root=()
     elif has sudo && sudo -n true 2>/dev/null; then
         root=(sudo -n)
     else
-        fail "not root, and no sudo without a password; $how
-setup:   as root: apt-get install ${wanted[*]}"
+        say "not root, and no sudo without a password; $how"
+        say "  as root: apt-get install $*"
+        return 1
     fi
-    say "installing ${wanted[*]}"
+    say "installing $*"
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq || say "apt-get update failed; trying with what is known"
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}" \
-        >/dev/null || fail "apt-get could not install them (is there a network?); $how"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        { say "apt-get could not install them (is there a network?); $how"; return 1; }
+}
+
+[ ${#wanted[@]} = 0 ] || install_packages "${wanted[@]}" || exit 1
+
+if [ "$goal" = bench ]; then
+    wanted=()
+    has restic || want restic
+    has borg || want borgbackup
+    # Borg needs one of these to mount.
+    /usr/bin/python3 -c 'import pyfuse3' 2>/dev/null || /usr/bin/python3 -c 'import llfuse' 2>/dev/null ||
+        want python3-pyfuse3
+    has squashfuse || want squashfuse
+    has mksquashfs || want squashfs-tools
+    [ ${#wanted[@]} = 0 ] || install_packages "${wanted[@]}" || say "going on; what is missing is left out"
 fi
 if [ "$(uname -s)" = Linux ]; then
     [ -e /dev/fuse ] || fail "there is no /dev/fuse: load the kernel module (modprobe fuse); in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
@@ -79,13 +95,15 @@ fi
 now=$({ cat pyproject.toml; pwd; } | sha256sum | cut -d ' ' -f 1)
 installed() { [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$now" ]; }
 
-if ! installed test && { [ "$goal" = test ] || ! installed demo; }; then
+packages=$goal
+[ "$goal" = test ] || packages=demo
+if ! installed test && { [ "$packages" = test ] || ! installed demo; }; then
     [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv || fail "python3 -m venv failed: install python3-venv"
-    extras=; if [ "$goal" = test ]; then extras='[dev]'; fi
+    extras=; if [ "$packages" = test ]; then extras='[dev]'; fi
     say "installing rpdrive$extras into .venv"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable ".$extras" ||
         fail "pip could not install the packages that pyproject.toml names (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
-    echo "$now" >".venv/.installed-$goal"
+    echo "$now" >".venv/.installed-$packages"
 fi
 
 # --- Azurite -------------------------------------------------------------------------------------

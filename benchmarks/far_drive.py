@@ -1,0 +1,126 @@
+"""A drive on a store far away: `far_drive.py MOUNTPOINT DRIVER DELAY` serves it until it is unmounted.
+
+The vault is that of RPDRIVE_VAULT, RPDRIVE_PASSPHRASE opens it, and each of its requests takes DELAY seconds
+longer. `rate` says what such a store gives without a drive.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tools import PASSPHRASE
+
+if TYPE_CHECKING:
+    from catalog.format.packs import Extent
+    from catalog.store.base import Store
+    from catalog.vault import Vault
+
+RANGE = 16 << 20  # bytes of a request: rpdrive's own window
+THREADS = (4, 8)  # requests at once: as many as rpdrive reads ahead with, and as many as it has in all
+
+
+def serve(mount_point: Path, driver: str, delay: float) -> None:
+    """The newest point, until it is unmounted."""
+    from catalog.session import Session
+    from catalog.store.address import open_store
+    from catalog.store.delayed import DelayedStore
+    from catalog.store.metered import MeteredStore
+    from mount.service import Order
+    from mount.service import serve as serve_order
+
+    class FarSession(Session):
+        def open_store(self) -> Store:
+            if self._store is None:
+                self._store = self.meter = MeteredStore(DelayedStore(open_store(self.address), delay))
+            return self._store
+
+    session = FarSession()
+    vault = session.open_vault()
+    order = Order(
+        address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
+        mount_point=bytes(mount_point), point="latest", driver=driver,
+    )  # fmt: skip
+    serve_order(order, session, lambda: None)
+
+
+class Rate(NamedTuple):
+    """What a store gave: stored bytes of a file in so many seconds, by so many threads."""
+
+    seconds: float
+    stored: int
+    requests: int
+    threads: int
+
+
+def rate(repository: Path, name: str, delay: float, forget: Callable[[], object]) -> Rate:
+    """The best of some numbers of threads at fetching all that a file's contents lie in, in ranges of 16 MiB.
+
+    `forget` drops what the kernel keeps of the repository's files.
+    """
+    from catalog.store.address import open_store
+    from catalog.store.delayed import DelayedStore
+    from catalog.vault import open_vault
+
+    vault = open_vault(open_store(repository.as_uri()), passphrase=PASSPHRASE)
+    ranges = list(_ranges(_extents(vault, name.encode())))
+    far = DelayedStore(vault.store, delay)
+    best: Rate | None = None
+    for threads in THREADS:
+        forget()
+        with ThreadPoolExecutor(threads) as pool:
+            began = time.monotonic()
+            stored = sum(pool.map(lambda where: len(far.read(*where)), ranges))
+            seconds = time.monotonic() - began
+        if best is None or seconds < best.seconds:
+            best = Rate(seconds, stored, len(ranges), threads)
+    vault.store.close()
+    assert best is not None
+    return best
+
+
+def _extents(vault: Vault, name: bytes) -> Iterator[Extent]:
+    """Where the contents of the newest point's first file of this name lie."""
+    from cache.reader import Reader
+    from catalog.format.trees import Hole, NodeKind
+    from catalog.tree import Pieces, walk
+    from catalog.vault import choose_point
+
+    reader = Reader(vault)
+    try:
+        point = vault.point(choose_point(vault.point_names(), "latest"))
+        assert point.root is not None
+        for _path, found in walk(reader, point.root.subtree()):
+            if found.entry.name == name and found.entry.kind == NodeKind.FILE:
+                pieces = Pieces(reader, found.leaf.pieces(found.entry)).all()
+                yield from (piece for piece in pieces if not isinstance(piece, Hole))
+                return
+    finally:
+        reader.close()
+    raise RuntimeError(f"there is no file {name.decode()} in the newest point")
+
+
+def _ranges(extents: Iterable[Extent]) -> Iterator[tuple[str, int, int]]:
+    """Object, offset and length of what to ask for: neighbours together, up to 16 MiB."""
+    from catalog.format.blocks import PackKind
+    from catalog.format.packs import pack_name
+
+    pack, low, high = b"", 0, 0
+    for extent in extents:
+        start, end = extent.offset, extent.offset + extent.stored
+        if extent.pack == pack and low <= start <= high and end - low <= RANGE:
+            high = max(high, end)
+            continue
+        if pack:
+            yield pack_name(PackKind.DATA, pack), low, high - low
+        pack, low, high = extent.pack, start, end
+    if pack:
+        yield pack_name(PackKind.DATA, pack), low, high - low
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]))

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from catalog.format.packs import Extent
 from catalog.format.records import Point
 from catalog.format.trees import Entry, Leaf, NodeKind, OutOfLine, Subtree
+from catalog.format.windows import Windows, others
 from catalog.history import (
     Overlay,
     ReadySource,
     Strand,
     Variant,
-    content_id,
+    data_id,
     folder_strands,
     lookup,
     root_strands,
+    streams_id,
 )
 from catalog.versions import parts
 
@@ -27,7 +28,9 @@ class Change(NamedTuple):
     """A path that differs. `what` is `added`, `removed`, or a sorted list of what changed.
 
     Of that: `type`, `content` (bytes of a file, target of a symlink, numbers of a device), `mode`, `owner`, `time`
-    (mtime), `xattrs`, `links` (the number of hard links of a file), `more` (what other systems know).
+    (mtime), `xattrs`, `links` (the number of hard links of a file); of what Windows knows, `streams` (of data),
+    `security` (the descriptor) and `attributes` (with the time of creation, the short name, the reparse point);
+    `more` (what yet other systems know).
     """
 
     path: bytes
@@ -37,8 +40,8 @@ class Change(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """`+` added, `-` removed, `T` another type, `M` other content, `U` other metadata only."""
-        for word, mark in (("added", "+"), ("removed", "-"), ("type", "T"), ("content", "M")):
+        """`+` added, `-` removed, `T` another type, `M` other content or streams, `U` other metadata only."""
+        for word, mark in (("added", "+"), ("removed", "-"), ("type", "T"), ("content", "M"), ("streams", "M")):
             if word in self.what:
                 return mark
         return "U"
@@ -121,7 +124,7 @@ def _changed(a: Leaf, x: Entry, b: Leaf, y: Entry) -> tuple[str, ...]:
     what = []
     if x.kind != y.kind:
         what.append("type")
-    elif x.kind != NodeKind.FOLDER and content_id(a, x) != content_id(b, y):
+    elif x.kind != NodeKind.FOLDER and data_id(a, x) != data_id(b, y):
         what.append("content")
     if x.mode != y.mode:
         what.append("mode")
@@ -133,16 +136,41 @@ def _changed(a: Leaf, x: Entry, b: Leaf, y: Entry) -> tuple[str, ...]:
         what.append("xattrs")
     if NodeKind.FOLDER not in (x.kind, y.kind) and x.nlink != y.nlink:
         what.append("links")
-    if (x.more or {}) != (y.more or {}):
-        what.append("more")
+    if x.more or y.more:
+        what += _foreign(a, x, b, y)
     return tuple(sorted(what))
+
+
+def _foreign(a: Leaf, x: Entry, b: Leaf, y: Entry) -> list[str]:
+    """Which of what other systems know differs. Parts of it refer to tables of the page: they are looked up."""
+    what = []
+    before, after = a.windows(x), b.windows(y)
+    if streams_id(a, x) != streams_id(b, y):
+        what.append("streams")
+    if _security(before) != _security(after):
+        what.append("security")
+    if _attributes(before) != _attributes(after):
+        what.append("attributes")
+    if (others(x.more) or {}) != (others(y.more) or {}):
+        what.append("more")
+    return what
+
+
+def _security(w: Windows | None) -> Any:
+    return _value(w.security) if w is not None else None
+
+
+def _attributes(w: Windows | None) -> Any:
+    if w is None:
+        return None
+    return w.attributes, w.created, _value(w.reparse), _value(w.extended), w.short_name, w.efs
 
 
 def _values(leaf: Leaf, entry: Entry) -> dict[bytes, Any]:
     """Extended attributes; one that stands out of line by its id, wherever that is."""
     xattrs = leaf.xattrs(entry) or {}
-    return {name: _plain(value.at) if isinstance(value, OutOfLine) else value for name, value in xattrs.items()}
+    return {name: _value(value) for name, value in xattrs.items()}
 
 
-def _plain(at: Extent) -> tuple[int, bytes]:
-    return at.length, at.id
+def _value(value: Any) -> Any:
+    return (value.at.length, value.at.id) if isinstance(value, OutOfLine) else value

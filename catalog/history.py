@@ -18,7 +18,8 @@ from catalog.format.keys import file_digest
 from catalog.format.message import MAX_LEVEL
 from catalog.format.packs import Extent
 from catalog.format.records import Point
-from catalog.format.trees import Entry, FolderIndex, Hole, Leaf, NodeKind, Paged, Subtree
+from catalog.format.trees import Entry, FolderIndex, Hole, Leaf, NodeKind, Paged, Piece, Subtree
+from catalog.format.windows import name_bytes
 from catalog.tree import PageSource
 
 AHEAD = 16  # pages of a folder that are made ready together
@@ -266,14 +267,35 @@ def walk(
 def content_id(leaf: Leaf, entry: Entry) -> bytes:
     """What tells contents apart, without reading them: equal for equal contents, wherever they are stored.
 
-    Of a folder it is its top page's id: equal ids are equal states, other ids mostly other ones. Damaged.
+    Of a folder it is its top page's id: equal ids are equal states, other ids mostly other ones. The data streams
+    that Windows knows of a file or folder are part of its contents. Damaged.
     """
+    own, streams = data_id(leaf, entry), streams_id(leaf, entry)
+    return own + b" " + streams if streams else own
+
+
+def streams_id(leaf: Leaf, entry: Entry) -> bytes:
+    """The same for the data streams of an entry; empty for none. Damaged."""
+    windows = leaf.windows(entry) if entry.more else None
+    return b"".join(
+        b"%d %b%b" % (len(name), name, pieces_id(s.content))
+        for s in (windows.streams if windows is not None else ())
+        for name in (name_bytes(s.name),)
+    )
+
+
+def pieces_id(pieces: list[Piece] | Paged) -> bytes:
+    """The digest of a file's pieces, or a stream's."""
+    if isinstance(pieces, Paged):
+        return pieces.digest
+    return file_digest([(p.length, None if isinstance(p, Hole) else p.id) for p in pieces])
+
+
+def data_id(leaf: Leaf, entry: Entry) -> bytes:
+    """The same as content_id, of an entry without its data streams. Damaged."""
     kind = b"%d " % entry.kind
     if entry.kind == NodeKind.FILE:
-        pieces = leaf.pieces(entry)
-        if isinstance(pieces, Paged):
-            return kind + pieces.digest
-        return kind + file_digest([(p.length, None if isinstance(p, Hole) else p.id) for p in pieces])
+        return kind + pieces_id(leaf.pieces(entry))
     if entry.kind == NodeKind.FOLDER:
         below = leaf.subtree(entry)
         return kind + (below.at.id if below else b"")

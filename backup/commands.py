@@ -39,6 +39,9 @@ def backup(
     one_file_system: Annotated[
         bool, typer.Option("--one-file-system", "-x", help="don't go into other file systems")
     ] = False,
+    cloud_files: Annotated[
+        bool, typer.Option("--cloud-files", help="on Windows: download and save files that only a cloud has, too")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="only say what is new or changed")] = False,
     cache_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="limit of the cache on disk, such as 500M or 20G")
@@ -64,6 +67,7 @@ def backup(
                 machine=machine,
                 excludes=exclude or [],
                 one_file_system=one_file_system,
+                fetch=cloud_files,
                 cache_size=None if cache_size is None else parse_size(cache_size),
                 dry=dry_run,
             )

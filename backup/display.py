@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -28,7 +29,7 @@ class Display:
 
     def __enter__(self) -> Display:
         self._stack.enter_context(self._watch)
-        if self._watch.terminal:
+        if self._watch.terminal and os.name == "posix":  # it looks by itself, at POSIX paths
             self._census.start()
             self._stack.callback(self._census.stop)
         return self

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from typing import TypeAlias
 
 from pyfastcdc import FastCDC
 
-from backup import source
 from backup.pipeline import Pipeline, Place, Placed
 from backup.progress import Progress
+from backup.system import Handle, Owners, Status, System
 from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.keys import FileDigest, Keys
 from catalog.format.trees import (
@@ -19,13 +18,16 @@ from catalog.format.trees import (
     INLINE_XATTR,
     Hole,
     Node,
+    NodeKind,
     OutOfLine,
+    Owner,
     Paged,
     Piece,
     PieceWriter,
     WritePage,
     Xattrs,
 )
+from catalog.format.windows import STREAMS_MAX, Stream, stream_bound
 from catalog.tree import PageSource
 
 SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk and shares its block
@@ -34,6 +36,7 @@ _SMALL_RANGE = 64 << 10  # bytes; a shorter piece of a file with holes shares it
 _BUFFER = 2 * CUT_MAX
 _BATCH = 128  # pieces of a large file that wait for their places together
 _XATTRS_INLINE = 16 << 10  # bytes of one entry's values that stand in its page
+_NOBODY = Owner(0, 0)
 _XATTR_MAX = 192 << 10  # bytes; a larger value doesn't fit a tree block
 
 
@@ -100,6 +103,11 @@ def waits_for(contents: Contents) -> list[Placed]:
     return [] if isinstance(contents, Paging) else [p for p in contents if not isinstance(p, Hole)]
 
 
+def finished(contents: Contents) -> list[Piece] | Paged:
+    """What stands in an entry, once all pieces have their places."""
+    return contents.finish() if isinstance(contents, Paging) else settled(contents)
+
+
 class FileReader:
     """Reads files into the pipeline. `tick` is called now and then during long ones."""
 
@@ -107,40 +115,40 @@ class FileReader:
         self,
         keys: Keys,
         pipeline: Pipeline,
-        owners: source.Owners,
+        owners: Owners,
         write_page: WritePage,
         problem: Callable[[bytes, str], None],
         progress: Progress,
         tick: Callable[[], None],
+        system: System,
     ) -> None:
         self._keys, self._pipeline, self._write_page = keys, pipeline, write_page
-        self._owners = owners
+        self._owners, self._system = owners, system
         self._problem, self._progress, self._tick = problem, progress, tick
         self._cutter = FastCDC(CUT_AVERAGE, min_size=CUT_MIN, max_size=CUT_MAX, seed=keys.cutter_seed)
 
-    def read(self, folder: int, path: bytes, name: bytes, node: Node) -> Contents:
+    def read(self, folder: Handle, path: bytes, name: bytes, node: Node) -> Contents:
         """Store a file's data and complete its node. OSError if it can't be read.
 
         The node keeps the times from before the reading, so that a change meanwhile shows in the next backup.
         """
-        file = source.open_file(name, folder)
+        file = self._system.open_file(name, folder)
         try:
             contents, changed = self._once(file, node)
             if changed:
-                os.lseek(file, 0, os.SEEK_SET)
                 contents, changed = self._once(file, node)
                 if changed:
                     self._problem(path, "changed while it was read; it was saved as it was read")
-            node.xattrs = self.xattrs(path, file, folder)
+            self.beside(path, file, folder, node)
         finally:
             self._progress.left = 0
-            os.close(file)
+            self._system.close(file)
         self._progress.read_files += 1
         return contents
 
-    def _once(self, file: int, node: Node) -> tuple[Contents, bool]:
+    def _once(self, file: Handle, node: Node) -> tuple[Contents, bool]:
         """Store the data once; and whether the file changed meanwhile."""
-        st = os.fstat(file)
+        st = self._system.file_status(file)
         if not stat.S_ISREG(st.st_mode):
             raise OSError(0, "it was replaced by something else while it was read")
         node.mtime, node.ctime, node.inode, node.mode = (
@@ -153,27 +161,26 @@ class FileReader:
         contents = self._small(file, st, node)
         if contents is None:
             contents = self._large(file, st, node)
-        now = os.fstat(file)
+        now = self._system.file_status(file)
         before = (st.st_size, st.st_mtime_ns, st.st_ctime_ns)
         return contents, (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != before
 
-    def _small(self, file: int, st: os.stat_result, node: Node) -> Contents | None:
+    def _small(self, file: Handle, st: Status, node: Node) -> Contents | None:
         """A small file without holes; None if it isn't one."""
         if st.st_size >= SMALL_FILE or st.st_blocks * 512 < st.st_size:
             return None
-        data = source.read_small(file, st.st_size, SMALL_FILE) if st.st_size else b""
+        data = self._system.read_small(file, st.st_size, SMALL_FILE) if st.st_size else b""
         if len(data) >= SMALL_FILE:  # it grew
-            os.lseek(file, 0, os.SEEK_SET)
             return None
         node.size = len(data)
         self._progress.read_bytes += len(data)
         return [self._pipeline.chunk(data, self._keys.chunk_id(data), alone=False)] if data else []
 
-    def _large(self, file: int, st: os.stat_result, node: Node) -> Contents:
+    def _large(self, file: Handle, st: Status, node: Node) -> Contents:
         self._progress.left = st.st_size
         paging = Paging(self._pipeline, self._write_page)
         position, sparse = 0, st.st_blocks * 512 < st.st_size
-        for start, end in source.data_ranges(file, st):
+        for start, end in self._system.data_ranges(file, st):
             if start > position:
                 paging.add(Hole(start - position), start - position, None)
             position = self._cut(file, (start, end), st.st_size, paging, sparse)
@@ -186,14 +193,14 @@ class FileReader:
         node.size = position
         return paging.end()
 
-    def _cut(self, file: int, extent: tuple[int, int], size: int, paging: Paging, sparse: bool) -> int:
+    def _cut(self, file: Handle, extent: tuple[int, int], size: int, paging: Paging, sparse: bool) -> int:
         """Store a range of a file of `size` bytes, cut by content. Returns where the data ended."""
         position, end = extent
         buffer = memoryview(bytearray(min(_BUFFER, end - position)))
         kept = 0
         while True:
             room = min(len(buffer) - kept, end - position)
-            got = _fill(file, buffer[kept : kept + room], position)
+            got = self._system.fill(file, buffer[kept : kept + room], position)
             position += got
             self._progress.left = max(size - position, 0)
             filled = kept + got
@@ -229,10 +236,16 @@ class FileReader:
         except (Damaged, ObjectNotFound):
             pass  # it was only a chance to write less
 
-    def xattrs(self, path: bytes, target: int | bytes, folder: int) -> Xattrs | None:
+    def beside(self, path: bytes, target: Handle | bytes, folder: Handle, node: Node) -> None:
+        """Give a node what an open file, or a name in a folder, has beside its contents."""
+        node.xattrs = self.xattrs(path, target, folder)
+        if self._system.keeps_more:
+            self._more(path, target, folder, node)
+
+    def xattrs(self, path: bytes, target: Handle | bytes, folder: Handle) -> Xattrs | None:
         """Extended attributes of an open file or of a name in a folder; large values go to the tree."""
         try:
-            found = source.xattrs(target, folder)
+            found = self._system.xattrs(target, folder)
         except OSError as e:
             self._problem(path, f"its extended attributes can't be read: {e.strerror}")
             return None
@@ -248,13 +261,61 @@ class FileReader:
                 room -= len(value)
         return values or None
 
+    # --- systems that keep more -------------------------------------------------------------------------------
 
-def _fill(file: int, buffer: memoryview, position: int) -> int:
-    """Read until the buffer is full or the file ends. Returns the bytes read."""
-    got = 0
-    while got < len(buffer):
-        count = os.preadv(file, [buffer[got:]], position + got)
-        if not count:
-            break
-        got += count
-    return got
+    def _more(self, path: bytes, target: Handle | bytes, folder: Handle, node: Node) -> None:
+        """A node's `windows`, set before anything that is queued from now on is written."""
+        try:
+            beside = self._system.beside(target, folder)
+        except OSError as e:
+            self._problem(path, f"its attributes can't be read: {e.strerror}")
+            return
+        for reason in beside.problems:
+            self._problem(path, reason)
+        node.mode, node.owner = beside.mode, beside.owner
+        beside.store_large(self._write_page)
+        streams: list[tuple[str, int, Contents]] = []
+        waits: list[Placed] = []
+        room, left_out = STREAMS_MAX, 0
+        for name, opened in beside.streams:
+            try:
+                size, contents = self._stream(opened())
+            except OSError as e:
+                self._problem(path, f"its stream {name} can't be read: {e.strerror}")
+                continue
+            pieces = 1 if isinstance(contents, Paging) else len(contents)
+            room -= stream_bound(Stream(name, size, [Hole(1)] * pieces))
+            if room < 0:
+                left_out += 1
+                continue
+            streams.append((name, size, contents))
+            waits += waits_for(contents)
+        if left_out:
+            self._problem(path, f"it has too many streams: {left_out:,} of them are not saved")
+
+        def settle() -> None:
+            settled = [Stream(name, size, finished(contents)) for name, size, contents in streams]
+            node.windows = beside.windows(settled)
+
+        self._pipeline.after(waits, settle)
+
+    def again(self, name: bytes, folder: Handle, node: Node, first: Node) -> None:
+        """Give one more link of a file what the first has beside its contents, but for what belongs to its name."""
+        of_name = self._system.of_name(name, folder)
+
+        def settle() -> None:
+            node.windows = of_name(first.windows)
+
+        self._pipeline.after([], settle)
+
+    def _stream(self, file: Handle) -> tuple[int, Contents]:
+        """Store a stream, and close it. Its length in bytes, and its contents."""
+        try:
+            st = self._system.file_status(file)
+            shape = Node(b"", int(NodeKind.FILE), 0, _NOBODY, st.st_size, 0, 0, 0)
+            contents = self._small(file, st, shape)
+            if contents is None:
+                contents = self._large(file, st, shape)
+            return shape.size, contents
+        finally:
+            self._system.close(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from backup.progress import Progress
 from backup.record import Record
 from backup.run import Backup, Outcome
 from backup.selection import Selection
+from backup.system import System, this_system
 from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
 from catalog.errors import LocalError
@@ -46,6 +46,7 @@ class Job:
         machine: str | None = None,
         excludes: list[str],
         one_file_system: bool = False,
+        fetch: bool = False,
         cache_size: int | None = None,
         dry: bool = False,
     ) -> None:
@@ -53,13 +54,15 @@ class Job:
         self._item_name, self._machine_name = item, machine
         self._cache_size = cache_size
         self._dry = dry
-        wanted = [os.fsencode(_resolved(p)) for p in paths]
-        if not any(os.path.lexists(p) for p in wanted):
+        self._system = this_system(fetch=fetch)
+        found = [_resolved(p) for p in paths]
+        if not any(os.path.lexists(p) for p in found):
             names = ", ".join(str(p) for p in paths)
             raise LocalError(
                 f"nothing to save: {names} does not exist", "check the paths, and that the disk is there"
             )
-        self.selection = Selection(sorted(set(wanted)), excludes, one_file_system)
+        wanted = {self._system.point_path(p) for p in found}
+        self.selection = Selection(sorted(wanted), excludes, one_file_system, fetch=fetch)
         self._stack = ExitStack()
 
     @property
@@ -77,7 +80,7 @@ class Job:
     def _open(self) -> None:
         session, settings = self._session, self._session.settings
         state = settings.state
-        self._stack.enter_context(_lock(state / f"backup-{self.vault.id.hex()}.lock"))
+        self._stack.enter_context(_lock(self._system, state / f"backup-{self.vault.id.hex()}.lock"))
         self.machine = this_machine(self.vault, state, self._machine_name, dry=self._dry)
         name = self._item_name or item_name(self.selection.paths)
         self.item = this_item(self.vault, state, self.machine, name, self.selection.paths, dry=self._dry)
@@ -89,7 +92,7 @@ class Job:
         own = [settings.where(kind) for kind in ("state", "cache", "run")]
         if session.folder is not None:
             own.append(session.folder)
-        self.selection.skip = {i for p in own if (i := _identity(p)) is not None}
+        self.selection.skip = {i for p in own if (i := self._system.identity(p)) is not None}
         self._backup = Backup(
             self.vault,
             reader,
@@ -97,6 +100,7 @@ class Job:
             self.machine,
             self.item,
             self.selection,
+            system=self._system,
         )
 
     def _disk(self, folder: Path) -> DiskCache | None:
@@ -144,20 +148,12 @@ def _resolved(path: Path) -> Path:
         raise LocalError(f"{path} can't be found: {e}", "give the path of what is to be saved") from e
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        st = path.stat()
-    except OSError:
-        return None
-    return st.st_dev, st.st_ino
-
-
-def _lock(path: Path) -> ExitStack:
+def _lock(system: System, path: Path) -> ExitStack:
     """One backup into a vault at a time on this machine; the lock goes with the process, however it ends."""
     stack = ExitStack()
     file = stack.enter_context(path.open("a"))
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        system.lock(file.fileno())
     except OSError as e:
         stack.close()
         raise LocalError(

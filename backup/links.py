@@ -6,10 +6,10 @@ a partial point, is new while another is as it was.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from backup.files import Contents
+from backup.system import Status
 from catalog.format.trees import Entry, Node
 
 
@@ -33,7 +33,7 @@ class Links:
         self.highest = highest
         self._open: dict[tuple[int, int], Link] = {}
 
-    def is_same(self, old: Entry, st: os.stat_result) -> bool:
+    def is_same(self, old: Entry, st: Status) -> bool:
         """Whether an unchanged entry keeps its number; then it is counted as met."""
         if st.st_nlink < 2:
             return True
@@ -43,7 +43,7 @@ class Links:
         self._met(link or Link(old.link, st.st_nlink), st)
         return True
 
-    def meet(self, old: Entry | None, st: os.stat_result) -> Link:
+    def meet(self, old: Entry | None, st: Status) -> Link:
         """The file of which a new or changed entry is a link."""
         link = self._open.get((st.st_dev, st.st_ino))
         if link is None:
@@ -56,7 +56,7 @@ class Links:
         self._met(link, st)
         return link
 
-    def _met(self, link: Link, st: os.stat_result) -> None:
+    def _met(self, link: Link, st: Status) -> None:
         link.left -= 1
         if link.left > 0:
             self._open[st.st_dev, st.st_ino] = link

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backup import source
+from backup.system import Status, kind_of
 from catalog.format.packs import Extent
 from catalog.format.trees import Entry, FolderIndex, FolderWriter, Leaf, Node, NodeKind, OutOfLine, Paged, Subtree
 from catalog.tree import PageSource
@@ -30,7 +29,7 @@ class Previous:
     missing: frozenset[bytes] = frozenset()  # packs that have vanished
     afresh: bool = False  # its tree is scattered: write all pages again
 
-    def is_same(self, old: Old, st: os.stat_result) -> bool:
+    def is_same(self, old: Old, st: Status) -> bool:
         """Whether an entry is as the previous point has it, and its data is still there."""
         e = old.entry
         if not (
@@ -39,7 +38,7 @@ class Previous:
             and e.mtime == st.st_mtime_ns
             and (e.size == st.st_size or e.kind != _FILE)
             and e.mode == st.st_mode & 0o7777
-            and e.kind == source.kind_of(st.st_mode)
+            and e.kind == kind_of(st.st_mode)
             and e.ctime < self.trusted
         ):
             return False
@@ -58,12 +57,33 @@ class Previous:
     def has_all(self, old: Old) -> bool:
         """Whether nothing that an entry refers to lies in a pack that has vanished."""
         (e, leaf), missing = old, self.missing
-        if any(isinstance(v, OutOfLine) and v.at.pack in missing for v in (leaf.xattrs(e) or {}).values()):
+        windows = leaf.windows(e)
+        values = [*(leaf.xattrs(e) or {}).values(), *(windows.values() if windows is not None else ())]
+        if any(isinstance(v, OutOfLine) and v.at.pack in missing for v in values):
             return False
-        pieces = leaf.pieces(e) if e.kind == _FILE else []
-        if isinstance(pieces, Paged):
-            return False  # it is read again, rather than looked up page by page
-        return not any(isinstance(p, Extent) and p.pack in missing for p in pieces)
+        for pieces in leaf.contents(e):
+            if isinstance(pieces, Paged):
+                return False  # it is read again, rather than looked up page by page
+            if any(isinstance(p, Extent) and p.pack in missing for p in pieces):
+                return False
+        return True
+
+
+class ByChange(Previous):
+    """The same, where the time of the last change tells of every change, and to ask for the mode would cost."""
+
+    def is_same(self, old: Old, st: Status) -> bool:
+        e = old.entry
+        if not (
+            e.inode == st.st_ino
+            and e.ctime == st.st_ctime_ns
+            and e.mtime == st.st_mtime_ns
+            and (e.size == st.st_size or e.kind != _FILE or (e.more is not None and "efs" in e.more))
+            and e.kind == kind_of(st.st_mode)
+            and e.ctime < self.trusted
+        ):
+            return False
+        return not self.missing or self.has_all(old)
 
 
 class Noting:

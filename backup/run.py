@@ -8,7 +8,6 @@ referred to exists; what it had sent is found again through the mirror's journal
 from __future__ import annotations
 
 import os
-import platform
 import socket
 import sqlite3
 import sys
@@ -18,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from backup import source
 from backup.mirror import Mirror
 from backup.pipeline import LEVEL, Pipeline
-from backup.previous import Previous
+from backup.previous import ByChange, Previous
 from backup.progress import Progress
 from backup.selection import Selection
+from backup.system import System, this_system
 from backup.walk import Walk
 from catalog.errors import Damaged, LocalError, ObjectNotFound
 from catalog.format.records import (
@@ -77,11 +76,13 @@ class Backup:
         *,
         level: int = LEVEL,
         partial_seconds: float = PARTIAL_SECONDS,
+        system: System | None = None,
     ) -> None:
         self.progress = Progress()
         self._vault, self._pages, self._mirror = vault, pages, mirror
         self._machine, self._item, self._selection = machine, item, selection
         self._level, self._partial_seconds = level, partial_seconds
+        self._system = system or this_system(fetch=selection.fetch)
         self.on_problem: Callable[[Problem], None] = lambda problem: None
         self._record_bytes = 0
         self._problems: list[Problem] = []
@@ -103,7 +104,7 @@ class Backup:
         self._began, self._time = time.monotonic(), time.time_ns()
         self._choose_parent()
         self._refresh_mirror(dry=dry)
-        source.raise_limits()
+        self._system.raise_limits()
         problems, count = list(self._problems), self._problem_count
         try:
             with _deep_folders():
@@ -175,7 +176,7 @@ class Backup:
             trusted = parent.trusted or parent.time
             # Its tree may refer to packs that were seen to be gone only after it was made.
             missing = self._pipeline.trees.missing = self._mirror.lost_since(trusted)
-            previous = Previous(
+            previous = (ByChange if self._system.keeps_more else Previous)(
                 root=parent.root.subtree() if parent.root else None,
                 trusted=trusted - _RACY,
                 links=parent.links,
@@ -193,6 +194,7 @@ class Backup:
                 progress,
                 self._problem,
                 lambda: None if dry else self._tick(),
+                self._system,
             )
             root = self._walk.run()
             point = None if dry else self._commit(root)
@@ -275,7 +277,7 @@ class Backup:
             machine_name=self._machine.name,
             item_name=self._item.name,
             hostname=socket.gethostname(),
-            system=platform.system(),
+            system=self._system.name,
             sequence=self._sequence,
             previous=self._newest.id if self._newest else None,
             time=now if is_partial else self._time,
@@ -292,6 +294,7 @@ class Backup:
             stored_bytes=sent.data_bytes + sent.tree_bytes,
             problems=self._problems,
             problem_count=self._problem_count,
+            distinct_names=self._walk.distinct_names and not is_partial,
         )
 
     def _problem(self, path: bytes, reason: str) -> None:

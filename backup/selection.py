@@ -10,12 +10,16 @@ Wanted: TypeAlias = "dict[bytes, Wanted | None]"
 
 @dataclass
 class Selection:
-    """What to walk. `paths` are absolute; `skip` are folders to leave out, as (st_dev, st_ino)."""
+    """What to walk. `paths` are absolute; `skip` are folders to leave out, as (st_dev, st_ino).
+
+    `fetch`: files, too, whose contents would have to be fetched from a cloud first.
+    """
 
     paths: list[bytes]
     excludes: list[str] = field(default_factory=list)
     one_file_system: bool = False
     skip: set[tuple[int, int]] = field(default_factory=set)
+    fetch: bool = False
 
     def wanted(self) -> Wanted | None:
         """The paths as a tree of names; None stands for everything below."""

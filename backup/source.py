@@ -1,31 +1,30 @@
 """Reading a POSIX source: what stands in a folder, an entry's metadata, a file's data and holes.
 
-Everything goes through folder descriptors, so that paths of any length work and a folder that is swapped for a
-symlink meanwhile can't lead elsewhere. Errors are OSError: the run reports them and goes on.
+The module is a System (backup/system.py) as it stands. Everything goes through folder descriptors, so that paths
+of any length work and a folder that is swapped for a symlink meanwhile can't lead elsewhere. Errors are
+OSError: the run reports them and goes on.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import os
+import platform
 import pwd
 import resource
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from catalog.format.trees import Node, NodeKind, Owner
+from backup.system import Beside, kind_of
+from catalog.format.trees import Node, Owner
+from catalog.format.windows import Windows
 
-_KINDS = {
-    stat.S_IFREG: int(NodeKind.FILE),
-    stat.S_IFDIR: int(NodeKind.FOLDER),
-    stat.S_IFLNK: int(NodeKind.SYMLINK),
-    stat.S_IFIFO: int(NodeKind.FIFO),
-    stat.S_IFCHR: int(NodeKind.CHAR_DEVICE),
-    stat.S_IFBLK: int(NodeKind.BLOCK_DEVICE),
-    stat.S_IFSOCK: int(NodeKind.SOCKET),
-}
+name = platform.system()
+keeps_more = False
+close = os.close
+file_status = os.fstat
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -40,9 +39,28 @@ def raise_limits() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def kind_of(mode: int) -> int:
-    """NodeKind of an st_mode."""
-    return _KINDS[stat.S_IFMT(mode)]
+def lock(file: int) -> None:
+    """Lock a file for this process, until it ends. OSError if another has."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def point_path(path: Path) -> bytes:
+    """An absolute path as a point has it."""
+    return os.fsencode(path)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """st_dev and st_ino of a path; None if nothing is there."""
+    try:
+        st = path.stat()
+    except OSError:
+        return None
+    return st.st_dev, st.st_ino
+
+
+def open_top() -> int:
+    """A descriptor of the root."""
+    return open_folder(b"/")
 
 
 def open_folder(name: bytes, parent: int | None = None) -> int:
@@ -78,6 +96,11 @@ def names(folder: int) -> list[bytes]:
     return sorted(map(os.fsencode, os.listdir(folder)))
 
 
+def is_empty(folder: int) -> bool:
+    """Whether nothing is in a folder."""
+    return not os.listdir(folder)
+
+
 def status(name: bytes, folder: int) -> os.stat_result:
     """lstat within a folder."""
     return os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -95,6 +118,11 @@ class Owners:
         if owner is None:
             owner = self._seen[key] = Owner(*key, _user(key[0]), _group(key[1]))
         return owner
+
+
+def owners() -> Owners:
+    """A new Owners."""
+    return Owners()
 
 
 def node(name: bytes, st: os.stat_result, owners: Owners) -> Node:
@@ -124,6 +152,21 @@ def _group(gid: int) -> str:
         return ""
 
 
+def readlink(name: bytes, folder: int) -> bytes:
+    """What a symlink points to."""
+    return os.readlink(name, dir_fd=folder)
+
+
+def beside(target: int | bytes, folder: int) -> Beside:
+    """Never asked for: all that POSIX keeps is in a status and in extended attributes."""
+    raise NotImplementedError
+
+
+def of_name(name: bytes, folder: int) -> Callable[[Windows | None], Windows | None]:
+    """Never asked for."""
+    raise NotImplementedError
+
+
 def xattrs(target: int | bytes, folder: int) -> dict[bytes, bytes]:
     """Extended attributes (ACLs among them) of an open file, or of a name in a folder."""
     if not _has_xattrs:
@@ -148,15 +191,26 @@ def xattrs(target: int | bytes, folder: int) -> dict[bytes, bytes]:
 
 def read_small(file: int, size: int, most: int) -> bytes:
     """A whole small file; should it have changed its size, as much as there is, up to `most` bytes and some."""
-    data = os.read(file, size + 1)
+    data = os.pread(file, size + 1, 0)
     if len(data) == size:
         return data
     parts, length = [data], len(data)
     while data and length < most:
-        data = os.read(file, 1 << 20)
+        data = os.pread(file, 1 << 20, length)
         parts.append(data)
         length += len(data)
     return b"".join(parts)
+
+
+def fill(file: int, buffer: memoryview, position: int) -> int:
+    """Read until the buffer is full or the file ends. Returns the bytes read."""
+    got = 0
+    while got < len(buffer):
+        count = os.preadv(file, [buffer[got:]], position + got)
+        if not count:
+            break
+        got += count
+    return got
 
 
 def data_ranges(file: int, st: os.stat_result) -> Iterator[tuple[int, int]]:

@@ -11,14 +11,14 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from backup import source
 from backup.excludes import Excludes
-from backup.files import Contents, FileReader, Paging, settled, waits_for
+from backup.files import Contents, FileReader, finished, waits_for
 from backup.links import Link, Links
 from backup.pipeline import Pipeline
 from backup.previous import Frame, Noting, Old, Previous
 from backup.progress import Progress
 from backup.selection import Selection, Wanted
+from backup.system import Elsewhere, Handle, Status, System
 from catalog.errors import LocalError, MissingData
 from catalog.format.packs import Extent
 from catalog.format.trees import (
@@ -27,6 +27,7 @@ from catalog.format.trees import (
     NodeKind,
     Subtree,
 )
+from catalog.names import are_distinct
 from catalog.tree import PageSource, leaves
 from catalog.vault import Vault
 
@@ -38,7 +39,8 @@ class Walk:
     """One walk. With `pipeline` None it only looks, for a dry run.
 
     `tree_blocks` are the places of the new tree's blocks, `page_bytes` their pages' raw bytes; `links` is the
-    highest number given to a file of several links.
+    highest number given to a file of several links; `distinct_names` says whether no folder walked so far has two
+    names that are one to Windows.
     """
 
     def __init__(
@@ -51,18 +53,22 @@ class Walk:
         progress: Progress,
         problem: Callable[[bytes, str], None],
         tick: Callable[[], None],
+        system: System,
     ) -> None:
         self.tree_blocks: set[tuple[bytes, int]] = set()
         self.page_bytes = 0
+        self.distinct_names = True
         self.links = Links(previous.links)
         self._pages, self._selection, self._previous = pages, selection, previous
         self._progress, self._problem, self._tick = progress, problem, tick
-        self._pipeline = pipeline
-        self._owners = source.Owners()
+        self._pipeline, self._system = pipeline, system
+        self._owners = system.owners()
         if pipeline is not None:
-            self._files = FileReader(vault.keys, pipeline, self._owners, self._write_page, problem, progress, tick)
+            self._files = FileReader(
+                vault.keys, pipeline, self._owners, self._write_page, problem, progress, tick, system
+            )
         self._excludes = Excludes(selection.excludes) if selection.excludes else None
-        self._unwanted = source.unwanted_mounts()
+        self._unwanted = system.unwanted_mounts()
         self._stack: list[Frame] = []
 
     # --- the whole ----------------------------------------------------------------------------------------
@@ -71,13 +77,13 @@ class Walk:
         """Walk everything. The new tree's root, all written to the pipeline. Damaged: the previous tree is."""
         frame = Frame(None, self._previous.root, None)
         try:
-            top = source.open_folder(b"/")
+            top = self._system.open_top()
         except OSError as e:
             raise LocalError(f"/ can't be read: {e.strerror}") from e
         try:
-            self._folder(top, b"", frame, self._selection.wanted(), os.fstat(top).st_dev)
+            self._folder(top, b"", frame, self._selection.wanted(), self._system.file_status(top).st_dev)
         finally:
-            os.close(top)
+            self._system.close(top)
         if frame.writer is None:
             self._keep(frame)
             return self._previous.root
@@ -118,16 +124,17 @@ class Walk:
 
     # --- folders ------------------------------------------------------------------------------------------
 
-    def _folder(self, fd: int, path: bytes, frame: Frame, wanted: Wanted | None, device: int) -> None:
+    def _folder(self, fd: Handle, path: bytes, frame: Frame, wanted: Wanted | None, device: int) -> None:
         """Walk one folder. `wanted` names the only entries that count, in a folder above what was asked for."""
         self._stack.append(frame)
         if self._previous.afresh or frame.previous is None:
             self._open(frame)
         try:
-            names = source.names(fd) if wanted is None else sorted(wanted)
+            names = self._system.names(fd) if wanted is None else sorted(wanted)
         except OSError as e:
             self._problem(path, f"the folder can't be listed: {e.strerror}")
             names = []
+        self.distinct_names = self.distinct_names and are_distinct(names)
         older = self._older(frame)
         old = next(older, None)
         for name in names:
@@ -173,12 +180,12 @@ class Walk:
             for entry in page.leaf.entries:
                 yield Old(entry, page.leaf)
 
-    def _status(self, fd: int, here: bytes, name: bytes, *, must_be: bool) -> os.stat_result | None:
+    def _status(self, fd: Handle, here: bytes, name: bytes, *, must_be: bool) -> Status | None:
         self._progress.entries += 1
         if self._progress.entries & 255 == 0:
             self._tick()
         try:
-            return source.status(name, fd)
+            return self._system.status(name, fd)
         except FileNotFoundError:
             if must_be:
                 self._problem(here, "it does not exist")
@@ -186,7 +193,7 @@ class Walk:
             self._problem(here, f"it can't be read: {e.strerror}")
         return None
 
-    def _left_out(self, here: bytes, st: os.stat_result, *, asked: bool) -> bool:
+    def _left_out(self, here: bytes, st: Status, *, asked: bool) -> bool:
         is_folder = stat.S_ISDIR(st.st_mode)
         if self._excludes is not None and self._excludes.match(here, is_folder):
             reason = "it was asked for, and it is excluded"
@@ -255,9 +262,9 @@ class Walk:
 
     def _subfolder(
         self,
-        fd: int,
+        fd: Handle,
         here: bytes,
-        st: os.stat_result,
+        st: Status,
         match: Old | None,
         frame: Frame,
         wanted: Wanted | None,
@@ -266,23 +273,24 @@ class Walk:
         """A folder in a folder. On another device it may be left empty; above what was asked for it may not."""
         old = match if match is not None and match.entry.kind == _FOLDER else None
         previous = old.leaf.subtree(old.entry) if old is not None else None
-        node = source.node(frame.name, st, self._owners)
+        node = self._system.node(frame.name, st, self._owners)
         same = old is not None and self._previous.is_same_folder(old, node, above=wanted is not None)
         if same and old is not None:
             kept = old.leaf.node(old.entry)
             node.size, node.mtime, node.ctime, node.xattrs = kept.size, kept.mtime, kept.ctime, kept.xattrs
+            node.more, node.windows = kept.more, kept.windows
         else:
             self._count(match)
             self._open(frame)
             if self._pipeline is not None:
-                node.xattrs = self._files.xattrs(here, frame.name, fd)
+                self._files.beside(here, frame.name, fd, node)
         child = Frame(frame, previous, node)
         pseudo = wanted is None and b"/" + here in self._unwanted
         if pseudo or (self._selection.one_file_system and st.st_dev != device and wanted is None):
             self._inside(None, here, child, {}, st.st_dev)
         else:
             try:
-                opener = source.open_folder if wanted is None else source.open_passage
+                opener = self._system.open_folder if wanted is None else self._system.open_passage
                 inside = opener(frame.name, fd)
             except OSError as e:
                 self._problem(here, f"the folder can't be opened: {e.strerror}")
@@ -291,7 +299,7 @@ class Walk:
                 try:
                     self._inside(inside, here, child, wanted, st.st_dev)
                 finally:
-                    os.close(inside)
+                    self._system.close(inside)
         if child.writer is not None:
             self._progress.unchanged += same
             self._close(frame, child, node)
@@ -303,11 +311,11 @@ class Walk:
             node.content = previous
             self._emit(frame, node)
 
-    def _inside(self, fd: int | None, here: bytes, child: Frame, wanted: Wanted | None, device: int) -> None:
+    def _inside(self, fd: Handle, here: bytes, child: Frame, wanted: Wanted | None, device: int) -> None:
         """Walk a folder, unless it was empty and still is: then there is nothing to walk or write."""
         if child.previous is None:
             try:
-                empty = not (wanted if wanted is not None or fd is None else os.listdir(fd))
+                empty = not wanted if wanted is not None or fd is None else self._system.is_empty(fd)
             except OSError:
                 empty = False  # reported where it is walked
             if empty:
@@ -330,7 +338,7 @@ class Walk:
 
     # --- everything else ----------------------------------------------------------------------------------
 
-    def _file(self, fd: int, here: bytes, st: os.stat_result, match: Old | None, frame: Frame) -> None:
+    def _file(self, fd: Handle, here: bytes, st: Status, match: Old | None, frame: Frame) -> None:
         progress = self._progress
         is_file = stat.S_ISREG(st.st_mode)
         if is_file:
@@ -349,6 +357,10 @@ class Walk:
         try:
             self._save(fd, here, st, match, frame)
         except OSError as e:
+            if isinstance(e, Elsewhere) and match is not None and self._is_kept(match, st):
+                progress.changed -= 1
+                self._same(frame, match)
+                return
             self._problem(here, f"it can't be read: {e.strerror}")
             if match is None:  # it will not be in the point
                 progress.new -= 1
@@ -356,17 +368,26 @@ class Walk:
                 progress.changed -= 1
                 progress.removed += 1
 
-    def _save(self, fd: int, here: bytes, st: os.stat_result, match: Old | None, frame: Frame) -> None:
+    def _is_kept(self, match: Old, st: Status) -> bool:
+        """Whether the previous point has the contents of a file that is no longer on this machine."""
+        e = match.entry
+        same = e.kind == _FILE and (e.inode, e.size, e.mtime) == (st.st_ino, st.st_size, st.st_mtime_ns)
+        return same and self._previous.has_all(match)
+
+    def _save(self, fd: Handle, here: bytes, st: Status, match: Old | None, frame: Frame) -> None:
         """Write a new or changed entry. OSError if it can't be read."""
         assert self._pipeline is not None
         name = frame.name
-        node = source.node(name, st, self._owners)
+        node = self._system.node(name, st, self._owners)
         link: Link | None = None
         if st.st_nlink > 1:
             link = self.links.meet(match.entry if match is not None else None, st)
             node.nlink, node.link = st.st_nlink, link.number
             if link.node is not None:
-                self._write(frame, _copy(link.node, name=name), link.contents)
+                node = _copy(link.node, name=name)
+                if self._system.keeps_more:
+                    self._files.again(name, fd, node, link.node)
+                self._write(frame, node, link.contents)
                 return
         contents: Contents | None = None
         if node.kind == _FILE:
@@ -375,10 +396,10 @@ class Walk:
             contents = self._files.read(fd, here, name, node)
         else:
             if node.kind == _SYMLINK:
-                node.content = os.readlink(name, dir_fd=fd)
+                node.content = self._system.readlink(name, fd)
             elif node.kind in _DEVICES:
                 node.content = (os.major(st.st_rdev), os.minor(st.st_rdev))
-            node.xattrs = self._files.xattrs(here, name, fd)
+            self._files.beside(here, name, fd, node)
         if link is not None and link.left > 0 and node.inode == st.st_ino:  # else it was replaced meanwhile
             link.node, link.contents = node, contents
         self._write(frame, node, contents)
@@ -392,7 +413,7 @@ class Walk:
             return
 
         def add() -> None:
-            node.content = contents.finish() if isinstance(contents, Paging) else settled(contents)
+            node.content = finished(contents)
             writer.add(node)
 
         self._pipeline.after(waits_for(contents), add)
@@ -402,7 +423,7 @@ def _copy(n: Node, *, name: bytes | None = None, content: Subtree | None = None)
     """A node under another name, or of a folder with another content."""
     return Node(
         n.name if name is None else name, n.kind, n.mode, n.owner, n.size, n.mtime, n.ctime, n.inode, n.nlink,
-        n.link, n.content if name is not None else content, n.xattrs, n.more,
+        n.link, n.content if name is not None else content, n.xattrs, n.more, n.windows,
     )  # fmt: skip
 
 

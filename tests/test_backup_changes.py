@@ -204,14 +204,14 @@ def test_file_changed_within_a_tick_of_the_clock(
             opened.append(coarse(path.stat()))
         close(file)
 
-    monkeypatch.setattr(os, "fstat", lambda file: coarse(fstat(file)))
+    monkeypatch.setattr(source, "file_status", lambda file: coarse(fstat(file)))
     status = source.status
     monkeypatch.setattr(source, "status", lambda name, parent: coarse(status(name, parent)))
     for _ in range(100):
         opened.clear()
         with monkeypatch.context() as patch:
             patch.setattr(source, "open_file", open_file)
-            patch.setattr(os, "close", close_file)
+            patch.setattr(source, "close", close_file)
             machine.backup(folder)
         if opened[0].st_ctime_ns == opened[-1].st_ctime_ns:
             break

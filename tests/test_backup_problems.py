@@ -285,7 +285,7 @@ def test_changed_while_read(
             os.utime(path)
 
     restless = Restless(path, times, change)
-    monkeypatch.setattr(os, "fstat", restless)
+    monkeypatch.setattr(source, "file_status", restless)
     outcome = machine.backup(folder)
     monkeypatch.undo()
     assert restless.left < times

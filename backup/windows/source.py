@@ -1,0 +1,416 @@
+"""Reading a Windows source: the System (backup/system.py) of Windows.
+
+Everything is opened by its whole path in the form `\\\\?\\C:\\…`, which knows no limit of 260 characters and no
+reserved names, and is opened itself where it is a link. Names are WTF-8: the UTF-8 of the UTF-16 that NTFS has,
+with three bytes for a surrogate without its other half, so that every name comes back as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path, PureWindowsPath
+from typing import IO, Any, NamedTuple
+
+from msgspec.structs import replace
+
+from backup.system import Elsewhere, kind_of
+from backup.windows.beside import NOBODY, Kept
+from catalog.errors import Damaged, LocalError
+from catalog.format.trees import Node, Owner
+from catalog.format.windows import Windows, name_bytes, name_text
+from catalog.windows import api as w
+from catalog.windows import descriptor, files, sid
+from catalog.windows.reparse import is_link, link_target
+from catalog.windows.times import from_filetime
+
+_LIST = 64 << 10  # bytes of a folder's list in one call
+_RANGES = 4096  # bytes of a sparse file's ranges in one call
+_SPOOL = 8 << 20  # bytes of an encrypted file's export that are kept in memory
+_COARSE = 2 * 10**9  # ns; the clock of file times on FAT
+_AWAY = files.OFFLINE | files.RECALL_ON_OPEN | files.RECALL_ON_DATA_ACCESS
+_PUBLIC = w.OWNER | w.GROUP | w.DACL | w.LABEL
+_WHOLE = _PUBLIC | w.SACL | w.ATTRIBUTE | w.SCOPE | w.BACKUP
+# Filters make up the contents from these: deduplication, compression of the system's files, tiers, clouds. What is
+# in such a reparse point means nothing on another disk. Bits 12 to 15 number the folders of a cloud service.
+_SEEN_THROUGH = frozenset((
+    0x80000013, 0x80000017, 0x80000008, 0x80000006, 0xC0000004, 0x80000007, 0x8000001E, 0x80000021, 0x9000001A,
+))  # fmt: skip
+_BASE = w.READ_ATTRIBUTES | w.READ_EA | w.READ_CONTROL
+
+
+class WindowsStatus(NamedTuple):
+    """A Status, and what else is known of the file by then. `tag` of a reparse point, else 0."""
+
+    st_mode: int
+    st_ino: int
+    st_dev: int
+    st_nlink: int
+    st_size: int
+    st_blocks: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+    attributes: int
+    created: int
+    tag: int
+    path: str
+    st_rdev: int = 0
+
+
+class WindowsFolder:
+    """An open folder. `handle` is None for the one that all drives stand in."""
+
+    def __init__(self, path: str, handle: int | None) -> None:
+        self.path, self.handle = path, handle
+        self.shorts: dict[bytes, str] = {}  # 8.3 names, once it was listed
+        self.seen: tuple[bytes, WindowsStatus] | None = None  # the name asked for last
+
+    def inside(self, name: bytes) -> str:
+        text = name_text(name)
+        return f"{self.path}\\{text}" if self.path else f"\\\\?\\{text}:"
+
+
+class WindowsFile:
+    """An open file or stream, as it was `seen` before; of an encrypted file its raw export is what is read."""
+
+    def __init__(self, name: bytes, handle: int, seen: WindowsStatus, export: IO[bytes] | None = None) -> None:
+        self.name, self.handle, self.seen, self.export = name, handle, seen, export
+
+
+class WindowsSource:
+    """The machine. `fetch`: files, too, whose contents a cloud service would have to fetch."""
+
+    keeps_more = True
+    name = "Windows"
+
+    def __init__(self, api: w.Api | None = None, *, fetch: bool = False) -> None:
+        self._api, self._fetch = api or w.Api(), fetch
+        try:
+            self._rights = self._api.take_privileges((w.BACKUP_PRIVILEGE, w.SECURITY_PRIVILEGE))
+        except OSError:
+            self._rights = set()  # then what its user may read is read
+        self._accounts: dict[str, str] = {}
+
+    def raise_limits(self) -> None:
+        pass  # there is none for handles
+
+    def lock(self, file: int) -> None:
+        system: Any = import_module("msvcrt")
+        system.locking(file, system.LK_NBLCK, 1)
+
+    def point_path(self, path: Path) -> bytes:
+        pure = PureWindowsPath(str(path).removeprefix("\\\\?\\"))
+        if len(pure.drive) != 2 or pure.drive[1] != ":" or not pure.root:
+            raise LocalError(f"{path} is not on a drive of this machine", "give a path as C:\\Users\\anna")
+        return b"/" + b"/".join(map(name_bytes, (pure.drive[0].upper(), *pure.parts[1:])))
+
+    def identity(self, path: Path) -> tuple[int, int] | None:
+        try:
+            st = self._look(_native(self.point_path(path)), _BASE & ~w.READ_CONTROL)
+        except (OSError, LocalError):
+            return None
+        return st.st_dev, st.st_ino
+
+    def unwanted_mounts(self) -> set[bytes]:
+        found = set()
+        for letter in self._api.drives():
+            with suppress(OSError):  # no disk in it
+                if "rpdrive" in self._api.file_system(f"{letter}:\\")[0].lower():
+                    found.add(b"/" + letter.encode())
+        return found
+
+    # --- folders and names ------------------------------------------------------------------------------------
+
+    def open_top(self) -> WindowsFolder:
+        return WindowsFolder("", None)
+
+    def open_folder(self, name: bytes, parent: WindowsFolder) -> WindowsFolder:
+        path = parent.inside(name)
+        st = self.status(name, parent)
+        if not stat.S_ISDIR(st.st_mode):
+            raise OSError(errno.ENOTDIR, "it was replaced by something else while it was read")
+        if st.attributes & _AWAY and not self._fetch:
+            raise Elsewhere(errno.EIO, "what is in it is only in the cloud (--cloud-files fetches it)")
+        return WindowsFolder(path, self._api.open(_rooted(path), _BASE | w.READ_DATA, w.OPEN_REPARSE_POINT))
+
+    def open_passage(self, name: bytes, parent: WindowsFolder) -> WindowsFolder:
+        try:
+            return self.open_folder(name, parent)
+        except PermissionError:
+            handle = self._api.open(_rooted(parent.inside(name)), w.READ_ATTRIBUTES, w.OPEN_REPARSE_POINT)
+            return WindowsFolder(parent.inside(name), handle)
+
+    def close(self, handle: WindowsFolder | WindowsFile) -> None:
+        if handle.handle is not None:
+            self._api.close(handle.handle)
+        if isinstance(handle, WindowsFile) and handle.export is not None:
+            handle.export.close()
+
+    def names(self, folder: WindowsFolder) -> list[bytes]:
+        if folder.handle is None:
+            return [letter.encode() for letter in self._api.drives()]
+        found = []
+        for name, short in self._listed(folder.handle):
+            found.append(name_bytes(name))
+            if short:
+                folder.shorts[found[-1]] = short
+        return sorted(found)
+
+    def _listed(self, handle: int) -> Iterator[files.Name]:
+        kind = w.DIRECTORY_RESTART_INFO
+        while data := self._api.information(handle, kind, _LIST):
+            yield from files.names(data)
+            kind = w.DIRECTORY_INFO
+
+    def is_empty(self, folder: WindowsFolder) -> bool:
+        return not self.names(folder)
+
+    def status(self, name: bytes, folder: WindowsFolder) -> WindowsStatus:
+        # A handle for each name, as what a folder's list says of files can be old: NTFS brings it up to date when a
+        # file is closed, and not for the file's other links.
+        st = self._look(folder.inside(name), w.READ_ATTRIBUTES)
+        folder.seen = name, st
+        return st
+
+    def _look(self, path: str, access: int) -> WindowsStatus:
+        with self._api.opened(_rooted(path), access) as handle:
+            return self._status(handle, path)
+
+    def _status(self, handle: int, path: str, *, open_file: bool = False) -> WindowsStatus:
+        api = self._api
+        found = files.identity(api.identity(handle))
+        changed = files.basic(api.information(handle, w.BASIC_INFO, 40)).changed
+        attributes, tag = found.attributes, 0
+        if attributes & files.REPARSE_POINT:
+            tag = files.tag(api.information(handle, w.TAG_INFO, 8))
+        is_folder = attributes & files.DIRECTORY
+        kind = stat.S_IFLNK if tag and is_link(tag) else stat.S_IFDIR if is_folder else stat.S_IFREG
+        written = from_filetime(found.written)
+        # Without a time of the last change, one is made up of what there is: later than the step of the clock, so
+        # that what changed within one is read again, and another if the attributes are.
+        when = from_filetime(changed) if changed else written + _COARSE + attributes % _COARSE
+        return WindowsStatus(
+            st_mode=kind | descriptor.mode(None, attributes),
+            st_ino=found.file_id,
+            st_dev=found.serial,
+            st_nlink=1 if is_folder else found.links,
+            st_size=0 if is_folder and not open_file else found.size,  # a stream's, where one is open
+            st_blocks=0 if attributes & files.SPARSE else (found.size + 511) // 512,
+            st_mtime_ns=written,
+            st_ctime_ns=when,
+            attributes=attributes,
+            created=from_filetime(found.created),
+            tag=tag,
+            path=path,
+        )
+
+    def owners(self) -> WindowsSource:
+        return self
+
+    def of(self, st: Any) -> Owner:
+        """Nobody: the owner is in the security descriptor, which is read where it is needed."""
+        return NOBODY
+
+    def node(self, name: bytes, st: WindowsStatus, owners: Any) -> Node:
+        mode, owner = st.st_mode & 0o7777, NOBODY
+        if stat.S_ISDIR(st.st_mode):  # compared by these where its times are not ours
+            with suppress(OSError), self._api.opened(_rooted(st.path), w.READ_CONTROL) as handle:
+                mode, owner = self._permissions(self._api.security(handle, _PUBLIC), st.attributes)
+        return Node(
+            name, kind_of(st.st_mode), mode, owner, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
+        )  # fmt: skip
+
+    # --- what is beside ---------------------------------------------------------------------------------------
+
+    def readlink(self, name: bytes, folder: WindowsFolder) -> bytes:
+        path = folder.inside(name)
+        with self._api.opened(_rooted(path), w.READ_ATTRIBUTES) as handle:
+            return link_target(self._reparse(handle), path)
+
+    def xattrs(self, target: WindowsFile | bytes, folder: WindowsFolder) -> dict[bytes, bytes]:
+        return {}  # the extended attributes of Windows are not of the same kind: see `beside`
+
+    def of_name(self, name: bytes, folder: WindowsFolder) -> Callable[[Windows | None], Windows | None]:
+        short = folder.shorts.get(name, "")
+        return lambda first: first and replace(first, short_name=short)
+
+    def beside(self, target: WindowsFile | bytes, folder: WindowsFolder) -> Kept:
+        if isinstance(target, WindowsFile):
+            return self._kept(target.handle, target.seen, folder.shorts.get(target.name, ""), target.export)
+        st = self._seen(target, folder)
+        handle = self._open(st.path, _BASE)
+        try:
+            return self._kept(handle, st, folder.shorts.get(target, ""), None)
+        finally:
+            self._api.close(handle)
+
+    def _kept(self, handle: int, st: WindowsStatus, short: str, export: IO[bytes] | None) -> Kept:
+        windows = Windows(st.attributes, st.created, short_name=short)
+        kept = Kept(windows, st.st_mode & 0o7777)
+        if export is not None:
+            windows.efs = st.st_size
+
+        def security() -> None:
+            parts = _WHOLE if w.SECURITY_PRIVILEGE in self._rights else _PUBLIC
+            windows.security = self._api.security(handle, parts) or None
+            if windows.security:
+                kept.mode, kept.owner = self._permissions(windows.security, st.attributes)
+
+        def reparse() -> None:
+            windows.reparse = self._reparse(handle) if st.tag and not is_seen_through(st.tag) else None
+
+        def extended() -> None:
+            windows.extended = self._api.extended(handle) or None
+
+        def streams() -> None:
+            if export is None:  # which has them in it
+                kept.streams = [
+                    (name, partial(self._open_stream, st, name))
+                    for name, _size in files.streams(self._api.information(handle, w.STREAM_INFO, 4096))
+                ]
+
+        for what, read in (
+            ("security descriptor", security),
+            ("reparse point", reparse),
+            ("extended attributes", extended),
+            ("streams", streams),
+        ):
+            try:
+                read()
+            except w.Failed as e:
+                if e.code not in w.UNSUPPORTED:  # else the file system keeps none
+                    kept.problems.append(f"its {what} can't be read: {e.strerror}")
+        return kept
+
+    def _permissions(self, security: bytes, attributes: int) -> tuple[int, Owner]:
+        """A mode and an owner for other systems."""
+        mode = descriptor.mode(security, attributes)
+        try:
+            found = descriptor.parse(security)
+        except Damaged:
+            return mode, NOBODY
+        return mode, Owner(-1, -1, self._account(found.owner), self._account(found.group))
+
+    def _account(self, text: str) -> str:
+        """`DOMAIN\\name` of a SID, or its text where it has none here."""
+        found = self._accounts.get(text)
+        if found is None:
+            try:
+                found = self._api.account(sid.to_bytes(text)) if text else ""
+            except OSError:
+                found = text
+            self._accounts[text] = found
+        return found
+
+    def _reparse(self, handle: int) -> bytes:
+        return self._api.control(handle, w.GET_REPARSE_POINT, b"", 16 << 10)[0]
+
+    # --- contents ---------------------------------------------------------------------------------------------
+
+    def _seen(self, name: bytes, folder: WindowsFolder) -> WindowsStatus:
+        seen = folder.seen
+        return seen[1] if seen is not None and seen[0] == name else self.status(name, folder)
+
+    def _open(self, path: str, access: int, flags: int = w.OPEN_REPARSE_POINT) -> int:
+        """A handle; with the right to see who is audited, where there is one."""
+        if w.SECURITY_PRIVILEGE in self._rights and access & w.READ_CONTROL:
+            access |= w.ACCESS_SYSTEM_SECURITY
+        return self._api.open(_rooted(path), access, flags)
+
+    def open_file(self, name: bytes, parent: WindowsFolder) -> WindowsFile:
+        st = self._seen(name, parent)
+        if st.attributes & _AWAY and not self._fetch:
+            raise Elsewhere(errno.EIO, "its contents are only in the cloud (--cloud-files fetches them)")
+        if st.attributes & files.ENCRYPTED:
+            return self._open_encrypted(st, name)
+        # What a reparse point stands for is read through it where Windows makes up the contents from it.
+        flags = 0 if is_seen_through(st.tag) else w.OPEN_REPARSE_POINT
+        return WindowsFile(name, self._open(st.path, _BASE | w.READ_DATA, flags), st)
+
+    def _open_stream(self, st: WindowsStatus, name: str) -> WindowsFile:
+        flags = 0 if is_seen_through(st.tag) else w.OPEN_REPARSE_POINT
+        path = f"{_rooted(st.path)}:{name}"
+        handle = self._api.open(path, w.READ_DATA | w.READ_ATTRIBUTES, flags)
+        return WindowsFile(b"", handle, st._replace(path=path))
+
+    def _open_encrypted(self, st: WindowsStatus, name: bytes) -> WindowsFile:
+        """Of an encrypted file its raw export, which takes no key; made at once, as it can be read but in order."""
+        handle = self._open(st.path, _BASE)
+        export = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - `close` closes it
+        try:
+            self._api.export_encrypted(st.path, export.write)
+        except BaseException:
+            export.close()
+            self._api.close(handle)
+            raise
+        return WindowsFile(name, handle, st, export)
+
+    def file_status(self, handle: WindowsFile | WindowsFolder) -> WindowsStatus:
+        if isinstance(handle, WindowsFolder):
+            assert handle.handle is None  # only asked of the one above all drives
+            return WindowsStatus(stat.S_IFDIR | 0o755, 0, 0, 1, 0, 0, 0, 0, files.DIRECTORY, 0, 0, "")
+        found = self._status(handle.handle, handle.seen.path, open_file=True)
+        if handle.export is not None:
+            size = handle.export.seek(0, 2)
+            return found._replace(st_size=size, st_blocks=(size + 511) // 512)
+        return found
+
+    def read_small(self, file: WindowsFile, size: int, most: int) -> bytes:
+        buffer = bytearray(size + 1)
+        got = self.fill(file, memoryview(buffer), 0)
+        if got > size and got < most:  # it grew
+            buffer = bytearray(most)
+            got = self.fill(file, memoryview(buffer), 0)
+        return bytes(memoryview(buffer)[:got])
+
+    def fill(self, file: WindowsFile, buffer: memoryview, position: int) -> int:
+        if file.export is not None:
+            file.export.seek(position)
+            data = file.export.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+        got = 0
+        while got < len(buffer):
+            count = self._api.read(file.handle, buffer[got:], position + got)
+            if not count:
+                break
+            got += count
+        return got
+
+    def data_ranges(self, file: WindowsFile, st: WindowsStatus) -> Iterator[tuple[int, int]]:
+        size, position, more = st.st_size, 0, True
+        if not st.attributes & files.SPARSE or file.export is not None:
+            if size:
+                yield 0, size
+            return
+        while more and position < size:
+            asked = files.range_bytes(position, size)
+            data, more = self._api.control(file.handle, w.QUERY_ALLOCATED_RANGES, asked, _RANGES)
+            before = position
+            for begin, end in files.ranges(data):
+                start, position = max(begin, position), max(min(end, size), position)
+                if start < position:
+                    yield start, position
+            if position == before:
+                return
+
+
+def _rooted(path: str) -> str:
+    """A drive's own folder has a backslash at its end; without it, a drive is meant."""
+    return path + "\\" if path.endswith(":") and path.count("\\") == 3 else path
+
+
+def _native(path: bytes) -> str:
+    """The path of a path of a point."""
+    drive, *parts = map(name_text, path.strip(b"/").split(b"/"))
+    return "\\".join((f"\\\\?\\{drive}:", *parts))
+
+
+def is_seen_through(tag: int) -> bool:
+    """Whether the contents are read through such a reparse point, and are kept in its place."""
+    return tag & ~0xF000 in _SEEN_THROUGH

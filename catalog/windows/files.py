@@ -1,0 +1,122 @@
+"""What Windows tells of files, taken apart: structures as documented, in bytes. Times stay FILETIMEs.
+
+Sources: the pages of BY_HANDLE_FILE_INFORMATION, FILE_BASIC_INFO, FILE_ATTRIBUTE_TAG_INFO, FILE_STREAM_INFO,
+FILE_ID_BOTH_DIR_INFO and FILE_ALLOCATED_RANGE_BUFFER, all little-endian.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+from struct import error as StructError
+from typing import Any, NamedTuple
+
+READONLY, HIDDEN, SYSTEM, DIRECTORY, ARCHIVE, NORMAL = 0x1, 0x2, 0x4, 0x10, 0x20, 0x80
+SPARSE, REPARSE_POINT, COMPRESSED, OFFLINE, ENCRYPTED = 0x200, 0x400, 0x800, 0x1000, 0x4000
+RECALL_ON_OPEN, RECALL_ON_DATA_ACCESS = 0x40000, 0x400000
+
+_identity = Struct("<IQQQIIIIII")
+_basic = Struct("<qqqqI4x")
+_tag = Struct("<II")
+_stream = Struct("<IIqq")
+_range = Struct("<qq")
+_entry = Struct("<II6q3IBx24s2xq")
+
+
+class Identity(NamedTuple):
+    """BY_HANDLE_FILE_INFORMATION. `size` in bytes; `file_id` is unique within the volume `serial`."""
+
+    attributes: int
+    created: int
+    accessed: int
+    written: int
+    serial: int
+    size: int
+    links: int
+    file_id: int
+
+
+class Basic(NamedTuple):
+    """FILE_BASIC_INFO. A time of 0 is one that the file system doesn't keep or, when set, one to leave alone."""
+
+    created: int
+    accessed: int
+    written: int
+    changed: int
+    attributes: int
+
+
+class Name(NamedTuple):
+    """A name in a folder, and its 8.3 name if it has one of its own."""
+
+    name: str
+    short: str
+
+
+def identity(data: bytes) -> Identity:
+    attributes, created, accessed, written, serial, high, low, links, upper, lower = _identity.unpack_from(data)
+    return Identity(
+        attributes, created, accessed, written, serial, high << 32 | low, links, upper << 32 | lower
+    )  # fmt: skip
+
+
+def basic(data: bytes) -> Basic:
+    return Basic(*_basic.unpack_from(data))
+
+
+def basic_bytes(b: Basic) -> bytes:
+    return _basic.pack(*b)
+
+
+def tag(data: bytes) -> int:
+    """The reparse tag in a FILE_ATTRIBUTE_TAG_INFO."""
+    return int(_tag.unpack_from(data)[1])
+
+
+def streams(data: bytes) -> list[tuple[str, int]]:
+    """Further streams of data in a list of FILE_STREAM_INFO: names without `:` and `:$DATA`, and bytes."""
+    found = []
+    for length, size, _allocated, rest in _chain(_stream, data):
+        name = _text(rest, length)
+        if name.endswith(":$DATA") and name != "::$DATA":
+            found.append((name[1:-6], size))
+    return found
+
+
+def names(data: bytes) -> list[Name]:
+    """The names in a list of FILE_ID_BOTH_DIR_INFO, but `.` and `..`."""
+    found = []
+    for row in _chain(_entry, data):
+        length, short, short_length, rest = row[8], row[11], row[10], row[13]
+        name = _text(rest, length)
+        if name not in (".", ".."):
+            other = _text(short, short_length)
+            found.append(Name(name, other if other != name else ""))
+    return found
+
+
+def range_bytes(start: int, end: int) -> bytes:
+    """A FILE_ALLOCATED_RANGE_BUFFER."""
+    return _range.pack(start, end - start)
+
+
+def ranges(data: bytes) -> list[tuple[int, int]]:
+    """Start and end of each range in a list of FILE_ALLOCATED_RANGE_BUFFER."""
+    return [(start, start + length) for start, length in _range.iter_unpack(data)]
+
+
+def _chain(shape: Struct, data: bytes) -> Iterator[tuple[Any, ...]]:
+    """Rows of a list in which each begins with the distance to the next: without that, and what comes after."""
+    at = 0
+    while data:
+        step, *row = shape.unpack_from(data, at)
+        yield (*row, data[at + shape.size : at + step if step else len(data)])
+        if not step:
+            return
+        at += step
+
+
+def _text(data: bytes, length: int) -> str:
+    if length > len(data):
+        raise StructError("a name is longer than what holds it")
+    return data[:length].decode("utf-16-le", "surrogatepass")

@@ -81,6 +81,24 @@ def steady_heap() -> None:
     keeps a heap for each thread. Reading 1 GiB then took 280 MiB of memory; it takes 210 like this, in the
     same time. Ranges are mapped one by one, blocks (smaller, many) come from the heap.
     """
+    _mallopt({_MMAP_THRESHOLD: 6 << 20, _ARENA_MAX: 2})
+
+
+def roomy_heap() -> None:
+    """Have glibc keep what was freed, for a process that soon ends: ranges, too, come from the heap.
+
+    Each fresh page of a buffer costs the system a fault and a page of zeros. To write a file of 1 GiB, whose ranges
+    and blocks are freed as soon as they are used, took 0.8 s of the system's time like this, and 1.4 s otherwise,
+    and 80 MiB more memory.
+    """
+    steady_heap()  # whoever comes later must not undo this
+    _mallopt({_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 128 << 20})
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
+
+
+def _mallopt(options: dict[int, int]) -> None:
     if not sys.platform.startswith("linux"):
         return
     import ctypes
@@ -89,6 +107,5 @@ def steady_heap() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library
-    mmap_threshold, arena_max = -3, -8
-    mallopt(mmap_threshold, 6 << 20)
-    mallopt(arena_max, 2)
+    for option, value in options.items():
+        mallopt(option, value)

@@ -67,7 +67,7 @@ class Wearer:
 
     def _is_own(self, a: Attributes) -> bool:
         owner = a.owner
-        ids = self._owner_ids(owner) if self._by_name else owner[:2]
+        ids = self.owner_ids(owner) if self._by_name else owner[:2]
         return ids == self._own
 
     def put_on_file(self, fd: int, a: Attributes, path: Callable[[], bytes], *, plain: bool) -> None:
@@ -114,7 +114,7 @@ class Wearer:
         is_link = a.kind == NodeKind.SYMLINK
         mode = a.mode
         if self._permissions:
-            uid, gid = self._owner_ids(a.owner, path)
+            uid, gid = self.owner_ids(a.owner, path)
             st = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if (st.st_uid, st.st_gid) != (uid, gid) and not self._attempt_owner(
                 lambda u, g: os.chown(name, u, g, dir_fd=folder, follow_symlinks=False), a, uid, gid, path
@@ -132,7 +132,7 @@ class Wearer:
 
     # --- owners -------------------------------------------------------------------------------------------
 
-    def _owner_ids(self, owner: Owner, path: Callable[[], bytes] | None = None) -> tuple[int, int]:
+    def owner_ids(self, owner: Owner, path: Callable[[], bytes] | None = None) -> tuple[int, int]:
         """Ids to set. `path` (of what is being restored) to tell of names that are not known here."""
         if not self._by_name:
             return owner[0], owner[1]
@@ -151,7 +151,7 @@ class Wearer:
         return found
 
     def _chown(self, fd: int, a: Attributes, path: Callable[[], bytes]) -> bool:
-        uid, gid = self._owner_ids(a.owner, path)
+        uid, gid = self.owner_ids(a.owner, path)
         if self._uid != 0:
             st = os.fstat(fd)
             if (st.st_uid, st.st_gid) == (uid, gid):

@@ -11,6 +11,7 @@ from catalog.format.blocks import PackKind
 from catalog.vault import Vault
 from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
+from mount.restore.crew import MANY, Crew, helpers
 from mount.restore.options import Options
 from mount.restore.plan import FilePlan, Plan
 from mount.restore.planner import LinkPlan, Planner
@@ -40,7 +41,8 @@ class Restore:
             if options.dry_run:
                 self._plan_only(target, wearer, sources)
                 return report
-            with Writer(self._vault, target, wearer, report, options.policy, os.urandom(4)) as writer:
+            crew = self._crew(target, wearer, sources)
+            with Writer(self._vault, target, wearer, report, options.policy, os.urandom(4), crew) as writer:
                 planner = self._planner(target, wearer, writer)
                 for group in _groups(sources, options.in_place):
                     planner.plan = Plan(target.folders)
@@ -52,6 +54,13 @@ class Restore:
             return report
         finally:
             target.close()
+
+    def _crew(self, target: Target, wearer: Wearer, sources: list[Source]) -> Crew | None:
+        """Helpers, if there is enough for them to do."""
+        options = self._options
+        if sum(source.files for source in sources) < MANY or not helpers():
+            return None
+        return Crew(self._vault.keys, target, wearer, self.report, permissions=options.permissions)
 
     def _plan_only(self, target: Target, wearer: Wearer, sources: list[Source]) -> None:
         planner = self._planner(target, wearer, None)

@@ -45,6 +45,13 @@ class Source(NamedTuple):
         """The last part of its path; empty for a whole point."""
         return self.place.found.entry.name if self.place.found else b""
 
+    @property
+    def files(self) -> int:
+        """How many files it is, as far as the tree's totals say."""
+        if self.place.found is not None and not self.place.is_folder:
+            return 1
+        return self.place.folder.totals.files if self.place.folder is not None else 0
+
 
 def read_wishes(session: Session, texts: list[str]) -> list[Wish]:
     """Arguments understood, without asking the vault. Drives say which vault, if none was named. UsageError."""

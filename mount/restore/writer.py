@@ -6,7 +6,6 @@ it was verified. What is there already under that name is gone only then.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import threading
@@ -16,22 +15,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
 
+from cache.memory import roomy_heap
 from catalog.errors import Damaged, LocalError, ObjectNotFound, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.vault import Vault
 from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
+from mount.restore.crew import Crew
 from mount.restore.plan import FilePlan, Plan, Range, Row
 from mount.restore.report import Report
 from mount.restore.target import FULL, Handle, Target, rename_new, temporary_name
+from mount.restore.whole import NEW, make_whole, write_all
 
 MIB = 1 << 20
 BUDGET = 128 * MIB  # bytes fetched or under way, and not yet written
 FETCHERS = 8
 WRITERS = 8  # they wait for the disk more than they compute: on two cores 8 were no slower warm, and quicker cold
 _OPEN_FILES = 256
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _AGAIN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES = 100  # names for one copy
 
@@ -39,7 +40,7 @@ _TRIES = 100  # names for one copy
 class Growing:
     """A file of several pieces, on its way. `left` is the bytes still to come."""
 
-    __slots__ = ("file", "left", "lock", "lost", "temporary")
+    __slots__ = ("file", "left", "lock", "lost", "temporary", "writing")
 
     def __init__(self, file: FilePlan) -> None:
         self.file = file
@@ -47,6 +48,7 @@ class Growing:
         self.lost = False
         self.temporary = file.temporary
         self.lock = threading.Lock()
+        self.writing = threading.Lock()
 
 
 class Budget:
@@ -86,13 +88,15 @@ class _Fetched:
 
 
 class Writer:
-    """Writes files to a target. `token`: 4 bytes of this run. A context manager."""
+    """Writes files to a target. `token`: 4 bytes of this run; `crew` helps with small files. A context manager."""
 
     def __init__(
-        self, vault: Vault, target: Target, wearer: Wearer, report: Report, policy: Policy, token: bytes
-    ) -> None:
+        self, vault: Vault, target: Target, wearer: Wearer, report: Report, policy: Policy, token: bytes,
+        crew: Crew | None = None,
+    ) -> None:  # fmt: skip
+        roomy_heap()
         self._vault, self._target, self._wearer = vault, target, wearer
-        self._report, self._policy, self._token = report, policy, token
+        self._report, self._policy, self._token, self._crew = report, policy, token, crew
         self.landed: dict[int, bytes] = {}  # of files with links, and of those that landed elsewhere than planned
         self._lock = threading.Lock()
         self._growing: dict[int, Growing] = {}
@@ -109,6 +113,8 @@ class Writer:
         self._failure = self._failure or RuntimeError("closed")
         self._fetchers.shutdown(cancel_futures=True)
         self._writers.shutdown()  # what has come is still written: the next run need not fetch it
+        if self._crew is not None:
+            self._crew.close()
         self._handles.clear()
 
     # --- ranges -------------------------------------------------------------------------------------------
@@ -191,6 +197,10 @@ class Writer:
         first = plan.extent(rows[0])
         start = first.offset - fetched.range.start
         sealed = fetched.data[start : start + first.stored]
+        if self._crew is not None and len(sealed) == first.stored:
+            rows = self._crew.write(first, sealed, rows)
+            if not rows:
+                return
         again = False
         try:
             raw = memoryview(self._opened(first, sealed))
@@ -284,20 +294,12 @@ class Writer:
                 return
 
     def _write_whole(self, folder: int, file: FilePlan, data: Buffer) -> None:
-        a, plain = file.attributes, file.folder.plain
         temporary = temporary_name(file.number.to_bytes(8, "big"), self._token)
-        fd = os.open(temporary, _NEW, self._wearer.first_mode(a, plain=plain), dir_fd=folder)
+        make_whole(
+            folder, temporary, data, file.size, file.attributes, self._wearer, file.path,
+            plain=file.folder.plain, sync=file.replace,
+        )  # fmt: skip
         try:
-            try:
-                if data:
-                    _write_all(fd, data, 0)
-                elif file.size:
-                    os.ftruncate(fd, file.size)
-                self._wearer.put_on_file(fd, a, file.path, plain=plain)
-                if file.replace:
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
             self._land(folder, file, temporary, len(data))
         except BaseException:
             with suppress(OSError):
@@ -310,7 +312,8 @@ class Writer:
             return
         try:
             handle = self._handle(growing)
-            _write_all(handle.fd, data, position)
+            with growing.writing:  # the system lets one at a time write to a file, and has the others spin
+                write_all(handle.fd, data, position)
         except OSError as e:
             self._not_written(file, e)
             return
@@ -360,7 +363,7 @@ class Writer:
             else:
                 temporary = temporary_name(mark(file), self._token)
                 mode = self._wearer.first_mode(file.attributes, plain=False)
-                held = Handle(os.open(temporary, _NEW, mode, dir_fd=folder))
+                held = Handle(os.open(temporary, NEW, mode, dir_fd=folder))
                 growing.temporary = temporary
                 os.ftruncate(held.fd, file.size)
             with suppress(OSError):  # a lock tells other restores that this one lives
@@ -435,15 +438,3 @@ def mark(file: FilePlan) -> bytes:
     """8 bytes that say which file a temporary one will be, the same in every run."""
     text = b"%d %d " % (file.size, file.attributes.mtime) + file.name
     return blake2b(text, digest_size=8).digest()
-
-
-def _write_all(fd: int, data: Buffer, position: int) -> None:
-    view = memoryview(data)
-    while True:
-        done = os.pwrite(fd, view, position)
-        if done == len(view):
-            return
-        if done == 0:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        view = view[done:]
-        position += done

@@ -1,0 +1,60 @@
+"""A small file written in one go, under a temporary name."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from catalog.format.blocks import Buffer
+from mount.restore.attributes import Attributes, Wearer
+
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def make_whole(
+    folder: int,
+    temporary: bytes,
+    data: Buffer,
+    size: int,
+    a: Attributes,
+    wearer: Wearer,
+    path: Callable[[], bytes],
+    *,
+    plain: bool,
+    sync: bool = False,
+) -> None:
+    """Make a file of `size` bytes, `data` or else a hole, with all its attributes. OSError: then nothing is left.
+
+    `folder` is a descriptor, `plain` as in Folder; `path` is for what the wearer has to say.
+    """
+    fd = os.open(temporary, NEW, wearer.first_mode(a, plain=plain), dir_fd=folder)
+    try:
+        try:
+            if data:
+                write_all(fd, data, 0)
+            elif size:
+                os.ftruncate(fd, size)
+            wearer.put_on_file(fd, a, path, plain=plain)
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+
+
+def write_all(fd: int, data: Buffer, position: int) -> None:
+    """All of `data` at `position` of a file. OSError."""
+    view = memoryview(data)
+    while True:
+        done = os.pwrite(fd, view, position)
+        if done == len(view):
+            return
+        if done == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        view = view[done:]
+        position += done

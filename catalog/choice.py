@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
 from catalog.format.records import Item, Machine, Point, PointName
 from catalog.format.trees import Entry, Leaf, NodeKind, Subtree
+from catalog.names import is_marked, meant, shows_as
 from catalog.tree import ROOT_NUMBER, Found, PageSource, leaves, lookup
 from catalog.vault import Vault, choose_point, time_end
 
@@ -132,12 +133,25 @@ def find(source: PageSource, root: Subtree | None, path: bytes) -> Place:
             continue
         if not place.is_folder:
             raise NotFound(f"{shown(place.path)} is not a folder in this recovery point")
-        found = lookup(source, place.folder, place.number, name)
-        here = place.path + b"/" + name
+        found = lookup_meant(source, place.folder, place.number, name)
         if found is None:
+            here = place.path + b"/" + name
             raise NotFound(f"there is no {shown(here)} in this recovery point", "see `rpdrive ls` of its folder")
-        place = Place(here, found, _subtree(found.leaf, found))
+        place = Place(place.path + b"/" + found.entry.name, found, _subtree(found.leaf, found))
     return place
+
+
+def lookup_meant(source: PageSource, folder: Subtree | None, number: int, name: bytes) -> Found | None:
+    """An entry by its name, else by its name as a Windows drive shows it. None if there is none."""
+    found = lookup(source, folder, number, name)
+    other = meant(name) if found is None else None
+    if other is not None:
+        found = lookup(source, folder, number, other)
+    if found is None and is_marked(name):
+        every = (entry.name for page in leaves(source, folder, number) for entry in page.leaf.entries)
+        other = next((true for true in every if shows_as(true, name)), None)
+        found = None if other is None else lookup(source, folder, number, other)
+    return found
 
 
 def _subtree(leaf: Leaf, found: Found) -> Subtree | None:

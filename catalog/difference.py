@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from catalog.format.records import Point
 from catalog.format.trees import Entry, Leaf, NodeKind, OutOfLine, Subtree
 from catalog.format.windows import Windows, others
-from catalog.history import (
-    Overlay,
-    ReadySource,
-    Strand,
-    Variant,
-    data_id,
-    folder_strands,
-    lookup,
-    root_strands,
-    streams_id,
-)
-from catalog.versions import parts
+from catalog.history import ReadySource, Strand, Variant, data_id, follow, root_strands, streams_id, walk
 
 BEFORE, AFTER = 1, 2  # sets of points: the first tree, the second
 
@@ -54,20 +43,9 @@ def difference(
 
     ctime and inode numbers are not compared: they can't be restored.
     """
-    strands = _strands(before, after)
-    names = parts(path)
-    if not names:
-        yield from _below(source, strands, b"")
-        return
-    variants: list[Variant] = []
-    for name in names:
-        variants = lookup(source, strands, name)
-        strands = folder_strands(variants)
-    here = b"/" + b"/".join(names)
-    change = _change(here, variants)
-    if change is not None:
-        yield change
-    yield from _below(source, strands, here)
+    here, variants, strands = follow(source, _strands(before, after), path)
+    yield from _changes([(here, variants)])
+    yield from _changes(walk(source, strands, here, skip=BEFORE | AFTER))
 
 
 def root_of(point: Point) -> Subtree | None:
@@ -77,11 +55,8 @@ def root_of(point: Point) -> Subtree | None:
 
 def exists(source: ReadySource, before: Subtree | None, after: Subtree | None, path: bytes) -> bool:
     """Whether any of two trees has that path."""
-    strands, variants = _strands(before, after), None
-    for name in parts(path):
-        variants = lookup(source, strands, name)
-        strands = folder_strands(variants)
-    return variants is None or bool(variants)
+    here, variants, _below = follow(source, _strands(before, after), path)
+    return not here or bool(variants)
 
 
 def _strands(before: Subtree | None, after: Subtree | None) -> list[Strand]:
@@ -91,22 +66,11 @@ def _strands(before: Subtree | None, after: Subtree | None) -> list[Strand]:
     return [Strand(points, tree) for points, tree in trees if tree is not None]
 
 
-def _below(source: ReadySource, strands: Sequence[Strand], path: bytes) -> Iterator[Change]:
-    stack = [(path, iter(Overlay(source, strands, skip=BEFORE | AFTER)))]
-    while stack:
-        above, rest = stack[-1]
-        step = next(rest, None)
-        if step is None:
-            stack.pop()
-            continue
-        name, variants = step
-        here = above + b"/" + name
-        change = _change(here, variants)
+def _changes(steps: Iterable[tuple[bytes, list[Variant]]]) -> Iterator[Change]:
+    for path, variants in steps:
+        change = _change(path, variants)
         if change is not None:
             yield change
-        below = folder_strands(variants)
-        if below:
-            stack.append((here, iter(Overlay(source, below, skip=BEFORE | AFTER))))
 
 
 def _change(path: bytes, variants: list[Variant]) -> Change | None:

@@ -20,6 +20,7 @@ from catalog.format.packs import Extent
 from catalog.format.records import Point
 from catalog.format.trees import Entry, FolderIndex, Hole, Leaf, NodeKind, Paged, Piece, Subtree
 from catalog.format.windows import name_bytes
+from catalog.names import is_marked, meant, shows_as
 from catalog.tree import PageSource
 
 AHEAD = 16  # pages of a folder that are made ready together
@@ -140,6 +141,40 @@ def lookup(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[
     return found
 
 
+def lookup_meant(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
+    """The same; where no folder has that name, it is taken for one that a Windows drive shows."""
+    found = lookup(source, strands, name)
+    other = None if found else meant(name)
+    if other is not None:
+        found = lookup(source, strands, other)
+    if not found and is_marked(name):
+        found = next((variants for true, variants in Overlay(source, strands) if shows_as(true, name)), [])
+    return found
+
+
+class Followed(NamedTuple):
+    """Where a path leads: the path in its true spelling, what is there, and what is below."""
+
+    path: bytes
+    variants: list[Variant]
+    strands: list[Strand]
+
+
+def follow(source: ReadySource, strands: list[Strand], path: bytes) -> Followed:
+    """What folders laid over each other have at a path below them, symlinks not followed. Damaged, StoreError."""
+    here, variants = b"", list[Variant]()
+    for name in parts(path):
+        variants = lookup_meant(source, strands, name)
+        strands = folder_strands(variants)
+        here += b"/" + (variants[0].entry.name if variants else name)
+    return Followed(here, variants, strands)
+
+
+def parts(path: bytes) -> list[bytes]:
+    """The names of a path."""
+    return [name for name in path.split(b"/") if name not in (b"", b".")]
+
+
 def _add(pages: dict[_Key, _Page], level: int, points: int, at: Extent) -> bool:
     """Note a page for some more points. False if it was there."""
     known = pages.get((level, at.id))
@@ -243,10 +278,13 @@ class Overlay:
 
 
 def walk(
-    source: ReadySource, strands: Sequence[Strand], path: bytes = b""
+    source: ReadySource, strands: Sequence[Strand], path: bytes = b"", skip: int = 0
 ) -> Iterator[tuple[bytes, list[Variant]]]:
-    """Every path below folders laid over each other, with its variants; a folder comes before what is in it."""
-    stack = [(path, iter(Overlay(source, strands)))]
+    """Every path below folders laid over each other, with its variants; a folder comes before what is in it.
+
+    `skip`: pages that exactly these points share are passed over.
+    """
+    stack = [(path, iter(Overlay(source, strands, skip)))]
     while stack:
         above, rest = stack[-1]
         step = next(rest, None)
@@ -258,7 +296,7 @@ def walk(
         yield here, variants
         below = folder_strands(variants)
         if below:
-            stack.append((here, iter(Overlay(source, below))))
+            stack.append((here, iter(Overlay(source, below, skip))))
 
 
 # --- contents -------------------------------------------------------------------------------------------------

@@ -115,10 +115,10 @@ def versions(
     from catalog.choice import shown
     from catalog.direct import DirectSource
     from catalog.errors import NotFound, UsageError
+    from catalog.history import parts
     from catalog.history_listing import VERSION_COLUMNS, version_rows, versions_json
     from catalog.text import table, text_json
     from catalog.timeline import all_timelines
-    from catalog.versions import parts
     from catalog.versions import versions as versions_of
 
     raw = os.fsencode(path)

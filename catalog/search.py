@@ -12,6 +12,7 @@ from catalog.errors import UsageError
 from catalog.format.records import Point
 from catalog.format.trees import Entry, Leaf
 from catalog.history import ReadySource, Variant, distinct, held, last, root_strands, walk
+from catalog.names import in_pattern, is_marked, shows_as
 
 
 class Hit(NamedTuple):
@@ -32,17 +33,29 @@ def pattern(text: str, *, regex: bool = False, ignore_case: bool = False) -> Cal
 
     A glob (`*`, `?`, `[abc]`; a plain name is one) is compared with the last name of a path, and if it has a
     slash in it, with the end of the path, or with all of it if it begins with a slash; `*` fits slashes, too. A
-    regular expression is looked for anywhere in the path.
+    regular expression is looked for anywhere in the path. Names fit as a Windows drive shows them, too.
     """
-    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
     raw = os.fsencode(text)
+    quoted = in_pattern(raw, re.escape if regex else _literal)
+    tests = [_pattern(p, regex=regex, ignore_case=ignore_case) for p in (raw, quoted) if p is not None]
+    if is_marked(raw):
+        tests.append(lambda path: shows_as(path.rpartition(b"/")[2], raw.rpartition(b"/")[2]))
+    return tests[0] if len(tests) == 1 else lambda path: any(fits(path) for fits in tests)
+
+
+def _literal(byte: bytes) -> bytes:
+    return b"[" + byte + b"]" if byte in (b"*", b"?", b"[") else byte
+
+
+def _pattern(raw: bytes, *, regex: bool, ignore_case: bool) -> Callable[[bytes], bool]:
+    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
     if not raw:
         raise UsageError("an empty pattern fits nothing")
     if regex:
         try:
             search = re.compile(raw, flags).search
         except re.error as e:
-            raise UsageError(f"{text!r} is no regular expression: {e}") from e
+            raise UsageError(f"{os.fsdecode(raw)!r} is no regular expression: {e}") from e
         return lambda path: search(path) is not None
     raw = raw.rstrip(b"/") or b"/"
     match = re.compile(_translate(raw), flags).match

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from catalog.format.records import Point
-from catalog.history import ReadySource, Variant, Version, distinct, folder_strands, held, lookup, root_strands
+from catalog.history import ReadySource, Version, distinct, follow, held, root_strands
 
 
 class Versions(NamedTuple):
@@ -22,15 +22,6 @@ def versions(source: ReadySource, points: Sequence[Point], path: bytes) -> Versi
     The points are followed down side by side: as many rounds of requests as one lookup takes. The path must name
     something below the root; symlinks are not followed.
     """
-    strands = root_strands(points)
-    variants: list[Variant] = []
-    for name in parts(path):
-        variants = lookup(source, strands, name)
-        strands = folder_strands(variants)
+    _path, variants, _below = follow(source, root_strands(points), path)
     everything = (1 << len(points)) - 1
     return Versions(distinct(variants), everything & ~held(variants))
-
-
-def parts(path: bytes) -> list[bytes]:
-    """The names of a path."""
-    return [name for name in path.split(b"/") if name not in (b"", b".")]

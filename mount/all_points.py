@@ -22,6 +22,7 @@ from cache.reader import Reader
 from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
 from catalog.format.records import Machine, PointName
 from catalog.format.trees import Totals
+from catalog.names import WINDOWS
 from catalog.vault import Vault, iter_items, latest
 from mount.versions import VERSIONS, History, VersionsFolder
 from mount.view import (
@@ -89,11 +90,13 @@ class AllPointsView(View):
         self._machine_names: dict[bytes, bytes] = {}
         self._item_names: dict[tuple[bytes, bytes], str] = {}
         self._pages = Pages(reader)
+        self._systems: set[str] = set()
         self._trees: Lru[PointName, TreeFolder] = Lru(_TREES, lambda tree: 1)
         self._histories: dict[tuple[bytes, bytes], History] = {}
         self._name_machines(self._listing)
         self.root = _Machines(self)
 
+        self.folds = self._systems == {WINDOWS}  # for good: a drive can't change its mind
     # --- what there is ------------------------------------------------------------------------------------
 
     def listing(self) -> Listing:
@@ -135,6 +138,7 @@ class AllPointsView(View):
         hidden = {i for i in known if known[i].forgotten and not self._forgotten}
         order = sorted(known.keys() - hidden, key=lambda i: (known[i].created, i))
         named = {i: known[i].name for i in order} | {i: i.hex() for i in listing.machines if i not in known}
+        self._systems = {machine.system for machine in known.values()}
         self._machine_names = shown_names(named)
 
     def _machines(self, listing: Listing) -> dict[bytes, Machine]:
@@ -351,6 +355,14 @@ class _PointFolder(Folder):
     def opened(self) -> Folder:
         return self._view.tree(self._name)
 
+
+    @property
+    def made_on(self) -> str:
+        return self._view.tree(self._name).made_on
+
+    @property
+    def distinct(self) -> bool:
+        return self._view.tree(self._name).distinct
 
 # --- names and numbers ----------------------------------------------------------------------------------------
 

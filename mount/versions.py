@@ -145,6 +145,11 @@ class History:
         """Of `.versions` itself, without a request."""
         return folder_attributes(self.inode(b""), self._newest())
 
+    @property
+    def made_on(self) -> str:
+        """The system of the newest point."""
+        return self._tree.point.system if self._tree is not None else ""
+
     def inode(self, path: bytes, date: bytes = b"") -> int:
         """62 bits of a hash, apart from all numbers in points: the same at every mount."""
         name = self.names[0] if self.names else None
@@ -235,6 +240,10 @@ class PathFolder(Folder):
         self._strands = strands
         extension = extension_of(path.rpartition(b"/")[2])
         self._versions = {history.date(v) + extension: v for v in versions}
+
+    @property
+    def made_on(self) -> str:
+        return self._history.made_on
 
     @property
     def cost(self) -> int:
@@ -333,6 +342,10 @@ class VersionsFolder(Folder):
 
     def pages(self) -> Iterator[EntryPage]:
         return self._history.root().pages()
+
+    @property
+    def made_on(self) -> str:
+        return self._history.root().made_on
 
 
 def _alone(v: Variant) -> Variant:

@@ -126,6 +126,16 @@ class Folder(Node, ABC):
     def pages(self) -> Iterator[EntryPage]:
         """All entries, in an order that stays the same."""
 
+    @property
+    def made_on(self) -> str:
+        """The system whose names its entries have; empty for names of our own making."""
+        return ""
+
+    @property
+    def distinct(self) -> bool:
+        """Whether no two names in it are known to differ in case or in Unicode's form only."""
+        return False
+
     def opened(self) -> Folder:
         """The folder with the same entries that lies behind this one, fetched if need be; most often itself."""
         return self
@@ -152,6 +162,7 @@ class View(ABC):
     """One drive."""
 
     root: Folder
+    folds: bool  # whether names of different case may be taken for one
     changes: bool  # whether anything in it may change while it is mounted
 
     @abstractmethod
@@ -427,6 +438,14 @@ class TreeFolder(_InTree, Folder):
         return self.tree.all_pages(self._subtree, self._number)
 
 
+    @property
+    def made_on(self) -> str:
+        return self.tree.point.system
+
+    @property
+    def distinct(self) -> bool:
+        return self.tree.point.distinct_names
+
 class TreeFile(_InTree, File):
     __slots__ = ("_content",)
 
@@ -462,6 +481,7 @@ class PointView(View):
 
     def __init__(self, reader: Reader, point: Point) -> None:
         self.point = point
+        self.folds = point.distinct_names
         self.root = Tree(reader, Pages(reader), point).root()
 
     def totals(self) -> Totals:

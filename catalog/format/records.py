@@ -79,6 +79,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     tree blocks that the tree lies in; `fresh_blocks` those it would take written afresh. An entry whose ctime
     is not before `trusted` may have changed since without showing it. `partial` points are hidden: roots and
     parents of a backup that is under way or broke off; their trees mix new entries and those of `previous`.
+    `distinct_names`: no two names of a folder differ in case or in Unicode's form only (`catalog.names`).
     """
 
     id: Id
@@ -104,6 +105,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     stored_bytes: int = 0  # bytes of the packs that this run added
     problems: list[Problem] = []
     problem_count: int = 0  # problems lists at most the first 1,000
+    distinct_names: bool = False
 
     @property
     def totals(self) -> Totals:

@@ -68,7 +68,21 @@ def summary(r: Report, job: LocalJob) -> list[str]:
     ]  # fmt: skip
     if rest:
         lines.append("  " + ", ".join(rest))
-    return lines + problem_lines(r, _top(job))
+    return lines + renamed_lines(r, _top(job)) + problem_lines(r, _top(job))
+
+
+def renamed_lines(r: Report, top: str = "") -> list[str]:
+    """How many entries have other names here, and the first of them."""
+    if not r.renamed_count:
+        return []
+    lines = [f"  {_count(r.renamed_count, 'name', 'names')} changed, which can't be had here (docs/names.md):"]
+    lines += [
+        f"    {top}{safe_text(os.fsdecode(path))}, in the point {safe_text(os.fsdecode(name))}"
+        for path, name in r.renames[:3]
+    ]
+    if r.renamed_count > 3:
+        lines.append(f"    and {r.renamed_count - 3:,} more: see --json")
+    return lines
 
 
 def problem_lines(r: Report, top: str = "") -> list[str]:
@@ -100,6 +114,7 @@ def dry_lines(r: Report, job: LocalJob) -> Iterator[str]:
         yield f"{_VERBS[action]:<10} {text}" + (f" -> {safe_text(note)}" if note else "")
     words = ", ".join(f"{count:,} {_VERBS[action]}" for action, count in counts.items()) or "nothing to do"
     yield f"Dry run: nothing was written; {size_text(r.size)}: {words}"
+    yield from renamed_lines(r, _top(job))
     yield from problem_lines(r, _top(job))
 
 
@@ -125,6 +140,8 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
         "replaced": r.replaced,
         "verified": r.verified,
         "lost": r.lost,
+        "renamed": r.renamed_count,
+        "renames": [{**text_json("path", n.path), **text_json("name", n.name)} for n in r.renames],
         "problem_count": r.problem_count,
         "problems": [{**text_json("path", p.path), "reason": p.reason} for p in r.problems],
     }

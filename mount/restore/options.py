@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
 
 from mount.restore.conflict import Policy
@@ -20,3 +21,4 @@ class Options:
     selection: Selection = field(default_factory=Selection)
     dry_run: bool = False
     verify: bool = False
+    system: str = field(default_factory=platform.system)  # whose rules names follow: what the target is on

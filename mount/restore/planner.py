@@ -13,7 +13,9 @@ from typing import NamedTuple
 from catalog.errors import Damaged, LocalError
 from catalog.format.keys import FileDigest, Keys
 from catalog.format.packs import Extent
+from catalog.format.records import Point
 from catalog.format.trees import Entry, Hole, Leaf, NodeKind, Owner, Paged, Piece, Subtree
+from catalog.names import IGNORE_CASE, apart, folded, spelling
 from catalog.tree import Found, PageSource, Pieces, leaves
 from mount.restore.attributes import Attributes, Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
@@ -55,12 +57,15 @@ class Planner:
         selection: Selection,
         *,
         verify: bool,
+        system: str,
     ) -> None:
         self.links: list[LinkPlan] = []
         self._pages, self._keys, self._target = pages, keys, target
         self.plan = Plan(target.folders)
         self._report, self._wearer, self._writer = report, wearer, writer
         self._policy, self._selection, self._verify = policy, selection, verify
+        self._system = system
+        self._taken: dict[int, dict[str, bytes]] = {}  # names given in a folder (its number), by what they fold to
         self._firsts: dict[tuple[bytes, int], int] = {}  # (item, link number) -> FilePlan's number
         self._count = 0
         self._time = 0
@@ -71,9 +76,10 @@ class Planner:
         self._leaf: Leaf | None = None  # the page looked at, and its owners by their numbers
         self._owners: dict[int, Owner] = {}
 
-    def begin(self, point_time: int, item: bytes) -> None:
-        """What follows is of a point of this time (ns, UTC) and item."""
-        self._time, self._item = point_time, item
+    def begin(self, point: Point) -> None:
+        """What follows is of this point."""
+        self._time, self._item = point.time, point.item
+        self._spell = spelling(self._system, point.system)
 
     # --- sources ------------------------------------------------------------------------------------------
 
@@ -86,6 +92,7 @@ class Planner:
             above, here, chosen, rest = stack[-1]
             found = next(rest, None)
             if found is None:
+                self._taken.pop(here.number, None)
                 stack.pop()
                 continue
             leaf, entry = found
@@ -148,12 +155,12 @@ class Planner:
         `passage`: it is only on the way to what was asked for; a copy of it would be no help.
         """
         self._report.entries += 1
+        name = self._name(entry, parent)
         try:
             attributes = self._attributes(leaf, entry)
-            there = self._there(parent, entry.name)
+            there = self._there(parent, name)
             wanted = Existing(_FOLDER, 0, entry.mtime)
             action = decide(self._policy, there and Existing.of(there), wanted)
-            name = entry.name
             if action is Action.COPY and not passage:
                 name, there = self._free_name(parent, name, wanted)
             elif action not in (Action.WRITE, Action.SAME):
@@ -170,9 +177,9 @@ class Planner:
             self._plan_line(folder, b"", Action.WRITE if there is None else Action.SAME, 0)
             return folder
         except Damaged as e:
-            self._report.failed(parent.path(entry.name), str(e), damaged=True)
+            self._report.failed(parent.path(name), str(e), damaged=True)
         except OSError as e:
-            self._report.failed(parent.path(entry.name), _why(e))
+            self._report.failed(parent.path(name), _why(e))
         return None
 
     def ensure(self, folder: Folder) -> bool:
@@ -206,28 +213,40 @@ class Planner:
 
     # --- entries ------------------------------------------------------------------------------------------
 
+    def _name(self, entry: Entry, folder: Folder) -> bytes:
+        """What an entry is to be called in a folder: its own name, if the system that we write to can hold it."""
+        name = self._spell(entry.name)
+        if self._system in IGNORE_CASE:
+            taken = self._taken.setdefault(folder.number, {})
+            if taken.setdefault(folded(os.fsdecode(name)), name) != name:
+                name = apart(entry.name, self._system)
+        if name != entry.name:
+            self._report.renamed(folder.path(name), entry.name)
+        return name
+
     def _one(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
         report = self._report
         report.entries += 1
+        name = self._name(entry, folder)
         try:
             if entry.kind == _FILE:
-                self._file(leaf, entry, folder)
+                self._file(leaf, entry, folder, name)
             else:
-                self._special(leaf, entry, folder)
+                self._special(leaf, entry, folder, name)
         except Damaged as e:
-            report.failed(folder.path(entry.name), str(e), damaged=True)
+            report.failed(folder.path(name), str(e), damaged=True)
         except OSError as e:
             if e.errno in FULL:
                 raise LocalError(f"{os.fsdecode(self._target.top)} can't take more: {e.strerror}") from e
-            report.failed(folder.path(entry.name), _why(e))
+            report.failed(folder.path(name), _why(e))
 
-    def _file(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
+    def _file(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
         report, size = self._report, entry.size
         report.files += 1
         if report.files & 255 == 0:
-            report.path = folder.path(entry.name)
-        name = final = entry.name
-        if entry.link and self._further_link(leaf, entry, folder):
+            report.path = folder.path(name)
+        final = name
+        if entry.link and self._further_link(leaf, entry, folder, name):
             return
         content = leaf.pieces(entry)
         attributes = self._attributes(leaf, entry)
@@ -259,7 +278,9 @@ class Planner:
                     self._firsts[self._item, entry.link] = number
                     if self._writer is not None:
                         self._writer.landed[number] = final
-                        self.links.append(LinkPlan(number, self._link(number, folder, final, attributes, entry)))
+                        self.links.append(
+                            LinkPlan(number, self._link(number, folder, name, final, attributes, entry))
+                        )
             else:
                 report.kept += 1
             return
@@ -296,8 +317,10 @@ class Planner:
                 return
         self.plan.add(file, extents)
 
-    def _link(self, number: int, folder: Folder, final: bytes, a: Attributes, entry: Entry) -> FilePlan:
-        return FilePlan(number, folder, entry.name, final, entry.size, a, False, entry.link, self._time)
+    def _link(
+        self, number: int, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry
+    ) -> FilePlan:
+        return FilePlan(number, folder, name, final, entry.size, a, False, entry.link, self._time)
 
     def _flush_empty(self) -> None:
         files, self._empty = self._empty, []
@@ -305,26 +328,26 @@ class Planner:
             write = self._writer.whole
             self._writer.later(lambda: _each(files, write))
 
-    def _further_link(self, leaf: Leaf, entry: Entry, folder: Folder) -> bool:
+    def _further_link(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> bool:
         """Whether an entry is one more name of what has been met: it is put off until that has landed."""
         first = self._firsts.get((self._item, entry.link))
         if first is None:
             return False
         self._count += 1
         self.links.append(
-            LinkPlan(first, self._link(self._count, folder, entry.name, self._attributes(leaf, entry), entry))
+            LinkPlan(first, self._link(self._count, folder, name, name, self._attributes(leaf, entry), entry))
         )
-        self._plan_line(folder, entry.name, Action.WRITE, 0)
+        self._plan_line(folder, name, Action.WRITE, 0)
         return True
 
-    def _special(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
+    def _special(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
         """Symlinks, FIFOs, devices, sockets: made at once."""
         if entry.kind not in _KNOWN:
             raise Damaged("it is of a kind that this rpdrive doesn't know")
-        if entry.link and self._further_link(leaf, entry, folder):
+        if entry.link and self._further_link(leaf, entry, folder, name):
             return
         node = leaf.node(entry)
-        a, name = self._attributes(leaf, entry), entry.name
+        a = self._attributes(leaf, entry)
         wanted = Existing(entry.kind, 0, entry.mtime)
         if entry.kind == _SYMLINK:
             assert isinstance(node.content, bytes)
@@ -360,7 +383,7 @@ class Planner:
             self._count += 1
             self._firsts[self._item, entry.link] = self._count
             self._writer.landed[self._count] = final
-            self.links.append(LinkPlan(self._count, self._link(self._count, folder, final, a, entry)))
+            self.links.append(LinkPlan(self._count, self._link(self._count, folder, name, final, a, entry)))
 
     def _make_special(
         self, folder: Folder, name: bytes, final: bytes, wanted: Existing, a: Attributes, *, replace: bool

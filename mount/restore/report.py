@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-LISTED = 1000  # problems kept in full; all are counted
+LISTED = 1000  # problems, and new names, kept in full; all are counted
 
 
 class Problem(NamedTuple):
@@ -15,6 +15,13 @@ class Problem(NamedTuple):
 
     path: bytes
     reason: str
+
+
+class Renamed(NamedTuple):
+    """An entry that has another name here, because this system can't hold its own. `path` from the target's top."""
+
+    path: bytes
+    name: bytes
 
 
 class Planned(NamedTuple):
@@ -32,7 +39,7 @@ class Report:
 
     `files` and `size` are what was to be restored; `written` and `written_bytes` what was, so far; `same` and
     `same_bytes` what was there already; `kept` what stayed as it was because of --on-conflict; `copies` what
-    got a name beside its original. `planned` is filled by a dry run.
+    got a name beside its original; `renamed_count` what is called otherwise here. `planned` is filled by a dry run.
     """
 
     entries: int = 0
@@ -52,6 +59,8 @@ class Report:
     path: bytes = b""
     problems: list[Problem] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    renamed_count: int = 0
+    renames: list[Renamed] = field(default_factory=list)
     planned: list[Planned] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +73,13 @@ class Report:
             self.reasons[reason] += 1
             if len(self.problems) < LISTED:
                 self.problems.append(Problem(path, reason))
+
+    def renamed(self, path: bytes, name: bytes) -> None:
+        """An entry called `name` lands at `path`."""
+        with self.lock:
+            self.renamed_count += 1
+            if len(self.renames) < LISTED:
+                self.renames.append(Renamed(path, name))
 
     def failed(self, path: bytes, reason: str, *, damaged: bool = False) -> None:
         """A file did not come back."""

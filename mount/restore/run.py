@@ -72,7 +72,7 @@ class Restore:
         o = self._options
         return Planner(
             self._reader, self._vault.keys, target, self.report, wearer, writer, o.policy, o.selection,
-            verify=o.verify,
+            verify=o.verify, system=o.system,
         )  # fmt: skip
 
     def _write(self, planner: Planner, writer: Writer, wearer: Wearer, group: list[Source]) -> None:
@@ -90,7 +90,7 @@ class Restore:
             _read_back(self._vault, self._target, planner.plan, writer, self.report)
 
     def _walk(self, planner: Planner, target: Target, source: Source) -> None:
-        planner.begin(source.point.time, source.point.item)
+        planner.begin(source.point)
         folder: Folder | None = target.root
         if self._options.in_place:
             for found in source.way:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from catalog.choice import Place, choose, choose_named, find, point_names, shown, split_place
+from catalog.choice import Place, choose, choose_named, find, lookup_meant, point_names, shown, split_place
 from catalog.errors import Damaged, NotFound, UsageError
 from catalog.format.records import Point, PointName
 from catalog.format.trees import Leaf, Subtree
 from catalog.session import Session
-from catalog.tree import ROOT_NUMBER, Found, PageSource, lookup
+from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault, choose_point, latest
+from mount.names import Names
 from mount.registry import Registry
+from mount.view import Folder, Node, PointView
+
+if TYPE_CHECKING:
+    from cache.reader import Reader
 
 
 class DrivePath(NamedTuple):
@@ -79,17 +84,15 @@ def read_wishes(session: Session, texts: list[str]) -> list[Wish]:
 
 
 def _in_drive(text: str, drives: list[dict[str, Any]]) -> DrivePath | None:
-    path = os.fsencode(os.path.abspath(Path(text).expanduser()))
+    path = os.path.abspath(Path(text).expanduser()) + os.sep
     for drive in drives:
-        top = os.fsencode(drive["mount_point"])
-        if path == top or path.startswith(top.rstrip(b"/") + b"/"):
-            return DrivePath(drive, path[len(top) :].strip(b"/"))
+        top = str(drive["mount_point"]).rstrip(os.sep) + os.sep
+        if os.path.normcase(path).startswith(os.path.normcase(top)):
+            return DrivePath(drive, os.fsencode(path[len(top) :].replace(os.sep, "/")).strip(b"/"))
     return None
 
 
-def resolve(
-    vault: Vault, pages: PageSource, wishes: list[Wish], machine: str | None, item: str | None
-) -> list[Source]:
+def resolve(vault: Vault, pages: Reader, wishes: list[Wish], machine: str | None, item: str | None) -> list[Source]:
     """Wishes to places. One listing, and one request for each point.
 
     NotFound, AmbiguousName, Damaged, StoreError.
@@ -99,7 +102,7 @@ def resolve(
     sources = []
     for wish in wishes:
         if wish.drive is not None:
-            point, path = _from_drive(vault, wish.drive, wish.text)
+            point, path = _from_drive(vault, pages, wish.drive, wish.text)
         else:
             path = wish.path
             if wish.spec not in points:
@@ -120,7 +123,7 @@ def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:
     way: list[Found] = []
     below, number = top, ROOT_NUMBER
     for part in parts[:-1]:
-        found = lookup(pages, below, number, part)
+        found = lookup_meant(pages, below, number, part)
         if found is None:
             break  # `find` says what is missing
         way.append(found)
@@ -142,22 +145,43 @@ def _top(point: Point) -> Subtree | None:
 # --- drives -------------------------------------------------------------------------------------------------
 
 
-def _from_drive(vault: Vault, at: DrivePath, text: str) -> tuple[Point, bytes]:
+def _from_drive(vault: Vault, reader: Reader, at: DrivePath, text: str) -> tuple[Point, bytes]:
     from mount.all_points import LATEST, AllPointsView
 
     row = at.drive
     if row.get("point") is not None:
-        return vault.point(choose(vault, str(row["point"]), None, None)), at.below
+        point = vault.point(choose(vault, str(row["point"]), None, None))
+        return point, _true_path(row, PointView(reader, point).root, at.below)
     parts = at.below.split(b"/", 3)
     if len(parts) < 3 or not parts[2]:
         raise UsageError(f"{text} holds many recovery points", "name one of the folders in it, or `latest`")
     names = _names(vault, row.get("machine"), row.get("item"))
-    view = AllPointsView(vault, None, lambda: names)  # type: ignore[arg-type] # nothing is read through it
+    view = AllPointsView(vault, reader, lambda: names)
+    parts[:3] = _true_path(row, view.root, b"/".join(parts[:3])).split(b"/")
     machine = _folder(view.machine_folders(), parts[0])
     item = _folder(view.item_folders(machine), parts[1])
     folders = view.listing().folders(machine, item)
     name = latest(list(folders.values())) if parts[2] == LATEST else _folder(folders, parts[2])
-    return vault.point(name), parts[3] if len(parts) > 3 else b""
+    point = vault.point(name)
+    return point, _true_path(row, PointView(reader, point).root, parts[3]) if len(parts) > 3 else b""
+
+
+def _true_path(row: dict[str, Any], root: Folder, path: bytes) -> bytes:
+    """A path on a drive as it is in the point. A row that has `fold` is of a drive with Windows' names.
+
+    NotFound, Damaged, StoreError.
+    """
+    if row.get("fold") is None:
+        return path
+    names, way = Names(fold=bool(row["fold"])), list[bytes]()
+    node: Node = root
+    for part in path.split(b"/"):
+        found = names.find(node, os.fsdecode(part)) if isinstance(node, Folder) else None
+        if found is None:
+            raise NotFound(f"the drive has no {shown(path)}", "see `dir` of the folder")
+        way.append(found[0])
+        node = found[1]
+    return b"/".join(way)
 
 
 def _names(vault: Vault, machine: str | None, item: str | None) -> list[PointName]:

@@ -18,16 +18,34 @@ from typing import Any
 
 from catalog.errors import MountFailed
 from catalog.text import duration_text
-from mount.mount_point import detach, take_off, users_of
+from mount.mount_point import User, detach, take_off, users_of
 
 _MOST_TICK = 60.0  # seconds between looks, at most
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _log = logging.getLogger("rpdrive.drive")
 
 
 def _since_boot() -> float:
     """Seconds, the machine's sleep among them."""
-    return time.clock_gettime(_BOOT_CLOCK)
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)  # Windows's goes on in sleep, too
+
+
+class Mounted:
+    """How a drive is taken off, and who uses it: by the system's table of mounts."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def take_off(self) -> int:
+        """0, or an errno: EBUSY if it is in use. MountFailed."""
+        return take_off(self.place, lazy=False)
+
+    def detach(self) -> None:
+        """Though it is in use. MountFailed."""
+        detach(self.place)
+
+    def users(self) -> list[User]:
+        return users_of(self.place)
 
 
 class Lifetime:
@@ -39,14 +57,15 @@ class Lifetime:
 
     def __init__(
         self,
-        place: Path,
+        place: Path | Mounted,
         requests: Callable[[], int],
         *,
         idle: float | None = None,
         total: float | None = None,
         detached: Callable[[], None] = lambda: None,
     ) -> None:
-        self._place = place
+        self._mounted = place if isinstance(place, Mounted) else Mounted(place)
+        self._place = self._mounted.place
         self._requests = requests
         self._idle, self._total = idle, total
         self._detached = detached
@@ -102,13 +121,13 @@ class Lifetime:
             return self._close_for_good()
         before = self._used
         self._look()
-        if self._idle is not None and self._used == before and users_of(self._place):
+        if self._idle is not None and self._used == before and self._mounted.users():
             self._used = time.monotonic()
         idle, _total = self._left()
         return idle == 0 and self._close_unused()
 
     def _close_unused(self) -> bool:
-        number = take_off(self._place, lazy=False)
+        number = self._mounted.take_off()
         if number == errno.EBUSY:  # somebody uses it who can't be seen from here
             self._used = time.monotonic()
             return False
@@ -119,12 +138,12 @@ class Lifetime:
 
     def _close_for_good(self) -> bool:
         after = duration_text(self._total or 0)
-        number = take_off(self._place, lazy=False)
+        number = self._mounted.take_off()
         if number == 0:
             _log.warning("closed after %s", after)
             return True
-        users = ", ".join(f"{u.name} (process {u.pid})" for u in users_of(self._place)[:5])
-        detach(self._place)
+        users = ", ".join(f"{u.name} (process {u.pid})" for u in self._mounted.users()[:5])
+        self._mounted.detach()
         _log.warning("closed after %s, though in use%s", after, f" by {users}" if users else "")
         self._detached()
         return True

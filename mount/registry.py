@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.settings import Settings, private_folder, write_private
+from mount import windows
 
 
 class Registry:
@@ -76,6 +77,8 @@ def _alive(row: dict[str, Any]) -> bool:
 
 def is_running(pid: int, started: str | None) -> bool:
     """Whether the process still is the one that started then: ids are used again."""
+    if windows.IS_WINDOWS:  # where os.kill ends a process, whatever the signal
+        return started is not None and windows.process_start(pid) == started
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -87,6 +90,8 @@ def is_running(pid: int, started: str | None) -> bool:
 
 def process_start(pid: int) -> str | None:
     """When a process started, in the kernel's ticks; None if it has ended, or where /proc is missing."""
+    if windows.IS_WINDOWS:
+        return windows.process_start(pid)
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

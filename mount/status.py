@@ -41,6 +41,11 @@ class StatusServer:
             raise LocalError(f"the socket {path} can't be made: {e.strerror or e}") from e
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
+    @property
+    def row(self) -> dict[str, str]:
+        """What the registry has to know."""
+        return {"socket": str(self._path)}
+
     def _serve(self) -> None:
         while True:
             try:
@@ -71,6 +76,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def ask_drive(row: dict[str, Any], timeout: float = 2.0) -> dict[str, Any] | None:
+    """What the drive of an entry in the registry says; None if it doesn't answer within `timeout` seconds."""
+    if "pipe" in row:
+        from mount import pipe_status
+
+        return pipe_status.ask(row["pipe"], row["token"], timeout=timeout)
+    return ask(Path(row["socket"]), timeout)
 
 
 def ask(path: Path, timeout: float = 2.0) -> dict[str, Any] | None:

@@ -1,0 +1,115 @@
+"""What a drive on Windows tells of itself, and how it is asked to close: one request over a named pipe. Never keys.
+
+Windows lets everybody read from a named pipe that is not secured. So the pipe's name can't be guessed, and nothing
+is told before the caller has shown that it knows a token. Both stand in the drive's entry in the registry, in the
+user's own folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import LocalError
+
+_MOST = 1 << 20  # bytes of an answer
+_log = logging.getLogger(__name__)
+
+
+class PipeServer:
+    """Answers from threads until it is closed. LocalError if the pipe can't be made.
+
+    `close_drive` is asked to close the drive (`lazy`: though files on it are open); it says why it doesn't, or "".
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], dict[str, Any]],
+        close_drive: Callable[[bool], str],
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        """`folder` is where the socket lies that takes the pipe's place on other systems."""
+        name = f"rpdrive-{secrets.token_hex(16)}"
+        self.address = rf"\\.\pipe\{name}" if os.name == "nt" else str((folder or Path()) / name)
+        self.token = secrets.token_bytes(32)
+        self._status = status
+        self._close_drive = close_drive
+        self._closed = False
+        try:
+            self._listener = Listener(self.address, None if os.name == "nt" else "AF_UNIX")
+        except OSError as e:
+            raise LocalError(f"the pipe {self.address} can't be made: {e}") from e
+        threading.Thread(target=self._serve, name="status", daemon=True).start()
+
+    @property
+    def row(self) -> dict[str, str]:
+        """What the registry has to know."""
+        return {"pipe": self.address, "token": self.token.hex()}
+
+    def _serve(self) -> None:
+        while not self._closed:
+            try:
+                caller: Connection = self._listener.accept()
+            except OSError:
+                if self._closed:
+                    return
+                continue  # a caller that went away
+            # One each: a caller that says nothing holds up nobody.
+            threading.Thread(target=self._answer, args=(caller,), name="status", daemon=True).start()
+
+    def _answer(self, caller: Connection) -> None:
+        try:
+            with caller:
+                if self._closed:
+                    return
+                deliver_challenge(caller, self.token)
+                answer_challenge(caller, self.token)
+                request = caller.recv_bytes(100)
+                if request == b"status":
+                    caller.send_bytes(json.dumps(self._status()).encode())
+                elif request in (b"close", b"close --lazy"):
+                    caller.send_bytes(json.dumps({"refused": self._close_drive(b"--lazy" in request)}).encode())
+        except (OSError, EOFError, AuthenticationError) as e:
+            _log.warning("a question for the drive's status was not answered: %s", e)
+        except Exception:  # noqa: BLE001 - a strange caller must not end anything
+            _log.exception("a question for the drive's status was not answered")
+
+    def close(self) -> None:
+        self._closed = True
+        try:
+            Client(self.address).close()  # on Windows nothing else ends the wait for a caller
+        except OSError:
+            pass
+        self._listener.close()
+
+
+def ask(address: str, token: str, request: str = "status", timeout: float = 2.0) -> dict[str, Any] | None:
+    """What the drive with this pipe says; None if it doesn't answer within `timeout` seconds."""
+    found: list[dict[str, Any]] = []
+
+    def talk() -> None:
+        try:
+            with Client(address) as connection:
+                key = bytes.fromhex(token)
+                answer_challenge(connection, key)
+                deliver_challenge(connection, key)
+                connection.send_bytes(request.encode())
+                row = json.loads(connection.recv_bytes(_MOST))
+        except (OSError, EOFError, ValueError, AuthenticationError):
+            return
+        if isinstance(row, dict):
+            found.append(row)
+
+    thread = threading.Thread(target=talk, name="ask", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return found[0] if found else None

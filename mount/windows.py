@@ -1,0 +1,102 @@
+"""The calls of Windows that a drive needs: who mounts, which letters are free, which processes live.
+
+Nothing here can be called elsewhere; what decides takes these functions, or a class, as arguments.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from ctypes import POINTER, byref, c_int32, c_uint32, c_uint64, c_void_p, c_wchar_p
+from functools import cache
+from typing import Any
+
+from catalog.errors import LocalError
+
+IS_WINDOWS = sys.platform == "win32"
+_QUERY_LIMITED_INFORMATION = 0x1000
+_STILL_ACTIVE = 259
+_TOKEN_QUERY = 0x8
+_TOKEN_USER = 1
+_PREFERRED = "RSTUVWXYZQPONMLKJIHGFED"  # A, B and C are never taken
+
+
+@cache
+def _library(name: str) -> Any:
+    """A DLL of the system with the functions that are used here, as they are declared."""
+    windll: Any = getattr(ctypes, "WinDLL", None)
+    if windll is None:
+        raise LocalError("this is not Windows")
+    library = windll(name, use_last_error=True)
+    for function, (result, *arguments) in _FUNCTIONS[name].items():
+        getattr(library, function).restype = result
+        getattr(library, function).argtypes = arguments
+    return library
+
+
+_FUNCTIONS: dict[str, dict[str, list[Any]]] = {
+    "kernel32": {
+        "GetLogicalDrives": [c_uint32],
+        "GetCurrentProcess": [c_void_p],
+        "OpenProcess": [c_void_p, c_uint32, c_int32, c_uint32],
+        "CloseHandle": [c_int32, c_void_p],
+        "GetExitCodeProcess": [c_int32, c_void_p, POINTER(c_uint32)],
+        "GetProcessTimes": [c_int32, c_void_p, *[POINTER(c_uint64)] * 4],
+        "LocalFree": [c_void_p, c_void_p],
+    },
+    "advapi32": {
+        "OpenProcessToken": [c_int32, c_void_p, c_uint32, POINTER(c_void_p)],
+        "GetTokenInformation": [c_int32, c_void_p, c_uint32, c_void_p, c_uint32, POINTER(c_uint32)],
+        "ConvertSidToStringSidW": [c_int32, c_void_p, POINTER(c_void_p)],
+    },
+}
+
+
+def user_sid() -> str:
+    """The security identifier of whoever runs this process. LocalError."""
+    kernel, advapi = _library("kernel32"), _library("advapi32")
+    token, size, text = c_void_p(), c_uint32(), c_void_p()
+    if not advapi.OpenProcessToken(kernel.GetCurrentProcess(), _TOKEN_QUERY, byref(token)):
+        raise _failed("who you are can't be told")
+    try:
+        advapi.GetTokenInformation(token, _TOKEN_USER, None, 0, byref(size))
+        user = ctypes.create_string_buffer(size.value)
+        if not advapi.GetTokenInformation(token, _TOKEN_USER, user, size, byref(size)):
+            raise _failed("who you are can't be told")
+        sid = c_void_p.from_buffer(user)  # TOKEN_USER begins with a pointer to it
+        if not advapi.ConvertSidToStringSidW(sid, byref(text)):
+            raise _failed("who you are can't be told")
+        try:
+            return str(ctypes.cast(text, c_wchar_p).value)
+        finally:
+            kernel.LocalFree(text)
+    finally:
+        kernel.CloseHandle(token)
+
+
+def _failed(what: str) -> LocalError:
+    get_last_error: Any = getattr(ctypes, "get_last_error", int)
+    return LocalError(f"{what}: error {get_last_error()} of Windows")
+
+
+def free_letter(taken: int | None = None) -> str | None:
+    """The next free drive letter; R first. `taken` has a bit for each that isn't, the lowest for A."""
+    mask = int(_library("kernel32").GetLogicalDrives()) if taken is None else taken
+    return next((letter for letter in _PREFERRED if not mask >> (ord(letter) - ord("A")) & 1), None)
+
+
+def process_start(pid: int) -> str | None:
+    """When a process started, as FILETIME; None if it has ended, or isn't this user's to look at."""
+    kernel = _library("kernel32")
+    process = kernel.OpenProcess(_QUERY_LIMITED_INFORMATION, False, pid)
+    if not process:
+        return None
+    try:
+        code, times = c_uint32(), [c_uint64() for _ in range(4)]
+        if not kernel.GetExitCodeProcess(process, byref(code)) or code.value != _STILL_ACTIVE:
+            return None
+        if not kernel.GetProcessTimes(process, *map(byref, times)):
+            return None
+        return str(times[0].value)
+    finally:
+        kernel.CloseHandle(process)

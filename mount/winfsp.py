@@ -1,0 +1,159 @@
+"""The drive on Windows, through WinFsp and winfspy."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cache.reader import Reader
+from catalog.errors import MountFailed
+from mount import ntstatus
+from mount import winfsp_library as library
+from mount.view import View
+from mount.winfsp_library import lib
+from mount.winfsp_operations import Operations
+from mount.winfsp_place import Place
+from mount.winfsp_security import Descriptors
+from mount.winfsp_volume import MOST_SECONDS, volume_parameters
+
+DISPATCHERS = 16  # threads of WinFsp; those that read or list don't wait
+DRAIN_SECONDS = 5.0  # for requests under way when the drive closes
+
+
+class _Volume(library.FileSystem):  # type: ignore[misc]
+    """winfspy's FileSystem with more threads, places without a mount point, and nothing left of one that fails."""
+
+    def __init__(self, place: Place, operations: Operations, parameters: dict[str, Any]) -> None:
+        super().__init__(place.mount_point, operations, **parameters)
+        operations.file_system = self._file_system_ptr[0]
+
+    def start(self) -> None:
+        """MountFailed."""
+        volume = self._file_system_ptr[0]
+        status = lib.FspFileSystemSetMountPoint(volume, self.mountpoint) if self.mountpoint else ntstatus.SUCCESS
+        what = f"WinFsp can't mount at {self.mountpoint}"
+        if status == ntstatus.SUCCESS:
+            status = lib.FspFileSystemStartDispatcher(volume, DISPATCHERS)
+            what = "WinFsp can't serve the drive"
+        if status != ntstatus.SUCCESS:
+            lib.FspFileSystemDelete(volume)
+            raise MountFailed(f"{what}: {library.why(status)}", "see `rpdrive mounts`, or name another place")
+        self.started = True
+
+
+class Drive:
+    """A mounted view: `run` returns when it is unmounted by `stop`, or the process is asked to end."""
+
+    name = "winfsp"
+
+    def __init__(
+        self,
+        view: View,
+        reader: Reader,
+        *,
+        ready: Callable[[], None] = lambda: None,
+        read_timeout: float = 60.0,
+        disk: bool = False,
+        user_sid: str | None = None,
+    ) -> None:
+        """`read_timeout` (seconds) bounds each wait for the store; `disk`: a letter is one of a local disk.
+
+        `user_sid` is whoever mounts; this user, if it is left out.
+        """
+        self.view = view
+        self.mount_point = ""  # once it is mounted
+        self._ready = ready
+        self._disk = disk
+        self._descriptors = Descriptors(user_sid)
+        # A little longer than the store is waited for: its own error says more.
+        self._seconds = min(read_timeout + 5.0, MOST_SECONDS)
+        self.operations = Operations(view, reader, self._descriptors, seconds=self._seconds)
+        self.errors = self.operations.errors
+        self._stop = threading.Event()
+
+    @property
+    def served(self) -> int:
+        return self.operations.served
+
+    @property
+    def calls(self) -> int:
+        return self.operations.calls
+
+    @property
+    def looks(self) -> int:
+        return self.operations.looks
+
+    @property
+    def handles(self) -> int:
+        """Of files and folders that somebody has open."""
+        return self.operations.handles
+
+    def status(self) -> dict[str, Any]:
+        """What this driver did beyond its counters, for `rpdrive mounts --json`."""
+        return {
+            "handed_over": self.operations.waiting.handed_over,
+            "handles": self.handles,
+            "under_way": self.operations.waiting.under_way,
+        }
+
+    def stop(self) -> None:
+        """Have `run` return."""
+        self._stop.set()
+
+    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+        """Mount and serve. MountFailed."""
+        library.check_version()
+        place = Place.of(mount_point, disk=self._disk)
+        self._descriptors.for_all = allow_other
+        if place.is_folder:
+            _take_away(place)
+        volume = self._volume(place)
+        before = _on_signals(lambda _number, _frame: self._stop.set())
+        try:
+            volume.start()
+            self.mount_point = place.shown
+            self._ready()
+            while not self._stop.wait(0.5):  # on Windows no signal ends a wait without an end
+                pass
+        finally:
+            _restore(before)
+            if volume.started:
+                self.operations.waiting.drain(DRAIN_SECONDS)
+                volume.stop()
+            if place.is_folder:
+                Path(place.mount_point).mkdir(exist_ok=True)
+
+    def _volume(self, place: Place) -> _Volume:
+        try:
+            return _Volume(place, self.operations, volume_parameters(self.view, place))
+        except library.WinFSPyError as e:
+            raise MountFailed(
+                f"WinFsp can't make a volume: {e}", f"is its service running? else reinstall it: {library.LINK}"
+            ) from e
+
+
+def _take_away(place: Place) -> None:
+    """WinFsp makes the folder itself, and wants nothing to be there. MountFailed if it isn't empty."""
+    try:
+        Path(place.mount_point).rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as e:
+        raise MountFailed(f"the mount point {place.shown} is not an empty folder", "name an empty one") from e
+
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
+
+
+def _on_signals(handler: Callable[[int, Any], None]) -> dict[Any, Any]:
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in _SIGNALS}
+
+
+def _restore(handlers: dict[Any, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,323 @@
+"""The drive as Windows sees it: paths to nodes, and what is told of each. Free of WinFsp itself.
+
+Raises Status for what a caller expects, and what the view raises. WouldWait too, in a thread that must not wait.
+"""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from cache.memory import Lru
+from cache.openfile import OpenFile
+from cache.reader import Reader, WouldWait
+from catalog.errors import Damaged, RpdriveError
+from catalog.names import folded
+from catalog.windows.files import (
+    COMPRESSED,
+    DIRECTORY,
+    NORMAL,
+    OFFLINE,
+    RECALL_ON_DATA_ACCESS,
+    RECALL_ON_OPEN,
+    REPARSE_POINT,
+)
+from catalog.windows.times import to_filetime
+from mount import ntstatus
+from mount.all_points import AllPointsView
+from mount.names import Names
+from mount.ntstatus import Status
+from mount.versions import VERSIONS
+from mount.view import EntryPage, File, Folder, Link, Node, TreeFolder, TreePage, View
+from mount.winfsp_reparse import TAG_SYMLINK, Target, special, symlink, tag_of, target_of, windows_target
+
+# What is true of the original only: here nothing is compressed by NTFS, or has to be recalled from a tape or cloud.
+_NOT_HERE = OFFLINE | RECALL_ON_OPEN | RECALL_ON_DATA_ACCESS | COMPRESSED | DIRECTORY | REPARSE_POINT | NORMAL
+UNIT = 4096  # bytes; what the drive allots
+_FOLDERS, _OTHERS = 8192, 1024  # paths whose nodes are kept
+_LINKS = 32  # that may be followed on one way
+_DATA = "$data"
+Path = tuple[str, ...]
+Info = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """What a path leads to. `path` has the names as they are, whatever their case was asked in."""
+
+    node: Node
+    path: Path
+    stream: str = ""  # its name as it is; empty for the file's own data
+
+
+class WindowsTree:
+    """A view by the paths of Windows. Thread-safe."""
+
+    def __init__(self, view: View, reader: Reader) -> None:
+        self.view = view
+        self._reader = reader
+        self._names = Names(fold=view.folds)
+        self._folders: Lru[str, Found] = Lru(_FOLDERS, lambda found: 1)
+        self._others: Lru[str, Found] = Lru(_OTHERS, lambda found: 1)
+
+    # --- paths --------------------------------------------------------------------------------------------
+
+    def find(self, file_name: str) -> Found:
+        r"""What a path as `\folder\file:stream` leads to, without following a link at its end.
+
+        Status REPARSE if a link is on the way there.
+        """
+        text, stream = _split_stream(file_name)
+        found = self._walk([part for part in text.split("\\") if part])
+        return found._replace(stream=self._stream_named(found.node, stream)) if stream else found
+
+    def child(self, folder: Found, name: str) -> Found:
+        """An entry of a folder by its name."""
+        return self._walk([*folder.path, name])
+
+    def _walk(self, parts: list[str]) -> Found:
+        found, done = self._known(parts)
+        while done < len(parts):
+            if self.reparse(found) is not None:
+                raise Status(ntstatus.REPARSE)
+            if not isinstance(found.node, Folder):
+                raise Status(ntstatus.OBJECT_PATH_NOT_FOUND)
+            found = self._entry(found, parts[done], last=done + 1 == len(parts))
+            done += 1
+            if not found.node.changes:
+                kept = self._folders if isinstance(found.node, Folder) else self._others
+                kept.put("\\".join(parts[:done]), found)
+        return found
+
+    def _known(self, parts: list[str]) -> tuple[Found, int]:
+        """The longest part of a path that is known, and how long it is."""
+        for length in range(len(parts), 0, -1):
+            path = "\\".join(parts[:length])
+            found = self._folders.get(path) or self._others.get(path)
+            if found is not None:
+                return found, length
+        return Found(self.view.root, ()), 0
+
+    def _entry(self, parent: Found, name: str, *, last: bool) -> Found:
+        folder = self.opened(parent.node)
+        found = self._names.find(folder, name)
+        if found is None:
+            raise Status(ntstatus.OBJECT_NAME_NOT_FOUND if last else ntstatus.OBJECT_PATH_NOT_FOUND)
+        true_name, node = found
+        return Found(node, (*parent.path, self._names.shower(folder)(true_name)))
+
+    def opened(self, node: Node) -> Folder:
+        """The folder to look into."""
+        if not isinstance(node, Folder):
+            raise Status(ntstatus.NOT_A_DIRECTORY)
+        if isinstance(node, TreeFolder):
+            return node
+        # Above the points records are fetched, and the points listed anew.
+        if threading.get_ident() in self._reader.hasty:
+            raise WouldWait
+        return node.opened()
+
+    # --- what is told of a node ---------------------------------------------------------------------------
+
+    def info(self, found: Found) -> Info:
+        """What winfspy makes a FSP_FSCTL_FILE_INFO of. Sizes in bytes, times as FILETIME."""
+        node = found.node
+        a, windows = node.attributes, node.windows
+        created = windows.created if windows is not None else None
+        attributes = (windows.attributes & ~_NOT_HERE) if windows is not None else 0
+        reparse = self.reparse(found)
+        if isinstance(node, Folder) or (isinstance(node, Link) and self._leads_to_folder(found)):
+            attributes |= DIRECTORY
+        elif windows is not None and windows.attributes & DIRECTORY:
+            attributes |= DIRECTORY  # a link of Windows says itself what it leads to
+        is_file = isinstance(node, File)
+        size, allocated = (a.size, a.blocks * 512) if is_file else (0, 0)
+        if found.stream:
+            size = allocated = dict(self.stream_sizes(node))[found.stream]
+            attributes &= ~DIRECTORY
+            reparse = None
+        if reparse is not None:
+            attributes |= REPARSE_POINT
+        return {
+            "file_attributes": attributes or NORMAL,
+            "reparse_tag": tag_of(reparse) if reparse is not None else 0,
+            "allocation_size": -(-allocated // UNIT) * UNIT,
+            "file_size": size,
+            "creation_time": to_filetime(min(a.mtime, a.ctime) if created is None else created),
+            "last_access_time": to_filetime(a.mtime),  # when a file was read is not part of a backup
+            "last_write_time": to_filetime(a.mtime),
+            "change_time": to_filetime(a.ctime),
+            "index_number": a.inode,
+        }
+
+    def reparse(self, found: Found) -> bytes | None:
+        """The REPARSE_DATA_BUFFER of a link or a special file; None for any other."""
+        node = found.node
+        windows = node.windows
+        if windows is not None and isinstance(windows.reparse, bytes):
+            return windows.reparse
+        if isinstance(node, Link):
+            return symlink(windows_target(node.target, self._point_root(found.path)))
+        return special(node.attributes.mode, node.attributes.rdev)
+
+    def _point_root(self, path: Path) -> Path:
+        """Where the root of the point that a path lies in is on the drive."""
+        if not isinstance(self.view, AllPointsView) or (len(path) > 2 and path[2] == VERSIONS.decode()):
+            return ()
+        return path[:3]
+
+    def security(self, found: Found) -> bytes | None:
+        """The self-relative security descriptor that was backed up, if one was."""
+        windows = found.node.windows
+        return windows.security if windows is not None and isinstance(windows.security, bytes) else None
+
+    # --- links --------------------------------------------------------------------------------------------
+
+    def resolve(self, file_name: str, resolve_last: bool) -> tuple[int, bytes]:
+        """Where a path with links in it leads: the tag and the buffer that go to Windows.
+
+        What leads to another path of the drive comes back as one link to that, however many were on the way.
+        """
+        text, stream = _split_stream(file_name)
+        path, elsewhere = self._resolved([p for p in text.split("\\") if p], resolve_last)
+        if elsewhere is not None:
+            return elsewhere
+        target = "\\" + "\\".join(path) + (f":{stream}" if stream else "")
+        return TAG_SYMLINK, symlink(Target(target, on_volume=True))
+
+    def _resolved(self, rest: list[str], resolve_last: bool) -> tuple[list[str], tuple[int, bytes] | None]:
+        """The path; or the tag and buffer of what leads away from the drive, or isn't a symbolic link."""
+        done: list[str] = []
+        rest = rest[::-1]
+        left = _LINKS
+        while rest:
+            name = rest.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                del done[-1:]
+                continue
+            if not rest and not resolve_last:
+                return [*done, name], None
+            try:
+                found = self._walk([*done, name])
+            except Status as e:
+                if e.number != ntstatus.OBJECT_NAME_NOT_FOUND:
+                    raise
+                if rest:
+                    raise Status(ntstatus.OBJECT_PATH_NOT_FOUND) from e
+                return [*done, name], None
+            buffer = self.reparse(found)
+            if buffer is None:
+                done.append(name)
+                continue
+            target = target_of(buffer)
+            if target is None:
+                return [], (tag_of(buffer), buffer)
+            left -= 1
+            if not left:
+                raise Status(ntstatus.REPARSE_POINT_NOT_RESOLVED)
+            if not target.on_volume:
+                path = "\\".join([target.path.rstrip("\\"), *rest[::-1]])
+                return [], (TAG_SYMLINK, symlink(Target(path, on_volume=False)))
+            if target.path.startswith("\\"):
+                done = []
+            rest += target.path.split("\\")[::-1]
+        return done, None
+
+    def _leads_to_folder(self, found: Found) -> bool:
+        """Whether a link leads to a folder of the drive: Windows wants that said of the link itself."""
+        try:
+            path, elsewhere = self._resolved(list(found.path), True)
+            return elsewhere is None and isinstance(self._walk(path).node, Folder)
+        except (Status, RpdriveError):
+            return False
+
+    # --- listings -----------------------------------------------------------------------------------------
+
+    def entries(self, folder: Found, marker: str | None) -> Iterator[tuple[str, Info]]:
+        """Names and infos of a folder, from the one after `marker` on; `.` and `..` first, but not of the root."""
+        inside = self.opened(folder.node)
+        if folder.path:
+            if marker is None:
+                yield ".", self.info(folder)
+            if marker in (None, "."):
+                yield "..", self.info(self._walk(list(folder.path[:-1])))
+            if marker in (".", ".."):
+                marker = None
+        show = self._names.shower(inside)
+        for page, n in self._places(inside, marker, show):
+            name = show(page.names[n])
+            try:
+                info = self.info(Found(page.node(n), (*folder.path, name)))
+            except Damaged:
+                # Whoever opens it is told why that can't be. The others must not suffer for it.
+                inode, bits = page.kind(n)
+                attributes = DIRECTORY if bits == stat.S_IFDIR else NORMAL
+                info = {"file_attributes": attributes, "index_number": inode}
+            yield name, info
+
+    def _places(
+        self, folder: Folder, marker: str | None, show: Callable[[bytes], str]
+    ) -> Iterator[tuple[EntryPage, int]]:
+        """Pages and places in them of what comes after a name."""
+        if marker is None:
+            for page in folder.pages():
+                yield from ((page, n) for n in range(len(page.names)))
+            return
+        if isinstance(folder, TreeFolder):
+            found = self._names.find(folder, marker)
+            place = folder.find(found[0]) if found is not None else None
+            if place is not None:
+                yield from _tree_places(folder, *place)
+                return
+        names = [(show(name), page, n) for page in folder.pages() for n, name in enumerate(page.names)]
+        after = next((i for i, row in enumerate(names, 1) if row[0] == marker), None)
+        if after is not None:
+            yield from ((page, n) for _name, page, n in names[after:])
+            return
+        # It was there when the listing began: a machine or point that has gone since.
+        yield from ((page, n) for name, page, n in names if name > marker)
+
+    # --- streams ------------------------------------------------------------------------------------------
+
+    def stream_sizes(self, node: Node) -> list[tuple[str, int]]:
+        """Names and sizes (bytes) of a node's alternate data streams."""
+        windows = node.windows
+        return [(s.name, s.size) for s in windows.streams] if windows is not None else []
+
+    def _stream_named(self, node: Node, wanted: str) -> str:
+        names = [name for name, _size in self.stream_sizes(node)]
+        if wanted in names:
+            return wanted
+        same = [name for name in names if folded(name) == folded(wanted)]
+        if len(same) != 1:
+            raise Status(ntstatus.OBJECT_NAME_NOT_FOUND)
+        return same[0]
+
+    def open(self, found: Found) -> OpenFile | None:
+        """What is read of a file or a stream; None for a folder, a link or a special file."""
+        if found.stream:
+            return found.node.stream(found.stream)
+        return found.node.open() if isinstance(found.node, File) else None
+
+
+def _split_stream(file_name: str) -> tuple[str, str]:
+    r"""A path, and the name of a stream: `\a\b:c:$DATA` is the stream `c`, `\a\b::$DATA` the file itself."""
+    folder, slash, name = file_name.rpartition("\\")
+    name, _colon, stream = name.partition(":")
+    stream, colon, kind = stream.partition(":")
+    if colon and kind.lower() != _DATA:
+        raise Status(ntstatus.OBJECT_NAME_INVALID)
+    return folder + slash + name, stream
+
+
+def _tree_places(folder: TreeFolder, page: TreePage, n: int) -> Iterator[tuple[EntryPage, int]]:
+    n += 1
+    while True:
+        yield from ((page, m) for m in range(n, len(page.names)))
+        following = folder.after(page.numbers[-1])
+        if following is None:
+            return
+        page, n = following

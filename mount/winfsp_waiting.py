@@ -1,0 +1,172 @@
+"""Requests that have to wait for the store: none of them may keep WinFsp's dispatcher from the others.
+
+A thread of the dispatcher is first asked to answer from memory. What can't be is done again from the start by a
+thread of ours. WinFsp lets reads and listings be answered later (STATUS_PENDING), so that they hold no thread of
+its own; for the rest it waits. Whatever has taken too long is answered with STATUS_IO_TIMEOUT: WinFsp's driver
+would give such a request up later, and take its buffer away while we still write to it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TypeVar
+
+from cache.reader import Reader, WouldWait
+from mount import ntstatus
+from mount.ntstatus import Status
+
+THREADS = 32  # that read and list, and as many that look things up
+_TICK = 0.25  # seconds
+T = TypeVar("T")
+
+
+class TookTooLong(TimeoutError):
+    """The store did not answer in time."""
+
+
+class Later:
+    """A request that is answered later, once: by who has the answer, or by who has waited long enough."""
+
+    def __init__(self, seconds: float, give_up: Callable[[], None]) -> None:
+        self.until = time.monotonic() + seconds
+        self.give_up = give_up
+        self._unclaimed = threading.Lock()
+
+    def claim(self) -> bool:
+        """Whether it is for the caller to answer. The buffer is there until that is done."""
+        return self._unclaimed.acquire(blocking=False)
+
+
+class Waiting:
+    """What is under way. `seconds` is how long anything may take."""
+
+    def __init__(self, reader: Reader, seconds: float) -> None:
+        self.seconds = seconds
+        self.handed_over = 0  # requests that had to wait
+        self._reader = reader
+        self._readers = ThreadPoolExecutor(THREADS, "read")
+        self._lookers = ThreadPoolExecutor(THREADS, "look")
+        self._changed = threading.Condition()
+        self._under_way = 0
+        self._later: set[Later] = set()
+        self._draining = False
+        self._watcher: threading.Thread | None = None
+
+    # --- beginning and ending -----------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A request comes. Status if none is taken any more."""
+        with self._changed:
+            if self._draining:
+                raise Status(ntstatus.DEVICE_NOT_READY)
+            self._under_way += 1
+
+    def end(self) -> None:
+        """It has its answer."""
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    @property
+    def under_way(self) -> int:
+        return self._under_way
+
+    def drain(self, seconds: float) -> bool:
+        """Take no more requests, and wait for those under way. What takes longer is given up; False if any was."""
+        end = time.monotonic() + seconds
+        with self._changed:
+            self._draining = True
+            while self._under_way and (left := end - time.monotonic()) > 0:
+                self._changed.wait(left)
+            rest = list(self._later)
+            clean = not self._under_way
+        for later in rest:
+            self._expire(later)
+        with self._changed:
+            # Who was answering just now has to be through with it: the volume's memory goes next.
+            while self._later:
+                self._changed.wait()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._lookers.shutdown(wait=False, cancel_futures=True)
+        return clean
+
+    # --- asking -------------------------------------------------------------------------------------------
+
+    def at_once(self, work: Callable[[], T]) -> T:
+        """What can be told from memory. WouldWait."""
+        me, hasty = threading.get_ident(), self._reader.hasty
+        hasty.add(me)
+        try:
+            return work()
+        finally:
+            hasty.discard(me)
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Wait for it. TookTooLong."""
+        try:
+            return self.at_once(work)
+        except WouldWait:
+            self.handed_over += 1
+        future = self._lookers.submit(work)
+        try:
+            return future.result(self.seconds)
+        except FutureTimeout:
+            if future.done():
+                raise
+            future.cancel()
+            raise TookTooLong(f"no answer within {self.seconds:g} s") from None
+
+    def later(self, work: Callable[[], T], answer: Callable[[T | BaseException], None]) -> None:
+        """Do it in a thread of ours. `answer` is called once, with what came of it, or with TookTooLong."""
+        self.handed_over += 1
+
+        def give_up() -> None:
+            answer(TookTooLong(f"no answer within {self.seconds:g} s"))
+
+        later = Later(self.seconds, give_up)
+        with self._changed:
+            self._later.add(later)
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                self._watcher.start()
+
+        def run() -> None:
+            found: T | BaseException
+            try:
+                found = work()
+            except BaseException as e:  # noqa: BLE001 - whoever asked has to be told something
+                found = e
+            if later.claim():
+                self._finish(later, lambda: answer(found))
+
+        try:
+            self._readers.submit(run)
+        except RuntimeError:  # closed
+            self._expire(later)
+
+    def _expire(self, later: Later) -> None:
+        if later.claim():
+            self._finish(later, later.give_up)
+
+    def _finish(self, later: Later, answer: Callable[[], None]) -> None:
+        try:
+            answer()
+        finally:
+            with self._changed:
+                self._later.discard(later)
+                self._changed.notify_all()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_TICK)
+            with self._changed:
+                if self._draining and not self._later:
+                    return
+                now = time.monotonic()
+                late = [later for later in self._later if later.until <= now]
+            for later in late:
+                self._expire(later)

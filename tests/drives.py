@@ -93,12 +93,13 @@ def add_point(
     item: bytes = ITEM,
     machine_name: str = "box",
     item_name: str = "home",
+    system: str = "Linux",
 ) -> Point:
     """Commit a point of this tree, made at `at` (ns, UTC)."""
     at = time.time_ns() if at is None else at
     point = Point(
         id=os.urandom(16), machine=machine, item=item, machine_name=machine_name, item_name=item_name,
-        hostname="box", system="Linux", sequence=sequence, time=at, finished=at, paths=[b"/home"],
+        hostname="box", system=system, sequence=sequence, time=at, finished=at, paths=[b"/home"],
         root=Root.of(root) if root is not None else None,
     )  # fmt: skip
     vault.add_point(point)

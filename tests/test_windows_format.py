@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.format.trees import Extent, FolderWriter, Hole, Node, NodeKind, Paged, write_folder
+from catalog.errors import Damaged
+from catalog.format.trees import Extent, FolderWriter, Hole, Node, NodeKind, Paged, decode_leaf, write_folder
+from catalog.format.windows import KEYS as WINDOWS_KEYS
 from catalog.format.windows import STREAMS_MAX, Stream, Windows, name_bytes, name_text, stream_bound
 from catalog.tree import leaves, walk
 from tests import independent_reader as reader
 from tests import make_vectors
-from tests.format_values import FEW, MANY, Pages, nodes, plain, windows
+from tests.format_values import FEW, MANY, Pages, anything, nodes, plain, windows
 
 VECTOR = json.loads((make_vectors.FOLDER / "windows.json").read_text())
 
@@ -98,6 +100,28 @@ def test_the_reader_made_from_the_page_refuses(what: str, vault: Path, monkeypat
     with pytest.raises(reader.REFUSED):
         for _path, entry in reader.read_point(vault, VECTOR["passphrase"]):
             said(entry)
+
+
+garbage = st.dictionaries(st.sampled_from(sorted(WINDOWS_KEYS)), anything, min_size=1).map(
+    lambda more: {"attributes": 32} | more
+)
+table = st.lists(st.lists(st.tuples(st.binary(max_size=9) | st.sampled_from((b"security", b"reparse")), anything)))
+
+
+@MANY
+@given(garbage, table)
+def test_no_garbage_in_an_entry_does_harm(more: dict[str, Any], sets: list[Any]) -> None:
+    entry = [b"name", 0, 0o644, 0, 0, 0, 0, 1, 1, 0, [], -1, more]
+    try:
+        page = msgspec.msgpack.encode([[bytes(16)], [[0, 0, "", ""]], sets, [entry]])
+    except (TypeError, OverflowError):
+        return
+    try:
+        leaf = decode_leaf(page, Extent(bytes(16), 8, 99, 0, 1, bytes(16)))
+        leaf.node(leaf.entries[0])
+        leaf.contents(leaf.entries[0])
+    except Damaged as e:
+        assert str(e)
 
 
 # --- writing -------------------------------------------------------------------------------------------------

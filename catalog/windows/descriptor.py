@@ -127,7 +127,7 @@ def _ace(kind: int, flags: int, body: bytes) -> Ace:
                 guids[n] = body[at : at + 16]
                 at += 16
     who, length = sid.take(body, at)
-    return Ace(kind, flags, int.from_bytes(body[:4], "little"), who, *guids, body=body[at + length :])
+    return Ace(kind, flags, int.from_bytes(body[:4], "little"), who, guids[0], guids[1], body[at + length :])
 
 
 def build(d: Descriptor) -> bytes:

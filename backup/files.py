@@ -281,7 +281,8 @@ class FileReader:
             try:
                 size, contents = self._stream(opened())
             except OSError as e:
-                self._problem(path, f"its stream {name} can't be read: {e.strerror}")
+                text = name.encode(errors="replace").decode()
+                self._problem(path, f"its stream {text} can't be read: {e.strerror}")
                 continue
             pieces = 1 if isinstance(contents, Paging) else len(contents)
             room -= stream_bound(Stream(name, size, [Hole(1)] * pieces))

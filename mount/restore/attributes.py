@@ -134,7 +134,7 @@ class Wearer:
 
     def owner_ids(self, owner: Owner, path: Callable[[], bytes] | None = None) -> tuple[int, int]:
         """Ids to set. `path` (of what is being restored) to tell of names that are not known here."""
-        if not self._by_name:
+        if not self._by_name or owner.uid == -1:  # of a system without such numbers: it is left as it is
             return owner[0], owner[1]
         found = self._ids.get(owner)
         if found is None:

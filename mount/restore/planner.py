@@ -15,6 +15,7 @@ from catalog.format.keys import FileDigest, Keys
 from catalog.format.packs import Extent
 from catalog.format.records import Point
 from catalog.format.trees import Entry, Hole, Leaf, NodeKind, Owner, Paged, Piece, Subtree
+from catalog.format.windows import Windows
 from catalog.names import IGNORE_CASE, apart, folded, spelling
 from catalog.tree import Found, PageSource, Pieces, leaves
 from mount.restore.attributes import Attributes, Wearer
@@ -58,13 +59,14 @@ class Planner:
         *,
         verify: bool,
         system: str,
+        carry: Callable[[Attributes, Windows, Callable[[], bytes]], Attributes],
     ) -> None:
         self.links: list[LinkPlan] = []
         self._pages, self._keys, self._target = pages, keys, target
         self.plan = Plan(target.folders)
         self._report, self._wearer, self._writer = report, wearer, writer
         self._policy, self._selection, self._verify = policy, selection, verify
-        self._system = system
+        self._system, self._carry = system, carry
         self._taken: dict[int, dict[str, bytes]] = {}  # names given in a folder (its number), by what they fold to
         self._firsts: dict[tuple[bytes, int], int] = {}  # (item, link number) -> FilePlan's number
         self._count = 0
@@ -157,7 +159,7 @@ class Planner:
         self._report.entries += 1
         name = self._name(entry, parent)
         try:
-            attributes = self._attributes(leaf, entry)
+            attributes = self._attributes(leaf, entry, parent, name)
             there = self._there(parent, name)
             wanted = Existing(_FOLDER, 0, entry.mtime)
             action = decide(self._policy, there and Existing.of(there), wanted)
@@ -249,7 +251,7 @@ class Planner:
         if entry.link and self._further_link(leaf, entry, folder, name):
             return
         content = leaf.pieces(entry)
-        attributes = self._attributes(leaf, entry)
+        attributes = self._attributes(leaf, entry, folder, name)
         wanted = Existing(_FILE, size, entry.mtime)
         there = self._there(folder, name)
         report.size += size
@@ -335,7 +337,12 @@ class Planner:
             return False
         self._count += 1
         self.links.append(
-            LinkPlan(first, self._link(self._count, folder, name, name, self._attributes(leaf, entry), entry))
+            LinkPlan(
+                first,
+                self._link(
+                    self._count, folder, name, name, self._attributes(leaf, entry, folder, name, link=True), entry
+                ),
+            )
         )
         self._plan_line(folder, name, Action.WRITE, 0)
         return True
@@ -347,7 +354,7 @@ class Planner:
         if entry.link and self._further_link(leaf, entry, folder, name):
             return
         node = leaf.node(entry)
-        a = self._attributes(leaf, entry)
+        a = self._attributes(leaf, entry, folder, name)
         wanted = Existing(entry.kind, 0, entry.mtime)
         if entry.kind == _SYMLINK:
             assert isinstance(node.content, bytes)
@@ -407,14 +414,19 @@ class Planner:
         if replace:
             os.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)
 
-    def _attributes(self, leaf: Leaf, entry: Entry) -> Attributes:
+    def _attributes(
+        self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes, *, link: bool = False
+    ) -> Attributes:
         if leaf is not self._leaf:
             self._leaf, self._owners = leaf, {}
         owner = self._owners.get(entry.owner)
         if owner is None:
             owner = self._owners[entry.owner] = leaf.owner(entry)
         xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
-        return Attributes(entry.kind, entry.mode & 0o7777, owner, entry.mtime, xattrs, bool(entry.more))
+        a = Attributes(entry.kind, entry.mode & 0o7777, owner, entry.mtime, xattrs, bool(entry.more))
+        if entry.more and not link and (windows := leaf.windows(entry)) is not None:
+            return self._carry(a, windows, lambda: folder.path(name))
+        return a
 
     # --- what is there ------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from catalog.vault import Vault
 from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.crew import MANY, Crew, helpers
+from mount.restore.foreign import Foreign
 from mount.restore.options import Options
 from mount.restore.plan import FilePlan, Plan
 from mount.restore.planner import LinkPlan, Planner
@@ -70,9 +71,12 @@ class Restore:
 
     def _planner(self, target: Target, wearer: Wearer, writer: Writer | None) -> Planner:
         o = self._options
+        foreign = Foreign(
+            self._reader, self.report.problem, permissions=o.permissions, fetch=writer is not None
+        )  # fmt: skip
         return Planner(
             self._reader, self._vault.keys, target, self.report, wearer, writer, o.policy, o.selection,
-            verify=o.verify, system=o.system,
+            verify=o.verify, system=o.system, carry=foreign.attributes,
         )  # fmt: skip
 
     def _write(self, planner: Planner, writer: Writer, wearer: Wearer, group: list[Source]) -> None:

@@ -124,12 +124,8 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
     }
     if drive.name == "winfsp":
         row["fold"] = view.folds  # the drive shows names as Windows has them: restore reads such paths back
-    server: StatusServer | PipeServer
-    if isinstance(mount, OpenDrive):
-        server = PipeServer(status, mount.close, folder=registry.socket_path(mount_point).parent)
-    else:
-        server = StatusServer(registry.socket_path(mount_point), status)
-    with _registered(registry, mount_point, {**row, **server.row}, server):
+    socket = registry.socket_path(mount_point)
+    with _registered(registry, mount_point, {**row, "socket": str(socket)}, StatusServer(socket, status)):
         if isinstance(view, PointView):
             # The first listing is sure to come, and the kernel takes its time to say hello.
             threading.Thread(target=_warm, args=(view,), name="warm", daemon=True).start()

@@ -102,22 +102,22 @@ def test_the_reader_made_from_the_page_refuses(what: str, vault: Path, monkeypat
 
 
 value = st.none() | st.booleans() | st.integers(-2, 2**64 - 1) | st.binary(max_size=20) | st.text(max_size=3)
-few = st.integers(-1, 3)
+few = st.integers(0, 3)
 place = st.tuples(few, few, few, few, few, st.binary(min_size=15, max_size=17) | value)
-contents = st.lists(place | st.tuples(few) | value, max_size=3) | st.fixed_dictionaries(
+contents = st.lists(place | st.tuples(few), max_size=3) | st.fixed_dictionaries(
     {"l": few, "a": place, "n": few, "d": st.just(bytes(16))}
 )
-streams = st.lists(st.tuples(st.sampled_from((b"a", b"b", b"\\", b"\xff", b"")), few, contents), max_size=3)
+streams = st.lists(st.tuples(st.sampled_from((b"a", b"b", b"c", b"\\", b"\xff")), few, contents), max_size=3)
 garbage = st.fixed_dictionaries(
-    {"attributes": st.just(32) | value},
+    {"attributes": st.just(32)},
     optional={
         "security": few,
         "reparse": few,
-        "extended": few | value,
-        "streams": streams | value,
-        "short": st.just(b"A~1") | value,
+        "extended": few,
+        "streams": streams,
+        "short": st.just(b"A~1"),
         "created": few | value,
-        "efs": few | value,
+        "efs": few,
     },
 )
 names = st.sampled_from((b"security", b"reparse", b"extended", b"other"))

@@ -53,10 +53,11 @@ class Served:
 
 @contextmanager
 def serving(
-    view: View, reader: Reader, place: str = "R:", *, allow_other: bool = False, read_timeout: float = 60.0,
+    view: View, reader: Reader, place: str = "", *, allow_other: bool = False, read_timeout: float = 60.0,
     disk: bool = False,
 ) -> Iterator[Served]:  # fmt: skip
-    """The view on a drive; nothing that would crash on Windows may happen on it."""
+    """The view on a drive, of a letter that is free; nothing that would crash on Windows may happen on it."""
+    place = place or next(f"{letter}:" for letter in "DEFGHIJKLMNO" if standin.volume_at(f"{letter}:") is None)
     standin.faults.clear()
     served = Served(
         Drive(view, reader, read_timeout=read_timeout, disk=disk, user_sid=USER), place, allow_other=allow_other

@@ -29,10 +29,10 @@ _DOS_ATTRIBUTES = struct.Struct("<HHHxxIIQ")
 _HAS_ATTRIBUTES, _HAS_CREATED = 0x1, 0x10
 
 
-def names(windows: Windows) -> list[bytes]:
-    """Names of the attributes."""
+def names(windows: Windows, *, is_link: bool = False) -> list[bytes]:
+    """Names of the attributes. Of a link without those of users: Linux gives nobody the values of such."""
     w = windows
-    found = [DOS_ATTRIBUTES, ATTRIBUTES]
+    found = [ATTRIBUTES] if is_link else [DOS_ATTRIBUTES, ATTRIBUTES]
     for name, there in (
         (CREATED, w.created is not None),
         (ACL, w.security is not None),
@@ -43,7 +43,7 @@ def names(windows: Windows) -> list[bytes]:
         if there:
             found.append(name)
     room = MOST // 2 - sum(len(name) + 1 for name in found)  # the other half is for the entry's own
-    for stream in w.streams:
+    for stream in () if is_link else w.streams:
         name = STREAM + name_bytes(stream.name)
         if stream.size <= MOST and len(name) <= MOST_NAME and len(name) < room:
             found.append(name)

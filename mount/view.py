@@ -356,7 +356,9 @@ class _InTree(Node):
 
     def xattr_names(self) -> list[bytes]:
         names = list(self._xattrs) if self._xattrs else []
-        return names if self._windows is None else names + foreign.names(self._windows)
+        if self._windows is None:
+            return names
+        return names + foreign.names(self._windows, is_link=stat.S_ISLNK(self.attributes.mode))
 
     def xattr(self, name: bytes) -> Buffer | None:
         value = self._xattrs.get(name) if self._xattrs else None

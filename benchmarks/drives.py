@@ -193,7 +193,7 @@ def report(result: dict[str, Any], figures: str) -> str:
     if store := result["store"]:
         lines.append(
             f"What the store gives: {store['stored'] / 1e6:,.0f} MB that the file takes there, in "
-            f"{store['requests']} ranges of at most 16 MiB, {store['threads']} at once: {store['seconds']:.2f} s; "
+            f"{store['requests']} ranges of about 16 MiB, {store['threads']} at once: {store['seconds']:.2f} s; "
             "its speed counts the bytes of the file.\n"
         )
     if result["scale"] != "full":  # the start of each command weighs too much

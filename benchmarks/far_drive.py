@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from catalog.store.base import Store
     from catalog.vault import Vault
 
-RANGE = 16 << 20  # bytes of a request: rpdrive's own window
+RANGE = 16 << 20  # bytes of a request, about: rpdrive's own window
 THREADS = (4, 8)  # requests at once: as many as rpdrive reads ahead with, and as many as it has in all
 
 
@@ -58,7 +59,7 @@ class Rate(NamedTuple):
 
 
 def rate(repository: Path, name: str, delay: float, forget: Callable[[], object]) -> Rate:
-    """The best of some numbers of threads at fetching all that a file's contents lie in, in ranges of 16 MiB.
+    """The best of some numbers of threads at fetching all that a file's contents lie in, in ranges of about 16 MiB.
 
     `forget` drops what the kernel keeps of the repository's files.
     """
@@ -105,21 +106,30 @@ def _extents(vault: Vault, name: bytes) -> Iterator[Extent]:
 
 
 def _ranges(extents: Iterable[Extent]) -> Iterator[tuple[str, int, int]]:
-    """Object, offset and length of what to ask for: neighbours together, up to 16 MiB."""
+    """Object, offset and length of what to ask for: neighbours together, in even parts of about 16 MiB."""
     from catalog.format.blocks import PackKind
     from catalog.format.packs import pack_name
 
+    for pack, low, high in _runs(extents):
+        parts = max(round((high - low) / RANGE), 1)
+        borders = [low + (high - low) * n // parts for n in range(parts + 1)]
+        for start, end in pairwise(borders):
+            yield pack_name(PackKind.DATA, pack), start, end - start
+
+
+def _runs(extents: Iterable[Extent]) -> Iterator[tuple[bytes, int, int]]:
+    """Pack, start and end of what lies end to end."""
     pack, low, high = b"", 0, 0
     for extent in extents:
         start, end = extent.offset, extent.offset + extent.stored
-        if extent.pack == pack and low <= start <= high and end - low <= RANGE:
+        if extent.pack == pack and low <= start <= high:
             high = max(high, end)
             continue
         if pack:
-            yield pack_name(PackKind.DATA, pack), low, high - low
+            yield pack, low, high
         pack, low, high = extent.pack, start, end
     if pack:
-        yield pack_name(PackKind.DATA, pack), low, high - low
+        yield pack, low, high
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_every_step_is_measured_and_the_vault_used_again(folder: Path) -> None:
 
     vault = folder / "drives/tiny/rpdrive-repository/vault.json"
     before = vault.stat()
-    done = bench(folder, "--only", "ls", "--tools", "kernel")
+    done = bench(folder, "--only", "ls", "--tools", "kernel", "--keep")
     assert done.returncode == 0, done.stdout + done.stderr
     assert vault.stat().st_ino == before.st_ino
 

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from catalog.errors import MountFailed
 from mount.mount_point import FILE_SYSTEM
@@ -111,12 +112,29 @@ def read_ahead(device: str | None, size: int) -> bool:
     return True
 
 
-def device_at(mount_point: str) -> str | None:
-    """The device number, as "0:51", of what is mounted there. Asks nothing of the drive."""
+class Mounted(NamedTuple):
+    """A line of the table of mounts."""
+
+    device: str  # number, as "0:51"
+    place: bytes  # as the table spells it
+
+
+def mounted_at(mount_point: str) -> Mounted | None:
+    """What is mounted right there, on top. Asks nothing of the drive."""
     found = None
     place = os.fsencode(mount_point)
-    for line in _MOUNTS.read_bytes().splitlines():
+    try:
+        lines = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return None  # no such table: not Linux
+    for line in lines:
         fields = line.split()
         if fields[4].decode("unicode_escape").encode("latin-1") == place:
-            found = fields[2].decode()
+            found = Mounted(fields[2].decode(), fields[4])
     return found
+
+
+def device_at(mount_point: str) -> str | None:
+    """The device number, as "0:51", of what is mounted there. Asks nothing of the drive."""
+    mounted = mounted_at(mount_point)
+    return mounted.device if mounted is not None else None

@@ -31,6 +31,7 @@ from mount.lifetime import Lifetime
 from mount.registry import Registry
 from mount.status import StatusServer
 from mount.view import PointView, View
+from mount.watcher import Watcher
 
 if TYPE_CHECKING:
     from mount.fuse_driver import Drive as FuseDrive
@@ -86,7 +87,10 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
     view, what = _view(order, vault, reader)
     registry = Registry(session.settings)
 
+    watcher = Watcher(str(mount_point))
+
     def mounted() -> None:
+        watcher.start()
         lifetime.start()
         ready()
 
@@ -132,6 +136,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         try:
             drive.run(str(mount_point), allow_other=order.allow_other)
         finally:
+            watcher.close()
             lifetime.close()
             view.close()
             reader.close()

@@ -106,8 +106,10 @@ def add_point(
     return point
 
 
-def add_machine(vault: Vault, machine: bytes = MACHINE, name: str = "box", created: int = 1) -> None:
-    vault.add_machine(Machine(id=machine, name=name, hostname=name, system="Linux", created=created))
+def add_machine(
+    vault: Vault, machine: bytes = MACHINE, name: str = "box", created: int = 1, system: str = "Linux"
+) -> None:
+    vault.add_machine(Machine(id=machine, name=name, hostname=name, system=system, created=created))
 
 
 def add_item(vault: Vault, item: bytes = ITEM, name: str = "home", machine: bytes = MACHINE) -> None:
@@ -170,6 +172,19 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that run still."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_bytes().rpartition(b")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == pid and alive(int(stat.parent.name)):
+            found.append(int(stat.parent.name))
+    return found
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -22,6 +22,7 @@ from tests.drives import (
     add_machine,
     add_point,
     alive,
+    children,
     eventually,
     kill,
     make_vault,
@@ -118,11 +119,56 @@ def test_signals_unmount(home: Home, number: signal.Signals) -> None:
     assert home.mounts() == []
 
 
-@pytest.mark.parametrize("options", [[], ["--point", "latest"]])
-def test_a_killed_drive_is_cleaned_up_by_the_next_mount(home: Home, options: list[str]) -> None:
-    drive = home.mount(*options)
-    drive.stat()
+def test_the_place_of_a_killed_drive_is_free_again(home: Home) -> None:
+    """At once and by itself, though somebody is in it."""
+    drive = home.mount()
+    with subprocess.Popen(["sleep", "1000"], cwd=drive) as sleeper:
+        (watcher,) = children(home.pid())
+        kill(home.pid())
+        eventually(lambda: mount_options(drive) is None, "it is taken off")
+        assert list(drive.iterdir()) == []
+        assert home.mounts() == []
+        eventually(lambda: not alive(watcher), "what watched over it ends")
+        home.run("mount", drive, "--point", "latest")
+        assert (drive / "file").read_bytes() == CONTENT
+        sleeper.kill()
+    home.run("unmount", drive)
+
+
+def test_what_watches_over_a_drive_ends_with_it(home: Home) -> None:
+    drive = home.mount()
+    (watcher,) = children(home.pid())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(watcher, number)  # as a service that is stopped gets it
+    assert sorted(os.listdir(drive)) == ["box"] and alive(watcher)
+    home.run("unmount", drive)
+    assert not alive(watcher)
+
+
+def test_another_drive_in_the_place_of_a_killed_one_is_left_alone(home: Home) -> None:
+    drive = home.mount()
+    (watcher,) = children(home.pid())
+    os.kill(watcher, signal.SIGSTOP)
     kill(home.pid())
+    home.run("mount", drive, "--point", "latest")
+    os.kill(watcher, signal.SIGCONT)
+    eventually(lambda: not alive(watcher), "it ends")
+    assert (drive / "file").read_bytes() == CONTENT
+    home.run("unmount", drive)
+
+
+def kill_all(home: Home) -> None:
+    """The drive's process together with what watches over it."""
+    pid = home.pid()
+    for watcher in children(pid):
+        kill(watcher)
+    kill(pid)
+
+
+def test_what_is_left_of_a_killed_drive_is_cleaned_up_by_the_next_mount(home: Home) -> None:
+    drive = home.mount()
+    drive.stat()
+    kill_all(home)
     with pytest.raises(OSError) as error:
         os.listdir(drive)
     assert error.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)  # the latter while it still dies
@@ -133,9 +179,9 @@ def test_a_killed_drive_is_cleaned_up_by_the_next_mount(home: Home, options: lis
     assert mount_options(drive) is None
 
 
-def test_a_killed_drive_is_cleaned_up_by_unmount(home: Home) -> None:
+def test_what_is_left_of_a_killed_drive_is_cleaned_up_by_unmount(home: Home) -> None:
     drive = home.mount()
-    kill(home.pid())
+    kill_all(home)
     home.run("unmount", drive)
     assert mount_options(drive) is None
     assert list(drive.iterdir()) == []

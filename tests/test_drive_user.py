@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drives import ROOT, Home, Maker, add_machine, add_point, eventually, make_vault, noise
+from tests.drives import ROOT, Home, Maker, add_machine, add_point, eventually, kill, make_vault, noise
 
 NOBODY = 65534
 CONTENT = noise(300_000)
@@ -135,6 +135,23 @@ def test_a_users_drive_closes_by_itself(user: User) -> None:
         assert process.stdout is not None and " open at " in process.stdout.readline()
         assert process.wait(60) == 0
     assert os.fsencode(user.folder) not in user.shell("cat", "/proc/self/mounts").stdout
+
+
+def test_the_place_of_a_users_killed_drive_is_free_again(user: User) -> None:
+    drive = mount_point(user, "a drive")
+    user.run("mount", drive, "--point", "latest")
+    inside = subprocess.Popen([*user.prefix, "bash", "-c", f"cd '{drive}/folder' && exec sleep 1000"])
+    try:
+        eventually(lambda: os.readlink(f"/proc/{inside.pid}/cwd").endswith("folder"), "somebody is in it")
+        kill(user.pid())
+        mounts = Path(f"/proc/{inside.pid}/mounts")
+        eventually(lambda: os.fsencode(user.folder) not in mounts.read_bytes(), "it is taken off")
+    finally:
+        inside.kill()
+        inside.wait()
+    user.run("mount", drive, "--point", "latest")
+    assert user.shell("cat", drive / "file").stdout == CONTENT
+    user.run("unmount", drive)
 
 
 def test_others_are_let_in_only_where_root_allows_it(user: User) -> None:

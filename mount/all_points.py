@@ -38,6 +38,7 @@ from mount.view import (
     View,
     folder_attributes,
     no_such,
+    tells_births,
 )
 
 LATEST = b"latest"
@@ -89,14 +90,15 @@ class AllPointsView(View):
         self._due = time.monotonic() + FRESH_SECONDS
         self._machine_names: dict[bytes, bytes] = {}
         self._item_names: dict[tuple[bytes, bytes], str] = {}
-        self._pages = Pages(reader)
         self._systems: set[str] = set()
+        self._pages = Pages(reader)
         self._trees: Lru[PointName, TreeFolder] = Lru(_TREES, lambda tree: 1)
         self._histories: dict[tuple[bytes, bytes], History] = {}
+        self.has_births = False
         self._name_machines(self._listing)
+        self.folds = self._systems == {WINDOWS}  # for good: a drive can't change its mind
         self.root = _Machines(self)
 
-        self.folds = self._systems == {WINDOWS}  # for good: a drive can't change its mind
     # --- what there is ------------------------------------------------------------------------------------
 
     def listing(self) -> Listing:
@@ -134,11 +136,12 @@ class AllPointsView(View):
         if not listing.machines:
             return
         machines = self._machines(listing)
+        self.has_births |= any(tells_births(m.system) for m in machines.values())
         known = {i: machines[i] for i in listing.machines if i in machines}
+        self._systems = {machine.system for machine in known.values()}
         hidden = {i for i in known if known[i].forgotten and not self._forgotten}
         order = sorted(known.keys() - hidden, key=lambda i: (known[i].created, i))
         named = {i: known[i].name for i in order} | {i: i.hex() for i in listing.machines if i not in known}
-        self._systems = {machine.system for machine in known.values()}
         self._machine_names = shown_names(named)
 
     def _machines(self, listing: Listing) -> dict[bytes, Machine]:
@@ -323,7 +326,8 @@ class _Points(_Top):
             raise no_such(LATEST)
         newest = latest(list(folders.values()))
         target = next(name for name, point in folders.items() if point == newest)
-        return _Latest(target, _inode(self._machine, self._item, LATEST), newest.time)
+        # Another link each time, as when one is replaced: what a kernel keeps of the old one can't mislead.
+        return _Latest(target, _inode(self._machine, self._item, LATEST, newest.id), newest.time)
 
 
 class _Latest(Link):
@@ -352,10 +356,6 @@ class _PointFolder(Folder):
     def pages(self) -> Iterator[EntryPage]:
         return self._view.tree(self._name).pages()
 
-    def opened(self) -> Folder:
-        return self._view.tree(self._name)
-
-
     @property
     def made_on(self) -> str:
         return self._view.tree(self._name).made_on
@@ -363,6 +363,10 @@ class _PointFolder(Folder):
     @property
     def distinct(self) -> bool:
         return self._view.tree(self._name).distinct
+
+    def opened(self) -> Folder:
+        return self._view.tree(self._name)
+
 
 # --- names and numbers ----------------------------------------------------------------------------------------
 

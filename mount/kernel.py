@@ -30,9 +30,21 @@ from catalog.format.packs import Extent
 from catalog.format.trees import NodeKind
 from mount import kernel_protocol as protocol
 from mount.driver import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, Refusal, errno_of
+from mount.kernel_interrupts import Interrupts
 from mount.kernel_mount import device_at, open_drive, read_ahead
 from mount.kernel_nodes import Nodes
-from mount.kernel_pages import ATTRIBUTES, ENTRY, FIRST_COOKIE, Encoded, OpenFolder, plain, record, tree_record
+from mount.kernel_pages import (
+    ATTRIBUTES,
+    ENTRY,
+    FIRST_COOKIE,
+    Encoded,
+    OpenFolder,
+    made_at,
+    plain,
+    record,
+    statx,
+    tree_record,
+)
 from mount.kernel_protocol import NO_REPLY, OUT_HEADER, PAGE, Init, Notify, Op, Opened
 from mount.mount_point import take_off
 from mount.view import LINK_BIT, File, Folder, Link, Node, TreeFolder, TreePage, View
@@ -94,7 +106,8 @@ class Session:
         self._listings: dict[int, OpenFolder] = {}
         self._handles = itertools.count(1)
         self._pool = ThreadPoolExecutor(WORKERS, "answer")
-        self._waiting: dict[int, Future[None]] = {}
+        self._waiting: dict[int, tuple[Future[None], int]] = {}  # by unique: what is done, the thread that waits
+        self._interrupts = Interrupts(self._waiting_thread, self._give_up)
         self._pushing = threading.Lock()
         self._last_small = -NEAR  # number of the small file read last, or pushed last
         self._in_order = 0  # small files read in order
@@ -104,14 +117,15 @@ class Session:
             Op.STATFS: self._statfs, Op.GETXATTR: self._getxattr, Op.LISTXATTR: self._listxattr,
             Op.INIT: self._init, Op.OPENDIR: self._opendir, Op.READDIR: self._readdir,
             Op.READDIRPLUS: self._readdirplus, Op.RELEASEDIR: self._releasedir, Op.LSEEK: self._lseek,
-            Op.INTERRUPT: self._interrupt, Op.NOTIFY_REPLY: self._ignore, Op.RELEASE: self._done,
-            Op.DESTROY: self._done,
+            Op.STATX: self._statx, Op.INTERRUPT: self._interrupt, Op.NOTIFY_REPLY: self._ignore,
+            Op.RELEASE: self._done, Op.DESTROY: self._done,
         }  # fmt: skip
         self._handlers |= dict.fromkeys(_EROFS, self._refuse)
 
     def close(self) -> None:
         """What is still waiting is not answered any more."""
         self._reader.hasty.discard(threading.get_ident())
+        self._interrupts.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def status(self) -> dict[str, Any]:
@@ -133,7 +147,7 @@ class Session:
         if len(request) < protocol.IN_HEADER.size:
             _log.error("a request of %d bytes was passed over", len(request))
             return
-        length, op, unique, node_id, _uid, _gid, _pid, _extra, _pad = protocol.IN_HEADER.unpack_from(request)
+        length, op, unique, node_id, _uid, _gid, thread, _extra, _pad = protocol.IN_HEADER.unpack_from(request)
         self.counts[op] = self.counts.get(op, 0) + 1
         handler = self._handlers.get(op, self._unknown)
         body = request[protocol.IN_HEADER.size : length]
@@ -143,7 +157,7 @@ class Session:
             handler(unique, node_id, body)
         except WouldWait:
             self.handed_over += 1
-            self._hand_over(handler, unique, node_id, bytes(body), op)
+            self._hand_over(handler, unique, node_id, bytes(body), op, thread)
         except Ended:
             raise
         except Exception as e:  # noqa: BLE001 - no request may end the session
@@ -153,12 +167,12 @@ class Session:
         """This thread is the one that must not wait."""
         self._reader.hasty.add(threading.get_ident())
 
-    def _hand_over(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
+    def _hand_over(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int, thread: int) -> None:
         try:
             future = self._pool.submit(self._patiently, handler, unique, node_id, body, op)
         except RuntimeError:
             return  # closed
-        self._waiting[unique] = future
+        self._waiting[unique] = future, thread
         if future.done():
             self._waiting.pop(unique, None)
 
@@ -218,9 +232,7 @@ class Session:
             self._send(unique, (), errno.EPROTO)
             return
         wanted = Init.ASYNC_READ | Init.DO_READDIRPLUS | Init.PARALLEL_DIROPS | Init.ABORT_ERROR | Init.MAX_PAGES
-        wanted |= Init.NO_OPEN_SUPPORT | Init.NO_OPENDIR_SUPPORT
-        if not self.view.changes:
-            wanted |= Init.CACHE_SYMLINKS  # `latest` moves
+        wanted |= Init.NO_OPEN_SUPPORT | Init.NO_OPENDIR_SUPPORT | Init.CACHE_SYMLINKS
         answer = protocol.INIT_OUT.pack(
             protocol.MAJOR, min(minor, protocol.MINOR), max(max_readahead, 1 << 20), offered & wanted,
             MAX_BACKGROUND, MAX_BACKGROUND * 3 // 4, PAGE, 1, MAX_PAGES, 0, 0,
@@ -242,16 +254,19 @@ class Session:
             forget(node_id, times)
 
     def _interrupt(self, _unique: int, _node_id: int, body: memoryview) -> None:
-        """Somebody who waits got a signal. What has not been begun need not be; else the answer comes in its time.
+        self._interrupts.add(*protocol.INTERRUPT_IN.unpack_from(body))
 
-        A program that merely handles a signal must not see a read fail; one that dies waits no longer than for
-        the store.
-        """
-        (unique,) = protocol.INTERRUPT_IN.unpack_from(body)
-        future = self._waiting.get(unique)
-        if future is not None and future.cancel():
-            self._waiting.pop(unique, None)
-            self._send(unique, (), errno.EINTR)
+    def _waiting_thread(self, unique: int) -> int | None:
+        waiting = self._waiting.get(unique)
+        return waiting[1] if waiting is not None else None
+
+    def _give_up(self, unique: int) -> None:
+        """Let somebody die who waits for an answer. What is being fetched for it is, for the next one to ask."""
+        waiting = self._waiting.pop(unique, None)
+        if waiting is not None:
+            waiting[0].cancel()
+            with suppress(Ended):
+                self._send(unique, (), errno.EINTR)
 
     def _ignore(self, _unique: int, _node_id: int, _body: memoryview) -> None:
         pass
@@ -264,7 +279,7 @@ class Session:
         self._send(unique, (), errno.EROFS)
 
     def _unknown(self, unique: int, _node_id: int, _body: memoryview) -> None:
-        # FLUSH, ACCESS, STATX, IOCTL … as well: the kernel then does without, most often for good.
+        # FLUSH, ACCESS, IOCTL … as well: the kernel then does without, most often for good.
         self._send(unique, (), errno.ENOSYS)
 
     def _statfs(self, unique: int, _node_id: int, _body: memoryview) -> None:
@@ -321,7 +336,7 @@ class Session:
 
     def _node(self, node_id: int) -> Node:
         known = self.nodes.known(node_id)
-        if known is not None and known.changes:
+        if known is not None and known.changes and not isinstance(known, Link):
             self._must_not_wait()
         return self.nodes.node(node_id)
 
@@ -334,6 +349,19 @@ class Session:
             head = _KEEP_SHORT if node.changes else _KEEP
             row = record(node.attributes, b"", 0, 0, 0)
         self._send(unique, (head, row[ATTRIBUTES]))
+
+    def _statx(self, unique: int, node_id: int, body: memoryview) -> None:
+        """Attributes, and when the original was made. Asked only for that, so refused where no entry knows it."""
+        protocol.STATX_IN.unpack_from(body)
+        if not self.view.has_births:
+            raise Refusal(errno.ENOSYS)
+        place, made = self.nodes.place(node_id), None
+        if place is not None:
+            page, n = place
+            node, made = page.node(n), made_at(page, n)
+        else:
+            node = self._node(node_id)
+        self._send(unique, (statx(node.attributes, made, SHORT if node.changes else FOREVER),))
 
     def _readlink(self, unique: int, node_id: int, _body: memoryview) -> None:
         node = self._node(node_id)

@@ -17,7 +17,7 @@ from cache.memory import Lru
 from catalog.errors import NotFound
 from mount.driver import Refusal
 from mount.kernel_protocol import ROOT_ID
-from mount.view import LINK_BIT, POINT_SHIFT, Folder, Node, Tree, TreeFolder, TreePage, View
+from mount.view import LINK_BIT, POINT_SHIFT, Folder, Link, Node, Tree, TreeFolder, TreePage, View
 
 _FOLDERS = 4096  # kept ready
 _ROW = 256  # counts that lie together
@@ -153,7 +153,7 @@ class Nodes:
         if node_id == ROOT_ID:
             return self._root
         parent, name, node = self._named[node_id]
-        if not node.changes:
+        if not node.changes or isinstance(node, Link):  # a link that leads elsewhere has another number
             return node
         node = self.folder(parent).lookup(name)
         if node.attributes.inode != node_id:

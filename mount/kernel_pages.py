@@ -13,12 +13,13 @@ from typing import Any
 from catalog.errors import Damaged
 from catalog.format.trees import NodeKind
 from mount.driver import BLOCK, FOREVER
-from mount.kernel_protocol import DIRENT, DIRENTPLUS, PADDING
+from mount.kernel_protocol import DIRENT, DIRENTPLUS, PADDING, STATX_BASIC_STATS, STATX_BTIME, STATX_OUT
 from mount.view import LINK_BIT, Attributes, EntryPage, Folder, TreePage, shown_ids
 
 SECOND = 10**9
 FIRST_COOKIE = 2  # of `..`; an entry of a point has its number plus this, other entries their place in the folder
 ENTRY, ATTRIBUTES = slice(0, 128), slice(40, 128)  # in a record: entry_out, and attr in it
+MOST_TIME = 1 << 63  # ns; some 292 years from 1970
 _MASK = 0xFFFFFFFF
 
 
@@ -33,6 +34,26 @@ def record(a: Attributes, name: bytes, cookie: int, entry_seconds: int, attr_sec
         a.inode, cookie, len(name), a.mode >> 12,
     )  # fmt: skip
     return head + name + PADDING[len(name) & 7]
+
+
+def statx(a: Attributes, made: int | None, seconds: int) -> bytes:
+    """The answer to STATX, to be kept for so many seconds. `made` is when the original was made (ns, UTC)."""
+    mtime, mtime_ns = divmod(a.mtime, SECOND)
+    ctime, ctime_ns = divmod(a.ctime, SECOND)
+    made_s, made_ns = divmod(made or 0, SECOND)
+    return STATX_OUT.pack(
+        seconds, 0, 0,
+        STATX_BASIC_STATS if made is None else STATX_BASIC_STATS | STATX_BTIME, BLOCK, 0,
+        a.nlink, a.uid & _MASK, a.gid & _MASK, a.mode, 0, a.inode, a.size, a.blocks, 0,
+        mtime, mtime_ns, made_s, made_ns, ctime, ctime_ns, mtime, mtime_ns,
+        os.major(a.rdev), os.minor(a.rdev), 0, 0,
+    )  # fmt: skip
+
+
+def made_at(page: TreePage, n: int) -> int | None:
+    """When an entry's original was made (ns, UTC), where its system told."""
+    made = (page.leaf.entries[n].more or {}).get("created")
+    return made if isinstance(made, int) and -MOST_TIME <= made <= MOST_TIME else None
 
 
 def unknown(inode: int, bits: int, name: bytes, cookie: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from struct import Struct
 
-MAJOR, MINOR = 7, 38  # what is spoken here, if the kernel knows it
+MAJOR, MINOR = 7, 39  # what is spoken here, if the kernel knows it
 OLDEST_MINOR = 31  # Linux 5.4
 ROOT_ID = 1
 MIN_READ_BUFFER = 8192  # bytes; the kernel gives nothing to a smaller one
@@ -105,6 +105,7 @@ class Opened(IntFlag):
 
 
 SEEK_DATA, SEEK_HOLE = 3, 4
+STATX_BASIC_STATS, STATX_BTIME = 0x7FF, 0x800  # of the mask of STATX: which fields are filled in
 
 IN_HEADER = Struct("=IIQQIIIHH")  # 40: len, opcode, unique, nodeid, uid, gid, pid, total_extlen, padding
 OUT_HEADER = Struct("=IiQ")  # 16: len, error (0 or a negative errno), unique
@@ -133,7 +134,10 @@ LSEEK_IN = Struct("=QQII")  # 24: fh, offset, whence, padding
 LSEEK_OUT = Struct("=Q")  # 8: offset
 STATFS_OUT = Struct("=QQQQQIII28x")  # 80: blocks, bfree, bavail, files, ffree, bsize, namelen, frsize, spare
 STATX_IN = Struct("=IIQII")  # 24: getattr_flags, reserved, fh, sx_flags, sx_mask
-STATX_OUT = Struct("=QII16x256x")  # 288: attr_valid, its ns, flags, spare, statx
+_SX_TIME = "qI4x"  # seconds, ns
+STATX_OUT = Struct("=QII16x" + "IIQIIIHHQQQQ" + 4 * _SX_TIME + "IIII112x")  # 288: attr_valid, its ns, flags; mask,
+#   blksize, attributes, nlink, uid, gid, mode, spare, ino, size, blocks, attributes_mask; atime, btime, ctime,
+#   mtime; rdev_major, rdev_minor, dev_major, dev_minor
 FORGET_IN = Struct("=Q")  # 8: nlookup
 BATCH_FORGET_IN = Struct("=II")  # 8: count, dummy; and then as many of
 FORGET_ONE = Struct("=QQ")  # 16: nodeid, nlookup

@@ -164,6 +164,7 @@ class View(ABC):
     root: Folder
     folds: bool  # whether names of different case may be taken for one
     changes: bool  # whether anything in it may change while it is mounted
+    has_births: bool  # whether entries may know when their originals were made
 
     @abstractmethod
     def totals(self) -> Totals:
@@ -439,7 +440,6 @@ class TreeFolder(_InTree, Folder):
     def pages(self) -> Iterator[EntryPage]:
         return self.tree.all_pages(self._subtree, self._number)
 
-
     @property
     def made_on(self) -> str:
         return self.tree.point.system
@@ -447,6 +447,7 @@ class TreeFolder(_InTree, Folder):
     @property
     def distinct(self) -> bool:
         return self.tree.point.distinct_names
+
 
 class TreeFile(_InTree, File):
     __slots__ = ("_content",)
@@ -482,8 +483,9 @@ class PointView(View):
     changes = False
 
     def __init__(self, reader: Reader, point: Point) -> None:
-        self.point = point
         self.folds = point.distinct_names
+        self.point = point
+        self.has_births = tells_births(point.system)
         self.root = Tree(reader, Pages(reader), point).root()
 
     def totals(self) -> Totals:
@@ -491,6 +493,11 @@ class PointView(View):
 
     def has_xattrs(self) -> bool:
         return super().has_xattrs() or self.point.system == "Windows"
+
+
+def tells_births(system: str) -> bool:
+    """Whether a backup on this system notes when files were made."""
+    return system == "Windows"
 
 
 def folder_attributes(inode: int, time: int) -> Attributes:

@@ -21,6 +21,9 @@ from mount.kernel_protocol import (
     NOTIFY_STORE_OUT,
     OUT_HEADER,
     READ_IN,
+    STATX_BASIC_STATS,
+    STATX_BTIME,
+    STATX_IN,
     Notify,
     Op,
 )
@@ -64,9 +67,9 @@ class Kernel:
         assert offset == 0 and size == len(message) - 40
         self.stored.append((node_id, message[40:]))
 
-    def tell(self, op: int, node_id: int, body: bytes = b"") -> int:
+    def tell(self, op: int, node_id: int, body: bytes = b"", *, thread: int = 1) -> int:
         unique = next(self._numbers)
-        head = IN_HEADER.pack(IN_HEADER.size + len(body), op, unique, node_id, 0, 0, 1, 0, 0)
+        head = IN_HEADER.pack(IN_HEADER.size + len(body), op, unique, node_id, 0, 0, thread, 0, 0)
         self.session.answer(memoryview(bytearray(head + body)))
         return unique
 
@@ -86,6 +89,9 @@ class Kernel:
         """The node id (0: none), and the answer."""
         answer = self.ask(Op.LOOKUP, parent, name + b"\0")
         return (0 if answer.error else struct.unpack_from("=Q", answer.body)[0]), answer
+
+    def statx(self, node_id: int) -> Answer:
+        return self.ask(Op.STATX, node_id, STATX_IN.pack(0, 0, 0, 0, STATX_BASIC_STATS | STATX_BTIME))
 
     def read(self, node_id: int, offset: int, size: int) -> Answer:
         return self.ask(Op.READ, node_id, READ_IN.pack(0, offset, size, 0, 0, 0, 0))

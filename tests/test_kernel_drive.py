@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.drives import Home, alive, eventually, make_vault, mount_options
+from tests.drives import Home, Maker, add_machine, add_point, alive, eventually, make_vault, mount_options
 
 FOLDERS, EACH = 10, 300
 
@@ -123,6 +124,51 @@ def test_opening_and_reading_again_cost_nothing(home: Counted) -> None:
     assert spent(first, home.messages()) == {}
 
 
+def test_what_is_not_there_is_asked_for_once(home: Counted) -> None:
+    """Extended attributes, times of creation, closing a file: refused once, for the whole drive."""
+    top = home.open()
+    os.listdir(top / "folder 0")
+    before = home.messages()
+    for n in range(20):
+        path = top / "folder 0" / f"file {n:03}"
+        with pytest.raises(OSError) as error:
+            os.getxattr(path, "user.one")
+        assert error.value.errno == errno.EOPNOTSUPP
+        subprocess.run(["stat", "-c", "%W", path], check=True, capture_output=True)
+        contents(path)
+    found = spent(before, home.messages())
+    assert (found.pop("getxattr"), found.pop("statx"), found.pop("open")) == (1, 1, 1)
+    assert found.pop("flush", 0) <= 1
+    assert set(found) <= {"read", "lookup"}
+
+
+def test_when_files_were_made(tmp_path: Path) -> None:
+    """One message for each, the first time; from a system that tells."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault, system="Windows")
+    m = Maker(vault)
+    nodes = [m.file(b"%d" % n, b"x", more={"created": 1_200_000_000_000_000_100 + n}) for n in range(5)]
+    add_point(vault, m.root([*nodes, m.file(b"other", b"x")]), 1, system="Windows")
+    home = Home(tmp_path, tmp_path / "vault")
+    try:
+        for options in (["--point", "latest"], []):
+            drive = home.mount(*options, "--driver", "kernel")
+            top = drive if options else drive / "box" / "home" / "latest"
+            (row,) = home.mounts()
+            before = row["driver"]["messages"]
+            for _again in range(3):
+                for n in range(5):
+                    shown = subprocess.check_output(["stat", "-c", "%.9W %s", top / str(n)], text=True)
+                    assert shown == f"1200000000.00000010{n} 1\n"
+                assert subprocess.check_output(["stat", "-c", "%w", top / "other"], text=True) == "-\n"
+            (row,) = home.mounts()
+            found = spent(before, row["driver"]["messages"])
+            assert found["statx"] >= 6 if not options else found["statx"] == 6
+            home.run("unmount", drive)
+    finally:
+        home.close()
+
+
 def test_what_the_kernel_forgets_is_forgotten(home: Counted) -> None:
     top = home.open()
     subprocess.run(["find", top, "-printf", "%s"], stdout=subprocess.DEVNULL, check=True)
@@ -178,8 +224,7 @@ def test_an_aborted_connection_ends_the_process(home: Counted) -> None:
     finally:
         subprocess.run(["umount", control], check=True)
     eventually(lambda: not alive(pid), "its process ends")
-    home.run("unmount", home.folder / "drive")
-    assert mount_options(home.folder / "drive") is None
+    eventually(lambda: mount_options(home.folder / "drive") is None, "the drive is taken off")
 
 
 def test_the_end_of_an_old_drive_leaves_the_new_one_alone(home: Counted) -> None:

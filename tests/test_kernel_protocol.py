@@ -8,6 +8,7 @@ import random
 import stat
 import struct
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
 from mount import kernel_protocol as protocol
 from mount.kernel import Session
-from mount.kernel_protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, READ_IN, Op
+from mount.kernel_nodes import Counts
+from mount.kernel_protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, READ_IN, Init, Op
 from mount.view import File, Folder, Link, Node, PointView
 from tests.backing import back_up, new_vault
 from tests.drives import Maker, add_machine, add_point, make_vault, noise
@@ -129,12 +131,27 @@ def test_no_request_ends_the_session(view: tuple[PointView, Reader], requests: l
 
 def test_what_is_not_known_is_not_there(kernel: Kernel) -> None:
     assert kernel.ask(999, 1).error == errno.ENOSYS
-    assert kernel.ask(Op.STATX, 1, bytes(24)).error == errno.ENOSYS
+    assert kernel.ask(Op.FLUSH, 1, bytes(24)).error == errno.ENOSYS
     assert kernel.ask(Op.WRITE, 1, bytes(40)).error == errno.EROFS
     assert kernel.ask(Op.READ, 1, b"short").error == errno.EINVAL
     assert kernel.ask(Op.LOOKUP, 1, b"no end").error == errno.EINVAL
     assert kernel.ask(Op.GETATTR, 123_456_789).error == errno.ENOENT
     assert kernel.lookup(1, b"inner")[0] and kernel.nothing_more()
+
+
+def test_what_is_agreed_with_the_kernel(kernel: Kernel) -> None:
+    """What it offers and we use; all else that it offers stays off, and nothing is taken that it doesn't offer."""
+    wanted = Init.ASYNC_READ | Init.DO_READDIRPLUS | Init.PARALLEL_DIROPS | Init.ABORT_ERROR | Init.MAX_PAGES
+    wanted |= Init.NO_OPEN_SUPPORT | Init.NO_OPENDIR_SUPPORT | Init.CACHE_SYMLINKS
+    for minor, offered in ((31, 0xFFFFFFFF), (38, 0xFFFFFFFF), (45, 0xFFFFFFFF), (45, int(wanted) & ~(1 << 13))):
+        answer = kernel.ask(Op.INIT, 0, struct.pack("=IIII", 7, minor, 131072, offered))
+        major, ours, readahead, flags, background, congestion, _write, grain, pages, *_ = protocol.INIT_OUT.unpack(
+            answer.body
+        )
+        assert (major, ours) == (7, min(minor, protocol.MINOR))
+        assert flags == int(wanted) & offered
+        assert (readahead, pages, grain) == (1 << 20, 256, 1)
+        assert 0 < congestion <= background
 
 
 def test_an_older_kernel_is_refused(kernel: Kernel) -> None:
@@ -283,6 +300,77 @@ def test_an_entry_that_cannot_be_understood_shows_its_name_and_harms_no_other(tm
     assert kernel.read(found, 0, 10).body == b"w"
     kernel.session.close()
     reader.close()
+
+
+# --- when files were made -------------------------------------------------------------------------------------
+
+MADE = 1_234_567_890_123_456_700  # ns
+
+
+@pytest.fixture
+def windows(tmp_path: Path) -> Iterator[Kernel]:
+    """A point of a system that tells when files were made."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault, system="Windows")
+    m = Maker(vault)
+    nodes = [
+        m.file(b"known", b"x", more={"created": MADE}), m.file(b"early", b"x", more={"created": -1}),
+        m.file(b"unknown", b"x", more={"attributes": 32}), m.file(b"neither", b"x"),
+        m.node(b"device", NodeKind.BLOCK_DEVICE, content=(259, 70_000)),
+        m.folder(b"folder", [m.file(b"in it", b"y")], more={"created": MADE}),
+    ]  # fmt: skip
+    point = add_point(vault, m.root(nodes), 1, system="Windows")
+    reader = Reader(vault)
+    kernel = Kernel(PointView(reader, point), reader)
+    yield kernel
+    kernel.session.close()
+    reader.close()
+
+
+def test_statx_is_what_getattr_says_and_when_the_original_was_made(windows: Kernel) -> None:
+    made = {b"known": MADE, b"early": -1, b"folder": MADE}
+    assert windows.statx(1).error == 0
+    for name in (b"known", b"early", b"unknown", b"neither", b"device", b"folder"):
+        node_id, _answer = windows.lookup(1, name)
+        answer = windows.statx(node_id)
+        row = protocol.STATX_OUT.unpack(answer.body)
+        a = protocol.ATTR.unpack(windows.ask(Op.GETATTR, node_id, bytes(16)).body[16:])
+        assert row[0] > 10**6  # kept for good
+        assert row[3] == 0x7FF | (0x800 if name in made else 0)
+        assert row[6:10] == (a[10], a[11], a[12], a[9])  # links, owner, group, mode
+        assert row[11:14] == (a[0], a[1], a[2])  # inode, size, blocks
+        atime, btime, ctime, mtime = (row[n] * 10**9 + row[n + 1] for n in (15, 17, 19, 21))
+        assert (atime, mtime) == (a[4] * 10**9 + a[7],) * 2
+        assert ctime == a[5] * 10**9 + a[8]
+        assert btime == made.get(name, 0)
+        major, minor = row[23:25]
+        assert (minor & 0xFF) | major << 8 | (minor & 0xFFF00) << 12 == a[13]
+    assert windows.ask(Op.STATX, 1, b"short").error == errno.EINVAL
+    assert windows.ask(Op.STATX, 123_456_789, bytes(24)).error == errno.ENOENT
+
+
+def test_statx_is_refused_for_good_where_no_entry_knows_more(kernel: Kernel) -> None:
+    assert kernel.statx(1).error == errno.ENOSYS
+
+
+# --- memory ---------------------------------------------------------------------------------------------------
+
+
+def test_a_million_names_take_two_bytes_each_until_they_are_forgotten() -> None:
+    counts = Counts()
+    tracemalloc.start()
+    try:
+        before, _peak = tracemalloc.get_traced_memory()
+        for first in range(2, 1_000_002, 1000):
+            counts.add(range(first, first + 1000))
+        now, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(counts) == 1_000_000
+    assert now - before < 2_000_000
+    for node_id in range(2, 1_000_002):
+        assert counts.forget(node_id, 1)
+    assert (len(counts), counts.rows) == (0, 0)
 
 
 # --- waiting --------------------------------------------------------------------------------------------------

@@ -62,6 +62,9 @@ class ChunkSource:
         return decode_piece_index(self.chunk(at), at)
 
 
+_FOLDER = int(NodeKind.FOLDER)
+
+
 class NumberedLeaf(NamedTuple):
     """A leaf page, and the number of its first entry."""
 
@@ -73,8 +76,7 @@ class NumberedLeaf(NamedTuple):
         numbers, number = [], self.first_number
         for entry in self.leaf.entries:
             numbers.append(number)
-            folder = entry.kind == NodeKind.FOLDER and entry.content is not None
-            number += self.leaf.entry_totals(entry).entries if folder else 1
+            number += self.leaf.entries_in(entry) if entry.kind == _FOLDER else 1
         return numbers
 
 
@@ -151,7 +153,7 @@ def lookup(source: PageSource, folder: Subtree | None, folder_number: int, name:
         return None
     number = page.first_number
     for entry in entries[:low]:
-        number += page.leaf.entry_totals(entry).entries
+        number += page.leaf.entries_in(entry)
     return Found(entries[low], page.leaf, number)
 
 

@@ -20,6 +20,7 @@ from mount.kernel_protocol import ROOT_ID
 from mount.view import LINK_BIT, POINT_SHIFT, Folder, Link, Node, Tree, TreeFolder, TreePage, View
 
 _FOLDERS = 4096  # kept ready
+_RECENT = 12  # pages looked into before the way from the root: a walk comes back to the folders above
 _ROW = 256  # counts that lie together
 
 
@@ -92,7 +93,7 @@ class Nodes:
         self._links: dict[int, int] = {}  # a file of several links -> the number of one of them
         self._trees: dict[int, Tree] = {}
         self._folders: Lru[int, Folder] = Lru(_FOLDERS, lambda folder: 1)
-        self._recent: TreePage | None = None
+        self._recent: list[TreePage] = []  # the last to answer is the first; replaced, never changed
         self._open(view.root)
 
     def __len__(self) -> int:
@@ -127,14 +128,17 @@ class Nodes:
         tree = self._trees.get(node_id >> POINT_SHIFT)
         if tree is None:
             raise NotFound("the kernel asks for a node that it was not told of")
-        page = self._recent
-        if page is not None and page.tree is tree:
+        recent = self._recent
+        for page in recent:
             numbers = page.numbers
-            n = bisect_left(numbers, number)
-            if n < len(numbers) and numbers[n] == number:
-                return page, n
+            if numbers[0] <= number <= numbers[-1] and page.tree is tree:
+                n = bisect_left(numbers, number)
+                if numbers[n] == number:
+                    if page is not recent[0]:
+                        self._recent = [page, *(p for p in recent if p is not page)]
+                    return page, n
         _names, page, n = tree.place(number)
-        self._recent = page
+        self._recent = [page, *recent[: _RECENT - 1]]
         return page, n
 
     def known(self, node_id: int) -> Node | None:

@@ -304,7 +304,7 @@ class TreePage(EntryPage):
     @property
     def end(self) -> int:
         """The number after those of the page's entries and of all that is below them."""
-        return self.numbers[-1] + self.leaf.entry_totals(self.leaf.entries[-1]).entries
+        return self.numbers[-1] + self.leaf.entries_in(self.leaf.entries[-1])
 
 
 class Pages:

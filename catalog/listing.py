@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from catalog.errors import NewerFormat
+from catalog.errors import Damaged, NewerFormat, UsageError
 from catalog.format.keys import VERSION
 from catalog.format.records import Machine, Point
 from catalog.format.trees import Entry, Leaf, NodeKind
+from catalog.format.windows import Windows, name_bytes
 from catalog.machines import machine_names
 from catalog.text import iso_time, local_time, safe_text, size_text, text_json
 from catalog.vault import Vault
+from catalog.windows.descriptor import to_sddl
 
 _TYPES = {
     NodeKind.FILE: stat.S_IFREG,
@@ -263,4 +266,22 @@ def entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
         row |= text_json("target", entry.content)
     elif kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
         row["device"] = list(entry.content)
-    return row
+    windows = leaf.windows(entry)
+    return row if windows is None else row | {"windows": _windows_json(windows)}
+
+
+def _windows_json(w: Windows) -> dict[str, Any]:
+    """What Windows knew. The descriptor as SDDL, unless it is too large to stand in the page, or has no text."""
+    sddl = None
+    if isinstance(w.security, bytes):
+        with suppress(Damaged, UsageError):
+            sddl = to_sddl(w.security)
+    return {
+        "attributes": w.attributes,
+        "created": None if w.created is None else iso_time(w.created),
+        "created_ns": w.created,
+        "security": sddl,
+        "streams": [text_json("name", name_bytes(s.name)) | {"size": s.size} for s in w.streams],
+        "short_name": name_bytes(w.short_name).decode(errors="replace"),
+        "encrypted_size": w.efs,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -11,9 +12,12 @@ from catalog.format.records import Point
 from catalog.format.trees import Hole, Node
 from catalog.format.windows import Stream, Windows
 from catalog.history import numbers
+from catalog.listing import entry_json
 from catalog.store.memory import MemoryStore
+from catalog.tree import walk
 from catalog.vault import create_vault
 from catalog.versions import versions
+from catalog.windows.descriptor import from_sddl
 from tests.drives import PASSPHRASE, QUICK_KDF, Maker, add_point
 
 SECOND = 10**9
@@ -125,3 +129,35 @@ def test_a_file_of_which_only_a_stream_changed_is_another_version() -> None:
         m.point(m.file(b"file", streams=streams))
     found = versions(DirectSource(m.vault), m.points, b"/file").found
     assert [sorted(numbers(v.points)) for v in found] == [[0, 1, 4], [2], [3]]
+
+
+def test_listings_tell_what_windows_knew() -> None:
+    m = Machine()
+    security = from_sddl("O:BAG:SYD:PAI(A;OICI;FA;;;BA)")
+    known: dict[str, Any] = {
+        "security": security,
+        "streams": [m.stream("\ud800", b"12345")],
+        "short_name": "A~1",
+        "efs": 7,
+    }
+    far = m.maker.out_of_line(bytes(5000))
+    root = m.point(
+        m.file(b"a", **known), m.file(b"b", security=far), m.file(b"c", security=b"garbage", created=None)
+    ).root
+    assert root is not None
+    rows = [entry_json(f.leaf, f.entry)["windows"] for _path, f in walk(DirectSource(m.vault), root.subtree())]
+    assert json.loads(json.dumps(rows)) == [
+        {
+            "attributes": 0x20, "created": "1970-01-01T00:00:01Z", "created_ns": SECOND,
+            "security": "O:BAG:SYD:PAI(A;OICI;FA;;;BA)", "short_name": "A~1", "encrypted_size": 7,
+            "streams": [{"name": "\ufffd\ufffd\ufffd", "name_bytes": "7aCA", "size": 5}],
+        },
+        {
+            "attributes": 0x20, "created": "1970-01-01T00:00:01Z", "created_ns": SECOND, "security": None,
+            "short_name": "", "encrypted_size": None, "streams": [],
+        },
+        {
+            "attributes": 0x20, "created": None, "created_ns": None, "security": None, "short_name": "",
+            "encrypted_size": None, "streams": [],
+        },
+    ]  # fmt: skip

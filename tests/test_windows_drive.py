@@ -19,6 +19,7 @@ from catalog.windows.reparse import link_target
 from catalog.windows.times import to_filetime
 from tests.drives import Home, Maker, add_machine, add_point, make_vault, noise
 from tests.test_windows_parsers import DOCUMENTS, symlink
+from tests.windows_machine import HOME, Machine, make_windows
 
 ARCHIVE, HIDDEN, DIRECTORY, READONLY, REPARSE, SPARSE = 0x20, 0x2, 0x10, 0x1, 0x400, 0x200
 CREATED = 1_500_000_000_123_456_700
@@ -244,6 +245,42 @@ def test_a_copy_keeps_what_the_file_system_can(drive: Path, tmp_path: Path) -> N
         assert os.getxattr(tmp_path / "copy/report.docx", "user.ads.Zone.Identifier").startswith(b"[Zone")
     assert (tmp_path / "copy/secret").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "copy/to a file").is_symlink()
+
+
+def test_what_a_backup_of_windows_made(tmp_path: Path, driver: str) -> None:
+    double, other = make_windows(), Home(tmp_path, tmp_path / "vault")
+    Machine(tmp_path / "state", make_vault(tmp_path / "vault")).back_up(double)
+    top = os.fsencode(other.mount("--point", "latest"))
+    try:
+        compared = 0
+        for path, entry in double.walk():
+            here = os.path.join(top, path.replace("\\", "/").encode("utf-8", "surrogatepass"))
+            item = entry.item
+            if not path.startswith(f"{HOME}\\") or not os.path.lexists(here):
+                continue
+            compared += 1
+            found = {os.fsencode(n): os.getxattr(here, n, follow_symlinks=False)
+                     for n in os.listxattr(here, follow_symlinks=False)}  # fmt: skip
+            assert found[b"system.ntfs_acl"] == item.security
+            assert found[b"system.ntfs_attrib"] == struct.pack("=I", item.attributes)
+            assert found[b"system.ntfs_crtime"] == struct.pack("=Q", item.created)
+            assert found.get(b"system.ntfs_dos_name", b"").decode() == entry.short
+            assert found.get(b"system.ntfs_ea", b"") == item.extended
+            assert {n.removeprefix(b"user.ads."): v for n, v in found.items() if n.startswith(b"user.ads.")} == {
+                name.encode("utf-8", "surrogatepass"): bytes(data.data)
+                for name, data in item.streams.items()
+                if name and len(data.data) <= MOST and not os.path.islink(here)
+            }
+            if stat.S_ISREG(os.lstat(here).st_mode):
+                with open(here, "rb") as file:  # noqa: PTH123 - bytes
+                    assert file.read() == bytes(item.data.data)
+        assert compared == sum(path.startswith(f"{HOME}\\") for path, _entry in double.walk())
+        home = os.path.join(top, b"C/Users/anna")
+        with open(os.path.join(home, b"My Documents/letter.txt"), "rb") as file:  # noqa: PTH123 - bytes
+            assert file.read() == b"Dear Ms. Miller"
+        assert os.readlink(os.path.join(home, b"link")) == b"Documents/letter.txt"
+    finally:
+        other.run("unmount", tmp_path / "drive")
 
 
 def test_all_points_and_versions_show_it_too(home: Home) -> None:

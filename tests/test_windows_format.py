@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,16 @@ from hypothesis import strategies as st
 from catalog.errors import Damaged
 from catalog.format.trees import Extent, FolderWriter, Hole, Node, NodeKind, Paged, decode_leaf, write_folder
 from catalog.format.windows import STREAMS_MAX, Stream, Windows, name_bytes, name_text, stream_bound
+from catalog.store.address import open_store
 from catalog.tree import leaves, walk
+from catalog.vault import create_vault
+from catalog.windows.descriptor import from_sddl
 from tests import independent_reader as reader
 from tests import make_vectors
+from tests.drives import QUICK_KDF
 from tests.format_values import FEW, MANY, Pages, nodes, plain, windows
+from tests.test_independent_reader import PASSPHRASE, check_objects
+from tests.windows_machine import HOME, Machine, make_windows
 
 VECTOR = json.loads((make_vectors.FOLDER / "windows.json").read_text())
 
@@ -135,6 +141,45 @@ def test_no_garbage_in_an_entry_does_harm(more: dict[str, Any], sets: list[Any])
         leaf.contents(leaf.entries[0])
     except Damaged as e:
         assert str(e)
+
+
+def test_what_a_backup_writes_is_as_the_page_says(tmp_path: Path) -> None:
+    double, folder = make_windows(), tmp_path / "vault"
+    machine = Machine(tmp_path / "state", create_vault(open_store(folder.as_uri()), PASSPHRASE, QUICK_KDF))
+    machine.back_up(double)
+    double.touch(f"{HOME}\\first", b"changed")  # the rest goes into other pages as it is
+    double.add(f"{HOME}\\Documents\\another", b"new", security=from_sddl("D:(A;;FA;;;WD)"))
+    machine.back_up(double)
+    check_objects(folder)
+    found = dict(reader.read_point(folder, PASSPHRASE))
+    wanted = {f"C/{path[2:]}".replace("\\", "/").encode("utf-8", "surrogatepass"): e for path, e in double.walk()}
+    assert {path for path in found if path.startswith(b"C/Users/anna/")} == {
+        path for path in wanted if path.startswith(b"C/Users/anna/")
+    }
+    for path, entry in found.items():
+        w, kept = entry.windows, wanted.get(path)
+        if kept is None or not path.startswith(b"C/Users/anna/"):
+            continue
+        item = kept.item
+        assert w["attributes"] == item.attributes
+        assert w["created"] == (item.created - 116_444_736_000_000_000) * 100
+        assert w.get("security", b"") == item.security
+        assert w.get("extended", b"") == item.extended
+        assert w.get("short", b"").decode() == kept.short
+        seen_through = path.endswith(b"/deduplicated")
+        assert w.get("reparse", b"") == (b"" if seen_through else item.reparse)
+        own = dict(item.streams)
+        data = own.pop("", None)
+        assert {n: b"".join(told_bytes(c)) for n, (_size, c) in w["streams"].items()} == {
+            name_bytes(n): bytes(stream.data) for n, stream in own.items()
+        }
+        if entry.kind == NodeKind.FILE:
+            assert b"".join(told_bytes(entry.content)) == bytes(data.data if data is not None else b"")
+        assert (entry.uid, entry.gid) == (-1, -1)
+
+
+def told_bytes(content: Any) -> Iterator[bytes]:
+    return (bytes(piece) for piece in content)
 
 
 # --- writing -------------------------------------------------------------------------------------------------

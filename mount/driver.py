@@ -1,4 +1,4 @@
-"""What all drivers share: the table from our errors to errno, a memory of the last errors, and some numbers."""
+"""What all drivers share: our errors as errno, a memory of the last ones, a folder being listed, some numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from catalog.errors import NotFound, RpdriveError, UsageError
+from mount.view import EntryPage, Folder
 
 FOREVER = 10 * 365 * 86400  # seconds
 # Where names may come to mean something else, nothing is trusted for longer than this; asking again costs a
@@ -69,3 +71,44 @@ class Errors:
             _log.error("%s: %s: %s", shown, type(error).__name__, error)
         else:
             _log.error("%s: unexpected %s", shown, type(error).__name__, exc_info=error)
+
+
+class OpenFolder:
+    """A folder being listed: entries by their place in it, read forward page by page."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._restart()
+
+    def _restart(self) -> None:
+        self._pages: Iterator[EntryPage] = self.folder.pages()
+        self._page: EntryPage | None = None
+        self._start = self._end = 0
+
+    def from_place(self, place: int) -> Iterator[tuple[int, EntryPage, int]]:
+        """(place of the next one, page, place in it) from a place on."""
+        with self._lock:
+            if place < self._start:
+                self._restart()
+            while True:
+                while place >= self._end:
+                    if not self._advance():
+                        return
+                page = self._page
+                assert page is not None
+                for n in range(place - self._start, len(page.names)):
+                    place += 1
+                    yield place, page, n
+
+    def _advance(self) -> bool:
+        try:
+            page = next(self._pages, None)
+        except BaseException:
+            self._restart()  # a generator that raised is at its end: the next call must not find a short folder
+            raise
+        if page is None:
+            return False
+        self._page = page
+        self._start, self._end = self._end, self._end + len(page.names)
+        return True

@@ -13,14 +13,14 @@ import itertools
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from cache.memory import Lru
 from cache.openfile import OpenFile
 from catalog.errors import MountFailed, NotFound
-from mount.driver import BLOCK, ERRNO, FOREVER, NEGATIVE_SHORT, SHORT, Errors, Refusal
-from mount.view import EntryPage, File, Folder, Link, Node, View
+from mount.driver import BLOCK, ERRNO, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal
+from mount.view import File, Folder, Link, Node, View
 
 # An already set path keeps its say; else this name saves fusepy the search for it through ldconfig and gcc.
 _LIBRARY = "FUSE_LIBRARY_PATH"
@@ -96,48 +96,6 @@ class Paths:
         return self._folders.get(path) or self._others.get(path)
 
 
-class Listing:
-    """A folder being listed: entries by their place in it, read forward page by page."""
-
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
-        self._lock = threading.Lock()
-        self._restart()
-
-    def _restart(self) -> None:
-        self._pages: Iterator[EntryPage] = self.folder.pages()
-        self._page: EntryPage | None = None
-        self._start = self._end = 0
-
-    def from_place(self, place: int) -> Iterator[tuple[int, bytes, int, int]]:
-        """(place of the next one, name, inode, type bits) from a place on."""
-        with self._lock:
-            if place < self._start:
-                self._restart()
-            while True:
-                while place >= self._end:
-                    if not self._advance():
-                        return
-                page = self._page
-                assert page is not None
-                for n in range(place - self._start, len(page.names)):
-                    inode, bits = page.kind(n)
-                    place += 1
-                    yield place, page.names[n], inode, bits
-
-    def _advance(self) -> bool:
-        try:
-            page = next(self._pages, None)
-        except BaseException:
-            self._restart()  # a generator that raised is at its end: the next call must not find a short folder
-            raise
-        if page is None:
-            return False
-        self._page = page
-        self._start, self._end = self._end, self._end + len(page.names)
-        return True
-
-
 class _Operations:
     """Tells fusepy which callbacks there are: it asks for attributes of these names. It never calls them."""
 
@@ -178,7 +136,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self._plain = not view.has_xattrs()
         # By path, for all who read it at once: it knows how far reading in sequence has come, and holds no data.
         self._files: Lru[bytes, OpenFile] = Lru(_FILES, lambda file: 1)
-        self._listings: dict[int, Listing] = {}
+        self._listings: dict[int, OpenFolder] = {}
         self._next_handle = itertools.count(1)
 
     def status(self) -> dict[str, Any]:
@@ -302,7 +260,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         if not isinstance(node, Folder):
             raise Refusal(errno.ENOTDIR)
         handle = next(self._next_handle)
-        self._listings[handle] = Listing(node)
+        self._listings[handle] = OpenFolder(node)
         info.contents.fh = handle
         return 0
 
@@ -317,9 +275,9 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
                     return 0
         # Given its place, each entry goes to the kernel as soon as its buffer is full: a folder of a million
         # names is never held as a whole, here or in libfuse.
-        for place, name, inode, bits in listing.from_place(max(offset - 2, 0)):
-            st.st_ino, st.st_mode = inode, bits
-            if filler(buffer, name, here, place + 2):
+        for place, page, n in listing.from_place(max(offset - 2, 0)):
+            st.st_ino, st.st_mode = page.kind(n)
+            if filler(buffer, page.names[n], here, place + 2):
                 break
         return 0
 

@@ -29,7 +29,7 @@ from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.trees import NodeKind
 from mount import kernel_protocol as protocol
-from mount.driver import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, Refusal, errno_of
+from mount.driver import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal, errno_of
 from mount.kernel_interrupts import Interrupts
 from mount.kernel_mount import device_at, open_drive, read_ahead
 from mount.kernel_nodes import Nodes
@@ -38,7 +38,6 @@ from mount.kernel_pages import (
     ENTRY,
     FIRST_COOKIE,
     Encoded,
-    OpenFolder,
     made_at,
     plain,
     record,

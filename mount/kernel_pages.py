@@ -6,15 +6,13 @@ import os
 import stat
 import struct
 import sys
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 from catalog.errors import Damaged
 from catalog.format.trees import NodeKind
 from mount.driver import BLOCK, FOREVER
 from mount.kernel_protocol import DIRENT, DIRENTPLUS, PADDING, STATX_BASIC_STATS, STATX_BTIME, STATX_OUT
-from mount.view import LINK_BIT, Attributes, EntryPage, Folder, TreePage, shown_ids
+from mount.view import LINK_BIT, Attributes, TreePage, shown_ids
 
 SECOND = 10**9
 FIRST_COOKIE = 2  # of `..`; an entry of a point has its number plus this, other entries their place in the folder
@@ -140,44 +138,3 @@ def _allocated(content: Any) -> int:
             return -1
         total += row[4]
     return total
-
-
-class OpenFolder:
-    """A folder that is no part of a point, being listed: entries by their place, read forward page by page."""
-
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
-        self._lock = threading.Lock()
-        self._restart()
-
-    def _restart(self) -> None:
-        self._pages: Iterator[EntryPage] = self.folder.pages()
-        self._page: EntryPage | None = None
-        self._start = self._end = 0
-
-    def from_place(self, place: int) -> Iterator[tuple[int, EntryPage, int]]:
-        """(place of the next one, page, place in it) from a place on."""
-        with self._lock:
-            if place < self._start:
-                self._restart()
-            while True:
-                while place >= self._end:
-                    if not self._advance():
-                        return
-                page = self._page
-                assert page is not None
-                for n in range(place - self._start, len(page.names)):
-                    place += 1
-                    yield place, page, n
-
-    def _advance(self) -> bool:
-        try:
-            page = next(self._pages, None)
-        except BaseException:
-            self._restart()  # a generator that raised is at its end: the next call must not find a short folder
-            raise
-        if page is None:
-            return False
-        self._page = page
-        self._start, self._end = self._end, self._end + len(page.names)
-        return True

@@ -24,6 +24,7 @@ SIGNATURES = {
         "CreateFileW": "p:pddpddp", "CloseHandle": "d:p", "GetFileInformationByHandle": "d:pp",
         "GetFileInformationByHandleEx": "d:pdpd", "SetFileInformationByHandle": "d:pdpd",
         "DeviceIoControl": "d:pdpdpdpp", "ReadFile": "d:ppdpp", "WriteFile": "d:ppdpp", "FlushFileBuffers": "d:p",
+        "LockFile": "d:pdddd",
         "CreateDirectoryW": "d:pp", "CreateHardLinkW": "d:ppp", "MoveFileExW": "d:ppd", "DeleteFileW": "d:p",
         "RemoveDirectoryW": "d:p", "SetFileShortNameW": "d:pp", "GetLogicalDrives": "d:", "GetDriveTypeW": "d:p",
         "GetVolumeInformationW": "d:ppdppppd", "GetCurrentProcess": "p:",
@@ -396,6 +397,14 @@ class Double:
             if h.item.children or (h.item.data.data and data[3] & 0x20):
                 raise Problem(4392)
             h.item.reparse, h.item.attributes = data, h.item.attributes | REPARSE
+        elif code == 0x9C040:
+            self._handle(handle, 1, 2)
+            assert data == b"\1\0"
+            h.item.attributes |= 0x800
+        elif code == 0x900C4 and data == b"\0":
+            self._handle(handle, 2)
+            h.item.attributes &= ~SPARSE
+            h.item.streams[h.stream].ranges = None
         elif code == 0x900C4:
             self._handle(handle, 2)
             h.item.attributes |= SPARSE
@@ -448,6 +457,9 @@ class Double:
 
     def FlushFileBuffers(self, handle: int) -> None:
         self._handle(handle, 2)
+
+    def LockFile(self, handle: int, low: int, high: int, length: int, length_high: int) -> None:
+        self._handle(handle, 3)
 
     def CreateDirectoryW(self, path: int, security: int) -> None:
         where, _stream = self._path(path)
@@ -550,8 +562,17 @@ class Double:
                 self._handle(handle, right)
         head = ctypes.string_at(descriptor, 20)
         assert head[3] & 0x80, "not self-relative"
-        length = _descriptor_length(descriptor)
-        h.item.security = h.item.audited = ctypes.string_at(descriptor, length)
+        found = bytearray(ctypes.string_at(descriptor, _descriptor_length(descriptor)))
+        if parts & 1 and "SeRestorePrivilege" not in self.switched:
+            raise Problem(1307)
+        control = int.from_bytes(found[2:4], "little")
+        for asked, inherited in ((0x100, 0x400), (0x200, 0x800)):
+            if not control & asked:
+                control &= ~inherited  # as it is set only for one who asks for it
+        found[2:4] = (control & ~0x300).to_bytes(2, "little")
+        if parts & 3:
+            h.item.security = bytes(found)
+        h.item.audited = bytes(found) if parts & 8 else b""
 
     def LookupAccountSidW(
         self, system: int, sid: int, name: int, name_size: int, domain: int, domain_size: int, use: int

@@ -29,7 +29,6 @@ from catalog.windows import descriptor, files, sid
 from catalog.windows.reparse import is_link, link_target
 from catalog.windows.times import from_filetime
 
-_LIST = 64 << 10  # bytes of a folder's list in one call
 _RANGES = 4096  # bytes of a sparse file's ranges in one call
 _SPOOL = 8 << 20  # bytes of an encrypted file's export that are kept in memory
 _COARSE = 2 * 10**9  # ns; the clock of file times on FAT
@@ -155,17 +154,11 @@ class WindowsSource:
         if folder.handle is None:
             return [letter.encode() for letter in self._api.drives()]
         found = []
-        for name, short in self._listed(folder.handle):
+        for name, short in files.listed(self._api, folder.handle):
             found.append(name_bytes(name))
             if short:
                 folder.shorts[found[-1]] = short
         return sorted(found)
-
-    def _listed(self, handle: int) -> Iterator[files.Name]:
-        kind = w.DIRECTORY_RESTART_INFO
-        while data := self._api.information(handle, kind, _LIST):
-            yield from files.names(data)
-            kind = w.DIRECTORY_INFO
 
     def is_empty(self, folder: WindowsFolder) -> bool:
         return not self.names(folder)
@@ -182,18 +175,14 @@ class WindowsSource:
             return self._status(handle, path)
 
     def _status(self, handle: int, path: str, *, open_file: bool = False) -> WindowsStatus:
-        api = self._api
-        found = files.identity(api.identity(handle))
-        changed = files.basic(api.information(handle, w.BASIC_INFO, 40)).changed
-        attributes, tag = found.attributes, 0
-        if attributes & files.REPARSE_POINT:
-            tag = files.tag(api.information(handle, w.TAG_INFO, 8))
+        found = files.look(self._api, handle)
+        attributes, tag = found.attributes, found.tag
         is_folder = attributes & files.DIRECTORY
         kind = stat.S_IFLNK if tag and is_link(tag) else stat.S_IFDIR if is_folder else stat.S_IFREG
         written = from_filetime(found.written)
         # Without a time of the last change, one is made up of what there is: later than the step of the clock, so
         # that what changed within one is read again, and another if the attributes are.
-        when = from_filetime(changed) if changed else written + _COARSE + attributes % _COARSE
+        when = from_filetime(found.changed) if found.changed else written + _COARSE + attributes % _COARSE
         return WindowsStatus(
             st_mode=kind | descriptor.mode(None, attributes),
             st_ino=found.file_id,

@@ -29,7 +29,7 @@ _SHARE_ALL = 7  # reading, writing, deleting: a backup must not be in anybody's 
 BASIC_INFO, DISPOSITION_INFO, END_OF_FILE_INFO, STREAM_INFO, TAG_INFO = 0, 4, 6, 7, 9
 DIRECTORY_INFO, DIRECTORY_RESTART_INFO = 10, 11
 
-QUERY_ALLOCATED_RANGES, SET_SPARSE, SET_ZERO_DATA = 0x940CF, 0x900C4, 0x980C8
+QUERY_ALLOCATED_RANGES, SET_SPARSE, SET_COMPRESSION = 0x940CF, 0x900C4, 0x9C040
 GET_REPARSE_POINT, SET_REPARSE_POINT = 0x900A8, 0x900A4
 
 # SECURITY_INFORMATION
@@ -37,10 +37,11 @@ OWNER, GROUP, DACL, SACL, LABEL, ATTRIBUTE, SCOPE, BACKUP = 0x1, 0x2, 0x4, 0x8, 
 PROTECTED_DACL, PROTECTED_SACL = 0x80000000, 0x40000000
 UNPROTECTED_DACL, UNPROTECTED_SACL = 0x20000000, 0x10000000
 
-BACKUP_PRIVILEGE, RESTORE_PRIVILEGE, SECURITY_PRIVILEGE = (
+BACKUP_PRIVILEGE, RESTORE_PRIVILEGE, SECURITY_PRIVILEGE, SYMLINK_PRIVILEGE = (
     "SeBackupPrivilege",
     "SeRestorePrivilege",
     "SeSecurityPrivilege",
+    "SeCreateSymbolicLinkPrivilege",
 )
 MOVE_REPLACE = 1
 FIXED_DRIVES = (2, 3)  # removable ones, too
@@ -148,6 +149,7 @@ PROTOTYPES: dict[str, dict[str, tuple[Any, ...]]] = {  # result first
         "ReadFile": (_BOOL, _HANDLE, c_void_p, _DWORD, _DWORDS, c_void_p),
         "WriteFile": (_BOOL, _HANDLE, c_void_p, _DWORD, _DWORDS, c_void_p),
         "FlushFileBuffers": (_BOOL, _HANDLE),
+        "LockFile": (_BOOL, _HANDLE, _DWORD, _DWORD, _DWORD, _DWORD),
         "CreateDirectoryW": (_BOOL, _TEXT, c_void_p),
         "CreateHardLinkW": (_BOOL, _TEXT, _TEXT, c_void_p),
         "MoveFileExW": (_BOOL, _TEXT, _TEXT, _DWORD),
@@ -300,6 +302,10 @@ class Api:
 
     def flush(self, handle: int) -> None:
         self._do("FlushFileBuffers", handle)
+
+    def lock(self, handle: int) -> None:
+        """Lock a file for this handle, by a byte that no file reaches. Failed if another has."""
+        self._do("LockFile", handle, 0, 0x7FFFFFFF, 1, 0)
 
     # --- what a file has beside ---------------------------------------------------------------------------------
 

@@ -11,10 +11,14 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, NamedTuple
 
+from catalog.windows.api import BASIC_INFO, DIRECTORY_INFO, DIRECTORY_RESTART_INFO, TAG_INFO, Api
+
 READONLY, HIDDEN, SYSTEM, DIRECTORY, ARCHIVE, NORMAL = 0x1, 0x2, 0x4, 0x10, 0x20, 0x80
 SPARSE, REPARSE_POINT, COMPRESSED, OFFLINE, ENCRYPTED = 0x200, 0x400, 0x800, 0x1000, 0x4000
+NOT_INDEXED = 0x2000
 RECALL_ON_OPEN, RECALL_ON_DATA_ACCESS = 0x40000, 0x400000
 
+_LIST = 64 << 10  # bytes of a folder's list in one call
 _identity = Struct("<IQQQIIIIII")
 _basic = Struct("<qqqqI4x")
 _tag = Struct("<II")
@@ -51,6 +55,36 @@ class Name(NamedTuple):
 
     name: str
     short: str
+
+
+class Seen(NamedTuple):
+    """What shows of an open file. Times are FILETIMEs, `changed` 0 where none is kept; `tag` of a reparse point."""
+
+    attributes: int
+    created: int
+    written: int
+    changed: int
+    serial: int
+    size: int
+    links: int
+    file_id: int
+    tag: int
+
+
+def look(api: Api, handle: int) -> Seen:
+    """Ask for all of it. Failed."""
+    i = identity(api.identity(handle))
+    changed = basic(api.information(handle, BASIC_INFO, _basic.size)).changed
+    found = tag(api.information(handle, TAG_INFO, _tag.size)) if i.attributes & REPARSE_POINT else 0
+    return Seen(i.attributes, i.created, i.written, changed, i.serial, i.size, i.links, i.file_id, found)
+
+
+def listed(api: Api, handle: int) -> Iterator[Name]:
+    """The names in an open folder. Failed."""
+    kind = DIRECTORY_RESTART_INFO
+    while data := api.information(handle, kind, _LIST):
+        yield from names(data)
+        kind = DIRECTORY_INFO
 
 
 def identity(data: bytes) -> Identity:

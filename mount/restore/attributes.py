@@ -11,6 +11,7 @@ from typing import NamedTuple
 from catalog.errors import RpdriveError
 from catalog.format.packs import Extent
 from catalog.format.trees import NodeKind, OutOfLine, Owner, Xattrs
+from catalog.format.windows import Windows
 
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
@@ -27,6 +28,7 @@ class Attributes(NamedTuple):
     mtime: int
     xattrs: Xattrs | None
     foreign: bool = False  # it has attributes of another system
+    windows: Windows | None = None  # for a target that takes what Windows knew
 
 
 class Wearer:

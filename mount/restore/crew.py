@@ -190,7 +190,7 @@ def _is_simple(file: FilePlan) -> bool:
     """Whether a file is made in one go, replaces nothing, and all of it comes with its row."""
     xattrs = file.attributes.xattrs
     inline = not xattrs or not any(isinstance(value, OutOfLine) for value in xattrs.values())
-    return file.whole and not file.replace and not file.link and inline
+    return file.whole and not file.replace and not file.link and inline and file.attributes.windows is None
 
 
 def _temporary(number: int, token: bytes) -> bytes:

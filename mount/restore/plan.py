@@ -8,12 +8,13 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import IO, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from catalog.format.packs import Extent
 from catalog.format.trees import OutOfLine, Owner
+from mount.restore import known
 from mount.restore.attributes import Attributes
 from mount.restore.target import Folder
 
@@ -83,6 +84,7 @@ class _FileRow(msgspec.Struct, array_like=True, gc=False):
     whole: bool
     todo: int
     temporary: bytes
+    windows: Any
 
 
 _Packed: TypeAlias = tuple[int, int, int, int, int, bytes, int, int, _FileRow]
@@ -196,7 +198,9 @@ class Plan:
         xattrs = None
         if row.xattrs is not None:
             xattrs = {n: v if isinstance(v, bytes) else OutOfLine(Extent(*v)) for n, v in row.xattrs}
-        attributes = Attributes(row.kind, row.mode, Owner(*row.owner), row.mtime, xattrs, row.foreign)
+        attributes = Attributes(
+            row.kind, row.mode, Owner(*row.owner), row.mtime, xattrs, row.foreign, known.unpacked(row.windows)
+        )  # fmt: skip
         return FilePlan(
             row.number, self._folders[row.folder], row.name, row.final, row.size, attributes, row.replace,
             row.link, row.time, row.whole, row.todo, row.temporary,
@@ -211,4 +215,5 @@ def _packed(file: FilePlan) -> _FileRow:
     return _FileRow(
         file.number, file.folder.number, file.name, file.final, file.size, a.kind, a.mode, (*a.owner,), a.mtime,
         xattrs, a.foreign, file.replace, file.link, file.time, file.whole, file.todo, file.temporary,
+        known.packed(a.windows),
     )  # fmt: skip

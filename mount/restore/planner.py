@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from catalog.names import IGNORE_CASE, apart, folded, spelling
 from catalog.tree import Found, PageSource, Pieces, leaves
 from mount.restore.attributes import Attributes, Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
+from mount.restore.disk import CLOEXEC, NOFOLLOW, NONBLOCK, disk, lock
 from mount.restore.plan import FilePlan, Plan
 from mount.restore.report import Planned, Report
 from mount.restore.selection import Selection
@@ -207,7 +207,7 @@ class Planner:
         folder.exists = True
         a = folder.attributes
         assert a is not None
-        unfinished = stat.S_IMODE(st.st_mode) == UNFINISHED and st.st_uid == os.geteuid()
+        unfinished = stat.S_IMODE(st.st_mode) == UNFINISHED and st.st_uid == disk.geteuid()
         equal = st.st_mtime_ns == a.mtime  # as an earlier restore has left it
         if not (unfinished or equal or self._policy is Policy.OVERWRITE):
             folder.attributes = None
@@ -362,7 +362,7 @@ class Planner:
         elif entry.kind in _DEVICES:
             assert isinstance(node.content, tuple)
             try:
-                wanted = wanted._replace(device=os.makedev(int(node.content[0]), int(node.content[1])))  # type: ignore[arg-type]
+                wanted = wanted._replace(device=disk.makedev(int(node.content[0]), int(node.content[1])))  # type: ignore[arg-type]
             except (OverflowError, ValueError, IndexError) as e:
                 raise Damaged("it is a device without a number") from e
         st = self._there(folder, name)
@@ -402,9 +402,9 @@ class Planner:
         path = lambda: folder.path(final)  # noqa: E731
         try:
             if wanted.kind == _SYMLINK:
-                os.symlink(wanted.target, at, dir_fd=fd)
+                disk.symlink(wanted.target, at, dir_fd=fd)
             else:
-                os.mknod(at, _type(wanted.kind) | 0o600, wanted.device, dir_fd=fd)
+                disk.mknod(at, _type(wanted.kind) | 0o600, wanted.device, dir_fd=fd)
         except OSError as e:
             if e.errno == errno.EPERM and wanted.kind != _SYMLINK:
                 what = NodeKind(wanted.kind).name.lower().replace("_", " ")
@@ -412,7 +412,7 @@ class Planner:
             raise
         self._wearer.put_on_name(fd, at, a, path, plain=folder.plain)
         if replace:
-            os.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)
+            disk.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)
 
     def _attributes(
         self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes, *, link: bool = False
@@ -438,7 +438,7 @@ class Planner:
     def _existing(self, folder: Folder, name: bytes, st: os.stat_result) -> Existing:
         target = b""
         if stat.S_ISLNK(st.st_mode):
-            target = os.fsencode(os.readlink(name, dir_fd=self._target.handle(folder).fd))
+            target = os.fsencode(disk.readlink(name, dir_fd=self._target.handle(folder).fd))
         return Existing.of(st, target)
 
     def _free_name(self, folder: Folder, name: bytes, wanted: Existing) -> tuple[bytes, os.stat_result | None]:
@@ -456,13 +456,13 @@ class Planner:
     def _holds(self, folder: Folder, name: bytes, content: list[Piece] | Paged, size: int) -> bool:
         """Whether a file there has the very contents of an entry."""
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._target.handle(folder).fd)
+            fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._target.handle(folder).fd)
         except OSError:
             return False
         try:
             return holds(fd, _positions(self._pages, content), size, self._keys.chunk_id)
         finally:
-            os.close(fd)
+            disk.close(fd)
 
     # --- what dead runs have left -------------------------------------------------------------------------
 
@@ -473,22 +473,22 @@ class Planner:
             if not name.startswith(start) or (file.folder.number, name) in self._adopted:
                 continue
             try:
-                fd = os.open(
-                    name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,
+                fd = disk.open(
+                    name, os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK,
                     dir_fd=self._target.handle(file.folder).fd,
                 )  # fmt: skip
             except OSError:
                 continue
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                st = os.fstat(fd)
-                if not stat.S_ISREG(st.st_mode) or st.st_size != file.size or st.st_uid != os.geteuid():
+                lock(fd)
+                st = disk.fstat(fd)
+                if not stat.S_ISREG(st.st_mode) or st.st_size != file.size or st.st_uid != disk.geteuid():
                     continue
                 missing = [(at, p) for at, p in extents if not _has_piece(fd, at, p, self._keys.chunk_id)]
             except OSError:
                 continue
             finally:
-                os.close(fd)
+                disk.close(fd)
             file.temporary = name
             self._adopted.add((file.folder.number, name))
             done = sum(p.length for _at, p in extents) - sum(p.length for _at, p in missing)
@@ -500,13 +500,13 @@ class Planner:
     def _remove_leftover(self, folder: Folder, name: bytes) -> None:
         with suppress(OSError):
             parent = self._target.handle(folder).fd
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent)
+            fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK, dir_fd=parent)
             try:
-                if os.fstat(fd).st_uid == os.geteuid():
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while another restore writes it
-                    os.unlink(name, dir_fd=parent)
+                if disk.fstat(fd).st_uid == disk.geteuid():
+                    lock(fd)  # fails while another restore writes it
+                    disk.unlink(name, dir_fd=parent)
             finally:
-                os.close(fd)
+                disk.close(fd)
 
     def _plan_line(self, folder: Folder, name: bytes, action: Action, size: int, final: bytes = b"") -> None:
         if self._writer is not None or (not name and action is Action.SAME):
@@ -541,7 +541,7 @@ def _checked(pieces: Iterator[tuple[int, Piece]], content: Paged) -> Iterator[tu
 
 def holds(fd: int, pieces: Iterator[tuple[int, Piece]], size: int, chunk_id: Callable[[bytes], bytes]) -> bool:
     """Whether a file has these contents, its holes read as zeros."""
-    if os.fstat(fd).st_size != size:
+    if disk.fstat(fd).st_size != size:
         return False
     for at, piece in pieces:
         if isinstance(piece, Extent):
@@ -553,7 +553,7 @@ def holds(fd: int, pieces: Iterator[tuple[int, Piece]], size: int, chunk_id: Cal
 
 
 def _has_piece(fd: int, at: int, piece: Extent, chunk_id: Callable[[bytes], bytes]) -> bool:
-    data = os.pread(fd, piece.length, at)
+    data = disk.pread(fd, piece.length, at)
     return len(data) == piece.length and chunk_id(data) == piece.id
 
 
@@ -561,12 +561,12 @@ def _is_zero(fd: int, start: int, length: int) -> bool:
     end = start + length
     while start < end:
         try:
-            start = os.lseek(fd, start, os.SEEK_DATA)
+            start = disk.lseek(fd, start, disk.SEEK_DATA)
         except OSError as e:
             return e.errno == errno.ENXIO
         if start >= end:
             return True
-        data = os.pread(fd, min(end - start, 1 << 20), start)
+        data = disk.pread(fd, min(end - start, 1 << 20), start)
         if not data or data.count(0) != len(data):
             return False
         start += len(data)

@@ -8,10 +8,12 @@ from contextlib import suppress
 from cache.reader import Reader
 from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
+from catalog.format.packs import Extent
 from catalog.vault import Vault
 from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.crew import MANY, Crew, helpers
+from mount.restore.disk import CLOEXEC, DIRECTORY, NOFOLLOW, disk
 from mount.restore.foreign import Foreign
 from mount.restore.options import Options
 from mount.restore.plan import FilePlan, Plan
@@ -34,10 +36,7 @@ class Restore:
         """LocalError (the target can't be used, or is full), StoreError; other troubles are in the report."""
         options, report = self._options, self.report
         target = self._target = Target(options.target, make=not options.dry_run)
-        wearer = Wearer(
-            lambda at: self._reader.chunk(PackKind.TREE, at), report.problem,
-            permissions=options.permissions, by_name=options.by_name,
-        )  # fmt: skip
+        wearer = self._wearer()
         try:
             if options.dry_run:
                 self._plan_only(target, wearer, sources)
@@ -55,6 +54,19 @@ class Restore:
             return report
         finally:
             target.close()
+
+    def _wearer(self) -> Wearer:
+        """What puts attributes on files of this system."""
+        o, reader, problem = self._options, self._reader, self.report.problem
+
+        def value(at: Extent) -> memoryview:
+            return reader.chunk(PackKind.TREE, at)
+
+        on_windows = getattr(disk, "wearer", None)
+        if on_windows is not None:
+            made: Wearer = on_windows(value, reader.open, problem, permissions=o.permissions)
+            return made
+        return Wearer(value, problem, permissions=o.permissions, by_name=o.by_name)
 
     def _crew(self, target: Target, wearer: Wearer, sources: list[Source]) -> Crew | None:
         """Helpers, if there is enough for them to do."""
@@ -76,7 +88,7 @@ class Restore:
         )  # fmt: skip
         return Planner(
             self._reader, self._vault.keys, target, self.report, wearer, writer, o.policy, o.selection,
-            verify=o.verify, system=o.system, carry=foreign.attributes,
+            verify=o.verify, system=o.system, carry=getattr(wearer, "carry", foreign.attributes),
         )  # fmt: skip
 
     def _write(self, planner: Planner, writer: Writer, wearer: Wearer, group: list[Source]) -> None:
@@ -120,11 +132,11 @@ class Restore:
                 continue
             try:
                 handle = target.handle(folder)
-                fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=handle.fd)
+                fd = disk.open(b".", os.O_RDONLY | DIRECTORY | CLOEXEC, dir_fd=handle.fd)
                 try:
                     wearer.put_on_folder(fd, folder.attributes, folder.path, plain=folder.plain)
                 finally:
-                    os.close(fd)
+                    disk.close(fd)
             except OSError as e:
                 self.report.problem(folder.path(), f"its attributes could not be set: {e.strerror or e}")
 
@@ -178,7 +190,7 @@ class Linker:
     def _one(self, first: FilePlan, landed: bytes, file: FilePlan) -> None:
         here = self._target.handle(file.folder)
         there = self._target.handle(first.folder)
-        source = os.stat(landed, dir_fd=there.fd, follow_symlinks=False)
+        source = disk.stat(landed, dir_fd=there.fd, follow_symlinks=False)
         final, number = file.name, 0
         while True:
             found = None if file.folder.fresh and number == 0 else self._target.status(file.folder, final)
@@ -202,15 +214,15 @@ class Linker:
         if action in (Action.SAME, Action.KEEP):
             return
         temporary = self._writer.temporary(file.number)
-        os.link(landed, temporary, src_dir_fd=there.fd, dst_dir_fd=here.fd, follow_symlinks=False)
+        disk.link(landed, temporary, src_dir_fd=there.fd, dst_dir_fd=here.fd, follow_symlinks=False)
         try:
             if action is Action.REPLACE:
-                os.rename(temporary, final, src_dir_fd=here.fd, dst_dir_fd=here.fd)
+                disk.rename(temporary, final, src_dir_fd=here.fd, dst_dir_fd=here.fd)
             else:
                 rename_new(here.fd, temporary, final)
         except BaseException:
             with suppress(OSError):
-                os.unlink(temporary, dir_fd=here.fd)
+                disk.unlink(temporary, dir_fd=here.fd)
             raise
         with self._report.lock:
             self._report.written += 1
@@ -220,7 +232,7 @@ class Linker:
 
 def _read_back(vault: Vault, target: Target, plan: Plan, writer: Writer, report: Report) -> None:
     """Compare what is on the disk now, not in memory, with what was to be written."""
-    os.sync()
+    disk.sync()
     chunk_id = vault.keys.chunk_id
     seen: dict[int, bool] = {}
     fd, of = -1, -1
@@ -232,15 +244,15 @@ def _read_back(vault: Vault, target: Target, plan: Plan, writer: Writer, report:
             try:
                 if of != number:
                     if fd >= 0:
-                        os.close(fd)
+                        disk.close(fd)
                         fd = -1
                     name = writer.landed.get(number, file.final)
                     folder = target.handle(file.folder).fd
-                    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                    fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=folder)
                     of = number
-                    if hasattr(os, "posix_fadvise"):
-                        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-                data = os.pread(fd, length, position)
+                    if hasattr(disk, "posix_fadvise"):
+                        disk.posix_fadvise(fd, 0, 0, disk.POSIX_FADV_DONTNEED)
+                data = disk.pread(fd, length, position)
                 good = len(data) == length and chunk_id(data) == chunk
             except OSError:
                 of, good = -1, False
@@ -249,5 +261,5 @@ def _read_back(vault: Vault, target: Target, plan: Plan, writer: Writer, report:
                 report.failed(file.path(), "read back, it is not what was written")
     finally:
         if fd >= 0:
-            os.close(fd)
+            disk.close(fd)
     report.verified += sum(seen.values())

@@ -12,9 +12,10 @@ from contextlib import suppress
 
 from catalog.errors import LocalError
 from mount.restore.attributes import Attributes
+from mount.restore.disk import CLOEXEC, DIRECTORY, NOFOLLOW, disk
 
 UNFINISHED = 0o1700  # mode of a folder that a restore has made and not yet finished: how the next run knows it
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _PASSAGE = _FOLDER | getattr(os, "O_PATH", 0)
 _OPEN_FOLDERS = 192
 _RENAME_NOREPLACE = 1
@@ -36,7 +37,7 @@ class Handle:
         self.fd = fd
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        disk.close(self.fd)
 
 
 class Folder:
@@ -84,13 +85,13 @@ class Target:
     def _open_top(self, make: bool) -> None:
         try:
             if make:
-                os.makedirs(self.top, exist_ok=True)
-            elif not os.path.lexists(self.top):
+                disk.makedirs(self.top, exist_ok=True)
+            elif not disk.path.lexists(self.top):
                 return
             # The user named this one: symlinks in it are followed.
-            self._handle = Handle(os.open(self.top, _FOLDER & ~os.O_NOFOLLOW))
+            self._handle = Handle(disk.open(self.top, _FOLDER & ~NOFOLLOW))
             self.root.exists = True
-            self.look(self.root, os.fstat(self._handle.fd))
+            self.look(self.root, disk.fstat(self._handle.fd))
         except FileExistsError as e:
             raise LocalError(f"{os.fsdecode(self.top)} is not a folder", "name a folder to restore to") from e
         except OSError as e:
@@ -135,17 +136,17 @@ class Target:
     def make(self, folder: Folder) -> None:
         """Make a folder whose parent exists. OSError; FileExistsError if something is there."""
         assert folder.parent is not None
-        os.mkdir(folder.name, UNFINISHED, dir_fd=self.handle(folder.parent).fd)
+        disk.mkdir(folder.name, UNFINISHED, dir_fd=self.handle(folder.parent).fd)
         folder.exists = folder.fresh = True
         folder.plain = folder.parent.plain
 
     def look(self, folder: Folder, st: os.stat_result) -> None:
         """Note what matters of a folder that was there before."""
-        folder.plain = not st.st_mode & stat.S_ISGID and st.st_gid == os.getegid() and not self._has_acl(folder)
+        folder.plain = not st.st_mode & stat.S_ISGID and st.st_gid == disk.getegid() and not self._has_acl(folder)
 
     def _has_acl(self, folder: Folder) -> bool:
         try:
-            return bool(os.getxattr(self.handle(folder).fd, "system.posix_acl_default"))
+            return bool(disk.getxattr(self.handle(folder).fd, "system.posix_acl_default"))
         except OSError as e:
             return e.errno not in (errno.ENODATA, errno.ENOTSUP)
         except AttributeError:  # no extended attributes on this system
@@ -154,7 +155,7 @@ class Target:
     def status(self, folder: Folder, name: bytes) -> os.stat_result | None:
         """lstat of a name in a folder that exists; None if nothing is there. OSError."""
         try:
-            return os.stat(name, dir_fd=self.handle(folder).fd, follow_symlinks=False)
+            return disk.stat(name, dir_fd=self.handle(folder).fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
@@ -162,12 +163,12 @@ class Target:
         """Names of temporary files in a folder that was there before."""
         if folder.leftovers is None:
             with suppress(OSError):
-                fd = os.open(b".", _FOLDER, dir_fd=self.handle(folder).fd)
+                fd = disk.open(b".", _FOLDER, dir_fd=self.handle(folder).fd)
                 try:
-                    with os.scandir(fd) as rows:
+                    with disk.scandir(fd) as rows:
                         names = [os.fsencode(row.name) for row in rows if row.name.startswith(".rpdrive-")]
                 finally:
-                    os.close(fd)
+                    disk.close(fd)
                 folder.leftovers = [name for name in names if is_leftover(name)]
         return folder.leftovers or []
 
@@ -180,9 +181,9 @@ def open_folder(name: bytes, parent: int) -> int:
     """A descriptor of a folder in a folder. OSError; Refused for a symlink."""
     try:
         try:
-            return os.open(name, _FOLDER, dir_fd=parent)
+            return disk.open(name, _FOLDER, dir_fd=parent)
         except PermissionError:  # it may let pass all the same
-            return os.open(name, _PASSAGE, dir_fd=parent)
+            return disk.open(name, _PASSAGE, dir_fd=parent)
     except OSError as e:
         if e.errno in (errno.ELOOP, errno.ENOTDIR):
             raise Refused(e.errno, "a symlink or file stands where a folder should be") from e
@@ -219,13 +220,16 @@ def rename_new(folder: int, old: bytes, new: bytes) -> None:
         code = ctypes.get_errno()
         if code not in _NO_NOREPLACE:
             raise OSError(code, os.strerror(code))
+    if hasattr(disk, "rename_new"):
+        disk.rename_new(folder, old, new)
+        return
     try:
-        os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        disk.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as e:
         if e.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
             raise
         # A file system with neither: the name is taken first, and what took it is replaced.
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder))
-        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+        disk.close(disk.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC, 0o600, dir_fd=folder))
+        disk.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
         return
-    os.unlink(old, dir_fd=folder)
+    disk.unlink(old, dir_fd=folder)

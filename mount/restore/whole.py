@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from catalog.format.blocks import Buffer
 from mount.restore.attributes import Attributes, Wearer
+from mount.restore.disk import CLOEXEC, NOFOLLOW, disk
 
-NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 
 
 def make_whole(
@@ -29,21 +30,21 @@ def make_whole(
 
     `folder` is a descriptor, `plain` as in Folder; `path` is for what the wearer has to say.
     """
-    fd = os.open(temporary, NEW, wearer.first_mode(a, plain=plain), dir_fd=folder)
+    fd = disk.open(temporary, NEW, wearer.first_mode(a, plain=plain), dir_fd=folder)
     try:
         try:
             if data:
                 write_all(fd, data, 0)
             elif size:
-                os.ftruncate(fd, size)
+                disk.ftruncate(fd, size)
             wearer.put_on_file(fd, a, path, plain=plain)
             if sync:
-                os.fsync(fd)
+                disk.fsync(fd)
         finally:
-            os.close(fd)
+            disk.close(fd)
     except BaseException:
         with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
+            disk.unlink(temporary, dir_fd=folder)
         raise
 
 
@@ -51,7 +52,7 @@ def write_all(fd: int, data: Buffer, position: int) -> None:
     """All of `data` at `position` of a file. OSError."""
     view = memoryview(data)
     while True:
-        done = os.pwrite(fd, view, position)
+        done = disk.pwrite(fd, view, position)
         if done == len(view):
             return
         if done == 0:

@@ -6,7 +6,6 @@ it was verified. What is there already under that name is gone only then.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections import OrderedDict
@@ -23,6 +22,7 @@ from catalog.vault import Vault
 from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.crew import Crew
+from mount.restore.disk import CLOEXEC, NOFOLLOW, disk, lock
 from mount.restore.plan import FilePlan, Plan, Range, Row
 from mount.restore.report import Report
 from mount.restore.target import FULL, Handle, Target, rename_new, temporary_name
@@ -33,7 +33,7 @@ BUDGET = 128 * MIB  # bytes fetched or under way, and not yet written
 FETCHERS = 8
 WRITERS = 8  # they wait for the disk more than they compute: on two cores 8 were no slower warm, and quicker cold
 _OPEN_FILES = 256
-_AGAIN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC
 _TRIES = 100  # names for one copy
 
 
@@ -303,7 +303,7 @@ class Writer:
             self._land(folder, file, temporary, len(data))
         except BaseException:
             with suppress(OSError):
-                os.unlink(temporary, dir_fd=folder)
+                disk.unlink(temporary, dir_fd=folder)
             raise
 
     def _piece(self, file: FilePlan, position: int, data: Buffer) -> None:
@@ -335,7 +335,7 @@ class Writer:
             handle = self._handle(growing)
             self._wearer.put_on_file(handle.fd, file.attributes, file.path, plain=False)
             if file.replace:
-                os.fsync(handle.fd)
+                disk.fsync(handle.fd)
             self._land(self._target.handle(file.folder).fd, file, growing.temporary, 0)
         except OSError as e:
             self._not_written(file, e)
@@ -359,15 +359,15 @@ class Writer:
                 return held
             folder = self._target.handle(file.folder).fd
             if growing.temporary:
-                held = Handle(os.open(growing.temporary, _AGAIN, dir_fd=folder))
+                held = Handle(disk.open(growing.temporary, _AGAIN, dir_fd=folder))
             else:
                 temporary = temporary_name(mark(file), self._token)
                 mode = self._wearer.first_mode(file.attributes, plain=False)
-                held = Handle(os.open(temporary, NEW, mode, dir_fd=folder))
+                held = Handle(disk.open(temporary, NEW, mode, dir_fd=folder))
                 growing.temporary = temporary
-                os.ftruncate(held.fd, file.size)
+                disk.ftruncate(held.fd, file.size)
             with suppress(OSError):  # a lock tells other restores that this one lives
-                fcntl.flock(held.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(held.fd)
             with self._lock:
                 self._handles[file.number] = held
                 if len(self._handles) > _OPEN_FILES:
@@ -379,7 +379,7 @@ class Writer:
             self._handles.pop(growing.file.number, None)
         if growing.temporary:
             with suppress(OSError):
-                os.unlink(growing.temporary, dir_fd=self._target.handle(growing.file.folder).fd)
+                disk.unlink(growing.temporary, dir_fd=self._target.handle(growing.file.folder).fd)
 
     def _not_written(self, file: FilePlan, error: OSError) -> None:
         if error.errno in FULL:
@@ -398,14 +398,14 @@ class Writer:
         copied = final != file.name
         while True:
             if file.replace:
-                os.rename(temporary, final, src_dir_fd=folder, dst_dir_fd=folder)
+                disk.rename(temporary, final, src_dir_fd=folder, dst_dir_fd=folder)
                 break
             try:
                 rename_new(folder, temporary, final)
                 break
             except FileExistsError:
                 # It came there since the plan was made.
-                there = Existing.of(os.stat(final, dir_fd=folder, follow_symlinks=False))
+                there = Existing.of(disk.stat(final, dir_fd=folder, follow_symlinks=False))
                 action = self._met(file, there)
                 if action is Action.REPLACE:
                     file.replace = True
@@ -413,7 +413,7 @@ class Writer:
                     final, copied = copy_name(file.name, file.time, number), True
                     number += 1
                 elif action in (Action.KEEP, Action.SAME):
-                    os.unlink(temporary, dir_fd=folder)
+                    disk.unlink(temporary, dir_fd=folder)
                     with self._report.lock:
                         self._report.kept += 1
                     self.landed[file.number] = final

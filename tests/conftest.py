@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.azurite import Azurite, running_azurite
 from tests.cli import rpdrive, vault  # noqa: F401
 from tests.winfsp import standin
+from tests.winfsp.faults import FAULTS
 from tests.winfsp.wheel import load
 
 
-@pytest.fixture(scope="module", params=["kernel", "fuse"])
-def driver(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Drives are opened by this driver; what asks for it is done with each. To come before any Home."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What asks for a driver is done with each; with winfsp if its module says so and it is not marked `posix`."""
+    if "driver" in metafunc.fixturenames:
+        drivers = ["kernel", "fuse"]
+        if getattr(metafunc.module, "WINFSP_TOO", False) and not metafunc.definition.get_closest_marker("posix"):
+            drivers.append("winfsp")
+        metafunc.parametrize("driver", drivers, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Drives are opened by this driver. To come before any Home.
+
+    `winfsp` runs on the stand-in for WinFsp and shows here by the bridge; see tests/winfsp.
+    """
     name = str(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "RPDRIVE_DRIVER", name)
+        if name != "winfsp":
+            yield name
+            return
+        faults = tmp_path_factory.mktemp("winfsp") / "faults"
+        patch.setitem(os.environ, FAULTS, str(faults))
+        patch.setitem(os.environ, "PYTHONPATH", str(Path(__file__).parent / "winfsp" / "site"))
         yield name
+        assert not faults.exists(), faults.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ DEFAULT_ACL = acl(
     (1, 7, 0xFFFFFFFF), (4, 5, 0xFFFFFFFF), (8, 7, 4321), (0x10, 7, 0xFFFFFFFF), (0x20, 5, 0xFFFFFFFF)
 )
 DEEP = 300
+WINFSP_TOO = True
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,7 @@ def test_contents_at_any_offset(drive: Path) -> None:
             assert os.pread(file.fileno(), length, offset) == BIG[offset : offset + length]
 
 
+@pytest.mark.posix
 def test_an_empty_file_and_an_empty_folder(drive: Path) -> None:
     assert (drive / "empty").read_bytes() == b""
     assert (drive / "empty").stat().st_blocks == 0
@@ -148,6 +150,7 @@ def test_holes_take_no_room(drive: Path) -> None:
         assert file.read(1000) == bytes(1000)
 
 
+@pytest.mark.posix
 def test_hard_links_share_an_inode(drive: Path) -> None:
     found = [(drive / name).stat() for name in ("first", "second", "folder/third")]
     assert len({s.st_ino for s in found}) == 1
@@ -155,6 +158,7 @@ def test_hard_links_share_an_inode(drive: Path) -> None:
     assert (drive / "folder" / "third").read_bytes() == b"one file"
 
 
+@pytest.mark.posix
 def test_inodes_ascend_and_differ(drive: Path) -> None:
     names = sorted(os.listdir(os.fsencode(drive)))
     inodes = [s.st_ino for s in (os.lstat(os.path.join(os.fsencode(drive), n)) for n in names) if s.st_nlink == 1]
@@ -163,6 +167,7 @@ def test_inodes_ascend_and_differ(drive: Path) -> None:
     assert all(listed[name] == (drive / name).lstat().st_ino for name in listed)
 
 
+@pytest.mark.posix
 def test_links_show_as_they_are(drive: Path) -> None:
     assert os.readlink(os.fsencode(drive / "dangling")) == b"/no/such \xff place"
     assert os.readlink(os.fsencode(drive / "longest symlink")) == b"t" * 4095
@@ -183,6 +188,7 @@ def test_special_files(drive: Path) -> None:
         (drive / "character device").read_bytes()
 
 
+@pytest.mark.posix
 def test_modes_owners_and_times(drive: Path) -> None:
     status = (drive / "setuid").stat()
     assert stat.S_IMODE(status.st_mode) == 0o6755
@@ -196,6 +202,7 @@ def test_modes_owners_and_times(drive: Path) -> None:
     assert (status.st_mtime_ns, status.st_ctime_ns) == (-1, -1_500_000_000)
 
 
+@pytest.mark.posix
 def test_extended_attributes(drive: Path) -> None:
     path = os.fsencode(drive / "attributes")
     values = {os.fsencode(n): os.getxattr(path, n) for n in os.listxattr(path)}
@@ -213,6 +220,7 @@ def test_extended_attributes(drive: Path) -> None:
     assert error.value.errno == errno.ENODATA
 
 
+@pytest.mark.posix
 def test_acls(drive: Path) -> None:
     def facl(name: str) -> set[str]:
         command = ["getfacl", "-nE", "--absolute-names", drive / name]
@@ -224,6 +232,7 @@ def test_acls(drive: Path) -> None:
     assert facl("plain.txt") == {"user::rw-", "group::r--", "other::r--"}
 
 
+@pytest.mark.posix
 def test_statfs_tells_the_size_and_no_room(drive: Path) -> None:
     status = os.statvfs(drive)
     assert status.f_bfree == status.f_bavail == status.f_ffree == 0
@@ -273,6 +282,7 @@ def test_writing_is_refused(drive: Path, kind: str) -> None:
     assert error.value.errno == errno.EROFS
 
 
+@pytest.mark.posix
 def test_writing_is_refused_even_when_remounted_writable(home: Home) -> None:
     drive = home.mount("--point", "latest", name="remounted")
     subprocess.run(["mount", "-i", "-o", "remount,rw", drive], check=True)
@@ -285,6 +295,7 @@ def test_writing_is_refused_even_when_remounted_writable(home: Home) -> None:
     home.run("unmount", drive)
 
 
+@pytest.mark.posix
 def test_a_copy_is_whole(drive: Path, tmp_path: Path) -> None:
     shutil.copytree(drive / "folder", tmp_path / "folder", symlinks=True)
     subprocess.run(["cp", "-a", drive / "big.bin", drive / "setuid", tmp_path], check=True)

@@ -18,6 +18,7 @@ from tests.drives import PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_po
 from tests.proxy import running_proxy
 
 PARTS = [noise(300_000, n) for n in range(4)]
+WINFSP_TOO = True
 
 
 class Broken(Home):

@@ -17,6 +17,7 @@ from tests.drives import ITEM, MACHINE, Home, Maker, add_item, add_machine, add_
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
 OTHER, MAIL = b"other machine id", b"item id of mail!"
+WINFSP_TOO = True
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ NOT_MANY = ("--exclude=/many/",)  # the folder of 100,000 names has a test of it
 LINES = "%P|%y|%m|%U|%G|%s|%T@|%C@|%n|%l\\0"
 
 
-def make_source(top: Path) -> None:
-    """Every kind of file that this file system can hold. Needs root, for devices and owners."""
+def make_source(top: Path, names: int = 100_000) -> None:
+    """Every kind of file that this file system can hold, and so many in one folder. Needs root, for devices."""
     if os.geteuid() != 0:
         raise RuntimeError("these tests make devices and files of other owners: run them as root")
     plain = top / "plain"
@@ -89,8 +89,8 @@ def make_source(top: Path) -> None:
     (attributed / "folder" / "heir").write_bytes(b"x")
     many = top / "many"
     many.mkdir()
-    for n in range(100_000):
-        os.close(os.open(many / f"name {n * 7919 % 100_000}", os.O_CREAT | os.O_WRONLY))
+    for n in range(names):
+        os.close(os.open(many / f"name {n * 7919 % names}", os.O_CREAT | os.O_WRONLY))
     for n, path in enumerate(sorted(p for p in plain.iterdir())):
         os.utime(
             path, ns=(10**18, -(10**18) + n if n % 5 == 0 else 10**18 + n * 1_000_000_007), follow_symlinks=False

@@ -146,7 +146,7 @@ class Bridge(fuse.Operations):  # type: ignore[misc]
             handle = self._handles[fh]
             return self._attributes(handle.info(), handle)
         with self._open(path, security.FILE_READ_ATTRIBUTES) as handle:
-            return self._attributes(handle.info(), handle)
+            return self._attributes(handle.opened_info, handle)
 
     def _attributes(self, info: FileInfo, handle: Handle) -> dict[str, int]:
         link = self._link(handle) if info.is_reparse_point else None
@@ -332,8 +332,9 @@ def serve(bridge: Bridge, mount_point: str, *, allow_other: bool = False, keep: 
         allow_other=allow_other,
         default_permissions=True,
         use_ino=True,
-        attr_timeout=3600 if keep else 0,
-        entry_timeout=3600 if keep else 0,
+        big_writes=True,
+        attr_timeout=3600 if keep else 1,
+        entry_timeout=3600 if keep else 1,
         negative_timeout=0,
     )
 

@@ -1,8 +1,8 @@
 """A drive in a process of its own: re-executed, so that it holds nothing of the command but what it is given.
 
-The order, and the master key in it, go through a pipe: not an argument, not the environment, not a file. The
-answer comes back through another. The process is started before the passphrase is asked for, since it has as
-much to load as the command has to compute; a pipe that ends without an order ends it.
+The order, and the master key in it, go through a pipe: not an argument, not the environment, not a file. The answer
+comes back through another. On Windows the same goes for handles. The process is started before the passphrase is
+asked for, since it has as much to load as the command has to compute; a pipe that ends without an order ends it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from catalog import errors
 from catalog.errors import LocalError, MountFailed, RpdriveError
 from catalog.settings import HOME, Settings
+from mount import windows_mount_point, windows_process
 from mount.mount_point import FILE_SYSTEM, file_system_at
 from mount.registry import Registry
+from mount.windows import IS_WINDOWS
 
 if TYPE_CHECKING:
     from mount.service import Order
@@ -42,21 +44,30 @@ class BackgroundDrive:
         if environment.get(HOME):
             environment[HOME] = str(Path(environment[HOME]).expanduser().absolute())
         root = str(Path(__file__).parents[1])
-        start = _START.format(root=root, order=order_read, answer=answer_write)
+        pipes = [order_read, answer_write]
+        if IS_WINDOWS:
+            pipes = [windows_process.handle_of(descriptor) for descriptor in pipes]
+        start = _START.format(root=root, order=pipes[0], answer=pipes[1])
+        # -P: nothing is imported from the folder that happens to be the current one.
+        command = [sys.executable, "-P", "-c", start, "rpdrive", "mount", str(mount_point)]
         try:
-            log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+            log = os.open(self._log, flags, 0o600)
             try:
-                self._process = subprocess.Popen(
-                    # -P: nothing is imported from the folder that happens to be the current one.
-                    [sys.executable, "-P", "-c", start, "rpdrive", "mount", mount_point],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(order_read, answer_write),
-                    env=environment,
-                    cwd="/",
-                    start_new_session=True,
-                )
+                if IS_WINDOWS:
+                    top = Path(sys.executable).anchor
+                    self._process = windows_process.start(command, pipes, log, environment, top)
+                else:
+                    self._process = subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        pass_fds=pipes,
+                        env=environment,
+                        cwd="/",
+                        start_new_session=True,
+                    )
             finally:
                 os.close(log)
         except OSError as e:
@@ -96,7 +107,10 @@ class BackgroundDrive:
         """Until the mount point is the drive and it answers, or its process has ended."""
         end = time.monotonic() + _ANSWER_SECONDS
         while time.monotonic() < end:
-            if file_system_at(self._mount_point) == FILE_SYSTEM:
+            if IS_WINDOWS:
+                if windows_mount_point.is_open(self._mount_point):
+                    return
+            elif file_system_at(self._mount_point) == FILE_SYSTEM:
                 try:
                     os.statvfs(self._mount_point)  # unlike stat, this asks the drive whatever the kernel keeps
                     return
@@ -136,13 +150,17 @@ def _as_raised(row: dict[str, Any]) -> RpdriveError:
 
 
 def main(order_pipe: int, answer_pipe: int) -> None:
-    """The process itself."""
+    """The process itself. The pipes' numbers are those of handles on Windows."""
     # Loaded while the command still asks for the passphrase and computes the key.
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.raiseExceptions = False
-    os.set_inheritable(answer_pipe, False)
+    if IS_WINDOWS:
+        order_pipe = windows_process.descriptor_of(order_pipe, writes=False)
+        answer_pipe = windows_process.descriptor_of(answer_pipe, writes=True)
+    else:
+        os.set_inheritable(answer_pipe, False)
     failure: RpdriveError | None = None
     try:
         import msgspec

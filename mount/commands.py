@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from catalog.session import Session
+from mount.windows import IS_WINDOWS
 
 if TYPE_CHECKING:
     from mount.service import Order
 
 app = typer.Typer(rich_markup_mode=None)
 
-_DRIVERS = ("auto", "kernel", "fuse")
-MountPoint = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="an empty folder")]
+_DRIVERS = ("auto", "kernel", "fuse", "winfsp")
+_PLACE = r"a letter (`R:`), `*` for the next free one, an empty folder, or \\rpdrive\NAME"
+MountPoint = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help=_PLACE if IS_WINDOWS else "an empty folder")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -33,7 +35,9 @@ def mount(
     driver: Annotated[
         str,
         typer.Option(
-            metavar="NAME", envvar="RPDRIVE_DRIVER", help="`kernel` (Linux only), `fuse` (by libfuse), or `auto`"
+            metavar="NAME",
+            envvar="RPDRIVE_DRIVER",
+            help="`kernel` (Linux only), `fuse` (by libfuse), `winfsp` (Windows only), or `auto`",
         ),
     ] = "auto",
     cache_size: Annotated[
@@ -50,15 +54,21 @@ def mount(
         str | None, typer.Option("--for", metavar="TIME", help="close it after so long in any case, as 24h or 2d")
     ] = None,
     at_login: Annotated[
-        bool, typer.Option("--at-login", help="open it at every login of this user, by a unit of systemd")
+        bool,
+        typer.Option("--at-login", help="open it at every login of this user, by a unit of systemd or a task"),
     ] = False,
     service: Annotated[
-        bool, typer.Option("--service", help="open it at every start of the machine, by a unit of systemd")
+        bool,
+        typer.Option("--service", help="open it at every start of the machine; on Windows, the same as --at-login"),
+    ] = False,
+    disk: Annotated[
+        bool, typer.Option("--disk", hidden=not IS_WINDOWS, help="a letter of a local disk, and not of the network")
     ] = False,
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
     from catalog.text import parse_duration
-    from mount.mount_point import check_allow_other, check_device, prepare
+    from mount import mount_point as places
+    from mount import windows_mount_point as windows_places
 
     session: Session = ctx.obj
     if driver not in _DRIVERS:
@@ -72,13 +82,17 @@ def mount(
         options = {
             "--point": point, "--machine": machine, "--item": item, "--allow-other": allow_other,
             "--driver": None if driver == "auto" else driver, "--cache-size": cache_size,
-            "--read-timeout": read_timeout, "--idle": idle, "--for": total,
+            "--read-timeout": read_timeout, "--idle": idle, "--for": total, "--disk": disk,
         }  # fmt: skip
         return _install(session, mount_point, options, system=_of_system(at_login, service))
-    check_device()
-    if allow_other:
-        check_allow_other()
-    place = prepare(mount_point, _own_folders(session))
+    if IS_WINDOWS:
+        windows_places.check_driver()
+        place = windows_places.prepare(mount_point, _own_folders(session))
+    else:
+        places.check_device()
+        if allow_other:
+            places.check_allow_other()
+        place = places.prepare(mount_point, _own_folders(session))
 
     def order() -> Order:
         from mount.service import Order
@@ -89,7 +103,7 @@ def mount(
         return Order(
             address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
             mount_point=bytes(place), point=point, machine=machine, item=item,
-            allow_other=allow_other, driver=driver, cache_size=size, read_timeout=read_timeout,
+            allow_other=allow_other, driver=driver, disk=disk, cache_size=size, read_timeout=read_timeout,
             idle=idle_seconds, total=total_seconds,
             requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
         )  # fmt: skip
@@ -119,8 +133,13 @@ def _mounted(place: Path, point: str | None) -> str:
 
     from catalog.text import safe_text
 
+    quoted = _quoted_for_windows(place) if IS_WINDOWS else shlex.quote(str(place))
     what = "All recovery points are" if point is None else f"Recovery point {point} is"
-    return safe_text(f"{what} open at {place}; close with: rpdrive unmount {shlex.quote(str(place))}")
+    return safe_text(f"{what} open at {place}; close with: rpdrive unmount {quoted}")
+
+
+def _quoted_for_windows(place: Path) -> str:
+    return f'"{place}"' if " " in str(place) else str(place)
 
 
 def _of_system(at_login: bool, service: bool) -> bool:
@@ -138,13 +157,10 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
 
     from catalog.errors import Locked
     from catalog.text import safe_text
-    from mount import mount_point as places
-    from mount import systemd
+    from mount import schtasks, systemd
+    from mount.windows import user_sid
 
-    place = places.absolute(mount_point)
-    is_open = places.file_system_at(place) == places.FILE_SYSTEM
-    if not is_open:
-        places.prepare(mount_point, _own_folders(session))
+    is_open, place = _place_for_later(session, mount_point)
     vault_id = session.settings.known_vaults().get(session.address)
     if vault_id is None or session.saved_keys.load(vault_id) is None:
         raise Locked(
@@ -155,6 +171,11 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
     for name, value in options.items():
         if value is not None and value is not False:
             arguments.append(name if value is True else f"{name}={value}")
+    if IS_WINDOWS:
+        task = schtasks.task_for(place)
+        schtasks.enable(task, schtasks.task_xml(place, arguments, sid=user_sid()), now=not is_open)
+        print(safe_text(f"Made the task {task.name}: the drive will be open at every log-on"))
+        return
     unit = systemd.unit_for(place, system=system)
     systemd.write(unit, systemd.unit_text(place, arguments, system=system, vault=session.folder))
     print(safe_text(f"Wrote {unit.path}"))
@@ -170,6 +191,26 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
 
     if local_path(session.address) is None and session.credentials() is None:
         print("It doesn't get the credentials in this shell's environment: give it some by `rpdrive vault connect`")
+
+
+def _place_for_later(session: Session, mount_point: Path) -> tuple[bool, Path]:
+    """Whether a drive is open there now, and the place; if none is, whether it will do. MountFailed."""
+    from mount import mount_point as places
+    from mount import windows_mount_point as windows_places
+    from mount.registry import Registry
+
+    if IS_WINDOWS:
+        if str(mount_point) in ("*", "*:"):
+            return False, windows_places.prepare(mount_point, ())
+        place = windows_places.absolute(mount_point)
+        if Registry(session.settings).drive_at(place) is not None:
+            return True, place
+        return False, windows_places.prepare(mount_point, _own_folders(session))
+    place = places.absolute(mount_point)
+    is_open = places.file_system_at(place) == places.FILE_SYSTEM
+    if not is_open:
+        places.prepare(mount_point, _own_folders(session))
+    return is_open, place
 
 
 def _cache_size(text: str) -> int:
@@ -207,12 +248,16 @@ def unmount(
 ) -> None:
     """Close a drive."""
     from mount import mount_point as places
+    from mount import windows_mount_point as windows_places
     from mount.registry import Registry, await_end
 
     session: Session = ctx.obj
-    if (at_login or service) and _uninstall(mount_point, system=_of_system(at_login, service)):
+    if (at_login or service) and _uninstall(session, mount_point, system=_of_system(at_login, service)):
         return
     registry = Registry(session.settings)
+    if IS_WINDOWS:
+        windows_places.unmount(registry, mount_point, lazy=lazy)
+        return
     drive = registry.drive_at(places.absolute(mount_point))
     place = places.unmount(mount_point, lazy=lazy)
     if drive is not None and not lazy:
@@ -220,13 +265,24 @@ def unmount(
     registry.remove(place)
 
 
-def _uninstall(mount_point: Path, *, system: bool) -> bool:
+def _uninstall(session: Session, mount_point: Path, *, system: bool) -> bool:
     """Remove the unit; whether nothing is left to unmount. MountFailed if there is none."""
     from catalog.errors import MountFailed
     from catalog.text import safe_text
     from mount import mount_point as places
-    from mount import systemd
+    from mount import schtasks, systemd
+    from mount import windows_mount_point as windows_places
+    from mount.registry import Registry
 
+    if IS_WINDOWS:
+        place = windows_places.absolute(mount_point)
+        task = schtasks.task_for(place)
+        if not schtasks.remove(task):
+            raise MountFailed(
+                f"there is no task {task.name}", "leave out --at-login or --service to close the drive"
+            )
+        print(safe_text(f"Removed the task {task.name}"))
+        return Registry(session.settings).drive_at(place) is None
     place = places.absolute(mount_point)
     unit = systemd.unit_for(place, system=system)
     if not systemd.remove(unit):
@@ -239,13 +295,13 @@ def _uninstall(mount_point: Path, *, system: bool) -> bool:
 def mounts(ctx: typer.Context, as_json: Json = False) -> None:
     """List the drives that are open, and what they have fetched and served."""
     from mount.registry import Registry
-    from mount.status import ask
+    from mount.status import ask_drive
 
     session: Session = ctx.obj
     rows: list[dict[str, Any]] = []
     for drive in Registry(session.settings).drives():
-        known = {k: v for k, v in drive.items() if k not in ("socket", "process_start")}
-        answer = ask(Path(drive["socket"]))
+        known = {k: v for k, v in drive.items() if k not in ("socket", "pipe", "token", "process_start")}
+        answer = ask_drive(drive)
         rows.append({**known, **(answer or {}), "answers": answer is not None})
     if as_json:
         import json

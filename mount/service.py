@@ -27,15 +27,19 @@ from catalog.text import iso_time
 from catalog.vault import Vault, choose_point
 from mount.all_points import AllPointsView
 from mount.kernel_mount import is_supported
-from mount.lifetime import Lifetime
+from mount.lifetime import Lifetime, Mounted
+from mount.pipe_status import PipeServer
 from mount.registry import Registry
 from mount.status import StatusServer
 from mount.view import PointView, View
 from mount.watcher import Watcher
+from mount.windows import IS_WINDOWS
+from mount.windows_drive import Closable, OpenDrive
 
 if TYPE_CHECKING:
     from mount.fuse_driver import Drive as FuseDrive
     from mount.kernel import Drive as KernelDrive
+    from mount.winfsp import Drive as WinfspDrive
 
 AUTO = "fuse"  # until the kernel driver has been measured against it and lived with
 _log = logging.getLogger("rpdrive.drive")
@@ -45,7 +49,8 @@ class Order(msgspec.Struct, kw_only=True):
     """What to mount, and the keys to it: what the command hands to the process behind the drive.
 
     `vault_file` is vault.json; `requests` and `received` (bytes) are what it took to get this far. Sizes in
-    bytes; `read_timeout`, `idle` and `total` (when the drive closes by itself) in seconds.
+    bytes; `read_timeout`, `idle` and `total` (when the drive closes by itself) in seconds. `disk`: on Windows,
+    a letter is one of a local disk.
     """
 
     address: str
@@ -57,6 +62,7 @@ class Order(msgspec.Struct, kw_only=True):
     item: str | None = None
     allow_other: bool = False
     driver: str = "auto"
+    disk: bool = False
     cache_size: int | None = None
     read_timeout: float = 60.0
     idle: float | None = None
@@ -94,9 +100,10 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         lifetime.start()
         ready()
 
-    drive = _drive(order.driver, view, reader, mounted)
+    drive = _drive(order, view, reader, mounted)
+    mount = OpenDrive(mount_point, drive) if isinstance(drive, Closable) else Mounted(mount_point)
     lifetime = Lifetime(
-        mount_point, lambda: drive.calls - drive.looks, idle=order.idle, total=order.total,
+        mount, lambda: drive.calls - drive.looks, idle=order.idle, total=order.total,
         detached=lambda: registry.remove(mount_point),
     )  # fmt: skip
 
@@ -128,8 +135,12 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
     }
     if drive.name == "winfsp":
         row["fold"] = view.folds  # the drive shows names as Windows has them: restore reads such paths back
-    socket = registry.socket_path(mount_point)
-    with _registered(registry, mount_point, {**row, "socket": str(socket)}, StatusServer(socket, status)):
+    server: StatusServer | PipeServer
+    if isinstance(mount, OpenDrive):
+        server = PipeServer(status, mount.close, folder=registry.socket_path(mount_point).parent)
+    else:
+        server = StatusServer(registry.socket_path(mount_point), status)
+    with _registered(registry, mount_point, {**row, **server.row}, server):
         if isinstance(view, PointView):
             # The first listing is sure to come, and the kernel takes its time to say hello.
             threading.Thread(target=_warm, args=(view,), name="warm", daemon=True).start()
@@ -144,12 +155,19 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
                 disk.close()
 
 
-def _drive(driver: str, view: View, reader: Reader, ready: Callable[[], None]) -> FuseDrive | KernelDrive:
+def _drive(
+    order: Order, view: View, reader: Reader, ready: Callable[[], None]
+) -> FuseDrive | KernelDrive | WinfspDrive:
     """The driver asked for; only what it needs is loaded. MountFailed if that can't be."""
+    driver = order.driver
     if driver == "auto":
-        driver = AUTO
+        driver = "winfsp" if IS_WINDOWS else AUTO
         if driver == "kernel" and not is_supported():
             driver = "fuse"
+    if driver == "winfsp":
+        from mount.winfsp import Drive as WinfspDrive
+
+        return WinfspDrive(view, reader, ready=ready, read_timeout=order.read_timeout, disk=order.disk)
     if driver == "kernel":
         from mount.kernel import Drive as KernelDrive
 
@@ -168,7 +186,9 @@ def _patient(store: Store, seconds: float) -> Store:
 
 
 @contextmanager
-def _registered(registry: Registry, mount_point: Path, row: dict[str, Any], server: StatusServer) -> Iterator[None]:
+def _registered(
+    registry: Registry, mount_point: Path, row: dict[str, Any], server: StatusServer | PipeServer
+) -> Iterator[None]:
     try:
         registry.add(mount_point, row)
         yield

@@ -24,14 +24,16 @@ from catalog.windows.files import (
     RECALL_ON_OPEN,
     REPARSE_POINT,
 )
+from catalog.windows.reparse import SYMLINK, Link, tag_of
 from catalog.windows.times import to_filetime
 from mount import ntstatus
+from mount import view as views
 from mount.all_points import AllPointsView
 from mount.names import Names
 from mount.ntstatus import Status
 from mount.versions import VERSIONS
-from mount.view import EntryPage, File, Folder, Link, Node, TreeFolder, TreePage, View
-from mount.winfsp_reparse import TAG_SYMLINK, Target, special, symlink, tag_of, target_of, windows_target
+from mount.view import EntryPage, File, Folder, Node, TreeFolder, TreePage, View
+from mount.winfsp_reparse import special, symlink, target_of, windows_target
 
 # What is true of the original only: here nothing is compressed by NTFS, or has to be recalled from a tape or cloud.
 _NOT_HERE = OFFLINE | RECALL_ON_OPEN | RECALL_ON_DATA_ACCESS | COMPRESSED | DIRECTORY | REPARSE_POINT | NORMAL
@@ -127,7 +129,7 @@ class WindowsTree:
         created = windows.created if windows is not None else None
         attributes = (windows.attributes & ~_NOT_HERE) if windows is not None else 0
         reparse = self.reparse(found)
-        if isinstance(node, Folder) or (isinstance(node, Link) and self._leads_to_folder(found)):
+        if isinstance(node, Folder) or (isinstance(node, views.Link) and self._leads_to_folder(found)):
             attributes |= DIRECTORY
         elif windows is not None and windows.attributes & DIRECTORY:
             attributes |= DIRECTORY  # a link of Windows says itself what it leads to
@@ -157,7 +159,7 @@ class WindowsTree:
         windows = node.windows
         if windows is not None and isinstance(windows.reparse, bytes):
             return windows.reparse
-        if isinstance(node, Link):
+        if isinstance(node, views.Link):
             return symlink(windows_target(node.target, self._point_root(found.path)))
         return special(node.attributes.mode, node.attributes.rdev)
 
@@ -166,6 +168,16 @@ class WindowsTree:
         if not isinstance(self.view, AllPointsView) or (len(path) > 2 and path[2] == VERSIONS.decode()):
             return ()
         return path[:3]
+
+    def _link_root(self, found: Found) -> Path:
+        r"""Where the target of a link begins that begins with `\`.
+
+        Those of Windows mean the root of their own drive, which lies in a folder of the point. Those that were made
+        of other systems' are told from the root of this drive already.
+        """
+        if found.node.windows is None:
+            return ()
+        return found.path[: len(self._point_root(found.path)) + 1]
 
     def security(self, found: Found) -> bytes | None:
         """The self-relative security descriptor that was backed up, if one was."""
@@ -184,7 +196,7 @@ class WindowsTree:
         if elsewhere is not None:
             return elsewhere
         target = "\\" + "\\".join(path) + (f":{stream}" if stream else "")
-        return TAG_SYMLINK, symlink(Target(target, on_volume=True))
+        return SYMLINK, symlink(Link(target, relative=True))
 
     def _resolved(self, rest: list[str], resolve_last: bool) -> tuple[list[str], tuple[int, bytes] | None]:
         """The path; or the tag and buffer of what leads away from the drive, or isn't a symbolic link."""
@@ -218,11 +230,11 @@ class WindowsTree:
             left -= 1
             if not left:
                 raise Status(ntstatus.REPARSE_POINT_NOT_RESOLVED)
-            if not target.on_volume:
+            if not target.relative:
                 path = "\\".join([target.path.rstrip("\\"), *rest[::-1]])
-                return [], (TAG_SYMLINK, symlink(Target(path, on_volume=False)))
+                return [], (SYMLINK, symlink(Link(path, relative=False)))
             if target.path.startswith("\\"):
-                done = []
+                done = list(self._link_root(found))
             rest += target.path.split("\\")[::-1]
         return done, None
 

@@ -15,10 +15,11 @@ import pytest
 from cache.reader import Reader
 from catalog.format.trees import NodeKind
 from catalog.names import shown
+from catalog.windows.reparse import Link
 from catalog.windows.times import to_filetime
 from mount import ntstatus
 from mount.view import PointView
-from mount.winfsp_reparse import Target, special, symlink, target_of, windows_target
+from mount.winfsp_reparse import special, symlink, target_of, windows_target
 from tests.drives import Maker, add_machine, add_point, make_vault, noise
 from tests.winfsp_drives import Served, serving
 
@@ -234,7 +235,7 @@ def test_links_show_as_links(windows: Caller) -> None:
         info = windows.stat(path)
         assert info.attributes == REPARSE_POINT and info.reparse_tag == 0xA000000C
         with windows.open(path, options=OPEN_REPARSE_POINT) as handle:
-            assert target_of(handle.reparse_point()) == Target(target, on_volume=True)
+            assert target_of(handle.reparse_point()) == Link(target, relative=True)
     assert windows.stat("\\to folder").attributes == REPARSE_POINT | DIRECTORY
 
 
@@ -258,13 +259,13 @@ def test_special_files_are_no_empty_files(windows: Caller) -> None:
 
 
 def test_targets_of_other_systems() -> None:
-    assert windows_target(b"a/b") == Target("a\\b", True)
-    assert windows_target(b"/a//b/") == Target("\\a\\b", True)
-    assert windows_target(b"/") == Target("\\", True)
-    assert windows_target(b"../x:y/.") == Target("..\\" + shown(b"x:y") + "\\.", True)
-    assert windows_target(b"/etc", ("box", "home", "day")) == Target("\\box\\home\\day\\etc", True)
-    assert target_of(symlink(Target("C:\\x", False))) == Target("C:\\x", False)
-    for broken in (b"", b"\x0c\0\0\xa0", symlink(Target("abc", True))[:-1]):
+    assert windows_target(b"a/b") == Link("a\\b", True)
+    assert windows_target(b"/a//b/") == Link("\\a\\b", True)
+    assert windows_target(b"/") == Link("\\", True)
+    assert windows_target(b"../x:y/.") == Link("..\\" + shown(b"x:y") + "\\.", True)
+    assert windows_target(b"/etc", ("box", "home", "day")) == Link("\\box\\home\\day\\etc", True)
+    assert target_of(symlink(Link("C:\\x", False))) == Link("C:\\x", False)
+    for broken in (b"", b"\x0c\0\0\xa0", symlink(Link("abc", True))[:-1]):
         assert target_of(broken) is None
     assert special(stat.S_IFREG | 0o644, 0) is None
     assert special(stat.S_IFBLK, os.makedev(8, 300)) == struct.pack("<IHH8sII", 0x80000014, 16, 0, b"BLK", 8, 300)
@@ -310,7 +311,7 @@ def test_everything_that_writes_is_refused(drive: Served) -> None:
         refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.set_security, 4, DESCRIPTOR)
         refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.rename, "\\other")
         refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.delete)
-        refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.set_reparse_point, symlink(Target("x", True)))
+        refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.set_reparse_point, symlink(Link("x", True)))
         handle.flush()
     refused(ntstatus.MEDIA_WRITE_PROTECTED, system.set_volume_label, "label")
     assert system.read("\\plain.txt") == b"hello\n"

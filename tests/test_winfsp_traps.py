@@ -20,10 +20,12 @@ from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.store.wrapper import Request, StoreWrapper
 from catalog.vault import Vault, create_vault
+from catalog.windows.reparse import Link
 from mount import ntstatus
 from mount.all_points import AllPointsView
 from mount.ntstatus import status_of
 from mount.view import PointView
+from mount.winfsp_reparse import symlink
 from tests.drives import PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point, eventually, noise
 from tests.faults import UnreachableStore
 from tests.winfsp_drives import Served, serving
@@ -312,9 +314,7 @@ def from_windows() -> Iterator[Served]:
         return Stream(name, len(data), extents)
 
     def link(target: str, on_volume: bool) -> bytes:
-        from mount.winfsp_reparse import Target, symlink
-
-        return symlink(Target(target, on_volume))
+        return symlink(Link(target, on_volume))
 
     streams = [stream("Zone.Identifier", b"[ZoneTransfer]\r\nZoneId=3\r\n"), stream("b", b"second" * 1000)]
     nodes = [
@@ -322,6 +322,22 @@ def from_windows() -> Iterator[Served]:
         m.file(b"streams", b"main", windows=Windows(attributes=0x20, security=descriptor, streams=streams)),
         m.file(b"huge", b"x", windows=Windows(attributes=0x20, security=huge)),
         m.file(b"cloud", b"at hand", windows=Windows(attributes=0x401600 | 0x800)),
+        m.folder(
+            b"C",
+            [
+                m.folder(b"there", [m.file(b"file", b"from the root")]),
+                m.folder(
+                    b"here",
+                    [
+                        m.node(
+                            b"link", NodeKind.SYMLINK, content=b"../there/file",
+                            windows=Windows(attributes=0x420, reparse=link("\\there\\file", True)),
+                        )
+                    ],
+                ),
+            ],
+            windows=Windows(attributes=0x10),
+        ),
         m.folder(b"folder", [m.file(b"in", b"y")], windows=Windows(attributes=0x12, streams=streams[:1])),
         m.node(
             b"link", NodeKind.SYMLINK, content=b"plain",
@@ -388,6 +404,7 @@ def test_links_of_windows(from_windows: Served) -> None:
 
     caller = from_windows.caller
     assert caller.read("\\link") == b"data"
+    assert caller.read("\\C\\here\\link") == b"from the root"  # of its own drive, that is
     with pytest.raises(Reparsed) as away:
         caller.open("\\away")
     assert away.value.tag == 0xA000000C

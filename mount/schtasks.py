@@ -1,0 +1,147 @@
+"""Tasks of Windows's Task Scheduler that open a drive at log-on.
+
+Not at the start of the machine: drive letters belong to whoever logged on, and so does the saved key. schtasks gets
+a task as XML (schema 1.2 of the Task Scheduler), for its options have no words for half of what is needed: no end
+after three days, on batteries too, once more after a failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from catalog.errors import LocalError, MountFailed
+from mount.winfsp_place import Place
+
+SCHEMA = "http://schemas.microsoft.com/windows/2004/02/mit/task"
+FOLDER = "\\rpdrive\\"  # in the Task Scheduler's library
+_KEPT = ("RPDRIVE_HOME",)  # where rpdrive keeps its files: a task doesn't get the shell's environment
+_START = (
+    "import os, sys; os.environ.update({environment!r}); sys.path.append({root!r}); import rpdrive; rpdrive.main()"
+)
+Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+
+
+class Task(NamedTuple):
+    """A task of this user's, by its name in the library."""
+
+    name: str
+
+
+def task_for(place: Path) -> Task:
+    """The task of a place, as `windows_mount_point.absolute` has it."""
+    found = Place.of(str(place))
+    if found.is_folder:
+        return Task(FOLDER + hashlib.sha256(found.shown.lower().encode()).hexdigest()[:16])
+    return Task(FOLDER + found.shown.strip("\\:").replace("\\", "-"))
+
+
+def task_xml(place: Path, arguments: Sequence[str], *, sid: str, environ: Mapping[str, str] = os.environ) -> bytes:
+    """A task that opens a drive with these arguments of `rpdrive mount` when the user `sid` logs on. UTF-16."""
+    ElementTree.register_namespace("", SCHEMA)
+    task = _element("Task", version="1.2")
+    about = _add(task, "RegistrationInfo")
+    _add(about, "Description", f"Recovery points at {place}")
+    _add(about, "URI", task_for(place).name)
+    trigger = _add(_add(task, "Triggers"), "LogonTrigger")
+    _add(trigger, "Enabled", "true")
+    _add(trigger, "UserId", sid)
+    principal = _add(_add(task, "Principals"), "Principal", id="Author")
+    _add(principal, "UserId", sid)
+    _add(principal, "LogonType", "InteractiveToken")
+    _add(principal, "RunLevel", "LeastPrivilege")
+    settings = _add(task, "Settings")
+    for name, text in (
+        ("MultipleInstancesPolicy", "IgnoreNew"),
+        ("DisallowStartIfOnBatteries", "false"),
+        ("StopIfGoingOnBatteries", "false"),
+        ("AllowHardTerminate", "true"),
+        ("StartWhenAvailable", "true"),
+        ("RunOnlyIfNetworkAvailable", "false"),  # the network may take its time, and come and go
+        ("ExecutionTimeLimit", "PT0S"),  # none; left out, it is three days
+        ("Priority", "5"),  # as of what a user starts; left out, it is below that
+    ):
+        _add(settings, name, text)
+    again = _add(settings, "RestartOnFailure")
+    _add(again, "Interval", "PT1M")
+    _add(again, "Count", "255")
+    action = _add(_add(task, "Actions", Context="Author"), "Exec")
+    _add(action, "Command", _program())
+    _add(action, "Arguments", subprocess.list2cmdline(_words(place, arguments, environ)))
+    return bytes(ElementTree.tostring(task, encoding="utf-16", xml_declaration=True))
+
+
+def _element(name: str, **attributes: str) -> ElementTree.Element:
+    return ElementTree.Element(f"{{{SCHEMA}}}{name}", attributes)
+
+
+def _add(parent: ElementTree.Element, name: str, text: str | None = None, **attributes: str) -> ElementTree.Element:
+    child = ElementTree.SubElement(parent, f"{{{SCHEMA}}}{name}", attributes)
+    child.text = None if text is None else "".join(c if c.isprintable() else "?" for c in text)
+    return child
+
+
+def _program() -> str:
+    """Python without a console, whose window would stand there for as long as the drive is open."""
+    quiet = Path(sys.executable).with_name("pythonw.exe")
+    return str(quiet) if quiet.exists() else sys.executable
+
+
+def _words(place: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    kept = {name: environ[name] for name in _KEPT if environ.get(name)}
+    if "RPDRIVE_HOME" in kept:
+        kept["RPDRIVE_HOME"] = str(Path(kept["RPDRIVE_HOME"]).expanduser().absolute())
+    start = _START.format(environment=kept, root=str(Path(__file__).parents[1]))
+    return ["-P", "-c", start, "mount", str(place), "--foreground", *arguments]
+
+
+def enable(task: Task, xml: bytes, *, now: bool, run: Run | None = None) -> None:
+    """Tell the Task Scheduler of a task, and start it `now`. LocalError, MountFailed."""
+    run = run or _run
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "task.xml"
+        path.write_bytes(xml)
+        done = run(["/Create", "/TN", task.name, "/XML", str(path), "/F"])
+    if done.returncode:
+        raise LocalError(f"the task {task.name} can't be made: {_last_line(done)}")
+    if now:
+        done = run(["/Run", "/TN", task.name])
+        if done.returncode:
+            raise MountFailed(f"the task {task.name} can't be started: {_last_line(done)}")
+
+
+def remove(task: Task, *, run: Run | None = None) -> bool:
+    """Delete a task, which ends nothing. False if there is no such task. LocalError."""
+    run = run or _run
+    if run(["/Query", "/TN", task.name]).returncode:
+        return False
+    done = run(["/Delete", "/TN", task.name, "/F"])
+    if done.returncode:
+        raise LocalError(f"the task {task.name} can't be deleted: {_last_line(done)}")
+    return True
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stderr or done.stdout or "").strip().splitlines()
+    return lines[-1] if lines else f"schtasks ended with {done.returncode}"
+
+
+def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("schtasks")
+    if program is None:
+        raise LocalError("schtasks is not on this machine")
+    try:
+        return subprocess.run(
+            [program, *arguments], capture_output=True, text=True, errors="replace", check=False, timeout=60,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise LocalError(f"schtasks doesn't answer: {e}") from e

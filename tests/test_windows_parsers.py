@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from datetime import UTC, datetime
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from catalog.format.windows import Windows
 from catalog.windows.reparse import LX_SYMLINK, MOUNT_POINT, SYMLINK, Link, is_link, link_target, parse, tag_of
 from catalog.windows.times import LAST, from_filetime, to_filetime
+from mount.foreign import dos_attributes
 from tests.format_values import MANY
 from tests.golden_windows import JUNCTION
 
@@ -137,3 +140,14 @@ def test_times_are_exact_to_100_ns(ns: int) -> None:
     assert 0 <= to_filetime(ns) <= LAST
     if -(2**63) + 8 <= ns <= 2**64 - 16:
         assert from_filetime(to_filetime(ns)) == ns // 100 * 100
+
+
+# --- Samba ----------------------------------------------------------------------------------------------------
+
+
+def test_attributes_are_as_samba_writes_them() -> None:
+    # As `getfattr -e base64` showed it of a file on a share: an archived file made on 2023-07-08, 07:56:14 UTC.
+    recorded = base64.b64decode("AAAFAAUAAAARAAAAIAAAAABj2qpxsdkB")
+    created = from_filetime(int.from_bytes(recorded[16:], "little"))
+    assert datetime.fromtimestamp(created // 10**9, UTC) == datetime(2023, 7, 8, 7, 56, 14, tzinfo=UTC)
+    assert dos_attributes(Windows(0x20, created)) == recorded

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import stat
 import threading
 import time
@@ -38,6 +37,7 @@ from mount.view import (
     View,
     folder_attributes,
     no_such,
+    shown_ids,
     tells_births,
 )
 
@@ -336,7 +336,7 @@ class _Latest(Link):
 
     def __init__(self, target: bytes, inode: int, time: int) -> None:
         mode = stat.S_IFLNK | 0o777
-        super().__init__(Attributes(inode, mode, os.getuid(), os.getgid(), time, time, len(target)))
+        super().__init__(Attributes(inode, mode, *shown_ids(-1, -1), time, time, len(target)))
         self.target = target
 
 

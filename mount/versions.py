@@ -49,6 +49,7 @@ from mount.view import (
     Tree,
     folder_attributes,
     no_such,
+    shown_ids,
 )
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class History:
             if theirs.gid != owner.gid:
                 mode &= 0o707
             if theirs.uid != owner.uid:
-                owner, mode = owner._replace(uid=os.getuid()), mode & 0o755
+                owner, mode = owner._replace(uid=shown_ids(-1, -1)[0]), mode & 0o755
         return shape._replace(mode=stat.S_IFDIR | mode, uid=owner.uid, gid=owner.gid)
 
     def version(self, path: bytes, date: bytes, version: Version) -> Node:

@@ -268,7 +268,7 @@ class Tree:
             return TreeLink(shape._replace(size=len(e.content)), self, xattrs, windows, e.content)
         if e.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
             try:
-                shape = shape._replace(rdev=os.makedev(*e.content))
+                shape = shape._replace(rdev=device_number(*e.content))
             except (TypeError, ValueError, OverflowError) as error:
                 raise Damaged(f"the device {_shown(e.name)} has no number") from error
         return _InTree(shape, self, xattrs, windows)
@@ -512,6 +512,14 @@ def shown_ids(uid: int, gid: int) -> tuple[int, int]:
 
 def _own(what: str) -> int:
     return int(getattr(os, what, int)())  # Windows has no such numbers
+
+
+def device_number(major: int, minor: int) -> int:
+    """As this system has it; as Linux has it, where this one has no devices of that kind."""
+    makedev = getattr(os, "makedev", None)
+    if makedev is not None:
+        return int(makedev(major, minor))
+    return minor & 0xFF | (major & 0xFFF) << 8 | (minor & 0xFFF00) << 12
 
 
 def no_such(name: bytes) -> NotFound:

@@ -49,7 +49,9 @@ def special(mode: int, rdev: int) -> bytes | None:
 
 def numbers(rdev: int) -> tuple[int, int]:
     """Major and minor number of a device."""
-    return (os.major(rdev), os.minor(rdev)) if hasattr(os, "major") else (rdev >> 8 & 0xFFF, rdev & 0xFF)
+    if hasattr(os, "major"):
+        return os.major(rdev), os.minor(rdev)
+    return rdev >> 8 & 0xFFF, rdev & 0xFF | rdev >> 12 & 0xFFF00
 
 
 def windows_target(target: bytes, root: tuple[str, ...] = ()) -> Link:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from catalog.store.durable import READ
+
 
 @dataclass
 class _Open:
@@ -72,7 +74,7 @@ class Descriptors:
         return self._opened(path)
 
     def _opened(self, path: str) -> _Open:
-        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        number = os.open(path, READ)
         if not stat.S_ISREG(os.fstat(number).st_mode):
             os.close(number)
             raise FileNotFoundError(f"not a file: {path}")

@@ -9,13 +9,17 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from catalog.store.base import Buffer
 
 PREFIX = "writing-"
 STALE = 24 * 3600 * 10**9  # ns; nobody writes one object for a day
 
+# For os.open: the bytes as they are, and not for children.
+READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 # What link(2) says on file systems that have no links (FAT, exFAT, some network and FUSE file systems).
@@ -75,6 +79,8 @@ def make_folders(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows opens no folders for that, and NTFS keeps names by its journal
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -84,6 +90,24 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int) -> None:
+    """Wait until this process alone has a file, for as long as the descriptor is open."""
+    if os.name == "nt":
+        locking: Any = import_module("msvcrt")
+        while True:
+            try:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                locking.locking(descriptor, locking.LK_LOCK, 1)
+                return
+            except OSError as error:
+                if error.errno != errno.EDEADLK:  # that is: tried for ten seconds
+                    raise
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def sweep(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -24,7 +23,7 @@ from catalog.errors import (
 )
 from catalog.store.base import Buffer, ObjectInfo, Store
 from catalog.store.descriptors import Descriptors
-from catalog.store.durable import make_folders, place_new, sweep, sync_folder, write_temporary
+from catalog.store.durable import READ, lock, make_folders, place_new, sweep, sync_folder, write_temporary
 from catalog.store.name import RESERVED, checked_name, is_name
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -42,7 +41,7 @@ _AWAY = {
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
     errno.ENETUNREACH,
-    errno.EREMOTEIO,
+    getattr(errno, "EREMOTEIO", errno.EIO),  # Linux only
     errno.EAGAIN,
 }
 # At the top of a vault that is the root of a disk; belongs to root, and can't be listed by others.
@@ -103,7 +102,7 @@ class LocalStore(Store):
     def get(self, name: str) -> bytes:
         path = self._path(name)
         with self._translated(name):
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, READ)
             try:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
@@ -198,9 +197,9 @@ class LocalStore(Store):
         """Keeps other replaces out, of this process and others."""
         self._require_root()
         make_folders(self._own)
-        descriptor = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
             yield
         finally:
             os.close(descriptor)
@@ -245,14 +244,27 @@ class LocalStore(Store):
         return status.st_dev, status.st_ino
 
 
+_seeking = threading.Lock()
+
+
+def _seek_and_read(descriptor: int, length: int, offset: int) -> bytes:
+    """os.pread, where there is none."""
+    with _seeking:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, length)
+
+
+_pread = getattr(os, "pread", _seek_and_read)
+
+
 def _read(descriptor: int, offset: int, length: int) -> bytes:
     """Bytes from `offset`: as many as asked, fewer only at the end of the file."""
-    data = os.pread(descriptor, length, offset)
+    data: bytes = _pread(descriptor, length, offset)
     if not data or len(data) == length:
         return data
     parts = [data]
     got = len(data)
-    while got < length and (data := os.pread(descriptor, length - got, offset + got)):
+    while got < length and (data := _pread(descriptor, length - got, offset + got)):
         parts.append(data)
         got += len(data)
     return b"".join(parts)

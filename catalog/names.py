@@ -47,6 +47,7 @@ _SPELL = {
 }
 _READ = {0xF000 + byte: chr(byte if byte < 0x80 else 0xDC00 + byte) for byte in range(1, 0x100)}
 _SPELLED = re.compile(b"\xef(?:\x80[\x81-\xbf]|[\x81-\x83][\x80-\xbf])")  # U+F001..U+F0FF in UTF-8
+_NOT_NTFS = re.compile('[\x00-\x1f"*/:<>?\\\\|]')
 _NOT_PLAIN = re.compile('[\x00-\x1f"*/:<>?\\\\|\uf000\udc80-\udcff]')
 
 
@@ -157,8 +158,19 @@ def spelling(here: str, made_on: str) -> Callable[[bytes], bytes]:
     """How a system (`here`) that is to hold names of a point `made_on` another one spells them. In UTF-8."""
     if here != WINDOWS:
         return _short
-    native = made_on == WINDOWS
-    return lambda name: shown(name, native=native).encode()
+    if made_on == WINDOWS:
+        return _as_it_was
+    return lambda name: shown(name).encode()
+
+
+def _as_it_was(name: bytes) -> bytes:
+    """The name of a file of Windows on Windows: as it is, lone surrogates included, if NTFS can have it."""
+    try:
+        text = name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return shown(name, native=True).encode()
+    whole = _NOT_NTFS.search(text) is None and text not in ("", ".", "..") and _units(text) <= LIMIT
+    return name if whole else shown(name, native=True).encode()
 
 
 def apart(name: bytes, here: str) -> bytes:

@@ -369,7 +369,7 @@ class Double:
             item.written, item.changed = written or item.written, changed or item.changed
             if attributes:
                 kept = item.attributes & (DIRECTORY | SPARSE | REPARSE | ENCRYPTED | 0x800)
-                item.attributes = attributes & 0x31A7 & ~DIRECTORY | kept
+                item.attributes = attributes & 0x3127 | kept
         elif kind == 6:
             h = self._handle(handle, 2)
             (length,) = struct.unpack("<q", data)

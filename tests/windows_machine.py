@@ -38,6 +38,11 @@ def link_buffer(tag: int, substitute: str, shown: str, flags: int | None) -> byt
     return struct.pack("<IHH", tag, len(body), 0) + body
 
 
+def junction(path: str) -> bytes:
+    """The REPARSE_DATA_BUFFER of one, to a folder such as `C:\\a`."""
+    return link_buffer(0xA0000003, f"\\??\\{path}", path, None)
+
+
 def tagged(tag: int, body: bytes = b"known to its maker") -> bytes:
     return struct.pack("<IHH", tag, len(body), 0) + body
 
@@ -65,8 +70,8 @@ def make_windows() -> Double:
     known["attributes"] = ARCHIVE | REPARSE
     link = link_buffer(0xA000000C, "Documents\\letter.txt", "Documents\\letter.txt", 1)
     d.add(f"{HOME}\\link", reparse=link, **known)
-    junction = link_buffer(0xA0000003, "\\??\\C:\\Users\\anna\\Documents", "C:\\Users\\anna\\Documents", None)
-    d.folder(f"{HOME}\\My Documents", reparse=junction, security=OPEN, attributes=REPARSE)
+    documents = junction("C:\\Users\\anna\\Documents")
+    d.folder(f"{HOME}\\My Documents", reparse=documents, security=OPEN, attributes=REPARSE)
     d.add(f"{HOME}\\opaque", b"under it", reparse=tagged(0x0000BEEF), **known)
     d.add(f"{HOME}\\deduplicated", b"from the chunk store", reparse=tagged(0x80000013), **known)
     ea = struct.pack("<IBBH", 0, 0, 6, 4) + b"$LXUID\0" + bytes(4)

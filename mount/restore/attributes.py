@@ -72,6 +72,10 @@ class Wearer:
         ids = self.owner_ids(owner) if self._by_name else owner[:2]
         return ids == self._own
 
+    def link(self, a: Attributes, target: bytes) -> bytes:
+        """What `readlink` says of a symlink that is as it should be."""
+        return target
+
     def put_on_file(self, fd: int, a: Attributes, path: Callable[[], bytes], *, plain: bool) -> None:
         """All attributes, on an open file that `first_mode` gave its mode. `plain` as in Folder."""
         if self._permissions:

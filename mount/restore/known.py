@@ -32,12 +32,7 @@ def unpacked(row: list[Any] | None) -> Windows | None:
 
 def _content(content: list[Piece] | Paged) -> Any:
     if isinstance(content, Paged):
-        return {
-            "level": content.level,
-            "at": (*content.at,),
-            "allocated": content.allocated,
-            "digest": content.digest,
-        }
+        return {"paged": (content.level, (*content.at,), content.allocated, content.digest)}
     return [(p.length,) if isinstance(p, Hole) else (*p,) for p in content]
 
 

@@ -358,7 +358,7 @@ class Planner:
         wanted = Existing(entry.kind, 0, entry.mtime)
         if entry.kind == _SYMLINK:
             assert isinstance(node.content, bytes)
-            wanted = wanted._replace(target=node.content)
+            wanted = wanted._replace(target=self._wearer.link(a, node.content))
         elif entry.kind in _DEVICES:
             assert isinstance(node.content, tuple)
             try:

@@ -22,7 +22,7 @@ from catalog.format.windows import Stream, Windows, name_text
 from catalog.windows import api as w
 from catalog.windows import files
 from catalog.windows.descriptor import DACL_PRESENT, DACL_PROTECTED, SACL_PRESENT, SACL_PROTECTED
-from catalog.windows.reparse import is_link, link_target
+from catalog.windows.reparse import MOUNT_POINT, is_link, tag_of
 from catalog.windows.times import from_filetime, to_filetime
 from mount.restore.attributes import Attributes, Wearer
 from mount.restore.disk import DIRECTORY, NOFOLLOW
@@ -183,9 +183,9 @@ class WindowsDisk:
         return True
 
     def readlink(self, name: bytes, *, dir_fd: int) -> bytes:
-        path = self._at(name, dir_fd)
-        with self.api.opened(path, w.READ_ATTRIBUTES) as handle:
-            return link_target(self.api.control(handle, w.GET_REPARSE_POINT, b"", 16 << 10)[0], path)
+        """The whole reparse point: two links that lead to one place need not be the same."""
+        with self.api.opened(self._at(name, dir_fd), w.READ_ATTRIBUTES) as handle:
+            return self.api.control(handle, w.GET_REPARSE_POINT, b"", 16 << 10)[0]
 
     @contextmanager
     def scandir(self, fd: int) -> Iterator[Iterator[_Listed]]:
@@ -306,9 +306,8 @@ class WindowsDisk:
         self.api.link(self._at(name, src_dir_fd), self._at(new, dst_dir_fd))
 
     def symlink(self, target: bytes, name: bytes, *, dir_fd: int) -> None:
-        """A link made on another system. To a file, as far as anybody can tell; Windows's own become what they were
-        in WindowsWearer.put_on_name."""
-        self.make_link(self._at(name, dir_fd), symlink(windows_target(target)), folder=False)
+        """A link; `target` is its reparse point, as `readlink` has it. WindowsWearer makes it one to a folder."""
+        self.make_link(self._at(name, dir_fd), target, folder=tag_of(target) == MOUNT_POINT)
 
     def make_link(self, path: str, buffer: bytes, *, folder: bool) -> None:
         if folder:
@@ -349,6 +348,10 @@ class WindowsWearer(Wearer):
         """What an entry of Windows gets: all of it."""
         return a._replace(windows=known, foreign=False)
 
+    def link(self, a: Attributes, target: bytes) -> bytes:
+        known = a.windows
+        return self._bytes(known.reparse) if known is not None and known.reparse is not None else _link_of(target)
+
     def first_mode(self, a: Attributes, *, plain: bool) -> int:
         return 0
 
@@ -369,10 +372,11 @@ class WindowsWearer(Wearer):
         self, folder: int, name: bytes, a: Attributes, path: Callable[[], bytes], *, plain: bool
     ) -> None:
         where, known = self._disk.inside(folder, name), a.windows
-        if known is not None and known.reparse is not None:
+        if known is not None and known.reparse is not None and known.attributes & files.DIRECTORY:
             buffer = self._bytes(known.reparse)
-            self._disk.api.remove(where)
-            self._disk.make_link(where, buffer, folder=bool(known.attributes & files.DIRECTORY))
+            if tag_of(buffer) != MOUNT_POINT:
+                self._disk.api.remove(where)
+                self._disk.make_link(where, buffer, folder=True)
         self._put(where, a, path)
 
     def _bytes(self, value: bytes | OutOfLine) -> bytes:
@@ -380,8 +384,8 @@ class WindowsWearer(Wearer):
 
     # --- one file ---------------------------------------------------------------------------------------------
 
-    def _put(self, where: str, a: Attributes, path: Callable[[], bytes]) -> None:
-        """All that a file has. What can't be put is a problem."""
+    def _put(self, where: str, a: Attributes, path: Callable[[], bytes], *, readable: bool = True) -> None:
+        """All that a file has. What can't be put is a problem. `readable`: its data can be opened."""
         api, known = self._disk.api, a.windows
         is_folder = a.kind == NodeKind.FOLDER
         if known is None:
@@ -389,10 +393,11 @@ class WindowsWearer(Wearer):
                 self._problem(path(), _LOST)
             known = Windows(0 if a.mode & 0o200 or is_folder else files.READONLY)
         access = w.READ_ATTRIBUTES | w.WRITE_ATTRIBUTES | w.WRITE_EA
-        data = known.attributes & files.COMPRESSED or (a.windows and a.kind == NodeKind.FILE)
-        handle = api.open(where, access | (w.READ_DATA | w.WRITE_DATA if data else 0), w.OPEN_REPARSE_POINT)
+        shaped = readable and (known.attributes & files.COMPRESSED or (a.windows and a.kind == NodeKind.FILE))
+        handle = api.open(where, access | (w.READ_DATA | w.WRITE_DATA if shaped else 0), w.OPEN_REPARSE_POINT)
         try:
-            self._attempt(lambda: self._shape(handle, a, known), path, "its way of storage could not be set")
+            if shaped:
+                self._attempt(lambda: self._shape(handle, a, known), path, "its way of storage could not be set")
             for stream in known.streams:
                 self._stream(f"{where}:{stream.name}", stream, path)
             if known.extended is not None:
@@ -432,7 +437,11 @@ class WindowsWearer(Wearer):
         api, text = self._disk.api, s.name.encode(errors="replace").decode()
         try:
             content = self._data(s.content, s.size)
-            handle = api.open(where, w.WRITE_DATA, w.OPEN_REPARSE_POINT, new=True)
+            try:
+                handle = api.open(where, w.WRITE_DATA, w.OPEN_REPARSE_POINT, new=True)
+            except FileExistsError:  # of a folder that was there before
+                handle = api.open(where, w.WRITE_DATA, w.OPEN_REPARSE_POINT)
+                api.set_information(handle, w.END_OF_FILE_INFO, bytes(8))
             try:
                 for position in range(0, s.size, _PART):
                     part = content.read(position, min(_PART, s.size - position))
@@ -469,7 +478,9 @@ class WindowsWearer(Wearer):
 
     def _finish(self, handle: int, a: Attributes, known: Windows, path: Callable[[], bytes]) -> None:
         created = 0 if known.created is None else to_filetime(known.created)
-        attributes = known.attributes & _SETTABLE | (files.DIRECTORY if a.kind == NodeKind.FOLDER else 0)
+        attributes = known.attributes & (_SETTABLE | files.DIRECTORY)
+        if a.kind == NodeKind.FOLDER:
+            attributes |= files.DIRECTORY
         basic = files.Basic(created, 0, to_filetime(a.mtime), 0, attributes or files.NORMAL)
         self._attempt(
             lambda: self._disk.api.set_information(handle, w.BASIC_INFO, files.basic_bytes(basic)),
@@ -489,14 +500,16 @@ class WindowsWearer(Wearer):
 
         with api.opened(temporary, w.READ_DATA) as source:
             api.import_encrypted(made, read, folder=False)
-        self._put(made, a._replace(windows=None if a.windows is None else _without_storage(a.windows)), path)
+        assert a.windows is not None
+        known = Windows(a.windows.attributes, a.windows.created, a.windows.security)  # its streams came with it
+        self._put(made, a._replace(windows=known), path, readable=False)
         api.remove(temporary)
         return made
 
 
-def _without_storage(known: Windows) -> Windows:
-    """What is put on a file of EFS: its streams came with it, and it is neither sparse nor compressed from here."""
-    return Windows(known.attributes & _SETTABLE, known.created, known.security)
+def _link_of(target: bytes) -> bytes:
+    """The reparse point of another system's symlink."""
+    return symlink(windows_target(target))
 
 
 def _rooted(path: str) -> str:

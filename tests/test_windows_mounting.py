@@ -1,0 +1,439 @@
+"""How a drive is opened, asked and closed on Windows: handles, the pipe, places, tasks. On doubles of its parts.
+
+What they can't show is what Windows does with it: see docs/windows.md.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Client
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from catalog.errors import LocalError, MountFailed
+from catalog.settings import Settings
+from mount import pipe_status, registry, schtasks, windows_mount_point, windows_process
+from mount.pipe_status import PipeServer
+from mount.registry import Registry
+from mount.status import ask_drive
+from mount.windows import free_letter
+from mount.windows_drive import OpenDrive
+from tests.drives import ROOT, Maker, add_machine, add_point, make_vault
+from tests.winfsp_drives import USER, load
+
+load()
+
+from catalog.session import Session  # noqa: E402
+from mount import service, winfsp_security  # noqa: E402
+from tests.winfsp import standin  # noqa: E402
+from tests.winfsp.caller import Caller  # noqa: E402
+
+# --- the whole of it --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Registry, Caller, threading.Thread]]:
+    """A drive as `rpdrive mount R: --foreground` serves it."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    add_point(vault, m.root([m.file(b"file", b"contents")]), 1)
+    monkeypatch.setenv("RPDRIVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(winfsp_security, "user_sid", lambda: USER)
+    order = service.Order(
+        address=(tmp_path / "vault").as_uri(), vault_file=service.Order.vault_text(vault), master=vault.keys.master,
+        mount_point=b"R:", point="latest", driver="winfsp",
+    )  # fmt: skip
+    ready = threading.Event()
+    standin.faults.clear()
+    thread = threading.Thread(target=service.serve, args=(order, Session(), ready.set), daemon=True)
+    thread.start()
+    assert ready.wait(60)
+    volume = standin.volume_at("R:")
+    assert volume is not None
+    drives = Registry(Settings())
+    yield drives, Caller(volume), thread
+    if thread.is_alive():
+        windows_mount_point.unmount(drives, Path("R:"), lazy=True)
+        thread.join(60)
+    assert standin.faults == []
+
+
+def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(
+    opened: tuple[Registry, Caller, threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drives, caller, thread = opened
+    assert caller.read("\\file") == b"contents"
+    (row,) = drives.drives()
+    assert row["mount_point"] == "R:" and "socket" not in row
+    answer = ask_drive(row)
+    assert answer is not None and answer["driver"]["name"] == "winfsp" and answer["bytes_served"] == 8
+    assert "token" not in answer and "key" not in str(answer).lower()
+    with caller.open("\\file"), pytest.raises(MountFailed, match="in use: 1 file or folder of it open"):
+        windows_mount_point.unmount(drives, Path("r:"))
+    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
+    windows_mount_point.unmount(drives, Path("r:\\"))
+    thread.join(60)
+    assert not thread.is_alive() and standin.volume_at("R:") is None and drives.drives() == []
+    with pytest.raises(MountFailed, match="no drive of rpdrive"):
+        windows_mount_point.unmount(drives, Path("R:"))
+
+
+def test_lazily_it_closes_though_it_is_used(
+    opened: tuple[Registry, Caller, threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drives, caller, thread = opened
+    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)
+    handle = caller.open("\\file")
+    windows_mount_point.unmount(drives, Path("R:"), lazy=True)
+    thread.join(60)
+    assert not thread.is_alive()
+    handle.close()
+
+
+# --- the pipe ---------------------------------------------------------------------------------------------------
+
+
+class Server(PipeServer):
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[bool] = []
+        super().__init__(lambda: {"state": "well"}, self._close_it, folder=folder)
+
+    def _close_it(self, lazy: bool) -> str:
+        self.asked.append(lazy)
+        return "" if lazy else "somebody reads"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.close()
+
+
+def test_the_pipe_answers_who_knows_the_token(server: Server) -> None:
+    row = server.row
+    assert pipe_status.ask(row["pipe"], row["token"]) == {"state": "well"}
+    assert pipe_status.ask(row["pipe"], row["token"], "close") == {"refused": "somebody reads"}
+    assert pipe_status.ask(row["pipe"], row["token"], "close --lazy") == {"refused": ""}
+    assert server.asked == [False, True]
+    assert pipe_status.ask(row["pipe"], row["token"], "anything else") is None
+
+
+def test_the_pipe_tells_strangers_nothing(server: Server) -> None:
+    """Windows lets everybody read from a pipe: whoever only listens hears a challenge."""
+    assert pipe_status.ask(server.address, "00" * 32) is None
+    with Client(server.address) as listener:
+        heard = listener.recv_bytes()
+        assert b"well" not in heard and server.token not in heard
+        # Meanwhile others are answered.
+        assert pipe_status.ask(server.address, server.row["token"]) == {"state": "well"}
+    with Client(server.address) as liar:
+        liar.recv_bytes()
+        liar.send_bytes(b"x" * 64)
+        assert b"well" not in liar.recv_bytes()
+    assert server.asked == []
+
+
+def test_a_pipe_that_is_gone_answers_nobody(server: Server) -> None:
+    server.close()
+    assert pipe_status.ask(server.address, server.row["token"], timeout=5) is None
+
+
+# --- the process ------------------------------------------------------------------------------------------------
+
+
+def test_a_child_inherits_two_handles_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: dict[int, bool] = {}
+    started: dict[str, Any] = {}
+
+    class StartupInfo:
+        def __init__(self, *, lpAttributeList: dict[str, list[int]]) -> None:
+            self.lpAttributeList = lpAttributeList
+
+    def popen(command: list[str], **how: Any) -> str:
+        assert marked == {41: True, 42: True}  # or Windows refuses the list
+        started.update(how, command=command)
+        return "process"
+
+    monkeypatch.setattr(os, "set_handle_inheritable", marked.__setitem__, raising=False)
+    monkeypatch.setattr(subprocess, "STARTUPINFO", StartupInfo, raising=False)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    process: Any = windows_process.start(["python", "-c", "…"], [41, 42], 3, {"PATH": "x"}, "C:\\")
+    assert process == "process"
+    assert started["startupinfo"].lpAttributeList == {"handle_list": [41, 42]} and started["close_fds"] is True
+    assert started["env"] == {"PATH": "x"} and started["stdin"] == subprocess.DEVNULL
+    assert started["creationflags"] & 0x08000000  # no window
+    assert marked == {41: False, 42: False}  # nobody else gets them
+
+    def fails(*_arguments: Any, **_how: Any) -> None:
+        raise OSError("no such program")
+
+    monkeypatch.setattr(subprocess, "Popen", fails)
+    with pytest.raises(OSError, match="no such"):
+        windows_process.start(["python"], [41, 42], 3, {}, "C:\\")
+    assert marked == {41: False, 42: False}
+
+
+def test_the_key_goes_to_the_child_by_a_handle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The real child, with descriptors where Windows has handles."""
+    import msgspec
+
+    from mount import background
+
+    seen: dict[str, Any] = {}
+
+    def start(
+        command: Sequence[str], handles: Sequence[int], log: int, environment: dict[str, str], folder: str
+    ) -> Any:
+        seen.update(command=list(command), environment=environment)
+        script = (
+            "import os, sys; data = os.fdopen(int(sys.argv[1]), 'rb').read();"
+            "os.write(int(sys.argv[2]), b'{\"ready\": true}\\n'); open(sys.argv[3], 'wb').write(data)"
+        )
+        return subprocess.Popen(
+            [command[0], "-c", script, str(handles[0]), str(handles[1]), str(tmp_path / "got")],
+            pass_fds=handles, stdout=log, stderr=log,
+        )  # fmt: skip
+
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", "a secret of sixteen")
+    monkeypatch.setattr(background, "IS_WINDOWS", True)
+    monkeypatch.setattr(windows_process, "handle_of", lambda descriptor: descriptor)
+    monkeypatch.setattr(windows_process, "start", start)
+    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: True)
+    master = bytes(range(32))
+    order = service.Order(address="file:///v", vault_file="{}", master=master, mount_point=b"R:")
+    drive = background.BackgroundDrive(Settings({"RPDRIVE_HOME": str(tmp_path)}), Path("R:"))
+    drive.mount(order)
+    drive._process.wait(60)
+    assert msgspec.msgpack.decode((tmp_path / "got").read_bytes(), type=service.Order).master == master
+    told = repr(seen).encode()
+    assert master.hex().encode() not in told and b"a secret" not in told
+
+
+def test_processes_are_looked_at_and_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.kill(pid, 0) sends Ctrl+C there."""
+    monkeypatch.setattr(registry.windows, "IS_WINDOWS", True)
+    monkeypatch.setattr(registry.windows, "process_start", {7: "1234"}.get)
+    monkeypatch.setattr(os, "kill", None)
+    assert (
+        registry.is_running(7, "1234") and not registry.is_running(7, "99") and not registry.is_running(8, "1234")
+    )
+    assert not registry.is_running(8, None)
+    assert registry.process_start(7) == "1234"
+
+
+# --- places -----------------------------------------------------------------------------------------------------
+
+
+def test_where_a_drive_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: str(place) == "C:")
+    prepare = windows_mount_point.prepare
+    assert str(prepare(Path("r:"), ())) == "R:"
+    assert str(prepare(Path("*"), (), free_letter=lambda: "T")) == "T:"
+    assert str(prepare(Path(r"\\rpdrive\docs"), ())) == r"\\rpdrive\docs"
+    with pytest.raises(MountFailed, match="something at C: already"):
+        prepare(Path("C:"), ())
+    with pytest.raises(MountFailed, match="new drives only"):
+        windows_mount_point.absolute(Path("*"))
+
+
+def test_the_next_free_letter() -> None:
+    def taken(letters: str) -> int:
+        return sum(1 << (ord(letter) - ord("A")) for letter in letters)
+
+    assert free_letter(taken("C")) == "R"
+    assert free_letter(taken("CRS")) == "T"
+    assert free_letter(taken("CRSTUVWXYZ")) == "Q"
+    assert free_letter(taken("CDEFGHIJKLMNOPQRSTUVWXYZ")) is None  # A and B are for floppy disks
+
+
+def test_an_open_drive_is_in_use_by_its_handles() -> None:
+    class Drive:
+        handles = 2
+        stopped = False
+
+        def stop(self) -> None:
+            self.stopped = True
+
+    drive = Drive()
+    mounted = OpenDrive(Path("R:"), drive)
+    assert mounted.take_off() != 0 and mounted.users() and not drive.stopped
+    assert mounted.close(False) == "2 files or folders of it open somewhere" and not drive.stopped
+    drive.handles = 0
+    assert mounted.users() == [] and mounted.close(False) == "" and drive.stopped
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------
+
+# What the schema of the Task Scheduler (version 1.2) allows where, of what is used here.
+ALLOWED = {
+    "Task": {"RegistrationInfo", "Triggers", "Principals", "Settings", "Actions"},
+    "RegistrationInfo": {"Description", "URI"},
+    "Triggers": {"LogonTrigger"},
+    "LogonTrigger": {"Enabled", "UserId"},
+    "Principals": {"Principal"},
+    "Principal": {"UserId", "LogonType", "RunLevel"},
+    "Settings": {
+        "MultipleInstancesPolicy", "DisallowStartIfOnBatteries", "StopIfGoingOnBatteries", "AllowHardTerminate",
+        "StartWhenAvailable", "RunOnlyIfNetworkAvailable", "ExecutionTimeLimit", "Priority", "RestartOnFailure",
+    },
+    "RestartOnFailure": {"Interval", "Count"},
+    "Actions": {"Exec"},
+    "Exec": {"Command", "Arguments"},
+}  # fmt: skip
+ORDERED = {"LogonTrigger": ["Enabled", "UserId"]}  # a sequence in the schema; the others are in any order
+CHOICES = {
+    "LogonType": {"InteractiveToken"},
+    "RunLevel": {"LeastPrivilege", "HighestAvailable"},
+    "MultipleInstancesPolicy": {"Parallel", "Queue", "IgnoreNew", "StopExisting"},
+    "ExecutionTimeLimit": {"PT0S"},
+}
+
+
+def local(element: ElementTree.Element) -> str:
+    space, _, name = element.tag[1:].partition("}")
+    assert space == schtasks.SCHEMA
+    return name
+
+
+def check(element: ElementTree.Element) -> None:
+    name = local(element)
+    inner = [local(child) for child in element]
+    assert set(inner) <= ALLOWED.get(name, set()) and len(inner) == len(set(inner))
+    assert inner == ORDERED.get(name, inner)
+    if name in CHOICES:
+        assert element.text in CHOICES[name]
+    for child in element:
+        check(child)
+
+
+def words(line: str) -> list[str]:
+    """What a program's C library makes of a command line (CommandLineToArgvW's rules)."""
+    found, word, quoted, slashes, any_ = [], "", False, 0, False
+    for char in line:
+        if char == "\\":
+            slashes += 1
+            continue
+        if char == '"':
+            word += "\\" * (slashes // 2)
+            if slashes % 2:
+                word += '"'
+            else:
+                quoted, any_ = not quoted, True
+        elif char in " \t" and not quoted:
+            word += "\\" * slashes
+            if word or any_:
+                found.append(word)
+            word, any_ = "", False
+        else:
+            word += "\\" * slashes + char
+        slashes = 0
+    word += "\\" * slashes
+    return [*found, word] if word or any_ else found
+
+
+def test_the_task_is_as_the_scheduler_wants_it() -> None:
+    home = r"C:\Users\Anna Müller\rpdrive"
+    arguments = ["--vault=azure://account/container", "--point=latest", '--item=a "quoted" & <odd> name\\']
+    xml = schtasks.task_xml(Path("R:"), arguments, sid=USER, environ={"RPDRIVE_HOME": home})
+    assert xml.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16 with a mark, as schtasks reads it
+    task = ElementTree.fromstring(xml)
+    check(task)
+    assert local(task) == "Task" and task.get("version") == "1.2"
+
+    def text(path: str) -> str:
+        found = task.find("/".join(f"{{{schtasks.SCHEMA}}}{step}" for step in path.split("/")))
+        assert found is not None and found.text
+        return found.text
+
+    assert text("Triggers/LogonTrigger/UserId") == text("Principals/Principal/UserId") == USER
+    assert text("Settings/ExecutionTimeLimit") == "PT0S"
+    assert text("Settings/DisallowStartIfOnBatteries") == text("Settings/StopIfGoingOnBatteries") == "false"
+    assert 1 <= int(text("Settings/RestartOnFailure/Count")) <= 255
+    assert text("Settings/RestartOnFailure/Interval") == "PT1M"  # the least there is
+    assert 0 <= int(text("Settings/Priority")) <= 10
+    given = words(text("Actions/Exec/Arguments"))
+    assert given[:2] == ["-P", "-c"] and given[3:] == ["mount", "R:", "--foreground", *arguments]
+    compile(given[2], "task", "exec")
+    assert repr({"RPDRIVE_HOME": str(Path(home).absolute())}) in given[2]
+    assert "passphrase" not in xml.decode("utf-16").lower()
+    actions = task.find(f"{{{schtasks.SCHEMA}}}Actions")
+    principal = task.find(f"{{{schtasks.SCHEMA}}}Principals/{{{schtasks.SCHEMA}}}Principal")
+    assert actions is not None and principal is not None and actions.get("Context") == principal.get("id")
+
+
+def test_each_place_has_its_task() -> None:
+    names = [schtasks.task_for(Path(place)).name for place in ("R:", r"\\rpdrive\docs", r"C:\drive", r"C:\drive2")]
+    assert names[:2] == ["\\rpdrive\\R", "\\rpdrive\\rpdrive-docs"] and len(set(names)) == 4
+    for name in names:
+        assert not set(name.removeprefix("\\rpdrive\\")) & set('\\/:*?"<>|')
+
+
+class Scheduler:
+    """schtasks, as far as it is asked."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, bytes] = {}
+        self.running: list[str] = []
+
+    def __call__(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        verb, _tn, name, *rest = arguments
+        if verb == "/Create":
+            assert rest[0] == "/XML" and rest[2] == "/F"
+            self.tasks[name] = Path(rest[1]).read_bytes()
+        elif name not in self.tasks:
+            return subprocess.CompletedProcess([], 1, "", "ERROR: The system cannot find the file specified.\n")
+        elif verb == "/Run":
+            self.running.append(name)
+        elif verb == "/Delete":
+            del self.tasks[name]
+        else:
+            assert verb == "/Query"
+        return subprocess.CompletedProcess([], 0, "SUCCESS", "")
+
+
+def test_tasks_are_made_and_deleted() -> None:
+    scheduler = Scheduler()
+    task = schtasks.task_for(Path("R:"))
+    xml = schtasks.task_xml(Path("R:"), [], sid=USER, environ={})
+    schtasks.enable(task, xml, now=True, run=scheduler)
+    assert scheduler.tasks == {task.name: xml} and scheduler.running == [task.name]
+    schtasks.enable(task, xml, now=False, run=scheduler)
+    assert schtasks.remove(task, run=scheduler) and not schtasks.remove(task, run=scheduler)
+    with pytest.raises(LocalError, match="can't be made: no"):
+        schtasks.enable(task, xml, now=True, run=lambda _: subprocess.CompletedProcess([], 1, "", "no\n"))
+
+
+# --- without WinFsp ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["winfsp", "winfspy"])
+def test_without_winfsp_a_message_says_where_to_get_it(missing: str, tmp_path: Path) -> None:
+    package = tmp_path / "winfspy"
+    if missing == "winfsp":  # what winfspy says then
+        package.mkdir()
+        (package / "__init__.py").write_text('raise RuntimeError("The WinFsp library path is not provided")')
+    script = """
+from catalog.errors import MountFailed
+from mount.windows_mount_point import check_driver
+try:
+    check_driver()
+except MountFailed as e:
+    print(e, e.advice)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    if missing == "winfsp":
+        assert "WinFsp is not on this machine" in done.stdout and "https://winfsp.dev/rel/" in done.stdout
+    else:
+        assert "winfspy can't be loaded" in done.stdout and "Python 3.11" in done.stdout

@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from catalog.errors import Damaged
@@ -77,8 +78,9 @@ class Encoded:
     __slots__ = ("data", "links", "node_ids", "starts")
 
     def __init__(self, page: TreePage) -> None:
-        files = _file_records(page)
-        records = [files.get(n) or tree_record(page, n) for n in range(len(page.names))]
+        places = range(len(page.names))
+        files = _file_records(page, places)
+        records = [files.get(n) or _record_of_node(page, n) for n in places]
         starts = [0]
         for row in records:
             starts.append(starts[-1] + len(row))
@@ -93,6 +95,10 @@ class Encoded:
 
 def tree_record(page: TreePage, n: int) -> bytes:
     """The record of an entry in a point. One that can't be understood has a name only: looking at it says why."""
+    return _file_records(page, (n,)).get(n) or _record_of_node(page, n)
+
+
+def _record_of_node(page: TreePage, n: int) -> bytes:
     number = page.numbers[n]
     try:
         return record(page.node(n).attributes, page.names[n], number + FIRST_COOKIE, FOREVER, FOREVER)
@@ -101,12 +107,14 @@ def tree_record(page: TreePage, n: int) -> bytes:
         return unknown(inode, bits, page.names[n], number + FIRST_COOKIE)
 
 
-def _file_records(page: TreePage) -> dict[int, bytes]:
-    """What tree_record says of ordinary files, in a third of the time: a large folder has nothing else."""
+def _file_records(page: TreePage, places: Iterable[int]) -> dict[int, bytes]:
+    """What _record_of_node says of ordinary files, in a third of the time: a large folder has nothing else."""
     found: dict[int, bytes] = {}
     leaf, base, pack = page.leaf, page.tree.base, DIRENTPLUS.pack
+    entries, numbers = leaf.entries, page.numbers
     owners = [shown_ids(*owner[:2]) for owner in leaf.owners]
-    for n, (e, number) in enumerate(zip(leaf.entries, page.numbers, strict=True)):
+    for n in places:
+        e, number = entries[n], numbers[n]
         if e.kind != NodeKind.FILE or e.link or not 0 <= e.owner < len(owners):
             continue
         allocated = _allocated(e.content)

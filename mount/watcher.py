@@ -44,7 +44,7 @@ class Watcher:
         """To be called when the drive is mounted. Raises nothing."""
         place = self._mount_point
         mounted = mounted_at(place)
-        take_off = _take_off()
+        take_off = _take_off() if mounted is not None else None
         if mounted is None or take_off is None:
             return
         try:

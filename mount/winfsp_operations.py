@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Opened(library.BaseFileContext):  # type: ignore[misc]
     """A handle of somebody's: what it is open on."""
 
-    def __init__(self, found: Found, info: Info, file: OpenFile | None) -> None:
+    def __init__(self, found: Found, info: Info, file: OpenFile | int) -> None:
         self.found = found
         self.info = info
         self.file = file
@@ -200,9 +200,8 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
 
     def _parts(self, opened: Opened, offset: int, length: int, again: bool) -> list[Buffer]:
         file = opened.file
-        if file is None:
-            is_folder = opened.info["file_attributes"] & DIRECTORY
-            raise Status(ntstatus.FILE_IS_A_DIRECTORY if is_folder else ntstatus.INVALID_DEVICE_REQUEST)
+        if isinstance(file, int):
+            raise Status(file)
         if offset >= file.size:
             raise Status(ntstatus.END_OF_FILE)
         return file.parts(offset, length, again=again)

@@ -135,6 +135,8 @@ class WindowsTree:
             attributes |= DIRECTORY  # a link of Windows says itself what it leads to
         is_file = isinstance(node, File)
         size, allocated = (a.size, a.blocks * 512) if is_file else (0, 0)
+        if is_file and windows is not None and windows.efs is not None:
+            size = windows.efs  # of what nobody but Windows can make of the content
         if found.stream:
             size = allocated = dict(self.stream_sizes(node))[found.stream]
             attributes &= ~DIRECTORY
@@ -308,11 +310,16 @@ class WindowsTree:
             raise Status(ntstatus.OBJECT_NAME_NOT_FOUND)
         return same[0]
 
-    def open(self, found: Found) -> OpenFile | None:
-        """What is read of a file or a stream; None for a folder, a link or a special file."""
+    def open(self, found: Found) -> OpenFile | int:
+        """What is read of a file or a stream; or the NTSTATUS with which reading fails."""
+        node, windows = found.node, found.node.windows
         if found.stream:
-            return found.node.stream(found.stream)
-        return found.node.open() if isinstance(found.node, File) else None
+            return node.stream(found.stream)
+        if isinstance(node, File):
+            # The raw export of a file encrypted with EFS must not pass for the file: NTFS says the same to whoever
+            # has no key. `rpdrive restore` brings it back.
+            return node.open() if windows is None or windows.efs is None else ntstatus.ACCESS_DENIED
+        return ntstatus.FILE_IS_A_DIRECTORY if isinstance(node, Folder) else ntstatus.INVALID_DEVICE_REQUEST
 
 
 def _split_stream(file_name: str) -> tuple[str, str]:

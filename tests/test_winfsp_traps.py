@@ -321,6 +321,7 @@ def from_windows() -> Iterator[Served]:
         m.file(b"plain", b"data", windows=Windows(attributes=0x23, created=AT, security=descriptor)),
         m.file(b"streams", b"main", windows=Windows(attributes=0x20, security=descriptor, streams=streams)),
         m.file(b"huge", b"x", windows=Windows(attributes=0x20, security=huge)),
+        m.file(b"secret", b"raw export of EFS", windows=Windows(attributes=0x4020, efs=5)),
         m.file(b"cloud", b"at hand", windows=Windows(attributes=0x401600 | 0x800)),
         m.folder(
             b"C",
@@ -395,6 +396,10 @@ def test_what_windows_knew_of_a_file_shows(from_windows: Served) -> None:
     with caller.open("\\plain") as handle:
         assert security.parse(handle.security()).owner == "S-1-5-32-544"
     refused(ntstatus.ACCESS_DENIED, caller.open, "\\plain", access=security.FILE_WRITE_DATA)
+    # What is stored of an encrypted file is not the file.
+    secret = caller.stat("\\secret")
+    assert secret.size == 5 and secret.attributes == 0x4020
+    refused(ntstatus.ACCESS_DENIED, caller.read, "\\secret")
     # Larger than what WinFsp tries at first: it asks again with more room.
     assert caller.read("\\huge") == b"x"
 

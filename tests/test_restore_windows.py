@@ -6,6 +6,8 @@ import json
 import os
 import stat
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -22,10 +24,10 @@ from mount.restore import disk, known, planner, run, target, whole, writer
 from mount.restore.conflict import Policy
 from mount.restore.report import Report
 from mount.restore.windows import WindowsDisk
-from tests.cli import Cli
+from tests.cli import ROOT, Cli
 from tests.protected import Protected
 from tests.restoring import restore
-from tests.windows_double import ARCHIVE, DIRECTORY, ENCRYPTED, READONLY, REPARSE, Data, Double
+from tests.windows_double import ARCHIVE, DIRECTORY, ENCRYPTED, READONLY, REPARSE, SPARSE, Data, Double
 from tests.windows_machine import AUDITED, HOME, PLAIN, Machine, junction, make_windows
 
 LOST = "it has attributes of another system, which can't be kept here"
@@ -174,12 +176,14 @@ def test_everything_comes_back(machine: Machine, windows: Double, other: Double)
     """Nothing differs between the machine that was backed up and the one that was restored to."""
     windows.item(f"{HOME}\\setup.exe").audited = AUDITED
     windows.item(f"{HOME}\\Documents\\large").attributes |= 0x800
+    windows.item(f"{HOME}\\empty").attributes |= ENCRYPTED
     windows.item(f"{HOME}\\setup.exe").streams["half \ud800"] = Data(b"odd")
     dedup = windows.item(f"{HOME}\\deduplicated")
     outcome = machine.back_up(windows)
     report = give_back(machine, outcome.point, "C:\\back")
     assert report.problems == [] and other.handles == {}
-    dedup.attributes, dedup.reparse = ARCHIVE, b""  # it comes back as a file of its own
+    dedup.attributes, dedup.reparse = ARCHIVE | SPARSE, b""  # it comes back as a file of its own
+    dedup.data.ranges = [(0, len(dedup.data.data))]
     found, wanted = shape(other, "C\\back\\C\\Users"), shape(windows, "C\\Users")
     assert {p for p in wanted if found.get(p) != wanted[p]} == set()
     assert found.keys() == wanted.keys()
@@ -284,6 +288,24 @@ def test_nothing_is_written_through_a_link(machine: Machine, windows: Double, ot
     other.folder("C\\back\\C", attributes=REPARSE, reparse=junction("C:\\elsewhere"))
     report = give_back(machine, outcome.point, "C:\\back", policy=Policy.OVERWRITE)
     assert report.lost and not other.item("C\\elsewhere").children
+
+
+def test_windows_takes_its_own_disk() -> None:
+    """Where os says that this is Windows; on no other system does anything of it load."""
+    script = """
+import ctypes, os, sys
+import mount.restore.attributes
+os.name = {name!r}
+from mount.restore.disk import disk
+os.name = "posix"
+import mount.restore.run
+print(type(disk).__name__, "mount.restore.windows" in sys.modules, mount.restore.writer.disk is disk)
+"""
+    for name, said in (("nt", "WindowsDisk True True"), ("posix", "module False True")):
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(name=name)], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        assert done.stdout.strip() == said
 
 
 def test_plan_keeps_what_windows_knew_in_its_runs() -> None:

@@ -34,6 +34,7 @@ SIGNATURES = {
         "GetKernelObjectSecurity": "d:pdpdp", "SetKernelObjectSecurity": "d:pdp",
         "LookupAccountSidW": "d:ppppppp", "OpenEncryptedFileRawW": "d:pdp", "ReadEncryptedFileRaw": "d:ppp",
         "WriteEncryptedFileRaw": "d:ppp", "CloseEncryptedFileRaw": "v:p",
+        "EncryptFileW": "d:p",
     },
     "ntdll": {"NtQueryEaFile": "d:pppdbpdpb", "NtSetEaFile": "d:pppd"},
 }  # fmt: skip
@@ -141,7 +142,7 @@ class Double:
                 self._error = e.code
                 if name == "CreateFileW":
                     return _INVALID
-                return e.code if name.startswith("Nt") or "Encrypted" in name else 0
+                return e.code if name.startswith("Nt") or "EncryptedFile" in name else 0
             return 1 if result is None else int(result)
 
         return call
@@ -619,6 +620,11 @@ class Double:
             parts.append(buffer.raw[: length.value])
         item.raw, item.attributes = b"".join(parts), item.attributes | ENCRYPTED
         return 0
+
+    def EncryptFileW(self, path: int) -> None:
+        item = self._find(self._path(path)[0]).item
+        assert item.attributes & DIRECTORY
+        item.attributes |= ENCRYPTED
 
     def CloseEncryptedFileRaw(self, context: int) -> None:
         del self._exports[context]

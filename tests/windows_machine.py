@@ -73,7 +73,8 @@ def make_windows() -> Double:
     documents = junction("C:\\Users\\anna\\Documents")
     d.folder(f"{HOME}\\My Documents", reparse=documents, security=OPEN, attributes=REPARSE)
     d.add(f"{HOME}\\opaque", b"under it", reparse=tagged(0x0000BEEF), **known)
-    d.add(f"{HOME}\\deduplicated", b"from the chunk store", reparse=tagged(0x80000013), **known)
+    d.add(f"{HOME}\\deduplicated", b"from the chunk store", reparse=tagged(0x80000013), **known).data.ranges = []
+    d.item(f"{HOME}\\deduplicated").attributes |= SPARSE
     ea = struct.pack("<IBBH", 0, 0, 6, 4) + b"$LXUID\0" + bytes(4)
     d.add(f"{HOME}\\with EAs", b"e", extended=ea, security=PLAIN)
     d.add(f"{HOME}\\half \ud800 name", b"WTF-8", security=PLAIN)

@@ -189,7 +189,7 @@ class WindowsSource:
             st_dev=found.serial,
             st_nlink=1 if is_folder else found.links,
             st_size=0 if is_folder and not open_file else found.size,  # a stream's, where one is open
-            st_blocks=0 if attributes & files.SPARSE else (found.size + 511) // 512,
+            st_blocks=0 if _has_holes(attributes, tag) else (found.size + 511) // 512,
             st_mtime_ns=written,
             st_ctime_ns=when,
             attributes=attributes,
@@ -373,7 +373,7 @@ class WindowsSource:
 
     def data_ranges(self, file: WindowsFile, st: WindowsStatus) -> Iterator[tuple[int, int]]:
         size, position, more = st.st_size, 0, True
-        if not st.attributes & files.SPARSE or file.export is not None:
+        if not _has_holes(st.attributes, st.tag) or file.export is not None:
             if size:
                 yield 0, size
             return
@@ -398,6 +398,11 @@ def _native(path: bytes) -> str:
     """The path of a path of a point."""
     drive, *parts = map(name_text, path.strip(b"/").split(b"/"))
     return "\\".join((f"\\\\?\\{drive}:", *parts))
+
+
+def _has_holes(attributes: int, tag: int) -> bool:
+    """Whether what isn't allocated is a hole: where a filter makes up the contents, it only isn't there."""
+    return bool(attributes & files.SPARSE) and not is_seen_through(tag)
 
 
 def is_seen_through(tag: int) -> bool:

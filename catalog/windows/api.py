@@ -22,7 +22,7 @@ DELETE, READ_CONTROL, WRITE_DAC, WRITE_OWNER, SYNCHRONIZE = 0x10000, 0x20000, 0x
 ACCESS_SYSTEM_SECURITY = 0x1000000
 
 CREATE_NEW, OPEN_EXISTING = 1, 3
-BACKUP_SEMANTICS, OPEN_REPARSE_POINT, OPEN_NO_RECALL = 0x02000000, 0x00200000, 0x00100000
+BACKUP_SEMANTICS, OPEN_REPARSE_POINT = 0x02000000, 0x00200000
 _SHARE_ALL = 7  # reading, writing, deleting: a backup must not be in anybody's way
 
 # FILE_INFO_BY_HANDLE_CLASS
@@ -72,7 +72,7 @@ _TEXTS = {
     1314: "that takes an administrator's rights",
     6002: "it is encrypted, and its key is not here",
 }
-_STATUS_NO_EAS = frozenset((0xC0000051, 0xC0000052, 0x80000012, 0xC00000BB, 0xC0000010))
+_STATUS_NO_EAS = frozenset((0xC000004F, 0xC0000051, 0xC0000052, 0x80000012, 0xC00000BB, 0xC0000010))
 _STATUS_OVERFLOW = frozenset((0x80000005, 0xC0000023))
 _EAS_MAX = 64 << 10
 _READ_MAX = 1 << 24  # bytes of one call
@@ -174,6 +174,7 @@ PROTOTYPES: dict[str, dict[str, tuple[Any, ...]]] = {  # result first
         "ReadEncryptedFileRaw": (_DWORD, c_void_p, c_void_p, c_void_p),
         "WriteEncryptedFileRaw": (_DWORD, c_void_p, c_void_p, c_void_p),
         "CloseEncryptedFileRaw": (None, c_void_p),
+        "EncryptFileW": (_BOOL, _TEXT),
     },
     "ntdll": {
         "NtQueryEaFile": (
@@ -377,6 +378,10 @@ class Api:
         function = self._callback(c_uint32, c_void_p, c_void_p, _DWORDS)(give)
         write = self._calls["WriteEncryptedFileRaw"]
         self._raw(path, 1 | 2 * folder, lambda context: write(function, None, context), failed)
+
+    def encrypt(self, path: str) -> None:
+        """Encrypt a file, or have new files in a folder encrypted."""
+        self._do("EncryptFileW", wide(path))
 
     def _raw(self, path: str, flags: int, work: Callable[[Any], int], failed: list[BaseException]) -> None:
         context = c_void_p()

@@ -411,6 +411,8 @@ class WindowsWearer(Wearer):
             if known.security is not None and self._permissions:
                 descriptor = known.security
                 self._try(lambda: self._secure(where, self._bytes(descriptor)), path, "permissions")
+            if is_folder and known.attributes & files.ENCRYPTED:
+                self._try(lambda: api.encrypt(where), path, "encryption")
             self._finish(handle, a, known, path)
         finally:
             api.close(handle)

@@ -55,6 +55,7 @@ def winfsp() -> Iterator[None]:
     """winfspy over the stand-in for WinFsp. What is done to it that Windows would not bear fails the test."""
     load()
     standin.faults.clear()
+    before = standin.volumes()
     yield
-    standin.forget()
+    standin.forget(before)
     assert not standin.faults

@@ -6,21 +6,27 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cache.reader import Reader
+from catalog.format.trees import Hole, NodeKind
+from catalog.format.windows import Stream, Windows
 from catalog.names import shown, true_name
 from catalog.store.address import open_store
 from catalog.vault import open_vault
+from catalog.windows.descriptor import from_sddl
 from mount.view import PointView
-from tests.drives import PASSPHRASE, Home, make_vault
+from tests.drives import PASSPHRASE, Home, Maker, add_machine, add_point, make_vault, noise
 from tests.test_fidelity import make_source
 from tests.test_winfsp_standin import Memfs
 from tests.winfsp.bridge import Bridge, Mounted, Names
+from tests.winfsp.reparse import TAG_MOUNT_POINT
 from tests.winfsp_drives import Served, serving
 
 
@@ -153,3 +159,81 @@ def test_find_tells_the_same(opened: Opened) -> None:
 def walked(top: Path) -> list[bytes]:
     done = subprocess.run(["find", top, "-mindepth", "1", "-printf", "%P\\0"], capture_output=True, check=True)
     return [name for name in done.stdout.split(b"\0") if name]
+
+
+def test_rsync_finds_nothing_to_do(opened: Opened) -> None:
+    """Names, contents, links and times; it reads every file here and there."""
+    for one, other in ((opened.source, opened.drive), (opened.drive, opened.source)):
+        command = ["rsync", "-rltc", "--dry-run", "--itemize-changes", "--delete", f"{one}/", f"{other}/"]
+        done = subprocess.run(command, capture_output=True, check=True)
+        found = [line for line in done.stdout.splitlines() if not line.startswith(b"skipping non-regular file")]
+        assert found == []
+
+
+def test_a_copy_off_the_drive_is_the_source(opened: Opened, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-r", "--no-dereference", opened.drive / "plain", tmp_path], check=True)
+    lines = [line for line in diff(opened.source / "plain", tmp_path / "plain") if " is a " not in line]
+    assert lines == []
+
+
+def test_writing_is_refused(opened: Opened) -> None:
+    small, new = opened.drive / "plain" / "small", opened.drive / "new"
+    for write, *arguments in (
+        (new.touch,), (new.mkdir,), (small.unlink,), (small.write_bytes, b""), (small.rename, new),
+        (os.utime, small),
+    ):  # fmt: skip
+        with pytest.raises(OSError, match="Read-only file system"):
+            write(*arguments)
+
+
+NATIVE = Names(there=bytes.decode, here=str.encode)
+
+
+def test_a_point_of_windows(tmp_path: Path) -> None:
+    """Streams, junctions, and names of whatever case, where no two differ in case only."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault, system="Windows")
+    m = Maker(vault)
+    junction = _junction("\\??\\C:\\Users")
+    zone, large = b"[ZoneTransfer]\r\nZoneId=3\r\n", noise(40_000)
+
+    def known(attributes: int, *streams: Stream, reparse: bytes | None = None) -> Windows:
+        own = from_sddl("O:BAG:SYD:P(A;;FA;;;BA)(A;;0x1200a9;;;WD)")
+        return Windows(attributes, 1_500_000_000_123_456_700, own, list(streams), reparse=reparse)
+
+    def stream(name: str, *parts: bytes | int) -> Stream:
+        pieces = [Hole(p) if isinstance(p, int) else m.data.block([p])[0] for p in parts]
+        return Stream(name, sum(p.length for p in pieces), m.trees.pieces(pieces))
+
+    nodes = [
+        m.file(b"Report.docx", b"text", windows=known(0x20, stream("Zone.Identifier", zone))),
+        m.file(b"NUL.txt", b"as it was", windows=known(0x20)),
+        m.file(b"streams", b"", windows=known(0x20, stream("a", large, 5000, b"end"), stream("empty"))),
+        m.folder(b"Folder", [m.file(b"In It", b"x", windows=known(0x21))], windows=known(0x10)),
+        m.node(b"junction", NodeKind.SYMLINK, content=b"x", windows=known(0x410, reparse=junction)),
+    ]
+    m.data.finish()
+    point = add_point(vault, m.root(nodes), 1, system="Windows")
+    reader = Reader(vault)
+    place = tmp_path / "drive"
+    place.mkdir()
+    view = PointView(reader, msgspec.structs.replace(point, distinct_names=True))
+    with serving(view, reader, "W:") as served, Mounted(Bridge(served.caller, NATIVE), place):
+        assert sorted(os.listdir(place)) == ["Folder", "NUL.txt", "Report.docx", "junction", "streams"]
+        assert (place / "Report.docx").read_bytes() == b"text"
+        assert (place / "REPORT.DOCX").read_bytes() == b"text"
+        assert (place / "folder" / "in it").read_bytes() == b"x"
+        assert os.listxattr(place / "Report.docx") == ["user.ads.Zone.Identifier"]
+        assert os.getxattr(place / "Report.docx", "user.ads.Zone.Identifier") == zone
+        assert os.getxattr(place / "streams", "user.ads.a") == large + bytes(5000) + b"end"
+        assert os.getxattr(place / "streams", "user.ads.empty") == b""
+        assert os.readlink(place / "junction") == "\\??\\C:\\Users"
+        with pytest.raises(FileNotFoundError):
+            (place / "report.doc").stat()
+    reader.close()
+
+
+def _junction(target: str) -> bytes:
+    path = target.encode("utf-16-le")
+    body = struct.pack("<HHHH", 0, len(path), len(path) + 2, 0) + path + bytes(4)
+    return struct.pack("<IHH", TAG_MOUNT_POINT, len(body), 0) + body

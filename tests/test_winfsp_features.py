@@ -300,10 +300,13 @@ def test_a_read_answered_later_by_another_thread(winfsp: None, timeout: int) -> 
 
 
 def test_an_answer_after_the_time_out_comes_to_nobody(winfsp: None) -> None:
-    system = make({"\\a": b"content"}, irp_timeout=IRP_TIMEOUT_DEBUG)
+    system = make({"\\a": b"content"})
     later = Later(system)
     with Caller(the_volume()).open("\\a") as handle:
+        patience = the_volume().parameters.irp_timeout
+        the_volume().parameters.irp_timeout = IRP_TIMEOUT_DEBUG
         fails(Status.CANCELLED, lambda: handle.read(0, 7))
+        the_volume().parameters.irp_timeout = patience
         with pytest.raises(MemoryError):
             later.answer(b"content")
     system.stop()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.winfsp.bindings import lib
 from tests.winfsp.binary import Binary
+from tests.winfsp.bindings import lib
 from tests.winfsp.layout import types
 from tests.winfsp.status import Status
 from tests.winfsp.wheel import load

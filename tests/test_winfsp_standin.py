@@ -348,8 +348,20 @@ def test_what_win32_makes_of_names() -> None:
 # --- the dispatcher ---
 
 
+def test_time_outs_are_corrected_as_the_kernel_does(winfsp: None) -> None:
+    for given, taken in (
+        (0, 300_000),
+        (1, 300_000),
+        (IRP_TIMEOUT_DEBUG, 142),
+        (60_000, 60_000),
+        (700_000, 300_000),
+    ):
+        with Memfs(irp_timeout=given) as memfs:
+            assert memfs.volume.parameters.irp_timeout == taken
+
+
 def test_an_unanswered_request_is_given_up(winfsp: None) -> None:
-    with Memfs(irp_timeout=IRP_TIMEOUT_DEBUG) as memfs:
+    with Memfs() as memfs:
         memfs.caller.write("\\a", b"content")
         go_on = threading.Event()
         read = memfs.operations.read
@@ -360,7 +372,10 @@ def test_an_unanswered_request_is_given_up(winfsp: None) -> None:
 
         memfs.operations.read = slow
         with memfs.caller.open("\\a") as handle:
+            patience = memfs.volume.parameters.irp_timeout
+            memfs.volume.parameters.irp_timeout = IRP_TIMEOUT_DEBUG
             fails(Status.CANCELLED, lambda: handle.read(0, 7))
+            memfs.volume.parameters.irp_timeout = patience
             go_on.set()
             assert handle.read(0, 7) == b"content"
     # The buffer of the request that was given up is gone when the answer comes; on Windows that ends the process.

@@ -8,6 +8,7 @@ end with `faults` empty.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.winfsp.memory import address, fault, kept, where
 from tests.winfsp.status import NtError, Status
 from tests.winfsp.volume import Parameters, Volume, current
 
-__all__ = ["drives_taken", "faults", "ffi", "forget", "lib", "stat", "version", "volume_at", "volume_of"]
+__all__ = ["drives_taken", "faults", "ffi", "forget", "lib", "stat", "version", "volume_at", "volume_of", "volumes"]
 PARTS = (listings, reparse, win32)  # each adds functions to `lib`
 
 version = (2, 1)  # what FspVersion says: major, minor
@@ -43,14 +44,20 @@ def volume_at(mount_point: str) -> Volume | None:
     return None
 
 
-def forget() -> None:
-    """Take down what a test left mounted; each is a fault."""
-    for volume in list(_volumes.values()):
-        fault(f"{volume.mount_point or 'a volume'} was not deleted")
-        volume.stop()
-        _unmount(volume)
-    _volumes.clear()
-    memory.forget()
+def volumes() -> list[Volume]:
+    return list(_volumes.values())
+
+
+def forget(kept: Iterable[Volume] = ()) -> None:
+    """Take down what a test left mounted, all but `kept`; each is a fault."""
+    for place, volume in list(_volumes.items()):
+        if volume not in kept:
+            fault(f"{volume.mount_point or 'a volume'} was not deleted")
+            volume.stop()
+            _unmount(volume)
+            del _volumes[place]
+    if not _volumes:
+        memory.forget()
 
 
 _TYPES = dict.fromkeys(ARGUMENTS[:3], "UINT16") | {"volume_creation_time": "UINT64"}

@@ -24,7 +24,7 @@ from catalog.windows.files import (
     RECALL_ON_OPEN,
     REPARSE_POINT,
 )
-from catalog.windows.reparse import SYMLINK, Link, tag_of
+from catalog.windows.reparse import SYMLINK, Link, is_link, tag_of
 from catalog.windows.times import to_filetime
 from mount import ntstatus
 from mount import view as views
@@ -160,7 +160,10 @@ class WindowsTree:
         node = found.node
         windows = node.windows
         if windows is not None and isinstance(windows.reparse, bytes):
-            return windows.reparse
+            # What OneDrive, deduplication and the like put on their files and folders means nothing here: the
+            # backup read what is in them. But what is in the reparse point alone must not show as an empty file.
+            is_empty = isinstance(node, File) and not node.attributes.size
+            return windows.reparse if is_empty or is_link(tag_of(windows.reparse)) else None
         if isinstance(node, views.Link):
             return symlink(windows_target(node.target, self._point_root(found.path)))
         return special(node.attributes.mode, node.attributes.rdev)

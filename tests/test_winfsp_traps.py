@@ -40,6 +40,7 @@ from tests.winfsp.status import NtError  # isort: skip
 SECOND = 10**9
 AT = 1_790_000_000 * SECOND
 MANY = 20_000
+CLOUD = b"\x1a\x90\x00\x90\x04\x00\x00\x00abcd"  # IO_REPARSE_TAG_CLOUD_9
 
 
 class Gate(StoreWrapper):
@@ -321,6 +322,11 @@ def from_windows() -> Iterator[Served]:
         m.file(b"plain", b"data", windows=Windows(attributes=0x23, created=AT, security=descriptor)),
         m.file(b"streams", b"main", windows=Windows(attributes=0x20, security=descriptor, streams=streams)),
         m.file(b"huge", b"x", windows=Windows(attributes=0x20, security=huge)),
+        m.folder(
+            b"OneDrive",
+            [m.file(b"in it", b"there", windows=Windows(attributes=0x420, reparse=CLOUD))],
+            windows=Windows(attributes=0x410, reparse=CLOUD),
+        ),
         m.file(b"secret", b"raw export of EFS", windows=Windows(attributes=0x4020, efs=5)),
         m.file(b"cloud", b"at hand", windows=Windows(attributes=0x401600 | 0x800)),
         m.folder(
@@ -402,6 +408,12 @@ def test_what_windows_knew_of_a_file_shows(from_windows: Served) -> None:
     refused(ntstatus.ACCESS_DENIED, caller.read, "\\secret")
     # Larger than what WinFsp tries at first: it asks again with more room.
     assert caller.read("\\huge") == b"x"
+
+
+def test_what_a_filter_put_on_files_does_not_keep_them_from_being_read(from_windows: Served) -> None:
+    caller = from_windows.caller
+    assert caller.names("\\OneDrive") == ["in it"] and caller.stat("\\OneDrive").attributes == 0x10
+    assert caller.read("\\OneDrive\\in it") == b"there" and caller.stat("\\OneDrive\\in it").attributes == 0x20
 
 
 def test_links_of_windows(from_windows: Served) -> None:

@@ -38,12 +38,12 @@ def restore(vault: Vault, point: Point, to: Path, *paths: bytes, **options: Any)
         reader.close()
 
 
-def assert_same_trees(found: Path, wanted: Path, *options: str) -> None:
-    """Contents, kinds, owners, modes, times, links, xattrs and ACLs of both are the same, by rsync."""
+def assert_same_trees(found: Path, wanted: Path, *options: str, flags: str = "-aHAXSc") -> None:
+    """Kinds, owners, modes, times, links, xattrs, ACLs are the same, by rsync; with a `c` in the flags contents."""
     for one, other in ((found, wanted), (wanted, found)):
         command = [
             "rsync",
-            "-aHAXSc",
+            flags,
             "--dry-run",
             "--itemize-changes",
             "--delete",
@@ -53,6 +53,16 @@ def assert_same_trees(found: Path, wanted: Path, *options: str) -> None:
         ]
         done = subprocess.run(command, capture_output=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), done
+
+
+def assert_same_attributes(found: Path, wanted: Path) -> None:
+    """Extended attributes and ACLs of both are the same, by getfattr and getfacl."""
+    for command in (["getfattr", "-hRd", "-m", "-", "-e", "hex", "."], ["getfacl", "-RPpnE", "."]):
+        ours, theirs = (
+            sorted(subprocess.run(command, cwd=top, capture_output=True, check=True).stdout.split(b"\n\n"))
+            for top in (found, wanted)
+        )
+        assert ours == theirs
 
 
 def temporaries(top: Path) -> list[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,78 +18,21 @@ from catalog.store.local import LocalStore
 from catalog.vault import choose_point, open_vault
 from mount.restore.attributes import Attributes, Wearer
 from mount.restore.selection import Selection
-from tests.drives import PASSPHRASE, Home, acl, make_vault, noise
-from tests.restoring import assert_same_trees, restore, temporaries
+from tests.drives import PASSPHRASE, Home, acl, make_vault
+from tests.restoring import assert_same_attributes, assert_same_trees, restore, temporaries
+from tests.sources import attributed, every_kind
 
 NOBODY = 65534
 
 
 def make_source(top: Path) -> None:
-    """Every kind of file that this file system can hold. Needs root, for devices and owners."""
-    if os.geteuid() != 0:
-        raise RuntimeError("these tests make devices and files of other owners: run them as root")
-    top.mkdir()
-    raw = os.fsencode(top)
-    (top / "empty").touch()
-    (top / "small").write_bytes(b"small\n")
-    (top / "big").write_bytes(noise(5_000_000))
-    for name in (b"\xff\xfenot UTF-8\x80", b"n" * 255, b"control\n\t\\", b" "):
-        with open(os.path.join(raw, name), "wb") as file:  # noqa: PTH123 - bytes
-            file.write(name)
-    with (top / "holes").open("wb") as sparse:
-        sparse.write(noise(8192))
-        sparse.seek(40 << 20)
-        sparse.write(noise(4096, 3))
-        sparse.truncate(64 << 20)
-    with (top / "only a hole").open("wb") as sparse:
-        sparse.truncate(1 << 30)
-    folder = top / "folder"
-    folder.mkdir()
-    for name in ("one", "large"):
-        (top / name).write_bytes(noise(300_000 if name == "large" else 10, 4))
-        (folder / f"another {name}").hardlink_to(top / name)
-        (top / f"{name} more").hardlink_to(top / name)
-    for mode in (0o6755, 0o4711, 0o1644, 0o000, 0o777):
-        (top / f"mode {mode:o}").write_bytes(noise(400_000 if mode == 0o4711 else 10))
-        os.chown(top / f"mode {mode:o}", 12345, 54321)
-        (top / f"mode {mode:o}").chmod(mode)
-    (folder / "deeper").mkdir(mode=0o711)
-    folder.chmod(0o3775)
-    (top / "dangling").symlink_to("/no/such/place")
-    os.symlink(b"\xff target", os.path.join(raw, b"raw target"))
-    os.link(top / "dangling", top / "dangling again", follow_symlinks=False)
-    os.chown(top / "dangling", 111, 222, follow_symlinks=False)
-    os.mkfifo(top / "fifo", 0o640)
-    os.chown(top / "fifo", 12, 13)
-    os.mknod(top / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    os.mknod(top / "loop", stat.S_IFBLK | 0o660, os.makedev(7, 300))
-    with socket.socket(socket.AF_UNIX) as server:
-        at = os.open(top, os.O_RDONLY)
-        server.bind(f"/proc/self/fd/{at}/socket")
-        os.close(at)
+    """Every kind of file, and a path that is nearly as long as one may be."""
+    every_kind(top)
+    attributed(top / "attributed")
     deep = top / "deep"
-    for n in range(100):
-        deep /= f"level {n} of a very deep folder, whose path is longer than a path may be"
-        os.makedirs(deep) if n < 40 else None
-    entries = ((1, 6, 0xFFFFFFFF), (2, 5, 1234), (4, 4, 0xFFFFFFFF), (0x10, 5, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF))
-    (top / "attributes").write_bytes(b"x")
-    os.setxattr(top / "attributes", "user.text", b"text")
-    os.setxattr(top / "attributes", "user.long", noise(3000))
-    os.setxattr(top / "attributes", "trusted.ours", b"root's own")
-    capability = bytes.fromhex("0100000200040000000000000000000000000000")
-    os.setxattr(top / "attributes", "security.capability", capability)
-    os.setxattr(folder, "user.folder", b"")
-    (top / "acl").write_bytes(b"x")
-    os.setxattr(top / "acl", "system.posix_acl_access", acl(*entries))
-    inherits = top / "inherits"
-    inherits.mkdir()
-    os.setxattr(inherits, "system.posix_acl_default", acl(*entries))
-    (inherits / "heir").write_bytes(b"x")
-    (inherits / "disinherited").write_bytes(b"x")
-    os.removexattr(inherits / "disinherited", "system.posix_acl_access")
-    for n, path in enumerate(sorted(top.iterdir())):
-        times = (10**18, -(10**18) + n if n % 5 == 0 else 10**18 + n * 1_000_000_007)
-        os.utime(path, ns=times, follow_symlinks=False)
+    for n in range(40):
+        deep /= f"level {n} of a very deep folder, whose path is nearly as long as one may be"
+    deep.mkdir(parents=True)
 
 
 class Source(Home):
@@ -143,12 +84,7 @@ def test_root_gets_everything(source: Source, tmp_path: Path) -> None:
     done = source.run("restore", source.path, "--to", tmp_path / "new" / "target")
     found = tmp_path / "new" / "target" / "source"
     assert_same_trees(found, source.source)
-    for command in (["getfattr", "-hRd", "-m", "-", "-e", "hex", "."], ["getfacl", "-RPpnE", "."]):
-        ours, theirs = (
-            sorted(subprocess.run(command, cwd=top, capture_output=True, check=True).stdout.split(b"\n\n"))
-            for top in (found, source.source)
-        )
-        assert ours == theirs
+    assert_same_attributes(found, source.source)
     for name in ("holes", "only a hole"):
         assert (found / name).stat().st_blocks <= (source.source / name).stat().st_blocks
     assert stat.S_ISSOCK((found / "socket").lstat().st_mode)
@@ -181,7 +117,7 @@ def test_another_user_gets_what_it_may(source: Source) -> None:
     assert ("source/null", "it could not be written: only root may make a char device") in told
     assert ("source/loop", "it could not be written: only root may make a block device") in told
     assert ("source/small", "its owner root could not be set: only root may") in told
-    assert any(path == "source/attributes" and "security.capability" in why for path, why in told)
+    assert any(path == "source/attributed/file" and "security.capability" in why for path, why in told)
     assert report["lost"] == 2
     found = target / "source"
     for name in ("small", "big", "holes", "mode 4711", "one more"):
@@ -199,7 +135,7 @@ def test_another_user_gets_what_it_may(source: Source) -> None:
     assert report == {"problems": [], "lost": 0}
     assert stat.S_IMODE((plain / "source" / "small").stat().st_mode) == 0o644
     assert stat.S_IMODE((plain / "source" / "mode 6755").stat().st_mode) == 0o755
-    assert os.getxattr(plain / "source" / "attributes", "user.text") == b"text"
+    assert os.getxattr(plain / "source" / "attributed" / "file", "user.text") == b"text"
 
 
 def test_owners_by_name(source: Source, tmp_path: Path) -> None:

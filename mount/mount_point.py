@@ -95,7 +95,7 @@ def check_device() -> None:
     if not device.exists():
         raise MountFailed(
             "there is no /dev/fuse on this machine",
-            "install FUSE (`apt install libfuse2 fuse3`), `modprobe fuse`, or start the container with it",
+            "install FUSE (`apt install fuse3`), `modprobe fuse`, or start the container with it",
         )
     if not os.access(device, os.R_OK | os.W_OK):
         raise MountFailed("you may not use /dev/fuse", "ask for access to it, or run rpdrive as root")

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from mount.kernel import Drive as KernelDrive
     from mount.winfsp import Drive as WinfspDrive
 
-AUTO = "fuse"  # until the kernel driver has been measured against it and lived with
 _log = logging.getLogger("rpdrive.drive")
 
 
@@ -161,9 +160,7 @@ def _drive(
     """The driver asked for; only what it needs is loaded. MountFailed if that can't be."""
     driver = order.driver
     if driver == "auto":
-        driver = "winfsp" if IS_WINDOWS else AUTO
-        if driver == "kernel" and not is_supported():
-            driver = "fuse"
+        driver = "winfsp" if IS_WINDOWS else "kernel" if is_supported() else "fuse"
     if driver == "winfsp":
         from mount.winfsp import Drive as WinfspDrive
 

@@ -89,6 +89,8 @@ def _accept_everywhere(command: Any, shared: list[Any]) -> None:
 
 def _override(ctx: Any, param: Any, value: Any) -> None:
     if value:
+        if param.name == "passphrase_file":
+            value = Path(value)
         setattr(ctx.obj, {"vault": "vault_option"}.get(param.name, param.name), value)
         if param.name == "verbose":
             _log_to_stderr()

@@ -31,7 +31,7 @@ def serve(mount_point: Path, driver: str, delay: float) -> None:
     from catalog.store.address import open_store
     from catalog.store.delayed import DelayedStore
     from catalog.store.metered import MeteredStore
-    from mount.service import Order
+    from mount.order import Order
     from mount.service import serve as serve_order
 
     class FarSession(Session):

@@ -24,7 +24,7 @@ from mount.registry import Registry
 from mount.windows import IS_WINDOWS
 
 if TYPE_CHECKING:
-    from mount.service import Order
+    from mount.order import Order
 
 SECRETS = ("RPDRIVE_PASSPHRASE", "RPDRIVE_NEW_PASSPHRASE")  # of no use to the drive, and it may run for weeks
 _START = "import sys; sys.path.append({root!r}); from mount.background import main; main({order}, {answer})"
@@ -167,6 +167,9 @@ def main(order_pipe: int, answer_pipe: int) -> None:
 
         from catalog.session import Session
         from mount import service
+        from mount.order import Order
+
+        service.preload()
     except RpdriveError as e:  # no libfuse
         failure = e
     with os.fdopen(order_pipe, "rb") as pipe:
@@ -185,7 +188,7 @@ def main(order_pipe: int, answer_pipe: int) -> None:
     try:
         if failure is not None:
             raise failure
-        order = msgspec.msgpack.decode(data, type=service.Order)
+        order = msgspec.msgpack.decode(data, type=Order)
         service.serve(order, Session(), lambda: say({"ready": True}))
     except RpdriveError as e:
         if not answer.closed:

@@ -11,7 +11,7 @@ from catalog.session import Session
 from mount.windows import IS_WINDOWS
 
 if TYPE_CHECKING:
-    from mount.service import Order
+    from mount.order import Order
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -95,7 +95,7 @@ def mount(
         place = places.prepare(mount_point, _own_folders(session))
 
     def order() -> Order:
-        from mount.service import Order
+        from mount.order import Order
 
         vault = session.open_vault()
         # In the foreground the drive goes on with this very session, which counts for itself.

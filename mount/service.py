@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -12,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
 from catalog.choice import scope
 from catalog.errors import RpdriveError, StoreError
@@ -25,10 +21,9 @@ from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
 from catalog.text import iso_time
 from catalog.vault import Vault, choose_point
-from mount.all_points import AllPointsView
 from mount.kernel_mount import is_supported
 from mount.lifetime import Lifetime, Mounted
-from mount.pipe_status import PipeServer
+from mount.order import Order
 from mount.registry import Registry
 from mount.status import StatusServer
 from mount.view import PointView, View
@@ -37,42 +32,13 @@ from mount.windows import IS_WINDOWS
 from mount.windows_drive import Closable, OpenDrive
 
 if TYPE_CHECKING:
+    from cache.disk import DiskCache
     from mount.fuse_driver import Drive as FuseDrive
     from mount.kernel import Drive as KernelDrive
+    from mount.pipe_status import PipeServer
     from mount.winfsp import Drive as WinfspDrive
 
 _log = logging.getLogger("rpdrive.drive")
-
-
-class Order(msgspec.Struct, kw_only=True):
-    """What to mount, and the keys to it: what the command hands to the process behind the drive.
-
-    `vault_file` is vault.json; `requests` and `received` (bytes) are what it took to get this far. Sizes in
-    bytes; `read_timeout`, `idle` and `total` (when the drive closes by itself) in seconds. `disk`: on Windows,
-    a letter is one of a local disk.
-    """
-
-    address: str
-    vault_file: str
-    master: bytes
-    mount_point: bytes
-    point: str | None = None
-    machine: str | None = None
-    item: str | None = None
-    allow_other: bool = False
-    driver: str = "auto"
-    disk: bool = False
-    cache_size: int | None = None
-    read_timeout: float = 60.0
-    idle: float | None = None
-    total: float | None = None
-    requests: int = 0
-    received: int = 0
-
-    @classmethod
-    def vault_text(cls, vault: Vault) -> str:
-        parsed = vault.file.parsed
-        return json.dumps(parsed) if parsed is not None else vault.file.encode(vault.keys).decode()
 
 
 def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
@@ -136,6 +102,8 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         row["fold"] = view.folds  # the drive shows names as Windows has them: restore reads such paths back
     server: StatusServer | PipeServer
     if isinstance(mount, OpenDrive):
+        from mount.pipe_status import PipeServer
+
         server = PipeServer(status, mount.close, folder=registry.socket_path(mount_point).parent)
     else:
         server = StatusServer(registry.socket_path(mount_point), status)
@@ -152,6 +120,16 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
             reader.close()
             if disk is not None:
                 disk.close()
+
+
+def preload() -> None:
+    """Load what most drives need, while nobody waits for it yet."""
+    import catalog.credentials
+    import catalog.store.local
+    import catalog.store.metered  # noqa: F401
+
+    if is_supported():
+        import mount.kernel  # noqa: F401
 
 
 def _drive(
@@ -198,6 +176,8 @@ def _disk_cache(order: Order, session: Session) -> DiskCache | None:
     """For a vault on a local disk only if it was asked for: a second copy on the same disk gains little."""
     if session.is_local and order.cache_size is None:
         return None
+    from cache.disk import LIMIT, DiskCache
+
     try:
         return DiskCache(session.settings.cache, limit=LIMIT if order.cache_size is None else order.cache_size)
     except RpdriveError as e:
@@ -213,6 +193,8 @@ def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, A
         return vault.point_names(machine, item)
 
     if order.point is None:
+        from mount.all_points import AllPointsView
+
         what = {"point": None, "point_time": None, "machine": order.machine, "item": order.item}
         return AllPointsView(vault, reader, names, forgotten=machine is not None), what
     point = vault.point(choose_point(names(), order.point))

@@ -10,7 +10,6 @@ from typing import Any
 
 from catalog.errors import MountFailed
 from mount import windows
-from mount.pipe_status import ask
 from mount.registry import Registry, await_end, is_running
 from mount.windows import free_letter
 from mount.winfsp_place import Place
@@ -82,6 +81,8 @@ def unmount(registry: Registry, path: Path, *, lazy: bool = False) -> Path:
 
     `lazy`: though files on it are open; a process that doesn't answer is ended, and WinFsp takes the drive off.
     """
+    from mount.pipe_status import ask  # it loads much, for nothing on another system
+
     place = absolute(path)
     row = registry.drive_at(place)
     if row is None or "pipe" not in row:

@@ -32,6 +32,7 @@ load()
 
 from catalog.session import Session  # noqa: E402
 from mount import service, winfsp_security  # noqa: E402
+from mount.order import Order  # noqa: E402
 from tests.winfsp import standin  # noqa: E402
 from tests.winfsp.caller import Caller  # noqa: E402
 
@@ -47,8 +48,8 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Re
     add_point(vault, m.root([m.file(b"file", b"contents")]), 1)
     monkeypatch.setenv("RPDRIVE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(winfsp_security, "user_sid", lambda: USER)
-    order = service.Order(
-        address=(tmp_path / "vault").as_uri(), vault_file=service.Order.vault_text(vault), master=vault.keys.master,
+    order = Order(
+        address=(tmp_path / "vault").as_uri(), vault_file=Order.vault_text(vault), master=vault.keys.master,
         mount_point=b"R:", point="latest", driver="winfsp",
     )  # fmt: skip
     ready = threading.Event()
@@ -209,11 +210,11 @@ def test_the_key_goes_to_the_child_by_a_handle(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(windows_process, "start", start)
     monkeypatch.setattr(windows_mount_point, "is_open", lambda place: True)
     master = bytes(range(32))
-    order = service.Order(address="file:///v", vault_file="{}", master=master, mount_point=b"R:")
+    order = Order(address="file:///v", vault_file="{}", master=master, mount_point=b"R:")
     drive = background.BackgroundDrive(Settings({"RPDRIVE_HOME": str(tmp_path)}), Path("R:"))
     drive.mount(order)
     drive._process.wait(60)
-    assert msgspec.msgpack.decode((tmp_path / "got").read_bytes(), type=service.Order).master == master
+    assert msgspec.msgpack.decode((tmp_path / "got").read_bytes(), type=Order).master == master
     told = repr(seen).encode()
     assert master.hex().encode() not in told and b"a secret" not in told
 

@@ -79,10 +79,19 @@ def _failed(what: str) -> LocalError:
     return LocalError(f"{what}: error {get_last_error()} of Windows")
 
 
-def free_letter(taken: int | None = None) -> str | None:
-    """The next free drive letter; R first. `taken` has a bit for each that isn't, the lowest for A."""
-    mask = int(_library("kernel32").GetLogicalDrives()) if taken is None else taken
-    return next((letter for letter in _PREFERRED if not mask >> (ord(letter) - ord("A")) & 1), None)
+def taken_letters() -> int:
+    """A bit for each drive letter that something has, the lowest for A."""
+    return int(_library("kernel32").GetLogicalDrives())
+
+
+def is_taken(letter: str, taken: int) -> bool:
+    """`taken` as taken_letters has it."""
+    return bool(taken >> (ord(letter.upper()) - ord("A")) & 1)
+
+
+def free_letter(taken: int) -> str | None:
+    """The next free drive letter; R first."""
+    return next((letter for letter in _PREFERRED if not is_taken(letter, taken)), None)
 
 
 def process_start(pid: int) -> str | None:

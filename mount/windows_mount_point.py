@@ -11,7 +11,7 @@ from typing import Any
 from catalog.errors import MountFailed
 from mount import windows
 from mount.registry import Registry, await_end, is_running
-from mount.windows import free_letter
+from mount.windows import free_letter, is_taken, taken_letters
 from mount.winfsp_place import Place
 
 
@@ -38,16 +38,15 @@ def is_open(place: Path) -> bool:
     return True
 
 
-def prepare(
-    path: Path, forbidden: Iterable[tuple[str, Path]], *, free_letter: Callable[[], str | None] = free_letter
-) -> Path:
+def prepare(path: Path, forbidden: Iterable[tuple[str, Path]], *, taken: Callable[[], int] = taken_letters) -> Path:
     """The place to mount at. MountFailed says what is wrong with it.
 
     `forbidden` are folders (and what they are) that the drive itself reads from or writes to.
     """
-    place = _place(path, free_letter)
+    place = _place(path, lambda: free_letter(taken()))
     if not place.is_folder:
-        if is_open(Path(place.shown)):
+        # WinFsp would put the drive before what has the letter, were it an empty DVD drive.
+        if is_taken(place.mount_point[0], taken()) if place.mount_point else is_open(Path(place.shown)):
             raise MountFailed(f"there is something at {place.shown} already", "name another letter, or `*`")
         return Path(place.shown)
     folder = Path(place.mount_point)

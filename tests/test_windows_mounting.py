@@ -25,6 +25,7 @@ from mount.registry import Registry
 from mount.status import ask_drive
 from mount.windows import free_letter
 from mount.windows_drive import OpenDrive
+from mount.winfsp_place import Place
 from tests.drives import ROOT, Maker, add_machine, add_point, make_vault
 from tests.winfsp_drives import USER, load
 
@@ -234,26 +235,51 @@ def test_processes_are_looked_at_and_not_killed(monkeypatch: pytest.MonkeyPatch)
 # --- places -----------------------------------------------------------------------------------------------------
 
 
-def test_where_a_drive_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: str(place) == "C:")
-    prepare = windows_mount_point.prepare
-    assert str(prepare(Path("r:"), ())) == "R:"
-    assert str(prepare(Path("*"), (), free_letter=lambda: "T")) == "T:"
-    assert str(prepare(Path(r"\\rpdrive\docs"), ())) == r"\\rpdrive\docs"
-    with pytest.raises(MountFailed, match="something at C: already"):
-        prepare(Path("C:"), ())
+def letters(these: str) -> int:
+    return sum(1 << (ord(letter) - ord("A")) for letter in these)
+
+
+def test_where_a_drive_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: str(place) == r"\\rpdrive\old")
+
+    def prepare(text: str) -> str:
+        return str(windows_mount_point.prepare(Path(text), (), taken=lambda: letters("CDR")))
+
+    assert prepare("t:") == "T:" and prepare("*") == "S:" and prepare(r"\\rpdrive\docs") == r"\\rpdrive\docs"
+    for there in ("C:", "d:\\", r"\\rpdrive\old"):
+        with pytest.raises(MountFailed, match="there is something at"):
+            prepare(there)
     with pytest.raises(MountFailed, match="new drives only"):
         windows_mount_point.absolute(Path("*"))
 
 
-def test_the_next_free_letter() -> None:
-    def taken(letters: str) -> int:
-        return sum(1 << (ord(letter) - ord("A")) for letter in letters)
+def test_which_folders_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Paths of this system, for there are no others here."""
+    place = Place(str(tmp_path / "drive"), "", str(tmp_path / "drive"))
+    monkeypatch.setattr(windows_mount_point, "_place", lambda path, free=None: place)
+    prepare = windows_mount_point.prepare
+    assert prepare(Path("drive"), ()) == tmp_path / "drive"
+    (tmp_path / "drive").mkdir()
+    assert prepare(Path("drive"), [("the vault", tmp_path / "vault")]) == tmp_path / "drive"
+    for own in (tmp_path, tmp_path / "drive", tmp_path / "drive" / "vault"):
+        with pytest.raises(MountFailed, match="overlaps the vault"):
+            prepare(Path("drive"), [("the vault", own)])
+    (tmp_path / "drive" / "file").touch()
+    with pytest.raises(MountFailed, match="not empty"):
+        prepare(Path("drive"), ())
+    place = Place(str(tmp_path / "drive" / "file"), "", "")
+    with pytest.raises(MountFailed, match="not a folder"):
+        prepare(Path("file"), ())
+    place = Place(str(tmp_path / "none" / "drive"), "", "")
+    with pytest.raises(MountFailed, match="no folder to lie in"):
+        prepare(Path("none/drive"), ())
 
-    assert free_letter(taken("C")) == "R"
-    assert free_letter(taken("CRS")) == "T"
-    assert free_letter(taken("CRSTUVWXYZ")) == "Q"
-    assert free_letter(taken("CDEFGHIJKLMNOPQRSTUVWXYZ")) is None  # A and B are for floppy disks
+
+def test_the_next_free_letter() -> None:
+    assert free_letter(letters("C")) == "R"
+    assert free_letter(letters("CRS")) == "T"
+    assert free_letter(letters("CRSTUVWXYZ")) == "Q"
+    assert free_letter(letters("CDEFGHIJKLMNOPQRSTUVWXYZ")) is None  # A and B are for floppy disks
 
 
 def test_an_open_drive_is_in_use_by_its_handles() -> None:

@@ -191,8 +191,8 @@ class _PagedRow(msgspec.Struct, gc=False, frozen=True):
     digest: Id = msgspec.field(name="d")
 
 
-# msgspec learns a class once, but takes a type like `tuple[Level, ExtentRow]` apart at every conversion, in 7 us and
-# not 0.4: such types stand in classes of one field.
+# msgspec learns a class once, but takes a type like `tuple[Level, ExtentRow]` apart at every conversion, in 7 us
+# instead of 0.4: such types stand in classes of one field.
 
 
 class _SubtreeRow(msgspec.Struct, array_like=True, gc=False, frozen=True):

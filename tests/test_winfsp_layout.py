@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.winfsp.binary import Binary
@@ -50,6 +52,32 @@ def test_every_struct_is_laid_out_as_in_the_wheel(binary: Binary) -> None:
                 assert types.sizeof(ours[field].type) == size, f"{name}.{field}"
         compared.add(name)
     assert compared >= set(DOCUMENTED)
+
+
+def described(kind: Any) -> str:
+    """A type of ours in the words of Binary."""
+    if kind.kind == "primitive":
+        if kind.cname == "char16_t":
+            return "w"
+        signed = kind.cname.startswith(("int", "ssize", "char", "signed", "short", "long"))
+        return ("c" if kind.cname == "char" else "i" if signed else "u") + str(types.sizeof(kind))
+    if kind.kind == "pointer":
+        return "*" + described(kind.item)
+    if kind.kind == "function":
+        # What cffi calls a function is a pointer to one: `*` only where it is an argument.
+        arguments = ("*" * (argument.kind == "function") + described(argument) for argument in kind.args)
+        return f"{described(kind.result)}({', '.join(arguments)})"
+    return str(kind.cname).removeprefix("struct ").lstrip("_")
+
+
+def test_every_function_has_the_type_that_it_has_in_the_wheel(binary: Binary) -> None:
+    ours = {
+        name: described(types.typeof(value))
+        for name, value in vars(lib).items()
+        if isinstance(value, types.CData) and types.typeof(value).kind == "function"
+    }
+    assert len(ours) > 60
+    assert ours == {name: binary.functions[name] for name in ours}
 
 
 def test_nothing_is_offered_that_the_wheel_lacks(binary: Binary) -> None:

@@ -15,15 +15,17 @@ the queue and the dispatcher; `caller`, `opening`, `access`, `handle` and `listi
 DLL's part before each operation, `security` knows descriptors, `bridge` mounts on Linux. Only for tests: nothing of
 the product imports this.
 
-What is real: winfspy's Python, memfs too, unchanged; cffi's conversions; the layout of every struct (held
-against the wheel's own binary); the order, arguments and buffer sizes of calls, read off WinFsp 2's sources.
+What is real: winfspy's Python, memfs too, unchanged; cffi's conversions; the layout of every struct and the
+type of every function (held against the wheel's own binary); the order, arguments and buffer sizes of calls,
+read off WinFsp 2's sources. Of the functions that the wheel has, those for services, POSIX paths and ids,
+extended attributes and event logs are not here.
 
 What this cannot show, and only a Windows machine can:
 
 - The kernel: its cache and read-ahead (here every read goes to the file system, whole pages where the kernel
-  would cache), its caches of file information and security, memory-mapped files and programs run from the
-  drive, oplocks, share modes, byte-range locks, change notifications, file nodes shared by handles except for
-  their contexts.
+  would cache), its caches of file information and security, of listings for all handles of a folder,
+  memory-mapped files and programs run from the drive, oplocks, share modes, byte-range locks, change
+  notifications, file nodes shared by handles except for their contexts.
 - Win32 above it: `\\?\\` and long paths, 8.3 names, drive letters of sessions and services, the mount manager,
   UNC paths and the redirector's own caches, Explorer's previews and icons, what antivirus filters ask for,
   `dir`, robocopy.

@@ -256,10 +256,8 @@ class Handle:
     def set_security(self, which: int, descriptor: bytes) -> None:
         self._need(security.WRITE_DAC, "set security")
         owned = types.from_buffer("char[]", descriptor)
-        value = types.new("SECURITY_INFORMATION *")
-        value._value = which
         pointer = types.cast("PSECURITY_DESCRIPTOR", owned)
-        self._call("set security", Kind.SET_SECURITY, "SetSecurity", value[0], pointer)
+        self._call("set security", Kind.SET_SECURITY, "SetSecurity", which, pointer)
 
     def rename(self, new: str, replace: bool = False) -> None:
         self._need(DELETE, "rename")

@@ -32,7 +32,7 @@ typedef char16_t WCHAR;
 typedef WCHAR *PWSTR;
 typedef const WCHAR *LPCWSTR;
 
-typedef struct { UINT32 _value; } SECURITY_INFORMATION;
+typedef DWORD SECURITY_INFORMATION;
 typedef struct { UINT64 _content[2]; } IO_STATUS_BLOCK;
 typedef IO_STATUS_BLOCK *PIO_STATUS_BLOCK;
 typedef struct { PVOID _content; } SRWLOCK;

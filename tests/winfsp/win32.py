@@ -102,10 +102,10 @@ def IsValidSecurityDescriptor(descriptor: Any) -> int:
 
 
 @function("NTSTATUS(*)(PSECURITY_DESCRIPTOR, SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSECURITY_DESCRIPTOR *)")
-def FspSetSecurityDescriptor(old: Any, which: Any, modification: Any, result: Any) -> int:
+def FspSetSecurityDescriptor(old: Any, which: int, modification: Any, result: Any) -> int:
     result[0] = NULL
     if old == NULL:
         return Status.NO_SECURITY_ON_OBJECT
-    raw = security.changed(descriptor_bytes(old), which._value, descriptor_bytes(modification))
+    raw = security.changed(descriptor_bytes(old), which, descriptor_bytes(modification))
     result[0] = types.cast("SECURITY_DESCRIPTOR *", memory.copied(raw))
     return Status.SUCCESS

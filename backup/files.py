@@ -319,4 +319,5 @@ class FileReader:
                 contents = self._large(file, st, shape)
             return shape.size, contents
         finally:
+            self._progress.left = 0
             self._system.close(file)

@@ -176,6 +176,27 @@ def test_change_is_noticed(machine: Machine, windows: Double, edit: str) -> None
     assert windows.read_bytes - read <= most.get(edit, 200)
 
 
+def test_partial_points_are_whole(machine: Machine, windows: Double) -> None:
+    """Made while the streams of a folder, or those of a file, are on their way."""
+    folder, large = windows.item(f"{HOME}\\Documents"), windows.item(f"{HOME}\\Documents\\large")
+    folder.streams["large"] = large.streams["large"] = Data(random.Random(5).randbytes(600_000))
+    machine.back_up(windows, partial_seconds=0.0)
+    found = [n for n in machine.vault.point_names(partial=True) if n.partial]
+    inside = 0
+    for name in found:
+        for path, node in machine.entries_of(machine.vault.point(name)).items():
+            item = windows.item(path)
+            if node.kind == NodeKind.FILE:
+                assert machine.bytes_of(node.content) == item.data.data
+            if path == "C":
+                continue
+            assert node.windows is not None
+            kept = {s.name: machine.bytes_of(s.content) for s in node.windows.streams}
+            assert kept == {n: bytes(d.data) for n, d in item.streams.items() if n}
+            inside += path == f"{HOME}\\Documents"
+    assert len(found) > 5 and inside > 2
+
+
 def test_dry_run_opens_nothing_for_its_data(machine: Machine, windows: Double) -> None:
     outcome = machine.back_up(windows, dry=True)
     assert outcome.point is None and outcome.progress.new > 20

@@ -217,7 +217,8 @@ def test_stopped_restore_goes_on(machine: Machine, windows: Double, other: Doubl
     give_back(machine, outcome.point, "C:\\back")
     wanted = shape(other, "C\\back")
     del other.item("C\\back\\C\\Users\\anna").children["SETUP.EXE"]
-    other.item("C\\back\\C\\Users\\anna").attributes = DIRECTORY | READONLY | 0x2000
+    home = other.item("C\\back\\C\\Users\\anna")
+    home.attributes, home.written = DIRECTORY | READONLY | 0x2000, home.written + 1
     report = give_back(machine, outcome.point, "C:\\back")
     assert (report.written, report.lost) == (1, 0)
     assert shape(other, "C\\back") == wanted

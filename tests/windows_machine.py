@@ -12,6 +12,7 @@ from backup.run import Backup, Outcome
 from backup.selection import Selection
 from backup.windows.source import WindowsSource
 from cache.reader import Reader
+from catalog.format.records import Point
 from catalog.format.trees import Hole, Node, OutOfLine
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk
@@ -101,8 +102,9 @@ class Machine:
         return PointReader(self.vault)
 
     def back_up(
-        self, double: Double, *paths: str, fetch: bool = False, excludes: tuple[str, ...] = (), dry: bool = False
-    ) -> Outcome:
+        self, double: Double, *paths: str, fetch: bool = False, excludes: tuple[str, ...] = (), dry: bool = False,
+        partial_seconds: float = 900.0,
+    ) -> Outcome:  # fmt: skip
         vault, state, source = self.vault, self._state, WindowsSource(double.api(), fetch=fetch)
         wanted = [source.point_path(Path(path)) for path in paths or ("C:\\Users\\anna",)]
         record = this_machine(vault, state, None)
@@ -110,7 +112,10 @@ class Machine:
         mirror, reader = Mirror(state / "mirror.sqlite"), Reader(vault, memory=16 << 20, parallel=2)
         try:
             selection = Selection(wanted, list(excludes), fetch=fetch)
-            return Backup(vault, reader, mirror, record, item, selection, system=source).run(dry=dry)
+            run = Backup(
+                vault, reader, mirror, record, item, selection, system=source, partial_seconds=partial_seconds
+            )  # fmt: skip
+            return run.run(dry=dry)
         finally:
             reader.close()
             mirror.close()
@@ -125,7 +130,10 @@ class Machine:
     def entries(self, outcome: Outcome) -> dict[str, Node]:
         """By paths as `C\\a`."""
         assert outcome.point is not None
-        root = outcome.point.root
+        return self.entries_of(outcome.point)
+
+    def entries_of(self, point: Point) -> dict[str, Node]:
+        root = point.root
         found = walk(self.reader, root.subtree() if root else None)
         return {p.decode(errors="surrogatepass").replace("/", "\\"): leaf.node(e) for p, (e, leaf, _n) in found}
 

@@ -48,7 +48,8 @@ class Lru(Generic[K, V]):
                 self.bytes -= self._cost(old)
             self._items[key] = value
             self.bytes += self._cost(value)
-            self._shrink()
+            if self.bytes > self.limit:
+                self._shrink()
 
     def pop(self, key: K) -> None:
         with self._lock:

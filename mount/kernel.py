@@ -454,6 +454,7 @@ class Session:
                 if encoded is None:
                     encoded = Encoded(page)
                     self._encoded.put(key, encoded)
+                self.nodes.seen(page)
                 end = answer.add_page(encoded, n)
                 for m in encoded.links:
                     if n <= m < end:

@@ -134,12 +134,17 @@ class Nodes:
             if numbers[0] <= number <= numbers[-1] and page.tree is tree:
                 n = bisect_left(numbers, number)
                 if numbers[n] == number:
-                    if page is not recent[0]:
-                        self._recent = [page, *(p for p in recent if p is not page)]
+                    self.seen(page)
                     return page, n
         _names, page, n = tree.place(number)
-        self._recent = [page, *recent[: _RECENT - 1]]
+        self.seen(page)
         return page, n
+
+    def seen(self, page: TreePage) -> None:
+        """A page whose entries will be asked for, it seems."""
+        recent = self._recent
+        if not recent or page is not recent[0]:
+            self._recent = [page, *(p for p in recent if p is not page)][:_RECENT]
 
     def known(self, node_id: int) -> Node | None:
         """The root, or a node that is found by name, as it was when the kernel was told of it."""

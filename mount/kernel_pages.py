@@ -6,7 +6,8 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from catalog.errors import Damaged
@@ -20,6 +21,7 @@ FIRST_COOKIE = 2  # of `..`; an entry of a point has its number plus this, other
 ENTRY, ATTRIBUTES = slice(0, 128), slice(40, 128)  # in a record: entry_out, and attr in it
 MOST_TIME = 1 << 63  # ns; some 292 years from 1970
 _MASK = 0xFFFFFFFF
+_FILE, _REGULAR = int(NodeKind.FILE), stat.S_IFREG
 
 
 def record(a: Attributes, name: bytes, cookie: int, entry_seconds: int, attr_seconds: int) -> bytes:
@@ -78,16 +80,15 @@ class Encoded:
     __slots__ = ("data", "links", "node_ids", "starts")
 
     def __init__(self, page: TreePage) -> None:
-        places = range(len(page.names))
-        files = _file_records(page, places)
-        records = [files.get(n) or _record_of_node(page, n) for n in places]
-        starts = [0]
-        for row in records:
-            starts.append(starts[-1] + len(row))
+        records, node_ids = _file_records(page, range(len(page.names)))
+        for n, row in enumerate(records):
+            if not row:
+                records[n] = _record_of_node(page, n)
+                node_ids[n] = int.from_bytes(records[n][:8], sys.byteorder)
         self.data = memoryview(b"".join(records))
-        self.starts = starts
-        self.node_ids = [int.from_bytes(row[:8], sys.byteorder) for row in records]
-        self.links = [n for n, node_id in enumerate(self.node_ids) if node_id & LINK_BIT]
+        self.starts = list(accumulate(map(len, records), initial=0))
+        self.node_ids = node_ids
+        self.links = [n for n, node_id in enumerate(node_ids) if node_id & LINK_BIT]
 
     def record(self, n: int) -> memoryview:
         return self.data[self.starts[n] : self.starts[n + 1]]
@@ -95,7 +96,7 @@ class Encoded:
 
 def tree_record(page: TreePage, n: int) -> bytes:
     """The record of an entry in a point. One that can't be understood has a name only: looking at it says why."""
-    return _file_records(page, (n,)).get(n) or _record_of_node(page, n)
+    return _file_records(page, (n,))[0][0] or _record_of_node(page, n)
 
 
 def _record_of_node(page: TreePage, n: int) -> bytes:
@@ -107,39 +108,45 @@ def _record_of_node(page: TreePage, n: int) -> bytes:
         return unknown(inode, bits, page.names[n], number + FIRST_COOKIE)
 
 
-def _file_records(page: TreePage, places: Iterable[int]) -> dict[int, bytes]:
-    """What _record_of_node says of ordinary files, in a third of the time: a large folder has nothing else."""
-    found: dict[int, bytes] = {}
+def _file_records(page: TreePage, places: Sequence[int]) -> tuple[list[bytes], list[int]]:
+    """What _record_of_node says of ordinary files, and their node ids, in a fourth of the time: a large folder has
+    nothing else. Empty for others."""
     leaf, base, pack = page.leaf, page.tree.base, DIRENTPLUS.pack
     entries, numbers = leaf.entries, page.numbers
-    owners = [shown_ids(*owner[:2]) for owner in leaf.owners]
-    for n in places:
+    owners = [(uid & _MASK, gid & _MASK) for uid, gid in (shown_ids(*owner[:2]) for owner in leaf.owners)]
+    known = len(owners)
+    records, node_ids = [b""] * len(places), [0] * len(places)
+    for place, n in enumerate(places):
         e, number = entries[n], numbers[n]
-        if e.kind != NodeKind.FILE or e.link or not 0 <= e.owner < len(owners):
+        if e.kind != _FILE or e.link or not 0 <= e.owner < known:
             continue
         allocated = _allocated(e.content)
         if allocated < 0:
             continue
-        owner, name, mtime, ctime, inode = owners[e.owner], e.name, e.mtime, e.ctime, base | number
+        (uid, gid), name, mtime, ctime, inode = owners[e.owner], e.name, e.mtime, e.ctime, base | number
         seconds, changed = mtime // SECOND, ctime // SECOND
-        ns = mtime - seconds * SECOND
+        ns, length = mtime - seconds * SECOND, len(name)
         try:
             head = pack(
                 inode, 0, FOREVER, FOREVER, 0, 0,
                 inode, e.size, ((allocated + 4095) >> 12) * 8, seconds, seconds, changed, ns, ns,
-                ctime - changed * SECOND, stat.S_IFREG | (e.mode & 0o7777), e.nlink, owner[0] & _MASK,
-                owner[1] & _MASK, 0, BLOCK, 0, inode, number + FIRST_COOKIE, len(name), stat.S_IFREG >> 12,
+                ctime - changed * SECOND, _REGULAR | (e.mode & 0o7777), e.nlink, uid, gid, 0, BLOCK, 0,
+                inode, number + FIRST_COOKIE, length, _REGULAR >> 12,
             )  # fmt: skip
         except struct.error:
             continue
-        found[n] = head + name + PADDING[len(name) & 7]
-    return found
+        records[place] = head + name + PADDING[length & 7]
+        node_ids[place] = inode
+    return records, node_ids
 
 
 def _allocated(content: Any) -> int:
     """Bytes of the extents in a file's entry as it is on the wire; -1 if that needs a closer look."""
     if type(content) is not list:
         return -1
+    if len(content) == 1:  # by far the most
+        row = content[0]
+        return row[4] if type(row) is list and len(row) == 6 and type(row[4]) is int else -1
     total = 0
     for row in content:
         if type(row) is not list or len(row) != 6 or type(row[4]) is not int:

@@ -17,9 +17,8 @@ from mount.winfsp_library import lib
 from mount.winfsp_operations import Operations
 from mount.winfsp_place import Place
 from mount.winfsp_security import Descriptors
-from mount.winfsp_volume import MOST_SECONDS, volume_parameters
+from mount.winfsp_volume import DISPATCHERS, MOST_SECONDS, volume_parameters
 
-DISPATCHERS = 16  # threads of WinFsp; those that read or list don't wait
 DRAIN_SECONDS = 5.0  # for requests under way when the drive closes
 
 
@@ -110,6 +109,13 @@ class Drive:
         self._descriptors.for_all = allow_other
         if place.is_folder:
             _take_away(place)
+        try:
+            self._serve(place)
+        finally:
+            if place.is_folder:
+                Path(place.mount_point).mkdir(exist_ok=True)
+
+    def _serve(self, place: Place) -> None:
         volume = self._volume(place)
         before = _on_signals(lambda _number, _frame: self._stop.set())
         try:
@@ -123,8 +129,6 @@ class Drive:
             if volume.started:
                 self.operations.waiting.drain(DRAIN_SECONDS)
                 volume.stop()
-            if place.is_folder:
-                Path(place.mount_point).mkdir(exist_ok=True)
 
     def _volume(self, place: Place) -> _Volume:
         try:

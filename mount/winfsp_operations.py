@@ -23,7 +23,7 @@ from mount.view import View
 from mount.winfsp_library import NTStatusError, ffi, lib
 from mount.winfsp_security import Descriptors
 from mount.winfsp_tree import UNIT, Found, Info, WindowsTree
-from mount.winfsp_volume import MOST_SECONDS, label
+from mount.winfsp_volume import DISPATCHERS, MOST_SECONDS, label
 from mount.winfsp_waiting import Waiting
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         """`seconds` is how long a request may take."""
         super().__init__()
         self.tree = WindowsTree(view, reader)
-        self.waiting = Waiting(reader, min(seconds, MOST_SECONDS))
+        self.waiting = Waiting(reader, min(seconds, MOST_SECONDS), crowd=DISPATCHERS * 3 // 4)
         self.errors = Errors()
         self.served = 0  # bytes
         self.calls = 0

@@ -14,6 +14,7 @@ from mount.winfsp_tree import UNIT
 
 FOREVER = 0xFFFFFFFF  # ms; of file_info_timeout the only value with which Windows caches data and reads ahead
 IRP_TIMEOUT = 600  # seconds, the most there is, after which WinFsp's driver gives a request up
+DISPATCHERS = 16  # threads of WinFsp; those that read or list don't wait
 MOST_SECONDS = 480.0  # a request may take: well before that
 LABEL_UNITS = 32  # UTF-16
 FILE_SYSTEM = "rpdrive"  # of 7 characters at most: winfspy cuts a longer one

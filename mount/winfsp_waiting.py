@@ -1,9 +1,10 @@
 """Requests that have to wait for the store: none of them may keep WinFsp's dispatcher from the others.
 
 A thread of the dispatcher is first asked to answer from memory. What can't be is done again from the start by a
-thread of ours. WinFsp lets reads and listings be answered later (STATUS_PENDING), so that they hold no thread of
-its own; for the rest it waits. Whatever has taken too long is answered with STATUS_IO_TIMEOUT: WinFsp's driver
-would give such a request up later, and take its buffer away while we still write to it.
+thread of ours. WinFsp lets reads and listings be answered later (STATUS_PENDING), so that they hold none of its
+threads; for the rest it waits, the less the more wait already. Whatever has taken too long is answered with
+STATUS_IO_TIMEOUT: WinFsp's driver would give such a request up later, and take its buffer away while we still
+write to it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from cache.reader import Reader, WouldWait
@@ -20,6 +20,7 @@ from mount import ntstatus
 from mount.ntstatus import Status
 
 THREADS = 32  # that read and list, and as many that look things up
+CROWDED_SECONDS = 5.0  # that look-ups wait, when most of the dispatcher's threads wait already
 _TICK = 0.25  # seconds
 T = TypeVar("T")
 
@@ -44,8 +45,12 @@ class Later:
 class Waiting:
     """What is under way. `seconds` is how long anything may take."""
 
-    def __init__(self, reader: Reader, seconds: float) -> None:
+    def __init__(self, reader: Reader, seconds: float, *, crowd: int) -> None:
+        """`crowd` is how many may wait at a time in threads of the dispatcher without being hurried."""
         self.seconds = seconds
+        self._crowd = crowd
+        self._waiting = 0
+        self._gives_up = False
         self.handed_over = 0  # requests that had to wait
         self._reader = reader
         self._readers = ThreadPoolExecutor(THREADS, "read")
@@ -84,6 +89,7 @@ class Waiting:
                 self._changed.wait(left)
             rest = list(self._later)
             clean = not self._under_way
+            self._gives_up = True
         for later in rest:
             self._expire(later)
         with self._changed:
@@ -106,19 +112,35 @@ class Waiting:
             hasty.discard(me)
 
     def patiently(self, work: Callable[[], T]) -> T:
-        """Wait for it. TookTooLong."""
+        """Wait for it, in this thread of the dispatcher. TookTooLong."""
         try:
             return self.at_once(work)
         except WouldWait:
             self.handed_over += 1
-        future = self._lookers.submit(work)
+        with self._changed:
+            self._waiting += 1
+            # The last threads of the dispatcher are kept for those that needn't wait.
+            seconds = self.seconds if self._waiting <= self._crowd else min(self.seconds, CROWDED_SECONDS)
         try:
-            return future.result(self.seconds)
-        except FutureTimeout:
-            if future.done():
-                raise
-            future.cancel()
-            raise TookTooLong(f"no answer within {self.seconds:g} s") from None
+            try:
+                future = self._lookers.submit(work)
+            except RuntimeError:
+                raise TookTooLong("the drive is being closed") from None
+            return self._result(future, seconds)
+        finally:
+            with self._changed:
+                self._waiting -= 1
+
+    def _result(self, future: Future[T], seconds: float) -> T:
+        end = time.monotonic() + seconds
+        while not self._gives_up:
+            done, _not_done = wait([future], min(_TICK, max(end - time.monotonic(), 0.0)))
+            if done:
+                return future.result()
+            if time.monotonic() >= end:
+                break
+        future.cancel()
+        raise TookTooLong(f"no answer within {seconds:g} s")
 
     def later(self, work: Callable[[], T], answer: Callable[[T | BaseException], None]) -> None:
         """Do it in a thread of ours. `answer` is called once, with what came of it, or with TookTooLong."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cache.reader import Reader
+from cache.reader import Reader, WouldWait
 from catalog.errors import Damaged, MountFailed
 from catalog.format.trees import NodeKind
 from catalog.format.windows import Stream, Windows
@@ -30,10 +30,12 @@ from tests.drives import PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point, e
 from tests.faults import UnreachableStore
 from tests.winfsp_drives import Served, serving
 
-from mount import winfsp  # isort: skip
+# winfspy is loaded by now.
+from mount import winfsp, winfsp_waiting  # isort: skip
 from mount.winfsp_operations import Operations  # isort: skip
 from mount.winfsp_place import Place  # isort: skip
 from mount.winfsp_volume import FOREVER, label, volume_parameters  # isort: skip
+from mount.winfsp_waiting import TookTooLong, Waiting  # isort: skip
 from tests.winfsp import security, standin  # isort: skip
 from tests.winfsp.status import NtError  # isort: skip
 
@@ -607,6 +609,52 @@ def test_names_that_take_too_long_time_out() -> None:
         gate.open.set()
         served.drive.operations.waiting.seconds = 60
         assert served.caller.read("\\folder\\x") == b"y"
+
+
+class Looking:
+    """Look-ups that wait for the store, in threads as of the dispatcher."""
+
+    def __init__(self, count: int, *, crowd: int) -> None:
+        self.hasty: set[int] = set()
+        self.waiting = Waiting(self, 60.0, crowd=crowd)  # type: ignore[arg-type]
+        self.answer = threading.Event()
+        self.found: list[str] = []
+        self.threads = [threading.Thread(target=self._look, daemon=True) for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _look(self) -> None:
+        try:
+            self.found.append(self.waiting.patiently(self._work))
+        except TookTooLong:
+            self.found.append("too long")
+
+    def _work(self) -> str:
+        if threading.get_ident() in self.hasty:
+            raise WouldWait
+        self.answer.wait(60)
+        return "found"
+
+
+def test_look_ups_that_wait_leave_threads_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winfsp_waiting, "CROWDED_SECONDS", 0.05)
+    looking = Looking(10, crowd=3)
+    eventually(lambda: len(looking.found) == 7, "those that are too many are told so")
+    assert set(looking.found) == {"too long"}
+    looking.answer.set()
+    for thread in looking.threads:
+        thread.join(60)
+    assert looking.found.count("found") == 3 and not looking.hasty
+
+
+def test_look_ups_are_given_up_when_the_drive_ends() -> None:
+    looking = Looking(3, crowd=3)
+    eventually(lambda: looking.waiting._waiting == 3, "all of them wait")
+    assert looking.waiting.drain(0.05)  # nothing else is under way
+    for thread in looking.threads:
+        thread.join(60)
+    assert looking.found == ["too long"] * 3
+    looking.answer.set()
 
 
 def test_reads_under_way_are_answered_before_the_drive_ends(gated: tuple[Gate, PointView, Reader]) -> None:

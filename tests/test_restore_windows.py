@@ -23,7 +23,7 @@ from catalog.windows.times import to_filetime
 from mount.restore import disk, known, planner, run, target, whole, writer
 from mount.restore.conflict import Policy
 from mount.restore.report import Report
-from mount.restore.windows import WindowsDisk
+from mount.restore.windows import WindowsDisk, absolute
 from tests.cli import ROOT, Cli
 from tests.protected import Protected
 from tests.restoring import restore
@@ -278,6 +278,7 @@ def test_point_of_another_system(tmp_path: Path, other: Double) -> None:
     assert other.item("C\\back\\source\\large") is other.item("C\\back\\source\\other name")
     assert other.item("C\\back\\source\\large").data.data == bytes(range(256)) * 4000
     assert "a\uf03ab".encode("utf-16-le") in other.item("C\\back\\source\\link").reparse
+    assert other.item("C\\back\\source\\large").attributes == ARCHIVE
     hole = other.item("C\\back\\source\\hole")
     assert (hole.data.ranges, len(hole.data.data)) == ([], 1 << 20)
 
@@ -289,6 +290,21 @@ def test_nothing_is_written_through_a_link(machine: Machine, windows: Double, ot
     other.folder("C\\back\\C", attributes=REPARSE, reparse=junction("C:\\elsewhere"))
     report = give_back(machine, outcome.point, "C:\\back", policy=Policy.OVERWRITE)
     assert report.lost and not other.item("C\\elsewhere").children
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("C:\\out", "\\\\?\\C:\\out"),
+        ("C:/out/", "\\\\?\\C:\\out"),
+        ("C:\\", "\\\\?\\C:"),
+        ("\\\\?\\C:\\out", "\\\\?\\C:\\out"),
+        ("\\\\server\\share\\out", "\\\\?\\UNC\\server\\share\\out"),
+        ("/", ""),
+    ],
+)
+def test_target_paths(path: str, wanted: str) -> None:
+    assert absolute(path) == wanted
 
 
 def test_windows_takes_its_own_disk() -> None:

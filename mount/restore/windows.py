@@ -70,7 +70,7 @@ class WindowsDisk:
         self._given = api
         self._lock = threading.Lock()
         self._open: dict[int, _Open] = {}
-        self._count = 0
+        self._count = 1 << 20  # no number that os gives
         self._rights: set[str] | None = None
         self._landing: dict[str, Callable[[str], str]] = {}
 
@@ -111,8 +111,7 @@ class WindowsDisk:
     def _at(self, name: bytes | str, dir_fd: int | None) -> str:
         text = name if isinstance(name, str) else name_text(name)
         if dir_fd is None:
-            text = text.replace("/", "\\").rstrip("\\")
-            return text if not text or text.startswith("\\\\?\\") else f"\\\\?\\{text}"
+            return absolute(text)
         above = self._open[dir_fd].path
         if text == ".":
             return above
@@ -391,9 +390,10 @@ class WindowsWearer(Wearer):
         if known is None:
             if self._permissions and a.kind != NodeKind.SYMLINK:
                 self._problem(path(), _LOST)
-            known = Windows(0 if a.mode & 0o200 or is_folder else files.READONLY)
+            made = 0 if is_folder else files.ARCHIVE if a.mode & 0o200 else files.ARCHIVE | files.READONLY
+            known = Windows(made)
         access = w.READ_ATTRIBUTES | w.WRITE_ATTRIBUTES | w.WRITE_EA
-        shaped = readable and (known.attributes & files.COMPRESSED or (a.windows and a.kind == NodeKind.FILE))
+        shaped = readable and (known.attributes & files.COMPRESSED or a.kind == NodeKind.FILE)
         handle = api.open(where, access | (w.READ_DATA | w.WRITE_DATA if shaped else 0), w.OPEN_REPARSE_POINT)
         try:
             if shaped:
@@ -428,10 +428,14 @@ class WindowsWearer(Wearer):
     def _shape(self, handle: int, a: Attributes, known: Windows) -> None:
         """Sparse, compressed: what attributes only show."""
         api = self._disk.api
-        if a.windows is not None and a.kind == NodeKind.FILE:
-            is_sparse = files.look(api, handle).attributes & files.SPARSE
-            if bool(is_sparse) != bool(known.attributes & files.SPARSE):
-                api.control(handle, w.SET_SPARSE, b"\0" if is_sparse else b"", 0)
+        if a.kind == NodeKind.FILE:
+            seen = files.look(api, handle)
+            is_sparse, wanted = bool(seen.attributes & files.SPARSE), bool(known.attributes & files.SPARSE)
+            if is_sparse and a.windows is None:  # it was made so, should it have holes
+                found, more = api.control(handle, w.QUERY_ALLOCATED_RANGES, files.range_bytes(0, seen.size), 16)
+                wanted = more or files.ranges(found) != [(0, seen.size)]
+            if is_sparse != wanted:
+                api.control(handle, w.SET_SPARSE, b"" if wanted else b"\0", 0)
         if known.attributes & files.COMPRESSED:
             api.control(handle, w.SET_COMPRESSION, b"\1\0", 0)
 
@@ -507,6 +511,17 @@ class WindowsWearer(Wearer):
         self._put(made, a._replace(windows=known), path, readable=False)
         api.remove(temporary)
         return made
+
+
+def absolute(path: str) -> str:
+    """A whole path in the form that knows no limits, `\\\\?\\C:\\a` or `\\\\?\\UNC\\server\\share\\a`.
+
+    Nothing for `/`, which is above all drives.
+    """
+    path = path.replace("/", "\\").rstrip("\\")
+    if not path or path.startswith("\\\\?\\"):
+        return path
+    return f"\\\\?\\UNC{path[1:]}" if path.startswith("\\\\") else f"\\\\?\\{path}"
 
 
 def _link_of(target: bytes) -> bytes:

@@ -1,7 +1,11 @@
-"""What Windows loads has to load without what only Unix has. Here such modules and names are taken away."""
+"""What Windows loads has to load without what only Unix has: here such modules and names are taken away.
+
+And what docs/windows.md says has been shown is shown by tests that are there.
+"""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +70,15 @@ def test_what_windows_loads_needs_nothing_of_unix() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
+
+
+def test_what_the_page_says_is_shown_by_tests_that_are_there() -> None:
+    page = (ROOT / "docs/windows.md").read_text()
+    _before, _, table = page.partition("| feature | shown | test |")
+    rows = [line.split("|") for line in table.splitlines() if line.count("|") == 4 and "---" not in line]
+    assert len(rows) > 30
+    for _empty, feature, how, tests, _end in rows:
+        named = re.findall(r"\b(?:test_\w+|real_windows)\b", tests)
+        assert named or how.strip() in ("not seen on Windows", "not there"), feature
+        for name in named:
+            assert (ROOT / "tests" / f"{name}.py").is_file(), name

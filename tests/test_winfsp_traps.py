@@ -149,6 +149,21 @@ def test_of_all_points_listings_grow_old(small: tuple[PointView, Reader]) -> Non
             assert served.caller.stat(path).index == info.index != 0
 
 
+def test_an_absolute_link_stays_in_its_point() -> None:
+    vault = a_vault(MemoryStore())
+    m = Maker(vault)
+    link = m.node(b"link", NodeKind.SYMLINK, content=b"/folder/file")
+    add_point(vault, m.root([link, m.folder(b"folder", [m.file(b"file", b"of then")])]), 1, AT)
+    reader = Reader(vault)
+    with serving(AllPointsView(vault, reader, vault.point_names), reader) as served:
+        assert served.caller.read("\\box\\home\\latest\\link") == b"of then"
+        (day,) = (name for name in served.caller.names("\\box\\home") if name not in ("latest", ".versions"))
+        assert served.caller.read(f"\\box\\home\\{day}\\link") == b"of then"
+        assert served.drive.operations.tree.resolve("\\box\\home\\latest\\link", True)[1] == symlink(
+            Link(f"\\box\\home\\{day}\\folder\\file", relative=True)
+        )
+
+
 def test_the_label_has_room_for_the_date(small: tuple[PointView, Reader]) -> None:
     for name in ("x", "a machine with a name that is far too long for it", "\U0001f4be" * 40):
         view = small[0]

@@ -79,6 +79,6 @@ def test_what_the_page_says_is_shown_by_tests_that_are_there() -> None:
     assert len(rows) > 30
     for _empty, feature, how, tests, _end in rows:
         named = re.findall(r"\b(?:test_\w+|real_windows)\b", tests)
-        assert named or how.strip() in ("not seen on Windows", "not there"), feature
+        assert named or how.strip().startswith(("not seen on Windows", "not there")), feature
         for name in named:
             assert (ROOT / "tests" / f"{name}.py").is_file(), name

@@ -7,8 +7,11 @@ import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backup.run import Outcome
 from backup.windows.source import WindowsSource
@@ -21,16 +24,19 @@ from tests.windows_double import (
     ARCHIVE,
     DIRECTORY,
     ENCRYPTED,
+    READONLY,
     RECALL,
     REPARSE,
     SIGNATURES,
+    SPARSE,
     T0,
     Data,
     Double,
+    Entry,
     Item,
     Problem,
 )
-from tests.windows_machine import AUDITED, HOME, OPEN, PLAIN, Machine, link_buffer, make_windows, tagged
+from tests.windows_machine import ALL, AUDITED, HOME, OPEN, PLAIN, Machine, link_buffer, make_windows, tagged
 
 
 @pytest.fixture
@@ -201,6 +207,93 @@ def test_dry_run_opens_nothing_for_its_data(machine: Machine, windows: Double) -
     outcome = machine.back_up(windows, dry=True)
     assert outcome.point is None and outcome.progress.new > 20
     assert (windows.data_opens, windows.read_bytes) == (0, 0)
+
+
+# --- random edits ---------------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["a", "b", "dir", "dir", "\ud800"])
+WAYS = st.lists(NAMES, min_size=1, max_size=3)
+THERE = ("a", "b", "dir", "dir\\a", "dir\\b", "dir\\dir", "dir\\dir\\a")
+WHAT = [
+    "write", "large", "folder", "remove", "rename", "link", "stream", "no stream", "attributes", "security",
+    "holes", "symlink",
+]  # fmt: skip
+EDIT = st.tuples(st.sampled_from(WHAT), WAYS, WAYS, st.integers(0, 5))
+
+
+def apply(d: Double, edit: tuple[str, list[str], list[str], int]) -> None:
+    """Do an edit as a program would, if it can be done."""
+    what, at, to, number = edit
+    path, other = "\\".join((HOME, *at)), "\\".join((HOME, *to))
+    try:
+        above, name = d._parent(path)
+        here = above.children.get(name.upper())
+        item = here.item if here is not None else None
+        is_folder = item is not None and item.attributes & DIRECTORY
+        match what:
+            case "write" | "large" | "symlink" | "folder" if item is None:
+                if what == "folder":
+                    d.folder(path, security=OPEN)
+                elif what == "symlink":
+                    d.add(path, security=PLAIN, attributes=REPARSE, reparse=link_buffer(0xA000000C, "..", "..", 1))
+                else:
+                    d.add(path, bytes([number]) * (300_000 if what == "large" else number), security=PLAIN)
+            case "write" | "large" if not is_folder and not item.attributes & REPARSE:
+                item.data.ranges = None
+                item.attributes &= ~SPARSE
+                d.touch(path, bytes([number]) * (300_000 + number if what == "large" else number + 1))
+            case "remove":
+                del above.children[name.upper()]
+                item.names -= 1
+            case "rename" if not other.startswith(path):
+                below, new = d._parent(other)
+                if new.upper() not in below.children:
+                    del above.children[name.upper()]
+                    below.children[new.upper()] = Entry(new, "", item)
+                    d.touch(other)
+            case "link" if not is_folder:
+                if d._parent(other)[1].upper() not in d._parent(other)[0].children:
+                    d.hard_link(path, other)
+                    d.touch(path)
+            case "stream" if not item.attributes & REPARSE:
+                item.streams[f"s{number % 2}"] = Data(b"stream %d" % number * 10**number)
+                d.touch(path)
+            case "no stream":
+                del item.streams[f"s{number % 2}"]
+                d.touch(path)
+            case "attributes":
+                item.attributes ^= (READONLY, 2, 4, ARCHIVE, 0x100, 0x2000)[number]
+                d.touch(path)
+            case "security":
+                item.security = (OPEN, PLAIN, AUDITED)[number % 3]
+                d.touch(path)
+            case "holes" if not is_folder and not item.attributes & REPARSE:
+                item.attributes |= SPARSE
+                d.touch(path, bytes(1 << 20))
+                item.data.ranges = [(n << 16, (n << 16) + 4096) for n in range(number)]
+                for start, end in item.data.ranges:
+                    item.data.data[start:end] = bytes([number]) * (end - start)
+    except (Problem, KeyError, AttributeError):
+        pass  # what it wants isn't there
+
+
+@given(st.lists(st.lists(EDIT, max_size=12), min_size=2, max_size=4))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_random_edits(edits: list[list[tuple[str, list[str], list[str], int]]]) -> None:
+    """After each batch of edits the next point is what the machine holds; without any, nothing is read."""
+    with TemporaryDirectory() as folder:
+        machine, d = Machine(Path(folder) / "state"), Double(set(ALL))
+        for path in ("C\\Users", HOME):
+            d.folder(path, security=OPEN)
+        for path in THERE:
+            apply(d, ("folder" if path.endswith("dir") else "write", path.split("\\"), ["b"], 3))
+        for batch in edits:
+            for edit in batch:
+                apply(d, edit)
+            assert_saved(machine, d)
+            opens, read = d.data_opens, d.read_bytes
+            assert machine.back_up(d).progress.sent.tree_bytes == 0
+            assert (d.data_opens, d.read_bytes) == (opens, read)
 
 
 # --- what can't be read, or shouldn't -------------------------------------------------------------------------

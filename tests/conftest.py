@@ -11,7 +11,7 @@ import pytest
 from tests.azurite import Azurite, running_azurite
 from tests.cli import rpdrive, vault  # noqa: F401
 from tests.winfsp import standin
-from tests.winfsp.faults import FAULTS
+from tests.winfsp.faults import FAULTS, FOLDER, RAN
 from tests.winfsp.wheel import load
 
 
@@ -36,11 +36,12 @@ def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if name != "winfsp":
             yield name
             return
-        faults = tmp_path_factory.mktemp("winfsp") / "faults"
-        patch.setitem(os.environ, FAULTS, str(faults))
+        told = tmp_path_factory.mktemp("winfsp")
+        patch.setitem(os.environ, FOLDER, str(told))
         patch.setitem(os.environ, "PYTHONPATH", str(Path(__file__).parent / "winfsp" / "site"))
         yield name
-        assert not faults.exists(), faults.read_text()
+        assert (told / RAN).exists(), "no drive was one of WinFsp's"
+        assert not (told / FAULTS).exists(), (told / FAULTS).read_text()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import stat
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -227,11 +227,10 @@ class Bridge(fuse.Operations):  # type: ignore[misc]
 
     # --- folders ---
 
-    def readdir(self, path: str, fh: int) -> Iterator[str]:
-        yield from (".", "..")
-        for entry in self._handles[fh].entries(length=LISTING_ROOM):
-            if entry.name not in (".", ".."):
-                yield self._here(entry.name).decode("latin-1")
+    def readdir(self, path: str, fh: int) -> list[str]:
+        entries = self._handles[fh].entries(length=LISTING_ROOM)  # as a whole, so that an error is told as one
+        names = [self._here(entry.name).decode("latin-1") for entry in entries if entry.name not in (".", "..")]
+        return [".", "..", *names]
 
     def opendir(self, path: str) -> int:
         return self._keep(self._open(path, security.FILE_GENERIC_READ, options=DIRECTORY_FILE))

@@ -12,7 +12,7 @@ from catalog.names import shown, true_name
 from tests.winfsp import standin
 from tests.winfsp.bridge import Bridge, Names, serve
 from tests.winfsp.caller import Caller
-from tests.winfsp.faults import FAULTS
+from tests.winfsp.faults import FAULTS, FOLDER, RAN
 from tests.winfsp.security import Token
 
 PLACE = "R:"
@@ -24,6 +24,12 @@ def _here(name: str) -> bytes:
 
 
 NAMES = Names(there=shown, here=_here)
+
+
+def _tell(name: str, lines: list[str]) -> None:
+    if FOLDER in os.environ:
+        with (Path(os.environ[FOLDER]) / name).open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
 
 
 def bridged(drive_of_windows: type[Any]) -> type[Any]:
@@ -55,14 +61,14 @@ def bridged(drive_of_windows: type[Any]) -> type[Any]:
                 volume = standin.volume_at(PLACE)
                 assert volume is not None
                 bridge = Bridge(Caller(volume), NAMES, self._tell)
+                _tell(RAN, [mount_point])
                 serve(bridge, mount_point, allow_other=allow_other, keep=not self.view.changes)
             except RuntimeError as e:
                 raise MountFailed(f"the bridge can't be mounted at {mount_point}") from e
             finally:
                 self.stop()
                 thread.join()
-                if standin.faults and FAULTS in os.environ:
-                    with Path(os.environ[FAULTS]).open("a") as file:
-                        file.writelines(f"{fault}\n" for fault in standin.faults)
+                if standin.faults:
+                    _tell(FAULTS, standin.faults)
 
     return Drive

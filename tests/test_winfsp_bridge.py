@@ -26,6 +26,7 @@ from tests.drives import PASSPHRASE, Home, Maker, add_machine, add_point, make_v
 from tests.test_fidelity import make_source
 from tests.test_winfsp_standin import Memfs
 from tests.winfsp.bridge import Bridge, Mounted, Names
+from tests.winfsp.names import win32_path
 from tests.winfsp.reparse import TAG_MOUNT_POINT
 from tests.winfsp_drives import Served, serving
 
@@ -170,6 +171,15 @@ def test_rsync_finds_nothing_to_do(opened: Opened) -> None:
         assert found == []
 
 
+def test_many_programs_read_at_once(opened: Opened) -> None:
+    def sums(top: Path) -> list[bytes]:
+        command = f"find {top}/plain -type f -size -10M -print0 | xargs -0 -P 8 -n 3 sha256sum | sed 's|{top}||'"
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)
+        return sorted(done.stdout.splitlines())
+
+    assert sums(opened.drive) == sums(opened.source)
+
+
 def test_a_copy_off_the_drive_is_the_source(opened: Opened, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", "--no-dereference", opened.drive / "plain", tmp_path], check=True)
     lines = [line for line in diff(opened.source / "plain", tmp_path / "plain") if " is a " not in line]
@@ -184,6 +194,62 @@ def test_writing_is_refused(opened: Opened) -> None:
     ):  # fmt: skip
         with pytest.raises(OSError, match="Read-only file system"):
             write(*arguments)
+
+
+def test_names_of_every_kind_come_through_win32_and_back(tmp_path: Path) -> None:
+    """Every name that is listed is one that Win32 leaves as it is, and opens what it says; none is listed twice."""
+    chance = random.Random(11)
+    parts = [
+        b"a",
+        b"A",
+        b"\xc3\xa9",
+        b"e\xcc\x81",
+        b".",
+        b" ",
+        b":",
+        b"*",
+        b"\\",
+        b"\xff",
+        b"\x01",
+        b"CON",
+        b"nul",
+        b"\xef\x80\xba",
+    ]
+    names = {
+        b"com1",
+        b"LPT9.txt",
+        b"con .x",
+        b"n" * 255,
+        b"\xff" * 255,
+        "🎈".encode() * 60,
+        b"...",
+        b" ",
+        b"a.",
+        b"a. ",
+    }
+    while len(names) < 400:
+        name = b"".join(chance.choices(parts, k=chance.randint(1, 6)))
+        if name not in (b".", b".."):
+            names.add(name)
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    point = add_point(vault, m.root([m.file(name, name * 3) for name in sorted(names)]), 1)
+    reader = Reader(vault)
+    place = tmp_path / "drive"
+    place.mkdir()
+    with serving(PointView(reader, point), reader, "W:") as served:
+        listed = served.caller.names("\\", length=700)
+        assert len(listed) == len(set(listed)) == len(names)
+        for name in listed:
+            assert win32_path("\\" + name) == "\\" + name
+            assert true_name(name) is None or served.caller.read("\\" + name) == true(name) * 3
+        with Mounted(Bridge(served.caller, DRIVE), place):
+            assert set(os.listdir(os.fsencode(place))) == names
+            for name in names:
+                with open(os.path.join(os.fsencode(place), name), "rb") as file:  # noqa: PTH123 - bytes
+                    assert file.read() == name * 3
+    reader.close()
 
 
 NATIVE = Names(there=bytes.decode, here=str.encode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -13,6 +14,7 @@ from catalog.names import is_marked, meant, shows_as
 from catalog.tree import ROOT_NUMBER, Found, PageSource, leaves, lookup
 from catalog.vault import Vault, choose_point, time_end
 
+_ON_DRIVE = re.compile(rb"([A-Za-z]):(\\.*)", re.DOTALL)
 Named = TypeVar("Named", Machine, Item)
 
 
@@ -89,8 +91,15 @@ def split_place(text: str) -> tuple[str, bytes]:
     """POINT[:PATH] apart; the path as bytes, b"" if there is none.
 
     Times hold colons too: the point ends before the first `:/` if what precedes it can be one, else it is the
-    longest start, up to a colon, that can be one (`2026-11-17 08:30:home`, `latest:home/a:b`).
+    longest start, up to a colon, that can be one (`2026-11-17 08:30:home`, `latest:home/a:b`). A path of Windows is
+    taken as the point has it: `C:\\Users` as `/C/Users`.
     """
+    point, path = _apart(text)
+    drive = _ON_DRIVE.fullmatch(path)
+    return (point, b"/" + drive[1].upper() + drive[2].replace(b"\\", b"/")) if drive else (point, path)
+
+
+def _apart(text: str) -> tuple[str, bytes]:
     head, sep, _ = text.partition(":/")
     if sep and _can_be_point(head):
         return head, os.fsencode(text[len(head) + 1 :])

@@ -27,7 +27,7 @@ from mount.restore.windows import WindowsDisk, absolute
 from tests.cli import ROOT, Cli
 from tests.protected import Protected
 from tests.restoring import restore
-from tests.windows_double import ARCHIVE, DIRECTORY, ENCRYPTED, READONLY, REPARSE, SPARSE, Data, Double
+from tests.windows_double import ARCHIVE, DIRECTORY, ENCRYPTED, READONLY, REPARSE, SPARSE, Data, Double, Problem
 from tests.windows_machine import AUDITED, HOME, PLAIN, Machine, junction, make_windows
 
 LOST = "it has attributes of another system, which can't be kept here"
@@ -332,3 +332,24 @@ def test_plan_keeps_what_windows_knew_in_its_runs() -> None:
         known_ = Windows(0x20, -5, OutOfLine(at), [stream], b"reparse", None, "", 9)
         assert known.unpacked(msgspec.msgpack.decode(msgspec.msgpack.encode(known.packed(known_)))) == known_
     assert known.unpacked(known.packed(None)) is None
+
+
+def test_a_scanner_holds_what_was_just_written(
+    machine: Machine, windows: Double, other: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file lands without its attributes, which is said."""
+    opened = Double.CreateFileW
+
+    def refuse(d: Double, path: int, access: int, *rest: int) -> int:
+        if access & 0x110 == 0x110 and ".rpdrive-" in d._text(path):
+            raise Problem(32)
+        return opened(d, path, access, *rest)
+
+    monkeypatch.setattr(Double, "CreateFileW", refuse)
+    as_windows(other, monkeypatch)
+    outcome = machine.back_up(windows, "C:\\Users\\anna\\first")
+    report = give_back(machine, outcome.point, "C:\\back", b"C/Users/anna/first")
+    assert [(p.path, p.reason) for p in report.problems] == [
+        (b"first", "its attributes could not be set: another program has it open and lets nobody else read it")
+    ]
+    assert other.item("C\\back\\first").data.data == b"one file, two names"

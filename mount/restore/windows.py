@@ -394,7 +394,11 @@ class WindowsWearer(Wearer):
             known = Windows(made)
         access = w.READ_ATTRIBUTES | w.WRITE_ATTRIBUTES | w.WRITE_EA
         shaped = readable and (known.attributes & files.COMPRESSED or a.kind == NodeKind.FILE)
-        handle = api.open(where, access | (w.READ_DATA | w.WRITE_DATA if shaped else 0), w.OPEN_REPARSE_POINT)
+        try:
+            handle = api.open(where, access | (w.READ_DATA | w.WRITE_DATA if shaped else 0), w.OPEN_REPARSE_POINT)
+        except OSError as e:
+            self._problem(path(), f"its attributes could not be set: {e.strerror}")
+            return
         try:
             if shaped:
                 self._attempt(lambda: self._shape(handle, a, known), path, "its way of storage could not be set")

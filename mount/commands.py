@@ -75,6 +75,10 @@ def mount(
         from catalog.errors import UsageError
 
         raise UsageError(f"there is no driver {driver!r}", f"say one of {', '.join(_DRIVERS)}")
+    if IS_WINDOWS and driver not in ("auto", "winfsp"):
+        from catalog.errors import UsageError
+
+        raise UsageError(f"there is no driver {driver!r} on Windows", "leave --driver out")
     size = None if cache_size is None else _cache_size(cache_size)
     idle_seconds = None if idle is None else parse_duration(idle)
     total_seconds = None if total is None else parse_duration(total)

@@ -14,7 +14,7 @@ from cache.memory import Lru
 from cache.openfile import OpenFile
 from cache.reader import Reader, WouldWait
 from catalog.errors import Damaged, RpdriveError
-from catalog.names import folded
+from catalog.names import WINDOWS, folded, true_name
 from catalog.windows.files import (
     COMPRESSED,
     DIRECTORY,
@@ -75,7 +75,14 @@ class WindowsTree:
         return found._replace(stream=self._stream_named(found.node, stream)) if stream else found
 
     def child(self, folder: Found, name: str) -> Found:
-        """An entry of a folder by its name."""
+        """An entry of a folder by its name, which Windows asks for in upper case where case doesn't matter."""
+        inside = self.opened(folder.node)
+        if self.view.folds and isinstance(inside, TreeFolder) and inside.distinct:
+            # Most names are in lower case: found so, the folder need not be listed.
+            lower = name.lower()
+            true = true_name(lower, native=inside.made_on == WINDOWS)
+            if true is not None and inside.find(true) is not None:
+                name = lower
         return self._walk([*folder.path, name])
 
     def _walk(self, parts: list[str]) -> Found:

@@ -5,6 +5,7 @@ What they can't show is what Windows does with it: see docs/windows.md.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,19 +21,21 @@ import pytest
 from catalog.errors import LocalError, MountFailed
 from catalog.settings import Settings
 from mount import pipe_status, registry, schtasks, windows_mount_point, windows_process
+from mount.lifetime import Lifetime
 from mount.pipe_status import PipeServer
 from mount.registry import Registry
 from mount.status import ask_drive
 from mount.windows import free_letter
 from mount.windows_drive import OpenDrive
 from mount.winfsp_place import Place
-from tests.drives import ROOT, Maker, add_machine, add_point, make_vault
+from tests.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault
 from tests.winfsp_drives import USER, load
 
 load()
 
+import rpdrive  # noqa: E402
 from catalog.session import Session  # noqa: E402
-from mount import service, winfsp_security  # noqa: E402
+from mount import commands, service, winfsp_security  # noqa: E402
 from mount.order import Order  # noqa: E402
 from tests.winfsp import standin  # noqa: E402
 from tests.winfsp.caller import Caller  # noqa: E402
@@ -98,6 +101,57 @@ def test_lazily_it_closes_though_it_is_used(
     thread.join(60)
     assert not thread.is_alive()
     handle.close()
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """rpdrive mount, mounts and unmount, as on Windows."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    add_point(vault, m.root([m.file(b"file", b"contents")]), 1)
+    monkeypatch.setenv("RPDRIVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RPDRIVE_VAULT", (tmp_path / "vault").as_uri())
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
+    monkeypatch.delenv("RPDRIVE_DRIVER", raising=False)
+    monkeypatch.setattr(winfsp_security, "user_sid", lambda: USER)
+    monkeypatch.setattr(commands, "IS_WINDOWS", True)
+    monkeypatch.setattr(service, "IS_WINDOWS", True)
+    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
+    monkeypatch.setitem(windows_mount_point.prepare.__kwdefaults__, "taken", lambda: letters("CR"))
+    standin.faults.clear()
+    codes: list[int] = []
+    arguments = ["mount", "*", "--point", "latest", "--foreground"]
+    thread = threading.Thread(target=lambda: codes.append(rpdrive.run(arguments)), daemon=True)
+    thread.start()
+    eventually(lambda: standin.volume_at("S:") is not None or not thread.is_alive(), "the drive is open")
+    volume = standin.volume_at("S:")
+    assert volume is not None and Caller(volume).read("\\file") == b"contents"
+    eventually(lambda: "open at S:" in capsys.readouterr().out, "that is said")
+    assert rpdrive.run(["mounts", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["mount_point"] == "S:" and row["answers"] and row["driver"]["name"] == "winfsp"
+    assert "token" not in row and "pipe" not in row
+    assert rpdrive.run(["unmount", "T:"]) == 10
+    assert rpdrive.run(["mount", "R:", "--point", "latest"]) == 10
+    assert rpdrive.run(["mount", "U:", "--driver", "kernel"]) == 2
+    assert rpdrive.run(["unmount", "S:"]) == 0
+    thread.join(60)
+    assert codes == [0] and standin.volume_at("S:") is None and standin.faults == []
+
+
+def test_a_drive_closes_by_itself() -> None:
+    class Drive:
+        handles = 0
+        stopped = threading.Event()
+
+        def stop(self) -> None:
+            self.stopped.set()
+
+    drive = Drive()
+    lifetime = Lifetime(OpenDrive(Path("R:"), drive), lambda: 1, idle=0.05)
+    lifetime.start()
+    assert drive.stopped.wait(60)
+    lifetime.close()
 
 
 # --- the pipe ---------------------------------------------------------------------------------------------------

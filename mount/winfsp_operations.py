@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from cache.openfile import OpenFile
@@ -37,8 +38,9 @@ class Opened(library.BaseFileContext):  # type: ignore[misc]
         self.info = info
         self.file = file
         self.is_held = True  # by a handle; what Windows still caches of it may keep it open for longer
-        # Where a listing has come to: the last name given, and what follows. Taken by whoever goes on.
-        self.listing: tuple[str, Iterator[tuple[str, Info]]] | None = None
+        # Where a listing has come to: the last name given, the entry that had no room, and what follows it. Taken
+        # by whoever goes on.
+        self.listing: tuple[str, tuple[str, Info], Iterator[tuple[str, Info]]] | None = None
 
     @property
     def file_name(self) -> str:
@@ -254,17 +256,22 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     def _rows(self, opened: Opened, marker: str | None, length: int, _again: bool) -> tuple[list[bytes], bool]:
         """FSP_FSCTL_DIR_INFOs of what follows a name, as fit into `length` bytes; whether that is all."""
         kept, opened.listing = opened.listing, None
-        entries = kept[1] if kept is not None and kept[0] == marker else self.tree.entries(opened.found, marker)
+        first: list[tuple[str, Info]] = []
+        if kept is not None and kept[0] == marker:
+            first, entries = [kept[1]], kept[2]
+        else:
+            entries = self.tree.entries(opened.found, marker)
         rows: list[bytes] = []
         room, last = length, marker
         try:
-            for name, info in entries:
+            for name, info in chain(first, entries):
                 row = library.dir_info(name, info)
                 room -= -(-len(row) // 8) * 8
                 if room < 0:
                     if not rows:
                         raise Status(ntstatus.BUFFER_TOO_SMALL)
-                    opened.listing = _again_from(last, (name, info), entries)
+                    if last is not None:
+                        opened.listing = (last, (name, info), entries)
                     return rows, False
                 rows.append(row)
                 last = name
@@ -355,13 +362,3 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     def ll_control(self, *_arguments: Any) -> int:
         self.calls += 1
         return ntstatus.INVALID_DEVICE_REQUEST
-
-
-def _again_from(
-    last: str | None, entry: tuple[str, Info], rest: Iterator[tuple[str, Info]]
-) -> tuple[str, Iterator[tuple[str, Info]]] | None:
-    def following() -> Iterator[tuple[str, Info]]:
-        yield entry
-        yield from rest
-
-    return None if last is None else (last, following())

@@ -291,8 +291,11 @@ class WindowsTree:
                 yield from ((page, n) for n in range(len(page.names)))
             return
         if isinstance(folder, TreeFolder):
-            found = self._names.find(folder, marker)
-            place = folder.find(found[0]) if found is not None else None
+            try:
+                found = self._names.find(folder, marker)
+                place = folder.find(found[0]) if found is not None else None
+            except Damaged:
+                place = None  # the entry itself; its name is found below
             if place is not None:
                 yield from _tree_places(folder, *place)
                 return

@@ -303,3 +303,47 @@ def _junction(target: str) -> bytes:
     path = target.encode("utf-16-le")
     body = struct.pack("<HHHH", 0, len(path), len(path) + 2, 0) + path + bytes(4)
     return struct.pack("<IHH", TAG_MOUNT_POINT, len(body), 0) + body
+
+
+# --- what the bridge brought to light ---
+
+
+def test_a_listing_in_many_parts_is_one_walk(tmp_path: Path) -> None:
+    """However many buffers it takes: what has no room in one is kept for the next, and nothing is begun anew."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    names = [b"name %05d" % number for number in range(6000)]
+    point = add_point(vault, m.root([m.node(name, content=[]) for name in names]), 1)
+    reader = Reader(vault)
+    with serving(PointView(reader, point), reader, "W:") as served:
+        operations = served.drive.operations
+        opened = operations.open("\\", 0, 0)
+        begun = []
+        entries = operations.tree.entries
+        operations.tree.entries = lambda *where: begun.append(where[1]) or entries(*where)
+        listed: list[str] = []
+        marker, whole = None, False
+        while not whole:
+            rows, whole = operations._rows(opened, marker, 700, False)
+            listed += [row[104:].decode("utf-16-le") for row in rows]
+            marker = listed[-1]
+        assert listed == [name.decode() for name in names]
+        assert begun == [None]
+    reader.close()
+
+
+def test_an_entry_that_is_damaged_does_not_end_a_listing(tmp_path: Path) -> None:
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    names = [b"name %03d" % number for number in range(200)]
+    # An entry without contents is none that can be understood, wherever in the folder it stands.
+    point = add_point(
+        vault, m.root([m.node(name, content=None if n % 3 else []) for n, name in enumerate(names)]), 1
+    )
+    reader = Reader(vault)
+    with serving(PointView(reader, point), reader, "W:") as served:
+        for length in (200, 700, 4096):
+            assert served.caller.names("\\", length=length) == [name.decode() for name in names]
+    reader.close()

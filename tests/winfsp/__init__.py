@@ -15,6 +15,10 @@ the queue and the dispatcher; `caller`, `opening`, `access`, `handle` and `listi
 DLL's part before each operation, `security` knows descriptors, `bridge` mounts on Linux. Only for tests: nothing of
 the product imports this.
 
+The tests of drives run on it, too: a module with `WINFSP_TOO = True` gets the driver `winfsp` besides the others
+(see tests/conftest.py), but for tests marked `posix`. rpdrive's processes then take `site/sitecustomize.py` from
+PYTHONPATH, which gives them the stand-in and a drive (`bridged`) that mounts the bridge.
+
 What is real: winfspy's Python, memfs too, unchanged; cffi's conversions; the layout of every struct and the
 type of every function (held against the wheel's own binary); the order, arguments and buffer sizes of calls,
 read off WinFsp 2's sources. Of the functions that the wheel has, those for services, POSIX paths and ids,

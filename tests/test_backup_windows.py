@@ -438,6 +438,20 @@ def test_fat(machine: Machine, windows: Double) -> None:
     assert machine.bytes_of(machine.checked(windows)[path].content) == b"Dear Mr. Miller"
 
 
+def test_links_without_an_id(machine: Machine, windows: Double) -> None:
+    """As on ReFS: two files with several links each must not be taken for one."""
+    other = windows.add(f"{HOME}\\third", b"another file", security=PLAIN)
+    windows.hard_link(f"{HOME}\\third", f"{HOME}\\fourth")
+    other.index = windows.item(f"{HOME}\\first").index = 2**64 - 1
+    saved = machine.checked(windows)
+    for name, wanted in (("first", b"one file, two names"), ("second", b"one file, two names")):
+        assert machine.bytes_of(saved[f"{HOME}\\{name}"].content) == wanted
+    for name in ("third", "fourth"):
+        node = saved[f"{HOME}\\{name}"]
+        assert (machine.bytes_of(node.content), node.link, node.inode) == (b"another file", 0, 2**64 - 1)
+    assert machine.back_up(windows).progress.changed == 0
+
+
 def test_drives(windows: Double) -> None:
     windows.roots["E"] = Item(DIRECTORY)
     source = WindowsSource(windows.api())

@@ -8,6 +8,7 @@ import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -139,11 +140,12 @@ def test_command(rpdrive: Cli, vault: Vault, windows: Double, tmp_path: Path) ->
 
 
 @pytest.fixture
-def other(monkeypatch: pytest.MonkeyPatch) -> Double:
+def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
     """An empty machine, whose disk a restore in this process writes to, with all an administrator may."""
     double = Double({"SeBackupPrivilege", "SeRestorePrivilege", "SeSecurityPrivilege"})
     as_windows(double, monkeypatch)
-    return double
+    yield double
+    assert (double.handles, double.broken) == ({}, [])
 
 
 def as_windows(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import traceback
 from collections.abc import Callable, Iterator
 from ctypes import c_uint8, c_uint32, c_void_p
 from dataclasses import dataclass, field
@@ -113,6 +114,7 @@ class Double:
         self.accounts: dict[bytes, tuple[str, str]] = {}
         self.read_bytes = self.recalled = self.data_opens = 0
         self.handles: dict[int, Handle] = {}
+        self.broken: list[str] = []  # where it was called as nobody should
         self.now = T0 + 1000
         self._next, self._error, self._index = 0x100, 0, 40
         self._luids: list[str] = []
@@ -140,10 +142,14 @@ class Double:
                 result = work(*arguments)
             except Problem as e:
                 self._error = e.code
-                if name == "CreateFileW":
-                    return _INVALID
-                return e.code if name.startswith("Nt") or "EncryptedFile" in name else 0
-            return 1 if result is None else int(result)
+            except Exception:  # noqa: BLE001 - ctypes would only print it
+                self.broken.append(traceback.format_exc())
+                self._error = 31
+            else:
+                return 1 if result is None else int(result)
+            if name == "CreateFileW":
+                return _INVALID
+            return self._error if name.startswith("Nt") or "EncryptedFile" in name else 0
 
         return call
 
@@ -352,7 +358,7 @@ class Double:
             # As NTFS has it in a folder: old for a file that has other links, or is open.
             stale = (0, 0, 0, 0, 0, 0)
             short = e.short.encode("utf-16-le")
-            row = struct.pack("<I6q3IBx24s2xq", 0, *stale, i.attributes, len(text), 0, len(short), short, i.index)
+            row = struct.pack("<I6q3IBx24s2xQ", 0, *stale, i.attributes, len(text), 0, len(short), short, i.index)
             if len(_chain([*found, row + text])) > min(size, 700):  # a small list, so that it takes several calls
                 break
             found.append(row + text)

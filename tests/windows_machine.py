@@ -119,7 +119,7 @@ class Machine:
         finally:
             reader.close()
             mirror.close()
-            assert double.handles == {}, "left open"
+            assert (double.handles, double.broken) == ({}, [])
 
     def checked(self, double: Double, **options: bool) -> dict[str, Node]:
         """A backup without problems. Its entries."""

@@ -32,6 +32,7 @@ from catalog.windows.times import from_filetime
 _RANGES = 4096  # bytes of a sparse file's ranges in one call
 _SPOOL = 8 << 20  # bytes of an encrypted file's export that are kept in memory
 _COARSE = 2 * 10**9  # ns; the clock of file times on FAT
+_NO_ID = (0, 2**64 - 1)
 _AWAY = files.OFFLINE | files.RECALL_ON_OPEN | files.RECALL_ON_DATA_ACCESS
 _PUBLIC = w.OWNER | w.GROUP | w.DACL | w.LABEL
 _WHOLE = _PUBLIC | w.SACL | w.ATTRIBUTE | w.SCOPE | w.BACKUP
@@ -187,7 +188,8 @@ class WindowsSource:
             st_mode=kind | descriptor.mode(None, attributes),
             st_ino=found.file_id,
             st_dev=found.serial,
-            st_nlink=1 if is_folder else found.links,
+            # Without an id that tells it from all others (on ReFS they have 128 bits), each link is a file.
+            st_nlink=1 if is_folder or found.file_id in _NO_ID else found.links,
             st_size=0 if is_folder and not open_file else found.size,  # a stream's, where one is open
             st_blocks=0 if _has_holes(attributes, tag) else (found.size + 511) // 512,
             st_mtime_ns=written,

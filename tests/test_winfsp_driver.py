@@ -21,7 +21,7 @@ from mount import ntstatus
 from mount.view import PointView
 from mount.winfsp_reparse import special, symlink, target_of, windows_target
 from tests.drives import Maker, add_machine, add_point, make_vault, noise
-from tests.winfsp_drives import Served, serving
+from tests.winfsp_drives import AT, SECOND, Served, refused, serving
 
 from tests.winfsp import security, standin  # isort: skip
 from tests.winfsp.caller import (  # isort: skip
@@ -35,20 +35,11 @@ from tests.winfsp.caller import (  # isort: skip
     Caller,
     Reparsed,
 )
-from tests.winfsp.status import NtError  # isort: skip
 
-SECOND = 10**9
-AT = 1_790_000_000 * SECOND
 BIG = noise(3_000_000)
 RAW = b"\xff raw"
 OWN = bytes.fromhex("01000480") + b"own descriptor".ljust(60, b"\0")
 DESCRIPTOR = security.from_sddl("O:BAG:BAD:P(A;;FA;;;BA)(A;;FR;;;WD)")
-
-
-def refused(status: int, function: object, *args: object, **kwargs: object) -> None:
-    with pytest.raises(NtError) as caught:
-        function(*args, **kwargs)  # type: ignore[operator]
-    assert caught.value.status == status
 
 
 @pytest.fixture(scope="module")

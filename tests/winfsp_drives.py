@@ -5,10 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
 
 from cache.reader import Reader
 from catalog.errors import MountFailed
-from mount.view import View
+from catalog.store.base import Store
+from catalog.store.memory import MemoryStore
+from catalog.vault import Vault, create_vault
+from mount.view import PointView, View
+from tests.drives import PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point
 from tests.winfsp import standin
 from tests.winfsp.wheel import load
 
@@ -17,8 +25,11 @@ load()
 from mount.winfsp import Drive  # noqa: E402
 from tests.winfsp.caller import Caller  # noqa: E402
 from tests.winfsp.security import Token  # noqa: E402
+from tests.winfsp.status import NtError  # noqa: E402
 
 USER = Token().user
+SECOND = 10**9
+AT = 1_790_000_000 * SECOND
 
 
 class Served:
@@ -67,3 +78,36 @@ def serving(
     finally:
         served.close()
     assert standin.faults == []
+
+
+# --- points ------------------------------------------------------------------------------------------------------
+
+
+def a_vault(store: Store) -> Vault:
+    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    add_machine(vault)
+    return vault
+
+
+def a_view(
+    vault: Vault, reader: Reader, nodes: list[Any], maker: Maker, *, distinct: bool = True, **fields: Any
+) -> PointView:
+    """The view of a point with these entries. `distinct`: no two names differ in case only, as the backup notes."""
+    point = add_point(vault, maker.root(nodes), 1, AT, **fields)
+    return PointView(reader, msgspec.structs.replace(point, distinct_names=distinct))
+
+
+def refused(status: int, function: Any, *args: Any, **kwargs: Any) -> None:
+    with pytest.raises(NtError) as caught:
+        function(*args, **kwargs)
+    assert caught.value.status == status
+
+
+@contextmanager
+def small_point() -> Iterator[tuple[PointView, Reader]]:
+    """A point with two files, `a` and `b`."""
+    vault = a_vault(MemoryStore())
+    m = Maker(vault)
+    reader = Reader(vault)
+    yield a_view(vault, reader, [m.file(b"a", b"x"), m.file(b"b", b"y")], m), reader
+    reader.close()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
 import sys
-import termios
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +72,9 @@ class Terminal:
     """A command of `cli` on a terminal of its own. `shown` is all that stood on it."""
 
     def __init__(self, cli: Cli, *args: str, env: dict[str, str | None]) -> None:
+        import fcntl  # not on Windows, where some tests run that need no terminal
+        import termios
+
         self._master, slave = os.openpty()
 
         def take() -> None:

@@ -166,7 +166,8 @@ class Volume:
     def start(self, threads: int) -> Status:
         if self._threads or self._stopped:
             return Status.INVALID_PARAMETER
-        count = max(2, threads or min(16, max(4, len(os.sched_getaffinity(0)))))
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = max(2, threads or min(16, max(4, processors)))
         self._threads = [
             threading.Thread(target=self._dispatch, name=f"winfsp-{number}", daemon=True) for number in range(count)
         ]

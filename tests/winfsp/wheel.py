@@ -26,11 +26,14 @@ def load() -> types.ModuleType:
     vars(bindings).update(ffi=standin.ffi, lib=standin.lib, enable_debug_log=lambda: None)
     sys.modules[bindings.__name__] = bindings
     # Only while it is imported: others (mimetypes) take winreg's presence for Windows.
+    before = sys.modules.get("winreg")
     sys.modules["winreg"] = _winreg()
     try:
         winfspy = importlib.import_module("winfspy")
     finally:
         del sys.modules["winreg"]
+        if before is not None:
+            sys.modules["winreg"] = before
     file_system: Any = importlib.import_module("winfspy.file_system")
     file_system.os = types.SimpleNamespace(stat=standin.stat)
     return winfspy

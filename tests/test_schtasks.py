@@ -1,4 +1,4 @@
-"""The task that opens a drive at log-on: its XML, held against the rules of the schema, and what schtasks is told."""
+"""The task that opens a drive at log-on: its XML, held against the schema, and what schtasks is told."""
 
 from __future__ import annotations
 

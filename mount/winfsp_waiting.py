@@ -87,18 +87,23 @@ class Waiting:
             self._draining = True
             while self._under_way and (left := end - time.monotonic()) > 0:
                 self._changed.wait(left)
-            rest = list(self._later)
             clean = not self._under_way
             self._gives_up = True
-        for later in rest:
-            self._expire(later)
-        with self._changed:
-            # Who was answering just now has to be through with it: the volume's memory goes next.
-            while self._later:
-                self._changed.wait()
+        # From here on nothing is begun: what comes still is answered by whoever brings it.
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._lookers.shutdown(wait=False, cancel_futures=True)
+        while rest := self._unanswered():
+            for later in rest:
+                self._expire(later)
+            with self._changed:
+                # Who was answering just now has to be through with it: the volume's memory goes next.
+                if self._later:
+                    self._changed.wait(_TICK)
         return clean
+
+    def _unanswered(self) -> list[Later]:
+        with self._changed:
+            return list(self._later)
 
     # --- asking -------------------------------------------------------------------------------------------
 
@@ -135,9 +140,9 @@ class Waiting:
         end = time.monotonic() + seconds
         while not self._gives_up:
             done, _not_done = wait([future], min(_TICK, max(end - time.monotonic(), 0.0)))
-            if done:
+            if done and not future.cancelled():
                 return future.result()
-            if time.monotonic() >= end:
+            if done or time.monotonic() >= end:
                 break
         future.cancel()
         raise TookTooLong(f"no answer within {seconds:g} s")

@@ -64,7 +64,7 @@ class Reader:
         self,
         vault: Vault,
         *,
-        memory: int = 112 * MIB,
+        memory: int = 88 * MIB,
         disk: DiskCache | None = None,
         disk_data: bool = True,
         timeout: float = 60.0,

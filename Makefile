@@ -24,7 +24,7 @@ types: setup
 	$(PYTHON_HERE) -m mypy
 
 tests: setup
-	$(PYTHON_HERE) -m pytest -m "not soak"
+	$(PYTHON_HERE) -m pytest -m "not soak" -n 2 --dist loadfile
 
 soak: setup
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600

@@ -38,8 +38,10 @@ class PipeServer:
         folder: Path | None = None,
     ) -> None:
         """`folder` is where the socket lies that takes the pipe's place on other systems."""
-        name = f"rpdrive-{secrets.token_hex(16)}"
-        self.address = rf"\\.\pipe\{name}" if os.name == "nt" else str((folder or Path()) / name)
+        if os.name == "nt":
+            self.address = rf"\\.\pipe\rpdrive-{secrets.token_hex(16)}"
+        else:  # a socket's path has 107 bytes at most
+            self.address = str((folder or Path()) / f"pipe-{secrets.token_hex(4)}")
         self.token = secrets.token_bytes(32)
         self._status = status
         self._close_drive = close_drive

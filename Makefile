@@ -24,7 +24,9 @@ types: setup
 	$(PYTHON_HERE) -m mypy
 
 tests: setup
-	$(PYTHON_HERE) -m pytest -m "not soak" -n 2 --dist loadfile
+	@# Not in /tmp: a backup of a folder there sees /tmp itself change, when another test makes something in it.
+	@folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
+	$(PYTHON_HERE) -m pytest -m "not soak" -n 2 --dist loadfile --basetemp "$$folder/t"
 
 soak: setup
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600

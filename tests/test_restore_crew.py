@@ -126,10 +126,14 @@ def test_a_helper_is_told_no_secret_where_others_can_see_it(
 
 @pytest.mark.parametrize("dying", ["before", "midway", "all"])
 def test_a_helper_that_dies_costs_nothing_but_time(
-    dying: str, many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    dying: str, many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
     asked: Iterator[int] = iter(range(10_000))
     ask = crew._Helper.ask
+    # As a program may have it that restores in its own process.
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(signal.SIGPIPE, before))
 
     def killed(self: Any, task: Any, sealed: Any, folders: Any) -> Any:
         if next(asked) == 1 or dying == "all":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class Wearer:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._ids: dict[Owner, tuple[int, int]] = {}
+        self._telling = threading.Lock()
 
     def first_mode(self, a: Attributes, *, plain: bool) -> int:
         """The mode to create a file with: the final one where nobody can misuse it meanwhile."""
@@ -143,17 +145,20 @@ class Wearer:
         if not self._by_name or owner.uid == -1:  # of a system without such numbers: it is left as it is
             return owner[0], owner[1]
         found = self._ids.get(owner)
-        if found is None:
-            uid, gid = _uid(owner.user), _gid(owner.group)
-            found = (owner.uid if uid is None else uid, owner.gid if gid is None else gid)
-            if path is None:
-                return found
-            for what, name, known, number in (
-                ("user", owner.user, uid, owner.uid), ("group", owner.group, gid, owner.gid),
-            ):  # fmt: skip
-                if known is None and name:
-                    self._problem(path(), f"there is no {what} {name} here: the number {number} was kept")
-            self._ids[owner] = found
+        if found is not None:
+            return found
+        uid, gid = _uid(owner.user), _gid(owner.group)
+        found = (owner.uid if uid is None else uid, owner.gid if gid is None else gid)
+        if path is None:
+            return found
+        with self._telling:
+            if self._ids.setdefault(owner, found) is not found:
+                return found  # another thread has told of it
+        for what, name, known, number in (
+            ("user", owner.user, uid, owner.uid), ("group", owner.group, gid, owner.gid),
+        ):  # fmt: skip
+            if known is None and name:
+                self._problem(path(), f"there is no {what} {name} here: the number {number} was kept")
         return found
 
     def _chown(self, fd: int, a: Attributes, path: Callable[[], bytes]) -> bool:

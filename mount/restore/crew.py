@@ -42,6 +42,7 @@ FEW = 4  # files of a block that are not worth a message
 _FOLDERS = 200  # descriptors of one message; the system takes 253
 _FRAME = struct.Struct("=II")  # bytes of a message, and of a sealed block after it
 _REPLY = struct.Struct("=I")
+_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # a helper that has died is an error, and not the end of this process
 _START = "import sys; sys.path.append({root!r}); from mount.restore.crew import main; main({socket})"
 
 
@@ -180,7 +181,7 @@ class Crew:
 
 def helpers() -> int:
     """How many are of use here."""
-    if not hasattr(socket, "send_fds") or os.name != "posix":
+    if not hasattr(socket, "SCM_RIGHTS") or os.name != "posix":
         return 0
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(processors, MOST) if processors > 1 else 0
@@ -223,12 +224,13 @@ class _Helper:
     def _send(self, message: bytes, sealed: Buffer, folders: list[Handle]) -> None:
         frame = _FRAME.pack(len(message), len(sealed))
         if folders:
-            socket.send_fds(self._socket, [frame], [folder.fd for folder in folders])
+            given = array.array("i", [folder.fd for folder in folders])
+            self._socket.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, given)], _QUIETLY)
         else:
-            self._socket.sendall(frame)
-        self._socket.sendall(message)
+            self._socket.sendall(frame, _QUIETLY)
+        self._socket.sendall(message, _QUIETLY)
         if len(sealed):
-            self._socket.sendall(sealed)
+            self._socket.sendall(sealed, _QUIETLY)
 
     def ask(self, task: _Task, sealed: Buffer, folders: list[Handle]) -> _Done | None:
         """Have a task done; None if the helper is dead."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _EVERY = 0.1  # s between two looks at the memory
+_SHARES_EVERY = 5  # looks; what several processes share is counted page by page, and holds them up meanwhile
 
 
 class CommandFailed(Exception):
@@ -67,6 +68,7 @@ class Memory:
 
     def __init__(self, pid: int) -> None:
         self.peak = 0  # bytes
+        self._looks = 0
         self._pid = pid
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -80,7 +82,9 @@ class Memory:
     def _look(self) -> None:
         family = descendants(self._pid)
         own = max((_kib(pid, "status", "VmHWM:") for pid in family), default=0)
-        total = sum(_kib(pid, "smaps_rollup", "Pss:") for pid in family) if len(family) > 1 else 0
+        self._looks += 1
+        shares = len(family) > 1 and self._looks % _SHARES_EVERY == 0
+        total = sum(_kib(pid, "smaps_rollup", "Pss:") for pid in family) if shares else 0
         self.peak = max(self.peak, own << 10, total << 10)
 
     def stop(self) -> None:

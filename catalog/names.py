@@ -189,10 +189,11 @@ def _digested(name: bytes) -> bytes:
     if stem and len(extension) <= _EXTENSION:
         name, tail = stem, tail + dot + extension
     head = name[: LIMIT - len(tail)]
-    return head.decode(errors="ignore").encode() + tail if _is_text(name) else head + tail
+    return head.decode(errors="ignore").encode() + tail if is_text(name) else head + tail
 
 
-def _is_text(name: bytes) -> bool:
+def is_text(name: bytes) -> bool:
+    """Whether a name is UTF-8."""
     try:
         name.decode()
     except UnicodeDecodeError:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from catalog.format.trees import NodeKind
+from catalog.names import is_text
 
 NAME_MAX = 255  # bytes
 _TYPES = {
@@ -107,7 +108,7 @@ def copy_name(name: bytes, point_time: int, number: int = 1) -> bytes:
     stem, extension = _split(name)
     room = NAME_MAX - len(mark) - len(extension)
     if len(stem) > room:
-        stem = stem[:room].decode(errors="ignore").encode() if _is_text(stem) else stem[:room]
+        stem = stem[:room].decode(errors="ignore").encode() if is_text(stem) else stem[:room]
     return stem + mark + extension
 
 
@@ -119,11 +120,3 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     if len(extension) > 64 or not stem:
         return name, b""
     return stem, extension
-
-
-def _is_text(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

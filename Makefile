@@ -25,7 +25,7 @@ types: setup
 
 tests: setup
 	@# Not in /tmp: a backup of a folder there sees /tmp itself change, when another test makes something in it.
-	@folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
+	@folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder" && \
 	$(PYTHON_HERE) -m pytest -m "not soak" -n 2 --dist loadfile --basetemp "$$folder/t"
 
 soak: setup

@@ -24,6 +24,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("driver", drivers, indirect=True, scope="module")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def enterable(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that let another user in change the folders above theirs: not those that other tests lie in, too."""
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base, base.parent):
+        if folder.stat().st_uid == os.getuid():
+            folder.chmod(folder.stat().st_mode | 0o711)
+
+
 @pytest.fixture(scope="module")
 def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Drives are opened by this driver. To come before any Home.

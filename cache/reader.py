@@ -64,12 +64,12 @@ class Reader:
         self,
         vault: Vault,
         *,
-        memory: int = 96 * MIB,
+        memory: int = 92 * MIB,
         disk: DiskCache | None = None,
         disk_data: bool = True,
         timeout: float = 60.0,
         parallel: int = 8,
-        page_memory: int = 96 * MIB,
+        page_memory: int = 24 * MIB,
     ) -> None:
         steady_heap()
         self.vault = vault

@@ -80,7 +80,7 @@ def steady_heap() -> None:
 
     Left alone it learns from what is freed, keeps any amount, and a heap for each thread: reading 1 GiB then took
     280 MiB of memory, and takes 210 like this. Ranges of 16 MiB are mapped one by one, which costs the system a
-    fault and a page of zeros for each page: kept in the heap, too, they were read in 0.9 of the time, in 10 more.
+    fault and a page of zeros for each page: kept in the heap, too, they took 0.9 of the time and 10 MiB more.
     """
     _mallopt({_MMAP_THRESHOLD: 12 << 20, _TRIM_THRESHOLD: 20 << 20, _ARENA_MAX: 2})
 

@@ -20,13 +20,13 @@ from catalog.errors import LocalError, MountFailed, RpdriveError
 from catalog.settings import HOME, Settings
 from mount import windows_mount_point, windows_process
 from mount.mount_point import FILE_SYSTEM, file_system_at
+from mount.order import SECRETS
 from mount.registry import Registry
 from mount.windows import IS_WINDOWS
 
 if TYPE_CHECKING:
     from mount.order import Order
 
-SECRETS = ("RPDRIVE_PASSPHRASE", "RPDRIVE_NEW_PASSPHRASE")  # of no use to the drive, and it may run for weeks
 _START = "import sys; sys.path.append({root!r}); from mount.background import main; main({order}, {answer})"
 _ANSWER_SECONDS = 10.0  # from the kernel's hello to the first answer
 

@@ -207,7 +207,7 @@ class Walk:
 
     def _gone(self, frame: Frame, old: Old) -> None:
         self._open(frame)
-        self._progress.removed += old.leaf.entry_totals(old.entry).entries
+        self._progress.removed += old.leaf.entries_in(old.entry)
 
     def _open(self, frame: Frame) -> None:
         """Give a folder a writer, now that it differs, and write what was met unchanged."""

@@ -162,8 +162,8 @@ class Crew:
         report = self._report
         for n, reason in done.problems:
             report.problem(given[n][8].path(), reason)
-        left = {id(given[n]) for n in done.left}
-        made = [row for row in given if id(row) not in left]
+        left = set(done.left)
+        made = [row for n, row in enumerate(given) if n not in left]
         with report.lock:
             report.written += len(made)
             report.written_bytes += sum(row[4] for row in made)

@@ -10,7 +10,7 @@ from pyfastcdc import FastCDC
 
 from backup.pipeline import Pipeline, Place, Placed
 from backup.progress import Progress
-from backup.system import Handle, Owners, Status, System
+from backup.systems.base import Handle, Owners, Status, System
 from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.keys import FileDigest, Keys
 from catalog.format.trees import (

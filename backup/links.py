@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backup.files import Contents
-from backup.system import Status
+from backup.systems.base import Status
 from catalog.format.trees import Entry, Node
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backup.system import Status, kind_of
+from backup.systems.base import Status, kind_of
 from catalog.format.packs import Extent
 from catalog.format.trees import Entry, FolderIndex, FolderWriter, Leaf, Node, NodeKind, OutOfLine, Paged, Subtree
 from catalog.tree import PageSource

@@ -18,7 +18,7 @@ from backup.pipeline import Pipeline
 from backup.previous import Frame, Noting, Old, Previous
 from backup.progress import Progress
 from backup.selection import Selection, Wanted
-from backup.system import Elsewhere, Handle, Status, System
+from backup.systems.base import Elsewhere, Handle, Status, System
 from catalog.errors import LocalError, MissingData
 from catalog.format.packs import Extent
 from catalog.format.trees import (

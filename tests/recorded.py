@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backup import source
+from backup.systems import posix as source
 from catalog.direct import DirectSource
 from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind

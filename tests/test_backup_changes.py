@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backup import source
 from backup.run import Outcome
+from backup.systems import posix as source
 from catalog.format.trees import Subtree
 from catalog.store.memory import MemoryStore
 from tests.protected import Protected

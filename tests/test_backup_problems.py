@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from backup import source
 from backup.run import Outcome
+from backup.systems import posix as source
 from catalog.format.records import Point
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backup.run import Outcome
-from backup.windows.source import WindowsSource
+from backup.systems.windows import WindowsSource
 from catalog.errors import LocalError
 from catalog.format.trees import Hole, NodeKind, Owner
 from catalog.format.windows import Windows

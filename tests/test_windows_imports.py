@@ -27,7 +27,7 @@ NAMES = {
     "errno": "EREMOTEIO",
 }
 # Theirs is another system: they are loaded there only.
-UNIX = {"backup.source", "mount.fuse_driver", "mount.kernel", "mount.kernel_interrupts"}
+UNIX = {"backup.systems.posix", "mount.fuse_driver", "mount.kernel", "mount.kernel_interrupts"}
 
 SCRIPT = """
 import importlib, importlib.abc, pkgutil, sys

@@ -10,7 +10,7 @@ from backup.identity import this_item, this_machine
 from backup.mirror import Mirror
 from backup.run import Backup, Outcome
 from backup.selection import Selection
-from backup.windows.source import WindowsSource
+from backup.systems.windows import WindowsSource
 from cache.reader import Reader
 from catalog.format.records import Point
 from catalog.format.trees import Hole, Node, OutOfLine

@@ -1,4 +1,4 @@
-"""Reading a Windows source: the System (backup/system.py) of Windows.
+"""Reading a Windows source: the System (backup/systems/base.py) of Windows.
 
 Everything is opened by its whole path in the form `\\\\?\\C:\\…`, which knows no limit of 260 characters and no
 reserved names, and is opened itself where it is a link. Names are WTF-8: the UTF-8 of the UTF-16 that NTFS has,
@@ -19,8 +19,8 @@ from typing import IO, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from backup.system import Elsewhere, kind_of
-from backup.windows.beside import NOBODY, Kept
+from backup.systems.base import Elsewhere, kind_of
+from backup.systems.beside import NOBODY, Kept
 from catalog.errors import Damaged, LocalError
 from catalog.format.trees import Node, Owner
 from catalog.format.windows import Windows, name_bytes, name_text

@@ -1,9 +1,8 @@
 """What a backup asks of the operating system. The walk knows of files and folders only what stands here.
 
-backup/source.py answers for POSIX, backup/windows/source.py for Windows; which of them is chosen once, when a run
-begins. Names and paths are bytes: on Windows WTF-8 (UTF-8, and lone surrogates as three bytes each), with a
-drive's letter as the first part of a path, as in `/C/Users/anna`. Errors are OSError, their `strerror` fit to be
-shown.
+posix.py answers for POSIX, windows.py for Windows; which of them is chosen once, when a run begins. Names and paths
+are bytes: on Windows WTF-8 (UTF-8, and lone surrogates as three bytes each), with a drive's letter as the first
+part of a path, as in `/C/Users/anna`. Errors are OSError, their `strerror` fit to be shown.
 """
 
 from __future__ import annotations
@@ -180,9 +179,9 @@ class System(Protocol):
 def this_system(*, fetch: bool = False) -> System:
     """The one that this process runs on. `fetch`: read files, too, that would be fetched from a cloud for it."""
     if os.name == "nt":
-        from backup.windows.source import WindowsSource
+        from backup.systems.windows import WindowsSource
 
         return WindowsSource(fetch=fetch)
-    from backup import source
+    from backup.systems import posix as source
 
     return source

@@ -1,7 +1,7 @@
 """Reading a POSIX source: what stands in a folder, an entry's metadata, a file's data and holes.
 
-The module is a System (backup/system.py) as it stands. Everything goes through folder descriptors, so that paths
-of any length work and a folder that is swapped for a symlink meanwhile can't lead elsewhere. Errors are
+The module is a System (base.py) as it stands. Everything goes through folder descriptors, so that paths of any
+length work and a folder that is swapped for a symlink meanwhile can't lead elsewhere. Errors are
 OSError: the run reports them and goes on.
 """
 
@@ -17,7 +17,7 @@ import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backup.system import Beside, kind_of
+from backup.systems.base import Beside, kind_of
 from catalog.format.trees import Node, Owner
 from catalog.format.windows import Windows
 

@@ -15,7 +15,8 @@ from backup.progress import Progress
 from backup.record import Record
 from backup.run import Backup, Outcome
 from backup.selection import Selection
-from backup.systems.base import System, this_system
+from backup.systems.base import System
+from backup.systems.this import this_system
 from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
 from catalog.errors import LocalError

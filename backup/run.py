@@ -22,7 +22,8 @@ from backup.pipeline import LEVEL, Pipeline
 from backup.previous import ByChange, Previous
 from backup.progress import Progress
 from backup.selection import Selection
-from backup.systems.base import System, this_system
+from backup.systems.base import System
+from backup.systems.this import this_system
 from backup.walk import Walk
 from catalog.errors import Damaged, LocalError, ObjectNotFound
 from catalog.format.records import (

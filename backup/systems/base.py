@@ -7,7 +7,6 @@ part of a path, as in `/C/Users/anna`. Errors are OSError, their `strerror` fit 
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -174,14 +173,3 @@ class System(Protocol):
 
     def data_ranges(self, file: Handle, st: Any) -> Iterator[tuple[int, int]]:
         """The ranges of a file (start, end in bytes) that are not holes, in order."""
-
-
-def this_system(*, fetch: bool = False) -> System:
-    """The one that this process runs on. `fetch`: read files, too, that would be fetched from a cloud for it."""
-    if os.name == "nt":
-        from backup.systems.windows import WindowsSource
-
-        return WindowsSource(fetch=fetch)
-    from backup.systems import posix as source
-
-    return source

@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from catalog.access.session import Session
 from catalog.errors import LocalError, RpdriveError, UsageError
-from catalog.session import Session
 
 # Modules of the packages, and the commands by which they are known without being imported.
 PACKAGES = {
@@ -271,7 +271,7 @@ def _unexpected(error: BaseException) -> Unexpected:
     import time
     import traceback
 
-    from catalog.settings import Settings, private_folder, write_private
+    from catalog.access.settings import Settings, private_folder, write_private
 
     text = "".join(traceback.format_exception(error))
     what = f"unexpected {type(error).__name__}: {error}"

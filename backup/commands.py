@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catalog.session import Session
+from catalog.access.session import Session
 
 if TYPE_CHECKING:
     from backup.job import Job

@@ -19,9 +19,9 @@ from backup.systems.base import System
 from backup.systems.this import this_system
 from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
+from catalog.access.session import Session
 from catalog.errors import LocalError
 from catalog.format.records import Item, Machine, Problem
-from catalog.session import Session
 from catalog.vault import Vault
 
 _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only

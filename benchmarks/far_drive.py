@@ -27,7 +27,7 @@ THREADS = (4, 8)  # requests at once: as many as rpdrive reads ahead with, and a
 
 def serve(mount_point: Path, driver: str, delay: float) -> None:
     """The newest point, until it is unmounted."""
-    from catalog.session import Session
+    from catalog.access.session import Session
     from catalog.store.address import open_store
     from catalog.store.delayed import DelayedStore
     from catalog.store.metered import MeteredStore

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog import access_commands
+from catalog.access import commands as access_commands
+from catalog.access.session import NEW_PASSPHRASE, PASSPHRASE, Session
 from catalog.machine_commands import machine_app
-from catalog.session import NEW_PASSPHRASE, PASSPHRASE, Session
 
 if TYPE_CHECKING:
     from catalog.choice import Place

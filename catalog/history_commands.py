@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog.session import Session
+from catalog.access.session import Session
 
 if TYPE_CHECKING:
     from catalog.timeline import Timelines

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from catalog.session import Session
+from catalog.access.session import Session
 
 app = typer.Typer(rich_markup_mode=None)
 

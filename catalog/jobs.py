@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from catalog.settings import private_folder, write_private
+from catalog.access.settings import private_folder, write_private
 
 COMPLETE, WITH_WARNINGS, FAILED, INTERRUPTED = "complete", "warnings", "failed", "interrupted"
 # As backups are recorded in a vault (docs/format.md).

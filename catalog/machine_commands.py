@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from catalog.access.session import Session
 from catalog.errors import UsageError
-from catalog.session import Session
 
 machine_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Register, list, rename and forget machines."

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
+from catalog.access.settings import write_private
 from catalog.errors import AmbiguousName, LocalError, NotFound, ObjectExists, UsageError
 from catalog.format.records import Machine
-from catalog.settings import write_private
 from catalog.vault import Vault
 
 NAME_LENGTH = 100  # characters

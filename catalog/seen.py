@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from catalog.access.settings import write_private
 from catalog.errors import LocalError
 from catalog.format.records import PointName
-from catalog.settings import write_private
 
 Highest = dict[tuple[bytes, bytes], int]
 

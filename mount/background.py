@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog import errors
+from catalog.access.settings import HOME, Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
-from catalog.settings import HOME, Settings
 from mount import windows_mount_point, windows_process
 from mount.mount_point import FILE_SYSTEM, file_system_at
 from mount.order import SECRETS
@@ -165,7 +165,7 @@ def main(order_pipe: int, answer_pipe: int) -> None:
     try:
         import msgspec
 
-        from catalog.session import Session
+        from catalog.access.session import Session
         from mount import service
         from mount.order import Order
 

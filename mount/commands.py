@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog.session import Session
+from catalog.access.session import Session
 from mount.windows import IS_WINDOWS
 
 if TYPE_CHECKING:

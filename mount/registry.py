@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from catalog.settings import Settings, private_folder, write_private
+from catalog.access.settings import Settings, private_folder, write_private
 from mount import windows
 
 

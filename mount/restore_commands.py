@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from catalog.session import Session
+from catalog.access.session import Session
 
 WITH_PROBLEMS = 3
 

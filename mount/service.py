@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache.reader import Reader
+from catalog.access.session import Session
 from catalog.choice import scope
 from catalog.errors import RpdriveError, StoreError
 from catalog.format.keys import Keys, VaultFile
 from catalog.format.records import PointName
-from catalog.session import Session
 from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
 from catalog.text import iso_time
@@ -124,7 +124,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
 
 def preload() -> None:
     """Load what most drives need, while nobody waits for it yet."""
-    import catalog.credentials
+    import catalog.access.credentials
     import catalog.store.local
     import catalog.store.metered  # noqa: F401
 

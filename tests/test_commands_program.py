@@ -190,9 +190,9 @@ def test_an_interrupt_is_one_line(rpdrive: Cli, vault: Vault) -> None:
 
 def test_a_bug_leaves_its_traceback_in_a_file(rpdrive: Cli) -> None:
     script = (
-        "import sys, catalog.session, rpdrive\n"
+        "import sys, catalog.access.session, rpdrive\n"
         "def broken(self): raise ZeroDivisionError('a bug')\n"
-        "catalog.session.Session.open_store = broken\n"
+        "catalog.access.session.Session.open_store = broken\n"
         "sys.exit(rpdrive.run(['points', *sys.argv[1:]]))"
     )
     command = [sys.executable, "-c", script]

@@ -23,7 +23,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from catalog.credentials import Connections, Credentials, issue, read_credentials
+from catalog.access.credentials import Connections, Credentials, issue, read_credentials
+from catalog.access.session import Session
+from catalog.access.settings import Settings
 from catalog.errors import (
     AccessDenied,
     LocalError,
@@ -34,8 +36,6 @@ from catalog.errors import (
     UsageError,
     WrongPassphrase,
 )
-from catalog.session import Session
-from catalog.settings import Settings
 from catalog.store.azure import AzureStore
 from catalog.store.azure_tokens import Token, make_token
 from catalog.store.base import Store

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from catalog.access.session import Session
+from catalog.access.settings import Settings
 from catalog.errors import NotFound, WrongPassphrase
-from catalog.session import Session
-from catalog.settings import Settings
 from catalog.store.base import Store
 from catalog.store.metered import MeteredStore
 from catalog.store.retrying import RetryingStore

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from catalog.access.secrets import SavedKeys
+from catalog.access.session import Session
+from catalog.access.settings import Settings, normal_address, private_folder, write_private
 from catalog.errors import LocalError, UsageError
-from catalog.secrets import SavedKeys
-from catalog.session import Session
-from catalog.settings import Settings, normal_address, private_folder, write_private
 
 VAULT_ID, OTHER_ID = b"v" * 16, b"o" * 16
 MASTER = bytes(range(32))
@@ -49,7 +49,7 @@ def test_asking_where_makes_nothing(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the folders of other platforms are platformdirs'")
 def test_the_platforms_folders_otherwise(tmp_path: Path) -> None:
     script = (
-        "from catalog.settings import *; s = Settings(); print(*map(s.where, ('config','state','cache','run')))"
+        "from catalog.access.settings import *; print(*map(Settings().where, ('config','state','cache','run')))"
     )
     own = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "RPDRIVE_"))}
     own |= {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent.parent)}

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from catalog.access.settings import Settings
 from catalog.errors import MountFailed
-from catalog.settings import Settings
 from mount import pipe_status, registry, windows_mount_point, windows_process
 from mount.lifetime import Lifetime
 from mount.pipe_status import PipeServer
@@ -33,7 +33,7 @@ from tests.winfsp_drives import USER, load
 load()
 
 import rpdrive  # noqa: E402
-from catalog.session import Session  # noqa: E402
+from catalog.access.session import Session  # noqa: E402
 from mount import commands, service, winfsp_security  # noqa: E402
 from mount.order import Order  # noqa: E402
 from tests.winfsp import standin  # noqa: E402

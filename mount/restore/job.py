@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, RpdriveError, UsageError
 from catalog.jobs import COMPLETE, FAILED, INTERRUPTED, WITH_WARNINGS, LocalJob, LocalJobs, new_job_id
-from catalog.session import Session
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
 from mount.restore.options import Options

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from catalog.access.settings import Settings, normal_address
 from catalog.errors import NewerFormat, UsageError
-from catalog.settings import Settings, normal_address
 from catalog.store.address import azure_address, local_path
 from catalog.store.roles import Grant, Role
 
@@ -138,7 +138,7 @@ class Connections:
     """The credentials by which this machine is connected to vaults, one each."""
 
     def __init__(self, settings: Settings) -> None:
-        from catalog.secrets import Secrets
+        from catalog.access.secrets import Secrets
 
         self.secrets = Secrets(settings, "connections", "connection", "rpdrive vault connect FILE")
 

@@ -15,8 +15,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from catalog.access.settings import Settings, private_folder, write_private
 from catalog.errors import LocalError
-from catalog.settings import Settings, private_folder, write_private
 
 SERVICE = "rpdrive"
 _IN_KEYRING = "keyring"

@@ -9,12 +9,12 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from catalog.access.secrets import SavedKeys
+from catalog.access.settings import Settings
 from catalog.errors import LocalError, Locked, RpdriveError, UsageError
-from catalog.secrets import SavedKeys
-from catalog.settings import Settings
 
 if TYPE_CHECKING:
-    from catalog.credentials import Credentials
+    from catalog.access.credentials import Credentials
     from catalog.format.keys import Keys, VaultFile
     from catalog.store.base import Store
     from catalog.store.metered import MeteredStore
@@ -117,7 +117,7 @@ class Session:
             return None
         if self.environment_has_credentials():
             return None
-        from catalog.credentials import Connections
+        from catalog.access.credentials import Connections
 
         found = Connections(self.settings).load(vault_id)
         return found if found is not None and found.address == self.address else None
@@ -207,7 +207,7 @@ class Session:
 
         As `open_vault`; nothing is remembered unless it opens.
         """
-        from catalog.credentials import Connections
+        from catalog.access.credentials import Connections
         from catalog.vault import read_vault_file
 
         self.address, self.connecting = credentials.address, credentials
@@ -226,7 +226,7 @@ class Session:
 
     def disconnect(self) -> bool:
         """Forget the vault: its token, its saved key, its address. False if it wasn't known. LocalError."""
-        from catalog.credentials import Connections
+        from catalog.access.credentials import Connections
 
         vault_id = self.settings.known_vaults().get(self.address)
         if vault_id is None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from catalog.access.session import Session
 from catalog.errors import LocalError
-from catalog.session import Session
 from catalog.store.roles import Role
 
 if TYPE_CHECKING:
-    from catalog.credentials import Credentials
+    from catalog.access.credentials import Credentials
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 _MAY = {
@@ -47,8 +47,8 @@ def credentials(
 
     from datetime import timedelta
 
-    from catalog.credentials import issue
-    from catalog.settings import write_private
+    from catalog.access.credentials import issue
+    from catalog.access.settings import write_private
     from catalog.text import parse_duration
     from catalog.vault import read_vault_file
 
@@ -81,7 +81,7 @@ def connect(
     """
     session: Session = ctx.obj
 
-    from catalog.credentials import read_credentials
+    from catalog.access.credentials import read_credentials
 
     given = read_credentials(_read(file), str(file))
     vault = session.connect(given)
@@ -149,7 +149,7 @@ def _signer(made: Credentials) -> str:
 
 
 def _warnings(made: Credentials) -> list[str]:
-    from catalog.credentials import DEFAULT_LIFETIME
+    from catalog.access.credentials import DEFAULT_LIFETIME
     from catalog.store.address import azure_address
 
     warnings = []

@@ -1,0 +1,1 @@
+"""Opening a vault: sessions, settings, secrets, credentials."""

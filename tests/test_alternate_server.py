@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from catalog.store.azure import AzureStore
+from catalog.store.azure.store import AzureStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault
 from tests.azurite import ACCOUNT, Azurite, running_azurite

@@ -36,8 +36,8 @@ from catalog.errors import (
     UsageError,
     WrongPassphrase,
 )
-from catalog.store.azure import AzureStore
-from catalog.store.azure_tokens import Token, make_token
+from catalog.store.azure.store import AzureStore
+from catalog.store.azure.tokens import Token, make_token
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
@@ -180,7 +180,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 def test_a_user_delegation_token_lasts_seven_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The key comes from a real Azurite. That the server takes what it signs can't be shown with it: Azurite does
     # not know the string to sign of the newest version yet, which the SDK writes.
-    monkeypatch.setattr("catalog.store.credentials._default_credential", lambda account: SignedIn())
+    monkeypatch.setattr("catalog.store.azure.credentials._default_credential", lambda account: SignedIn())
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
     with running_azurite(tmp_path, certificate=certificate) as azurite:

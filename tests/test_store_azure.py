@@ -23,7 +23,7 @@ from catalog.errors import (
     UsageError,
 )
 from catalog.store.address import open_store
-from catalog.store.azure import AzureStore
+from catalog.store.azure.store import AzureStore
 from catalog.store.retrying import RetryingStore
 from tests.azurite import ACCOUNT, KEY, Azurite
 from tests.faults import LostAnswerStore
@@ -151,7 +151,7 @@ def test_faults_are_outlasted(
     proxy.faults = ["lost"]
     patient.delete("packs/0a/pack")
     assert list(around.list_blobs()) == []
-    monkeypatch.setattr("catalog.store.azure.LIST_PAGE", 3)
+    monkeypatch.setattr("catalog.store.azure.store.LIST_PAGE", 3)
     names = [f"index/m/{number}" for number in range(8)]
     for name in names:
         around.upload_blob(name, b"")
@@ -163,7 +163,7 @@ def test_faults_are_outlasted(
 
 def test_a_changed_upload_is_refused(store: AzureStore, around: ContainerClient) -> None:
     """Azure compares Content-MD5 with what arrived: damage on the way is not stored."""
-    from catalog.store.azure import _Transport
+    from catalog.store.azure.store import _Transport
 
     send = _Transport.send
 

@@ -27,9 +27,9 @@ from catalog.errors import (
     StoreError,
 )
 from catalog.store.address import azure_address
-from catalog.store.azure import AzureStore
+from catalog.store.azure.credentials import container_client
+from catalog.store.azure.store import AzureStore
 from catalog.store.base import LIST_PAGE, Store
-from catalog.store.credentials import container_client
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
@@ -387,7 +387,7 @@ def test_a_listing_goes_on_beyond_a_page(place: Place, monkeypatch: pytest.Monke
     page = LIST_PAGE
     if isinstance(place, InAzure):  # 5,000 blobs take too long to make; the pages are as real
         page = 40
-        monkeypatch.setattr("catalog.store.azure.LIST_PAGE", page)
+        monkeypatch.setattr("catalog.store.azure.store.LIST_PAGE", page)
         monkeypatch.setattr("catalog.store.wrapper.LIST_PAGE", page)
     names = [f"index/m/{number:05}" for number in range(2 * page + 2)]
     for name in names:

@@ -110,7 +110,7 @@ def issue(address: str, vault_id: bytes, role: Role, lifetime: timedelta | None 
     now = datetime.now(UTC).replace(microsecond=0)
     if local_path(address) is not None:
         return Credentials(address, vault_id, role, now, now + (lifetime or DEFAULT_LIFETIME))
-    from catalog.store.azure_tokens import make_token
+    from catalog.store.azure.tokens import make_token
 
     place = azure_address(address)
     token = make_token(place.account, place.container, role, lifetime or DEFAULT_LIFETIME, longest=lifetime is None)

@@ -124,7 +124,7 @@ class Session:
 
     def environment_has_credentials(self) -> bool:
         """Whether the vault is opened by credentials of the environment, whatever else there is."""
-        from catalog.store.credentials import given
+        from catalog.store.azure.credentials import given
 
         return not self.is_local and given(os.environ)
 
@@ -155,7 +155,7 @@ class Session:
         if credentials is None:
             return None
         if credentials.token is not None and self.meter is not None:
-            from catalog.store.azure import AzureStore
+            from catalog.store.azure.store import AzureStore
 
             assert isinstance(self.meter.inner, AzureStore)
             self.meter.inner.use_token(credentials.token)

@@ -66,7 +66,7 @@ def open_store(
         return LocalStore(folder, url)
     address = azure_address(url)
 
-    from catalog.store.azure import AzureStore
+    from catalog.store.azure.store import AzureStore
     from catalog.store.retrying import RetryingStore
 
     return RetryingStore(AzureStore(*address, token=token, endpoint=endpoint), patience)

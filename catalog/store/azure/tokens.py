@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalog.errors import AccessDenied, StoreUnreachable, UsageError
-from catalog.store.credentials import CONNECTION_STRING, KEY, SAS_TOKEN, container_client
+from catalog.store.azure.credentials import CONNECTION_STRING, KEY, SAS_TOKEN, container_client
 from catalog.store.roles import Role
 
 if TYPE_CHECKING:

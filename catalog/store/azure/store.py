@@ -30,8 +30,8 @@ from catalog.errors import (
     StoreError,
     StoreUnreachable,
 )
+from catalog.store.azure.credentials import container_client
 from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Store
-from catalog.store.credentials import container_client
 from catalog.store.name import checked_name
 
 CONNECTIONS = 32  # kept open; more threads than that make new ones

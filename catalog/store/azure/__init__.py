@@ -1,0 +1,1 @@
+"""Azure Blob Storage: the store, its tokens, its credentials."""

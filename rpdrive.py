@@ -26,7 +26,7 @@ PACKAGES = {
     "backup.commands": ("backup",),
     "catalog.commands": ("points", "ls", "vault", "machine"),
     "catalog.job_commands": ("jobs",),
-    "catalog.history_commands": ("find", "versions", "diff"),
+    "catalog.history.commands": ("find", "versions", "diff"),
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore_commands": ("restore",),
     "cache.commands": ("cache",),

@@ -26,7 +26,7 @@ from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
 from catalog.format.records import PointName
 from catalog.format.trees import FolderIndex, Leaf, NodeKind, PieceIndex, PieceLeaf
-from catalog.history import (
+from catalog.history.overlay import (
     Overlay,
     Strand,
     Variant,

@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 
 from catalog.choice import read_points
-from catalog.difference import difference, root_of
 from catalog.direct import DirectSource
 from catalog.errors import Damaged, MissingData, UsageError
 from catalog.format.keys import file_digest
 from catalog.format.packs import Extent
 from catalog.format.records import Point
 from catalog.format.trees import Hole, Node, NodeKind, Owner, Piece
-from catalog.history import first, last, numbers, root_strands, walk
-from catalog.search import pattern, search
+from catalog.history.difference import difference, root_of
+from catalog.history.overlay import first, last, numbers, root_strands, walk
+from catalog.history.search import pattern, search
+from catalog.history.timeline import all_timelines
+from catalog.history.versions import versions
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from catalog.timeline import all_timelines
 from catalog.vault import Vault
-from catalog.versions import versions
 from tests.cli import Cli
 from tests.drives import MACHINE, add_machine, add_point
 from tests.vaultmaker import SmallFiles, Trees, open_empty

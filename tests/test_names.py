@@ -21,6 +21,8 @@ from catalog.errors import NotFound
 from catalog.format.packs import Extent
 from catalog.format.records import Machine, Point, Root
 from catalog.format.trees import Leaf, Subtree
+from catalog.history.search import pattern
+from catalog.history.versions import versions
 from catalog.names import (
     LIMIT,
     MARK,
@@ -35,11 +37,9 @@ from catalog.names import (
     spelling,
     true_name,
 )
-from catalog.search import pattern
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault
-from catalog.versions import versions
 from mount.all_points import AllPointsView
 from mount.names import Names, find
 from mount.restore.conflict import Policy

@@ -6,17 +6,17 @@ import json
 import random
 from typing import Any
 
-from catalog.difference import difference, root_of
 from catalog.direct import DirectSource
 from catalog.format.records import Point
 from catalog.format.trees import Hole, Node
 from catalog.format.windows import Stream, Windows
-from catalog.history import numbers
+from catalog.history.difference import difference, root_of
+from catalog.history.overlay import numbers
+from catalog.history.versions import versions
 from catalog.listing import entry_json
 from catalog.store.memory import MemoryStore
 from catalog.tree import walk
 from catalog.vault import create_vault
-from catalog.versions import versions
 from catalog.windows.descriptor import from_sddl
 from tests.drives import PASSPHRASE, QUICK_KDF, Maker, add_point
 

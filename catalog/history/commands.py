@@ -12,7 +12,7 @@ import typer
 from catalog.access.session import Session
 
 if TYPE_CHECKING:
-    from catalog.timeline import Timelines
+    from catalog.history.timeline import Timelines
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -24,10 +24,10 @@ ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="a 
 def _import_all(_store: object) -> None:
     """What the commands below need."""
     import catalog.choice
-    import catalog.difference
     import catalog.direct
-    import catalog.history_listing
-    import catalog.search  # noqa: F401
+    import catalog.history.difference
+    import catalog.history.listing
+    import catalog.history.search  # noqa: F401
 
 
 @app.command("find")
@@ -63,9 +63,9 @@ def find(
     vault = session.open_vault(meanwhile=_import_all)
 
     from catalog.direct import DirectSource
-    from catalog.history_listing import HIT_COLUMNS, hit_json, hit_line
-    from catalog.search import pattern, search
-    from catalog.timeline import all_timelines, one_point
+    from catalog.history.listing import HIT_COLUMNS, hit_json, hit_line
+    from catalog.history.search import pattern, search
+    from catalog.history.timeline import all_timelines, one_point
 
     fits = pattern(text, regex=regex, ignore_case=ignore_case)
     if all_points:
@@ -115,11 +115,11 @@ def versions(
     from catalog.choice import shown
     from catalog.direct import DirectSource
     from catalog.errors import NotFound, UsageError
-    from catalog.history import parts
-    from catalog.history_listing import VERSION_COLUMNS, version_rows, versions_json
+    from catalog.history.listing import VERSION_COLUMNS, version_rows, versions_json
+    from catalog.history.overlay import parts
+    from catalog.history.timeline import all_timelines
+    from catalog.history.versions import versions as versions_of
     from catalog.text import table, text_json
-    from catalog.timeline import all_timelines
-    from catalog.versions import versions as versions_of
 
     raw = os.fsencode(path)
     if not parts(raw):
@@ -169,10 +169,10 @@ def diff(
     import os
 
     from catalog.choice import point_names, shown
-    from catalog.difference import difference, exists, root_of
     from catalog.direct import DirectSource
     from catalog.errors import NotFound
-    from catalog.history_listing import Counts, change_json, change_line
+    from catalog.history.difference import difference, exists, root_of
+    from catalog.history.listing import Counts, change_json, change_line
     from catalog.listing import point_json
     from catalog.text import text_json
     from catalog.vault import choose_point

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from catalog.difference import Change
 from catalog.format.records import Point
 from catalog.format.trees import Entry, Leaf, NodeKind
-from catalog.history import Variant, first, last, numbers
+from catalog.history.difference import Change
+from catalog.history.overlay import Variant, first, last, numbers
+from catalog.history.search import Hit
+from catalog.history.timeline import Timeline
+from catalog.history.versions import Versions
 from catalog.listing import entry_json, entry_size
-from catalog.search import Hit
 from catalog.text import iso_time, local_time, size_text, text_json
-from catalog.timeline import Timeline
-from catalog.versions import Versions
 
 HIT_COLUMNS = f"{'SIZE':>10}  {'MODIFIED':19}  {'IN POINTS OF':43}  {'POINTS':>6}  {'VERSIONS':>8}  PATH"
 VERSION_COLUMNS = ("SINCE", "UNTIL", "POINTS>", "SIZE>", "MODIFIED", "KIND", "FIRST POINT", "LAST POINT")

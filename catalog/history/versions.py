@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from catalog.format.records import Point
-from catalog.history import ReadySource, Version, distinct, follow, held, root_strands
+from catalog.history.overlay import ReadySource, Version, distinct, follow, held, root_strands
 
 
 class Versions(NamedTuple):

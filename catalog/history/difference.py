@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from catalog.format.records import Point
 from catalog.format.trees import Entry, Leaf, NodeKind, OutOfLine, Subtree
 from catalog.format.windows import Windows, others
-from catalog.history import ReadySource, Strand, Variant, data_id, follow, root_strands, streams_id, walk
+from catalog.history.overlay import ReadySource, Strand, Variant, data_id, follow, root_strands, streams_id, walk
 
 BEFORE, AFTER = 1, 2  # sets of points: the first tree, the second
 

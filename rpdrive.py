@@ -25,7 +25,7 @@ from catalog.errors import LocalError, RpdriveError, UsageError
 PACKAGES = {
     "backup.commands": ("backup",),
     "catalog.commands": ("points", "ls", "vault", "machine"),
-    "catalog.job_commands": ("jobs",),
+    "catalog.jobs.commands": ("jobs",),
     "catalog.history.commands": ("find", "versions", "diff"),
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore_commands": ("restore",),

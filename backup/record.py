@@ -12,7 +12,7 @@ from backup.progress import Progress
 from backup.run import Outcome
 from catalog.errors import AccessDenied, RpdriveError, StoreUnreachable
 from catalog.format.records import Item, Job, Machine, Problem
-from catalog.jobs import COMPLETED, COMPLETED_WITH_WARNINGS, FAILED, INTERRUPTED, LocalJob, LocalJobs
+from catalog.jobs.local import COMPLETED, COMPLETED_WITH_WARNINGS, FAILED, INTERRUPTED, LocalJob, LocalJobs
 from catalog.vault import Vault
 
 PATIENCE = 10.0  # seconds, for the record to reach the vault; the point is there already

@@ -18,8 +18,8 @@ from backup.run import Outcome
 from catalog.errors import AccessDenied, Damaged, StoreFull, StoreUnreachable
 from catalog.format.records import Item, JobName, Machine, Problem, encode_record
 from catalog.format.sealed import Kind, seal_object
-from catalog.job_listing import job_rows, one_job
-from catalog.jobs import LocalJobs
+from catalog.jobs.listing import job_rows, one_job
+from catalog.jobs.local import LocalJobs
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from tests.backing import back_up, new_vault

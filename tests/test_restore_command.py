@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.jobs import LocalJobs
+from catalog.jobs.local import LocalJobs
 from tests.drives import Home, eventually, make_vault, noise
 from tests.restoring import assert_same_trees, temporaries
 

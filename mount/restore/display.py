@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from catalog.jobs import LocalJob
+from catalog.jobs.local import LocalJob
 from catalog.text import iso_time, safe_text, size_text, text_json
 from catalog.watch import Look, Watch
 from mount.restore.report import Report

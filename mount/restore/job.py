@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, RpdriveError, UsageError
-from catalog.jobs import COMPLETE, FAILED, INTERRUPTED, WITH_WARNINGS, LocalJob, LocalJobs, new_job_id
+from catalog.jobs.local import COMPLETE, FAILED, INTERRUPTED, WITH_WARNINGS, LocalJob, LocalJobs, new_job_id
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
 from mount.restore.options import Options

@@ -31,8 +31,8 @@ def jobs(
     session: Session = ctx.obj
     vault = session.open_vault()
 
-    from catalog.job_listing import JOB_COLUMNS, job_columns, job_rows, job_text, one_job
-    from catalog.jobs import LocalJobs
+    from catalog.jobs.listing import JOB_COLUMNS, job_columns, job_rows, job_text, one_job
+    from catalog.jobs.local import LocalJobs
     from catalog.text import safe_text, table
 
     local = LocalJobs(session.settings.where("state")).all()

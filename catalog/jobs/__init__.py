@@ -1,0 +1,1 @@
+"""Jobs: the records of what ran and how it ended."""

@@ -1,4 +1,4 @@
-"""Which item of this machine a backup belongs to. Which machine this is, catalog/machines.py tells."""
+"""Which item of this machine a backup belongs to. Which machine this is, catalog/machines/registry.py tells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catalog.errors import NotFound
 from catalog.format.records import Item, Machine
-from catalog.machines import Known, this_machine
+from catalog.machines.registry import Known, this_machine
 from catalog.vault import Vault
 
 __all__ = ["item_name", "this_item", "this_machine"]

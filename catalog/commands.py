@@ -11,7 +11,7 @@ import typer
 
 from catalog.access import commands as access_commands
 from catalog.access.session import NEW_PASSPHRASE, PASSPHRASE, Session
-from catalog.machine_commands import machine_app
+from catalog.machines.commands import machine_app
 
 if TYPE_CHECKING:
     from catalog.choice import Place

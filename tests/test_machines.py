@@ -13,7 +13,7 @@ from cache.reader import Reader
 from catalog.choice import choose_named
 from catalog.errors import AmbiguousName, NotFound, UsageError
 from catalog.format.records import Machine
-from catalog.machines import (
+from catalog.machines.registry import (
     Known,
     find_machine,
     forget,

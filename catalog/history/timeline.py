@@ -8,7 +8,7 @@ from typing import NamedTuple
 from catalog.choice import point_names, read_points
 from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Machine, Point
-from catalog.machines import machine_names
+from catalog.machines.registry import machine_names
 from catalog.vault import Vault, choose_point
 
 

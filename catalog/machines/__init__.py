@@ -1,0 +1,1 @@
+"""Machines: registering, renaming, forgetting and listing them."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from cache.reader import Reader
 from catalog.access.session import Session
-from catalog.choice import scope
 from catalog.errors import RpdriveError, StoreError
 from catalog.format.keys import Keys, VaultFile
 from catalog.format.records import PointName
+from catalog.points.choice import scope
 from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
 from catalog.text import iso_time

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from cache.memory import Lru
 from cache.reader import Reader
-from catalog.choice import read_points
 from catalog.errors import RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
@@ -38,6 +37,7 @@ from catalog.history.overlay import (
     lookup,
     root_strands,
 )
+from catalog.points.choice import read_points
 from mount.view import (
     LINK_BIT,
     POINT_SHIFT,

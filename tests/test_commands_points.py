@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from catalog.choice import split_place
 from catalog.format.records import Item, Machine, Point, PointName, Problem, Root
 from catalog.format.trees import Node, NodeKind, Owner
+from catalog.points.choice import split_place
 from catalog.store.address import open_store
 from catalog.vault import Vault, open_vault
 from tests.azurite import ACCOUNT, Azurite

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from catalog.choice import read_points
 from catalog.direct import DirectSource
 from catalog.errors import Damaged, MissingData, UsageError
 from catalog.format.keys import file_digest
@@ -24,6 +23,7 @@ from catalog.history.overlay import first, last, numbers, root_strands, walk
 from catalog.history.search import pattern, search
 from catalog.history.timeline import all_timelines
 from catalog.history.versions import versions
+from catalog.points.choice import read_points
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from cache.reader import Reader
-from catalog.choice import choose_named
 from catalog.errors import AmbiguousName, NotFound, UsageError
 from catalog.format.records import Machine
 from catalog.machines.registry import (
@@ -23,6 +22,7 @@ from catalog.machines.registry import (
     revise,
     this_machine,
 )
+from catalog.points.choice import choose_named
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from mount.all_points import AllPointsView

@@ -15,7 +15,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cache.reader import Reader
-from catalog.choice import find as find_place
 from catalog.direct import DirectSource
 from catalog.errors import NotFound
 from catalog.format.packs import Extent
@@ -37,6 +36,7 @@ from catalog.names import (
     spelling,
     true_name,
 )
+from catalog.points.choice import find as find_place
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from catalog.format.records import PointName
-from catalog.seen import Gap, Seen, gaps
+from catalog.points.seen import Gap, Seen, gaps
 
 M, ITEM, OTHER = b"m" * 16, b"i" * 16, b"j" * 16
 

@@ -13,7 +13,7 @@ from catalog.format.windows import Stream, Windows
 from catalog.history.difference import difference, root_of
 from catalog.history.overlay import numbers
 from catalog.history.versions import versions
-from catalog.listing import entry_json
+from catalog.points.listing import entry_json
 from catalog.store.memory import MemoryStore
 from catalog.tree import walk
 from catalog.vault import create_vault

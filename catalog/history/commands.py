@@ -23,7 +23,6 @@ ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="a 
 
 def _import_all(_store: object) -> None:
     """What the commands below need."""
-    import catalog.choice
     import catalog.direct
     import catalog.history.difference
     import catalog.history.listing
@@ -112,13 +111,13 @@ def versions(
 
     import os
 
-    from catalog.choice import shown
     from catalog.direct import DirectSource
     from catalog.errors import NotFound, UsageError
     from catalog.history.listing import VERSION_COLUMNS, version_rows, versions_json
     from catalog.history.overlay import parts
     from catalog.history.timeline import all_timelines
     from catalog.history.versions import versions as versions_of
+    from catalog.points.choice import shown
     from catalog.text import table, text_json
 
     raw = os.fsencode(path)
@@ -168,12 +167,12 @@ def diff(
 
     import os
 
-    from catalog.choice import point_names, shown
     from catalog.direct import DirectSource
     from catalog.errors import NotFound
     from catalog.history.difference import difference, exists, root_of
     from catalog.history.listing import Counts, change_json, change_line
-    from catalog.listing import point_json
+    from catalog.points.choice import point_names, shown
+    from catalog.points.listing import point_json
     from catalog.text import text_json
     from catalog.vault import choose_point
 

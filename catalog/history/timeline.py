@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-from catalog.choice import point_names, read_points
 from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Machine, Point
 from catalog.machines.registry import machine_names
+from catalog.points.choice import point_names, read_points
 from catalog.vault import Vault, choose_point
 
 

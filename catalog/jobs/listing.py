@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from catalog.choice import choose_named
 from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
 from catalog.format.records import Job, JobName, Machine, Problem
 from catalog.jobs.local import COMPLETE, COMPLETED, COMPLETED_WITH_WARNINGS, WITH_WARNINGS, LocalJob
 from catalog.machines.registry import machine_names
+from catalog.points.choice import choose_named
 from catalog.text import duration_text, iso_time, local_time, safe_text, size_text, text_json
 from catalog.vault import Vault
 

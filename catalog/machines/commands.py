@@ -34,8 +34,8 @@ def register(
     session.require("backup")
     vault = session.open_vault()
 
-    from catalog.choice import choose_named
     from catalog.machines import registry as machines
+    from catalog.points.choice import choose_named
 
     state = session.settings.state
     machine = machines.registered_here(vault, state)
@@ -68,8 +68,8 @@ def list_machines(
     session: Session = ctx.obj
     vault = session.open_vault()
 
-    from catalog.listing import MACHINE_COLUMNS, machine_rows, machines_json
     from catalog.machines.registry import Known
+    from catalog.points.listing import MACHINE_COLUMNS, machine_rows, machines_json
     from catalog.text import safe_text, table
 
     known = Known.load(session.settings.where("state"), vault)
@@ -95,8 +95,8 @@ def rename(
     session.require("backup")
     vault = session.open_vault()
 
-    from catalog.choice import choose_named
     from catalog.machines import registry as machines
+    from catalog.points.choice import choose_named
 
     chosen = choose_named(vault.machines(), machine, "machine")
     renamed = machines.rename(vault, chosen.id, name)
@@ -122,8 +122,8 @@ def forget(
     session.require("backup")
     vault = session.open_vault()
 
-    from catalog.choice import choose_named
     from catalog.machines import registry as machines
+    from catalog.points.choice import choose_named
 
     chosen = choose_named(vault.machines(), machine, "machine")
     here = machines.Known.load(session.settings.where("state"), vault)

@@ -14,7 +14,7 @@ from catalog.access.session import NEW_PASSPHRASE, PASSPHRASE, Session
 from catalog.machines.commands import machine_app
 
 if TYPE_CHECKING:
-    from catalog.choice import Place
+    from catalog.points.choice import Place
     from catalog.tree import PageSource
 
 app = typer.Typer(rich_markup_mode=None)
@@ -64,7 +64,7 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Show the vault's id, keys, machines, items and points."""
-    from catalog.listing import vault_json, vault_text
+    from catalog.points.listing import vault_json, vault_text
 
     session: Session = ctx.obj
     row = vault_json(session.open_vault(), sizes=sizes)
@@ -136,10 +136,10 @@ for _command in (access_commands.credentials, access_commands.connect, access_co
 
 def _import_all(_store: object) -> None:
     """What the commands below need."""
-    import catalog.choice
     import catalog.direct
-    import catalog.listing
-    import catalog.seen  # noqa: F401
+    import catalog.points.choice
+    import catalog.points.listing
+    import catalog.points.seen  # noqa: F401
 
 
 # --- points -------------------------------------------------------------------------------------------------
@@ -157,9 +157,9 @@ def points(
     session: Session = ctx.obj
     vault = session.open_vault(meanwhile=_import_all)
 
-    from catalog.choice import point_names, read_points
-    from catalog.listing import POINT_COLUMNS, point_json, point_rows
-    from catalog.seen import Seen
+    from catalog.points.choice import point_names, read_points
+    from catalog.points.listing import POINT_COLUMNS, point_json, point_rows
+    from catalog.points.seen import Seen
     from catalog.text import safe_text, table
 
     names = point_names(vault, machine, item)
@@ -211,9 +211,9 @@ def ls(
     session: Session = ctx.obj
     vault = session.open_vault(meanwhile=_import_all)
 
-    from catalog.choice import choose, find, split_place
     from catalog.direct import DirectSource
-    from catalog.listing import point_json
+    from catalog.points.choice import choose, find, split_place
+    from catalog.points.listing import point_json
 
     spec, path = split_place(place)
     point = vault.point(choose(vault, spec, machine, item))
@@ -226,8 +226,8 @@ def ls(
 
 
 def _ls_text(source: PageSource, place: Place, long: bool) -> None:
-    from catalog.choice import entries
-    from catalog.listing import long_line
+    from catalog.points.choice import entries
+    from catalog.points.listing import long_line
     from catalog.text import safe_text
 
     on_terminal = sys.stdout.isatty()
@@ -242,8 +242,8 @@ def _ls_text(source: PageSource, place: Place, long: bool) -> None:
 
 def _ls_json(source: PageSource, point: dict[str, Any], place: Place) -> None:
     """Entry by entry: a folder may have millions."""
-    from catalog.choice import entries
-    from catalog.listing import entry_json
+    from catalog.points.choice import entries
+    from catalog.points.listing import entry_json
     from catalog.text import text_json
 
     head = json.dumps({"point": point, **text_json("path", place.path or b"/")}, indent=2)

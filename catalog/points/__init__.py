@@ -1,0 +1,1 @@
+"""Recovery points: choosing and listing them, and noticing those that vanished."""

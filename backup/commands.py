@@ -55,7 +55,7 @@ def backup(
     vault = session.open_vault(meanwhile=lambda store: import_module("backup.job"))
     from backup.display import Display, summary
     from backup.job import Job
-    from catalog.text import parse_size
+    from catalog.screen.text import parse_size
 
     with ExitStack() as stack:
         job = stack.enter_context(
@@ -84,7 +84,7 @@ def backup(
 
 
 def _row(outcome: Outcome, job: Job, session: Session) -> dict[str, object]:
-    from catalog.text import iso_time, text_json
+    from catalog.screen.text import iso_time, text_json
 
     point, p = outcome.point, outcome.progress
     traffic = session.meter.snapshot() if session.meter else None

@@ -11,8 +11,8 @@ from backup.progress import Progress
 from backup.run import Outcome
 from backup.selection import Selection
 from catalog.format.records import Problem
-from catalog.text import counted, local_time, safe_text, size_text
-from catalog.watch import Look, Watch
+from catalog.screen.progress import Look, Watch
+from catalog.screen.text import counted, local_time, safe_text, size_text
 
 _SHOWN = 20  # problems on the screen; all (to 1,000) stand in the point
 

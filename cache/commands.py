@@ -36,7 +36,7 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 
         print(json.dumps(row, indent=2))
         return
-    from catalog.text import size_text
+    from catalog.screen.text import size_text
 
     print(f"folder          {row['folder']}")
     for name, what in (("data", "data"), ("tree", "trees, records")):
@@ -59,6 +59,6 @@ def clear(ctx: typer.Context, as_json: Json = False) -> None:
 
         print(json.dumps({"folder": str(disk.folder), "freed": freed}))
         return
-    from catalog.text import size_text
+    from catalog.screen.text import size_text
 
     print(f"Freed {size_text(freed)} in {disk.folder}")

@@ -66,7 +66,7 @@ def mount(
     ] = False,
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
-    from catalog.text import parse_duration
+    from catalog.screen.text import parse_duration
     from mount import mount_point as places
     from mount import windows_mount_point as windows_places
 
@@ -135,7 +135,7 @@ def mount(
 def _mounted(place: Path, point: str | None) -> str:
     import shlex
 
-    from catalog.text import safe_text
+    from catalog.screen.text import safe_text
 
     quoted = _quoted_for_windows(place) if IS_WINDOWS else shlex.quote(str(place))
     what = "All recovery points are" if point is None else f"Recovery point {point} is"
@@ -160,7 +160,7 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
     import shlex
 
     from catalog.errors import Locked
-    from catalog.text import safe_text
+    from catalog.screen.text import safe_text
     from mount import schtasks, systemd
     from mount.windows import user_sid
 
@@ -219,7 +219,7 @@ def _place_for_later(session: Session, mount_point: Path) -> tuple[bool, Path]:
 
 def _cache_size(text: str) -> int:
     from catalog.errors import UsageError
-    from catalog.text import parse_size
+    from catalog.screen.text import parse_size
 
     size = parse_size(text)
     if size < 1 << 20:
@@ -272,7 +272,7 @@ def unmount(
 def _uninstall(session: Session, mount_point: Path, *, system: bool) -> bool:
     """Remove the unit; whether nothing is left to unmount. MountFailed if there is none."""
     from catalog.errors import MountFailed
-    from catalog.text import safe_text
+    from catalog.screen.text import safe_text
     from mount import mount_point as places
     from mount import schtasks, systemd
     from mount import windows_mount_point as windows_places
@@ -315,7 +315,7 @@ def mounts(ctx: typer.Context, as_json: Json = False) -> None:
     if not rows:
         print("No drives are open")
         return
-    from catalog.text import duration_text, safe_text, size_text, table
+    from catalog.screen.text import duration_text, safe_text, size_text, table
 
     def closes(row: dict[str, Any]) -> str:
         left = [row[k] for k in ("idle_left", "for_left") if row.get(k) is not None]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import MountFailed
-from catalog.text import duration_text
+from catalog.screen.text import duration_text
 from mount.mount_point import User, detach, take_off, users_of
 
 _MOST_TICK = 60.0  # seconds between looks, at most

@@ -17,9 +17,9 @@ from catalog.errors import RpdriveError, StoreError
 from catalog.format.keys import Keys, VaultFile
 from catalog.format.records import PointName
 from catalog.points.choice import scope
+from catalog.screen.text import iso_time
 from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
-from catalog.text import iso_time
 from catalog.vault import Vault, choose_point
 from mount.kernel_mount import is_supported
 from mount.lifetime import Lifetime, Mounted

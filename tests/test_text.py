@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from catalog.errors import UsageError
-from catalog.text import duration_text, parse_duration, parse_size
+from catalog.screen.text import duration_text, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def credentials(
 
     from catalog.access.credentials import issue
     from catalog.access.settings import write_private
-    from catalog.text import parse_duration
+    from catalog.screen.text import parse_duration
     from catalog.vault import read_vault_file
 
     lifetime = timedelta(seconds=parse_duration(expires)) if expires is not None else None

@@ -118,7 +118,7 @@ def versions(
     from catalog.history.timeline import all_timelines
     from catalog.history.versions import versions as versions_of
     from catalog.points.choice import shown
-    from catalog.text import table, text_json
+    from catalog.screen.text import table, text_json
 
     raw = os.fsencode(path)
     if not parts(raw):
@@ -173,7 +173,7 @@ def diff(
     from catalog.history.listing import Counts, change_json, change_line
     from catalog.points.choice import point_names, shown
     from catalog.points.listing import point_json
-    from catalog.text import text_json
+    from catalog.screen.text import text_json
     from catalog.vault import choose_point
 
     names = point_names(vault, machine, item)
@@ -202,7 +202,7 @@ def diff(
 
 def _safe(text: str) -> str:
     """Bytes that are no text go out as they are, but not to a terminal."""
-    from catalog.text import safe_text
+    from catalog.screen.text import safe_text
 
     return safe_text(text) if sys.stdout.isatty() else text
 

@@ -13,7 +13,7 @@ from catalog.history.search import Hit
 from catalog.history.timeline import Timeline
 from catalog.history.versions import Versions
 from catalog.points.listing import entry_json, entry_size
-from catalog.text import iso_time, local_time, size_text, text_json
+from catalog.screen.text import iso_time, local_time, size_text, text_json
 
 HIT_COLUMNS = f"{'SIZE':>10}  {'MODIFIED':19}  {'IN POINTS OF':43}  {'POINTS':>6}  {'VERSIONS':>8}  PATH"
 VERSION_COLUMNS = ("SINCE", "UNTIL", "POINTS>", "SIZE>", "MODIFIED", "KIND", "FIRST POINT", "LAST POINT")

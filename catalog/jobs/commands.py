@@ -33,7 +33,7 @@ def jobs(
 
     from catalog.jobs.listing import JOB_COLUMNS, job_columns, job_rows, job_text, one_job
     from catalog.jobs.local import LocalJobs
-    from catalog.text import safe_text, table
+    from catalog.screen.text import safe_text, table
 
     local = LocalJobs(session.settings.where("state")).all()
     if job is not None:

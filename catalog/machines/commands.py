@@ -70,7 +70,7 @@ def list_machines(
 
     from catalog.machines.registry import Known
     from catalog.points.listing import MACHINE_COLUMNS, machine_rows, machines_json
-    from catalog.text import safe_text, table
+    from catalog.screen.text import safe_text, table
 
     known = Known.load(session.settings.where("state"), vault)
     rows = machines_json(vault, known.machine if known else None)

@@ -160,7 +160,7 @@ def points(
     from catalog.points.choice import point_names, read_points
     from catalog.points.listing import POINT_COLUMNS, point_json, point_rows
     from catalog.points.seen import Seen
-    from catalog.text import safe_text, table
+    from catalog.screen.text import safe_text, table
 
     names = point_names(vault, machine, item)
     vanished = [str(gap) for gap in Seen(session.settings.state, vault.id).check(names)]
@@ -228,7 +228,7 @@ def ls(
 def _ls_text(source: PageSource, place: Place, long: bool) -> None:
     from catalog.points.choice import entries
     from catalog.points.listing import long_line
-    from catalog.text import safe_text
+    from catalog.screen.text import safe_text
 
     on_terminal = sys.stdout.isatty()
     for leaf, entry in entries(source, place):
@@ -244,7 +244,7 @@ def _ls_json(source: PageSource, point: dict[str, Any], place: Place) -> None:
     """Entry by entry: a folder may have millions."""
     from catalog.points.choice import entries
     from catalog.points.listing import entry_json
-    from catalog.text import text_json
+    from catalog.screen.text import text_json
 
     head = json.dumps({"point": point, **text_json("path", place.path or b"/")}, indent=2)
     print(head.removesuffix("\n}") + ',\n  "entries": [', end="")

@@ -13,7 +13,7 @@ from catalog.format.records import Machine, Point
 from catalog.format.trees import Entry, Leaf, NodeKind
 from catalog.format.windows import Windows, name_bytes
 from catalog.machines.registry import machine_names
-from catalog.text import iso_time, local_time, safe_text, size_text, text_json
+from catalog.screen.text import iso_time, local_time, safe_text, size_text, text_json
 from catalog.vault import Vault
 from catalog.windows.descriptor import to_sddl
 

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from catalog.jobs.local import LocalJob
-from catalog.text import iso_time, safe_text, size_text, text_json
-from catalog.watch import Look, Watch
+from catalog.screen.progress import Look, Watch
+from catalog.screen.text import iso_time, safe_text, size_text, text_json
 from mount.restore.report import Report
 
 _SHOWN = 20  # problems on the screen

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from catalog import errors
 from catalog.access.settings import HOME, Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
+from catalog.windows.machine import IS_WINDOWS
 from mount import windows_mount_point, windows_process
 from mount.mount_point import FILE_SYSTEM, file_system_at
 from mount.order import SECRETS
 from mount.registry import Registry
-from mount.windows import IS_WINDOWS
 
 if TYPE_CHECKING:
     from mount.order import Order

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from catalog.access.session import Session
-from mount.windows import IS_WINDOWS
+from catalog.windows.machine import IS_WINDOWS
 
 if TYPE_CHECKING:
     from mount.order import Order
@@ -161,8 +161,8 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
 
     from catalog.errors import Locked
     from catalog.screen.text import safe_text
+    from catalog.windows.machine import user_sid
     from mount import schtasks, systemd
-    from mount.windows import user_sid
 
     is_open, place = _place_for_later(session, mount_point)
     vault_id = session.settings.known_vaults().get(session.address)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.access.settings import Settings, private_folder, write_private
-from mount import windows
+from catalog.windows import machine as windows
 
 
 class Registry:

@@ -21,6 +21,7 @@ from catalog.screen.text import iso_time
 from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
 from catalog.vault import Vault, choose_point
+from catalog.windows.machine import IS_WINDOWS
 from mount.kernel_mount import is_supported
 from mount.lifetime import Lifetime, Mounted
 from mount.order import Order
@@ -28,7 +29,6 @@ from mount.registry import Registry
 from mount.status import StatusServer
 from mount.view import PointView, View
 from mount.watcher import Watcher
-from mount.windows import IS_WINDOWS
 from mount.windows_drive import Closable, OpenDrive
 
 if TYPE_CHECKING:

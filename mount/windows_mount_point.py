@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import MountFailed
-from mount import windows
+from catalog.windows import machine as windows
+from catalog.windows.machine import free_letter, is_taken, taken_letters
 from mount.registry import Registry, await_end, is_running
-from mount.windows import free_letter, is_taken, taken_letters
 from mount.winfsp_place import Place
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from catalog.windows.descriptor import READ_AND_EXECUTE, from_sddl, synthesised, to_sddl
+from catalog.windows.machine import user_sid
 from mount.view import Folder, Node
-from mount.windows import user_sid
 
 
 class Descriptors:

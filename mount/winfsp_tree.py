@@ -24,6 +24,7 @@ from catalog.windows.files import (
     RECALL_ON_OPEN,
     REPARSE_POINT,
 )
+from catalog.windows.links import special, symlink, target_of, windows_target
 from catalog.windows.reparse import SYMLINK, Link, is_link, tag_of
 from catalog.windows.times import to_filetime
 from mount import ntstatus
@@ -33,7 +34,6 @@ from mount.names import Names
 from mount.ntstatus import Status
 from mount.versions import VERSIONS
 from mount.view import EntryPage, File, Folder, Node, TreeFolder, TreePage, View
-from mount.winfsp_reparse import special, symlink, target_of, windows_target
 
 # What is true of the original only: here nothing is compressed by NTFS, or has to be recalled from a tape or cloud.
 _NOT_HERE = OFFLINE | RECALL_ON_OPEN | RECALL_ON_DATA_ACCESS | COMPRESSED | DIRECTORY | REPARSE_POINT | NORMAL

@@ -19,12 +19,12 @@ import pytest
 
 from catalog.access.settings import Settings
 from catalog.errors import MountFailed
+from catalog.windows.machine import free_letter
 from mount import pipe_status, registry, windows_mount_point, windows_process
 from mount.lifetime import Lifetime
 from mount.pipe_status import PipeServer
 from mount.registry import Registry
 from mount.status import ask_drive
-from mount.windows import free_letter
 from mount.windows_drive import OpenDrive
 from mount.winfsp_place import Place
 from tests.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault

@@ -15,11 +15,11 @@ import pytest
 from cache.reader import Reader
 from catalog.format.trees import NodeKind
 from catalog.names import shown
+from catalog.windows.links import special, symlink, target_of, windows_target
 from catalog.windows.reparse import Link
 from catalog.windows.times import to_filetime
 from mount import ntstatus
 from mount.view import PointView
-from mount.winfsp_reparse import special, symlink, target_of, windows_target
 from tests.drives import Maker, add_machine, add_point, make_vault, noise
 from tests.winfsp_drives import AT, SECOND, Served, refused, serving
 

@@ -12,11 +12,11 @@ from cache.reader import Reader
 from catalog.errors import MountFailed
 from catalog.format.trees import NodeKind
 from catalog.store.memory import MemoryStore
+from catalog.windows.links import symlink
 from catalog.windows.reparse import Link
 from mount import ntstatus
 from mount.all_points import AllPointsView
 from mount.view import PointView
-from mount.winfsp_reparse import symlink
 from tests.drives import Maker, add_point
 from tests.winfsp_drives import AT, a_vault, a_view, refused, serving, small_point
 

@@ -11,9 +11,9 @@ from cache.reader import Reader
 from catalog.format.trees import NodeKind
 from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
+from catalog.windows.links import symlink
 from catalog.windows.reparse import Link
 from mount import ntstatus
-from mount.winfsp_reparse import symlink
 from tests.drives import Maker
 from tests.winfsp_drives import AT, Served, a_vault, a_view, refused, serving
 

@@ -22,11 +22,11 @@ from catalog.format.windows import Stream, Windows, name_text
 from catalog.windows import api as w
 from catalog.windows import files
 from catalog.windows.descriptor import DACL_PRESENT, DACL_PROTECTED, SACL_PRESENT, SACL_PROTECTED
+from catalog.windows.links import symlink, windows_target
 from catalog.windows.reparse import MOUNT_POINT, is_link, tag_of
 from catalog.windows.times import from_filetime, to_filetime
 from mount.restore.attributes import Attributes, Wearer
 from mount.restore.disk import DIRECTORY, NOFOLLOW
-from mount.winfsp_reparse import symlink, windows_target
 
 _UNFINISHED = files.READONLY | files.NOT_INDEXED  # of a folder: what no folder has of its own accord
 _SETTABLE = 0x1 | 0x2 | 0x4 | 0x20 | 0x100 | 0x1000 | 0x2000  # READONLY … NOT_CONTENT_INDEXED: the others are made

@@ -43,7 +43,7 @@ class BackgroundDrive:
         environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
         if environment.get(HOME):
             environment[HOME] = str(Path(environment[HOME]).expanduser().absolute())
-        root = str(Path(__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         pipes = [order_read, answer_write]
         if IS_WINDOWS:
             pipes = [windows_process.handle_of(descriptor) for descriptor in pipes]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from cache.memory import Lru
 from catalog.errors import NotFound
 from catalog.names import MARK, WINDOWS, folded, marked, shown, true_name
-from mount.driver import SHORT
+from mount.drivers.base import SHORT
 from mount.view import Folder, Node
 
 __all__ = ["Names", "find", "folded", "shown", "true_name"]

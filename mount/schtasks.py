@@ -99,7 +99,7 @@ def _words(place: Path, arguments: Sequence[str], environ: Mapping[str, str]) ->
     kept = {name: environ[name] for name in _KEPT if environ.get(name)}
     if "RPDRIVE_HOME" in kept:
         kept["RPDRIVE_HOME"] = str(Path(kept["RPDRIVE_HOME"]).expanduser().absolute())
-    start = _START.format(environment=kept, root=str(Path(__file__).parents[1]))
+    start = _START.format(environment=kept, root=str(Path(__file__).parents[2]))
     return ["-P", "-c", start, "mount", str(place), "--foreground", *arguments]
 
 

@@ -22,7 +22,7 @@ from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
 from catalog.vault import Vault, choose_point
 from catalog.windows.machine import IS_WINDOWS
-from mount.kernel_mount import is_supported
+from mount.drivers.kernel.device import is_supported
 from mount.lifetime import Lifetime, Mounted
 from mount.order import Order
 from mount.registry import Registry
@@ -33,10 +33,10 @@ from mount.windows_drive import Closable, OpenDrive
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
-    from mount.fuse_driver import Drive as FuseDrive
-    from mount.kernel import Drive as KernelDrive
+    from mount.drivers.kernel.session import Drive as KernelDrive
+    from mount.drivers.libfuse import Drive as FuseDrive
+    from mount.drivers.winfsp.drive import Drive as WinfspDrive
     from mount.pipe_status import PipeServer
-    from mount.winfsp import Drive as WinfspDrive
 
 _log = logging.getLogger("rpdrive.drive")
 
@@ -129,7 +129,7 @@ def preload() -> None:
     import catalog.store.metered  # noqa: F401
 
     if is_supported():
-        import mount.kernel  # noqa: F401
+        import mount.drivers.kernel.session  # noqa: F401
 
 
 def _drive(
@@ -140,14 +140,14 @@ def _drive(
     if driver == "auto":
         driver = "winfsp" if IS_WINDOWS else "kernel" if is_supported() else "fuse"
     if driver == "winfsp":
-        from mount.winfsp import Drive as WinfspDrive
+        from mount.drivers.winfsp.drive import Drive as WinfspDrive
 
         return WinfspDrive(view, reader, ready=ready, read_timeout=order.read_timeout, disk=order.disk)
     if driver == "kernel":
-        from mount.kernel import Drive as KernelDrive
+        from mount.drivers.kernel.session import Drive as KernelDrive
 
         return KernelDrive(view, reader, ready=ready)
-    from mount.fuse_driver import Drive as FuseDrive
+    from mount.drivers.libfuse import Drive as FuseDrive
 
     return FuseDrive(view, ready=ready)
 

@@ -114,7 +114,7 @@ def unit_text(
     kept = {name: environ[name] for name in _KEPT if environ.get(name)}
     if "RPDRIVE_HOME" in kept:
         kept["RPDRIVE_HOME"] = str(Path(kept["RPDRIVE_HOME"]).expanduser().absolute())
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if root.name not in ("site-packages", "dist-packages"):
         kept["PYTHONPATH"] = str(root)
     lines = ["[Unit]", f"Description=Recovery points at {_one_line(place)}"]

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from contextlib import suppress
 
-from mount.kernel_mount import mounted_at
+from mount.drivers.kernel.device import mounted_at
 
 _END_SECONDS = 5.0
 _log = logging.getLogger("rpdrive.drive")

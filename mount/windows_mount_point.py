@@ -70,7 +70,7 @@ def prepare(path: Path, forbidden: Iterable[tuple[str, Path]], *, taken: Callabl
 
 def check_driver() -> None:
     """MountFailed if WinFsp or winfspy is missing here, or too old."""
-    from mount.winfsp_library import check_version
+    from mount.drivers.winfsp.library import check_version
 
     check_version()
 

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from cache.reader import Reader
 from catalog.format.blocks import Buffer
-from mount.kernel import Session
-from mount.kernel_protocol import (
+from mount.drivers.kernel.protocol import (
     DIRENT,
     DIRENTPLUS,
     ENTRY_OUT,
@@ -27,6 +26,7 @@ from mount.kernel_protocol import (
     Notify,
     Op,
 )
+from mount.drivers.kernel.session import Session
 from mount.view import View
 
 

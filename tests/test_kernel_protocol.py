@@ -25,10 +25,10 @@ from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
-from mount import kernel_protocol as protocol
-from mount.kernel import Session
-from mount.kernel_nodes import Counts
-from mount.kernel_protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, READ_IN, Init, Op
+from mount.drivers.kernel import protocol
+from mount.drivers.kernel.nodes import Counts
+from mount.drivers.kernel.protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, READ_IN, Init, Op
+from mount.drivers.kernel.session import Session
 from mount.view import File, Folder, Link, Node, PointView
 from tests.backing import back_up, new_vault
 from tests.drives import Maker, add_machine, add_point, make_vault, noise

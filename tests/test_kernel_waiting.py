@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from catalog.format.trees import NodeKind
-from mount.kernel_interrupts import is_dying
+from mount.drivers.kernel.interrupts import is_dying
 from tests.drives import Home, Maker, add_machine, add_point, alive, eventually, make_vault, noise
 
 CONTENT = noise(300_000)

@@ -27,7 +27,12 @@ NAMES = {
     "errno": "EREMOTEIO",
 }
 # Theirs is another system: they are loaded there only.
-UNIX = {"backup.systems.posix", "mount.fuse_driver", "mount.kernel", "mount.kernel_interrupts"}
+UNIX = {
+    "backup.systems.posix",
+    "mount.drivers.libfuse",
+    "mount.drivers.kernel.session",
+    "mount.drivers.kernel.interrupts",
+}
 
 SCRIPT = """
 import importlib, importlib.abc, pkgutil, sys

@@ -34,7 +34,8 @@ load()
 
 import rpdrive  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
-from mount import commands, service, winfsp_security  # noqa: E402
+from mount import commands, service  # noqa: E402
+from mount.drivers.winfsp import security as winfsp_security  # noqa: E402
 from mount.order import Order  # noqa: E402
 from tests.winfsp import standin  # noqa: E402
 from tests.winfsp.caller import Caller  # noqa: E402

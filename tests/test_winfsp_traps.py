@@ -14,8 +14,8 @@ from cache.reader import Reader
 from catalog.errors import Damaged
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from mount import ntstatus
-from mount.ntstatus import status_of
+from mount.drivers.winfsp import ntstatus
+from mount.drivers.winfsp.ntstatus import status_of
 from mount.view import PointView
 from tests.drives import Maker, add_point, noise
 from tests.faults import UnreachableStore

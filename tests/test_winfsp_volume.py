@@ -14,15 +14,15 @@ from catalog.format.trees import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
 from catalog.windows.reparse import Link
-from mount import ntstatus
 from mount.all_points import AllPointsView
+from mount.drivers.winfsp import ntstatus
 from mount.view import PointView
 from tests.drives import Maker, add_point
 from tests.winfsp_drives import AT, a_vault, a_view, refused, serving, small_point
 
 # winfspy is loaded by now.
 from mount.winfsp_place import Place  # isort: skip
-from mount.winfsp_volume import FOREVER, label, volume_parameters  # isort: skip
+from mount.drivers.winfsp.volume import FOREVER, label, volume_parameters  # isort: skip
 from tests.winfsp import standin  # isort: skip
 
 

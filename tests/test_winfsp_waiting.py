@@ -12,14 +12,16 @@ from cache.reader import Reader, WouldWait
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper
-from mount import ntstatus
+
+# winfspy is loaded by now.
+from mount.drivers.winfsp import drive as winfsp
+from mount.drivers.winfsp import ntstatus
 from mount.view import PointView
 from tests.drives import Maker, eventually, noise
 from tests.winfsp_drives import a_vault, a_view, refused, serving
 
-# winfspy is loaded by now.
-from mount import winfsp, winfsp_waiting  # isort: skip
-from mount.winfsp_waiting import TookTooLong, Waiting  # isort: skip
+from mount.drivers.winfsp import waiting as winfsp_waiting  # isort: skip
+from mount.drivers.winfsp.waiting import TookTooLong, Waiting  # isort: skip
 from tests.winfsp.status import NtError  # isort: skip
 
 

@@ -13,12 +13,12 @@ from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
 from catalog.windows.reparse import Link
-from mount import ntstatus
+from mount.drivers.winfsp import ntstatus
 from tests.drives import Maker
 from tests.winfsp_drives import AT, Served, a_vault, a_view, refused, serving
 
 # winfspy is loaded by now.
-from mount.winfsp_operations import Operations  # isort: skip
+from mount.drivers.winfsp.operations import Operations  # isort: skip
 from tests.winfsp import security  # isort: skip
 
 CLOUD = b"\x1a\x90\x00\x90\x04\x00\x00\x00abcd"  # IO_REPARSE_TAG_CLOUD_9

@@ -22,7 +22,7 @@ from tests.winfsp.wheel import load
 
 load()
 
-from mount.winfsp import Drive  # noqa: E402
+from mount.drivers.winfsp.drive import Drive  # noqa: E402
 from tests.winfsp.caller import Caller  # noqa: E402
 from tests.winfsp.security import Token  # noqa: E402
 from tests.winfsp.status import NtError  # noqa: E402

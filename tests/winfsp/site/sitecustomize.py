@@ -45,7 +45,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in ("mount.commands", "mount.winfsp"):
+        if name not in ("mount.commands", "mount.drivers.winfsp.drive"):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:

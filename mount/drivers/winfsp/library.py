@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 from catalog.errors import MountFailed
-from mount import ntstatus
+from mount.drivers.winfsp import ntstatus
 
 LINK = "https://winfsp.dev/rel/"
 OLDEST = (1, 12)  # of WinFsp: earlier ones have crashed machines

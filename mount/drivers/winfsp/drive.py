@@ -10,14 +10,13 @@ from typing import Any
 
 from cache.reader import Reader
 from catalog.errors import MountFailed
-from mount import ntstatus
-from mount import winfsp_library as library
+from mount.drivers.winfsp import library, ntstatus
+from mount.drivers.winfsp.library import lib
+from mount.drivers.winfsp.operations import Operations
+from mount.drivers.winfsp.security import Descriptors
+from mount.drivers.winfsp.volume import DISPATCHERS, MOST_SECONDS, volume_parameters
 from mount.view import View
-from mount.winfsp_library import lib
-from mount.winfsp_operations import Operations
 from mount.winfsp_place import Place
-from mount.winfsp_security import Descriptors
-from mount.winfsp_volume import DISPATCHERS, MOST_SECONDS, volume_parameters
 
 DRAIN_SECONDS = 5.0  # for requests under way when the drive closes
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from catalog.errors import Damaged
 from catalog.format.trees import NodeKind
-from mount.driver import BLOCK, FOREVER
-from mount.kernel_protocol import DIRENT, DIRENTPLUS, PADDING, STATX_BASIC_STATS, STATX_BTIME, STATX_OUT
+from mount.drivers.base import BLOCK, FOREVER
+from mount.drivers.kernel.protocol import DIRENT, DIRENTPLUS, PADDING, STATX_BASIC_STATS, STATX_BTIME, STATX_OUT
 from mount.view import LINK_BIT, Attributes, TreePage, shown_ids
 
 SECOND = 10**9

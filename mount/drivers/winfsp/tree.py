@@ -27,11 +27,11 @@ from catalog.windows.files import (
 from catalog.windows.links import special, symlink, target_of, windows_target
 from catalog.windows.reparse import SYMLINK, Link, is_link, tag_of
 from catalog.windows.times import to_filetime
-from mount import ntstatus
 from mount import view as views
 from mount.all_points import AllPointsView
+from mount.drivers.winfsp import ntstatus
+from mount.drivers.winfsp.ntstatus import Status
 from mount.names import Names
-from mount.ntstatus import Status
 from mount.versions import VERSIONS
 from mount.view import EntryPage, File, Folder, Node, TreeFolder, TreePage, View
 

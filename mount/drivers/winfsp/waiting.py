@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from cache.reader import Reader, WouldWait
-from mount import ntstatus
-from mount.ntstatus import Status
+from mount.drivers.winfsp import ntstatus
+from mount.drivers.winfsp.ntstatus import Status
 
 THREADS = 32  # that read and list, and as many that look things up
 CROWDED_SECONDS = 5.0  # that look-ups wait, when most of the dispatcher's threads wait already

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from cache.memory import Lru
 from catalog.errors import NotFound
-from mount.driver import Refusal
-from mount.kernel_protocol import ROOT_ID
+from mount.drivers.base import Refusal
+from mount.drivers.kernel.protocol import ROOT_ID
 from mount.view import LINK_BIT, POINT_SHIFT, Folder, Link, Node, Tree, TreeFolder, TreePage, View
 
 _FOLDERS = 4096  # kept ready

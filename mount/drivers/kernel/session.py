@@ -28,12 +28,13 @@ from catalog.errors import MountFailed, NotFound
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.trees import NodeKind
-from mount import kernel_protocol as protocol
-from mount.driver import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal, errno_of
-from mount.kernel_interrupts import Interrupts
-from mount.kernel_mount import device_at, open_drive, read_ahead
-from mount.kernel_nodes import Nodes
-from mount.kernel_pages import (
+from mount.drivers.base import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal, errno_of
+from mount.drivers.kernel import protocol
+from mount.drivers.kernel.device import device_at, open_drive, read_ahead
+from mount.drivers.kernel.interrupts import Interrupts
+from mount.drivers.kernel.nodes import Nodes
+from mount.drivers.kernel.protocol import NO_REPLY, OUT_HEADER, PAGE, Init, Notify, Op, Opened
+from mount.drivers.kernel.records import (
     ATTRIBUTES,
     ENTRY,
     FIRST_COOKIE,
@@ -44,7 +45,6 @@ from mount.kernel_pages import (
     statx,
     tree_record,
 )
-from mount.kernel_protocol import NO_REPLY, OUT_HEADER, PAGE, Init, Notify, Op, Opened
 from mount.mount_point import take_off
 from mount.view import LINK_BIT, File, Folder, Link, Node, TreeFolder, TreePage, View
 

@@ -16,16 +16,15 @@ from cache.reader import Reader, WouldWait
 from catalog.errors import NotFound
 from catalog.format.blocks import Buffer
 from catalog.windows.files import DIRECTORY
-from mount import ntstatus
-from mount import winfsp_library as library
-from mount.driver import Errors
-from mount.ntstatus import Status, status_of
+from mount.drivers.base import Errors
+from mount.drivers.winfsp import library, ntstatus
+from mount.drivers.winfsp.library import NTStatusError, ffi, lib
+from mount.drivers.winfsp.ntstatus import Status, status_of
+from mount.drivers.winfsp.security import Descriptors
+from mount.drivers.winfsp.tree import UNIT, Found, Info, WindowsTree
+from mount.drivers.winfsp.volume import DISPATCHERS, MOST_SECONDS, label
+from mount.drivers.winfsp.waiting import Waiting
 from mount.view import View
-from mount.winfsp_library import NTStatusError, ffi, lib
-from mount.winfsp_security import Descriptors
-from mount.winfsp_tree import UNIT, Found, Info, WindowsTree
-from mount.winfsp_volume import DISPATCHERS, MOST_SECONDS, label
-from mount.winfsp_waiting import Waiting
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Drivers: each translates the view for one file-system interface."""

@@ -1,0 +1,1 @@
+"""The driver on Linux's own /dev/fuse, without libfuse."""

@@ -113,8 +113,8 @@ def mount(
         )  # fmt: skip
 
     if foreground:
+        from mount.login.systemd import notify_ready
         from mount.service import serve
-        from mount.systemd import notify_ready
 
         def ready() -> None:
             print(_mounted(place, point), flush=True)
@@ -162,7 +162,7 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
     from catalog.errors import Locked
     from catalog.screen.text import safe_text
     from catalog.windows.machine import user_sid
-    from mount import schtasks, systemd
+    from mount.login import schtasks, systemd
 
     is_open, place = _place_for_later(session, mount_point)
     vault_id = session.settings.known_vaults().get(session.address)
@@ -274,8 +274,8 @@ def _uninstall(session: Session, mount_point: Path, *, system: bool) -> bool:
     from catalog.errors import MountFailed
     from catalog.screen.text import safe_text
     from mount import mount_point as places
-    from mount import schtasks, systemd
     from mount import windows_mount_point as windows_places
+    from mount.login import schtasks, systemd
     from mount.registry import Registry
 
     if IS_WINDOWS:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from catalog.errors import LocalError
-from mount import schtasks
+from mount.login import schtasks
 
 USER = "S-1-5-21-1111111111-2222222222-3333333333-1001"
 

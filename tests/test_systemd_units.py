@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mount.systemd import Unit, quoted, unit_for, unit_name, unit_text, write
+from mount.login.systemd import Unit, quoted, unit_for, unit_name, unit_text, write
 from tests.drives import Home, Maker, add_machine, add_point, make_vault, mount_options
 
 STRANGE = "a 100% $HOME \"quote\" 'n' back\\slash – ü\tend"

@@ -1,0 +1,1 @@
+"""Opening drives at log-on: systemd units, tasks of the Task Scheduler."""

@@ -19,9 +19,10 @@ from catalog import errors
 from catalog.access.settings import HOME, Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
 from catalog.windows.machine import IS_WINDOWS
-from mount import windows_mount_point, windows_process
-from mount.mount_point import FILE_SYSTEM, file_system_at
+from mount import windows_process
 from mount.order import SECRETS
+from mount.place import windows as windows_mount_point
+from mount.place.posix import FILE_SYSTEM, file_system_at
 from mount.registry import Registry
 
 if TYPE_CHECKING:

@@ -67,8 +67,8 @@ def mount(
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
     from catalog.screen.text import parse_duration
-    from mount import mount_point as places
-    from mount import windows_mount_point as windows_places
+    from mount.place import posix as places
+    from mount.place import windows as windows_places
 
     session: Session = ctx.obj
     if driver not in _DRIVERS:
@@ -199,8 +199,8 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
 
 def _place_for_later(session: Session, mount_point: Path) -> tuple[bool, Path]:
     """Whether a drive is open there now, and the place; if none is, whether it will do. MountFailed."""
-    from mount import mount_point as places
-    from mount import windows_mount_point as windows_places
+    from mount.place import posix as places
+    from mount.place import windows as windows_places
     from mount.registry import Registry
 
     if IS_WINDOWS:
@@ -251,8 +251,8 @@ def unmount(
     ] = False,
 ) -> None:
     """Close a drive."""
-    from mount import mount_point as places
-    from mount import windows_mount_point as windows_places
+    from mount.place import posix as places
+    from mount.place import windows as windows_places
     from mount.registry import Registry, await_end
 
     session: Session = ctx.obj
@@ -273,9 +273,9 @@ def _uninstall(session: Session, mount_point: Path, *, system: bool) -> bool:
     """Remove the unit; whether nothing is left to unmount. MountFailed if there is none."""
     from catalog.errors import MountFailed
     from catalog.screen.text import safe_text
-    from mount import mount_point as places
-    from mount import windows_mount_point as windows_places
     from mount.login import schtasks, systemd
+    from mount.place import posix as places
+    from mount.place import windows as windows_places
     from mount.registry import Registry
 
     if IS_WINDOWS:

@@ -18,7 +18,7 @@ from typing import Any
 
 from catalog.errors import MountFailed
 from catalog.screen.text import duration_text
-from mount.mount_point import User, detach, take_off, users_of
+from mount.place.posix import User, detach, take_off, users_of
 
 _MOST_TICK = 60.0  # seconds between looks, at most
 _log = logging.getLogger("rpdrive.drive")

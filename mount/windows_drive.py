@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mount.lifetime import Mounted
-from mount.mount_point import User
+from mount.place.posix import User
 
 
 @runtime_checkable

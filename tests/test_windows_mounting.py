@@ -20,13 +20,14 @@ import pytest
 from catalog.access.settings import Settings
 from catalog.errors import MountFailed
 from catalog.windows.machine import free_letter
-from mount import pipe_status, registry, windows_mount_point, windows_process
+from mount import pipe_status, registry, windows_process
 from mount.lifetime import Lifetime
 from mount.pipe_status import PipeServer
+from mount.place import windows as windows_mount_point
+from mount.place.spelling import Place
 from mount.registry import Registry
 from mount.status import ask_drive
 from mount.windows_drive import OpenDrive
-from mount.winfsp_place import Place
 from tests.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault
 from tests.winfsp_drives import USER, load
 
@@ -363,7 +364,7 @@ def test_without_winfsp_a_message_says_where_to_get_it(missing: str, tmp_path: P
         (package / "__init__.py").write_text('raise RuntimeError("The WinFsp library path is not provided")')
     script = """
 from catalog.errors import MountFailed
-from mount.windows_mount_point import check_driver
+from mount.place.windows import check_driver
 try:
     check_driver()
 except MountFailed as e:

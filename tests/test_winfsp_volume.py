@@ -21,7 +21,7 @@ from tests.drives import Maker, add_point
 from tests.winfsp_drives import AT, a_vault, a_view, refused, serving, small_point
 
 # winfspy is loaded by now.
-from mount.winfsp_place import Place  # isort: skip
+from mount.place.spelling import Place  # isort: skip
 from mount.drivers.winfsp.volume import FOREVER, label, volume_parameters  # isort: skip
 from tests.winfsp import standin  # isort: skip
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from catalog.errors import LocalError, MountFailed
-from mount.winfsp_place import Place
+from mount.place.spelling import Place
 
 SCHEMA = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 FOLDER = "\\rpdrive\\"  # in the Task Scheduler's library

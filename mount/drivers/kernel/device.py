@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import MountFailed
-from mount.mount_point import FILE_SYSTEM
+from mount.place.posix import FILE_SYSTEM
 
 DEVICE = "/dev/fuse"
 NAME = "rpdrive"  # the source in the table of mounts

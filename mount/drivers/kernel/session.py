@@ -45,7 +45,7 @@ from mount.drivers.kernel.records import (
     statx,
     tree_record,
 )
-from mount.mount_point import take_off
+from mount.place.posix import take_off
 from mount.view import LINK_BIT, File, Folder, Link, Node, TreeFolder, TreePage, View
 
 WORKERS = 6

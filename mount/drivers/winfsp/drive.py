@@ -15,8 +15,8 @@ from mount.drivers.winfsp.library import lib
 from mount.drivers.winfsp.operations import Operations
 from mount.drivers.winfsp.security import Descriptors
 from mount.drivers.winfsp.volume import DISPATCHERS, MOST_SECONDS, volume_parameters
+from mount.place.spelling import Place
 from mount.view import View
-from mount.winfsp_place import Place
 
 DRAIN_SECONDS = 5.0  # for requests under way when the drive closes
 

@@ -11,8 +11,8 @@ from typing import Any
 from catalog.errors import MountFailed
 from catalog.windows import machine as windows
 from catalog.windows.machine import free_letter, is_taken, taken_letters
+from mount.place.spelling import Place
 from mount.registry import Registry, await_end, is_running
-from mount.winfsp_place import Place
 
 
 def absolute(path: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Mount points: validation, what is mounted there, unmounting."""

@@ -31,8 +31,8 @@ def serve(mount_point: Path, driver: str, delay: float) -> None:
     from catalog.store.address import open_store
     from catalog.store.delayed import DelayedStore
     from catalog.store.metered import MeteredStore
-    from mount.order import Order
-    from mount.service import serve as serve_order
+    from mount.process.order import Order
+    from mount.process.service import serve as serve_order
 
     class FarSession(Session):
         def open_store(self) -> Store:

@@ -11,7 +11,7 @@ from catalog.access.session import Session
 from catalog.windows.machine import IS_WINDOWS
 
 if TYPE_CHECKING:
-    from mount.order import Order
+    from mount.process.order import Order
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -99,7 +99,7 @@ def mount(
         place = places.prepare(mount_point, _own_folders(session))
 
     def order() -> Order:
-        from mount.order import Order
+        from mount.process.order import Order
 
         vault = session.open_vault()
         # In the foreground the drive goes on with this very session, which counts for itself.
@@ -114,7 +114,7 @@ def mount(
 
     if foreground:
         from mount.login.systemd import notify_ready
-        from mount.service import serve
+        from mount.process.service import serve
 
         def ready() -> None:
             print(_mounted(place, point), flush=True)
@@ -122,7 +122,7 @@ def mount(
 
         serve(order(), session, ready)
         return
-    from mount.background import BackgroundDrive
+    from mount.process.background import BackgroundDrive
 
     drive = BackgroundDrive(session.settings, place)
     try:
@@ -201,7 +201,7 @@ def _place_for_later(session: Session, mount_point: Path) -> tuple[bool, Path]:
     """Whether a drive is open there now, and the place; if none is, whether it will do. MountFailed."""
     from mount.place import posix as places
     from mount.place import windows as windows_places
-    from mount.registry import Registry
+    from mount.process.registry import Registry
 
     if IS_WINDOWS:
         if str(mount_point) in ("*", "*:"):
@@ -253,7 +253,7 @@ def unmount(
     """Close a drive."""
     from mount.place import posix as places
     from mount.place import windows as windows_places
-    from mount.registry import Registry, await_end
+    from mount.process.registry import Registry, await_end
 
     session: Session = ctx.obj
     if (at_login or service) and _uninstall(session, mount_point, system=_of_system(at_login, service)):
@@ -276,7 +276,7 @@ def _uninstall(session: Session, mount_point: Path, *, system: bool) -> bool:
     from mount.login import schtasks, systemd
     from mount.place import posix as places
     from mount.place import windows as windows_places
-    from mount.registry import Registry
+    from mount.process.registry import Registry
 
     if IS_WINDOWS:
         place = windows_places.absolute(mount_point)
@@ -298,8 +298,8 @@ def _uninstall(session: Session, mount_point: Path, *, system: bool) -> bool:
 @app.command("mounts")
 def mounts(ctx: typer.Context, as_json: Json = False) -> None:
     """List the drives that are open, and what they have fetched and served."""
-    from mount.registry import Registry
-    from mount.status import ask_drive
+    from mount.process.registry import Registry
+    from mount.process.status_socket import ask_drive
 
     session: Session = ctx.obj
     rows: list[dict[str, Any]] = []

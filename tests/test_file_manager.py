@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mount.status import ask
+from mount.process.status_socket import ask
 from tests.desktop import Desktop, desktop
 from tests.drives import Home, eventually, make_vault, noise
 

@@ -20,14 +20,16 @@ import pytest
 from catalog.access.settings import Settings
 from catalog.errors import MountFailed
 from catalog.windows.machine import free_letter
-from mount import pipe_status, registry, windows_process
-from mount.lifetime import Lifetime
-from mount.pipe_status import PipeServer
 from mount.place import windows as windows_mount_point
 from mount.place.spelling import Place
-from mount.registry import Registry
-from mount.status import ask_drive
-from mount.windows_drive import OpenDrive
+from mount.process import registry
+from mount.process import status_pipe as pipe_status
+from mount.process import windows_start as windows_process
+from mount.process.lifetime import Lifetime
+from mount.process.registry import Registry
+from mount.process.status_pipe import PipeServer
+from mount.process.status_socket import ask_drive
+from mount.process.windows_drive import OpenDrive
 from tests.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault
 from tests.winfsp_drives import USER, load
 
@@ -35,9 +37,10 @@ load()
 
 import rpdrive  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
-from mount import commands, service  # noqa: E402
+from mount import commands  # noqa: E402
 from mount.drivers.winfsp import security as winfsp_security  # noqa: E402
-from mount.order import Order  # noqa: E402
+from mount.process import service  # noqa: E402
+from mount.process.order import Order  # noqa: E402
 from tests.winfsp import standin  # noqa: E402
 from tests.winfsp.caller import Caller  # noqa: E402
 
@@ -243,7 +246,7 @@ def test_the_key_goes_to_the_child_by_a_handle(monkeypatch: pytest.MonkeyPatch, 
     """The real child, with descriptors where Windows has handles."""
     import msgspec
 
-    from mount import background
+    from mount.process import background
 
     seen: dict[str, Any] = {}
 

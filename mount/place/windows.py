@@ -12,7 +12,7 @@ from catalog.errors import MountFailed
 from catalog.windows import machine as windows
 from catalog.windows.machine import free_letter, is_taken, taken_letters
 from mount.place.spelling import Place
-from mount.registry import Registry, await_end, is_running
+from mount.process.registry import Registry, await_end, is_running
 
 
 def absolute(path: Path) -> Path:
@@ -80,7 +80,7 @@ def unmount(registry: Registry, path: Path, *, lazy: bool = False) -> Path:
 
     `lazy`: though files on it are open; a process that doesn't answer is ended, and WinFsp takes the drive off.
     """
-    from mount.pipe_status import ask  # it loads much, for nothing on another system
+    from mount.process.status_pipe import ask  # it loads much, for nothing on another system
 
     place = absolute(path)
     row = registry.drive_at(place)

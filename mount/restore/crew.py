@@ -29,7 +29,7 @@ from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
 from catalog.format.trees import NodeKind, OutOfLine, Owner
-from mount.order import SECRETS
+from mount.process.order import SECRETS
 from mount.restore.attributes import Attributes, Wearer
 from mount.restore.plan import FilePlan, Row
 from mount.restore.report import Report

@@ -14,7 +14,7 @@ from catalog.points.choice import Place, choose, choose_named, find, lookup_mean
 from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault, choose_point, latest
 from mount.names import Names
-from mount.registry import Registry
+from mount.process.registry import Registry
 from mount.view import Folder, Node, PointView
 
 if TYPE_CHECKING:

@@ -19,16 +19,16 @@ from catalog import errors
 from catalog.access.settings import HOME, Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
 from catalog.windows.machine import IS_WINDOWS
-from mount import windows_process
-from mount.order import SECRETS
 from mount.place import windows as windows_mount_point
 from mount.place.posix import FILE_SYSTEM, file_system_at
-from mount.registry import Registry
+from mount.process import windows_start as windows_process
+from mount.process.order import SECRETS
+from mount.process.registry import Registry
 
 if TYPE_CHECKING:
-    from mount.order import Order
+    from mount.process.order import Order
 
-_START = "import sys; sys.path.append({root!r}); from mount.background import main; main({order}, {answer})"
+_START = "import sys; sys.path.append({root!r}); from mount.process.background import main; main({order}, {answer})"
 _ANSWER_SECONDS = 10.0  # from the kernel's hello to the first answer
 
 
@@ -167,8 +167,8 @@ def main(order_pipe: int, answer_pipe: int) -> None:
         import msgspec
 
         from catalog.access.session import Session
-        from mount import service
-        from mount.order import Order
+        from mount.process import service
+        from mount.process.order import Order
 
         service.preload()
     except RpdriveError as e:  # no libfuse

@@ -23,20 +23,20 @@ from catalog.store.retrying import RetryingStore
 from catalog.vault import Vault, choose_point
 from catalog.windows.machine import IS_WINDOWS
 from mount.drivers.kernel.device import is_supported
-from mount.lifetime import Lifetime, Mounted
-from mount.order import Order
-from mount.registry import Registry
-from mount.status import StatusServer
+from mount.process.lifetime import Lifetime, Mounted
+from mount.process.order import Order
+from mount.process.registry import Registry
+from mount.process.status_socket import StatusServer
+from mount.process.watcher import Watcher
+from mount.process.windows_drive import Closable, OpenDrive
 from mount.view import PointView, View
-from mount.watcher import Watcher
-from mount.windows_drive import Closable, OpenDrive
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
     from mount.drivers.kernel.session import Drive as KernelDrive
     from mount.drivers.libfuse import Drive as FuseDrive
     from mount.drivers.winfsp.drive import Drive as WinfspDrive
-    from mount.pipe_status import PipeServer
+    from mount.process.status_pipe import PipeServer
 
 _log = logging.getLogger("rpdrive.drive")
 
@@ -102,7 +102,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         row["fold"] = view.folds  # the drive shows names as Windows has them: restore reads such paths back
     server: StatusServer | PipeServer
     if isinstance(mount, OpenDrive):
-        from mount.pipe_status import PipeServer
+        from mount.process.status_pipe import PipeServer
 
         server = PipeServer(status, mount.close, folder=registry.socket_path(mount_point).parent)
     else:

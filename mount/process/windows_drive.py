@@ -6,8 +6,8 @@ import errno
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mount.lifetime import Mounted
 from mount.place.posix import User
+from mount.process.lifetime import Mounted
 
 
 @runtime_checkable

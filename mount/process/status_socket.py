@@ -81,7 +81,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def ask_drive(row: dict[str, Any], timeout: float = 2.0) -> dict[str, Any] | None:
     """What the drive of an entry in the registry says; None if it doesn't answer within `timeout` seconds."""
     if "pipe" in row:
-        from mount import pipe_status
+        from mount.process import status_pipe as pipe_status
 
         return pipe_status.ask(row["pipe"], row["token"], timeout=timeout)
     return ask(Path(row["socket"]), timeout)

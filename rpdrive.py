@@ -28,7 +28,7 @@ PACKAGES = {
     "catalog.jobs.commands": ("jobs",),
     "catalog.history.commands": ("find", "versions", "diff"),
     "mount.commands": ("mount", "unmount", "mounts"),
-    "mount.restore_commands": ("restore",),
+    "mount.restore.commands": ("restore",),
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE

@@ -16,7 +16,7 @@ import pytest
 from catalog.format.trees import Owner
 from catalog.store.local import LocalStore
 from catalog.vault import choose_point, open_vault
-from mount.restore.attributes import Attributes, Wearer
+from mount.restore.disk.attributes import Attributes, Wearer
 from mount.restore.selection import Selection
 from tests.drives import PASSPHRASE, Home, acl, make_vault
 from tests.restoring import assert_same_attributes, assert_same_trees, restore, temporaries

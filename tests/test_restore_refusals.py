@@ -12,7 +12,7 @@ from catalog.format.packs import Extent
 from catalog.format.trees import NodeKind, decode_leaf
 from catalog.store.memory import MemoryStore
 from mount.restore.conflict import Policy
-from mount.restore.target import Folder, Refused, Target
+from mount.restore.disk.target import Folder, Refused, Target
 from tests.drives import Home, Maker, make_vault, noise
 from tests.restoring import a_point, restore, temporaries
 from tests.vaultmaker import open_empty

@@ -21,10 +21,13 @@ from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from catalog.windows.times import to_filetime
-from mount.restore import disk, known, planner, run, target, whole, writer
+from mount.restore import planner, run, writer
+from mount.restore import spilled as known
 from mount.restore.conflict import Policy
+from mount.restore.disk import calls as disk
+from mount.restore.disk import target, whole
+from mount.restore.disk.windows import WindowsDisk, absolute
 from mount.restore.report import Report
-from mount.restore.windows import WindowsDisk, absolute
 from tests.cli import ROOT, Cli
 from tests.protected import Protected
 from tests.restoring import restore
@@ -313,12 +316,12 @@ def test_windows_takes_its_own_disk() -> None:
     """Where os says that this is Windows; on no other system does anything of it load."""
     script = """
 import ctypes, os, sys
-import mount.restore.attributes
+import mount.restore.disk.attributes
 os.name = {name!r}
-from mount.restore.disk import disk
+from mount.restore.disk.calls import disk
 os.name = "posix"
 import mount.restore.run
-print(type(disk).__name__, "mount.restore.windows" in sys.modules, mount.restore.writer.disk is disk)
+print(type(disk).__name__, "mount.restore.disk.windows" in sys.modules, mount.restore.writer.disk is disk)
 """
     for name, said in (("nt", "WindowsDisk True True"), ("posix", "module False True")):
         done = subprocess.run(

@@ -30,11 +30,11 @@ from catalog.format.keys import Keys
 from catalog.format.packs import Extent
 from catalog.format.trees import NodeKind, OutOfLine, Owner
 from mount.process.order import SECRETS
-from mount.restore.attributes import Attributes, Wearer
+from mount.restore.disk.attributes import Attributes, Wearer
+from mount.restore.disk.target import Handle, Target, rename_new, temporary_name
+from mount.restore.disk.whole import make_whole
 from mount.restore.plan import FilePlan, Row
 from mount.restore.report import Report
-from mount.restore.target import Handle, Target, rename_new, temporary_name
-from mount.restore.whole import make_whole
 
 MANY = 2_000  # files; helpers take some 0.2 s to start, in which so many are written without them
 MOST = 4  # helpers: beyond, they wait for the file system

@@ -14,9 +14,9 @@ import msgspec
 
 from catalog.format.packs import Extent
 from catalog.format.trees import OutOfLine, Owner
-from mount.restore import known
-from mount.restore.attributes import Attributes
-from mount.restore.target import Folder
+from mount.restore import spilled as known
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.target import Folder
 
 LIMIT = 100_000  # pieces in memory: about 60 MB
 MIB = 1 << 20

@@ -17,13 +17,13 @@ from catalog.format.trees import Entry, Hole, Leaf, NodeKind, Owner, Paged, Piec
 from catalog.format.windows import Windows
 from catalog.names import IGNORE_CASE, apart, folded, spelling
 from catalog.tree import Found, PageSource, Pieces, leaves
-from mount.restore.attributes import Attributes, Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
-from mount.restore.disk import CLOEXEC, NOFOLLOW, NONBLOCK, disk, lock
+from mount.restore.disk.attributes import Attributes, Wearer
+from mount.restore.disk.calls import CLOEXEC, NOFOLLOW, NONBLOCK, disk, lock
+from mount.restore.disk.target import FULL, UNFINISHED, Folder, Refused, Target
 from mount.restore.plan import FilePlan, Plan
 from mount.restore.report import Planned, Report
 from mount.restore.selection import Selection
-from mount.restore.target import FULL, UNFINISHED, Folder, Refused, Target
 from mount.restore.writer import Writer, mark
 
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)

@@ -10,17 +10,17 @@ from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
 from catalog.vault import Vault
-from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.crew import MANY, Crew, helpers
-from mount.restore.disk import CLOEXEC, DIRECTORY, NOFOLLOW, disk
-from mount.restore.foreign import Foreign
+from mount.restore.disk.attributes import Wearer
+from mount.restore.disk.calls import CLOEXEC, DIRECTORY, NOFOLLOW, disk
+from mount.restore.disk.foreign import Foreign
+from mount.restore.disk.target import FULL, Folder, Refused, Target, rename_new
 from mount.restore.options import Options
 from mount.restore.plan import FilePlan, Plan
 from mount.restore.planner import LinkPlan, Planner
 from mount.restore.report import Report
 from mount.restore.source import Source
-from mount.restore.target import FULL, Folder, Refused, Target, rename_new
 from mount.restore.writer import Writer
 
 

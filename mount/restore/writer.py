@@ -19,14 +19,14 @@ from catalog.errors import Damaged, LocalError, ObjectNotFound, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.vault import Vault
-from mount.restore.attributes import Wearer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.crew import Crew
-from mount.restore.disk import CLOEXEC, NOFOLLOW, disk, lock
+from mount.restore.disk.attributes import Wearer
+from mount.restore.disk.calls import CLOEXEC, NOFOLLOW, disk, lock
+from mount.restore.disk.target import FULL, Handle, Target, rename_new, temporary_name
+from mount.restore.disk.whole import NEW, make_whole, write_all
 from mount.restore.plan import FilePlan, Plan, Range, Row
 from mount.restore.report import Report
-from mount.restore.target import FULL, Handle, Target, rename_new, temporary_name
-from mount.restore.whole import NEW, make_whole, write_all
 
 MIB = 1 << 20
 BUDGET = 128 * MIB  # bytes fetched or under way, and not yet written

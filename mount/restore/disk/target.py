@@ -11,8 +11,8 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from catalog.errors import LocalError
-from mount.restore.attributes import Attributes
-from mount.restore.disk import CLOEXEC, DIRECTORY, NOFOLLOW, disk
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.calls import CLOEXEC, DIRECTORY, NOFOLLOW, disk
 
 UNFINISHED = 0o1700  # mode of a folder that a restore has made and not yet finished: how the next run knows it
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC

@@ -1,7 +1,7 @@
 """The calls that a restore makes on its target: those of `os`, with descriptors of folders, whatever the system.
 
-On POSIX `disk` is the module `os` itself, so nothing stands in between. Windows has mount/restore/windows.py in its
-place, which has the calls that are used here. What is not a call of `os` stands below.
+On POSIX `disk` is the module `os` itself, so nothing stands in between. Windows has mount/restore/disk/windows.py
+in its place, which has the calls that are used here. What is not a call of `os` stands below.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 if TYPE_CHECKING:
     import os as disk
 elif os.name == "nt":
-    from mount.restore.windows import WindowsDisk
+    from mount.restore.disk.windows import WindowsDisk
 
     disk = WindowsDisk()
 else:

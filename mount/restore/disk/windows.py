@@ -25,8 +25,8 @@ from catalog.windows.descriptor import DACL_PRESENT, DACL_PROTECTED, SACL_PRESEN
 from catalog.windows.links import symlink, windows_target
 from catalog.windows.reparse import MOUNT_POINT, is_link, tag_of
 from catalog.windows.times import from_filetime, to_filetime
-from mount.restore.attributes import Attributes, Wearer
-from mount.restore.disk import DIRECTORY, NOFOLLOW
+from mount.restore.disk.attributes import Attributes, Wearer
+from mount.restore.disk.calls import DIRECTORY, NOFOLLOW
 
 _UNFINISHED = files.READONLY | files.NOT_INDEXED  # of a folder: what no folder has of its own accord
 _SETTABLE = 0x1 | 0x2 | 0x4 | 0x20 | 0x100 | 0x1000 | 0x2000  # READONLY … NOT_CONTENT_INDEXED: the others are made
@@ -62,7 +62,7 @@ class _Listed(NamedTuple):
 
 
 class WindowsDisk:
-    """The calls of `os` that mount/restore/disk.py is there for. Thread-safe. Errors are OSError."""
+    """The calls of `os` that mount/restore/disk/calls.py is there for. Thread-safe. Errors are OSError."""
 
     SEEK_DATA = 3
 
@@ -242,7 +242,7 @@ class WindowsDisk:
     def mkdir(self, name: bytes, mode: int = 0, *, dir_fd: int) -> None:
         path = self._at(name, dir_fd)
         self.api.make_folder(path)
-        if mode & stat.S_ISVTX:  # mount/restore/target.py: UNFINISHED
+        if mode & stat.S_ISVTX:  # mount/restore/disk/target.py: UNFINISHED
             with suppress(OSError):
                 self.set_basic(path, files.DIRECTORY | _UNFINISHED)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from catalog.format.blocks import Buffer
-from mount.restore.attributes import Attributes, Wearer
-from mount.restore.disk import CLOEXEC, NOFOLLOW, disk
+from mount.restore.disk.attributes import Attributes, Wearer
+from mount.restore.disk.calls import CLOEXEC, NOFOLLOW, disk
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 

@@ -1,0 +1,1 @@
+"""Writing restored files: the system's calls, temporary names, attributes."""

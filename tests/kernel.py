@@ -27,7 +27,7 @@ from mount.drivers.kernel.protocol import (
     Op,
 )
 from mount.drivers.kernel.session import Session
-from mount.view import View
+from mount.view.nodes import View
 
 
 class Answer(NamedTuple):

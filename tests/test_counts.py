@@ -19,8 +19,8 @@ from cache.reader import Reader
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import Traffic
 from catalog.vault import Vault, choose_point, open_vault
-from mount.all_points import AllPointsView
-from mount.view import File, Folder, Node, PointView
+from mount.view.all_points import AllPointsView
+from mount.view.nodes import File, Folder, Node, PointView
 from tests.backing import PASSPHRASE, back_up, new_vault
 from tests.faults import UnreachableStore
 

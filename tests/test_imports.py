@@ -84,7 +84,7 @@ def test_imports_run_one_way() -> None:
         ("catalog.store.local", "def f():\n    import catalog.format.packs"),
         ("catalog.vault", "import cache.reader"),
         ("cache.reader", "from mount import view"),
-        ("mount.view", "if True:\n    from backup.run import x"),
+        ("mount.view.nodes", "if True:\n    from backup.run import x"),
         ("backup.run", "import mount"),
         ("catalog.errors", "from .vault import Vault"),
         ("catalog.store.local", "from .. import format"),

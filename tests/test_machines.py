@@ -25,8 +25,8 @@ from catalog.machines.registry import (
 from catalog.points.choice import choose_named
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
-from mount.all_points import AllPointsView
-from mount.view import Folder
+from mount.view.all_points import AllPointsView
+from mount.view.nodes import Folder
 from tests.backing import back_up, new_vault
 from tests.cli import Cli
 

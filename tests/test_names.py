@@ -40,10 +40,10 @@ from catalog.points.choice import find as find_place
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault
-from mount.all_points import AllPointsView
-from mount.names import Names, find
 from mount.restore.conflict import Policy
-from mount.view import Attributes, EntryPage, Folder, Node, PointView
+from mount.view.all_points import AllPointsView
+from mount.view.names import Names, find
+from mount.view.nodes import Attributes, EntryPage, Folder, Node, PointView
 from tests.backing import back_up, new_vault
 from tests.drives import ITEM, MACHINE, PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_point, make_vault
 from tests.restoring import a_point, restore
@@ -355,7 +355,7 @@ def test_folders_whose_names_change_are_looked_at_again(monkeypatch: pytest.Monk
     folder = Listed([b"One"], distinct=True)
     folder.changes = True
     clock = [0.0]
-    monkeypatch.setattr("mount.names.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("mount.view.names.time.monotonic", lambda: clock[0])
     drive = Names(fold=True)
     assert drive.find(folder, "two") is None and folder.pages_read == 1
     folder._nodes[b"Two"] = folder._nodes[b"One"]

@@ -19,10 +19,10 @@ from catalog.format.trees import NodeKind, Owner
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault
-from mount import all_points
-from mount.all_points import AllPointsView
-from mount.versions import extension_of
-from mount.view import File, Folder, Link, Node, PointView
+from mount.view import all_points
+from mount.view.all_points import AllPointsView
+from mount.view.nodes import File, Folder, Link, Node, PointView
+from mount.view.versions import extension_of
 from tests.drives import PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_point, eventually, make_vault
 from tests.test_history import build
 from tests.vaultmaker import SmallFiles

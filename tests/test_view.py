@@ -17,9 +17,9 @@ from catalog.format.trees import NodeKind, Subtree
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import create_vault, open_vault
-from mount import all_points
-from mount.all_points import AllPointsView, point_folders, shown_names
-from mount.view import Folder, Link, Node, PointView
+from mount.view import all_points
+from mount.view.all_points import AllPointsView, point_folders, shown_names
+from mount.view.nodes import Folder, Link, Node, PointView
 from tests.drives import ITEM, MACHINE, PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point
 from tests.faults import UnreachableStore
 from tests.vaultmaker import SmallFiles

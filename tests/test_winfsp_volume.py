@@ -14,9 +14,9 @@ from catalog.format.trees import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
 from catalog.windows.reparse import Link
-from mount.all_points import AllPointsView
 from mount.drivers.winfsp import ntstatus
-from mount.view import PointView
+from mount.view.all_points import AllPointsView
+from mount.view.nodes import PointView
 from tests.drives import Maker, add_point
 from tests.winfsp_drives import AT, a_vault, a_view, refused, serving, small_point
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from catalog.errors import NotFound, RpdriveError, UsageError
-from mount.view import EntryPage, Folder
+from mount.view.nodes import EntryPage, Folder
 
 FOREVER = 10 * 365 * 86400  # seconds
 # Where names may come to mean something else, nothing is trusted for longer than this; asking again costs a

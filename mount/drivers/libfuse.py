@@ -20,7 +20,7 @@ from cache.memory import Lru
 from cache.openfile import OpenFile
 from catalog.errors import MountFailed, NotFound
 from mount.drivers.base import BLOCK, ERRNO, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal
-from mount.view import File, Folder, Link, Node, View
+from mount.view.nodes import File, Folder, Link, Node, View
 
 # An already set path keeps its say; else this name saves fusepy the search for it through ldconfig and gcc.
 _LIBRARY = "FUSE_LIBRARY_PATH"

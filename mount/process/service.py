@@ -29,7 +29,7 @@ from mount.process.registry import Registry
 from mount.process.status_socket import StatusServer
 from mount.process.watcher import Watcher
 from mount.process.windows_drive import Closable, OpenDrive
-from mount.view import PointView, View
+from mount.view.nodes import PointView, View
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
@@ -193,7 +193,7 @@ def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, A
         return vault.point_names(machine, item)
 
     if order.point is None:
-        from mount.all_points import AllPointsView
+        from mount.view.all_points import AllPointsView
 
         what = {"point": None, "point_time": None, "machine": order.machine, "item": order.item}
         return AllPointsView(vault, reader, names, forgotten=machine is not None), what

@@ -13,9 +13,9 @@ from catalog.format.trees import Leaf, Subtree
 from catalog.points.choice import Place, choose, choose_named, find, lookup_meant, point_names, shown, split_place
 from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault, choose_point, latest
-from mount.names import Names
 from mount.process.registry import Registry
-from mount.view import Folder, Node, PointView
+from mount.view.names import Names
+from mount.view.nodes import Folder, Node, PointView
 
 if TYPE_CHECKING:
     from cache.reader import Reader
@@ -146,7 +146,7 @@ def _top(point: Point) -> Subtree | None:
 
 
 def _from_drive(vault: Vault, reader: Reader, at: DrivePath, text: str) -> tuple[Point, bytes]:
-    from mount.all_points import LATEST, AllPointsView
+    from mount.view.all_points import LATEST, AllPointsView
 
     row = at.drive
     if row.get("point") is not None:

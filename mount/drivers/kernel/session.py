@@ -46,7 +46,7 @@ from mount.drivers.kernel.records import (
     tree_record,
 )
 from mount.place.posix import take_off
-from mount.view import LINK_BIT, File, Folder, Link, Node, TreeFolder, TreePage, View
+from mount.view.nodes import LINK_BIT, File, Folder, Link, Node, TreeFolder, TreePage, View
 
 WORKERS = 6
 MAX_PAGES = 256  # of one read: 1 MiB

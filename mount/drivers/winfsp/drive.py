@@ -16,7 +16,7 @@ from mount.drivers.winfsp.operations import Operations
 from mount.drivers.winfsp.security import Descriptors
 from mount.drivers.winfsp.volume import DISPATCHERS, MOST_SECONDS, volume_parameters
 from mount.place.spelling import Place
-from mount.view import View
+from mount.view.nodes import View
 
 DRAIN_SECONDS = 5.0  # for requests under way when the drive closes
 

@@ -24,7 +24,7 @@ from mount.drivers.winfsp.security import Descriptors
 from mount.drivers.winfsp.tree import UNIT, Found, Info, WindowsTree
 from mount.drivers.winfsp.volume import DISPATCHERS, MOST_SECONDS, label
 from mount.drivers.winfsp.waiting import Waiting
-from mount.view import View
+from mount.view.nodes import View
 
 T = TypeVar("T")
 

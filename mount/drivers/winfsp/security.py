@@ -6,7 +6,7 @@ from functools import cache
 
 from catalog.windows.descriptor import READ_AND_EXECUTE, from_sddl, synthesised, to_sddl
 from catalog.windows.machine import user_sid
-from mount.view import Folder, Node
+from mount.view.nodes import Folder, Node
 
 
 class Descriptors:

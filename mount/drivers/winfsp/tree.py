@@ -27,13 +27,13 @@ from catalog.windows.files import (
 from catalog.windows.links import special, symlink, target_of, windows_target
 from catalog.windows.reparse import SYMLINK, Link, is_link, tag_of
 from catalog.windows.times import to_filetime
-from mount import view as views
-from mount.all_points import AllPointsView
 from mount.drivers.winfsp import ntstatus
 from mount.drivers.winfsp.ntstatus import Status
-from mount.names import Names
-from mount.versions import VERSIONS
-from mount.view import EntryPage, File, Folder, Node, TreeFolder, TreePage, View
+from mount.view import nodes as views
+from mount.view.all_points import AllPointsView
+from mount.view.names import Names
+from mount.view.nodes import EntryPage, File, Folder, Node, TreeFolder, TreePage, View
+from mount.view.versions import VERSIONS
 
 # What is true of the original only: here nothing is compressed by NTFS, or has to be recalled from a tape or cloud.
 _NOT_HERE = OFFLINE | RECALL_ON_OPEN | RECALL_ON_DATA_ACCESS | COMPRESSED | DIRECTORY | REPARSE_POINT | NORMAL

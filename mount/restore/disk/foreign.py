@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.trees import NodeKind, Xattrs
 from catalog.format.windows import Stream, Windows, name_bytes
-from mount.foreign import DOS_ATTRIBUTES, MOST, MOST_NAME, STREAM, dos_attributes
 from mount.restore.disk.attributes import Attributes
+from mount.view.foreign import DOS_ATTRIBUTES, MOST, MOST_NAME, STREAM, dos_attributes
 
 if TYPE_CHECKING:
     from cache.reader import Reader

@@ -14,7 +14,7 @@ from catalog.format.windows import Windows, name_bytes, name_text
 from catalog.windows.times import to_filetime
 
 if TYPE_CHECKING:
-    from mount.view import Node
+    from mount.view.nodes import Node
 
 MOST = 64 << 10  # bytes of a value, and of all names: XATTR_SIZE_MAX, XATTR_LIST_MAX
 MOST_NAME = 255  # bytes: XATTR_NAME_MAX

@@ -38,7 +38,7 @@ from catalog.history.overlay import (
     root_strands,
 )
 from catalog.points.choice import read_points
-from mount.view import (
+from mount.view.nodes import (
     LINK_BIT,
     POINT_SHIFT,
     Attributes,

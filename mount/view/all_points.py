@@ -23,8 +23,7 @@ from catalog.format.records import Machine, PointName
 from catalog.format.trees import Totals
 from catalog.names import WINDOWS
 from catalog.vault import Vault, iter_items, latest
-from mount.versions import VERSIONS, History, VersionsFolder
-from mount.view import (
+from mount.view.nodes import (
     POINT_SHIFT,
     Attributes,
     EntryPage,
@@ -40,6 +39,7 @@ from mount.view import (
     shown_ids,
     tells_births,
 )
+from mount.view.versions import VERSIONS, History, VersionsFolder
 
 LATEST = b"latest"
 FRESH_SECONDS = 5.0  # a listing younger than this is not read again

@@ -37,7 +37,7 @@ from catalog.format.trees import (
 )
 from catalog.format.windows import Windows, name_bytes
 from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
-from mount import foreign
+from mount.view import foreign
 
 TYPE_BITS: dict[int, int] = {
     NodeKind.FILE: stat.S_IFREG,

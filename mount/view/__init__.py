@@ -1,0 +1,1 @@
+"""What a drive shows, defined once for all drivers: folders, files, versions, names."""

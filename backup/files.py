@@ -13,7 +13,7 @@ from backup.progress import Progress
 from backup.systems.base import Handle, Owners, Status, System
 from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.keys import FileDigest, Keys
-from catalog.format.trees import (
+from catalog.format.pages import (
     INLINE_PIECES,
     INLINE_XATTR,
     Hole,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from backup.files import Contents
 from backup.systems.base import Status
-from catalog.format.trees import Entry, Node
+from catalog.format.pages import Entry, Node
 
 
 @dataclass

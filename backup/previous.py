@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from backup.systems.base import Status, kind_of
 from catalog.format.packs import Extent
-from catalog.format.trees import Entry, FolderIndex, FolderWriter, Leaf, Node, NodeKind, OutOfLine, Paged, Subtree
+from catalog.format.pages import Entry, FolderIndex, FolderWriter, Leaf, Node, NodeKind, OutOfLine, Paged, Subtree
 from catalog.tree import PageSource
 
 _FILE = int(NodeKind.FILE)

@@ -21,7 +21,7 @@ from backup.selection import Selection, Wanted
 from backup.systems.base import Elsewhere, Handle, Status, System
 from catalog.errors import LocalError, MissingData
 from catalog.format.packs import Extent
-from catalog.format.trees import (
+from catalog.format.pages import (
     FolderWriter,
     Node,
     NodeKind,

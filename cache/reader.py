@@ -14,7 +14,7 @@ from cache.openfile import OpenFile
 from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
-from catalog.format.trees import (
+from catalog.format.pages import (
     FolderIndex,
     Leaf,
     Paged,

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from catalog.errors import Damaged
 from catalog.format.message import MAX_LEVEL
 from catalog.format.packs import Extent
-from catalog.format.trees import (
+from catalog.format.pages import (
     Entry,
     FolderIndex,
     Hole,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
-from catalog.format.trees import (
+from catalog.format.pages import (
     Hole,
     Node,
     NodeKind,

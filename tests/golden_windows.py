@@ -7,7 +7,7 @@ from typing import Any
 from catalog.format.blocks import PackKind
 from catalog.format.keys import FileDigest
 from catalog.format.packs import PackBuilder
-from catalog.format.trees import FolderWriter, Hole, Node, NodeKind, OutOfLine, Owner, Piece, PieceWriter
+from catalog.format.pages import FolderWriter, Hole, Node, NodeKind, OutOfLine, Owner, Piece, PieceWriter
 from catalog.format.windows import Stream, Windows
 from tests.golden_vault import KEYS, TIME, GoldenVault, TreeBlock, file, fixed, node
 

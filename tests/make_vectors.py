@@ -14,8 +14,8 @@ import msgspec
 
 from catalog.format.blocks import PackKind, seal_block
 from catalog.format.keys import FileDigest, KdfParameters, make_slot
+from catalog.format.pages import Hole, Leaf, Node, OutOfLine, Paged, Piece, Subtree, begins_page
 from catalog.format.sealed import Kind, seal_object
-from catalog.format.trees import Hole, Leaf, Node, OutOfLine, Paged, Piece, Subtree, begins_page
 from catalog.format.windows import Windows, name_bytes
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk

@@ -14,7 +14,7 @@ from cache.reader import Reader
 from catalog.errors import Damaged, MissingData, ShortRead, StoreError, StoreUnreachable
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name
-from catalog.format.trees import Leaf
+from catalog.format.pages import Leaf
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore

@@ -15,6 +15,14 @@ from catalog.errors import Damaged, RpdriveError, UsageError
 from catalog.format.blocks import MAX_RAW, PackKind, decode_frame, encode_frame, open_block, seal_block
 from catalog.format.keys import KdfParameters, Keys, Slot, VaultFile
 from catalog.format.packs import Extent, PackBuilder, decode_contents, decode_pack, decode_trailer
+from catalog.format.pages import (
+    Hole,
+    Leaf,
+    decode_folder_index,
+    decode_leaf,
+    decode_piece_index,
+    decode_piece_leaf,
+)
 from catalog.format.records import (
     IndexedPack,
     IndexObject,
@@ -30,14 +38,6 @@ from catalog.format.records import (
     encode_record,
 )
 from catalog.format.sealed import Kind, open_object, seal_object
-from catalog.format.trees import (
-    Hole,
-    Leaf,
-    decode_folder_index,
-    decode_leaf,
-    decode_piece_index,
-    decode_piece_leaf,
-)
 from tests.format_values import (
     FEW,
     KEYS,

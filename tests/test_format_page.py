@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 import catalog
-from catalog.format import blocks, keys, message, packs, records, sealed, trees, windows
+from catalog.format import blocks, keys, message, packs, records, sealed, windows
+from catalog.format import pages as trees
 
 PAGE = (Path(catalog.__file__).parent.parent / "docs" / "format.md").read_text()
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catalog.format.packs import Extent
-from catalog.format.trees import (
+from catalog.format.pages import (
     FolderWriter,
     Hole,
     Node,

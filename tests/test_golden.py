@@ -18,9 +18,9 @@ from catalog import errors
 from catalog.format.blocks import PackKind, decode_frame, open_block
 from catalog.format.keys import FileDigest, Keys, Slot, open_slot
 from catalog.format.packs import Extent, decode_pack
+from catalog.format.pages import NodeKind, Subtree, Totals, begins_page
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
 from catalog.format.sealed import Kind, open_object
-from catalog.format.trees import NodeKind, Subtree, Totals, begins_page
 from catalog.format.windows import Windows
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk

@@ -9,7 +9,7 @@ import pytest
 
 from catalog.errors import Damaged
 from catalog.format.packs import Extent
-from catalog.format.trees import NodeKind, decode_leaf
+from catalog.format.pages import NodeKind, decode_leaf
 from catalog.store.memory import MemoryStore
 from mount.restore.conflict import Policy
 from mount.restore.disk.target import Folder, Refused, Target

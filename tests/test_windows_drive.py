@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.format.trees import Extent, Hole, Node, NodeKind, Owner
+from catalog.format.pages import Extent, Hole, Node, NodeKind, Owner
 from catalog.format.windows import Stream, Windows
 from catalog.windows.descriptor import from_sddl, mode
 from catalog.windows.reparse import link_target

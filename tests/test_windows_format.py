@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import Damaged
-from catalog.format.trees import Extent, FolderWriter, Hole, Node, NodeKind, Paged, decode_leaf, write_folder
+from catalog.format.pages import Extent, FolderWriter, Hole, Node, NodeKind, Paged, decode_leaf, write_folder
 from catalog.format.windows import STREAMS_MAX, Stream, Windows, name_bytes, name_text, stream_bound
 from catalog.store.address import open_store
 from catalog.tree import leaves, walk

@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 from catalog.direct import DirectSource
+from catalog.format.pages import Hole, Node
 from catalog.format.records import Point
-from catalog.format.trees import Hole, Node
 from catalog.format.windows import Stream, Windows
 from catalog.history.difference import difference, root_of
 from catalog.history.overlay import numbers

@@ -8,7 +8,7 @@ import pytest
 
 from backup.previous import Old, Previous
 from catalog.format.packs import Extent
-from catalog.format.trees import NodeKind, OutOfLine, Paged, write_folder
+from catalog.format.pages import NodeKind, OutOfLine, Paged, write_folder
 from catalog.format.windows import Stream, Windows
 from catalog.tree import walk
 from tests.format_values import Pages, plain

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from catalog.format.blocks import PackKind, encode_frame
 from catalog.format.keys import Keys, VaultFile, file_digest
 from catalog.format.packs import PACK_TARGET, Extent, PackBuilder
-from catalog.format.trees import (
+from catalog.format.pages import (
     TREE_BLOCK_RAW,
     Hole,
     Node,

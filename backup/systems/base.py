@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from catalog.format.trees import Node, NodeKind, Owner, WritePage
+from catalog.format.pages import Node, NodeKind, Owner, WritePage
 from catalog.format.windows import Stream, Windows
 
 Handle: TypeAlias = Any  # an open file or folder: a descriptor, or what else the system has for it

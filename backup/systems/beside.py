@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from catalog.format.trees import INLINE_XATTR, OutOfLine, Owner, WritePage
+from catalog.format.pages import INLINE_XATTR, OutOfLine, Owner, WritePage
 from catalog.format.windows import Stream, Value, Windows
 
 NOBODY = Owner(-1, -1)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from backup.systems.base import Beside, kind_of
-from catalog.format.trees import Node, Owner
+from catalog.format.pages import Node, Owner
 from catalog.format.windows import Windows
 
 name = platform.system()

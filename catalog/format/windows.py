@@ -18,7 +18,7 @@ from catalog.format.message import Whole
 
 if TYPE_CHECKING:
     from catalog.format.packs import Extent
-    from catalog.format.trees import Entry, Leaf, OutOfLine, Paged, Piece, Tables
+    from catalog.format.pages import Entry, Leaf, OutOfLine, Paged, Piece, Tables
 
 MARK = "attributes"  # the key that every entry of Windows has
 STREAM_NAME_MAX = 255  # UTF-16 units

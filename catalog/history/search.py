@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from catalog.errors import UsageError
+from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
-from catalog.format.trees import Entry, Leaf
 from catalog.history.overlay import ReadySource, Variant, distinct, held, last, root_strands, walk
 from catalog.names import in_pattern, is_marked, shows_as
 

@@ -20,8 +20,7 @@ from cache.reader import Reader
 from catalog.errors import Damaged, NotFound
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
-from catalog.format.records import Point
-from catalog.format.trees import (
+from catalog.format.pages import (
     Entry,
     FolderIndex,
     Leaf,
@@ -35,6 +34,7 @@ from catalog.format.trees import (
     Totals,
     Xattrs,
 )
+from catalog.format.records import Point
 from catalog.format.windows import Windows, name_bytes
 from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
 from mount.view import foreign

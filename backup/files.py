@@ -13,21 +13,10 @@ from backup.progress import Progress
 from backup.systems.base import Handle, Owners, Status, System
 from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.keys import FileDigest, Keys
-from catalog.format.pages import (
-    INLINE_PIECES,
-    INLINE_XATTR,
-    Hole,
-    Node,
-    NodeKind,
-    OutOfLine,
-    Owner,
-    Paged,
-    Piece,
-    PieceWriter,
-    WritePage,
-    Xattrs,
-)
+from catalog.format.nodes import Node
+from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Xattrs
 from catalog.format.windows import STREAMS_MAX, Stream, stream_bound
+from catalog.format.writing import INLINE_PIECES, INLINE_XATTR, PieceWriter, WritePage
 from catalog.tree import PageSource
 
 SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk and shares its block

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from backup.files import Contents
 from backup.systems.base import Status
-from catalog.format.pages import Entry, Node
+from catalog.format.nodes import Node
+from catalog.format.pages import Entry
 
 
 @dataclass

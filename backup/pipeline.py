@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 from backup.mirror import Mirror
 from catalog.format.blocks import Buffer, PackKind, encode_frame
 from catalog.format.packs import PACK_TARGET, Extent, PackBuilder
-from catalog.format.pages import TREE_BLOCK_RAW
+from catalog.format.writing import TREE_BLOCK_RAW
 from catalog.vault import Vault
 
 BLOCK_RAW = 1 << 20  # bytes; a shared block is closed by the chunk that reaches it

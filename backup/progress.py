@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backup.pipeline import Sent
-from catalog.format.pages import Totals
+from catalog.format.values import Totals
 
 
 @dataclass

@@ -26,7 +26,6 @@ from backup.systems.base import System
 from backup.systems.this import this_system
 from backup.walk import Walk
 from catalog.errors import Damaged, LocalError, ObjectNotFound
-from catalog.format.pages import TREE_BLOCK_RAW, Subtree, Totals
 from catalog.format.records import (
     IndexObject,
     Item,
@@ -39,6 +38,8 @@ from catalog.format.records import (
     encode_record,
 )
 from catalog.format.sealed import Kind, open_object, seal_object
+from catalog.format.values import Subtree, Totals
+from catalog.format.writing import TREE_BLOCK_RAW
 from catalog.tree import PageSource
 from catalog.vault import Vault
 

@@ -20,13 +20,10 @@ from backup.progress import Progress
 from backup.selection import Selection, Wanted
 from backup.systems.base import Elsewhere, Handle, Status, System
 from catalog.errors import LocalError, MissingData
+from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.pages import (
-    FolderWriter,
-    Node,
-    NodeKind,
-    Subtree,
-)
+from catalog.format.values import NodeKind, Subtree
+from catalog.format.writing import FolderWriter
 from catalog.names import are_distinct
 from catalog.tree import PageSource, leaves
 from catalog.vault import Vault

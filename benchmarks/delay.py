@@ -19,7 +19,7 @@ def measure(folder: Path, source: Path) -> dict[str, Any]:
     """Back `source` up, then read it back through an empty cache over a slow store, in directory order."""
     from cache.disk import DiskCache
     from cache.reader import Reader
-    from catalog.format.pages import NodeKind
+    from catalog.format.values import NodeKind
     from catalog.store.address import open_store
     from catalog.store.delayed import DelayedStore
     from catalog.store.metered import MeteredStore

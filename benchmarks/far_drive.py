@@ -87,7 +87,7 @@ def rate(repository: Path, name: str, delay: float, forget: Callable[[], object]
 def _extents(vault: Vault, name: bytes) -> Iterator[Extent]:
     """Where the contents of the newest point's first file of this name lie."""
     from cache.reader import Reader
-    from catalog.format.pages import Hole, NodeKind
+    from catalog.format.values import Hole, NodeKind
     from catalog.tree import Pieces, walk
     from catalog.vault import choose_point
 

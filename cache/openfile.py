@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from catalog.errors import Damaged, RpdriveError
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
-from catalog.format.pages import Hole, Paged, Piece
+from catalog.format.values import Hole, Paged, Piece
 from catalog.tree import Pieces
 
 if TYPE_CHECKING:

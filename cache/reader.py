@@ -17,8 +17,6 @@ from catalog.format.packs import Extent
 from catalog.format.pages import (
     FolderIndex,
     Leaf,
-    Paged,
-    Piece,
     PieceIndex,
     PieceLeaf,
     decode_folder_index,
@@ -26,6 +24,7 @@ from catalog.format.pages import (
     decode_piece_index,
     decode_piece_leaf,
 )
+from catalog.format.values import Paged, Piece
 from catalog.vault import Vault
 
 if TYPE_CHECKING:

@@ -17,19 +17,15 @@ from catalog.format.packs import Extent
 from catalog.format.pages import (
     Entry,
     FolderIndex,
-    Hole,
     Leaf,
-    NodeKind,
-    Paged,
-    Piece,
     PieceIndex,
     PieceLeaf,
-    Subtree,
     decode_folder_index,
     decode_leaf,
     decode_piece_index,
     decode_piece_leaf,
 )
+from catalog.format.values import Hole, NodeKind, Paged, Piece, Subtree
 
 ROOT_NUMBER = 1
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from catalog.format.blocks import PackKind
 from catalog.format.keys import KdfParameters
+from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.pages import Hole, Node, NodeKind, OutOfLine, Owner, Subtree
 from catalog.format.records import Item, Machine, Point, Root
+from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Subtree
 from catalog.store.address import open_store
 from catalog.vault import Vault, create_vault
 from tests.vaultmaker import Packer, Trees

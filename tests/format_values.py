@@ -9,18 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from catalog.format.keys import Keys
+from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.pages import (
-    Hole,
-    Node,
-    NodeKind,
-    OutOfLine,
-    Owner,
-    Paged,
-    Piece,
-    Subtree,
-    Totals,
-)
+from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Subtree, Totals
 from catalog.format.windows import KEYS as windows_keys
 from catalog.format.windows import Stream, Windows, name_bytes
 from catalog.tree import ChunkSource

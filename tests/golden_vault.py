@@ -13,19 +13,8 @@ from unittest import mock
 from catalog.format import packs, sealed
 from catalog.format.blocks import FRAME, RAW, ZSTD, Buffer, PackKind
 from catalog.format.keys import FileDigest, KdfParameters, Keys, VaultFile, make_slot
+from catalog.format.nodes import Node
 from catalog.format.packs import Extent, PackBuilder
-from catalog.format.pages import (
-    FolderWriter,
-    Hole,
-    Node,
-    NodeKind,
-    OutOfLine,
-    Owner,
-    Piece,
-    PieceWriter,
-    begins_page,
-    ends_page,
-)
 from catalog.format.records import (
     IndexedPack,
     IndexObject,
@@ -40,6 +29,8 @@ from catalog.format.records import (
     encode_record,
 )
 from catalog.format.sealed import Kind, seal_object
+from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Piece
+from catalog.format.writing import FolderWriter, PieceWriter, begins_page, ends_page
 
 MASTER = bytes(range(32))
 VAULT_ID = bytes(range(0xA0, 0xB0))

@@ -6,9 +6,11 @@ from typing import Any
 
 from catalog.format.blocks import PackKind
 from catalog.format.keys import FileDigest
+from catalog.format.nodes import Node
 from catalog.format.packs import PackBuilder
-from catalog.format.pages import FolderWriter, Hole, Node, NodeKind, OutOfLine, Owner, Piece, PieceWriter
+from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Piece
 from catalog.format.windows import Stream, Windows
+from catalog.format.writing import FolderWriter, PieceWriter
 from tests.golden_vault import KEYS, TIME, GoldenVault, TreeBlock, file, fixed, node
 
 OWNER = Owner(-1, -1, "LAPTOP\\anna", "S-1-5-21-1-2-3-513")

@@ -14,9 +14,12 @@ import msgspec
 
 from catalog.format.blocks import PackKind, seal_block
 from catalog.format.keys import FileDigest, KdfParameters, make_slot
-from catalog.format.pages import Hole, Leaf, Node, OutOfLine, Paged, Piece, Subtree, begins_page
+from catalog.format.nodes import Node
+from catalog.format.pages import Leaf
 from catalog.format.sealed import Kind, seal_object
+from catalog.format.values import Hole, OutOfLine, Paged, Piece, Subtree
 from catalog.format.windows import Windows, name_bytes
+from catalog.format.writing import begins_page
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk
 from catalog.vault import open_vault

@@ -14,8 +14,9 @@ from catalog.direct import DirectSource
 from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
-from catalog.format.pages import Entry, Leaf, NodeKind, OutOfLine
+from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
+from catalog.format.values import NodeKind, OutOfLine
 from catalog.tree import Pieces, walk
 from catalog.vault import Vault
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.reader import Reader
-from catalog.format.pages import Subtree
 from catalog.format.records import Point, Root
+from catalog.format.values import Subtree
 from catalog.vault import Vault
 from mount.restore.options import Options
 from mount.restore.report import Report

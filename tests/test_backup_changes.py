@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from backup.run import Outcome
 from backup.systems import posix as source
-from catalog.format.pages import Subtree
+from catalog.format.values import Subtree
 from catalog.store.memory import MemoryStore
 from tests.protected import Protected
 from tests.recorded import PointReader, assert_equal, of_source

@@ -15,7 +15,7 @@ import pytest
 
 from backup.run import Backup
 from catalog.format.packs import Extent
-from catalog.format.pages import Hole, Paged, Piece
+from catalog.format.values import Hole, Paged, Piece
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.tree import Pieces, walk

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from backup.run import Outcome
 from backup.systems.windows import WindowsSource
 from catalog.errors import LocalError
-from catalog.format.pages import Hole, NodeKind, Owner
+from catalog.format.values import Hole, NodeKind, Owner
 from catalog.format.windows import Windows
 from catalog.windows import api, files
 from catalog.windows.times import from_filetime

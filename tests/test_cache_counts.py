@@ -12,7 +12,8 @@ from cache.disk import DiskCache
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
-from catalog.format.pages import Leaf, NodeKind, Subtree
+from catalog.format.pages import Leaf
+from catalog.format.values import NodeKind, Subtree
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.tree import Found, Walked, leaves, lookup, walk

@@ -16,7 +16,7 @@ from cache.reader import Reader
 from catalog.errors import Damaged
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
-from catalog.format.pages import Hole, Paged, Piece
+from catalog.format.values import Hole, Paged, Piece
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault

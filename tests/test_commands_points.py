@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from catalog.format.pages import Node, NodeKind, Owner
+from catalog.format.nodes import Node
 from catalog.format.records import Item, Machine, Point, PointName, Problem, Root
+from catalog.format.values import NodeKind, Owner
 from catalog.points.choice import split_place
 from catalog.store.address import open_store
 from catalog.vault import Vault, open_vault

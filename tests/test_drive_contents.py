@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from catalog.format.pages import NodeKind, Owner
+from catalog.format.values import NodeKind, Owner
 from tests.drives import Home, Maker, acl, add_machine, add_point, make_vault, mount_options, noise
 
 LONG = b"n" * 255

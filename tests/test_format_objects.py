@@ -15,14 +15,7 @@ from catalog.errors import Damaged, RpdriveError, UsageError
 from catalog.format.blocks import MAX_RAW, PackKind, decode_frame, encode_frame, open_block, seal_block
 from catalog.format.keys import KdfParameters, Keys, Slot, VaultFile
 from catalog.format.packs import Extent, PackBuilder, decode_contents, decode_pack, decode_trailer
-from catalog.format.pages import (
-    Hole,
-    Leaf,
-    decode_folder_index,
-    decode_leaf,
-    decode_piece_index,
-    decode_piece_leaf,
-)
+from catalog.format.pages import Leaf, decode_folder_index, decode_leaf, decode_piece_index, decode_piece_leaf
 from catalog.format.records import (
     IndexedPack,
     IndexObject,
@@ -38,6 +31,7 @@ from catalog.format.records import (
     encode_record,
 )
 from catalog.format.sealed import Kind, open_object, seal_object
+from catalog.format.values import Hole
 from tests.format_values import (
     FEW,
     KEYS,

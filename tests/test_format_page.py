@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 import catalog
-from catalog.format import blocks, keys, message, packs, records, sealed, windows
-from catalog.format import pages as trees
+from catalog.format import blocks, keys, message, packs, pages, records, sealed, values, windows, writing
 
 PAGE = (Path(catalog.__file__).parent.parent / "docs" / "format.md").read_text()
 
@@ -85,16 +84,16 @@ ARRAYS: dict[str, list[str]] = {
     "FolderIndex": ["packs", "children"],
     "PieceLeaf": ["packs", "rows"],
     "PieceIndex": ["packs", "children"],
-    "Owner": list(trees.Owner._fields),
+    "Owner": list(values.Owner._fields),
 } | {
     cls.__name__: list(cls.__struct_fields__)
     for cls in (
         packs.BlockRow,
-        trees.ExtentRow,
-        trees.Entry,
-        trees.FolderChild,
-        trees.PieceRow,
-        trees.PieceChild,
+        pages.ExtentRow,
+        pages.Entry,
+        pages.FolderChild,
+        pages.PieceRow,
+        pages.PieceChild,
         records.Root,
         records.Problem,
         records.IndexedPack,
@@ -113,13 +112,13 @@ def test_arrays_have_their_fields_in_order(name: str) -> None:
 def test_pages_are_as_long_as_the_page_says() -> None:
     # The page's structs carry what is not on the wire; these are the types that the decoders are made of.
     for name, decoder in (
-        ("Leaf", trees._leaf),
-        ("FolderIndex", trees._folder_index),
-        ("PieceLeaf", trees._piece_leaf),
-        ("PieceIndex", trees._piece_index),
+        ("Leaf", pages._leaf),
+        ("FolderIndex", pages._folder_index),
+        ("PieceLeaf", pages._piece_leaf),
+        ("PieceIndex", pages._piece_index),
     ):
         assert len(get_args(decoder.type)) == len(ARRAYS[name])
-        cls = getattr(trees, name)
+        cls = getattr(pages, name)
         assert list(cls.__struct_fields__)[: len(ARRAYS[name])] == ARRAYS[name]
 
 
@@ -133,7 +132,7 @@ MAPS = {
     "Point": records.Point,
     "Job": records.Job,
     "IndexObject": records.IndexObject,
-    "PagedRow": trees._PagedRow,
+    "PagedRow": pages._PagedRow,
     "WindowsRow": windows.WindowsRow,
 }
 TYPES: dict[str, Any] = {
@@ -150,7 +149,7 @@ TYPES: dict[str, Any] = {
     "root or nil": records.Root | None,
     "array of problem": list[records.Problem],
     "array of indexed pack": list[records.IndexedPack],
-    "extent": trees.ExtentRow,
+    "extent": pages.ExtentRow,
     "array of length": list[message.Length],
     "bin": bytes,
     "totals": message.TotalsRow,
@@ -189,9 +188,9 @@ def test_maps_have_their_fields_types_and_defaults(name: str) -> None:
     "cls",
     [
         packs.BlockRow,
-        trees.ExtentRow,
-        trees.Entry,
-        trees.PieceRow,
+        pages.ExtentRow,
+        pages.Entry,
+        pages.PieceRow,
         records.Root,
         records.IndexedPack,
         windows.StreamRow,
@@ -209,7 +208,7 @@ def test_every_map_is_compared() -> None:
 ENUMS: dict[str, Any] = {
     "pack kinds": blocks.PackKind,
     "object kinds": sealed.Kind,
-    "node kinds": trees.NodeKind,
+    "node kinds": values.NodeKind,
 }
 
 
@@ -220,7 +219,7 @@ def test_kinds_are_all_told(name: str) -> None:
     for row, kind in zip(rows, ENUMS[name], strict=True):
         if isinstance(kind, sealed.Kind):
             assert row[1].split(",")[0] == kind.name.lower()
-        elif isinstance(kind, trees.NodeKind):
+        elif isinstance(kind, values.NodeKind):
             assert row[1].split()[0].lower() == kind.name.lower().split("_")[0].replace("char", "character")
         else:
             assert row[2] == f"{kind.folder}/"
@@ -243,10 +242,10 @@ def test_limits() -> None:
         ("Argon2id passes", keys.MAX_KDF_PASSES),
         ("Argon2id lanes", keys.MAX_KDF_LANES),
         ("level of a page", message.MAX_LEVEL),
-        ("pieces in an entry", trees.INLINE_PIECES),
-        ("pieces in a page", trees.PIECES_MAX),
-        ("bytes of a page, as written", trees.PAGE_MAX),
-        ("bytes of an xattr value in a page, as written", trees.INLINE_XATTR),
+        ("pieces in an entry", writing.INLINE_PIECES),
+        ("pieces in a page", writing.PIECES_MAX),
+        ("bytes of a page, as written", writing.PAGE_MAX),
+        ("bytes of an xattr value in a page, as written", writing.INLINE_XATTR),
         ("bytes of a data pack at which it is closed", packs.PACK_TARGET),
         ("UTF-16 units of a stream's name", windows.STREAM_NAME_MAX),
         ("bytes of an entry's streams in a page, as written", windows.STREAMS_MAX),

@@ -10,20 +10,10 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.pages import (
-    FolderWriter,
-    Hole,
-    Node,
-    NodeKind,
-    Owner,
-    Paged,
-    Piece,
-    PieceWriter,
-    Subtree,
-    begins_page,
-    write_folder,
-)
+from catalog.format.values import Hole, NodeKind, Owner, Paged, Piece, Subtree
+from catalog.format.writing import FolderWriter, PieceWriter, begins_page, write_folder
 from catalog.tree import Pieces, leaves, lookup, piece_at, walk
 from tests.format_values import (
     FEW,

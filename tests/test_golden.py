@@ -18,10 +18,11 @@ from catalog import errors
 from catalog.format.blocks import PackKind, decode_frame, open_block
 from catalog.format.keys import FileDigest, Keys, Slot, open_slot
 from catalog.format.packs import Extent, decode_pack
-from catalog.format.pages import NodeKind, Subtree, Totals, begins_page
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
 from catalog.format.sealed import Kind, open_object
+from catalog.format.values import NodeKind, Subtree, Totals
 from catalog.format.windows import Windows
+from catalog.format.writing import begins_page
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
@@ -196,12 +197,12 @@ LAYERS = {
     "object": "sealed.open_object",
     "message": "message.decode",
     "record name": "records.check",
-    "entry": "trees._convert",
-    "xattrs": "trees.xattr_set",
-    "piece": "trees._piece",
-    "table": "trees._extent",
-    "table row": "trees._at",
-    "names": "trees._check_names",
+    "entry": "pages._convert",
+    "xattrs": "pages.xattr_set",
+    "piece": "pages._piece",
+    "table": "pages._extent",
+    "table row": "pages._at",
+    "names": "pages._check_names",
     "levels": "tree._check_level",
     "cover": "tree.run",
     "windows": "windows._row",

@@ -15,9 +15,10 @@ import pytest
 from catalog.direct import DirectSource
 from catalog.errors import Damaged, MissingData, UsageError
 from catalog.format.keys import file_digest
+from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.pages import Hole, Node, NodeKind, Owner, Piece
 from catalog.format.records import Point
+from catalog.format.values import Hole, NodeKind, Owner, Piece
 from catalog.history.difference import difference, root_of
 from catalog.history.overlay import first, last, numbers, root_strands, walk
 from catalog.history.search import pattern, search

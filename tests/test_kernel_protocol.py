@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from cache.reader import Reader
 from catalog.errors import NotFound
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from catalog.store.base import Store
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from mount.drivers.kernel.interrupts import is_dying
 from tests.drives import Home, Maker, add_machine, add_point, alive, eventually, make_vault, noise
 

@@ -18,8 +18,9 @@ from cache.reader import Reader
 from catalog.direct import DirectSource
 from catalog.errors import NotFound
 from catalog.format.packs import Extent
-from catalog.format.pages import Leaf, Subtree
+from catalog.format.pages import Leaf
 from catalog.format.records import Machine, Point, Root
+from catalog.format.values import Subtree
 from catalog.history.search import pattern
 from catalog.history.versions import versions
 from catalog.names import (

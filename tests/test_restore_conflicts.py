@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.format.pages import NodeKind
 from catalog.format.records import Point
+from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from mount.restore import writer

@@ -12,7 +12,7 @@ import pytest
 
 from catalog.errors import StoreUnreachable
 from catalog.format.blocks import PackKind
-from catalog.format.pages import Subtree
+from catalog.format.values import Subtree
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from catalog.format.pages import Owner
+from catalog.format.values import Owner
 from catalog.store.local import LocalStore
 from catalog.vault import choose_point, open_vault
 from mount.restore.disk.attributes import Attributes, Wearer

@@ -9,7 +9,8 @@ import pytest
 
 from catalog.errors import Damaged
 from catalog.format.packs import Extent
-from catalog.format.pages import NodeKind, decode_leaf
+from catalog.format.pages import decode_leaf
+from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from mount.restore.conflict import Policy
 from mount.restore.disk.target import Folder, Refused, Target

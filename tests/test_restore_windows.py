@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from catalog.format.packs import Extent
-from catalog.format.pages import Hole, OutOfLine, Paged
 from catalog.format.records import Point
+from catalog.format.values import Hole, OutOfLine, Paged
 from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault

@@ -14,8 +14,8 @@ import pytest
 
 from cache.reader import Reader
 from catalog.errors import Damaged, NotFound
-from catalog.format.pages import NodeKind, Owner
 from catalog.format.records import Point
+from catalog.format.values import NodeKind, Owner
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault

@@ -12,8 +12,8 @@ import pytest
 
 from cache.reader import Reader
 from catalog.errors import NotFound
-from catalog.format.pages import NodeKind, Subtree
 from catalog.format.records import PointName
+from catalog.format.values import NodeKind, Subtree
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import create_vault, open_vault

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from catalog.format.pages import Extent, Hole, Node, NodeKind, Owner
+from catalog.format.nodes import Node
+from catalog.format.pages import Extent
+from catalog.format.values import Hole, NodeKind, Owner
 from catalog.format.windows import Stream, Windows
 from catalog.windows.descriptor import from_sddl, mode
 from catalog.windows.reparse import link_target

@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import Damaged
-from catalog.format.pages import Extent, FolderWriter, Hole, Node, NodeKind, Paged, decode_leaf, write_folder
+from catalog.format.nodes import Node
+from catalog.format.pages import Extent, decode_leaf
+from catalog.format.values import Hole, NodeKind, Paged
 from catalog.format.windows import STREAMS_MAX, Stream, Windows, name_bytes, name_text, stream_bound
+from catalog.format.writing import FolderWriter, write_folder
 from catalog.store.address import open_store
 from catalog.tree import leaves, walk
 from catalog.vault import create_vault

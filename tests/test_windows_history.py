@@ -7,8 +7,9 @@ import random
 from typing import Any
 
 from catalog.direct import DirectSource
-from catalog.format.pages import Hole, Node
+from catalog.format.nodes import Node
 from catalog.format.records import Point
+from catalog.format.values import Hole
 from catalog.format.windows import Stream, Windows
 from catalog.history.difference import difference, root_of
 from catalog.history.overlay import numbers

@@ -8,8 +8,9 @@ import pytest
 
 from backup.previous import Old, Previous
 from catalog.format.packs import Extent
-from catalog.format.pages import NodeKind, OutOfLine, Paged, write_folder
+from catalog.format.values import NodeKind, OutOfLine, Paged
 from catalog.format.windows import Stream, Windows
+from catalog.format.writing import write_folder
 from catalog.tree import walk
 from tests.format_values import Pages, plain
 

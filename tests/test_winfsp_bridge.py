@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from cache.reader import Reader
-from catalog.format.pages import Hole, NodeKind
+from catalog.format.values import Hole, NodeKind
 from catalog.format.windows import Stream, Windows
 from catalog.names import shown, true_name
 from catalog.store.address import open_store

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from cache.reader import Reader
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from catalog.names import shown
 from catalog.windows.links import special, symlink, target_of, windows_target
 from catalog.windows.reparse import Link

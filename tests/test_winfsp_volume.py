@@ -10,7 +10,7 @@ import pytest
 
 from cache.reader import Reader
 from catalog.errors import MountFailed
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
 from catalog.windows.reparse import Link

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cache.reader import Reader
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink

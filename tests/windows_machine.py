@@ -12,8 +12,9 @@ from backup.run import Backup, Outcome
 from backup.selection import Selection
 from backup.systems.windows import WindowsSource
 from cache.reader import Reader
-from catalog.format.pages import Hole, Node, OutOfLine
+from catalog.format.nodes import Node
 from catalog.format.records import Point
+from catalog.format.values import Hole, OutOfLine
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk
 from catalog.vault import Vault

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from catalog.format.pages import Node, NodeKind, Owner, WritePage
+from catalog.format.nodes import Node
+from catalog.format.values import NodeKind, Owner
 from catalog.format.windows import Stream, Windows
+from catalog.format.writing import WritePage
 
 Handle: TypeAlias = Any  # an open file or folder: a descriptor, or what else the system has for it
 

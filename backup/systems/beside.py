@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from catalog.format.pages import INLINE_XATTR, OutOfLine, Owner, WritePage
+from catalog.format.values import OutOfLine, Owner
 from catalog.format.windows import Stream, Value, Windows
+from catalog.format.writing import INLINE_XATTR, WritePage
 
 NOBODY = Owner(-1, -1)
 

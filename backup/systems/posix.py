@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from backup.systems.base import Beside, kind_of
-from catalog.format.pages import Node, Owner
+from catalog.format.nodes import Node
+from catalog.format.values import Owner
 from catalog.format.windows import Windows
 
 name = platform.system()

@@ -16,7 +16,7 @@ import msgspec
 from catalog.errors import Damaged, UsageError
 from catalog.format.message import Id, Length, Level, TotalsRow, Whole, decode
 from catalog.format.packs import BlockRow, Extent, check_rows
-from catalog.format.pages import Subtree, Totals
+from catalog.format.values import Subtree, Totals
 
 
 class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from catalog.errors import Damaged
 from catalog.format.message import Whole
-
-if TYPE_CHECKING:
-    from catalog.format.packs import Extent
-    from catalog.format.pages import Entry, Leaf, OutOfLine, Paged, Piece, Tables
+from catalog.format.packs import Extent
+from catalog.format.values import Content, OutOfLine, Paged, Piece, Xattrs
 
 MARK = "attributes"  # the key that every entry of Windows has
 STREAM_NAME_MAX = 255  # UTF-16 units
@@ -26,7 +24,30 @@ STREAMS_MAX = 512 << 10  # bytes that the streams of one entry may take in its p
 _FORBIDDEN = frozenset("/\\:\0")
 
 Flags: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
-Value: TypeAlias = "bytes | OutOfLine"
+Value: TypeAlias = bytes | OutOfLine
+
+
+class Entry(Protocol):
+    """What is read here of an entry on the wire."""
+
+    @property
+    def name(self) -> bytes: ...
+    @property
+    def more(self) -> dict[str, Any] | None: ...
+
+
+class Page(Protocol):
+    """What is read here of the page that an entry stands in."""
+
+    def content(self, value: Any, name: bytes) -> list[Piece] | Paged: ...
+    def xattr_set(self, index: int, name: bytes) -> Xattrs: ...
+
+
+class PageTables(Protocol):
+    """What is written here into the tables of a page being made."""
+
+    def content(self, content: Content) -> Any: ...
+    def xattrs(self, xattrs: Xattrs | None) -> int: ...
 
 
 class Stream(NamedTuple):
@@ -93,7 +114,7 @@ KEYS = frozenset(WindowsRow.__struct_fields__)
 msgspec.convert({MARK: 0}, WindowsRow)  # learned here, where there is but one thread
 
 
-def decode_windows(leaf: Leaf, entry: Entry) -> Windows | None:
+def decode_windows(leaf: Page, entry: Entry) -> Windows | None:
     """What Windows knows of an entry; None if another system made it. Damaged."""
     if not entry.more or MARK not in entry.more:
         return None
@@ -119,7 +140,7 @@ def others(more: dict[str, Any] | None) -> dict[str, Any] | None:
     return {key: value for key, value in more.items() if key not in KEYS} or None
 
 
-def encode_windows(tables: Tables, windows: Windows, more: dict[str, Any] | None) -> dict[str, Any]:
+def encode_windows(tables: PageTables, windows: Windows, more: dict[str, Any] | None) -> dict[str, Any]:
     """The keys of `more`, for a page with these tables; and what else is in `more`."""
     w = windows
     row: dict[str, Any] = {MARK: w.attributes}
@@ -176,7 +197,7 @@ def _row(entry: Entry) -> WindowsRow:
         raise Damaged(f"what Windows knew of {entry.name.decode(errors='replace')!r} can't be understood") from e
 
 
-def _value(leaf: Leaf, entry: Entry, key: str, index: int | None) -> Value | None:
+def _value(leaf: Page, entry: Entry, key: str, index: int | None) -> Value | None:
     if index is None:
         return None
     found = leaf.xattr_set(index, entry.name)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from catalog.format.pages import Entry, Leaf, NodeKind, OutOfLine, Subtree
+from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
+from catalog.format.values import NodeKind, OutOfLine, Subtree
 from catalog.format.windows import Windows, others
 from catalog.history.overlay import ReadySource, Strand, Variant, data_id, follow, root_strands, streams_id, walk
 

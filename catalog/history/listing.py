@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from catalog.format.pages import Entry, Leaf, NodeKind
+from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
+from catalog.format.values import NodeKind
 from catalog.history.difference import Change
 from catalog.history.overlay import Variant, first, last, numbers
 from catalog.history.search import Hit

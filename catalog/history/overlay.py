@@ -17,8 +17,9 @@ from catalog.errors import Damaged
 from catalog.format.keys import file_digest
 from catalog.format.message import MAX_LEVEL
 from catalog.format.packs import Extent
-from catalog.format.pages import Entry, FolderIndex, Hole, Leaf, NodeKind, Paged, Piece, Subtree
+from catalog.format.pages import Entry, FolderIndex, Leaf
 from catalog.format.records import Point
+from catalog.format.values import Hole, NodeKind, Paged, Piece, Subtree
 from catalog.format.windows import name_bytes
 from catalog.names import is_marked, meant, shows_as
 from catalog.tree import PageSource

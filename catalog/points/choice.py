@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
-from catalog.format.pages import Entry, Leaf, NodeKind, Subtree
+from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Item, Machine, Point, PointName
+from catalog.format.values import NodeKind, Subtree
 from catalog.names import is_marked, meant, shows_as
 from catalog.tree import ROOT_NUMBER, Found, PageSource, leaves, lookup
 from catalog.vault import Vault, choose_point, time_end

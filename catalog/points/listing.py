@@ -9,8 +9,9 @@ from typing import Any
 
 from catalog.errors import Damaged, NewerFormat, UsageError
 from catalog.format.keys import VERSION
-from catalog.format.pages import Entry, Leaf, NodeKind
+from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Machine, Point
+from catalog.format.values import NodeKind
 from catalog.format.windows import Windows, name_bytes
 from catalog.machines.registry import machine_names
 from catalog.screen.text import iso_time, local_time, safe_text, size_text, text_json

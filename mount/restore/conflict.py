@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from catalog.names import is_text
 
 NAME_MAX = 255  # bytes

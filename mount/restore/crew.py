@@ -28,7 +28,7 @@ from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
-from catalog.format.pages import NodeKind, OutOfLine, Owner
+from catalog.format.values import NodeKind, OutOfLine, Owner
 from mount.process.order import SECRETS
 from mount.restore.disk.attributes import Attributes, Wearer
 from mount.restore.disk.target import Handle, Target, rename_new, temporary_name

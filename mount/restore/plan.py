@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple, TypeAlias
 import msgspec
 
 from catalog.format.packs import Extent
-from catalog.format.pages import OutOfLine, Owner
+from catalog.format.values import OutOfLine, Owner
 from mount.restore import spilled as known
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.target import Folder

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from catalog.errors import Damaged, LocalError
 from catalog.format.keys import FileDigest, Keys
 from catalog.format.packs import Extent
-from catalog.format.pages import Entry, Hole, Leaf, NodeKind, Owner, Paged, Piece, Subtree
+from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
+from catalog.format.values import Hole, NodeKind, Owner, Paged, Piece, Subtree
 from catalog.format.windows import Windows
 from catalog.names import IGNORE_CASE, apart, folded, spelling
 from catalog.tree import Found, PageSource, Pieces, leaves

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalog.access.session import Session
 from catalog.errors import Damaged, NotFound, UsageError
-from catalog.format.pages import Leaf, Subtree
+from catalog.format.pages import Leaf
 from catalog.format.records import Point, PointName
+from catalog.format.values import Subtree
 from catalog.points.choice import Place, choose, choose_named, find, lookup_meant, point_names, shown, split_place
 from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault, choose_point, latest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catalog.format.packs import Extent
-from catalog.format.pages import Hole, OutOfLine, Paged, Piece
+from catalog.format.values import Hole, OutOfLine, Paged, Piece
 from catalog.format.windows import Stream, Value, Windows
 
 

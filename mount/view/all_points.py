@@ -19,8 +19,8 @@ from datetime import datetime
 from cache.memory import Lru
 from cache.reader import Reader
 from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
-from catalog.format.pages import Totals
 from catalog.format.records import Machine, PointName
+from catalog.format.values import Totals
 from catalog.names import WINDOWS
 from catalog.vault import Vault, iter_items, latest
 from mount.view.nodes import (

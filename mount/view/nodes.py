@@ -20,21 +20,9 @@ from cache.reader import Reader
 from catalog.errors import Damaged, NotFound
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
-from catalog.format.pages import (
-    Entry,
-    FolderIndex,
-    Leaf,
-    NodeKind,
-    OutOfLine,
-    Paged,
-    Piece,
-    PieceIndex,
-    PieceLeaf,
-    Subtree,
-    Totals,
-    Xattrs,
-)
+from catalog.format.pages import Entry, FolderIndex, Leaf, PieceIndex, PieceLeaf
 from catalog.format.records import Point
+from catalog.format.values import NodeKind, OutOfLine, Paged, Piece, Subtree, Totals, Xattrs
 from catalog.format.windows import Windows, name_bytes
 from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
 from mount.view import foreign

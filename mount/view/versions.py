@@ -23,8 +23,9 @@ from cache.reader import Reader
 from catalog.errors import RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
-from catalog.format.pages import FolderIndex, Leaf, NodeKind, PieceIndex, PieceLeaf
+from catalog.format.pages import FolderIndex, Leaf, PieceIndex, PieceLeaf
 from catalog.format.records import PointName
+from catalog.format.values import NodeKind
 from catalog.history.overlay import (
     Overlay,
     Strand,

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from catalog.errors import Damaged
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from mount.drivers.base import BLOCK, FOREVER
 from mount.drivers.kernel.protocol import DIRENT, DIRENTPLUS, PADDING, STATX_BASIC_STATS, STATX_BTIME, STATX_OUT
 from mount.view.nodes import LINK_BIT, Attributes, TreePage, shown_ids

@@ -27,7 +27,7 @@ from cache.reader import Reader, WouldWait
 from catalog.errors import MountFailed, NotFound
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
-from catalog.format.pages import NodeKind
+from catalog.format.values import NodeKind
 from mount.drivers.base import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal, errno_of
 from mount.drivers.kernel import protocol
 from mount.drivers.kernel.device import device_at, open_drive, read_ahead

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from catalog.errors import RpdriveError
 from catalog.format.packs import Extent
-from catalog.format.pages import NodeKind, OutOfLine, Owner, Xattrs
+from catalog.format.values import NodeKind, OutOfLine, Owner, Xattrs
 from catalog.format.windows import Windows
 
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")

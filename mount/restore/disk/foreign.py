@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from catalog.errors import Damaged, ObjectNotFound
-from catalog.format.pages import NodeKind, Xattrs
+from catalog.format.values import NodeKind, Xattrs
 from catalog.format.windows import Stream, Windows, name_bytes
 from mount.restore.disk.attributes import Attributes
 from mount.view.foreign import DOS_ATTRIBUTES, MOST, MOST_NAME, STREAM, dos_attributes

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.blocks import Buffer
 from catalog.format.packs import Extent
-from catalog.format.pages import NodeKind, OutOfLine, Owner
+from catalog.format.values import NodeKind, OutOfLine, Owner
 from catalog.format.windows import Stream, Windows, name_text
 from catalog.windows import api as w
 from catalog.windows import files

@@ -1,0 +1,46 @@
+"""An entry of a folder, free of any page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from catalog.format.values import Content, NodeKind, Owner, Subtree, Totals, Xattrs
+from catalog.format.windows import Windows
+
+
+class Node(msgspec.Struct, gc=False):
+    """One entry of a folder. Times in ns since the epoch (UTC); `mode` without the type's bits.
+
+    `content` is by kind: a file's pieces (or where they are), a folder's Subtree (None: empty), a symlink's
+    target, a device's (major, minor). `inode` is the source's; `link` numbers a file of several links, the
+    same for each of them in an item, and is 0 for others. `windows` is what Windows knows, `more` is for what yet
+    other systems know, or later versions.
+    """
+
+    name: bytes
+    kind: int
+    mode: int
+    owner: Owner
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    nlink: int = 1
+    link: int = 0
+    content: Content = None
+    xattrs: Xattrs | None = None
+    more: dict[str, Any] | None = None
+    windows: Windows | None = None
+
+    def totals(self) -> Totals:
+        """What this entry adds to the totals of its folder."""
+        below = self.content.totals if isinstance(self.content, Subtree) else Totals()
+        return own_totals(self.kind, self.size, bool(self.xattrs)).plus(below)
+
+
+def own_totals(kind: int, size: int, xattrs: bool) -> Totals:
+    """What an entry adds to its folder's totals, without what is below it."""
+    is_file = kind == NodeKind.FILE
+    return Totals(1, int(is_file), size if is_file else 0, int(xattrs))

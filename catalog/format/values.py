@@ -1,0 +1,82 @@
+"""What entries of a tree are made of: kinds, pieces, totals, owners, extended attributes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+from catalog.format.packs import Extent
+
+
+class NodeKind(IntEnum):
+    FILE = 0
+    FOLDER = 1
+    SYMLINK = 2
+    FIFO = 3
+    CHAR_DEVICE = 4
+    BLOCK_DEVICE = 5
+    SOCKET = 6
+
+
+class Hole(NamedTuple):
+    """A run of zeros that takes no room, `length` bytes."""
+
+    length: int
+
+
+Piece: TypeAlias = Extent | Hole
+
+
+class Paged(NamedTuple):
+    """Pieces of a file in pages of their own. `allocated` is the bytes that are not holes."""
+
+    level: int
+    at: Extent
+    allocated: int
+    digest: bytes
+
+
+class Totals(NamedTuple):
+    """What is below a folder: all entries, those that are files, their bytes, those with xattrs."""
+
+    entries: int = 0
+    files: int = 0
+    bytes: int = 0
+    xattrs: int = 0
+
+    def plus(self, other: Totals) -> Totals:
+        return Totals(
+            self.entries + other.entries,
+            self.files + other.files,
+            self.bytes + other.bytes,
+            self.xattrs + other.xattrs,
+        )
+
+
+class Subtree(NamedTuple):
+    """The pages of a folder that is not empty: its top page, the level of that, and the totals below."""
+
+    level: int
+    at: Extent
+    totals: Totals
+
+
+class Owner(NamedTuple):
+    """Ids and names; a name is empty where the system had none."""
+
+    uid: int
+    gid: int
+    user: str = ""
+    group: str = ""
+
+
+class OutOfLine(NamedTuple):
+    """A value of an extended attribute that stands as a chunk of its own in a tree block."""
+
+    at: Extent
+
+
+Xattrs: TypeAlias = dict[bytes, bytes | OutOfLine]
+
+
+Content: TypeAlias = list[Piece] | Paged | Subtree | bytes | tuple[int, int] | None

@@ -14,6 +14,7 @@ from catalog.errors import AmbiguousName, NotFound, UsageError
 from catalog.format.records import Machine
 from catalog.machines.registry import (
     Known,
+    choose_named,
     find_machine,
     forget,
     machine_names,
@@ -22,7 +23,6 @@ from catalog.machines.registry import (
     revise,
     this_machine,
 )
-from catalog.points.choice import choose_named
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from mount.view.all_points import AllPointsView

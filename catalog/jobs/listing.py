@@ -8,8 +8,7 @@ from typing import Any
 from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
 from catalog.format.records import Job, JobName, Machine, Problem
 from catalog.jobs.local import COMPLETE, COMPLETED, COMPLETED_WITH_WARNINGS, WITH_WARNINGS, LocalJob
-from catalog.machines.registry import machine_names
-from catalog.points.choice import choose_named
+from catalog.machines.registry import choose_named, machine_names
 from catalog.screen.text import duration_text, iso_time, local_time, safe_text, size_text, text_json
 from catalog.vault import Vault
 

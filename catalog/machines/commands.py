@@ -35,7 +35,7 @@ def register(
     vault = session.open_vault()
 
     from catalog.machines import registry as machines
-    from catalog.points.choice import choose_named
+    from catalog.machines.registry import choose_named
 
     state = session.settings.state
     machine = machines.registered_here(vault, state)
@@ -68,8 +68,8 @@ def list_machines(
     session: Session = ctx.obj
     vault = session.open_vault()
 
+    from catalog.machines.listing import MACHINE_COLUMNS, machine_rows, machines_json
     from catalog.machines.registry import Known
-    from catalog.points.listing import MACHINE_COLUMNS, machine_rows, machines_json
     from catalog.screen.text import safe_text, table
 
     known = Known.load(session.settings.where("state"), vault)
@@ -96,7 +96,7 @@ def rename(
     vault = session.open_vault()
 
     from catalog.machines import registry as machines
-    from catalog.points.choice import choose_named
+    from catalog.machines.registry import choose_named
 
     chosen = choose_named(vault.machines(), machine, "machine")
     renamed = machines.rename(vault, chosen.id, name)
@@ -123,7 +123,7 @@ def forget(
     vault = session.open_vault()
 
     from catalog.machines import registry as machines
-    from catalog.points.choice import choose_named
+    from catalog.machines.registry import choose_named
 
     chosen = choose_named(vault.machines(), machine, "machine")
     here = machines.Known.load(session.settings.where("state"), vault)

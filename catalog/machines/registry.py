@@ -13,12 +13,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from catalog.access.settings import write_private
-from catalog.errors import AmbiguousName, LocalError, NotFound, ObjectExists, UsageError
-from catalog.format.records import Machine
+from catalog.errors import (
+    AmbiguousName,
+    LocalError,
+    NotFound,
+    ObjectExists,
+    UsageError,
+)
+from catalog.format.records import Item, Machine
 from catalog.vault import Vault
 
 NAME_LENGTH = 100  # characters
@@ -192,3 +199,25 @@ def checked_name(name: str) -> str:
             f"use 1 to {NAME_LENGTH} characters, without control characters",
         )
     return name
+
+
+Named = TypeVar("Named", Machine, Item)
+
+
+def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: str = "") -> Named:
+    """The machine or item (`what`) of this name, or of this id or unique prefix of one. NotFound, AmbiguousName.
+
+    Of several machines of one name, one that is not forgotten; `name (id8)`, as lists show them, tells them apart.
+    """
+    found = [r for r in records.values() if text in (r.name, f"{r.name} ({r.id.hex()[:8]})")]
+    if len(found) > 1:
+        found = [r for r in found if not getattr(r, "forgotten", False)] or found
+    if not found and text:
+        found = [r for r in records.values() if r.id.hex().startswith(text.lower())]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(sorted(f"{r.name} ({r.id.hex()[:8]})" for r in found))
+        raise AmbiguousName(f"{len(found)} {what}s fit {text!r}: {ids}", advice or "name one by its id")
+    names = ", ".join(sorted({r.name for r in records.values()})) or "none yet"
+    raise NotFound(f"there is no {what} {text!r} in the vault", f"{what}s: {names}")

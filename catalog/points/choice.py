@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
+from catalog.errors import Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
 from catalog.format.pages import Entry, Leaf
-from catalog.format.records import Item, Machine, Point, PointName
+from catalog.format.records import Point, PointName
 from catalog.format.values import NodeKind, Subtree
+from catalog.machines.registry import choose_named
 from catalog.names import is_marked, meant, shows_as
 from catalog.tree import ROOT_NUMBER, Found, PageSource, leaves, lookup
 from catalog.vault import Vault, choose_point, time_end
 
 _ON_DRIVE = re.compile(rb"([A-Za-z]):(\\.*)", re.DOTALL)
-Named = TypeVar("Named", Machine, Item)
-
-
-def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: str = "") -> Named:
-    """The machine or item (`what`) of this name, or of this id or unique prefix of one. NotFound, AmbiguousName.
-
-    Of several machines of one name, one that is not forgotten; `name (id8)`, as lists show them, tells them apart.
-    """
-    found = [r for r in records.values() if text in (r.name, f"{r.name} ({r.id.hex()[:8]})")]
-    if len(found) > 1:
-        found = [r for r in found if not getattr(r, "forgotten", False)] or found
-    if not found and text:
-        found = [r for r in records.values() if r.id.hex().startswith(text.lower())]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        ids = ", ".join(sorted(f"{r.name} ({r.id.hex()[:8]})" for r in found))
-        raise AmbiguousName(f"{len(found)} {what}s fit {text!r}: {ids}", advice or "name one by its id")
-    names = ", ".join(sorted({r.name for r in records.values()})) or "none yet"
-    raise NotFound(f"there is no {what} {text!r} in the vault", f"{what}s: {names}")
 
 
 def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[bytes | None, bytes | None]:

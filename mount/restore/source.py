@@ -11,7 +11,8 @@ from catalog.errors import Damaged, NotFound, UsageError
 from catalog.format.pages import Leaf
 from catalog.format.records import Point, PointName
 from catalog.format.values import Subtree
-from catalog.points.choice import Place, choose, choose_named, find, lookup_meant, point_names, shown, split_place
+from catalog.machines.registry import choose_named
+from catalog.points.choice import Place, choose, find, lookup_meant, point_names, shown, split_place
 from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault, choose_point, latest
 from mount.process.registry import Registry

@@ -20,11 +20,12 @@ def measure(folder: Path, source: Path) -> dict[str, Any]:
     from cache.disk import DiskCache
     from cache.reader import Reader
     from catalog.format.values import NodeKind
+    from catalog.points.choice import choose_point
     from catalog.store.address import open_store
     from catalog.store.delayed import DelayedStore
     from catalog.store.metered import MeteredStore
     from catalog.tree import walk
-    from catalog.vault import choose_point, open_vault
+    from catalog.vault import open_vault
 
     tool = Rpdrive(folder / "delay")
     tool.start()

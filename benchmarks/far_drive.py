@@ -88,8 +88,8 @@ def _extents(vault: Vault, name: bytes) -> Iterator[Extent]:
     """Where the contents of the newest point's first file of this name lie."""
     from cache.reader import Reader
     from catalog.format.values import Hole, NodeKind
+    from catalog.points.choice import choose_point
     from catalog.tree import Pieces, walk
-    from catalog.vault import choose_point
 
     reader = Reader(vault)
     try:

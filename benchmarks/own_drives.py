@@ -110,8 +110,9 @@ def add_points(vault_folder: Path, count: int) -> None:
     """More points of the newest one's tree, as backups without a change make them, a second apart."""
     import msgspec
 
+    from catalog.points.choice import choose_point
     from catalog.store.address import open_store
-    from catalog.vault import choose_point, open_vault
+    from catalog.vault import open_vault
 
     vault = open_vault(open_store(vault_folder.as_uri()), passphrase=PASSPHRASE)
     point = vault.point(choose_point(vault.point_names(), "latest"))

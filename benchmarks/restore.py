@@ -117,10 +117,11 @@ def command(tool: Tool, target: Path) -> list[str]:
 def from_afar(repository: Path, target: Path) -> int:
     """Restore over a slow store, in this process. Returns the requests."""
     from cache.reader import Reader
+    from catalog.points.choice import choose_point
     from catalog.store.address import open_store
     from catalog.store.delayed import DelayedStore
     from catalog.store.metered import MeteredStore
-    from catalog.vault import choose_point, open_vault
+    from catalog.vault import open_vault
     from mount.restore.options import Options
     from mount.restore.run import Restore
     from mount.restore.source import place_in

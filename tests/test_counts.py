@@ -16,9 +16,10 @@ import pytest
 from backup.run import Outcome
 from cache.disk import DiskCache
 from cache.reader import Reader
+from catalog.points.choice import choose_point
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import Traffic
-from catalog.vault import Vault, choose_point, open_vault
+from catalog.vault import Vault, open_vault
 from mount.view.all_points import AllPointsView
 from mount.view.nodes import File, Folder, Node, PointView
 from tests.backing import PASSPHRASE, back_up, new_vault

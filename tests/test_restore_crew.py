@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from catalog.points.choice import choose_point
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
-from catalog.vault import choose_point, open_vault
+from catalog.vault import open_vault
 from mount.restore import crew, run
 from mount.restore.crew import Crew
 from mount.restore.report import Report

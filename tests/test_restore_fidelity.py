@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from catalog.format.values import Owner
+from catalog.points.choice import choose_point
 from catalog.store.local import LocalStore
-from catalog.vault import choose_point, open_vault
+from catalog.vault import open_vault
 from mount.restore.disk.attributes import Attributes, Wearer
 from mount.restore.selection import Selection
 from tests.drives import PASSPHRASE, Home, acl, make_vault

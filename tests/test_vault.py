@@ -20,18 +20,10 @@ from catalog.errors import (
 )
 from catalog.format.keys import KdfParameters, VaultFile
 from catalog.format.records import Item, Machine, Point, PointName
+from catalog.points.choice import choose_point, iter_items, latest
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from catalog.vault import (
-    VAULT_FILE,
-    Vault,
-    check_no_vault,
-    choose_point,
-    create_vault,
-    iter_items,
-    latest,
-    open_vault,
-)
+from catalog.vault import VAULT_FILE, Vault, check_no_vault, create_vault, open_vault
 
 OLD, NEW = "the old passphrase, 16 and more", "the new passphrase, 16 and more"
 QUICK = KdfParameters(memory_kib=64, passes=1, lanes=1)

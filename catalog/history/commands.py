@@ -171,10 +171,9 @@ def diff(
     from catalog.errors import NotFound
     from catalog.history.difference import difference, exists, root_of
     from catalog.history.listing import Counts, change_json, change_line
-    from catalog.points.choice import point_names, shown
+    from catalog.points.choice import choose_point, point_names, shown
     from catalog.points.listing import point_json
     from catalog.screen.text import text_json
-    from catalog.vault import choose_point
 
     names = point_names(vault, machine, item)
     old, new = vault.points([choose_point(names, before), choose_point(names, after)])

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Machine, Point
 from catalog.machines.registry import machine_names
-from catalog.points.choice import point_names, read_points
-from catalog.vault import Vault, choose_point
+from catalog.points.choice import choose_point, point_names, read_points
+from catalog.vault import Vault
 
 
 class Timeline(NamedTuple):

@@ -5,16 +5,28 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from catalog.errors import Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
+from catalog.errors import (
+    AmbiguousName,
+    Damaged,
+    MissingData,
+    NewerFormat,
+    NotFound,
+    ObjectNotFound,
+    RpdriveError,
+)
 from catalog.format.pages import Entry, Leaf
-from catalog.format.records import Point, PointName
+from catalog.format.records import (
+    Point,
+    PointName,
+)
 from catalog.format.values import NodeKind, Subtree
 from catalog.machines.registry import choose_named
 from catalog.names import is_marked, meant, shows_as
 from catalog.tree import ROOT_NUMBER, Found, PageSource, leaves, lookup
-from catalog.vault import Vault, choose_point, time_end
+from catalog.vault import Vault
 
 _ON_DRIVE = re.compile(rb"([A-Za-z]):(\\.*)", re.DOTALL)
 
@@ -42,7 +54,7 @@ def point_names(vault: Vault, machine: str | None = None, item: str | None = Non
 
 
 def choose(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> PointName:
-    """The recovery point that `spec` (as `catalog.vault.choose_point`) means. NotFound, AmbiguousName."""
+    """The recovery point that `spec` (as `catalog.points.choice.choose_point`) means. NotFound, AmbiguousName."""
     return choose_point(point_names(vault, machine, item), spec)
 
 
@@ -162,3 +174,74 @@ def entries(source: PageSource, place: Place) -> Iterator[tuple[Leaf, Entry]]:
 def shown(path: bytes) -> str:
     """A path as text, for messages."""
     return path.decode(errors="surrogateescape") or "/"
+
+
+def choose_point(names: list[PointName], spec: str) -> PointName:
+    """The point that `spec` means among `names`: `latest`, an id or a unique prefix of one, or a local time.
+
+    A time (`2026-11-17`, `2026-11-17 08:30`, an hour, or with seconds, or ISO 8601 with a zone) means the newest
+    point made at or before its end: a day means its last point. NotFound, AmbiguousName.
+    """
+    if not names:
+        raise NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
+    if spec == "latest":
+        return latest(names)
+    text = spec.lower()
+    if text and all(c in "0123456789abcdef" for c in text):
+        found = [n for n in names if n.id.hex().startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            raise AmbiguousName(
+                f"{len(found)} recovery points have ids that start with {spec}", "give more of the id"
+            )
+    end = time_end(spec)
+    if end is not None:
+        before = [n for n in names if n.time < end]
+        if not before:
+            raise NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
+        return max(before, key=lambda n: (n.time, n.sequence))
+    raise NotFound(f"there is no recovery point {spec}", "see `rpdrive points` for ids and times")
+
+
+def latest(names: list[PointName]) -> PointName:
+    """The newest point: the highest sequence of an item; among several items, the latest of those by time."""
+    by_item: dict[tuple[bytes, bytes], PointName] = {}
+    for n in names:
+        key = (n.machine, n.item)
+        if key not in by_item or n.sequence >= by_item[key].sequence:
+            by_item[key] = n
+    return max(by_item.values(), key=lambda n: (n.time, n.sequence))
+
+
+_FORMS = (
+    ("%Y-%m-%d", 86400),
+    ("%Y-%m-%d %H", 3600),
+    ("%Y-%m-%d %H:%M", 60),
+    ("%Y-%m-%d %H:%M:%S", 1),
+    ("%Y-%m-%d %H.%M.%S", 1),
+)
+
+
+def time_end(spec: str) -> int | None:
+    """The first ns (UTC) after the time that `spec` names in local time; None if it names none."""
+    for form, seconds in _FORMS:
+        for text in (spec, spec.replace("T", " ")):
+            try:
+                # Added to the wall clock, not to the instant: a day may have 23 or 25 hours.
+                end = datetime.strptime(text, form) + timedelta(seconds=seconds)
+                return int(end.astimezone().timestamp()) * 10**9
+            except (ValueError, OverflowError, OSError):  # no time, or none that this system can place
+                continue
+    try:
+        return (int(datetime.fromisoformat(spec).astimezone().timestamp()) + 1) * 10**9
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def iter_items(names: list[PointName]) -> Iterator[tuple[tuple[bytes, bytes], list[PointName]]]:
+    """The names by machine and item, in the order given."""
+    groups: dict[tuple[bytes, bytes], list[PointName]] = {}
+    for n in names:
+        groups.setdefault((n.machine, n.item), []).append(n)
+    yield from groups.items()

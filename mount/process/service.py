@@ -16,11 +16,11 @@ from catalog.access.session import Session
 from catalog.errors import RpdriveError, StoreError
 from catalog.format.keys import Keys, VaultFile
 from catalog.format.records import PointName
-from catalog.points.choice import scope
+from catalog.points.choice import choose_point, scope
 from catalog.screen.text import iso_time
 from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
-from catalog.vault import Vault, choose_point
+from catalog.vault import Vault
 from catalog.windows.machine import IS_WINDOWS
 from mount.drivers.kernel.device import is_supported
 from mount.process.lifetime import Lifetime, Mounted

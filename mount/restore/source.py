@@ -12,9 +12,19 @@ from catalog.format.pages import Leaf
 from catalog.format.records import Point, PointName
 from catalog.format.values import Subtree
 from catalog.machines.registry import choose_named
-from catalog.points.choice import Place, choose, find, lookup_meant, point_names, shown, split_place
+from catalog.points.choice import (
+    Place,
+    choose,
+    choose_point,
+    find,
+    latest,
+    lookup_meant,
+    point_names,
+    shown,
+    split_place,
+)
 from catalog.tree import ROOT_NUMBER, Found, PageSource
-from catalog.vault import Vault, choose_point, latest
+from catalog.vault import Vault
 from mount.process.registry import Registry
 from mount.view.names import Names
 from mount.view.nodes import Folder, Node, PointView

@@ -22,7 +22,8 @@ from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
 from catalog.format.records import Machine, PointName
 from catalog.format.values import Totals
 from catalog.names import WINDOWS
-from catalog.vault import Vault, iter_items, latest
+from catalog.points.choice import iter_items, latest
+from catalog.vault import Vault
 from mount.view.nodes import (
     POINT_SHIFT,
     Attributes,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catalog.access.session import Session
+from catalog.screen.options import print_rows
 
 if TYPE_CHECKING:
     from catalog.history.timeline import Timelines
@@ -75,7 +75,7 @@ def find(
     hits = ((line, hit) for line in lines.found for hit in search(source, line.points, fits))
     if as_json:
         head = {"pattern": text, "points": sum(len(line.points) for line in lines.found)}
-        _print_rows(head, "found", (hit_json(line, hit) for line, hit in hits))
+        print_rows(head, "found", (hit_json(line, hit) for line, hit in hits))
         lines.complain()
         return
     count, before = 0, None
@@ -189,7 +189,7 @@ def diff(
             "after": point_json(new, machines),
             **text_json("path", raw or b"/"),
         }
-        _print_rows(head, "changes", (change_json(c) for c in counts.of(changes)), counts.json)
+        print_rows(head, "changes", (change_json(c) for c in counts.of(changes)), counts.json)
         return
     for change in counts.of(changes):
         print(_safe(change_line(change)))
@@ -209,14 +209,3 @@ def _safe(text: str) -> str:
 def _heading(lines: Timelines, title: str) -> None:
     if len(lines.found) > 1:
         print(_safe(f"{title}:"))
-
-
-def _print_rows(head: dict[str, Any], key: str, rows: Iterable[Any], tail: Any = dict) -> None:
-    """One JSON object, row by row: there may be millions. `tail()` gives its last fields."""
-    print(json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "{key}": [', end="")
-    for n, row in enumerate(rows):
-        print(",\n    " if n else "\n    ", json.dumps(row), sep="", end="")
-    print("\n  ]", end="")
-    for name, value in tail().items():
-        print(f',\n  "{name}": {json.dumps(value)}', end="")
-    print("\n}")

@@ -12,6 +12,7 @@ import typer
 from catalog.access import commands as access_commands
 from catalog.access.session import NEW_PASSPHRASE, PASSPHRASE, Session
 from catalog.machines.commands import machine_app
+from catalog.screen.options import ItemName, Json, MachineName, print_json
 
 if TYPE_CHECKING:
     from catalog.points.choice import Place
@@ -21,14 +22,6 @@ app = typer.Typer(rich_markup_mode=None)
 vault_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make, inspect and unlock vaults.")
 app.add_typer(vault_app, name="vault")
 app.add_typer(machine_app, name="machine")
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="a name or id")]
-ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="a name or id")]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
 
 
 # --- vault --------------------------------------------------------------------------------------------------
@@ -50,7 +43,7 @@ def create(
     vault = create_vault(session.open_store(), passphrase)
     session.settings.remember_vault(session.address, vault.id)
     if as_json:
-        _print_json({"vault": session.address, "id": vault.id.hex()})
+        print_json({"vault": session.address, "id": vault.id.hex()})
         return
     print(f"Made the vault {vault.id.hex()} at {session.address}")
     print("Keep the passphrase in a safe place, away from this machine: without it, nothing in the vault can")
@@ -69,7 +62,7 @@ def info(
     session: Session = ctx.obj
     row = vault_json(session.open_vault(), sizes=sizes)
     if as_json:
-        _print_json(row)
+        print_json(row)
     else:
         print(vault_text(row))
 
@@ -88,7 +81,7 @@ def passphrase(
     vault = session.open_vault()
     vault.change_passphrase(session.new_passphrase(new_passphrase_file, NEW_PASSPHRASE, "New passphrase"))
     if as_json:
-        _print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
+        print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
         return
     print(f"Changed the passphrase of {session.address}")
     print("This is no revocation: whoever had the old passphrase and a copy of vault.json, or of vault/, keeps")
@@ -110,7 +103,7 @@ def unlock(
     where = session.save_key(vault) if save else None
     if as_json:
         row = {"vault": session.address, "id": vault.id.hex(), "saved": str(where) if where else None}
-        _print_json(row)
+        print_json(row)
     elif where:
         print(f"Saved the key of {session.address} in {where}")
     else:
@@ -123,7 +116,7 @@ def lock(ctx: typer.Context, as_json: Json = False) -> None:
     session: Session = ctx.obj
     deleted = session.delete_key()
     if as_json:
-        _print_json({"vault": session.address, "deleted": deleted})
+        print_json({"vault": session.address, "deleted": deleted})
     elif deleted:
         print(f"Deleted the saved key of {session.address}")
     else:
@@ -172,7 +165,7 @@ def points(
     found, damaged = read_points(vault, names)
     if as_json:
         rows = [point_json(p, machines) for p in found]
-        _print_json({"vault": session.address, "points": rows, "warnings": vanished})
+        print_json({"vault": session.address, "points": rows, "warnings": vanished})
     elif found:
         lines = [[safe_text(text) for text in row] for row in point_rows(found, machines)]
         print(table(POINT_COLUMNS, lines))

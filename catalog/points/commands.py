@@ -57,7 +57,7 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Show the vault's id, keys, machines, items and points."""
-    from catalog.points.listing import vault_json, vault_text
+    from catalog.access.listing import vault_json, vault_text
 
     session: Session = ctx.obj
     row = vault_json(session.open_vault(), sizes=sizes)

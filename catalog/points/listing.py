@@ -8,14 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 from catalog.errors import Damaged, NewerFormat, UsageError
-from catalog.format.keys import VERSION
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Machine, Point
 from catalog.format.values import NodeKind
 from catalog.format.windows import Windows, name_bytes
 from catalog.machines.registry import machine_names
-from catalog.screen.text import iso_time, local_time, safe_text, size_text, text_json
-from catalog.vault import Vault
+from catalog.screen.text import iso_time, local_time, size_text, text_json
 from catalog.windows.descriptor import to_sddl
 
 _TYPES = {
@@ -31,96 +29,6 @@ POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", 
 
 
 # --- vaults -------------------------------------------------------------------------------------------------
-
-
-def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
-    """What a vault is and holds, for --json. `sizes` adds stored bytes by folder, from a listing of everything.
-
-    Costs 3 listings, and 1 request for each machine and item not seen before.
-    """
-    names = vault.point_names()
-    items = vault.items()
-    row: dict[str, Any] = {
-        "vault": vault.store.url,
-        "id": vault.id.hex(),
-        "version": VERSION,
-        "created": vault.file.created,
-        "number": vault.file.number,
-        "slots": [
-            {
-                "id": slot.id,
-                "kdf": "argon2id",
-                "memory_kib": slot.kdf.memory_kib,
-                "passes": slot.kdf.passes,
-                "lanes": slot.kdf.lanes,
-                "created": slot.created,
-            }
-            for slot in vault.file.slots
-        ],
-        "machines": [
-            {
-                "id": machine.id.hex(),
-                "name": machine.name,
-                "system": machine.system,
-                "forgotten": machine.forgotten,
-                "items": [
-                    {
-                        "id": item.id.hex(),
-                        "name": item.name,
-                        "points": sum(n.machine == machine.id and n.item == item.id for n in names),
-                    }
-                    for item in sorted(items.values(), key=lambda i: i.name)
-                    if item.machine == machine.id
-                ],
-            }
-            for machine in sorted(vault.machines().values(), key=lambda m: m.name)
-        ],
-        "points": len(names),
-    }
-    if sizes:
-        row["stored"] = _stored(vault)
-    return row
-
-
-def _stored(vault: Vault) -> dict[str, dict[str, int]]:
-    stored: dict[str, dict[str, int]] = {}
-    for info in vault.store.list(""):
-        folder = stored.setdefault(info.name.split("/")[0], {"objects": 0, "bytes": 0})
-        folder["objects"] += 1
-        folder["bytes"] += info.size
-    return stored
-
-
-def vault_text(row: dict[str, Any]) -> str:
-    """The same for people."""
-    lines = [
-        f"vault     {row['vault']}",
-        f"id        {row['id']}",
-        f"format    version {row['version']}",
-        f"created   {row['created']}",
-    ]
-    lines += [
-        f"key slot  {s['id']}, of {s['created']}: Argon2id, {s['memory_kib'] // 1024} MiB, {s['passes']} passes, "
-        f"{s['lanes']} lanes"
-        for s in row["slots"]
-    ]
-    lines.append(f"points    {row['points']:,}")
-    for machine in row["machines"]:
-        text = f"machine   {safe_text(machine['name'])} ({machine['id'][:8]}), {safe_text(machine['system'])}"
-        lines.append(text + (", forgotten" if machine["forgotten"] else ""))
-        lines += [
-            f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {_counted(i['points'], 'point')}"
-            for i in machine["items"]
-        ]
-    for folder, held in row.get("stored", {}).items():
-        lines.append(f"stored    {folder}: {_counted(held['objects'], 'object')}, {size_text(held['bytes'])}")
-    if "stored" in row:
-        lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
-    return "\n".join(lines)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 # --- machines -----------------------------------------------------------------------------------------------

@@ -5,6 +5,10 @@ RPDRIVE_HOME moves everything into subfolders of one folder; otherwise the platf
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
 import os
 import stat
 from collections.abc import Mapping
@@ -158,3 +162,7 @@ def write_private(path: Path, data: bytes) -> None:
             raise
     except OSError as e:
         raise LocalError(f"{path} can't be written: {e.strerror}") from e
+
+
+# Variables of the environment that are of no use to a process that gets its keys, and may run for weeks.
+SECRETS = ("RPDRIVE_PASSPHRASE", "RPDRIVE_NEW_PASSPHRASE")

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog import errors
-from catalog.access.settings import HOME, Settings
+from catalog.access.settings import HOME, SECRETS, Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
 from catalog.windows.machine import IS_WINDOWS
 from mount.place import windows as windows_mount_point
 from mount.place.posix import FILE_SYSTEM, file_system_at
 from mount.process import windows_start as windows_process
-from mount.process.order import SECRETS
 from mount.process.registry import Registry
 
 if TYPE_CHECKING:

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from catalog.vault import Vault
 
 
-# Variables of the environment that are of no use to a process that gets its keys, and may run for weeks.
-SECRETS = ("RPDRIVE_PASSPHRASE", "RPDRIVE_NEW_PASSPHRASE")
-
-
 class Order(msgspec.Struct, kw_only=True):
     """What to mount, and the keys to it: what the command hands to the process behind the drive.
 

@@ -24,12 +24,12 @@ from typing import TypeAlias
 
 import msgspec
 
+from catalog.access.settings import SECRETS
 from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, OutOfLine, Owner
-from mount.process.order import SECRETS
 from mount.restore.disk.attributes import Attributes, Wearer
 from mount.restore.disk.target import Handle, Target, rename_new, temporary_name
 from mount.restore.disk.whole import make_whole

@@ -15,7 +15,7 @@ from backup.excludes import Excludes
 from cache.reader import Reader
 from catalog.errors import UsageError
 from catalog.store.memory import MemoryStore
-from mount.view.nodes import PointView
+from mount.view.point import PointView
 from tests.backing import back_up, new_vault
 from tests.test_counts import go
 

@@ -21,7 +21,8 @@ from catalog.store.memory import MemoryStore
 from catalog.store.metered import Traffic
 from catalog.vault import Vault, open_vault
 from mount.view.all_points import AllPointsView
-from mount.view.nodes import File, Folder, Node, PointView
+from mount.view.nodes import File, Folder, Node
+from mount.view.point import PointView
 from tests.backing import PASSPHRASE, back_up, new_vault
 from tests.faults import UnreachableStore
 

@@ -29,7 +29,8 @@ from mount.drivers.kernel import protocol
 from mount.drivers.kernel.nodes import Counts
 from mount.drivers.kernel.protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, READ_IN, Init, Op
 from mount.drivers.kernel.session import Session
-from mount.view.nodes import File, Folder, Link, Node, PointView
+from mount.view.nodes import File, Folder, Link, Node
+from mount.view.point import PointView
 from tests.backing import back_up, new_vault
 from tests.drives import Maker, add_machine, add_point, make_vault, noise
 from tests.kernel import Kernel, Listed

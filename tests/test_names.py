@@ -44,7 +44,8 @@ from catalog.vault import Vault, create_vault
 from mount.restore.conflict import Policy
 from mount.view.all_points import AllPointsView
 from mount.view.names import Names, find
-from mount.view.nodes import Attributes, EntryPage, Folder, Node, PointView
+from mount.view.nodes import Attributes, EntryPage, Folder, Node
+from mount.view.point import PointView
 from tests.backing import back_up, new_vault
 from tests.drives import ITEM, MACHINE, PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_point, make_vault
 from tests.restoring import a_point, restore

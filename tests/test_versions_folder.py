@@ -21,7 +21,8 @@ from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault
 from mount.view import all_points
 from mount.view.all_points import AllPointsView
-from mount.view.nodes import File, Folder, Link, Node, PointView
+from mount.view.nodes import File, Folder, Link, Node
+from mount.view.point import PointView
 from mount.view.versions import extension_of
 from tests.drives import PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_point, eventually, make_vault
 from tests.test_history import build

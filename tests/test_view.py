@@ -19,7 +19,8 @@ from catalog.store.metered import MeteredStore
 from catalog.vault import create_vault, open_vault
 from mount.view import all_points
 from mount.view.all_points import AllPointsView, point_folders, shown_names
-from mount.view.nodes import Folder, Link, Node, PointView
+from mount.view.nodes import Folder, Link, Node
+from mount.view.point import PointView
 from tests.drives import ITEM, MACHINE, PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point
 from tests.faults import UnreachableStore
 from tests.vaultmaker import SmallFiles

@@ -21,7 +21,7 @@ from catalog.names import shown, true_name
 from catalog.store.address import open_store
 from catalog.vault import open_vault
 from catalog.windows.descriptor import from_sddl
-from mount.view.nodes import PointView
+from mount.view.point import PointView
 from tests.drives import PASSPHRASE, Home, Maker, add_machine, add_point, make_vault, noise
 from tests.test_fidelity import make_source
 from tests.test_winfsp_standin import Memfs

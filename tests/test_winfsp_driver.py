@@ -19,7 +19,7 @@ from catalog.windows.links import special, symlink, target_of, windows_target
 from catalog.windows.reparse import Link
 from catalog.windows.times import to_filetime
 from mount.drivers.winfsp import ntstatus
-from mount.view.nodes import PointView
+from mount.view.point import PointView
 from tests.drives import Maker, add_machine, add_point, make_vault, noise
 from tests.winfsp_drives import AT, SECOND, Served, refused, serving
 

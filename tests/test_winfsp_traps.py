@@ -16,7 +16,7 @@ from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from mount.drivers.winfsp import ntstatus
 from mount.drivers.winfsp.ntstatus import status_of
-from mount.view.nodes import PointView
+from mount.view.point import PointView
 from tests.drives import Maker, add_point, noise
 from tests.faults import UnreachableStore
 from tests.winfsp_drives import AT, Served, a_vault, a_view, refused, serving, small_point

@@ -16,7 +16,7 @@ from catalog.windows.links import symlink
 from catalog.windows.reparse import Link
 from mount.drivers.winfsp import ntstatus
 from mount.view.all_points import AllPointsView
-from mount.view.nodes import PointView
+from mount.view.point import PointView
 from tests.drives import Maker, add_point
 from tests.winfsp_drives import AT, a_vault, a_view, refused, serving, small_point
 

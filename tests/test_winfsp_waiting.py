@@ -16,7 +16,7 @@ from catalog.store.wrapper import Request, StoreWrapper
 # winfspy is loaded by now.
 from mount.drivers.winfsp import drive as winfsp
 from mount.drivers.winfsp import ntstatus
-from mount.view.nodes import PointView
+from mount.view.point import PointView
 from tests.drives import Maker, eventually, noise
 from tests.winfsp_drives import a_vault, a_view, refused, serving
 

@@ -15,7 +15,8 @@ from catalog.errors import MountFailed
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault, create_vault
-from mount.view.nodes import PointView, View
+from mount.view.nodes import View
+from mount.view.point import PointView
 from tests.drives import PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point
 from tests.winfsp import standin
 from tests.winfsp.wheel import load

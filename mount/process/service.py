@@ -29,7 +29,8 @@ from mount.process.registry import Registry
 from mount.process.status_socket import StatusServer
 from mount.process.watcher import Watcher
 from mount.process.windows_drive import Closable, OpenDrive
-from mount.view.nodes import PointView, View
+from mount.view.nodes import View
+from mount.view.point import PointView
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache

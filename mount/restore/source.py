@@ -27,7 +27,8 @@ from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault
 from mount.process.registry import Registry
 from mount.view.names import Names
-from mount.view.nodes import Folder, Node, PointView
+from mount.view.nodes import Folder, Node
+from mount.view.point import PointView
 
 if TYPE_CHECKING:
     from cache.reader import Reader

@@ -31,15 +31,12 @@ from mount.view.nodes import (
     Folder,
     Link,
     Node,
-    Pages,
-    Tree,
-    TreeFolder,
     View,
     folder_attributes,
     no_such,
     shown_ids,
-    tells_births,
 )
+from mount.view.point import Pages, Tree, TreeFolder, tells_births
 from mount.view.versions import VERSIONS, History, VersionsFolder
 
 LATEST = b"latest"

@@ -10,22 +10,14 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from cache.memory import Lru
 from cache.openfile import OpenFile
-from cache.reader import Reader
-from catalog.errors import Damaged, NotFound
-from catalog.format.blocks import Buffer, PackKind
-from catalog.format.packs import Extent
-from catalog.format.pages import Entry, FolderIndex, Leaf, PieceIndex, PieceLeaf
-from catalog.format.records import Point
-from catalog.format.values import NodeKind, OutOfLine, Paged, Piece, Subtree, Totals, Xattrs
+from catalog.errors import NotFound
+from catalog.format.blocks import Buffer
+from catalog.format.values import NodeKind, Totals
 from catalog.format.windows import Windows, name_bytes
-from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
-from mount.view import foreign
 
 TYPE_BITS: dict[int, int] = {
     NodeKind.FILE: stat.S_IFREG,
@@ -38,8 +30,6 @@ TYPE_BITS: dict[int, int] = {
 }
 LINK_BIT = 1 << 32  # set in the inode number of a file of several links; its low bits are the link's number
 POINT_SHIFT = 33  # in the drive of all points, the bits from here up say which point
-_PAGES = 256  # decoded pages kept: some 128 entries and 50 KB each
-_INDEXES = 64
 
 
 class Attributes(NamedTuple):
@@ -166,328 +156,6 @@ class View(ABC):
         """Stop what goes on in the background."""
 
 
-# --- the tree of one point ------------------------------------------------------------------------------------
-
-
-class Tree:
-    """The tree of one point. `base` is added to the inode numbers of everything in it."""
-
-    def __init__(self, reader: Reader, pages: Pages, point: Point, base: int = 0) -> None:
-        self.reader = reader
-        self.base = base
-        self.point = point
-        self._pages = pages
-        try:
-            self._top = point.root.subtree() if point.root else None
-        except (TypeError, ValueError) as e:
-            raise Damaged("the recovery point's root can't be understood") from e
-
-    def root(self) -> TreeFolder:
-        """The root: it stands for no folder of the source, so whoever opened the drive owns it."""
-        return TreeFolder(
-            folder_attributes(self.base | ROOT_NUMBER, self.point.time), self, None, None, self._top, ROOT_NUMBER
-        )
-
-    def cached_page(self, first: int) -> TreePage | None:
-        return self._pages.get(self.base, first)
-
-    def page(self, folder: Subtree, number: int, name: bytes) -> TreePage:
-        """The page that a name stands in, if it stands in the folder at all."""
-        if folder.level == 0 and (page := self.cached_page(number + 1)) is not None:
-            return page
-        for numbered in leaves(self._pages, folder, number, start=name):
-            return self._pages.add(self, numbered)
-        raise Damaged("a folder has no pages")
-
-    def all_pages(self, folder: Subtree | None, number: int) -> Iterator[TreePage]:
-        for numbered in leaves(self._pages, folder, number):
-            yield self._pages.add(self, numbered)
-
-    def page_with(self, folder: Subtree, folder_number: int, number: int) -> TreePage:
-        """The page of a folder in whose range a number lies."""
-        first = folder_number + 1
-        if folder.level:
-            at, first = page_with(self._pages, folder, folder_number, number)
-        else:
-            at = folder.at
-        return self.cached_page(first) or self._pages.add(self, NumberedLeaf(self._pages.leaf(at), first))
-
-    def place(self, number: int) -> tuple[list[bytes], TreePage, int]:
-        """The entry of a number: the names on the way to it, its page, and its place there. NotFound."""
-        folder, folder_number, names = self._top, ROOT_NUMBER, []
-        while folder is not None and folder_number < number <= folder_number + folder.totals.entries:
-            page = self.page_with(folder, folder_number, number)
-            n = bisect_right(page.numbers, number) - 1
-            if n < 0:
-                break
-            names.append(page.names[n])
-            if page.numbers[n] == number:
-                return names, page, n
-            entry = page.leaf.entries[n]
-            if entry.kind != NodeKind.FOLDER:
-                break
-            folder, folder_number = page.leaf.subtree(entry), page.numbers[n]
-        raise NotFound(f"this recovery point has no entry of the number {number}")
-
-    def node(self, leaf: Leaf, e: Entry, number: int) -> Node:
-        """The node of an entry; `number` is the entry's in a walk of the point."""
-        bits = TYPE_BITS.get(e.kind)
-        if bits is None:
-            raise Damaged(f"{_shown(e.name)} is of a kind that this rpdrive doesn't know")
-        uid, gid = shown_ids(*leaf.owner(e)[:2])
-        xattrs = leaf.xattrs(e)
-        windows = leaf.windows(e)
-        shape = Attributes(
-            self.inode(e, number), bits | (e.mode & 0o7777), uid, gid,
-            e.mtime, e.ctime, e.size, 0, e.nlink,
-        )  # fmt: skip
-        if e.kind == NodeKind.FILE:
-            content = leaf.pieces(e)
-            # Whole pages of 4 KiB, as file systems allot them, so that du agrees with the source.
-            shape = shape._replace(blocks=((allocated(content) + 4095) >> 12) * 8)
-            return TreeFile(shape, self, xattrs, windows, content)
-        if e.kind == NodeKind.FOLDER:
-            # One link means "unknown": to count subfolders would take a walk, and find and fts know it.
-            shape = shape._replace(blocks=(e.size + 511) >> 9, nlink=1)
-            return TreeFolder(shape, self, xattrs, windows, leaf.subtree(e), number)
-        if e.kind == NodeKind.SYMLINK:
-            if not isinstance(e.content, bytes):
-                raise Damaged(f"the link {_shown(e.name)} has no target")
-            return TreeLink(shape._replace(size=len(e.content)), self, xattrs, windows, e.content)
-        if e.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
-            try:
-                shape = shape._replace(rdev=device_number(*e.content))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise Damaged(f"the device {_shown(e.name)} has no number") from error
-        return _InTree(shape, self, xattrs, windows)
-
-    def inode(self, entry: Entry, number: int) -> int:
-        """The same at every mount: all links of one file share one."""
-        return self.base | (LINK_BIT | entry.link if entry.link else number)
-
-
-class TreePage(EntryPage):
-    """A page of a folder in a point."""
-
-    __slots__ = ("_places", "first", "leaf", "names", "numbers", "tree")
-
-    def __init__(self, tree: Tree, numbered: NumberedLeaf) -> None:
-        self.leaf = numbered.leaf
-        self.first = numbered.first_number
-        self.numbers = numbered.numbers()
-        self.names = [e.name for e in self.leaf.entries]
-        self._places = {name: n for n, name in enumerate(self.names)}
-        self.tree = tree
-
-    def kind(self, n: int) -> tuple[int, int]:
-        entry = self.leaf.entries[n]
-        return self.tree.inode(entry, self.numbers[n]), TYPE_BITS.get(entry.kind, 0)
-
-    def node(self, n: int) -> Node:
-        return self.tree.node(self.leaf, self.leaf.entries[n], self.numbers[n])
-
-    def index(self, name: bytes) -> int | None:
-        return self._places.get(name)
-
-    @property
-    def end(self) -> int:
-        """The number after those of the page's entries and of all that is below them."""
-        return self.numbers[-1] + self.leaf.entries_in(self.leaf.entries[-1])
-
-
-class Pages:
-    """The decoded pages used last, of all points of a drive. A PageSource in front of the reader."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._pages: Lru[tuple[int, int], TreePage] = Lru(_PAGES, lambda page: 1)
-        self._indexes: Lru[Extent, FolderIndex] = Lru(_INDEXES, lambda index: 1)
-
-    def get(self, base: int, first: int) -> TreePage | None:
-        """By the number of its first entry, which no two pages of a point share."""
-        return self._pages.get((base, first))
-
-    def add(self, tree: Tree, numbered: NumberedLeaf) -> TreePage:
-        key = (tree.base, numbered.first_number)
-        page = self._pages.get(key)
-        if page is None:
-            page = TreePage(tree, numbered)
-            self._pages.put(key, page)
-        return page
-
-    def leaf(self, at: Extent) -> Leaf:
-        return self._reader.leaf(at)
-
-    def folder_index(self, at: Extent) -> FolderIndex:
-        index = self._indexes.get(at)
-        if index is None:
-            index = self._reader.folder_index(at)
-            self._indexes.put(at, index)
-        return index
-
-    def piece_leaf(self, at: Extent) -> PieceLeaf:
-        return self._reader.piece_leaf(at)
-
-    def piece_index(self, at: Extent) -> PieceIndex:
-        return self._reader.piece_index(at)
-
-
-class _InTree(Node):
-    """A node of a point: all that a FIFO, a device or a socket has to show, and the base of the others."""
-
-    __slots__ = ("_windows", "_xattrs", "tree")
-
-    def __init__(self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, windows: Windows | None) -> None:
-        self.attributes = attributes
-        self.tree = tree
-        self._xattrs = xattrs
-        self._windows = windows
-
-    def xattr_names(self) -> list[bytes]:
-        names = list(self._xattrs) if self._xattrs else []
-        if self._windows is None:
-            return names
-        return names + foreign.names(self._windows, is_link=stat.S_ISLNK(self.attributes.mode))
-
-    def xattr(self, name: bytes) -> Buffer | None:
-        value = self._xattrs.get(name) if self._xattrs else None
-        if isinstance(value, OutOfLine):
-            return self.tree.reader.chunk(PackKind.TREE, value.at)
-        return value if value is not None or self._windows is None else foreign.value(self, name)
-
-    @property
-    def windows(self) -> Windows | None:
-        known = self._windows
-        if known is not None and any(isinstance(v, OutOfLine) for v in known.values()):
-            chunk = self.tree.reader.chunk
-            known = self._windows = known.fetched(lambda at: bytes(chunk(PackKind.TREE, at)))
-        return known
-
-    def stream(self, name: str) -> OpenFile:
-        for s in self._windows.streams if self._windows is not None else ():
-            if s.name == name:
-                return self.tree.reader.open(s.content, s.size)
-        return super().stream(name)
-
-
-class TreeFolder(_InTree, Folder):
-    __slots__ = ("_last", "_number", "_subtree")
-
-    def __init__(
-        self,
-        attributes: Attributes,
-        tree: Tree,
-        xattrs: Xattrs | None,
-        windows: Windows | None,
-        subtree: Subtree | None,
-        number: int,
-    ) -> None:
-        super().__init__(attributes, tree, xattrs, windows)
-        self._subtree = subtree
-        self._number = number
-        # First and last name and first number of the page that answered last: the next lookup is most often
-        # in the same one. Not the page itself, so that a table of folders doesn't keep pages alive.
-        self._last: tuple[bytes, bytes, int] | None = None
-
-    def lookup(self, name: bytes) -> Node:
-        found = self.find(name)
-        if found is None:
-            raise no_such(name)
-        page, n = found
-        return page.node(n)
-
-    def find(self, name: bytes) -> tuple[TreePage, int] | None:
-        """The entry of that exact name: its page, and its place there."""
-        if self._subtree is None:
-            return None
-        last, page = self._last, None
-        if last is not None and last[0] <= name <= last[1]:
-            page = self.tree.cached_page(last[2])
-        if page is None:
-            page = self.tree.page(self._subtree, self._number, name)
-            if page.names:
-                self._last = (page.names[0], page.names[-1], page.first)
-        n = page.index(name)
-        return None if n is None else (page, n)
-
-    def after(self, number: int) -> tuple[TreePage, int] | None:
-        """The first entry here whose number is greater: its page, and its place there."""
-        folder = self._subtree
-        number = max(number, self._number)
-        last = self._number + folder.totals.entries if folder is not None else 0
-        while folder is not None and number < last:
-            page = self.tree.page_with(folder, self._number, number + 1)
-            n = bisect_right(page.numbers, number)
-            if n < len(page.numbers):
-                return page, n
-            if page.end - 1 <= number:
-                raise Damaged("the totals of a folder are not those of its pages")
-            number = page.end - 1
-        return None
-
-    def pages(self) -> Iterator[EntryPage]:
-        return self.tree.all_pages(self._subtree, self._number)
-
-    @property
-    def made_on(self) -> str:
-        return self.tree.point.system
-
-    @property
-    def distinct(self) -> bool:
-        return self.tree.point.distinct_names
-
-
-class TreeFile(_InTree, File):
-    __slots__ = ("_content",)
-
-    def __init__(
-        self,
-        attributes: Attributes,
-        tree: Tree,
-        xattrs: Xattrs | None,
-        windows: Windows | None,
-        content: list[Piece] | Paged,
-    ) -> None:
-        super().__init__(attributes, tree, xattrs, windows)
-        self._content = content
-
-    def open(self) -> OpenFile:
-        return self.tree.reader.open(self._content, self.attributes.size)
-
-
-class TreeLink(_InTree, Link):
-    __slots__ = ("target",)
-
-    def __init__(
-        self, attributes: Attributes, tree: Tree, xattrs: Xattrs | None, windows: Windows | None, target: bytes
-    ) -> None:
-        super().__init__(attributes, tree, xattrs, windows)
-        self.target = target
-
-
-class PointView(View):
-    """A drive of one point: that point's root is the drive's root. Nothing in it ever changes."""
-
-    changes = False
-
-    def __init__(self, reader: Reader, point: Point) -> None:
-        self.folds = point.distinct_names
-        self.point = point
-        self.has_births = tells_births(point.system)
-        self.root = Tree(reader, Pages(reader), point).root()
-
-    def totals(self) -> Totals:
-        return self.point.totals
-
-    def has_xattrs(self) -> bool:
-        return super().has_xattrs() or self.point.system == "Windows"
-
-
-def tells_births(system: str) -> bool:
-    """Whether a backup on this system notes when files were made."""
-    return system == "Windows"
-
-
 def folder_attributes(inode: int, time: int) -> Attributes:
     """Of a folder that no source has: owned by whoever opened the drive, readable by all who may enter it."""
     return Attributes(inode, stat.S_IFDIR | 0o755, _own("getuid"), _own("getgid"), time, time, 4096, 8)
@@ -511,8 +179,8 @@ def device_number(major: int, minor: int) -> int:
 
 
 def no_such(name: bytes) -> NotFound:
-    return NotFound(f"there is no {_shown(name)} here")
+    return NotFound(f"there is no {shown_name(name)} here")
 
 
-def _shown(name: bytes) -> str:
+def shown_name(name: bytes) -> str:
     return repr(name.decode(errors="replace"))

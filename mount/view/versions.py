@@ -46,12 +46,11 @@ from mount.view.nodes import (
     EntryPage,
     Folder,
     Node,
-    Pages,
-    Tree,
     folder_attributes,
     no_such,
     shown_ids,
 )
+from mount.view.point import Pages, Tree
 
 if TYPE_CHECKING:
     from catalog.vault import Vault

@@ -17,7 +17,8 @@ from cache.memory import Lru
 from catalog.errors import NotFound
 from mount.drivers.base import Refusal
 from mount.drivers.kernel.protocol import ROOT_ID
-from mount.view.nodes import LINK_BIT, POINT_SHIFT, Folder, Link, Node, Tree, TreeFolder, TreePage, View
+from mount.view.nodes import LINK_BIT, POINT_SHIFT, Folder, Link, Node, View
+from mount.view.point import Tree, TreeFolder, TreePage
 
 _FOLDERS = 4096  # kept ready
 _RECENT = 12  # pages looked into before the way from the root: a walk comes back to the folders above

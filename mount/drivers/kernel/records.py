@@ -14,7 +14,8 @@ from catalog.errors import Damaged
 from catalog.format.values import NodeKind
 from mount.drivers.base import BLOCK, FOREVER
 from mount.drivers.kernel.protocol import DIRENT, DIRENTPLUS, PADDING, STATX_BASIC_STATS, STATX_BTIME, STATX_OUT
-from mount.view.nodes import LINK_BIT, Attributes, TreePage, shown_ids
+from mount.view.nodes import LINK_BIT, Attributes, shown_ids
+from mount.view.point import TreePage
 
 SECOND = 10**9
 FIRST_COOKIE = 2  # of `..`; an entry of a point has its number plus this, other entries their place in the folder

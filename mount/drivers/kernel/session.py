@@ -46,7 +46,8 @@ from mount.drivers.kernel.records import (
     tree_record,
 )
 from mount.place.posix import take_off
-from mount.view.nodes import LINK_BIT, File, Folder, Link, Node, TreeFolder, TreePage, View
+from mount.view.nodes import LINK_BIT, File, Folder, Link, Node, View
+from mount.view.point import TreeFolder, TreePage
 
 WORKERS = 6
 MAX_PAGES = 256  # of one read: 1 MiB

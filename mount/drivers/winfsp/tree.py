@@ -32,7 +32,8 @@ from mount.drivers.winfsp.ntstatus import Status
 from mount.view import nodes as views
 from mount.view.all_points import AllPointsView
 from mount.view.names import Names
-from mount.view.nodes import EntryPage, File, Folder, Node, TreeFolder, TreePage, View
+from mount.view.nodes import EntryPage, File, Folder, Node, View
+from mount.view.point import TreeFolder, TreePage
 from mount.view.versions import VERSIONS
 
 # What is true of the original only: here nothing is compressed by NTFS, or has to be recalled from a tape or cloud.

@@ -24,7 +24,9 @@ from catalog.errors import LocalError, RpdriveError, UsageError
 # Modules of the packages, and the commands by which they are known without being imported.
 PACKAGES = {
     "backup.commands": ("backup",),
-    "catalog.points.commands": ("points", "ls", "vault", "machine"),
+    "catalog.points.commands": ("points", "ls"),
+    "catalog.access.commands": ("vault",),
+    "catalog.machines.commands": ("machine",),
     "catalog.jobs.commands": ("jobs",),
     "catalog.history.commands": ("find", "versions", "diff"),
     "mount.commands": ("mount", "unmount", "mounts"),

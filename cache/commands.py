@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from catalog.access.session import Session
+from catalog.screen.options import Json
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 cache_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Inspect and empty the cache on disk.")
 app.add_typer(cache_app, name="cache")
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def _disk(ctx: typer.Context) -> DiskCache:

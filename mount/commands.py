@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from catalog.access.session import Session
+from catalog.screen.options import Json
 from catalog.windows.machine import IS_WINDOWS
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ app = typer.Typer(rich_markup_mode=None)
 _DRIVERS = ("auto", "kernel", "fuse", "winfsp")
 _PLACE = r"a letter (`R:`), `*` for the next free one, an empty folder, or \\rpdrive\NAME"
 MountPoint = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help=_PLACE if IS_WINDOWS else "an empty folder")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 @app.command("mount")

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catalog.access.session import Session
-from catalog.screen.options import print_rows
+from catalog.screen.options import ItemName, Json, MachineName, print_rows
 
 if TYPE_CHECKING:
     from catalog.history.timeline import Timelines
 
 app = typer.Typer(rich_markup_mode=None)
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="a name or id")]
-ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="a name or id")]
 
 
 def _import_all(_store: object) -> None:

@@ -9,12 +9,14 @@ import typer
 
 from catalog.access.session import Session
 from catalog.errors import UsageError
+from catalog.screen.options import Json
 
+app = typer.Typer(rich_markup_mode=None)
 machine_app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Register, list, rename and forget machines."
 )
+app.add_typer(machine_app, name="machine")
 
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Which = Annotated[str, typer.Argument(metavar="MACHINE", help="a name, an id or a unique start of one")]
 
 

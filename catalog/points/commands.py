@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catalog.access import commands as access_commands
-from catalog.access.session import NEW_PASSPHRASE, PASSPHRASE, Session
-from catalog.machines.commands import machine_app
+from catalog.access.session import Session
 from catalog.screen.options import ItemName, Json, MachineName, print_json
 
 if TYPE_CHECKING:
@@ -19,112 +16,6 @@ if TYPE_CHECKING:
     from catalog.tree import PageSource
 
 app = typer.Typer(rich_markup_mode=None)
-vault_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make, inspect and unlock vaults.")
-app.add_typer(vault_app, name="vault")
-app.add_typer(machine_app, name="machine")
-
-
-# --- vault --------------------------------------------------------------------------------------------------
-
-
-@vault_app.command("create")
-def create(
-    ctx: typer.Context,
-    address: Annotated[str | None, typer.Argument(help="where to make it; else --vault")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a vault, and remember it on this machine."""
-    from catalog.vault import check_no_vault, create_vault
-
-    session: Session = ctx.obj
-    session.vault_option = address or session.vault_option
-    check_no_vault(session.open_store())
-    passphrase = session.new_passphrase(session.passphrase_file, PASSPHRASE, "Passphrase (16 characters or more)")
-    vault = create_vault(session.open_store(), passphrase)
-    session.settings.remember_vault(session.address, vault.id)
-    if as_json:
-        print_json({"vault": session.address, "id": vault.id.hex()})
-        return
-    print(f"Made the vault {vault.id.hex()} at {session.address}")
-    print("Keep the passphrase in a safe place, away from this machine: without it, nothing in the vault can")
-    print("ever be read again, by anybody.")
-
-
-@vault_app.command("info")
-def info(
-    ctx: typer.Context,
-    sizes: Annotated[bool, typer.Option("--sizes", help="add up stored bytes (lists every object)")] = False,
-    as_json: Json = False,
-) -> None:
-    """Show the vault's id, keys, machines, items and points."""
-    from catalog.access.listing import vault_json, vault_text
-
-    session: Session = ctx.obj
-    row = vault_json(session.open_vault(), sizes=sizes)
-    if as_json:
-        print_json(row)
-    else:
-        print(vault_text(row))
-
-
-@vault_app.command("passphrase")
-def passphrase(
-    ctx: typer.Context,
-    new_passphrase_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"read the new one from a file; else {NEW_PASSPHRASE}")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Change the passphrase. The keys of the data stay: this is no revocation."""
-    session: Session = ctx.obj
-    session.require("admin")
-    vault = session.open_vault()
-    vault.change_passphrase(session.new_passphrase(new_passphrase_file, NEW_PASSPHRASE, "New passphrase"))
-    if as_json:
-        print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
-        return
-    print(f"Changed the passphrase of {session.address}")
-    print("This is no revocation: whoever had the old passphrase and a copy of vault.json, or of vault/, keeps")
-    print("access, and keys saved by `rpdrive vault unlock --save` still open the vault.")
-
-
-@vault_app.command("unlock")
-def unlock(
-    ctx: typer.Context,
-    save: Annotated[bool, typer.Option("--save", help="keep the key, for your user alone, until `lock`")] = False,
-    as_json: Json = False,
-) -> None:
-    """Check the passphrase; with --save, keep the key.
-
-    A kept key opens the vault for your user on this machine, and no passphrase is asked for until `lock`.
-    """
-    session: Session = ctx.obj
-    vault = session.open_vault(saved=False)
-    where = session.save_key(vault) if save else None
-    if as_json:
-        row = {"vault": session.address, "id": vault.id.hex(), "saved": str(where) if where else None}
-        print_json(row)
-    elif where:
-        print(f"Saved the key of {session.address} in {where}")
-    else:
-        print(f"The passphrase of {session.address} is right; --save would keep the key on this machine")
-
-
-@vault_app.command("lock")
-def lock(ctx: typer.Context, as_json: Json = False) -> None:
-    """Delete the key that `unlock --save` kept."""
-    session: Session = ctx.obj
-    deleted = session.delete_key()
-    if as_json:
-        print_json({"vault": session.address, "deleted": deleted})
-    elif deleted:
-        print(f"Deleted the saved key of {session.address}")
-    else:
-        print(f"No key of {session.address} was saved here")
-
-
-for _command in (access_commands.credentials, access_commands.connect, access_commands.disconnect):
-    vault_app.command(_command.__name__)(_command)
 
 
 def _import_all(_store: object) -> None:

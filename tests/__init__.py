@@ -1,0 +1,1 @@
+"""Tests of rpdrive, sorted as its packages are; what they share is in kit/."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.azurite import Azurite, running_azurite
-from tests.cli import rpdrive, vault  # noqa: F401
-from tests.winfsp import standin
-from tests.winfsp.faults import FAULTS, FOLDER, RAN
-from tests.winfsp.wheel import load
+from tests.kit.azurite import Azurite, running_azurite
+from tests.kit.cli import rpdrive, vault  # noqa: F401
+from tests.kit.winfsp import standin
+from tests.kit.winfsp.faults import FAULTS, FOLDER, RAN
+from tests.kit.winfsp.wheel import load
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -37,7 +37,7 @@ def enterable(tmp_path_factory: pytest.TempPathFactory) -> None:
 def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Drives are opened by this driver. To come before any Home.
 
-    `winfsp` runs on the stand-in for WinFsp and shows here by the bridge; see tests/winfsp.
+    `winfsp` runs on the stand-in for WinFsp and shows here by the bridge; see tests/kit/winfsp.
     """
     name = str(request.param)
     with pytest.MonkeyPatch.context() as patch:
@@ -47,7 +47,7 @@ def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             return
         told = tmp_path_factory.mktemp("winfsp")
         patch.setitem(os.environ, FOLDER, str(told))
-        patch.setitem(os.environ, "PYTHONPATH", str(Path(__file__).parent / "winfsp" / "site"))
+        patch.setitem(os.environ, "PYTHONPATH", str(Path(__file__).parent / "kit" / "winfsp" / "site"))
         yield name
         assert (told / RAN).exists(), "no drive was one of WinFsp's"
         assert not (told / FAULTS).exists(), (told / FAULTS).read_text()

@@ -120,7 +120,7 @@ fi
 
 # --- winfspy -------------------------------------------------------------------------------------
 
-# Its Windows wheel, unpacked: its Python runs here on the stand-in for WinFsp in tests/winfsp.
+# Its Windows wheel, unpacked: its Python runs here on the stand-in for WinFsp in tests/kit/winfsp.
 if [ "$goal" = test ] && [ ! -e ".tools/winfspy-$WINFSPY/winfspy/plumbing/_bindings.pyd" ]; then
     say "unpacking winfspy $WINFSPY into .tools"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-compile \

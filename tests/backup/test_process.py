@@ -1,0 +1,226 @@
+"""The command as a process: killed, interrupted, out of room, twice at once, on another machine."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catalog.format.blocks import PackKind
+from catalog.format.keys import KdfParameters
+from catalog.store.local import LocalStore
+from catalog.vault import Vault, create_vault
+from tests.kit.cli import PASSPHRASE, Cli
+from tests.kit.protected import chunks_of
+from tests.kit.recorded import PointReader, assert_equal, assert_whole, of_source
+
+CHEAP = KdfParameters(memory_kib=64, passes=1, lanes=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """More than one pack of data that can't be compressed."""
+    folder, rng = tmp_path / "source", random.Random(3)
+    for n in range(20):
+        (folder / f"d{n:02d}").mkdir(parents=True)
+        for m in range(50):
+            (folder / f"d{n:02d}" / f"f{m:02d}").write_bytes(rng.randbytes(8_000))
+        (folder / f"d{n:02d}" / "large").write_bytes(rng.randbytes(9 << 20))
+    return folder
+
+
+def start(cli: Cli, *args: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        cli.command(*args), env=cli.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def packs(vault: Vault) -> set[str]:
+    return {info.name for info in vault.store.list("packs/")}
+
+
+def when_packs(vault: Vault, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until so many data packs are there."""
+    while process.poll() is None and len(packs(vault)) < count:
+        time.sleep(0.005)
+
+
+def check(vault: Vault, folder: Path) -> None:
+    """The newest point is the folder."""
+    point = vault.point(max(vault.point_names(), key=lambda n: n.sequence))
+    assert point.problem_count == 0
+    assert_equal(PointReader(vault).snapshot(point, folder), of_source(folder))
+
+
+def sent_twice(vault: Vault) -> int:
+    counts = Counter(c for ids in chunks_of(vault, PackKind.DATA).values() for c in ids)
+    return sum(n - 1 for n in counts.values())
+
+
+def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> None:
+    rng, killed = random.Random(), 0
+    for attempt in range(5):
+        process = start(rpdrive, "backup", folder)
+        when_packs(vault, attempt + 1, process)
+        time.sleep(rng.random() * 0.1)
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        process.communicate()
+        assert_whole(vault)
+    assert killed >= 3
+    before = packs(vault)
+    rpdrive.ok("backup", folder)
+    check(vault, folder)
+    # At most what was under way when it was killed, of which the store did not tell in time, was sent again.
+    at_most = killed * 4 * (40 << 20)
+    total = sum(i.size for i in vault.store.list("packs/"))
+    assert total < (190 << 20) + at_most
+    assert len(before) >= 3
+    row = rpdrive.json("backup", folder)
+    assert (row["new_bytes"], row["data_bytes"]) == (0, 0)
+
+
+def test_interrupted(rpdrive: Cli, vault: Vault, folder: Path) -> None:
+    for _ in range(2):
+        process = start(rpdrive, "backup", folder)
+        when_packs(vault, len(packs(vault)) + 1, process)
+        process.send_signal(signal.SIGINT)
+        _out, error = process.communicate(timeout=60)
+        assert process.returncode == 130, error
+        assert error.count(b"\n") == 1
+        assert error.startswith(b"rpdrive: interrupted")
+    assert vault.point_names() == []
+    assert len(packs(vault)) >= 2
+    rpdrive.ok("backup", folder)
+    check(vault, folder)
+    assert sent_twice(vault) == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    at = tmp_path / "disk"
+    at.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", at], check=True)
+    yield at
+    subprocess.run(["umount", at], check=True)
+
+
+def test_disk_full(rpdrive: Cli, small_disk: Path, folder: Path) -> None:
+    rpdrive.vault = small_disk / "vault"
+    rpdrive.environ["RPDRIVE_VAULT"] = str(rpdrive.vault)
+    vault = create_vault(LocalStore(rpdrive.vault), PASSPHRASE, CHEAP)
+    for _ in range(2):
+        text = rpdrive.fails("backup", folder, code=5)
+        assert "free some space" in text
+        assert assert_whole(vault) == 0
+    subprocess.run(["mount", "-o", "remount,size=400m", small_disk], check=True)
+    before = packs(vault)
+    assert len(before) >= 2
+    rpdrive.ok("backup", folder)
+    check(vault, folder)
+    assert before <= packs(vault)
+    assert sent_twice(vault) == 0
+    vault.store.close()  # or the disk is busy
+
+
+@pytest.mark.usefixtures("vault")
+def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk: Path) -> None:
+    """No room for the mirror: said, and not taken for a fault of the vault."""
+    rpdrive.home = small_disk / "home"
+    rpdrive.environ["RPDRIVE_HOME"] = str(rpdrive.home)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "ballast").write_bytes(bytes(free - (120 << 10)))
+    text = rpdrive.fails("backup", folder, code=11)
+    assert "full" in text or "No space" in text
+    (small_disk / "ballast").unlink()
+    rpdrive.ok("backup", folder)
+
+
+def test_no_second_backup_at_once(rpdrive: Cli, vault: Vault, folder: Path) -> None:
+    process = start(rpdrive, "backup", folder)
+    when_packs(vault, 1, process)
+    process.send_signal(signal.SIGSTOP)  # however fast it is, it must not be done before the other begins
+    try:
+        assert process.poll() is None
+        assert "another backup into this vault is running" in rpdrive.fails("backup", folder, code=11)
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert process.wait(60) == 0
+    process.communicate()
+    rpdrive.ok("backup", folder)
+    check(vault, folder)
+
+
+def test_two_machines_at_once(rpdrive: Cli, vault: Vault, folder: Path, tmp_path: Path) -> None:
+    other = Cli(tmp_path / "other")
+    other.environ["RPDRIVE_VAULT"] = str(rpdrive.vault)
+    both = [
+        start(rpdrive, "backup", folder, "--machine", "one"),
+        start(other, "backup", folder, "--machine", "two"),
+    ]
+    for process in both:
+        _out, error = process.communicate(timeout=100)
+        assert process.returncode == 0, error
+    points = vault.points(vault.point_names())
+    assert sorted(p.machine_name for p in points) == ["one", "two"]
+    for point in points:
+        assert_equal(PointReader(vault).snapshot(point, folder), of_source(folder))
+    for cli in (rpdrive, other):
+        assert cli.json("backup", folder)["data_bytes"] == 0
+
+
+# --- which machine --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "file").write_bytes(os.urandom(300_000))
+    return tmp_path / "tiny"
+
+
+def test_machine_is_kept(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
+    first = rpdrive.json("backup", tiny, "--machine", "web")
+    # Another host name, as `hostname` would set it.
+    other = ["unshare", "--uts", "sh", "-c", 'hostname renamed && exec "$@"', "sh"]
+    done = subprocess.run(
+        [*other, *rpdrive.command("backup", str(tiny))], env=rpdrive.environ, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done
+    points = vault.points(vault.point_names())
+    assert [(p.machine_name, p.sequence) for p in points] == [("web", 1), ("web", 2)]
+    assert [p.hostname == "renamed" for p in points] == [False, True]
+    assert len({p.machine for p in points}) == len(vault.machines()) == 1
+    assert first["machine"] == "web"
+
+
+def test_machine_is_taken_over(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
+    rpdrive.ok("backup", tiny, "--machine", "web")
+    rpdrive.home.rename(rpdrive.home.with_name("lost"))
+    row = rpdrive.json("backup", tiny, "--machine", "web")
+    assert (row["sequence"], row["data_bytes"], row["new_bytes"]) == (2, 0, 0)
+    assert len(vault.machines()) == len(vault.items()) == 1
+    # A third home that names nobody is another machine; its name may be the same.
+    rpdrive.home.rename(rpdrive.home.with_name("lost too"))
+    assert rpdrive.json("backup", tiny)["sequence"] == 1
+    assert len(vault.machines()) == 2
+
+
+def test_short_name_is_no_prefix_of_an_id(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
+    rpdrive.ok("backup", tiny, "--machine", "web")
+    short = next(iter(vault.machines())).hex()[:2]
+    rpdrive.home.rename(rpdrive.home.with_name("lost"))
+    assert rpdrive.json("backup", tiny, "--machine", short)["sequence"] == 1
+    assert sorted(m.name for m in vault.machines().values()) == sorted(["web", short])
+    rpdrive.home.rename(rpdrive.home.with_name("lost too"))
+    whole = next(i for i, m in vault.machines().items() if m.name == "web").hex()
+    assert rpdrive.json("backup", tiny, "--machine", whole)["sequence"] == 2

@@ -1,0 +1,63 @@
+"""Extended attributes beyond what fits an entry's page, and names that are not text."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from backup.excludes import Excludes
+from cache.reader import Reader
+from catalog.errors import UsageError
+from catalog.store.memory import MemoryStore
+from mount.view.point import PointView
+from tests.kit.backing import back_up, new_vault
+from tests.project.test_counts import go
+
+
+@pytest.fixture
+def roomy() -> Iterator[Path]:
+    """A folder on tmpfs, which takes up to 128 KiB of attributes for a file; ext4 takes 4 KiB."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_many_large_attributes_of_one_file(roomy: Path, tmp_path: Path) -> None:
+    values = {f"user.attribute-{n:02d}": os.urandom(4000) for n in range(30)}
+    for n in range(40):  # neighbours share the page
+        path = roomy / f"file-{n:02d}"
+        path.touch()
+        for name, value in values.items():
+            os.setxattr(path, name, value[n:] if n % 2 else value)
+    vault, _meter = new_vault(MemoryStore())
+    back_up(vault, tmp_path / "state", roomy)
+    reader = Reader(vault)
+    view = PointView(reader, vault.point(vault.point_names()[-1]))
+    for n in range(40):
+        node = go(view.root, roomy / f"file-{n:02d}")
+        assert sorted(node.xattr_names()) == sorted(map(os.fsencode, values))
+        for name, value in values.items():
+            found = node.xattr(name.encode())
+            assert found is not None
+            assert bytes(found) == (value[n:] if n % 2 else value)
+    reader.close()
+
+
+def test_an_exclude_pattern_that_is_not_utf8_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="not UTF-8"):
+        Excludes([os.fsdecode(b"caf\xe9")])
+
+
+def test_the_limit_for_deep_folders_holds_during_the_walk_only(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    before = sys.getrecursionlimit()
+    with ThreadPoolExecutor(8) as pool:  # several at once, one ending before the other
+        for n in range(40):
+            pool.submit(back_up, new_vault(MemoryStore())[0], tmp_path / f"state-{n}", source)
+    assert sys.getrecursionlimit() == before

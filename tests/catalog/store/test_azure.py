@@ -1,0 +1,363 @@
+"""What is particular to Azure: requests on the wire, faults of the network, credentials, addresses."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
+
+from catalog.errors import (
+    AccessDenied,
+    ObjectExists,
+    ObjectNotFound,
+    ShortRead,
+    StoreError,
+    StoreUnreachable,
+    UsageError,
+)
+from catalog.store.address import open_store
+from catalog.store.azure.store import AzureStore
+from catalog.store.retrying import RetryingStore
+from tests.kit.azurite import ACCOUNT, KEY, Azurite
+from tests.kit.faults import LostAnswerStore
+from tests.kit.proxy import Proxy, running_proxy
+
+CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+
+
+@pytest.fixture
+def proxy(azurite: Azurite) -> Iterator[Proxy]:
+    with running_proxy(azurite.endpoint) as way:
+        yield way
+
+
+@pytest.fixture
+def around(azurite: Azurite) -> ContainerClient:
+    return azurite.container(f"azure-{secrets.token_hex(6)}")
+
+
+@pytest.fixture
+def store(proxy: Proxy, azurite: Azurite, around: ContainerClient) -> Iterator[AzureStore]:
+    environ = {CONNECTION_STRING: azurite.connection_string_for(proxy.endpoint)}
+    store = AzureStore(ACCOUNT, around.container_name, environ=environ)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def impatient(proxy: Proxy, azurite: Azurite, around: ContainerClient) -> Iterator[AzureStore]:
+    """As `store`, for servers that stay silent."""
+    environ = {CONNECTION_STRING: azurite.connection_string_for(proxy.endpoint)}
+    store = AzureStore(ACCOUNT, around.container_name, environ=environ, read_timeout=1)
+    yield store
+    store.close()
+
+
+def test_each_method_sends_one_request(store: AzureStore, around: ContainerClient, proxy: Proxy) -> None:
+    big = os.urandom(70 * 2**20)
+
+    def sent(call: Callable[[], object]) -> list[str]:
+        proxy.requests.clear()
+        call()
+        return [method for method, _ in proxy.requests]
+
+    assert sent(lambda: store.create("packs/0a/big", [big])) == ["PUT"]
+    assert sent(lambda: store.get("packs/0a/big")) == ["GET"]
+    assert sent(lambda: store.read("packs/0a/big", 5, 65 * 2**20)) == ["GET"]
+    assert sent(lambda: store.read("packs/0a/big", len(big) - 5, 100, up_to=True)) == ["GET"]
+    assert sent(lambda: store.read("packs/0a/big", len(big), 100, up_to=True)) == ["GET"]
+    assert sent(lambda: store.size("packs/0a/big")) == ["HEAD"]
+    assert sent(lambda: list(store.list("packs/"))) == ["GET"]
+    assert sent(lambda: list(store.list("none/"))) == ["GET"]
+    assert sent(lambda: store.create("empty", [])) == ["PUT"]
+    assert sent(lambda: store.get("empty")) == ["GET"]
+    tag = store.get_tagged("packs/0a/big")[1]
+    assert sent(lambda: store.replace("packs/0a/big", b"small", tag)) == ["PUT"]
+    assert sent(lambda: store.delete("packs/0a/big")) == ["DELETE"]
+    assert [blob.name for blob in around.list_blobs()] == ["empty"]
+
+
+def test_azure_keeps_the_hash_of_what_was_sent(store: AzureStore, around: ContainerClient) -> None:
+    store.create("pack", [b"123456789"])
+    kept = around.get_blob_client("pack").get_blob_properties().content_settings.content_md5
+    assert bytes(kept or b"").hex() == "25f9e794323b453885f5181f1b624d0b"
+
+
+def requests_of(store: AzureStore) -> dict[str, Callable[[], Any]]:
+    return {
+        "create": lambda: store.create("new", [b"x" * 1000]),
+        "replace": lambda: store.replace("held", b"y" * 1000, store_tag),
+        "get": lambda: store.get("held"),
+        "read": lambda: store.read("held", 10, 500),
+        "size": lambda: store.size("held"),
+        "list": lambda: list(store.list("")),
+        "delete": lambda: store.delete("held"),
+    }
+
+
+store_tag = '"0x0"'
+
+
+@pytest.mark.parametrize("kind", ["create", "replace", "get", "read", "size", "list", "delete"])
+@pytest.mark.parametrize("fault", ["busy", "throttled", "lost", "silent"])
+def test_without_an_answer_the_store_is_unreachable(
+    impatient: AzureStore, around: ContainerClient, proxy: Proxy, kind: str, fault: Any
+) -> None:
+    around.upload_blob("held", os.urandom(1000))
+    proxy.faults = [fault]
+    with pytest.raises(StoreUnreachable):
+        requests_of(impatient)[kind]()
+    assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["create", "replace", "get", "read", "list", "delete"])
+def test_a_captive_portal_is_not_taken_for_the_store(
+    store: AzureStore, around: ContainerClient, proxy: Proxy, kind: str
+) -> None:
+    around.upload_blob("held", os.urandom(1000))
+    proxy.faults = ["portal"]
+    with pytest.raises(StoreUnreachable):
+        requests_of(store)[kind]()
+
+
+@pytest.mark.parametrize("kind", ["get", "read"])
+def test_a_transfer_that_breaks_off_is_short(
+    store: AzureStore, around: ContainerClient, proxy: Proxy, kind: str
+) -> None:
+    around.upload_blob("held", os.urandom(200_000))
+    proxy.faults = ["cut"]
+    with pytest.raises(ShortRead):
+        requests_of(store)[kind]()
+    assert len(proxy.requests) == 1, "the SDK must not ask again by itself"
+
+
+def test_faults_are_outlasted(
+    impatient: AzureStore, around: ContainerClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = RetryingStore(impatient, pause=lambda _: None)
+    data = os.urandom(300_000)
+    proxy.faults = ["busy", "lost", "throttled"]
+    patient.create("packs/0a/pack", [data])
+    assert around.download_blob("packs/0a/pack").readall() == data
+    proxy.faults = ["cut", "silent", "busy", "portal"]
+    assert patient.read("packs/0a/pack", 1000, 200_000) == data[1000:201_000]
+    proxy.faults = ["lost"]
+    patient.delete("packs/0a/pack")
+    assert list(around.list_blobs()) == []
+    monkeypatch.setattr("catalog.store.azure.store.LIST_PAGE", 3)
+    names = [f"index/m/{number}" for number in range(8)]
+    for name in names:
+        around.upload_blob(name, b"")
+    listing = patient.list("index/")
+    assert next(listing).name == names[0]
+    proxy.faults = ["busy", "lost"]
+    assert [info.name for info in listing] == names[1:]
+
+
+def test_a_changed_upload_is_refused(store: AzureStore, around: ContainerClient) -> None:
+    """Azure compares Content-MD5 with what arrived: damage on the way is not stored."""
+    from catalog.store.azure.store import _Transport
+
+    send = _Transport.send
+
+    def damaging(self: Any, request: Any, **options: Any) -> Any:
+        if request.method == "PUT":
+            request.set_bytes_body(b"Data")
+        return send(self, request, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Transport, "send", damaging)
+        # Azure's code for it is Md5Mismatch, which is retried; Azurite's says nothing of the cause.
+        with pytest.raises(StoreError):
+            store.create("pack", [b"data"])
+    assert list(around.list_blobs()) == []
+
+
+def test_a_server_that_is_not_there_is_unreachable(azurite: Azurite) -> None:
+    with running_proxy(azurite.endpoint) as gone:
+        environ = {CONNECTION_STRING: azurite.connection_string_for(gone.endpoint)}
+    store = AzureStore(ACCOUNT, "contract", environ=environ)
+    for call in requests_of(store).values():
+        with pytest.raises(StoreUnreachable):
+            call()
+
+
+def test_a_missing_container_is_neither_a_missing_object_nor_an_empty_vault(azurite: Azurite) -> None:
+    store = AzureStore(ACCOUNT, "no-such-container", environ=azurite.environ)
+    for call in requests_of(store).values():
+        with pytest.raises(StoreError, match="has no container no-such-container") as caught:
+            call()
+        assert type(caught.value) is StoreError
+
+
+def sas(around: ContainerClient, permission: str, hours: float = 1) -> str:
+    return generate_container_sas(
+        ACCOUNT,
+        around.container_name,
+        account_key=KEY,
+        permission=ContainerSasPermissions.from_string(permission),
+        expiry=datetime.now(UTC) + timedelta(hours=hours),
+    )
+
+
+def with_sas(azurite: Azurite, around: ContainerClient, token: str) -> AzureStore:
+    environ = {"AZURE_STORAGE_SAS_TOKEN": token, "AZURE_STORAGE_SERVICE_ENDPOINT": azurite.endpoint}
+    return AzureStore(ACCOUNT, around.container_name, "below/here", environ=environ)
+
+
+@pytest.mark.parametrize("mark", ["", "?"])
+def test_a_sas_token_opens_the_container(azurite: Azurite, around: ContainerClient, mark: str) -> None:
+    store = with_sas(azurite, around, mark + sas(around, "rcwdl"))
+    store.create("vault.json", [b"1"])
+    data, tag = store.get_tagged("vault.json")
+    store.replace("vault.json", data + b"2", tag)
+    assert [info.name for info in store.list("")] == ["vault.json"]
+    assert around.download_blob("below/here/vault.json").readall() == b"12"
+    store.delete("vault.json")
+
+
+def test_an_account_key_opens_the_container(azurite: Azurite, around: ContainerClient) -> None:
+    environ = {"AZURE_STORAGE_KEY": KEY, "AZURE_STORAGE_SERVICE_ENDPOINT": azurite.endpoint}
+    AzureStore(ACCOUNT, around.container_name, environ=environ).create("pack", [b"data"])
+    assert around.download_blob("pack").readall() == b"data"
+
+
+def test_a_token_that_may_not_write_is_denied(azurite: Azurite, around: ContainerClient) -> None:
+    around.upload_blob("below/here/held", b"x" * 1000)
+    store = with_sas(azurite, around, sas(around, "rl"))
+    for kind in ("create", "replace", "delete"):
+        with pytest.raises(AccessDenied):
+            requests_of(store)[kind]()
+    assert store.get("held") == b"x" * 1000
+
+
+def test_a_token_that_may_only_create_sees_what_exists(azurite: Azurite, around: ContainerClient) -> None:
+    store = with_sas(azurite, around, sas(around, "rcl"))
+    store.create("pack", [b"data"])
+    with pytest.raises(ObjectExists):
+        store.create("pack", [b"other"])
+    RetryingStore(LostAnswerStore(store), pause=lambda _: None).create("more", [b"data"])
+    with pytest.raises(AccessDenied):
+        store.replace("pack", b"other", store.get_tagged("pack")[1])
+    with pytest.raises(AccessDenied):
+        store.delete("pack")
+    assert [blob.name for blob in around.list_blobs()] == ["below/here/more", "below/here/pack"]
+    assert around.download_blob("below/here/pack").readall() == b"data"
+
+
+def test_an_expired_token_is_denied(azurite: Azurite, around: ContainerClient) -> None:
+    store = with_sas(azurite, around, sas(around, "rcwdl", hours=-1))
+    for call in requests_of(store).values():
+        with pytest.raises(AccessDenied):
+            call()
+
+
+def test_no_error_shows_the_token(azurite: Azurite, around: ContainerClient, proxy: Proxy) -> None:
+    token = sas(around, "rl")
+    signature = token.rpartition("sig=")[2].partition("&")[0]
+    endpoints = {"AZURE_STORAGE_SERVICE_ENDPOINT": proxy.endpoint, "AZURE_STORAGE_SAS_TOKEN": token}
+    store = AzureStore(ACCOUNT, around.container_name, environ=endpoints)
+    gone = {**endpoints, "AZURE_STORAGE_SERVICE_ENDPOINT": "http://127.0.0.1:1/devstoreaccount1"}
+    seen = []
+    for fault in ("busy", "lost", "cut", "portal", None):
+        for call in requests_of(store).values():
+            proxy.faults = [fault] if fault else []
+            try:
+                call()
+            except StoreError as error:
+                seen.append(f"{error} {error.advice}")
+    try:
+        AzureStore(ACCOUNT, around.container_name, environ=gone).get("held")
+    except StoreUnreachable as error:
+        seen.append(str(error))
+    assert len(seen) > 20
+    assert signature not in "".join([*seen, store.url])
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {CONNECTION_STRING: "nonsense"},
+        {CONNECTION_STRING: "AccountName=otheraccount;AccountKey=c2VjcmV0"},
+        {"AZURE_STORAGE_KEY": "c2VjcmV0", "AZURE_STORAGE_SERVICE_ENDPOINT": "ftp://x"},
+    ],
+)
+def test_credentials_that_cannot_be_understood(environ: dict[str, str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        AzureStore(ACCOUNT, "container", environ=environ)
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_a_key_that_is_no_key_is_denied(azurite: Azurite) -> None:
+    environ = {"AZURE_STORAGE_KEY": "!", "AZURE_STORAGE_SERVICE_ENDPOINT": azurite.endpoint}
+    with pytest.raises(AccessDenied):
+        AzureStore(ACCOUNT, "contract", environ=environ).get("vault.json")
+
+
+def test_without_credentials_the_error_says_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "azure.identity", None)  # as where the extra is not installed
+    with pytest.raises(AccessDenied) as caught:
+        AzureStore("account", "container", environ={})
+    for word in ("rpdrive[identity]", CONNECTION_STRING, "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_KEY"):
+        assert word in caught.value.advice
+
+
+def test_an_address_opens_the_store(
+    azurite: Azurite, around: ContainerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CONNECTION_STRING, azurite.connection_string)
+    url = f"azure://{ACCOUNT}/{around.container_name}/some/where"
+    store = open_store(url)
+    assert store.url == url
+    store.create("vault.json", [b"data"])
+    assert around.download_blob("some/where/vault.json").readall() == b"data"
+    with pytest.raises(ObjectExists):
+        store.create("vault.json", [b"data"])
+    with pytest.raises(ObjectNotFound):
+        open_store(f"azure://{ACCOUNT}/{around.container_name}/some").get("vault.json")
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "relative/folder",
+        "azure://",
+        "azure://account",
+        "azure://account/",
+        "azure://Account/container",
+        "azure://account/Container",
+        "azure://account/a",
+        "azure://account/a--b",
+        "s3://bucket/prefix",
+        "file://host/path",
+        "file://",
+        "https://account.blob.core.windows.net/container",
+    ],
+)
+def test_addresses_that_mean_nothing(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_store(url)
+    assert "file:///PATH" in caught.value.advice
+
+
+def test_a_prefix_can_not_leave_the_container(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONNECTION_STRING, azurite.connection_string)
+    with pytest.raises(StoreError):
+        open_store(f"azure://{ACCOUNT}/container/a/../b")
+
+
+def test_the_sdk_stays_out_until_an_azure_vault_is_opened() -> None:
+    code = (
+        "import sys, catalog.store.address as a; a.open_store('/none').close()\n"
+        "sys.exit('azure' in sys.modules or 'requests' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,450 @@
+"""What every object store does, arranged and inspected around the store under test.
+
+Set RPDRIVE_TEST_AZURE_URL (and credentials, docs/azure.md) to run it on a real account too: it works below
+a new prefix there and removes what it made.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import ContainerClient
+
+from catalog.errors import (
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    ShortRead,
+    StoreError,
+)
+from catalog.store.address import azure_address
+from catalog.store.azure.credentials import container_client
+from catalog.store.azure.store import AzureStore
+from catalog.store.base import LIST_PAGE, Store
+from catalog.store.local import LocalStore
+from catalog.store.memory import MemoryStore
+from catalog.store.metered import MeteredStore
+from catalog.store.retrying import RetryingStore
+from tests.kit.azurite import ACCOUNT, Azurite
+from tests.kit.faults import FailOnceStore, LostAnswerStore
+
+REAL = "RPDRIVE_TEST_AZURE_URL"
+KINDS = ["memory", "local", "azurite", *(["account"] if os.environ.get(REAL) else [])]
+
+
+class Place(ABC):
+    """A store, and a way to what it holds that leads around it."""
+
+    store: Store
+
+    @abstractmethod
+    def put(self, name: str, data: bytes) -> None: ...
+    @abstractmethod
+    def held(self, name: str) -> bytes | None: ...
+    @abstractmethod
+    def remove(self, name: str) -> None: ...
+
+
+class InMemory(Place):
+    def __init__(self) -> None:
+        self.store: MemoryStore = MemoryStore()
+
+    def put(self, name: str, data: bytes) -> None:
+        self.store.objects[name] = data
+
+    def held(self, name: str) -> bytes | None:
+        return self.store.objects.get(name)
+
+    def remove(self, name: str) -> None:
+        del self.store.objects[name]
+
+
+class InFolder(Place):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = LocalStore(folder)
+
+    def put(self, name: str, data: bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name} new")
+        fresh.write_bytes(data)
+        fresh.replace(path)
+
+    def held(self, name: str) -> bytes | None:
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink()
+
+
+class InAzure(Place):
+    def __init__(self, store: AzureStore, around: ContainerClient, prefix: str) -> None:
+        self.store = store
+        self.around = around
+        self.prefix = prefix
+
+    def put(self, name: str, data: bytes) -> None:
+        self.around.upload_blob(f"{self.prefix}/{name}", data, overwrite=True)
+
+    def held(self, name: str) -> bytes | None:
+        try:
+            return self.around.download_blob(f"{self.prefix}/{name}").readall()
+        except ResourceNotFoundError:
+            return None
+
+    def remove(self, name: str) -> None:
+        self.around.delete_blob(f"{self.prefix}/{name}")
+
+
+@pytest.fixture(scope="session")
+def azurite_container(request: pytest.FixtureRequest) -> ContainerClient:
+    azurite: Azurite = request.getfixturevalue("azurite")
+    return azurite.container("contract")
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "memory":
+        yield InMemory()
+    elif request.param == "local":
+        folder = InFolder(tmp_path / "vault")
+        yield folder
+        folder.store.close()
+    elif request.param == "azurite":
+        around = request.getfixturevalue("azurite_container")
+        prefix = secrets.token_hex(6)
+        environ = request.getfixturevalue("azurite").environ
+        store = AzureStore(ACCOUNT, around.container_name, prefix, environ=environ)
+        yield InAzure(store, around, prefix)
+        store.close()
+    else:
+        account, container, prefix = azure_address(os.environ[REAL])
+        prefix = f"{prefix}/test-{secrets.token_hex(6)}".lstrip("/")
+        store = AzureStore(account, container, prefix)
+        around = container_client(account, container, os.environ)
+        yield InAzure(store, around, prefix)
+        for name in around.list_blob_names(name_starts_with=f"{prefix}/"):
+            around.delete_blob(name)
+        store.close()
+
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    return place.store
+
+
+def test_create_stores_the_parts_end_to_end(place: Place) -> None:
+    place.store.create("packs/0a/pack", [b"one", bytearray(b"-two"), memoryview(b"x-three")[1:]])
+    assert place.held("packs/0a/pack") == b"one-two-three"
+
+
+def test_an_object_may_be_empty(place: Place) -> None:
+    place.store.create("empty", [])
+    assert place.held("empty") == b""
+    assert place.store.get("empty") == b""
+    assert place.store.size("empty") == 0
+    assert place.store.read("empty", 0, 10, up_to=True) == b""
+    with pytest.raises(ShortRead):
+        place.store.read("empty", 0, 1)
+
+
+@pytest.mark.parametrize("data", [b"other", b"same!"])
+def test_create_never_overwrites(place: Place, data: bytes) -> None:
+    place.put("points/m/i/p", b"same!")
+    with pytest.raises(ObjectExists):
+        place.store.create("points/m/i/p", [data])
+    assert place.held("points/m/i/p") == b"same!"
+
+
+def test_of_many_creators_one_wins(place: Place) -> None:
+    for number in range(5):
+        name = f"moved/{number}"
+        start = threading.Barrier(8)
+
+        def create(mine: bytes, name: str = name, start: threading.Barrier = start) -> bytes | None:
+            start.wait()
+            try:
+                place.store.create(name, [mine * 1000])
+            except ObjectExists:
+                return None
+            return mine
+
+        with ThreadPoolExecutor(8) as threads:
+            won = [mine for mine in threads.map(create, [b"%d" % i for i in range(8)]) if mine]
+        assert len(won) == 1
+        assert place.held(name) == won[0] * 1000
+
+
+def test_many_threads_create_and_read_at_once(place: Place) -> None:
+    contents = {f"packs/{i % 8:02x}/{i}": os.urandom(3000 + i) for i in range(80)}
+
+    def round_trip(name: str) -> bool:
+        place.store.create(name, [contents[name]])
+        half = place.store.read(name, 1000, 1500)
+        return place.store.get(name) == contents[name] and half == contents[name][1000:2500]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(round_trip, contents))
+    assert {info.name: info.size for info in place.store.list("packs/")} == {
+        name: len(data) for name, data in contents.items()
+    }
+
+
+def test_a_missing_object_is_not_found(store: Store) -> None:
+    for attempt in (
+        lambda: store.get("packs/00/none"),
+        lambda: store.get_tagged("vault.json"),
+        lambda: store.read("packs/00/none", 0, 1),
+        lambda: store.read("packs/00/none", 0, 1, up_to=True),
+        lambda: store.size("packs/00/none"),
+        lambda: store.replace("vault.json", b"new", "tag"),
+    ):
+        with pytest.raises(ObjectNotFound):
+            attempt()
+    assert list(store.list("")) == []
+
+
+def test_a_folder_of_objects_is_no_object(place: Place) -> None:
+    place.put("packs/0a/pack", b"data")
+    for attempt in (
+        lambda: place.store.get("packs/0a"),
+        lambda: place.store.read("packs/0a", 0, 1),
+        lambda: place.store.size("packs/0a"),
+        lambda: place.store.get("packs/0a/pack/below"),
+    ):
+        with pytest.raises(ObjectNotFound):
+            attempt()
+
+
+def test_replace_needs_the_tag_of_what_is_there(place: Place) -> None:
+    place.put("vault.json", b"first")
+    data, tag = place.store.get_tagged("vault.json")
+    assert data == b"first"
+    place.store.replace("vault.json", b"second, longer", tag)
+    assert place.held("vault.json") == b"second, longer"
+    with pytest.raises(ObjectChanged):
+        place.store.replace("vault.json", b"third", tag)
+    assert place.held("vault.json") == b"second, longer"
+    data, newer = place.store.get_tagged("vault.json")
+    assert (data, newer != tag) == (b"second, longer", True)
+    place.store.replace("vault.json", b"third", newer)
+    assert place.store.get("vault.json") == b"third"
+
+
+def test_of_many_replacers_one_wins(place: Place) -> None:
+    place.put("vault.json", b"first")
+    _, tag = place.store.get_tagged("vault.json")
+    start = threading.Barrier(8)
+
+    def replace(mine: bytes) -> bytes | None:
+        start.wait()
+        try:
+            place.store.replace("vault.json", mine, tag)
+        except ObjectChanged:
+            return None
+        return mine
+
+    with ThreadPoolExecutor(8) as threads:
+        won = [mine for mine in threads.map(replace, [b"by %d" % i for i in range(8)]) if mine]
+    assert len(won) == 1
+    assert place.held("vault.json") == won[0]
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [(0, 1, b"0"), (0, 10, b"0123456789"), (9, 1, b"9"), (3, 4, b"3456"), (5, 5, b"56789")],
+)
+def test_read_gives_the_range(place: Place, offset: int, length: int, expected: bytes) -> None:
+    place.put("packs/0a/pack", b"0123456789")
+    assert place.store.read("packs/0a/pack", offset, length) == expected
+    assert place.store.read("packs/0a/pack", offset, length, up_to=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "rest"),
+    [(0, 11, b"0123456789"), (9, 2, b"9"), (10, 1, b""), (11, 1, b""), (500, 5000, b""), (4, 2**33, b"456789")],
+)
+def test_read_beyond_the_end_is_short(place: Place, offset: int, length: int, rest: bytes) -> None:
+    place.put("packs/0a/pack", b"0123456789")
+    with pytest.raises(ShortRead):
+        place.store.read("packs/0a/pack", offset, length)
+    assert place.store.read("packs/0a/pack", offset, length, up_to=True) == rest
+
+
+def test_a_big_object_comes_back_whole(place: Place) -> None:
+    block = os.urandom(2**20)
+    place.store.create("packs/ff/big", [block[i:] + block[:i] for i in range(40)])
+    assert place.store.size("packs/ff/big") == 40 * 2**20
+    data = place.store.get("packs/ff/big")
+    assert data == b"".join(block[i:] + block[:i] for i in range(40))
+    assert place.store.read("packs/ff/big", 2**20 - 5, 33 * 2**20) == data[2**20 - 5 : 34 * 2**20 - 5]
+    assert place.held("packs/ff/big") == data
+
+
+def test_a_deleted_object_is_gone_also_when_it_was_being_read(place: Place) -> None:
+    for deleted_by in ("this store", "somebody else"):
+        place.put("packs/0a/pack", b"0123456789")
+        assert place.store.read("packs/0a/pack", 2, 2) == b"23"
+        if deleted_by == "this store":
+            place.store.delete("packs/0a/pack")
+            assert place.held("packs/0a/pack") is None
+        else:
+            place.remove("packs/0a/pack")
+        for attempt in (
+            lambda: place.store.read("packs/0a/pack", 2, 2),
+            lambda: place.store.get("packs/0a/pack"),
+            lambda: place.store.size("packs/0a/pack"),
+        ):
+            with pytest.raises(ObjectNotFound):
+                attempt()
+        assert list(place.store.list("packs/")) == []
+
+
+def test_a_replaced_object_reads_anew(place: Place) -> None:
+    place.put("vault.json", b"first")
+    assert place.store.read("vault.json", 0, 5) == b"first"
+    place.put("vault.json", b"again")
+    assert place.store.read("vault.json", 0, 5) == b"again"
+
+
+def test_deleting_what_is_missing_is_no_error(place: Place) -> None:
+    place.put("packs/0a/pack", b"data")
+    place.store.delete("packs/0a/none")
+    place.store.delete("packs/0b/none")
+    place.store.delete("packs/0a/pack")
+    place.store.delete("packs/0a/pack")
+    assert place.held("packs/0a/pack") is None
+
+
+NAMES = [
+    "index/machine-a/1",
+    "index/machine-a/2",
+    "index/machine-ab/1",
+    "index/machine/1",
+    "machines/M/1",
+    "machines/m.1/1",
+    "machines/m/1",
+    "packs/00/abc",
+    "packs/0a/abc",
+    "points/a-b/item/20260102T030405Z-1-x",
+    "points/a/item/20260102T030405Z-1-x",
+    "points/a/item/20260102T030405Z-2-y",
+    "points/a/other/20260102T030405Z-1-x",
+    "points/a0/item/20260102T030405Z-1-x",
+    "vault.json",
+    "vault/1.json",
+]
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "p",
+        "points/",
+        "points/a",
+        "points/a/",
+        "points/a/item/20260102T030405Z-2",
+        "index/machine",
+        "index/machine/",
+        "machines/m",
+        "vault",
+        "vault.",
+        "vault/",
+        "none/",
+        "points/none/",
+        "points/a/item/20260102T030405Z-1-x/",
+        "vault.jsonx",
+    ],
+)
+def test_a_listing_gives_names_in_order(place: Place, prefix: str) -> None:
+    for number, name in enumerate(NAMES):
+        place.put(name, b"x" * number)
+    expected = [(name, number) for number, name in enumerate(NAMES) if name.startswith(prefix)]
+    assert [(info.name, info.size) for info in place.store.list(prefix)] == expected
+
+
+def test_a_listing_tells_when_objects_were_made(store: Store) -> None:
+    before = time.time_ns()
+    store.create("points/m/i/p", [b"data"])
+    (info,) = store.list("points/")
+    # Azure's clock has seconds, and is not this machine's; this is about the unit.
+    assert abs(info.modified - before) < 3600 * 10**9
+
+
+def test_a_listing_goes_on_beyond_a_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = LIST_PAGE
+    if isinstance(place, InAzure):  # 5,000 blobs take too long to make; the pages are as real
+        page = 40
+        monkeypatch.setattr("catalog.store.azure.store.LIST_PAGE", page)
+        monkeypatch.setattr("catalog.store.wrapper.LIST_PAGE", page)
+    names = [f"index/m/{number:05}" for number in range(2 * page + 2)]
+    for name in names:
+        place.put(name, b"")
+    metered = MeteredStore(place.store)
+    assert [info.name for info in metered.list("index/m/")] == names
+    assert metered.snapshot().list.requests == 3
+
+
+def test_a_retry_after_a_lost_answer_succeeds(place: Place) -> None:
+    lossy = LostAnswerStore(place.store)
+    store = RetryingStore(lossy, pause=lambda _: None)
+    store.create("packs/0a/pack", [b"whole ", b"pack"])
+    assert lossy.seen == 2
+    assert place.held("packs/0a/pack") == b"whole pack"
+
+
+def test_a_retry_does_not_take_another_object_for_its_own(place: Place) -> None:
+    def rival(_: float) -> None:
+        place.put("packs/0a/pack", b"other pack")
+
+    store = RetryingStore(FailOnceStore(place.store), pause=rival)
+    with pytest.raises(ObjectExists):
+        store.create("packs/0a/pack", [b"whole pack"])
+    assert place.held("packs/0a/pack") == b"other pack"
+
+
+def test_a_replace_whose_answer_was_lost_succeeds(place: Place) -> None:
+    place.put("vault.json", b"first")
+    store = RetryingStore(LostAnswerStore(place.store), pause=lambda _: None)
+    store.replace("vault.json", b"second", store.get_tagged("vault.json")[1])
+    assert place.held("vault.json") == b"second"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", "ä", "a b", "a\\b", "a\n", ".rpdrive/lock"],
+)
+def test_names_that_no_object_has(store: Store, name: str) -> None:
+    for attempt in (
+        lambda: store.create(name, [b"data"]),
+        lambda: store.get(name),
+        lambda: store.read(name, 0, 1),
+        lambda: store.size(name),
+        lambda: store.delete(name),
+    ):
+        with pytest.raises(StoreError) as caught:
+            attempt()
+        assert type(caught.value) is StoreError
+
+
+@pytest.mark.parametrize("name", ["...", ".a", "a/.b", "a/..b", "%2e", "a?b", "a#b", "a&b=c", "~x", "a+b", "a:b"])
+def test_odd_names_that_are_allowed(place: Place, name: str) -> None:
+    place.store.create(name, [b"data"])
+    assert place.held(name) == b"data"
+    assert place.store.get(name) == b"data"
+    assert place.store.read(name, 1, 2) == b"at"
+    assert [info.name for info in place.store.list("")] == [name]
+    place.store.delete(name)
+    assert place.held(name) is None

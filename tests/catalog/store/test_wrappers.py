@@ -1,0 +1,225 @@
+"""The wrappers: exact counts, bounded patience, and the faults that other tests rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from catalog.errors import (
+    AccessDenied,
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    ShortRead,
+    StoreFull,
+    StoreUnreachable,
+)
+from catalog.store.base import LIST_PAGE
+from catalog.store.delayed import DelayedStore
+from catalog.store.memory import MemoryStore
+from catalog.store.metered import Count, MeteredStore, Traffic
+from catalog.store.retrying import LONGEST_PAUSE, RetryingStore
+from catalog.store.wrapper import Request
+from tests.kit.faults import (
+    FailOnceStore,
+    FullStore,
+    LostAnswerStore,
+    StopAtStore,
+    Stopped,
+    TruncatingStore,
+    UnreachableStore,
+)
+
+
+class Clock:
+    """Time that passes only while somebody pauses."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.pauses: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def test_requests_and_bytes_are_counted_by_kind() -> None:
+    store = MeteredStore(MemoryStore(), log=True)
+    store.create("vault.json", [b"12", b"345"])
+    data, tag = store.get_tagged("vault.json")
+    store.replace("vault.json", data + b"67", tag)
+    store.get("vault.json")
+    store.read("vault.json", 1, 3)
+    store.read("vault.json", 5, 30, up_to=True)
+    store.size("vault.json")
+    list(store.list("v"))
+    store.delete("vault.json")
+    traffic = store.snapshot()
+    assert traffic == Traffic(
+        create=Count(1, 5),
+        replace=Count(1, 7),
+        get=Count(2, 12),
+        read=Count(2, 5),
+        list=Count(1, 0),
+        size=Count(1, 0),
+        delete=Count(1, 0),
+    )
+    assert (traffic.requests, traffic.sent, traffic.received) == (9, 12, 17)
+    assert store.log is not None
+    assert store.log[0] == Request("create", "vault.json", 0, 5)
+    assert store.log[4:6] == [Request("read", "vault.json", 1, 3), Request("read", "vault.json", 5, 2)]
+
+
+def test_failed_requests_count_and_carry_nothing() -> None:
+    store = MeteredStore(MemoryStore())
+    store.create("a", [b"data"])
+    before = store.snapshot()
+    with pytest.raises(ObjectExists):
+        store.create("a", [b"other"])
+    with pytest.raises(ObjectNotFound):
+        store.get("b")
+    with pytest.raises(ShortRead):
+        store.read("a", 0, 10)
+    assert store.snapshot() - before == Traffic(create=Count(1, 0), get=Count(1, 0), read=Count(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("names", "requests"), [(0, 1), (1, 1), (LIST_PAGE, 1), (LIST_PAGE + 1, 2), (2 * LIST_PAGE + 1, 3)]
+)
+def test_a_listing_counts_its_pages(names: int, requests: int) -> None:
+    memory = MemoryStore()
+    memory.objects = {f"n/{number:06}": b"" for number in range(names)}
+    store = MeteredStore(memory)
+    assert len(list(store.list("n/"))) == names
+    assert store.snapshot() == Traffic(list=Count(requests, 0))
+
+
+def test_counts_are_exact_under_many_threads() -> None:
+    store = MeteredStore(MemoryStore())
+    store.create("a", [b"0123456789"])
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: store.read("a", 2, 3), range(4000)))
+    assert store.snapshot().read == Count(4000, 12000)
+
+
+def test_a_delay_comes_before_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("catalog.store.delayed.time.sleep", slept.append)
+    store = DelayedStore(MemoryStore(), 0.03)
+    store.create("a", [b"data"])
+    assert store.read("a", 1, 2) == b"at"
+    assert [info.name for info in store.list("")] == ["a"]
+    assert slept == [0.03] * 3
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    away = UnreachableStore(MemoryStore())
+    store = RetryingStore(away, 60, clock=clock, pause=clock.pause)
+    with pytest.raises(StoreUnreachable):
+        store.get("vault.json")
+    assert 30 < clock.now - 1000 <= 60
+    assert away.seen == len(clock.pauses) + 1
+    assert 8 <= away.seen <= 20
+    assert clock.pauses[0] <= 0.25 and max(clock.pauses) <= LONGEST_PAUSE
+    assert clock.pauses[3] > clock.pauses[0]
+
+
+def test_the_store_that_comes_back_answers() -> None:
+    memory = MemoryStore()
+    memory.create("a", [b"data"])
+    away = UnreachableStore(memory)
+    clock = Clock()
+
+    def pause(seconds: float) -> None:
+        clock.pause(seconds)
+        away.reachable = len(clock.pauses) == 3
+
+    assert RetryingStore(away, 60, clock=clock, pause=pause).get("a") == b"data"
+    assert away.seen == 4
+
+
+@pytest.mark.parametrize(
+    "error", [AccessDenied, ObjectNotFound, ObjectExists, ObjectChanged, StoreFull], ids=lambda e: e.__name__
+)
+def test_what_repeating_can_not_mend_is_not_repeated(error: type[Exception]) -> None:
+    class Refusing(MemoryStore):
+        asked = 0
+
+        def get(self, name: str) -> bytes:
+            self.asked += 1
+            raise error("no")
+
+    inner = Refusing()
+    with pytest.raises(error):
+        RetryingStore(inner, pause=lambda _: None).get("a")
+    assert inner.asked == 1
+
+
+def test_a_transfer_that_broke_off_is_repeated() -> None:
+    memory = MemoryStore()
+    memory.create("a", [b"data"])
+    store = RetryingStore(TruncatingStore(memory, times=2), pause=lambda _: None)
+    assert store.read("a", 0, 4) == b"data"
+
+
+def test_closing_ends_the_patience() -> None:
+    store = RetryingStore(UnreachableStore(MemoryStore()), 3600)
+    store.close()
+    with pytest.raises(StoreUnreachable):
+        store.get("a")
+
+
+def test_each_fault_does_what_its_name_says() -> None:
+    memory = MemoryStore()
+    memory.create("a", [b"data"])
+
+    def fails(error: type[BaseException], call: Callable[[], object]) -> None:
+        with pytest.raises(error):
+            call()
+
+    once = FailOnceStore(memory, kinds=["create"])
+    assert once.get("a") == b"data"
+    fails(StoreUnreachable, lambda: once.create("b", [b"x"]))
+    assert "b" not in memory.objects
+    once.create("b", [b"x"])
+
+    lossy = LostAnswerStore(memory)
+    fails(StoreUnreachable, lambda: lossy.create("c", [b"x"]))
+    assert memory.objects["c"] == b"x"
+    lossy.create("d", [b"x"])
+
+    full = FullStore(memory, room=5)
+    full.create("e", [b"123"])
+    fails(StoreFull, lambda: full.create("f", [b"456"]))
+    assert "f" not in memory.objects
+    full.create("g", [b"45"])
+
+    short = TruncatingStore(memory, prefix="a")
+    fails(ShortRead, lambda: short.read("a", 0, 1))
+    assert short.read("b", 0, 1) == b"x"
+
+    away = UnreachableStore(memory)
+    fails(StoreUnreachable, lambda: list(away.list("")))
+    away.reachable = True
+    assert len(list(away.list(""))) == 6
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_nothing_happens_after_the_stop(after: bool) -> None:
+    memory = MemoryStore()
+    store = StopAtStore(memory, 3, after=after, kinds=["create"])
+    assert list(store.list("")) == []
+    store.create("1", [b""])
+    store.create("2", [b""])
+    for name in ("3", "4"):
+        with pytest.raises(Stopped):
+            store.create(name, [b""])
+    assert set(memory.objects) == ({"1", "2", "3"} if after else {"1", "2"})
+    with pytest.raises(Stopped):
+        store.get("1")

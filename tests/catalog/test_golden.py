@@ -1,0 +1,310 @@
+"""Golden vectors, both ways: what was written is read today, and what is written today is what was written.
+
+Each fault vector names the error and the layer that must notice it: the function of ours that raised.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest import mock
+
+import pytest
+from cryptography.hazmat.primitives.kdf import argon2
+
+from cache.reader import Reader
+from catalog import errors
+from catalog.format.blocks import PackKind, decode_frame, open_block
+from catalog.format.keys import FileDigest, Keys, Slot, open_slot
+from catalog.format.packs import Extent, decode_pack
+from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
+from catalog.format.sealed import Kind, open_object
+from catalog.format.values import NodeKind, Subtree, Totals
+from catalog.format.windows import Windows
+from catalog.format.writing import begins_page
+from catalog.store.memory import MemoryStore
+from catalog.tree import ChunkSource, Pieces, walk
+from catalog.vault import open_vault
+from tests.kit import make_vectors
+
+FOLDER = make_vectors.FOLDER
+FAULTS = sorted(p.stem for p in (FOLDER / "faults").glob("*.json"))
+
+
+def vector(path: str) -> Any:
+    return json.loads((FOLDER / path).read_text())
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return {path: json.loads(json.dumps(v)) for path, v in make_vectors.everything().items()}
+
+
+def test_there_is_a_file_for_every_vector_and_no_other(made: dict[str, Any]) -> None:
+    files = {str(p.relative_to(FOLDER)) for p in FOLDER.rglob("*.json")}
+    assert files == set(made), "run `python -m tests.kit.make_vectors` and look at what it changes"
+
+
+def test_what_is_written_today_is_what_was_written(made: dict[str, Any]) -> None:
+    for path, new in made.items():
+        assert new == vector(path), f"{path}: the format has changed"
+
+
+# --- reading -----------------------------------------------------------------------------------------------
+
+
+def master_keys() -> Keys:
+    row = vector("keys.json")
+    return Keys(bytes.fromhex(row["master"]), bytes.fromhex(row["vault_id"]))
+
+
+def test_keys() -> None:
+    row, keys = vector("keys.json"), master_keys()
+    assert {name: getattr(keys, name).hex() for name in row["keys"]} == row["keys"]
+    assert keys.cutter_seed == row["cutter_seed"]
+    assert keys.chunk_id(b"hello").hex() == row["chunk_id_of_hello"]
+    digest = FileDigest()
+    for length, chunk in row["file_digest"]["pieces"]:
+        digest.add(length, chunk and bytes.fromhex(chunk))
+    assert digest.digest().hex() == row["file_digest"]["is"]
+    assert [[n, level, begins_page(n.encode(), level)] for n, level, _ in row["begins_page"]] == row["begins_page"]
+
+
+def test_slots() -> None:
+    keys = master_keys()
+    for row in vector("slots.json"):
+        assert open_slot(Slot.from_json(row["slot"]), keys.vault_id, row["passphrase"]) == keys.master
+
+
+def test_frames() -> None:
+    for row in vector("frames.json"):
+        raw = bytes.fromhex(row["raw"])
+        assert bytes(decode_frame(bytes.fromhex(row["frame"]), len(raw), "a frame")) == raw
+
+
+def test_blocks() -> None:
+    for row in vector("blocks.json"):
+        kind, pack = PackKind(row["kind"]), bytes.fromhex(row["pack"])
+        raw = open_block(master_keys(), kind, pack, row["offset"], bytes.fromhex(row["sealed"]))
+        assert bytes(raw).hex() == row["raw"]
+
+
+def test_objects() -> None:
+    for row in vector("objects.json"):
+        content = open_object(master_keys(), Kind(row["kind"]), row["name"], bytes.fromhex(row["sealed"]))
+        assert bytes(content).hex() == row["content"]
+
+
+def golden_store(path: str = "vault.json") -> MemoryStore:
+    store = MemoryStore()
+    store.objects.update({n: bytes.fromhex(b) for n, b in vector(path)["objects"].items()})
+    return store
+
+
+def test_a_whole_vault() -> None:
+    row, store = vector("vault.json"), golden_store()
+    assert make_vectors.told(store, row["point"]) == row["tree"]
+    vault = open_vault(store, passphrase=row["passphrase"])
+    names = vault.point_names(partial=True)
+    assert [str(n) for n in names if not n.partial] == [row["point"]]
+    assert [p.sequence for p in vault.points(names)] == [1, 2]
+    assert [(m.name, m.forgotten) for m in vault.machines().values()] == [("old laptop", True)]
+    assert [i.name for i in vault.items().values()] == ["home"]
+    (job,) = vault.jobs(vault.job_names())
+    assert (job.point, job.problem_count, job.stored_bytes) == (names[0].id, 1, 4321)
+    for name in (n for n in store.objects if n.startswith("index/")):
+        index = decode_record(IndexObject, open_object(vault.keys, Kind.INDEX, name, store.get(name)), name)
+        for pack in index.packs:
+            data = store.get(f"packs/{pack.pack.hex()[:2]}/{pack.pack.hex()}")
+            assert decode_pack(vault.keys, PackKind.DATA, pack.pack, data) == pack.blocks
+
+
+def test_a_vault_of_a_windows_machine() -> None:
+    row, store = vector("windows.json"), golden_store("windows.json")
+    assert make_vectors.told(store, row["point"]) == row["tree"]
+    known = [entry["windows"] for entry in row["tree"] if "windows" in entry]
+    assert len(known) == len(row["tree"]) - 1
+    said = {key for w in known for key, v in w.items() if v not in (None, [], "", 0)}
+    assert said == {*Windows.__struct_fields__}, "a field that no entry has"
+    assert max(len(s["content"]) for w in known for s in w["streams"]) > 32, "a stream whose pieces stand in pages"
+    assert max(len(w["security"] or "") for w in known) > 2 * 4096, "a value out of line"
+
+
+def test_what_windows_entries_have_in_common_stands_once_in_a_page() -> None:
+    vault = open_vault(golden_store("windows.json"), passphrase=vector("windows.json")["passphrase"])
+    reader = Reader(vault)
+    root = vault.point(vault.point_names()[0]).root
+    assert root is not None
+    found = [f for path, f in walk(reader, root.subtree()) if b"/" in path]
+    same = {f.entry.more["security"] for f in found if f.entry.more and "security" in f.entry.more}
+    assert len(found) == 10 and len(same) == 2
+    assert [f.entry.name for f in found if f.entry.xattrs >= 0] == [b"paged"]
+    assert root.totals[3] == 1, "only an entry's own xattrs count"
+
+
+def test_objects_of_unknown_names_are_ignored() -> None:
+    row, store = vector("vault.json"), golden_store()
+    machine = next(n for n in store.objects if n.startswith("machines/"))
+    job = next(n for n in store.objects if n.startswith("jobs/"))
+    point = row["point"]
+    strange = [
+        "machines/readme",
+        machine + "0",
+        machine[:-1] + "x",
+        machine.upper().replace("MACHINES", "machines"),
+    ]
+    strange += [
+        "points/readme",
+        point + ".tmp",
+        point.replace("-00000001-", "-000000001-"),
+        "later/thing",
+        "jobs/readme",
+        job + ".tmp",
+        "items/x/1",
+    ]
+    assert not store.objects.keys() & set(strange)
+    store.objects |= dict.fromkeys(strange, b"?")
+    vault = open_vault(store, passphrase=row["passphrase"])
+    assert [str(n) for n in vault.point_names()] == [point]
+    assert [str(n) for n in vault.job_names()] == [job]
+    assert [m.name for m in vault.machines().values()] == ["old laptop"]
+    assert [i.name for i in vault.items().values()] == ["home"]
+
+
+def test_the_whole_vault_has_every_kind_of_entry_and_page() -> None:
+    tree = vector("vault.json")["tree"]
+    assert {row["kind"] for row in tree} == {int(k) for k in NodeKind}
+    assert [row["number"] for row in tree] == list(range(2, len(tree) + 2))
+    assert max(len(row["content"]) for row in tree if isinstance(row["content"], list)) > 32
+    assert any(len(value) > 2 * 4096 for row in tree for value in row["xattrs"].values())
+
+
+# --- faults --------------------------------------------------------------------------------------------------
+
+LAYERS = {
+    "kdf parameters": "keys.check",
+    "vault file": "keys.decode",
+    "vault slots": "keys.unlock",
+    "vault mac": "keys.verify",
+    "slot": "keys.open_slot",
+    "frame": "blocks.decode_frame",
+    "block": "blocks.open_block",
+    "pack": "packs.decode_pack",
+    "trailer": "packs.decode_trailer",
+    "contents": "packs.decode_contents",
+    "contents rows": "packs.check_rows",
+    "object": "sealed.open_object",
+    "message": "message.decode",
+    "record name": "records.check",
+    "entry": "pages._convert",
+    "xattrs": "pages.xattr_set",
+    "piece": "pages._piece",
+    "table": "pages._extent",
+    "table row": "pages._at",
+    "names": "pages._check_names",
+    "levels": "tree._check_level",
+    "cover": "tree.run",
+    "windows": "windows._row",
+    "windows value": "windows._value",
+    "windows names": "windows._check_streams",
+    "windows text": "windows._text",
+    "chunk": "cache",
+    "fetch": "cache",
+}
+
+
+class LoosePages(ChunkSource):
+    """Pages without blocks and ids around them: nothing is verified before it is decoded."""
+
+    def __init__(self, pages: list[bytes]) -> None:
+        self.pages = pages
+
+    def chunk(self, at: Extent) -> bytes:
+        return self.pages[at.inner]
+
+
+def read_everything(source: Any, root: Subtree | None) -> None:
+    for _path, found in walk(source, root):
+        found.leaf.node(found.entry)
+        for content in found.leaf.contents(found.entry):
+            for piece in Pieces(source, content).all():
+                if isinstance(source, Reader) and isinstance(piece, Extent):
+                    source.chunk(PackKind.DATA, piece)
+
+
+def read(how: str, row: dict[str, Any]) -> None:
+    keys = master_keys()
+    if "vault_id" in row:
+        keys = Keys(keys.master, bytes.fromhex(row["vault_id"]))
+    if how == "block":
+        open_block(
+            keys, PackKind(row["kind"]), bytes.fromhex(row["pack"]), row["offset"], bytes.fromhex(row["sealed"])
+        )
+    elif how == "pack":
+        kind, pack, data = PackKind(row["kind"]), bytes.fromhex(row["pack"]), bytes.fromhex(row["data"])
+        for block in decode_pack(keys, kind, pack, data):
+            open_block(keys, kind, pack, block.offset, data[block.offset : block.offset + block.stored])
+    elif how == "object":
+        kind = Kind(row["kind"])
+        cls: Any = {Kind.MACHINE: Machine, Kind.ITEM: Item, Kind.POINT: Point, Kind.INDEX: IndexObject}[kind]
+        record = decode_record(cls, open_object(keys, kind, row["name"], bytes.fromhex(row["data"])), row["name"])
+        name = PointName.parse(row["name"])
+        if isinstance(record, Point):
+            assert name is not None
+            name.check(record)
+    elif how == "pages":
+        pages = [bytes.fromhex(p) for p in row["pages"]]
+        at = Extent(bytes(16), 8, 99, 0, 1, bytes(16))
+        read_everything(LoosePages(pages), Subtree(row["level"], at, Totals()))
+    elif how == "vault":
+        store = golden_store()
+        for name, data in row["replace"].items():
+            if data is None:
+                del store.objects[name]
+            else:
+                store.objects[name] = bytes.fromhex(data)
+        if "master" in row:
+            vault = open_vault(store, master=bytes.fromhex(row["master"]))
+        else:
+            vault = open_vault(store, passphrase=row.get("passphrase", vector("vault.json")["passphrase"]))
+        reader = Reader(vault)
+        for point in vault.points(vault.point_names(partial=True)):
+            read_everything(reader, point.root.subtree() if point.root else None)
+    else:
+        raise AssertionError(f"no such way to read: {how}")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault(name: str) -> None:
+    row = vector(f"faults/{name}.json")
+    with pytest.raises(errors.RpdriveError) as raised:
+        read(row["read"].pop("how"), row["read"])
+    assert type(raised.value) is getattr(errors, row["error"]), repr(raised.value)
+    last = raised.traceback[-1]
+    path = Path(str(last.path))
+    assert LAYERS[row["layer"]] in (f"{path.stem}.{last.name}", path.parent.name)
+    assert str(raised.value)
+
+
+def test_every_layer_has_a_fault() -> None:
+    assert {vector(f"faults/{name}.json")["layer"] for name in FAULTS} == set(LAYERS)
+
+
+class KdfRan(AssertionError):
+    pass
+
+
+def test_absurd_parameters_are_refused_before_the_kdf_is_run() -> None:
+    def refuse(**_parameters: Any) -> NoReturn:
+        raise KdfRan
+
+    absurd = [name for name in FAULTS if name.startswith("kdf-")]
+    assert len(absurd) >= 4
+    with mock.patch.object(argon2, "Argon2id", refuse):
+        for name in absurd:
+            row = vector(f"faults/{name}.json")
+            with pytest.raises(errors.Damaged):
+                read("vault", row["read"])
+        with pytest.raises(KdfRan):  # the patch is where the KDF is called
+            read("vault", {"replace": {}})

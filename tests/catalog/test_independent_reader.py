@@ -1,0 +1,407 @@
+"""What the program writes, read back by the reader that was written from the page alone (independent_reader.py)."""
+
+import ast
+import grp
+import hashlib
+import os
+import pwd
+import random
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.kit import independent_reader as reader
+
+ROOT = Path(__file__).parents[2]
+PASSPHRASE = "a passphrase of the te\u0301st"  # not in form C
+MIB = 1 << 20
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="holes, xattrs and names that are not UTF-8")
+
+
+def run(home: Path, vault: Path, *arguments: str | bytes | Path) -> None:
+    environment = os.environ | {"RPDRIVE_HOME": str(home), "RPDRIVE_PASSPHRASE": PASSPHRASE}
+    command = [sys.executable, "-m", "rpdrive", "--vault", str(vault), *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+
+def mixed(seed: int, size: int) -> bytes:
+    """Bytes of which a half can't be compressed and a half can."""
+    source = random.Random(seed)
+    parts = (source.randbytes(MIB // 2) + source.randbytes(MIB // 4).hex().encode() for _ in range(size // MIB + 1))
+    return b"".join(parts)[:size]
+
+
+def holed(path: Path, size: int, *data: tuple[int, int]) -> None:
+    """A file of this size that has data at these offsets, of these lengths, and holes elsewhere."""
+    with path.open("wb") as file:
+        for offset, length in data:
+            file.seek(offset)
+            file.write(mixed(offset, length))
+        file.truncate(size)
+
+
+def make(source: Path) -> None:
+    (source / "empty folder").mkdir(parents=True)
+    (source / "empty file").touch()
+    (source / "small").write_bytes(b"small\n")
+    at = os.fsencode(source)
+    for raw in (
+        b"\xff\xfe not UTF-8",
+        b"line\nfeed",
+        b"a\\b",
+        b"n" * 255,
+        b"\xe9" * 255,
+        b"\xc3\xa9",
+        b"e\xcc\x81",
+    ):
+        Path(os.fsdecode(at + b"/" + raw)).write_bytes(raw * 3)
+    (source / os.fsdecode(b"folder \x80")).mkdir(mode=0o1770)
+    (source / "links").mkdir()
+    for name in ("first", "second"):
+        (source / "links" / name).write_bytes(name.encode() * 1000)
+        (source / "links" / f"{name} again").hardlink_to(source / "links" / name)
+    (source / "another link").hardlink_to(source / "links" / "first")
+    (source / "links" / "symlink").symlink_to("first")
+    os.link(source / "links" / "symlink", source / "links" / "symlink again", follow_symlinks=False)
+    (source / "dangling").symlink_to(os.fsdecode(b"nowhere/\xff"))
+    (source / "to a folder").symlink_to("links", target_is_directory=True)
+    os.mkfifo(source / "fifo", 0o620)
+    holed(source / "hole at the start", 3 * MIB, (2 * MIB, MIB))
+    holed(source / "hole in the middle", 3 * MIB, (0, MIB), (2 * MIB, MIB))
+    holed(source / "hole at the end", 3 * MIB, (0, MIB))
+    holed(source / "all hole", 5 * MIB)
+    holed(source / "many holes", 64 * MIB, *((number * MIB, 4096) for number in range(60)))
+    (source / "large").write_bytes(mixed(1, 48 * MIB))
+    (source / "many").mkdir()
+    for number in range(5000):
+        content = b"%d" % number if number % 10 == 0 else b""
+        (source / "many" / f"{number * 7919 % 5003:05} of many").write_bytes(content)
+    (source / "setuid").write_bytes(b"#!/bin/false\n")
+    (source / "setuid").chmod(0o6711)
+    (source / "no access").write_bytes(b"closed")
+    (source / "no access").chmod(0)
+    for odd, time in (("before 1970", -1_500_000_001), ("before 1901", -3 * 10**18), ("in 2300", 10**19 + 7)):
+        (source / odd).touch()
+        os.utime(source / odd, ns=(0, time))  # a file system may keep the nearest time that it knows
+    for path in (source / "small", source / "links"):
+        os.setxattr(path, "user.ten", b"\x00123456789")
+        os.setxattr(path, b"user.\xff", b"")
+
+
+def edit(source: Path) -> None:
+    with (source / "large").open("r+b") as file:
+        file.seek(20 * MIB)
+        file.write(b"other bytes" * 1000)
+    shutil.copytree(source / "links", source / "empty folder" / "copied")
+    (source / "many" / "00100 of many").unlink()
+    (source / "many" / "a new one").write_bytes(b"new")
+    (source / "small").chmod(0o4755)
+    (source / "another link").unlink()
+    (source / "links" / "second").rename(source / "links" / "moved")
+    os.truncate(source / "hole at the end", 4 * MIB + 1)
+    os.utime(source / "empty file", ns=(1, 1_234_567_890_123_456_789))
+
+
+def ends_of_data(path: Path) -> list[tuple[int, int]]:
+    """Where data begin and end in a file, as its file system says."""
+    found, at = list[tuple[int, int]](), 0
+    with path.open("rb") as file:
+        while True:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                return found
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            found.append((start, at))
+
+
+def gone_through(content: Iterator[bytes | int]) -> tuple[bytes, list[tuple[int, int]]]:
+    whole, found = bytearray(), [(0, 0)]
+    for piece in content:
+        start = len(whole)
+        whole += bytes(piece) if isinstance(piece, int) else piece
+        if not isinstance(piece, int):
+            found.append((found.pop()[0], len(whole)) if found[-1][1] == start else (start, len(whole)))
+    return bytes(whole), [pair for pair in found if pair[0] < pair[1]]
+
+
+KINDS = {
+    stat.S_IFREG: reader.FILE,
+    stat.S_IFDIR: reader.FOLDER,
+    stat.S_IFLNK: reader.SYMLINK,
+    stat.S_IFIFO: reader.FIFO,
+}
+
+
+def named(get: Callable[[int], Any], number: int) -> str:
+    try:
+        return str(get(number)[0])
+    except KeyError:
+        return ""
+
+
+def compare(path: bytes, entry: Any) -> None:
+    here = Path(os.fsdecode(path))
+    status = here.lstat()
+    assert entry.kind == KINDS[stat.S_IFMT(status.st_mode)]
+    assert entry.mode == stat.S_IMODE(status.st_mode)
+    assert (entry.uid, entry.gid) == (status.st_uid, status.st_gid)
+    assert (entry.user, entry.group) == (named(pwd.getpwuid, status.st_uid), named(grp.getgrgid, status.st_gid))
+    assert (entry.mtime, entry.ctime) == (status.st_mtime_ns, status.st_ctime_ns)
+    assert entry.inode == status.st_ino
+    assert entry.nlink == (1 if entry.kind == reader.FOLDER else status.st_nlink)
+    assert (entry.link > 0) == (entry.nlink > 1)
+    assert entry.xattrs == {
+        os.fsencode(name): os.getxattr(here, name, follow_symlinks=False)
+        for name in os.listxattr(here, follow_symlinks=False)
+    }
+    if entry.kind == reader.FILE:
+        assert entry.size == status.st_size
+        content, data = gone_through(entry.content)
+        assert content == here.read_bytes()
+        assert data == ends_of_data(here)
+    if entry.kind == reader.SYMLINK:
+        assert entry.target == os.readlink(path)
+
+
+def check_pack(vault: reader.Vault, pack: bytes, kind: int) -> list[Any]:
+    """Check a whole pack by its table of contents, which reading a point does without; gives the table."""
+    data = (vault.folder / ("packs", "meta")[kind - 1] / pack.hex()[:2] / pack.hex()).read_bytes()
+    assert (data[:8], data[-4:]) == (b"RPDPACK\x01", b"RPDT")
+    start, stored = int.from_bytes(data[-16:-8], "big"), int.from_bytes(data[-8:-4], "big")
+    assert start + stored + 16 == len(data)
+    end, table = 8, reader.typed(msgspec.msgpack.decode(vault.block(pack, start, stored, kind + 2)), "array*")
+    for block in table:
+        offset, length, lengths, ids = reader.row(block, "whole length length* bin")
+        assert (offset, len(ids)) == (end, 16 * len(lengths))
+        for index, size in enumerate(lengths):
+            chunk = ids[16 * index : 16 * index + 16]
+            vault.chunk(reader.Place(pack, offset, length, sum(lengths[:index]), size, chunk), kind)
+        assert len(vault.block(pack, offset, length, kind)) == sum(lengths)
+        end = offset + length
+    assert end == start
+    return list(table)
+
+
+def check_objects(folder: Path) -> None:
+    """Every object of a vault is as the page says, those that reading a point does without among them."""
+    vault, tables, indexed = reader.Vault(folder, PASSPHRASE), dict[bytes, Any](), dict[bytes, Any]()
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        first, *rest = name.split("/")
+        if path.is_dir() or first == ".rpdrive":
+            continue
+        match first:
+            case "packs":
+                tables[bytes.fromhex(path.name)] = check_pack(vault, bytes.fromhex(path.name), reader.PACKS)
+            case "meta":
+                check_pack(vault, bytes.fromhex(path.name), reader.META)
+            case "index":
+                indexed |= dict(vault.record(name)["packs"])
+            case "machines":
+                record = reader.fields(vault.record(name), "id:id name:text hostname:text system:text created:int")
+                assert rest == [record["id"].hex(), "00000001"]
+            case "items":
+                record = reader.fields(vault.record(name), "id:id machine:id name:text paths:bin* created:int")
+                assert rest == [record["id"].hex(), "00000001"]
+            case "points":
+                vault.point(name)
+            case "jobs":
+                record = reader.fields(vault.record(name), "id:id machine:id kind:text outcome:text time:whole")
+                assert (rest[0], rest[1][-32:]) == (record["machine"].hex(), record["id"].hex())
+            case "vault":
+                assert path.read_bytes() == (folder / "vault.json").read_bytes()
+            case _:
+                assert name == "vault.json"
+    assert indexed == tables
+
+
+def compare_point(vault: Path, point: str, sources: list[Path]) -> list[Any]:
+    """Everything in a point is as in the sources, and nothing else is there."""
+    wanted, above = set[bytes](), set[bytes]()
+    for source in sources:
+        above.update(os.fsencode(folder) for folder in source.parents[:-1])
+        wanted.add(os.fsencode(source))
+        for folder, folders, files in os.walk(os.fsencode(source)):
+            wanted.update(os.path.join(folder, name) for name in folders + files)
+    entries, links = list[Any](), dict[tuple[int, int], set[int]]()
+    for path, entry in reader.read_point(vault, PASSPHRASE, point):
+        full = b"/" + path
+        assert entry.number == len(entries) + 2
+        entries.append(entry)
+        if full in above:
+            assert entry.kind == reader.FOLDER
+            assert entry.mode == stat.S_IMODE(os.lstat(full).st_mode)
+            above.remove(full)
+            continue
+        wanted.remove(full)
+        compare(full, entry)
+        status = os.lstat(full)
+        if entry.link:
+            links.setdefault((status.st_dev, status.st_ino), set()).add(entry.link)
+    assert not wanted
+    assert not above
+    assert all(len(numbers) == 1 for numbers in links.values())
+    assert len(set().union(*links.values())) == len(links)
+    return entries
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """A tree, and beside it a file with a large xattr, where there is a file system that takes one."""
+    source = tmp_path_factory.mktemp("independent") / "source"
+    make(source)
+    found = [source]
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as other:
+        file = Path(other, "xattrs")
+        file.write_bytes(b"x")
+        try:
+            os.setxattr(file, "user.large", random.Random(2).randbytes(20_000))
+            os.setxattr(file, "user.small", b"0123456789")
+            found.append(Path(other))
+        except OSError:
+            pass
+        yield found
+
+
+def everything(vault: Path, point: str) -> list[Any]:
+    """All that a point holds, in few bytes."""
+    found = []
+    for path, entry in reader.read_point(vault, PASSPHRASE, point):
+        said = {name: value for name, value in vars(entry).items() if name not in ("content", "below")}
+        content, data = gone_through(entry.content)
+        found.append((path, said, hashlib.sha256(content).digest(), data))
+    return found
+
+
+def refused(vault: Path, name: str, old: bytes, new: bytes, point: str) -> None:
+    """With these bytes changed in an object, the reader refuses to read the point; then the object is as before."""
+    path = vault / name
+    whole = path.read_bytes()
+    assert whole.count(old) >= 1
+    path.write_bytes(whole.replace(old, new, 1))
+    with pytest.raises(reader.REFUSED):
+        everything(vault, point)
+    path.write_bytes(whole)
+
+
+def test_reads_what_the_program_writes(tmp_path: Path, sources: list[Path]) -> None:
+    home, vault = tmp_path / "home", tmp_path / "vault"
+    run(home, vault, "vault", "create")
+    run(home, vault, "backup", *sources)
+    (first,) = reader.Vault(vault, PASSPHRASE).points()
+    entries = {entry.name: entry for entry in compare_point(vault, first, sources)}
+    assert entries[b"many"].below[1] > 0, "a folder of several pages"
+    if len(sources) > 1:
+        assert len(entries[b"xattrs"].xattrs[b"user.large"]) == 20_000, "a value out of line"
+    pieces = {entry.name: entry.content for _, entry in reader.read_point(vault, PASSPHRASE) if entry.kind == 0}
+    assert len(list(pieces[b"many holes"])) > 32, "a file whose pieces stand in pages"
+    before = everything(vault, first)
+
+    edit(sources[0])
+    run(home, vault, "backup", *sources)
+    points = reader.Vault(vault, PASSPHRASE).points()
+    assert points[0] == first
+    assert len(points) == 2
+    compare_point(vault, points[1], sources)
+    assert everything(vault, first) == before
+    check_objects(vault)
+
+
+def paged(entries: list[Any]) -> dict[str, Any]:
+    """What the entry of a file holds whose pieces stand in pages."""
+    found: dict[str, Any] = next((entry[10] for entry in entries if isinstance(entry[10], dict)), {})
+    return found
+
+
+# Changes to the entries of a leaf, each of which makes a page that no writer would have written.
+CHANGES: dict[str, Callable[[list[Any]], Any]] = {
+    "order of names": lambda entries: entries.reverse(),
+    "an entry is missing": lambda entries: len(entries) > 1 and entries.pop(),
+    "a name that leads up": lambda entries: entries[0].__setitem__(0, b".."),
+    "a name that leads on": lambda entries: entries[0].__setitem__(0, b"a/b"),
+    "owner outside its table": lambda entries: entries[0].__setitem__(3, 99),
+    "negative owner": lambda entries: entries[0].__setitem__(3, -1),
+    "xattrs outside their table": lambda entries: entries[0].__setitem__(11, 99),
+    "size": lambda entries: [entry.__setitem__(4, entry[4] + 1) for entry in entries if entry[1] == 0],
+    "a number that is true": lambda entries: entries[0].__setitem__(2, True),
+    "too few elements": lambda entries: entries[0].pop(),
+    "digest": lambda entries: paged(entries).update(d=bytes(16)),
+    "bytes that are not holes": lambda entries: paged(entries).update(n=1),
+    "a level of pieces": lambda entries: paged(entries).update(l=9),
+}
+
+
+def test_refuses_what_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, vault, source = tmp_path / "home", tmp_path / "vault", tmp_path / "source"
+    source.mkdir()
+    (source / "a file").write_bytes(mixed(3, MIB))
+    holed(source / "holes", 3 * MIB, (MIB, 100))
+    holed(source / "many holes", 40 * MIB, *((number * MIB, 4096) for number in range(40)))
+    (source / "link").symlink_to("a file")
+    run(home, vault, "vault", "create")
+    run(home, vault, "backup", source)
+    (point,) = reader.Vault(vault, PASSPHRASE).points()
+
+    with pytest.raises(reader.REFUSED, match="passphrase"):
+        reader.Vault(vault, PASSPHRASE + " ")
+    refused(vault, "vault.json", b'"created"', b'"treated"', point)
+    refused(vault, "vault.json", b'"created":', b'"created":"", "created":', point)
+    refused(vault, point, b"RPDS\x01\x03\x00", b"RPDS\x01\x03\x01", point)
+    for pack in (*vault.glob("packs/*/*"), *vault.glob("meta/*/*")):
+        start = pack.read_bytes()[:200]
+        refused(vault, pack.relative_to(vault).as_posix(), start, start[:-1] + bytes([start[-1] ^ 1]), point)
+    other = point[:-1] + ("0" if point[-1] != "0" else "1")
+    (vault / other).write_bytes((vault / point).read_bytes())
+    with pytest.raises(reader.REFUSED):
+        everything(vault, other)
+    everything(vault, point)
+
+    chunk = reader.Vault.chunk
+    for what, change in CHANGES.items():
+
+        def changed(
+            self: reader.Vault, place: Any, kind: int, change: Callable[[list[Any]], Any] = change
+        ) -> bytes:
+            raw = chunk(self, place, kind)
+            page = msgspec.msgpack.decode(raw) if kind == reader.META else None
+            if page is None or len(page) != 4:
+                return raw
+            change(page[3])
+            return msgspec.msgpack.encode(page)
+
+        with monkeypatch.context() as patch, pytest.raises(reader.REFUSED):
+            patch.setattr(reader.Vault, "chunk", changed)
+            everything(vault, point)
+            print(f"read in spite of {what}")
+
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setattr("sys.argv", ["independent_reader", str(vault), point, str(tmp_path / "out")])
+    reader.main()
+    out = tmp_path / "out" / source.relative_to("/")
+    assert (out / "a file").read_bytes() == (source / "a file").read_bytes()
+    assert (out / "holes").read_bytes() == (source / "holes").read_bytes()
+    assert (out / "link").readlink() == Path("a file")
+
+
+def test_is_small_and_shares_no_code() -> None:
+    text = Path(reader.__file__).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 330
+    modules = set[str]()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            modules.update(name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            modules.add(str(node.module).partition(".")[0])
+    assert modules - sys.stdlib_module_names == {"blake3", "cryptography", "msgspec", "zstandard"}

@@ -1,0 +1,210 @@
+"""The records of backups and restores, and `rpdrive jobs`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.progress import Progress
+from backup.record import Record
+from backup.run import Outcome
+from catalog.errors import AccessDenied, Damaged, StoreFull, StoreUnreachable
+from catalog.format.records import Item, JobName, Machine, Problem, encode_record
+from catalog.format.sealed import Kind, seal_object
+from catalog.jobs.listing import job_rows, one_job
+from catalog.jobs.local import LocalJobs
+from catalog.store.memory import MemoryStore
+from catalog.vault import Vault
+from tests.kit.backing import back_up, new_vault
+from tests.kit.cli import Cli
+from tests.kit.drives import eventually
+from tests.kit.faults import FullStore, UnreachableStore
+
+MACHINE = Machine(id=b"the machine's id", name="server", hostname="host", system="Linux", created=1)
+ITEM = Item(id=b"the id of a item", machine=MACHINE.id, name="home", paths=[b"/home"], created=1)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for n in range(5):
+        (folder / f"file-{n}").write_bytes(os.urandom(1000))
+    time.sleep(0.05)  # what changed within a tick before a backup began would be read again by the next
+    return folder
+
+
+def objects(vault: Path) -> dict[str, int]:
+    return {
+        str(p.relative_to(vault)): p.stat().st_size
+        for p in vault.rglob("*")
+        if p.is_file() and ".rpdrive" not in p.parts
+    }
+
+
+# --- the command ----------------------------------------------------------------------------------------------
+
+
+def test_a_backup_leaves_its_record_in_the_vault(rpdrive: Cli, vault: Vault, source: Path) -> None:
+    made = rpdrive.json("backup", source, "--item", "home", "--machine", "SRV01")
+    (job,) = rpdrive.json("jobs")["jobs"]
+    assert (job["kind"], job["outcome"], job["machine"], job["item"]) == ("backup", "completed", "SRV01", "home")
+    assert job["point"] == made["point"] and job["kept"] == "vault"
+    assert (job["files"], job["bytes"], job["read_bytes"], job["new_bytes"]) == (5, 5000, 5000, 5000)
+    assert job["began"] <= job["finished"] and job["seconds"] >= 0 and job["warnings"] == 0
+    assert job["stored_bytes"] == sum(made[key] for key in ("data_bytes", "tree_bytes", "record_bytes")) - sum(
+        size for name, size in objects(rpdrive.vault).items() if name.startswith("jobs/")
+    )
+    text = rpdrive.ok("jobs", job["id"][:10])
+    assert job["id"] in text and made["point"] in text and "0 unchanged" in text and "SRV01" in text
+    rpdrive.ok("machine", "rename", "SRV01", "SRV02")
+    assert "SRV02" in rpdrive.ok("jobs", "--machine", "SRV02")
+    rpdrive.fails("jobs", "--machine", "SRV01", code=4)
+    rpdrive.fails("jobs", "ffffffffff", code=4)
+
+
+def test_an_unchanged_backup_adds_under_16_kib_with_its_record(rpdrive: Cli, vault: Vault, source: Path) -> None:
+    rpdrive.ok("backup", source)
+    before = objects(rpdrive.vault)
+    made = rpdrive.json("backup", source)
+    added = {name: size for name, size in objects(rpdrive.vault).items() if name not in before}
+    assert {name.split("/")[0] for name in added} == {"points", "jobs"}
+    assert sum(added.values()) == made["record_bytes"] < 16 << 10
+
+
+def test_warnings_are_told_with_their_files(rpdrive: Cli, vault: Vault, source: Path) -> None:
+    done = rpdrive.run("backup", source, source.with_name("missing"), "--json")
+    assert done.returncode == 3, done
+    made = json.loads(done.stdout)
+    (job,) = rpdrive.json("jobs")["jobs"]
+    assert (job["outcome"], job["warnings"]) == ("completed with warnings", made["problem_count"])
+    full = rpdrive.json("jobs", job["id"])
+    assert full["problems"] == made["problems"] and len(full["problems"]) == made["problem_count"] > 0
+    assert f"/{full['problems'][0]['path']}: {full['problems'][0]['reason']}" in rpdrive.ok("jobs", job["id"])
+
+
+def test_a_dry_run_is_no_job(rpdrive: Cli, vault: Vault, source: Path) -> None:
+    rpdrive.ok("backup", source, "--dry-run")
+    assert rpdrive.json("jobs")["jobs"] == []
+    assert "no jobs" in rpdrive.ok("jobs")
+
+
+def test_an_interrupted_backup_leaves_a_record(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    source.mkdir()
+    with (source / "file").open("wb") as file:
+        for _ in range(64):
+            file.write(os.urandom(1 << 20))
+    environ = rpdrive.environ
+    process = subprocess.Popen(
+        rpdrive.command("backup", source), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    # In the middle of its work: its first pack is there, of two at least, and no point.
+    eventually(lambda: any(rpdrive.vault.glob("packs/*/*")) or process.poll() is not None, "a pack is stored")
+    process.send_signal(signal.SIGINT)
+    _out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    (job,) = rpdrive.json("jobs")["jobs"]
+    assert (job["outcome"], job["point"], job["kept"]) == ("interrupted", None, "vault")
+    rpdrive.ok("backup", source)
+    assert [job["outcome"] for job in rpdrive.json("jobs")["jobs"]] == ["interrupted", "completed"]
+    assert len(rpdrive.json("jobs", "--last", "1")["jobs"]) == 1
+    assert len(rpdrive.json("jobs", "--last", "0")["jobs"]) == 2
+
+
+def test_restores_are_kept_here(rpdrive: Cli, vault: Vault, source: Path, tmp_path: Path) -> None:
+    rpdrive.ok("backup", source, "--machine", "SRV01")
+    before = objects(rpdrive.vault)
+    rpdrive.ok("restore", "latest", "--to", tmp_path / "out")
+    assert objects(rpdrive.vault) == before
+    backup, restore = rpdrive.json("jobs")["jobs"]
+    assert (restore["kind"], restore["outcome"], restore["kept"]) == ("restore", "completed", "here")
+    assert restore["point"] == backup["point"] and restore["files"] == 5
+    assert str(tmp_path / "out") in rpdrive.ok("jobs", restore["id"])
+    assert len(rpdrive.json("jobs", "--machine", "SRV01")["jobs"]) == 2
+    # Another vault's jobs are not this one's.
+    rpdrive.ok("vault", "create", tmp_path / "other")
+    assert rpdrive.json("jobs", "--vault", tmp_path / "other")["jobs"] == []
+    # And another home sees what the vault keeps.
+    assert len(rpdrive.json("jobs", env={"RPDRIVE_HOME": str(tmp_path / "another")})["jobs"]) == 1
+
+
+# --- records that can't be written or read ---------------------------------------------------------------------
+
+
+def outcome_of(tmp_path: Path) -> tuple[Vault, Outcome]:
+    source = tmp_path / "source"
+    source.mkdir(exist_ok=True)
+    source.joinpath("file").write_text("content")
+    vault, _meter = new_vault(MemoryStore())
+    (tmp_path / "state").mkdir()
+    return vault, back_up(vault, tmp_path / "state", source)
+
+
+def test_a_record_that_cant_be_written_is_kept_here(tmp_path: Path) -> None:
+    vault, outcome = outcome_of(tmp_path)
+    full = Vault(FullStore(vault.store, 10), vault.keys, vault.file)
+    assert Record(full, tmp_path / "state", MACHINE, ITEM).completed(outcome) == 0
+    assert vault.job_names() == []
+    (local,) = LocalJobs(tmp_path / "state").all()
+    assert (local.kind, local.outcome, local.vault) == ("backup", "completed", vault.id.hex())
+    rows, damaged = job_rows(vault, [local], None, 50)
+    assert [row["kept"] for row in rows] == ["here"] and damaged == []
+    # Neither here: still no error.
+    folder = tmp_path / "state" / "jobs"
+    folder.rename(tmp_path / "moved")
+    folder.write_text("not a folder")
+    assert Record(full, tmp_path / "state", MACHINE, ITEM).completed(outcome) == 0
+
+
+@pytest.mark.parametrize("error", [StoreUnreachable("gone"), AccessDenied("no"), StoreFull("full"), Damaged("odd")])
+def test_a_failed_run_says_why(tmp_path: Path, error: Exception) -> None:
+    vault, _meter = new_vault(MemoryStore())
+    (tmp_path / "state").mkdir()
+    record = Record(vault, tmp_path / "state", MACHINE, ITEM)
+    for n in range(150):
+        record.problem(Problem(b"home/%d" % n, "can't be read"))
+    record.ended(error, Progress(files=7, size=700))
+    local = LocalJobs(tmp_path / "state").all()
+    (row,), damaged = job_rows(vault, local, None, 50)
+    assert damaged == []
+    # A store that is gone is not waited for once more.
+    assert row["kept"] == ("here" if isinstance(error, StoreUnreachable | AccessDenied) else "vault")
+    assert (row["outcome"], row["error"], row["files"]) == ("failed", str(error), 7)
+    full = one_job(vault, local, row["id"])
+    assert full["warnings"] == 150 and len(full["problems"]) == 100
+
+
+def test_a_store_that_hangs_holds_no_backup_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault, outcome = outcome_of(tmp_path)
+    away = UnreachableStore(vault.store)
+    monkeypatch.setattr("backup.record.PATIENCE", 0.2)
+    record = Record(Vault(away, vault.keys, vault.file), tmp_path / "state", MACHINE, ITEM)
+    assert record.completed(outcome) == 0
+    assert len(LocalJobs(tmp_path / "state").all()) == 1
+
+
+def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
+    vault, outcome = outcome_of(tmp_path)
+    store = vault.store.inner  # type: ignore[attr-defined]
+    for _ in range(3):
+        Record(vault, tmp_path / "state", MACHINE, ITEM).completed(outcome)
+    first, second, third = vault.job_names()
+    store.objects[str(first)] = store.objects[str(first)][:-1] + b"?"
+    # The record of one job under the name of another.
+    moved: Any = JobName(second.machine, second.time, bytes(16))
+    (job,) = vault.jobs([second])
+    store.objects[str(moved)] = seal_object(vault.keys, Kind.JOB, str(moved), encode_record(job))
+    fresh = Vault(vault.store, vault.keys, vault.file)
+    rows, damaged = job_rows(fresh, [], None, 50)
+    assert {row["id"] for row in rows} == {second.id.hex(), third.id.hex()}
+    assert [type(e) for e in damaged] == [Damaged, Damaged]
+    with pytest.raises(Damaged):
+        one_job(fresh, [], first.id.hex())

@@ -1,0 +1,206 @@
+"""The command itself: help, imports, exit codes, and what it does when its output can't be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import catalog.errors
+import rpdrive as program
+from catalog.errors import RpdriveError
+from catalog.vault import Vault
+from tests.kit.cli import ROOT, Cli
+
+HEAVY = (
+    "azure",
+    "cryptography",
+    "blake3",
+    "msgspec",
+    "zstandard",
+    "rich",
+    "diskcache",
+    "sqlite3",
+    "fuse",
+    "pathspec",
+)
+
+
+def classes(base: type[RpdriveError]) -> set[type[RpdriveError]]:
+    return {base}.union(*(classes(c) for c in base.__subclasses__()))
+
+
+def test_the_page_of_exit_codes_is_true() -> None:
+    rows = re.findall(
+        r"^\| (\d+) \|[^|]*(?:\\\|[^|]*)*\| ?([^|]*?) ?\|$", (ROOT / "docs/exit-codes.md").read_text(), re.M
+    )
+    page = {int(code): {k for k in kinds.split(", ") if k} for code, kinds in rows}
+    code: dict[int, set[str]] = {0: set(), 3: set(), program.BROKEN_PIPE: set()}
+    for error in classes(RpdriveError):
+        if error.__module__ in (catalog.errors.__name__, program.__name__):
+            code.setdefault(error.exit_code, set()).add(error.__name__)
+    assert page == code
+
+
+@pytest.mark.parametrize("args", [["--help"], ["vault", "--help"], ["points", "--help"], ["ls", "--help"]])
+def test_help_imports_nothing_heavy(rpdrive: Cli, args: list[str]) -> None:
+    script = (
+        "import sys, rpdrive\n"
+        "code = rpdrive.run(sys.argv[1:])\n"
+        "print('MODULES', *{m.split('.')[0] for m in sys.modules})\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *args], env=rpdrive.environ, capture_output=True, check=True, cwd=ROOT
+    )
+    text, _, modules = done.stdout.decode().partition("MODULES")
+    assert "Usage: rpdrive" in text
+    assert "typer" in modules.split()
+    assert set(HEAVY).isdisjoint(modules.split())
+    assert not rpdrive.home.exists()
+
+
+def test_help_lists_the_commands_of_every_package(rpdrive: Cli) -> None:
+    text = rpdrive.ok("--help")
+    for name in ("backup", "points", "ls", "vault", "mount", "unmount", "mounts", "cache"):
+        assert re.search(rf"^  {name} ", text, re.M), name
+
+
+def test_a_local_vault_needs_no_azure(rpdrive: Cli, vault: Vault) -> None:
+    script = (
+        "import sys, rpdrive\n"
+        "code = rpdrive.run(['points'])\n"
+        "print(*{m.split('.')[0] for m in sys.modules})\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=rpdrive.environ, capture_output=True, check=True, cwd=ROOT
+    )
+    modules = done.stdout.decode().splitlines()[-1].split()
+    assert "cryptography" in modules
+    assert {"azure", "rich", "diskcache", "fuse"}.isdisjoint(modules)
+
+
+def test_version(rpdrive: Cli) -> None:
+    assert rpdrive.ok("--version").startswith("rpdrive")
+
+
+def test_completion_offers_commands(rpdrive: Cli) -> None:
+    asked = {"_RPDRIVE_COMPLETE": "complete_bash", "COMP_WORDS": "rpdrive po", "COMP_CWORD": "1"}
+    assert rpdrive.run(env=dict(asked)).stdout.decode().split() == ["points"]
+    asked |= {"COMP_WORDS": "rpdrive vault ", "COMP_CWORD": "2"}
+    offered = rpdrive.run(env=dict(asked)).stdout.decode().split()
+    want = ["create", "info", "passphrase", "unlock", "lock", "credentials", "connect", "disconnect"]
+    assert offered == want
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["nonsense"], ["--nonsense"], ["points", "--nonsense"], ["ls"], ["ls", "a", "b"], ["vault", "nonsense"]],
+)
+def test_a_command_line_that_makes_no_sense(rpdrive: Cli, args: list[str]) -> None:
+    assert "--help`" in rpdrive.fails(*args, code=2)
+    done = rpdrive.run(*args, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["error"]["kind"] == "UsageError"
+
+
+def test_no_command_shows_help(rpdrive: Cli) -> None:
+    done = rpdrive.run()
+    assert done.returncode == 2 and b"Usage: rpdrive" in done.stderr
+
+
+def test_options_stand_before_or_after_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a passphrase of many words\n")
+    bare = {"RPDRIVE_VAULT": None, "RPDRIVE_PASSPHRASE": None}
+    here = str(rpdrive.vault)
+    for args in (
+        ["--vault", here, "--passphrase-file", str(secret), "vault", "info", "--json"],
+        ["vault", "info", "--json", f"--vault={here}", "--passphrase-file", str(secret)],
+        ["--vault", "/elsewhere", "vault", "info", "--vault", here, "--json", "--passphrase-file", str(secret)],
+    ):
+        assert json.loads(rpdrive.ok(*args, env=dict(bare)))["id"] == vault.id.hex()
+    wrong = {"RPDRIVE_VAULT": "/elsewhere", "RPDRIVE_PASSPHRASE": "the wrong passphrase of many words"}
+    args = ["vault", "info", "--json", "--vault", here, "--passphrase-file", str(secret)]
+    assert json.loads(rpdrive.ok(*args, env=dict(wrong)))["id"] == vault.id.hex()
+
+
+def test_verbose_says_what_was_asked_of_the_store_and_why_it_failed(rpdrive: Cli, vault: Vault) -> None:
+    done = rpdrive.run("points", "-v")
+    assert done.returncode == 0 and b"rpdrive: 2 requests, " in done.stderr
+    done = rpdrive.run("-v", "points", "--vault", str(rpdrive.vault / "missing"))
+    assert done.returncode == 6 and b"because of ObjectNotFound" in done.stderr
+
+
+# --- output that can't be written ---------------------------------------------------------------------------
+
+
+def test_a_reader_that_goes_away_is_no_error(rpdrive: Cli, vault: Vault) -> None:
+    for args in (["--help"], ["vault", "info"], ["vault", "info", "--json"]):
+        read, write = os.pipe()
+        os.close(read)
+        done = rpdrive.run(*args, stdout=write)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (program.BROKEN_PIPE, b""), args
+
+
+def test_a_full_disk_under_the_output_is_an_error(rpdrive: Cli, vault: Vault) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = rpdrive.run("vault", "info", stdout=full)
+        assert done.returncode == 11 and done.stderr.startswith(b"rpdrive: the output can't be written"), done
+        assert done.stderr.count(b"\n") == 1
+        done = rpdrive.run("vault", "nonsense", stderr=full)
+        assert done.returncode == 2
+
+
+def test_closed_descriptors_are_not_taken_by_the_vaults_files(rpdrive: Cli, vault: Vault) -> None:
+    words = [str(w) for w in rpdrive.command("vault", "info", "--sizes")]
+    for closed, heard in (("<&-", True), ("2>&-", True), (">&-", False), ("<&- >&- 2>&-", False)):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'"$@" {closed}', "sh", *words], env=rpdrive.environ, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b""), closed
+        assert (vault.id.hex().encode() in done.stdout) == heard, closed
+
+
+# --- interruptions and bugs ---------------------------------------------------------------------------------
+
+
+def test_an_interrupt_is_one_line(rpdrive: Cli, vault: Vault) -> None:
+    fifo = rpdrive.vault.parent / "fifo"
+    os.mkfifo(fifo)
+    process = subprocess.Popen(
+        rpdrive.command("points", "--passphrase-file", fifo),
+        env=rpdrive.environ,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with fifo.open("wb"):  # opens once the command waits for its passphrase
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"rpdrive: interrupted\n")
+
+
+def test_a_bug_leaves_its_traceback_in_a_file(rpdrive: Cli) -> None:
+    script = (
+        "import sys, catalog.access.session, rpdrive\n"
+        "def broken(self): raise ZeroDivisionError('a bug')\n"
+        "catalog.access.session.Session.open_store = broken\n"
+        "sys.exit(rpdrive.run(['points', *sys.argv[1:]]))"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=rpdrive.environ, capture_output=True, check=False)
+    line = done.stderr.decode()
+    assert done.returncode == 70 and line.count("\n") == 1 and "Traceback" not in line, done
+    log = Path(line.split()[-1])
+    assert log.is_relative_to(rpdrive.home / "state") and log.stat().st_mode & 0o777 == 0o600
+    assert "Traceback" in log.read_text() and "ZeroDivisionError: a bug" in log.read_text()
+    done = subprocess.run([*command, "--json"], env=rpdrive.environ, capture_output=True, check=False)
+    assert json.loads(done.stderr)["error"]["exit_code"] == done.returncode == 70

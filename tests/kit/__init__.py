@@ -1,0 +1,1 @@
+"""What tests share: makers of sources, vaults, homes and drives, fault wrappers, stand-ins."""

@@ -1,0 +1,187 @@
+"""Makes tests/vectors: `python -m tests.kit.make_vectors`. The same files, to the byte, each time.
+
+tests/catalog/test_golden.py reads them with the code as it is, and makes them again and compares: what is written
+today must be what was written when they were made. They change only with the format.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from catalog.format.blocks import PackKind, seal_block
+from catalog.format.keys import FileDigest, KdfParameters, make_slot
+from catalog.format.nodes import Node
+from catalog.format.pages import Leaf
+from catalog.format.sealed import Kind, seal_object
+from catalog.format.values import Hole, OutOfLine, Paged, Piece, Subtree
+from catalog.format.windows import Windows, name_bytes
+from catalog.format.writing import begins_page
+from catalog.store.memory import MemoryStore
+from catalog.tree import Pieces, walk
+from catalog.vault import open_vault
+from tests.kit import golden_vault as g
+from tests.kit import golden_windows
+from tests.kit.make_faults import faults
+
+FOLDER = Path(__file__).parents[1] / "vectors"
+
+
+def keys() -> dict[str, Any]:
+    names = ("chunk_ids", "data_packs", "tree_packs", "records", "index", "vault_file")
+    digest = FileDigest()
+    digest.add(5, g.fixed("chunk"))
+    digest.add(3, None)
+    digest.add(4, None)
+    return {
+        "master": g.MASTER.hex(),
+        "vault_id": g.VAULT_ID.hex(),
+        "keys": {n: getattr(g.KEYS, n).hex() for n in names},
+        "cutter_seed": g.KEYS.cutter_seed,
+        "chunk_id_of_hello": g.KEYS.chunk_id(b"hello").hex(),
+        "file_digest": {"pieces": [[5, g.fixed("chunk").hex()], [3, None], [4, None]], "is": digest.digest().hex()},
+        "begins_page": [
+            [n.decode(), level, begins_page(n, level)] for n in g.names_that_begin_pages(2) for level in (0, 1, 5)
+        ],
+    }
+
+
+def slots() -> list[dict[str, Any]]:
+    rows = []
+    for label, kdf in (("cheap", g.CHEAP), ("as written by default", KdfParameters())):
+        # An A with a ring as two code points: the KDF gets the one it is in normalisation form C.
+        passphrase = "A\u030angstr\u00f6m, a long one"
+        slot = make_slot(
+            g.MASTER, g.VAULT_ID, passphrase, g.CREATED, kdf=kdf, salt=g.fixed(label), slot_id="0badcafe"
+        )
+        rows.append({"passphrase": passphrase, "slot": slot.to_json()})
+    return rows
+
+
+def frames() -> list[dict[str, Any]]:
+    return [
+        {"frame": g.raw_frame(b"").hex(), "raw": ""},
+        {"frame": g.raw_frame(b"hello").hex(), "raw": b"hello".hex()},
+        {"frame": g.zstd_frame().hex(), "raw": g.ZSTD_RAW.hex()},
+    ]
+
+
+def blocks() -> list[dict[str, Any]]:
+    rows = []
+    for kind in PackKind:
+        for offset in (8, 0x0102030405):
+            sealed = seal_block(g.KEYS, kind, g.fixed("pack"), offset, g.raw_frame(b"hello"))
+            row = {"kind": int(kind), "pack": g.fixed("pack").hex(), "offset": offset}
+            rows.append(row | {"raw": b"hello".hex(), "sealed": sealed.hex()})
+    return rows
+
+
+def objects() -> list[dict[str, Any]]:
+    rows = []
+    for kind in Kind:
+        name = f"folder/{kind.name.lower()}"
+        with g.raw_frames():
+            sealed = seal_object(g.KEYS, kind, name, b"content", salt=g.fixed("salt", 32))
+        rows.append({"kind": int(kind), "name": name, "content": b"content".hex(), "sealed": sealed.hex()})
+    return rows
+
+
+def vault(made: g.GoldenVault) -> dict[str, Any]:
+    store = MemoryStore()
+    store.objects.update(made.objects)
+    return {
+        "passphrase": g.PASSPHRASE,
+        "point": made.point_name,
+        "objects": {name: data.hex() for name, data in sorted(made.objects.items())},
+        "tree": told(store, made.point_name),
+    }
+
+
+def told(store: MemoryStore, name: str) -> list[dict[str, Any]]:
+    """All that a point says, read with today's code."""
+    from cache.reader import Reader
+    from catalog.format.records import PointName
+
+    vault = open_vault(store, passphrase=g.PASSPHRASE)
+    reader = Reader(vault)
+    point_name = PointName.parse(name)
+    assert point_name is not None
+    root = vault.point(point_name).root
+    rows = []
+    for path, found in walk(reader, root.subtree() if root else None):
+        node = found.leaf.node(found.entry)
+        own = ("content", "xattrs", "windows")
+        row = {f: value(getattr(node, f)) for f in Node.__struct_fields__ if f not in own}
+        row |= {"path": path.hex(), "number": found.number, "content": content(reader, node)}
+        row["xattrs"] = {
+            k.hex(): value(v if isinstance(v, bytes) else bytes(reader.chunk(PackKind.TREE, v.at)))
+            for k, v in (node.xattrs or {}).items()
+        }
+        if node.windows is not None:
+            row["windows"] = windows(reader, node.windows)
+        rows.append(row)
+    reader.close()
+    return json.loads(json.dumps(rows))  # type: ignore[no-any-return]
+
+
+def windows(reader: Any, w: Windows) -> dict[str, Any]:
+    """What Windows knew. Names as bytes: those that are not Unicode have no place in JSON."""
+    row: dict[str, Any] = {}
+    for field in Windows.__struct_fields__:
+        v = getattr(w, field)
+        if isinstance(v, OutOfLine):
+            v = bytes(reader.chunk(PackKind.TREE, v.at))
+        row[field] = (
+            value(v)
+            if field != "streams"
+            else [
+                {"name": name_bytes(s.name).hex(), "size": s.size, "content": pieces(reader, s.content)} for s in v
+            ]
+        )
+    return row
+
+
+def content(reader: Any, node: Node) -> Any:
+    """A file's pieces; else what stands in the entry."""
+    if isinstance(node.content, list | Paged):
+        return pieces(reader, node.content)
+    return list(node.content.totals) if isinstance(node.content, Subtree) else value(node.content)
+
+
+def pieces(reader: Any, content: list[Piece] | Paged) -> list[Any]:
+    """Bytes, or the length of a hole."""
+    return [
+        p.length if isinstance(p, Hole) else bytes(reader.chunk(PackKind.DATA, p)).hex()
+        for p in Pieces(reader, content).all()
+    ]
+
+
+def value(v: Any) -> Any:
+    assert not isinstance(v, OutOfLine | Leaf)
+    return msgspec.to_builtins(v, builtin_types=()) if not isinstance(v, bytes) else v.hex()
+
+
+def everything() -> dict[str, Any]:
+    """Every vector, by its file's path below tests/vectors."""
+    files: dict[str, Any] = {
+        "keys.json": keys(),
+        "slots.json": slots(),
+        "frames.json": frames(),
+        "blocks.json": blocks(),
+        "objects.json": objects(),
+        "vault.json": vault(g.GoldenVault()),
+        "windows.json": vault(golden_windows.GoldenWindowsVault()),
+    }
+    return files | {f"faults/{name}.json": fault for name, fault in faults().items()}
+
+
+def main() -> None:
+    for path, vector in everything().items():
+        (FOLDER / path).write_text(json.dumps(vector, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

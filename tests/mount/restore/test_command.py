@@ -1,0 +1,159 @@
+"""The command itself: killed and run again, in place, out of a drive, what it prints and remembers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from catalog.jobs.local import LocalJobs
+from tests.kit.drives import Home, eventually, make_vault, noise
+from tests.kit.restoring import assert_same_trees, temporaries
+
+MIB = 1 << 20
+
+
+class Backed(Home):
+    """A folder with a large file and many small ones, backed up."""
+
+    def __init__(self, folder: Path) -> None:
+        make_vault(folder / "vault")
+        super().__init__(folder, folder / "vault")
+        self.source = folder / "source"
+        (self.source / "small").mkdir(parents=True)
+        for n in range(400):
+            (self.source / "small" / f"{n:03d}").write_bytes(noise(2000 + n, n))
+        (self.source / "large").write_bytes(noise(160 * MIB))
+        self.run("backup", self.source, "--item", "data")
+        self.path = f"latest:{self.source}"
+
+    def received(self, *args: str | Path) -> int:
+        """Bytes that a restore fetched."""
+        done = self.run("restore", *args, "-v")
+        found = re.search(r"requests, (\d+) bytes received", done.stderr)
+        assert found is not None, done.stderr
+        return int(found[1])
+
+
+@pytest.fixture(scope="module")
+def backed(tmp_path_factory: pytest.TempPathFactory) -> Backed:
+    return Backed(tmp_path_factory.mktemp("restore"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_and_run_again(backed: Backed, tmp_path: Path, number: signal.Signals) -> None:
+    arguments = ("restore", backed.path, "--to", tmp_path)
+    run = subprocess.Popen(
+        backed.command(*arguments), env=backed.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    begun = tmp_path / "source"
+
+    def some_written() -> bool:
+        return run.poll() is not None or any(
+            path.stat().st_blocks * 512 > 10 * MIB for path in begun.glob(".rpdrive-*.part")
+        )
+
+    eventually(some_written, "nothing was written")
+    run.send_signal(number)
+    _out, err = run.communicate(timeout=60)
+    assert run.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), err
+    # Whatever has its name is whole.
+    for path in begun.rglob("*"):
+        if path.is_file() and not path.name.startswith(".rpdrive-"):
+            assert path.read_bytes() == (backed.source / path.relative_to(begun)).read_bytes()
+    assert not (begun / "large").exists() and len(temporaries(tmp_path)) >= 1
+    moved = backed.received(backed.path, "--to", tmp_path)
+    assert moved < 155 * MIB, "what was there was fetched again"
+    assert_same_trees(begun, backed.source)
+    assert temporaries(tmp_path) == []
+    assert backed.received(backed.path, "--to", tmp_path, "--verify") < MIB
+
+
+def test_in_place(backed: Backed) -> None:
+    source, before = backed.source, backed.folder / "before"
+    subprocess.run(["cp", "-a", source / "small", before], check=True)
+    shutil.rmtree(source / "small")
+    backed.run("restore", f"{backed.path}/small/007", "--in-place")
+    assert [p.name for p in (source / "small").iterdir()] == ["007"]
+    backed.run("restore", f"{backed.path}/small", "--in-place")
+    assert_same_trees(source / "small", before)
+    (source / "small/001").write_bytes(b"spoilt")
+    backed.run("restore", f"{backed.path}/small", "--in-place", "--on-conflict", "overwrite")
+    assert_same_trees(source / "small", before)
+    # A way that leads through a symlink now is not taken.
+    (source / "small").rename(backed.folder / "elsewhere")
+    (source / "small").symlink_to(backed.folder / "elsewhere")
+    (backed.folder / "elsewhere/007").unlink()
+    done = backed.run(
+        "restore", f"{backed.path}/small/007", "--in-place", "--on-conflict", "overwrite", exit_code=3
+    )
+    assert "something else stands where this folder should be" in done.stdout
+    assert not (backed.folder / "elsewhere/007").exists()
+    (source / "small").unlink()
+    shutil.rmtree(backed.folder / "elsewhere")
+    backed.run("restore", f"{backed.path}/small", "--in-place")
+    assert_same_trees(source / "small", before)
+
+
+def test_out_of_a_drive(backed: Backed, tmp_path: Path) -> None:
+    try:
+        everything = backed.mount(name="all")
+        one = backed.mount("--point", "latest", name="one")
+        inside = str(backed.source / "small").lstrip("/")
+        (machine,) = (name for name in os.listdir(everything) if not name.startswith("."))
+        item = everything / machine / "data"
+        (point,) = (p.name for p in item.iterdir() if p.name not in ("latest", ".versions"))
+        ways = (item / "latest" / inside, item / point / inside, one / inside)
+        for n, path in enumerate(ways):
+            environment = {k: v for k, v in backed.environment.items() if k != "RPDRIVE_VAULT"}
+            done = subprocess.run(
+                backed.command("restore", path, "--to", tmp_path / str(n)), env=environment, capture_output=True,
+                check=False, cwd=tmp_path,
+            )  # fmt: skip
+            assert done.returncode == 0, done
+            assert_same_trees(tmp_path / str(n) / "small", backed.source / "small")
+        done = backed.run("restore", item, "--to", tmp_path / "x", exit_code=2)
+        assert "holds many recovery points" in done.stderr
+        done = backed.run("restore", item / "2001-01-01 00.00.00" / "x", "--to", tmp_path / "x", exit_code=4)
+    finally:
+        backed.close()
+
+
+def test_what_is_printed_and_remembered(backed: Backed, tmp_path: Path) -> None:
+    began = time.time_ns()
+    report = json.loads(backed.run("restore", f"{backed.path}/small", "--to", tmp_path, "--json").stdout)
+    assert (report["written"], report["problem_count"], report["outcome"]) == (400, 0, "complete")
+    assert report["written_bytes"] == sum(p.stat().st_size for p in (backed.source / "small").iterdir())
+    job = LocalJobs(backed.folder / "home" / "state").all()[-1]
+    assert (job.id, job.kind, job.item, job.files) == (report["job"], "restore", "data", 400)
+    assert (
+        began <= job.started <= job.finished and job.outcome == "complete" and job.bytes == report["written_bytes"]
+    )
+    count = len(LocalJobs(backed.folder / "home" / "state").all())
+    done = backed.run("restore", f"{backed.path}/small", "--to", tmp_path, "--dry-run", "--on-conflict", "skip")
+    assert done.stdout.count("same ") == 400 and "nothing was written" in done.stdout
+    assert len(LocalJobs(backed.folder / "home" / "state").all()) == count, "a dry run is no job"
+    done = backed.run("restore", f"{backed.path}/small", "--to", tmp_path)
+    assert "400 there already" in done.stdout
+    (tmp_path / "folder").write_bytes(b"a file")
+    done = backed.run("restore", "latest", "--to", tmp_path / "folder", exit_code=11)
+    assert LocalJobs(backed.folder / "home" / "state").all()[-1].outcome == "failed"
+
+
+def test_a_folder_of_many_names(tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for n in range(20_000):
+        os.close(os.open(many / f"name {n}", os.O_CREAT | os.O_WRONLY))
+    make_vault(tmp_path / "vault")
+    home = Home(tmp_path, tmp_path / "vault")
+    home.run("backup", many)
+    home.run("restore", f"latest:{many}", "--to", tmp_path / "to")
+    assert_same_trees(tmp_path / "to/many", many)

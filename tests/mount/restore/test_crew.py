@@ -1,0 +1,205 @@
+"""Helpers that write small files: what comes back is the same with them, without them, and when they die."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.points.choice import choose_point
+from catalog.store.local import LocalStore
+from catalog.store.memory import MemoryStore
+from catalog.vault import open_vault
+from mount.restore import crew, run
+from mount.restore.crew import Crew
+from mount.restore.report import Report
+from tests.kit.drives import PASSPHRASE, Home
+from tests.kit.make_faults import flip
+from tests.kit.restoring import a_point, assert_same_trees, restore, temporaries
+from tests.kit.vaultmaker import SmallFiles, open_empty
+from tests.mount.restore.test_fidelity import make_source
+
+COUNT = 600
+
+
+class Watched:
+    """What the crew of a restore did."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.crews: list[Crew] = []
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Helpers for any restore, and for blocks of any size."""
+    assert crew.helpers() > 0, (
+        "this system has one processor, or can't pass descriptors: no restore has helpers here"
+    )
+    monkeypatch.setattr(run, "MANY", 1)
+    monkeypatch.setattr(crew, "FEW", 1)
+    found = Watched()
+    write, start = Crew.write, Crew.__init__
+
+    def counted(self: Crew, at: Any, sealed: Any, rows: Any) -> Any:
+        left = write(self, at, sealed, rows)
+        found.made += len(rows) - len(left)
+        return left
+
+    def started(self: Crew, *args: Any, **options: Any) -> None:
+        start(self, *args, **options)
+        found.crews.append(self)
+
+    monkeypatch.setattr(Crew, "write", counted)
+    monkeypatch.setattr(Crew, "__init__", started)
+    return found
+
+
+@pytest.fixture(scope="module")
+def many() -> SmallFiles:
+    return SmallFiles(open_empty(MemoryStore()), folders=6, each=100)
+
+
+def back(files: SmallFiles, to: Path, **options: Any) -> Report:
+    return restore(files.vault, a_point(files.root), to, permissions=False, **options)
+
+
+def check(files: SmallFiles, to: Path) -> None:
+    for (folder, name), content in files.contents.items():
+        assert (to / os.fsdecode(folder) / os.fsdecode(name)).read_bytes() == content
+    assert temporaries(to) == []
+
+
+def test_everything_comes_back(tmp_path: Path, watched: Watched) -> None:
+    make_source(tmp_path / "source")
+    home = Home(tmp_path, tmp_path / "vault")
+    home.run("vault", "create")
+    home.run("backup", tmp_path / "source")
+    vault = open_vault(LocalStore(tmp_path / "vault"), passphrase=PASSPHRASE)
+    point = vault.point(choose_point(vault.point_names(), "latest"))
+    report = restore(vault, point, tmp_path / "new", os.fsencode(tmp_path / "source"))
+    assert report.problem_count == 0, report.problems
+    assert_same_trees(tmp_path / "new" / "source", tmp_path / "source")
+    assert watched.made >= 10
+
+
+def test_helpers_make_what_is_simple(many: SmallFiles, tmp_path: Path, watched: Watched) -> None:
+    report = back(many, tmp_path)
+    assert (watched.made, report.written, report.problem_count) == (COUNT, COUNT, 0)
+    assert report.written_bytes == sum(map(len, many.contents.values()))
+    check(many, tmp_path)
+    (one,) = watched.crews
+    assert len(one.pids) == crew.helpers()
+    assert not [pid for pid in one.pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_few_files_need_none(many: SmallFiles, tmp_path: Path) -> None:
+    assert COUNT < run.MANY
+    back(many, tmp_path)
+    check(many, tmp_path)
+
+
+def test_a_helper_is_told_no_secret_where_others_can_see_it(
+    many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
+    seen: list[bytes] = []
+    ask = crew._Helper.ask
+
+    def looked(self: Any, *args: Any) -> Any:
+        seen.append(Path(f"/proc/{self.pid}/cmdline").read_bytes() + Path(f"/proc/{self.pid}/environ").read_bytes())
+        return ask(self, *args)
+
+    monkeypatch.setattr(crew._Helper, "ask", looked)
+    back(many, tmp_path)
+    master = many.vault.keys.master
+    assert seen
+    for text in seen:
+        assert b"crew" in text
+        assert PASSPHRASE.encode() not in text
+        assert master not in text
+        assert master.hex().encode() not in text
+
+
+@pytest.mark.parametrize("dying", ["before", "midway", "all"])
+def test_a_helper_that_dies_costs_nothing_but_time(
+    dying: str, many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    asked: Iterator[int] = iter(range(10_000))
+    ask = crew._Helper.ask
+    # As a program may have it that restores in its own process.
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(signal.SIGPIPE, before))
+
+    def killed(self: Any, task: Any, sealed: Any, folders: Any) -> Any:
+        if next(asked) == 1 or dying == "all":
+            if dying == "midway":  # with a file that it was just making
+                left = crew._temporary(task.files[3][4], self.token)
+                os.close(os.open(left, os.O_CREAT | os.O_WRONLY, dir_fd=folders[task.files[3][3]].fd))
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        return ask(self, task, sealed, folders)
+
+    monkeypatch.setattr(crew._Helper, "ask", killed)
+    report = back(many, tmp_path)
+    assert (report.written, report.problem_count) == (COUNT, 0)
+    check(many, tmp_path)
+    assert watched.made < COUNT
+    assert (watched.made == 0) == (dying == "all")
+
+
+def test_none_can_be_started(
+    many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew.sys, "executable", str(tmp_path / "no such program"))
+    report = back(many, tmp_path / "to")
+    assert (watched.made, report.written, report.problem_count) == (0, COUNT, 0)
+    check(many, tmp_path / "to")
+
+
+def test_a_file_that_comes_meanwhile_is_kept(
+    many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, there = Crew.write, tmp_path / "folder-003" / "file-007.txt"
+
+    def disturbed(self: Crew, at: Any, sealed: Any, rows: Any) -> Any:
+        if any(row[8].folder.name == b"folder-003" for row in rows) and not there.exists():
+            there.write_bytes(b"mine")
+        return write(self, at, sealed, rows)
+
+    monkeypatch.setattr(Crew, "write", disturbed)
+    report = back(many, tmp_path)
+    assert there.read_bytes() == b"mine"
+    (copy,) = (path for path in there.parent.iterdir() if path.name.startswith("file-007 "))
+    assert copy.read_bytes() == many.contents[b"folder-003", b"file-007.txt"]
+    assert (report.written, report.copies, report.problem_count) == (COUNT, 1, 0)
+
+
+def test_a_damaged_block_is_reported_as_without_helpers(tmp_path: Path, watched: Watched) -> None:
+    store = MemoryStore()
+    files = SmallFiles(open_empty(store), folders=3, each=100)
+    (pack,) = (info for info in store.list("packs/"))
+    data = store.get(pack.name)
+    store.delete(pack.name)
+    store.create(pack.name, [flip(data, pack.size // 2)])
+    report = back(files, tmp_path)
+    assert report.written + report.damaged == 300
+    assert 80 <= report.damaged <= 150, "one block of about 1 MiB"
+    assert watched.made == report.written
+    for (folder, name), content in files.contents.items():
+        path = tmp_path / os.fsdecode(folder) / os.fsdecode(name)
+        assert not path.exists() or path.read_bytes() == content
+    assert temporaries(tmp_path) == []
+
+
+def test_unknown_owners_are_told_of_once(many: SmallFiles, tmp_path: Path, watched: Watched) -> None:
+    report = restore(many.vault, a_point(many.root), tmp_path, by_name=True)
+    told = dict(report.reasons)
+    assert set(told.values()) == {1}, told
+    assert len(told) == report.problem_count > 0
+    assert watched.made == report.written == COUNT

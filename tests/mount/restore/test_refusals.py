@@ -1,0 +1,146 @@
+"""What must not happen: leaving the target, writing into the vault; and what is said of damage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import Damaged
+from catalog.format.packs import Extent
+from catalog.format.pages import decode_leaf
+from catalog.format.values import NodeKind
+from catalog.store.memory import MemoryStore
+from mount.restore.conflict import Policy
+from mount.restore.disk.target import Folder, Refused, Target
+from tests.kit.drives import Home, Maker, make_vault, noise
+from tests.kit.restoring import a_point, restore, temporaries
+from tests.kit.vaultmaker import open_empty
+
+
+def all_below(top: Path) -> list[str]:
+    return sorted(os.path.join(above, name) for above, folders, names in os.walk(top) for name in folders + names)
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_symlinks_in_the_target_lead_nowhere(tmp_path: Path, policy: Policy) -> None:
+    outside, target = tmp_path / "outside", tmp_path / "target"
+    outside.mkdir()
+    target.mkdir()
+    (outside / "precious").write_bytes(b"precious")
+    vault = open_empty(MemoryStore())
+    maker = Maker(vault)
+    inner = [maker.file(b"precious", b"attack"), maker.folder(b"deeper", [maker.file(b"x", b"attack")])]
+    root = maker.root(
+        [maker.folder(b"folder", inner), maker.file(b"file", b"attack"), maker.file(b"gone", b"attack")]
+    )
+    (target / "folder").symlink_to(outside)
+    (target / "file").symlink_to(outside / "precious")
+    (target / "gone").symlink_to(outside / "new")
+    before = all_below(outside)
+    restore(vault, a_point(root), target, policy=policy)
+    assert all_below(outside) == before and (outside / "precious").read_bytes() == b"precious"
+    assert os.readlink(target / "folder") == str(outside)
+    assert temporaries(tmp_path) == []
+    if policy is Policy.OVERWRITE:
+        assert (target / "file").read_bytes() == b"attack" and not (target / "file").is_symlink()
+
+
+def test_a_symlink_of_the_point_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    vault = open_empty(MemoryStore())
+    maker = Maker(vault)
+    links = a_point(maker.root([maker.node(b"folder", NodeKind.SYMLINK, content=os.fsencode(outside))]))
+    maker = Maker(vault)
+    folders = a_point(maker.root([maker.folder(b"folder", [maker.file(b"x", b"attack")])]))
+    restore(vault, links, tmp_path / "to")
+    assert restore(vault, folders, tmp_path / "to", policy=Policy.OVERWRITE).lost == 1
+    assert all_below(outside) == []
+
+
+def test_a_folder_swapped_for_a_symlink_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    target = Target(os.fsencode(tmp_path / "to"), make=True)
+    folder = target.add(target.root, b"folder", None)
+    target.make(folder)
+    (tmp_path / "to/folder").rmdir()
+    (tmp_path / "to/folder").symlink_to(tmp_path / "outside")
+    with pytest.raises(Refused):
+        target.handle(folder)
+    with pytest.raises(Refused):
+        target.handle(Folder(9, folder, b"below", None))
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"", b"../x", b"/etc/passwd", b"a/b", b"a\0b"])
+def test_names_that_would_leave_are_no_names(name: bytes) -> None:
+    import msgspec
+
+    entry = [name, 0, 0o644, 0, 0, 0, 0, 1, 1, 0, [], -1, None]
+    page = msgspec.msgpack.encode([[], [[0, 0, "", ""]], [], [entry]])
+    with pytest.raises(Damaged):
+        decode_leaf(page, Extent(bytes(16), 0, 1, 0, len(page), bytes(16)))
+
+
+def test_missing_and_damaged_packs_cost_their_files_only(tmp_path: Path) -> None:
+    store = MemoryStore()
+    vault = open_empty(store)
+    maker = Maker(vault)
+    nodes = [maker.file(b"good", b"good"), maker.file(b"lost", b"lost")]
+    lost = maker.data.names[-1]
+    nodes.append(maker.file(b"large", noise(300_000), 70_000, noise(300_000, 2)))
+    damaged = maker.data.names[-1]
+    nodes.append(maker.file(b"good too", noise(400_000)))
+    root = maker.root(nodes)
+    store.delete(lost)
+    data = bytearray(store.get(damaged))
+    data[len(data) // 2] ^= 1
+    store.delete(damaged)
+    store.create(damaged, [data])
+    report = restore(vault, a_point(root), tmp_path)
+    assert sorted(p.path for p in report.problems) == [b"large", b"lost"]
+    assert (report.lost, report.damaged, report.written) == (2, 2, 2)
+    assert sorted(os.listdir(tmp_path)) == ["good", "good too"]
+    assert (tmp_path / "good too").read_bytes() == noise(400_000)
+
+
+def test_when_nothing_can_be_restored_it_is_an_error(tmp_path: Path) -> None:
+    make_vault(tmp_path / "vault")
+    home = Home(tmp_path, tmp_path / "vault")
+    source = tmp_path / "file"
+    source.write_bytes(b"contents")
+    home.run("backup", source)
+    home.run("restore", f"latest:{source}", "--to", tmp_path / "before")
+    packs = [p for p in (tmp_path / "vault" / "packs").rglob("*") if p.is_file()]
+    for pack in packs:
+        pack.unlink()
+    done = home.run("restore", f"latest:{source}", "--to", tmp_path / "after", exit_code=9)
+    assert "nothing could be restored" in done.stderr and "is missing from the vault" in done.stderr
+    assert os.listdir(tmp_path / "after") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["latest"], 2, "say where to restore to"),
+        (["latest", "--to", "{}/x", "--in-place"], 2, "say where to restore to"),
+        (["latest", "--to", "{}/x", "--on-conflict", "perhaps"], 2, "choose copy, overwrite, skip or newer"),
+        (["latest", "--to", "{}/x", "--owner-by", "luck"], 2, "choose id or name"),
+        (["latest", "--to", "{}/vault/packs"], 2, "lies in the vault"),
+        (["latest", "--to", "{}/home/state"], 2, "lies in rpdrive's own folder"),
+        (["latest:../../etc/passwd", "--to", "{}/x"], 2, "holds `..`"),
+        (["latest:no/such", "--to", "{}/x"], 4, "there is no /no"),
+        (["12:34:56", "--to", "{}/x"], 4, ""),
+        (["/no/drive/here", "--to", "{}/x"], 2, "neither in an open drive nor a recovery point"),
+    ],
+)
+def test_what_is_refused_before_any_work(tmp_path: Path, arguments: list[str], code: int, says: str) -> None:
+    make_vault(tmp_path / "vault")
+    home = Home(tmp_path, tmp_path / "vault")
+    source = tmp_path / "file"
+    source.write_bytes(b"contents")
+    home.run("backup", source)
+    done = home.run("restore", *(a.format(tmp_path) for a in arguments), exit_code=code)
+    assert says in done.stderr, done.stderr
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,383 @@
+"""How a drive is opened, asked and closed on Windows: handles, the pipe, places, tasks. On doubles of its parts.
+
+What they can't show is what Windows does with it: see docs/windows.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Client
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.access.settings import Settings
+from catalog.errors import MountFailed
+from catalog.windows.machine import free_letter
+from mount.place import windows as windows_mount_point
+from mount.place.spelling import Place
+from mount.process import registry
+from mount.process import status_pipe as pipe_status
+from mount.process import windows_start as windows_process
+from mount.process.lifetime import Lifetime
+from mount.process.registry import Registry
+from mount.process.status_pipe import PipeServer
+from mount.process.status_socket import ask_drive
+from mount.process.windows_drive import OpenDrive
+from tests.kit.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault
+from tests.kit.winfsp_drives import USER, load
+
+load()
+
+import rpdrive  # noqa: E402
+from catalog.access.session import Session  # noqa: E402
+from mount import commands  # noqa: E402
+from mount.drivers.winfsp import security as winfsp_security  # noqa: E402
+from mount.process import service  # noqa: E402
+from mount.process.order import Order  # noqa: E402
+from tests.kit.winfsp import standin  # noqa: E402
+from tests.kit.winfsp.caller import Caller  # noqa: E402
+
+# --- the whole of it --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Registry, Caller, threading.Thread]]:
+    """A drive as `rpdrive mount R: --foreground` serves it."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    add_point(vault, m.root([m.file(b"file", b"contents")]), 1)
+    monkeypatch.setenv("RPDRIVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(winfsp_security, "user_sid", lambda: USER)
+    order = Order(
+        address=(tmp_path / "vault").as_uri(), vault_file=Order.vault_text(vault), master=vault.keys.master,
+        mount_point=b"R:", point="latest", driver="winfsp",
+    )  # fmt: skip
+    ready = threading.Event()
+    standin.faults.clear()
+    thread = threading.Thread(target=service.serve, args=(order, Session(), ready.set), daemon=True)
+    thread.start()
+    assert ready.wait(60)
+    volume = standin.volume_at("R:")
+    assert volume is not None
+    drives = Registry(Settings())
+    yield drives, Caller(volume), thread
+    if thread.is_alive():
+        windows_mount_point.unmount(drives, Path("R:"), lazy=True)
+        thread.join(60)
+    assert standin.faults == []
+
+
+def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(
+    opened: tuple[Registry, Caller, threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drives, caller, thread = opened
+    assert caller.read("\\file") == b"contents"
+    (row,) = drives.drives()
+    assert row["mount_point"] == "R:" and "socket" not in row
+    answer = ask_drive(row)
+    assert answer is not None and answer["driver"]["name"] == "winfsp" and answer["bytes_served"] == 8
+    assert "token" not in answer and "key" not in str(answer).lower()
+    with caller.open("\\file"), pytest.raises(MountFailed, match="in use: 1 file or folder of it open"):
+        windows_mount_point.unmount(drives, Path("r:"))
+    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
+    windows_mount_point.unmount(drives, Path("r:\\"))
+    thread.join(60)
+    assert not thread.is_alive() and standin.volume_at("R:") is None and drives.drives() == []
+    with pytest.raises(MountFailed, match="no drive of rpdrive"):
+        windows_mount_point.unmount(drives, Path("R:"))
+
+
+def test_lazily_it_closes_though_it_is_used(
+    opened: tuple[Registry, Caller, threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drives, caller, thread = opened
+    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)
+    handle = caller.open("\\file")
+    windows_mount_point.unmount(drives, Path("R:"), lazy=True)
+    thread.join(60)
+    assert not thread.is_alive()
+    handle.close()
+
+
+def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """rpdrive mount, mounts and unmount, as on Windows."""
+    vault = make_vault(tmp_path / "vault")
+    add_machine(vault)
+    m = Maker(vault)
+    add_point(vault, m.root([m.file(b"file", b"contents")]), 1)
+    monkeypatch.setenv("RPDRIVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RPDRIVE_VAULT", (tmp_path / "vault").as_uri())
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
+    monkeypatch.delenv("RPDRIVE_DRIVER", raising=False)
+    monkeypatch.setattr(winfsp_security, "user_sid", lambda: USER)
+    monkeypatch.setattr(commands, "IS_WINDOWS", True)
+    monkeypatch.setattr(service, "IS_WINDOWS", True)
+    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
+    monkeypatch.setitem(windows_mount_point.prepare.__kwdefaults__, "taken", lambda: letters("CR"))
+    standin.faults.clear()
+    codes: list[int] = []
+    arguments = ["mount", "*", "--point", "latest", "--foreground"]
+    thread = threading.Thread(target=lambda: codes.append(rpdrive.run(arguments)), daemon=True)
+    thread.start()
+    eventually(lambda: standin.volume_at("S:") is not None or not thread.is_alive(), "the drive is open")
+    volume = standin.volume_at("S:")
+    assert volume is not None and Caller(volume).read("\\file") == b"contents"
+    eventually(lambda: "open at S:" in capsys.readouterr().out, "that is said")
+    assert rpdrive.run(["mounts", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["mount_point"] == "S:" and row["answers"] and row["driver"]["name"] == "winfsp"
+    assert "token" not in row and "pipe" not in row
+    assert rpdrive.run(["unmount", "T:"]) == 10
+    assert rpdrive.run(["mount", "R:", "--point", "latest"]) == 10
+    assert rpdrive.run(["mount", "U:", "--driver", "kernel"]) == 2
+    assert rpdrive.run(["unmount", "S:"]) == 0
+    thread.join(60)
+    assert codes == [0] and standin.volume_at("S:") is None and standin.faults == []
+
+
+def test_a_drive_closes_by_itself() -> None:
+    class Drive:
+        handles = 0
+        stopped = threading.Event()
+
+        def stop(self) -> None:
+            self.stopped.set()
+
+    drive = Drive()
+    lifetime = Lifetime(OpenDrive(Path("R:"), drive), lambda: 1, idle=0.05)
+    lifetime.start()
+    assert drive.stopped.wait(60)
+    lifetime.close()
+
+
+# --- the pipe ---------------------------------------------------------------------------------------------------
+
+
+class Server(PipeServer):
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[bool] = []
+        super().__init__(lambda: {"state": "well"}, self._close_it, folder=folder)
+
+    def _close_it(self, lazy: bool) -> str:
+        self.asked.append(lazy)
+        return "" if lazy else "somebody reads"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.close()
+
+
+def test_the_pipe_answers_who_knows_the_token(server: Server) -> None:
+    row = server.row
+    assert pipe_status.ask(row["pipe"], row["token"]) == {"state": "well"}
+    assert pipe_status.ask(row["pipe"], row["token"], "close") == {"refused": "somebody reads"}
+    assert pipe_status.ask(row["pipe"], row["token"], "close --lazy") == {"refused": ""}
+    assert server.asked == [False, True]
+    assert pipe_status.ask(row["pipe"], row["token"], "anything else") is None
+
+
+def test_the_pipe_tells_strangers_nothing(server: Server) -> None:
+    """Windows lets everybody read from a pipe: whoever only listens hears a challenge."""
+    assert pipe_status.ask(server.address, "00" * 32) is None
+    with Client(server.address) as listener:
+        heard = listener.recv_bytes()
+        assert b"well" not in heard and server.token not in heard
+        # Meanwhile others are answered.
+        assert pipe_status.ask(server.address, server.row["token"]) == {"state": "well"}
+    with Client(server.address) as liar:
+        liar.recv_bytes()
+        liar.send_bytes(b"x" * 64)
+        assert b"well" not in liar.recv_bytes()
+    assert server.asked == []
+
+
+def test_a_pipe_that_is_gone_answers_nobody(server: Server) -> None:
+    server.close()
+    assert pipe_status.ask(server.address, server.row["token"], timeout=5) is None
+
+
+# --- the process ------------------------------------------------------------------------------------------------
+
+
+def test_a_child_inherits_two_handles_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: dict[int, bool] = {}
+    started: dict[str, Any] = {}
+
+    class StartupInfo:
+        def __init__(self, *, lpAttributeList: dict[str, list[int]]) -> None:
+            self.lpAttributeList = lpAttributeList
+
+    def popen(command: list[str], **how: Any) -> str:
+        assert marked == {41: True, 42: True}  # or Windows refuses the list
+        started.update(how, command=command)
+        return "process"
+
+    monkeypatch.setattr(os, "set_handle_inheritable", marked.__setitem__, raising=False)
+    monkeypatch.setattr(subprocess, "STARTUPINFO", StartupInfo, raising=False)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    process: Any = windows_process.start(["python", "-c", "…"], [41, 42], 3, {"PATH": "x"}, "C:\\")
+    assert process == "process"
+    assert started["startupinfo"].lpAttributeList == {"handle_list": [41, 42]} and started["close_fds"] is True
+    assert started["env"] == {"PATH": "x"} and started["stdin"] == subprocess.DEVNULL
+    assert started["creationflags"] & 0x08000000  # no window
+    assert marked == {41: False, 42: False}  # nobody else gets them
+
+    def fails(*_arguments: Any, **_how: Any) -> None:
+        raise OSError("no such program")
+
+    monkeypatch.setattr(subprocess, "Popen", fails)
+    with pytest.raises(OSError, match="no such"):
+        windows_process.start(["python"], [41, 42], 3, {}, "C:\\")
+    assert marked == {41: False, 42: False}
+
+
+def test_the_key_goes_to_the_child_by_a_handle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The real child, with descriptors where Windows has handles."""
+    import msgspec
+
+    from mount.process import background
+
+    seen: dict[str, Any] = {}
+
+    def start(
+        command: Sequence[str], handles: Sequence[int], log: int, environment: dict[str, str], folder: str
+    ) -> Any:
+        seen.update(command=list(command), environment=environment)
+        script = (
+            "import os, sys; data = os.fdopen(int(sys.argv[1]), 'rb').read();"
+            "os.write(int(sys.argv[2]), b'{\"ready\": true}\\n'); open(sys.argv[3], 'wb').write(data)"
+        )
+        return subprocess.Popen(
+            [command[0], "-c", script, str(handles[0]), str(handles[1]), str(tmp_path / "got")],
+            pass_fds=handles, stdout=log, stderr=log,
+        )  # fmt: skip
+
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", "a secret of sixteen")
+    monkeypatch.setattr(background, "IS_WINDOWS", True)
+    monkeypatch.setattr(windows_process, "handle_of", lambda descriptor: descriptor)
+    monkeypatch.setattr(windows_process, "start", start)
+    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: True)
+    master = bytes(range(32))
+    order = Order(address="file:///v", vault_file="{}", master=master, mount_point=b"R:")
+    drive = background.BackgroundDrive(Settings({"RPDRIVE_HOME": str(tmp_path)}), Path("R:"))
+    drive.mount(order)
+    drive._process.wait(60)
+    assert msgspec.msgpack.decode((tmp_path / "got").read_bytes(), type=Order).master == master
+    told = repr(seen).encode()
+    assert master.hex().encode() not in told and b"a secret" not in told
+
+
+def test_processes_are_looked_at_and_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.kill(pid, 0) sends Ctrl+C there."""
+    monkeypatch.setattr(registry.windows, "IS_WINDOWS", True)
+    monkeypatch.setattr(registry.windows, "process_start", {7: "1234"}.get)
+    monkeypatch.setattr(os, "kill", None)
+    assert (
+        registry.is_running(7, "1234") and not registry.is_running(7, "99") and not registry.is_running(8, "1234")
+    )
+    assert not registry.is_running(8, None)
+    assert registry.process_start(7) == "1234"
+
+
+# --- places -----------------------------------------------------------------------------------------------------
+
+
+def letters(these: str) -> int:
+    return sum(1 << (ord(letter) - ord("A")) for letter in these)
+
+
+def test_where_a_drive_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: str(place) == r"\\rpdrive\old")
+
+    def prepare(text: str) -> str:
+        return str(windows_mount_point.prepare(Path(text), (), taken=lambda: letters("CDR")))
+
+    assert prepare("t:") == "T:" and prepare("*") == "S:" and prepare(r"\\rpdrive\docs") == r"\\rpdrive\docs"
+    for there in ("C:", "d:\\", r"\\rpdrive\old"):
+        with pytest.raises(MountFailed, match="there is something at"):
+            prepare(there)
+    with pytest.raises(MountFailed, match="new drives only"):
+        windows_mount_point.absolute(Path("*"))
+
+
+def test_which_folders_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Paths of this system, for there are no others here."""
+    place = Place(str(tmp_path / "drive"), "", str(tmp_path / "drive"))
+    monkeypatch.setattr(windows_mount_point, "_place", lambda path, free=None: place)
+    prepare = windows_mount_point.prepare
+    assert prepare(Path("drive"), ()) == tmp_path / "drive"
+    (tmp_path / "drive").mkdir()
+    assert prepare(Path("drive"), [("the vault", tmp_path / "vault")]) == tmp_path / "drive"
+    for own in (tmp_path, tmp_path / "drive", tmp_path / "drive" / "vault"):
+        with pytest.raises(MountFailed, match="overlaps the vault"):
+            prepare(Path("drive"), [("the vault", own)])
+    (tmp_path / "drive" / "file").touch()
+    with pytest.raises(MountFailed, match="not empty"):
+        prepare(Path("drive"), ())
+    place = Place(str(tmp_path / "drive" / "file"), "", "")
+    with pytest.raises(MountFailed, match="not a folder"):
+        prepare(Path("file"), ())
+    place = Place(str(tmp_path / "none" / "drive"), "", "")
+    with pytest.raises(MountFailed, match="no folder to lie in"):
+        prepare(Path("none/drive"), ())
+
+
+def test_the_next_free_letter() -> None:
+    assert free_letter(letters("C")) == "R"
+    assert free_letter(letters("CRS")) == "T"
+    assert free_letter(letters("CRSTUVWXYZ")) == "Q"
+    assert free_letter(letters("CDEFGHIJKLMNOPQRSTUVWXYZ")) is None  # A and B are for floppy disks
+
+
+def test_an_open_drive_is_in_use_by_its_handles() -> None:
+    class Drive:
+        handles = 2
+        stopped = False
+
+        def stop(self) -> None:
+            self.stopped = True
+
+    drive = Drive()
+    mounted = OpenDrive(Path("R:"), drive)
+    assert mounted.take_off() != 0 and mounted.users() and not drive.stopped
+    assert mounted.close(False) == "2 files or folders of it open somewhere" and not drive.stopped
+    drive.handles = 0
+    assert mounted.users() == [] and mounted.close(False) == "" and drive.stopped
+
+
+# --- without WinFsp ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["winfsp", "winfspy"])
+def test_without_winfsp_a_message_says_where_to_get_it(missing: str, tmp_path: Path) -> None:
+    package = tmp_path / "winfspy"
+    if missing == "winfsp":  # what winfspy says then
+        package.mkdir()
+        (package / "__init__.py").write_text('raise RuntimeError("The WinFsp library path is not provided")')
+    script = """
+from catalog.errors import MountFailed
+from mount.place.windows import check_driver
+try:
+    check_driver()
+except MountFailed as e:
+    print(e, e.advice)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    if missing == "winfsp":
+        assert "WinFsp is not on this machine" in done.stdout and "https://winfsp.dev/rel/" in done.stdout
+    else:
+        assert "winfspy can't be loaded" in done.stdout and "Python 3.11" in done.stdout

@@ -1,0 +1,89 @@
+"""What Windows loads has to load without what only Unix has: here such modules and names are taken away.
+
+And what docs/windows.md says has been shown is shown by tests that are there.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# Modules and names that Python on Windows doesn't have.
+MODULES = ("fcntl", "grp", "posix_ipc", "pty", "pwd", "resource", "syslog", "termios", "tty")
+NAMES = {
+    "os": """
+        O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK WNOHANG SEEK_DATA SEEK_HOLE chown copy_file_range fchmod fchown
+        fdatasync fork getegid geteuid getgid getgroups getloadavg getpriority getuid getxattr killpg lchown
+        listxattr major makedev minor mkfifo mknod nice posix_fadvise posix_fallocate pread preadv pwrite readv
+        sched_getaffinity sendfile setpriority setsid setxattr statvfs sysconf uname writev
+    """,
+    "time": "clock_gettime clock_getres CLOCK_BOOTTIME CLOCK_MONOTONIC CLOCK_REALTIME",
+    "socket": "AF_UNIX SOCK_CLOEXEC",
+    "signal": "SIGALRM SIGHUP SIGKILL SIGUSR1 pthread_sigmask",
+    "errno": "EREMOTEIO",
+}
+# Theirs is another system: they are loaded there only.
+UNIX = {
+    "backup.systems.posix",
+    "mount.drivers.libfuse",
+    "mount.drivers.kernel.session",
+    "mount.drivers.kernel.interrupts",
+}
+
+SCRIPT = """
+import importlib, importlib.abc, pkgutil, sys
+import cryptography, diskcache, logging, msgspec, multiprocessing.connection, platformdirs, rich.console, subprocess
+import tempfile, typer, zstandard
+modules, names, unix, packages = {modules!r}, {names!r}, {unix!r}, {packages!r}
+
+class Gone(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in modules:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Gone())
+for name in modules:
+    sys.modules.pop(name, None)
+for module, gone in names.items():
+    for name in gone.split():
+        vars(importlib.import_module(module)).pop(name, None)
+import rpdrive
+failed = []
+for package in packages:
+    for found in pkgutil.walk_packages([package], package + "."):
+        if found.name in unix:
+            continue
+        try:
+            importlib.import_module(found.name)
+        except Exception as e:
+            if "winfspy" not in str(e):
+                failed.append(f"{{found.name}}: {{type(e).__name__}}: {{e}}")
+print("\\n".join(failed))
+"""
+
+
+def test_what_windows_loads_needs_nothing_of_unix() -> None:
+    script = SCRIPT.format(
+        modules=MODULES, names=NAMES, unix=UNIX, packages=("catalog", "cache", "mount", "backup")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+def test_what_the_page_says_is_shown_by_tests_that_are_there() -> None:
+    page = (ROOT / "docs/windows.md").read_text()
+    _before, _, table = page.partition("| feature | shown | test |")
+    rows = [line.split("|") for line in table.splitlines() if line.count("|") == 4 and "---" not in line]
+    assert len(rows) > 30
+    for _empty, feature, how, tests, _end in rows:
+        named = re.findall(r"\b(?:\w+/)+(?:test_\w+|real_windows)\b", tests)
+        assert named or how.strip().startswith(("not seen on Windows", "not there")), feature
+        for name in named:
+            assert (ROOT / "tests" / f"{name}.py").is_file(), name

@@ -14,7 +14,7 @@ from catalog.access.session import Session
 
 if TYPE_CHECKING:
     from backup.job import Job
-    from backup.run import Outcome
+    from backup.run import Result
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -83,7 +83,7 @@ def backup(
         raise typer.Exit(FINISHED_WITH_PROBLEMS)
 
 
-def _row(outcome: Outcome, job: Job, session: Session) -> dict[str, object]:
+def _row(outcome: Result, job: Job, session: Session) -> dict[str, object]:
     from catalog.screen.text import iso_time, text_json
 
     point, p = outcome.point, outcome.progress

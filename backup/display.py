@@ -8,7 +8,7 @@ from types import TracebackType
 
 from backup.census import Census
 from backup.progress import Progress
-from backup.run import Outcome
+from backup.run import Result
 from backup.selection import Selection
 from catalog.format.records import Problem
 from catalog.screen.progress import Look, Watch
@@ -61,7 +61,7 @@ class Display:
         self._stack.close()
 
 
-def summary(outcome: Outcome, item: str, job: str | None) -> list[str]:
+def summary(outcome: Result, item: str, job: str | None) -> list[str]:
     """What was done, in a few lines. `job` is its id in `rpdrive jobs`."""
     p, totals = outcome.progress, outcome.totals
     what = f"{p.new:,} new, {p.changed:,} changed, {p.removed:,} removed, {p.unchanged:,} unchanged"

@@ -13,7 +13,7 @@ from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.progress import Progress
 from backup.record import Record
-from backup.run import Backup, Outcome
+from backup.run import Backup, Result
 from backup.selection import Selection
 from backup.systems.base import System
 from backup.systems.this import this_system
@@ -112,7 +112,7 @@ class Job:
         self._stack.callback(disk.close)
         return disk
 
-    def run(self, *, on_problem: Callable[[Problem], None] | None = None) -> Outcome:
+    def run(self, *, on_problem: Callable[[Problem], None] | None = None) -> Result:
         """Run it. As Backup.run."""
         record = Record(self.vault, self._session.settings.state, self.machine, self.item)
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from backup.progress import Progress
-from backup.run import Outcome
+from backup.run import Result
 from catalog.errors import AccessDenied, RpdriveError, StoreUnreachable
-from catalog.format.records import Item, Job, Machine, Problem
-from catalog.jobs.local import COMPLETED, COMPLETED_WITH_WARNINGS, FAILED, INTERRUPTED, LocalJob, LocalJobs
+from catalog.format.records import Item, Job, Machine, Outcome, Problem
+from catalog.jobs.local import LocalJob, LocalJobs
 from catalog.vault import Vault
 
 PATIENCE = 10.0  # seconds, for the record to reach the vault; the point is there already
@@ -31,7 +31,7 @@ class Record:
         self._problems: list[Problem] = []
         self._problem_count = 0
         self._job = Job(
-            id=os.urandom(16), machine=machine.id, item=item.id, kind="backup", outcome=FAILED,
+            id=os.urandom(16), machine=machine.id, item=item.id, kind="backup", outcome=Outcome.FAILED,
             machine_name=machine.name, item_name=item.name, hostname=machine.hostname, time=time.time_ns(),
             finished=0,
         )  # fmt: skip
@@ -46,25 +46,21 @@ class Record:
         if len(self._problems) < _PROBLEMS:
             self._problems.append(problem)
 
-    def completed(self, outcome: Outcome) -> int:
+    def completed(self, result: Result) -> int:
         """Keep the record of a run that made its point. Returns the bytes that the vault took for it."""
-        job, point = self._job, outcome.point
-        job.outcome = COMPLETED_WITH_WARNINGS if outcome.problem_count else COMPLETED
+        job, point = self._job, result.point
+        job.outcome = Outcome.WITH_WARNINGS if result.problem_count else Outcome.COMPLETED
         job.point = point.id if point else None
-        job.entries, job.files, job.bytes = (
-            outcome.totals.entries,
-            outcome.totals.files,
-            outcome.totals.bytes,
-        )
-        self._fill(outcome.progress, outcome.record_bytes)
-        job.problems, job.problem_count = outcome.problems[:_PROBLEMS], outcome.problem_count
+        job.entries, job.files, job.bytes = result.totals.entries, result.totals.files, result.totals.bytes
+        self._fill(result.progress, result.record_bytes)
+        job.problems, job.problem_count = result.problems[:_PROBLEMS], result.problem_count
         return self._keep(in_vault=True)
 
     def ended(self, error: BaseException, progress: Progress) -> None:
         """Keep the record of a run that made none."""
         job = self._job
         stopped = not isinstance(error, Exception)  # KeyboardInterrupt, SystemExit
-        job.outcome = INTERRUPTED if stopped else FAILED
+        job.outcome = Outcome.INTERRUPTED if stopped else Outcome.FAILED
         job.error_kind, job.error = type(error).__name__, "" if stopped else _plain(str(error))
         job.entries, job.files, job.bytes = progress.entries, progress.files, progress.size
         self._fill(progress, 0)

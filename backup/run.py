@@ -51,7 +51,7 @@ _PROBLEMS = 1000  # that stand in a point
 
 
 @dataclass
-class Outcome:
+class Result:
     """What a run did. `point` is None for a dry run; sizes in bytes, `seconds` from beginning to commit."""
 
     point: Point | None
@@ -92,7 +92,7 @@ class Backup:
         self._newest: PointName | None = None  # whole point, which the new one comes after
         self._parent: Point | None = None  # to compare with; may be a partial one
 
-    def run(self, *, dry: bool = False) -> Outcome:
+    def run(self, *, dry: bool = False) -> Result:
         """Back up and commit; `dry` only looks. StoreError, LocalError; unreadable files are problems."""
         try:
             return self._run(dry)
@@ -102,7 +102,7 @@ class Backup:
                 "check that the disk of the state folder has room; if the file is damaged, remove it",
             ) from e
 
-    def _run(self, dry: bool) -> Outcome:
+    def _run(self, dry: bool) -> Result:
         self._began, self._time = time.monotonic(), time.time_ns()
         self._choose_parent()
         self._refresh_mirror(dry=dry)
@@ -165,7 +165,7 @@ class Backup:
 
     # --- the run ------------------------------------------------------------------------------------------
 
-    def _attempt(self, dry: bool) -> Outcome:
+    def _attempt(self, dry: bool) -> Result:
         parent = self._parent
         self._pipeline = Pipeline(self._vault, self._mirror, level=self._level)
         progress = self.progress
@@ -202,7 +202,7 @@ class Backup:
             point = None if dry else self._commit(root)
         finally:
             self._pipeline.stop()
-        return Outcome(
+        return Result(
             point,
             parent,
             point.totals if point else progress.totals(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -112,12 +113,21 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
         return Totals(*self.root.totals) if self.root else Totals()
 
 
+class Outcome(StrEnum):
+    """How a job ended, in the words of its record."""
+
+    COMPLETED = "completed"
+    WITH_WARNINGS = "completed with warnings"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
 class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     """jobs/<machine>/<name>: one run, kept for people to look at. Nothing else depends on it.
 
-    `kind` is what ran (`backup`), `outcome` how it ended: `completed`, `completed with warnings`, `failed` or
-    `interrupted`. `time` and `finished` are the machine's clock. `files` and `bytes` are what it went over, of
-    which `read_bytes` were read. `error_kind` and `error` say why it failed.
+    `kind` is what ran (`backup`), `outcome` an Outcome, or a word that a later version wrote.
+    `time` and `finished` are the machine's clock. `files` and `bytes` are what it went over, of which `read_bytes`
+    were read. `error_kind` and `error` say why it failed.
     """
 
     id: Id

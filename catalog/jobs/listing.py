@@ -7,7 +7,7 @@ from typing import Any
 
 from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
 from catalog.format.records import Job, JobName, Machine, Problem
-from catalog.jobs.local import COMPLETE, COMPLETED, COMPLETED_WITH_WARNINGS, WITH_WARNINGS, LocalJob
+from catalog.jobs.local import LocalJob
 from catalog.machines.registry import choose_named, machine_names
 from catalog.screen.text import duration_text, iso_time, local_time, safe_text, size_text, text_json
 from catalog.vault import Vault
@@ -25,7 +25,6 @@ JOB_COLUMNS = (
     "WARNINGS>",
     "OUTCOME",
 )
-_OUTCOMES = {COMPLETE: COMPLETED, WITH_WARNINGS: COMPLETED_WITH_WARNINGS}
 _BROKEN = (Damaged, NewerFormat, ObjectNotFound)
 Row = dict[str, Any]
 
@@ -149,7 +148,7 @@ def local_json(job: LocalJob) -> Row:
     return {
         "id": job.id,
         "kind": job.kind,
-        "outcome": _OUTCOMES.get(job.outcome, job.outcome),
+        "outcome": job.outcome,
         "began": iso_time(job.started),
         "began_ns": job.started,
         "finished": iso_time(job.finished),

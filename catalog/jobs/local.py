@@ -12,16 +12,16 @@ from pathlib import Path
 import msgspec
 
 from catalog.access.settings import private_folder, write_private
+from catalog.format.records import Outcome
 
-COMPLETE, WITH_WARNINGS, FAILED, INTERRUPTED = "complete", "warnings", "failed", "interrupted"
-# As backups are recorded in a vault (docs/format.md).
-COMPLETED, COMPLETED_WITH_WARNINGS = "completed", "completed with warnings"
+# Restores had words of their own: they stand in files already written, and scripts know them from `restore --json`.
+_RESTORED = {"complete": Outcome.COMPLETED, "warnings": Outcome.WITH_WARNINGS}
 
 
 class LocalJob(msgspec.Struct, kw_only=True):
     """One run. Times in ns since the epoch (UTC); `bytes` and `files` are what was written.
 
-    `outcome` is `complete`, `warnings`, `failed` or `interrupted`; `warning_count` may exceed the warnings listed.
+    `outcome` is an Outcome, or a word that a later version wrote; `warning_count` may exceed the warnings listed.
     """
 
     id: str
@@ -45,6 +45,11 @@ def new_job_id() -> str:
     return os.urandom(16).hex()
 
 
+def restore_word(outcome: str) -> str:
+    """The word of `rpdrive restore --json` for an outcome."""
+    return next((word for word, meaning in _RESTORED.items() if meaning == outcome), outcome)
+
+
 class LocalJobs:
     """The records in `jobs/` of a state folder, a file each: two runs at once never meet."""
 
@@ -63,7 +68,9 @@ class LocalJobs:
         found = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=LocalJob))
+                job = msgspec.json.decode(path.read_bytes(), type=LocalJob)
             except (OSError, msgspec.DecodeError):
                 continue
+            job.outcome = _RESTORED.get(job.outcome, job.outcome)
+            found.append(job)
         return sorted(found, key=lambda job: (job.started, job.id))

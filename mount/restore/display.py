@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from catalog.jobs.local import LocalJob
+from catalog.jobs.local import LocalJob, restore_word
 from catalog.screen.progress import Look, Watch
 from catalog.screen.text import iso_time, safe_text, size_text, text_json
 from mount.restore.report import Report
@@ -128,7 +128,7 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
         "started": iso_time(job.started),
         "finished": iso_time(job.finished),
         "seconds": round((job.finished - job.started) / 10**9, 3),
-        "outcome": "dry run" if dry else job.outcome,
+        "outcome": "dry run" if dry else restore_word(job.outcome),
         "entries": r.entries,
         "files": r.files,
         "bytes": r.size,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, RpdriveError, UsageError
-from catalog.jobs.local import COMPLETE, FAILED, INTERRUPTED, WITH_WARNINGS, LocalJob, LocalJobs, new_job_id
+from catalog.format.records import Outcome
+from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
 from mount.restore.options import Options
@@ -60,7 +61,8 @@ class Job:
         _check_target(session, target)
         self.record = LocalJob(
             id=new_job_id(), kind="restore", point="", machine="", item="", target=_text(target),
-            started=time.time_ns(), finished=0, bytes=0, files=0, warnings=[], warning_count=0, outcome=FAILED,
+            started=time.time_ns(), finished=0, bytes=0, files=0, warnings=[], warning_count=0,
+            outcome=Outcome.FAILED,
         )  # fmt: skip
 
     def run(self, vault: Vault, machine: str | None, item: str | None, watch: Callable[[Report], object]) -> Report:
@@ -79,10 +81,10 @@ class Job:
             self._name(sources)
             report = restore.run(sources)
             _check_all_damaged(report)
-            self.record.outcome = WITH_WARNINGS if report.problem_count else COMPLETE
+            self.record.outcome = Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED
             return report
         except KeyboardInterrupt:
-            self.record.outcome = INTERRUPTED
+            self.record.outcome = Outcome.INTERRUPTED
             raise
         except RpdriveError as e:
             self.record.error = _plain(str(e))

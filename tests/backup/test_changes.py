@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backup.run import Outcome
+from backup.run import Result
 from backup.systems import posix as source
 from catalog.format.values import Subtree
 from catalog.store.memory import MemoryStore
@@ -245,7 +245,7 @@ def test_link_across_a_renamed_folder(machine: Protected, tmp_path: Path) -> Non
         machine.checked(folder)
 
 
-def subtrees(machine: Protected, outcome: Outcome, folder: Path) -> dict[bytes, Subtree | None]:
+def subtrees(machine: Protected, outcome: Result, folder: Path) -> dict[bytes, Subtree | None]:
     from catalog.tree import walk
 
     assert outcome.point is not None and outcome.point.root is not None
@@ -381,7 +381,7 @@ def test_scattered_tree_is_written_afresh(scattered: tuple[Protected, Path]) -> 
     assert_equal(machine.snapshot(point, folder), of_source(folder))
 
 
-def blocks_of(machine: Protected, outcome: Outcome) -> set[tuple[bytes, int]]:
+def blocks_of(machine: Protected, outcome: Result) -> set[tuple[bytes, int]]:
     """The tree blocks that a point's pages lie in."""
     assert outcome.point is not None and outcome.point.root is not None
     found: set[tuple[bytes, int]] = set()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backup.run import Outcome
+from backup.run import Result
 from backup.systems import posix as source
 from catalog.format.records import Point
 from catalog.store.local import LocalStore
@@ -59,7 +59,7 @@ def when_opened(monkeypatch: pytest.MonkeyPatch, name: bytes, act: Callable[[], 
     monkeypatch.setattr(source, "open_folder", instead(source.open_folder))
 
 
-def reasons(outcome: Outcome, folder: Path) -> dict[str, str]:
+def reasons(outcome: Result, folder: Path) -> dict[str, str]:
     assert outcome.point is not None
     assert outcome.point.problems == outcome.problems
     assert outcome.point.problem_count == outcome.problem_count == len(outcome.problems)
@@ -67,7 +67,7 @@ def reasons(outcome: Outcome, folder: Path) -> dict[str, str]:
     return {os.fsdecode(p.path.removeprefix(own)): p.reason for p in outcome.problems}
 
 
-def saved(machine: Protected, outcome: Outcome, folder: Path) -> dict[bytes, Any]:
+def saved(machine: Protected, outcome: Result, folder: Path) -> dict[bytes, Any]:
     assert outcome.point is not None
     return machine.snapshot(outcome.point, folder).entries
 

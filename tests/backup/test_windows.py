@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backup.run import Outcome
+from backup.run import Result
 from backup.systems.windows import WindowsSource
 from catalog.errors import LocalError
 from catalog.format.values import Hole, NodeKind, Owner
@@ -49,7 +49,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path / "state")
 
 
-def reasons(outcome: Outcome) -> dict[str, str]:
+def reasons(outcome: Result) -> dict[str, str]:
     return {p.path.decode(errors="surrogatepass").rpartition("/")[2]: p.reason for p in outcome.problems}
 
 

@@ -14,12 +14,12 @@ import pytest
 
 from backup.progress import Progress
 from backup.record import Record
-from backup.run import Outcome
+from backup.run import Result
 from catalog.errors import AccessDenied, Damaged, StoreFull, StoreUnreachable
-from catalog.format.records import Item, JobName, Machine, Problem, encode_record
+from catalog.format.records import Item, JobName, Machine, Outcome, Problem, encode_record
 from catalog.format.sealed import Kind, seal_object
 from catalog.jobs.listing import job_rows, one_job
-from catalog.jobs.local import LocalJobs
+from catalog.jobs.local import LocalJob, LocalJobs, restore_word
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from tests.kit.backing import back_up, new_vault
@@ -136,10 +136,29 @@ def test_restores_are_kept_here(rpdrive: Cli, vault: Vault, source: Path, tmp_pa
     assert len(rpdrive.json("jobs", env={"RPDRIVE_HOME": str(tmp_path / "another")})["jobs"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("complete", Outcome.COMPLETED),
+        ("warnings", Outcome.WITH_WARNINGS),
+        ("interrupted", Outcome.INTERRUPTED),
+        ("of a later version", "of a later version"),
+    ],
+)
+def test_outcomes_in_files_of_other_versions(tmp_path: Path, written: str, read: str) -> None:
+    job = LocalJob(
+        id="1", kind="restore", point="", machine="", item="", target="/", started=1, finished=2, bytes=0, files=0,
+        warnings=[], warning_count=0, outcome=written,
+    )  # fmt: skip
+    LocalJobs(tmp_path).add(job)
+    assert [job.outcome for job in LocalJobs(tmp_path).all()] == [read]
+    assert restore_word(read) == written
+
+
 # --- records that can't be written or read ---------------------------------------------------------------------
 
 
-def outcome_of(tmp_path: Path) -> tuple[Vault, Outcome]:
+def outcome_of(tmp_path: Path) -> tuple[Vault, Result]:
     source = tmp_path / "source"
     source.mkdir(exist_ok=True)
     source.joinpath("file").write_text("content")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
-from backup.run import Backup, Outcome
+from backup.run import Backup, Result
 from backup.selection import Selection
 from cache.reader import Reader
 from catalog.format.keys import KdfParameters
@@ -25,7 +25,7 @@ def new_vault(store: Store) -> tuple[Vault, MeteredStore]:
     return create_vault(meter, PASSPHRASE, CHEAP), meter
 
 
-def back_up(vault: Vault, state: Path, *paths: Path, item: str | None = None, dry: bool = False) -> Outcome:
+def back_up(vault: Vault, state: Path, *paths: Path, item: str | None = None, dry: bool = False) -> Result:
     """One backup, as `rpdrive backup` runs it, with the state of the machine in `state`."""
     wanted = [os.fsencode(p.resolve()) for p in paths]
     machine = this_machine(vault, state, None)

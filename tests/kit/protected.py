@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
-from backup.run import Backup, Outcome
+from backup.run import Backup, Result
 from backup.selection import Selection
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
@@ -44,7 +44,7 @@ class Protected:
     def backup(
         self, *paths: Path, dry: bool = False, excludes: tuple[str, ...] = (), one_file_system: bool = False,
         skip: set[tuple[int, int]] | None = None,
-    ) -> Outcome:  # fmt: skip
+    ) -> Result:  # fmt: skip
         """One backup, as `rpdrive backup` runs it."""
         vault = self.vault
         wanted = sorted({os.fsencode(p.resolve()) for p in paths})
@@ -61,7 +61,7 @@ class Protected:
             reader.close()
             mirror.close()
 
-    def checked(self, path: Path, *, problems: int = 0, leave_out: tuple[bytes, ...] = ()) -> Outcome:
+    def checked(self, path: Path, *, problems: int = 0, leave_out: tuple[bytes, ...] = ()) -> Result:
         """A backup whose point must equal the source."""
         outcome = self.backup(path)
         assert [p.reason for p in outcome.problems] == [] or problems, outcome.problems

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backup.identity import this_item, this_machine
 from backup.mirror import Mirror
-from backup.run import Backup, Outcome
+from backup.run import Backup, Result
 from backup.selection import Selection
 from backup.systems.windows import WindowsSource
 from cache.reader import Reader
@@ -105,7 +105,7 @@ class Machine:
     def back_up(
         self, double: Double, *paths: str, fetch: bool = False, excludes: tuple[str, ...] = (), dry: bool = False,
         partial_seconds: float = 900.0,
-    ) -> Outcome:  # fmt: skip
+    ) -> Result:  # fmt: skip
         vault, state, source = self.vault, self._state, WindowsSource(double.api(), fetch=fetch)
         wanted = [source.point_path(Path(path)) for path in paths or ("C:\\Users\\anna",)]
         record = this_machine(vault, state, None)
@@ -128,7 +128,7 @@ class Machine:
         assert outcome.problems == []
         return self.entries(outcome)
 
-    def entries(self, outcome: Outcome) -> dict[str, Node]:
+    def entries(self, outcome: Result) -> dict[str, Node]:
         """By paths as `C\\a`."""
         assert outcome.point is not None
         return self.entries_of(outcome.point)

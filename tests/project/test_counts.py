@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.run import Outcome
+from backup.run import Result
 from cache.disk import DiskCache
 from cache.reader import Reader
 from catalog.points.choice import choose_point
@@ -309,7 +309,7 @@ def test_one_name_in_a_directory_of_100000_takes_three_requests(remote: Remote, 
 # --- 6. backing up again ------------------------------------------------------------------------------------
 
 
-def sent(outcome: Outcome) -> int:
+def sent(outcome: Result) -> int:
     return outcome.progress.sent.data_bytes
 
 

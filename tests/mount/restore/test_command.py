@@ -134,7 +134,7 @@ def test_what_is_printed_and_remembered(backed: Backed, tmp_path: Path) -> None:
     job = LocalJobs(backed.folder / "home" / "state").all()[-1]
     assert (job.id, job.kind, job.item, job.files) == (report["job"], "restore", "data", 400)
     assert (
-        began <= job.started <= job.finished and job.outcome == "complete" and job.bytes == report["written_bytes"]
+        began <= job.started <= job.finished and job.outcome == "completed" and job.bytes == report["written_bytes"]
     )
     count = len(LocalJobs(backed.folder / "home" / "state").all())
     done = backed.run("restore", f"{backed.path}/small", "--to", tmp_path, "--dry-run", "--on-conflict", "skip")

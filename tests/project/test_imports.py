@@ -1,80 +1,72 @@
-"""Imports run one way only, and starting the command loads nothing that it may not need."""
+"""Imports run one way only, between packages and between the rooms in them (tests/kit/rooms.py), and starting the
+command loads nothing that it may not need."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-OURS = ["catalog", "cache", "mount", "backup", "rpdrive"]
+from tests.kit.imports import (
+    PACKAGES,
+    ROOT,
+    circles,
+    graph,
+    imported,
+    long_files,
+    main,
+    room_of,
+    sources,
+    wrong_arrows,
+)
+from tests.kit.rooms import LONG, OPEN_ARROWS, OPEN_CIRCLES, ROOMS
 
-# Who may import whom. A part is a package, or a folder of catalog that has a rule of its own.
-ALLOWED = {
-    "catalog.format": {"catalog.errors", "catalog.format"},
-    "catalog.store": {"catalog.errors", "catalog.store"},
-    "catalog.errors": set(),
-    "catalog": {"catalog", "catalog.errors", "catalog.format", "catalog.store"},
-    "cache": {"cache", "catalog", "catalog.errors", "catalog.format", "catalog.store"},
-    "mount": {"mount", "cache", "catalog", "catalog.errors", "catalog.format", "catalog.store"},
-    "backup": {"backup", "cache", "catalog", "catalog.errors", "catalog.format", "catalog.store"},
-}
-ALLOWED["rpdrive"] = {part for allowed in ALLOWED.values() for part in allowed}
-
-
-def part_of(module: str) -> str:
-    for part in ("catalog.format", "catalog.store", "catalog.errors"):
-        if module == part or module.startswith(part + "."):
-            return part
-    return module.split(".", 1)[0]
+# Which packages each package may import, whatever the rooms say.
+BELOW = {"catalog": set(), "cache": {"catalog"}, "mount": {"cache", "catalog"}, "backup": {"cache", "catalog"}}
+MODULES = graph()
 
 
-def sources() -> list[Path]:
-    found = [path for package in OURS[:-1] for path in sorted((ROOT / package).rglob("*.py"))]
-    return [*found, ROOT / "rpdrive.py"]
+def test_every_module_has_a_room() -> None:
+    homeless = {module for module in MODULES if room_of(module) is None}
+    assert homeless == set(PACKAGES), "add a row to tests/kit/rooms.py"
 
 
-def imported(tree: ast.AST, package: str) -> set[str]:
-    """Every module that the source names in an import, at any depth of it."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join(filter(None, [*above, base]))
-            # `from catalog import store` may name a module.
-            found.update({base, *(f"{base}.{alias.name}" for alias in node.names)})
-    return found
+def test_no_row_of_the_table_points_up() -> None:
+    rows = list(ROOMS)
+    up = {(room, other) for room in rows for other in ROOMS[room].split() if other not in rows[: rows.index(room)]}
+    assert up == set()
 
 
-def arrows(text: str, module: str, package: str) -> set[tuple[str, str]]:
-    mine = part_of(module)
-    theirs = {part_of(name) for name in imported(ast.parse(text), package) if name.split(".")[0] in OURS}
-    # `from catalog.store import x` names catalog.store and catalog.store.x: one part.
-    return {(mine, part) for part in theirs}
+def test_no_row_of_the_table_is_without_a_room() -> None:
+    assert {room for room in ROOMS if not any(room_of(module) == room for module in MODULES)} == set()
 
 
-def module_name(path: Path) -> tuple[str, str]:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[-1] == "__init__":
-        return ".".join(parts[:-1]), ".".join(parts[:-1])
-    return ".".join(parts), ".".join(parts[:-1])
+def test_rooms_keep_to_their_packages_imports() -> None:
+    for room, others in ROOMS.items():
+        mine = room.split(".")[0]
+        theirs = {other.split(".")[0] for other in others.split()} - {mine}
+        assert theirs <= BELOW.get(mine, set(PACKAGES)), room
+
+
+def test_errors_import_nothing_of_ours() -> None:
+    assert MODULES["catalog.errors"] == set()
 
 
 def test_imports_run_one_way() -> None:
-    wrong = [
-        f"{path.relative_to(ROOT)}: {mine} must not import {theirs}"
-        for path in sources()
-        for mine, theirs in sorted(arrows(path.read_text(), *module_name(path)))
-        if theirs not in ALLOWED[mine]
-    ]
-    assert wrong == []
+    assert sorted(wrong_arrows(MODULES) - OPEN_ARROWS) == []
+    assert sorted(OPEN_ARROWS - wrong_arrows(MODULES)) == [], "remove these from OPEN_ARROWS in tests/kit/rooms.py"
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles(MODULES) - OPEN_CIRCLES == set()
+    assert OPEN_CIRCLES - circles(MODULES) == set(), "remove these from OPEN_CIRCLES in tests/kit/rooms.py"
+
+
+def test_no_file_is_long_without_a_reason() -> None:
+    found = long_files(sources())
+    assert {path: count for path, count in found.items() if path not in LONG} == {}
+    assert set(LONG) - set(found) == set(), "remove these from LONG in tests/kit/rooms.py"
 
 
 @pytest.mark.parametrize(
@@ -90,16 +82,40 @@ def test_imports_run_one_way() -> None:
         ("catalog.store.local", "from .. import format"),
         ("catalog.store.local", "from catalog import format"),
         ("backup.run", "import rpdrive"),
+        ("mount.view.nodes", "if TYPE_CHECKING:\n    from mount.drivers.base import Driver"),
+        ("mount.restore.disk.target", "import_module('mount.restore.run')"),
+        ("catalog.store.base", "from catalog.store.azure import store"),
+        ("backup.walk", "from backup import job"),
     ],
 )
 def test_a_wrong_arrow_is_seen(module: str, text: str) -> None:
-    package = module.rpartition(".")[0]
-    assert any(theirs not in ALLOWED[mine] for mine, theirs in arrows(text, module, package))
+    assert wrong_arrows({module: imported(text, module, False, set(MODULES))})
+
+
+def test_an_arrow_that_a_row_names_is_allowed() -> None:
+    text = "from catalog.store.base import Store\nfrom catalog.store import base\nfrom . import tree\nimport os"
+    found = imported(text, "catalog.vault", False, set(MODULES))
+    assert found == {"catalog.store.base", "catalog.tree"}
+    assert wrong_arrows({"catalog.vault": found}) == {("catalog.vault", "catalog.tree")}
+
+
+def test_circles_are_seen() -> None:
+    modules = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set[str](), "e": {"a"}}
+    assert circles(modules) == {frozenset("abc")}
+    assert circles({"a": {"b"}, "b": set[str]()}) == set()
+
+
+def test_the_graph_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main() == (1 if OPEN_ARROWS or OPEN_CIRCLES else 0)
+    text = capsys.readouterr().out
+    assert all(f" {room}: " in text for room in ROOMS if room != "rpdrive")
+    assert ("circles: none" in text) == (not OPEN_CIRCLES)
+    assert ("arrows up, or not in the table: none" in text) == (not OPEN_ARROWS)
 
 
 def test_every_source_is_walked() -> None:
-    walked = {path.relative_to(ROOT).as_posix() for path in sources()}
-    assert {"catalog/errors.py", "catalog/store/base.py", "catalog/format/packs.py"} <= walked
+    walked = {path.relative_to(ROOT).as_posix() for path in sources().values()}
+    assert {"catalog/errors.py", "catalog/store/base.py", "catalog/format/packs.py", "rpdrive.py"} <= walked
 
 
 def test_starting_the_command_loads_no_sdk_and_no_driver() -> None:

@@ -19,14 +19,12 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from catalog.errors import LocalError, MountFailed
+from catalog.program import main_command, named_variables
 from mount.place.spelling import Place
 
 SCHEMA = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 FOLDER = "\\rpdrive\\"  # in the Task Scheduler's library
 _KEPT = ("RPDRIVE_HOME",)  # where rpdrive keeps its files: a task doesn't get the shell's environment
-_START = (
-    "import os, sys; os.environ.update({environment!r}); sys.path.append({root!r}); import rpdrive; rpdrive.main()"
-)
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -96,11 +94,8 @@ def _program() -> str:
 
 
 def _words(place: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    kept = {name: environ[name] for name in _KEPT if environ.get(name)}
-    if "RPDRIVE_HOME" in kept:
-        kept["RPDRIVE_HOME"] = str(Path(kept["RPDRIVE_HOME"]).expanduser().absolute())
-    start = _START.format(environment=kept, root=str(Path(__file__).parents[2]))
-    return ["-P", "-c", start, "mount", str(place), "--foreground", *arguments]
+    _program, *start = main_command("rpdrive", variables=named_variables(_KEPT, environ))
+    return [*start, "mount", str(place), "--foreground", *arguments]
 
 
 def enable(task: Task, xml: bytes, *, now: bool, run: Run | None = None) -> None:

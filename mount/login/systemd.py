@@ -12,12 +12,12 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import LocalError, MountFailed
+from catalog.program import lasting_environment, rpdrive_command
 
 _NAME_MAX = 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
@@ -106,17 +106,12 @@ def unit_text(
     environ: Mapping[str, str] = os.environ,
 ) -> str:
     """A unit that opens a drive at `place` with these arguments of `rpdrive mount`; `vault` if it is a folder."""
-    program = [quoted(sys.executable, program=True), '"-P"', '"-m"', '"rpdrive"']
+    program, *start = rpdrive_command()
 
     def command(*arguments: str) -> str:
-        return " ".join([*program, *map(quoted, arguments)])
+        return " ".join([quoted(program, program=True), *map(quoted, [*start, *arguments])])
 
-    kept = {name: environ[name] for name in _KEPT if environ.get(name)}
-    if "RPDRIVE_HOME" in kept:
-        kept["RPDRIVE_HOME"] = str(Path(kept["RPDRIVE_HOME"]).expanduser().absolute())
-    root = Path(__file__).parents[2]
-    if root.name not in ("site-packages", "dist-packages"):
-        kept["PYTHONPATH"] = str(root)
+    kept = lasting_environment(_KEPT, environ)
     lines = ["[Unit]", f"Description=Recovery points at {_one_line(place)}"]
     if system:
         lines += ["Wants=network-online.target", "After=network-online.target"]

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog import errors
-from catalog.access.settings import HOME, SECRETS, Settings
+from catalog.access.settings import Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
+from catalog.program import child_environment, main_command
 from catalog.windows.machine import IS_WINDOWS
 from mount.place import windows as windows_mount_point
 from mount.place.posix import FILE_SYSTEM, file_system_at
@@ -27,7 +28,6 @@ from mount.process.registry import Registry
 if TYPE_CHECKING:
     from mount.process.order import Order
 
-_START = "import sys; sys.path.append({root!r}); from mount.process.background import main; main({order}, {answer})"
 _ANSWER_SECONDS = 10.0  # from the kernel's hello to the first answer
 
 
@@ -40,16 +40,12 @@ class BackgroundDrive:
         self._log = Registry(settings).log_path(mount_point)
         order_read, order_write = os.pipe()
         answer_read, answer_write = os.pipe()
-        environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
-        if environment.get(HOME):
-            environment[HOME] = str(Path(environment[HOME]).expanduser().absolute())
-        root = str(Path(__file__).parents[2])
+        environment = child_environment()
         pipes = [order_read, answer_write]
         if IS_WINDOWS:
             pipes = [windows_process.handle_of(descriptor) for descriptor in pipes]
-        start = _START.format(root=root, order=pipes[0], answer=pipes[1])
-        # -P: nothing is imported from the folder that happens to be the current one.
-        command = [sys.executable, "-P", "-c", start, "rpdrive", "mount", str(mount_point)]
+        # The last words are for whoever lists processes.
+        command = [*main_command(__name__, *pipes), "rpdrive", "mount", str(mount_point)]
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
             log = os.open(self._log, flags, 0o600)

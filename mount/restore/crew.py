@@ -16,20 +16,18 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
 
-from catalog.access.settings import SECRETS
 from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, OutOfLine, Owner
+from catalog.program import child_environment, main_command
 from mount.restore.disk.attributes import Attributes, Wearer
 from mount.restore.disk.target import Handle, Target, rename_new, temporary_name
 from mount.restore.disk.whole import make_whole
@@ -43,7 +41,6 @@ _FOLDERS = 200  # descriptors of one message; the system takes 253
 _FRAME = struct.Struct("=II")  # bytes of a message, and of a sealed block after it
 _REPLY = struct.Struct("=I")
 _QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # a helper that has died is an error, and not the end of this process
-_START = "import sys; sys.path.append({root!r}); from mount.restore.crew import main; main({socket})"
 
 
 class _Hello(msgspec.Struct, array_like=True):
@@ -206,13 +203,12 @@ class _Helper:
         self.token = hello.token
         ours, theirs = socket.socketpair()
         with theirs:
-            start = _START.format(root=str(Path(__file__).parents[2]), socket=theirs.fileno())
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", start],
+                    main_command(__name__, theirs.fileno()),
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),), cwd="/",
-                    env={k: v for k, v in os.environ.items() if k not in SECRETS},
+                    env=child_environment(),
                 )  # fmt: skip
             except OSError:
                 ours.close()

@@ -23,6 +23,7 @@ ROOMS = {
     # The subjects of the catalog, each with its commands.
     "catalog.access": "catalog.errors catalog.format catalog.screen catalog.store catalog.store.address"
     " catalog.store.azure catalog.vault",
+    "catalog.program": "catalog.access",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.screen catalog.tree catalog.vault catalog.windows",
@@ -45,19 +46,19 @@ ROOMS = {
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"
     " catalog.names catalog.points catalog.tree catalog.vault catalog.windows",
     "mount.place": "catalog.errors catalog.windows",
-    "mount.login": "catalog.errors mount.place",
+    "mount.login": "catalog.errors catalog.program mount.place",
     "mount.drivers": "cache.memory cache.openfile catalog.errors mount.view",
     "mount.drivers.kernel": "cache.memory cache.openfile cache.reader catalog.errors catalog.format mount.drivers"
     " mount.place mount.view",
     "mount.drivers.winfsp": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.names"
     " catalog.windows mount.drivers mount.place mount.view",
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.points"
-    " catalog.screen catalog.store catalog.vault catalog.windows mount.drivers mount.drivers.kernel"
+    " catalog.program catalog.screen catalog.store catalog.vault catalog.windows mount.drivers mount.drivers.kernel"
     " mount.drivers.winfsp mount.place mount.view",
     "mount.restore.disk": "cache.reader catalog.errors catalog.format catalog.windows mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.jobs catalog.machines catalog.names catalog.points catalog.screen catalog.store.address catalog.tree"
-    " catalog.vault mount.process mount.restore.disk mount.view",
+    " catalog.jobs catalog.machines catalog.names catalog.points catalog.program catalog.screen"
+    " catalog.store.address catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
     "mount.commands": "catalog.access catalog.errors catalog.screen catalog.store.address catalog.windows"
     " mount.login mount.place mount.process",
     # Backups.

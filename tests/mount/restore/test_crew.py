@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def test_a_helper_that_dies_costs_nothing_but_time(
 def test_none_can_be_started(
     many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew.sys, "executable", str(tmp_path / "no such program"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no such program"))
     report = back(many, tmp_path / "to")
     assert (watched.made, report.written, report.problem_count) == (0, COUNT, 0)
     check(many, tmp_path / "to")

@@ -1,0 +1,57 @@
+"""How this program starts itself again: as a child process, or from a unit or task that starts it later.
+
+A started process finds our packages wherever they are, installed or in a checkout, and never imports from the
+folder that happens to be the current one (`-P`). It gets no secret through its environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from catalog.access.settings import HOME, SECRETS
+
+_FOLDER = Path(__file__).parents[1]  # holds our packages and rpdrive.py
+_CODE = "import sys; sys.path.append({folder!r}); from {module} import main; main({arguments})"
+_SET = "import os; os.environ.update({variables!r}); "
+
+
+def main_command(module: str, *arguments: int, variables: Mapping[str, str] | None = None) -> list[str]:
+    """The command line of a Python that calls `main(*arguments)` of one of our modules.
+
+    `variables` are set in its environment first, for a starter that can't set any. Words appended to the command
+    line are its sys.argv[1:].
+    """
+    code = _CODE.format(folder=str(_FOLDER), module=module, arguments=", ".join(map(str, arguments)))
+    return [sys.executable, "-P", "-c", (_SET.format(variables=dict(variables)) if variables else "") + code]
+
+
+def rpdrive_command() -> list[str]:
+    """The command line of `rpdrive`, for an environment that has the variables of `lasting_environment`."""
+    return [sys.executable, "-P", "-m", "rpdrive"]
+
+
+def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """This environment for a child in any current folder: without secrets, RPDRIVE_HOME as an absolute path."""
+    return _absolute({name: value for name, value in environ.items() if name not in SECRETS})
+
+
+def lasting_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Those of the named variables that are set, and PYTHONPATH if `-m rpdrive` needs it to find this program."""
+    found = named_variables(names, environ)
+    if _FOLDER.name not in ("site-packages", "dist-packages"):
+        found["PYTHONPATH"] = str(_FOLDER)
+    return found
+
+
+def named_variables(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The named variables that are set, RPDRIVE_HOME as an absolute path."""
+    return _absolute({name: environ[name] for name in names if environ.get(name)})
+
+
+def _absolute(environment: dict[str, str]) -> dict[str, str]:
+    if environment.get(HOME):
+        environment[HOME] = str(Path(environment[HOME]).expanduser().absolute())
+    return environment

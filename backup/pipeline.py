@@ -1,4 +1,4 @@
-"""From chunks to acknowledged packs, in order, with both cores and the uplink busy and memory bounded.
+"""From chunks to acknowledged packs, in order, with the processors and the uplink busy and memory bounded.
 
 One thread (the caller's) hashes, looks up, seals and keeps the order; a few compress; a few upload. What has to
 wait for a chunk's place (an entry of a folder) waits in one queue, in order, so that trees are written in walk
@@ -17,12 +17,14 @@ from backup.mirror import Mirror
 from catalog.format.blocks import Buffer, PackKind, encode_frame
 from catalog.format.packs import PACK_TARGET, Extent, PackBuilder
 from catalog.format.writing import TREE_BLOCK_RAW
+from catalog.processors import usable_processors
 from catalog.vault import Vault
 
 BLOCK_RAW = 1 << 20  # bytes; a shared block is closed by the chunk that reaches it
 PACK_CHUNKS = 1 << 16  # a pack of very many small chunks is closed early: their ids stand in memory meanwhile
 LEVEL = 3  # of zstd
 _IN_FLIGHT_RAW = 24 << 20  # bytes of blocks being compressed or waiting for their turn
+_COMPRESSORS = 8  # threads at most, one for each processor: _IN_FLIGHT_RAW holds six of the largest chunks
 _UPLOADS = 3
 _QUEUE = 1 << 15  # actions that may wait (about 1 KB each) before the shared block is closed early for them
 _KNOWN_PAGES = 1 << 17
@@ -113,10 +115,10 @@ class Uploads:
 class Pipeline:
     """Writes the chunks and tree pages of one run. All methods are called by one thread."""
 
-    def __init__(self, vault: Vault, mirror: Mirror, *, level: int = LEVEL, compressors: int = 2) -> None:
+    def __init__(self, vault: Vault, mirror: Mirror, *, level: int = LEVEL) -> None:
         self.sent = Sent()
         self._vault, self._mirror, self._level = vault, mirror, level
-        self._pool = ThreadPoolExecutor(compressors, "compress")
+        self._pool = ThreadPoolExecutor(min(usable_processors(), _COMPRESSORS), "compress")
         self._uploads = Uploads(vault, mirror, self.sent, self._arrived)
         self._pending: dict[bytes, Place] = {}  # chunks of this run that the store hasn't acknowledged
         self._blocks: deque[_Block] = deque()

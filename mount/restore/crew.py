@@ -27,6 +27,7 @@ from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, OutOfLine, Owner
+from catalog.processors import usable_processors
 from catalog.program import child_environment, main_command
 from mount.restore.disk.attributes import Attributes, Wearer
 from mount.restore.disk.target import Handle, Target, rename_new, temporary_name
@@ -180,7 +181,7 @@ def helpers() -> int:
     """How many are of use here."""
     if not hasattr(socket, "SCM_RIGHTS") or os.name != "posix":
         return 0
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = usable_processors()
     return min(processors, MOST) if processors > 1 else 0
 
 

@@ -11,6 +11,7 @@ ROOMS = {
     # What everything else stands on.
     "catalog.errors": "",
     "catalog.names": "",
+    "catalog.processors": "",
     "catalog.screen": "catalog.errors",
     "catalog.format": "catalog.errors",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
@@ -57,7 +58,7 @@ ROOMS = {
     " mount.drivers.winfsp mount.place mount.view",
     "mount.restore.disk": "cache.reader catalog.errors catalog.format catalog.windows mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.jobs catalog.machines catalog.names catalog.points catalog.program catalog.screen"
+    " catalog.jobs catalog.machines catalog.names catalog.points catalog.processors catalog.program catalog.screen"
     " catalog.store.address catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
     "mount.commands": "catalog.access catalog.errors catalog.screen catalog.store.address catalog.windows"
     " mount.login mount.place mount.process",
@@ -67,7 +68,7 @@ ROOMS = {
     "backup.selection": "",
     "backup.census": "backup.excludes backup.selection",
     "backup.mirror": "catalog.errors catalog.format",
-    "backup.pipeline": "backup.mirror catalog.format catalog.vault",
+    "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
     "backup.progress": "backup.pipeline catalog.format",
     "backup.previous": "backup.systems catalog.format catalog.tree",
     "backup.files": "backup.pipeline backup.progress backup.systems catalog.errors catalog.format catalog.tree",

@@ -17,6 +17,7 @@ from typing import Any
 
 from catalog.access.settings import Settings, private_folder, write_private
 from catalog.errors import LocalError
+from catalog.systems.this import SYSTEM
 
 SERVICE = "rpdrive"
 _IN_KEYRING = "keyring"
@@ -52,7 +53,7 @@ class Secrets:
 
     def _read(self, path: Path) -> bytes | None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = os.open(path, SYSTEM.read_flags | SYSTEM.no_follow)
         except FileNotFoundError:
             return None
         except OSError as e:
@@ -60,14 +61,13 @@ class Secrets:
         with os.fdopen(descriptor, "rb") as file:
             # Of the open file, not of the path: nothing can be swapped in between.
             status = os.fstat(descriptor)
-            if os.name == "posix":
-                if status.st_uid != os.geteuid():
-                    raise LocalError(f"the {self._what} {path} belongs to another user", self._advice(path))
-                if stat.S_IMODE(status.st_mode) & 0o077:
-                    raise LocalError(
-                        f"the {self._what} {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
-                        f"if nobody has copied it, `chmod 600 {path}`",
-                    )
+            if not SYSTEM.is_own(status):
+                raise LocalError(f"the {self._what} {path} belongs to another user", self._advice(path))
+            if not SYSTEM.is_private(status):
+                raise LocalError(
+                    f"the {self._what} {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
+                    f"if nobody has copied it, `chmod 600 {path}`",
+                )
             return file.read(_LONGEST)
 
     def _parsed(self, path: Path, vault_id: bytes, data: bytes | str) -> dict[str, Any]:
@@ -110,11 +110,6 @@ class Secrets:
         if f'"{_IN_KEYRING}"'.encode() in noted:
             _drop(_name(path))
         return True
-
-    def in_keyring(self, vault_id: bytes) -> bool:
-        """Whether the one that is kept lies in the keyring."""
-        data = self._read(self._path(vault_id))
-        return data is not None and self._parsed(self._path(vault_id), vault_id, data).get(_IN_KEYRING) is True
 
     def _from_keyring(self, path: Path) -> str:
         backend = _keyring()

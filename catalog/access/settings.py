@@ -5,20 +5,15 @@ RPDRIVE_HOME moves everything into subfolders of one folder; otherwise the platf
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from catalog.errors import LocalError, UsageError
+from catalog.systems.this import SYSTEM
 
 HOME = "RPDRIVE_HOME"
 VAULT = "RPDRIVE_VAULT"
-_OURS_ONLY = 0o700
 
 
 class Settings:
@@ -133,13 +128,11 @@ def normal_address(text: str) -> str:
 def private_folder(path: Path) -> Path:
     """The folder, made with mode 0700 if it is missing. LocalError, also if it belongs to someone else."""
     try:
-        path.mkdir(mode=_OURS_ONLY, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
-        if os.name == "posix":
-            if status.st_uid != os.geteuid():
-                raise LocalError(f"{path} belongs to another user", f"set {HOME} to a folder of your own")
-            if stat.S_IMODE(status.st_mode) != _OURS_ONLY:
-                path.chmod(_OURS_ONLY)
+        if not SYSTEM.is_own(status):
+            raise LocalError(f"{path} belongs to another user", f"set {HOME} to a folder of your own")
+        SYSTEM.make_private(path, status)
     except OSError as e:
         raise LocalError(f"the folder {path} can't be used: {e.strerror}", f"set {HOME} to another one") from e
     return path

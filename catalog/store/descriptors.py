@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from catalog.store.durable import READ
+from catalog.systems.this import SYSTEM
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Descriptors:
         return self._opened(path)
 
     def _opened(self, path: str) -> _Open:
-        number = os.open(path, READ)
+        number = os.open(path, SYSTEM.read_flags)
         if not stat.S_ISREG(os.fstat(number).st_mode):
             os.close(number)
             raise FileNotFoundError(f"not a file: {path}")

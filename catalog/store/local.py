@@ -23,8 +23,9 @@ from catalog.errors import (
 )
 from catalog.store.base import Buffer, ObjectInfo, Store
 from catalog.store.descriptors import Descriptors
-from catalog.store.durable import READ, lock, make_folders, place_new, sweep, sync_folder, write_temporary
+from catalog.store.durable import make_folders, place_new, sweep, write_temporary
 from catalog.store.name import RESERVED, checked_name, is_name
+from catalog.systems.this import SYSTEM
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -97,12 +98,12 @@ class LocalStore(Store):
             finally:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
-            sync_folder(target.parent)
+            SYSTEM.sync_folder(target.parent)
 
     def get(self, name: str) -> bytes:
         path = self._path(name)
         with self._translated(name):
-            descriptor = os.open(path, READ)
+            descriptor = os.open(path, SYSTEM.read_flags)
             try:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
@@ -152,7 +153,7 @@ class LocalStore(Store):
             return
         self._descriptors.drop(path)
         with self._translated(name), suppress(FileNotFoundError):
-            sync_folder(Path(path).parent)
+            SYSTEM.sync_folder(Path(path).parent)
 
     def close(self) -> None:
         self._descriptors.close()
@@ -197,9 +198,9 @@ class LocalStore(Store):
         """Keeps other replaces out, of this process and others."""
         self._require_root()
         make_folders(self._own)
-        descriptor = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        descriptor = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            lock(descriptor)
+            SYSTEM.lock(descriptor)
             yield
         finally:
             os.close(descriptor)
@@ -244,22 +245,12 @@ class LocalStore(Store):
         return status.st_dev, status.st_ino
 
 
-_seeking = threading.Lock()
-
-
-def _seek_and_read(descriptor: int, length: int, offset: int) -> bytes:
-    """os.pread, where there is none."""
-    with _seeking:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.read(descriptor, length)
-
-
-_pread = getattr(os, "pread", _seek_and_read)
+_pread = SYSTEM.pread
 
 
 def _read(descriptor: int, offset: int, length: int) -> bytes:
     """Bytes from `offset`: as many as asked, fewer only at the end of the file."""
-    data: bytes = _pread(descriptor, length, offset)
+    data = _pread(descriptor, length, offset)
     if not data or len(data) == length:
         return data
     parts = [data]

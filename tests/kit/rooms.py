@@ -12,10 +12,11 @@ ROOMS = {
     "catalog.errors": "",
     "catalog.names": "",
     "catalog.processors": "",
+    "catalog.systems": "",
     "catalog.screen": "catalog.errors",
     "catalog.format": "catalog.errors",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
-    "catalog.store": "catalog.errors",
+    "catalog.store": "catalog.errors catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.store catalog.store.azure",
     "catalog.vault": "catalog.errors catalog.format catalog.store",
@@ -23,7 +24,7 @@ ROOMS = {
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
     # The subjects of the catalog, each with its commands.
     "catalog.access": "catalog.errors catalog.format catalog.screen catalog.store catalog.store.address"
-    " catalog.store.azure catalog.vault",
+    " catalog.store.azure catalog.systems catalog.vault",
     "catalog.program": "catalog.access",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
@@ -56,7 +57,7 @@ ROOMS = {
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.points"
     " catalog.program catalog.screen catalog.store catalog.vault catalog.windows mount.drivers mount.drivers.kernel"
     " mount.drivers.winfsp mount.place mount.view",
-    "mount.restore.disk": "cache.reader catalog.errors catalog.format catalog.windows mount.view",
+    "mount.restore.disk": "cache.reader catalog.errors catalog.format catalog.systems catalog.windows mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
     " catalog.jobs catalog.machines catalog.names catalog.points catalog.processors catalog.program catalog.screen"
     " catalog.store.address catalog.tree catalog.vault mount.process mount.restore.disk mount.view",

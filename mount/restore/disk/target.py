@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -11,6 +10,7 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from catalog.errors import LocalError
+from catalog.systems.this import SYSTEM
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.calls import CLOEXEC, DIRECTORY, NOFOLLOW, disk
 
@@ -18,7 +18,6 @@ UNFINISHED = 0o1700  # mode of a folder that a restore has made and not yet fini
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _PASSAGE = _FOLDER | getattr(os, "O_PATH", 0)
 _OPEN_FOLDERS = 192
-_RENAME_NOREPLACE = 1
 _NO_NOREPLACE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 LEFTOVER = b".rpdrive-"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -200,29 +199,17 @@ def temporary_name(mark: bytes, token: bytes) -> bytes:
     return LEFTOVER + mark.hex().encode() + b"-" + token.hex().encode() + b".part"
 
 
-def _renameat2() -> object:
-    if os.name != "posix":
-        return None
-    found = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if found is not None:
-        found.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
-    return found
-
-
-_rename2 = _renameat2()
-
-
 def rename_new(folder: int, old: bytes, new: bytes) -> None:
     """Rename within a folder. FileExistsError if there is something at the new name; it is left alone."""
-    if callable(_rename2):
-        if _rename2(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in _NO_NOREPLACE:
-            raise OSError(code, os.strerror(code))
     if hasattr(disk, "rename_new"):
         disk.rename_new(folder, old, new)
         return
+    try:
+        SYSTEM.rename_new(old, new, dir_fd=folder)
+        return
+    except OSError as e:
+        if e.errno not in _NO_NOREPLACE:
+            raise
     try:
         disk.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as e:

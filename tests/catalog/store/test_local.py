@@ -22,8 +22,9 @@ from catalog.errors import (
 from catalog.store.address import open_store
 from catalog.store.base import ObjectInfo
 from catalog.store.descriptors import Descriptors
-from catalog.store.durable import PREFIX, STALE, rename_new
+from catalog.store.durable import PREFIX, STALE
 from catalog.store.local import LocalStore
+from catalog.systems.this import SYSTEM
 
 WRITER = """
 import sys
@@ -91,7 +92,7 @@ def test_a_file_system_without_links_is_served_by_renaming(tmp_path: Path, monke
     assert store.get("packs/0a/pack") == b"data"
     (tmp_path / "one").write_bytes(b"1")
     with pytest.raises(FileExistsError):
-        rename_new(tmp_path / "one", tmp_path / "packs/0a/pack")
+        SYSTEM.rename_new(tmp_path / "one", tmp_path / "packs/0a/pack")
     assert store.get("packs/0a/pack") == b"data"
     assert (tmp_path / "one").read_bytes() == b"1"
 

@@ -155,7 +155,6 @@ def as_windows(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     found = WindowsDisk(double.api())
     for module in (disk, planner, run, target, whole, writer):
         monkeypatch.setattr(module, "disk", found)
-    monkeypatch.setattr(target, "_rename2", None)
 
 
 def give_back(machine: Machine, point: Point | None, to: str, *paths: bytes, **options: object) -> Report:

@@ -1,0 +1,1 @@
+"""What the systems do differently with rpdrive's own files: one interface, chosen once."""

@@ -1,0 +1,55 @@
+"""What differs between systems for files that rpdrive itself owns: a vault in a folder, settings, secrets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+PathLike: TypeAlias = "str | bytes | os.PathLike[str]"
+
+
+class System(Protocol):
+    """The calls of one system. Everything raises OSError."""
+
+    read_flags: int
+    """For `os.open`: read the bytes as they are."""
+
+    no_follow: int
+    """For `os.open`, in addition: refuse a symlink at the end of the path. 0 where links need privileges."""
+
+    def pread(self, descriptor: int, length: int, offset: int, /) -> bytes:
+        """Read up to `length` bytes from `offset`, from any number of threads."""
+        ...
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in a folder durable."""
+        ...
+
+    def lock(self, descriptor: int) -> None:
+        """Wait until this process alone holds the file, and hold it until the descriptor is closed."""
+        ...
+
+    def rename_new(self, old: PathLike, new: PathLike, *, dir_fd: int | None = None) -> None:
+        """Rename a file unless `new` exists; paths are relative to the folder `dir_fd`, if given.
+
+        Raises FileExistsError if `new` exists, and OSError with ENOSYS, EINVAL or EOPNOTSUPP if the system or
+        the file system has no such call.
+        """
+        ...
+
+    def is_own(self, status: os.stat_result) -> bool:
+        """Whether a file belongs to the user of this process."""
+        ...
+
+    def is_private(self, status: os.stat_result) -> bool:
+        """Whether permissions keep other users out of a file."""
+        ...
+
+    def make_private(self, folder: Path, status: os.stat_result) -> None:
+        """Keep other users out of a folder of this user."""
+        ...
+
+    def has_terminal(self) -> bool:
+        """Whether there is a terminal on which a passphrase can be typed."""
+        ...

@@ -1,0 +1,79 @@
+"""Linux, macOS and other POSIX systems."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from catalog.systems.base import PathLike
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_PRIVATE_FOLDER = 0o700
+
+
+class PosixSystem:
+    """See System."""
+
+    read_flags = os.O_RDONLY
+    no_follow = os.O_NOFOLLOW
+    pread = staticmethod(os.pread)
+
+    def sync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Some network file systems can't, and make names durable by themselves.
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+        finally:
+            os.close(descriptor)
+
+    def lock(self, descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    def rename_new(self, old: PathLike, new: PathLike, *, dir_fd: int | None = None) -> None:
+        folder = _AT_FDCWD if dir_fd is None else dir_fd
+        code = _renameat2()(folder, os.fsencode(old), folder, os.fsencode(new))
+        if code:
+            raise OSError(code, os.strerror(code), os.fspath(new))
+
+    def is_own(self, status: os.stat_result) -> bool:
+        return status.st_uid == os.geteuid()
+
+    def is_private(self, status: os.stat_result) -> bool:
+        return not stat.S_IMODE(status.st_mode) & 0o077
+
+    def make_private(self, folder: Path, status: os.stat_result) -> None:
+        if stat.S_IMODE(status.st_mode) != _PRIVATE_FOLDER:
+            folder.chmod(_PRIVATE_FOLDER)
+
+    def has_terminal(self) -> bool:
+        try:
+            os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        except OSError:
+            return False
+        return True
+
+
+@cache
+def _renameat2() -> Callable[[int, bytes, int, bytes], int]:
+    """renameat2(2) with RENAME_NOREPLACE, which Linux alone has. It returns the errno, 0 for success."""
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return lambda *_: errno.ENOSYS
+    call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+
+    def rename(old_folder: int, old: bytes, new_folder: int, new: bytes) -> int:
+        done = call(old_folder, old, new_folder, new, _RENAME_NOREPLACE) == 0
+        return 0 if done else ctypes.get_errno()
+
+    return rename

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catalog.access.session import Session
+from catalog.errors import WITH_PROBLEMS
+from catalog.store.roles import Role
 
 if TYPE_CHECKING:
     from backup.job import Job
     from backup.run import Result
 
 app = typer.Typer(rich_markup_mode=None)
-
-FINISHED_WITH_PROBLEMS = 3
 
 
 @app.command("backup")
@@ -51,7 +51,7 @@ def backup(
     """Save files and folders as a new recovery point."""
     session: Session = ctx.obj
     if not dry_run:
-        session.require("backup")
+        session.require(Role.BACKUP)
     vault = session.open_vault(meanwhile=lambda store: import_module("backup.job"))
     from backup.display import Display, summary
     from backup.job import Job
@@ -80,7 +80,7 @@ def backup(
         for line in summary(outcome, job.item.name, job.id):
             print(line)
     if outcome.problem_count:
-        raise typer.Exit(FINISHED_WITH_PROBLEMS)
+        raise typer.Exit(WITH_PROBLEMS)
 
 
 def _row(outcome: Result, job: Job, session: Session) -> dict[str, object]:

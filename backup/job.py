@@ -90,9 +90,7 @@ class Job:
         disk = None if session.is_local else self._disk(settings.cache)
         reader = Reader(self.vault, memory=_READER_MEMORY, disk=disk, parallel=4)
         self._stack.callback(reader.close)
-        own = [settings.where(kind) for kind in ("state", "cache", "run")]
-        if session.folder is not None:
-            own.append(session.folder)
+        own = [folder.path for folder in session.own_folders(config=False)]
         self.selection.skip = {i for p in own if (i := self._system.identity(p)) is not None}
         self._backup = Backup(
             self.vault,

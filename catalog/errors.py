@@ -7,6 +7,9 @@ A fault of the network or the disk is never reported as damage, and damage never
 
 from __future__ import annotations
 
+# Exit code of a command that did its work except for some files, which its report lists. It is not an error.
+WITH_PROBLEMS = 3
+
 
 class RpdriveError(Exception):
     """Base of all errors meant for a person. `kind` is the name that --json output carries."""

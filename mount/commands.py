@@ -91,12 +91,12 @@ def mount(
         return _install(session, mount_point, options, system=_of_system(at_login, service))
     if IS_WINDOWS:
         windows_places.check_driver()
-        place = windows_places.prepare(mount_point, _own_folders(session))
+        place = windows_places.prepare(mount_point, session.own_folders())
     else:
         places.check_device()
         if allow_other:
             places.check_allow_other()
-        place = places.prepare(mount_point, _own_folders(session))
+        place = places.prepare(mount_point, session.own_folders())
 
     def order() -> Order:
         from mount.process.order import Order
@@ -191,9 +191,7 @@ def _install(session: Session, mount_point: Path, options: dict[str, Any], *, sy
         print("Systemd doesn't answer here. Where it does, run:")
         for command in commands:
             print("    " + " ".join(unit.systemctl(*command)))
-    from catalog.store.address import local_path
-
-    if local_path(session.address) is None and session.credentials() is None:
+    if not session.is_local and session.credentials() is None:
         print("It doesn't get the credentials in this shell's environment: give it some by `rpdrive vault connect`")
 
 
@@ -209,11 +207,11 @@ def _place_for_later(session: Session, mount_point: Path) -> tuple[bool, Path]:
         place = windows_places.absolute(mount_point)
         if Registry(session.settings).drive_at(place) is not None:
             return True, place
-        return False, windows_places.prepare(mount_point, _own_folders(session))
+        return False, windows_places.prepare(mount_point, session.own_folders())
     place = places.absolute(mount_point)
     is_open = places.file_system_at(place) == places.FILE_SYSTEM
     if not is_open:
-        places.prepare(mount_point, _own_folders(session))
+        places.prepare(mount_point, session.own_folders())
     return is_open, place
 
 
@@ -225,15 +223,6 @@ def _cache_size(text: str) -> int:
     if size < 1 << 20:
         raise UsageError(f"a cache of {text} is too small", "give it 1M or more")
     return size
-
-
-def _own_folders(session: Session) -> list[tuple[str, Path]]:
-    from catalog.store.address import local_path
-
-    settings = session.settings
-    folders = [("rpdrive's own folder", settings.where(kind)) for kind in ("config", "state", "cache", "run")]
-    vault = local_path(session.address)
-    return folders if vault is None else [("the vault", Path(vault)), *folders]
 
 
 @app.command("unmount")

@@ -79,7 +79,7 @@ def passphrase(
 ) -> None:
     """Change the passphrase. The keys of the data stay: this is no revocation."""
     session: Session = ctx.obj
-    session.require("admin")
+    session.require(Role.ADMIN)
     vault = session.open_vault()
     vault.change_passphrase(session.new_passphrase(new_passphrase_file, NEW_PASSPHRASE, "New passphrase"))
     if as_json:

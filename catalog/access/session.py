@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from catalog.access.secrets import SavedKeys
 from catalog.access.settings import Settings
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     from catalog.format.keys import Keys, VaultFile
     from catalog.store.base import Store
     from catalog.store.metered import MeteredStore
-    from catalog.store.roles import Grant
+    from catalog.store.roles import Grant, Role
     from catalog.vault import Vault
 
 PASSPHRASE = "RPDRIVE_PASSPHRASE"
 NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
 RecordsFactory: TypeAlias = "Callable[[Session, bytes], MutableMapping[str, bytes] | None]"
+
+
+class OwnFolder(NamedTuple):
+    """A folder that rpdrive uses itself. `what` names it in a message."""
+
+    what: str
+    path: Path
 
 
 class Session:
@@ -128,15 +135,23 @@ class Session:
 
         return not self.is_local and given(os.environ)
 
-    def require(self, role: str) -> None:
-        """AccessDenied, before any work, if the vault is connected here with a lesser role, or no more."""
+    def own_folders(self, *, config: bool = True) -> list[OwnFolder]:
+        """The folders that rpdrive itself reads and writes: the vault's, if it is local, and those of Settings.
+
+        `config` includes the folder of the user's own choices, which a backup saves like any other.
+        """
+        kinds = ("config", "state", "cache", "run") if config else ("state", "cache", "run")
+        folders = [OwnFolder("rpdrive's own folder", self.settings.where(kind)) for kind in kinds]
+        return folders if self.folder is None else [OwnFolder("the vault", self.folder), *folders]
+
+    def require(self, role: Role) -> None:
+        """Raise AccessDenied, before any work, if the vault is connected here with a lesser role, or no more."""
         credentials = self.credentials()
         if credentials is None:
             return
         from catalog.errors import AccessDenied
-        from catalog.store.roles import Role
 
-        if not credentials.role.includes(Role(role)):
+        if not credentials.role.includes(role):
             raise AccessDenied(
                 f"this machine is connected to {self.address} with the role {credentials.role}, and this needs "
                 f"the role {role}",

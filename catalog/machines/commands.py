@@ -10,6 +10,7 @@ import typer
 from catalog.access.session import Session
 from catalog.errors import UsageError
 from catalog.screen.options import Json
+from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
 machine_app = typer.Typer(
@@ -33,7 +34,7 @@ def register(
     if name is not None and take_over is not None:
         raise UsageError("--name and --take-over exclude each other", "take over first, then rename")
     session: Session = ctx.obj
-    session.require("backup")
+    session.require(Role.BACKUP)
     vault = session.open_vault()
 
     from catalog.machines import registry as machines
@@ -94,7 +95,7 @@ def rename(
 ) -> None:
     """Give a machine another name: its points show it at once, and nothing starts over."""
     session: Session = ctx.obj
-    session.require("backup")
+    session.require(Role.BACKUP)
     vault = session.open_vault()
 
     from catalog.machines import registry as machines
@@ -121,7 +122,7 @@ def forget(
     Its points stay, and can be restored: name it with --machine. A backup from it brings it back.
     """
     session: Session = ctx.obj
-    session.require("backup")
+    session.require(Role.BACKUP)
     vault = session.open_vault()
 
     from catalog.machines import registry as machines

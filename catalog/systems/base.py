@@ -12,11 +12,8 @@ PathLike: TypeAlias = "str | bytes | os.PathLike[str]"
 class System(Protocol):
     """The calls of one system. Everything raises OSError."""
 
-    read_flags: int
-    """For `os.open`: read the bytes as they are."""
-
-    no_follow: int
-    """For `os.open`, in addition: refuse a symlink at the end of the path. 0 where links need privileges."""
+    read_flags: int  # for os.open: read a file's bytes unchanged
+    no_follow: int  # for os.open: refuse a symlink; 0 on Windows, where making one needs a privilege
 
     def pread(self, descriptor: int, length: int, offset: int, /) -> bytes:
         """Read up to `length` bytes from `offset`, from any number of threads."""

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from catalog.access.session import Session
-
-WITH_PROBLEMS = 3
+from catalog.errors import WITH_PROBLEMS
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -132,15 +132,8 @@ def _check_all_damaged(report: Report) -> None:
 
 def _check_target(session: Session, target: bytes) -> None:
     """UsageError if the target lies in the vault, or in a folder of rpdrive's own."""
-    from catalog.store.address import local_path
-
-    settings = session.settings
-    folders = [("rpdrive's own folder", settings.where(kind)) for kind in ("config", "state", "cache", "run")]
-    vault = local_path(session.address)
-    if vault is not None:
-        folders.append(("the vault", Path(vault)))
     real = Path(os.path.realpath(os.fsdecode(target)))
-    for what, folder in folders:
+    for what, folder in session.own_folders():
         if real.is_relative_to(os.path.realpath(folder)):
             raise UsageError(f"{os.fsdecode(target)} lies in {what}", "restore to another folder")
 

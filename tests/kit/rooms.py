@@ -26,7 +26,7 @@ ROOMS = {
     "catalog.access": "catalog.errors catalog.format catalog.screen catalog.store catalog.store.address"
     " catalog.store.azure catalog.systems catalog.vault",
     "catalog.program": "catalog.access",
-    "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.vault",
+    "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.vault",
@@ -60,8 +60,8 @@ ROOMS = {
     "mount.restore.disk": "cache.reader catalog.errors catalog.format catalog.systems catalog.windows mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
     " catalog.jobs catalog.machines catalog.names catalog.points catalog.processors catalog.program catalog.screen"
-    " catalog.store.address catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
-    "mount.commands": "catalog.access catalog.errors catalog.screen catalog.store.address catalog.windows"
+    " catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
+    "mount.commands": "catalog.access catalog.errors catalog.screen catalog.windows"
     " mount.login mount.place mount.process",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.windows",
@@ -83,7 +83,8 @@ ROOMS = {
     "backup.identity": "catalog.errors catalog.format catalog.machines catalog.vault",
     "backup.job": "backup.identity backup.mirror backup.progress backup.record backup.run backup.selection"
     " backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.vault",
-    "backup.commands": "backup.display backup.job backup.run catalog.access catalog.screen",
+    "backup.commands": "backup.display backup.job backup.run catalog.access catalog.errors catalog.screen"
+    " catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors cache.commands backup.commands catalog.points"
     " catalog.machines catalog.jobs catalog.history mount.commands mount.restore",

@@ -53,8 +53,9 @@ def backup(
     if not dry_run:
         session.require(Role.BACKUP)
     vault = session.open_vault(meanwhile=lambda store: import_module("backup.job"))
-    from backup.display import Display, summary
+    from backup.display import summary
     from backup.job import Job
+    from catalog.screen.stderr import Screen
     from catalog.screen.text import parse_size
 
     with ExitStack() as stack:
@@ -72,21 +73,20 @@ def backup(
                 dry=dry_run,
             )
         )
-        display = stack.enter_context(Display(job.progress, job.selection, quiet=as_json))
-        outcome = job.run(on_problem=display.problem)
+        result = job.run(None if as_json else stack.enter_context(Screen()))
     if as_json:
-        print(json.dumps(_row(outcome, job, session), indent=2))
+        print(json.dumps(_row(result, job, session), indent=2))
     else:
-        for line in summary(outcome, job.item.name, job.id):
+        for line in summary(result, job.item.name, job.id):
             print(line)
-    if outcome.problem_count:
+    if result.problem_count:
         raise typer.Exit(WITH_PROBLEMS)
 
 
-def _row(outcome: Result, job: Job, session: Session) -> dict[str, object]:
+def _row(result: Result, job: Job, session: Session) -> dict[str, object]:
     from catalog.screen.text import iso_time, text_json
 
-    point, p = outcome.point, outcome.progress
+    point, p = result.point, result.progress
     traffic = session.meter.snapshot() if session.meter else None
     return {
         "point": point.id.hex() if point else None,
@@ -96,9 +96,9 @@ def _row(outcome: Result, job: Job, session: Session) -> dict[str, object]:
         "previous": point.previous.hex() if point and point.previous else None,
         "machine": job.machine.name,
         "item": job.item.name,
-        "files": outcome.totals.files,
-        "entries": outcome.totals.entries,
-        "bytes": outcome.totals.bytes,
+        "files": result.totals.files,
+        "entries": result.totals.entries,
+        "bytes": result.totals.bytes,
         "new": p.new,
         "changed": p.changed,
         "unchanged": p.unchanged,
@@ -107,9 +107,9 @@ def _row(outcome: Result, job: Job, session: Session) -> dict[str, object]:
         "new_bytes": p.sent.new_bytes,
         "data_bytes": p.sent.data_bytes,
         "tree_bytes": p.sent.tree_bytes,
-        "record_bytes": outcome.record_bytes,
+        "record_bytes": result.record_bytes,
         "requests": traffic.requests if traffic else None,
-        "seconds": round(outcome.seconds, 3),
-        "problem_count": outcome.problem_count,
-        "problems": [{**text_json("path", q.path), "reason": q.reason} for q in outcome.problems],
+        "seconds": round(result.seconds, 3),
+        "problem_count": result.problem_count,
+        "problems": [{**text_json("path", q.path), "reason": q.reason} for q in result.problems],
     }

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
+from backup.census import Census
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
-from backup.progress import Progress
 from backup.record import Record
 from backup.run import Backup, Result
 from backup.selection import Selection
@@ -22,6 +21,7 @@ from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
 from catalog.format.records import Item, Machine, Problem
+from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.vault import Vault
 
 _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
@@ -66,10 +66,6 @@ class Job:
         self.selection = Selection(sorted(wanted), excludes, one_file_system, fetch=fetch)
         self._stack = ExitStack()
 
-    @property
-    def progress(self) -> Progress:
-        return self._backup.progress
-
     def __enter__(self) -> Job:
         try:
             self._open()
@@ -110,29 +106,46 @@ class Job:
         self._stack.callback(disk.close)
         return disk
 
-    def run(self, *, on_problem: Callable[[Problem], None] | None = None) -> Result:
-        """Run it. As Backup.run."""
+    def run(self, observer: Observer | None = None) -> Result:
+        """Run it, followed by `observer`. As Backup.run."""
         record = Record(self.vault, self._session.settings.state, self.machine, self.item)
 
         def problem(problem: Problem) -> None:
             record.problem(problem)
-            if on_problem is not None:
-                on_problem(problem)
+            if observer is not None:
+                observer.problem(problem.path, problem.reason)
 
         self._backup.on_problem = problem
         # A run makes many long-lived objects and no cycles: the default thresholds cost one part in twenty.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         if self._dry:
-            return self._backup.run(dry=True)
+            return self._followed(observer)
         self.id = record.id
         try:
-            outcome = self._backup.run()
+            result = self._followed(observer)
         except BaseException as e:
-            record.ended(e, self.progress)
+            record.ended(e, self._backup.progress)
             raise
-        outcome.record_bytes += record.completed(outcome)
-        return outcome
+        result.record_bytes += record.completed(result)
+        return result
+
+    def _followed(self, observer: Observer | None) -> Result:
+        census = Census(self.selection)
+        # It finds its files itself, by POSIX paths.
+        counting = observer is not None and observer.live and os.name == "posix"
+
+        def sample(seconds: float) -> JobProgress:
+            return self._backup.progress.report(seconds, census.total)
+
+        if counting:
+            census.start()
+        try:
+            with Reporting(sample, observer):
+                return self._backup.run(dry=self._dry)
+        finally:
+            if counting:
+                census.stop()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

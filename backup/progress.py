@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from backup.pipeline import Sent
 from catalog.format.values import Totals
+from catalog.screen.progress import JobProgress
 
 
 @dataclass
@@ -40,6 +41,20 @@ class Progress:
     def totals(self) -> Totals:
         """What was walked over so far."""
         return Totals(self.entries, self.files, self.size, 0)
+
+    def report(self, seconds: float, counted: int | None) -> JobProgress:
+        """For those that follow the job; `counted` is how many bytes there are, if that was counted already."""
+        # The previous point's size is known at once, and used until the count is complete.
+        expected = counted or (self.previous.bytes if self.previous else None)
+        return JobProgress(
+            seconds,
+            self.files,
+            None,
+            self.done,
+            max(expected, self.size) if expected else None,
+            stored=self.sent.data_bytes + self.sent.tree_bytes,
+            path=self.path,
+        )
 
     def reset(self, sent: Sent, previous: Totals | None) -> None:
         """Begin anew."""

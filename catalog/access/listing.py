@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catalog.format.keys import VERSION
-from catalog.screen.text import safe_text, size_text
+from catalog.screen.text import counted, safe_text, size_text
 from catalog.vault import Vault
 
 
@@ -85,15 +85,11 @@ def vault_text(row: dict[str, Any]) -> str:
         text = f"machine   {safe_text(machine['name'])} ({machine['id'][:8]}), {safe_text(machine['system'])}"
         lines.append(text + (", forgotten" if machine["forgotten"] else ""))
         lines += [
-            f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {_counted(i['points'], 'point')}"
+            f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {counted(i['points'], 'point')}"
             for i in machine["items"]
         ]
     for folder, held in row.get("stored", {}).items():
-        lines.append(f"stored    {folder}: {_counted(held['objects'], 'object')}, {size_text(held['bytes'])}")
+        lines.append(f"stored    {folder}: {counted(held['objects'], 'object')}, {size_text(held['bytes'])}")
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
     return "\n".join(lines)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

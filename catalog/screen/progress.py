@@ -1,86 +1,78 @@
-"""Showing how far something is: a bar on a terminal, plain lines now and then elsewhere; both on stderr."""
+"""The progress of a job as values, and who follows it: a terminal, a log, a page. Nothing here prints."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
-_EVERY = 0.2  # s between two looks on a terminal
-_LINE_EVERY = 30.0  # s between two lines elsewhere
-_NUMBERS = 67  # columns that bar, bytes, speed and time left may take; a longer line would break in two
+from typing import NamedTuple, Protocol
 
 
-class Look(NamedTuple):
-    """How far it is: bytes done and in all (None: not known yet), a text beside the bar, and a plain line."""
+class JobProgress(NamedTuple):
+    """How far a job is. Sizes in bytes.
 
+    `files_total` is None where it is not known; `total`, too, and is an estimate unless `files_total` is known.
+    `present` are the bytes of `done` that were there already and needed no work. `path` is where the job is
+    (without a leading slash), `stored` what it added to the vault, `seconds` the time since it began.
+    """
+
+    seconds: float
+    files: int
+    files_total: int | None
     done: int
     total: int | None
-    text: str
-    line: str
+    present: int = 0
+    stored: int | None = None
+    planning: bool = False
+    path: bytes = b""
+
+    @property
+    def speed(self) -> int:
+        """Bytes per second, on average."""
+        return int((self.done - self.present) / max(self.seconds, 0.001))
 
 
-class Watch:
-    """Looks from a thread of its own while it is entered. `look` gets the seconds since; None shows nothing."""
+class Observer(Protocol):
+    """Follows a job. `progress` and `problem` are called from two threads of the job.
 
-    def __init__(self, look: Callable[[float], Look | None], *, quiet: bool = False) -> None:
-        self.terminal = sys.stderr.isatty() and not quiet
-        self._look, self._quiet = look, quiet
+    `every` is the number of seconds between two calls of `progress`. If `live`, a person is looking on, and the
+    job takes the time to estimate its total.
+    """
+
+    @property
+    def every(self) -> float: ...
+
+    @property
+    def live(self) -> bool: ...
+
+    def progress(self, progress: JobProgress) -> None: ...
+
+    def problem(self, path: bytes, reason: str) -> None:
+        """Called by a backup as it meets a problem. A restore reports all of them at its end."""
+
+
+class Reporting:
+    """Samples a job regularly while entered, in a thread of its own, and hands each sample to the observer.
+
+    `sample` gets the seconds since the beginning. Without an observer, nothing is sampled.
+    """
+
+    def __init__(self, sample: Callable[[float], JobProgress], observer: Observer | None) -> None:
+        self._sample, self._observer = sample, observer
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
         self._began = time.monotonic()
 
-    def __enter__(self) -> Watch:
-        if not self._quiet:
-            if self.terminal:
-                self._make_bar()
-            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+    def __enter__(self) -> Reporting:
+        if self._observer is not None:
+            self._thread = threading.Thread(target=self._run, args=(self._observer,), name="progress", daemon=True)
             self._thread.start()
         return self
 
-    def _make_bar(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(
-            BarColumn(24),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=None)
-        self._bar.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(_EVERY if self.terminal else _LINE_EVERY):
-            look = self._look(time.monotonic() - self._began)
-            if look is None:
-                continue
-            if self._bar is not None and self._task is not None:
-                text = look.text[: max(self._bar.console.width - _NUMBERS, 0)]
-                self._bar.update(self._task, completed=look.done, total=look.total, description=text)
-            else:
-                print(look.line, file=sys.stderr)
-
-    def say(self, text: str) -> None:
-        """A line of its own, above the bar if there is one."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        elif not self._quiet:
-            print(text, file=sys.stderr)
+    def _run(self, observer: Observer) -> None:
+        while not self._stop.wait(observer.every):
+            observer.progress(self._sample(time.monotonic() - self._began))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,5 +80,3 @@ class Watch:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self._bar is not None:
-            self._bar.stop()

@@ -26,9 +26,9 @@ def size_text(size: int) -> str:
     return f"{value:.1f} {units[0]}"
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 file`, `2,000 files`."""
-    return f"{number:,} {thing}" + "s" * (number != 1)
+def counted(number: int, thing: str, things: str = "") -> str:
+    """`1 file`, `2,000 files`; `things` is a plural that is not `thing` with an s."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def parse_size(text: str) -> int:

@@ -68,10 +68,13 @@ def restore(
         verify=verify,
     )
     vault = session.open_vault(meanwhile=lambda store: import_module("mount.restore.run"))
-    from mount.restore.display import Display, dry_lines, report_json, summary
+    from contextlib import nullcontext
 
-    with Display(quiet=as_json) as display:
-        report = job.run(vault, machine, item, display.watch)
+    from catalog.screen.stderr import Screen
+    from mount.restore.display import dry_lines, report_json, summary
+
+    with nullcontext() if as_json else Screen() as screen:
+        report = job.run(vault, machine, item, screen)
     if as_json:
         import json
 

@@ -1,61 +1,23 @@
-"""What a restore shows: a bar on a terminal, plain lines elsewhere, a summary at the end."""
+"""What a restore prints when it is complete."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 from catalog.jobs.local import LocalJob, restore_word
-from catalog.screen.progress import Look, Watch
-from catalog.screen.text import iso_time, safe_text, size_text, text_json
+from catalog.screen.text import counted, iso_time, safe_text, size_text, text_json
 from mount.restore.report import Report
 
 _SHOWN = 20  # problems on the screen
-
-
-class Display:
-    """Watches a report. A context manager."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._report: Report | None = None
-        self._watch = Watch(self._look, quiet=quiet)
-
-    def watch(self, report: Report) -> None:
-        """From now on, show this."""
-        self._report = report
-
-    def __enter__(self) -> Display:
-        self._watch.__enter__()
-        return self
-
-    def _look(self, seconds: float) -> Look | None:
-        r = self._report
-        if r is None:
-            return None
-        done = r.written_bytes + r.same_bytes
-        files = f"{r.written + r.same:,} of {r.files:,} files"
-        speed = r.written_bytes / max(seconds, 0.001)
-        left = (r.size - done) / speed if speed and not r.planning else 0
-        tail = f", {left:.0f} s left" if left > 0 else ""
-        line = f"{files}, {size_text(done)} of {size_text(r.size)}, {size_text(int(speed))}/s{tail}"
-        if not r.planning:
-            return Look(done, r.size, files, line)
-        path = safe_text(r.path.decode(errors="replace"))
-        return Look(done, None, f"planning: {r.files:,} files  {path[-50:]}", line)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watch.__exit__(kind, error, trace)
 
 
 def summary(r: Report, job: LocalJob) -> list[str]:
     """What was done, in a few lines."""
     seconds = (job.finished - job.started) / 10**9
     lines = [
-        f"Restored {_count(r.written, 'entry', 'entries')}, {size_text(r.written_bytes)}, "
+        f"Restored {counted(r.written, 'entry', 'entries')}, {size_text(r.written_bytes)}, "
         f"{'back in place' if job.target == '/' else f'to {safe_text(job.target)}'} in {seconds:.1f} s"
     ]
     rest = [
@@ -75,7 +37,7 @@ def renamed_lines(r: Report, top: str = "") -> list[str]:
     """How many entries have other names here, and the first of them."""
     if not r.renamed_count:
         return []
-    lines = [f"  {_count(r.renamed_count, 'name', 'names')} changed, which can't be had here (docs/names.md):"]
+    lines = [f"  {counted(r.renamed_count, 'name')} changed, which can't be had here (docs/names.md):"]
     lines += [
         f"    {top}{safe_text(os.fsdecode(path))}, in the point {safe_text(os.fsdecode(name))}"
         for path, name in r.renames[:3]
@@ -89,7 +51,7 @@ def problem_lines(r: Report, top: str = "") -> list[str]:
     """Every reason with its count, and the first paths, which begin with `top`."""
     if not r.problem_count:
         return []
-    lines = [f"  {_count(r.problem_count, 'problem', 'problems')}:"]
+    lines = [f"  {counted(r.problem_count, 'problem')}:"]
     for reason, count in r.reasons.most_common(_SHOWN):
         paths = [p.path for p in r.problems if p.reason == reason][:3]
         names = ", ".join(top + safe_text(os.fsdecode(p)) or "/" for p in paths)
@@ -156,10 +118,6 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
             for p in r.planned
         ]
     return row
-
-
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n:,} {one if n == 1 else many}"
 
 
 def _top(job: LocalJob) -> str:

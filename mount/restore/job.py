@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, RpdriveError, UsageError
 from catalog.format.records import Outcome
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
+from catalog.screen.progress import Observer, Reporting
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
 from mount.restore.options import Options
@@ -65,8 +65,8 @@ class Job:
             outcome=Outcome.FAILED,
         )  # fmt: skip
 
-    def run(self, vault: Vault, machine: str | None, item: str | None, watch: Callable[[Report], object]) -> Report:
-        """Restore. `watch` gets the report as soon as there is one. Damaged if nothing could be restored for it."""
+    def run(self, vault: Vault, machine: str | None, item: str | None, observer: Observer | None = None) -> Report:
+        """Restore, followed by `observer`. Raises Damaged if no file could be restored because of damage."""
         self.record.vault = vault.id.hex()
         from cache.reader import Reader
         from mount.restore.run import Restore
@@ -74,12 +74,12 @@ class Job:
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=48 * MIB, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
-        watch(restore.report)
         gc.disable()  # plans are many tuples in no circles: to search them takes a quarter of the planning
         try:
-            sources = resolve(vault, reader, self._wishes, machine, item)
-            self._name(sources)
-            report = restore.run(sources)
+            with Reporting(restore.report.progress, observer):
+                sources = resolve(vault, reader, self._wishes, machine, item)
+                self._name(sources)
+                report = restore.run(sources)
             _check_all_damaged(report)
             self.record.outcome = Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED
             return report

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from catalog.screen.progress import JobProgress
+
 LISTED = 1000  # problems, and new names, kept in full; all are counted
 
 
@@ -67,6 +69,19 @@ class Report:
     @property
     def problem_count(self) -> int:
         return self.reasons.total()
+
+    def progress(self, seconds: float) -> JobProgress:
+        """For those that follow the job."""
+        if self.planning:
+            return JobProgress(seconds, self.files, None, self.written_bytes, None, planning=True, path=self.path)
+        return JobProgress(
+            seconds,
+            self.written + self.same,
+            self.files,
+            self.written_bytes + self.same_bytes,
+            self.size,
+            present=self.same_bytes,
+        )
 
     def problem(self, path: bytes, reason: str) -> None:
         with self.lock:

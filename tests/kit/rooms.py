@@ -70,7 +70,7 @@ ROOMS = {
     "backup.census": "backup.excludes backup.selection",
     "backup.mirror": "catalog.errors catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
-    "backup.progress": "backup.pipeline catalog.format",
+    "backup.progress": "backup.pipeline catalog.format catalog.screen",
     "backup.previous": "backup.systems catalog.format catalog.tree",
     "backup.files": "backup.pipeline backup.progress backup.systems catalog.errors catalog.format catalog.tree",
     "backup.links": "backup.files backup.systems catalog.format",
@@ -78,11 +78,12 @@ ROOMS = {
     " backup.selection backup.systems catalog.errors catalog.format catalog.names catalog.tree catalog.vault",
     "backup.run": "backup.mirror backup.pipeline backup.previous backup.progress backup.selection backup.systems"
     " backup.walk catalog.errors catalog.format catalog.tree catalog.vault",
-    "backup.display": "backup.census backup.progress backup.run backup.selection catalog.format catalog.screen",
+    "backup.display": "backup.run catalog.screen",
     "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs catalog.vault",
     "backup.identity": "catalog.errors catalog.format catalog.machines catalog.vault",
-    "backup.job": "backup.identity backup.mirror backup.progress backup.record backup.run backup.selection"
-    " backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.vault",
+    "backup.job": "backup.census backup.identity backup.mirror backup.record backup.run backup.selection"
+    " backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.screen"
+    " catalog.vault",
     "backup.commands": "backup.display backup.job backup.run catalog.access catalog.errors catalog.screen"
     " catalog.store",
     # The command, which loads the packages' commands by name.

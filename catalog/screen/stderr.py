@@ -1,0 +1,86 @@
+"""Shows a job's progress on stderr: a bar on a terminal, elsewhere a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from catalog.screen.progress import JobProgress
+from catalog.screen.text import counted, duration_text, safe_text, size_text
+
+if TYPE_CHECKING:
+    from catalog.screen.bar import Bar
+
+_BAR_EVERY, _LINE_EVERY = 0.2, 30.0  # s between two reports
+_PROBLEMS = 20  # that are shown while the job runs; its record has more of them
+_PATH = 50  # characters of a path, from its end
+
+
+class Screen:
+    """An Observer (catalog.screen.progress), and a context manager."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+        self.every = _BAR_EVERY if self.live else _LINE_EVERY
+        self._bar: Bar | None = None
+        self._problems = 0
+
+    def __enter__(self) -> Screen:
+        if self.live:
+            from catalog.screen.bar import Bar  # rich: a tenth of a second, which other commands need not wait
+
+            self._bar = Bar()
+        return self
+
+    def progress(self, progress: JobProgress) -> None:
+        if self._bar is None:
+            print(line(progress), file=sys.stderr)
+        else:
+            self._bar.show(progress.done, progress.total, beside_bar(progress))
+
+    def problem(self, path: bytes, reason: str) -> None:
+        """Print it, above the bar if there is one."""
+        self._problems += 1
+        if self._problems > _PROBLEMS:
+            return
+        text = f"/{safe_text(path.decode(errors='replace'))}: {safe_text(reason)}"
+        if self._bar is None:
+            print(text, file=sys.stderr)
+        else:
+            self._bar.print_above(text)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def beside_bar(p: JobProgress) -> str:
+    """What the bar itself doesn't show: files, and a path where their number is not known."""
+    if p.files_total is not None:
+        return _files(p)
+    path = safe_text(p.path.decode(errors="replace"))[-_PATH:]
+    return f"{'planning: ' if p.planning else ''}{_files(p)}  {path}"
+
+
+def line(p: JobProgress) -> str:
+    """The same in full, for a log."""
+    if p.planning:
+        return f"planning: {_files(p)}"
+    exact = p.total if p.files_total is not None else None
+    parts = [
+        _files(p),
+        size_text(p.done) + ("" if exact is None else f" of {size_text(exact)}"),
+        f"{size_text(p.speed)}/s",
+    ]
+    if p.stored is not None:
+        parts.append(f"{size_text(p.stored)} stored")
+    if exact is not None and p.speed and exact > p.done:
+        parts.append(f"{duration_text((exact - p.done) / p.speed)} left")
+    return ", ".join(parts)
+
+
+def _files(p: JobProgress) -> str:
+    return counted(p.files, "file") if p.files_total is None else f"{p.files:,} of {counted(p.files_total, 'file')}"

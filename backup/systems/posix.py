@@ -21,6 +21,7 @@ from backup.systems.base import Beside, kind_of
 from catalog.format.nodes import Node
 from catalog.format.values import Owner
 from catalog.format.windows import Windows
+from catalog.mountinfo import mounts
 
 name = platform.system()
 keeps_more = False
@@ -246,20 +247,7 @@ def unwanted_mounts() -> set[bytes]:
         "pstore", "efivarfs", "configfs", "fusectl", "mqueue", "hugetlbfs", "binfmt_misc", "autofs", "rpc_pipefs",
         "nsfs", "fuse.rpdrive",
     }  # fmt: skip
-    found = set()
     try:
-        with Path("/proc/self/mountinfo").open("rb") as table:
-            for line in table:
-                fields, _, rest = line.partition(b" - ")
-                kind = rest.split(b" ", 1)[0].decode(errors="replace")
-                if kind in pseudo:
-                    found.add(_unescape(fields.split(b" ")[4]))
+        return {mount.place for mount in mounts() if mount.file_system in pseudo}
     except OSError:
-        pass  # not Linux
-    return found
-
-
-def _unescape(path: bytes) -> bytes:
-    for code, char in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        path = path.replace(code, char)
-    return path
+        return set()  # not Linux

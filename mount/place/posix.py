@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import MountFailed
+from catalog.mountinfo import mounted_at
 
 FILE_SYSTEM = "fuse.rpdrive"
-_MOUNTS = Path("/proc/self/mountinfo")
 _FUSE_CONF = Path("/etc/fuse.conf")
 _MNT_DETACH = 2
 
@@ -26,22 +26,11 @@ def absolute(path: Path) -> Path:
 
 def file_system_at(path: Path) -> str | None:
     """Type of what is mounted right there; None if nothing is. Doesn't touch it."""
-    found = None
     try:
-        lines = _MOUNTS.read_bytes().splitlines()
+        mounted = mounted_at(os.fsencode(path))
     except OSError:
-        return FILE_SYSTEM if os.path.ismount(path) else None  # no such table here: macOS, BSD
-    for line in lines:
-        left, _, right = line.partition(b" - ")
-        if _unescape(left.split()[4]) == os.fsencode(path):
-            found = right.split()[0].decode()  # the last one lies on top
-    return found
-
-
-def _unescape(field: bytes) -> bytes:
-    for code, char in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        field = field.replace(code, char)
-    return field
+        return FILE_SYSTEM if os.path.ismount(path) else None  # no table of mounts: macOS, BSD
+    return mounted.file_system if mounted is not None else None
 
 
 def is_stale(path: Path) -> bool:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from contextlib import suppress
 
-from mount.drivers.kernel.device import mounted_at
+from catalog.mountinfo import Mount, mounted_at
 
 _END_SECONDS = 5.0
 _log = logging.getLogger("rpdrive.drive")
@@ -43,13 +43,16 @@ class Watcher:
     def start(self) -> None:
         """To be called when the drive is mounted. Raises nothing."""
         place = self._mount_point
-        mounted = mounted_at(place)
+        mounted = _mounted_at(place)
         take_off = _take_off() if mounted is not None else None
         if mounted is None or take_off is None:
             return
         try:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _SCRIPT, "rpdrive", mounted.device, mounted.place, place, *take_off, place],
+                [
+                    "/bin/sh", "-c", _SCRIPT, "rpdrive", mounted.device, mounted.place_as_written, place,
+                    *take_off, place,
+                ],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}, start_new_session=True,
             )  # fmt: skip
@@ -64,6 +67,13 @@ class Watcher:
         process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
+
+
+def _mounted_at(place: str) -> Mount | None:
+    try:
+        return mounted_at(os.fsencode(place))
+    except OSError:
+        return None  # no table of mounts: not Linux
 
 
 def _take_off() -> list[str] | None:

@@ -11,6 +11,7 @@ ROOMS = {
     # What everything else stands on.
     "catalog.errors": "",
     "catalog.names": "",
+    "catalog.mountinfo": "",
     "catalog.processors": "",
     "catalog.systems": "",
     "catalog.screen": "catalog.errors",
@@ -47,16 +48,16 @@ ROOMS = {
     # Drives and restores.
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"
     " catalog.names catalog.points catalog.tree catalog.vault catalog.windows",
-    "mount.place": "catalog.errors catalog.windows",
+    "mount.place": "catalog.errors catalog.mountinfo catalog.windows",
     "mount.login": "catalog.errors catalog.program mount.place",
     "mount.drivers": "cache.memory cache.openfile catalog.errors mount.view",
-    "mount.drivers.kernel": "cache.memory cache.openfile cache.reader catalog.errors catalog.format mount.drivers"
-    " mount.place mount.view",
+    "mount.drivers.kernel": "cache.memory cache.openfile cache.reader catalog.errors catalog.format"
+    " catalog.mountinfo mount.drivers mount.place mount.view",
     "mount.drivers.winfsp": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.names"
     " catalog.windows mount.drivers mount.place mount.view",
-    "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.points"
-    " catalog.program catalog.screen catalog.store catalog.vault catalog.windows mount.drivers mount.drivers.kernel"
-    " mount.drivers.winfsp mount.place mount.view",
+    "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.mountinfo"
+    " catalog.points catalog.program catalog.screen catalog.store catalog.vault catalog.windows mount.drivers"
+    " mount.drivers.kernel mount.drivers.winfsp mount.place mount.view",
     "mount.restore.disk": "cache.reader catalog.errors catalog.format catalog.systems catalog.windows mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
     " catalog.jobs catalog.machines catalog.names catalog.points catalog.processors catalog.program catalog.screen"
@@ -64,7 +65,7 @@ ROOMS = {
     "mount.commands": "catalog.access catalog.errors catalog.screen catalog.windows"
     " mount.login mount.place mount.process",
     # Backups.
-    "backup.systems": "catalog.errors catalog.format catalog.windows",
+    "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
     "backup.excludes": "catalog.errors",
     "backup.selection": "",
     "backup.census": "backup.excludes backup.selection",

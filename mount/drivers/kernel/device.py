@@ -9,15 +9,14 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 from catalog.errors import MountFailed
+from catalog.mountinfo import mounted_at
 from mount.place.posix import FILE_SYSTEM
 
 DEVICE = "/dev/fuse"
 NAME = "rpdrive"  # the source in the table of mounts
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
-_MOUNTS = Path("/proc/self/mountinfo")
 _BDI = Path("/sys/class/bdi")
 _OLDEST = (5, 4)  # speaks 7.31
 
@@ -112,29 +111,10 @@ def read_ahead(device: str | None, size: int) -> bool:
     return True
 
 
-class Mounted(NamedTuple):
-    """A line of the table of mounts."""
-
-    device: str  # number, as "0:51"
-    place: bytes  # as the table spells it
-
-
-def mounted_at(mount_point: str) -> Mounted | None:
-    """What is mounted right there, on top. Asks nothing of the drive."""
-    found = None
-    place = os.fsencode(mount_point)
-    try:
-        lines = _MOUNTS.read_bytes().splitlines()
-    except OSError:
-        return None  # no such table: not Linux
-    for line in lines:
-        fields = line.split()
-        if fields[4].decode("unicode_escape").encode("latin-1") == place:
-            found = Mounted(fields[2].decode(), fields[4])
-    return found
-
-
 def device_at(mount_point: str) -> str | None:
-    """The device number, as "0:51", of what is mounted there. Asks nothing of the drive."""
-    mounted = mounted_at(mount_point)
+    """The device number, e.g. "0:51", of what is mounted there. Asks nothing of the drive."""
+    try:
+        mounted = mounted_at(os.fsencode(mount_point))
+    except OSError:
+        return None  # no table of mounts: not Linux
     return mounted.device if mounted is not None else None

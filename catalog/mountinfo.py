@@ -1,0 +1,45 @@
+"""The kernel's table of mounts, /proc/self/mountinfo (proc_pid_mountinfo(5)). Reading it touches no mount."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+TABLE = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(rb"\\([0-7]{3})")  # space, tab, newline and backslash
+
+
+class Mount(NamedTuple):
+    """A line of the table."""
+
+    device: str  # number, e.g. "0:51"
+    place: bytes  # the mount point
+    place_as_written: bytes  # the mount point as the table spells it, with escapes
+    file_system: str  # type, e.g. "ext4" or "fuse.rpdrive"
+
+
+def parse(table: bytes) -> Iterator[Mount]:
+    """The mounts, in the table's order; lines of another form are left out."""
+    for line in table.split(b"\n"):
+        left, _, right = line.partition(b" - ")
+        fields = left.split(b" ")
+        if len(fields) > 4 and right:
+            file_system = right.split(b" ", 1)[0].decode(errors="replace")
+            yield Mount(fields[2].decode(errors="replace"), unescape(fields[4]), fields[4], file_system)
+
+
+def mounts() -> list[Mount]:
+    """This process's mounts, a later one on top of an earlier one. OSError where there is no such table."""
+    return list(parse(TABLE.read_bytes()))
+
+
+def mounted_at(place: bytes) -> Mount | None:
+    """The topmost mount right at a path (absolute, without symlinks). OSError where there is no such table."""
+    return next((mount for mount in reversed(mounts()) if mount.place == place), None)
+
+
+def unescape(field: bytes) -> bytes:
+    """A field with its octal escapes undone, each once: `\\134040` is a backslash and `040`."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field) if b"\\" in field else field

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 
-_DRIVERS = ("auto", "kernel", "fuse", "winfsp")
 _PLACE = r"a letter (`R:`), `*` for the next free one, an empty folder, or \\rpdrive\NAME"
 MountPoint = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help=_PLACE if IS_WINDOWS else "an empty folder")]
 
@@ -67,18 +66,12 @@ def mount(
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
     from catalog.screen.text import parse_duration
+    from mount.drivers import choice
     from mount.place import posix as places
     from mount.place import windows as windows_places
 
     session: Session = ctx.obj
-    if driver not in _DRIVERS:
-        from catalog.errors import UsageError
-
-        raise UsageError(f"there is no driver {driver!r}", f"say one of {', '.join(_DRIVERS)}")
-    if IS_WINDOWS and driver not in ("auto", "winfsp"):
-        from catalog.errors import UsageError
-
-        raise UsageError(f"there is no driver {driver!r} on Windows", "leave --driver out")
+    choice.check_name(driver)
     size = None if cache_size is None else _cache_size(cache_size)
     idle_seconds = None if idle is None else parse_duration(idle)
     total_seconds = None if total is None else parse_duration(total)
@@ -89,11 +82,10 @@ def mount(
             "--read-timeout": read_timeout, "--idle": idle, "--for": total, "--disk": disk,
         }  # fmt: skip
         return _install(session, mount_point, options, system=_of_system(at_login, service))
+    choice.check_system()
     if IS_WINDOWS:
-        windows_places.check_driver()
         place = windows_places.prepare(mount_point, session.own_folders())
     else:
-        places.check_device()
         if allow_other:
             places.check_allow_other()
         place = places.prepare(mount_point, session.own_folders())

@@ -1,4 +1,4 @@
-"""What all drivers share: our errors as errno, a memory of the last ones, a folder being listed, some numbers."""
+"""What a driver offers, and what all drivers share: our errors as errno, recent errors, a folder being listed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from catalog.errors import NotFound, RpdriveError, UsageError
 from mount.view.nodes import EntryPage, Folder
@@ -29,6 +29,57 @@ ERRNO: tuple[tuple[type[Exception], int], ...] = (
     (RpdriveError, errno.EIO),
     (MemoryError, errno.ENOMEM),
 )
+
+
+class Closable(Protocol):
+    """A drive that must be closed by its own process, which alone knows what is open on it."""
+
+    @property
+    def handles(self) -> int:
+        """Open handles of files and folders."""
+
+    def stop(self) -> None:
+        """Have `run` return."""
+
+
+class Driver(Protocol):
+    """A view, shown as a drive by one driver. Made by mount.drivers.choice; counters grow while `run` runs."""
+
+    @property
+    def name(self) -> str:
+        """As `--driver` takes it."""
+
+    @property
+    def closable(self) -> Closable | None:
+        """Closes the drive from inside; None if the system unmounts it, and knows who uses it."""
+
+    @property
+    def windows_names(self) -> bool:
+        """Whether the drive shows names as Windows spells them (see mount.view.names)."""
+
+    @property
+    def errors(self) -> Errors: ...
+
+    @property
+    def served(self) -> int:
+        """Bytes of files that callers have read."""
+
+    @property
+    def calls(self) -> int:
+        """Requests of the system."""
+
+    @property
+    def statfs_calls(self) -> int:
+        """The calls for the drive's size: systems send them without anybody using the drive."""
+
+    def status(self) -> dict[str, Any]:
+        """What else the driver counts, for `rpdrive mounts --json`."""
+
+    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+        """Mount, and serve until the drive is unmounted or the process is asked to end.
+
+        Raises MountFailed if it can't be mounted. Called once.
+        """
 
 
 class Refusal(Exception):

@@ -121,6 +121,8 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     """A mounted view: `run` returns when it is unmounted, by whomever, or the process gets SIGTERM or SIGINT."""
 
     name = "fuse"
+    closable = None
+    windows_names = False
 
     def __init__(self, view: View, *, ready: Callable[[], None] = lambda: None) -> None:
         # Not FUSE.__init__: that is what mounts.
@@ -128,7 +130,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self.errors = Errors()
         self.served = 0  # bytes
         self.calls = 0
-        self.looks = 0  # of the calls, those for statfs: nobody has to use the drive for that
+        self.statfs_calls = 0
         self._ready = ready
         self._paths = Paths(view.root)
         # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
@@ -286,7 +288,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         return 0
 
     def statfs(self, path: bytes, buffer: Any) -> int:
-        self.looks += 1
+        self.statfs_calls += 1
         totals = self.view.totals()
         st = buffer.contents
         st.f_bsize = st.f_frsize = BLOCK

@@ -76,20 +76,6 @@ def prepare(path: Path, forbidden: Iterable[tuple[str, Path]]) -> Path:
     return place
 
 
-def check_device() -> None:
-    """MountFailed if this machine has no FUSE, or this user may not use it."""
-    device = Path("/dev/fuse")
-    if os.uname().sysname != "Linux":
-        return
-    if not device.exists():
-        raise MountFailed(
-            "there is no /dev/fuse on this machine",
-            "install FUSE (`apt install fuse3`), `modprobe fuse`, or start the container with it",
-        )
-    if not os.access(device, os.R_OK | os.W_OK):
-        raise MountFailed("you may not use /dev/fuse", "ask for access to it, or run rpdrive as root")
-
-
 def check_allow_other() -> None:
     """MountFailed if this user may not let others into a drive: fusermount would say so later, and less well."""
     if os.uname().sysname != "Linux" or os.geteuid() == 0:

@@ -68,13 +68,6 @@ def prepare(path: Path, forbidden: Iterable[tuple[str, Path]], *, taken: Callabl
     return folder
 
 
-def check_driver() -> None:
-    """MountFailed if WinFsp or winfspy is missing here, or too old."""
-    from mount.drivers.winfsp.library import check_version
-
-    check_version()
-
-
 def unmount(registry: Registry, path: Path, *, lazy: bool = False) -> Path:
     """Have a drive closed by its process. MountFailed, also if it is in use.
 

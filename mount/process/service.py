@@ -21,22 +21,18 @@ from catalog.screen.text import iso_time
 from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
 from catalog.vault import Vault
-from catalog.windows.machine import IS_WINDOWS
-from mount.drivers.kernel.device import is_supported
+from mount.drivers import choice
 from mount.process.lifetime import Lifetime, Mounted
 from mount.process.order import Order
 from mount.process.registry import Registry
 from mount.process.status_socket import StatusServer
 from mount.process.watcher import Watcher
-from mount.process.windows_drive import Closable, OpenDrive
+from mount.process.windows_drive import OpenDrive
 from mount.view.nodes import View
 from mount.view.point import PointView
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
-    from mount.drivers.kernel.session import Drive as KernelDrive
-    from mount.drivers.libfuse import Drive as FuseDrive
-    from mount.drivers.winfsp.drive import Drive as WinfspDrive
     from mount.process.status_pipe import PipeServer
 
 _log = logging.getLogger("rpdrive.drive")
@@ -66,10 +62,12 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         lifetime.start()
         ready()
 
-    drive = _drive(order, view, reader, mounted)
-    mount = OpenDrive(mount_point, drive) if isinstance(drive, Closable) else Mounted(mount_point)
+    drive = choice.make_driver(
+        order.driver, view, reader, ready=mounted, read_timeout=order.read_timeout, disk=order.disk
+    )
+    mount = OpenDrive(mount_point, drive.closable) if drive.closable is not None else Mounted(mount_point)
     lifetime = Lifetime(
-        mount, lambda: drive.calls - drive.looks, idle=order.idle, total=order.total,
+        mount, lambda: drive.calls - drive.statfs_calls, idle=order.idle, total=order.total,
         detached=lambda: registry.remove(mount_point),
     )  # fmt: skip
 
@@ -99,8 +97,8 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         **what,
         "since": iso_time(began),
     }
-    if drive.name == "winfsp":
-        row["fold"] = view.folds  # the drive shows names as Windows has them: restore reads such paths back
+    if drive.windows_names:
+        row["fold"] = view.folds  # restore reads such paths back
     server: StatusServer | PipeServer
     if isinstance(mount, OpenDrive):
         from mount.process.status_pipe import PipeServer
@@ -129,28 +127,7 @@ def preload() -> None:
     import catalog.store.local
     import catalog.store.metered  # noqa: F401
 
-    if is_supported():
-        import mount.drivers.kernel.session  # noqa: F401
-
-
-def _drive(
-    order: Order, view: View, reader: Reader, ready: Callable[[], None]
-) -> FuseDrive | KernelDrive | WinfspDrive:
-    """The driver asked for; only what it needs is loaded. MountFailed if that can't be."""
-    driver = order.driver
-    if driver == "auto":
-        driver = "winfsp" if IS_WINDOWS else "kernel" if is_supported() else "fuse"
-    if driver == "winfsp":
-        from mount.drivers.winfsp.drive import Drive as WinfspDrive
-
-        return WinfspDrive(view, reader, ready=ready, read_timeout=order.read_timeout, disk=order.disk)
-    if driver == "kernel":
-        from mount.drivers.kernel.session import Drive as KernelDrive
-
-        return KernelDrive(view, reader, ready=ready)
-    from mount.drivers.libfuse import Drive as FuseDrive
-
-    return FuseDrive(view, ready=ready)
+    choice.preload()
 
 
 def _patient(store: Store, seconds: float) -> Store:

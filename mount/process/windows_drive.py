@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
+from mount.drivers.base import Closable
 from mount.place.posix import User
 from mount.process.lifetime import Mounted
-
-
-@runtime_checkable
-class Closable(Protocol):
-    """A drive that knows who has what open on it, and can be told to end."""
-
-    @property
-    def handles(self) -> int: ...
-
-    def stop(self) -> None: ...
 
 
 class OpenDrive(Mounted):

@@ -55,15 +55,17 @@ ROOMS = {
     " catalog.mountinfo mount.drivers mount.place mount.view",
     "mount.drivers.winfsp": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.names"
     " catalog.windows mount.drivers mount.place mount.view",
+    "mount.drivers.choice": "cache.reader catalog.errors catalog.windows mount.drivers mount.drivers.kernel"
+    " mount.drivers.winfsp mount.view",
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.mountinfo"
     " catalog.points catalog.program catalog.screen catalog.store catalog.vault catalog.windows mount.drivers"
-    " mount.drivers.kernel mount.drivers.winfsp mount.place mount.view",
+    " mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "cache.reader catalog.errors catalog.format catalog.systems catalog.windows mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
     " catalog.jobs catalog.machines catalog.names catalog.points catalog.processors catalog.program catalog.screen"
     " catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
     "mount.commands": "catalog.access catalog.errors catalog.screen catalog.windows"
-    " mount.login mount.place mount.process",
+    " mount.drivers.choice mount.login mount.place mount.process",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
     "backup.excludes": "catalog.errors",
@@ -103,7 +105,6 @@ LONG: dict[str, str] = {
 # and then from here.
 OPEN_ARROWS: set[tuple[str, str]] = {
     ("cache.openfile", "cache.reader"),
-    ("mount.place.windows", "mount.drivers.winfsp.library"),
     ("mount.place.windows", "mount.process.registry"),
     ("mount.place.windows", "mount.process.status_pipe"),
     ("mount.view.names", "mount.drivers.base"),

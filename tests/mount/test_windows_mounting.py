@@ -38,6 +38,7 @@ load()
 import rpdrive  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from mount import commands  # noqa: E402
+from mount.drivers import choice  # noqa: E402
 from mount.drivers.winfsp import security as winfsp_security  # noqa: E402
 from mount.process import service  # noqa: E402
 from mount.process.order import Order  # noqa: E402
@@ -119,7 +120,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.delenv("RPDRIVE_DRIVER", raising=False)
     monkeypatch.setattr(winfsp_security, "user_sid", lambda: USER)
     monkeypatch.setattr(commands, "IS_WINDOWS", True)
-    monkeypatch.setattr(service, "IS_WINDOWS", True)
+    monkeypatch.setattr(choice, "IS_WINDOWS", True)
     monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
     monkeypatch.setitem(windows_mount_point.prepare.__kwdefaults__, "taken", lambda: letters("CR"))
     standin.faults.clear()
@@ -367,9 +368,10 @@ def test_without_winfsp_a_message_says_where_to_get_it(missing: str, tmp_path: P
         (package / "__init__.py").write_text('raise RuntimeError("The WinFsp library path is not provided")')
     script = """
 from catalog.errors import MountFailed
-from mount.place.windows import check_driver
+from mount.drivers import choice
+choice.IS_WINDOWS = True
 try:
-    check_driver()
+    choice.check_system()
 except MountFailed as e:
     print(e, e.advice)
 """

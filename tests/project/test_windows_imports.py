@@ -31,6 +31,7 @@ UNIX = {
     "backup.systems.posix",
     "mount.drivers.libfuse",
     "mount.drivers.kernel.session",
+    "mount.drivers.kernel.drive",
     "mount.drivers.kernel.interrupts",
 }
 

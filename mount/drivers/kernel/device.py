@@ -18,19 +18,6 @@ DEVICE = "/dev/fuse"
 NAME = "rpdrive"  # the source in the table of mounts
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
 _BDI = Path("/sys/class/bdi")
-_OLDEST = (5, 4)  # speaks 7.31
-
-
-def is_supported() -> bool:
-    """Whether this kernel is one that the session can talk to."""
-    system = os.uname()
-    if system.sysname != "Linux":
-        return False
-    try:
-        major, minor = (int(part) for part in system.release.split(".")[:2])
-    except ValueError:
-        return False
-    return (major, minor) >= _OLDEST
 
 
 def open_drive(mount_point: str, *, allow_other: bool) -> int:

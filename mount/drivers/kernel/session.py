@@ -10,27 +10,23 @@ import errno
 import itertools
 import logging
 import os
-import signal
 import struct
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from cache.memory import Lru
 from cache.openfile import OpenFile
 from cache.reader import Reader, WouldWait
-from catalog.errors import MountFailed, NotFound
+from catalog.errors import NotFound
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind
 from mount.drivers.base import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal, errno_of
 from mount.drivers.kernel import protocol
-from mount.drivers.kernel.device import device_at, open_drive, read_ahead
 from mount.drivers.kernel.interrupts import Interrupts
 from mount.drivers.kernel.nodes import Nodes
 from mount.drivers.kernel.protocol import NO_REPLY, OUT_HEADER, PAGE, Init, Notify, Op, Opened
@@ -45,14 +41,11 @@ from mount.drivers.kernel.records import (
     statx,
     tree_record,
 )
-from mount.place.posix import take_off
 from mount.view.nodes import LINK_BIT, File, Folder, Link, Node, View
 from mount.view.point import TreeFolder, TreePage
 
 WORKERS = 6
 MAX_PAGES = 256  # of one read: 1 MiB
-READ_AHEAD = 4 << 20  # bytes, by the kernel, in several such reads
-BUFFER = 128 << 10  # bytes; the most that the kernel may send at once
 MAX_BACKGROUND = 64  # reads ahead that may be on their way to us
 _FILES = 256  # files being read
 _MOST_PARTS = 1000  # of one write; the system takes 1024
@@ -75,10 +68,6 @@ class Ended(Exception):
     """The session is over: unmounted, or aborted."""
 
 
-class Stopped(Exception):
-    """The process was asked to end."""
-
-
 class Session:
     """Answers requests. `write` takes the parts of one message; OSError says that the kernel doesn't want it.
 
@@ -91,7 +80,7 @@ class Session:
         self.errors = Errors()
         self.served = 0  # bytes
         self.calls = 0
-        self.looks = 0  # of the calls, those for statfs: nobody has to use the drive for that
+        self.statfs_calls = 0
         self.counts: dict[int, int] = {}  # requests by kind
         self.handed_over = 0  # requests that had to wait
         self.pushed_files = self.pushed_bytes = 0
@@ -283,7 +272,7 @@ class Session:
         self._send(unique, (), errno.ENOSYS)
 
     def _statfs(self, unique: int, _node_id: int, _body: memoryview) -> None:
-        self.looks += 1
+        self.statfs_calls += 1
         totals = self.view.totals()
         blocks = (totals.bytes + BLOCK - 1) // BLOCK
         self._send(unique, (protocol.STATFS_OUT.pack(blocks, 0, 0, totals.entries, 0, BLOCK, 255, BLOCK),))
@@ -644,100 +633,3 @@ def _small(page: TreePage, n: int) -> Extent | None:
     pieces = page.leaf.pieces(e)
     piece = pieces[0] if isinstance(pieces, list) else None
     return piece if isinstance(piece, Extent) and piece.length == e.size else None
-
-
-class Drive:
-    """A mounted view: `run` returns when it is unmounted, by whomever, or the process gets SIGTERM or SIGINT."""
-
-    name = "kernel"
-
-    def __init__(self, view: View, reader: Reader, *, ready: Callable[[], None] = lambda: None) -> None:
-        self.view = view
-        self._descriptor = -1
-        self._device: str | None = None  # as the kernel numbers it
-        self._ready = ready
-        self._session = Session(view, reader, self._write)
-        self.errors = self._session.errors
-        self.status = self._session.status
-
-    @property
-    def served(self) -> int:
-        return self._session.served
-
-    @property
-    def calls(self) -> int:
-        return self._session.calls
-
-    @property
-    def looks(self) -> int:
-        return self._session.looks
-
-    def _write(self, parts: Sequence[Buffer]) -> None:
-        os.writev(self._descriptor, parts)
-
-    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
-        """Mount and serve. MountFailed."""
-        self._descriptor = open_drive(mount_point, allow_other=allow_other)
-        self._device = device_at(mount_point)
-        before = _on_signals(_stop)
-        try:
-            self._serve(mount_point)
-        except Ended:
-            pass
-        except Stopped:
-            if device_at(mount_point) == self._device:  # else another drive lies there by now
-                take_off(Path(mount_point), lazy=True)
-        finally:
-            _restore(before)
-            self._session.close()
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)  # ends the connection, if it hasn't
-
-    def _serve(self, mount_point: str) -> None:
-        buffer = bytearray(BUFFER)
-        whole = memoryview(buffer)
-        buffers = [buffer]
-        session, answer, readv, descriptor = self._session, self._session.answer, os.readv, self._descriptor
-        while not session.started:
-            length = self._first(descriptor, buffers)
-            answer(whole[:length])
-            if not session.started:
-                raise MountFailed("this kernel's FUSE is too old for this driver", "use `--driver fuse`")
-        read_ahead(self._device, READ_AHEAD)
-        self._ready()
-        session.hasty()
-        while True:
-            try:
-                length = readv(descriptor, buffers)
-            except OSError as e:
-                if e.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
-                    continue  # a request that was taken back
-                if e.errno in (errno.ENODEV, errno.ECONNABORTED):
-                    return
-                raise
-            answer(whole[:length])
-
-    @staticmethod
-    def _first(descriptor: int, buffers: list[bytearray]) -> int:
-        try:
-            return os.readv(descriptor, buffers)
-        except OSError as e:
-            raise MountFailed(f"the kernel doesn't begin to talk: {e.strerror}") from e
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise Stopped
-
-
-def _on_signals(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.signal(number, handler) for number in _SIGNALS}
-
-
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)

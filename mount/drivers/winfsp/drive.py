@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from cache.reader import Reader
 from catalog.errors import MountFailed
+from mount.drivers.base import Closable
+from mount.drivers.signals import on_signals
 from mount.drivers.winfsp import library, ntstatus
 from mount.drivers.winfsp.library import lib
 from mount.drivers.winfsp.operations import Operations
@@ -46,6 +47,7 @@ class Drive:
     """A mounted view: `run` returns when it is unmounted by `stop`, or the process is asked to end."""
 
     name = "winfsp"
+    windows_names = True
 
     def __init__(
         self,
@@ -81,8 +83,12 @@ class Drive:
         return self.operations.calls
 
     @property
-    def looks(self) -> int:
-        return self.operations.looks
+    def statfs_calls(self) -> int:
+        return self.operations.statfs_calls
+
+    @property
+    def closable(self) -> Closable:
+        return self
 
     @property
     def handles(self) -> int:
@@ -116,15 +122,14 @@ class Drive:
 
     def _serve(self, place: Place) -> None:
         volume = self._volume(place)
-        before = _on_signals(lambda _number, _frame: self._stop.set())
         try:
-            volume.start()
-            self.mount_point = place.shown
-            self._ready()
-            while not self._stop.wait(0.5):  # on Windows no signal ends a wait without an end
-                pass
+            with on_signals(lambda _number, _frame: self._stop.set()):
+                volume.start()
+                self.mount_point = place.shown
+                self._ready()
+                while not self._stop.wait(0.5):  # on Windows no signal ends a wait without an end
+                    pass
         finally:
-            _restore(before)
             if volume.started:
                 self.operations.waiting.drain(DRAIN_SECONDS)
                 volume.stop()
@@ -146,17 +151,3 @@ def _take_away(place: Place) -> None:
         pass
     except OSError as e:
         raise MountFailed(f"the mount point {place.shown} is not an empty folder", "name an empty one") from e
-
-
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
-
-
-def _on_signals(handler: Callable[[int, Any], None]) -> dict[Any, Any]:
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.signal(number, handler) for number in _SIGNALS}
-
-
-def _restore(handlers: dict[Any, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)

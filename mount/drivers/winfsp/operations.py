@@ -58,7 +58,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         self.errors = Errors()
         self.served = 0  # bytes
         self.calls = 0
-        self.looks = 0  # of the calls, those for the volume's size: nobody has to use the drive for that
+        self.statfs_calls = 0  # those for the volume's size
         self.file_system: Any = ffi.NULL  # FSP_FILE_SYSTEM *, for answers that come later
         self._view = view
         self._descriptors = descriptors
@@ -136,7 +136,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     # --- the volume ---------------------------------------------------------------------------------------
 
     def get_volume_info(self) -> dict[str, Any]:
-        self.looks += 1
+        self.statfs_calls += 1
         return self._asked("\\", self._volume_info)
 
     def _volume_info(self) -> dict[str, Any]:

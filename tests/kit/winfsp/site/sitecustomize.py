@@ -1,4 +1,4 @@
-"""Python imports this by itself where tests put its folder on PYTHONPATH: there rpdrive knows the driver `winfsp`.
+"""Python imports this by itself where tests put its folder on PYTHONPATH: there the driver `winfsp` works.
 
 Commands and the drives in the background are processes of their own; each gets the stand-in for WinFsp, and a drive
 that mounts the bridge.
@@ -27,10 +27,6 @@ class _Changed(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        if module.__name__ == "mount.commands":
-            self._loader.exec_module(module)
-            module._DRIVERS = (*module._DRIVERS, "winfsp")
-            return
         sys.path.append(_ROOT)
         from tests.kit.winfsp.wheel import load
 
@@ -45,7 +41,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in ("mount.commands", "mount.drivers.winfsp.drive"):
+        if name != "mount.drivers.winfsp.drive":
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:

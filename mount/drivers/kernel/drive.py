@@ -1,0 +1,113 @@
+"""A drive by our own session with the kernel: mounts, passes requests from /dev/fuse on, and unmounts."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from cache.reader import Reader
+from catalog.errors import MountFailed
+from catalog.format.blocks import Buffer
+from mount.drivers.kernel.device import device_at, open_drive, read_ahead
+from mount.drivers.kernel.session import Ended, Session
+from mount.drivers.signals import on_signals
+from mount.place.posix import take_off
+from mount.view.nodes import View
+
+READ_AHEAD = 4 << 20  # bytes, by the kernel, in several reads of the largest size
+BUFFER = 128 << 10  # bytes; the most that the kernel may send at once
+
+
+class Stopped(Exception):
+    """The process was asked to end."""
+
+
+class Drive:
+    """A `Driver` on Linux: `run` returns after an unmount by anybody, or on SIGTERM, SIGINT or SIGHUP."""
+
+    name = "kernel"
+    closable = None
+    windows_names = False
+
+    def __init__(self, view: View, reader: Reader, *, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called once the drive is mounted."""
+        self.view = view
+        self._descriptor = -1
+        self._device: str | None = None  # as the kernel numbers it
+        self._ready = ready
+        self._session = Session(view, reader, self._write)
+        self.errors = self._session.errors
+        self.status = self._session.status
+
+    @property
+    def served(self) -> int:
+        return self._session.served
+
+    @property
+    def calls(self) -> int:
+        return self._session.calls
+
+    @property
+    def statfs_calls(self) -> int:
+        return self._session.statfs_calls
+
+    def _write(self, parts: Sequence[Buffer]) -> None:
+        os.writev(self._descriptor, parts)
+
+    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+        self._descriptor = open_drive(mount_point, allow_other=allow_other)
+        self._device = device_at(mount_point)
+        try:
+            with on_signals(_stop):
+                self._serve_until_stopped(mount_point)
+        finally:
+            self._session.close()
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)  # ends the connection, if it hasn't
+
+    def _serve_until_stopped(self, mount_point: str) -> None:
+        try:
+            self._serve()
+        except Ended:
+            pass
+        except Stopped:
+            if device_at(mount_point) == self._device:  # else another drive is mounted there by now
+                take_off(Path(mount_point), lazy=True)
+
+    def _serve(self) -> None:
+        buffer = bytearray(BUFFER)
+        whole = memoryview(buffer)
+        buffers = [buffer]
+        session, answer, readv, descriptor = self._session, self._session.answer, os.readv, self._descriptor
+        while not session.started:
+            length = self._first(descriptor, buffers)
+            answer(whole[:length])
+            if not session.started:
+                raise MountFailed("this kernel's FUSE is too old for this driver", "use `--driver fuse`")
+        read_ahead(self._device, READ_AHEAD)
+        self._ready()
+        session.hasty()
+        while True:
+            try:
+                length = readv(descriptor, buffers)
+            except OSError as e:
+                if e.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+                    continue  # a request that was taken back
+                if e.errno in (errno.ENODEV, errno.ECONNABORTED):
+                    return
+                raise
+            answer(whole[:length])
+
+    @staticmethod
+    def _first(descriptor: int, buffers: list[bytearray]) -> int:
+        try:
+            return os.readv(descriptor, buffers)
+        except OSError as e:
+            raise MountFailed(f"no FUSE_INIT from the kernel: {e.strerror}") from e
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped

@@ -19,14 +19,15 @@ from backup.previous import Frame, Noting, Old, Previous
 from backup.progress import Progress
 from backup.selection import Selection, Wanted
 from backup.systems.base import Elsewhere, Handle, Status, System
-from catalog.errors import LocalError, MissingData
+from catalog.errors import LocalError
+from catalog.format.blocks import PackKind
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, Subtree
 from catalog.format.writing import FolderWriter
 from catalog.names import are_distinct
 from catalog.tree import PageSource, leaves
-from catalog.vault import Vault
+from catalog.vault import Vault, missing_pack
 
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
@@ -168,7 +169,7 @@ class Walk:
 
         def note(at: Extent) -> None:
             if at.pack in self._previous.missing:  # though a cache may still have the page
-                raise MissingData(f"the tree pack {at.pack.hex()[:8]} is missing from the vault")
+                raise missing_pack(PackKind.TREE, at.pack)
             frame.seen.append(at)
             if self._pipeline is not None and not self._previous.afresh:
                 self._pipeline.trees.know(at)

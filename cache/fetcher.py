@@ -12,10 +12,10 @@ from contextlib import suppress
 from cache.counters import Counters
 from cache.spans import Span, Spans
 from cache.streams import Streams
-from catalog.errors import Damaged, MissingData, ObjectNotFound, StoreUnreachable
+from catalog.errors import Damaged, StoreUnreachable
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name
-from catalog.store.base import Store
+from catalog.vault import Vault
 
 MIB = 1 << 20
 MERGE_GAP = MIB  # bytes between two blocks that cost less than a request
@@ -32,7 +32,7 @@ class Fetcher:
 
     def __init__(
         self,
-        store: Store,
+        vault: Vault,
         counters: Counters,
         *,
         limit: int,
@@ -40,7 +40,7 @@ class Fetcher:
         parallel: int,
         resized: Callable[[int], None],
     ) -> None:
-        self._store = store
+        self._vault = vault
         self._counters = counters
         self._timeout = timeout
         self._resized = resized
@@ -203,14 +203,10 @@ class Fetcher:
             span.future.set_exception(StoreUnreachable("the vault is being closed"))
 
     def _run(self, span: Span) -> None:
-        name = pack_name(span.kind, span.pack)
         asked = span.end
         self._counters.add("store_requests")
         try:
-            try:
-                data = self._store.read(name, span.start, span.length, up_to=True)
-            except ObjectNotFound as e:
-                raise MissingData(f"the pack {name} is missing from the vault") from e
+            data = self._vault.read_pack(span.kind, span.pack, span.start, span.length, up_to=True)
         except BaseException as e:  # noqa: BLE001 - whoever waits for the span gets it
             with self._lock:
                 self._spans.drop(span)

@@ -84,7 +84,7 @@ class Reader:
         self._lock = threading.Lock()
         self._flights: dict[tuple[bytes, int], Future[Block]] = {}
         self._fetcher = Fetcher(
-            vault.store,
+            vault,
             self.counters,
             limit=memory * 7 // 16,
             timeout=timeout,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from catalog.errors import Damaged, ObjectNotFound, RpdriveError
+from catalog.errors import Damaged, RpdriveError
 from catalog.format.blocks import Buffer, PackKind
-from catalog.format.packs import HEADER, Extent, pack_name
+from catalog.format.packs import HEADER, Extent
 from catalog.tree import ChunkSource
 from catalog.vault import Vault
 
@@ -88,7 +88,7 @@ class DirectSource(ChunkSource):
     def _range(self, extents: list[Extent]) -> bytes | None:
         low, high = extents[0].offset, extents[-1].offset + extents[-1].stored
         try:
-            return self._vault.store.read(pack_name(PackKind.TREE, extents[0].pack), low, high - low)
+            return self._vault.read_pack(PackKind.TREE, extents[0].pack, low, high - low)
         except RpdriveError:
             return None
 
@@ -126,12 +126,9 @@ class DirectSource(ChunkSource):
                 low = max(low, min(span.end, at.offset))
             else:
                 high = min(high, max(span.start, at.offset + at.stored))
-        try:
-            data = self._vault.store.read(pack_name(PackKind.TREE, at.pack), low, high - low, up_to=True)
-        except ObjectNotFound:
-            data = b""
+        data = self._vault.read_pack(PackKind.TREE, at.pack, low, high - low, up_to=True)
         if low + len(data) < at.offset + at.stored:
-            return self._vault.fetch_block(PackKind.TREE, at)  # which says what is wrong
+            return self._vault.fetch_block(PackKind.TREE, at)  # raises the error that fits
         self._hold(at.pack, _Span(low, data))
         return memoryview(data)[at.offset - low :][: at.stored]
 

@@ -48,6 +48,11 @@ def now_iso() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def missing_pack(kind: PackKind, pack: bytes) -> MissingData:
+    """The error for a pack that the vault no longer has."""
+    return MissingData(f"the pack {pack_name(kind, pack)} is missing from the vault")
+
+
 class Vault:
     """An open vault. Thread-safe."""
 
@@ -182,19 +187,27 @@ class Vault:
         """Returns the stored bytes."""
         return self.write_record(Kind.JOB, job, str(JobName.of(job)))
 
-    # --- blocks -------------------------------------------------------------------------------------------
+    # --- packs and blocks ---------------------------------------------------------------------------------
+
+    def read_pack(self, kind: PackKind, pack: bytes, offset: int, length: int, *, up_to: bool = False) -> bytes:
+        """`length` bytes of a pack from `offset`, in one request. Every read of a pack's bytes goes through here.
+
+        With `up_to`, fewer where the pack ends before. Raises MissingData if the vault does not have the pack,
+        ShortRead if it ends too early, or another StoreError.
+        """
+        name = pack_name(kind, pack)
+        try:
+            return self.store.read(name, offset, length, up_to=up_to)
+        except ObjectNotFound as e:
+            raise missing_pack(kind, pack) from e
 
     def open_block(self, kind: PackKind, at: Extent, sealed: Buffer) -> Buffer:
         """The raw bytes of the block that `at` lies in, from its sealed bytes. Damaged."""
         return open_block(self.keys, kind, at.pack, at.offset, sealed)
 
     def fetch_block(self, kind: PackKind, at: Extent) -> bytes:
-        """The sealed bytes of the block that `at` lies in: one range read. MissingData if the pack is gone."""
-        name = pack_name(kind, at.pack)
-        try:
-            return self.store.read(name, at.offset, at.stored)
-        except ObjectNotFound as e:
-            raise MissingData(f"the pack {name} is missing from the vault") from e
+        """The sealed bytes of the block that holds `at`, in one request. Raises as `read_pack`."""
+        return self.read_pack(kind, at.pack, at.offset, at.stored)
 
     # --- passphrases --------------------------------------------------------------------------------------
 
@@ -299,6 +312,3 @@ def open_vault(
         return Vault(store, file.verify(Keys(master, file.vault_id)), file, records)
     assert passphrase is not None
     return Vault(store, file.unlock(passphrase), file, records)
-
-
-# --- naming a point -------------------------------------------------------------------------------------------

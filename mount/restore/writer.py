@@ -15,7 +15,7 @@ from contextlib import suppress
 from hashlib import blake2b
 
 from cache.memory import roomy_heap
-from catalog.errors import Damaged, LocalError, ObjectNotFound, ShortRead
+from catalog.errors import Damaged, LocalError, MissingData, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.vault import Vault
@@ -152,14 +152,15 @@ class Writer:
                 self._failure = self._failure or e
 
     def _fetch(self, plan: Plan, wanted: Range) -> None:
-        name = pack_name(PackKind.DATA, wanted.pack)
         length = wanted.end - wanted.start
+        if self._failure is not None:
+            self._budget.give(length)
+            return
         try:
-            if self._failure is not None:
-                raise self._failure
-            data = self._vault.store.read(name, wanted.start, length, up_to=True)
-        except ObjectNotFound:
-            self._guarded(lambda: self._lose_all(wanted, f"the pack {name} is missing from the vault"))
+            data = self._vault.read_pack(PackKind.DATA, wanted.pack, wanted.start, length, up_to=True)
+        except MissingData as e:
+            why = str(e)
+            self._guarded(lambda: self._lose_all(wanted, why))
             self._budget.give(length)
             return
         except BaseException as e:  # noqa: BLE001 - the thread that plans raises it

@@ -210,7 +210,7 @@ LAYERS = {
     "windows names": "windows._check_streams",
     "windows text": "windows._text",
     "chunk": "cache",
-    "fetch": "cache",
+    "fetch": "vault.read_pack",
 }
 
 

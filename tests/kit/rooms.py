@@ -40,7 +40,7 @@ ROOMS = {
     "cache.streams": "catalog.format",
     "cache.shelf": "catalog.errors",
     "cache.disk": "cache.memory cache.shelf catalog.format",
-    "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.store",
+    "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.vault",
     "cache.openfile": "catalog.errors catalog.format catalog.tree",
     "cache.reader": "cache.counters cache.disk cache.fetcher cache.memory cache.openfile catalog.errors"
     " catalog.format catalog.vault",

@@ -280,14 +280,14 @@ def _uninstall(session: Session, mount_point: Path, *, system: bool) -> bool:
 def mounts(ctx: typer.Context, as_json: Json = False) -> None:
     """List the drives that are open, and what they have fetched and served."""
     from mount.process.registry import Registry
+    from mount.process.rows import info_json, to_json
     from mount.process.status_socket import ask_drive
 
     session: Session = ctx.obj
     rows: list[dict[str, Any]] = []
     for drive in Registry(session.settings).drives():
-        known = {k: v for k, v in drive.items() if k not in ("socket", "pipe", "token", "process_start")}
         answer = ask_drive(drive)
-        rows.append({**known, **(answer or {}), "answers": answer is not None})
+        rows.append(info_json(drive) | (to_json(answer) if answer else {}) | {"answers": answer is not None})
     if as_json:
         import json
 

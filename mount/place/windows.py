@@ -6,13 +6,13 @@ import os
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from catalog.errors import MountFailed
 from catalog.windows import machine as windows
 from catalog.windows.machine import free_letter, is_taken, taken_letters
 from mount.place.spelling import Place
 from mount.process.registry import Registry, await_end, is_running
+from mount.process.rows import DriveRow
 
 
 def absolute(path: Path) -> Path:
@@ -73,27 +73,26 @@ def unmount(registry: Registry, path: Path, *, lazy: bool = False) -> Path:
 
     `lazy`: though files on it are open; a process that doesn't answer is ended, and WinFsp takes the drive off.
     """
-    from mount.process.status_pipe import ask  # it loads much, for nothing on another system
+    from mount.process.status_pipe import ask_to_close  # it loads much, for nothing on another system
 
     place = absolute(path)
     row = registry.drive_at(place)
-    if row is None or "pipe" not in row:
+    if row is None or row.pipe is None or row.token is None:
         raise MountFailed(f"no drive of rpdrive is at {path}", "see `rpdrive mounts`")
-    answer = ask(row["pipe"], row["token"], "close --lazy" if lazy else "close")
-    if answer is None:
+    refused = ask_to_close(row.pipe, row.token, lazy=lazy)
+    if refused is None:
         _end(row, lazy)
-    elif answer.get("refused"):
+    elif refused:
         raise MountFailed(
-            f"the drive at {path} is in use: {answer['refused']}",
+            f"the drive at {path} is in use: {refused}",
             "leave it and try again, or close it at once with --lazy",
         )
     await_end(row)
     return place
 
 
-def _end(row: dict[str, Any], lazy: bool) -> None:
+def _end(row: DriveRow, lazy: bool) -> None:
     if not lazy:
-        raise MountFailed(f"the drive at {row['mount_point']} does not answer", "try again, or end it with --lazy")
-    pid = int(row["pid"])
-    if windows.IS_WINDOWS and is_running(pid, row["process_start"]):
-        os.kill(pid, signal.SIGTERM)  # there: TerminateProcess
+        raise MountFailed(f"the drive at {row.mount_point} does not answer", "try again, or end it with --lazy")
+    if windows.IS_WINDOWS and is_running(row.pid, row.process_start):
+        os.kill(row.pid, signal.SIGTERM)  # there: TerminateProcess

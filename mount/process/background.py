@@ -23,7 +23,7 @@ from catalog.windows.machine import IS_WINDOWS
 from mount.place import windows as windows_mount_point
 from mount.place.posix import FILE_SYSTEM, file_system_at
 from mount.process import windows_start as windows_process
-from mount.process.registry import Registry
+from mount.process.files import DriveFiles
 
 if TYPE_CHECKING:
     from mount.process.order import Order
@@ -37,7 +37,7 @@ class BackgroundDrive:
     def __init__(self, settings: Settings, mount_point: Path) -> None:
         """Start it. LocalError."""
         self._mount_point = mount_point
-        self._log = Registry(settings).log_path(mount_point)
+        self._log = DriveFiles(settings).log(mount_point)
         order_read, order_write = os.pipe()
         answer_read, answer_write = os.pipe()
         environment = child_environment()

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from catalog.errors import MountFailed
 from catalog.screen.text import duration_text
@@ -46,6 +46,15 @@ class Mounted:
 
     def users(self) -> list[User]:
         return users_of(self.place)
+
+
+class Limits(NamedTuple):
+    """When a drive closes, and how long until then, in seconds; None where there is no limit."""
+
+    idle: float | None
+    total: float | None
+    idle_left: float | None
+    total_left: float | None
 
 
 class Lifetime:
@@ -82,11 +91,9 @@ class Lifetime:
     def close(self) -> None:
         self._over.set()
 
-    def status(self) -> dict[str, Any]:
-        """Limits and what is left of them, in seconds; None where there is none."""
+    def status(self) -> Limits:
         self._look()
-        left = self._left()
-        return {"idle": self._idle, "idle_left": left[0], "for": self._total, "for_left": left[1]}
+        return Limits(self._idle, self._total, *self._left())
 
     def _look(self) -> None:
         requests = self._requests()

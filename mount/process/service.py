@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cache.reader import Reader
 from catalog.access.session import Session
@@ -22,9 +23,11 @@ from catalog.store.base import Store
 from catalog.store.retrying import RetryingStore
 from catalog.vault import Vault
 from mount.drivers import choice
+from mount.process.files import DriveFiles
 from mount.process.lifetime import Lifetime, Mounted
 from mount.process.order import Order
 from mount.process.registry import Registry
+from mount.process.rows import DriveInfo, DriveStatus
 from mount.process.status_socket import StatusServer
 from mount.process.watcher import Watcher
 from mount.process.windows_drive import OpenDrive
@@ -52,8 +55,8 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
     keys = file.verify(Keys(order.master, file.vault_id))
     vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
     reader = Reader(vault, disk=disk, timeout=order.read_timeout)
-    view, what = _view(order, vault, reader)
-    registry = Registry(session.settings)
+    view, info = _view(order, vault, reader, began)
+    registry, files = Registry(session.settings), DriveFiles(session.settings)
 
     watcher = Watcher(str(mount_point))
 
@@ -71,42 +74,35 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
         detached=lambda: registry.remove(mount_point),
     )  # fmt: skip
 
-    def status() -> dict[str, Any]:
+    if drive.windows_names:
+        info = replace(info, fold=view.folds)
+
+    def status() -> DriveStatus:
         meter = session.meter
         assert meter is not None
         traffic = meter.snapshot()
-        return {
-            **row,
-            **lifetime.status(),
-            "uptime": (time.time_ns() - began) // 10**9,
-            "store_requests": traffic.requests + order.requests,
-            "bytes_fetched": traffic.received + order.received,
-            "bytes_served": drive.served,
-            "calls": drive.calls,
-            "errors": drive.errors.count,
-            "recent_errors": drive.errors.recent,
-            "driver": {"name": drive.name, **drive.status()},
-            "cache": reader.status(),
-        }
+        return DriveStatus(
+            **vars(info),
+            **lifetime.status()._asdict(),
+            uptime=(time.time_ns() - began) // 10**9,
+            store_requests=traffic.requests + order.requests,
+            bytes_fetched=traffic.received + order.received,
+            bytes_served=drive.served,
+            calls=drive.calls,
+            errors=drive.errors.count,
+            recent_errors=drive.errors.recent,
+            driver={"name": drive.name, **drive.status()},
+            cache=reader.status(),
+        )
 
-    row = {
-        "mount_point": os.fsdecode(order.mount_point).encode(errors="backslashreplace").decode(),
-        "pid": os.getpid(),
-        "vault": order.address,
-        "vault_id": vault.id.hex(),
-        **what,
-        "since": iso_time(began),
-    }
-    if drive.windows_names:
-        row["fold"] = view.folds  # restore reads such paths back
     server: StatusServer | PipeServer
     if isinstance(mount, OpenDrive):
         from mount.process.status_pipe import PipeServer
 
-        server = PipeServer(status, mount.close, folder=registry.socket_path(mount_point).parent)
+        server = PipeServer(status, mount.close, folder=files.socket(mount_point).parent)
     else:
-        server = StatusServer(registry.socket_path(mount_point), status)
-    with _registered(registry, mount_point, {**row, **server.row}, server):
+        server = StatusServer(files.socket(mount_point), status)
+    with _registered(registry, mount_point, info, server):
         if isinstance(view, PointView):
             # The first listing is sure to come, and the kernel takes its time to say hello.
             threading.Thread(target=_warm, args=(view,), name="warm", daemon=True).start()
@@ -140,10 +136,10 @@ def _patient(store: Store, seconds: float) -> Store:
 
 @contextmanager
 def _registered(
-    registry: Registry, mount_point: Path, row: dict[str, Any], server: StatusServer | PipeServer
+    registry: Registry, mount_point: Path, info: DriveInfo, server: StatusServer | PipeServer
 ) -> Iterator[None]:
     try:
-        registry.add(mount_point, row)
+        registry.add(mount_point, info, server.endpoint)
         yield
     finally:
         server.close()
@@ -163,8 +159,17 @@ def _disk_cache(order: Order, session: Session) -> DiskCache | None:
         return None
 
 
-def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, Any]]:
-    """The drive asked for, and what to say of it."""
+def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View, DriveInfo]:
+    """The view that the order asks for, and what it shows. `began` in ns since 1970."""
+    info = DriveInfo(
+        mount_point=os.fsdecode(order.mount_point).encode(errors="backslashreplace").decode(),
+        pid=os.getpid(),
+        vault=order.address,
+        vault_id=vault.id.hex(),
+        machine=order.machine,
+        item=order.item,
+        since=iso_time(began),
+    )
     machine, item = scope(vault, order.machine, order.item)
 
     def names() -> list[PointName]:
@@ -173,15 +178,12 @@ def _view(order: Order, vault: Vault, reader: Reader) -> tuple[View, dict[str, A
     if order.point is None:
         from mount.view.all_points import AllPointsView
 
-        what = {"point": None, "point_time": None, "machine": order.machine, "item": order.item}
-        return AllPointsView(vault, reader, names, forgotten=machine is not None), what
+        return AllPointsView(vault, reader, names, forgotten=machine is not None), info
     point = vault.point(choose_point(names(), order.point))
-    return PointView(reader, point), {
-        "point": point.id.hex(),
-        "point_time": iso_time(point.time),
-        "machine": point.machine_name,
-        "item": point.item_name,
-    }
+    return PointView(reader, point), replace(
+        info, point=point.id.hex(), point_time=iso_time(point.time), machine=point.machine_name,
+        item=point.item_name,
+    )  # fmt: skip
 
 
 def _warm(view: View) -> None:

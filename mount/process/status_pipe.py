@@ -16,9 +16,9 @@ from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
-from typing import Any
 
 from catalog.errors import LocalError
+from mount.process.rows import DriveStatus, Endpoint, from_json, to_json
 
 _MOST = 1 << 20  # bytes of an answer
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class PipeServer:
 
     def __init__(
         self,
-        status: Callable[[], dict[str, Any]],
+        status: Callable[[], DriveStatus],
         close_drive: Callable[[bool], str],
         *,
         folder: Path | None = None,
@@ -53,9 +53,9 @@ class PipeServer:
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
     @property
-    def row(self) -> dict[str, str]:
+    def endpoint(self) -> Endpoint:
         """What the registry has to know."""
-        return {"pipe": self.address, "token": self.token.hex()}
+        return Endpoint(pipe=self.address, token=self.token.hex())
 
     def _serve(self) -> None:
         while not self._closed:
@@ -77,7 +77,7 @@ class PipeServer:
                 answer_challenge(caller, self.token)
                 request = caller.recv_bytes(100)
                 if request == b"status":
-                    caller.send_bytes(json.dumps(self._status()).encode())
+                    caller.send_bytes(json.dumps(to_json(self._status())).encode())
                 elif request in (b"close", b"close --lazy"):
                     caller.send_bytes(json.dumps({"refused": self._close_drive(b"--lazy" in request)}).encode())
         except (OSError, EOFError, AuthenticationError) as e:
@@ -94,9 +94,24 @@ class PipeServer:
         self._listener.close()
 
 
-def ask(address: str, token: str, request: str = "status", timeout: float = 2.0) -> dict[str, Any] | None:
+def ask(address: str, token: str, timeout: float = 2.0) -> DriveStatus | None:
     """What the drive with this pipe says; None if it doesn't answer within `timeout` seconds."""
-    found: list[dict[str, Any]] = []
+    answer = _request(address, token, "status", timeout)
+    return from_json(DriveStatus, answer) if answer is not None else None
+
+
+def ask_to_close(address: str, token: str, *, lazy: bool, timeout: float = 2.0) -> str | None:
+    """Why the drive with this pipe doesn't close, or ""; None if it doesn't answer within `timeout` seconds."""
+    answer = _request(address, token, "close --lazy" if lazy else "close", timeout)
+    try:
+        row = json.loads(answer) if answer is not None else None
+    except ValueError:
+        return None
+    return str(row["refused"]) if isinstance(row, dict) and "refused" in row else None
+
+
+def _request(address: str, token: str, request: str, timeout: float) -> bytes | None:
+    found: list[bytes] = []
 
     def talk() -> None:
         try:
@@ -105,11 +120,9 @@ def ask(address: str, token: str, request: str = "status", timeout: float = 2.0)
                 answer_challenge(connection, key)
                 deliver_challenge(connection, key)
                 connection.send_bytes(request.encode())
-                row = json.loads(connection.recv_bytes(_MOST))
+                found.append(connection.recv_bytes(_MOST))
         except (OSError, EOFError, ValueError, AuthenticationError):
             return
-        if isinstance(row, dict):
-            found.append(row)
 
     thread = threading.Thread(target=talk, name="ask", daemon=True)
     thread.start()

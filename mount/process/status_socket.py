@@ -12,9 +12,9 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from catalog.errors import LocalError
+from mount.process.rows import DriveRow, DriveStatus, Endpoint, from_json, to_json
 
 _SUN_PATH = 107  # bytes that the address of a unix socket may have, on Linux
 _MOST = 1 << 20  # bytes of an answer
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class StatusServer:
     """Answers from a thread until it is closed. LocalError if the socket can't be made."""
 
-    def __init__(self, path: Path, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, path: Path, status: Callable[[], DriveStatus]) -> None:
         self._path = path
         self._status = status
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -42,9 +42,9 @@ class StatusServer:
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
     @property
-    def row(self) -> dict[str, str]:
+    def endpoint(self) -> Endpoint:
         """What the registry has to know."""
-        return {"socket": str(self._path)}
+        return Endpoint(socket=str(self._path))
 
     def _serve(self) -> None:
         while True:
@@ -55,7 +55,7 @@ class StatusServer:
             try:
                 with caller:
                     caller.settimeout(2.0)
-                    caller.sendall(json.dumps(self._status()).encode())
+                    caller.sendall(json.dumps(to_json(self._status())).encode())
             except Exception as e:  # noqa: BLE001 - a caller that goes away must not end the thread
                 _log.warning("a question for the drive's status was not answered: %s", e)
 
@@ -78,16 +78,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def ask_drive(row: dict[str, Any], timeout: float = 2.0) -> dict[str, Any] | None:
+def ask_drive(row: DriveRow, timeout: float = 2.0) -> DriveStatus | None:
     """What the drive of an entry in the registry says; None if it doesn't answer within `timeout` seconds."""
-    if "pipe" in row:
+    if row.pipe is not None and row.token is not None:
         from mount.process import status_pipe as pipe_status
 
-        return pipe_status.ask(row["pipe"], row["token"], timeout=timeout)
-    return ask(Path(row["socket"]), timeout)
+        return pipe_status.ask(row.pipe, row.token, timeout=timeout)
+    return ask(Path(row.socket), timeout) if row.socket is not None else None
 
 
-def ask(path: Path, timeout: float = 2.0) -> dict[str, Any] | None:
+def ask(path: Path, timeout: float = 2.0) -> DriveStatus | None:
     """What the drive with this socket says; None if it doesn't answer within `timeout` seconds."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -98,10 +98,9 @@ def ask(path: Path, timeout: float = 2.0) -> dict[str, Any] | None:
                 data += part
                 if len(data) > _MOST:
                     return None
-            row = json.loads(bytes(data))
-        except (OSError, ValueError):
+        except OSError:
             return None
-    return row if isinstance(row, dict) else None
+    return from_json(DriveStatus, bytes(data))
 
 
 def _at(path: Path, use: Callable[[str], None]) -> None:

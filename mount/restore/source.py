@@ -26,6 +26,7 @@ from catalog.points.choice import (
 from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault
 from mount.process.registry import Registry
+from mount.process.rows import DriveRow
 from mount.view.names import Names
 from mount.view.nodes import Folder, Node
 from mount.view.point import PointView
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 class DrivePath(NamedTuple):
     """A path in a drive that is open: the drive's row in the registry, and the path below its mount point."""
 
-    drive: dict[str, Any]
+    drive: DriveRow
     below: bytes
 
 
@@ -84,7 +85,7 @@ def read_wishes(session: Session, texts: list[str]) -> list[Wish]:
             )
         spec, path = ("", b"") if drive else split_place(text)
         wishes.append(Wish(text, spec, path, drive))
-    vaults = {str(w.drive.drive["vault"]) for w in wishes if w.drive}
+    vaults = {w.drive.drive.vault for w in wishes if w.drive}
     if len(vaults) > 1:
         raise UsageError("the paths are in drives of different vaults", "restore from one vault at a time")
     if vaults:
@@ -96,10 +97,10 @@ def read_wishes(session: Session, texts: list[str]) -> list[Wish]:
     return wishes
 
 
-def _in_drive(text: str, drives: list[dict[str, Any]]) -> DrivePath | None:
+def _in_drive(text: str, drives: list[DriveRow]) -> DrivePath | None:
     path = os.path.abspath(Path(text).expanduser()) + os.sep
     for drive in drives:
-        top = str(drive["mount_point"]).rstrip(os.sep) + os.sep
+        top = drive.mount_point.rstrip(os.sep) + os.sep
         if os.path.normcase(path).startswith(os.path.normcase(top)):
             return DrivePath(drive, os.fsencode(path[len(top) :].replace(os.sep, "/")).strip(b"/"))
     return None
@@ -162,13 +163,13 @@ def _from_drive(vault: Vault, reader: Reader, at: DrivePath, text: str) -> tuple
     from mount.view.all_points import LATEST, AllPointsView
 
     row = at.drive
-    if row.get("point") is not None:
-        point = vault.point(choose(vault, str(row["point"]), None, None))
+    if row.point is not None:
+        point = vault.point(choose(vault, row.point, None, None))
         return point, _true_path(row, PointView(reader, point).root, at.below)
     parts = at.below.split(b"/", 3)
     if len(parts) < 3 or not parts[2]:
         raise UsageError(f"{text} holds many recovery points", "name one of the folders in it, or `latest`")
-    names = _names(vault, row.get("machine"), row.get("item"))
+    names = _names(vault, row.machine, row.item)
     view = AllPointsView(vault, reader, lambda: names)
     parts[:3] = _true_path(row, view.root, b"/".join(parts[:3])).split(b"/")
     machine = _folder(view.machine_folders(), parts[0])
@@ -179,14 +180,14 @@ def _from_drive(vault: Vault, reader: Reader, at: DrivePath, text: str) -> tuple
     return point, _true_path(row, PointView(reader, point).root, parts[3]) if len(parts) > 3 else b""
 
 
-def _true_path(row: dict[str, Any], root: Folder, path: bytes) -> bytes:
+def _true_path(row: DriveRow, root: Folder, path: bytes) -> bytes:
     """A path on a drive as it is in the point. A row that has `fold` is of a drive with Windows' names.
 
     NotFound, Damaged, StoreError.
     """
-    if row.get("fold") is None:
+    if row.fold is None:
         return path
-    names, way = Names(fold=bool(row["fold"])), list[bytes]()
+    names, way = Names(fold=row.fold), list[bytes]()
     node: Node = root
     for part in path.split(b"/"):
         found = names.find(node, os.fsdecode(part)) if isinstance(node, Folder) else None

@@ -106,6 +106,7 @@ LONG: dict[str, str] = {
 OPEN_ARROWS: set[tuple[str, str]] = {
     ("cache.openfile", "cache.reader"),
     ("mount.place.windows", "mount.process.registry"),
+    ("mount.place.windows", "mount.process.rows"),
     ("mount.place.windows", "mount.process.status_pipe"),
     ("mount.view.names", "mount.drivers.base"),
 }

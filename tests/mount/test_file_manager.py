@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mount.process.rows import DriveStatus
 from mount.process.status_socket import ask
 from tests.kit.desktop import Desktop, desktop
 from tests.kit.drives import Home, eventually, make_vault, noise
@@ -47,11 +48,11 @@ class Office(Home):
         (point,) = (self.drive / "laptop" / "documents").glob("2*")
         self.saved = point / self.source.relative_to("/")
 
-    def status(self) -> dict[str, int]:
+    def status(self) -> DriveStatus:
         (path,) = (self.folder / "home" / "run").glob("*.sock")
-        row = ask(path, 30)
-        assert row is not None
-        return row
+        status = ask(path, 30)
+        assert status is not None
+        return status
 
     def settle(self, least: int) -> None:
         """Wait until the drive had so many calls, and no more for two seconds."""
@@ -59,7 +60,7 @@ class Office(Home):
 
         def quiet() -> bool:
             nonlocal last, since
-            calls = self.status()["calls"]
+            calls = self.status().calls
             if calls != last:
                 last, since = calls, time.monotonic()
             return last >= least and time.monotonic() - since > 2
@@ -150,7 +151,7 @@ def test_browse_copy_and_paste(office: Office, desk: Desktop, tmp_path: Path) ->
     wanted = files(office.source / "letters")
     copied(everything_from(office.saved / "letters"), target, FILES, sum(p.stat().st_size for p in wanted))
     assert subprocess.run(["diff", "-r", office.source / "letters", target], check=False).returncode == 0
-    assert office.status()["errors"] == 0
+    assert office.status().errors == 0
 
 
 def test_looking_into_a_folder_reads_no_contents(office: Office, desk: Desktop) -> None:
@@ -163,12 +164,12 @@ def test_looking_into_a_folder_reads_no_contents(office: Office, desk: Desktop) 
     for folder, count in (("letters", FILES), ("pictures", PICTURES)):
         before = office.status()
         window = go(desk, window, office.saved / folder)
-        office.settle(before["calls"] + 1)  # names and attributes come together, and few calls bring them
+        office.settle(before.calls + 1)  # names and attributes come together, and few calls bring them
         after = office.status()
-        assert after["bytes_served"] == before["bytes_served"] == 0
-        assert after["bytes_fetched"] - before["bytes_fetched"] < 400 * count
+        assert after.bytes_served == before.bytes_served == 0
+        assert after.bytes_fetched - before.bytes_fetched < 400 * count
     # Of what has no ending in its name it reads the beginning, to tell what it is: a page or four, not the file.
     before = office.status()
     go(desk, window, office.saved / "plain")
-    office.settle(before["calls"] + 1)
-    assert office.status()["bytes_served"] - before["bytes_served"] <= PICTURES * 16_384
+    office.settle(before.calls + 1)
+    assert office.status().bytes_served - before.bytes_served <= PICTURES * 16_384

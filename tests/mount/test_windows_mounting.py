@@ -27,6 +27,7 @@ from mount.process import status_pipe as pipe_status
 from mount.process import windows_start as windows_process
 from mount.process.lifetime import Lifetime
 from mount.process.registry import Registry
+from mount.process.rows import DriveStatus
 from mount.process.status_pipe import PipeServer
 from mount.process.status_socket import ask_drive
 from mount.process.windows_drive import OpenDrive
@@ -82,10 +83,10 @@ def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(
     drives, caller, thread = opened
     assert caller.read("\\file") == b"contents"
     (row,) = drives.drives()
-    assert row["mount_point"] == "R:" and "socket" not in row
+    assert row.mount_point == "R:" and row.socket is None and row.pipe and row.token
     answer = ask_drive(row)
-    assert answer is not None and answer["driver"]["name"] == "winfsp" and answer["bytes_served"] == 8
-    assert "token" not in answer and "key" not in str(answer).lower()
+    assert answer is not None and answer.driver["name"] == "winfsp" and answer.bytes_served == 8
+    assert row.token not in str(answer) and "token" not in str(answer) and "key" not in str(answer).lower()
     with caller.open("\\file"), pytest.raises(MountFailed, match="in use: 1 file or folder of it open"):
         windows_mount_point.unmount(drives, Path("r:"))
     monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
@@ -162,10 +163,13 @@ def test_a_drive_closes_by_itself() -> None:
 # --- the pipe ---------------------------------------------------------------------------------------------------
 
 
+STATUS = DriveStatus(mount_point="R:", pid=7, vault="well")
+
+
 class Server(PipeServer):
     def __init__(self, folder: Path) -> None:
         self.asked: list[bool] = []
-        super().__init__(lambda: {"state": "well"}, self._close_it, folder=folder)
+        super().__init__(lambda: STATUS, self._close_it, folder=folder)
 
     def _close_it(self, lazy: bool) -> str:
         self.asked.append(lazy)
@@ -179,13 +183,19 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.close()
 
 
+def address(server: Server) -> tuple[str, str]:
+    found = server.endpoint
+    assert found.pipe is not None and found.token is not None and found.socket is None
+    return found.pipe, found.token
+
+
 def test_the_pipe_answers_who_knows_the_token(server: Server) -> None:
-    row = server.row
-    assert pipe_status.ask(row["pipe"], row["token"]) == {"state": "well"}
-    assert pipe_status.ask(row["pipe"], row["token"], "close") == {"refused": "somebody reads"}
-    assert pipe_status.ask(row["pipe"], row["token"], "close --lazy") == {"refused": ""}
+    pipe, token = address(server)
+    assert pipe_status.ask(pipe, token) == STATUS
+    assert pipe_status.ask_to_close(pipe, token, lazy=False) == "somebody reads"
+    assert pipe_status.ask_to_close(pipe, token, lazy=True) == ""
     assert server.asked == [False, True]
-    assert pipe_status.ask(row["pipe"], row["token"], "anything else") is None
+    assert pipe_status._request(pipe, token, "anything else", 5.0) is None
 
 
 def test_the_pipe_tells_strangers_nothing(server: Server) -> None:
@@ -195,7 +205,7 @@ def test_the_pipe_tells_strangers_nothing(server: Server) -> None:
         heard = listener.recv_bytes()
         assert b"well" not in heard and server.token not in heard
         # Meanwhile others are answered.
-        assert pipe_status.ask(server.address, server.row["token"]) == {"state": "well"}
+        assert pipe_status.ask(*address(server)) == STATUS
     with Client(server.address) as liar:
         liar.recv_bytes()
         liar.send_bytes(b"x" * 64)
@@ -205,7 +215,7 @@ def test_the_pipe_tells_strangers_nothing(server: Server) -> None:
 
 def test_a_pipe_that_is_gone_answers_nobody(server: Server) -> None:
     server.close()
-    assert pipe_status.ask(server.address, server.row["token"], timeout=5) is None
+    assert pipe_status.ask(*address(server), timeout=5) is None
 
 
 # --- the process ------------------------------------------------------------------------------------------------

@@ -1,0 +1,39 @@
+"""Files of a drive's process, named by its mount point: its row in the registry, its socket, its log."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from catalog.access.settings import Settings, private_folder
+
+
+class DriveFiles:
+    """The files of this user's drives. Folders are made on demand: LocalError if that fails."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def rows(self) -> Path:
+        """The folder of the registry."""
+        return private_folder(self._settings.state / "drives")
+
+    def row(self, mount_point: Path) -> Path:
+        return self.rows / f"{_key(mount_point)}.json"
+
+    def log(self, mount_point: Path) -> Path:
+        """Where the drive's process logs errors."""
+        return private_folder(self._settings.state / "logs") / f"drive-{_key(mount_point)}.log"
+
+    def socket(self, mount_point: Path) -> Path:
+        return self._settings.run / f"drive-{_key(mount_point)}.sock"
+
+    def socket_of(self, row: Path) -> Path:
+        """The socket of the drive that has this row."""
+        return self._settings.run / f"drive-{row.stem}.sock"
+
+
+def _key(mount_point: Path) -> str:
+    return hashlib.sha256(os.fsencode(mount_point)).hexdigest()[:16]

@@ -30,17 +30,13 @@ def serve(mount_point: Path, driver: str, delay: float) -> None:
     from catalog.access.session import Session
     from catalog.store.address import open_store
     from catalog.store.delayed import DelayedStore
-    from catalog.store.metered import MeteredStore
     from mount.process.order import Order
     from mount.process.service import serve as serve_order
 
-    class FarSession(Session):
-        def open_store(self) -> Store:
-            if self._store is None:
-                self._store = self.meter = MeteredStore(DelayedStore(open_store(self.address), delay))
-            return self._store
+    def far(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+        return DelayedStore(open_store(url, token=token, endpoint=endpoint), delay)
 
-    session = FarSession()
+    session = Session(opener=far)
     vault = session.open_vault()
     order = Order(
         address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,

@@ -63,7 +63,7 @@ class StoreUnreachable(StoreError):
 class AccessDenied(StoreError):
     """The store refused the credentials or the operation."""
 
-    advice = "check the credentials (docs/azure.md) or the permissions of the vault's folder"
+    advice = "check the credentials (docs/credentials.md)"
 
 
 class StoreFull(StoreError):

@@ -192,8 +192,11 @@ def connect(
         return
     print(f"Connected to {given.address}")
     print(_text(given))
-    if session.environment_has_credentials():
-        print("warning: credentials in the environment (AZURE_STORAGE_…) come before this token", file=sys.stderr)
+    if given.tokens and session.environment_has_credentials():
+        print(
+            f"warning: credentials in the environment ({given.tokens.variables}) come before this token",
+            file=sys.stderr,
+        )
 
 
 @vault_app.command("disconnect")
@@ -226,7 +229,7 @@ def _row(made: Credentials) -> dict[str, Any]:
         "role": row["role"],
         "issued": row["issued"],
         "expires": row["expires"],
-        "signed_by": made.signed_by,
+        "signed_by": made.token.signed_by if made.token else None,
         "enforced_by": "the server" if made.token is not None else "rpdrive only",
     }
 
@@ -237,27 +240,22 @@ def _text(made: Credentials) -> str:
         f"  role     {made.role}: {_MAY[made.role]}",
         f"  expires  {made.expires:%Y-%m-%d %H:%M:%S} UTC",
     ]
-    if made.token is not None:
-        lines.append(f"  token    a SAS for the whole container, signed by {_signer(made)}")
+    if made.tokens and made.token:
+        lines.append(f"  token    {made.tokens.describe(made.token)}")
     else:
         lines.append("  token    none: the vault is a folder, and the role is only advice, which rpdrive follows;")
         lines.append("           what others can do in the folder is up to its permissions")
     return "\n".join(lines)
 
 
-def _signer(made: Credentials) -> str:
-    return "the account key" if made.signed_by == "account key" else "a user-delegation key (7 days at most)"
-
-
 def _warnings(made: Credentials) -> list[str]:
     from catalog.access.credentials import DEFAULT_LIFETIME
-    from catalog.store.address import azure_address
 
+    tokens, lifetime = made.tokens, made.expires - made.issued
     warnings = []
-    lifetime = made.expires - made.issued
     if lifetime > DEFAULT_LIFETIME:
-        end = "; only a new account key ends it sooner" if made.signed_by == "account key" else ""
-        warnings.append(f"the file opens the store for {lifetime.days} days to whoever gets it{end}")
-    if made.token is not None and azure_address(made.address).prefix:
-        warnings.append("the token opens the whole container, and every vault in it: give each one of its own")
-    return warnings
+        end = tokens.revocation(made.token) if tokens and made.token else ""
+        warnings.append(
+            f"the file opens the store for {lifetime.days} days to whoever gets it" + (end and f"; {end}")
+        )
+    return warnings + (tokens.warnings(made.address) if tokens else [])

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from catalog.access.settings import Settings, normal_address
+from catalog.access.settings import Settings
 from catalog.errors import NewerFormat, UsageError
-from catalog.store.address import azure_address, local_path
+from catalog.store.address import normal_address, scheme_of
 from catalog.store.roles import Grant, Role
+from catalog.store.scheme import Token, Tokens
 
 FORMAT = "rpdrive vault credentials"
 VERSION = 1
@@ -25,24 +26,30 @@ DEFAULT_LIFETIME = timedelta(days=10)
 
 @dataclass(frozen=True)
 class Credentials:
-    """What such a file holds. `signed_by` says which key made the token: an account's, or a user's."""
+    """The contents of such a file. `token` is None if the kind of store has no tokens."""
 
     address: str
     vault_id: bytes
     role: Role
     issued: datetime
     expires: datetime
-    token: str | None = None
-    signed_by: str | None = None
-    endpoint: str | None = None
+    token: Token | None = None
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens of this kind of store; None if it has none, and the role is advice."""
+        return scheme_of(self.address).tokens
 
     @property
     def grant(self) -> Grant:
-        return Grant(self.role, int(self.expires.timestamp()) * 10**9, self.token, self.endpoint)
+        expires = int(self.expires.timestamp()) * 10**9
+        if self.token is None:
+            return Grant(self.role, expires)
+        return Grant(self.role, expires, self.token.text, self.token.endpoint)
 
     def to_json(self) -> dict[str, Any]:
         """The file's content. It holds the token."""
-        token = {"sas": self.token, "signed_by": self.signed_by, "endpoint": self.endpoint}
+        tokens, token = self.tokens, self.token
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -51,7 +58,9 @@ class Credentials:
             "role": str(self.role),
             "issued": _text(self.issued),
             "expires": _text(self.expires),
-            "token": token if self.token is not None else None,
+            "token": tokens
+            and token
+            and {tokens.field: token.text, "signed_by": token.signed_by, "endpoint": token.endpoint},
         }
 
     @classmethod
@@ -62,22 +71,20 @@ class Credentials:
         if row.get("version") != VERSION:
             raise NewerFormat("it was written by a newer rpdrive")
         try:
-            token = row["token"]
+            address = normal_address(row["address"])
+            tokens, expires = scheme_of(address).tokens, _time(row["expires"])
+            if tokens is None and row["token"] is not None:
+                raise ValueError("a token for a store that has none")
             found = cls(
-                address=normal_address(row["address"]),
+                address=address,
                 vault_id=bytes.fromhex(row["vault"]),
                 role=Role(row["role"]),
                 issued=_time(row["issued"]),
-                expires=_time(row["expires"]),
-                token=None if token is None else _string(token["sas"]),
-                signed_by=None if token is None else _string(token["signed_by"]),
-                endpoint=None if token is None or token["endpoint"] is None else _string(token["endpoint"]),
+                expires=expires,
+                token=None if tokens is None else _token(row["token"], tokens.field, expires),
             )
-            is_folder = local_path(found.address) is not None
-            if not is_folder:
-                azure_address(found.address)
-            if len(found.vault_id) != 16 or (found.token is None) != is_folder:
-                raise ValueError("not a vault's id, or an address without its token")
+            if len(found.vault_id) != 16:
+                raise ValueError("not a vault's id")
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as e:
             raise UsageError("it is damaged", "ask for it again: it must arrive as it was made") from e
         return found
@@ -105,16 +112,15 @@ def read_credentials(data: bytes, name: str) -> Credentials:
 def issue(address: str, vault_id: bytes, role: Role, lifetime: timedelta | None = None) -> Credentials:
     """New credentials, good for `lifetime` from now; for DEFAULT_LIFETIME, or as long as may be, if None.
 
-    For Azure the token is made with the credentials of the environment. AccessDenied, UsageError, StoreError.
+    A token, where the store has such, is made with the credentials of the environment. Raises AccessDenied,
+    UsageError or another StoreError.
     """
     now = datetime.now(UTC).replace(microsecond=0)
-    if local_path(address) is not None:
+    tokens = scheme_of(address).tokens
+    if tokens is None:
         return Credentials(address, vault_id, role, now, now + (lifetime or DEFAULT_LIFETIME))
-    from catalog.store.azure.tokens import make_token
-
-    place = azure_address(address)
-    token = make_token(place.account, place.container, role, lifetime or DEFAULT_LIFETIME, longest=lifetime is None)
-    return Credentials(address, vault_id, role, now, token.expires, token.sas, token.signed_by, token.endpoint)
+    token = tokens.make(address, role, lifetime or DEFAULT_LIFETIME, longest=lifetime is None)
+    return Credentials(address, vault_id, role, now, token.expires, token)
 
 
 def _text(time: datetime) -> str:
@@ -123,6 +129,13 @@ def _text(time: datetime) -> str:
 
 def _time(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def _token(row: Any, field: str, expires: datetime) -> Token:
+    endpoint = row["endpoint"]
+    return Token(
+        _string(row[field]), _string(row["signed_by"]), expires, None if endpoint is None else _string(endpoint)
+    )
 
 
 def _string(value: Any) -> str:

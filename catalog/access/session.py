@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from catalog.access.secrets import SavedKeys
 from catalog.access.settings import Settings
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from catalog.store.base import Store
     from catalog.store.metered import MeteredStore
     from catalog.store.roles import Grant, Role
+    from catalog.store.stack import StoreStack
     from catalog.vault import Vault
 
 PASSPHRASE = "RPDRIVE_PASSPHRASE"
 NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
 RecordsFactory: TypeAlias = "Callable[[Session, bytes], MutableMapping[str, bytes] | None]"
+
+
+class Opener(Protocol):
+    """Opens a store by its address, as catalog.store.address.open_store."""
+
+    def __call__(self, url: str, *, token: str | None = None, endpoint: str | None = None) -> Store: ...
 
 
 class OwnFolder(NamedTuple):
@@ -48,15 +55,16 @@ class Session:
         passphrase_file: Path | None = None,
         verbose: bool = False,
         records_factory: RecordsFactory | None = None,
+        opener: Opener | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.vault_option = vault
         self.passphrase_file = passphrase_file
         self.verbose = verbose
         self.records_factory = records_factory
-        self.meter: MeteredStore | None = None
         self.connecting: Credentials | None = None  # to be tried in place of those that are remembered
-        self._store: Store | None = None
+        self._opener = opener
+        self._stack: StoreStack | None = None
         self._address: str | None = None
 
     @property
@@ -73,9 +81,9 @@ class Session:
     @property
     def folder(self) -> Path | None:
         """The vault's folder, if it lies in one of this machine."""
-        from catalog.store.address import local_path
+        from catalog.store.address import local_folder
 
-        path = local_path(self.address)
+        path = local_folder(self.address)
         return None if path is None else Path(path)
 
     @property
@@ -87,30 +95,32 @@ class Session:
     def saved_keys(self) -> SavedKeys:
         return SavedKeys(self.settings)
 
-    def open_store(self) -> Store:
-        """The vault's store, metered (`meter`). The same one each time. UsageError, AccessDenied."""
-        if self._store is None:
-            from catalog.store.address import open_store
-            from catalog.store.metered import MeteredStore
-            from catalog.store.retrying import RetryingStore
+    @property
+    def meter(self) -> MeteredStore | None:
+        """Counts the requests to the vault's store; None until it is opened."""
+        return None if self._stack is None else self._stack.meter
 
+    def open_store(self, patience: float | None = None) -> Store:
+        """The vault's store, opened once and metered (`meter`).
+
+        `patience` is how long a request without an answer is repeated, in seconds; None: as the kind of store
+        wants it. Raises UsageError and AccessDenied.
+        """
+        if self._stack is None:
+            from catalog.store.address import open_store, scheme_of
+            from catalog.store.stack import StoreStack
+
+            scheme = scheme_of(self.address)
+            opener = self._opener or open_store
             credentials = self.credentials()
-            grant = credentials.grant if credentials else None
-            if grant is not None:
+            if credentials is None:
+                self._stack = StoreStack(opener(self.address), scheme.patience)
+            else:
+                grant = credentials.grant
                 grant.check(self.address)
-                store = open_store(self.address, token=grant.token, endpoint=grant.endpoint)
-            else:
-                store = open_store(self.address)
-            if isinstance(store, RetryingStore):  # retries go around the meter: each of them is a request
-                self.meter = MeteredStore(store.inner)
-                self._store = RetryingStore(self.meter, store.patience)
-            else:
-                self._store = self.meter = MeteredStore(store)
-            if grant is not None:
-                from catalog.store.roles import RoleStore
-
-                self._store = RoleStore(self._store, grant, self._renewed)
-        return self._store
+                store = opener(self.address, token=grant.token, endpoint=grant.endpoint)
+                self._stack = StoreStack(store, scheme.patience, grant, self._newest_grant)
+        return self._stack.front(patience)
 
     def credentials(self) -> Credentials | None:
         """Those that the vault is opened with here; None if it isn't connected, or the environment has its own."""
@@ -131,9 +141,10 @@ class Session:
 
     def environment_has_credentials(self) -> bool:
         """Whether the vault is opened by credentials of the environment, whatever else there is."""
-        from catalog.store.azure.credentials import given
+        from catalog.store.address import scheme_of
 
-        return not self.is_local and given(os.environ)
+        tokens = scheme_of(self.address).tokens
+        return tokens is not None and tokens.in_environment(os.environ)
 
     def own_folders(self, *, config: bool = True) -> list[OwnFolder]:
         """The folders that rpdrive itself reads and writes: the vault's, if it is local, and those of Settings.
@@ -159,22 +170,15 @@ class Session:
             )
         credentials.grant.check(self.address)
 
-    def _renewed(self) -> Grant | None:
-        """What the vault is connected with by now; the open store goes on with its token."""
+    def _newest_grant(self) -> Grant | None:
+        """What the vault is connected with by now."""
         if self.connecting is not None:
             return None  # it is on trial: what was there before must not stand in for it
         try:
             credentials = self.credentials()
         except LocalError:
             return None
-        if credentials is None:
-            return None
-        if credentials.token is not None and self.meter is not None:
-            from catalog.store.azure.store import AzureStore
-
-            assert isinstance(self.meter.inner, AzureStore)
-            self.meter.inner.use_token(credentials.token)
-        return credentials.grant
+        return None if credentials is None else credentials.grant
 
     def open_vault(
         self,
@@ -293,8 +297,8 @@ class Session:
         """Release the store; with --verbose, say what was asked of it."""
         if self.verbose and self.meter is not None:
             print(f"rpdrive: {self.meter.snapshot()}", file=sys.stderr)
-        if self._store is not None:
-            self._store.close()
+        if self._stack is not None:
+            self._stack.close()
 
 
 def _unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | None) -> Keys:

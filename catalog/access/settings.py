@@ -72,6 +72,8 @@ class Settings:
         """The vault meant: the option, else RPDRIVE_VAULT, else the only one known here. UsageError."""
         given = option or self._environ.get(VAULT)
         if given:
+            from catalog.store.address import normal_address
+
             return normal_address(given)
         known = self.known_vaults()
         if len(known) == 1:
@@ -113,16 +115,6 @@ class Settings:
 
         rows = {address: {"id": vault_id.hex()} for address, vault_id in known.items()}
         write_private(self.config / "vaults.json", json.dumps(rows, indent=2).encode() + b"\n")
-
-
-def normal_address(text: str) -> str:
-    """One spelling for each address: folders as file:// without a slash at the end. UsageError."""
-    from catalog.store.address import local_path
-
-    if "://" not in text:
-        text = os.path.abspath(Path(text).expanduser())
-    folder = local_path(text)
-    return text.rstrip("/") if folder is None else Path(os.path.normpath(folder)).as_uri()
 
 
 def private_folder(path: Path) -> Path:

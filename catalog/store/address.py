@@ -1,72 +1,66 @@
-"""Addresses of vaults: which store is meant."""
+"""Addresses of vaults, and the registered kinds of stores that they name."""
 
 from __future__ import annotations
 
 import os
-import re
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from catalog.errors import UsageError
+from catalog.store.azure.scheme import AzureScheme
 from catalog.store.base import Store
+from catalog.store.folder import FolderScheme
+from catalog.store.scheme import Scheme
 
-PATIENCE = 60.0  # seconds
-
-_FORMS = "an address is file:///PATH, /PATH or azure://ACCOUNT/CONTAINER[/PREFIX]"
-_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
-_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
-
-
-class AzureAddress(NamedTuple):
-    """`prefix` is "" or a path without slashes at its ends."""
-
-    account: str
-    container: str
-    prefix: str
+_FOLDERS = FolderScheme()
+_schemes: dict[str, Scheme] = {}
 
 
-def local_path(url: str) -> str | None:
-    """The folder that `url` means, or None if it means no folder of this machine."""
-    if url.startswith("file://"):
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-            raise UsageError(f"{url} is not the address of a folder", _FORMS)
-        # Not parts.path: a folder's name may hold ? and #.
-        return unquote(url.removeprefix("file://").removeprefix("localhost"), errors="surrogateescape")
-    if "://" in url:
-        return None
-    if not url or not os.path.isabs(url):
-        raise UsageError(f"{url!r} is not the address of a vault", _FORMS)
-    return url
+def register(scheme: Scheme) -> None:
+    """Make a kind of store known by its name."""
+    _schemes[scheme.name] = scheme
 
 
-def azure_address(url: str) -> AzureAddress:
-    """The parts of azure://ACCOUNT/CONTAINER[/PREFIX]. UsageError for anything else."""
-    scheme, _, rest = url.partition("://")
-    account, _, rest = rest.partition("/")
-    container, _, prefix = rest.partition("/")
-    if scheme != "azure" or not _ACCOUNT.fullmatch(account) or not _CONTAINER.fullmatch(container):
-        raise UsageError(f"{url} is not the address of a vault", _FORMS)
-    return AzureAddress(account, container, prefix.strip("/"))
+register(_FOLDERS)
+register(AzureScheme())
 
 
-def open_store(
-    url: str, patience: float = PATIENCE, *, token: str | None = None, endpoint: str | None = None
-) -> Store:
-    """The store at an address. Nothing is asked of it yet.
+def forms() -> list[str]:
+    """The forms that an address may have, for help and messages."""
+    return [form for scheme in _schemes.values() for form in scheme.forms]
 
-    A request to Azure that gets no answer is repeated for `patience` seconds. `token` and `endpoint` (as those of
-    AzureStore) count if the environment holds no credentials. UsageError if the address can't be understood;
-    AccessDenied if there are no credentials for it.
+
+def scheme_of(url: str) -> Scheme:
+    """The scheme of an address. Raises UsageError if no scheme accepts it."""
+    scheme = _named(url)
+    if scheme is None or not scheme.accepts(url):
+        *some, last = forms()
+        raise UsageError(f"{url!r} is not the address of a vault", f"an address is {', '.join(some)} or {last}")
+    return scheme
+
+
+def open_store(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+    """Open the store at an address, without wrappers (see stack.py) and without a request.
+
+    `token` and `endpoint` are those of vault credentials. Raises UsageError if the address or the credentials in
+    the environment are malformed, and AccessDenied if there are no credentials.
     """
-    folder = local_path(url)
-    if folder is not None:
-        from catalog.store.local import LocalStore
+    return scheme_of(url).open(url, token=token, endpoint=endpoint)
 
-        return LocalStore(folder, url)
-    address = azure_address(url)
 
-    from catalog.store.azure.store import AzureStore
-    from catalog.store.retrying import RetryingStore
+def normal_address(text: str) -> str:
+    """One spelling for each address: folders as file:// without a slash at the end. Raises UsageError."""
+    if "://" not in text:
+        text = os.path.abspath(Path(text).expanduser())
+    scheme = _named(text)
+    return text.rstrip("/") if scheme is None else scheme.normal(text)
 
-    return RetryingStore(AzureStore(*address, token=token, endpoint=endpoint), patience)
+
+def local_folder(url: str) -> str | None:
+    """The folder of this machine at an address; None if the store is elsewhere. Raises UsageError."""
+    scheme = _named(url)
+    return None if scheme is None else scheme.folder(url)
+
+
+def _named(url: str) -> Scheme | None:
+    name, separator, _rest = url.partition("://")
+    return _schemes.get(name) if separator else _FOLDERS

@@ -75,5 +75,11 @@ class Store(ABC):
     def delete(self, name: str) -> None:
         """Remove an object. A missing one is no error (a retried delete must succeed)."""
 
+    def renew(self, token: str) -> None:  # noqa: B027 - most stores have no tokens
+        """Use another access token from the next request on, in place of the one the store was opened with.
+
+        No effect on a store that was opened without one.
+        """
+
     def close(self) -> None:  # noqa: B027 - most stores hold nothing
         """Release connections. The store can't be used afterwards."""

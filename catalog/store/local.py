@@ -217,7 +217,7 @@ class LocalStore(Store):
             if error.errno in _FULL:
                 raise StoreFull(what) from error
             if error.errno in _DENIED:
-                raise AccessDenied(what) from error
+                raise AccessDenied(what, "check the permissions of the vault's folder") from error
             if error.errno in _AWAY:
                 raise StoreUnreachable(what, "check the disk that holds the vault") from error
             raise StoreError(what) from error

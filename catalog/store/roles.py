@@ -49,8 +49,8 @@ class Grant(NamedTuple):
 class RoleStore(StoreWrapper):
     """Keeps to a grant: what its role may not do, or may no more, is AccessDenied before the store is asked.
 
-    `renewed` looks for a newer grant and makes the store use it; None if there is none. It is asked when the
-    grant has expired or the store refuses, and then the request is made once more: an open drive goes on.
+    `renewed` looks for a newer grant and returns None if there is none. It is called when the grant has expired
+    or the store refuses; the store then gets the new token and the request once more, so an open drive goes on.
     """
 
     def __init__(self, inner: Store, grant: Grant, renewed: Callable[[], Grant | None]) -> None:
@@ -102,5 +102,7 @@ class RoleStore(StoreWrapper):
             newer = self._renewed()
             if newer is None or newer == failed:
                 return False
+            if newer.token is not None:
+                self.inner.renew(newer.token)
             self.grant = newer
             return True

@@ -67,5 +67,8 @@ class StoreWrapper(Store):
     def delete(self, name: str) -> None:
         self._pass_on(Request("delete", name), lambda: self.inner.delete(name))
 
+    def renew(self, token: str) -> None:
+        self.inner.renew(token)
+
     def close(self) -> None:
         self.inner.close()

@@ -19,8 +19,6 @@ from catalog.format.keys import Keys, VaultFile
 from catalog.format.records import PointName
 from catalog.points.choice import choose_point, scope
 from catalog.screen.text import iso_time
-from catalog.store.base import Store
-from catalog.store.retrying import RetryingStore
 from catalog.vault import Vault
 from mount.drivers import choice
 from mount.process.files import DriveFiles
@@ -50,7 +48,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
     session.address = order.address
     mount_point = Path(os.fsdecode(order.mount_point))
     disk = _disk_cache(order, session)
-    store = _patient(session.open_store(), order.read_timeout)
+    store = session.open_store(patience=order.read_timeout)  # a folder's, too: it may be on a network
     file = VaultFile.decode(order.vault_file.encode())
     keys = file.verify(Keys(order.master, file.vault_id))
     vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
@@ -121,17 +119,9 @@ def preload() -> None:
     """Load what most drives need, while nobody waits for it yet."""
     import catalog.access.credentials
     import catalog.store.local
-    import catalog.store.metered  # noqa: F401
+    import catalog.store.stack  # noqa: F401
 
     choice.preload()
-
-
-def _patient(store: Store, seconds: float) -> Store:
-    """A store that is asked again for as long as a read may wait; a folder too, which may lie on a network."""
-    if isinstance(store, RetryingStore):
-        store.patience = seconds
-        return store
-    return RetryingStore(store, seconds)
 
 
 @contextmanager

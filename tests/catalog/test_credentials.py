@@ -37,11 +37,12 @@ from catalog.errors import (
     WrongPassphrase,
 )
 from catalog.store.azure.store import AzureStore
-from catalog.store.azure.tokens import Token, make_token
+from catalog.store.azure.tokens import make_token
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.store.roles import Grant, Role, RoleStore
+from catalog.store.scheme import Token
 from catalog.vault import Vault, create_vault
 from tests.kit.azurite import ACCOUNT, Azurite, running_azurite
 from tests.kit.cli import PASSPHRASE, Cli
@@ -69,7 +70,7 @@ def token_of(azurite: Azurite, role: Role, lifetime: timedelta = DAY) -> Token:
 def ask(token: Token, method: str, name: str, data: bytes | None = None, **headers: str) -> int:
     """One raw request with the token: the status that the server answers."""
     url = f"{token.endpoint}/roles{'/' if name and not name.startswith('?') else ''}{name}"
-    url += ("&" if "?" in url else "?") + token.sas
+    url += ("&" if "?" in url else "?") + token.text
     sent = {"x-ms-version": "2021-12-02"} | {k.replace("_", "-"): v for k, v in headers.items()}
     request = urllib.request.Request(url, data, sent, method=method)
     try:
@@ -113,12 +114,12 @@ def test_the_server_refuses_what_a_role_may_not(azurite: Azurite, container: Con
 
 def test_an_expired_token_is_refused_by_the_server(azurite: Azurite, container: ContainerClient) -> None:
     assert ask(token_of(azurite, Role.ADMIN, -timedelta(minutes=5)), "GET", "there") == 403
-    assert ask(token_of(azurite, Role.ADMIN)._replace(sas=""), "GET", "there") in (403, 404)
+    assert ask(token_of(azurite, Role.ADMIN)._replace(text=""), "GET", "there") in (403, 404)
 
 
 def test_a_backup_token_creates_and_never_overwrites(azurite: Azurite, container: ContainerClient) -> None:
     token = token_of(azurite, Role.BACKUP)
-    store = AzureStore(ACCOUNT, "roles", environ={}, token=token.sas, endpoint=token.endpoint)
+    store = AzureStore(ACCOUNT, "roles", environ={}, token=token.text, endpoint=token.endpoint)
     store.create("made/once", [b"one"])
     with pytest.raises(ObjectExists):
         store.create("made/once", [b"two"])
@@ -133,7 +134,7 @@ def test_a_backup_token_creates_and_never_overwrites(azurite: Azurite, container
 
 def test_a_sas_makes_no_other_tokens(azurite: Azurite, container: ContainerClient) -> None:
     token = token_of(azurite, Role.ADMIN)
-    environ = {"AZURE_STORAGE_SAS_TOKEN": token.sas, "AZURE_STORAGE_SERVICE_ENDPOINT": str(token.endpoint)}
+    environ = {"AZURE_STORAGE_SAS_TOKEN": token.text, "AZURE_STORAGE_SERVICE_ENDPOINT": str(token.endpoint)}
     with pytest.raises(AccessDenied, match="can't make a token"):
         make_token(ACCOUNT, "roles", Role.RESTORE, DAY, environ=environ)
 
@@ -189,7 +190,7 @@ def test_a_user_delegation_token_lasts_seven_days(tmp_path: Path, monkeypatch: p
         token = make_token(ACCOUNT, "roles", Role.BACKUP, 10 * DAY, longest=True, environ=environ)
         assert token.signed_by == "user delegation" and token.endpoint == azurite.endpoint
         assert before + 7 * DAY <= token.expires <= datetime.now(UTC) + 7 * DAY
-        fields = urllib.parse.parse_qs(token.sas)
+        fields = urllib.parse.parse_qs(token.text)
         assert fields["skoid"] == ["22222222-2222-2222-2222-222222222222"]
         assert (fields["sp"], fields["sr"], fields["spr"]) == (["rcl"], ["c"], ["https"])
         assert datetime.fromisoformat(fields["se"][0]) == token.expires
@@ -264,13 +265,12 @@ def test_a_listing_goes_on_after_a_renewal(azurite: Azurite) -> None:
         make_token(ACCOUNT, "renewed-listing", Role.RESTORE, lifetime, environ=azurite.environ)
         for lifetime in (-timedelta(minutes=5), DAY)
     )
-    azure = AzureStore(ACCOUNT, "renewed-listing", environ={}, token=old.sas, endpoint=old.endpoint)
+    azure = AzureStore(ACCOUNT, "renewed-listing", environ={}, token=old.text, endpoint=old.endpoint)
 
     def renewed() -> Grant:
-        azure.use_token(new.sas)
-        return Grant(Role.RESTORE, time.time_ns() + HOUR, new.sas)
+        return Grant(Role.RESTORE, time.time_ns() + HOUR, new.text)
 
-    store = RoleStore(azure, Grant(Role.RESTORE, time.time_ns() + HOUR, old.sas), renewed)
+    store = RoleStore(azure, Grant(Role.RESTORE, time.time_ns() + HOUR, old.text), renewed)
     assert [info.name for info in store.list("")] == [f"name-{n}" for n in range(5)]
     store.close()
 
@@ -334,7 +334,12 @@ GOOD = Credentials(
     datetime(2099, 1, 1, tzinfo=UTC),
 )
 AZURE = Credentials(
-    "azure://account/vault", bytes(16), Role.ADMIN, GOOD.issued, GOOD.expires, "sig=secret", "account key", None
+    "azure://account/vault",
+    bytes(16),
+    Role.ADMIN,
+    GOOD.issued,
+    GOOD.expires,
+    Token("sig=secret", "account key", GOOD.expires),
 )
 
 
@@ -582,7 +587,7 @@ def test_an_open_session_goes_on_with_a_renewed_token(
         token = make_token(ACCOUNT, "renewal", Role.RESTORE, lifetime, environ=azurite.environ)
         now = datetime.now(UTC)
         # The file says that it is good for long: what ends is the token, by the server's word.
-        return Credentials(url, vault.id, Role.RESTORE, now, now + DAY, token.sas, token.signed_by, token.endpoint)
+        return Credentials(url, vault.id, Role.RESTORE, now, now + DAY, token)
 
     Session(settings).connect(given(DAY))
     Connections(settings).save(given(-timedelta(minutes=5)))  # as it will be when it has run out

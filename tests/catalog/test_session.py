@@ -6,13 +6,13 @@ import pytest
 
 from catalog.access.session import Session
 from catalog.access.settings import Settings
-from catalog.errors import NotFound, WrongPassphrase
+from catalog.errors import NotFound, StoreUnreachable, WrongPassphrase
+from catalog.store.address import open_store
 from catalog.store.base import Store
-from catalog.store.metered import MeteredStore
-from catalog.store.retrying import RetryingStore
 from catalog.vault import Vault
 from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.cli import PASSPHRASE, Cli
+from tests.kit.faults import FailOnceStore
 
 
 @pytest.fixture
@@ -70,8 +70,38 @@ def test_records_are_kept_elsewhere_only_for_a_vault_that_is_elsewhere(session: 
 def test_every_retry_is_counted(rpdrive: Cli, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in azurite.environ.items():
         monkeypatch.setenv(name, value)
-    session = Session(Settings(rpdrive.environ), vault=f"azure://{ACCOUNT}/container")
-    store = session.open_store()
-    assert isinstance(store, RetryingStore) and isinstance(session.meter, MeteredStore)
-    assert store.inner is session.meter and not isinstance(session.meter.inner, RetryingStore)
+    opened: list[FailOnceStore] = []
+
+    def opener(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+        opened.append(FailOnceStore(open_store(url, token=token, endpoint=endpoint)))
+        return opened[0]
+
+    azurite.container("counted")
+    session = Session(Settings(rpdrive.environ), vault=f"azure://{ACCOUNT}/counted", opener=opener)
+    assert list(session.open_store().list("")) == []
+    assert session.meter is not None and session.meter.snapshot().requests == opened[0].seen == 2
     session.close()
+
+
+def failing_once(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+    return FailOnceStore(open_store(url, token=token, endpoint=endpoint))
+
+
+def test_a_folder_is_asked_again_only_where_patience_is_wanted(session: Session, vault: Vault) -> None:
+    session = Session(session.settings, opener=failing_once)
+    with pytest.raises(StoreUnreachable):
+        session.open_store().get("vault.json")
+    session = Session(session.settings, opener=failing_once)
+    assert session.open_store(patience=60.0).get("vault.json")
+    assert session.meter is not None and session.meter.snapshot().requests == 2
+
+
+def test_the_own_folders_are_those_of_the_vault_and_of_the_settings(session: Session, rpdrive: Cli) -> None:
+    home = [rpdrive.home / kind for kind in ("config", "state", "cache", "run")]
+    assert session.own_folders() == [
+        ("the vault", rpdrive.vault),
+        *(("rpdrive's own folder", folder) for folder in home),
+    ]
+    assert [folder.path for folder in session.own_folders(config=False)] == [rpdrive.vault, *home[1:]]
+    elsewhere = Session(session.settings, vault="azure://account/container")
+    assert [folder.path for folder in elsewhere.own_folders()] == home

@@ -12,8 +12,9 @@ import pytest
 
 from catalog.access.secrets import SavedKeys
 from catalog.access.session import Session
-from catalog.access.settings import Settings, normal_address, private_folder, write_private
+from catalog.access.settings import Settings, private_folder, write_private
 from catalog.errors import LocalError, UsageError
+from catalog.store.address import normal_address
 
 VAULT_ID, OTHER_ID = b"v" * 16, b"o" * 16
 MASTER = bytes(range(32))

@@ -16,6 +16,7 @@ CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 SAS_TOKEN = "AZURE_STORAGE_SAS_TOKEN"
 KEY = "AZURE_STORAGE_KEY"
 ENDPOINT = "AZURE_STORAGE_SERVICE_ENDPOINT"
+ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"  # what signs a token
 
 
 def given(environ: Mapping[str, str]) -> bool:

@@ -80,8 +80,7 @@ class AzureStore(Store):
             max_single_get_size=WHOLE,
         )
 
-    def use_token(self, token: str) -> None:
-        """Another SAS in place of the one that it was made with, from the next request on."""
+    def renew(self, token: str) -> None:
         if self._sas is not None:
             self._sas.update(token)
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from catalog.errors import AccessDenied, StoreUnreachable, UsageError
-from catalog.store.azure.credentials import CONNECTION_STRING, KEY, SAS_TOKEN, container_client
+from catalog.store.azure.credentials import (
+    ACCOUNT_KEY,
+    CONNECTION_STRING,
+    KEY,
+    SAS_TOKEN,
+    USER_DELEGATION,
+    container_client,
+)
 from catalog.store.roles import Role
+from catalog.store.scheme import Token
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
@@ -17,19 +25,6 @@ if TYPE_CHECKING:
 DELEGATION_DAYS = 7  # Azure's limit for a SAS that no account key signs
 _PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.ADMIN: "racwdl"}
 _PATIENCE: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1, "connection_timeout": 10}
-ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"
-
-
-class Token(NamedTuple):
-    """A SAS for the whole container, `signed_by` an account key or a user-delegation key.
-
-    `endpoint` is None for Azure's own address of the account.
-    """
-
-    sas: str
-    signed_by: str
-    expires: datetime
-    endpoint: str | None
 
 
 def make_token(

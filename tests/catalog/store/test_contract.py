@@ -26,8 +26,8 @@ from catalog.errors import (
     ShortRead,
     StoreError,
 )
-from catalog.store.address import azure_address
 from catalog.store.azure.credentials import container_client
+from catalog.store.azure.scheme import azure_address
 from catalog.store.azure.store import AzureStore
 from catalog.store.base import LIST_PAGE, Store
 from catalog.store.local import LocalStore

@@ -1,0 +1,88 @@
+"""A kind of store: its addresses, how one is opened, and the access tokens that it may have.
+
+A new kind of store is a file with its `Scheme` and its `Store`, and a line in catalog/store/address.py. The scheme
+is loaded by every command, so what it needs to open a store is imported when it does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from catalog.store.base import Store
+from catalog.store.roles import Role
+
+
+class Token(NamedTuple):
+    """Access with the rights of a role until `expires` (UTC), which the store itself enforces.
+
+    `text` is the secret, `signed_by` the key that made it, in words; `endpoint` is the URL where it is valid, or
+    None if the address says so.
+    """
+
+    text: str
+    signed_by: str
+    expires: datetime
+    endpoint: str | None = None
+
+
+class Tokens(ABC):
+    """The access tokens of one kind of store."""
+
+    field: str  # what a vault credentials file calls the token
+    variables: str  # the environment variables with credentials, in words
+
+    @abstractmethod
+    def in_environment(self, environ: Mapping[str, str]) -> bool:
+        """Whether the environment holds credentials. They are used in place of any token."""
+
+    @abstractmethod
+    def make(self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False) -> Token:
+        """Make a token that lasts for `lifetime`, with the credentials of the environment.
+
+        If these allow less, the token is as long as they allow if `longest`; otherwise raises UsageError. Raises
+        AccessDenied if they can't make tokens, and StoreUnreachable.
+        """
+
+    @abstractmethod
+    def describe(self, token: Token) -> str:
+        """What a token opens and who signed it, in words."""
+
+    @abstractmethod
+    def revocation(self, token: Token) -> str:
+        """What ends a token before it expires, in words; "" if there is nothing worth a warning."""
+
+    @abstractmethod
+    def warnings(self, url: str) -> list[str]:
+        """What the person should know who hands out a token for the vault at an address."""
+
+
+class Scheme(ABC):
+    """A kind of store. Its addresses are `name://…`."""
+
+    name: str
+    forms: tuple[str, ...]  # of its addresses, for help and messages
+    patience = 60.0  # seconds for which a request without an answer is repeated; 0: it isn't
+    tokens: Tokens | None = None  # None: roles are advice, which rpdrive alone follows
+
+    @abstractmethod
+    def accepts(self, url: str) -> bool:
+        """Whether this is an address of the scheme. No I/O."""
+
+    @abstractmethod
+    def open(self, url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+        """Open the store at an accepted address, without a request.
+
+        `token` and `endpoint` (see Token) are used unless the environment holds credentials. Raises UsageError if
+        those are malformed, and AccessDenied if there are none.
+        """
+
+    def normal(self, url: str) -> str:
+        """The one spelling of an address. Raises UsageError if it has none."""
+        return url.rstrip("/")
+
+    def folder(self, url: str) -> str | None:
+        """The folder of this machine at an address; None if the store is elsewhere. Raises UsageError."""
+        return None

@@ -11,7 +11,8 @@ import typer
 
 from catalog.access.session import NEW_PASSPHRASE, PASSPHRASE, Session
 from catalog.errors import LocalError
-from catalog.screen.options import Json, print_json
+from catalog.screen.options import Json
+from catalog.screen.output import print_json
 from catalog.store.roles import Role
 
 if TYPE_CHECKING:

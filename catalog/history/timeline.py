@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NamedTuple
 
 from catalog.errors import NotFound, RpdriveError
@@ -33,13 +32,9 @@ class Timelines(NamedTuple):
     found: list[Timeline]
     damaged: list[RpdriveError]
 
-    def complain(self) -> None:
-        """Say which points were left out, and raise the first of their errors. To be called when all is printed."""
-        if self.damaged:
-            sys.stdout.flush()
-            for error in self.damaged[1:]:
-                print(f"rpdrive: {error}", file=sys.stderr)
-            raise self.damaged[0]
+    @property
+    def point_count(self) -> int:
+        return sum(len(line.points) for line in self.found)
 
 
 def all_timelines(vault: Vault, machine: str | None = None, item: str | None = None) -> Timelines:

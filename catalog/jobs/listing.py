@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
 from catalog.format.records import Job, JobName, Machine, Problem
@@ -26,16 +26,52 @@ JOB_COLUMNS = (
     "OUTCOME",
 )
 _BROKEN = (Damaged, NewerFormat, ObjectNotFound)
-Row = dict[str, Any]
+
+
+class JobProblem(NamedTuple):
+    """Why something was not saved or restored as it is. `path` is None where the reason names it."""
+
+    path: bytes | None
+    reason: str
+
+
+class JobRow(NamedTuple):
+    """A job recorded in the vault or on this machine. Sizes in bytes, times in ns since the epoch (UTC).
+
+    `machine` is the name that the machine has now, and `machine_shown` tells machines of the same name apart.
+    `record` is the record in the vault; None for a job that is recorded here. `problems` is None if they were not
+    asked for; `warnings` counts all of them.
+    """
+
+    id: str
+    kind: str
+    outcome: str
+    began: int
+    finished: int
+    machine: str
+    machine_shown: str
+    item: str
+    point: str
+    target: str
+    files: int
+    bytes: int
+    warnings: int
+    error: str
+    record: Job | None = None
+    problems: list[JobProblem] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return round(max(self.finished - self.began, 0) / 10**9, 3)
 
 
 def job_rows(
     vault: Vault, local: Sequence[LocalJob], machine: str | None, last: int
-) -> tuple[list[Row], list[RpdriveError]]:
-    """The `last` jobs (all if 0), oldest first, and an error for each that can't be read.
+) -> tuple[list[JobRow], list[RpdriveError]]:
+    """The `last` jobs (all if 0), oldest first, and an error for each record that can't be read.
 
-    `machine` is a name or id; restores count to the machine whose points they restored. Costs 2 listings, and 1
-    request for each record not seen before. NotFound, AmbiguousName, StoreError.
+    `machine` is a name or id; a restore belongs to the machine whose points it restored. Costs 2 listings, and 1
+    request for each record not seen before. Raises NotFound, AmbiguousName and StoreError.
     """
     machines = vault.machines()
     chosen = choose_named(machines, machine, "machine") if machine is not None else None
@@ -51,8 +87,8 @@ def job_rows(
         names, here = [n for n in names if n.time >= since], [job for job in here if job.started >= since]
     jobs, damaged = _read(vault, names)
     there = {job.id.hex() for job in jobs}
-    rows = [job_json(job, machines) for job in jobs] + [local_json(job) for job in here if job.id not in there]
-    rows.sort(key=lambda row: (row["began_ns"], row["id"]))
+    rows = [_vault_row(job, machines) for job in jobs] + [_local_row(job) for job in here if job.id not in there]
+    rows.sort(key=lambda row: (row.began, row.id))
     return rows[-last:], damaged
 
 
@@ -73,8 +109,11 @@ def _read(vault: Vault, names: list[JobName]) -> tuple[list[Job], list[RpdriveEr
     return found, damaged
 
 
-def one_job(vault: Vault, local: Sequence[LocalJob], spec: str) -> Row:
-    """The job whose id starts with `spec`, with its problems. NotFound, AmbiguousName, Damaged, StoreError."""
+def one_job(vault: Vault, local: Sequence[LocalJob], spec: str) -> JobRow:
+    """The job whose id starts with `spec`, with its problems.
+
+    Raises NotFound, AmbiguousName, Damaged and StoreError.
+    """
     text = spec.lower()
     names = [n for n in vault.job_names() if n.id.hex().startswith(text)]
     there = {n.id.hex() for n in names}
@@ -83,16 +122,15 @@ def one_job(vault: Vault, local: Sequence[LocalJob], spec: str) -> Row:
         raise AmbiguousName(f"{len(names) + len(here)} jobs have ids that start with {spec}", "give more of the id")
     if names:
         (job,) = vault.jobs(names)
-        row = job_json(job, vault.machines())
-        row["problems"] = [_problem_json(p) for p in _problems(vault, job)]
-        return row
+        problems = [JobProblem(p.path, p.reason) for p in _problems(vault, job)]
+        return _vault_row(job, vault.machines())._replace(problems=problems)
     if here:
-        return local_json(here[0]) | {"problems": [{"reason": text} for text in here[0].warnings]}
+        return _local_row(here[0])._replace(problems=[JobProblem(None, text) for text in here[0].warnings])
     raise NotFound(f"there is no job {spec}", "see `rpdrive jobs` for ids")
 
 
 def _problems(vault: Vault, job: Job) -> list[Problem]:
-    """The point lists more of them than the job, if it is still there."""
+    """A job's problems, from its point if that still exists: the point lists more of them."""
     if job.point is None or job.item is None or job.problem_count <= len(job.problems):
         return job.problems
     for name in vault.point_names(job.machine, job.item):
@@ -104,118 +142,141 @@ def _problems(vault: Vault, job: Job) -> list[Problem]:
     return job.problems
 
 
-def _problem_json(problem: Problem) -> dict[str, str]:
-    return {**text_json("path", problem.path), "reason": problem.reason}
+def _vault_row(job: Job, machines: Mapping[bytes, Machine]) -> JobRow:
+    return JobRow(
+        id=job.id.hex(),
+        kind=job.kind,
+        outcome=job.outcome,
+        began=job.time,
+        finished=job.finished,
+        machine=machines[job.machine].name if job.machine in machines else job.machine_name,
+        machine_shown=machine_names(machines).get(job.machine, job.machine_name),
+        item=job.item_name,
+        point=job.point.hex() if job.point else "",
+        target="",
+        files=job.files,
+        bytes=job.bytes,
+        warnings=job.problem_count,
+        error=job.error,
+        record=job,
+    )
 
 
-def job_json(job: Job, machines: Mapping[bytes, Machine]) -> Row:
-    """A job of a vault for --json. Sizes in bytes, times UTC; a machine has the name that it has now."""
-    return {
-        "id": job.id.hex(),
-        "kind": job.kind,
-        "outcome": job.outcome,
-        "began": iso_time(job.time),
-        "began_ns": job.time,
-        "finished": iso_time(job.finished),
-        "seconds": round(max(job.finished - job.time, 0) / 10**9, 3),
-        "machine": machines[job.machine].name if job.machine in machines else job.machine_name,
-        "machine_shown": machine_names(machines).get(job.machine, job.machine_name),
-        "machine_id": job.machine.hex(),
-        "hostname": job.hostname,
-        "item": job.item_name,
-        "item_id": job.item.hex() if job.item else None,
-        "point": job.point.hex() if job.point else None,
-        "target": None,
-        "entries": job.entries,
-        "files": job.files,
-        "bytes": job.bytes,
-        "new": job.new,
-        "changed": job.changed,
-        "removed": job.removed,
-        "unchanged": job.unchanged,
-        "read_bytes": job.read_bytes,
-        "new_bytes": job.new_bytes,
-        "stored_bytes": job.stored_bytes,
-        "warnings": job.problem_count,
-        "error_kind": job.error_kind or None,
-        "error": job.error or None,
-        "kept": "vault",
+def _local_row(job: LocalJob) -> JobRow:
+    return JobRow(
+        id=job.id,
+        kind=job.kind,
+        outcome=job.outcome,
+        began=job.started,
+        finished=job.finished,
+        machine=job.machine,
+        machine_shown=job.machine,
+        item=job.item,
+        point=job.point,
+        target=job.target,
+        files=job.files,
+        bytes=job.bytes,
+        warnings=job.warning_count,
+        error=job.error,
+    )
+
+
+def row_json(row: JobRow) -> dict[str, object]:
+    """A row for --json. A job that is recorded on this machine has fewer fields."""
+    job = row.record
+    found: dict[str, object] = {
+        "id": row.id,
+        "kind": row.kind,
+        "outcome": row.outcome,
+        "began": iso_time(row.began),
+        "began_ns": row.began,
+        "finished": iso_time(row.finished),
+        "seconds": row.seconds,
+        "machine": row.machine,
+        "machine_shown": row.machine_shown,
+        "machine_id": job.machine.hex() if job else None,
+        "item": row.item,
+        "point": row.point or None,
+        "target": row.target or None,
+        "files": row.files,
+        "bytes": row.bytes,
+        "warnings": row.warnings,
+        "error": row.error or None,
+        "kept": "vault" if job else "here",
     }
+    if job is not None:
+        found |= {
+            "hostname": job.hostname,
+            "item_id": job.item.hex() if job.item else None,
+            "entries": job.entries,
+            "new": job.new,
+            "changed": job.changed,
+            "removed": job.removed,
+            "unchanged": job.unchanged,
+            "read_bytes": job.read_bytes,
+            "new_bytes": job.new_bytes,
+            "stored_bytes": job.stored_bytes,
+            "error_kind": job.error_kind or None,
+        }
+    if row.problems is not None:
+        found["problems"] = [
+            ({} if p.path is None else text_json("path", p.path)) | {"reason": p.reason} for p in row.problems
+        ]
+    return found
 
 
-def local_json(job: LocalJob) -> Row:
-    """A job that is kept on this machine, with the same fields where it has them."""
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "outcome": job.outcome,
-        "began": iso_time(job.started),
-        "began_ns": job.started,
-        "finished": iso_time(job.finished),
-        "seconds": round(max(job.finished - job.started, 0) / 10**9, 3),
-        "machine": job.machine,
-        "machine_shown": job.machine,
-        "machine_id": None,
-        "item": job.item,
-        "point": job.point or None,
-        "target": job.target or None,
-        "files": job.files,
-        "bytes": job.bytes,
-        "warnings": job.warning_count,
-        "error": job.error or None,
-        "kept": "here",
-    }
-
-
-def job_columns(rows: Sequence[Row]) -> list[list[str]]:
-    """Rows for JOB_COLUMNS. Ids have 8 digits, or as many as tell these jobs apart."""
+def job_columns(rows: Sequence[JobRow]) -> list[list[str]]:
+    """Cells for JOB_COLUMNS. Ids have 8 digits, or as many as tell these jobs apart."""
     digits = 8
-    while len({row["id"][:digits] for row in rows}) < len(rows):
+    while len({row.id[:digits] for row in rows}) < len(rows):
         digits += 1
     return [
         [
-            row["id"][:digits],
-            local_time(row["began_ns"]),
-            duration_text(row["seconds"]),
-            row["kind"],
-            row["machine_shown"],
-            row["item"],
-            f"{row['files']:,}",
-            size_text(row["bytes"]),
-            size_text(row["stored_bytes"]) if "stored_bytes" in row else "",
-            f"{row['warnings']:,}" if row["warnings"] else "",
-            row["outcome"],
+            row.id[:digits],
+            local_time(row.began),
+            duration_text(row.seconds),
+            row.kind,
+            row.machine_shown,
+            row.item,
+            f"{row.files:,}",
+            size_text(row.bytes),
+            size_text(row.record.stored_bytes) if row.record else "",
+            f"{row.warnings:,}" if row.warnings else "",
+            row.outcome,
         ]
         for row in rows
     ]
 
 
-def job_text(row: Row) -> str:
+def job_text(row: JobRow) -> str:
     """One job in full."""
     lines = [
-        f"job       {row['id']}",
-        f"what      {row['kind']} of {row['item']}, {row['machine_shown']}",
-        f"outcome   {row['outcome']}",
-        f"began     {local_time(row['began_ns'])}, took {duration_text(row['seconds'])}",
+        f"job       {row.id}",
+        f"what      {row.kind} of {row.item}, {row.machine_shown}",
+        f"outcome   {row.outcome}",
+        f"began     {local_time(row.began)}, took {duration_text(row.seconds)}",
     ]
-    if row["error"]:
-        lines.append(f"error     {row['error']}")
-    if row["point"]:
-        lines.append(f"point     {row['point']}")
-    if row["target"]:
-        lines.append(f"target    {row['target']}")
-    lines.append(f"files     {row['files']:,}, {size_text(row['bytes'])}")
-    if "new" in row:
-        counts = ", ".join(f"{row[key]:,} {key}" for key in ("new", "changed", "removed", "unchanged"))
-        lines.append(f"changes   {counts}")
+    if row.error:
+        lines.append(f"error     {row.error}")
+    if row.point:
+        lines.append(f"point     {row.point}")
+    if row.target:
+        lines.append(f"target    {row.target}")
+    lines.append(f"files     {row.files:,}, {size_text(row.bytes)}")
+    if (job := row.record) is not None:
         lines.append(
-            f"bytes     {size_text(row['read_bytes'])} read, {size_text(row['new_bytes'])} of it new, "
-            f"{size_text(row['stored_bytes'])} stored"
+            f"changes   {job.new:,} new, {job.changed:,} changed, "
+            f"{job.removed:,} removed, {job.unchanged:,} unchanged"
         )
-    lines.append(f"warnings  {row['warnings']:,}")
-    for problem in row["problems"]:
-        path = f"/{problem['path']}: " if "path" in problem else ""
-        lines.append(f"  {path}{problem['reason']}")
-    if row["warnings"] > len(row["problems"]):
-        lines.append(f"  and {row['warnings'] - len(row['problems']):,} more, of which only the number was kept")
+        lines.append(
+            f"bytes     {size_text(job.read_bytes)} read, {size_text(job.new_bytes)} of it new, "
+            f"{size_text(job.stored_bytes)} stored"
+        )
+    lines.append(f"warnings  {row.warnings:,}")
+    problems = row.problems or []
+    for problem in problems:
+        path = "" if problem.path is None else f"/{problem.path.decode(errors='replace')}: "
+        lines.append(f"  {path}{problem.reason}")
+    if row.warnings > len(problems):
+        lines.append(f"  and {row.warnings - len(problems):,} more, of which only the number was recorded")
     return "\n".join(safe_text(line) for line in lines)

@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
+from catalog.format.records import Machine
 from catalog.screen.text import iso_time
 from catalog.vault import Vault
 
 MACHINE_COLUMNS = ("MACHINE", "NAME", "HOST", "SYSTEM", "POINTS>", "LAST POINT (UTC)", "")
 
 
-def machines_json(vault: Vault, here: str | None) -> list[dict[str, Any]]:
-    """Machines for --json, by name; `here` is the id (hex) of the one that the command runs on. 2 listings."""
+class MachineRow(NamedTuple):
+    """A machine and its points: their number, and the time of the last (ns, UTC; None without points)."""
+
+    machine: Machine
+    points: int
+    last_point: int | None
+    is_here: bool
+
+    @property
+    def forgotten(self) -> bool:
+        return self.machine.forgotten
+
+
+def machine_rows(vault: Vault, here: str | None) -> list[MachineRow]:
+    """All machines, by name; `here` is the id (hex) of the machine that the command runs on. 2 listings."""
     machines = vault.machines()
     points = vault.point_names()
     rows = []
     for machine in sorted(machines.values(), key=lambda m: (m.name, m.created, m.id)):
-        own = [p for p in points if p.machine == machine.id]
-        rows.append(
-            {
-                "id": machine.id.hex(),
-                "name": machine.name,
-                "hostname": machine.hostname,
-                "system": machine.system,
-                "registered": iso_time(machine.created),
-                "points": len(own),
-                "last_point": iso_time(max(p.time for p in own)) if own else None,
-                "this_machine": machine.id.hex() == here,
-                "forgotten": machine.forgotten,
-            }
-        )
+        times = [p.time for p in points if p.machine == machine.id]
+        rows.append(MachineRow(machine, len(times), max(times, default=None), machine.id.hex() == here))
     return rows
 
 
-def machine_rows(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows for MACHINE_COLUMNS, from `machines_json`."""
-    return [
-        [
-            row["id"][:8],
-            row["name"],
-            row["hostname"],
-            row["system"],
-            f"{row['points']:,}",
-            row["last_point"] or "",
-            ", ".join(
-                text for key, text in (("this_machine", "this machine"), ("forgotten", "forgotten")) if row[key]
-            ),
-        ]
-        for row in rows
-    ]
+def machine_json(row: MachineRow) -> dict[str, object]:
+    """A row for --json."""
+    machine = row.machine
+    return {
+        "id": machine.id.hex(),
+        "name": machine.name,
+        "hostname": machine.hostname,
+        "system": machine.system,
+        "registered": iso_time(machine.created),
+        "points": row.points,
+        "last_point": None if row.last_point is None else iso_time(row.last_point),
+        "this_machine": row.is_here,
+        "forgotten": row.forgotten,
+    }
+
+
+def machine_cells(row: MachineRow) -> list[str]:
+    """A row for MACHINE_COLUMNS."""
+    machine = row.machine
+    marks = [text for text, is_so in (("this machine", row.is_here), ("forgotten", row.forgotten)) if is_so]
+    last = None if row.last_point is None else iso_time(row.last_point)
+    cells = [machine.id.hex()[:8], machine.name, machine.hostname, machine.system, f"{row.points:,}"]
+    return [*cells, last or "", ", ".join(marks)]

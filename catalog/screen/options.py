@@ -1,28 +1,19 @@
-"""Options and output that many commands share."""
+"""Options that many commands share."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="a name or id")]
-ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="a name or id")]
+MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="the machine's name or id")]
+ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="the item's name or id")]
+All = Annotated[bool, typer.Option("--all", help="include forgotten machines")]
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def print_rows(head: dict[str, Any], key: str, rows: Iterable[Any], tail: Any = dict) -> None:
-    """One JSON object, row by row: there may be millions. `tail()` gives its last fields."""
-    print(json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "{key}": [', end="")
-    for n, row in enumerate(rows):
-        print(",\n    " if n else "\n    ", json.dumps(row), sep="", end="")
-    print("\n  ]", end="")
-    for name, value in tail().items():
-        print(f',\n  "{name}": {json.dumps(value)}', end="")
-    print("\n}")
+def importing(module: str) -> Callable[[object], object]:
+    """For `Session.open_vault`: import what a command needs while the passphrase is turned into keys."""
+    return lambda _store: import_module(module)

@@ -22,6 +22,7 @@ from catalog.format.values import Hole, NodeKind, Owner, Piece
 from catalog.history.difference import difference, root_of
 from catalog.history.overlay import first, last, numbers, root_strands, walk
 from catalog.history.search import pattern, search
+from catalog.history.show import raise_damaged
 from catalog.history.timeline import all_timelines
 from catalog.history.versions import versions
 from catalog.points.choice import read_points
@@ -376,7 +377,7 @@ def test_a_point_that_cannot_be_read_hides_no_other(store: MeteredStore) -> None
     lines = all_timelines(model.vault)
     assert [len(line.points) for line in lines.found] == [14]
     with pytest.raises(Damaged):
-        lines.complain()
+        raise_damaged(lines)
     assert read_points(model.vault, model.vault.point_names())[1]
 
 

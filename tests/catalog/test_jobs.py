@@ -18,7 +18,7 @@ from backup.run import Result
 from catalog.errors import AccessDenied, Damaged, StoreFull, StoreUnreachable
 from catalog.format.records import Item, JobName, Machine, Outcome, Problem, encode_record
 from catalog.format.sealed import Kind, seal_object
-from catalog.jobs.listing import job_rows, one_job
+from catalog.jobs.listing import job_rows, one_job, row_json
 from catalog.jobs.local import LocalJob, LocalJobs, restore_word
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
@@ -175,7 +175,7 @@ def test_a_record_that_cant_be_written_is_kept_here(tmp_path: Path) -> None:
     (local,) = LocalJobs(tmp_path / "state").all()
     assert (local.kind, local.outcome, local.vault) == ("backup", "completed", vault.id.hex())
     rows, damaged = job_rows(vault, [local], None, 50)
-    assert [row["kept"] for row in rows] == ["here"] and damaged == []
+    assert [row_json(row)["kept"] for row in rows] == ["here"] and damaged == []
     # Neither here: still no error.
     folder = tmp_path / "state" / "jobs"
     folder.rename(tmp_path / "moved")
@@ -195,10 +195,10 @@ def test_a_failed_run_says_why(tmp_path: Path, error: Exception) -> None:
     (row,), damaged = job_rows(vault, local, None, 50)
     assert damaged == []
     # A store that is gone is not waited for once more.
-    assert row["kept"] == ("here" if isinstance(error, StoreUnreachable | AccessDenied) else "vault")
-    assert (row["outcome"], row["error"], row["files"]) == ("failed", str(error), 7)
-    full = one_job(vault, local, row["id"])
-    assert full["warnings"] == 150 and len(full["problems"]) == 100
+    assert row_json(row)["kept"] == ("here" if isinstance(error, StoreUnreachable | AccessDenied) else "vault")
+    assert (row.outcome, row.error, row.files) == ("failed", str(error), 7)
+    full = one_job(vault, local, row.id)
+    assert full.warnings == 150 and full.problems is not None and len(full.problems) == 100
 
 
 def test_a_store_that_hangs_holds_no_backup_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +223,7 @@ def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
     store.objects[str(moved)] = seal_object(vault.keys, Kind.JOB, str(moved), encode_record(job))
     fresh = Vault(vault.store, vault.keys, vault.file)
     rows, damaged = job_rows(fresh, [], None, 50)
-    assert {row["id"] for row in rows} == {second.id.hex(), third.id.hex()}
+    assert {row.id for row in rows} == {second.id.hex(), third.id.hex()}
     assert [type(e) for e in damaged] == [Damaged, Damaged]
     with pytest.raises(Damaged):
         one_job(fresh, [], first.id.hex())

@@ -1,0 +1,143 @@
+"""What `rpdrive find`, `rpdrive versions` and `rpdrive diff` do with an open vault."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from catalog.direct import DirectSource
+from catalog.errors import NotFound, UsageError
+from catalog.history.difference import difference, exists, root_of
+from catalog.history.listing import (
+    HIT_COLUMNS,
+    VERSION_COLUMNS,
+    Counts,
+    change_json,
+    change_line,
+    hit_json,
+    hit_line,
+    version_rows,
+    versions_json,
+)
+from catalog.history.overlay import parts
+from catalog.history.search import pattern, search
+from catalog.history.timeline import Timelines, all_timelines, one_point
+from catalog.history.versions import versions
+from catalog.points.choice import choose_point, point_names, shown
+from catalog.points.listing import point_json
+from catalog.screen.output import print_json, print_rows, print_table
+from catalog.screen.text import safe_text, text_json
+from catalog.vault import Vault
+
+
+def show_found(
+    vault: Vault,
+    text: str,
+    point: str | None,
+    machine: str | None,
+    item: str | None,
+    *,
+    regex: bool,
+    ignore_case: bool,
+    as_json: bool,
+) -> None:
+    """Print the paths that fit a pattern, in one point, or in all if `point` is None."""
+    fits = pattern(text, regex=regex, ignore_case=ignore_case)
+    all_points = point is None
+    lines = all_timelines(vault, machine, item) if point is None else one_point(vault, point, machine, item)
+    source = DirectSource(vault)
+    hits = ((line, hit) for line in lines.found for hit in search(source, line.points, fits))
+    if as_json:
+        head = {"pattern": text, "points": lines.point_count}
+        print_rows(head, "found", (hit_json(line, hit) for line, hit in hits))
+        raise_damaged(lines)
+        return
+    count, before = 0, None
+    for line, hit in hits:
+        if line is not before:
+            _print_heading(lines, line.title)
+            if not count and all_points:
+                print(HIT_COLUMNS)
+            before = line
+        print(_for_output(hit_line(line, hit, all_points=all_points)))
+        count += 1
+    if not count:
+        where = f"{lines.point_count:,} recovery points" if all_points else "that point"
+        print(f"nothing in {where} fits {text!r}", file=sys.stderr)
+    raise_damaged(lines)
+
+
+def show_versions(vault: Vault, path: str, machine: str | None, item: str | None, *, as_json: bool) -> None:
+    """Print the contents that a path had over all points. Raises NotFound if no point has it, and UsageError."""
+    raw = os.fsencode(path)
+    if not parts(raw):
+        raise UsageError("every recovery point has a root", "name a file or folder below it")
+    lines = all_timelines(vault, machine, item)
+    source = DirectSource(vault)
+    found = [(line, versions(source, line.points, raw)) for line in lines.found]
+    found = [(line, history) for line, history in found if history.found]
+    if not found:
+        raise_damaged(lines)
+        raise NotFound(
+            f"none of {lines.point_count:,} recovery points has {shown(raw)}",
+            "`rpdrive find --all-points NAME` finds names",
+        )
+    if as_json:
+        print_json({**text_json("path", raw), "items": [versions_json(line, history) for line, history in found]})
+    else:
+        for line, history in found:
+            _print_heading(lines, line.title)
+            print_table(VERSION_COLUMNS, version_rows(line, history))
+    raise_damaged(lines)
+
+
+def show_differences(
+    vault: Vault,
+    before: str,
+    after: str,
+    path: str,
+    machine: str | None,
+    item: str | None,
+    *,
+    content_only: bool,
+    as_json: bool,
+) -> None:
+    """Print what differs between two points at a path and below. Raises NotFound if neither has the path."""
+    names = point_names(vault, machine, item)
+    old, new = vault.points([choose_point(names, before), choose_point(names, after)])
+    roots = root_of(old), root_of(new)
+    source, raw, counts = DirectSource(vault), os.fsencode(path), Counts()
+    if not exists(source, *roots, raw):
+        raise NotFound(f"there is no {shown(raw)} in either recovery point", "see `rpdrive ls` of its folder")
+    changes = (c for c in difference(source, *roots, raw) if c.mark != "U" or not content_only)
+    if as_json:
+        machines = vault.machines()
+        head = {
+            "before": point_json(old, machines),
+            "after": point_json(new, machines),
+            **text_json("path", raw or b"/"),
+        }
+        print_rows(head, "changes", (change_json(c) for c in counts.of(changes)), counts.json)
+        return
+    for change in counts.of(changes):
+        print(_for_output(change_line(change)))
+    print(counts)
+
+
+def _for_output(text: str) -> str:
+    """Text that is safe on a terminal; for a file or pipe, names are kept as the bytes they are."""
+    return safe_text(text) if sys.stdout.isatty() else text
+
+
+def _print_heading(lines: Timelines, title: str) -> None:
+    if len(lines.found) > 1:
+        print(_for_output(f"{title}:"))
+
+
+def raise_damaged(lines: Timelines) -> None:
+    """Report the points that were left out, after the rest is printed: raises the first error."""
+    if lines.damaged:
+        sys.stdout.flush()
+        for error in lines.damaged[1:]:
+            print(f"rpdrive: {error}", file=sys.stderr)
+        raise lines.damaged[0]

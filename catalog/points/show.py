@@ -1,0 +1,72 @@
+"""What `rpdrive points` and `rpdrive ls` do with an open vault."""
+
+from __future__ import annotations
+
+import sys
+
+from catalog.access.session import Session
+from catalog.direct import DirectSource
+from catalog.format.values import NodeKind
+from catalog.points.choice import Place, choose, entries, find, point_names, read_points, split_place
+from catalog.points.listing import POINT_COLUMNS, entry_json, long_line, point_json, point_rows
+from catalog.points.seen import Seen
+from catalog.screen.output import print_json, print_rows, print_table
+from catalog.screen.text import safe_text, text_json
+from catalog.tree import PageSource
+from catalog.vault import Vault
+
+
+def show_points(
+    session: Session, vault: Vault, machine: str | None, item: str | None, *, every: bool, as_json: bool
+) -> None:
+    """Print the points of a machine, an item or all; `every` includes those of forgotten machines.
+
+    Raises the first error of a point that can't be read, after the others are printed.
+    """
+    names = point_names(vault, machine, item)
+    vanished = [str(gap) for gap in Seen(session.settings.state, vault.id).check(names)]
+    machines = vault.machines() if names else {}
+    forgotten = 0
+    if machine is None and item is None and not every:
+        shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
+        forgotten, names = len(names) - len(shown), shown
+    found, damaged = read_points(vault, names)
+    if as_json:
+        rows = [point_json(p, machines) for p in found]
+        print_json({"vault": session.address, "points": rows, "warnings": vanished})
+    elif found:
+        print_table(POINT_COLUMNS, point_rows(found, machines))
+    elif forgotten:
+        print("There are only recovery points of forgotten machines; --all shows them")
+    elif not damaged:
+        print("There are no recovery points here yet; make one with `rpdrive backup PATH`")
+    for warning in vanished if not as_json else ():
+        print(f"warning: {warning}", file=sys.stderr)
+    if damaged:
+        raise damaged[0]
+
+
+def show_folder(
+    vault: Vault, text: str, machine: str | None, item: str | None, *, long: bool, as_json: bool
+) -> None:
+    """Print what is at POINT[:PATH]: the entries of a folder, or one entry. NotFound, AmbiguousName, Damaged."""
+    spec, path = split_place(text)
+    point = vault.point(choose(vault, spec, machine, item))
+    source = DirectSource(vault)
+    place = find(source, point.root.subtree() if point.root else None, path)
+    if not as_json:
+        _print_entries(source, place, long)
+        return
+    head = {"point": point_json(point, vault.machines()), **text_json("path", place.path or b"/")}
+    print_rows(head, "entries", (entry_json(leaf, entry) for leaf, entry in entries(source, place)))
+
+
+def _print_entries(source: PageSource, place: Place, long: bool) -> None:
+    on_terminal = sys.stdout.isatty()
+    for leaf, entry in entries(source, place):
+        # Names that are not UTF-8 are printed as the bytes they are.
+        name = entry.name.decode(errors="surrogateescape")
+        if long and entry.kind == NodeKind.SYMLINK:
+            name += " -> " + entry.content.decode(errors="surrogateescape")
+        name = safe_text(name) if on_terminal else name
+        print(long_line(leaf, entry, name) if long else name)

@@ -1,0 +1,34 @@
+"""JSON and tables on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from catalog.screen.text import safe_text, table
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def print_rows(
+    head: Mapping[str, object],
+    key: str,
+    rows: Iterable[Mapping[str, object]],
+    tail: Callable[[], Mapping[str, object]] = dict,
+) -> None:
+    """Print one JSON object, row by row: there may be millions. `tail()` gives its last fields."""
+    print(json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "{key}": [', end="")
+    for n, row in enumerate(rows):
+        print(",\n    " if n else "\n    ", json.dumps(row), sep="", end="")
+    print("\n  ]", end="")
+    for name, value in tail().items():
+        print(f',\n  "{name}": {json.dumps(value)}', end="")
+    print("\n}")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table (`catalog.screen.text.table`), its texts made safe for a terminal."""
+    print(table(columns, [[safe_text(text) for text in row] for row in rows]))

@@ -9,7 +9,7 @@ from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, Not
 from catalog.format.records import Job, JobName, Machine, Problem
 from catalog.jobs.local import LocalJob
 from catalog.machines.registry import choose_named, machine_names
-from catalog.screen.text import duration_text, iso_time, local_time, safe_text, size_text, text_json
+from catalog.screen.text import duration_text, iso_time, local_time, safe_text, short_ids, size_text, text_json
 from catalog.vault import Vault
 
 JOB_COLUMNS = (
@@ -227,12 +227,9 @@ def row_json(row: JobRow) -> dict[str, object]:
 
 def job_columns(rows: Sequence[JobRow]) -> list[list[str]]:
     """Cells for JOB_COLUMNS. Ids have 8 digits, or as many as tell these jobs apart."""
-    digits = 8
-    while len({row.id[:digits] for row in rows}) < len(rows):
-        digits += 1
     return [
         [
-            row.id[:digits],
+            short,
             local_time(row.began),
             duration_text(row.seconds),
             row.kind,
@@ -244,7 +241,7 @@ def job_columns(rows: Sequence[JobRow]) -> list[list[str]]:
             f"{row.warnings:,}" if row.warnings else "",
             row.outcome,
         ]
-        for row in rows
+        for short, row in zip(short_ids([row.id for row in rows]), rows, strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ from catalog.format.records import Machine, Point
 from catalog.format.values import NodeKind
 from catalog.format.windows import Windows, name_bytes
 from catalog.machines.registry import machine_names
-from catalog.screen.text import iso_time, local_time, size_text, text_json
+from catalog.screen.text import iso_time, local_time, short_ids, size_text, text_json
 from catalog.windows.descriptor import to_sddl
 
 _TYPES = {
@@ -28,24 +28,15 @@ _TYPES = {
 POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", "WARNINGS>")
 
 
-# --- vaults -------------------------------------------------------------------------------------------------
-
-
-# --- machines -----------------------------------------------------------------------------------------------
-
-
 # --- points -------------------------------------------------------------------------------------------------
 
 
 def point_rows(points: Sequence[Point], machines: Mapping[bytes, Machine]) -> list[list[str]]:
     """Rows for POINT_COLUMNS. Ids have 8 digits, or as many as tell these points apart."""
     names = machine_names(machines)
-    digits = 8
-    while len({p.id.hex()[:digits] for p in points}) < len(points):
-        digits += 1
     return [
         [
-            p.id.hex()[:digits],
+            short,
             local_time(p.time),
             names.get(p.machine, p.machine_name),
             p.item_name,
@@ -54,7 +45,7 @@ def point_rows(points: Sequence[Point], machines: Mapping[bytes, Machine]) -> li
             size_text(p.new_bytes),
             f"{p.problem_count:,}" if p.problem_count else "",
         ]
-        for p in points
+        for short, p in zip(short_ids([p.id.hex() for p in points]), points, strict=True)
     ]
 
 

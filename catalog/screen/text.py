@@ -31,6 +31,14 @@ def counted(number: int, thing: str, things: str = "") -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
+def short_ids(ids: Sequence[str]) -> list[str]:
+    """Ids cut to 8 digits, or to as many as tell them apart."""
+    digits = 8
+    while len({i[:digits] for i in ids}) < len(set(ids)):
+        digits += 1
+    return [i[:digits] for i in ids]
+
+
 def parse_size(text: str) -> int:
     """Bytes, from a number with K, M, G, T or P (powers of 1024) after it: `500M`, `1.5 GiB`. UsageError."""
     found = _SIZE.fullmatch(text.strip())

@@ -155,7 +155,6 @@ PROTOTYPES: dict[str, dict[str, tuple[Any, ...]]] = {  # result first
         "MoveFileExW": (_BOOL, _TEXT, _TEXT, _DWORD),
         "DeleteFileW": (_BOOL, _TEXT),
         "RemoveDirectoryW": (_BOOL, _TEXT),
-        "SetFileShortNameW": (_BOOL, _HANDLE, _TEXT),
         "GetLogicalDrives": (_DWORD,),
         "GetDriveTypeW": (_DWORD, _TEXT),
         "GetVolumeInformationW": (
@@ -342,9 +341,6 @@ class Api:
         code = self._calls["NtSetEaFile"](handle, ctypes.create_string_buffer(16), data, len(data))
         if code:
             raise failure(code)
-
-    def set_short_name(self, handle: int, name: str) -> None:
-        self._do("SetFileShortNameW", handle, wide(name))
 
     def export_encrypted(self, path: str, write: Callable[[bytes], object]) -> None:
         """The raw export of an encrypted file, piece by piece. What `write` raises is raised."""

@@ -1,11 +1,11 @@
-"""Sizes and lengths of time, as people write them."""
+"""Sizes, lengths of time, numbers and ids as text."""
 
 from __future__ import annotations
 
 import pytest
 
 from catalog.errors import UsageError
-from catalog.screen.text import duration_text, parse_duration, parse_size
+from catalog.screen.text import counted, duration_text, parse_duration, parse_size, short_ids
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,15 @@ def test_lengths_of_time(text: str, seconds: float, shown: str) -> None:
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(UsageError, match="is not a length of time"):
         parse_duration(text)
+
+
+def test_ids_are_cut_to_what_tells_them_apart() -> None:
+    assert short_ids(["0123456789", "1123456789"]) == ["01234567", "11234567"]
+    assert short_ids(["0123456789", "0123456788", "2123456788"]) == ["0123456789", "0123456788", "2123456788"]
+    assert short_ids(["0123456789", "0123456789"]) == ["01234567", "01234567"]
+    assert short_ids([]) == []
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+    assert [counted(n, "entry", "entries") for n in (1, 2)] == ["1 entry", "2 entries"]

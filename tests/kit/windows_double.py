@@ -27,7 +27,7 @@ SIGNATURES = {
         "DeviceIoControl": "d:pdpdpdpp", "ReadFile": "d:ppdpp", "WriteFile": "d:ppdpp", "FlushFileBuffers": "d:p",
         "LockFile": "d:pdddd",
         "CreateDirectoryW": "d:pp", "CreateHardLinkW": "d:ppp", "MoveFileExW": "d:ppd", "DeleteFileW": "d:p",
-        "RemoveDirectoryW": "d:p", "SetFileShortNameW": "d:pp", "GetLogicalDrives": "d:", "GetDriveTypeW": "d:p",
+        "RemoveDirectoryW": "d:p", "GetLogicalDrives": "d:", "GetDriveTypeW": "d:p",
         "GetVolumeInformationW": "d:ppdppppd", "GetCurrentProcess": "p:",
     },
     "advapi32": {
@@ -508,13 +508,6 @@ class Double:
         if self._find(self._path(path)[0]).item.children:
             raise Problem(145)
         del folder.children[name.upper()]
-
-    def SetFileShortNameW(self, handle: int, name: int) -> None:
-        h = self._handle(handle, 0x10000)
-        if "SeRestorePrivilege" not in self.switched:
-            raise Problem(1314)
-        folder, own = self._parent(h.path)
-        folder.children[own.upper()].short = self._text(name)
 
     def GetLogicalDrives(self) -> int:
         return sum(1 << ord(letter) - 65 for letter in self.roots)

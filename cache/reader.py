@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cache.counters import Counters
@@ -40,6 +41,18 @@ class WouldWait(Exception):
     """What is needed is not decoded in memory, and this thread must neither wait for it nor decode it."""
 
 
+class _WithoutWaiting(threading.local):
+    """Entered, for one thread, where that thread must not wait; it may be entered again inside."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_error: object) -> None:
+        self.depth -= 1
+
+
 class Block:
     """A decoded block, and which of its chunks were verified: offset in it -> (length, id)."""
 
@@ -73,9 +86,7 @@ class Reader:
         steady_heap()
         self.vault = vault
         self.counters = Counters()
-        # Threads (their ids) that get WouldWait instead of waiting: they answer others meanwhile, and have a
-        # patient thread do the same again from the start.
-        self.hasty: set[int] = set()
+        self._without_waiting = _WithoutWaiting()
         self._disk = disk
         self._disk_data = disk_data
         self._memory = memory
@@ -92,6 +103,19 @@ class Reader:
             resized=lambda held: self._blocks.resize(memory - held),
         )
         self._decoders = ThreadPoolExecutor(DECODERS, "decode")
+
+    # --- threads that must not wait -----------------------------------------------------------------------
+
+    def without_waiting(self) -> AbstractContextManager[None]:
+        """In this thread, as long as it is inside: raise WouldWait from all that would wait or decode a block.
+
+        For a thread that serves other callers, too: it has a thread that may wait do the same again from the start.
+        """
+        return self._without_waiting
+
+    def must_not_wait(self) -> bool:
+        """Whether this thread is inside `without_waiting`."""
+        return self._without_waiting.depth > 0
 
     # --- pages --------------------------------------------------------------------------------------------
 
@@ -121,7 +145,7 @@ class Reader:
         """The verified bytes of a chunk. Damaged, MissingData, StoreError."""
         block = self._blocks.get((at.pack, at.offset))
         if block is None:
-            if self.hasty and threading.get_ident() in self.hasty:
+            if self._without_waiting.depth:
                 raise WouldWait
             block = self._block(kind, at)
         else:
@@ -130,7 +154,7 @@ class Reader:
             try:
                 self._verify(block, at)
             except Damaged as e:
-                if threading.get_ident() in self.hasty:
+                if self._without_waiting.depth:
                     raise WouldWait from e
                 self._blocks.pop((at.pack, at.offset))
                 block = self._open(kind, at, self._again(kind, at))

@@ -46,13 +46,12 @@ class Listed(NamedTuple):
 class Kernel:
     """Asks, and waits for the answer. `stored` is what was pushed: (node id, contents)."""
 
-    def __init__(self, view: View, reader: Reader, *, hasty: bool = True) -> None:
+    def __init__(self, view: View, reader: Reader) -> None:
         self.session = Session(view, reader, self._take)
         self.stored: list[tuple[int, bytes]] = []
         self._answers: queue.Queue[bytes] = queue.Queue()
         self._numbers = itertools.count(2, 2)
-        if hasty:
-            self.session.hasty()
+        self._reader = reader
 
     def _take(self, parts: Sequence[Buffer]) -> None:
         message = b"".join(parts)
@@ -70,7 +69,8 @@ class Kernel:
     def tell(self, op: int, node_id: int, body: bytes = b"", *, thread: int = 1) -> int:
         unique = next(self._numbers)
         head = IN_HEADER.pack(IN_HEADER.size + len(body), op, unique, node_id, 0, 0, thread, 0, 0)
-        self.session.answer(memoryview(bytearray(head + body)))
+        with self._reader.without_waiting():
+            self.session.answer(memoryview(bytearray(head + body)))
         return unique
 
     def ask(self, op: int, node_id: int, body: bytes = b"") -> Answer:

@@ -38,6 +38,7 @@ class Drive:
         self._descriptor = -1
         self._device: str | None = None  # as the kernel numbers it
         self._ready = ready
+        self._reader = reader
         self._session = Session(view, reader, self._write)
         self.errors = self._session.errors
         self.status = self._session.status
@@ -89,17 +90,17 @@ class Drive:
                 raise MountFailed("this kernel's FUSE is too old for this driver", "use `--driver fuse`")
         read_ahead(self._device, READ_AHEAD)
         self._ready()
-        session.hasty()
-        while True:
-            try:
-                length = readv(descriptor, buffers)
-            except OSError as e:
-                if e.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
-                    continue  # a request that was taken back
-                if e.errno in (errno.ENODEV, errno.ECONNABORTED):
-                    return
-                raise
-            answer(whole[:length])
+        with self._reader.without_waiting():
+            while True:
+                try:
+                    length = readv(descriptor, buffers)
+                except OSError as e:
+                    if e.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
+                        continue  # a request that was taken back
+                    if e.errno in (errno.ENODEV, errno.ECONNABORTED):
+                        return
+                    raise
+                answer(whole[:length])
 
     @staticmethod
     def _first(descriptor: int, buffers: list[bytearray]) -> int:

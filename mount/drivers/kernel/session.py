@@ -71,7 +71,8 @@ class Ended(Exception):
 class Session:
     """Answers requests. `write` takes the parts of one message; OSError says that the kernel doesn't want it.
 
-    Used by one thread that never waits (`answer`), and by those of its pool.
+    `answer` is called by one thread, inside `reader.without_waiting()`; requests that have to wait are answered by
+    the session's own threads.
     """
 
     def __init__(self, view: View, reader: Reader, write: Callable[[Sequence[Buffer]], object]) -> None:
@@ -113,7 +114,6 @@ class Session:
 
     def close(self) -> None:
         """What is still waiting is not answered any more."""
-        self._reader.hasty.discard(threading.get_ident())
         self._interrupts.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -152,10 +152,6 @@ class Session:
         except Exception as e:  # noqa: BLE001 - no request may end the session
             self._fail(unique, node_id, op, body, e)
 
-    def hasty(self) -> None:
-        """This thread is the one that must not wait."""
-        self._reader.hasty.add(threading.get_ident())
-
     def _hand_over(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int, thread: int) -> None:
         try:
             future = self._pool.submit(self._patiently, handler, unique, node_id, body, op)
@@ -166,7 +162,7 @@ class Session:
             self._waiting.pop(unique, None)
 
     def _must_not_wait(self) -> None:
-        if threading.get_ident() in self._reader.hasty:
+        if self._reader.must_not_wait():
             raise WouldWait
 
     def _patiently(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
@@ -487,8 +483,7 @@ class Session:
             if offset or size < file.size:  # else this one read is all there is to it
                 self._files.put(node_id, file)
         # Reads are in order as they arrive, not as the pool gets round to them.
-        again = bool(self._reader.hasty) and threading.get_ident() not in self._reader.hasty
-        self._send_data(unique, file.parts(offset, size, again=again))
+        self._send_data(unique, file.parts(offset, size, again=not self._reader.must_not_wait()))
 
     def _file(self, node_id: int) -> OpenFile:
         file = self._files.get(node_id)

@@ -6,7 +6,6 @@ Raises Status for what a caller expects, and what the view raises. WouldWait too
 from __future__ import annotations
 
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -124,7 +123,7 @@ class WindowsTree:
         if isinstance(node, TreeFolder):
             return node
         # Above the points records are fetched, and the points listed anew.
-        if threading.get_ident() in self._reader.hasty:
+        if self._reader.must_not_wait():
             raise WouldWait
         return node.opened()
 

@@ -108,13 +108,9 @@ class Waiting:
     # --- asking -------------------------------------------------------------------------------------------
 
     def at_once(self, work: Callable[[], T]) -> T:
-        """What can be told from memory. WouldWait."""
-        me, hasty = threading.get_ident(), self._reader.hasty
-        hasty.add(me)
-        try:
+        """Do it from memory. Raises WouldWait if that is not possible."""
+        with self._reader.without_waiting():
             return work()
-        finally:
-            hasty.discard(me)
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Wait for it, in this thread of the dispatcher. TookTooLong."""

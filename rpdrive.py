@@ -8,18 +8,37 @@ asked for, or for a list of all.
 from __future__ import annotations
 
 import copy
-import importlib
+import importlib.util
 import io
 import os
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from catalog.access.session import Session
-from catalog.errors import LocalError, RpdriveError, UsageError
+
+def _check_packages() -> None:
+    """Exit if Python finds another program's package in place of one of ours: their names are common words."""
+    home = Path(__file__).resolve().parent
+    for name in ("catalog", "cache", "mount", "backup"):
+        spec = importlib.util.find_spec(name)
+        where = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if where != home / name:
+            found = f"in {where}" if where else "nowhere"
+            raise SystemExit(
+                f"rpdrive: Python finds the package `{name}` {found} and not in {home}; "
+                "install rpdrive into an environment of its own (`uv tool install` or `pipx install`)"
+            )
+
+
+_check_packages()
+
+from catalog.access.passphrases import GivenPassphrases  # noqa: E402
+from catalog.access.session import Session  # noqa: E402
+from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
 
 # Modules of the packages, and the commands by which they are known without being imported.
 PACKAGES = {
@@ -34,6 +53,7 @@ PACKAGES = {
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+_VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
 
 
 class Unexpected(RpdriveError):
@@ -76,7 +96,7 @@ class Commands(TyperGroup):
 
 
 def _accept_everywhere(command: Any, shared: list[Any]) -> None:
-    """Let global options stand after the command too."""
+    """Accept the global options after the command, too."""
     if isinstance(command, TyperGroup):
         for below in command.commands.values():
             _accept_everywhere(below, shared)
@@ -89,18 +109,24 @@ def _accept_everywhere(command: Any, shared: list[Any]) -> None:
             command.params.append(again)
 
 
-def _override(ctx: Any, param: Any, value: Any) -> None:
-    if value:
-        if param.name == "passphrase_file":
-            value = Path(value)
-        setattr(ctx.obj, {"vault": "vault_option"}.get(param.name, param.name), value)
-        if param.name == "verbose":
-            _log_to_stderr()
+def _override(ctx: typer.Context, param: Any, value: Any) -> None:
+    """A global option after the command: it replaces the one before."""
+    if not value:
+        return
+    session: Session = ctx.obj
+    match param.name:
+        case "vault":
+            session.vault_option = value
+        case "passphrase_file":
+            session.passphrases = GivenPassphrases(Path(value))
+        case "verbose":
+            _be_verbose(ctx)
 
 
-def _log_to_stderr() -> None:
+def _be_verbose(ctx: typer.Context) -> None:
     import logging
 
+    ctx.meta[_VERBOSE] = True
     logging.basicConfig(format="rpdrive: %(message)s")
     logging.getLogger("rpdrive").setLevel(logging.INFO)
 
@@ -141,14 +167,19 @@ def rpdrive(
 ) -> None:
     """Open any recovery point of an encrypted backup vault as a read-only drive."""
     if verbose:
-        _log_to_stderr()
-    session = Session(vault=vault, passphrase_file=passphrase_file, verbose=verbose)
-    session.records_factory = _records
-    ctx.obj = session
-    ctx.call_on_close(session.close)
+        _be_verbose(ctx)
+    ctx.obj = Session(vault=vault, passphrases=GivenPassphrases(passphrase_file), records_factory=_records)
+    ctx.call_on_close(lambda: _close(ctx))
 
 
-def _records(session: Session, vault_id: bytes) -> Any:
+def _close(ctx: typer.Context) -> None:
+    session: Session = ctx.obj
+    if ctx.meta.get(_VERBOSE) and session.meter is not None:
+        print(f"rpdrive: {session.meter.snapshot()}", file=sys.stderr)
+    session.close()
+
+
+def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | None:
     from cache.disk import DiskCache
 
     try:

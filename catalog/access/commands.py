@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from catalog.access.session import NEW_PASSPHRASE, PASSPHRASE, Session
-from catalog.errors import LocalError
+from catalog.access.session import Session
+from catalog.access.settings import NEW_PASSPHRASE
 from catalog.screen.options import Json
 from catalog.screen.output import print_json
 from catalog.store.roles import Role
 
-if TYPE_CHECKING:
-    from catalog.access.credentials import Credentials
-
 app = typer.Typer(rich_markup_mode=None)
 vault_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make, inspect and unlock vaults.")
 app.add_typer(vault_app, name="vault")
-
-_MAY = {
-    Role.RESTORE: "list, mount and restore",
-    Role.BACKUP: "list, mount, restore and back up, but not delete or overwrite",
-    Role.ADMIN: "everything",
-}
-_LONGEST_FILE = 64 << 10  # bytes
 
 
 @vault_app.command("create")
@@ -37,14 +26,11 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a vault, and remember it on this machine."""
-    from catalog.vault import check_no_vault, create_vault
+    from catalog.access.vaults import make_vault
 
     session: Session = ctx.obj
     session.vault_option = address or session.vault_option
-    check_no_vault(session.open_store())
-    passphrase = session.new_passphrase(session.passphrase_file, PASSPHRASE, "Passphrase (16 characters or more)")
-    vault = create_vault(session.open_store(), passphrase)
-    session.settings.remember_vault(session.address, vault.id)
+    vault = make_vault(session)
     if as_json:
         print_json({"vault": session.address, "id": vault.id.hex()})
         return
@@ -79,10 +65,11 @@ def passphrase(
     as_json: Json = False,
 ) -> None:
     """Change the passphrase. The keys of the data stay: this is no revocation."""
+    from catalog.access.passphrases import GivenPassphrases
+    from catalog.access.vaults import change_passphrase
+
     session: Session = ctx.obj
-    session.require(Role.ADMIN)
-    vault = session.open_vault()
-    vault.change_passphrase(session.new_passphrase(new_passphrase_file, NEW_PASSPHRASE, "New passphrase"))
+    vault = change_passphrase(session, GivenPassphrases(new_passphrase_file, NEW_PASSPHRASE))
     if as_json:
         print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
         return
@@ -142,26 +129,17 @@ def credentials(
 
     It holds the vault's address and an access token of the role, never the passphrase.
     """
+    from catalog.access.listing import credentials_json, credentials_text, credentials_warnings
+    from catalog.access.vaults import write_credentials
+
     session: Session = ctx.obj
-    session.require(role)
-
-    from datetime import timedelta
-
-    from catalog.access.credentials import issue
-    from catalog.access.settings import write_private
-    from catalog.screen.text import parse_duration
-    from catalog.vault import read_vault_file
-
-    lifetime = timedelta(seconds=parse_duration(expires)) if expires is not None else None
-    made = issue(session.address, read_vault_file(session.open_store()).vault_id, role, lifetime)
-    path = output or Path(f"rpdrive-{role}-{made.vault_id.hex()[:8]}.json")
-    write_private(path, json.dumps(made.to_json(), indent=2).encode() + b"\n")
-    warnings = _warnings(made)
+    path, made = write_credentials(session, role, expires, output)
+    warnings = credentials_warnings(made)
     if as_json:
-        print(json.dumps({"file": str(path), **_row(made), "warnings": warnings}, indent=2))
+        print_json({"file": str(path), **credentials_json(made), "warnings": warnings})
         return
     print(f"Wrote vault credentials into {path}")
-    print(_text(made))
+    print(credentials_text(made))
     print("The passphrase is not in it: tell it by another way.")
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -180,24 +158,19 @@ def connect(
 
     Asks for the passphrase, and remembers address and token for your user.
     """
+    from catalog.access.listing import credentials_json, credentials_text
+    from catalog.access.vaults import connect as connect_by
+
     session: Session = ctx.obj
-
-    from catalog.access.credentials import read_credentials
-
-    given = read_credentials(_read(file), str(file))
-    vault = session.connect(given)
-    if save_key:
-        session.save_key(vault)
+    given = connect_by(session, file, save_key=save_key)
     if as_json:
-        print(json.dumps({**_row(given), "saved_key": save_key}, indent=2))
+        print_json({**credentials_json(given), "saved_key": save_key})
         return
     print(f"Connected to {given.address}")
-    print(_text(given))
+    print(credentials_text(given))
     if given.tokens and session.environment_has_credentials():
-        print(
-            f"warning: credentials in the environment ({given.tokens.variables}) come before this token",
-            file=sys.stderr,
-        )
+        variables = given.tokens.variables
+        print(f"warning: credentials in the environment ({variables}) come before this token", file=sys.stderr)
 
 
 @vault_app.command("disconnect")
@@ -207,56 +180,8 @@ def disconnect(ctx: typer.Context, as_json: Json = False) -> None:
     address = session.address
     done = session.disconnect()
     if as_json:
-        print(json.dumps({"vault": address, "disconnected": done}, indent=2))
+        print_json({"vault": address, "disconnected": done})
     elif done:
         print(f"Forgot {address}; what was cached of it is encrypted, and goes with `rpdrive cache clear`")
     else:
         print(f"{address} was not known here")
-
-
-def _read(file: Path) -> bytes:
-    try:
-        with file.open("rb") as f:
-            return f.read(_LONGEST_FILE)
-    except OSError as e:
-        raise LocalError(f"the vault credentials {file} can't be read: {e.strerror}") from e
-
-
-def _row(made: Credentials) -> dict[str, Any]:
-    row = made.to_json()
-    return {
-        "vault": row["address"],
-        "id": row["vault"],
-        "role": row["role"],
-        "issued": row["issued"],
-        "expires": row["expires"],
-        "signed_by": made.token.signed_by if made.token else None,
-        "enforced_by": "the server" if made.token is not None else "rpdrive only",
-    }
-
-
-def _text(made: Credentials) -> str:
-    lines = [
-        f"  vault    {made.vault_id.hex()} at {made.address}",
-        f"  role     {made.role}: {_MAY[made.role]}",
-        f"  expires  {made.expires:%Y-%m-%d %H:%M:%S} UTC",
-    ]
-    if made.tokens and made.token:
-        lines.append(f"  token    {made.tokens.describe(made.token)}")
-    else:
-        lines.append("  token    none: the vault is a folder, and the role is only advice, which rpdrive follows;")
-        lines.append("           what others can do in the folder is up to its permissions")
-    return "\n".join(lines)
-
-
-def _warnings(made: Credentials) -> list[str]:
-    from catalog.access.credentials import DEFAULT_LIFETIME
-
-    tokens, lifetime = made.tokens, made.expires - made.issued
-    warnings = []
-    if lifetime > DEFAULT_LIFETIME:
-        end = tokens.revocation(made.token) if tokens and made.token else ""
-        warnings.append(
-            f"the file opens the store for {lifetime.days} days to whoever gets it" + (end and f"; {end}")
-        )
-    return warnings + (tokens.warnings(made.address) if tokens else [])

@@ -1,12 +1,20 @@
-"""A vault, as text and JSON."""
+"""A vault, and vault credentials, as text and JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from catalog.access.credentials import DEFAULT_LIFETIME, Credentials
 from catalog.format.keys import VERSION
 from catalog.screen.text import counted, safe_text, size_text
+from catalog.store.roles import Role
 from catalog.vault import Vault
+
+_MAY = {
+    Role.RESTORE: "list, mount and restore",
+    Role.BACKUP: "list, mount, restore and back up, but not delete or overwrite",
+    Role.ADMIN: "everything",
+}
 
 
 def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
@@ -93,3 +101,44 @@ def vault_text(row: dict[str, Any]) -> str:
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
     return "\n".join(lines)
+
+
+def credentials_json(made: Credentials) -> dict[str, Any]:
+    """Vault credentials for --json, without their token."""
+    row = made.to_json()
+    return {
+        "vault": row["address"],
+        "id": row["vault"],
+        "role": row["role"],
+        "issued": row["issued"],
+        "expires": row["expires"],
+        "signed_by": made.token.signed_by if made.token else None,
+        "enforced_by": "the server" if made.token else "rpdrive only",
+    }
+
+
+def credentials_text(made: Credentials) -> str:
+    """Vault credentials for people, without their token."""
+    lines = [
+        f"  vault    {made.vault_id.hex()} at {made.address}",
+        f"  role     {made.role}: {_MAY[made.role]}",
+        f"  expires  {made.expires:%Y-%m-%d %H:%M:%S} UTC",
+    ]
+    if made.tokens and made.token:
+        lines.append(f"  token    {made.tokens.describe(made.token)}")
+    else:
+        lines.append("  token    none: the vault is a folder, and the role is only advice, which rpdrive follows;")
+        lines.append("           what others can do in the folder is up to its permissions")
+    return "\n".join(lines)
+
+
+def credentials_warnings(made: Credentials) -> list[str]:
+    """What the person should know who hands out vault credentials."""
+    tokens, lifetime = made.tokens, made.expires - made.issued
+    warnings = []
+    if lifetime > DEFAULT_LIFETIME:
+        end = tokens.revocation(made.token) if tokens and made.token else ""
+        warnings.append(
+            f"the file opens the store for {lifetime.days} days to whoever gets it" + (end and f"; {end}")
+        )
+    return warnings + (tokens.warnings(made.address) if tokens else [])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from catalog.access.passphrases import GivenPassphrases, Passphrases
 from catalog.access.secrets import SavedKeys
 from catalog.access.settings import Settings
-from catalog.errors import LocalError, Locked, RpdriveError, UsageError
+from catalog.errors import LocalError, RpdriveError, UsageError
 
 if TYPE_CHECKING:
     from catalog.access.credentials import Credentials
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from catalog.store.stack import StoreStack
     from catalog.vault import Vault
 
-PASSPHRASE = "RPDRIVE_PASSPHRASE"
-NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
 RecordsFactory: TypeAlias = "Callable[[Session, bytes], MutableMapping[str, bytes] | None]"
 
 
@@ -41,10 +39,11 @@ class OwnFolder(NamedTuple):
 
 
 class Session:
-    """What the global options say, and what was opened because of them.
+    """The vault that the global options name, and what was opened of it.
 
-    `records_factory` gives the mapping in which a vault (by id) keeps its immutable records, or None for
-    none. It is set by rpdrive.py: the cache is not this package's business.
+    `passphrases` is asked when no saved key opens the vault. `records_factory` returns the mapping in which a
+    vault (by id) caches its immutable records, or None: the cache is a package above this one. `opener` opens
+    the store in place of `open_store`.
     """
 
     def __init__(
@@ -52,16 +51,14 @@ class Session:
         settings: Settings | None = None,
         *,
         vault: str | None = None,
-        passphrase_file: Path | None = None,
-        verbose: bool = False,
+        passphrases: Passphrases | None = None,
         records_factory: RecordsFactory | None = None,
         opener: Opener | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.vault_option = vault
-        self.passphrase_file = passphrase_file
-        self.verbose = verbose
-        self.records_factory = records_factory
+        self.passphrases = passphrases or GivenPassphrases()
+        self._records_factory = records_factory
         self.connecting: Credentials | None = None  # to be tried in place of those that are remembered
         self._opener = opener
         self._stack: StoreStack | None = None
@@ -203,13 +200,13 @@ class Session:
 
             keys = file.verify(Keys(master, file.vault_id))
         else:
-            keys = _unlock(file, self.passphrase(), meanwhile and (lambda: meanwhile(store)))
+            keys = _unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
         return Vault(store, keys, file, self._records(file.vault_id))
 
     def _records(self, vault_id: bytes) -> MutableMapping[str, bytes] | None:
-        if self.is_local or self.records_factory is None:
+        if self.is_local or self._records_factory is None:
             return None  # a copy on the same disk would gain nothing
-        return self.records_factory(self, vault_id)
+        return self._records_factory(self, vault_id)
 
     # --- saved keys ---------------------------------------------------------------------------------------
 
@@ -264,39 +261,8 @@ class Session:
             vault_id = read_vault_file(self.open_store()).vault_id
         return self.saved_keys.delete(vault_id)
 
-    # --- passphrases --------------------------------------------------------------------------------------
-
-    def passphrase(self) -> str:
-        """From --passphrase-file, RPDRIVE_PASSPHRASE, or the terminal. Locked if there is none of these."""
-        given = self._given(self.passphrase_file, PASSPHRASE)
-        if given is not None:
-            return given
-        return ask(f"Passphrase of {self.address}: ", Locked(f"the vault {self.address} is locked"))
-
-    def new_passphrase(self, file: Path | None, variable: str, what: str) -> str:
-        """A passphrase to be set: from the file, the variable, or twice from the terminal."""
-        given = self._given(file, variable)
-        if given is not None:
-            return given
-        missing = Locked("no terminal to ask for the new passphrase", f"set {variable}, or give it in a file")
-        first = ask(f"{what}: ", missing)
-        from catalog.format.keys import check_passphrase
-
-        check_passphrase(first)
-        if ask("The same again: ", missing) != first:
-            raise UsageError("the two passphrases differ", "try again")
-        return first
-
-    def _given(self, file: Path | None, variable: str) -> str | None:
-        if file is not None:
-            return _read_passphrase(file)
-        text = os.environ.get(variable)
-        return _valid(text, variable) if text else None
-
     def close(self) -> None:
-        """Release the store; with --verbose, say what was asked of it."""
-        if self.verbose and self.meter is not None:
-            print(f"rpdrive: {self.meter.snapshot()}", file=sys.stderr)
+        """Release the store."""
         if self._stack is not None:
             self._stack.close()
 
@@ -323,51 +289,3 @@ def _unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | 
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]
-
-
-def _read_passphrase(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-    except OSError as e:
-        raise LocalError(f"the passphrase file {file} can't be read: {e.strerror}") from e
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise UsageError(f"the passphrase file {file} is not UTF-8 text") from e
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text:
-        raise UsageError(f"the passphrase file {file} is empty")
-    return _valid(text, str(file))
-
-
-def _valid(text: str, source: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as e:
-        raise UsageError(f"the passphrase in {source} is not UTF-8 text") from e
-    return text
-
-
-def ask(prompt: str, otherwise: RpdriveError) -> str:
-    """A hidden line from the terminal. Raises `otherwise` if there is none, or nothing was typed."""
-    import getpass
-
-    if not _has_terminal():
-        raise otherwise
-    try:
-        text = getpass.getpass(prompt, sys.stderr)
-    except EOFError as e:
-        raise otherwise from e
-    if not text:
-        raise otherwise
-    return _valid(text, "the terminal")
-
-
-def _has_terminal() -> bool:
-    if os.name != "posix":
-        return sys.stdin is not None and sys.stdin.isatty()
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True

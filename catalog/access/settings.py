@@ -14,6 +14,10 @@ from catalog.systems.this import SYSTEM
 
 HOME = "RPDRIVE_HOME"
 VAULT = "RPDRIVE_VAULT"
+PASSPHRASE = "RPDRIVE_PASSPHRASE"
+NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
+# Never passed on: a process that we start gets its keys in another way, and may run for weeks.
+SECRETS = (PASSPHRASE, NEW_PASSPHRASE)
 
 
 class Settings:
@@ -147,7 +151,3 @@ def write_private(path: Path, data: bytes) -> None:
             raise
     except OSError as e:
         raise LocalError(f"{path} can't be written: {e.strerror}") from e
-
-
-# Variables of the environment that are of no use to a process that gets its keys, and may run for weeks.
-SECRETS = ("RPDRIVE_PASSPHRASE", "RPDRIVE_NEW_PASSPHRASE")

@@ -62,8 +62,7 @@ def test_records_are_kept_elsewhere_only_for_a_vault_that_is_elsewhere(session: 
         asked.append(vault_id)
         return {}
 
-    session.records_factory = factory
-    session.open_vault()
+    Session(session.settings, records_factory=factory).open_vault()
     assert asked == []
 
 

@@ -87,6 +87,24 @@ def test_a_local_vault_needs_no_azure(rpdrive: Cli, vault: Vault) -> None:
     assert {"azure", "rich", "diskcache", "fuse"}.isdisjoint(modules)
 
 
+def test_a_package_of_another_program_is_noticed(rpdrive: Cli, tmp_path: Path) -> None:
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import rpdrive"
+    (tmp_path / "cache").mkdir()
+    for file in ("cache/__init__.py", "mount.py"):
+        (tmp_path / file).write_text("")
+        done = subprocess.run(
+            [sys.executable, "-c", script, tmp_path],
+            env=rpdrive.environ,
+            capture_output=True,
+            check=False,
+            cwd=ROOT,
+        )
+        (line,) = done.stderr.decode().splitlines()
+        assert done.returncode == 1 and "environment of its own" in line
+        assert f"`{Path(file).parts[0].removesuffix('.py')}` in {tmp_path}" in line
+        (tmp_path / file).unlink()
+
+
 def test_version(rpdrive: Cli) -> None:
     assert rpdrive.ok("--version").startswith("rpdrive")
 

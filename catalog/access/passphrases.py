@@ -1,0 +1,113 @@
+"""Where passphrases come from: a file, the environment, or a person at a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from catalog.access.settings import PASSPHRASE
+from catalog.errors import LocalError, Locked, UsageError
+from catalog.systems.this import SYSTEM
+
+# Shows a prompt and returns what the person answers; None if there is nobody to ask, or no answer.
+Ask: TypeAlias = Callable[[str], "str | None"]
+
+
+class Passphrases(Protocol):
+    """What a session gets passphrases from. Each method raises Locked if it has none, UsageError or LocalError."""
+
+    def existing(self, address: str) -> str:
+        """The passphrase of the vault at an address."""
+        ...
+
+    def new(self, prompt: str) -> str:
+        """A passphrase to set. A person sees the prompt. Raises WeakPassphrase if it is too short."""
+        ...
+
+
+def ask_on_terminal(prompt: str) -> str | None:
+    """A hidden line from the terminal; None if there is no terminal, or nothing was typed."""
+    import getpass
+
+    if not SYSTEM.has_terminal():
+        return None
+    try:
+        return getpass.getpass(f"{prompt}: ", sys.stderr) or None
+    except EOFError:
+        return None
+
+
+class GivenPassphrases:
+    """Passphrases from a file; without one, from a variable of the environment; else from a person."""
+
+    def __init__(
+        self,
+        file: Path | None = None,
+        variable: str = PASSPHRASE,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        ask: Ask = ask_on_terminal,
+    ) -> None:
+        self._file = file
+        self._variable = variable
+        self._environ = environ
+        self._ask = ask
+
+    def existing(self, address: str) -> str:
+        given = self._given()
+        return (
+            given
+            if given is not None
+            else self._asked(f"Passphrase of {address}", Locked(f"the vault {address} is locked"))
+        )
+
+    def new(self, prompt: str) -> str:
+        given = self._given()
+        if given is not None:
+            return given
+        missing = Locked("no terminal to ask for the new passphrase", f"set {self._variable}, or give it in a file")
+        first = self._asked(prompt, missing)
+        from catalog.format.keys import check_passphrase
+
+        check_passphrase(first)
+        if self._asked("The same again", missing) != first:
+            raise UsageError("the two passphrases differ", "try again")
+        return first
+
+    def _given(self) -> str | None:
+        if self._file is not None:
+            return _read(self._file)
+        text = self._environ.get(self._variable)
+        return _checked(text, self._variable) if text else None
+
+    def _asked(self, prompt: str, otherwise: Locked) -> str:
+        text = self._ask(prompt)
+        if text is None:
+            raise otherwise
+        return _checked(text, "the terminal")
+
+
+def _read(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as e:
+        raise LocalError(f"the passphrase file {file} can't be read: {e.strerror}") from e
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise UsageError(f"the passphrase file {file} is not UTF-8 text") from e
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise UsageError(f"the passphrase file {file} is empty")
+    return _checked(text, str(file))
+
+
+def _checked(text: str, source: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise UsageError(f"the passphrase in {source} is not UTF-8 text") from e
+    return text

@@ -1,0 +1,65 @@
+"""What the commands `rpdrive vault …` do, apart from opening a vault (session.py)."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+from catalog.access.credentials import Credentials, issue, read_credentials
+from catalog.access.passphrases import Passphrases
+from catalog.access.session import Session
+from catalog.access.settings import write_private
+from catalog.errors import LocalError
+from catalog.screen.text import parse_duration
+from catalog.store.roles import Role
+from catalog.vault import Vault, check_no_vault, create_vault, read_vault_file
+
+_LONGEST_FILE = 64 << 10  # bytes of vault credentials
+
+
+def make_vault(session: Session) -> Vault:
+    """Create the session's vault and remember it. Raises VaultExists before it asks for a passphrase."""
+    check_no_vault(session.open_store())
+    passphrase = session.passphrases.new("Passphrase (16 characters or more)")
+    vault = create_vault(session.open_store(), passphrase)
+    session.settings.remember_vault(session.address, vault.id)
+    return vault
+
+
+def change_passphrase(session: Session, new: Passphrases) -> Vault:
+    """Open the vault and give it another passphrase."""
+    session.require(Role.ADMIN)
+    vault = session.open_vault()
+    vault.change_passphrase(new.new("New passphrase"))
+    return vault
+
+
+def write_credentials(
+    session: Session, role: Role, lifetime: str | None, file: Path | None
+) -> tuple[Path, Credentials]:
+    """Issue vault credentials into a file, by default one in the current folder.
+
+    `lifetime` is a duration like 12h, or None (see `issue`). Raises UsageError if it is malformed.
+    """
+    session.require(role)
+    seconds = None if lifetime is None else parse_duration(lifetime)
+    vault_id = read_vault_file(session.open_store()).vault_id
+    made = issue(session.address, vault_id, role, None if seconds is None else timedelta(seconds=seconds))
+    path = file or Path(f"rpdrive-{role}-{vault_id.hex()[:8]}.json")
+    write_private(path, json.dumps(made.to_json(), indent=2).encode() + b"\n")
+    return path, made
+
+
+def connect(session: Session, file: Path, *, save_key: bool) -> Credentials:
+    """Connect this machine to a vault by a file of vault credentials; `save_key`: save the vault's key, too."""
+    try:
+        with file.open("rb") as f:
+            data = f.read(_LONGEST_FILE)
+    except OSError as e:
+        raise LocalError(f"the vault credentials {file} can't be read: {e.strerror}") from e
+    credentials = read_credentials(data, str(file))
+    vault = session.connect(credentials)
+    if save_key:
+        session.save_key(vault)
+    return credentials

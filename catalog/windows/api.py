@@ -1,8 +1,8 @@
-"""The calls of Windows that backup and restore need, and nothing else: paths and handles in, bytes out.
+"""The Windows calls that backup and restore need, and no others: paths and handles in, bytes out.
 
-Structures stay as they are documented (files.py takes them apart), and nothing is decided here. Paths are str, long
-ones as `\\\\?\\C:\\…`, and may hold lone surrogates. Errors are Failed, which is an OSError whose `strerror` can be
-shown. The class takes whatever loads the libraries, so that tests can stand in for Windows.
+Structures are returned as documented (files.py parses them); no policy is here. Paths are str, long ones as
+`\\\\?\\C:\\…`, and may contain lone surrogates. Errors are Failed, an OSError whose `strerror` is fit for users.
+The function that loads the libraries is an argument, so that tests can replace Windows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACCESS_SYSTEM_SECURITY = 0x1000000
 
 CREATE_NEW, OPEN_EXISTING = 1, 3
 BACKUP_SEMANTICS, OPEN_REPARSE_POINT = 0x02000000, 0x00200000
-_SHARE_ALL = 7  # reading, writing, deleting: a backup must not be in anybody's way
+_SHARE_ALL = 7  # reading, writing, deleting: a backup must not block other programs
 
 # FILE_INFO_BY_HANDLE_CLASS
 BASIC_INFO, DISPOSITION_INFO, END_OF_FILE_INFO, STREAM_INFO, TAG_INFO = 0, 4, 6, 7, 9
@@ -44,12 +44,12 @@ BACKUP_PRIVILEGE, RESTORE_PRIVILEGE, SECURITY_PRIVILEGE, SYMLINK_PRIVILEGE = (
     "SeCreateSymbolicLinkPrivilege",
 )
 MOVE_REPLACE = 1
-FIXED_DRIVES = (2, 3)  # removable ones, too
+FIXED_DRIVES = (2, 3)  # DRIVE_REMOVABLE, DRIVE_FIXED
 
 _FILE_NOT_FOUND, _PATH_NOT_FOUND, _ACCESS_DENIED = 2, 3, 5
 _NO_MORE_FILES, _HANDLE_EOF, _INSUFFICIENT_BUFFER, _MORE_DATA = 18, 38, 122, 234
 _NOT_ALL_ASSIGNED = 1300
-UNSUPPORTED = frozenset((1, 50, 87, 120, 124))  # ERROR_INVALID_FUNCTION … INVALID_LEVEL: the file system can't
+UNSUPPORTED = frozenset((1, 50, 87, 120, 124))  # ERROR_INVALID_FUNCTION … INVALID_LEVEL: the file system lacks it
 NOT_A_REPARSE_POINT = 4390
 _ABSENT = frozenset((_FILE_NOT_FOUND, _PATH_NOT_FOUND))
 _DENIED = frozenset((_ACCESS_DENIED, 19, 1314, 1307))
@@ -60,7 +60,7 @@ _TEXTS = {
     _PATH_NOT_FOUND: "there is no such folder",
     _ACCESS_DENIED: "access is denied",
     19: "the disk is write-protected",
-    32: "another program has it open and lets nobody else read it",
+    32: "another program has it open and does not share it",
     33: "another program has locked a part of it",
     39: "the disk is full",
     80: "there is a file of that name",
@@ -68,18 +68,18 @@ _TEXTS = {
     145: "the folder is not empty",
     183: "there is a file of that name",
     362: "its cloud service is not running",
-    1307: "its owner can only be set with an administrator's rights",
-    1314: "that takes an administrator's rights",
-    6002: "it is encrypted, and its key is not here",
+    1307: "setting this owner needs an administrator's rights",
+    1314: "this needs an administrator's rights",
+    6002: "it is encrypted, and this user lacks its key",
 }
 _STATUS_NO_EAS = frozenset((0xC000004F, 0xC0000051, 0xC0000052, 0x80000012, 0xC00000BB, 0xC0000010))
 _STATUS_OVERFLOW = frozenset((0x80000005, 0xC0000023))
 _EAS_MAX = 64 << 10
-_READ_MAX = 1 << 24  # bytes of one call
+_READ_MAX = 1 << 24  # bytes per call
 
 
 class Failed(OSError):
-    """A call that failed. `code` is that of GetLastError, or an NTSTATUS."""
+    """A failed call. `code` is from GetLastError, or an NTSTATUS."""
 
     code = 0
 
@@ -97,7 +97,7 @@ class There(Failed, FileExistsError):
 
 
 def failure(code: int) -> Failed:
-    """The error of this code."""
+    """The error for a code."""
     kind, number = Failed, errno.EIO
     if code in _ABSENT:
         kind, number = NotThere, errno.ENOENT
@@ -119,7 +119,7 @@ def failure(code: int) -> Failed:
 
 
 class _Overlapped(ctypes.Structure):
-    """OVERLAPPED: here it only says where to read or write."""
+    """OVERLAPPED, used only for the position of a read or write."""
 
     _fields_ = (
         ("internal", c_size_t),
@@ -186,12 +186,12 @@ _INVALID = c_void_p(-1).value
 
 
 def wide(text: str) -> bytes:
-    """Text as Windows takes it: UTF-16 with a zero at its end."""
+    """Text for Windows: UTF-16 with a terminating zero."""
     return text.encode("utf-16-le", "surrogatepass") + b"\0\0"
 
 
 def narrow(data: bytes) -> str:
-    """The reverse, up to the zero."""
+    """Text from Windows, up to the terminating zero."""
     return data.decode("utf-16-le", "surrogatepass").split("\0", 1)[0]
 
 
@@ -200,7 +200,7 @@ def _load(name: str) -> Any:
 
 
 class Api:
-    """Windows. `load` gives a library by its name, `last_error` what GetLastError would."""
+    """The calls. `load` returns a library by its name; `last_error` replaces GetLastError."""
 
     def __init__(self, load: Callable[[str], Any] = _load, last_error: Callable[[], int] | None = None) -> None:
         self._last_error = last_error or vars(ctypes)["get_last_error"]
@@ -223,7 +223,7 @@ class Api:
     # --- handles ----------------------------------------------------------------------------------------------
 
     def open(self, path: str, access: int, flags: int = 0, *, new: bool = False) -> int:
-        """A handle of what stands at a path, or of a new file. Links are opened themselves, folders too."""
+        """Open a file or folder, or create a `new` file. Returns a handle. Links are not followed."""
         handle = self._calls["CreateFileW"](
             wide(path), access | SYNCHRONIZE, _SHARE_ALL, None, CREATE_NEW if new else OPEN_EXISTING,
             BACKUP_SEMANTICS | flags, None,
@@ -237,7 +237,7 @@ class Api:
 
     @contextmanager
     def opened(self, path: str, access: int, flags: int = OPEN_REPARSE_POINT) -> Iterator[int]:
-        """`open` for the time of a block."""
+        """A context manager: `open`, then close."""
         handle = self.open(path, access, flags)
         try:
             yield handle
@@ -245,13 +245,13 @@ class Api:
             self.close(handle)
 
     def identity(self, handle: int) -> bytes:
-        """BY_HANDLE_FILE_INFORMATION."""
+        """The file's BY_HANDLE_FILE_INFORMATION."""
         buffer = ctypes.create_string_buffer(52)
         self._do("GetFileInformationByHandle", handle, buffer)
         return buffer.raw
 
     def information(self, handle: int, kind: int, size: int) -> bytes:
-        """A FILE_INFO_BY_HANDLE_CLASS, up to `size` bytes; nothing at the end of a list."""
+        """The data of a FILE_INFO_BY_HANDLE_CLASS, up to `size` bytes; empty at the end of a list."""
         while True:
             buffer = ctypes.create_string_buffer(size)
             if self._calls["GetFileInformationByHandleEx"](handle, kind, buffer, size):
@@ -267,7 +267,7 @@ class Api:
         self._do("SetFileInformationByHandle", handle, kind, data, len(data))
 
     def control(self, handle: int, code: int, data: bytes, size: int) -> tuple[bytes, bool]:
-        """DeviceIoControl: what it gives, up to `size` bytes, and whether there is more."""
+        """DeviceIoControl: its output, up to `size` bytes, and whether there is more."""
         buffer, got = ctypes.create_string_buffer(max(size, 1)), c_uint32()
         done = self._calls["DeviceIoControl"](
             handle, code, data or None, len(data), buffer if size else None, size, byref(got), None
@@ -279,7 +279,7 @@ class Api:
     # --- contents ---------------------------------------------------------------------------------------------
 
     def read(self, handle: int, buffer: memoryview, position: int) -> int:
-        """Read into a buffer; the bytes read, 0 at the end."""
+        """Read into a buffer. Returns the number of bytes read, 0 at the end."""
         length, got = min(len(buffer), _READ_MAX), c_uint32()
         at = _Overlapped(offset=position & 0xFFFFFFFF, offset_high=position >> 32)
         place = (ctypes.c_char * length).from_buffer(buffer)
@@ -304,10 +304,10 @@ class Api:
         self._do("FlushFileBuffers", handle)
 
     def lock(self, handle: int) -> None:
-        """Lock a file for this handle, by a byte that no file reaches. Failed if another has."""
+        """Lock a file, by a byte beyond any file's end. Raises Failed if another handle has the lock."""
         self._do("LockFile", handle, 0, 0x7FFFFFFF, 1, 0)
 
-    # --- what a file has beside ---------------------------------------------------------------------------------
+    # --- metadata -----------------------------------------------------------------------------------------------
 
     def security(self, handle: int, parts: int) -> bytes:
         """The security descriptor, self-relative. `parts` is a SECURITY_INFORMATION."""
@@ -324,7 +324,7 @@ class Api:
         self._do("SetKernelObjectSecurity", handle, parts, descriptor)
 
     def extended(self, handle: int) -> bytes:
-        """Extended attributes: FILE_FULL_EA_INFORMATION end to end; nothing if there are none."""
+        """Extended attributes: a list of FILE_FULL_EA_INFORMATION; empty if there are none."""
         status, size = ctypes.create_string_buffer(16), 4096
         while True:
             buffer = ctypes.create_string_buffer(size)
@@ -343,7 +343,7 @@ class Api:
             raise failure(code)
 
     def export_encrypted(self, path: str, write: Callable[[bytes], object]) -> None:
-        """The raw export of an encrypted file, piece by piece. What `write` raises is raised."""
+        """Export an encrypted file in its raw form, piece by piece. Also raises what `write` raises."""
         failed: list[BaseException] = []
 
         def take(data: int, _context: Any, length: int) -> int:
@@ -358,7 +358,7 @@ class Api:
         self._raw(path, 0, lambda context: self._calls["ReadEncryptedFileRaw"](function, None, context), failed)
 
     def import_encrypted(self, path: str, read: Callable[[int], bytes], *, folder: bool) -> None:
-        """Make an encrypted file of a raw export. `read` gives up to so many bytes, none at the end."""
+        """Create an encrypted file from a raw export. `read(n)` returns up to n bytes, none at the end."""
         failed: list[BaseException] = []
 
         def give(place: int, _context: Any, length: Any) -> int:
@@ -376,7 +376,7 @@ class Api:
         self._raw(path, 1 | 2 * folder, lambda context: write(function, None, context), failed)
 
     def encrypt(self, path: str) -> None:
-        """Encrypt a file, or have new files in a folder encrypted."""
+        """Encrypt a file, or mark a folder so that new files in it are encrypted."""
         self._do("EncryptFileW", wide(path))
 
     def _raw(self, path: str, flags: int, work: Callable[[Any], int], failed: list[BaseException]) -> None:
@@ -399,11 +399,11 @@ class Api:
         self._do("CreateDirectoryW", wide(path), None)
 
     def link(self, path: str, new: str) -> None:
-        """Another name for a file."""
+        """Create a hard link."""
         self._do("CreateHardLinkW", wide(new), wide(path), None)
 
     def move(self, path: str, new: str, *, replace: bool = False) -> None:
-        """Rename; what stands at the new name is replaced, or There."""
+        """Rename. Raises There if `new` exists, unless `replace`."""
         self._do("MoveFileExW", wide(path), wide(new), MOVE_REPLACE if replace else 0)
 
     def remove(self, path: str) -> None:
@@ -415,7 +415,7 @@ class Api:
     # --- the machine --------------------------------------------------------------------------------------------
 
     def drives(self) -> list[str]:
-        """Letters of disks with files, from `A`."""
+        """Letters of fixed and removable disks, from `A`."""
         mask = self._calls["GetLogicalDrives"]()
         letters = [chr(65 + n) for n in range(26) if mask >> n & 1]
         return [d for d in letters if self._calls["GetDriveTypeW"](wide(f"{d}:\\")) in FIXED_DRIVES]
@@ -427,7 +427,7 @@ class Api:
         return narrow(name.raw), flags.value
 
     def take_privileges(self, names: Sequence[str]) -> set[str]:
-        """Switch on what an administrator's process may switch on. Those that were."""
+        """Enable privileges of this process. Returns those that it may have and has now."""
         token, taken = c_void_p(), set()
         process = self._calls["GetCurrentProcess"]()
         self._do("OpenProcessToken", process, 0x28, byref(token))
@@ -444,7 +444,7 @@ class Api:
         return taken
 
     def account(self, sid: bytes) -> str:
-        """`DOMAIN\\name` of a SID. Failed if it has none."""
+        """`DOMAIN\\name` of a SID. Raises Failed if it has no name."""
         name, domain = ctypes.create_string_buffer(1024), ctypes.create_string_buffer(1024)
         lengths = c_uint32(512), c_uint32(512), c_uint32()
         self._do(

@@ -1,7 +1,7 @@
 """Security descriptors: self-relative bytes, their parts, and SDDL. [MS-DTYP] 2.4.4 to 2.4.6 and 2.5.1.
 
-Entries are kept whole, those of kinds that are not known here, too. Bytes come from wherever a backup was made:
-whatever is wrong with them is Damaged.
+Entries are kept whole, including those of unknown types. The bytes come from the machine that was backed up, so
+malformed ones raise Damaged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from catalog.windows import sid
 
 DACL_PRESENT, SACL_PRESENT, SELF_RELATIVE = 0x4, 0x10, 0x8000
 DACL_PROTECTED, SACL_PROTECTED = 0x1000, 0x2000
-_ACL_FLAGS = {"P": 0x1000, "AR": 0x100, "AI": 0x400}  # of the DACL; of the SACL each is the next bit
+_ACL_FLAGS = {"P": 0x1000, "AR": 0x100, "AI": 0x400}  # of the DACL; those of the SACL are one bit higher
 _NO_ACL = "NO_ACCESS_CONTROL"
 
 INHERIT_ONLY = 0x8
@@ -47,13 +47,13 @@ _ENTRY = re.compile(r"\(([^()]*)\)")
 
 
 class Ace(NamedTuple):
-    """An entry. Of a kind that is not known here there is no more than `body`: all that follows its header."""
+    """An access control entry. An entry of an unknown type has only `body`: everything after its header."""
 
     type: int
     flags: int
     mask: int
     sid: str
-    object: bytes = b""  # GUIDs as they stand, of entries that have them
+    object: bytes = b""  # GUIDs, unparsed, of entries that have them
     inherited_object: bytes = b""
     body: bytes = b""
 
@@ -64,9 +64,9 @@ class Acl(NamedTuple):
 
 
 class Descriptor(NamedTuple):
-    """`control` says by SE_DACL_PRESENT and SE_SACL_PRESENT whether there is a list; it can be there and be None.
+    """A parsed security descriptor. `owner` and `group` are `S-1-…`, empty for none.
 
-    `owner` and `group` are `S-1-…`, empty for none.
+    SE_DACL_PRESENT and SE_SACL_PRESENT in `control` say whether there is a list, which may still be None.
     """
 
     control: int
@@ -80,12 +80,12 @@ class Descriptor(NamedTuple):
 
 
 def parse(data: bytes) -> Descriptor:
-    """A descriptor from its self-relative bytes. Damaged."""
+    """A descriptor from its self-relative bytes. Raises Damaged."""
     if len(data) < _HEAD.size:
         raise Damaged("a security descriptor is cut short")
     revision, _zero, control, owner, group, sacl, dacl = _HEAD.unpack_from(data)
     if revision != 1 or not control & SELF_RELATIVE:
-        raise Damaged("a security descriptor can't be understood")
+        raise Damaged("a security descriptor is malformed")
     return Descriptor(
         control,
         sid.take(data, owner)[0] if owner else "",
@@ -97,7 +97,7 @@ def parse(data: bytes) -> Descriptor:
 
 def _acl(data: bytes, offset: int) -> Acl:
     if offset > len(data) - _ACL.size:
-        raise Damaged("an access control list lies outside of its security descriptor")
+        raise Damaged("an access control list is outside its security descriptor")
     revision, _zero, size, count, _zeros = _ACL.unpack_from(data, offset)
     end = offset + size
     if size < _ACL.size or end > len(data):
@@ -131,7 +131,7 @@ def _ace(kind: int, flags: int, body: bytes) -> Ace:
 
 
 def build(d: Descriptor) -> bytes:
-    """The self-relative bytes, its parts in the order in which Windows lays them out."""
+    """The self-relative bytes, with the parts in Windows's order."""
     parts, offsets, at = [], [0, 0, 0, 0], _HEAD.size
     for place, part in (
         (2, _acl_bytes(d.sacl)), (3, _acl_bytes(d.dacl)),
@@ -157,7 +157,7 @@ def _acl_bytes(acl: Acl | None) -> bytes:
         rows.append(_ACE.pack(a.type, a.flags, _ACE.size + len(body)) + body)
     data = b"".join(rows)
     if _ACL.size + len(data) > 0xFFFF:
-        raise UsageError("an access control list of more than 64 KiB can't be made")
+        raise UsageError("an access control list is larger than 64 KiB")
     return _ACL.pack(acl.revision, 0, _ACL.size + len(data), len(rows), 0) + data
 
 
@@ -165,7 +165,7 @@ def _acl_bytes(acl: Acl | None) -> bytes:
 
 
 def to_sddl(data: bytes) -> str:
-    """A descriptor as SDDL, spelled as Windows spells it. Damaged; UsageError for what has no text here."""
+    """A descriptor as SDDL, spelled as by Windows. Raises Damaged, and UsageError for entries without a text."""
     d = parse(data)
     text = f"O:{sid.letters(d.owner)}" if d.owner else ""
     text += f"G:{sid.letters(d.group)}" if d.group else ""
@@ -199,11 +199,11 @@ def _rights_text(a: Ace) -> str:
 
 
 def from_sddl(text: str, domain: str = "") -> bytes:
-    """The bytes of a descriptor. `domain`: the SID (`S-1-5-21-…`) that letters such as `DA` lean on. UsageError."""
+    """The bytes of a descriptor. `domain` is the SID (`S-1-5-21-…`) for letters such as `DA`. Raises UsageError."""
     start, *rest = _PARTS.split(re.sub(r"\s", "", text))
     parts = dict(zip(rest[::2], rest[1::2], strict=True))
     if start or len(parts) * 2 != len(rest):
-        raise UsageError(f"{text!r} is no security descriptor")
+        raise UsageError(f"{text!r} is not a security descriptor")
     control = 0
     lists: dict[str, Acl | None] = {"D": None, "S": None}
     for name, present, shift in (("D", DACL_PRESENT, 0), ("S", SACL_PRESENT, 1)):
@@ -222,12 +222,12 @@ def _acl_of(text: str, domain: str) -> tuple[int, Acl | None]:
     while words:
         letters = next((w for w in ("AR", "AI", "P") if words.startswith(w)), None)
         if letters is None:
-            raise UsageError(f"{words!r} is no flag of an access control list")
+            raise UsageError(f"{words!r} is not a flag of an access control list")
         flags |= _ACL_FLAGS[letters]
         words = words[len(letters) :]
     found = _ENTRY.findall(entries)
     if "".join(f"({e})" for e in found) != entries or (none and found):
-        raise UsageError(f"{entries!r} is no list of access control entries")
+        raise UsageError(f"{entries!r} is not a list of access control entries")
     if none:
         return flags, None
     rows = [_ace_of(e, domain) for e in found]
@@ -237,7 +237,7 @@ def _acl_of(text: str, domain: str) -> tuple[int, Acl | None]:
 def _ace_of(text: str, domain: str) -> Ace:
     fields = text.split(";")
     if len(fields) != 6 or fields[0].upper() not in _TYPES:
-        raise UsageError(f"{text!r} is no access control entry that is known here")
+        raise UsageError(f"{text!r} is not a known access control entry")
     kind, flags, rights, guid, inherited, who = fields
     number = _TYPES[kind.upper()]
     known = _LABEL_RIGHTS if number == _TYPES["ML"] else _RIGHTS | _FILE_RIGHTS
@@ -245,18 +245,18 @@ def _ace_of(text: str, domain: str) -> Ace:
         guids = [uuid.UUID(g).bytes_le if g else b"" for g in (guid, inherited)]
         mask = int(rights, 16) if rights[:2].lower() == "0x" else _sum(rights, known)
     except ValueError as e:
-        raise UsageError(f"{text!r} has a GUID or rights that can't be understood") from e
+        raise UsageError(f"{text!r} has a malformed GUID or malformed rights") from e
     if mask >= 1 << 32 or (any(guids) and number not in _OBJECT_TYPES):
-        raise UsageError(f"{text!r} is no access control entry")
+        raise UsageError(f"{text!r} is not an access control entry")
     return Ace(number, _sum(flags, _FLAGS), mask, sid.from_letters(who, domain), *guids)
 
 
 def _sum(text: str, known: dict[str, int]) -> int:
-    """The bits that pairs of letters stand for. UsageError."""
+    """The bits for pairs of letters. Raises UsageError."""
     bits = 0
     for pair in re.findall("..?", text.upper()):
         if pair not in known:
-            raise UsageError(f"{pair!r} is no flag or right of an access control entry")
+            raise UsageError(f"{pair!r} is not a flag or right of an access control entry")
         bits |= known[pair]
     return bits
 
@@ -266,9 +266,9 @@ def _sum(text: str, known: dict[str, int]) -> int:
 
 @lru_cache(maxsize=8)
 def synthesised(uid_sid: str, *, folder: bool) -> bytes:
-    """For what was saved on another system: read and execute for the mounting user and Administrators.
+    """A descriptor for entries of other systems: read and execute for the mounting user and for Administrators.
 
-    It is protected: nothing is inherited, and a copy elsewhere gets what copies get there.
+    It is protected, so nothing is inherited, and a copy gets the permissions of the folder it is copied to.
     """
     inherit = "OICI" if folder else ""
     entries = dict.fromkeys((uid_sid, sid.ADMINISTRATORS))
@@ -279,9 +279,8 @@ def synthesised(uid_sid: str, *, folder: bool) -> bytes:
 def mode(data: bytes | None, attributes: int) -> int:
     """Permission bits for other systems.
 
-    The owner, whom a reader takes to be whoever opened the vault, reads everything, and may write a copy unless it
-    is read-only. Others read what everybody may read on Windows. A descriptor that can't be understood, as well as
-    none, gives them nothing.
+    The owner, on a drive the user who mounted it, may read everything, and write unless the file is read-only.
+    Others may read what everyone may read on Windows: nothing if the descriptor is missing or malformed.
     """
     folder = bool(attributes & DIRECTORY)
     owner = 0o700 if folder else 0o400 if attributes & READONLY else 0o600
@@ -298,7 +297,7 @@ def _everybody_may(data: bytes, needed: int) -> bool:
     except Damaged:
         return False
     if d.dacl is None:
-        return True  # no list: everything is allowed
+        return True  # without a list, everything is allowed
     left = needed
     for a in d.dacl.entries:
         if a.flags & INHERIT_ONLY or a.sid not in _EVERYBODY or a.type > 1:

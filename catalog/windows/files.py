@@ -1,4 +1,4 @@
-"""What Windows tells of files, taken apart: structures as documented, in bytes. Times stay FILETIMEs.
+"""Parses what Windows reports about files: structures as documented, from bytes. Times remain FILETIMEs.
 
 Sources: the pages of BY_HANDLE_FILE_INFORMATION, FILE_BASIC_INFO, FILE_ATTRIBUTE_TAG_INFO, FILE_STREAM_INFO,
 FILE_ID_BOTH_DIR_INFO and FILE_ALLOCATED_RANGE_BUFFER, all little-endian.
@@ -18,7 +18,7 @@ SPARSE, REPARSE_POINT, COMPRESSED, OFFLINE, ENCRYPTED = 0x200, 0x400, 0x800, 0x1
 NOT_INDEXED = 0x2000
 RECALL_ON_OPEN, RECALL_ON_DATA_ACCESS = 0x40000, 0x400000
 
-_LIST = 64 << 10  # bytes of a folder's list in one call
+_LIST = 64 << 10  # bytes of a folder listing per call
 _identity = Struct("<IQQQIIIIII")
 _basic = Struct("<qqqqI4x")
 _tag = Struct("<II")
@@ -41,7 +41,7 @@ class Identity(NamedTuple):
 
 
 class Basic(NamedTuple):
-    """FILE_BASIC_INFO. A time of 0 is one that the file system doesn't keep or, when set, one to leave alone."""
+    """FILE_BASIC_INFO. A time of 0 is not kept by the file system; when setting, 0 leaves a time unchanged."""
 
     created: int
     accessed: int
@@ -51,14 +51,14 @@ class Basic(NamedTuple):
 
 
 class Name(NamedTuple):
-    """A name in a folder, and its 8.3 name if it has one of its own."""
+    """A name in a folder, and its 8.3 name if that differs."""
 
     name: str
     short: str
 
 
 class Seen(NamedTuple):
-    """What shows of an open file. Times are FILETIMEs, `changed` 0 where none is kept; `tag` of a reparse point."""
+    """Metadata of an open file. Times are FILETIMEs, `changed` is 0 if not kept, `tag` 0 if not a reparse point."""
 
     attributes: int
     created: int
@@ -72,7 +72,7 @@ class Seen(NamedTuple):
 
 
 def look(api: Api, handle: int) -> Seen:
-    """Ask for all of it. Failed."""
+    """Read a file's metadata. Raises Failed."""
     i = identity(api.identity(handle))
     changed = basic(api.information(handle, BASIC_INFO, _basic.size)).changed
     found = tag(api.information(handle, TAG_INFO, _tag.size)) if i.attributes & REPARSE_POINT else 0
@@ -80,7 +80,7 @@ def look(api: Api, handle: int) -> Seen:
 
 
 def listed(api: Api, handle: int) -> Iterator[Name]:
-    """The names in an open folder. Failed."""
+    """The names in an open folder. Raises Failed."""
     kind = DIRECTORY_RESTART_INFO
     while data := api.information(handle, kind, _LIST):
         yield from names(data)
@@ -108,7 +108,7 @@ def tag(data: bytes) -> int:
 
 
 def streams(data: bytes) -> list[tuple[str, int]]:
-    """Further streams of data in a list of FILE_STREAM_INFO: names without `:` and `:$DATA`, and bytes."""
+    """Alternate data streams in a list of FILE_STREAM_INFO: names without `:` and `:$DATA`, and sizes in bytes."""
     found = []
     for length, size, _allocated, rest in _chain(_stream, data):
         name = _text(rest, length)
@@ -118,7 +118,7 @@ def streams(data: bytes) -> list[tuple[str, int]]:
 
 
 def names(data: bytes) -> list[Name]:
-    """The names in a list of FILE_ID_BOTH_DIR_INFO, but `.` and `..`."""
+    """The names in a list of FILE_ID_BOTH_DIR_INFO, without `.` and `..`."""
     found = []
     for row in _chain(_entry, data):
         length, short, short_length, rest = row[8], row[11], row[10], row[13]
@@ -140,7 +140,7 @@ def ranges(data: bytes) -> list[tuple[int, int]]:
 
 
 def _chain(shape: Struct, data: bytes) -> Iterator[tuple[Any, ...]]:
-    """Rows of a list in which each begins with the distance to the next: without that, and what comes after."""
+    """Rows of a list, each with the bytes after it, and without its first field: the distance to the next row."""
     at = 0
     while data:
         step, *row = shape.unpack_from(data, at)
@@ -152,5 +152,5 @@ def _chain(shape: Struct, data: bytes) -> Iterator[tuple[Any, ...]]:
 
 def _text(data: bytes, length: int) -> str:
     if length > len(data):
-        raise StructError("a name is longer than what holds it")
+        raise StructError("a name is longer than its row")
     return data[:length].decode("utf-16-le", "surrogatepass")

@@ -1,7 +1,7 @@
-"""Links as Windows knows them: reparse points. [MS-FSCC] 2.1.2 has the layouts.
+"""Makes reparse points for links and special files of other systems. Layouts: [MS-FSCC] 2.1.2.
 
-A symbolic link of another system becomes one of Windows, its target in Windows's spelling; FIFOs, sockets and
-devices become what the NFS server of Windows makes of them, so that no program takes one for an empty file.
+A symbolic link of another system becomes a Windows symbolic link, its target in Windows's spelling. FIFOs, sockets
+and devices become the reparse points of Windows's NFS server, so that no program takes one for an empty file.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _SPECIAL = {stat.S_IFIFO: b"FIFO", stat.S_IFSOCK: b"SOCK", stat.S_IFCHR: b"CHR",
 
 
 def symlink(link: Link) -> bytes:
-    """The REPARSE_DATA_BUFFER of a symbolic link. The substitute name is the print name, too."""
+    """The REPARSE_DATA_BUFFER of a symbolic link. The substitute name is also the print name."""
     path = link.path.encode("utf-16-le", "surrogatepass")
     body = _SYMLINK.pack(0, len(path), 0, len(path), RELATIVE if link.relative else 0) + path
     return _HEAD.pack(SYMLINK, len(body), 0) + body
 
 
 def target_of(buffer: bytes) -> Link | None:
-    """Where a symbolic link leads; None if it is none, or can't be understood."""
+    """The target of a symbolic link; None for anything else, or if it is malformed."""
     if tag_of(buffer) != SYMLINK:
         return None
     try:
@@ -37,7 +37,7 @@ def target_of(buffer: bytes) -> Link | None:
 
 
 def special(mode: int, rdev: int) -> bytes | None:
-    """The REPARSE_DATA_BUFFER of a FIFO, socket or device by its type bits; None for any other."""
+    """The REPARSE_DATA_BUFFER of a FIFO, socket or device, by its type bits; None for any other type."""
     kind = _SPECIAL.get(stat.S_IFMT(mode))
     if kind is None:
         return None
@@ -48,16 +48,16 @@ def special(mode: int, rdev: int) -> bytes | None:
 
 
 def numbers(rdev: int) -> tuple[int, int]:
-    """Major and minor number of a device."""
+    """The major and minor number of a device."""
     if hasattr(os, "major"):
         return os.major(rdev), os.minor(rdev)
     return rdev >> 8 & 0xFFF, rdev & 0xFF | rdev >> 12 & 0xFFF00
 
 
 def windows_target(target: bytes, root: tuple[str, ...] = ()) -> Link:
-    """The target of another system's symbolic link. `root` is the path of its point's root on the drive.
+    """The target of another system's symbolic link. `root` is the path of the point's root on the drive.
 
-    What was absolute there begins at that root: a link shows what it showed, and not this machine's files.
+    An absolute target begins at that root: the link leads to the file in the point, not to this machine's.
     """
     parts = [p if p in (b".", b"..") else shown(p) for p in target.split(b"/") if p]
     path = "\\".join(p.decode() if isinstance(p, bytes) else p for p in parts)

@@ -1,6 +1,6 @@
-"""The calls of Windows that a drive needs: who mounts, which letters are free, which processes live.
+"""Windows calls about this machine, for drives: the current user, drive letters, running processes.
 
-Nothing here can be called elsewhere; what decides takes these functions, or a class, as arguments.
+They work on Windows only.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _QUERY_LIMITED_INFORMATION = 0x1000
 _STILL_ACTIVE = 259
 _TOKEN_QUERY = 0x8
 _TOKEN_USER = 1
-_PREFERRED = "RSTUVWXYZQPONMLKJIHGFED"  # A, B and C are never taken
+_PREFERRED = "RSTUVWXYZQPONMLKJIHGFED"  # never A, B or C
 
 
 @cache
 def _library(name: str) -> Any:
-    """A DLL of the system with the functions that are used here, as they are declared."""
+    """A system DLL, with the argument types of the functions used here."""
     windll: Any = getattr(ctypes, "WinDLL", None)
     if windll is None:
         raise LocalError("this is not Windows")
@@ -53,19 +53,19 @@ _FUNCTIONS: dict[str, dict[str, list[Any]]] = {
 
 
 def user_sid() -> str:
-    """The security identifier of whoever runs this process. LocalError."""
+    """The security identifier of the user who runs this process. Raises LocalError."""
     kernel, advapi = _library("kernel32"), _library("advapi32")
     token, size, text = c_void_p(), c_uint32(), c_void_p()
     if not advapi.OpenProcessToken(kernel.GetCurrentProcess(), _TOKEN_QUERY, byref(token)):
-        raise _failed("who you are can't be told")
+        raise _failed("cannot determine the current user")
     try:
         advapi.GetTokenInformation(token, _TOKEN_USER, None, 0, byref(size))
         user = ctypes.create_string_buffer(size.value)
         if not advapi.GetTokenInformation(token, _TOKEN_USER, user, size, byref(size)):
-            raise _failed("who you are can't be told")
+            raise _failed("cannot determine the current user")
         sid = c_void_p.from_buffer(user)  # TOKEN_USER begins with a pointer to it
         if not advapi.ConvertSidToStringSidW(sid, byref(text)):
-            raise _failed("who you are can't be told")
+            raise _failed("cannot determine the current user")
         try:
             return str(ctypes.cast(text, c_wchar_p).value)
         finally:
@@ -80,22 +80,22 @@ def _failed(what: str) -> LocalError:
 
 
 def taken_letters() -> int:
-    """A bit for each drive letter that something has, the lowest for A."""
+    """A bit for each drive letter in use, the lowest for A."""
     return int(_library("kernel32").GetLogicalDrives())
 
 
 def is_taken(letter: str, taken: int) -> bool:
-    """`taken` as taken_letters has it."""
+    """Whether a letter is in use; `taken` as from taken_letters."""
     return bool(taken >> (ord(letter.upper()) - ord("A")) & 1)
 
 
 def free_letter(taken: int) -> str | None:
-    """The next free drive letter; R first."""
+    """The first free drive letter, from R on; None if all are in use."""
     return next((letter for letter in _PREFERRED if not is_taken(letter, taken)), None)
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, as FILETIME; None if it has ended, or isn't this user's to look at."""
+    """The start time of a process as FILETIME; None if it has ended, or this user may not query it."""
     kernel = _library("kernel32")
     process = kernel.OpenProcess(_QUERY_LIMITED_INFORMATION, False, pid)
     if not process:

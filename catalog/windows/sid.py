@@ -1,4 +1,4 @@
-"""Security identifiers: bytes, `S-1-…`, and SDDL's two letters. [MS-DTYP] 2.4.2, SID strings of Sddl.h."""
+"""Security identifiers (SIDs) as bytes, as `S-1-…` and as SDDL's two letters. [MS-DTYP] 2.4.2; Sddl.h."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TEXT = re.compile(r"S-1-(0x[0-9a-f]{12}|0|[1-9][0-9]{0,9})((?:-(?:0|[1-9][0-9]{
 ADMINISTRATORS, SYSTEM, EVERYONE = "S-1-5-32-544", "S-1-5-18", "S-1-1-0"
 USERS, AUTHENTICATED = "S-1-5-32-545", "S-1-5-11"
 
-# Those that are the same on every machine.
+# The same on every machine.
 ALIASES = {
     "WD": EVERYONE, "CO": "S-1-3-0", "CG": "S-1-3-1", "OW": "S-1-3-4", "NU": "S-1-5-2", "IU": "S-1-5-4",
     "SU": "S-1-5-6", "AN": "S-1-5-7", "ED": "S-1-5-9", "PS": "S-1-5-10", "AU": AUTHENTICATED, "RC": "S-1-5-12",
@@ -25,7 +25,7 @@ ALIASES = {
     "SI": "S-1-16-16384",
 }  # fmt: skip
 _LETTERS = {sid: alias for alias, sid in ALIASES.items()}
-# Those of a domain, or of the machine itself: the last number.
+# The last number of SIDs that belong to a domain, or to the machine itself.
 _OF_DOMAIN = {
     "RO": 498, "LA": 500, "LG": 501, "DA": 512, "DU": 513, "DG": 514, "DC": 515, "DD": 516, "CA": 517, "SA": 518,
     "EA": 519, "PA": 520,
@@ -33,12 +33,12 @@ _OF_DOMAIN = {
 
 
 def take(data: bytes, offset: int = 0) -> tuple[str, int]:
-    """The SID at an offset, and its length in bytes. Damaged."""
+    """The SID at an offset, and its length in bytes. Raises Damaged."""
     if not 0 <= offset <= len(data) - 8:
-        raise Damaged("a security identifier lies outside of what holds it")
+        raise Damaged("a security identifier is outside the security descriptor")
     revision, count = data[offset], data[offset + 1]
     if revision != 1 or count > MOST or offset + 8 + 4 * count > len(data):
-        raise Damaged("a security identifier can't be understood")
+        raise Damaged("a security identifier is malformed")
     authority = int.from_bytes(data[offset + 2 : offset + 8], "big")
     numbers = struct.unpack_from(f"<{count}I", data, offset + 8)
     first = str(authority) if authority < 1 << 32 else f"0x{authority:012x}"
@@ -46,7 +46,7 @@ def take(data: bytes, offset: int = 0) -> tuple[str, int]:
 
 
 def to_bytes(text: str) -> bytes:
-    """A SID from `S-1-…`. UsageError."""
+    """A SID from `S-1-…`. Raises UsageError."""
     found = _TEXT.fullmatch(text)
     numbers = [int(n) for n in found[2].split("-")[1:]] if found else []
     if found is None or len(numbers) > MOST or any(n >= 1 << 32 for n in numbers):
@@ -56,12 +56,12 @@ def to_bytes(text: str) -> bytes:
 
 
 def letters(sid: str) -> str:
-    """As SDDL shows a SID: by two letters, if it has any."""
+    """A SID in SDDL: its two letters if it has some, else `S-1-…`."""
     return _LETTERS.get(sid, sid)
 
 
 def from_letters(text: str, domain: str = "") -> str:
-    """A SID from what SDDL has for it; `domain` is the SID of the domain that some letters lean on. UsageError."""
+    """A SID from SDDL. `domain` is the SID of the domain that some letters refer to. Raises UsageError."""
     name = text.upper()
     if name in ALIASES:
         return ALIASES[name]

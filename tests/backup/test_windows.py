@@ -302,9 +302,7 @@ def test_random_edits(edits: list[list[tuple[str, list[str], list[str], int]]]) 
 def test_file_in_use(machine: Machine, windows: Double) -> None:
     windows.item(f"{HOME}\\Documents\\letter.txt").exclusive = True
     outcome = machine.back_up(windows)
-    assert reasons(outcome) == {
-        "letter.txt": "it can't be read: another program has it open and lets nobody else read it"
-    }
+    assert reasons(outcome) == {"letter.txt": "it can't be read: another program has it open and does not share it"}
     assert f"{HOME}\\Documents\\large" in machine.entries(outcome)
 
 
@@ -347,7 +345,7 @@ def test_encrypted_file(machine: Machine, windows: Double) -> None:
     secret.raw, secret.streams["s"] = random.Random(2).randbytes(300_500), Data(b"in the export")
     windows.add(f"{HOME}\\of another", b"x", attributes=ENCRYPTED, security=PLAIN)
     outcome = machine.back_up(windows)
-    assert reasons(outcome) == {"of another": "it can't be read: it is encrypted, and its key is not here"}
+    assert reasons(outcome) == {"of another": "it can't be read: it is encrypted, and this user lacks its key"}
     saved = machine.entries(outcome)[f"{HOME}\\secret"]
     assert saved.windows and (saved.windows.efs, saved.windows.streams) == (10, [])
     assert machine.bytes_of(saved.content) == secret.raw and saved.size == 300_500
@@ -389,8 +387,7 @@ def test_stream_in_use(machine: Machine, windows: Double, monkeypatch: pytest.Mo
     monkeypatch.setattr(Double, "CreateFileW", refuse)
     outcome = machine.back_up(windows)
     assert reasons(outcome) == {
-        "setup.exe": "its stream Zone.Identifier can't be read: another program has it open and lets nobody else "
-        "read it"
+        "setup.exe": "its stream Zone.Identifier can't be read: another program has it open and does not share it"
     }
     saved = machine.entries(outcome)[f"{HOME}\\setup.exe"]
     assert saved.windows and [s.name for s in saved.windows.streams] == ["big"]

@@ -248,7 +248,7 @@ def test_without_rights(machine: Machine, windows: Double, other: Double) -> Non
     other.allowed = set()
     outcome = machine.back_up(windows, "C:\\Users\\anna\\Documents")
     report = give_back(machine, outcome.point, "C:\\back", b"C/Users/anna/Documents")
-    reason = "its permissions could not be set: its owner can only be set with an administrator's rights"
+    reason = "its permissions could not be set: setting this owner needs an administrator's rights"
     assert {p.reason for p in report.problems} == {reason} and report.problem_count == 4
     assert other.item("C\\back\\Documents\\letter.txt").data.data == b"Dear Ms. Miller"
     plain = give_back(machine, outcome.point, "C:\\plain", b"C/Users/anna/Documents", permissions=False)
@@ -354,6 +354,6 @@ def test_a_scanner_holds_what_was_just_written(
     outcome = machine.back_up(windows, "C:\\Users\\anna\\first")
     report = give_back(machine, outcome.point, "C:\\back", b"C/Users/anna/first")
     assert [(p.path, p.reason) for p in report.problems] == [
-        (b"first", "its attributes could not be set: another program has it open and lets nobody else read it")
+        (b"first", "its attributes could not be set: another program has it open and does not share it")
     ]
     assert other.item("C\\back\\first").data.data == b"one file, two names"

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backup.systems.base import Status, kind_of
+from backup.systems.base import Status
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, FolderIndex, Leaf
-from catalog.format.values import NodeKind, OutOfLine, Paged, Subtree
+from catalog.format.values import NodeKind, OutOfLine, Paged, Subtree, kind_of
 from catalog.format.writing import FolderWriter
 from catalog.tree import PageSource
 

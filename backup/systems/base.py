@@ -7,32 +7,16 @@ part of a path, as in `/C/Users/anna`. Errors are OSError, their `strerror` fit 
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from catalog.format.nodes import Node
-from catalog.format.values import NodeKind, Owner
+from catalog.format.values import Owner
 from catalog.format.windows import Stream, Windows
 from catalog.format.writing import WritePage
 
 Handle: TypeAlias = Any  # an open file or folder: a descriptor, or what else the system has for it
-
-_KINDS = {
-    stat.S_IFREG: int(NodeKind.FILE),
-    stat.S_IFDIR: int(NodeKind.FOLDER),
-    stat.S_IFLNK: int(NodeKind.SYMLINK),
-    stat.S_IFIFO: int(NodeKind.FIFO),
-    stat.S_IFCHR: int(NodeKind.CHAR_DEVICE),
-    stat.S_IFBLK: int(NodeKind.BLOCK_DEVICE),
-    stat.S_IFSOCK: int(NodeKind.SOCKET),
-}
-
-
-def kind_of(mode: int) -> int:
-    """NodeKind of an st_mode."""
-    return _KINDS[stat.S_IFMT(mode)]
 
 
 class Elsewhere(OSError):

@@ -17,9 +17,9 @@ import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from backup.systems.base import Beside, kind_of
+from backup.systems.base import Beside
 from catalog.format.nodes import Node
-from catalog.format.values import Owner
+from catalog.format.values import Owner, kind_of
 from catalog.format.windows import Windows
 from catalog.mountinfo import mounts
 

@@ -19,11 +19,11 @@ from typing import IO, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from backup.systems.base import Elsewhere, kind_of
+from backup.systems.base import Elsewhere
 from backup.systems.beside import NOBODY, Kept
 from catalog.errors import Damaged, LocalError
 from catalog.format.nodes import Node
-from catalog.format.values import Owner
+from catalog.format.values import Owner, kind_of
 from catalog.format.windows import Windows, name_bytes, name_text
 from catalog.windows import api as w
 from catalog.windows import descriptor, files, sid

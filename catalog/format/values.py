@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
@@ -16,6 +17,30 @@ class NodeKind(IntEnum):
     CHAR_DEVICE = 4
     BLOCK_DEVICE = 5
     SOCKET = 6
+
+    @property
+    def bits(self) -> int:
+        """The type bits of such a file's st_mode (S_IFMT)."""
+        return TYPE_BITS[self]
+
+
+# Type bits by kind and the reverse, with plain ints as in entries and in st_mode. Code that handles entries by the
+# million looks them up here: a method of the class takes twice as long.
+TYPE_BITS: dict[int, int] = {
+    int(NodeKind.FILE): stat.S_IFREG,
+    int(NodeKind.FOLDER): stat.S_IFDIR,
+    int(NodeKind.SYMLINK): stat.S_IFLNK,
+    int(NodeKind.FIFO): stat.S_IFIFO,
+    int(NodeKind.CHAR_DEVICE): stat.S_IFCHR,
+    int(NodeKind.BLOCK_DEVICE): stat.S_IFBLK,
+    int(NodeKind.SOCKET): stat.S_IFSOCK,
+}
+KINDS = {bits: kind for kind, bits in TYPE_BITS.items()}
+
+
+def kind_of(mode: int) -> int:
+    """The NodeKind of an st_mode, as a plain int. Raises KeyError for a type that the format does not have."""
+    return KINDS[stat.S_IFMT(mode)]
 
 
 class Hole(NamedTuple):

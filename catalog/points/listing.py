@@ -16,15 +16,6 @@ from catalog.machines.registry import machine_names
 from catalog.screen.text import iso_time, local_time, short_ids, size_text, text_json
 from catalog.windows.descriptor import to_sddl
 
-_TYPES = {
-    NodeKind.FILE: stat.S_IFREG,
-    NodeKind.FOLDER: stat.S_IFDIR,
-    NodeKind.SYMLINK: stat.S_IFLNK,
-    NodeKind.FIFO: stat.S_IFIFO,
-    NodeKind.CHAR_DEVICE: stat.S_IFCHR,
-    NodeKind.BLOCK_DEVICE: stat.S_IFBLK,
-    NodeKind.SOCKET: stat.S_IFSOCK,
-}
 POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", "WARNINGS>")
 
 
@@ -88,7 +79,7 @@ def long_line(leaf: Leaf, entry: Entry, name: str) -> str:
     size = f"{entry_size(leaf, entry)}"
     if kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
         size = "{}, {}".format(*entry.content)
-    mode = stat.filemode(entry.mode | _TYPES[kind])
+    mode = stat.filemode(entry.mode | kind.bits)
     user, group = owner.user or owner.uid, owner.group or owner.gid
     return f"{mode} {entry.nlink:>3} {user:<8} {group:<8} {size:>13} {local_time(entry.mtime)} {name}"
 

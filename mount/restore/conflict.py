@@ -8,19 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from catalog.format.values import NodeKind
+from catalog.format.values import KINDS, NodeKind
 from catalog.names import is_text
 
 NAME_MAX = 255  # bytes
-_TYPES = {
-    stat.S_IFREG: NodeKind.FILE,
-    stat.S_IFDIR: NodeKind.FOLDER,
-    stat.S_IFLNK: NodeKind.SYMLINK,
-    stat.S_IFIFO: NodeKind.FIFO,
-    stat.S_IFCHR: NodeKind.CHAR_DEVICE,
-    stat.S_IFBLK: NodeKind.BLOCK_DEVICE,
-    stat.S_IFSOCK: NodeKind.SOCKET,
-}
 # What file systems round times to: 100 ns (NTFS), 1 us, 1 s, 2 s (FAT).
 _GRAINS = (100, 1_000, 10**9, 2 * 10**9)
 
@@ -56,7 +47,7 @@ class Existing(NamedTuple):
 
     @classmethod
     def of(cls, st: os.stat_result, target: bytes = b"") -> Existing:
-        kind = _TYPES.get(stat.S_IFMT(st.st_mode), NodeKind.FILE)
+        kind = KINDS.get(stat.S_IFMT(st.st_mode), NodeKind.FILE)
         return cls(kind, st.st_size, st.st_mtime_ns, target, st.st_rdev)
 
 

@@ -14,7 +14,7 @@ from catalog.format.keys import FileDigest, Keys
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
-from catalog.format.values import Hole, NodeKind, Owner, Paged, Piece, Subtree
+from catalog.format.values import TYPE_BITS, Hole, NodeKind, Owner, Paged, Piece, Subtree
 from catalog.format.windows import Windows
 from catalog.names import IGNORE_CASE, apart, folded, spelling
 from catalog.tree import Found, PageSource, Pieces, leaves
@@ -405,7 +405,7 @@ class Planner:
             if wanted.kind == _SYMLINK:
                 disk.symlink(wanted.target, at, dir_fd=fd)
             else:
-                disk.mknod(at, _type(wanted.kind) | 0o600, wanted.device, dir_fd=fd)
+                disk.mknod(at, TYPE_BITS[wanted.kind] | 0o600, wanted.device, dir_fd=fd)
         except OSError as e:
             if e.errno == errno.EPERM and wanted.kind != _SYMLINK:
                 what = NodeKind(wanted.kind).name.lower().replace("_", " ")
@@ -572,13 +572,6 @@ def _is_zero(fd: int, start: int, length: int) -> bool:
             return False
         start += len(data)
     return True
-
-
-def _type(kind: int) -> int:
-    return {
-        int(NodeKind.FIFO): stat.S_IFIFO, int(NodeKind.CHAR_DEVICE): stat.S_IFCHR,
-        int(NodeKind.BLOCK_DEVICE): stat.S_IFBLK, int(NodeKind.SOCKET): stat.S_IFSOCK,
-    }[kind]  # fmt: skip
 
 
 def _why(e: OSError) -> str:

@@ -10,7 +10,7 @@ from catalog.access.session import Session
 from catalog.errors import Damaged, NotFound, UsageError
 from catalog.format.pages import Leaf
 from catalog.format.records import Point, PointName
-from catalog.format.values import Subtree
+from catalog.format.values import NodeKind, Subtree
 from catalog.machines.registry import choose_named
 from catalog.points.choice import (
     Place,
@@ -146,7 +146,7 @@ def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:
 
 
 def _below(leaf: Leaf, found: Found) -> Subtree | None:
-    return leaf.subtree(found.entry) if found.entry.kind == 1 else None
+    return leaf.subtree(found.entry) if found.entry.kind == NodeKind.FOLDER else None
 
 
 def _top(point: Point) -> Subtree | None:

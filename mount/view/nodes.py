@@ -16,18 +16,9 @@ from typing import NamedTuple
 from cache.openfile import OpenFile
 from catalog.errors import NotFound
 from catalog.format.blocks import Buffer
-from catalog.format.values import NodeKind, Totals
+from catalog.format.values import Totals
 from catalog.format.windows import Windows, name_bytes
 
-TYPE_BITS: dict[int, int] = {
-    NodeKind.FILE: stat.S_IFREG,
-    NodeKind.FOLDER: stat.S_IFDIR,
-    NodeKind.SYMLINK: stat.S_IFLNK,
-    NodeKind.FIFO: stat.S_IFIFO,
-    NodeKind.CHAR_DEVICE: stat.S_IFCHR,
-    NodeKind.BLOCK_DEVICE: stat.S_IFBLK,
-    NodeKind.SOCKET: stat.S_IFSOCK,
-}
 LINK_BIT = 1 << 32  # set in the inode number of a file of several links; its low bits are the link's number
 POINT_SHIFT = 33  # in the drive of all points, the bits from here up say which point
 

@@ -14,13 +14,13 @@ from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, FolderIndex, Leaf, PieceIndex, PieceLeaf
 from catalog.format.records import Point
-from catalog.format.values import NodeKind, OutOfLine, Paged, Piece, Subtree, Totals, Xattrs
+from catalog.format.values import TYPE_BITS, NodeKind, OutOfLine, Paged, Piece, Subtree, Totals, Xattrs
 from catalog.format.windows import Windows
+from catalog.names import WINDOWS
 from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
 from mount.view import foreign
 from mount.view.nodes import (
     LINK_BIT,
-    TYPE_BITS,
     Attributes,
     EntryPage,
     File,
@@ -350,9 +350,9 @@ class PointView(View):
         return self.point.totals
 
     def has_xattrs(self) -> bool:
-        return super().has_xattrs() or self.point.system == "Windows"
+        return super().has_xattrs() or self.point.system == WINDOWS
 
 
 def tells_births(system: str) -> bool:
     """Whether a backup on this system notes when files were made."""
-    return system == "Windows"
+    return system == WINDOWS

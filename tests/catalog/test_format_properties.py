@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
+import stat
 from bisect import bisect_left
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.values import Hole, NodeKind, Owner, Paged, Piece, Subtree
+from catalog.format.values import TYPE_BITS, Hole, NodeKind, Owner, Paged, Piece, Subtree, kind_of
 from catalog.format.writing import FolderWriter, PieceWriter, begins_page, write_folder
 from catalog.tree import Pieces, leaves, lookup, piece_at, walk
 from tests.kit.format_values import (
@@ -234,3 +236,15 @@ def test_a_piece_put_in_front_rewrites_few_pages(count: int, seed: int) -> None:
     level = write([new, *made])
     # The first page of each level, and in one of them what a page of 1,024 pieces pushes on to the next border.
     assert pages.writes <= min(all_pages + 1, level + 1 + 4)
+
+
+@pytest.mark.parametrize("kind", NodeKind)
+def test_each_kind_has_type_bits_of_its_own(kind: NodeKind) -> None:
+    assert kind.bits == stat.S_IFMT(kind.bits) == TYPE_BITS[int(kind)]
+    assert kind_of(kind.bits | 0o6755) == kind and type(kind_of(kind.bits)) is int
+    assert stat.filemode(kind.bits)[0] == "-dlpcbs"[kind]
+
+
+def test_a_mode_without_a_type_has_no_kind() -> None:
+    with pytest.raises(KeyError):
+        kind_of(0o644)

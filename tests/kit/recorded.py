@@ -9,14 +9,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backup.systems import posix as source
 from catalog.direct import DirectSource
 from catalog.errors import Damaged
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
-from catalog.format.values import NodeKind, OutOfLine
+from catalog.format.values import NodeKind, OutOfLine, kind_of
 from catalog.tree import Pieces, walk
 from catalog.vault import Vault
 
@@ -74,7 +73,7 @@ def _seen(path: bytes, st: os.stat_result) -> Seen:
         os.fsencode(n): os.getxattr(path, n, follow_symlinks=False)
         for n in os.listxattr(path, follow_symlinks=False)
     }
-    kind = source.kind_of(st.st_mode)
+    kind = kind_of(st.st_mode)
     return Seen(kind, st.st_mode & 0o7777, st.st_uid, st.st_gid, st.st_mtime_ns, content, xattrs)
 
 

@@ -201,7 +201,7 @@ def test_existing_folders_stay_as_they_are(made: tuple[Vault, Point], tmp_path: 
 @given(st.binary(min_size=1, max_size=255).filter(lambda n: b"/" not in n and b"\0" not in n), st.integers(1, 3))
 def test_names_of_copies(name: bytes, number: int) -> None:
     beside = copy_name(name, TIME, number)
-    assert beside != name and 0 < len(beside) <= NAME_MAX and b":" not in beside.replace(name, b"")
+    assert beside != name and 0 < len(beside) <= NAME_MAX and beside.count(b":") <= name.count(b":")
     assert WHEN.encode() in beside and (number == 1 or b"(%d)" % number in beside)
 
 

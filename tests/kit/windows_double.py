@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from ctypes import c_uint8, c_uint32, c_void_p
@@ -116,7 +117,8 @@ class Double:
         self.handles: dict[int, Handle] = {}
         self.broken: list[str] = []  # where it was called as nobody should
         self.now = T0 + 1000
-        self._next, self._error, self._index = 0x100, 0, 40
+        self._next, self._index = 0x100, 40
+        self._errors = threading.local()  # GetLastError is per thread
         self._luids: list[str] = []
         self._exports: dict[int, tuple[Item, list[bytes]]] = {}
         self._keep: list[Any] = []
@@ -125,6 +127,14 @@ class Double:
 
     def api(self) -> Api:
         return Api(self._library, lambda: self._error)
+
+    @property
+    def _error(self) -> int:
+        return getattr(self._errors, "code", 0)
+
+    @_error.setter
+    def _error(self, code: int) -> None:
+        self._errors.code = code
 
     def _library(self, name: str) -> SimpleNamespace:
         found = SimpleNamespace()

@@ -1,4 +1,4 @@
-"""What is kept in this process's memory: least recently used goes first, bounded by bytes."""
+"""What this process keeps in memory: bounded caches, and the settings of its heap."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Lru(Generic[K, V]):
-    """A mapping that holds `limit` bytes at most, the newest item whatever its size. Thread-safe.
+def _one(_value: object) -> int:
+    return 1
 
-    `cost` gives the bytes that a value takes. `get` takes no lock: a hit must cost next to nothing.
+
+class Lru(Generic[K, V]):
+    """A mapping that evicts its least recently used values while their costs exceed `limit` in sum. Thread-safe.
+
+    `cost` gives what a value counts in the unit of `limit`, its bytes for example. Without it each value counts 1:
+    `Lru(16)` holds 16 values. `held` is the sum now. The newest value stays, whatever it costs. `get` takes no
+    lock: a hit must cost next to nothing.
     """
 
-    def __init__(self, limit: int, cost: Callable[[V], int]) -> None:
+    def __init__(self, limit: int, cost: Callable[[V], int] = _one) -> None:
         self.limit = limit
-        self.bytes = 0
+        self.held = 0
         self._cost = cost
         self._items: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
@@ -45,20 +51,20 @@ class Lru(Generic[K, V]):
         with self._lock:
             old = self._items.pop(key, None)
             if old is not None:
-                self.bytes -= self._cost(old)
+                self.held -= self._cost(old)
             self._items[key] = value
-            self.bytes += self._cost(value)
-            if self.bytes > self.limit:
+            self.held += self._cost(value)
+            if self.held > self.limit:
                 self._shrink()
 
     def pop(self, key: K) -> None:
         with self._lock:
             old = self._items.pop(key, None)
             if old is not None:
-                self.bytes -= self._cost(old)
+                self.held -= self._cost(old)
 
     def resize(self, limit: int) -> None:
-        """Change the limit (bytes); evicts what doesn't fit any more."""
+        """Change the limit, and evict what exceeds it."""
         with self._lock:
             self.limit = limit
             self._shrink()
@@ -66,12 +72,12 @@ class Lru(Generic[K, V]):
     def clear(self) -> None:
         with self._lock:
             self._items.clear()
-            self.bytes = 0
+            self.held = 0
 
     def _shrink(self) -> None:
-        while self.bytes > self.limit and len(self._items) > 1:
+        while self.held > self.limit and len(self._items) > 1:
             _key, value = self._items.popitem(last=False)
-            self.bytes -= self._cost(value)
+            self.held -= self._cost(value)
 
 
 @cache

@@ -281,7 +281,7 @@ class Reader:
         rows: dict[str, Any] = {name: self.counters[name] for name in names}
         held, used, wasted = self._fetcher.held
         rows |= {"ahead_used": used, "ahead_wasted": wasted, "ahead_bytes": held}
-        rows |= {"memory_bytes": self._blocks.bytes, "page_bytes": self._pages.bytes, "memory": self._memory}
+        rows |= {"memory_bytes": self._blocks.held, "page_bytes": self._pages.held, "memory": self._memory}
         rows["disk"] = self._disk.status() if self._disk is not None else None
         return rows
 

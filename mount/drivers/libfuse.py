@@ -63,8 +63,8 @@ class Paths:
 
     def __init__(self, root: Folder) -> None:
         self._root = root
-        self._folders: Lru[bytes, Folder] = Lru(_FOLDERS, lambda node: 1)
-        self._others: Lru[bytes, Node] = Lru(_OTHERS, lambda node: 1)
+        self._folders: Lru[bytes, Folder] = Lru(_FOLDERS)
+        self._others: Lru[bytes, Node] = Lru(_OTHERS)
 
     def find(self, path: bytes) -> Node:
         """The node at an absolute path. NotFound, and what a lookup raises."""
@@ -137,7 +137,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         # would have it ask twice for each name. (Listing them still works: getfattr is silent, as at the source.)
         self._plain = not view.has_xattrs()
         # By path, for all who read it at once: it knows how far reading in sequence has come, and holds no data.
-        self._files: Lru[bytes, OpenFile] = Lru(_FILES, lambda file: 1)
+        self._files: Lru[bytes, OpenFile] = Lru(_FILES)
         self._listings: dict[int, OpenFolder] = {}
         self._next_handle = itertools.count(1)
 

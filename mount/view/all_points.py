@@ -90,7 +90,7 @@ class AllPointsView(View):
         self._item_names: dict[tuple[bytes, bytes], str] = {}
         self._systems: set[str] = set()
         self._pages = Pages(reader)
-        self._trees: Lru[PointName, TreeFolder] = Lru(_TREES, lambda tree: 1)
+        self._trees: Lru[PointName, TreeFolder] = Lru(_TREES)
         self._histories: dict[tuple[bytes, bytes], History] = {}
         self.has_births = False
         self._name_machines(self._listing)

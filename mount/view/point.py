@@ -170,8 +170,8 @@ class Pages:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._pages: Lru[tuple[int, int], TreePage] = Lru(_PAGES, lambda page: 1)
-        self._indexes: Lru[Extent, FolderIndex] = Lru(_INDEXES, lambda index: 1)
+        self._pages: Lru[tuple[int, int], TreePage] = Lru(_PAGES)
+        self._indexes: Lru[Extent, FolderIndex] = Lru(_INDEXES)
 
     def get(self, base: int, first: int) -> TreePage | None:
         """By the number of its first entry, which no two pages of a point share."""

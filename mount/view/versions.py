@@ -72,7 +72,7 @@ class ReadySource:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._seen: Lru[tuple[bytes, int], bool] = Lru(_READY, lambda _: 1)
+        self._seen: Lru[tuple[bytes, int], bool] = Lru(_READY)
 
     def leaf(self, at: Extent) -> Leaf:
         return self._reader.leaf(at)

@@ -93,7 +93,7 @@ class Nodes:
         self._named: dict[int, Named] = {}
         self._links: dict[int, int] = {}  # a file of several links -> the number of one of them
         self._trees: dict[int, Tree] = {}
-        self._folders: Lru[int, Folder] = Lru(_FOLDERS, lambda folder: 1)
+        self._folders: Lru[int, Folder] = Lru(_FOLDERS)
         self._recent: list[TreePage] = []  # the last to answer is the first; replaced, never changed
         self._open(view.root)
 

@@ -91,8 +91,8 @@ class Session:
         # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
         # would have it ask for each name. (Listing them is answered: getfattr is silent, as at the source.)
         self._plain = not view.has_xattrs()
-        self._files: Lru[int, OpenFile] = Lru(_FILES, lambda file: 1)
-        self._encoded: Lru[tuple[int, int], Encoded] = Lru(_ENCODED, lambda page: 1)
+        self._files: Lru[int, OpenFile] = Lru(_FILES)
+        self._encoded: Lru[tuple[int, int], Encoded] = Lru(_ENCODED)
         self._listings: dict[int, OpenFolder] = {}
         self._handles = itertools.count(1)
         self._pool = ThreadPoolExecutor(WORKERS, "answer")

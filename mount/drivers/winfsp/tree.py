@@ -60,8 +60,8 @@ class WindowsTree:
         self.view = view
         self._reader = reader
         self._names = Names(fold=view.folds)
-        self._folders: Lru[str, Found] = Lru(_FOLDERS, lambda found: 1)
-        self._others: Lru[str, Found] = Lru(_OTHERS, lambda found: 1)
+        self._folders: Lru[str, Found] = Lru(_FOLDERS)
+        self._others: Lru[str, Found] = Lru(_OTHERS)
 
     # --- paths --------------------------------------------------------------------------------------------
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
+from cache.counters import Counters
 from catalog.errors import Damaged, RpdriveError
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.values import Hole, Paged, Piece
-from catalog.tree import Pieces
-
-if TYPE_CHECKING:
-    from cache.reader import Reader
+from catalog.tree import PageSource, Pieces
 
 MIB = 1 << 20
 SURE = 256 << 10  # bytes read in sequence before anything is read ahead
@@ -25,10 +24,26 @@ DECODE_AHEAD = 2 * MIB  # bytes
 Run: TypeAlias = tuple[list[int], list[Piece]]  # starts in the file, and pieces
 
 
+class BlockSource(PageSource, Protocol):
+    """What a file is read through: verified chunks, and blocks fetched and decoded before they are needed."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+    def chunk(self, kind: PackKind, at: Extent) -> memoryview:
+        """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError."""
+
+    def expect(self, extents: Sequence[Extent], *, ahead: bool) -> bool:
+        """Begin to fetch the data blocks of `extents` that are not cached. False if there is no room now."""
+
+    def prepare(self, at: Extent) -> None:
+        """Decode a data block in another thread, if its bytes are cached."""
+
+
 class OpenFile:
     """Reads one file. Any number of threads may read at once; holds no data of its own."""
 
-    def __init__(self, reader: Reader, content: list[Piece] | Paged, size: int) -> None:
+    def __init__(self, reader: BlockSource, content: list[Piece] | Paged, size: int) -> None:
         self.size = size
         self._reader = reader
         self._pieces = Pieces(reader, content)

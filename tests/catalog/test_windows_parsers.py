@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from catalog.format.windows import Windows
 from catalog.windows.reparse import LX_SYMLINK, MOUNT_POINT, SYMLINK, Link, is_link, link_target, parse, tag_of
 from catalog.windows.times import LAST, from_filetime, to_filetime
-from mount.view.foreign import dos_attributes
+from mount.view.windows_xattrs import dos_attributes
 from tests.kit.format_values import MANY
 from tests.kit.golden_windows import JUNCTION
 

@@ -96,7 +96,6 @@ ROOMS = {
 
 # Files of more than 500 lines, and why each is one file.
 LONG: dict[str, str] = {
-    "mount/drivers/kernel/session.py": "to be cut: the pushing of small files is not the protocol",
     "mount/restore/disk/windows.py": "to be cut: names, contents and metadata of files on Windows",
     "mount/restore/planner.py": "to be cut: planning and resuming are two subjects",
 }
@@ -107,7 +106,6 @@ OPEN_ARROWS: set[tuple[str, str]] = {
     ("mount.place.windows", "mount.process.registry"),
     ("mount.place.windows", "mount.process.rows"),
     ("mount.place.windows", "mount.process.status_pipe"),
-    ("mount.view.names", "mount.drivers.base"),
 }
 OPEN_CIRCLES: set[frozenset[str]] = {
     frozenset({"mount.restore.disk.calls", "mount.restore.disk.windows"}),

@@ -11,8 +11,9 @@ from types import FrameType
 from cache.reader import Reader
 from catalog.errors import MountFailed
 from catalog.format.blocks import Buffer
+from mount.drivers.kernel.connection import Ended
 from mount.drivers.kernel.device import device_at, open_drive, read_ahead
-from mount.drivers.kernel.session import Ended, Session
+from mount.drivers.kernel.session import Session
 from mount.drivers.signals import on_signals
 from mount.place.posix import take_off
 from mount.view.nodes import View

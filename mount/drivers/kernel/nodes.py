@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cache.memory import Lru
+from cache.reader import Reader, WouldWait
 from catalog.errors import NotFound
 from mount.drivers.base import Refusal
 from mount.drivers.kernel.protocol import ROOT_ID
@@ -87,8 +88,9 @@ class Named(NamedTuple):
 class Nodes:
     """From node ids to nodes. Thread-safe."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, reader: Reader) -> None:
         self.counts = Counts()
+        self._reader = reader
         self._root = view.root
         self._named: dict[int, Named] = {}
         self._links: dict[int, int] = {}  # a file of several links -> the number of one of them
@@ -147,43 +149,45 @@ class Nodes:
         if not recent or page is not recent[0]:
             self._recent = [page, *(p for p in recent if p is not page)][:_RECENT]
 
-    def known(self, node_id: int) -> Node | None:
-        """The root, or a node that is found by name, as it was when the kernel was told of it."""
-        if node_id == ROOT_ID:
-            return self._root
-        named = self._named.get(node_id)
-        return named.node if named is not None else None
-
     def node(self, node_id: int) -> Node:
-        """The node as it is now. NotFound, and what a lookup raises."""
+        """The node as it is now. Raises NotFound, WouldWait, and what a lookup raises."""
         place = self.place(node_id)
         if place is not None:
             page, n = place
             return page.node(n)
+        return self._node_by_name(node_id)
+
+    def _node_by_name(self, node_id: int) -> Node:
         if node_id == ROOT_ID:
             return self._root
         parent, name, node = self._named[node_id]
         if not node.changes or isinstance(node, Link):  # a link that leads elsewhere has another number
             return node
+        if self._reader.must_not_wait():
+            raise WouldWait
         node = self.folder(parent).lookup(name)
         if node.attributes.inode != node_id:
             raise NotFound("the name stands for something else now")
         return node
 
-    def folder_ready(self, node_id: int) -> Folder | None:
-        """The folder, if it was opened before and stays what it is."""
-        return self._folders.get(node_id)
-
     def folder(self, node_id: int) -> Folder:
-        """The folder to list or to look into. NotFound, and what opening it raises."""
+        """The folder to list or to look into. Raises NotFound, WouldWait, and what opening it raises.
+
+        Above the points all of it may wait: records are fetched there, and the points listed again.
+        """
         folder = self._folders.get(node_id)
         if folder is None:
-            node = self.node(node_id)
+            place = self.place(node_id)
+            if place is None and self._reader.must_not_wait():
+                raise WouldWait
+            node = place[0].node(place[1]) if place is not None else self._node_by_name(node_id)
             if not isinstance(node, Folder):
                 raise Refusal(errno.ENOTDIR)
             folder = self._open(node)
             if not node.changes:
                 self._folders.put(node_id, folder)
+        if not isinstance(folder, TreeFolder) and self._reader.must_not_wait():
+            raise WouldWait
         return folder
 
     def _open(self, node: Folder) -> Folder:

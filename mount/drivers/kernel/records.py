@@ -12,9 +12,9 @@ from typing import Any
 
 from catalog.errors import Damaged
 from catalog.format.values import NodeKind
-from mount.drivers.base import BLOCK, FOREVER
+from mount.drivers.base import BLOCK
 from mount.drivers.kernel.protocol import DIRENT, DIRENTPLUS, PADDING, STATX_BASIC_STATS, STATX_BTIME, STATX_OUT
-from mount.view.nodes import LINK_BIT, Attributes, shown_ids
+from mount.view.nodes import FOREVER, LINK_BIT, SHORT, Attributes, Folder, Node, shown_ids
 from mount.view.point import TreePage
 
 SECOND = 10**9
@@ -36,6 +36,12 @@ def record(a: Attributes, name: bytes, cookie: int, entry_seconds: int, attr_sec
         a.inode, cookie, len(name), a.mode >> 12,
     )  # fmt: skip
     return head + name + PADDING[len(name) & 7]
+
+
+def record_in(folder: Folder, node: Node, name: bytes, cookie: int = 0) -> bytes:
+    """The record of an entry that is found by its name; it holds no longer than its folder or it may change."""
+    entry = SHORT if node.changes or folder.changes else FOREVER
+    return record(node.attributes, name, cookie, entry, SHORT if node.changes else FOREVER)
 
 
 def statx(a: Attributes, made: int | None, seconds: int) -> bytes:

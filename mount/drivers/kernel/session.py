@@ -7,12 +7,9 @@ or decode a block, is done again from the start by a pool of threads, so that a 
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
 import struct
-import threading
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -22,26 +19,17 @@ from cache.memory import Lru
 from cache.openfile import OpenFile
 from cache.reader import Reader, WouldWait
 from catalog.errors import NotFound
-from catalog.format.blocks import Buffer, PackKind
-from catalog.format.packs import Extent
-from catalog.format.values import NodeKind
-from mount.drivers.base import BLOCK, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal, errno_of
+from catalog.format.blocks import Buffer
+from mount.drivers.base import BLOCK, Errors, Refusal, errno_of
 from mount.drivers.kernel import protocol
+from mount.drivers.kernel.connection import Connection, Ended
 from mount.drivers.kernel.interrupts import Interrupts
+from mount.drivers.kernel.listings import Listings
 from mount.drivers.kernel.nodes import Nodes
-from mount.drivers.kernel.protocol import NO_REPLY, OUT_HEADER, PAGE, Init, Notify, Op, Opened
-from mount.drivers.kernel.records import (
-    ATTRIBUTES,
-    ENTRY,
-    FIRST_COOKIE,
-    Encoded,
-    made_at,
-    plain,
-    record,
-    statx,
-    tree_record,
-)
-from mount.view.nodes import LINK_BIT, File, Folder, Link, Node, View
+from mount.drivers.kernel.protocol import NO_REPLY, PAGE, Init, Op
+from mount.drivers.kernel.records import ATTRIBUTES, ENTRY, made_at, record, record_in, statx, tree_record
+from mount.drivers.kernel.small import SmallFiles, extent_of_small
+from mount.view.nodes import FOREVER, LINK_BIT, NEGATIVE_SHORT, SHORT, File, Folder, Link, View
 from mount.view.point import TreeFolder, TreePage
 
 WORKERS = 6
@@ -49,12 +37,6 @@ MAX_PAGES = 256  # of one read: 1 MiB
 MAX_BACKGROUND = 64  # reads ahead that may be on their way to us
 _FILES = 256  # files being read
 _MOST_PARTS = 1000  # of one write; the system takes 1024
-_ENCODED = 64  # pages of folders kept as the kernel takes them, some 25 KB each
-SMALL = 256 << 10  # bytes; smaller files share blocks
-IN_ORDER = 2  # small files read in order, before their neighbours are pushed
-NEAR = 16  # entries that may be left out in between
-PUSH_BYTES = 2 << 20  # pushed for one read, at most
-PUSH_FILES = 1024
 _log = logging.getLogger("rpdrive.drive")
 
 _EROFS = (
@@ -62,10 +44,6 @@ _EROFS = (
     Op.REMOVEXATTR, Op.CREATE, Op.FALLOCATE, Op.RENAME2, Op.COPY_FILE_RANGE, Op.TMPFILE,
 )  # fmt: skip
 Handler = Callable[[int, int, memoryview], None]
-
-
-class Ended(Exception):
-    """The session is over: unmounted, or aborted."""
 
 
 class Session:
@@ -77,38 +55,34 @@ class Session:
 
     def __init__(self, view: View, reader: Reader, write: Callable[[Sequence[Buffer]], object]) -> None:
         self.view = view
-        self.nodes = Nodes(view)
+        self.nodes = Nodes(view, reader)
         self.errors = Errors()
         self.served = 0  # bytes
         self.calls = 0
         self.statfs_calls = 0
         self.counts: dict[int, int] = {}  # requests by kind
         self.handed_over = 0  # requests that had to wait
-        self.pushed_files = self.pushed_bytes = 0
         self.started = False
         self._reader = reader
-        self._write = write
+        connection = Connection(write)
+        self._send = connection.send
+        self._listings = Listings(self.nodes, reader, connection, changes=view.changes)
+        self._small = SmallFiles(self.nodes, reader, connection, self._send_data)
         # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
         # would have it ask for each name. (Listing them is answered: getfattr is silent, as at the source.)
         self._plain = not view.has_xattrs()
         self._files: Lru[int, OpenFile] = Lru(_FILES)
-        self._encoded: Lru[tuple[int, int], Encoded] = Lru(_ENCODED)
-        self._listings: dict[int, OpenFolder] = {}
-        self._handles = itertools.count(1)
         self._pool = ThreadPoolExecutor(WORKERS, "answer")
         self._waiting: dict[int, tuple[Future[None], int]] = {}  # by unique: what is done, the thread that waits
         self._interrupts = Interrupts(self._waiting_thread, self._give_up)
-        self._pushing = threading.Lock()
-        self._last_small = -NEAR  # number of the small file read last, or pushed last
-        self._in_order = 0  # small files read in order
         self._handlers: dict[int, Handler] = {
             Op.LOOKUP: self._lookup, Op.FORGET: self._forget, Op.BATCH_FORGET: self._batch_forget,
             Op.GETATTR: self._getattr, Op.READLINK: self._readlink, Op.OPEN: self._open, Op.READ: self._read,
             Op.STATFS: self._statfs, Op.GETXATTR: self._getxattr, Op.LISTXATTR: self._listxattr,
-            Op.INIT: self._init, Op.OPENDIR: self._opendir, Op.READDIR: self._readdir,
-            Op.READDIRPLUS: self._readdirplus, Op.RELEASEDIR: self._releasedir, Op.LSEEK: self._lseek,
-            Op.STATX: self._statx, Op.INTERRUPT: self._interrupt, Op.NOTIFY_REPLY: self._ignore,
-            Op.RELEASE: self._done, Op.DESTROY: self._done,
+            Op.LSEEK: self._lseek, Op.INIT: self._init, Op.STATX: self._statx, Op.INTERRUPT: self._interrupt,
+            Op.NOTIFY_REPLY: self._ignore, Op.RELEASE: self._done, Op.DESTROY: self._done,
+            Op.OPENDIR: self._listings.opendir, Op.READDIR: self._listings.readdir,
+            Op.READDIRPLUS: self._listings.readdirplus, Op.RELEASEDIR: self._listings.releasedir,
         }  # fmt: skip
         self._handlers |= dict.fromkeys(_EROFS, self._refuse)
 
@@ -123,8 +97,8 @@ class Session:
         return {
             "messages": {names.get(op, str(op)): n for op, n in sorted(self.counts.copy().items())},
             "handed_over": self.handed_over,
-            "pushed_files": self.pushed_files,
-            "pushed_bytes": self.pushed_bytes,
+            "pushed_files": self._small.pushed_files,
+            "pushed_bytes": self._small.pushed_bytes,
             "nodes": len(self.nodes.counts),
         }
 
@@ -161,10 +135,6 @@ class Session:
         if future.done():
             self._waiting.pop(unique, None)
 
-    def _must_not_wait(self) -> None:
-        if self._reader.must_not_wait():
-            raise WouldWait
-
     def _patiently(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
         try:
             handler(unique, node_id, memoryview(body))
@@ -189,19 +159,6 @@ class Session:
                 self.errors.note(path or b"/", error)
         if op not in NO_REPLY:
             self._send(unique, (), number)
-
-    def _send(self, unique: int, parts: Sequence[Buffer] = (), error: int = 0) -> bool:
-        """Answer, in one write. False if nobody waits for it any more."""
-        length = 16 + sum(map(len, parts))
-        try:
-            self._write((OUT_HEADER.pack(length, -error, unique), *parts))
-        except OSError as e:
-            if e.errno in (errno.ENODEV, errno.ECONNABORTED, errno.EBADF):
-                raise Ended from e
-            if e.errno != errno.ENOENT:  # that one was interrupted
-                _log.error("the kernel doesn't take an answer of %d bytes: %s", length, e)
-            return False
-        return True
 
     def _send_entry(self, unique: int, entry: Buffer, node_id: int) -> None:
         self.nodes.told((node_id,))
@@ -277,7 +234,7 @@ class Session:
 
     def _lookup(self, unique: int, node_id: int, body: memoryview) -> None:
         name = protocol.name_of(body)
-        folder = self._folder(node_id)
+        folder = self.nodes.folder(node_id)
         if not isinstance(folder, TreeFolder):
             return self._lookup_named(unique, node_id, folder, name)
         found = folder.find(name)
@@ -293,7 +250,7 @@ class Session:
 
     def _entry(self, page: TreePage, n: int) -> Buffer:
         """The record of an entry that has attributes. Damaged."""
-        encoded = self._encoded.get((page.tree.base, page.first))
+        encoded = self._listings.encoded.get((page.tree.base, page.first))
         row: Buffer = encoded.record(n) if encoded is not None else tree_record(page, n)
         if not any(row[:8]):
             page.node(n)  # says what is wrong with it
@@ -306,31 +263,14 @@ class Session:
             self._send(unique, (_no_entry(NEGATIVE_SHORT if folder.changes else FOREVER),))
             return
         self.nodes.told_named(node_id, name, node)
-        self._send_entry(unique, _record(node, name, folder)[ENTRY], node.attributes.inode)
-
-    def _folder(self, node_id: int) -> Folder:
-        folder = self.nodes.folder_ready(node_id)
-        if folder is None:
-            place = self.nodes.place(node_id)
-            if place is None:
-                self._must_not_wait()  # above the points, records are fetched, and the points listed anew
-            folder = self.nodes.folder(node_id)
-        if not isinstance(folder, TreeFolder):
-            self._must_not_wait()
-        return folder
-
-    def _node(self, node_id: int) -> Node:
-        known = self.nodes.known(node_id)
-        if known is not None and known.changes and not isinstance(known, Link):
-            self._must_not_wait()
-        return self.nodes.node(node_id)
+        self._send_entry(unique, record_in(folder, node, name)[ENTRY], node.attributes.inode)
 
     def _getattr(self, unique: int, node_id: int, _body: memoryview) -> None:
         place = self.nodes.place(node_id)
         if place is not None:
             head, row = _KEEP, self._entry(*place)
         else:
-            node = self._node(node_id)
+            node = self.nodes.node(node_id)
             head = _KEEP_SHORT if node.changes else _KEEP
             row = record(node.attributes, b"", 0, 0, 0)
         self._send(unique, (head, row[ATTRIBUTES]))
@@ -345,11 +285,11 @@ class Session:
             page, n = place
             node, made = page.node(n), made_at(page, n)
         else:
-            node = self._node(node_id)
+            node = self.nodes.node(node_id)
         self._send(unique, (statx(node.attributes, made, SHORT if node.changes else FOREVER),))
 
     def _readlink(self, unique: int, node_id: int, _body: memoryview) -> None:
-        node = self._node(node_id)
+        node = self.nodes.node(node_id)
         if not isinstance(node, Link):
             raise Refusal(errno.EINVAL)
         self._send(unique, (node.target[: PAGE - 1],))
@@ -359,14 +299,14 @@ class Session:
         name = protocol.name_of(body[protocol.GETXATTR_IN.size :])
         if self._plain:
             raise Refusal(errno.ENOSYS)
-        value = self._node(node_id).xattr(name)
+        value = self.nodes.node(node_id).xattr(name)
         if value is None:
             raise Refusal(errno.ENODATA)
         self._send_value(unique, value, size)
 
     def _listxattr(self, unique: int, node_id: int, body: memoryview) -> None:
         size, _pad = protocol.GETXATTR_IN.unpack_from(body)
-        names = [] if self._plain else self._node(node_id).xattr_names()
+        names = [] if self._plain else self.nodes.node(node_id).xattr_names()
         self._send_value(unique, b"".join(name + b"\0" for name in names), size)
 
     def _send_value(self, unique: int, value: Buffer, size: int) -> None:
@@ -375,92 +315,6 @@ class Session:
         elif len(value) > size:
             raise Refusal(errno.ERANGE)
         self._send(unique, (value,))
-
-    # --- folders ------------------------------------------------------------------------------------------
-
-    def _opendir(self, unique: int, node_id: int, _body: memoryview) -> None:
-        if not self.view.changes:
-            # From then on folders need no opening, and the kernel keeps what they list.
-            raise Refusal(errno.ENOSYS)
-        folder = self._folder(node_id)
-        handle, flags = 0, Opened.KEEP_CACHE | Opened.CACHE_DIR
-        if not isinstance(folder, TreeFolder):
-            handle, flags = next(self._handles), Opened(0)
-            self._listings[handle] = OpenFolder(folder)
-        self._send(unique, (protocol.OPEN_OUT.pack(handle, flags, 0),))
-
-    def _releasedir(self, unique: int, _node_id: int, body: memoryview) -> None:
-        self._listings.pop(protocol.RELEASE_IN.unpack_from(body)[0], None)
-        self._send(unique)
-
-    def _readdir(self, unique: int, node_id: int, body: memoryview) -> None:
-        self._list(unique, node_id, body, plus=False)
-
-    def _readdirplus(self, unique: int, node_id: int, body: memoryview) -> None:
-        self._list(unique, node_id, body, plus=True)
-
-    def _list(self, unique: int, node_id: int, body: memoryview, *, plus: bool) -> None:
-        handle, cookie, size, *_ = protocol.READ_IN.unpack_from(body)
-        listing = self._listings.get(handle) if handle else None
-        answer = _Listed(size)
-        if listing is not None:
-            self._must_not_wait()
-        folder = listing.folder if listing is not None else self._folder(node_id)
-        for n, name in enumerate((b".", b".."), 1):
-            if cookie < n:
-                dots = _dots(node_id, name, n, plus)
-                if not answer.add(dots):
-                    break
-        else:
-            after = max(cookie - FIRST_COOKIE, 0)
-            try:
-                if isinstance(folder, TreeFolder):
-                    self._list_tree(answer, folder, after, plus)
-                else:
-                    self._list_named(answer, listing or OpenFolder(folder), node_id, after, plus)
-            except Exception:
-                # An answer may be short: whoever asks on gets to what is wrong, or not here yet.
-                if not answer.parts:
-                    raise
-        self.nodes.told(answer.node_ids)
-        if not self._send(unique, answer.parts):
-            for told in answer.node_ids:
-                self.nodes.forget(told, 1)
-
-    def _list_tree(self, answer: _Listed, folder: TreeFolder, after: int, plus: bool) -> None:
-        while (found := folder.after(after)) is not None:
-            page, n = found
-            if not plus:
-                for m in range(n, len(page.names)):
-                    if not answer.add(plain(*page.kind(m), page.names[m], page.numbers[m] + FIRST_COOKIE)):
-                        return
-            else:
-                key = (page.tree.base, page.first)
-                encoded = self._encoded.get(key)
-                if encoded is None:
-                    encoded = Encoded(page)
-                    self._encoded.put(key, encoded)
-                self.nodes.seen(page)
-                end = answer.add_page(encoded, n)
-                for m in encoded.links:
-                    if n <= m < end:
-                        self.nodes.told_link(encoded.node_ids[m], page.numbers[m])
-                if end < len(page.names):
-                    return
-            after = page.numbers[-1]
-
-    def _list_named(self, answer: _Listed, listing: OpenFolder, node_id: int, place: int, plus: bool) -> None:
-        for after, page, n in listing.from_place(place):
-            name = page.names[n]
-            if not plus:
-                if not answer.add(plain(*page.kind(n), name, after + FIRST_COOKIE)):
-                    return
-                continue
-            node = page.node(n)
-            if not answer.add(_record(node, name, listing.folder, after + FIRST_COOKIE)):
-                return
-            self.nodes.told_named(node_id, name, node)
-            answer.node_ids.append(node.attributes.inode)
 
     # --- contents -----------------------------------------------------------------------------------------
 
@@ -476,9 +330,9 @@ class Session:
         file = self._files.get(node_id)
         if file is None:
             place = self.nodes.place(node_id)
-            extent = _small(*place) if place is not None else None
+            extent = extent_of_small(*place) if place is not None else None
             if place is not None and extent is not None:
-                return self._read_small(unique, *place, extent, offset, size)
+                return self._small.read(unique, *place, extent, offset, size)
             file = self._file(node_id)
             if offset or size < file.size:  # else this one read is all there is to it
                 self._files.put(node_id, file)
@@ -488,7 +342,7 @@ class Session:
     def _file(self, node_id: int) -> OpenFile:
         file = self._files.get(node_id)
         if file is None:
-            node = self._node(node_id)
+            node = self.nodes.node(node_id)
             if not isinstance(node, File):
                 raise Refusal(errno.EISDIR if isinstance(node, Folder) else errno.EINVAL)
             file = node.open()
@@ -509,97 +363,6 @@ class Session:
             raise Refusal(errno.ENXIO)
         self._send(unique, (protocol.LSEEK_OUT.pack(found),))
 
-    # --- small files, and pushing their neighbours --------------------------------------------------------
-
-    def _read_small(self, unique: int, page: TreePage, n: int, at: Extent, offset: int, size: int) -> None:
-        data = self._reader.chunk(PackKind.DATA, at)
-        number = page.numbers[n]
-        step = number - self._last_small
-        if step and not offset:
-            self._in_order = self._in_order + 1 if 0 < step <= NEAR else 0
-            self._last_small = number
-        if self._in_order >= IN_ORDER and not offset:
-            self._must_not_wait()
-            # Before the answer: whoever reads in order finds the next ones there already. One thread at a time,
-            # for it may have to wait until the others have answered a read of the same page.
-            if self._pushing.acquire(blocking=False):
-                try:
-                    self._push_after(page, n, at)
-                finally:
-                    self._pushing.release()
-        data = data[offset : offset + size]
-        self._reader.counters.add("bytes_served", len(data))
-        self._send_data(unique, (data,))
-
-    def _push_after(self, page: TreePage, n: int, at: Extent) -> None:
-        """Put into the kernel's cache what follows in the same block, of files that it knows."""
-        left, files = PUSH_BYTES, PUSH_FILES
-        known, chunk = self.nodes.counts, self._reader.chunk
-        while True:
-            for m in range(n + 1, len(page.names)):
-                extent = _small(page, m)
-                if extent is None:
-                    continue
-                if (extent.pack, extent.offset) != (at.pack, at.offset):
-                    self._reader.prepare(extent)
-                    return
-                inode, _bits = page.kind(m)
-                if inode not in known:
-                    continue
-                left, files = left - extent.length, files - 1
-                if left < 0 or files < 0:
-                    return
-                if not self._push(inode, chunk(PackKind.DATA, extent)):
-                    continue
-                self._last_small = page.numbers[m]
-            following = page.tree.cached_page(page.end)
-            if following is None:
-                return
-            page, n = following, -1
-
-    def _push(self, node_id: int, data: Buffer) -> bool:
-        head = protocol.NOTIFY_STORE_OUT.pack(node_id, 0, len(data), 0)
-        try:
-            self._write((OUT_HEADER.pack(40 + len(data), Notify.STORE, 0), head, data))
-        except OSError as e:
-            if e.errno == errno.ENOENT:
-                return False  # it has just forgotten it
-            if e.errno in (errno.ENODEV, errno.ECONNABORTED, errno.EBADF):
-                raise Ended from e
-            _log.warning("the kernel doesn't take a file's contents: %s", e)
-            return False
-        self.pushed_files += 1
-        self.pushed_bytes += len(data)
-        return True
-
-
-class _Listed:
-    """The answer to READDIR or READDIRPLUS, being filled."""
-
-    __slots__ = ("node_ids", "parts", "room")
-
-    def __init__(self, size: int) -> None:
-        self.parts: list[Buffer] = []
-        self.node_ids: list[int] = []
-        self.room = size
-
-    def add(self, row: bytes) -> bool:
-        if len(row) > self.room:
-            return False
-        self.room -= len(row)
-        self.parts.append(row)
-        return True
-
-    def add_page(self, page: Encoded, n: int) -> int:
-        """As many entries as fit, from the n-th on; returns the place after the last."""
-        starts = page.starts
-        end = bisect_right(starts, starts[n] + self.room) - 1
-        if end > n:
-            self.room -= starts[end] - starts[n]
-            self.parts.append(page.data[starts[n] : starts[end]])
-            self.node_ids += filter(None, page.node_ids[n:end])
-        return end
-
 
 _KEEP = protocol.ATTR_OUT_HEAD.pack(FOREVER, 0, 0)
 _KEEP_SHORT = protocol.ATTR_OUT_HEAD.pack(SHORT, 0, 0)
@@ -608,23 +371,3 @@ _KEEP_SHORT = protocol.ATTR_OUT_HEAD.pack(SHORT, 0, 0)
 def _no_entry(seconds: int) -> bytes:
     """The answer to LOOKUP that the kernel remembers: no such name."""
     return struct.pack("=QQQ104x", 0, 0, seconds)
-
-
-def _dots(node_id: int, name: bytes, cookie: int, plus: bool) -> bytes:
-    row = plain(node_id, 0o040000, name, cookie)
-    return bytes(128) + row if plus else row
-
-
-def _record(node: Node, name: bytes, folder: Folder, cookie: int = 0) -> bytes:
-    entry = SHORT if node.changes or folder.changes else FOREVER
-    return record(node.attributes, name, cookie, entry, SHORT if node.changes else FOREVER)
-
-
-def _small(page: TreePage, n: int) -> Extent | None:
-    """Where all of a small file lies; None for any other entry. Damaged."""
-    e = page.leaf.entries[n]
-    if e.kind != NodeKind.FILE or not 0 < e.size < SMALL or type(e.content) is not list or len(e.content) != 1:
-        return None
-    pieces = page.leaf.pieces(e)
-    piece = pieces[0] if isinstance(pieces, list) else None
-    return piece if isinstance(piece, Extent) and piece.length == e.size else None

@@ -475,7 +475,7 @@ def test_neighbours_are_pushed_once_reading_goes_in_order(small: Small) -> None:
     following = numbers[-1] + 1
     small.read(ids[following], following)  # the first of the next block
     assert len(small.kernel.stored) > len(pushed)
-    assert small.kernel.session.pushed_files == len(small.kernel.stored)
+    assert small.kernel.session.status()["pushed_files"] == len(small.kernel.stored)
 
 
 def test_nothing_is_pushed_for_random_reads(small: Small) -> None:

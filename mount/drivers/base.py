@@ -13,11 +13,6 @@ from typing import Any, Protocol
 from catalog.errors import NotFound, RpdriveError, UsageError
 from mount.view.nodes import EntryPage, Folder
 
-FOREVER = 10 * 365 * 86400  # seconds
-# Where names may come to mean something else, nothing is trusted for longer than this; asking again costs a
-# call, never a request to the store.
-SHORT = 3  # seconds
-NEGATIVE_SHORT = 1  # seconds; for names that are not there: a new point may bring them
 BLOCK = 4096  # bytes; unit of statfs
 _SAME_ERROR_SECONDS = 60
 _log = logging.getLogger("rpdrive.drive")

@@ -19,8 +19,8 @@ from typing import Any
 from cache.memory import Lru
 from cache.openfile import OpenFile
 from catalog.errors import MountFailed, NotFound
-from mount.drivers.base import BLOCK, ERRNO, FOREVER, NEGATIVE_SHORT, SHORT, Errors, OpenFolder, Refusal
-from mount.view.nodes import File, Folder, Link, Node, View
+from mount.drivers.base import BLOCK, ERRNO, Errors, OpenFolder, Refusal
+from mount.view.nodes import FOREVER, NEGATIVE_SHORT, SHORT, File, Folder, Link, Node, View
 
 # An already set path keeps its say; else this name saves fusepy the search for it through ldconfig and gcc.
 _LIBRARY = "FUSE_LIBRARY_PATH"

@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 from cache.memory import Lru
 from catalog.errors import NotFound
 from catalog.names import MARK, WINDOWS, folded, marked, shown, true_name
-from mount.drivers.base import SHORT
-from mount.view.nodes import Folder, Node
+from mount.view.nodes import SHORT, Folder, Node
 
 __all__ = ["Names", "find", "folded", "shown", "true_name"]
 

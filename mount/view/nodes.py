@@ -19,6 +19,12 @@ from catalog.format.blocks import Buffer
 from catalog.format.values import Totals
 from catalog.format.windows import Windows, name_bytes
 
+# How long a driver may let the system keep what the view says, in seconds. What never changes: for as long as the
+# drive is mounted. Names that may come to mean something else: asking again costs a call, never a request to the
+# store. Names that are not there: a new point may bring them.
+FOREVER = 10 * 365 * 86400
+SHORT = 3
+NEGATIVE_SHORT = 1
 LINK_BIT = 1 << 32  # set in the inode number of a file of several links; its low bits are the link's number
 POINT_SHIFT = 33  # in the drive of all points, the bits from here up say which point
 

@@ -18,7 +18,7 @@ from catalog.format.values import TYPE_BITS, NodeKind, OutOfLine, Paged, Piece, 
 from catalog.format.windows import Windows
 from catalog.names import WINDOWS
 from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
-from mount.view import foreign
+from mount.view import windows_xattrs
 from mount.view.nodes import (
     LINK_BIT,
     Attributes,
@@ -217,13 +217,13 @@ class _InTree(Node):
         names = list(self._xattrs) if self._xattrs else []
         if self._windows is None:
             return names
-        return names + foreign.names(self._windows, is_link=stat.S_ISLNK(self.attributes.mode))
+        return names + windows_xattrs.names(self._windows, is_link=stat.S_ISLNK(self.attributes.mode))
 
     def xattr(self, name: bytes) -> Buffer | None:
         value = self._xattrs.get(name) if self._xattrs else None
         if isinstance(value, OutOfLine):
             return self.tree.reader.chunk(PackKind.TREE, value.at)
-        return value if value is not None or self._windows is None else foreign.value(self, name)
+        return value if value is not None or self._windows is None else windows_xattrs.value(self, name)
 
     @property
     def windows(self) -> Windows | None:

@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from catalog.windows.times import to_filetime
-from mount.drivers.base import NEGATIVE_SHORT, SHORT
 from mount.drivers.winfsp.tree import UNIT
 from mount.place.spelling import Place
-from mount.view.nodes import View
+from mount.view.nodes import NEGATIVE_SHORT, SHORT, View
 from mount.view.point import PointView
 
 FOREVER = 0xFFFFFFFF  # ms; of file_info_timeout the only value with which Windows caches data and reads ahead

@@ -9,7 +9,7 @@ from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.values import NodeKind, Xattrs
 from catalog.format.windows import Stream, Windows, name_bytes
 from mount.restore.disk.attributes import Attributes
-from mount.view.foreign import DOS_ATTRIBUTES, MOST, MOST_NAME, STREAM, dos_attributes
+from mount.view.windows_xattrs import DOS_ATTRIBUTES, MOST, MOST_NAME, STREAM, dos_attributes
 
 if TYPE_CHECKING:
     from cache.reader import Reader

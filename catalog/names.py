@@ -1,17 +1,17 @@
-"""How a name made on one system is spelled on another, and when two names are one to Windows. Nothing here reads.
+"""How names map between systems, and which names Windows treats as equal. No I/O.
 
-Names are bytes, as their own system gave them. What Windows can't hold is spelled there with one character for
-each byte: U+F000 and the byte's value. `a:b` shows as `a` U+F03A `b`, the last letter of `aux` as U+F078, a byte
-0xFF that is no UTF-8 as U+F0FF, and so are the bytes of a U+F0xx that stands in the name itself. So the spelling
-of a name says what the name is, and no two names are spelled alike.
+Names are bytes, as their own system has them. On Windows, each byte that a name can't have there becomes the
+character U+F000 plus the byte's value: `a:b` is spelled `a` U+F03A `b`, the last letter of `aux` is U+F078, and a
+byte 0xFF that is not UTF-8 is U+F0FF. If a name itself contains a U+F0xx, its UTF-8 bytes are spelled in the same
+way. The mapping can be reversed: no two names have the same spelling.
 
-Why so: Cygwin, MSYS2, Git for Windows, WSL and WinFsp's own FUSE layer (SSHFS-Win, rclone) spell the same
-characters the same way, as Services for Unix did; Linux's cifs does with `mapchars`. What is copied off a drive
-has its true name there. (The other habit, Apple's and Samba's U+F020..U+F029, has no room for bytes that are no
-UTF-8, and gives the same characters other meanings.)
+Reason: Cygwin, MSYS2, Git for Windows, WSL and WinFsp's own FUSE layer (SSHFS-Win, rclone) use the same mapping, as
+Services for Unix did and Linux's cifs does with `mapchars`, so files copied off a drive have their true names
+there. (The other convention, U+F020..U+F029 of Apple and Samba, has no room for bytes that are not UTF-8, and gives
+the same characters other meanings.)
 
-Names that can't be spelled so, being too long or holding what no system allows, are cut and marked: U+F000, which
-nothing else makes, and 32 digits of a hash. Which name that was only its folder can tell.
+Names that can't be mapped, because they are too long or contain what no system allows, are cut and marked: U+F000,
+which the mapping never produces, and 32 digits of a hash. Only a listing of the folder tells which name that was.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from hashlib import blake2b
 
 LIMIT = 255  # UTF-16 units on Windows, bytes elsewhere
 WINDOWS = "Windows"  # in the `system` of machines and points
-IGNORE_CASE = frozenset({WINDOWS, "Darwin"})  # systems to which names that differ in case are most often one
-MARK = "\uf000"  # stands in the names that were cut, before the digest
-_EXTENSION = 20  # characters; what is longer after a dot is part of the name
+IGNORE_CASE = frozenset({WINDOWS, "Darwin"})  # systems that usually treat names differing in case as equal
+MARK = "\uf000"  # precedes the digest in names that were cut
+_EXTENSION = 20  # characters; a longer part after a dot is no extension
 
 _FORBIDDEN = "".join(map(chr, range(1, 32))) + '"*/:<>?\\|'
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
@@ -35,11 +35,11 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {
 
 
 def _spelled(character: str) -> str:
-    """The characters that stand for one that can't."""
+    """The replacement for a character that Windows does not allow."""
     return "".join(chr(0xF000 + byte) for byte in character.encode())
 
 
-# Bytes that are no UTF-8 decode to U+DC80..U+DCFF.
+# Bytes that are not UTF-8 decode to U+DC80..U+DCFF.
 _SPELL = {
     **{ord(c): _spelled(c) for c in _FORBIDDEN},
     **{0xDC00 + byte: chr(0xF000 + byte) for byte in range(0x80, 0x100)},
@@ -55,10 +55,10 @@ _NOT_PLAIN = re.compile('[\x00-\x1f"*/:<>?\\\\|\uf000\udc80-\udcff]')
 
 
 def shown(name: bytes, *, native: bool = False) -> str:
-    """The spelling of a name on Windows: no longer than LIMIT, without lone surrogates, another for each name.
+    """The spelling of a name on Windows: at most LIMIT long, without lone surrogates, unique to the name.
 
-    `native`: a name of a Windows point. It is as it was there, device names, trailing dots and characters from
-    U+F001 on included: only what no NTFS holds is marked.
+    A `native` name comes from a Windows point and stays unchanged, including device names, trailing dots and
+    characters from U+F001 on; only names that NTFS does not allow are marked.
     """
     text = name.decode(errors="surrogateescape")
     if native:
@@ -70,12 +70,12 @@ def shown(name: bytes, *, native: bool = False) -> str:
 
 
 def marked(name: bytes) -> str:
-    """A spelling that tells a name from others, which differ from it in case only."""
+    """A spelling that distinguishes a name from others that differ only in case."""
     return _cut(name, _spell(name.decode(errors="surrogateescape")))
 
 
 def true_name(spelling: str, *, native: bool = False) -> bytes | None:
-    """The name that is spelled so. None if none is, or if only its folder can tell: if MARK stands in it."""
+    """The name with this spelling. None if there is none, or if the spelling contains MARK."""
     if MARK in spelling:
         return None
     try:
@@ -105,7 +105,7 @@ def _units(text: str) -> int:
 
 
 def _cut(name: bytes, text: str) -> str:
-    """As much of a spelling as there is room for, the mark, a digest of the whole name, and its extension."""
+    """As much of a spelling as fits, MARK, a digest of the whole name, and the extension."""
     stem, dot, extension = text.rpartition(".")
     tail = MARK + blake2b(name, digest_size=16).hexdigest()
     if stem and len(extension) <= _EXTENSION and MARK not in extension:
@@ -117,13 +117,13 @@ def _cut(name: bytes, text: str) -> str:
     return head + tail
 
 
-# --- names that are one to Windows ------------------------------------------------------------------------------
+# --- names that Windows treats as equal -----------------------------------------------------------------------
 
 
 def folded(spelling: str) -> str:
-    """Equal for names that differ in case or in Unicode's form (NFC, NFD) only.
+    """A key that is equal for names that differ only in case or in Unicode form (NFC, NFD).
 
-    Case is what NTFS takes for it: character by character, up to U+FFFF. So `ß` is not `ss`.
+    Case is folded as NTFS does: character by character, up to U+FFFF. So `ß` is not `ss`.
     """
     if spelling.isascii():
         return spelling.lower()
@@ -133,7 +133,7 @@ def folded(spelling: str) -> str:
 
 @cache
 def _cases() -> dict[int, str]:
-    """What stands for both cases of a letter. Newer than NTFS's own table: it joins all that are one there."""
+    """The letter that represents both cases. Newer than NTFS's table: folds all that NTFS does."""
     table = {}
     for n in range(0x10000):
         upper = chr(n).upper()
@@ -144,7 +144,7 @@ def _cases() -> dict[int, str]:
 
 
 def are_distinct(names: Sequence[bytes]) -> bool:
-    """Whether no two names of a folder differ in case or in Unicode's form only."""
+    """Whether no two names of a folder differ only in case or Unicode form."""
     joined = b"/".join(names)
     if joined.isascii():
         return len(set(joined.lower().split(b"/"))) == len(names) or not names
@@ -155,7 +155,7 @@ def are_distinct(names: Sequence[bytes]) -> bool:
 
 
 def spelling(here: str, made_on: str) -> Callable[[bytes], bytes]:
-    """How a system (`here`) that is to hold names of a point `made_on` another one spells them. In UTF-8."""
+    """The function that spells names of a point `made_on` a system for the system `here`, in UTF-8."""
     if here != WINDOWS:
         return _short
     if made_on == WINDOWS:
@@ -164,7 +164,7 @@ def spelling(here: str, made_on: str) -> Callable[[bytes], bytes]:
 
 
 def _as_it_was(name: bytes) -> bytes:
-    """The name of a file of Windows on Windows: as it is, lone surrogates included, if NTFS can have it."""
+    """A Windows name on Windows: unchanged, including lone surrogates, if NTFS allows it."""
     try:
         text = name.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -174,12 +174,12 @@ def _as_it_was(name: bytes) -> bytes:
 
 
 def apart(name: bytes, here: str) -> bytes:
-    """A name that can stand beside one that differs from it in case only, where such names are one."""
+    """A name for a file whose own name differs only in case from another's, where such names are equal."""
     return marked(name).encode() if here == WINDOWS else _digested(name)
 
 
 def _short(name: bytes) -> bytes:
-    """A name for any other system: Windows and macOS have names of 255 characters, which may be more bytes."""
+    """A name on other systems than Windows. A Windows or macOS name of 255 characters can be longer in bytes."""
     return name if len(name) <= LIMIT else _digested(name)
 
 
@@ -202,26 +202,26 @@ def is_text(name: bytes) -> bool:
 
 
 def meant(name: bytes) -> bytes | None:
-    """The other name that a user may mean, who writes one as a Windows drive shows it."""
+    """The true name, if `name` is spelled as on a Windows drive; else None."""
     if _SPELLED.search(name) is None:
         return None
     return true_name(name.decode(errors="surrogateescape"))
 
 
 def in_pattern(pattern: bytes, quote: Callable[[bytes], bytes]) -> bytes | None:
-    """A pattern in which bytes stand, quoted, for the characters that a Windows drive shows for them.
+    """A pattern with the characters of a Windows drive's spelling replaced by the quoted bytes they represent.
 
-    None if there are no such characters in it.
+    None if it contains no such characters.
     """
     other = _SPELLED.sub(lambda found: quote(bytes([ord(found[0].decode()) & 0xFF])), pattern)
     return None if other == pattern else other
 
 
 def is_marked(name: bytes) -> bool:
-    """Whether a name is written as a Windows drive shows one that was cut."""
+    """Whether a name is spelled like one that was cut on a Windows drive."""
     return MARK.encode() in name
 
 
 def shows_as(name: bytes, text: bytes) -> bool:
-    """Whether a Windows drive may show a name as this."""
+    """Whether a Windows drive may spell `name` as `text`."""
     return text in {spell.encode() for spell in (shown(name), shown(name, native=True), marked(name))}

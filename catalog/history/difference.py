@@ -1,4 +1,4 @@
-"""What differs between two trees, from the trees alone: equal pages are passed over unread."""
+"""Differences between two trees, from the trees alone: equal pages are skipped unread."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BEFORE, AFTER = 1, 2  # sets of points: the first tree, the second
 
 
 class Change(NamedTuple):
-    """A path that differs. `what` is `added`, `removed`, or a sorted list of what changed.
+    """A path that differs. `what` is `added`, `removed`, or the sorted names of what changed.
 
-    Of that: `type`, `content` (bytes of a file, target of a symlink, numbers of a device), `mode`, `owner`, `time`
-    (mtime), `xattrs`, `links` (the number of hard links of a file); of what Windows knows, `streams` (of data),
-    `security` (the descriptor) and `attributes` (with the time of creation, the short name, the reparse point);
-    `more` (what yet other systems know).
+    These are `type`, `content` (bytes of a file, target of a symlink, numbers of a device), `mode`, `owner`, `time`
+    (mtime), `xattrs`, `links` (the number of hard links of a file); for Windows `streams` (alternate data streams),
+    `security` (the descriptor) and `attributes` (with creation time, short name and reparse point); and `more`
+    (metadata of other systems).
     """
 
     path: bytes
@@ -40,7 +40,7 @@ class Change(NamedTuple):
 def difference(
     source: ReadySource, before: Subtree | None, after: Subtree | None, path: bytes = b""
 ) -> Iterator[Change]:
-    """The changes from one root to another at a path and below, in walk order. Damaged, StoreError.
+    """The changes from one root to another at a path and below, in walk order. Raises Damaged and StoreError.
 
     ctime and inode numbers are not compared: they can't be restored.
     """
@@ -50,12 +50,12 @@ def difference(
 
 
 def root_of(point: Point) -> Subtree | None:
-    """A point's root; None if nothing is in it. Damaged."""
+    """A point's root; None if the point is empty. Raises Damaged."""
     return next((strand.folder for strand in root_strands([point])), None)
 
 
 def exists(source: ReadySource, before: Subtree | None, after: Subtree | None, path: bytes) -> bool:
-    """Whether any of two trees has that path."""
+    """Whether at least one of two trees has the path."""
     here, variants, _below = follow(source, _strands(before, after), path)
     return not here or bool(variants)
 
@@ -107,7 +107,7 @@ def _changed(a: Leaf, x: Entry, b: Leaf, y: Entry) -> tuple[str, ...]:
 
 
 def _foreign(a: Leaf, x: Entry, b: Leaf, y: Entry) -> list[str]:
-    """Which of what other systems know differs. Parts of it refer to tables of the page: they are looked up."""
+    """Which metadata of other systems differs. References to tables of the page are resolved first."""
     what = []
     before, after = a.windows(x), b.windows(y)
     if streams_id(a, x) != streams_id(b, y):
@@ -132,7 +132,7 @@ def _attributes(w: Windows | None) -> Any:
 
 
 def _values(leaf: Leaf, entry: Entry) -> dict[bytes, Any]:
-    """Extended attributes; one that stands out of line by its id, wherever that is."""
+    """Extended attributes; a value stored out of line is represented by its id, not its location."""
     xattrs = leaf.xattrs(entry) or {}
     return {name: _value(value) for name, value in xattrs.items()}
 

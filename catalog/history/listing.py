@@ -1,4 +1,4 @@
-"""What was found, versions and differences, as text and JSON."""
+"""Found paths, versions and differences, as text and JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSION_COLUMNS = ("SINCE", "UNTIL", "POINTS>", "SIZE>", "MODIFIED", "KIND", "FI
 
 
 def hit_line(line: Timeline, hit: Hit, *, all_points: bool) -> str:
-    """One line of HIT_COLUMNS; for a single point size, time and path alone."""
+    """A line for HIT_COLUMNS; for a single point only size, time and path."""
     path = hit.path.decode(errors="surrogateescape") + ("/" if hit.entry.kind == NodeKind.FOLDER else "")
     text = f"{size_text(entry_size(hit.leaf, hit.entry)):>10}  {local_time(hit.entry.mtime):19}"
     if not all_points:
@@ -34,7 +34,7 @@ def hit_line(line: Timeline, hit: Hit, *, all_points: bool) -> str:
 
 
 def hit_json(line: Timeline, hit: Hit) -> dict[str, Any]:
-    """The entry as in the newest point that has it."""
+    """A hit for --json, with the entry from the newest point that has it."""
     return {
         **text_json("path", hit.path),
         **_entry_json(hit.leaf, hit.entry),
@@ -50,7 +50,7 @@ def hit_json(line: Timeline, hit: Hit) -> dict[str, Any]:
 
 
 def version_rows(line: Timeline, history: Versions) -> list[list[str]]:
-    """Rows for VERSION_COLUMNS."""
+    """Cells for VERSION_COLUMNS."""
     rows = []
     for points, variant in history.found:
         size = size_text(entry_size(variant.leaf, variant.entry))
@@ -68,7 +68,7 @@ def _row(line: Timeline, points: int, size: str, time: str, kind: str) -> list[s
 
 
 def versions_json(line: Timeline, history: Versions) -> dict[str, Any]:
-    """All versions of a path in one item."""
+    """All versions of a path in one item, for --json."""
     return {
         **_item_json(line.points[-1], line.machine),
         "versions": [
@@ -109,7 +109,7 @@ def _side_json(variant: Variant | None) -> dict[str, Any] | None:
 
 
 class Counts:
-    """Counts changes on their way out. Bytes are those of files added, removed, or changed (as they are after)."""
+    """Counts changes while they are printed. Sizes are of added, removed and changed files (as they are after)."""
 
     def __init__(self) -> None:
         self._paths = dict.fromkeys("+-MUT", 0)
@@ -151,7 +151,7 @@ def _kind(entry: Entry) -> str:
 def _entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
     row = entry_json(leaf, entry)
     row.pop("name_bytes", None)
-    del row["name"]  # the path has it
+    del row["name"]  # part of the path
     return row
 
 

@@ -1,9 +1,9 @@
-"""Many points at once: the folders of their trees laid over each other, page by page.
+"""Reads many points at once: merges the folders of their trees, page by page.
 
-Points of one item share most pages, and pages that are equal have equal ids: ids are kept with the *set* of
-points that hold them, an int whose bit n stands for the n-th point. So each page is read once, however many
-points share it. A page's id covers the places that it refers to; equal ids mean equal contents below, other
-ids may still mean the same (a tree that was written afresh): whoever compares entries looks at chunk ids.
+Points of one item share most pages, and equal pages have equal ids. Each id is kept with the *set* of points that
+contain it, an int in which bit n represents the n-th point. So each page is read once, however many points share
+it. A page's id covers the locations that it refers to: equal ids mean equal contents below, but different ids may
+also mean equal contents (if a tree was rewritten). Therefore entries are compared by chunk ids.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from catalog.format.windows import name_bytes
 from catalog.names import is_marked, meant, shows_as
 from catalog.tree import PageSource
 
-AHEAD = 16  # pages of a folder that are made ready together
+AHEAD = 16  # pages of a folder that are fetched together
 
 
 class ReadySource(PageSource, Protocol):
     """A PageSource that can fetch several pages at a time."""
 
     def ready(self, pages: Sequence[Extent]) -> None:
-        """Fetch what is missing of these; errors are left to whoever reads the page."""
+        """Fetch those of the pages that are not cached. Raises nothing: reading the page raises the error."""
         ...
 
 
 class Strand(NamedTuple):
-    """A full folder as the points of the set `points` hold it."""
+    """A folder that is not empty, as the points of the set `points` have it."""
 
     points: int
     folder: Subtree
 
 
 class Variant(NamedTuple):
-    """An entry as the points of the set `points` hold it, and its page."""
+    """An entry as the points of the set `points` have it, and its page."""
 
     points: int
     leaf: Leaf
@@ -80,26 +80,26 @@ def last(points: int) -> int:
 
 
 def held(variants: Iterable[Variant]) -> int:
-    """The points that hold any of these."""
+    """The points that contain any of these variants."""
     points = 0
     for variant in variants:
         points |= variant.points
     return points
 
 
-# --- folders laid over each other -----------------------------------------------------------------------------
+# --- merged folders -------------------------------------------------------------------------------------------
 
 
 def root_strands(points: Sequence[Point]) -> list[Strand]:
-    """The roots of points; point n has number n. Damaged."""
+    """The roots of points; `points[n]` has number n. Raises Damaged."""
     try:
         return _joined((1 << n, p.root.subtree()) for n, p in enumerate(points) if p.root is not None)
     except (TypeError, ValueError) as e:
-        raise Damaged("a recovery point's root can't be understood") from e
+        raise Damaged("a recovery point's root is malformed") from e
 
 
 def folder_strands(variants: Iterable[Variant]) -> list[Strand]:
-    """What is below those that are folders and not empty. Damaged."""
+    """The contents of those variants that are folders and not empty. Raises Damaged."""
     below = (
         (v.points, v.leaf.subtree(v.entry))
         for v in variants
@@ -120,7 +120,7 @@ def _joined(strands: Iterable[tuple[int, Subtree]]) -> list[Strand]:
 
 
 def lookup(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
-    """The entry of that name in each of the folders laid over each other. Level by level, each page once."""
+    """The variants of a name in merged folders. Reads level by level, each page once."""
     pages: dict[_Key, _Page] = {}
     for points, folder in strands:
         _add(pages, folder.level, points, folder.at)
@@ -143,7 +143,7 @@ def lookup(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[
 
 
 def lookup_meant(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
-    """The same; where no folder has that name, it is taken for one that a Windows drive shows."""
+    """As `lookup`; if no folder has the name, it is interpreted as spelled on a Windows drive."""
     found = lookup(source, strands, name)
     other = None if found else meant(name)
     if other is not None:
@@ -154,7 +154,7 @@ def lookup_meant(source: ReadySource, strands: Sequence[Strand], name: bytes) ->
 
 
 class Followed(NamedTuple):
-    """Where a path leads: the path in its true spelling, what is there, and what is below."""
+    """A path with its true names, its variants, and the folders there."""
 
     path: bytes
     variants: list[Variant]
@@ -162,7 +162,7 @@ class Followed(NamedTuple):
 
 
 def follow(source: ReadySource, strands: list[Strand], path: bytes) -> Followed:
-    """What folders laid over each other have at a path below them, symlinks not followed. Damaged, StoreError."""
+    """Look up a path in merged folders, without following symlinks. Raises Damaged and StoreError."""
     here, variants = b"", list[Variant]()
     for name in parts(path):
         variants = lookup_meant(source, strands, name)
@@ -177,27 +177,27 @@ def parts(path: bytes) -> list[bytes]:
 
 
 def _add(pages: dict[_Key, _Page], level: int, points: int, at: Extent) -> bool:
-    """Note a page for some more points. False if it was there."""
+    """Add points to a page. Returns whether the page is new."""
     known = pages.get((level, at.id))
     pages[level, at.id] = _Page(points, at) if known is None else _Page(points | known.points, known.at)
     return known is None
 
 
 class Overlay:
-    """The names of folders laid over each other, in order, each with its variants.
+    """Iterates over the names of merged folders, in order, each with its variants.
 
-    `skip`: pages that exactly these points share are left out, unread. Holds the pages around the name reached,
-    never a whole folder.
+    Pages that exactly the points `skip` share are omitted, unread. Keeps only the pages around the current name in
+    memory, never a whole folder.
     """
 
     def __init__(self, source: ReadySource, strands: Sequence[Strand], skip: int = 0) -> None:
         self._source = source
         self._skip = skip
-        # Pages to come, by their first name; of the same first name those above come first. So a page is taken
-        # up only when everything that could refer to it has been: its set of points is whole by then.
+        # Pages to read, by their first name; with equal first names, higher levels come first. So a page is read
+        # only after everything that could refer to it: its set of points is complete by then.
         self._order: list[tuple[bytes, int, bytes]] = []
         self._pages: dict[_Key, _Page] = {}
-        # Pages at hand: (name reached, number, place in the page). The number tells equal names apart.
+        # Pages in memory: (current name, number, position in the page). The number distinguishes equal names.
         self._cursors: list[tuple[bytes, int, int]] = []
         self._open: list[tuple[int, Leaf] | None] = []
         self._prepared = 0
@@ -211,7 +211,7 @@ class Overlay:
     def __iter__(self) -> Iterator[tuple[bytes, list[Variant]]]:
         while True:
             while self._order and (not self._cursors or self._order[0][0] <= self._cursors[0][0]):
-                self._take_up()
+                self._read_next()
             if not self._cursors:
                 return
             name = self._cursors[0][0]
@@ -224,7 +224,7 @@ class Overlay:
             yield name, variants
 
     def _alone(self) -> Iterator[tuple[bytes, list[Variant]]]:
-        """A page with no other beside it: its entries up to where the next page begins."""
+        """Iterate over the only open page, up to the first name of the next page."""
         _name, number, place = self._cursors.pop()
         page = self._open[number]
         assert page is not None
@@ -251,7 +251,7 @@ class Overlay:
             self._open[number] = None
         return Variant(points, leaf, entry)
 
-    def _take_up(self) -> None:
+    def _read_next(self) -> None:
         if not self._prepared:
             self._prepare()
         self._prepared -= 1
@@ -262,7 +262,7 @@ class Overlay:
         if level:
             index: FolderIndex = self._source.folder_index(at)
             for child in index.children:
-                # A name below `name` would stand before what was given out already.
+                # A first name below `name` would sort before names that were already returned.
                 self._expect(max(child.first, name), -level - 1, points, index.at(child))
             return
         leaf = self._source.leaf(at)
@@ -281,9 +281,9 @@ class Overlay:
 def walk(
     source: ReadySource, strands: Sequence[Strand], path: bytes = b"", skip: int = 0
 ) -> Iterator[tuple[bytes, list[Variant]]]:
-    """Every path below folders laid over each other, with its variants; a folder comes before what is in it.
+    """Every path below merged folders, with its variants; a folder comes before its contents.
 
-    `skip`: pages that exactly these points share are passed over.
+    Pages that exactly the points `skip` share are omitted.
     """
     stack = [(path, iter(Overlay(source, strands, skip)))]
     while stack:
@@ -304,17 +304,17 @@ def walk(
 
 
 def content_id(leaf: Leaf, entry: Entry) -> bytes:
-    """What tells contents apart, without reading them: equal for equal contents, wherever they are stored.
+    """Identifies contents without reading them: equal for equal contents, wherever they are stored.
 
-    Of a folder it is its top page's id: equal ids are equal states, other ids mostly other ones. The data streams
-    that Windows knows of a file or folder are part of its contents. Damaged.
+    For a folder it is the id of its top page: equal ids mean equal states, different ids mostly different ones. The
+    data streams of a Windows file or folder are part of its contents. Raises Damaged.
     """
     own, streams = data_id(leaf, entry), streams_id(leaf, entry)
     return own + b" " + streams if streams else own
 
 
 def streams_id(leaf: Leaf, entry: Entry) -> bytes:
-    """The same for the data streams of an entry; empty for none. Damaged."""
+    """As `content_id`, for the data streams of an entry; empty if it has none. Raises Damaged."""
     windows = leaf.windows(entry) if entry.more else None
     return b"".join(
         b"%d %b%b" % (len(name), name, pieces_id(s.content))
@@ -324,14 +324,14 @@ def streams_id(leaf: Leaf, entry: Entry) -> bytes:
 
 
 def pieces_id(pieces: list[Piece] | Paged) -> bytes:
-    """The digest of a file's pieces, or a stream's."""
+    """The digest of the pieces of a file or stream."""
     if isinstance(pieces, Paged):
         return pieces.digest
     return file_digest([(p.length, None if isinstance(p, Hole) else p.id) for p in pieces])
 
 
 def data_id(leaf: Leaf, entry: Entry) -> bytes:
-    """The same as content_id, of an entry without its data streams. Damaged."""
+    """As `content_id`, for an entry without its data streams. Raises Damaged."""
     kind = b"%d " % entry.kind
     if entry.kind == NodeKind.FILE:
         return kind + pieces_id(leaf.pieces(entry))
@@ -343,14 +343,14 @@ def data_id(leaf: Leaf, entry: Entry) -> bytes:
 
 
 class Version(NamedTuple):
-    """A content of one path, and the points that hold it. `variant` is the entry in the first of them."""
+    """One of the contents of a path, and the points that have it. `variant` is the entry in the first of them."""
 
     points: int
     variant: Variant
 
 
 def distinct(variants: Iterable[Variant], identity: Callable[[Leaf, Entry], bytes] = content_id) -> list[Version]:
-    """The contents among these, by the first point that holds each."""
+    """The different contents among variants, by the first point that has each."""
     found: dict[bytes, Version] = {}
     for variant in variants:
         key = identity(variant.leaf, variant.entry)

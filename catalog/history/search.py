@@ -1,4 +1,4 @@
-"""Finding files by name over one recovery point or many."""
+"""Finds files by name in one recovery point or many."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from catalog.names import in_pattern, is_marked, shows_as
 
 
 class Hit(NamedTuple):
-    """A path that fits. `points` hold it; the entry is that of the last of them.
+    """A path that matches, and the points that have it. `leaf` and `entry` are those in the last of these points.
 
-    `versions` counts the contents (of a folder: the states) that these points have of it.
+    `versions` is the number of its different contents (for a folder: states) in these points.
     """
 
     path: bytes
@@ -29,11 +29,11 @@ class Hit(NamedTuple):
 
 
 def pattern(text: str, *, regex: bool = False, ignore_case: bool = False) -> Callable[[bytes], bool]:
-    """A test of paths (absolute, without a slash at the end). UsageError.
+    """A function that tests paths (absolute, without a slash at the end). Raises UsageError.
 
-    A glob (`*`, `?`, `[abc]`; a plain name is one) is compared with the last name of a path, and if it has a
-    slash in it, with the end of the path, or with all of it if it begins with a slash; `*` fits slashes, too. A
-    regular expression is looked for anywhere in the path. Names fit as a Windows drive shows them, too.
+    A glob (`*`, `?`, `[abc]`; a plain name is one) without a slash is matched against the last name of a path. With
+    a slash it is matched against the end of the path, or the whole path if it begins with one; `*` also matches
+    slashes. A regular expression is searched for anywhere in the path. Names may be spelled as on a Windows drive.
     """
     raw = os.fsencode(text)
     quoted = in_pattern(raw, re.escape if regex else _literal)
@@ -50,12 +50,12 @@ def _literal(byte: bytes) -> bytes:
 def _pattern(raw: bytes, *, regex: bool, ignore_case: bool) -> Callable[[bytes], bool]:
     flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
     if not raw:
-        raise UsageError("an empty pattern fits nothing")
+        raise UsageError("an empty pattern matches nothing")
     if regex:
         try:
             search = re.compile(raw, flags).search
         except re.error as e:
-            raise UsageError(f"{os.fsdecode(raw)!r} is no regular expression: {e}") from e
+            raise UsageError(f"{os.fsdecode(raw)!r} is not a regular expression: {e}") from e
         return lambda path: search(path) is not None
     raw = raw.rstrip(b"/") or b"/"
     match = re.compile(_translate(raw), flags).match
@@ -68,12 +68,15 @@ def _pattern(raw: bytes, *, regex: bool, ignore_case: bool) -> Callable[[bytes],
 
 
 def _translate(raw: bytes) -> bytes:
-    # Through latin-1, for any byte may stand in a name.
+    # Through latin-1: a name may contain any byte.
     return fnmatch.translate(raw.decode("latin-1")).encode("latin-1")
 
 
 def search(source: ReadySource, points: Sequence[Point], fits: Callable[[bytes], bool]) -> Iterator[Hit]:
-    """All paths that fit, in walk order. A page is read once, however many points share it. Damaged, StoreError."""
+    """All paths that match, in walk order. Reads each page once, however many points share it.
+
+    Raises Damaged and StoreError.
+    """
     for path, variants in walk(source, root_strands(points)):
         if fits(path):
             yield _hit(path, variants)

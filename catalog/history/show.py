@@ -23,7 +23,7 @@ from catalog.history.overlay import parts
 from catalog.history.search import pattern, search
 from catalog.history.timeline import Timelines, all_timelines, one_point
 from catalog.history.versions import versions
-from catalog.points.choice import choose_point, point_names, shown
+from catalog.points.choice import choose_point, path_text, point_names
 from catalog.points.listing import point_json
 from catalog.screen.output import print_json, print_rows, print_table
 from catalog.screen.text import safe_text, text_json
@@ -41,7 +41,7 @@ def show_found(
     ignore_case: bool,
     as_json: bool,
 ) -> None:
-    """Print the paths that fit a pattern, in one point, or in all if `point` is None."""
+    """Print the paths that match a pattern, in one point, or in all if `point` is None."""
     fits = pattern(text, regex=regex, ignore_case=ignore_case)
     all_points = point is None
     lines = all_timelines(vault, machine, item) if point is None else one_point(vault, point, machine, item)
@@ -63,7 +63,7 @@ def show_found(
         count += 1
     if not count:
         where = f"{lines.point_count:,} recovery points" if all_points else "that point"
-        print(f"nothing in {where} fits {text!r}", file=sys.stderr)
+        print(f"nothing in {where} matches {text!r}", file=sys.stderr)
     raise_damaged(lines)
 
 
@@ -79,7 +79,7 @@ def show_versions(vault: Vault, path: str, machine: str | None, item: str | None
     if not found:
         raise_damaged(lines)
         raise NotFound(
-            f"none of {lines.point_count:,} recovery points has {shown(raw)}",
+            f"none of {lines.point_count:,} recovery points has {path_text(raw)}",
             "`rpdrive find --all-points NAME` finds names",
         )
     if as_json:
@@ -108,7 +108,7 @@ def show_differences(
     roots = root_of(old), root_of(new)
     source, raw, counts = DirectSource(vault), os.fsencode(path), Counts()
     if not exists(source, *roots, raw):
-        raise NotFound(f"there is no {shown(raw)} in either recovery point", "see `rpdrive ls` of its folder")
+        raise NotFound(f"there is no {path_text(raw)} in either recovery point", "see `rpdrive ls` of its folder")
     changes = (c for c in difference(source, *roots, raw) if c.mark != "U" or not content_only)
     if as_json:
         machines = vault.machines()

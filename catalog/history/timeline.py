@@ -12,7 +12,7 @@ from catalog.vault import Vault
 
 
 class Timeline(NamedTuple):
-    """The points of one item, oldest first by sequence. Point n of a set is `points[n]`."""
+    """The points of one item, ordered by sequence. Bit n of a set of points represents `points[n]`."""
 
     points: list[Point]
     machine: str  # its name today
@@ -27,7 +27,7 @@ class Timeline(NamedTuple):
 
 
 class Timelines(NamedTuple):
-    """The items asked for, and an error for each of their points that can't be read."""
+    """Items, and an error for each of their points that can't be read."""
 
     found: list[Timeline]
     damaged: list[RpdriveError]
@@ -38,10 +38,10 @@ class Timelines(NamedTuple):
 
 
 def all_timelines(vault: Vault, machine: str | None = None, item: str | None = None) -> Timelines:
-    """All points of a machine, an item, or of the vault without forgotten machines.
+    """All points of a machine, of an item, or of all machines that are not forgotten.
 
-    2 listings, and 1 request for each record not seen before. A point that can't be read hides no other. NotFound
-    (also if there are none), AmbiguousName, StoreError.
+    Costs 2 listings, and 1 request for each record not seen before. A point that can't be read
+    does not hide others. Raises NotFound (also if there are no points), AmbiguousName and StoreError.
     """
     names, machines = point_names(vault, machine, item), vault.machines()
     if machine is None and item is None:
@@ -57,7 +57,7 @@ def all_timelines(vault: Vault, machine: str | None = None, item: str | None = N
 
 
 def one_point(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> Timelines:
-    """One point, as if there were no other. NotFound, AmbiguousName, Damaged, StoreError."""
+    """One point, as the only one of its item. Raises NotFound, AmbiguousName, Damaged and StoreError."""
     point = vault.point(choose_point(point_names(vault, machine, item), spec))
     return Timelines([_timeline([point], vault.machines())], [])
 

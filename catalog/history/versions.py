@@ -1,4 +1,4 @@
-"""What recovery points hold at one path."""
+"""The versions of one path in many recovery points."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from catalog.history.overlay import ReadySource, Version, distinct, follow, held
 
 
 class Versions(NamedTuple):
-    """The contents of a path by the first point that holds each, and the points in which there is no such path."""
+    """The different contents of a path, by the first point that has each, and the points without the path."""
 
     found: list[Version]
     missing: int
 
 
 def versions(source: ReadySource, points: Sequence[Point], path: bytes) -> Versions:
-    """Every content that points have of a path; of a folder, every state. Reads no content. Damaged, StoreError.
+    """The different contents of a path in these points; for a folder, its different states. Reads no file content.
 
-    The points are followed down side by side: as many rounds of requests as one lookup takes. The path must name
-    something below the root; symlinks are not followed.
+    All points are searched together, in as many rounds of requests as one lookup takes. The path must not be the
+    root; symlinks are not followed. Raises Damaged and StoreError.
     """
     _path, variants, _below = follow(source, root_strands(points), path)
     everything = (1 << len(points)) - 1

@@ -29,7 +29,7 @@ _BROKEN = (Damaged, NewerFormat, ObjectNotFound)
 
 
 class JobProblem(NamedTuple):
-    """Why something was not saved or restored as it is. `path` is None where the reason names it."""
+    """Why a file was not saved or restored as it is. `path` is None if the reason contains it."""
 
     path: bytes | None
     reason: str
@@ -38,9 +38,9 @@ class JobProblem(NamedTuple):
 class JobRow(NamedTuple):
     """A job recorded in the vault or on this machine. Sizes in bytes, times in ns since the epoch (UTC).
 
-    `machine` is the name that the machine has now, and `machine_shown` tells machines of the same name apart.
-    `record` is the record in the vault; None for a job that is recorded here. `problems` is None if they were not
-    asked for; `warnings` counts all of them.
+    `machine` is the machine's name today; `machine_shown` distinguishes machines of the same name. `record` is the
+    record in the vault; None for a job recorded on this machine. `problems` is None unless they were requested;
+    `warnings` counts all of them.
     """
 
     id: str
@@ -130,7 +130,7 @@ def one_job(vault: Vault, local: Sequence[LocalJob], spec: str) -> JobRow:
 
 
 def _problems(vault: Vault, job: Job) -> list[Problem]:
-    """A job's problems, from its point if that still exists: the point lists more of them."""
+    """A job's problems. If its point still exists, they come from there: a point lists more of them."""
     if job.point is None or job.item is None or job.problem_count <= len(job.problems):
         return job.problems
     for name in vault.point_names(job.machine, job.item):
@@ -226,7 +226,7 @@ def row_json(row: JobRow) -> dict[str, object]:
 
 
 def job_columns(rows: Sequence[JobRow]) -> list[list[str]]:
-    """Cells for JOB_COLUMNS. Ids have 8 digits, or as many as tell these jobs apart."""
+    """Cells for JOB_COLUMNS."""
     return [
         [
             short,
@@ -246,7 +246,7 @@ def job_columns(rows: Sequence[JobRow]) -> list[list[str]]:
 
 
 def job_text(row: JobRow) -> str:
-    """One job in full."""
+    """One job in full, for people."""
     lines = [
         f"job       {row.id}",
         f"what      {row.kind} of {row.item}, {row.machine_shown}",

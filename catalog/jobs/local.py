@@ -1,7 +1,4 @@
-"""Jobs that leave no trace in the vault, such as restores: a record of each, on this machine.
-
-Backups are kept in the vault, and here only when it could not be reached.
-"""
+"""Records of jobs on this machine: of restores, and of backups whose record could not reach the vault."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ import msgspec
 from catalog.access.settings import private_folder, write_private
 from catalog.format.records import Outcome
 
-# Restores had words of their own: they stand in files already written, and scripts know them from `restore --json`.
+# Earlier words for the outcome of a restore: in files already written, and still in `restore --json`, for scripts.
 _RESTORED = {"complete": Outcome.COMPLETED, "warnings": Outcome.WITH_WARNINGS}
 
 
 class LocalJob(msgspec.Struct, kw_only=True):
-    """One run. Times in ns since the epoch (UTC); `bytes` and `files` are what was written.
+    """The record of one job. Times in ns since the epoch (UTC); `bytes` and `files` count what was written.
 
     `outcome` is an Outcome, or a word that a later version wrote; `warning_count` may exceed the warnings listed.
     """
@@ -51,20 +48,20 @@ def restore_word(outcome: str) -> str:
 
 
 class LocalJobs:
-    """The records in `jobs/` of a state folder, a file each: two runs at once never meet."""
+    """The records in the folder `jobs` of a state folder: one file each, so that concurrent jobs never conflict."""
 
     def __init__(self, state: Path) -> None:
         self._folder = state / "jobs"
 
     def add(self, job: LocalJob) -> Path:
-        """Keep a record. Returns its file. LocalError."""
+        """Write a record. Returns its file. Raises LocalError."""
         when = datetime.fromtimestamp(job.started // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
         path = private_folder(self._folder) / f"{when}-{job.id}.json"
         write_private(path, msgspec.json.encode(job) + b"\n")
         return path
 
     def all(self) -> list[LocalJob]:
-        """Every record, the oldest first. Files that hold none are passed over."""
+        """All records, oldest first. Files that can't be read are skipped."""
         found = []
         for path in sorted(self._folder.glob("*.json")):
             try:

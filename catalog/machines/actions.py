@@ -58,7 +58,7 @@ def rename_machine(vault: Vault, which: str, name: str, *, as_json: bool) -> Non
 
 
 def forget_machine(session: Session, vault: Vault, which: str, *, undo: bool, force: bool, as_json: bool) -> None:
-    """Forget a machine, or `undo` that. Raises UsageError for the machine that this runs on, unless `force`."""
+    """Forget a machine, or `undo` that. Raises UsageError for the machine you are on, unless `force`."""
     chosen = choose_named(vault.machines(), which, "machine")
     here = Known.load(session.settings.where("state"), vault)
     if here is not None and here.machine == chosen.id.hex() and not (undo or force):

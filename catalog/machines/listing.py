@@ -12,7 +12,7 @@ MACHINE_COLUMNS = ("MACHINE", "NAME", "HOST", "SYSTEM", "POINTS>", "LAST POINT (
 
 
 class MachineRow(NamedTuple):
-    """A machine and its points: their number, and the time of the last (ns, UTC; None without points)."""
+    """A machine, the number of its points, and the time of the last one (ns, UTC; None without points)."""
 
     machine: Machine
     points: int
@@ -25,7 +25,7 @@ class MachineRow(NamedTuple):
 
 
 def machine_rows(vault: Vault, here: str | None) -> list[MachineRow]:
-    """All machines, by name; `here` is the id (hex) of the machine that the command runs on. 2 listings."""
+    """All machines, by name. `here` is the id (hex) of the machine you are on. Costs 2 listings."""
     machines = vault.machines()
     points = vault.point_names()
     rows = []

@@ -1,7 +1,7 @@
-"""Machines of a vault: which of them this one is, what they are called, and what can be changed about them.
+"""The machines of a vault: which one this is, their names, and changes to their records.
 
-A machine's id is drawn once and noted in this machine's state, so that it survives a change of the host name,
-and two machines of one name can share a vault. All else about a machine stands in its newest record.
+A machine's id is drawn once and saved in this machine's state folder. So it survives a change of the host name, and
+two machines of the same name can share a vault. Everything else about a machine is in its newest record.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAME_LENGTH = 100  # characters
 
 
 class Known(msgspec.Struct):
-    """What this machine notes of a vault: its own id and first name there, and its items' ids by name (hex)."""
+    """What this machine saves about a vault: its own id and first name there, and its items' ids (hex) by name."""
 
     machine: str
     name: str
@@ -41,7 +41,7 @@ class Known(msgspec.Struct):
 
     @classmethod
     def load(cls, state: Path, vault: Vault) -> Known | None:
-        """None if this machine has no part in the vault. LocalError."""
+        """Read it; None if this machine is not registered in the vault. Raises LocalError."""
         path = _path(state, vault)
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)
@@ -53,7 +53,7 @@ class Known(msgspec.Struct):
             ) from e
 
     def save(self, state: Path, vault: Vault) -> None:
-        """LocalError."""
+        """Write it. Raises LocalError."""
         path = _path(state, vault)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, msgspec.json.encode(self))
@@ -67,18 +67,18 @@ def _path(state: Path, vault: Vault) -> Path:
 
 
 def registered_here(vault: Vault, state: Path) -> Machine | None:
-    """The newest record of this machine; None if it isn't registered. 2 requests at most."""
+    """The newest record of this machine; None if it is not registered. Costs at most 2 requests."""
     known = Known.load(state, vault)
     found = vault.machine(bytes.fromhex(known.machine)) if known is not None else None
     return found[1] if found else None
 
 
 def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: bool = False) -> Machine:
-    """This machine's newest record; registered in the vault if it isn't yet, and brought up to date.
+    """This machine's newest record, after registering the machine if necessary and updating the record.
 
-    `wanted` (a name, id or prefix of an id) takes over a machine that the vault knows, as after a new
-    installation, or names this one when it is registered: an unknown name is a new machine. A machine that was
-    renamed still goes by the name it was registered with here. `dry` notes nothing.
+    `wanted` (a name, an id or its start) takes over a machine of the vault, e.g. after a new installation; with
+    any other name this machine is registered. A renamed machine may still be called by the name it was registered
+    with here. `dry` changes nothing.
     """
     known = Known.load(state, vault)
     if known is not None:
@@ -97,9 +97,9 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: b
 
 
 def register(vault: Vault, state: Path, name: str | None = None) -> Machine:
-    """Make this machine a new one of the vault, whatever it was before. UsageError for a name that is none."""
+    """Register this machine as a new one, whatever it was before. Raises UsageError for an invalid name."""
     machine = _new(os.urandom(16), name)
-    # Noted before it is registered: a run that ends between the two registers it when it comes back.
+    # Saved before it is registered: if the run ends between the two, the next run completes the registration.
     known = Known(machine.id.hex(), machine.name, registered=False)
     known.save(state, vault)
     vault.add_machine(machine)
@@ -118,16 +118,16 @@ def _new(machine_id: bytes, name: str | None) -> Machine:
 
 
 def take_over(vault: Vault, state: Path, machine: Machine) -> Machine:
-    """Be a machine that the vault knows, as after a new installation."""
+    """Continue as a machine that the vault has already, e.g. after a new installation."""
     known = Known(machine.id.hex(), machine.name)
     known.save(state, vault)
     return _up_to_date(vault, state, known, True)
 
 
 def _up_to_date(vault: Vault, state: Path, known: Known, is_there: bool) -> Machine:
-    """The record, after what changed of the host was noted. A machine that works is no forgotten one."""
+    """Update the record from the host, and return it. A forgotten machine that is used again is shown again."""
     new = _new(bytes.fromhex(known.machine), known.name)
-    if not is_there:  # the run before ended between note and record; or the vault is an older copy of itself
+    if not is_there:  # the previous run ended too early, or the vault is an older copy
         try:
             vault.add_machine(new)
         except ObjectExists:
@@ -143,9 +143,9 @@ def _up_to_date(vault: Vault, state: Path, known: Known, is_there: bool) -> Mach
 
 
 def revise(vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine]) -> Machine:
-    """A new version of a machine's record, unless `change` leaves it as it is. Returns what stands now.
+    """Add a new version of a machine's record, unless `change` changes nothing. Returns the current record.
 
-    When two do so at once, the second sees what the first wrote. NotFound.
+    If two machines do this at once, the second applies `change` to the record of the first. Raises NotFound.
     """
     while True:
         found = vault.machine(machine_id)
@@ -159,44 +159,44 @@ def revise(vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine]
             vault.add_machine(changed, version + 1)
             return changed
         except ObjectExists:
-            continue  # somebody else's version: look at it, then make the next
+            continue  # another machine was faster: apply the change to its version
 
 
 def rename(vault: Vault, machine_id: bytes, name: str) -> Machine:
-    """Give a machine another name. Its points show it at once. UsageError, NotFound."""
+    """Rename a machine. Its points show the new name at once. Raises UsageError and NotFound."""
     checked = checked_name(name)
     return revise(vault, machine_id, lambda m: msgspec.structs.replace(m, name=checked))
 
 
 def forget(vault: Vault, machine_id: bytes, forgotten: bool = True) -> Machine:
-    """Leave a machine out of lists and drives that aren't asked for it; or take that back. Points stay."""
+    """Omit a machine from lists and drives that do not name it, or undo that. Its points are kept."""
     return revise(vault, machine_id, lambda m: msgspec.structs.replace(m, forgotten=forgotten))
 
 
 def find_machine(machines: Mapping[bytes, Machine], wanted: str) -> Machine | None:
-    """A machine by name, id or prefix of an id of 8 digits or more. AmbiguousName."""
+    """A machine by its name, or by 8 or more digits of its id; None if there is none. Raises AmbiguousName."""
     by_name = [m for m in machines.values() if m.name == wanted]
-    # A new machine may have a name such as `db`: that must not be some other machine's id.
+    # A new machine may be called e.g. `db`: that must not match another machine's id.
     by_id = [m for m in machines.values() if len(wanted) >= 8 and m.id.hex().startswith(wanted.lower())]
     found = by_name or by_id
     if len(found) > 1:
-        raise AmbiguousName(f"{len(found)} machines of this vault are called {wanted}", "give the machine's id")
+        raise AmbiguousName(f"{len(found)} machines in this vault are called {wanted}", "give the machine's id")
     return found[0] if found else None
 
 
 def machine_names(machines: Mapping[bytes, Machine]) -> dict[bytes, str]:
-    """What to show for each machine: its name, and where several have it `name (id8)`."""
+    """The name to show for each machine: `name`, or `name (id8)` if several machines have that name."""
     count = Counter(m.name for m in machines.values())
     return {i: m.name if count[m.name] == 1 else f"{m.name} ({i.hex()[:8]})" for i, m in machines.items()}
 
 
 def checked_name(name: str) -> str:
-    """A name for a machine. UsageError if it can't be shown on a line, or is longer than NAME_LENGTH."""
+    """A machine's name, stripped. Raises UsageError if it is not printable or longer than NAME_LENGTH."""
     name = name.strip()
     if not name or len(name) > NAME_LENGTH or not name.isprintable():
         raise UsageError(
-            f"{name[:NAME_LENGTH]!r} can't be a machine's name",
-            f"use 1 to {NAME_LENGTH} characters, without control characters",
+            f"{name[:NAME_LENGTH]!r} is not a valid machine name",
+            f"use 1 to {NAME_LENGTH} characters without control characters",
         )
     return name
 
@@ -205,9 +205,10 @@ Named = TypeVar("Named", Machine, Item)
 
 
 def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: str = "") -> Named:
-    """The machine or item (`what`) of this name, or of this id or unique prefix of one. NotFound, AmbiguousName.
+    """The machine or item (`what`) with this name, or with this id or a unique prefix of it.
 
-    Of several machines of one name, one that is not forgotten; `name (id8)`, as lists show them, tells them apart.
+    `name (id8)`, as in lists, also works. Of several machines with the same name, a forgotten one is only chosen if
+    all are. Raises NotFound and AmbiguousName.
     """
     found = [r for r in records.values() if text in (r.name, f"{r.name} ({r.id.hex()[:8]})")]
     if len(found) > 1:
@@ -218,6 +219,6 @@ def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: s
         return found[0]
     if found:
         ids = ", ".join(sorted(f"{r.name} ({r.id.hex()[:8]})" for r in found))
-        raise AmbiguousName(f"{len(found)} {what}s fit {text!r}: {ids}", advice or "name one by its id")
+        raise AmbiguousName(f"{len(found)} {what}s match {text!r}: {ids}", advice or "name one by its id")
     names = ", ".join(sorted({r.name for r in records.values()})) or "none yet"
     raise NotFound(f"there is no {what} {text!r} in the vault", f"{what}s: {names}")

@@ -1,4 +1,4 @@
-"""What a user's words mean: a machine, an item, a recovery point, a path in one."""
+"""Resolves what users type: a machine, an item, a recovery point, a path in one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ON_DRIVE = re.compile(rb"([A-Za-z]):(\\.*)", re.DOTALL)
 
 
 def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[bytes | None, bytes | None]:
-    """Ids of the machine and the item named; None for what is not. NotFound, AmbiguousName.
+    """The ids of a machine and an item; None for what is not named. Raises NotFound and AmbiguousName.
 
     Costs 1 listing for each name given, and 1 request for each record not seen before.
     """
@@ -46,22 +46,22 @@ def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> 
 
 
 def point_names(vault: Vault, machine: str | None = None, item: str | None = None) -> list[PointName]:
-    """Names of the points of a machine, an item, or all. NotFound, AmbiguousName.
+    """Names of the points of a machine, of an item, or of all. Raises NotFound and AmbiguousName.
 
-    Costs 1 listing, and what `scope` costs.
+    Costs 1 listing more than `scope`.
     """
     return vault.point_names(*scope(vault, machine, item))
 
 
 def choose(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> PointName:
-    """The recovery point that `spec` (as `catalog.points.choice.choose_point`) means. NotFound, AmbiguousName."""
+    """The recovery point that `spec` means (see `choose_point`). Raises NotFound and AmbiguousName."""
     return choose_point(point_names(vault, machine, item), spec)
 
 
 def read_points(vault: Vault, names: list[PointName]) -> tuple[list[Point], list[RpdriveError]]:
-    """Records of points by time, and an error for each that can't be read: one must not hide the others.
+    """The records of points by time, and an error for each that can't be read: it must not hide the others.
 
-    StoreError if the store fails as a whole.
+    Raises StoreError if the store itself fails.
     """
     found, damaged = list[Point](), list[RpdriveError]()
     try:
@@ -82,11 +82,11 @@ def read_points(vault: Vault, names: list[PointName]) -> tuple[list[Point], list
 
 
 def split_place(text: str) -> tuple[str, bytes]:
-    """POINT[:PATH] apart; the path as bytes, b"" if there is none.
+    """Split POINT[:PATH] into the point and the path (bytes, b"" if there is none).
 
-    Times hold colons too: the point ends before the first `:/` if what precedes it can be one, else it is the
-    longest start, up to a colon, that can be one (`2026-11-17 08:30:home`, `latest:home/a:b`). A path of Windows is
-    taken as the point has it: `C:\\Users` as `/C/Users`.
+    Times contain colons too. The point ends before the first `:/` if what precedes it can be a point; else it is
+    the longest start, up to a colon, that can be one (`2026-11-17 08:30:home`, `latest:home/a:b`). A Windows path
+    is converted to the point's form: `C:\\Users` to `/C/Users`.
     """
     point, path = _apart(text)
     drive = _ON_DRIVE.fullmatch(path)
@@ -113,7 +113,7 @@ def _can_be_point(text: str) -> bool:
 
 
 class Place(NamedTuple):
-    """What is at a path: the root (`found` is None) or an entry. `folder` is the Subtree of a full folder."""
+    """What is at a path: the root (`found` is None) or an entry. `folder` is set for a folder with entries."""
 
     path: bytes
     found: Found | None
@@ -129,23 +129,25 @@ class Place(NamedTuple):
 
 
 def find(source: PageSource, root: Subtree | None, path: bytes) -> Place:
-    """What is at `path` below a root; symlinks are not followed. NotFound names the part that is missing."""
+    """What is at `path` below a root, without following symlinks. Raises NotFound, which names the missing part."""
     place = Place(b"", None, root)
     for name in path.split(b"/"):
         if name in (b"", b"."):
             continue
         if not place.is_folder:
-            raise NotFound(f"{shown(place.path)} is not a folder in this recovery point")
+            raise NotFound(f"{path_text(place.path)} is not a folder in this recovery point")
         found = lookup_meant(source, place.folder, place.number, name)
         if found is None:
             here = place.path + b"/" + name
-            raise NotFound(f"there is no {shown(here)} in this recovery point", "see `rpdrive ls` of its folder")
+            raise NotFound(
+                f"there is no {path_text(here)} in this recovery point", "see `rpdrive ls` of its folder"
+            )
         place = Place(place.path + b"/" + found.entry.name, found, _subtree(found.leaf, found))
     return place
 
 
 def lookup_meant(source: PageSource, folder: Subtree | None, number: int, name: bytes) -> Found | None:
-    """An entry by its name, else by its name as a Windows drive shows it. None if there is none."""
+    """An entry by its name, else by its name as spelled on a Windows drive; None if there is none."""
     found = lookup(source, folder, number, name)
     other = meant(name) if found is None else None
     if other is not None:
@@ -162,7 +164,7 @@ def _subtree(leaf: Leaf, found: Found) -> Subtree | None:
 
 
 def entries(source: PageSource, place: Place) -> Iterator[tuple[Leaf, Entry]]:
-    """What `ls` shows at a place: the entries of a folder, in order of name, or the entry that is no folder."""
+    """What `ls` lists: the entries of a folder, by name, or the entry itself if it is not a folder."""
     if place.found is not None and not place.is_folder:
         yield place.found.leaf, place.found.entry
         return
@@ -171,7 +173,7 @@ def entries(source: PageSource, place: Place) -> Iterator[tuple[Leaf, Entry]]:
             yield page.leaf, entry
 
 
-def shown(path: bytes) -> str:
+def path_text(path: bytes) -> str:
     """A path as text, for messages."""
     return path.decode(errors="surrogateescape") or "/"
 
@@ -179,8 +181,8 @@ def shown(path: bytes) -> str:
 def choose_point(names: list[PointName], spec: str) -> PointName:
     """The point that `spec` means among `names`: `latest`, an id or a unique prefix of one, or a local time.
 
-    A time (`2026-11-17`, `2026-11-17 08:30`, an hour, or with seconds, or ISO 8601 with a zone) means the newest
-    point made at or before its end: a day means its last point. NotFound, AmbiguousName.
+    A time (`2026-11-17`, `2026-11-17 08:30`, an hour, with seconds, or ISO 8601 with a zone) means the newest point
+    made at or before its end: a day means its last point. Raises NotFound and AmbiguousName.
     """
     if not names:
         raise NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
@@ -205,7 +207,7 @@ def choose_point(names: list[PointName], spec: str) -> PointName:
 
 
 def latest(names: list[PointName]) -> PointName:
-    """The newest point: the highest sequence of an item; among several items, the latest of those by time."""
+    """The newest point: of each item the one with the highest sequence, and of these the latest by time."""
     by_item: dict[tuple[bytes, bytes], PointName] = {}
     for n in names:
         key = (n.machine, n.item)
@@ -224,14 +226,14 @@ _FORMS = (
 
 
 def time_end(spec: str) -> int | None:
-    """The first ns (UTC) after the time that `spec` names in local time; None if it names none."""
+    """The first ns (UTC) after the local time that `spec` names; None if `spec` is not a time."""
     for form, seconds in _FORMS:
         for text in (spec, spec.replace("T", " ")):
             try:
-                # Added to the wall clock, not to the instant: a day may have 23 or 25 hours.
+                # Added to the wall-clock time, not to the instant: a day can have 23 or 25 hours.
                 end = datetime.strptime(text, form) + timedelta(seconds=seconds)
                 return int(end.astimezone().timestamp()) * 10**9
-            except (ValueError, OverflowError, OSError):  # no time, or none that this system can place
+            except (ValueError, OverflowError, OSError):  # not a time, or one outside the range of this system
                 continue
     try:
         return (int(datetime.fromisoformat(spec).astimezone().timestamp()) + 1) * 10**9
@@ -240,7 +242,7 @@ def time_end(spec: str) -> int | None:
 
 
 def iter_items(names: list[PointName]) -> Iterator[tuple[tuple[bytes, bytes], list[PointName]]]:
-    """The names by machine and item, in the order given."""
+    """The names grouped by machine and item, in the given order."""
     groups: dict[tuple[bytes, bytes], list[PointName]] = {}
     for n in names:
         groups.setdefault((n.machine, n.item), []).append(n)

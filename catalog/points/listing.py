@@ -1,4 +1,4 @@
-"""A vault, recovery points and entries of folders, as text and JSON."""
+"""Recovery points and entries of folders, as text and JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", 
 
 
 def point_rows(points: Sequence[Point], machines: Mapping[bytes, Machine]) -> list[list[str]]:
-    """Rows for POINT_COLUMNS. Ids have 8 digits, or as many as tell these points apart."""
+    """Cells for POINT_COLUMNS."""
     names = machine_names(machines)
     return [
         [
@@ -41,7 +41,7 @@ def point_rows(points: Sequence[Point], machines: Mapping[bytes, Machine]) -> li
 
 
 def point_json(p: Point, machines: Mapping[bytes, Machine]) -> dict[str, Any]:
-    """A point for --json. Sizes in bytes; times are UTC. A machine has the name that it has now."""
+    """A point for --json. Sizes in bytes, times in UTC. `machine` is the machine's name today."""
     return {
         "id": p.id.hex(),
         "time": iso_time(p.time),
@@ -73,7 +73,7 @@ def _kind(entry: Entry) -> NodeKind:
 
 
 def long_line(leaf: Leaf, entry: Entry, name: str) -> str:
-    """An entry as `ls -l` shows it; a folder's size is that of the files below it."""
+    """An entry as in `ls -l`; a folder's size is that of all files below it."""
     owner = leaf.owner(entry)
     kind = _kind(entry)
     size = f"{entry_size(leaf, entry)}"
@@ -85,7 +85,7 @@ def long_line(leaf: Leaf, entry: Entry, name: str) -> str:
 
 
 def entry_size(leaf: Leaf, entry: Entry) -> int:
-    """Bytes of a file, of all files below a folder, or of a symlink's target."""
+    """The size in bytes of a file, of all files below a folder, or of a symlink's target."""
     if entry.kind == NodeKind.FOLDER:
         below = leaf.subtree(entry)
         return below.totals.bytes if below else 0
@@ -93,7 +93,7 @@ def entry_size(leaf: Leaf, entry: Entry) -> int:
 
 
 def entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
-    """An entry for --json. `name_bytes` (base64) stands beside a name that is not UTF-8."""
+    """An entry for --json. A name that is not UTF-8 is also given as `name_bytes` (base64)."""
     owner = leaf.owner(entry)
     kind = _kind(entry)
     row: dict[str, Any] = text_json("name", entry.name) | {
@@ -120,7 +120,7 @@ def entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
 
 
 def _windows_json(w: Windows) -> dict[str, Any]:
-    """What Windows knew. The descriptor as SDDL, unless it is too large to stand in the page, or has no text."""
+    """Windows metadata. `security` is SDDL, or None if the descriptor is stored outside the page or has no text."""
     sddl = None
     if isinstance(w.security, bytes):
         with suppress(Damaged, UsageError):

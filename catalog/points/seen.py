@@ -1,8 +1,8 @@
-"""Which recovery points this machine has seen, so that those that vanish are noticed.
+"""Remembers the recovery points that this machine has seen, to report those that vanish.
 
-A point's sequence counts up by one within its item, and this machine remembers the highest that it saw of each.
-Whoever owns the store can delete points or bring back an old state of the vault; no key prevents that, but a
-gap in the numbers, or a highest one that went down, gives it away.
+A point's sequence increases by one within its item, and this machine records the highest one it saw of each item.
+The owner of the store can delete points or restore an old state of the vault; no key prevents that, but a gap in
+the sequence, or a highest one that decreased, reveals it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Highest = dict[tuple[bytes, bytes], int]
 
 
 class Gap(NamedTuple):
-    """Sequences `first` to `last` of an item that ought to be in the vault and are not."""
+    """Sequences `first` to `last` of an item, which should be in the vault and are not."""
 
     machine: bytes
     item: bytes
@@ -33,7 +33,7 @@ class Gap(NamedTuple):
 
 
 def gaps(names: Iterable[PointName], highest: Mapping[tuple[bytes, bytes], int]) -> list[Gap]:
-    """What is missing among whole points of the items in `names` or `highest` (the highest seen of each)."""
+    """The complete points that are missing from the items in `names` or `highest` (the highest seen of each)."""
     found: dict[tuple[bytes, bytes], set[int]] = {key: set() for key in highest}
     for n in names:
         if not n.partial:
@@ -50,13 +50,13 @@ def gaps(names: Iterable[PointName], highest: Mapping[tuple[bytes, bytes], int])
 
 
 class Seen:
-    """The highest sequences that this machine has seen in one vault, in a file of its state folder."""
+    """The highest sequences that this machine has seen in one vault, in a file in the state folder."""
 
     def __init__(self, state: Path, vault_id: bytes) -> None:
         self._path = state / f"seen-{vault_id.hex()}.json"
 
     def highest(self) -> Highest:
-        """By machine and item. Empty if nothing was seen, or the file can't be read: then nothing is claimed."""
+        """The highest sequence by machine and item. Empty if nothing was seen, or the file can't be read."""
         try:
             rows = json.loads(self._path.read_bytes())
             return {(bytes.fromhex(r[0]), bytes.fromhex(r[1])): int(r[2]) for r in rows}
@@ -64,7 +64,7 @@ class Seen:
             return {}
 
     def check(self, names: list[PointName]) -> list[Gap]:
-        """What vanished, going by a listing of some items' points or all; and remember what is there now."""
+        """Compare with a listing of the points of some items, or of all; record it; return what vanished."""
         before = self.highest()
         items = {(n.machine, n.item) for n in names}
         missing = gaps(names, {key: seq for key, seq in before.items() if key in items})
@@ -77,5 +77,5 @@ class Seen:
             try:
                 write_private(self._path, json.dumps(rows).encode() + b"\n")
             except LocalError:
-                pass  # remembered another time
+                pass  # recorded by a later command
         return missing

@@ -49,7 +49,10 @@ def show_points(
 def show_folder(
     vault: Vault, text: str, machine: str | None, item: str | None, *, long: bool, as_json: bool
 ) -> None:
-    """Print what is at POINT[:PATH]: the entries of a folder, or one entry. NotFound, AmbiguousName, Damaged."""
+    """Print what is at POINT[:PATH]: the entries of a folder, or one entry.
+
+    Raises NotFound, AmbiguousName and Damaged.
+    """
     spec, path = split_place(text)
     point = vault.point(choose(vault, spec, machine, item))
     source = DirectSource(vault)

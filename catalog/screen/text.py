@@ -1,4 +1,4 @@
-"""Sizes, times, names and tables as text. Costs nothing to import."""
+"""Sizes, times, names and tables as text. Cheap to import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 100 * 365 * 86400  # seconds
 
 
 def size_text(size: int) -> str:
-    """Bytes for people: `17 B`, `1.2 GiB`."""
+    """Bytes as text: `17 B`, `1.2 GiB`."""
     if size < 1024:
         return f"{size} B"
     value, units = size / 1024, ["KiB", "MiB", "GiB", "TiB", "PiB"]
@@ -27,12 +27,12 @@ def size_text(size: int) -> str:
 
 
 def counted(number: int, thing: str, things: str = "") -> str:
-    """`1 file`, `2,000 files`; `things` is a plural that is not `thing` with an s."""
+    """`1 file`, `2,000 files`; `things` is the plural if it is not `thing` with an s."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def short_ids(ids: Sequence[str]) -> list[str]:
-    """Ids cut to 8 digits, or to as many as tell them apart."""
+    """Ids cut to 8 digits, or to as many as distinguish them."""
     digits = 8
     while len({i[:digits] for i in ids}) < len(set(ids)):
         digits += 1
@@ -40,24 +40,24 @@ def short_ids(ids: Sequence[str]) -> list[str]:
 
 
 def parse_size(text: str) -> int:
-    """Bytes, from a number with K, M, G, T or P (powers of 1024) after it: `500M`, `1.5 GiB`. UsageError."""
+    """Bytes, from a number and a unit K, M, G, T or P (powers of 1024): `500M`, `1.5 GiB`. Raises UsageError."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise UsageError(f"{text!r} is not a size", "write it as 500M or 10G")
+        raise UsageError(f"{text!r} is not a size", "write e.g. 500M or 10G")
     return int(float(found[1]) * 1024.0 ** " KMGTP".index(found[2].upper() or " "))
 
 
 def parse_duration(text: str) -> float:
-    """Seconds, from a number and its unit: `90s`, `30m`, `6h`, `2d`, `1w`. More than none. UsageError."""
+    """Seconds, from a positive number and a unit: `90s`, `30m`, `6h`, `2d`, `1w`. Raises UsageError."""
     found = _DURATION.fullmatch(text.strip())
     seconds = float(found[1]) * _SECONDS[found[2].lower()] if found else 0.0
     if not 0 < seconds <= _LONGEST:
-        raise UsageError(f"{text!r} is not a length of time", "write it as 90s, 30m, 6h or 2d")
+        raise UsageError(f"{text!r} is not a length of time", "write e.g. 90s, 30m, 6h or 2d")
     return seconds
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds for people, in the two largest units: `45 s`, `5 h 59 min`."""
+    """Seconds as text, in the two largest units: `45 s`, `5 h 59 min`."""
     left = max(int(seconds), 0)
     parts: list[str] = []
     for name, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
@@ -74,11 +74,11 @@ def local_time(ns: int) -> str:
     try:
         return datetime.fromtimestamp(ns // 10**9).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
-        return f"@{ns // 10**9}"  # a file may carry any number as its time
+        return f"@{ns // 10**9}"  # a file can have any number as its time
 
 
 def iso_time(ns: int) -> str | None:
-    """A time (ns) in UTC, ISO 8601, to the second; None for one beyond the years 1 to 9999."""
+    """A time (ns) in UTC, ISO 8601, to the second; None outside the years 1 to 9999."""
     try:
         return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
@@ -86,7 +86,7 @@ def iso_time(ns: int) -> str | None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side; a heading that ends in `>` aligns its column to the right."""
+    """A table as text; a heading that ends in `>` aligns its column to the right."""
     right = [c.endswith(">") for c in columns]
     lines = [[c.rstrip(">") for c in columns], *rows]
     widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
@@ -100,7 +100,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def text_json(key: str, value: bytes) -> dict[str, str]:
-    """Bytes for --json; `<key>_bytes` (base64) stands beside what is not UTF-8."""
+    """Bytes for --json. If they are not UTF-8, also as `<key>_bytes` (base64)."""
     try:
         return {key: value.decode()}
     except UnicodeDecodeError:
@@ -108,5 +108,5 @@ def text_json(key: str, value: bytes) -> dict[str, str]:
 
 
 def safe_text(text: str) -> str:
-    """Text for a terminal: a name may hold control sequences, which must not act."""
+    """Text that is safe on a terminal: control characters, which a name may contain, become `?`."""
     return "".join(c if c.isprintable() else "?" for c in text)

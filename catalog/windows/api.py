@@ -307,7 +307,7 @@ class Api:
         """Lock a file, by a byte beyond any file's end. Raises Failed if another handle has the lock."""
         self._do("LockFile", handle, 0, 0x7FFFFFFF, 1, 0)
 
-    # --- metadata -----------------------------------------------------------------------------------------------
+    # --- metadata ---------------------------------------------------------------------------------------------
 
     def security(self, handle: int, parts: int) -> bytes:
         """The security descriptor, self-relative. `parts` is a SECURITY_INFORMATION."""

@@ -19,8 +19,8 @@ from catalog.points.choice import (
     find,
     latest,
     lookup_meant,
+    path_text,
     point_names,
-    shown,
     split_place,
 )
 from catalog.tree import ROOT_NUMBER, Found, PageSource
@@ -132,7 +132,7 @@ def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:
     """A path in a point, with the folders on the way. NotFound, Damaged, StoreError."""
     top = _top(point)
     if b".." in path.split(b"/"):
-        raise UsageError(f"{shown(path)} holds `..`", "write the path without it")
+        raise UsageError(f"{path_text(path)} holds `..`", "write the path without it")
     parts = [p for p in path.split(b"/") if p not in (b"", b".")]
     way: list[Found] = []
     below, number = top, ROOT_NUMBER
@@ -192,7 +192,7 @@ def _true_path(row: DriveRow, root: Folder, path: bytes) -> bytes:
     for part in path.split(b"/"):
         found = names.find(node, os.fsdecode(part)) if isinstance(node, Folder) else None
         if found is None:
-            raise NotFound(f"the drive has no {shown(path)}", "see `dir` of the folder")
+            raise NotFound(f"the drive has no {path_text(path)}", "see `dir` of the folder")
         way.append(found[0])
         node = found[1]
     return b"/".join(way)
@@ -211,5 +211,5 @@ def _names(vault: Vault, machine: str | None, item: str | None) -> list[PointNam
 def _folder(folders: dict[bytes, Any], name: bytes) -> Any:
     found = folders.get(name)
     if found is None:
-        raise NotFound(f"the drive has no folder {shown(name)}", "see `ls` of its mount point")
+        raise NotFound(f"the drive has no folder {path_text(name)}", "see `ls` of its mount point")
     return found

@@ -40,7 +40,7 @@ class PosixSystem:
 
     def rename_new(self, old: PathLike, new: PathLike, *, dir_fd: int | None = None) -> None:
         folder = _AT_FDCWD if dir_fd is None else dir_fd
-        code = _renameat2()(folder, os.fsencode(old), folder, os.fsencode(new))
+        code = find_renameat2()(folder, os.fsencode(old), folder, os.fsencode(new))
         if code:
             raise OSError(code, os.strerror(code), os.fspath(new))
 
@@ -63,7 +63,7 @@ class PosixSystem:
 
 
 @cache
-def _renameat2() -> Callable[[int, bytes, int, bytes], int]:
+def find_renameat2() -> Callable[[int, bytes, int, bytes], int]:
     """renameat2(2) with RENAME_NOREPLACE, which Linux alone has. It returns the errno, 0 for success."""
     import ctypes
 

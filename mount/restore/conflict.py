@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from catalog.format.values import KINDS, NodeKind
 from catalog.names import is_text
+from mount.restore.disk.base import Status
 
 NAME_MAX = 255  # bytes
 # What file systems round times to: 100 ns (NTFS), 1 us, 1 s, 2 s (FAT).
@@ -46,7 +47,7 @@ class Existing(NamedTuple):
     device: int = 0
 
     @classmethod
-    def of(cls, st: os.stat_result, target: bytes = b"") -> Existing:
+    def of(cls, st: Status, target: bytes = b"") -> Existing:
         kind = KINDS.get(stat.S_IFMT(st.st_mode), NodeKind.FILE)
         return cls(kind, st.st_size, st.st_mtime_ns, target, st.st_rdev)
 

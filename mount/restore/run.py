@@ -3,130 +3,88 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 from cache.reader import Reader
-from catalog.errors import LocalError
-from catalog.format.blocks import PackKind
-from catalog.format.packs import Extent
 from catalog.vault import Vault
-from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
-from mount.restore.crew import MANY, Crew, helpers
-from mount.restore.disk.attributes import Wearer
-from mount.restore.disk.calls import CLOEXEC, DIRECTORY, NOFOLLOW, disk
-from mount.restore.disk.foreign import Foreign
-from mount.restore.disk.target import FULL, Folder, Refused, Target, rename_new
+from mount.restore.disk.base import Disk, Metadata
+from mount.restore.disk.flags import CLOEXEC, DIRECTORY
+from mount.restore.disk.this import THIS_DISK
+from mount.restore.file_writer import FileWriter
+from mount.restore.files import FilePlanner
+from mount.restore.folders import FolderPlanner
+from mount.restore.leftovers import Leftovers
+from mount.restore.links import Linker
 from mount.restore.options import Options
-from mount.restore.plan import FilePlan, Plan
-from mount.restore.planner import LinkPlan, Planner
+from mount.restore.plan import Plan
+from mount.restore.planner import Planner
+from mount.restore.planning import Planning
+from mount.restore.pool import MANY, WriterPool, useful_helpers
+from mount.restore.read_back import read_back
 from mount.restore.report import Report
 from mount.restore.source import Source
+from mount.restore.special_files import SpecialFiles
+from mount.restore.target import Target
 from mount.restore.writer import Writer
 
 
 class Restore:
-    """Restores sources of one vault. `report` may be read by another thread meanwhile."""
+    """Restores sources of one vault to a disk. Another thread may read `report` meanwhile."""
 
-    def __init__(self, vault: Vault, reader: Reader, options: Options) -> None:
+    def __init__(self, vault: Vault, reader: Reader, options: Options, disk: Disk = THIS_DISK) -> None:
         self.report = Report()
-        self._vault, self._reader, self._options = vault, reader, options
-        self._target: Target | None = None
+        self._vault, self._reader, self._options, self._disk = vault, reader, options, disk
 
     def run(self, sources: list[Source]) -> Report:
-        """LocalError (the target can't be used, or is full), StoreError; other troubles are in the report."""
-        options, report = self._options, self.report
-        target = self._target = Target(options.target, make=not options.dry_run)
-        wearer = self._wearer()
+        """Restore. Raises StoreError, or LocalError if the target can't be used or is full; reports the rest."""
+        o = self._options
+        target = Target(self._disk, o.target, make=not o.dry_run)
         try:
-            if options.dry_run:
-                self._plan_only(target, wearer, sources)
-                return report
-            crew = self._crew(target, wearer, sources)
-            with Writer(self._vault, target, wearer, report, options.policy, os.urandom(4), crew) as writer:
-                planner = self._planner(target, wearer, writer)
-                for group in _groups(sources, options.in_place):
-                    planner.plan = Plan(target.folders)
-                    try:
-                        self._write(planner, writer, wearer, group)
-                    finally:
-                        planner.plan.close()
-            self._finish_folders(target, wearer)
-            return report
+            metadata = self._disk.metadata(
+                self._reader, self.report.problem, permissions=o.permissions, owners_by_name=o.by_name
+            )
+            if o.dry_run:
+                self._plan_only(target, metadata, sources)
+            else:
+                self._restore(target, metadata, sources)
+                self._finish_folders(target, metadata)
+            return self.report
         finally:
             target.close()
 
-    def _wearer(self) -> Wearer:
-        """What puts attributes on files of this system."""
-        o, reader, problem = self._options, self._reader, self.report.problem
-
-        def value(at: Extent) -> memoryview:
-            return reader.chunk(PackKind.TREE, at)
-
-        on_windows = getattr(disk, "wearer", None)
-        if on_windows is not None:
-            made: Wearer = on_windows(value, reader.open, problem, permissions=o.permissions)
-            return made
-        return Wearer(value, problem, permissions=o.permissions, by_name=o.by_name)
-
-    def _crew(self, target: Target, wearer: Wearer, sources: list[Source]) -> Crew | None:
-        """Helpers, if there is enough for them to do."""
-        options = self._options
-        if sum(source.files for source in sources) < MANY or not helpers():
-            return None
-        return Crew(self._vault.keys, target, wearer, self.report, permissions=options.permissions)
-
-    def _plan_only(self, target: Target, wearer: Wearer, sources: list[Source]) -> None:
-        planner = self._planner(target, wearer, None)
+    def _plan_only(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
+        planner = self._planner(self._planning(target), metadata, None)
         for source in sources:
-            self._walk(planner, target, source)
+            planner.walk(source, in_place=self._options.in_place)
         self.report.planning = False
 
-    def _planner(self, target: Target, wearer: Wearer, writer: Writer | None) -> Planner:
-        o = self._options
-        foreign = Foreign(
-            self._reader, self.report.problem, permissions=o.permissions, fetch=writer is not None
-        )  # fmt: skip
-        return Planner(
-            self._reader, self._vault.keys, target, self.report, wearer, writer, o.policy, o.selection,
-            verify=o.verify, system=o.system, carry=getattr(wearer, "carry", foreign.attributes),
-        )  # fmt: skip
+    def _restore(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
+        o, report = self._options, self.report
+        pool = self._pool(target, metadata, sources)
+        files = FileWriter(target, metadata, report, o.policy, os.urandom(4))
+        linker = Linker(target, files, report, o.policy)
+        with Writer(self._vault, files, pool) as writer:
+            planning = self._planning(target)
+            planner = self._planner(planning, metadata, writer)
+            for group in _groups(sources, o.in_place):
+                plan = planning.plan = Plan(target.folders)
+                try:
+                    report.planning = True
+                    for source in group:
+                        planner.walk(source, in_place=o.in_place)
+                    planner.finish(files)
+                    report.planning = False
+                    writer.settle()
+                    writer.write(plan)
+                    linker.link(planning.links)
+                    planning.links.clear()
+                    if o.verify:
+                        read_back(self._vault.keys, target, plan, files.landed, report)
+                finally:
+                    plan.close()
 
-    def _write(self, planner: Planner, writer: Writer, wearer: Wearer, group: list[Source]) -> None:
-        assert self._target is not None
-        self.report.planning = True
-        for source in group:
-            self._walk(planner, self._target, source)
-        planner.finish()
-        self.report.planning = False
-        writer.settle()
-        writer.write(planner.plan)
-        Linker(self._target, writer, wearer, self.report, self._options.policy).link(planner.links)
-        planner.links.clear()
-        if self._options.verify:
-            _read_back(self._vault, self._target, planner.plan, writer, self.report)
-
-    def _walk(self, planner: Planner, target: Target, source: Source) -> None:
-        planner.begin(source.point)
-        folder: Folder | None = target.root
-        if self._options.in_place:
-            for found in source.way:
-                assert folder is not None
-                folder = planner.enter(found.leaf, found.entry, folder, passage=True)
-                if folder is None:
-                    return
-        assert folder is not None
-        place = source.place
-        if place.found is None:
-            planner.tree(place.folder, folder, b"")
-        elif place.is_folder:
-            below = planner.enter(place.found.leaf, place.found.entry, folder)
-            if below is not None:
-                planner.tree(place.folder, below, place.path.strip(b"/"))
-        else:
-            planner.entry(place.found, folder)
-
-    def _finish_folders(self, target: Target, wearer: Wearer) -> None:
-        """What was made gets its attributes, the innermost first: a folder's time is the last thing to change."""
+    def _finish_folders(self, target: Target, metadata: Metadata) -> None:
+        """Set the attributes of new folders, the innermost first: a folder's time is the last thing to change."""
+        disk = self._disk
         for folder in reversed(target.folders):
             if folder.attributes is None or not folder.exists:
                 continue
@@ -134,11 +92,35 @@ class Restore:
                 handle = target.handle(folder)
                 fd = disk.open(b".", os.O_RDONLY | DIRECTORY | CLOEXEC, dir_fd=handle.fd)
                 try:
-                    wearer.put_on_folder(fd, folder.attributes, folder.path, plain=folder.plain)
+                    metadata.set_on_folder(fd, folder.attributes, folder.path, plain=folder.plain)
                 finally:
                     disk.close(fd)
             except OSError as e:
                 self.report.problem(folder.path(), f"its attributes could not be set: {e.strerror or e}")
+
+    # --- the parts --------------------------------------------------------------------------------------------
+
+    def _planning(self, target: Target) -> Planning:
+        o = self._options
+        convert = self._disk.windows_converter(
+            self._reader, self.report.problem, permissions=o.permissions, fetch=not o.dry_run
+        )
+        return Planning(target, self.report, o.policy, convert, system=o.system, dry=o.dry_run)
+
+    def _planner(self, planning: Planning, metadata: Metadata, writer: Writer | None) -> Planner:
+        o, chunk_id = self._options, self._vault.keys.chunk_id
+        folders = FolderPlanner(planning)
+        leftovers = Leftovers(planning.target, chunk_id, self.report)
+        files = FilePlanner(planning, folders, leftovers, self._reader, chunk_id, writer, verify=o.verify)
+        specials = SpecialFiles(planning, folders, metadata, writer.files if writer is not None else None)
+        return Planner(planning, folders, files, specials, leftovers, self._reader, o.selection)
+
+    def _pool(self, target: Target, metadata: Metadata, sources: list[Source]) -> WriterPool | None:
+        """Helper processes, if there is enough for them to do."""
+        if sum(source.files for source in sources) < MANY or not useful_helpers():
+            return None
+        permissions = self._options.permissions
+        return WriterPool(self._vault.keys, target, metadata, self.report, permissions=permissions)
 
 
 def _groups(sources: list[Source], in_place: bool) -> list[list[Source]]:
@@ -159,107 +141,3 @@ def _groups(sources: list[Source], in_place: bool) -> list[list[Source]]:
 
 def _inside(path: bytes, above: bytes) -> bool:
     return path.startswith(above + b"/")
-
-
-class Linker:
-    """Gives files their further names, once the first is there."""
-
-    def __init__(self, target: Target, writer: Writer, wearer: Wearer, report: Report, policy: Policy) -> None:
-        self._target, self._writer, self._wearer = target, writer, wearer
-        self._report, self._policy = report, policy
-
-    def link(self, links: list[LinkPlan]) -> None:
-        firsts: dict[int, FilePlan] = {}
-        for number, file in links:
-            if number == file.number:
-                firsts[number] = file
-                continue
-            first = firsts.get(number)
-            landed = self._writer.landed.get(number)
-            if first is None or landed is None:
-                self._report.failed(file.path(), "it is a hard link to a file that could not be restored")
-                continue
-            try:
-                self._one(first, landed, file)
-            except OSError as e:
-                if e.errno in FULL:
-                    raise LocalError(f"{os.fsdecode(self._target.top)} can't take more: {e.strerror}") from e
-                why = "a symlink stands in its way" if isinstance(e, Refused) else e.strerror or e
-                self._report.failed(file.path(), f"the hard link could not be made: {why}")
-
-    def _one(self, first: FilePlan, landed: bytes, file: FilePlan) -> None:
-        here = self._target.handle(file.folder)
-        there = self._target.handle(first.folder)
-        source = disk.stat(landed, dir_fd=there.fd, follow_symlinks=False)
-        final, number = file.name, 0
-        while True:
-            found = None if file.folder.fresh and number == 0 else self._target.status(file.folder, final)
-            if found is not None and (found.st_dev, found.st_ino) == (source.st_dev, source.st_ino):
-                with self._report.lock:
-                    self._report.same += 1
-                return
-            wanted = Existing(file.attributes.kind, file.size, file.attributes.mtime)
-            action = decide(self._policy, found and Existing.of(found), wanted)
-            if action is Action.SAME and self._policy is Policy.OVERWRITE:
-                action = Action.REPLACE  # equal, and a file of its own
-            if action is not Action.COPY:
-                break
-            number += 1
-            final = copy_name(file.name, file.time, number)
-        with self._report.lock:
-            self._report.same += action is Action.SAME
-            self._report.kept += action is Action.KEEP
-        if action is Action.REFUSE:
-            raise IsADirectoryError(21, "a folder stands there")
-        if action in (Action.SAME, Action.KEEP):
-            return
-        temporary = self._writer.temporary(file.number)
-        disk.link(landed, temporary, src_dir_fd=there.fd, dst_dir_fd=here.fd, follow_symlinks=False)
-        try:
-            if action is Action.REPLACE:
-                disk.rename(temporary, final, src_dir_fd=here.fd, dst_dir_fd=here.fd)
-            else:
-                rename_new(here.fd, temporary, final)
-        except BaseException:
-            with suppress(OSError):
-                disk.unlink(temporary, dir_fd=here.fd)
-            raise
-        with self._report.lock:
-            self._report.written += 1
-            self._report.copies += number > 0
-            self._report.replaced += action is Action.REPLACE
-
-
-def _read_back(vault: Vault, target: Target, plan: Plan, writer: Writer, report: Report) -> None:
-    """Compare what is on the disk now, not in memory, with what was to be written."""
-    disk.sync()
-    chunk_id = vault.keys.chunk_id
-    seen: dict[int, bool] = {}
-    fd, of = -1, -1
-    try:
-        for row in plan.rows():
-            length, chunk, number, position, file = row[4:]
-            if seen.get(number) is False:
-                continue
-            try:
-                if of != number:
-                    if fd >= 0:
-                        disk.close(fd)
-                        fd = -1
-                    name = writer.landed.get(number, file.final)
-                    folder = target.handle(file.folder).fd
-                    fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=folder)
-                    of = number
-                    if hasattr(disk, "posix_fadvise"):
-                        disk.posix_fadvise(fd, 0, 0, disk.POSIX_FADV_DONTNEED)
-                data = disk.pread(fd, length, position)
-                good = len(data) == length and chunk_id(data) == chunk
-            except OSError:
-                of, good = -1, False
-            seen[number] = good
-            if not good:
-                report.failed(file.path(), "read back, it is not what was written")
-    finally:
-        if fd >= 0:
-            disk.close(fd)
-    report.verified += sum(seen.values())

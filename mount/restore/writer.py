@@ -1,54 +1,25 @@
-"""From packs to files: ranges are fetched several at a time, blocks opened once, pieces put where they belong.
-
-A file is written under a temporary name in its folder, and gets its own when it is complete and every chunk of
-it was verified. What is there already under that name is gone only then.
-"""
+"""From packs to files: fetches ranges, several at a time, and opens and verifies their blocks."""
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from hashlib import blake2b
 
 from cache.memory import roomy_heap
 from catalog.errors import Damaged, LocalError, MissingData, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.vault import Vault
-from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
-from mount.restore.crew import Crew
-from mount.restore.disk.attributes import Wearer
-from mount.restore.disk.calls import CLOEXEC, NOFOLLOW, disk, lock
-from mount.restore.disk.target import FULL, Handle, Target, rename_new, temporary_name
-from mount.restore.disk.whole import NEW, make_whole, write_all
-from mount.restore.plan import FilePlan, Plan, Range, Row
-from mount.restore.report import Report
+from mount.restore.file_plan import Row
+from mount.restore.file_writer import FileWriter
+from mount.restore.plan import Plan, Range
+from mount.restore.pool import WriterPool
 
 MIB = 1 << 20
 BUDGET = 128 * MIB  # bytes fetched or under way, and not yet written
 FETCHERS = 8
 WRITERS = 8  # they wait for the disk more than they compute: on two cores 8 were no slower warm, and quicker cold
-_OPEN_FILES = 256
-_AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC
-_TRIES = 100  # names for one copy
-
-
-class Growing:
-    """A file of several pieces, on its way. `left` is the bytes still to come."""
-
-    __slots__ = ("file", "left", "lock", "lost", "temporary", "writing")
-
-    def __init__(self, file: FilePlan) -> None:
-        self.file = file
-        self.left = file.todo
-        self.lost = False
-        self.temporary = file.temporary
-        self.lock = threading.Lock()
-        self.writing = threading.Lock()
 
 
 class Budget:
@@ -88,19 +59,16 @@ class _Fetched:
 
 
 class Writer:
-    """Writes files to a target. `token`: 4 bytes of this run; `crew` helps with small files. A context manager."""
+    """Fetches and verifies what a plan asks for, and hands it to `files`. A context manager.
 
-    def __init__(
-        self, vault: Vault, target: Target, wearer: Wearer, report: Report, policy: Policy, token: bytes,
-        crew: Crew | None = None,
-    ) -> None:  # fmt: skip
+    `pool`: processes that write small files, if there are any.
+    """
+
+    def __init__(self, vault: Vault, files: FileWriter, pool: WriterPool | None = None) -> None:
         roomy_heap()
-        self._vault, self._target, self._wearer = vault, target, wearer
-        self._report, self._policy, self._token, self._crew = report, policy, token, crew
-        self.landed: dict[int, bytes] = {}  # of files with links, and of those that landed elsewhere than planned
+        self._vault, self._pool = vault, pool
+        self.files = files
         self._lock = threading.Lock()
-        self._growing: dict[int, Growing] = {}
-        self._handles: OrderedDict[int, Handle] = OrderedDict()
         self._budget = Budget(BUDGET)
         self._failure: BaseException | None = None
         self._fetchers = ThreadPoolExecutor(FETCHERS, "fetch")
@@ -113,9 +81,9 @@ class Writer:
         self._failure = self._failure or RuntimeError("closed")
         self._fetchers.shutdown(cancel_futures=True)
         self._writers.shutdown()  # what has come is still written: the next run need not fetch it
-        if self._crew is not None:
-            self._crew.close()
-        self._handles.clear()
+        if self._pool is not None:
+            self._pool.close()
+        self.files.close()
 
     # --- ranges -------------------------------------------------------------------------------------------
 
@@ -177,7 +145,7 @@ class Writer:
     def _lose_all(self, wanted: Range, why: str) -> None:
         for block in wanted.blocks:
             for row in block:
-                self._lose(row[8], why, damaged=True)
+                self.files.lose(row.file, why, damaged=True)
 
     def _block(self, plan: Plan, fetched: _Fetched, rows: list[Row]) -> None:
         try:
@@ -198,8 +166,8 @@ class Writer:
         first = plan.extent(rows[0])
         start = first.offset - fetched.range.start
         sealed = fetched.data[start : start + first.stored]
-        if self._crew is not None and len(sealed) == first.stored:
-            rows = self._crew.write(first, sealed, rows)
+        if self._pool is not None and len(sealed) == first.stored:
+            rows = self._pool.write(first, sealed, rows)
             if not rows:
                 return
         again = False
@@ -209,13 +177,13 @@ class Writer:
             fresh = self._fresh(first)
             if fresh is None:
                 for row in rows:
-                    self._lose(row[8], str(e), damaged=True)
+                    self.files.lose(row.file, str(e), damaged=True)
                 return
             raw, again = fresh, True
         chunk_id = self._vault.keys.chunk_id
         verified: tuple[int, int, bytes] | None = None
         for row in rows:
-            _pack, _offset, _stored, inner, length, chunk, _number, position, file = row
+            inner, length, chunk, file = row.inner, row.length, row.chunk, row.file
             data = raw[inner : inner + length]
             if verified != (inner, length, chunk):
                 if len(data) != length or chunk_id(data) != chunk:
@@ -228,13 +196,13 @@ class Writer:
                         what = (
                             f"a chunk in block {first.pack.hex()[:8]}+{first.offset} is not what was written there"
                         )
-                        self._lose(file, what, damaged=True)
+                        self.files.lose(file, what, damaged=True)
                         continue
                 verified = (inner, length, chunk)
             if file.whole:
-                self._whole(file, data)
+                self.files.write_whole(file, data)
             else:
-                self._piece(file, position, data)
+                self.files.write_piece(file, row.position, data)
 
     def _opened(self, at: Extent, sealed: Buffer) -> Buffer:
         if len(sealed) < at.stored:
@@ -247,195 +215,3 @@ class Writer:
             return memoryview(self._opened(at, self._vault.fetch_block(PackKind.DATA, at)))
         except (Damaged, ShortRead):
             return None
-
-    # --- files --------------------------------------------------------------------------------------------
-
-    def _lose(self, file: FilePlan, reason: str, *, damaged: bool = False) -> None:
-        """A file will not come back: said once for each."""
-        if not file.whole:
-            growing = self._grow(file)
-            with growing.lock:
-                if growing.lost:
-                    return
-                growing.lost = True
-            self._forget(growing)
-        self._report.failed(file.path(), reason, damaged=damaged)
-
-    def _grow(self, file: FilePlan) -> Growing:
-        with self._lock:
-            growing = self._growing.get(file.number)
-            if growing is None:
-                growing = self._growing[file.number] = Growing(file)
-            return growing
-
-    def temporary(self, number: int) -> bytes:
-        """A temporary name for what is no file."""
-        return temporary_name(number.to_bytes(8, "big"), self._token)
-
-    def is_own(self, name: bytes) -> bool:
-        """Whether a temporary name is one of this run."""
-        return name.endswith(self._token.hex().encode() + b".part")
-
-    def whole(self, file: FilePlan, data: Buffer = b"") -> None:
-        """Write a file in one go: a small one, or one of nothing but holes. LocalError if there is no room."""
-        self._whole(file, data)
-
-    def _whole(self, file: FilePlan, data: Buffer) -> None:
-        for attempt in (1, 2):
-            try:
-                folder = self._target.handle(file.folder)
-                self._write_whole(folder.fd, file, data)
-                return
-            except FileNotFoundError as e:
-                # Another restore took the temporary file for one that a dead one left.
-                if attempt == 2:
-                    self._not_written(file, e)
-            except OSError as e:
-                self._not_written(file, e)
-                return
-
-    def _write_whole(self, folder: int, file: FilePlan, data: Buffer) -> None:
-        temporary = temporary_name(file.number.to_bytes(8, "big"), self._token)
-        make_whole(
-            folder, temporary, data, file.size, file.attributes, self._wearer, file.path,
-            plain=file.folder.plain, sync=file.replace,
-        )  # fmt: skip
-        try:
-            self._land(folder, file, temporary, len(data))
-        except BaseException:
-            with suppress(OSError):
-                disk.unlink(temporary, dir_fd=folder)
-            raise
-
-    def _piece(self, file: FilePlan, position: int, data: Buffer) -> None:
-        growing = self._grow(file)
-        if growing.lost:
-            return
-        try:
-            handle = self._handle(growing)
-            with growing.writing:  # the system lets one at a time write to a file, and has the others spin
-                write_all(handle.fd, data, position)
-        except OSError as e:
-            self._not_written(file, e)
-            return
-        with growing.lock:
-            growing.left -= len(data)
-            complete = growing.left == 0 and not growing.lost
-        with self._report.lock:
-            self._report.written_bytes += len(data)
-        if complete:
-            self._complete(growing)
-
-    def adopt(self, file: FilePlan) -> None:
-        """A file of which everything was there, under its temporary name, gets its own."""
-        self._complete(self._grow(file))
-
-    def _complete(self, growing: Growing) -> None:
-        file = growing.file
-        try:
-            handle = self._handle(growing)
-            self._wearer.put_on_file(handle.fd, file.attributes, file.path, plain=False)
-            if file.replace:
-                disk.fsync(handle.fd)
-            self._land(self._target.handle(file.folder).fd, file, growing.temporary, 0)
-        except OSError as e:
-            self._not_written(file, e)
-            return
-        with self._lock:
-            self._growing.pop(file.number, None)
-            self._handles.pop(file.number, None)
-
-    def _handle(self, growing: Growing) -> Handle:
-        """A descriptor of the temporary file; kept with others of late, opened again when it was not."""
-        file = growing.file
-        with self._lock:
-            held = self._handles.get(file.number)
-            if held is not None:
-                self._handles.move_to_end(file.number)
-                return held
-        with growing.lock:
-            with self._lock:
-                held = self._handles.get(file.number)
-            if held is not None:
-                return held
-            folder = self._target.handle(file.folder).fd
-            if growing.temporary:
-                held = Handle(disk.open(growing.temporary, _AGAIN, dir_fd=folder))
-            else:
-                temporary = temporary_name(mark(file), self._token)
-                mode = self._wearer.first_mode(file.attributes, plain=False)
-                held = Handle(disk.open(temporary, NEW, mode, dir_fd=folder))
-                growing.temporary = temporary
-                disk.ftruncate(held.fd, file.size)
-            with suppress(OSError):  # a lock tells other restores that this one lives
-                lock(held.fd)
-            with self._lock:
-                self._handles[file.number] = held
-                if len(self._handles) > _OPEN_FILES:
-                    self._handles.popitem(last=False)
-            return held
-
-    def _forget(self, growing: Growing) -> None:
-        with self._lock:
-            self._handles.pop(growing.file.number, None)
-        if growing.temporary:
-            with suppress(OSError):
-                disk.unlink(growing.temporary, dir_fd=self._target.handle(growing.file.folder).fd)
-
-    def _not_written(self, file: FilePlan, error: OSError) -> None:
-        if error.errno in FULL:
-            where = os.fsdecode(self._target.top)
-            raise LocalError(
-                f"{where} can't take more: {error.strerror}",
-                "make room and run the same command again: it goes on where it stopped",
-            ) from error
-        self._lose(file, f"it could not be written: {error.strerror or error}")
-
-    # --- landing ------------------------------------------------------------------------------------------
-
-    def _land(self, folder: int, file: FilePlan, temporary: bytes, length: int) -> None:
-        """Give a complete file its name. OSError."""
-        final, number = file.final, 1
-        copied = final != file.name
-        while True:
-            if file.replace:
-                disk.rename(temporary, final, src_dir_fd=folder, dst_dir_fd=folder)
-                break
-            try:
-                rename_new(folder, temporary, final)
-                break
-            except FileExistsError:
-                # It came there since the plan was made.
-                there = Existing.of(disk.stat(final, dir_fd=folder, follow_symlinks=False))
-                action = self._met(file, there)
-                if action is Action.REPLACE:
-                    file.replace = True
-                elif action is Action.COPY and number < _TRIES:
-                    final, copied = copy_name(file.name, file.time, number), True
-                    number += 1
-                elif action in (Action.KEEP, Action.SAME):
-                    disk.unlink(temporary, dir_fd=folder)
-                    with self._report.lock:
-                        self._report.kept += 1
-                    self.landed[file.number] = final
-                    return
-                else:
-                    raise
-        if file.link or final != file.final:
-            self.landed[file.number] = final
-        report = self._report
-        with report.lock:
-            report.written += 1
-            report.written_bytes += length
-            report.replaced += file.replace
-            report.copies += copied
-
-    def _met(self, file: FilePlan, there: Existing) -> Action:
-        wanted = Existing(file.attributes.kind, file.size, file.attributes.mtime)
-        return decide(self._policy, there, wanted)
-
-
-def mark(file: FilePlan) -> bytes:
-    """8 bytes that say which file a temporary one will be, the same in every run."""
-    text = b"%d %d " % (file.size, file.attributes.mtime) + file.name
-    return blake2b(text, digest_size=8).digest()

@@ -11,6 +11,8 @@ from cache.reader import Reader
 from catalog.format.records import Point, Root
 from catalog.format.values import Subtree
 from catalog.vault import Vault
+from mount.restore.disk.base import Disk
+from mount.restore.disk.this import THIS_DISK
 from mount.restore.options import Options
 from mount.restore.report import Report
 from mount.restore.run import Restore
@@ -28,11 +30,11 @@ def a_point(root: Subtree | None, time: int = TIME) -> Point:
     )  # fmt: skip
 
 
-def restore(vault: Vault, point: Point, to: Path, *paths: bytes, **options: Any) -> Report:
+def restore(vault: Vault, point: Point, to: Path, *paths: bytes, disk: Disk = THIS_DISK, **options: Any) -> Report:
     """Restore paths of a point (all of it, if none are given) into a folder."""
     reader = Reader(vault, memory=48 << 20)
     try:
-        run = Restore(vault, reader, Options(os.fsencode(to), **options))
+        run = Restore(vault, reader, Options(os.fsencode(to), **options), disk)
         return run.run([place_in(reader, "", point, path) for path in paths or (b"",)])
     finally:
         reader.close()

@@ -83,7 +83,7 @@ def test_no_file_is_long_without_a_reason() -> None:
         ("catalog.store.local", "from catalog import format"),
         ("backup.run", "import rpdrive"),
         ("mount.view.nodes", "if TYPE_CHECKING:\n    from mount.drivers.base import Driver"),
-        ("mount.restore.disk.target", "import_module('mount.restore.run')"),
+        ("mount.restore.disk.base", "import_module('mount.restore.run')"),
         ("catalog.store.base", "from catalog.store.azure import store"),
         ("backup.walk", "from backup import job"),
     ],

@@ -15,8 +15,8 @@ from catalog.format.records import Point
 from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
-from mount.restore import writer
 from mount.restore.conflict import NAME_MAX, Action, Existing, Policy, copy_name, decide
+from mount.restore.file_writer import FileWriter
 from mount.restore.report import Planned
 from mount.restore.selection import Selection
 from tests.kit.drives import Maker, noise
@@ -129,13 +129,13 @@ def test_a_dry_run_lists_each_and_does_nothing(made: tuple[Vault, Point], tmp_pa
 def test_a_file_that_comes_meanwhile_is_kept(
     made: tuple[Vault, Point], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = writer.Writer._write_whole
+    write = FileWriter._write_whole
 
-    def disturbed(self: writer.Writer, folder: int, file: Any, data: Any) -> None:
+    def disturbed(self: FileWriter, folder: int, file: Any, data: Any) -> None:
         put(tmp_path / "docs/report.txt", b"mine")
         write(self, folder, file, data)
 
-    monkeypatch.setattr(writer.Writer, "_write_whole", disturbed)
+    monkeypatch.setattr(FileWriter, "_write_whole", disturbed)
     run(made, tmp_path, b"docs")
     assert (tmp_path / "docs/report.txt").read_bytes() == b"mine"
     assert (tmp_path / f"docs/report ({WHEN}).txt").read_bytes() == b"saved"

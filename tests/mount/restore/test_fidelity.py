@@ -13,15 +13,19 @@ from typing import Any
 
 import pytest
 
+from cache.reader import Reader
 from catalog.format.values import Owner
 from catalog.points.choice import choose_point
 from catalog.store.local import LocalStore
+from catalog.store.memory import MemoryStore
 from catalog.vault import open_vault
-from mount.restore.disk.attributes import Attributes, Wearer
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.this import THIS_DISK
 from mount.restore.selection import Selection
 from tests.kit.drives import PASSPHRASE, Home, acl, make_vault
 from tests.kit.restoring import assert_same_attributes, assert_same_trees, restore, temporaries
 from tests.kit.sources import attributed, every_kind
+from tests.kit.vaultmaker import open_empty
 
 NOBODY = 65534
 
@@ -141,12 +145,14 @@ def test_another_user_gets_what_it_may(source: Source) -> None:
 
 def test_owners_by_name(source: Source, tmp_path: Path) -> None:
     told: list[tuple[bytes, str]] = []
-    wearer = Wearer(lambda at: memoryview(b""), lambda p, r: told.append((p, r)), permissions=True, by_name=True)
+    reader = Reader(open_empty(MemoryStore()), memory=1 << 20)
+    metadata = THIS_DISK.metadata(reader, lambda p, r: told.append((p, r)), permissions=True, owners_by_name=True)
     path = tmp_path / "file"
     known, unknown = Owner(4242, 4243, "daemon", "nogroup"), Owner(4242, 4243, "unheard", "")
     for owner, ids in ((known, (1, 65534)), (unknown, (4242, 4243))):
         path.touch()
         with path.open("rb") as file:
-            wearer.put_on_file(file.fileno(), Attributes(0, 0o640, owner, 10**18, None), lambda: b"x", plain=True)
+            metadata.set_on_file(file.fileno(), Attributes(0, 0o640, owner, 10**18, None), lambda: b"x", plain=True)
         assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (*ids, 0o640)
     assert told == [(b"x", "there is no user unheard here: the number 4242 was kept")]
+    reader.close()

@@ -13,7 +13,8 @@ from catalog.format.pages import decode_leaf
 from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from mount.restore.conflict import Policy
-from mount.restore.disk.target import Folder, Refused, Target
+from mount.restore.disk.this import THIS_DISK
+from mount.restore.target import Folder, Refused, Target
 from tests.kit.drives import Home, Maker, make_vault, noise
 from tests.kit.restoring import a_point, restore, temporaries
 from tests.kit.vaultmaker import open_empty
@@ -62,7 +63,7 @@ def test_a_symlink_of_the_point_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_folder_swapped_for_a_symlink_meanwhile(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
-    target = Target(os.fsencode(tmp_path / "to"), make=True)
+    target = Target(THIS_DISK, os.fsencode(tmp_path / "to"), make=True)
     folder = target.add(target.root, b"folder", None)
     target.make(folder)
     (tmp_path / "to/folder").rmdir()

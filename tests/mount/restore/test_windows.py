@@ -21,13 +21,11 @@ from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from catalog.windows.times import to_filetime
-from mount.restore import planner, run, writer
-from mount.restore import spilled as known
 from mount.restore.conflict import Policy
-from mount.restore.disk import calls as disk
-from mount.restore.disk import target, whole
-from mount.restore.disk.windows import WindowsDisk, absolute
+from mount.restore.disk.windows import WindowsDisk
+from mount.restore.disk.windows_handles import absolute
 from mount.restore.report import Report
+from mount.restore.spill import pack_windows, unpack_windows
 from tests.kit.cli import ROOT, Cli
 from tests.kit.protected import Protected
 from tests.kit.restoring import restore
@@ -143,23 +141,20 @@ def test_command(rpdrive: Cli, vault: Vault, windows: Double, tmp_path: Path) ->
 
 
 @pytest.fixture
-def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
-    """An empty machine, whose disk a restore in this process writes to, with all an administrator may."""
+def other() -> Iterator[Double]:
+    """An empty machine to restore to, with all an administrator may."""
     double = Double({"SeBackupPrivilege", "SeRestorePrivilege", "SeSecurityPrivilege"})
-    as_windows(double, monkeypatch)
     yield double
     assert (double.handles, double.broken) == ({}, [])
 
 
-def as_windows(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = WindowsDisk(double.api())
-    for module in (disk, planner, run, target, whole, writer):
-        monkeypatch.setattr(module, "disk", found)
-
-
-def give_back(machine: Machine, point: Point | None, to: str, *paths: bytes, **options: object) -> Report:
+def give_back(
+    machine: Machine, point: Point | None, double: Double, to: str, *paths: bytes, **options: object
+) -> Report:
+    """Restore to a machine's disk, in this process."""
     assert point is not None
-    return restore(machine.vault, point, Path(to), *paths, system="Windows", **options)
+    disk = WindowsDisk(double.api())
+    return restore(machine.vault, point, Path(to), *paths, disk=disk, system="Windows", **options)
 
 
 def shape(double: Double, top: str) -> dict[str, object]:
@@ -184,7 +179,7 @@ def test_everything_comes_back(machine: Machine, windows: Double, other: Double)
     windows.item(f"{HOME}\\setup.exe").streams["half \ud800"] = Data(b"odd")
     dedup = windows.item(f"{HOME}\\deduplicated")
     outcome = machine.back_up(windows)
-    report = give_back(machine, outcome.point, "C:\\back")
+    report = give_back(machine, outcome.point, other, "C:\\back")
     assert report.problems == [] and other.handles == {}
     dedup.attributes, dedup.reparse = ARCHIVE | SPARSE, b""  # it comes back as a file of its own
     dedup.data.ranges = [(0, len(dedup.data.data))]
@@ -193,16 +188,15 @@ def test_everything_comes_back(machine: Machine, windows: Double, other: Double)
     assert found.keys() == wanted.keys()
 
 
-def test_in_place_over_what_is_there(machine: Machine, windows: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_place_over_what_is_there(machine: Machine, windows: Double) -> None:
     """Read-only files are replaced, links too; what is equal is left alone."""
     outcome = machine.back_up(windows)
     before = shape(windows, HOME)
     windows.touch(f"{HOME}\\Documents\\read-only", b"changed")
     windows.touch(f"{HOME}\\Documents\\letter.txt", b"changed")
     windows.allowed |= {"SeRestorePrivilege"}
-    as_windows(windows, monkeypatch)
     report = give_back(
-        machine, outcome.point, "/", b"C/Users/anna/Documents", in_place=True, policy=Policy.OVERWRITE
+        machine, outcome.point, windows, "/", b"C/Users/anna/Documents", in_place=True, policy=Policy.OVERWRITE
     )
     assert (report.problems, report.written, report.replaced) == ([], 2, 2)
     assert shape(windows, f"{HOME}\\Documents") == {
@@ -218,12 +212,12 @@ def _renumbered(row: object, path: str) -> object:
 def test_stopped_restore_goes_on(machine: Machine, windows: Double, other: Double) -> None:
     """What is there is not written again; a folder that was left unfinished is finished."""
     outcome = machine.back_up(windows)
-    give_back(machine, outcome.point, "C:\\back")
+    give_back(machine, outcome.point, other, "C:\\back")
     wanted = shape(other, "C\\back")
     del other.item("C\\back\\C\\Users\\anna").children["SETUP.EXE"]
     home = other.item("C\\back\\C\\Users\\anna")
     home.attributes, home.written = DIRECTORY | READONLY | 0x2000, home.written + 1
-    report = give_back(machine, outcome.point, "C:\\back")
+    report = give_back(machine, outcome.point, other, "C:\\back")
     assert (report.written, report.lost) == (1, 0)
     assert shape(other, "C\\back") == wanted
 
@@ -233,7 +227,7 @@ def test_encrypted_file_comes_back(machine: Machine, windows: Double, other: Dou
         item = windows.add(f"{HOME}\\{name}", b"x", attributes=ARCHIVE | ENCRYPTED, security=PLAIN)
         item.raw = os.urandom(size)
     outcome = machine.back_up(windows)
-    report = give_back(machine, outcome.point, "C:\\back", b"C/Users/anna")
+    report = give_back(machine, outcome.point, other, "C:\\back", b"C/Users/anna")
     assert report.problems == []
     for name in ("small", "large"):
         item = other.item(f"C\\back\\anna\\{name}")
@@ -247,11 +241,11 @@ def test_without_rights(machine: Machine, windows: Double, other: Double) -> Non
     """Lists are set, owners only by an administrator: said for each."""
     other.allowed = set()
     outcome = machine.back_up(windows, "C:\\Users\\anna\\Documents")
-    report = give_back(machine, outcome.point, "C:\\back", b"C/Users/anna/Documents")
+    report = give_back(machine, outcome.point, other, "C:\\back", b"C/Users/anna/Documents")
     reason = "its permissions could not be set: setting this owner needs an administrator's rights"
     assert {p.reason for p in report.problems} == {reason} and report.problem_count == 4
     assert other.item("C\\back\\Documents\\letter.txt").data.data == b"Dear Ms. Miller"
-    plain = give_back(machine, outcome.point, "C:\\plain", b"C/Users/anna/Documents", permissions=False)
+    plain = give_back(machine, outcome.point, other, "C:\\plain", b"C/Users/anna/Documents", permissions=False)
     assert plain.problems == []
     assert other.item("C\\plain\\Documents\\letter.txt").security == b""
 
@@ -272,8 +266,9 @@ def test_point_of_another_system(tmp_path: Path, other: Double) -> None:
     outcome = protected.backup(source)
     assert outcome.point is not None
     report = restore(
-        protected.vault, outcome.point, Path("C:\\back"), os.fsencode(source), system="Windows", permissions=False
-    )
+        protected.vault, outcome.point, Path("C:\\back"), os.fsencode(source), system="Windows", permissions=False,
+        disk=WindowsDisk(other.api()),
+    )  # fmt: skip
     assert [(p.path, p.reason) for p in report.problems] == [
         (b"source/fifo", "it could not be written: Windows has no files of its kind")
     ]
@@ -292,7 +287,7 @@ def test_nothing_is_written_through_a_link(machine: Machine, windows: Double, ot
     other.folder("C\\back")
     other.folder("C\\elsewhere")
     other.folder("C\\back\\C", attributes=REPARSE, reparse=junction("C:\\elsewhere"))
-    report = give_back(machine, outcome.point, "C:\\back", policy=Policy.OVERWRITE)
+    report = give_back(machine, outcome.point, other, "C:\\back", policy=Policy.OVERWRITE)
     assert report.lost and not other.item("C\\elsewhere").children
 
 
@@ -317,12 +312,13 @@ def test_windows_takes_its_own_disk() -> None:
 import ctypes, os, sys
 import mount.restore.disk.attributes
 os.name = {name!r}
-from mount.restore.disk.calls import disk
+from mount.restore.disk.this import THIS_DISK
 os.name = "posix"
 import mount.restore.run
-print(type(disk).__name__, "mount.restore.disk.windows" in sys.modules, mount.restore.writer.disk is disk)
+same = mount.restore.run.THIS_DISK is THIS_DISK
+print(type(THIS_DISK).__name__, "mount.restore.disk.windows" in sys.modules, same)
 """
-    for name, said in (("nt", "WindowsDisk True True"), ("posix", "module False True")):
+    for name, said in (("nt", "WindowsDisk True True"), ("posix", "PosixDisk False True")):
         done = subprocess.run(
             [sys.executable, "-c", script.format(name=name)], capture_output=True, text=True, check=True, cwd=ROOT
         )
@@ -334,8 +330,8 @@ def test_plan_keeps_what_windows_knew_in_its_runs() -> None:
     for content in ([at, Hole(3)], Paged(1, at, 7, b"d" * 16), []):
         stream = Stream("\ud800", 7, content)
         known_ = Windows(0x20, -5, OutOfLine(at), [stream], b"reparse", None, "", 9)
-        assert known.unpacked(msgspec.msgpack.decode(msgspec.msgpack.encode(known.packed(known_)))) == known_
-    assert known.unpacked(known.packed(None)) is None
+        assert unpack_windows(msgspec.msgpack.decode(msgspec.msgpack.encode(pack_windows(known_)))) == known_
+    assert unpack_windows(pack_windows(None)) is None
 
 
 def test_a_scanner_holds_what_was_just_written(
@@ -350,9 +346,8 @@ def test_a_scanner_holds_what_was_just_written(
         return opened(d, path, access, *rest)
 
     monkeypatch.setattr(Double, "CreateFileW", refuse)
-    as_windows(other, monkeypatch)
     outcome = machine.back_up(windows, "C:\\Users\\anna\\first")
-    report = give_back(machine, outcome.point, "C:\\back", b"C/Users/anna/first")
+    report = give_back(machine, outcome.point, other, "C:\\back", b"C/Users/anna/first")
     assert [(p.path, p.reason) for p in report.problems] == [
         (b"first", "its attributes could not be set: another program has it open and does not share it")
     ]

@@ -15,9 +15,10 @@ from catalog.points.choice import choose_point
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
 from catalog.vault import open_vault
-from mount.restore import crew, run
-from mount.restore.crew import Crew
+from mount.restore import pool, run
+from mount.restore.pool import WriterPool
 from mount.restore.report import Report
+from mount.restore.worker import temporary_of
 from tests.kit.drives import PASSPHRASE, Home
 from tests.kit.make_faults import flip
 from tests.kit.restoring import a_point, assert_same_trees, restore, temporaries
@@ -28,35 +29,35 @@ COUNT = 600
 
 
 class Watched:
-    """What the crew of a restore did."""
+    """What the pools of restores did."""
 
     def __init__(self) -> None:
         self.made = 0
-        self.crews: list[Crew] = []
+        self.pools: list[WriterPool] = []
 
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """Helpers for any restore, and for blocks of any size."""
-    assert crew.helpers() > 0, (
+    assert pool.useful_helpers() > 0, (
         "this system has one processor, or can't pass descriptors: no restore has helpers here"
     )
     monkeypatch.setattr(run, "MANY", 1)
-    monkeypatch.setattr(crew, "FEW", 1)
+    monkeypatch.setattr(pool, "FEW", 1)
     found = Watched()
-    write, start = Crew.write, Crew.__init__
+    write, start = WriterPool.write, WriterPool.__init__
 
-    def counted(self: Crew, at: Any, sealed: Any, rows: Any) -> Any:
+    def counted(self: WriterPool, at: Any, sealed: Any, rows: Any) -> Any:
         left = write(self, at, sealed, rows)
         found.made += len(rows) - len(left)
         return left
 
-    def started(self: Crew, *args: Any, **options: Any) -> None:
+    def started(self: WriterPool, *args: Any, **options: Any) -> None:
         start(self, *args, **options)
-        found.crews.append(self)
+        found.pools.append(self)
 
-    monkeypatch.setattr(Crew, "write", counted)
-    monkeypatch.setattr(Crew, "__init__", started)
+    monkeypatch.setattr(WriterPool, "write", counted)
+    monkeypatch.setattr(WriterPool, "__init__", started)
     return found
 
 
@@ -93,8 +94,8 @@ def test_helpers_make_what_is_simple(many: SmallFiles, tmp_path: Path, watched: 
     assert (watched.made, report.written, report.problem_count) == (COUNT, COUNT, 0)
     assert report.written_bytes == sum(map(len, many.contents.values()))
     check(many, tmp_path)
-    (one,) = watched.crews
-    assert len(one.pids) == crew.helpers()
+    (one,) = watched.pools
+    assert len(one.pids) == pool.useful_helpers()
     assert not [pid for pid in one.pids if Path(f"/proc/{pid}").exists()]
 
 
@@ -109,18 +110,18 @@ def test_a_helper_is_told_no_secret_where_others_can_see_it(
 ) -> None:
     monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
     seen: list[bytes] = []
-    ask = crew._Helper.ask
+    ask = pool._Helper.ask
 
     def looked(self: Any, *args: Any) -> Any:
         seen.append(Path(f"/proc/{self.pid}/cmdline").read_bytes() + Path(f"/proc/{self.pid}/environ").read_bytes())
         return ask(self, *args)
 
-    monkeypatch.setattr(crew._Helper, "ask", looked)
+    monkeypatch.setattr(pool._Helper, "ask", looked)
     back(many, tmp_path)
     master = many.vault.keys.master
     assert seen
     for text in seen:
-        assert b"crew" in text
+        assert b"mount.restore.worker" in text
         assert PASSPHRASE.encode() not in text
         assert master not in text
         assert master.hex().encode() not in text
@@ -132,7 +133,7 @@ def test_a_helper_that_dies_costs_nothing_but_time(
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     asked: Iterator[int] = iter(range(10_000))
-    ask = crew._Helper.ask
+    ask = pool._Helper.ask
     # As a program may have it that restores in its own process.
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(signal.SIGPIPE, before))
@@ -140,13 +141,13 @@ def test_a_helper_that_dies_costs_nothing_but_time(
     def killed(self: Any, task: Any, sealed: Any, folders: Any) -> Any:
         if next(asked) == 1 or dying == "all":
             if dying == "midway":  # with a file that it was just making
-                left = crew._temporary(task.files[3][4], self.token)
-                os.close(os.open(left, os.O_CREAT | os.O_WRONLY, dir_fd=folders[task.files[3][3]].fd))
+                left = temporary_of(task.files[3].number, self.token)
+                os.close(os.open(left, os.O_CREAT | os.O_WRONLY, dir_fd=folders[task.files[3].folder].fd))
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
         return ask(self, task, sealed, folders)
 
-    monkeypatch.setattr(crew._Helper, "ask", killed)
+    monkeypatch.setattr(pool._Helper, "ask", killed)
     report = back(many, tmp_path)
     assert (report.written, report.problem_count) == (COUNT, 0)
     check(many, tmp_path)
@@ -166,14 +167,14 @@ def test_none_can_be_started(
 def test_a_file_that_comes_meanwhile_is_kept(
     many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, there = Crew.write, tmp_path / "folder-003" / "file-007.txt"
+    write, there = WriterPool.write, tmp_path / "folder-003" / "file-007.txt"
 
-    def disturbed(self: Crew, at: Any, sealed: Any, rows: Any) -> Any:
-        if any(row[8].folder.name == b"folder-003" for row in rows) and not there.exists():
+    def disturbed(self: WriterPool, at: Any, sealed: Any, rows: Any) -> Any:
+        if any(row.file.folder.name == b"folder-003" for row in rows) and not there.exists():
             there.write_bytes(b"mine")
         return write(self, at, sealed, rows)
 
-    monkeypatch.setattr(Crew, "write", disturbed)
+    monkeypatch.setattr(WriterPool, "write", disturbed)
     report = back(many, tmp_path)
     assert there.read_bytes() == b"mine"
     (copy,) = (path for path in there.parent.iterdir() if path.name.startswith("file-007 "))

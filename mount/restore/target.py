@@ -10,15 +10,14 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from catalog.errors import LocalError
-from catalog.systems.this import SYSTEM
 from mount.restore.disk.attributes import Attributes
-from mount.restore.disk.calls import CLOEXEC, DIRECTORY, NOFOLLOW, disk
+from mount.restore.disk.base import Disk, Status
+from mount.restore.disk.flags import CLOEXEC, DIRECTORY, NOFOLLOW, PATH
 
 UNFINISHED = 0o1700  # mode of a folder that a restore has made and not yet finished: how the next run knows it
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
-_PASSAGE = _FOLDER | getattr(os, "O_PATH", 0)
+_PASSAGE = _FOLDER | PATH
 _OPEN_FOLDERS = 192
-_NO_NOREPLACE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 LEFTOVER = b".rpdrive-"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -30,13 +29,13 @@ class Refused(OSError):
 class Handle:
     """A descriptor, closed when nobody holds it any more: it can be dropped from a table while a thread uses it."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("_disk", "fd")
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, disk: Disk, fd: int) -> None:
+        self._disk, self.fd = disk, fd
 
     def __del__(self) -> None:
-        disk.close(self.fd)
+        self._disk.close(self.fd)
 
 
 class Folder:
@@ -69,33 +68,39 @@ class Folder:
 
 
 class Target:
-    """Folders below `top`, by number. Thread-safe once planned."""
+    """Folders below `top` on a disk, by number. Thread-safe once planned."""
 
-    def __init__(self, top: bytes, *, make: bool) -> None:
-        self.top = top
+    def __init__(self, disk: Disk, top: bytes, *, make: bool) -> None:
+        self.disk, self.top = disk, top
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Handle] = OrderedDict()
         self.root = Folder(0, None, b"", None)
         self.folders = [self.root]
-        self.device = 0
         self._handle: Handle | None = None
         self._open_top(make)
 
     def _open_top(self, make: bool) -> None:
         try:
             if make:
-                disk.makedirs(self.top, exist_ok=True)
-            elif not disk.path.lexists(self.top):
+                self.disk.makedirs(self.top)
+            elif not self._top_exists():
                 return
             # The user named this one: symlinks in it are followed.
-            self._handle = Handle(disk.open(self.top, _FOLDER & ~NOFOLLOW))
+            self._handle = Handle(self.disk, self.disk.open(self.top, _FOLDER & ~NOFOLLOW))
             self.root.exists = True
-            self.look(self.root, disk.fstat(self._handle.fd))
+            self.look(self.root, self.disk.fstat(self._handle.fd))
         except FileExistsError as e:
             raise LocalError(f"{os.fsdecode(self.top)} is not a folder", "name a folder to restore to") from e
         except OSError as e:
             text = os.fsdecode(self.top)
             raise LocalError(f"the folder {text} can't be used: {e.strerror}", "restore to another one") from e
+
+    def _top_exists(self) -> bool:
+        try:
+            self.disk.lstat(self.top)
+        except OSError:
+            return False
+        return True
 
     def add(self, parent: Folder, name: bytes, attributes: Attributes | None) -> Folder:
         folder = Folder(len(self.folders), parent, name, attributes)
@@ -125,7 +130,7 @@ class Target:
             assert self._handle is not None
             held = self._handle
         for step in reversed(way):
-            held = Handle(open_folder(step.name, held.fd))
+            held = Handle(self.disk, open_folder(self.disk, step.name, held.fd))
             with self._lock:
                 self._open[step.number] = held
                 if len(self._open) > _OPEN_FOLDERS:
@@ -135,26 +140,22 @@ class Target:
     def make(self, folder: Folder) -> None:
         """Make a folder whose parent exists. OSError; FileExistsError if something is there."""
         assert folder.parent is not None
-        disk.mkdir(folder.name, UNFINISHED, dir_fd=self.handle(folder.parent).fd)
+        self.disk.mkdir(folder.name, UNFINISHED, dir_fd=self.handle(folder.parent).fd)
         folder.exists = folder.fresh = True
         folder.plain = folder.parent.plain
 
-    def look(self, folder: Folder, st: os.stat_result) -> None:
+    def look(self, folder: Folder, st: Status) -> None:
         """Note what matters of a folder that was there before."""
-        folder.plain = not st.st_mode & stat.S_ISGID and st.st_gid == disk.getegid() and not self._has_acl(folder)
+        folder.plain = (
+            not st.st_mode & stat.S_ISGID
+            and st.st_gid == self.disk.getegid()
+            and not self.disk.has_default_acl(self.handle(folder).fd)
+        )
 
-    def _has_acl(self, folder: Folder) -> bool:
-        try:
-            return bool(disk.getxattr(self.handle(folder).fd, "system.posix_acl_default"))
-        except OSError as e:
-            return e.errno not in (errno.ENODATA, errno.ENOTSUP)
-        except AttributeError:  # no extended attributes on this system
-            return False
-
-    def status(self, folder: Folder, name: bytes) -> os.stat_result | None:
+    def status(self, folder: Folder, name: bytes) -> Status | None:
         """lstat of a name in a folder that exists; None if nothing is there. OSError."""
         try:
-            return disk.stat(name, dir_fd=self.handle(folder).fd, follow_symlinks=False)
+            return self.disk.lstat(name, dir_fd=self.handle(folder).fd)
         except FileNotFoundError:
             return None
 
@@ -162,13 +163,11 @@ class Target:
         """Names of temporary files in a folder that was there before."""
         if folder.leftovers is None:
             with suppress(OSError):
-                fd = disk.open(b".", _FOLDER, dir_fd=self.handle(folder).fd)
+                fd = self.disk.open(b".", _FOLDER, dir_fd=self.handle(folder).fd)
                 try:
-                    with disk.scandir(fd) as rows:
-                        names = [os.fsencode(row.name) for row in rows if row.name.startswith(".rpdrive-")]
+                    folder.leftovers = [name for name in self.disk.names(fd) if is_leftover(name)]
                 finally:
-                    disk.close(fd)
-                folder.leftovers = [name for name in names if is_leftover(name)]
+                    self.disk.close(fd)
         return folder.leftovers or []
 
     def close(self) -> None:
@@ -176,7 +175,7 @@ class Target:
         self._handle = None
 
 
-def open_folder(name: bytes, parent: int) -> int:
+def open_folder(disk: Disk, name: bytes, parent: int) -> int:
     """A descriptor of a folder in a folder. OSError; Refused for a symlink."""
     try:
         try:
@@ -189,6 +188,13 @@ def open_folder(name: bytes, parent: int) -> int:
         raise
 
 
+def reason(e: OSError) -> str:
+    """Why an entry could not be written, for a report."""
+    if isinstance(e, Refused):
+        return "a symlink or file stands in its way; restoring through it would leave the target"
+    return f"it could not be written: {e.strerror or e}"
+
+
 def is_leftover(name: bytes) -> bool:
     """Whether a name is one that `temporary_name` makes."""
     return len(name) == 39 and name.startswith(LEFTOVER) and name.endswith(b".part")
@@ -197,26 +203,3 @@ def is_leftover(name: bytes) -> bool:
 def temporary_name(mark: bytes, token: bytes) -> bytes:
     """`mark`: 8 bytes that say which file it will be; `token`: 4 bytes of this run."""
     return LEFTOVER + mark.hex().encode() + b"-" + token.hex().encode() + b".part"
-
-
-def rename_new(folder: int, old: bytes, new: bytes) -> None:
-    """Rename within a folder. FileExistsError if there is something at the new name; it is left alone."""
-    if hasattr(disk, "rename_new"):
-        disk.rename_new(folder, old, new)
-        return
-    try:
-        SYSTEM.rename_new(old, new, dir_fd=folder)
-        return
-    except OSError as e:
-        if e.errno not in _NO_NOREPLACE:
-            raise
-    try:
-        disk.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as e:
-        if e.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            raise
-        # A file system with neither: the name is taken first, and what took it is replaced.
-        disk.close(disk.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC, 0o600, dir_fd=folder))
-        disk.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
-        return
-    disk.unlink(old, dir_fd=folder)

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from contextlib import suppress
 
 from catalog.format.blocks import Buffer
-from mount.restore.disk.attributes import Attributes, Wearer
-from mount.restore.disk.calls import CLOEXEC, NOFOLLOW, disk
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.base import Disk, Metadata, PathOf
+from mount.restore.disk.flags import CLOEXEC, NOFOLLOW
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 
 
 def make_whole(
+    disk: Disk,
+    metadata: Metadata,
     folder: int,
     temporary: bytes,
     data: Buffer,
     size: int,
     a: Attributes,
-    wearer: Wearer,
-    path: Callable[[], bytes],
+    path: PathOf,
     *,
     plain: bool,
     sync: bool = False,
 ) -> None:
     """Make a file of `size` bytes, `data` or else a hole, with all its attributes. OSError: then nothing is left.
 
-    `folder` is a descriptor, `plain` as in Folder; `path` is for what the wearer has to say.
+    `folder` is a descriptor, `plain` as in Folder; `path` is for problems with the metadata.
     """
-    fd = disk.open(temporary, NEW, wearer.first_mode(a, plain=plain), dir_fd=folder)
+    fd = disk.open(temporary, NEW, metadata.first_mode(a, plain=plain), dir_fd=folder)
     try:
         try:
             if data:
-                write_all(fd, data, 0)
+                write_all(disk, fd, data, 0)
             elif size:
                 disk.ftruncate(fd, size)
-            wearer.put_on_file(fd, a, path, plain=plain)
+            metadata.set_on_file(fd, a, path, plain=plain)
             if sync:
                 disk.fsync(fd)
         finally:
@@ -48,7 +49,7 @@ def make_whole(
         raise
 
 
-def write_all(fd: int, data: Buffer, position: int) -> None:
+def write_all(disk: Disk, fd: int, data: Buffer, position: int) -> None:
     """All of `data` at `position` of a file. OSError."""
     view = memoryview(data)
     while True:

@@ -1,0 +1,69 @@
+"""Whether a file on the disk has the contents of an entry, or some of its pieces."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+
+from catalog.errors import Damaged
+from catalog.format.keys import FileDigest
+from catalog.format.packs import Extent
+from catalog.format.values import Hole, Paged, Piece
+from catalog.tree import PageSource, Pieces
+from mount.restore.disk.base import Disk
+
+_PART = 1 << 20  # bytes read at once to look for zeros
+
+
+def positions(pages: PageSource, content: list[Piece] | Paged) -> Iterator[tuple[int, Piece]]:
+    """Pieces, and where in the file they begin (bytes)."""
+    position = 0
+    for piece in content if isinstance(content, list) else Pieces(pages, content).all():
+        yield position, piece
+        position += piece.length
+
+
+def checked(pieces: Iterator[tuple[int, Piece]], content: Paged) -> list[tuple[int, Piece]]:
+    """All pieces, compared with the digest in the entry. Raises Damaged if they differ."""
+    digest, all_pieces = FileDigest(), list(pieces)
+    for _at, piece in all_pieces:
+        digest.add(piece.length, None if isinstance(piece, Hole) else piece.id)
+    if digest.digest() != content.digest:
+        raise Damaged("its pieces are not those that were saved")
+    return all_pieces
+
+
+def holds(
+    disk: Disk, fd: int, pieces: Iterator[tuple[int, Piece]], size: int, chunk_id: Callable[[bytes], bytes]
+) -> bool:
+    """Whether a file has these contents. Holes count as zeros."""
+    if disk.fstat(fd).st_size != size:
+        return False
+    for at, piece in pieces:
+        if isinstance(piece, Extent):
+            if not has_piece(disk, fd, at, piece, chunk_id):
+                return False
+        elif not _is_zero(disk, fd, at, piece.length):
+            return False
+    return True
+
+
+def has_piece(disk: Disk, fd: int, at: int, piece: Extent, chunk_id: Callable[[bytes], bytes]) -> bool:
+    data = disk.pread(fd, piece.length, at)
+    return len(data) == piece.length and chunk_id(data) == piece.id
+
+
+def _is_zero(disk: Disk, fd: int, start: int, length: int) -> bool:
+    end = start + length
+    while start < end:
+        try:
+            start = disk.next_data(fd, start)
+        except OSError as e:
+            return e.errno == errno.ENXIO
+        if start >= end:
+            return True
+        data = disk.pread(fd, min(end - start, _PART), start)
+        if not data or data.count(0) != len(data):
+            return False
+        start += len(data)
+    return True

@@ -1,0 +1,165 @@
+"""The interface between a restore and the operating system: file system calls, and setting metadata.
+
+posix.py implements it for POSIX, windows.py for Windows; this.py chooses one, once. Methods that share a name with
+a function of `os` do what that function does, relative to a descriptor of a folder. Names are bytes (on Windows
+WTF-8); errors are OSError, with a `strerror` that can be shown to the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from catalog.format.blocks import Buffer, PackKind
+from catalog.format.packs import Extent
+from catalog.format.values import Owner, Paged, Piece
+from catalog.format.windows import Windows
+from mount.restore.disk.attributes import Attributes
+
+PathOf: TypeAlias = Callable[[], bytes]  # the path to report, from the target's top; built only if it is needed
+ReportProblem: TypeAlias = Callable[[bytes, str], None]  # path, reason
+ConvertWindows: TypeAlias = Callable[[Attributes, Windows, PathOf], Attributes]
+
+
+class Status(Protocol):
+    """The fields of os.stat_result that a restore reads."""
+
+    @property
+    def st_mode(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_uid(self) -> int: ...
+    @property
+    def st_gid(self) -> int: ...
+    @property
+    def st_rdev(self) -> int: ...
+
+
+class Content(Protocol):
+    """The contents of a stream."""
+
+    def read(self, offset: int, length: int) -> Buffer: ...
+
+
+class Values(Protocol):
+    """Reads metadata that is stored outside its entry. Raises Damaged, ObjectNotFound or another StoreError."""
+
+    def chunk(self, kind: PackKind, at: Extent, /) -> memoryview: ...
+
+    def open(self, content: list[Piece] | Paged, size: int, /) -> Content: ...
+
+
+class Metadata(Protocol):
+    """Sets the metadata of restored files. What can't be set is reported as a problem, not raised.
+
+    `plain` is that of the file's Folder (mount/restore/target.py).
+    """
+
+    def first_mode(self, a: Attributes, /, *, plain: bool) -> int:
+        """The mode to create a file with: the final one if nobody could misuse the file before it is complete."""
+
+    def link_target(self, a: Attributes, target: bytes, /) -> bytes:
+        """What `Disk.readlink` returns for this symlink once it is restored."""
+
+    def set_on_file(self, fd: int, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
+        """Set everything on an open file that was created with `first_mode`."""
+
+    def set_on_folder(self, fd: int, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
+        """Set everything on a folder whose contents are complete."""
+
+    def set_on_name(self, folder: int, name: bytes, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
+        """Set everything on an entry that must not be opened: a symlink, FIFO, device or socket."""
+
+    def owner_ids(self, owner: Owner, path: PathOf | None = None, /) -> tuple[int, int]:
+        """User and group id to set. With `path`, a name that is unknown here is reported, once."""
+
+
+class Disk(Protocol):
+    """File system calls of a restore. Thread-safe."""
+
+    # --- descriptors
+
+    def open(self, name: bytes, flags: int, mode: int = ..., /, *, dir_fd: int | None = ...) -> int: ...
+    def close(self, fd: int, /) -> None: ...
+
+    def lock(self, fd: int, /) -> None:
+        """Lock a file for this process without waiting. Raises OSError if another process holds the lock."""
+
+    # --- what exists
+
+    def fstat(self, fd: int, /) -> Status: ...
+    def lstat(self, name: bytes, /, *, dir_fd: int | None = ...) -> Status: ...
+
+    def readlink(self, name: bytes, /, *, dir_fd: int | None = ...) -> bytes:
+        """A link's target; on Windows its whole reparse point, since links to one place may differ in it."""
+
+    def names(self, fd: int, /) -> list[bytes]:
+        """The names in an open folder, in any order."""
+
+    def has_default_acl(self, fd: int, /) -> bool:
+        """Whether new files in an open folder inherit an ACL from it."""
+
+    def geteuid(self) -> int: ...
+    def getegid(self) -> int: ...
+    def makedev(self, major: int, minor: int, /) -> int: ...
+
+    # --- contents
+
+    def pread(self, fd: int, length: int, position: int, /) -> bytes: ...
+    def pwrite(self, fd: int, data: Buffer, position: int, /) -> int: ...
+
+    def ftruncate(self, fd: int, size: int, /) -> None:
+        """Set the size of a new file; what is not written later stays a hole."""
+
+    def next_data(self, fd: int, position: int, /) -> int:
+        """The first position (bytes), from this one on, that is not in a hole. Raises OSError(ENXIO) if none is."""
+
+    def fsync(self, fd: int, /) -> None: ...
+    def sync(self) -> None: ...
+
+    def drop_cache(self, fd: int, /) -> None:
+        """Make later reads of a file come from the disk, as far as the system allows."""
+
+    # --- names
+
+    def mkdir(self, name: bytes, mode: int, /, *, dir_fd: int | None = ...) -> None: ...
+
+    def makedirs(self, path: bytes, /) -> None:
+        """Make a folder and those above it. Raises FileExistsError if the path is not a folder."""
+
+    def unlink(self, name: bytes, /, *, dir_fd: int | None = ...) -> None: ...
+
+    def rename(
+        self, name: bytes, new: bytes, /, *, src_dir_fd: int | None = ..., dst_dir_fd: int | None = ...
+    ) -> None: ...
+
+    def rename_new(self, folder: int, name: bytes, new: bytes, /) -> None:
+        """Rename within a folder. Raises FileExistsError if the new name is taken, and leaves that file alone."""
+
+    def link(self, name: bytes, new: bytes, /, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        """Make a hard link; a symlink is not followed."""
+
+    def symlink(self, target: bytes, name: bytes, /, *, dir_fd: int | None = ...) -> None: ...
+    def mknod(self, name: bytes, mode: int, device: int, /, *, dir_fd: int | None = ...) -> None: ...
+
+    # --- metadata
+
+    def metadata(
+        self, values: Values, problem: ReportProblem, *, permissions: bool, owners_by_name: bool
+    ) -> Metadata:
+        """What sets metadata. Without `permissions`, files get the owner and mode that new files get here.
+
+        `owners_by_name`: choose owners by name, where the name is known here.
+        """
+
+    def windows_converter(
+        self, values: Values, problem: ReportProblem, *, permissions: bool, fetch: bool
+    ) -> ConvertWindows:
+        """What turns Windows metadata into what this system can store. Without `fetch`, no stream is read."""

@@ -1,0 +1,127 @@
+"""Restoring on POSIX: the functions of `os`, and what Linux adds to them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from catalog.systems.posix import find_renameat2
+from mount.restore.disk.base import ConvertWindows, ReportProblem, Values
+from mount.restore.disk.flags import CLOEXEC
+from mount.restore.disk.posix_metadata import PosixMetadata
+from mount.restore.disk.windows_xattrs import WindowsXattrs
+
+_renameat2 = find_renameat2()  # once: every restored file is renamed
+_NO_NOREPLACE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+
+
+class PosixDisk:
+    """The file system of POSIX. Calls that `os` has are `os`'s own, without a layer between: restores are many."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    fstat = staticmethod(os.fstat)
+    lstat = staticmethod(os.lstat)
+    readlink = staticmethod(os.readlink)
+    geteuid = staticmethod(os.geteuid)
+    getegid = staticmethod(os.getegid)
+    makedev = staticmethod(os.makedev)
+    pread = staticmethod(os.pread)
+    pwrite = staticmethod(os.pwrite)
+    ftruncate = staticmethod(os.ftruncate)
+    fsync = staticmethod(os.fsync)
+    sync = staticmethod(os.sync)
+    mkdir = staticmethod(os.mkdir)
+    unlink = staticmethod(os.unlink)
+    rename = staticmethod(os.rename)
+    symlink = staticmethod(os.symlink)
+    mknod = staticmethod(os.mknod)
+
+    @staticmethod
+    def lock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @staticmethod
+    def names(fd: int) -> list[bytes]:
+        return [os.fsencode(name) for name in os.listdir(fd)]
+
+    @staticmethod
+    def has_default_acl(fd: int) -> bool:
+        if not hasattr(os, "getxattr"):
+            return False
+        try:
+            return bool(os.getxattr(fd, "system.posix_acl_default"))
+        except OSError as e:
+            return e.errno not in (errno.ENODATA, errno.ENOTSUP)
+
+    @staticmethod
+    def next_data(fd: int, position: int) -> int:
+        return os.lseek(fd, position, os.SEEK_DATA)
+
+    @staticmethod
+    def drop_cache(fd: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    @staticmethod
+    def makedirs(path: bytes) -> None:
+        os.makedirs(path, exist_ok=True)
+
+    @staticmethod
+    def rename_new(folder: int, name: bytes, new: bytes) -> None:
+        code = _renameat2(folder, name, folder, new)
+        if code in _NO_NOREPLACE:
+            _rename_by_link(folder, name, new)
+        elif code:
+            raise OSError(code, os.strerror(code))
+
+    @staticmethod
+    def link(name: bytes, new: bytes, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        os.link(name, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+
+    @staticmethod
+    def metadata(
+        values: Values, problem: ReportProblem, *, permissions: bool, owners_by_name: bool
+    ) -> PosixMetadata:
+        return PosixMetadata(
+            values, problem, permissions=permissions, owners_by_name=owners_by_name, umask=current_umask()
+        )
+
+    @staticmethod
+    def windows_converter(
+        values: Values, problem: ReportProblem, *, permissions: bool, fetch: bool
+    ) -> ConvertWindows:
+        return WindowsXattrs(values, problem, permissions=permissions, fetch=fetch).convert
+
+
+def current_umask() -> int:
+    """This process's umask.
+
+    Linux shows it in /proc. Elsewhere it can only be read by setting it, so files that other threads create at that
+    instant are accessible to their owner only.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    except (OSError, ValueError, IndexError):
+        pass
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _rename_by_link(folder: int, name: bytes, new: bytes) -> None:
+    """As `rename_new`, for systems and file systems without renameat2(RENAME_NOREPLACE)."""
+    try:
+        os.link(name, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as e:
+        if e.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        # A file system without hard links either: an empty file reserves the name and is then replaced.
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC, 0o600, dir_fd=folder))
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=folder)
+        return
+    os.unlink(name, dir_fd=folder)

@@ -1,0 +1,238 @@
+"""Owners, permissions, times, extended attributes: from a recovery point to what was restored."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+
+from catalog.errors import RpdriveError
+from catalog.format.blocks import PackKind
+from catalog.format.values import NodeKind, OutOfLine, Owner, Xattrs
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.base import PathOf, ReportProblem, Values
+
+_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+_NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
+_SPECIAL = 0o7000
+_AS_OWNER = 0o6000  # to act as the owner or group: never left to an owner who is another one than it was
+
+
+class PosixMetadata:
+    """Sets owners, modes, times, extended attributes and ACLs (implements Metadata).
+
+    `permissions`: set owners, modes, ACLs and attributes outside `user.`. Without it a file gets the owner and mode
+    of a new one (`umask` is the process's), and stays executable. `owners_by_name`: choose owners by their names,
+    where these are known here.
+    """
+
+    def __init__(
+        self,
+        values: Values,
+        problem: ReportProblem,
+        *,
+        permissions: bool,
+        owners_by_name: bool,
+        umask: int,
+    ) -> None:
+        self._values = values
+        self._problem = problem
+        self._permissions = permissions
+        self._by_name = owners_by_name
+        self._own = self._uid, _gid = os.geteuid(), os.getegid()
+        self._umask = umask
+        self._ids: dict[Owner, tuple[int, int]] = {}
+        self._reporting = threading.Lock()
+
+    def first_mode(self, a: Attributes, *, plain: bool) -> int:
+        """The mode to create a file with: the final one where nobody can misuse it meanwhile."""
+        if not self._permissions:
+            return self._own_mode(a)
+        if plain and self._is_own(a):
+            return a.mode & 0o777
+        return 0o600
+
+    def _own_mode(self, a: Attributes) -> int:
+        whole = 0o777 if a.mode & 0o111 or a.kind == NodeKind.FOLDER else 0o666
+        return whole & ~self._umask
+
+    def _is_own(self, a: Attributes) -> bool:
+        owner = a.owner
+        ids = self.owner_ids(owner) if self._by_name else owner[:2]
+        return ids == self._own
+
+    def link_target(self, a: Attributes, target: bytes) -> bytes:
+        """What `readlink` says of a symlink that is as it should be."""
+        return target
+
+    def set_on_file(self, fd: int, a: Attributes, path: PathOf, *, plain: bool) -> None:
+        """All attributes, on an open file that `first_mode` gave its mode. `plain` as in Folder."""
+        if self._permissions:
+            own = plain and self._is_own(a)
+            mode = a.mode if own or self._chown(fd, a, path) else a.mode & ~_AS_OWNER
+            if a.xattrs or not plain:
+                self._xattrs(fd, a, path, plain=plain)
+            if not own or mode & (self._umask | _SPECIAL) or a.xattrs:
+                # After chown, which takes the set-user-id bit away.
+                self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
+        elif a.xattrs:
+            self._xattrs(fd, a, path, plain=plain)
+        if a.incomplete:
+            self._problem(path(), "it has attributes of another system, which can't be kept here")
+        try:
+            os.utime(fd, ns=(a.mtime, a.mtime))
+        except (OSError, OverflowError) as e:
+            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+
+    def set_on_folder(self, fd: int, a: Attributes, path: PathOf, *, plain: bool) -> None:
+        """As for a file, on a folder whose contents are complete."""
+        if self._permissions:
+            mode = a.mode if self._chown(fd, a, path) else a.mode & ~_AS_OWNER
+            if a.xattrs or not plain:
+                self._xattrs(fd, a, path, plain=plain)
+            self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
+        else:
+            if a.xattrs:
+                self._xattrs(fd, a, path, plain=plain)
+            self._attempt(lambda: os.fchmod(fd, self._own_mode(a)), path, "its permissions could not be set")
+        if a.incomplete:
+            self._problem(path(), "it has attributes of another system, which can't be kept here")
+        try:
+            os.utime(fd, ns=(a.mtime, a.mtime))
+        except (OSError, OverflowError) as e:
+            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+
+    def set_on_name(self, folder: int, name: bytes, a: Attributes, path: PathOf, *, plain: bool) -> None:
+        """On what must not be opened: symlinks, FIFOs, devices, sockets."""
+        is_link = a.kind == NodeKind.SYMLINK
+        mode = a.mode
+        if self._permissions:
+            uid, gid = self.owner_ids(a.owner, path)
+            st = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if (st.st_uid, st.st_gid) != (uid, gid) and not self._attempt_owner(
+                lambda u, g: os.chown(name, u, g, dir_fd=folder, follow_symlinks=False), a, uid, gid, path
+            ):
+                mode &= ~_AS_OWNER
+        if a.xattrs or not (plain or is_link):
+            self._xattrs(b"/proc/self/fd/%d/%s" % (folder, name), a, path, plain=plain or is_link)
+        if not is_link:
+            mode = mode if self._permissions else self._own_mode(a)
+            self._attempt(lambda: _chmod_name(folder, name, mode), path, "its permissions could not be set")
+        try:
+            os.utime(name, ns=(a.mtime, a.mtime), dir_fd=folder, follow_symlinks=False)
+        except (OSError, OverflowError, NotImplementedError) as e:
+            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+
+    # --- owners -------------------------------------------------------------------------------------------
+
+    def owner_ids(self, owner: Owner, path: PathOf | None = None) -> tuple[int, int]:
+        """Ids to set. `path` (of what is being restored) to tell of names that are not known here."""
+        if not self._by_name or owner.uid == -1:  # of a system without such numbers: it is left as it is
+            return owner[0], owner[1]
+        found = self._ids.get(owner)
+        if found is not None:
+            return found
+        uid, gid = _uid(owner.user), _gid(owner.group)
+        found = (owner.uid if uid is None else uid, owner.gid if gid is None else gid)
+        if path is None:
+            return found
+        with self._reporting:
+            if self._ids.setdefault(owner, found) is not found:
+                return found  # another thread has told of it
+        for what, name, known, number in (
+            ("user", owner.user, uid, owner.uid), ("group", owner.group, gid, owner.gid),
+        ):  # fmt: skip
+            if known is None and name:
+                self._problem(path(), f"there is no {what} {name} here: the number {number} was kept")
+        return found
+
+    def _chown(self, fd: int, a: Attributes, path: PathOf) -> bool:
+        uid, gid = self.owner_ids(a.owner, path)
+        if self._uid != 0:
+            st = os.fstat(fd)
+            if (st.st_uid, st.st_gid) == (uid, gid):
+                return True
+        return self._attempt_owner(lambda u, g: os.fchown(fd, u, g), a, uid, gid, path)
+
+    def _attempt_owner(
+        self, change: Callable[[int, int], None], a: Attributes, uid: int, gid: int, path: PathOf
+    ) -> bool:
+        try:
+            change(uid, gid)
+            return True
+        except OSError as e:
+            try:
+                change(-1, gid)  # a group of one's own may be given
+            except OSError:
+                pass
+            who = a.owner.user or str(uid)
+            why = "only root may" if e.errno == errno.EPERM else e.strerror
+            self._problem(path(), f"its owner {who} could not be set: {why}")
+            return False
+
+    # --- the rest -----------------------------------------------------------------------------------------
+
+    def _xattrs(self, at: int | bytes, a: Attributes, path: PathOf, *, plain: bool) -> None:
+        follow = isinstance(at, int)
+        wanted = a.xattrs or {}
+        if not plain and self._permissions:
+            self._drop_inherited(at, wanted)
+        for name, value in wanted.items():
+            if not self._permissions and not name.startswith(b"user."):
+                continue
+            text = name.decode(errors="replace")
+            try:
+                data = bytes(self._values.chunk(PackKind.TREE, value.at)) if isinstance(value, OutOfLine) else value
+                os.setxattr(at, name, data, follow_symlinks=follow)
+            except RpdriveError as e:
+                self._problem(path(), f"its attribute {text} could not be read from the vault: {e}")
+            except OSError as e:
+                why = "this file system keeps none" if e.errno in _NO_XATTRS else e.strerror
+                self._problem(path(), f"its attribute {text} could not be set: {why}")
+            except AttributeError:
+                self._problem(path(), f"its attribute {text} could not be set: this system keeps none")
+
+    def _drop_inherited(self, at: int | bytes, wanted: Xattrs) -> None:
+        """ACLs that came from the folder above, not from the recovery point."""
+        for name in _ACLS:
+            if name not in wanted:
+                try:
+                    os.removexattr(at, name, follow_symlinks=isinstance(at, int))
+                except (OSError, AttributeError):
+                    pass  # there was none
+
+    def _attempt(self, change: Callable[[], None], path: PathOf, reason: str) -> None:
+        try:
+            change()
+        except OSError as e:
+            self._problem(path(), f"{reason}: {e.strerror}")
+
+
+def _chmod_name(folder: int, name: bytes, mode: int) -> None:
+    """chmod of what stands at a name, unless it was swapped for a symlink meanwhile."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
+
+
+def _uid(name: str) -> int | None:
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid if name else None
+    except KeyError:
+        return None
+
+
+def _gid(name: str) -> int | None:
+    import grp
+
+    try:
+        return grp.getgrnam(name).gr_gid if name else None
+    except KeyError:
+        return None

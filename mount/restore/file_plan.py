@@ -1,0 +1,66 @@
+"""What a restore plans: files to write, and the pieces of data that they are made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mount.restore.disk.attributes import Attributes
+from mount.restore.target import Folder
+
+
+class FilePlan:
+    """A file that is to be written. `name` is the entry's, `final` what it shall be called in `folder`.
+
+    `whole`: it comes in one piece. `todo` is the bytes to fetch; `temporary` what an earlier run has left of it;
+    `link` numbers a file of several links; `time` (ns, UTC) is the point's, for the name of a copy.
+    """
+
+    __slots__ = (
+        "attributes", "final", "folder", "link", "name", "number", "replace", "size", "temporary", "time", "todo",
+        "whole",
+    )  # fmt: skip
+
+    def __init__(
+        self, number: int, folder: Folder, name: bytes, final: bytes, size: int, attributes: Attributes,
+        replace: bool, link: int, time: int, whole: bool = True, todo: int = 0, temporary: bytes = b"",
+    ) -> None:  # fmt: skip
+        self.number = number
+        self.folder = folder
+        self.name = name
+        self.final = final
+        self.size = size
+        self.attributes = attributes
+        self.replace = replace
+        self.link = link
+        self.time = time
+        self.whole = whole
+        self.todo = todo
+        self.temporary = temporary
+
+    def path(self) -> bytes:
+        return self.folder.path(self.final)
+
+
+class Row(NamedTuple):
+    """One piece of a file. Rows sort by place in the vault; no two are equal before `file`.
+
+    `pack`: the pack's number in its Plan. `offset` and `stored` are the block's place in the pack, `inner` and
+    `length` the piece's place in the decoded block, `position` its place in the file (bytes); `chunk` is its id.
+    """
+
+    pack: int
+    offset: int
+    stored: int
+    inner: int
+    length: int
+    chunk: bytes
+    number: int  # FilePlan.number
+    position: int
+    file: FilePlan
+
+
+class LinkPlan(NamedTuple):
+    """One name of a file that has several. `first` is the FilePlan.number of the name that is restored first."""
+
+    first: int
+    file: FilePlan

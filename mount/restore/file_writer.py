@@ -1,0 +1,248 @@
+"""Writes verified data to files.
+
+A file is written under a temporary name in its folder, and gets its own when it is complete and every chunk of it
+was verified. A file that is already there under that name is replaced only then.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from hashlib import blake2b
+
+from catalog.errors import LocalError
+from catalog.format.blocks import Buffer
+from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
+from mount.restore.disk.base import Metadata
+from mount.restore.disk.flags import CLOEXEC, NOFOLLOW
+from mount.restore.disk.whole_file import NEW, make_whole, write_all
+from mount.restore.file_plan import FilePlan
+from mount.restore.report import Report
+from mount.restore.target import FULL, Handle, Target, temporary_name
+
+_OPEN_FILES = 256
+_AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC
+_TRIES = 100  # names for one copy
+
+
+class _PartialFile:
+    """A file of several pieces that is being written. `left` counts the bytes still to come."""
+
+    __slots__ = ("file", "left", "lock", "lost", "temporary", "writing")
+
+    def __init__(self, file: FilePlan) -> None:
+        self.file = file
+        self.left = file.todo
+        self.lost = False
+        self.temporary = file.temporary
+        self.lock = threading.Lock()
+        self.writing = threading.Lock()
+
+
+class FileWriter:
+    """Writes files to a target. `token`: 4 bytes of this run, for temporary names. Thread-safe.
+
+    `landed`: the final names of files with several links, and of files that got another name than planned, by
+    FilePlan.number.
+    """
+
+    def __init__(self, target: Target, metadata: Metadata, report: Report, policy: Policy, token: bytes) -> None:
+        self.landed: dict[int, bytes] = {}
+        self._disk, self._target, self._metadata = target.disk, target, metadata
+        self._report, self._policy, self._token = report, policy, token
+        self._lock = threading.Lock()
+        self._partials: dict[int, _PartialFile] = {}
+        self._handles: OrderedDict[int, Handle] = OrderedDict()
+
+    def close(self) -> None:
+        """Close open files. Incomplete ones stay under their temporary names, for the next run to continue."""
+        self._handles.clear()
+
+    def lose(self, file: FilePlan, reason: str, *, damaged: bool = False) -> None:
+        """A file will not come back: said once for each."""
+        if not file.whole:
+            partial = self._partial(file)
+            with partial.lock:
+                if partial.lost:
+                    return
+                partial.lost = True
+            self._forget(partial)
+        self._report.failed(file.path(), reason, damaged=damaged)
+
+    def _partial(self, file: FilePlan) -> _PartialFile:
+        with self._lock:
+            partial = self._partials.get(file.number)
+            if partial is None:
+                partial = self._partials[file.number] = _PartialFile(file)
+            return partial
+
+    def temporary(self, number: int) -> bytes:
+        """A temporary name for what is no file."""
+        return temporary_name(number.to_bytes(8, "big"), self._token)
+
+    def is_own(self, name: bytes) -> bool:
+        """Whether a temporary name is one of this run."""
+        return name.endswith(self._token.hex().encode() + b".part")
+
+    def write_whole(self, file: FilePlan, data: Buffer = b"") -> None:
+        """Write a small file, or one of nothing but holes. Raises LocalError if the disk is full."""
+        for attempt in (1, 2):
+            try:
+                folder = self._target.handle(file.folder)
+                self._write_whole(folder.fd, file, data)
+                return
+            except FileNotFoundError as e:
+                # Another restore took the temporary file for one that a dead one left.
+                if attempt == 2:
+                    self._not_written(file, e)
+            except OSError as e:
+                self._not_written(file, e)
+                return
+
+    def _write_whole(self, folder: int, file: FilePlan, data: Buffer) -> None:
+        temporary = temporary_name(file.number.to_bytes(8, "big"), self._token)
+        make_whole(
+            self._disk, self._metadata, folder, temporary, data, file.size, file.attributes, file.path,
+            plain=file.folder.plain, sync=file.replace,
+        )  # fmt: skip
+        try:
+            self._land(folder, file, temporary, len(data))
+        except BaseException:
+            with suppress(OSError):
+                self._disk.unlink(temporary, dir_fd=folder)
+            raise
+
+    def write_piece(self, file: FilePlan, position: int, data: Buffer) -> None:
+        partial = self._partial(file)
+        if partial.lost:
+            return
+        try:
+            handle = self._handle(partial)
+            with partial.writing:  # the system lets one at a time write to a file, and has the others spin
+                write_all(self._disk, handle.fd, data, position)
+        except OSError as e:
+            self._not_written(file, e)
+            return
+        with partial.lock:
+            partial.left -= len(data)
+            complete = partial.left == 0 and not partial.lost
+        with self._report.lock:
+            self._report.written_bytes += len(data)
+        if complete:
+            self._complete(partial)
+
+    def adopt(self, file: FilePlan) -> None:
+        """A file of which everything was there, under its temporary name, gets its own."""
+        self._complete(self._partial(file))
+
+    def _complete(self, partial: _PartialFile) -> None:
+        file = partial.file
+        try:
+            handle = self._handle(partial)
+            self._metadata.set_on_file(handle.fd, file.attributes, file.path, plain=False)
+            if file.replace:
+                self._disk.fsync(handle.fd)
+            self._land(self._target.handle(file.folder).fd, file, partial.temporary, 0)
+        except OSError as e:
+            self._not_written(file, e)
+            return
+        with self._lock:
+            self._partials.pop(file.number, None)
+            self._handles.pop(file.number, None)
+
+    def _handle(self, partial: _PartialFile) -> Handle:
+        """A descriptor of the temporary file; kept with others of late, opened again when it was not."""
+        file = partial.file
+        with self._lock:
+            held = self._handles.get(file.number)
+            if held is not None:
+                self._handles.move_to_end(file.number)
+                return held
+        with partial.lock:
+            with self._lock:
+                held = self._handles.get(file.number)
+            if held is not None:
+                return held
+            folder = self._target.handle(file.folder).fd
+            if partial.temporary:
+                held = Handle(self._disk, self._disk.open(partial.temporary, _AGAIN, dir_fd=folder))
+            else:
+                temporary = temporary_name(mark(file), self._token)
+                mode = self._metadata.first_mode(file.attributes, plain=False)
+                held = Handle(self._disk, self._disk.open(temporary, NEW, mode, dir_fd=folder))
+                partial.temporary = temporary
+                self._disk.ftruncate(held.fd, file.size)
+            with suppress(OSError):  # a lock tells other restores that this one lives
+                self._disk.lock(held.fd)
+            with self._lock:
+                self._handles[file.number] = held
+                if len(self._handles) > _OPEN_FILES:
+                    self._handles.popitem(last=False)
+            return held
+
+    def _forget(self, partial: _PartialFile) -> None:
+        with self._lock:
+            self._handles.pop(partial.file.number, None)
+        if partial.temporary:
+            with suppress(OSError):
+                self._disk.unlink(partial.temporary, dir_fd=self._target.handle(partial.file.folder).fd)
+
+    def _not_written(self, file: FilePlan, error: OSError) -> None:
+        if error.errno in FULL:
+            where = os.fsdecode(self._target.top)
+            raise LocalError(
+                f"{where} can't take more: {error.strerror}",
+                "make room and run the same command again: it goes on where it stopped",
+            ) from error
+        self.lose(file, f"it could not be written: {error.strerror or error}")
+
+    # --- landing ------------------------------------------------------------------------------------------
+
+    def _land(self, folder: int, file: FilePlan, temporary: bytes, length: int) -> None:
+        """Give a complete file its name. OSError."""
+        final, number = file.final, 1
+        copied = final != file.name
+        while True:
+            if file.replace:
+                self._disk.rename(temporary, final, src_dir_fd=folder, dst_dir_fd=folder)
+                break
+            try:
+                self._disk.rename_new(folder, temporary, final)
+                break
+            except FileExistsError:
+                # It came there since the plan was made.
+                there = Existing.of(self._disk.lstat(final, dir_fd=folder))
+                action = self._met(file, there)
+                if action is Action.REPLACE:
+                    file.replace = True
+                elif action is Action.COPY and number < _TRIES:
+                    final, copied = copy_name(file.name, file.time, number), True
+                    number += 1
+                elif action in (Action.KEEP, Action.SAME):
+                    self._disk.unlink(temporary, dir_fd=folder)
+                    with self._report.lock:
+                        self._report.kept += 1
+                    self.landed[file.number] = final
+                    return
+                else:
+                    raise
+        if file.link or final != file.final:
+            self.landed[file.number] = final
+        report = self._report
+        with report.lock:
+            report.written += 1
+            report.written_bytes += length
+            report.replaced += file.replace
+            report.copies += copied
+
+    def _met(self, file: FilePlan, there: Existing) -> Action:
+        wanted = Existing(file.attributes.kind, file.size, file.attributes.mtime)
+        return decide(self._policy, there, wanted)
+
+
+def mark(file: FilePlan) -> bytes:
+    """8 bytes that say which file a temporary one will be, the same in every run."""
+    text = b"%d %d " % (file.size, file.attributes.mtime) + file.name
+    return blake2b(text, digest_size=8).digest()

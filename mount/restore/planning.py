@@ -1,0 +1,137 @@
+"""What the parts of a planner share: the point that is being planned, names, attributes, links, what exists."""
+
+from __future__ import annotations
+
+import os
+import stat
+from itertools import count
+
+from catalog.format.pages import Entry, Leaf
+from catalog.format.records import Point
+from catalog.format.values import Owner
+from catalog.names import IGNORE_CASE, apart, folded, spelling
+from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.base import ConvertWindows, Status
+from mount.restore.file_plan import FilePlan, LinkPlan
+from mount.restore.plan import Plan
+from mount.restore.report import Planned, Report
+from mount.restore.target import Folder, Target
+
+
+class Planning:
+    """The state of one walk. `plan` may be exchanged between two sources; `dry`: nothing is made.
+
+    `links` are all names of files that have several, in the order in which they were met.
+    """
+
+    def __init__(
+        self, target: Target, report: Report, policy: Policy, convert: ConvertWindows, *, system: str, dry: bool
+    ) -> None:
+        self.target, self.report, self.policy, self.dry = target, report, policy, dry
+        self.plan = Plan(target.folders)
+        self.links: list[LinkPlan] = []
+        self.time = 0  # of the point
+        self._item = b""
+        self._numbers = count(1)
+        self._system, self._convert = system, convert
+        self._taken: dict[int, dict[str, bytes]] = {}  # by folder number: names given, by what they fold to
+        self._firsts: dict[tuple[bytes, int], int] = {}  # (item, link number) -> FilePlan.number
+        self._leaf: Leaf | None = None  # the page in use, and its owners by their numbers
+        self._owners: dict[int, Owner] = {}
+
+    def begin(self, point: Point) -> None:
+        """Go on with a source of this point."""
+        self.time, self._item = point.time, point.item
+        self._spell = spelling(self._system, point.system)
+
+    def number(self) -> int:
+        """A number for the next file."""
+        return next(self._numbers)
+
+    # --- one entry ----------------------------------------------------------------------------------------------
+
+    def name(self, entry: Entry, folder: Folder) -> bytes:
+        """The name of an entry in a folder: its own, if the target's system can store it."""
+        name = self._spell(entry.name)
+        if self._system in IGNORE_CASE:
+            taken = self._taken.setdefault(folder.number, {})
+            if taken.setdefault(folded(os.fsdecode(name)), name) != name:
+                name = apart(entry.name, self._system)
+        if name != entry.name:
+            self.report.renamed(folder.path(name), entry.name)
+        return name
+
+    def leave(self, folder: Folder) -> None:
+        """No more entries of a folder will come."""
+        self._taken.pop(folder.number, None)
+
+    def attributes(
+        self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes, *, link: bool = False
+    ) -> Attributes:
+        """The attributes to restore; for a further `link` of a file, without its Windows metadata."""
+        if leaf is not self._leaf:
+            self._leaf, self._owners = leaf, {}
+        owner = self._owners.get(entry.owner)
+        if owner is None:
+            owner = self._owners[entry.owner] = leaf.owner(entry)
+        xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
+        a = Attributes(entry.kind, entry.mode & 0o7777, owner, entry.mtime, xattrs, bool(entry.more))
+        if entry.more and not link and (windows := leaf.windows(entry)) is not None:
+            return self._convert(a, windows, lambda: folder.path(name))
+        return a
+
+    def list_action(self, folder: Folder, name: bytes, action: Action, size: int, final: bytes = b"") -> None:
+        """In a dry run, list what would be done. An empty name: with the folder itself."""
+        if not self.dry or (not name and action is Action.SAME):
+            return
+        path = folder.path(name) + (b"" if name else b"/")
+        note = os.fsdecode(final) if action is Action.COPY else ""
+        self.report.planned.append(Planned(path, action.value, size, note))
+
+    # --- what exists --------------------------------------------------------------------------------------------
+
+    def status(self, folder: Folder, name: bytes) -> Status | None:
+        """The status of a name in a folder; None if nothing is there. Raises OSError."""
+        if not folder.exists or folder.fresh:
+            return None
+        return self.target.status(folder, name)
+
+    def existing(self, folder: Folder, name: bytes, st: Status) -> Existing:
+        """What is at a name, with the target of a symlink. Raises OSError."""
+        target = b""
+        if stat.S_ISLNK(st.st_mode):
+            target = self.target.disk.readlink(name, dir_fd=self.target.handle(folder).fd)
+        return Existing.of(st, target)
+
+    def free_name(self, folder: Folder, name: bytes, wanted: Existing) -> tuple[bytes, Status | None]:
+        """A name for a copy beside `name`: a free one, or one that has the wanted already (and its status)."""
+        number = 0
+        while True:
+            number += 1
+            beside = copy_name(name, self.time, number)
+            st = self.status(folder, beside)
+            if st is None:
+                return beside, None
+            if decide(Policy.COPY, self.existing(folder, beside, st), wanted) is Action.SAME:
+                return beside, st
+
+    # --- hard links ---------------------------------------------------------------------------------------------
+
+    def further_link(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> bool:
+        """Whether an entry is another name of a file that was met before. If so, it is made after that file."""
+        first = self._firsts.get((self._item, entry.link))
+        if first is None:
+            return False
+        attributes = self.attributes(leaf, entry, folder, name, link=True)
+        self.links.append(LinkPlan(first, self.link_plan(folder, name, name, attributes, entry)))
+        self.list_action(folder, name, Action.WRITE, 0)
+        return True
+
+    def first_link(self, entry: Entry, number: int) -> None:
+        """Note that a file of several names is restored under this FilePlan.number."""
+        self._firsts[self._item, entry.link] = number
+
+    def link_plan(self, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry) -> FilePlan:
+        """A file with several names, of which no data is to be fetched."""
+        return FilePlan(self.number(), folder, name, final, entry.size, a, False, entry.link, self.time)

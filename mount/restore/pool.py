@@ -1,0 +1,219 @@
+"""Helper processes that write blocks of small files: one Python process can't keep two processors busy with them.
+
+Files that a helper did not make are tried again in this process, which can deal with whatever was in the way. So
+no restore depends on a helper: one that dies only costs time.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import queue
+import socket
+import subprocess
+from contextlib import suppress
+
+import msgspec
+
+from catalog.format.blocks import Buffer
+from catalog.format.keys import Keys
+from catalog.format.packs import Extent
+from catalog.format.values import OutOfLine
+from catalog.processors import usable_processors
+from catalog.program import child_environment, main_command
+from mount.restore import worker
+from mount.restore.disk.base import Metadata
+from mount.restore.file_plan import FilePlan, Row
+from mount.restore.report import Report
+from mount.restore.target import Handle, Target
+from mount.restore.worker import (
+    ANSWER,
+    FRAME,
+    MAX_FOLDERS,
+    Done,
+    Hello,
+    NewFile,
+    Task,
+    encode,
+    receive,
+    temporary_of,
+)
+
+MANY = 2_000  # files; helpers take some 0.2 s to start, in which so many are written without them
+MOST = 4  # helpers: beyond, they wait for the file system
+FEW = 4  # files of a block that are not worth a message
+_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # a helper that has died is an error, and not the end of this process
+
+_decode = msgspec.msgpack.Decoder(Done).decode
+
+
+class WriterPool:
+    """Helper processes, each with one block at a time. Thread-safe; `close` it."""
+
+    def __init__(
+        self, keys: Keys, target: Target, metadata: Metadata, report: Report, *, permissions: bool
+    ) -> None:
+        self._target, self._metadata, self._report = target, metadata, report
+        self._helpers: list[_Helper] = []
+        self._free: queue.SimpleQueue[_Helper | None] = queue.SimpleQueue()
+        for _ in range(useful_helpers()):
+            hello = Hello(keys.master, keys.vault_id, os.urandom(4), permissions)
+            try:
+                helper = _Helper(hello)
+            except OSError:
+                break  # one fewer
+            self._helpers.append(helper)
+            self._free.put(helper)
+        if not self._helpers:
+            self._free.put(None)
+
+    @property
+    def pids(self) -> list[int]:
+        return [helper.pid for helper in self._helpers]
+
+    def close(self) -> None:
+        """End the helpers and wait for them. No other thread may use the pool any more."""
+        for helper in self._helpers:
+            helper.leave()
+        for helper in self._helpers:
+            helper.wait()
+
+    def write(self, at: Extent, sealed: Buffer, rows: list[Row]) -> list[Row]:
+        """Write the files of a block. Returns the rows of those that were not written: the caller's to write."""
+        simple = [row for row in rows if _is_simple(row.file)]
+        if len(simple) < FEW:
+            return rows
+        files, folders, given = self._task(simple)
+        if not files:
+            return rows
+        helper = self._free.get()
+        if helper is None:
+            self._free.put(None)
+            return rows
+        done = helper.ask(Task(at.pack, at.offset, at.stored, files), sealed, folders)
+        if done is None:
+            helper.leave()
+            helper.wait()
+            self._clean(helper.token, given)
+            self._free.put(None)
+            return rows
+        self._free.put(helper)
+        return self._account(rows, given, done)
+
+    def _task(self, rows: list[Row]) -> tuple[list[NewFile], list[Handle], list[Row]]:
+        files: list[NewFile] = []
+        given: list[Row] = []
+        folders: dict[int, int] = {}
+        handles: list[Handle] = []
+        for row in rows:
+            file = row.file
+            number = folders.get(file.folder.number)
+            if number is None:
+                if len(folders) == MAX_FOLDERS:
+                    continue
+                try:
+                    handles.append(self._target.handle(file.folder))
+                except OSError:
+                    continue
+                number = folders[file.folder.number] = len(folders)
+            a = file.attributes
+            owner = (*self._metadata.owner_ids(a.owner, file.path), a.owner.user, a.owner.group)
+            xattrs = {k: v for k, v in a.xattrs.items() if isinstance(v, bytes)} if a.xattrs else None
+            files.append(NewFile(
+                row.inner, row.length, row.chunk, number, file.number, file.final, a.mode, owner, a.mtime, xattrs,
+                a.incomplete, file.folder.plain,
+            ))  # fmt: skip
+            given.append(row)
+        return files, handles, given
+
+    def _account(self, rows: list[Row], given: list[Row], done: Done) -> list[Row]:
+        report = self._report
+        for n, reason in done.problems:
+            report.problem(given[n].file.path(), reason)
+        left = set(done.left)
+        made = [row for n, row in enumerate(given) if n not in left]
+        with report.lock:
+            report.written += len(made)
+            report.written_bytes += sum(row.length for row in made)
+            report.copies += sum(row.file.final != row.file.name for row in made)
+        finished = {id(row) for row in made}
+        return [row for row in rows if id(row) not in finished]
+
+    def _clean(self, token: bytes, rows: list[Row]) -> None:
+        """Remove the files that a helper was making when it died."""
+        for row in rows:
+            file = row.file
+            with suppress(OSError):
+                self._target.disk.unlink(
+                    temporary_of(file.number, token), dir_fd=self._target.handle(file.folder).fd
+                )
+
+
+def useful_helpers() -> int:
+    """How many helpers speed up a restore on this machine."""
+    if not hasattr(socket, "SCM_RIGHTS") or os.name != "posix":
+        return 0
+    processors = usable_processors()
+    return min(processors, MOST) if processors > 1 else 0
+
+
+def _is_simple(file: FilePlan) -> bool:
+    """Whether a file is made in one go, replaces nothing, and has all its metadata in its entry."""
+    xattrs = file.attributes.xattrs
+    inline = not xattrs or not any(isinstance(value, OutOfLine) for value in xattrs.values())
+    return file.whole and not file.replace and not file.link and inline and file.attributes.windows is None
+
+
+class _Helper:
+    """One process. Raises OSError if it can't be started."""
+
+    def __init__(self, hello: Hello) -> None:
+        self.token = hello.token
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    main_command(worker.__name__, theirs.fileno()),
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),), cwd="/",
+                    env=child_environment(),
+                )  # fmt: skip
+            except OSError:
+                ours.close()
+                raise
+        self._socket = ours
+        with suppress(OSError):
+            self._send(encode(hello), b"", [])
+
+    def _send(self, message: bytes, sealed: Buffer, folders: list[Handle]) -> None:
+        frame = FRAME.pack(len(message), len(sealed))
+        if folders:
+            given = array.array("i", [folder.fd for folder in folders])
+            self._socket.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, given)], _QUIETLY)
+        else:
+            self._socket.sendall(frame, _QUIETLY)
+        self._socket.sendall(message, _QUIETLY)
+        if len(sealed):
+            self._socket.sendall(sealed, _QUIETLY)
+
+    def ask(self, task: Task, sealed: Buffer, folders: list[Handle]) -> Done | None:
+        """Have a task done. None if the helper is dead."""
+        try:
+            self._send(encode(task), sealed, folders)
+            head = receive(self._socket, ANSWER.size)
+            body = receive(self._socket, ANSWER.unpack(head)[0]) if head else b""
+            return _decode(body) if body else None
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def leave(self) -> None:
+        """Close the connection, which ends the process."""
+        self._socket.close()
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid

@@ -1,0 +1,102 @@
+"""Entries without data: symlinks, FIFOs, devices and sockets. They are made at once, not planned."""
+
+from __future__ import annotations
+
+import errno
+
+from catalog.errors import Damaged
+from catalog.format.pages import Entry, Leaf
+from catalog.format.values import TYPE_BITS, NodeKind
+from mount.restore.conflict import Action, Existing, decide
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.base import Metadata
+from mount.restore.file_plan import LinkPlan
+from mount.restore.file_writer import FileWriter
+from mount.restore.folders import FolderPlanner
+from mount.restore.planning import Planning
+from mount.restore.target import Folder
+
+_SYMLINK = int(NodeKind.SYMLINK)
+_DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
+_KNOWN = {int(kind) for kind in NodeKind}
+
+
+class SpecialFiles:
+    """Makes entries without data; in a dry run (`files` None) it only decides about them."""
+
+    def __init__(
+        self, planning: Planning, folders: FolderPlanner, metadata: Metadata, files: FileWriter | None
+    ) -> None:
+        self._planning, self._folders = planning, folders
+        self._report, self._target = planning.report, planning.target
+        self._metadata, self._files = metadata, files
+
+    def restore(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
+        """Raises Damaged, OSError."""
+        planning, report = self._planning, self._report
+        if entry.kind not in _KNOWN:
+            raise Damaged("it is of a kind that this rpdrive doesn't know")
+        if entry.link and planning.further_link(leaf, entry, folder, name):
+            return
+        a = planning.attributes(leaf, entry, folder, name)
+        wanted = self._wanted(leaf, entry, a)
+        st = planning.status(folder, name)
+        there = None if st is None else planning.existing(folder, name, st)
+        action = decide(planning.policy, there, wanted)
+        final = name
+        if action is Action.COPY:
+            final, beside = planning.free_name(folder, name, wanted)
+            if beside is not None:
+                action = Action.SAME
+        planning.list_action(folder, name, action, 0, final)
+        if action is Action.REFUSE:
+            report.failed(folder.path(name), "a folder stands where this should be; it was left alone")
+        elif action is Action.KEEP:
+            report.kept += 1
+        elif action is Action.SAME:
+            report.same += 1
+        elif self._files is not None and self._folders.ensure(folder):
+            self._make(self._files, folder, final, wanted, a, replace=action is Action.REPLACE)
+            with report.lock:
+                report.written += 1
+                report.copies += action is Action.COPY
+                report.replaced += action is Action.REPLACE
+        if entry.link and self._files is not None and action not in (Action.KEEP, Action.REFUSE):
+            file = planning.link_plan(folder, name, final, a, entry)
+            planning.first_link(entry, file.number)
+            planning.links.append(LinkPlan(file.number, file))
+            self._files.landed[file.number] = final
+
+    def _wanted(self, leaf: Leaf, entry: Entry, a: Attributes) -> Existing:
+        node = leaf.node(entry)
+        wanted = Existing(entry.kind, 0, entry.mtime)
+        if entry.kind == _SYMLINK:
+            assert isinstance(node.content, bytes)
+            return wanted._replace(target=self._metadata.link_target(a, node.content))
+        if entry.kind in _DEVICES:
+            assert isinstance(node.content, tuple)
+            try:
+                major, minor = int(node.content[0]), int(node.content[1])  # type: ignore[arg-type]
+                return wanted._replace(device=self._target.disk.makedev(major, minor))
+            except (OverflowError, ValueError, IndexError) as e:
+                raise Damaged("it is a device without a number") from e
+        return wanted
+
+    def _make(
+        self, files: FileWriter, folder: Folder, final: bytes, wanted: Existing, a: Attributes, *, replace: bool
+    ) -> None:
+        disk, fd = self._target.disk, self._target.handle(folder).fd
+        at = files.temporary(self._planning.number()) if replace else final
+        try:
+            if wanted.kind == _SYMLINK:
+                disk.symlink(wanted.target, at, dir_fd=fd)
+            else:
+                disk.mknod(at, TYPE_BITS[wanted.kind] | 0o600, wanted.device, dir_fd=fd)
+        except OSError as e:
+            if e.errno == errno.EPERM and wanted.kind != _SYMLINK:
+                what = NodeKind(wanted.kind).name.lower().replace("_", " ")
+                raise OSError(e.errno, f"only root may make a {what}") from e
+            raise
+        self._metadata.set_on_name(fd, at, a, lambda: folder.path(final), plain=folder.plain)
+        if replace:
+            disk.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)

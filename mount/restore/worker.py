@@ -1,0 +1,209 @@
+"""A helper process that writes small files, and the messages between it and the restore that started it.
+
+It gets a sealed block and, for each file in the block, what to write. It opens the block, verifies each chunk,
+makes the files, and answers which of them it did not make. The keys reach it through its socket, folders as
+descriptors: it opens no path of its own.
+
+A message is a frame (its length, and the length of the sealed block after it), MessagePack, and the block. The
+descriptors come with the frame. An answer has no block.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import socket
+import struct
+from contextlib import suppress
+
+import msgspec
+
+from catalog.errors import Damaged
+from catalog.format.blocks import PackKind, open_block
+from catalog.format.keys import Keys
+from catalog.format.packs import Extent
+from catalog.format.values import NodeKind, Owner, Paged, Piece
+from mount.restore.disk.attributes import Attributes
+from mount.restore.disk.base import Content, Disk, PathOf
+from mount.restore.disk.this import THIS_DISK
+from mount.restore.disk.whole_file import make_whole
+from mount.restore.target import temporary_name
+
+MAX_FOLDERS = 200  # descriptors of one message; the system takes 253
+FRAME = struct.Struct("=II")  # bytes of a message, and of the sealed block after it
+ANSWER = struct.Struct("=I")
+
+
+class Hello(msgspec.Struct, array_like=True):
+    """The first message. `token`: 4 bytes of this helper, for temporary names."""
+
+    master: bytes
+    vault_id: bytes
+    token: bytes
+    permissions: bool
+
+
+class NewFile(msgspec.Struct, array_like=True, gc=False):
+    """A file to make: its place in the decoded block, chunk id, folder (index of those sent), name, attributes."""
+
+    inner: int
+    length: int
+    chunk: bytes
+    folder: int
+    number: int
+    name: bytes
+    mode: int
+    owner: tuple[int, int, str, str]
+    mtime: int
+    xattrs: dict[bytes, bytes] | None
+    incomplete: bool
+    plain: bool
+
+
+class Task(msgspec.Struct, array_like=True, gc=False):
+    """A block, and the files to make of it."""
+
+    pack: bytes
+    offset: int
+    stored: int
+    files: list[NewFile]
+
+
+class Done(msgspec.Struct, array_like=True, gc=False):
+    """The answer to a task: files that were not made, and problems of others, by their place in the task."""
+
+    left: list[int]
+    problems: list[tuple[int, str]]
+
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+def temporary_of(number: int, token: bytes) -> bytes:
+    """The temporary name of a file by its FilePlan.number."""
+    return temporary_name(number.to_bytes(8, "big"), token)
+
+
+def receive(end: socket.socket, length: int) -> bytearray:
+    """`length` bytes; none if the other side is gone. Raises OSError."""
+    data = bytearray(length)
+    view, have = memoryview(data), 0
+    while have < length:
+        n = end.recv_into(view[have:])
+        if n == 0:
+            return bytearray()
+        have += n
+    return data
+
+
+# --- the process ----------------------------------------------------------------------------------------------
+
+
+def main(number: int) -> None:
+    """Serve the socket whose descriptor is `number`, until the other side closes it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the restore decides what an interruption means
+    end = socket.socket(fileno=number)
+    received = _next(end)
+    if received is None:
+        return
+    worker = _Worker(THIS_DISK, msgspec.msgpack.decode(received[0], type=Hello))
+    decode = msgspec.msgpack.Decoder(Task).decode
+    while (received := _next(end)) is not None:
+        message, sealed, folders = received
+        try:
+            done = worker.write(decode(message), sealed, folders)
+        finally:
+            for folder in folders:
+                os.close(folder)
+        answer = encode(done)
+        end.sendall(ANSWER.pack(len(answer)) + answer)
+    os._exit(0)  # nothing to clean up, and the restore waits for this process to end
+
+
+def _next(end: socket.socket) -> tuple[bytearray, bytearray, array.array[int]] | None:
+    folders: array.array[int] = array.array("i")
+    head = b""
+    while len(head) < FRAME.size:
+        data, ancillary, _flags, _address = end.recvmsg(
+            FRAME.size - len(head), socket.CMSG_LEN(MAX_FOLDERS * folders.itemsize), socket.MSG_CMSG_CLOEXEC
+        )
+        for _level, _kind, row in ancillary:
+            folders.frombytes(row[: len(row) - len(row) % folders.itemsize])
+        if not data:
+            return None
+        head += data
+    length, stored = FRAME.unpack(head)
+    message, sealed = receive(end, length), receive(end, stored)
+    if len(message) < length or len(sealed) < stored:
+        return None
+    return message, sealed, folders
+
+
+class _Worker:
+    """Does the tasks of one helper."""
+
+    def __init__(self, disk: Disk, hello: Hello) -> None:
+        self._disk, self._token = disk, hello.token
+        self._keys = Keys(hello.master, hello.vault_id)
+        self._problems: list[tuple[int, str]] = []  # of the task at hand
+        self._metadata = disk.metadata(
+            _NoValues(), self._problem, permissions=hello.permissions, owners_by_name=False
+        )
+
+    def _problem(self, path: bytes, reason: str) -> None:
+        self._problems.append((int(path), reason))
+
+    def write(self, task: Task, sealed: bytearray, folders: array.array[int]) -> Done:
+        self._problems.clear()
+        try:
+            raw = memoryview(open_block(self._keys, PackKind.DATA, task.pack, task.offset, sealed))
+        except Damaged:
+            return Done(list(range(len(task.files))), [])
+        left: list[int] = []
+        verified: tuple[int, int, bytes] | None = None
+        for n, file in enumerate(task.files):
+            data = raw[file.inner : file.inner + file.length]
+            place = (file.inner, file.length, file.chunk)
+            if verified != place:
+                if len(data) != file.length or self._keys.chunk_id(data) != file.chunk:
+                    left.append(n)
+                    continue
+                verified = place
+            reported = len(self._problems)
+            try:
+                self._make(file, data, folders[file.folder], _path(n))
+            except OSError:
+                left.append(n)
+                del self._problems[reported:]
+        return Done(left, list(self._problems))
+
+    def _make(self, file: NewFile, data: memoryview, folder: int, path: PathOf) -> None:
+        attributes = Attributes(
+            int(NodeKind.FILE), file.mode, Owner(*file.owner), file.mtime, dict(file.xattrs or {}), file.incomplete
+        )
+        temporary = temporary_of(file.number, self._token)
+        make_whole(
+            self._disk, self._metadata, folder, temporary, data, file.length, attributes, path, plain=file.plain
+        )
+        try:
+            self._disk.rename_new(folder, temporary, file.name)
+        except OSError:
+            with suppress(OSError):
+                self._disk.unlink(temporary, dir_fd=folder)
+            raise
+
+
+def _path(n: int) -> PathOf:
+    """A file's place in the task stands for its path."""
+    return lambda: b"%d" % n
+
+
+class _NoValues:
+    """Files with metadata that is stored outside their entries are not given to helpers."""
+
+    def chunk(self, kind: PackKind, at: Extent) -> memoryview:
+        raise Damaged("a helper can't read metadata outside its task")
+
+    def open(self, content: list[Piece] | Paged, size: int) -> Content:
+        raise Damaged("a helper can't read streams")

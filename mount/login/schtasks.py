@@ -13,13 +13,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from catalog.errors import LocalError, MountFailed
 from catalog.program import main_command, named_variables
+from catalog.windows.machine import user_sid
+from mount.login.base import Entry
 from mount.place.spelling import Place
 
 SCHEMA = "http://schemas.microsoft.com/windows/2004/02/mit/task"
@@ -98,9 +100,32 @@ def _words(place: Path, arguments: Sequence[str], environ: Mapping[str, str]) ->
     return [*start, "mount", str(place), "--foreground", *arguments]
 
 
-def enable(task: Task, xml: bytes, *, now: bool, run: Run | None = None) -> None:
-    """Tell the Task Scheduler of a task, and start it `now`. LocalError, MountFailed."""
-    run = run or _run
+class ScheduledTasks:
+    """See Login. `sid` gives the security identifier of this user, `run` runs schtasks."""
+
+    def __init__(self, sid: Callable[[], str] = user_sid, run: Run | None = None) -> None:
+        self._sid = sid
+        self._run = run or _run
+
+    def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
+        task = task_for(entry.place)
+        enable(task, task_xml(entry.place, entry.arguments, sid=self._sid()), now=now, run=self._run)
+        yield f"Made the task {task.name}: the drive will be open at every log-on"
+
+    def remove(self, place: Path, *, system: bool) -> str:
+        task = task_for(place)
+        if not remove(task, run=self._run):
+            raise MountFailed(
+                f"there is no task {task.name}", "leave out --at-login or --service to close the drive"
+            )
+        return f"Removed the task {task.name}"
+
+    def report_ready(self) -> None:
+        """The Task Scheduler doesn't want to know."""
+
+
+def enable(task: Task, xml: bytes, *, now: bool, run: Run) -> None:
+    """Hand a task to the Task Scheduler, and start it `now`. Raises LocalError or MountFailed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "task.xml"
         path.write_bytes(xml)
@@ -113,9 +138,8 @@ def enable(task: Task, xml: bytes, *, now: bool, run: Run | None = None) -> None
             raise MountFailed(f"the task {task.name} can't be started: {_last_line(done)}")
 
 
-def remove(task: Task, *, run: Run | None = None) -> bool:
-    """Delete a task, which ends nothing. False if there is no such task. LocalError."""
-    run = run or _run
+def remove(task: Task, *, run: Run) -> bool:
+    """Delete a task, but not end what it started. False if there is no such task. Raises LocalError."""
     if run(["/Query", "/TN", task.name]).returncode:
         return False
     done = run(["/Delete", "/TN", task.name, "/F"])

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import LocalError, MountFailed
 from catalog.program import lasting_environment, rpdrive_command
+from mount.login.base import Entry
 
 _NAME_MAX = 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
@@ -95,6 +97,43 @@ def quoted(argument: str, *, program: bool = False) -> str:
     except UnicodeDecodeError:  # units are UTF-8: other bytes by their numbers
         word = "".join(c if c < "\x80" else f"\\x{ord(c):02x}" for c in word)
     return f'"{word}"'
+
+
+class SystemdUnits:
+    """See Login."""
+
+    def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
+        """Where systemd doesn't answer, the lines are the commands to be run where it does."""
+        unit = unit_for(entry.place, system=entry.system)
+        write(unit, unit_text(entry.place, entry.arguments, system=entry.system, vault=entry.vault))
+        yield f"Wrote {unit.path}"
+        if enable(unit, now=now):
+            yield f"The drive will be open at every {'start' if entry.system else 'login'}"
+            return
+        yield "Systemd doesn't answer here. Where it does, run:"
+        for command in (["daemon-reload"], ["enable", "--now", shlex.quote(unit.name)]):
+            yield "    " + " ".join(unit.systemctl(*command))
+
+    def remove(self, place: Path, *, system: bool) -> str:
+        unit = unit_for(place, system=system)
+        if not remove(unit):
+            raise MountFailed(
+                f"there is no unit {unit.path}", "leave out --at-login or --service to close the drive"
+            )
+        return f"Removed {unit.path}"
+
+    def report_ready(self) -> None:
+        """By sd_notify(3), if systemd started this process and wants to know."""
+        address = os.environ.get("NOTIFY_SOCKET")
+        if not address:
+            return
+        if address.startswith("@"):
+            address = "\0" + address[1:]
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
+                systemd.sendto(b"READY=1", address)
+        except OSError:
+            pass  # systemd gives up on the unit, and says so
 
 
 def unit_text(
@@ -200,17 +239,3 @@ def _run(unit: Unit, *arguments: str) -> subprocess.CompletedProcess[str] | None
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-
-
-def notify_ready() -> None:
-    """Tell systemd, if it started this process and wants to know, that the drive is open (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
-            systemd.sendto(b"READY=1", address)
-    except OSError:
-        pass  # systemd gives up on the unit, and says so

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,12 +17,10 @@ from typing import TYPE_CHECKING, Any
 from catalog import errors
 from catalog.access.settings import Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
-from catalog.program import child_environment, main_command
-from catalog.windows.machine import IS_WINDOWS
-from mount.place import windows as windows_mount_point
-from mount.place.posix import FILE_SYSTEM, file_system_at
-from mount.process import windows_start as windows_process
+from mount.place.base import Places
+from mount.process.base import Pipes, Processes
 from mount.process.files import DriveFiles
+from mount.process.this import PROCESSES
 
 if TYPE_CHECKING:
     from mount.process.order import Order
@@ -34,36 +31,19 @@ _ANSWER_SECONDS = 10.0  # from the kernel's hello to the first answer
 class BackgroundDrive:
     """The process that will be the drive, from its start to its answer."""
 
-    def __init__(self, settings: Settings, mount_point: Path) -> None:
-        """Start it. LocalError."""
-        self._mount_point = mount_point
-        self._log = DriveFiles(settings).log(mount_point)
+    def __init__(self, settings: Settings, place: Path, places: Places, processes: Processes) -> None:
+        """Start it. Raises LocalError."""
+        self._place = place
+        self._places = places
+        self._log = DriveFiles(settings).log(place)
         order_read, order_write = os.pipe()
         answer_read, answer_write = os.pipe()
-        environment = child_environment()
-        pipes = [order_read, answer_write]
-        if IS_WINDOWS:
-            pipes = [windows_process.handle_of(descriptor) for descriptor in pipes]
-        # The last words are for whoever lists processes.
-        command = [*main_command(__name__, *pipes), "rpdrive", "mount", str(mount_point)]
+        pipes, words = Pipes(order_read, answer_write), ("rpdrive", "mount", str(place))
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
             log = os.open(self._log, flags, 0o600)
             try:
-                if IS_WINDOWS:
-                    top = Path(sys.executable).anchor
-                    self._process = windows_process.start(command, pipes, log, environment, top)
-                else:
-                    self._process = subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        pass_fds=pipes,
-                        env=environment,
-                        cwd="/",
-                        start_new_session=True,
-                    )
+                self._process = processes.start(__name__, pipes, words, log)
             finally:
                 os.close(log)
         except OSError as e:
@@ -103,19 +83,15 @@ class BackgroundDrive:
         """Until the mount point is the drive and it answers, or its process has ended."""
         end = time.monotonic() + _ANSWER_SECONDS
         while time.monotonic() < end:
-            if IS_WINDOWS:
-                if windows_mount_point.is_open(self._mount_point):
+            try:
+                if self._places.answers(self._place):
                     return
-            elif file_system_at(self._mount_point) == FILE_SYSTEM:
-                try:
-                    os.statvfs(self._mount_point)  # unlike stat, this asks the drive whatever the kernel keeps
-                    return
-                except OSError as e:
-                    raise MountFailed(f"the drive does not answer: {e.strerror}", f"see {self._log}") from e
+            except OSError as e:
+                raise MountFailed(f"the drive does not answer: {e.strerror}", f"see {self._log}") from e
             if self._process.poll() is not None:
                 raise MountFailed(f"the drive's process ended: {self._last_words()}", f"see {self._log}")
             time.sleep(0.005)
-        raise MountFailed(f"the drive did not appear at {self._mount_point}", f"see {self._log}")
+        raise MountFailed(f"the drive did not appear at {self._place}", f"see {self._log}")
 
     def _last_words(self) -> str:
         self._process.wait()
@@ -146,17 +122,13 @@ def _as_raised(row: dict[str, Any]) -> RpdriveError:
 
 
 def main(order_pipe: int, answer_pipe: int) -> None:
-    """The process itself. The pipes' numbers are those of handles on Windows."""
+    """The process itself. The arguments stand for the pipes, see Processes.inherited."""
     # Loaded while the command still asks for the passphrase and computes the key.
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.raiseExceptions = False
-    if IS_WINDOWS:
-        order_pipe = windows_process.descriptor_of(order_pipe, writes=False)
-        answer_pipe = windows_process.descriptor_of(answer_pipe, writes=True)
-    else:
-        os.set_inheritable(answer_pipe, False)
+    pipes = PROCESSES.inherited(Pipes(order_pipe, answer_pipe))
     failure: RpdriveError | None = None
     try:
         import msgspec
@@ -168,11 +140,11 @@ def main(order_pipe: int, answer_pipe: int) -> None:
         service.preload()
     except RpdriveError as e:  # no libfuse
         failure = e
-    with os.fdopen(order_pipe, "rb") as pipe:
+    with os.fdopen(pipes.order, "rb") as pipe:
         data = pipe.read()
     if not data:
         return
-    answer = os.fdopen(answer_pipe, "wb", buffering=0)
+    answer = os.fdopen(pipes.answer, "wb", buffering=0)
 
     def say(row: dict[str, Any]) -> None:
         try:

@@ -13,14 +13,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import MountFailed
 from catalog.screen.text import duration_text
-from mount.place.posix import User, detach, take_off, users_of
+from mount.place.base import OpenDrive
 
 _MOST_TICK = 60.0  # seconds between looks, at most
+_END_SECONDS = 2.0
 _log = logging.getLogger("rpdrive.drive")
 
 
@@ -28,24 +28,6 @@ def _since_boot() -> float:
     """Seconds, the machine's sleep among them."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)  # Windows's goes on in sleep, too
-
-
-class Mounted:
-    """How a drive is taken off, and who uses it: by the system's table of mounts."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def take_off(self) -> int:
-        """0, or an errno: EBUSY if it is in use. MountFailed."""
-        return take_off(self.place, lazy=False)
-
-    def detach(self) -> None:
-        """Though it is in use. MountFailed."""
-        detach(self.place)
-
-    def users(self) -> list[User]:
-        return users_of(self.place)
 
 
 class Limits(NamedTuple):
@@ -66,15 +48,15 @@ class Lifetime:
 
     def __init__(
         self,
-        place: Path | Mounted,
+        drive: OpenDrive,
         requests: Callable[[], int],
         *,
         idle: float | None = None,
         total: float | None = None,
         detached: Callable[[], None] = lambda: None,
     ) -> None:
-        self._mounted = place if isinstance(place, Mounted) else Mounted(place)
-        self._place = self._mounted.place
+        self._drive = drive
+        self._place = drive.place
         self._requests = requests
         self._idle, self._total = idle, total
         self._detached = detached
@@ -82,14 +64,19 @@ class Lifetime:
         self._used = time.monotonic()
         self._began = _since_boot()
         self._over = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         self._used, self._began = time.monotonic(), _since_boot()
         if self._idle is not None or self._total is not None:
-            threading.Thread(target=self._watch, name="lifetime", daemon=True).start()
+            self._thread = threading.Thread(target=self._watch, name="lifetime", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
+        """The drive has ended; if this closed it, wait until that is logged."""
         self._over.set()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
 
     def status(self) -> Limits:
         self._look()
@@ -128,13 +115,13 @@ class Lifetime:
             return self._close_for_good()
         before = self._used
         self._look()
-        if self._idle is not None and self._used == before and self._mounted.users():
+        if self._idle is not None and self._used == before and self._drive.users():
             self._used = time.monotonic()
         idle, _total = self._left()
         return idle == 0 and self._close_unused()
 
     def _close_unused(self) -> bool:
-        number = self._mounted.take_off()
+        number = self._drive.unmount()
         if number == errno.EBUSY:  # somebody uses it who can't be seen from here
             self._used = time.monotonic()
             return False
@@ -145,12 +132,12 @@ class Lifetime:
 
     def _close_for_good(self) -> bool:
         after = duration_text(self._total or 0)
-        number = self._mounted.take_off()
+        number = self._drive.unmount()
         if number == 0:
             _log.warning("closed after %s", after)
             return True
-        users = ", ".join(f"{u.name} (process {u.pid})" for u in self._mounted.users()[:5])
-        self._mounted.detach()
+        users = ", ".join(f"{u.name} (process {u.pid})" for u in self._drive.users()[:5])
+        self._drive.detach()
         _log.warning("closed after %s, though in use%s", after, f" by {users}" if users else "")
         self._detached()
         return True

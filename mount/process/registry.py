@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from catalog.access.settings import Settings, write_private
-from catalog.windows import machine as windows
+from mount.process.base import Processes
 from mount.process.files import DriveFiles
 from mount.process.rows import DriveInfo, DriveRow, Endpoint, from_json, to_json
 
@@ -16,19 +16,20 @@ from mount.process.rows import DriveInfo, DriveRow, Endpoint, from_json, to_json
 class Registry:
     """Files `drives/<digest of the mount point>.json` in the state folder."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, processes: Processes) -> None:
         self._files = DriveFiles(settings)
+        self._processes = processes
 
     def add(self, mount_point: Path, info: DriveInfo, endpoint: Endpoint) -> None:
         """Enter a drive of this process. Raises LocalError."""
-        row = DriveRow(**vars(info), process_start=process_start(info.pid), **vars(endpoint))
+        row = DriveRow(**vars(info), process_start=self._processes.started(info.pid), **vars(endpoint))
         write_private(self._files.row(mount_point), json.dumps(to_json(row)).encode())
 
     def remove(self, mount_point: Path) -> None:
         """Remove a drive's row, if it is of this process or of a dead one."""
         path = self._files.row(mount_point)
         row = _read(path)
-        if row is None or row.pid == os.getpid() or not _alive(row):
+        if row is None or row.pid == os.getpid() or not self.is_alive(row):
             path.unlink(missing_ok=True)
             self._files.socket(mount_point).unlink(missing_ok=True)
 
@@ -37,7 +38,7 @@ class Registry:
         rows = []
         for path in sorted(self._files.rows.glob("*.json")):
             row = _read(path)
-            if row is not None and _alive(row):
+            if row is not None and self.is_alive(row):
                 rows.append(row)
             else:
                 path.unlink(missing_ok=True)
@@ -47,47 +48,22 @@ class Registry:
     def drive_at(self, mount_point: Path) -> DriveRow | None:
         return next((r for r in self.drives() if os.fsencode(r.mount_point) == os.fsencode(mount_point)), None)
 
+    def is_alive(self, row: DriveRow) -> bool:
+        """Whether the drive's process runs."""
+        return self._processes.is_running(row.pid, row.process_start)
+
+    def await_end(self, row: DriveRow, seconds: float = 5.0) -> bool:
+        """Wait for a drive's process to end, which may still wait for the store. False if it hasn't."""
+        end = time.monotonic() + seconds
+        while self.is_alive(row):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
 
 def _read(path: Path) -> DriveRow | None:
     try:
         return from_json(DriveRow, path.read_bytes())
     except OSError:
         return None
-
-
-def _alive(row: DriveRow) -> bool:
-    return is_running(row.pid, row.process_start)
-
-
-def is_running(pid: int, started: str | None) -> bool:
-    """Whether the process still is the one that started then: ids are used again."""
-    if windows.IS_WINDOWS:  # where os.kill ends a process, whatever the signal
-        return started is not None and windows.process_start(pid) == started
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return process_start(pid) == started
-
-
-def process_start(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None if it has ended, or where /proc is missing."""
-    if windows.IS_WINDOWS:
-        return windows.process_start(pid)
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == b"Z" else fields[19].decode()
-
-
-def await_end(row: DriveRow, seconds: float = 5.0) -> bool:
-    """Wait for a drive's process to end, up to some seconds: it may still wait for the store."""
-    end = time.monotonic() + seconds
-    while _alive(row):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True

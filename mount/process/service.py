@@ -21,98 +21,111 @@ from catalog.points.choice import choose_point, scope
 from catalog.screen.text import iso_time
 from catalog.vault import Vault
 from mount.drivers import choice
+from mount.process.control.base import Control
+from mount.process.control.this import CONTROL
 from mount.process.files import DriveFiles
-from mount.process.lifetime import Lifetime, Mounted
+from mount.process.lifetime import Lifetime
 from mount.process.order import Order
 from mount.process.registry import Registry
 from mount.process.rows import DriveInfo, DriveStatus
-from mount.process.status_socket import StatusServer
+from mount.process.this import PROCESSES
 from mount.process.watcher import Watcher
-from mount.process.windows_drive import OpenDrive
 from mount.view.nodes import View
 from mount.view.point import PointView
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
-    from mount.process.status_pipe import PipeServer
 
 _log = logging.getLogger("rpdrive.drive")
 
 
-def serve(order: Order, session: Session, ready: Callable[[], None]) -> None:
-    """Mount, call `ready` when the kernel has said hello, and serve until the drive is unmounted.
+def serve(order: Order, session: Session, ready: Callable[[], None], control: Control | None = None) -> None:
+    """Mount, call `ready` once the kernel has answered, and serve until the drive is unmounted.
 
-    NotFound, AmbiguousName, Damaged, StoreError, MountFailed, LocalError.
+    Raises NotFound, AmbiguousName, Damaged, StoreError, MountFailed or LocalError.
     """
-    began = time.time_ns()
-    session.address = order.address
-    mount_point = Path(os.fsdecode(order.mount_point))
-    disk = _disk_cache(order, session)
-    store = session.open_store(patience=order.read_timeout)  # a folder's, too: it may be on a network
-    file = VaultFile.decode(order.vault_file.encode())
-    keys = file.verify(Keys(order.master, file.vault_id))
-    vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
-    reader = Reader(vault, disk=disk, timeout=order.read_timeout)
-    view, info = _view(order, vault, reader, began)
-    registry, files = Registry(session.settings), DriveFiles(session.settings)
+    RunningDrive(order, session, ready, control or CONTROL).run()
 
-    watcher = Watcher(str(mount_point))
 
-    def mounted() -> None:
-        watcher.start()
-        lifetime.start()
-        ready()
+class RunningDrive:
+    """The drive of this process: a vault, its reader, a view, a driver, and how long the drive lives."""
 
-    drive = choice.make_driver(
-        order.driver, view, reader, ready=mounted, read_timeout=order.read_timeout, disk=order.disk
-    )
-    mount = OpenDrive(mount_point, drive.closable) if drive.closable is not None else Mounted(mount_point)
-    lifetime = Lifetime(
-        mount, lambda: drive.calls - drive.statfs_calls, idle=order.idle, total=order.total,
-        detached=lambda: registry.remove(mount_point),
-    )  # fmt: skip
+    def __init__(self, order: Order, session: Session, ready: Callable[[], None], control: Control) -> None:
+        """Open the vault. Raises NotFound, AmbiguousName, Damaged, StoreError, MountFailed or LocalError."""
+        self._began = time.time_ns()
+        self._order, self._session, self._ready = order, session, ready
+        session.address = order.address
+        self._place = Path(os.fsdecode(order.mount_point))
+        self._disk = _disk_cache(order, session)
+        vault = _vault(order, session, self._disk)
+        self._reader = Reader(vault, disk=self._disk, timeout=order.read_timeout)
+        self._view, info = _view(order, vault, self._reader, self._began)
+        self._driver = choice.make_driver(
+            order.driver, self._view, self._reader, ready=self._mounted, read_timeout=order.read_timeout,
+            disk=order.disk,
+        )  # fmt: skip
+        self._info = replace(info, fold=self._view.folds) if self._driver.windows_names else info
+        self._registry = Registry(session.settings, PROCESSES)
+        self._own = control.own(self._place, self._driver)
+        self._watcher = Watcher(str(self._place))
+        self._lifetime = Lifetime(
+            self._own, self._uses, idle=order.idle, total=order.total,
+            detached=lambda: self._registry.remove(self._place),
+        )  # fmt: skip
 
-    if drive.windows_names:
-        info = replace(info, fold=view.folds)
+    def _uses(self) -> int:
+        """Requests by which somebody uses the drive."""
+        return self._driver.calls - self._driver.statfs_calls
 
-    def status() -> DriveStatus:
-        meter = session.meter
+    def _mounted(self) -> None:
+        self._watcher.start()
+        self._lifetime.start()
+        self._ready()
+
+    def status(self) -> DriveStatus:
+        meter = self._session.meter
         assert meter is not None
-        traffic = meter.snapshot()
+        traffic, driver = meter.snapshot(), self._driver
         return DriveStatus(
-            **vars(info),
-            **lifetime.status()._asdict(),
-            uptime=(time.time_ns() - began) // 10**9,
-            store_requests=traffic.requests + order.requests,
-            bytes_fetched=traffic.received + order.received,
-            bytes_served=drive.served,
-            calls=drive.calls,
-            errors=drive.errors.count,
-            recent_errors=drive.errors.recent,
-            driver={"name": drive.name, **drive.status()},
-            cache=reader.status(),
+            **vars(self._info),
+            **self._lifetime.status()._asdict(),
+            uptime=(time.time_ns() - self._began) // 10**9,
+            store_requests=traffic.requests + self._order.requests,
+            bytes_fetched=traffic.received + self._order.received,
+            bytes_served=driver.served,
+            calls=driver.calls,
+            errors=driver.errors.count,
+            recent_errors=driver.errors.recent,
+            driver={"name": driver.name, **driver.status()},
+            cache=self._reader.status(),
         )
 
-    server: StatusServer | PipeServer
-    if isinstance(mount, OpenDrive):
-        from mount.process.status_pipe import PipeServer
+    def run(self) -> None:
+        """Mount, and serve until the drive is unmounted. Raises MountFailed or LocalError. Called once."""
+        with self._registered():
+            if isinstance(self._view, PointView):
+                # The first listing is sure to come, and the kernel takes its time to answer.
+                threading.Thread(target=_warm, args=(self._view,), name="warm", daemon=True).start()
+            try:
+                self._driver.run(str(self._place), allow_other=self._order.allow_other)
+            finally:
+                self._watcher.close()
+                self._lifetime.close()
+                self._view.close()
+                self._reader.close()
+                if self._disk is not None:
+                    self._disk.close()
 
-        server = PipeServer(status, mount.close, folder=files.socket(mount_point).parent)
-    else:
-        server = StatusServer(files.socket(mount_point), status)
-    with _registered(registry, mount_point, info, server):
-        if isinstance(view, PointView):
-            # The first listing is sure to come, and the kernel takes its time to say hello.
-            threading.Thread(target=_warm, args=(view,), name="warm", daemon=True).start()
+    @contextmanager
+    def _registered(self) -> Iterator[None]:
+        """Have a row in the registry, and answer requests for the status."""
+        server = self._own.serve(DriveFiles(self._session.settings).socket(self._place), self.status)
         try:
-            drive.run(str(mount_point), allow_other=order.allow_other)
+            self._registry.add(self._place, self._info, server.endpoint)
+            yield
         finally:
-            watcher.close()
-            lifetime.close()
-            view.close()
-            reader.close()
-            if disk is not None:
-                disk.close()
+            server.close()
+            self._registry.remove(self._place)
 
 
 def preload() -> None:
@@ -124,16 +137,11 @@ def preload() -> None:
     choice.preload()
 
 
-@contextmanager
-def _registered(
-    registry: Registry, mount_point: Path, info: DriveInfo, server: StatusServer | PipeServer
-) -> Iterator[None]:
-    try:
-        registry.add(mount_point, info, server.endpoint)
-        yield
-    finally:
-        server.close()
-        registry.remove(mount_point)
+def _vault(order: Order, session: Session, disk: DiskCache | None) -> Vault:
+    store = session.open_store(patience=order.read_timeout)  # a folder's, too: it may be on a network
+    file = VaultFile.decode(order.vault_file.encode())
+    keys = file.verify(Keys(order.master, file.vault_id))
+    return Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
 
 
 def _disk_cache(order: Order, session: Session) -> DiskCache | None:

@@ -27,6 +27,7 @@ from catalog.tree import ROOT_NUMBER, Found, PageSource
 from catalog.vault import Vault
 from mount.process.registry import Registry
 from mount.process.rows import DriveRow
+from mount.process.this import PROCESSES
 from mount.view.names import Names
 from mount.view.nodes import Folder, Node
 from mount.view.point import PointView
@@ -74,7 +75,7 @@ class Source(NamedTuple):
 
 def read_wishes(session: Session, texts: list[str]) -> list[Wish]:
     """Arguments understood, without asking the vault. Drives say which vault, if none was named. UsageError."""
-    drives = Registry(session.settings).drives()
+    drives = Registry(session.settings, PROCESSES).drives()
     wishes = []
     for text in texts:
         drive = _in_drive(text, drives)

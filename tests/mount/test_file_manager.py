@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mount.process.control.socket_status import ask
 from mount.process.rows import DriveStatus
-from mount.process.status_socket import ask
 from tests.kit.desktop import Desktop, desktop
 from tests.kit.drives import Home, eventually, make_vault, noise
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from catalog.access.settings import Settings
-from mount.process.registry import Registry, process_start
+from mount.process.posix import PosixProcesses
+from mount.process.registry import Registry
 from mount.process.rows import DriveInfo, DriveRow, DriveStatus, Endpoint, from_json, info_json, to_json
 
 # As the version before wrote them.
@@ -68,12 +69,13 @@ def test_the_list_of_drives_shows_no_way_in() -> None:
 
 
 def test_a_drive_of_a_living_process_is_found(tmp_path: Path) -> None:
-    registry = Registry(Settings({"RPDRIVE_HOME": str(tmp_path)}))
+    registry = Registry(Settings({"RPDRIVE_HOME": str(tmp_path)}), PosixProcesses())
     info = DriveInfo(mount_point="/mnt/drive", pid=os.getpid(), vault="file:///vault")
     registry.add(Path("/mnt/drive"), info, Endpoint(socket="/run/drive.sock"))
     row = registry.drive_at(Path("/mnt/drive"))
     assert row is not None
-    assert (row.vault, row.socket, row.process_start) == (info.vault, "/run/drive.sock", process_start(os.getpid()))
+    assert (row.vault, row.socket) == (info.vault, "/run/drive.sock")
+    assert row.process_start == PosixProcesses().started(os.getpid())
     (path,) = (tmp_path / "state" / "drives").iterdir()
     path.write_text(json.dumps(to_json(row) | {"process_start": "1"}))  # the id was used again
     assert registry.drives() == [] and not path.exists()

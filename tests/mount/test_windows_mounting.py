@@ -7,30 +7,33 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Client
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from catalog.access.settings import Settings
 from catalog.errors import MountFailed
+from catalog.program import child_environment
 from catalog.windows.machine import free_letter
-from mount.place import windows as windows_mount_point
 from mount.place.spelling import Place
-from mount.process import registry
-from mount.process import status_pipe as pipe_status
-from mount.process import windows_start as windows_process
+from mount.place.windows import WindowsPlaces
+from mount.process import windows as windows_process
+from mount.process.base import Pipes
+from mount.process.control import pipe_status
+from mount.process.control.pipe_status import PipeServer
+from mount.process.control.windows import ClosableDrive, WindowsControl
 from mount.process.lifetime import Lifetime
+from mount.process.posix import PosixProcesses
 from mount.process.registry import Registry
-from mount.process.rows import DriveStatus
-from mount.process.status_pipe import PipeServer
-from mount.process.status_socket import ask_drive
-from mount.process.windows_drive import OpenDrive
+from mount.process.rows import DriveInfo, DriveStatus, Endpoint
+from mount.process.windows import WindowsProcesses
 from tests.kit.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault
 from tests.kit.winfsp_drives import USER, load
 
@@ -38,7 +41,7 @@ load()
 
 import rpdrive  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
-from mount import commands  # noqa: E402
+from mount import closing, opening  # noqa: E402
 from mount.drivers import choice  # noqa: E402
 from mount.drivers.winfsp import security as winfsp_security  # noqa: E402
 from mount.process import service  # noqa: E402
@@ -49,8 +52,26 @@ from tests.kit.winfsp.caller import Caller  # noqa: E402
 # --- the whole of it --------------------------------------------------------------------------------------------
 
 
+class Control(WindowsControl):
+    """As on Windows, but for a socket in place of a pipe. What it would end is noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ended: list[int] = []
+        socket = str(folder / f"pipe-{secrets.token_hex(4)}")
+        super().__init__(free_pipe=lambda: socket, end=self.ended.append)
+
+
+class Opened(NamedTuple):
+    """A drive that this very process serves."""
+
+    drives: Registry
+    control: Control
+    caller: Caller
+    thread: threading.Thread
+
+
 @pytest.fixture
-def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Registry, Caller, threading.Thread]]:
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     """A drive as `rpdrive mount R: --foreground` serves it."""
     vault = make_vault(tmp_path / "vault")
     add_machine(vault)
@@ -64,49 +85,60 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Re
     )  # fmt: skip
     ready = threading.Event()
     standin.faults.clear()
-    thread = threading.Thread(target=service.serve, args=(order, Session(), ready.set), daemon=True)
+    control = Control(tmp_path)
+    thread = threading.Thread(target=service.serve, args=(order, Session(), ready.set, control), daemon=True)
     thread.start()
     assert ready.wait(60)
     volume = standin.volume_at("R:")
     assert volume is not None
-    drives = Registry(Settings())
-    yield drives, Caller(volume), thread
+    drives = Registry(Settings(), PosixProcesses())
+    monkeypatch.setattr(drives, "await_end", lambda row: True)  # this very process serves it
+    yield Opened(drives, control, Caller(volume), thread)
     if thread.is_alive():
-        windows_mount_point.unmount(drives, Path("R:"), lazy=True)
+        control.close(drives, Path("R:"), lazy=True)
         thread.join(60)
+    assert control.ended == []
     assert standin.faults == []
 
 
-def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(
-    opened: tuple[Registry, Caller, threading.Thread], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drives, caller, thread = opened
+def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(opened: Opened) -> None:
+    drives, control, caller, thread = opened
     assert caller.read("\\file") == b"contents"
     (row,) = drives.drives()
     assert row.mount_point == "R:" and row.socket is None and row.pipe and row.token
-    answer = ask_drive(row)
+    answer = control.ask(row)
     assert answer is not None and answer.driver["name"] == "winfsp" and answer.bytes_served == 8
     assert row.token not in str(answer) and "token" not in str(answer) and "key" not in str(answer).lower()
-    with caller.open("\\file"), pytest.raises(MountFailed, match="in use: 1 file or folder of it open"):
-        windows_mount_point.unmount(drives, Path("r:"))
-    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
-    windows_mount_point.unmount(drives, Path("r:\\"))
+    with caller.open("\\file"), pytest.raises(MountFailed, match="in use: 1 open file or folder"):
+        control.close(drives, Path("r:"), lazy=False)
+    assert control.is_open(drives, Path("R:"))
+    control.close(drives, Path("r:\\"), lazy=False)
     thread.join(60)
     assert not thread.is_alive() and standin.volume_at("R:") is None and drives.drives() == []
+    assert not control.is_open(drives, Path("R:"))
     with pytest.raises(MountFailed, match="no drive of rpdrive"):
-        windows_mount_point.unmount(drives, Path("R:"))
+        control.close(drives, Path("R:"), lazy=False)
 
 
-def test_lazily_it_closes_though_it_is_used(
-    opened: tuple[Registry, Caller, threading.Thread], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drives, caller, thread = opened
-    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)
+def test_lazily_it_closes_though_it_is_used(opened: Opened) -> None:
+    drives, control, caller, thread = opened
     handle = caller.open("\\file")
-    windows_mount_point.unmount(drives, Path("R:"), lazy=True)
+    control.close(drives, Path("R:"), lazy=True)
     thread.join(60)
     assert not thread.is_alive()
     handle.close()
+
+
+def test_a_drive_that_does_not_answer_is_ended_only_lazily(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drives, control = Registry(Settings({"RPDRIVE_HOME": str(tmp_path)}), PosixProcesses()), Control(tmp_path)
+    monkeypatch.setattr(drives, "await_end", lambda row: True)
+    info = DriveInfo(mount_point="R:", pid=os.getpid())
+    drives.add(Path("R:"), info, Endpoint(pipe=str(tmp_path / "nobody"), token="00" * 32))
+    with pytest.raises(MountFailed, match="does not answer"):
+        control.close(drives, Path("R:"), lazy=False)
+    assert control.ended == []
+    control.close(drives, Path("R:"), lazy=True)
+    assert control.ended == [os.getpid()]
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,10 +152,13 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
     monkeypatch.delenv("RPDRIVE_DRIVER", raising=False)
     monkeypatch.setattr(winfsp_security, "user_sid", lambda: USER)
-    monkeypatch.setattr(commands, "IS_WINDOWS", True)
+    control = Control(tmp_path)
+    for module in (opening, closing):
+        monkeypatch.setattr(module, "PLACES", WindowsPlaces(lambda: letters("CR")))
+    for module in (closing, service):
+        monkeypatch.setattr(module, "CONTROL", control)
     monkeypatch.setattr(choice, "IS_WINDOWS", True)
-    monkeypatch.setattr(windows_mount_point, "await_end", lambda row: True)  # this very process serves it
-    monkeypatch.setitem(windows_mount_point.prepare.__kwdefaults__, "taken", lambda: letters("CR"))
+    monkeypatch.setattr(Registry, "await_end", lambda self, row: True)  # this very process serves it
     standin.faults.clear()
     codes: list[int] = []
     arguments = ["mount", "*", "--point", "latest", "--foreground"]
@@ -154,7 +189,7 @@ def test_a_drive_closes_by_itself() -> None:
             self.stopped.set()
 
     drive = Drive()
-    lifetime = Lifetime(OpenDrive(Path("R:"), drive), lambda: 1, idle=0.05)
+    lifetime = Lifetime(ClosableDrive(Path("R:"), drive), lambda: 1, idle=0.05)
     lifetime.start()
     assert drive.stopped.wait(60)
     lifetime.close()
@@ -169,7 +204,7 @@ STATUS = DriveStatus(mount_point="R:", pid=7, vault="well")
 class Server(PipeServer):
     def __init__(self, folder: Path) -> None:
         self.asked: list[bool] = []
-        super().__init__(lambda: STATUS, self._close_it, folder=folder)
+        super().__init__(str(folder / "pipe"), lambda: STATUS, self._close_it)
 
     def _close_it(self, lazy: bool) -> str:
         self.asked.append(lazy)
@@ -237,10 +272,13 @@ def test_a_child_inherits_two_handles_and_no_more(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "set_handle_inheritable", marked.__setitem__, raising=False)
     monkeypatch.setattr(subprocess, "STARTUPINFO", StartupInfo, raising=False)
     monkeypatch.setattr(subprocess, "Popen", popen)
-    process: Any = windows_process.start(["python", "-c", "…"], [41, 42], 3, {"PATH": "x"}, "C:\\")
+    monkeypatch.setattr(windows_process, "_handle_of", lambda descriptor: descriptor + 36)
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", "a secret of sixteen")
+    process: Any = WindowsProcesses().start("mount.process.background", Pipes(5, 6), ["R:"], 3)
     assert process == "process"
     assert started["startupinfo"].lpAttributeList == {"handle_list": [41, 42]} and started["close_fds"] is True
-    assert started["env"] == {"PATH": "x"} and started["stdin"] == subprocess.DEVNULL
+    assert "main(41, 42)" in started["command"][3] and started["command"][4:] == ["R:"]
+    assert "a secret of sixteen" not in started["env"].values() and started["stdin"] == subprocess.DEVNULL
     assert started["creationflags"] & 0x08000000  # no window
     assert marked == {41: False, 42: False}  # nobody else gets them
 
@@ -249,56 +287,56 @@ def test_a_child_inherits_two_handles_and_no_more(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(subprocess, "Popen", fails)
     with pytest.raises(OSError, match="no such"):
-        windows_process.start(["python"], [41, 42], 3, {}, "C:\\")
+        WindowsProcesses().start("mount.process.background", Pipes(5, 6), [], 3)
     assert marked == {41: False, 42: False}
 
 
-def test_the_key_goes_to_the_child_by_a_handle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The real child, with descriptors where Windows has handles."""
-    import msgspec
+class Substitute(WindowsProcesses):
+    """Starts a program that writes to a file what it reads, in place of the drive's process."""
 
-    from mount.process import background
+    def __init__(self, got: Path) -> None:
+        self._got = got
+        self.seen: dict[str, Any] = {}
 
-    seen: dict[str, Any] = {}
-
-    def start(
-        command: Sequence[str], handles: Sequence[int], log: int, environment: dict[str, str], folder: str
-    ) -> Any:
-        seen.update(command=list(command), environment=environment)
+    def start(self, module: str, pipes: Pipes, words: Sequence[str], log: int) -> subprocess.Popen[bytes]:
+        self.seen.update(module=module, words=words, environment=child_environment())
         script = (
             "import os, sys; data = os.fdopen(int(sys.argv[1]), 'rb').read();"
             "os.write(int(sys.argv[2]), b'{\"ready\": true}\\n'); open(sys.argv[3], 'wb').write(data)"
         )
         return subprocess.Popen(
-            [command[0], "-c", script, str(handles[0]), str(handles[1]), str(tmp_path / "got")],
-            pass_fds=handles, stdout=log, stderr=log,
+            [sys.executable, "-c", script, str(pipes.order), str(pipes.answer), str(self._got)],
+            pass_fds=pipes, stdout=log, stderr=log,
         )  # fmt: skip
 
+
+def test_the_key_goes_to_the_child_by_a_handle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A real child, with descriptors where Windows has handles."""
+    import msgspec
+
+    from mount.process.background import BackgroundDrive
+
     monkeypatch.setenv("RPDRIVE_PASSPHRASE", "a secret of sixteen")
-    monkeypatch.setattr(background, "IS_WINDOWS", True)
-    monkeypatch.setattr(windows_process, "handle_of", lambda descriptor: descriptor)
-    monkeypatch.setattr(windows_process, "start", start)
-    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: True)
+    monkeypatch.setattr(WindowsPlaces, "answers", lambda self, place: True)
     master = bytes(range(32))
     order = Order(address="file:///v", vault_file="{}", master=master, mount_point=b"R:")
-    drive = background.BackgroundDrive(Settings({"RPDRIVE_HOME": str(tmp_path)}), Path("R:"))
+    processes = Substitute(tmp_path / "got")
+    drive = BackgroundDrive(Settings({"RPDRIVE_HOME": str(tmp_path)}), Path("R:"), WindowsPlaces(), processes)
     drive.mount(order)
     drive._process.wait(60)
     assert msgspec.msgpack.decode((tmp_path / "got").read_bytes(), type=Order).master == master
-    told = repr(seen).encode()
-    assert master.hex().encode() not in told and b"a secret" not in told
+    told = repr(processes.seen).encode()
+    assert master.hex().encode() not in told and repr(master).encode() not in told and b"a secret" not in told
 
 
 def test_processes_are_looked_at_and_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """os.kill(pid, 0) sends Ctrl+C there."""
-    monkeypatch.setattr(registry.windows, "IS_WINDOWS", True)
-    monkeypatch.setattr(registry.windows, "process_start", {7: "1234"}.get)
+    processes = WindowsProcesses({7: "1234"}.get)
     monkeypatch.setattr(os, "kill", None)
-    assert (
-        registry.is_running(7, "1234") and not registry.is_running(7, "99") and not registry.is_running(8, "1234")
-    )
-    assert not registry.is_running(8, None)
-    assert registry.process_start(7) == "1234"
+    assert processes.is_running(7, "1234")
+    assert not processes.is_running(7, "99") and not processes.is_running(8, "1234")
+    assert not processes.is_running(8, None)
+    assert processes.started(7) == "1234"
 
 
 # --- places -----------------------------------------------------------------------------------------------------
@@ -309,24 +347,26 @@ def letters(these: str) -> int:
 
 
 def test_where_a_drive_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows_mount_point, "is_open", lambda place: str(place) == r"\\rpdrive\old")
+    monkeypatch.setattr(WindowsPlaces, "answers", lambda self, place: str(place) == r"\\rpdrive\old")
+    places = WindowsPlaces(lambda: letters("CDR"))
 
     def prepare(text: str) -> str:
-        return str(windows_mount_point.prepare(Path(text), (), taken=lambda: letters("CDR")))
+        return str(places.prepare(Path(text), ()))
 
     assert prepare("t:") == "T:" and prepare("*") == "S:" and prepare(r"\\rpdrive\docs") == r"\\rpdrive\docs"
     for there in ("C:", "d:\\", r"\\rpdrive\old"):
         with pytest.raises(MountFailed, match="there is something at"):
             prepare(there)
     with pytest.raises(MountFailed, match="new drives only"):
-        windows_mount_point.absolute(Path("*"))
+        places.absolute(Path("*"))
+    assert places.is_next_free(Path("*")) and not places.is_next_free(Path("R:"))
 
 
 def test_which_folders_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Paths of this system, for there are no others here."""
     place = Place(str(tmp_path / "drive"), "", str(tmp_path / "drive"))
-    monkeypatch.setattr(windows_mount_point, "_place", lambda path, free=None: place)
-    prepare = windows_mount_point.prepare
+    monkeypatch.setattr(WindowsPlaces, "place", lambda self, path: place)
+    prepare = WindowsPlaces().prepare
     assert prepare(Path("drive"), ()) == tmp_path / "drive"
     (tmp_path / "drive").mkdir()
     assert prepare(Path("drive"), [("the vault", tmp_path / "vault")]) == tmp_path / "drive"
@@ -360,9 +400,9 @@ def test_an_open_drive_is_in_use_by_its_handles() -> None:
             self.stopped = True
 
     drive = Drive()
-    mounted = OpenDrive(Path("R:"), drive)
-    assert mounted.take_off() != 0 and mounted.users() and not drive.stopped
-    assert mounted.close(False) == "2 files or folders of it open somewhere" and not drive.stopped
+    mounted = ClosableDrive(Path("R:"), drive)
+    assert mounted.unmount() != 0 and mounted.users() and not drive.stopped
+    assert mounted.close(False) == "2 open files or folders" and not drive.stopped
     drive.handles = 0
     assert mounted.users() == [] and mounted.close(False) == "" and drive.stopped
 

@@ -29,17 +29,29 @@ NAMES = {
 # Theirs is another system: they are loaded there only.
 UNIX = {
     "backup.systems.posix",
+    "catalog.systems.posix",
     "mount.drivers.libfuse",
     "mount.drivers.kernel.session",
     "mount.drivers.kernel.drive",
     "mount.drivers.kernel.interrupts",
+    "mount.restore.disk.posix",
 }
 
+# Where a system is chosen by its name, when the module is loaded: what Windows gets there, and the module.
+CHOSEN = (
+    ("catalog.systems.windows", "catalog.systems.this"),
+    ("mount.place.windows", "mount.place.this"),
+    ("mount.login.schtasks", "mount.login.this"),
+    ("mount.process.windows", "mount.process.this"),
+    ("mount.process.control.windows", "mount.process.control.this"),
+    ("mount.restore.disk.windows", "mount.restore.disk.this"),
+)
+
 SCRIPT = """
-import importlib, importlib.abc, pkgutil, sys
+import importlib, importlib.abc, os, pkgutil, sys
 import cryptography, diskcache, logging, msgspec, multiprocessing.connection, platformdirs, rich.console, subprocess
 import tempfile, typer, zstandard
-modules, names, unix, packages = {modules!r}, {names!r}, {unix!r}, {packages!r}
+modules, names, unix, packages, chosen = {modules!r}, {names!r}, {unix!r}, {packages!r}, {chosen!r}
 
 class Gone(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -52,6 +64,11 @@ for name in modules:
 for module, gone in names.items():
     for name in gone.split():
         vars(importlib.import_module(module)).pop(name, None)
+for implementation, module in chosen:
+    importlib.import_module(implementation)
+    os.name = "nt"  # not while others are loaded: paths would be those of Windows
+    importlib.import_module(module)
+    os.name = "posix"
 import rpdrive
 failed = []
 for package in packages:
@@ -69,7 +86,7 @@ print("\\n".join(failed))
 
 def test_what_windows_loads_needs_nothing_of_unix() -> None:
     script = SCRIPT.format(
-        modules=MODULES, names=NAMES, unix=UNIX, packages=("catalog", "cache", "mount", "backup")
+        modules=MODULES, names=NAMES, unix=UNIX, packages=("catalog", "cache", "mount", "backup"), chosen=CHOSEN
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False

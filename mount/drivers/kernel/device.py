@@ -12,7 +12,7 @@ from pathlib import Path
 
 from catalog.errors import MountFailed
 from catalog.mountinfo import mounted_at
-from mount.place.posix import FILE_SYSTEM
+from mount.place.mounted import FILE_SYSTEM
 
 DEVICE = "/dev/fuse"
 NAME = "rpdrive"  # the source in the table of mounts

@@ -15,7 +15,7 @@ from mount.drivers.kernel.connection import Ended
 from mount.drivers.kernel.device import device_at, open_drive, read_ahead
 from mount.drivers.kernel.session import Session
 from mount.drivers.signals import on_signals
-from mount.place.posix import take_off
+from mount.place.mounted import unmount
 from mount.view.nodes import View
 
 READ_AHEAD = 4 << 20  # bytes, by the kernel, in several reads of the largest size
@@ -77,7 +77,7 @@ class Drive:
             pass
         except Stopped:
             if device_at(mount_point) == self._device:  # else another drive is mounted there by now
-                take_off(Path(mount_point), lazy=True)
+                unmount(Path(mount_point), lazy=True)
 
     def _serve(self) -> None:
         buffer = bytearray(BUFFER)

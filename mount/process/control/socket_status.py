@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.errors import LocalError
-from mount.process.rows import DriveRow, DriveStatus, Endpoint, from_json, to_json
+from mount.process.rows import DriveStatus, Endpoint, from_json, to_json
 
 _SUN_PATH = 107  # bytes that the address of a unix socket may have, on Linux
 _MOST = 1 << 20  # bytes of an answer
 _log = logging.getLogger(__name__)
 
 
-class StatusServer:
+class SocketServer:
     """Answers from a thread until it is closed. LocalError if the socket can't be made."""
 
     def __init__(self, path: Path, status: Callable[[], DriveStatus]) -> None:
@@ -76,15 +76,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def ask_drive(row: DriveRow, timeout: float = 2.0) -> DriveStatus | None:
-    """What the drive of an entry in the registry says; None if it doesn't answer within `timeout` seconds."""
-    if row.pipe is not None and row.token is not None:
-        from mount.process import status_pipe as pipe_status
-
-        return pipe_status.ask(row.pipe, row.token, timeout=timeout)
-    return ask(Path(row.socket), timeout) if row.socket is not None else None
 
 
 def ask(path: Path, timeout: float = 2.0) -> DriveStatus | None:

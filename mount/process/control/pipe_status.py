@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import threading
 from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
-from pathlib import Path
 
 from catalog.errors import LocalError
 from mount.process.rows import DriveStatus, Endpoint, from_json, to_json
@@ -24,32 +22,27 @@ _MOST = 1 << 20  # bytes of an answer
 _log = logging.getLogger(__name__)
 
 
+def free_pipe() -> str:
+    """A name that nobody can guess."""
+    return rf"\\.\pipe\rpdrive-{secrets.token_hex(16)}"
+
+
 class PipeServer:
     """Answers from threads until it is closed. LocalError if the pipe can't be made.
 
     `close_drive` is asked to close the drive (`lazy`: though files on it are open); it says why it doesn't, or "".
     """
 
-    def __init__(
-        self,
-        status: Callable[[], DriveStatus],
-        close_drive: Callable[[bool], str],
-        *,
-        folder: Path | None = None,
-    ) -> None:
-        """`folder` is where the socket lies that takes the pipe's place on other systems."""
-        if os.name == "nt":
-            self.address = rf"\\.\pipe\rpdrive-{secrets.token_hex(16)}"
-        else:  # a socket's path has 107 bytes at most
-            self.address = str((folder or Path()) / f"pipe-{secrets.token_hex(4)}")
+    def __init__(self, address: str, status: Callable[[], DriveStatus], close_drive: Callable[[bool], str]) -> None:
+        self.address = address
         self.token = secrets.token_bytes(32)
         self._status = status
         self._close_drive = close_drive
         self._closed = False
         try:
-            self._listener = Listener(self.address, None if os.name == "nt" else "AF_UNIX")
+            self._listener = Listener(address)
         except OSError as e:
-            raise LocalError(f"the pipe {self.address} can't be made: {e}") from e
+            raise LocalError(f"the pipe {address} can't be made: {e}") from e
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
     @property

@@ -1,0 +1,175 @@
+"""What `rpdrive mount` does: opens a drive, or has the system open it at every login or start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from catalog.access.session import Session
+from catalog.errors import Locked, UsageError
+from catalog.screen.text import parse_duration, parse_size, safe_text
+from mount.drivers import choice
+from mount.place.this import PLACES
+from mount.process.background import BackgroundDrive
+from mount.process.this import PROCESSES
+
+if TYPE_CHECKING:
+    from mount.process.order import Order
+
+_LEAST_CACHE = 1 << 20  # bytes
+
+
+class Request(NamedTuple):
+    """What the user asks for: the options of `rpdrive mount`, sizes and times as they were written."""
+
+    mount_point: Path
+    point: str | None
+    machine: str | None
+    item: str | None
+    allow_other: bool
+    driver: str
+    cache_size: str | None
+    read_timeout: float
+    idle: str | None
+    total: str | None
+    disk: bool
+
+    def check(self) -> None:
+        """Raises UsageError."""
+        choice.check_name(self.driver)
+        self.sizes()
+
+    def sizes(self) -> _Sizes:
+        """Raises UsageError."""
+        return _Sizes(
+            None if self.cache_size is None else _cache_size(self.cache_size),
+            None if self.idle is None else parse_duration(self.idle),
+            None if self.total is None else parse_duration(self.total),
+        )
+
+    def arguments(self) -> list[str]:
+        """The options as `rpdrive mount` takes them."""
+        options = {
+            "--point": self.point, "--machine": self.machine, "--item": self.item,
+            "--allow-other": self.allow_other,
+            "--driver": None if self.driver == choice.AUTO else self.driver, "--cache-size": self.cache_size,
+            "--read-timeout": self.read_timeout, "--idle": self.idle, "--for": self.total, "--disk": self.disk,
+        }  # fmt: skip
+        given = {name: value for name, value in options.items() if value is not None and value is not False}
+        return [name if value is True else f"{name}={value}" for name, value in given.items()]
+
+
+class _Sizes(NamedTuple):
+    """Bytes and seconds."""
+
+    cache: int | None
+    idle: float | None
+    total: float | None
+
+
+class Opened(NamedTuple):
+    """A drive that is open."""
+
+    place: Path
+    point: str | None  # as the user named it
+
+    def text(self) -> str:
+        what = "All recovery points are" if self.point is None else f"Recovery point {self.point} is"
+        return safe_text(f"{what} open at {self.place}; close with: rpdrive unmount {PLACES.quoted(self.place)}")
+
+
+def open_in_background(session: Session, request: Request) -> Opened:
+    """Open a drive in a process of its own. Raises UsageError, MountFailed, LocalError and what opening raises."""
+    place = _prepare(session, request)
+    # Started before the passphrase is asked for.
+    drive = BackgroundDrive(session.settings, place, PLACES, PROCESSES)
+    try:
+        drive.mount(_order(session, request, place))
+    finally:
+        drive.cancel()
+    return Opened(place, request.point)
+
+
+def serve_in_foreground(session: Session, request: Request, opened: Callable[[Opened], None]) -> None:
+    """Open a drive in this process, and return when it is closed. Raises as open_in_background.
+
+    `opened` is called when the drive is open.
+    """
+    from mount.login.this import LOGIN
+    from mount.process.service import serve
+
+    place = _prepare(session, request)
+
+    def ready() -> None:
+        opened(Opened(place, request.point))
+        LOGIN.report_ready()
+
+    # The session goes on with the drive, and counts its own traffic.
+    serve(_order(session, request, place, counted=True), session, ready)
+
+
+def open_by_itself(session: Session, request: Request, *, at_login: bool, service: bool) -> Iterator[str]:
+    """Have the drive opened at every login, or every start; report each step in a line.
+
+    Raises UsageError, Locked, MountFailed or LocalError.
+    """
+    from mount.login.base import Entry, of_system
+    from mount.login.this import LOGIN
+
+    request.check()
+    system = of_system(at_login=at_login, service=service)
+    place, is_open = _place_for_later(session, request.mount_point)
+    vault_id = session.settings.known_vaults().get(session.address)
+    if vault_id is None or session.saved_keys.load(vault_id) is None:
+        raise Locked(
+            f"no key of {session.address} is saved here, and nobody can type a passphrase at a start",
+            "run `rpdrive vault unlock --save` first",
+        )
+    arguments = [f"--vault={session.address}", *request.arguments()]
+    entry = Entry(place, arguments, system, session.folder)
+    yield from map(safe_text, LOGIN.add(entry, now=not is_open))
+    if not session.is_local and session.credentials() is None:
+        yield "It does not see this shell's environment: store credentials with `rpdrive vault connect`"
+
+
+def _prepare(session: Session, request: Request) -> Path:
+    request.check()
+    choice.check_system()
+    PLACES.check(allow_other=request.allow_other)
+    return PLACES.prepare(request.mount_point, session.own_folders())
+
+
+def _order(session: Session, request: Request, place: Path, *, counted: bool = False) -> Order:
+    """What the drive's process needs. `counted`: it goes on with this session, which counts what it has fetched."""
+    from mount.process.order import Order  # loads msgspec, as opening the vault does
+
+    vault = session.open_vault()
+    traffic = session.meter.snapshot() if session.meter is not None and not counted else None
+    sizes = request.sizes()
+    return Order(
+        address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
+        mount_point=bytes(place), point=request.point, machine=request.machine, item=request.item,
+        allow_other=request.allow_other, driver=request.driver, disk=request.disk, cache_size=sizes.cache,
+        read_timeout=request.read_timeout, idle=sizes.idle, total=sizes.total,
+        requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
+    )  # fmt: skip
+
+
+def _place_for_later(session: Session, mount_point: Path) -> tuple[Path, bool]:
+    """A place, and whether a drive is open there now; if none is, the place is free. Raises MountFailed."""
+    from mount.process.control.this import CONTROL
+    from mount.process.registry import Registry
+
+    if not PLACES.is_next_free(mount_point):
+        place = PLACES.absolute(mount_point)
+        if CONTROL.is_open(Registry(session.settings, PROCESSES), place):
+            return place, True
+    return PLACES.prepare(mount_point, session.own_folders()), False
+
+
+def _cache_size(text: str) -> int:
+    size = parse_size(text)
+    if size < _LEAST_CACHE:
+        raise UsageError(f"a cache of {text} is too small", "use 1M or more")
+    return size

@@ -1,0 +1,100 @@
+"""A mounted drive, as the system's table of mounts has it: what is mounted at a place, who uses it, unmounting."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from catalog.errors import MountFailed
+from catalog.mountinfo import mounted_at
+from mount.place.base import User
+
+FILE_SYSTEM = "fuse.rpdrive"
+_MNT_DETACH = 2
+
+
+def file_system_at(path: Path) -> str | None:
+    """The type of the file system mounted right there; None if nothing is. Doesn't touch it."""
+    try:
+        mounted = mounted_at(os.fsencode(path))
+    except OSError:
+        return FILE_SYSTEM if os.path.ismount(path) else None  # no table of mounts: macOS, BSD
+    return mounted.file_system if mounted is not None else None
+
+
+def is_stale(path: Path) -> bool:
+    """Whether a drive is mounted there whose process is gone."""
+    try:
+        os.statvfs(path)  # not stat: the kernel may answer that from its cache
+    except OSError as e:
+        return e.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
+
+
+def detach(place: Path) -> None:
+    """Unmount a drive at once, in use or not, dead or not. Raises MountFailed."""
+    number = unmount(place, lazy=True)
+    if number:
+        raise MountFailed(f"{place} can't be unmounted: {os.strerror(number)}", f"as root: `umount -l {place}`")
+
+
+def unmount(place: Path, *, lazy: bool) -> int:
+    """0, or an errno: EBUSY if it is in use and `lazy` is not set. Raises MountFailed without fusermount."""
+    if os.geteuid() == 0 and os.uname().sysname == "Linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        done = libc.umount2(os.fsencode(place), _MNT_DETACH if lazy else 0)
+        return ctypes.get_errno() if done != 0 else 0
+    for tool in ("fusermount3", "fusermount"):
+        program = shutil.which(tool)
+        if program is not None:
+            break
+    else:
+        raise MountFailed("fusermount is not on this machine", "install it: `apt install fuse3`")
+    options = ["-u", "-z"] if lazy else ["-u"]
+    run = subprocess.run(
+        [program, *options, "--", place], env=os.environ | {"LC_ALL": "C"}, capture_output=True, check=False
+    )
+    if run.returncode == 0:
+        return 0
+    return errno.EBUSY if b"busy" in run.stderr.lower() else errno.EPERM
+
+
+def users_of(place: Path) -> list[User]:
+    """Processes with a file or folder of the drive open, mapped, or as their working folder.
+
+    Only root sees the processes of other users.
+    """
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name != str(os.getpid()) and _uses(process, str(place)):
+            try:
+                name = (process / "comm").read_text().strip()
+            except OSError:
+                continue
+            found.append(User(int(process.name), name))
+    return sorted(found)
+
+
+def _uses(process: Path, place: str) -> bool:
+    # readlink of these does not touch the drive.
+    links = [process / "cwd", process / "root", process / "exe"]
+    try:
+        links += (process / "fd").iterdir()
+    except OSError:
+        pass
+    for link in links:
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue
+        if target == place or target.startswith(place + "/"):
+            return True
+    try:
+        maps = (process / "maps").read_text(errors="surrogateescape")
+    except OSError:
+        return False
+    return f" {place}/" in maps

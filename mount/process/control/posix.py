@@ -1,0 +1,83 @@
+"""Drives on Linux and other POSIX systems: a socket answers, the table of mounts knows what is open.
+
+So a drive can be closed without its process, which may be dead or not answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catalog.errors import MountFailed
+from mount.place import mounted
+from mount.place.base import User
+from mount.place.posix import PosixPlaces
+from mount.process.control.socket_status import SocketServer, ask
+from mount.process.registry import Registry
+from mount.process.rows import DriveRow, DriveStatus
+
+if TYPE_CHECKING:
+    from mount.drivers.base import Driver
+
+
+class MountedDrive:
+    """See OwnDrive."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def unmount(self) -> int:
+        return mounted.unmount(self.place, lazy=False)
+
+    def detach(self) -> None:
+        mounted.detach(self.place)
+
+    def users(self) -> list[User]:
+        return mounted.users_of(self.place)
+
+    def serve(self, socket: Path, status: Callable[[], DriveStatus]) -> SocketServer:
+        return SocketServer(socket, status)
+
+
+class PosixControl:
+    """See Control."""
+
+    def own(self, place: Path, driver: Driver) -> MountedDrive:
+        return MountedDrive(place)
+
+    def ask(self, row: DriveRow, timeout: float = 2.0) -> DriveStatus | None:
+        return ask(Path(row.socket), timeout) if row.socket is not None else None
+
+    def is_open(self, registry: Registry, place: Path) -> bool:
+        return mounted.file_system_at(place) == mounted.FILE_SYSTEM
+
+    def close(self, registry: Registry, path: Path, *, lazy: bool) -> None:
+        place = PosixPlaces().absolute(path)
+        drive = registry.drive_at(place)
+        _unmount(place, path, lazy=lazy)
+        if drive is not None and not lazy:
+            registry.await_end(drive)
+        registry.remove(place)
+
+
+def _unmount(place: Path, path: Path, *, lazy: bool) -> None:
+    """Unmount the drive at a place, which the user wrote as `path`. Raises MountFailed."""
+    if mounted.file_system_at(place) != mounted.FILE_SYSTEM:
+        raise MountFailed(f"no drive of rpdrive is mounted at {path}", "see `rpdrive mounts`")
+    if lazy or mounted.is_stale(place):
+        mounted.detach(place)
+        return
+    number = mounted.unmount(place, lazy=False)
+    if number == errno.EBUSY:
+        users = mounted.users_of(place)
+        shown = ", ".join(f"{u.name} (process {u.pid})" for u in users[:5]) or "a process that can't be seen"
+        more = f" and {len(users) - 5} more" if len(users) > 5 else ""
+        raise MountFailed(
+            f"the drive at {path} is in use by {shown}{more}",
+            "leave it and try again, or detach it at once with --lazy",
+        )
+    if number:
+        raise MountFailed(f"{path} can't be unmounted: {os.strerror(number)}", "only who mounted it, or root, may")

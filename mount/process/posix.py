@@ -1,0 +1,49 @@
+"""Processes on Linux and other POSIX systems."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from catalog.program import child_environment, main_command
+from mount.process.base import Pipes
+
+
+class PosixProcesses:
+    """See Processes."""
+
+    def start(self, module: str, pipes: Pipes, words: Sequence[str], log: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*main_command(module, *pipes), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=pipes,
+            env=child_environment(),
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def inherited(self, pipes: Pipes) -> Pipes:
+        for descriptor in pipes:
+            os.set_inheritable(descriptor, False)
+        return pipes
+
+    def started(self, pid: int) -> str | None:
+        """In ticks of the kernel since the machine's start; None where there is no /proc."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] == b"Z" else fields[19].decode()
+
+    def is_running(self, pid: int, started: str | None) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return self.started(pid) == started

@@ -6,8 +6,8 @@ import os
 import stat
 import threading
 
-from backup.excludes import Excludes
 from backup.selection import Selection
+from catalog.patterns import Patterns
 
 
 class Census:
@@ -33,7 +33,7 @@ class Census:
 
     def _count(self) -> None:
         selection = self._selection
-        excludes = Excludes(selection.excludes) if selection.excludes else None
+        excludes = Patterns(selection.excludes, "--exclude") if selection.excludes else None
         total, folders = 0, list(selection.paths)
         while folders:
             if self._stop.is_set():

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from backup.excludes import Excludes
 from backup.files import Contents, FileReader, finished, waits_for
 from backup.links import Link, Links
 from backup.pipeline import Pipeline
@@ -26,6 +25,7 @@ from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, Subtree
 from catalog.format.writing import FolderWriter
 from catalog.names import are_distinct
+from catalog.patterns import Patterns
 from catalog.tree import PageSource, leaves
 from catalog.vault import Vault, missing_pack
 
@@ -65,7 +65,7 @@ class Walk:
             self._files = FileReader(
                 vault.keys, pipeline, self._owners, self._write_page, problem, progress, tick, system
             )
-        self._excludes = Excludes(selection.excludes) if selection.excludes else None
+        self._excludes = Patterns(selection.excludes, "--exclude") if selection.excludes else None
         self._unwanted = system.unwanted_mounts()
         self._stack: list[Frame] = []
 

@@ -1,19 +1,21 @@
-"""Which paths of a point are restored: patterns as in .gitignore, matched against full paths in the point."""
+"""Which paths of a point are restored."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
-from catalog.errors import UsageError
+from catalog.patterns import Patterns
 
 
 class Selection:
-    """`include`: only what one of these matches, or lies in such a folder. `exclude`: never what these match."""
+    """`include`: only what one of these patterns matches, or what is below such a folder. `exclude`: leave out.
+
+    Raises UsageError for a malformed pattern.
+    """
 
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
-        self._include = _spec(include, "--include")
-        self._exclude = _spec(exclude, "--exclude")
+        self._include = _patterns(include, "--include")
+        self._exclude = _patterns(exclude, "--exclude")
 
     @property
     def everything(self) -> bool:
@@ -25,23 +27,13 @@ class Selection:
         return self._include is not None
 
     def excludes(self, path: bytes, is_folder: bool) -> bool:
-        """Of a path from the point's root, without a leading slash."""
-        return self._exclude is not None and self._exclude.match_file(_text(path, is_folder))
+        """Whether to leave out a path (from the point's root, without a leading slash)."""
+        return self._exclude is not None and self._exclude.match(path, is_folder)
 
     def includes(self, path: bytes, is_folder: bool) -> bool:
-        return self._include is None or self._include.match_file(_text(path, is_folder))
+        """Whether a path is chosen by itself; all are if nothing is included by name."""
+        return self._include is None or self._include.match(path, is_folder)
 
 
-def _text(path: bytes, is_folder: bool) -> str:
-    return os.fsdecode(path) + ("/" if is_folder else "")
-
-
-def _spec(patterns: Sequence[str], option: str):  # type: ignore[no-untyped-def] # pathspec is imported late
-    if not patterns:
-        return None
-    from pathspec import GitIgnoreSpec
-
-    try:
-        return GitIgnoreSpec.from_lines(patterns)
-    except ValueError as e:
-        raise UsageError(f"an {option} pattern can't be understood: {e}") from e
+def _patterns(patterns: Sequence[str], option: str) -> Patterns | None:
+    return Patterns(patterns, option) if patterns else None

@@ -12,6 +12,7 @@ ROOMS = {
     "catalog.errors": "",
     "catalog.names": "",
     "catalog.mountinfo": "",
+    "catalog.patterns": "catalog.errors",
     "catalog.processors": "",
     "catalog.systems": "",
     "catalog.screen": "catalog.errors",
@@ -62,25 +63,25 @@ ROOMS = {
     " mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.format catalog.systems catalog.windows mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.jobs catalog.machines catalog.names catalog.points catalog.processors catalog.program catalog.screen"
-    " catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
+    " catalog.jobs catalog.machines catalog.names catalog.patterns catalog.points catalog.processors"
+    " catalog.program catalog.screen catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
     "mount.opening": "catalog.access catalog.errors catalog.screen mount.drivers mount.drivers.choice mount.login"
     " mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
-    "backup.excludes": "catalog.errors",
     "backup.selection": "",
-    "backup.census": "backup.excludes backup.selection",
+    "backup.census": "backup.selection catalog.patterns",
     "backup.mirror": "catalog.errors catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
     "backup.progress": "backup.pipeline catalog.format catalog.screen",
     "backup.previous": "backup.systems catalog.format catalog.tree",
     "backup.files": "backup.pipeline backup.progress backup.systems catalog.errors catalog.format catalog.tree",
     "backup.links": "backup.files backup.systems catalog.format",
-    "backup.walk": "backup.excludes backup.files backup.links backup.pipeline backup.previous backup.progress"
-    " backup.selection backup.systems catalog.errors catalog.format catalog.names catalog.tree catalog.vault",
+    "backup.walk": "backup.files backup.links backup.pipeline backup.previous backup.progress"
+    " backup.selection backup.systems catalog.errors catalog.format catalog.names catalog.patterns catalog.tree"
+    " catalog.vault",
     "backup.run": "backup.mirror backup.pipeline backup.previous backup.progress backup.selection backup.systems"
     " backup.walk catalog.errors catalog.format catalog.tree catalog.vault",
     "backup.display": "backup.run catalog.screen",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catalog.errors import NotFound
 from catalog.format.records import Item, Machine
-from catalog.machines.registry import Known, this_machine
+from catalog.machines.registry import Registration, this_machine
 from catalog.vault import Vault
 
 __all__ = ["item_name", "this_item", "this_machine"]
@@ -18,11 +18,11 @@ def this_item(
     vault: Vault, state: Path, machine: Machine, name: str, paths: list[bytes], *, dry: bool = False
 ) -> Item:
     """The item of this name, made at its first backup. `dry` notes nothing."""
-    known = Known.load(state, vault)
+    known = Registration.load(state, vault)
     if known is None or known.machine != machine.id.hex():
         if not dry:
             raise NotFound(f"machine {machine.name} is not registered here")
-        known = Known(machine.id.hex(), machine.name)
+        known = Registration(machine.id.hex(), machine.name)
     if name in known.items:
         item_id = bytes.fromhex(known.items[name])
         return Item(id=item_id, machine=machine.id, name=name, paths=paths, created=0)

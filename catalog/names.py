@@ -11,7 +11,7 @@ there. (The other convention, U+F020..U+F029 of Apple and Samba, has no room for
 the same characters other meanings.)
 
 Names that can't be mapped, because they are too long or contain what no system allows, are cut and marked: U+F000,
-which the mapping never produces, and 32 digits of a hash. Only a listing of the folder tells which name that was.
+which the mapping never produces, and 32 digits of a hash. Only a listing of the folder shows which name that was.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
 from catalog.format.values import NodeKind, OutOfLine, Subtree
-from catalog.format.windows import Windows, others
-from catalog.history.overlay import ReadySource, Strand, Variant, data_id, follow, root_strands, streams_id, walk
+from catalog.format.windows import Value, Windows, others
+from catalog.history.overlay import BatchSource, Strand, Variant, data_id, follow, root_strands, streams_id, walk
 
+_Comparable: TypeAlias = bytes | tuple[int, bytes] | None  # a value, or length and id of one stored out of line
 BEFORE, AFTER = 1, 2  # sets of points: the first tree, the second
 
 
@@ -38,7 +39,7 @@ class Change(NamedTuple):
 
 
 def difference(
-    source: ReadySource, before: Subtree | None, after: Subtree | None, path: bytes = b""
+    source: BatchSource, before: Subtree | None, after: Subtree | None, path: bytes = b""
 ) -> Iterator[Change]:
     """The changes from one root to another at a path and below, in walk order. Raises Damaged and StoreError.
 
@@ -54,7 +55,7 @@ def root_of(point: Point) -> Subtree | None:
     return next((strand.folder for strand in root_strands([point])), None)
 
 
-def exists(source: ReadySource, before: Subtree | None, after: Subtree | None, path: bytes) -> bool:
+def exists(source: BatchSource, before: Subtree | None, after: Subtree | None, path: bytes) -> bool:
     """Whether at least one of two trees has the path."""
     here, variants, _below = follow(source, _strands(before, after), path)
     return not here or bool(variants)
@@ -121,21 +122,21 @@ def _foreign(a: Leaf, x: Entry, b: Leaf, y: Entry) -> list[str]:
     return what
 
 
-def _security(w: Windows | None) -> Any:
+def _security(w: Windows | None) -> _Comparable:
     return _value(w.security) if w is not None else None
 
 
-def _attributes(w: Windows | None) -> Any:
+def _attributes(w: Windows | None) -> object:
     if w is None:
         return None
     return w.attributes, w.created, _value(w.reparse), _value(w.extended), w.short_name, w.efs
 
 
-def _values(leaf: Leaf, entry: Entry) -> dict[bytes, Any]:
+def _values(leaf: Leaf, entry: Entry) -> dict[bytes, _Comparable]:
     """Extended attributes; a value stored out of line is represented by its id, not its location."""
     xattrs = leaf.xattrs(entry) or {}
     return {name: _value(value) for name, value in xattrs.items()}
 
 
-def _value(value: Any) -> Any:
+def _value(value: Value | None) -> _Comparable:
     return (value.at.length, value.at.id) if isinstance(value, OutOfLine) else value

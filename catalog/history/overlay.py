@@ -27,7 +27,7 @@ from catalog.tree import PageSource
 AHEAD = 16  # pages of a folder that are fetched together
 
 
-class ReadySource(PageSource, Protocol):
+class BatchSource(PageSource, Protocol):
     """A PageSource that can fetch several pages at a time."""
 
     def ready(self, pages: Sequence[Extent]) -> None:
@@ -119,7 +119,7 @@ def _joined(strands: Iterable[tuple[int, Subtree]]) -> list[Strand]:
     return list(found.values())
 
 
-def lookup(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
+def lookup(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
     """The variants of a name in merged folders. Reads level by level, each page once."""
     pages: dict[_Key, _Page] = {}
     for points, folder in strands:
@@ -142,7 +142,7 @@ def lookup(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[
     return found
 
 
-def lookup_meant(source: ReadySource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
+def lookup_meant(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
     """As `lookup`; if no folder has the name, it is interpreted as spelled on a Windows drive."""
     found = lookup(source, strands, name)
     other = None if found else meant(name)
@@ -161,7 +161,7 @@ class Followed(NamedTuple):
     strands: list[Strand]
 
 
-def follow(source: ReadySource, strands: list[Strand], path: bytes) -> Followed:
+def follow(source: BatchSource, strands: list[Strand], path: bytes) -> Followed:
     """Look up a path in merged folders, without following symlinks. Raises Damaged and StoreError."""
     here, variants = b"", list[Variant]()
     for name in parts(path):
@@ -190,7 +190,7 @@ class Overlay:
     memory, never a whole folder.
     """
 
-    def __init__(self, source: ReadySource, strands: Sequence[Strand], skip: int = 0) -> None:
+    def __init__(self, source: BatchSource, strands: Sequence[Strand], skip: int = 0) -> None:
         self._source = source
         self._skip = skip
         # Pages to read, by their first name; with equal first names, higher levels come first. So a page is read
@@ -279,7 +279,7 @@ class Overlay:
 
 
 def walk(
-    source: ReadySource, strands: Sequence[Strand], path: bytes = b"", skip: int = 0
+    source: BatchSource, strands: Sequence[Strand], path: bytes = b"", skip: int = 0
 ) -> Iterator[tuple[bytes, list[Variant]]]:
     """Every path below merged folders, with its variants; a folder comes before its contents.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from catalog.errors import UsageError
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
-from catalog.history.overlay import ReadySource, Variant, distinct, held, last, root_strands, walk
+from catalog.history.overlay import BatchSource, Variant, distinct, held, last, root_strands, walk
 from catalog.names import in_pattern, is_marked, shows_as
 
 
@@ -72,7 +72,7 @@ def _translate(raw: bytes) -> bytes:
     return fnmatch.translate(raw.decode("latin-1")).encode("latin-1")
 
 
-def search(source: ReadySource, points: Sequence[Point], fits: Callable[[bytes], bool]) -> Iterator[Hit]:
+def search(source: BatchSource, points: Sequence[Point], fits: Callable[[bytes], bool]) -> Iterator[Hit]:
     """All paths that match, in walk order. Reads each page once, however many points share it.
 
     Raises Damaged and StoreError.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from catalog.format.records import Point
-from catalog.history.overlay import ReadySource, Version, distinct, follow, held, root_strands
+from catalog.history.overlay import BatchSource, Version, distinct, follow, held, root_strands
 
 
 class Versions(NamedTuple):
@@ -16,7 +16,7 @@ class Versions(NamedTuple):
     missing: int
 
 
-def versions(source: ReadySource, points: Sequence[Point], path: bytes) -> Versions:
+def versions(source: BatchSource, points: Sequence[Point], path: bytes) -> Versions:
     """The different contents of a path in these points; for a folder, its different states. Reads no file content.
 
     All points are searched together, in as many rounds of requests as one lookup takes. The path must not be the

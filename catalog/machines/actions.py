@@ -6,7 +6,7 @@ from catalog.access.session import Session
 from catalog.errors import UsageError
 from catalog.machines import registry
 from catalog.machines.listing import MACHINE_COLUMNS, machine_cells, machine_json, machine_rows
-from catalog.machines.registry import Known, choose_named
+from catalog.machines.registry import Registration, choose_named
 from catalog.screen.output import print_json, print_table
 from catalog.vault import Vault
 
@@ -38,7 +38,7 @@ def register_here(
 
 def show_machines(session: Session, vault: Vault, *, every: bool, as_json: bool) -> None:
     """Print the machines of the vault; `every` includes forgotten ones."""
-    known = Known.load(session.settings.where("state"), vault)
+    known = Registration.load(session.settings.where("state"), vault)
     rows = [row for row in machine_rows(vault, known.machine if known else None) if every or not row.forgotten]
     if as_json:
         print_json({"vault": session.address, "machines": [machine_json(row) for row in rows]})
@@ -60,7 +60,7 @@ def rename_machine(vault: Vault, which: str, name: str, *, as_json: bool) -> Non
 def forget_machine(session: Session, vault: Vault, which: str, *, undo: bool, force: bool, as_json: bool) -> None:
     """Forget a machine, or `undo` that. Raises UsageError for the machine you are on, unless `force`."""
     chosen = choose_named(vault.machines(), which, "machine")
-    here = Known.load(session.settings.where("state"), vault)
+    here = Registration.load(session.settings.where("state"), vault)
     if here is not None and here.machine == chosen.id.hex() and not (undo or force):
         raise UsageError(
             f"{chosen.name} is the machine you are on: its next backup would bring it back",

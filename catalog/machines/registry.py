@@ -31,7 +31,7 @@ from catalog.vault import Vault
 NAME_LENGTH = 100  # characters
 
 
-class Known(msgspec.Struct):
+class Registration(msgspec.Struct):
     """What this machine saves about a vault: its own id and first name there, and its items' ids (hex) by name."""
 
     machine: str
@@ -40,7 +40,7 @@ class Known(msgspec.Struct):
     items: dict[str, str] = {}
 
     @classmethod
-    def load(cls, state: Path, vault: Vault) -> Known | None:
+    def load(cls, state: Path, vault: Vault) -> Registration | None:
         """Read it; None if this machine is not registered in the vault. Raises LocalError."""
         path = _path(state, vault)
         try:
@@ -68,7 +68,7 @@ def _path(state: Path, vault: Vault) -> Path:
 
 def registered_here(vault: Vault, state: Path) -> Machine | None:
     """The newest record of this machine; None if it is not registered. Costs at most 2 requests."""
-    known = Known.load(state, vault)
+    known = Registration.load(state, vault)
     found = vault.machine(bytes.fromhex(known.machine)) if known is not None else None
     return found[1] if found else None
 
@@ -80,7 +80,7 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: b
     any other name this machine is registered. A renamed machine may still be called by the name it was registered
     with here. `dry` changes nothing.
     """
-    known = Known.load(state, vault)
+    known = Registration.load(state, vault)
     if known is not None:
         machine_id = bytes.fromhex(known.machine)
         found = vault.machine(machine_id)
@@ -100,10 +100,10 @@ def register(vault: Vault, state: Path, name: str | None = None) -> Machine:
     """Register this machine as a new one, whatever it was before. Raises UsageError for an invalid name."""
     machine = _new(os.urandom(16), name)
     # Saved before it is registered: if the run ends between the two, the next run completes the registration.
-    known = Known(machine.id.hex(), machine.name, registered=False)
+    known = Registration(machine.id.hex(), machine.name, registered=False)
     known.save(state, vault)
     vault.add_machine(machine)
-    Known(known.machine, known.name).save(state, vault)
+    Registration(known.machine, known.name).save(state, vault)
     return machine
 
 
@@ -119,12 +119,12 @@ def _new(machine_id: bytes, name: str | None) -> Machine:
 
 def take_over(vault: Vault, state: Path, machine: Machine) -> Machine:
     """Continue as a machine that the vault has already, e.g. after a new installation."""
-    known = Known(machine.id.hex(), machine.name)
+    known = Registration(machine.id.hex(), machine.name)
     known.save(state, vault)
     return _up_to_date(vault, state, known, True)
 
 
-def _up_to_date(vault: Vault, state: Path, known: Known, is_there: bool) -> Machine:
+def _up_to_date(vault: Vault, state: Path, known: Registration, is_there: bool) -> Machine:
     """Update the record from the host, and return it. A forgotten machine that is used again is shown again."""
     new = _new(bytes.fromhex(known.machine), known.name)
     if not is_there:  # the previous run ended too early, or the vault is an older copy

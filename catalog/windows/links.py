@@ -11,7 +11,7 @@ import stat
 import struct
 
 from catalog.names import shown
-from catalog.windows.reparse import RELATIVE, SYMLINK, Link, parse, tag_of
+from catalog.windows.reparse import RELATIVE, SYMLINK, LinkTarget, parse, tag_of
 
 TAG_NFS = 0x80000014
 _HEAD = struct.Struct("<IHH")  # tag, bytes that follow, reserved
@@ -19,14 +19,14 @@ _SYMLINK = struct.Struct("<HHHHI")  # offset and length of the substitute name a
 _SPECIAL = {stat.S_IFIFO: b"FIFO", stat.S_IFSOCK: b"SOCK", stat.S_IFCHR: b"CHR", stat.S_IFBLK: b"BLK"}
 
 
-def symlink(link: Link) -> bytes:
+def symlink(link: LinkTarget) -> bytes:
     """The REPARSE_DATA_BUFFER of a symbolic link. The substitute name is also the print name."""
     path = link.path.encode("utf-16-le", "surrogatepass")
     body = _SYMLINK.pack(0, len(path), 0, len(path), RELATIVE if link.relative else 0) + path
     return _HEAD.pack(SYMLINK, len(body), 0) + body
 
 
-def target_of(buffer: bytes) -> Link | None:
+def target_of(buffer: bytes) -> LinkTarget | None:
     """The target of a symbolic link; None for anything else, or if it is malformed."""
     if tag_of(buffer) != SYMLINK:
         return None
@@ -54,7 +54,7 @@ def numbers(rdev: int) -> tuple[int, int]:
     return rdev >> 8 & 0xFFF, rdev & 0xFF | rdev >> 12 & 0xFFF00
 
 
-def windows_target(target: bytes, root: tuple[str, ...] = ()) -> Link:
+def windows_target(target: bytes, root: tuple[str, ...] = ()) -> LinkTarget:
     """The target of another system's symbolic link. `root` is the path of the point's root on the drive.
 
     An absolute target begins at that root: the link leads to the file in the point, not to this machine's.
@@ -63,4 +63,4 @@ def windows_target(target: bytes, root: tuple[str, ...] = ()) -> Link:
     path = "\\".join(p.decode() if isinstance(p, bytes) else p for p in parts)
     if target.startswith(b"/"):
         path = "\\" + "\\".join((*root, path) if path else root)
-    return Link(path or ".", relative=True)
+    return LinkTarget(path or ".", relative=True)

@@ -21,7 +21,7 @@ _NAMES = struct.Struct("<HHHH")  # offset and length of the substitute name, and
 _LX_VERSION = 2
 
 
-class Link(NamedTuple):
+class LinkTarget(NamedTuple):
     """A link's target, as Windows spells it. `relative`: to the link's folder, or to its drive's root."""
 
     path: str
@@ -38,7 +38,7 @@ def tag_of(buffer: bytes) -> int:
     return int(_HEAD.unpack_from(buffer)[0]) if len(buffer) >= _HEAD.size else 0
 
 
-def parse(buffer: bytes) -> Link:
+def parse(buffer: bytes) -> LinkTarget:
     """The target in the REPARSE_DATA_BUFFER of a symbolic link, junction or mount point. Raises OSError."""
     tag = tag_of(buffer)
     names = _HEAD.size + _NAMES.size + (4 if tag == SYMLINK else 0)
@@ -52,7 +52,7 @@ def parse(buffer: bytes) -> Link:
     flags = int.from_bytes(buffer[names - 4 : names], "little") if tag == SYMLINK else 0
     # Some tools count the NUL at the end.
     path = buffer[start : start + length].decode("utf-16-le", "surrogatepass").rstrip("\0")
-    return Link(path, bool(flags & RELATIVE))
+    return LinkTarget(path, bool(flags & RELATIVE))
 
 
 def link_target(buffer: bytes, path: str) -> bytes:

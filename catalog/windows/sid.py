@@ -50,7 +50,7 @@ def to_bytes(text: str) -> bytes:
     found = _TEXT.fullmatch(text)
     numbers = [int(n) for n in found[2].split("-")[1:]] if found else []
     if found is None or len(numbers) > MOST or any(n >= 1 << 32 for n in numbers):
-        raise UsageError(f"{text!r} is no security identifier")
+        raise UsageError(f"{text!r} is not a security identifier")
     authority = int(found[1], 16 if found[1][:2].lower() == "0x" else 10)
     return bytes((1, len(numbers))) + authority.to_bytes(6, "big") + struct.pack(f"<{len(numbers)}I", *numbers)
 

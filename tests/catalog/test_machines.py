@@ -13,7 +13,7 @@ from cache.reader import Reader
 from catalog.errors import AmbiguousName, NotFound, UsageError
 from catalog.format.records import Machine
 from catalog.machines.registry import (
-    Known,
+    Registration,
     choose_named,
     find_machine,
     forget,
@@ -90,7 +90,7 @@ def test_after_a_new_installation_a_machine_is_taken_over(memory: Vault, tmp_pat
     first = this_machine(memory, tmp_path / "one", "server")
     assert this_machine(memory, tmp_path / "two", "server").id == first.id
     assert this_machine(memory, tmp_path / "three").id != first.id
-    known = Known.load(tmp_path / "two", memory)
+    known = Registration.load(tmp_path / "two", memory)
     assert known is not None and known.machine == first.id.hex()
 
 

@@ -11,7 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from catalog.format.windows import Windows
-from catalog.windows.reparse import LX_SYMLINK, MOUNT_POINT, SYMLINK, Link, is_link, link_target, parse, tag_of
+from catalog.windows.reparse import (
+    LX_SYMLINK,
+    MOUNT_POINT,
+    SYMLINK,
+    LinkTarget,
+    is_link,
+    link_target,
+    parse,
+    tag_of,
+)
 from catalog.windows.times import LAST, from_filetime, to_filetime
 from mount.view.windows_xattrs import dos_attributes
 from tests.kit.format_values import MANY
@@ -40,9 +49,9 @@ def wsl(target: bytes) -> bytes:
 
 
 def test_recorded_junctions() -> None:
-    assert parse(DOCUMENTS) == Link("\\??\\C:\\Users", relative=False)
+    assert parse(DOCUMENTS) == LinkTarget("\\??\\C:\\Users", relative=False)
     assert link_target(DOCUMENTS, "C:\\Documents and Settings") == b"Users"
-    assert parse(JUNCTION) == Link("\\??\\C:\\here", relative=False)
+    assert parse(JUNCTION) == LinkTarget("\\??\\C:\\here", relative=False)
     assert tag_of(DOCUMENTS) == MOUNT_POINT and is_link(MOUNT_POINT)
 
 

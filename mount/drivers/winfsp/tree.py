@@ -24,7 +24,7 @@ from catalog.windows.files import (
     REPARSE_POINT,
 )
 from catalog.windows.links import special, symlink, target_of, windows_target
-from catalog.windows.reparse import SYMLINK, Link, is_link, tag_of
+from catalog.windows.reparse import SYMLINK, LinkTarget, is_link, tag_of
 from catalog.windows.times import to_filetime
 from mount.drivers.winfsp import ntstatus
 from mount.drivers.winfsp.ntstatus import Status
@@ -208,7 +208,7 @@ class WindowsTree:
         if elsewhere is not None:
             return elsewhere
         target = "\\" + "\\".join(path) + (f":{stream}" if stream else "")
-        return SYMLINK, symlink(Link(target, relative=True))
+        return SYMLINK, symlink(LinkTarget(target, relative=True))
 
     def _resolved(self, rest: list[str], resolve_last: bool) -> tuple[list[str], tuple[int, bytes] | None]:
         """The path; or the tag and buffer of what leads away from the drive, or isn't a symbolic link."""
@@ -244,7 +244,7 @@ class WindowsTree:
                 raise Status(ntstatus.REPARSE_POINT_NOT_RESOLVED)
             if not target.relative:
                 path = "\\".join([target.path.rstrip("\\"), *rest[::-1]])
-                return [], (SYMLINK, symlink(Link(path, relative=False)))
+                return [], (SYMLINK, symlink(LinkTarget(path, relative=False)))
             if target.path.startswith("\\"):
                 done = list(self._link_root(found))
             rest += target.path.split("\\")[::-1]

@@ -16,7 +16,7 @@ from cache.reader import Reader
 from catalog.format.values import NodeKind
 from catalog.names import shown
 from catalog.windows.links import special, symlink, target_of, windows_target
-from catalog.windows.reparse import Link
+from catalog.windows.reparse import LinkTarget
 from catalog.windows.times import to_filetime
 from mount.drivers.winfsp import ntstatus
 from mount.view.point import PointView
@@ -227,7 +227,7 @@ def test_links_show_as_links(windows: Caller) -> None:
         info = windows.stat(path)
         assert info.attributes == REPARSE_POINT and info.reparse_tag == 0xA000000C
         with windows.open(path, options=OPEN_REPARSE_POINT) as handle:
-            assert target_of(handle.reparse_point()) == Link(target, relative=True)
+            assert target_of(handle.reparse_point()) == LinkTarget(target, relative=True)
     assert windows.stat("\\to folder").attributes == REPARSE_POINT | DIRECTORY
 
 
@@ -251,13 +251,13 @@ def test_special_files_are_no_empty_files(windows: Caller) -> None:
 
 
 def test_targets_of_other_systems() -> None:
-    assert windows_target(b"a/b") == Link("a\\b", True)
-    assert windows_target(b"/a//b/") == Link("\\a\\b", True)
-    assert windows_target(b"/") == Link("\\", True)
-    assert windows_target(b"../x:y/.") == Link("..\\" + shown(b"x:y") + "\\.", True)
-    assert windows_target(b"/etc", ("box", "home", "day")) == Link("\\box\\home\\day\\etc", True)
-    assert target_of(symlink(Link("C:\\x", False))) == Link("C:\\x", False)
-    for broken in (b"", b"\x0c\0\0\xa0", symlink(Link("abc", True))[:-1]):
+    assert windows_target(b"a/b") == LinkTarget("a\\b", True)
+    assert windows_target(b"/a//b/") == LinkTarget("\\a\\b", True)
+    assert windows_target(b"/") == LinkTarget("\\", True)
+    assert windows_target(b"../x:y/.") == LinkTarget("..\\" + shown(b"x:y") + "\\.", True)
+    assert windows_target(b"/etc", ("box", "home", "day")) == LinkTarget("\\box\\home\\day\\etc", True)
+    assert target_of(symlink(LinkTarget("C:\\x", False))) == LinkTarget("C:\\x", False)
+    for broken in (b"", b"\x0c\0\0\xa0", symlink(LinkTarget("abc", True))[:-1]):
         assert target_of(broken) is None
     assert special(stat.S_IFREG | 0o644, 0) is None
     assert special(stat.S_IFBLK, os.makedev(8, 300)) == struct.pack("<IHH8sII", 0x80000014, 16, 0, b"BLK", 8, 300)
@@ -310,7 +310,7 @@ def test_everything_that_writes_is_refused(drive: Served) -> None:
         refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.set_security, 4, DESCRIPTOR)
         refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.rename, "\\other")
         refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.delete)
-        refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.set_reparse_point, symlink(Link("x", True)))
+        refused(ntstatus.MEDIA_WRITE_PROTECTED, handle.set_reparse_point, symlink(LinkTarget("x", True)))
         handle.flush()
     refused(ntstatus.MEDIA_WRITE_PROTECTED, system.set_volume_label, "label")
     assert system.read("\\plain.txt") == b"hello\n"

@@ -13,7 +13,7 @@ from catalog.errors import MountFailed
 from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
-from catalog.windows.reparse import Link
+from catalog.windows.reparse import LinkTarget
 from mount.drivers.winfsp import ntstatus
 from mount.view.all_points import AllPointsView
 from mount.view.point import PointView
@@ -100,7 +100,7 @@ def test_an_absolute_link_stays_in_its_point() -> None:
         (day,) = (name for name in served.caller.names("\\box\\home") if name not in ("latest", ".versions"))
         assert served.caller.read(f"\\box\\home\\{day}\\link") == b"of then"
         assert served.drive.operations.tree.resolve("\\box\\home\\latest\\link", True)[1] == symlink(
-            Link(f"\\box\\home\\{day}\\folder\\file", relative=True)
+            LinkTarget(f"\\box\\home\\{day}\\folder\\file", relative=True)
         )
 
 

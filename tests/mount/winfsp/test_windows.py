@@ -12,7 +12,7 @@ from catalog.format.values import NodeKind
 from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
-from catalog.windows.reparse import Link
+from catalog.windows.reparse import LinkTarget
 from mount.drivers.winfsp import ntstatus
 from tests.kit.drives import Maker
 from tests.kit.winfsp_drives import AT, Served, a_vault, a_view, refused, serving
@@ -43,7 +43,7 @@ def from_windows() -> Iterator[Served]:
         return Stream(name, len(data), extents)
 
     def link(target: str, on_volume: bool) -> bytes:
-        return symlink(Link(target, on_volume))
+        return symlink(LinkTarget(target, on_volume))
 
     streams = [stream("Zone.Identifier", b"[ZoneTransfer]\r\nZoneId=3\r\n"), stream("b", b"second" * 1000)]
     nodes = [

@@ -1,4 +1,4 @@
-"""find, versions and diff: equal to a naive comparison of all points, and at the price of the pages that differ."""
+"""find, versions and diff: equal to a naive comparison of all points, at the cost of the pages that differ."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def store() -> MeteredStore:
 
 @dataclass(frozen=True)
 class File:
-    """What a path holds in a point. `content` of a file is a list of pieces: bytes, or the length of a hole."""
+    """A path in a point. `content` of a file is a list of pieces: bytes, or the length of a hole."""
 
     kind: NodeKind
     content: Any = None
@@ -72,7 +72,7 @@ class Model:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self._trees = Trees(self.vault)
-        self._place = 0  # where data is said to be; changes when a tree is written afresh
+        self._place = 0  # location of the data; changes when a tree is rewritten
 
     def some_file(self) -> File:
         rng = self.rng
@@ -117,7 +117,7 @@ class Model:
                 del self.paths[other]
 
     def commit(self) -> None:
-        if self.rng.random() < 0.2:  # as the backup does at times: everything is written again, elsewhere
+        if self.rng.random() < 0.2:  # as a backup does occasionally: everything is rewritten, elsewhere
             self._trees.forget()
             self._place += 1
         top = self._folder(b"")
@@ -257,7 +257,7 @@ def edited() -> tuple[MeteredStore, list[Point], SmallFiles]:
 
 
 def blocks_of(vault: Vault, points: list[Point]) -> set[tuple[bytes, int]]:
-    """The tree blocks that trees lie in, by a walk of each."""
+    """The tree blocks of some trees, by a walk of each."""
 
     class Noting(DirectSource):
         def chunk(self, at: Extent) -> Any:
@@ -334,7 +334,7 @@ def test_one_changed_name_among_100_000_costs_a_few_pages(store: MeteredStore) -
     spent = store.snapshot() - before
     assert [c.path for c in changes] == [b"/many/" + names[5], b"/many/" + names[77_777]]
     assert spent.requests <= 12
-    # All of the first point once, and a few pages of the others; where two reads meet, a block comes twice.
+    # All of the first point once, and a few pages of the others; where two reads meet, a block is read twice.
     before = store.snapshot()
     hits = list(search(DirectSource(vault), points, pattern(names[77_777].decode())))
     spent = store.snapshot() - before

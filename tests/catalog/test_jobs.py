@@ -37,7 +37,7 @@ def source(tmp_path: Path) -> Path:
     folder.mkdir()
     for n in range(5):
         (folder / f"file-{n}").write_bytes(os.urandom(1000))
-    time.sleep(0.05)  # what changed within a tick before a backup began would be read again by the next
+    time.sleep(0.05)  # a file changed within a clock tick of the backup would be read again by the next
     return folder
 
 
@@ -106,7 +106,7 @@ def test_an_interrupted_backup_leaves_a_record(rpdrive: Cli, vault: Vault, tmp_p
     process = subprocess.Popen(
         rpdrive.command("backup", source), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    # In the middle of its work: its first pack is there, of two at least, and no point.
+    # Interrupted in the middle: the first of at least two packs is stored, and no point.
     eventually(lambda: any(rpdrive.vault.glob("packs/*/*")) or process.poll() is not None, "a pack is stored")
     process.send_signal(signal.SIGINT)
     _out, errors = process.communicate(timeout=60)
@@ -129,10 +129,10 @@ def test_restores_are_kept_here(rpdrive: Cli, vault: Vault, source: Path, tmp_pa
     assert restore["point"] == backup["point"] and restore["files"] == 5
     assert str(tmp_path / "out") in rpdrive.ok("jobs", restore["id"])
     assert len(rpdrive.json("jobs", "--machine", "SRV01")["jobs"]) == 2
-    # Another vault's jobs are not this one's.
+    # Jobs of another vault are not listed.
     rpdrive.ok("vault", "create", tmp_path / "other")
     assert rpdrive.json("jobs", "--vault", tmp_path / "other")["jobs"] == []
-    # And another home sees what the vault keeps.
+    # Another home lists only the jobs in the vault.
     assert len(rpdrive.json("jobs", env={"RPDRIVE_HOME": str(tmp_path / "another")})["jobs"]) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_record_that_cant_be_written_is_kept_here(tmp_path: Path) -> None:
     assert (local.kind, local.outcome, local.vault) == ("backup", "completed", vault.id.hex())
     rows, damaged = job_rows(vault, [local], None, 50)
     assert [row_json(row)["kept"] for row in rows] == ["here"] and damaged == []
-    # Neither here: still no error.
+    # Nor can it be written here: still no error.
     folder = tmp_path / "state" / "jobs"
     folder.rename(tmp_path / "moved")
     folder.write_text("not a folder")
@@ -194,7 +194,7 @@ def test_a_failed_run_says_why(tmp_path: Path, error: Exception) -> None:
     local = LocalJobs(tmp_path / "state").all()
     (row,), damaged = job_rows(vault, local, None, 50)
     assert damaged == []
-    # A store that is gone is not waited for once more.
+    # An unreachable store is not tried again.
     assert row_json(row)["kept"] == ("here" if isinstance(error, StoreUnreachable | AccessDenied) else "vault")
     assert (row.outcome, row.error, row.files) == ("failed", str(error), 7)
     full = one_job(vault, local, row.id)

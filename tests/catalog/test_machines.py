@@ -1,4 +1,4 @@
-"""Machines of a vault: registered once, renamed, forgotten; one id whatever the host is called."""
+"""Machines of a vault: registered once, renamed, forgotten; the id is independent of the host name."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def another(rpdrive: Cli, folder: Path) -> Cli:
-    """Another machine that has the same vault."""
+    """Another machine with the same vault."""
     other = Cli(folder)
     other.environ["RPDRIVE_VAULT"] = str(rpdrive.vault)
     return other
@@ -71,7 +71,7 @@ def test_a_machine_survives_another_host_name(
     assert outcome.point is not None and outcome.point.machine == first.id
     (machine,) = memory.machines().values()
     assert (machine.id, machine.name, machine.hostname) == (first.id, first.name, "renamed-host")
-    # And nothing more is written when nothing changed.
+    # Nothing is written if nothing changed.
     version = memory.machine(first.id)
     assert this_machine(memory, state) == machine and memory.machine(first.id) == version
 
@@ -79,7 +79,7 @@ def test_a_machine_survives_another_host_name(
 def test_a_renamed_machine_goes_on(memory: Vault, state: Path, source: Path) -> None:
     first = this_machine(memory, state, "old")
     rename(memory, first.id, "new")
-    for wanted in (None, "new", "old", first.id.hex()):  # scripts may go on with the name it had
+    for wanted in (None, "new", "old", first.id.hex()):  # scripts may continue to use the old name
         assert this_machine(memory, state, wanted).name == "new"
     assert len(memory.machines()) == 1
     point = back_up(memory, state, source).point
@@ -167,7 +167,7 @@ def test_equal_names_are_told_apart() -> None:
     for m in made[:2]:
         assert choose_named(machines, machine_names(machines)[m.id], "machine") == m
         assert choose_named(machines, m.id.hex()[:4], "machine") == m
-    # A forgotten one stands back, and can still be asked for.
+    # A forgotten machine yields the name to another, and can still be named by its id.
     machines[made[0].id] = machine_of(1, "db", forgotten=True)
     assert choose_named(machines, "db", "machine") == made[1]
     assert choose_named(machines, "db (01010101)", "machine").forgotten
@@ -201,7 +201,7 @@ def test_register_list_rename(rpdrive: Cli, vault: Vault, source: Path, tmp_path
     assert "db one" in rpdrive.ok("vault", "info")
     rpdrive.fails("points", "--machine", "SRV02", code=4)
     assert rpdrive.json("backup", source)["machine"] == "db one"
-    # A new installation goes on as the machine it was.
+    # A new installation continues as the old machine.
     third = another(rpdrive, tmp_path / "third")
     taken = third.json("machine", "register", "--take-over", "db one")
     assert (taken["id"], taken["registered"]) == (made["id"], True)
@@ -228,7 +228,7 @@ def test_forget(rpdrive: Cli, vault: Vault, source: Path, tmp_path: Path) -> Non
     assert "file" in rpdrive.ok("ls", f"latest:{source}", "--machine", "gone")
     rpdrive.ok("machine", "forget", "gone", "--undo")
     assert machines() == ["gone", "here"]
-    # This very machine: its next backup would bring it back, and does.
+    # The machine the command runs on: its next backup would bring it back, and does.
     assert "--force" in rpdrive.fails("machine", "forget", "here", code=2)
     rpdrive.ok("machine", "forget", "here", "--force")
     rpdrive.ok("machine", "forget", "gone")

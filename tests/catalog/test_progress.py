@@ -66,7 +66,7 @@ def test_a_backup_expects_what_was_counted_else_what_the_last_point_had() -> Non
     progress.previous = Totals(9, 8, 700, 0)
     assert progress.report(1.0, None)[1:5] == (3, None, 40, 700)
     assert progress.report(1.0, 80).total == 80
-    assert progress.report(1.0, 20).total == 50  # more was met than was counted
+    assert progress.report(1.0, 20).total == 50  # more was found than counted
 
 
 BACKUP = JobProgress(10.0, 1, None, 20 * MIB, 40 * MIB, stored=5 * MIB, path=b"home/\x1b[31m" + b"x" * 60)

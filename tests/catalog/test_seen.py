@@ -1,4 +1,4 @@
-"""Points that vanish are noticed."""
+"""Points that vanish are reported."""
 
 from __future__ import annotations
 

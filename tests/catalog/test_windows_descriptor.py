@@ -1,4 +1,4 @@
-"""SIDs and security descriptors against examples that Microsoft has published, and against anything at all."""
+"""SIDs and security descriptors: examples published by Microsoft, and random input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUBLISHED_BYTES = bytes.fromhex("""
     00 00 00 10 01 01 00 00 00 00 00 03 00 00 00 00 01 02 00 00 00 00 00 05 20 00 00 00 20 02 00 00
     01 02 00 00 00 00 00 05 20 00 00 00 20 02 00 00
 """)
-# "Security Descriptor String Format" (win32/secauthz): two strings and what is in them, in the domain that it has.
+# "Security Descriptor String Format" (win32/secauthz): two strings and their contents, in its domain.
 DOMAIN = "S-1-5-21-397955417-626881126-188441444"
 FIRST = "O:AOG:DAD:(A;;RPWPCCDCLCSWRCWDWOGA;;;S-1-0-0)"
 SECOND = """O:DAG:DAD:(A;;RPWPCCDCLCRCWOWDSDSW;;;SY)
@@ -243,13 +243,13 @@ def test_what_another_system_made_can_be_read_by_the_user_and_administrators(fol
         ("D:(A;;FA;;;BA)(A;;0x1200a9;;;BU)", 0x20, 0o644),
         ("D:(A;;FA;;;BA)(A;;0x1200a9;;;BU)", 0x21, 0o444),
         ("D:(A;;FA;;;BA)(A;;0x1200a9;;;BU)", 0x10, 0o755),
-        ("D:(A;;FA;;;BA)(A;;0x1200a9;;;BU)", 0x11, 0o755),  # of a folder, read-only means something else
-        ("D:(A;;FR;;;BU)", 0x10, 0o700),  # may be listed, but not entered
+        ("D:(A;;FA;;;BA)(A;;0x1200a9;;;BU)", 0x11, 0o755),  # on a folder, read-only has another meaning
+        ("D:(A;;FR;;;BU)", 0x10, 0o700),  # can be listed, but not entered
         ("D:(A;;FR;;;BU)(A;;FX;;;WD)", 0x10, 0o755),
         ("D:(A;;GRGX;;;AU)", 0x10, 0o755),
-        ("D:(A;OICIIO;FA;;;WD)", 0x10, 0o700),  # for what is in it alone
+        ("D:(A;OICIIO;FA;;;WD)", 0x10, 0o700),  # applies only to its contents
         ("D:(D;;FR;;;WD)(A;;FA;;;WD)", 0x20, 0o600),
-        ("D:(A;;FA;;;WD)(D;;FR;;;WD)", 0x20, 0o644),  # the first that says anything of a right decides
+        ("D:(A;;FA;;;WD)(D;;FR;;;WD)", 0x20, 0o644),  # the first entry about a right decides
         ("D:(D;;FW;;;WD)(A;;FR;;;WD)", 0x20, 0o644),
         ("D:(A;;FA;;;BA)(A;;FA;;;SY)(A;;FA;;;S-1-5-21-1-2-3-1001)", 0x20, 0o600),
         ("D:", 0x20, 0o600),

@@ -1,4 +1,4 @@
-"""Entries of Windows as a vault holds them: written, kept when copied, read by a reader made from the page."""
+"""Windows entries in a vault: written, copied unchanged, and read by the reader made from docs/format.md."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def told(content: Any) -> list[Any]:
 
 
 def said(entry: Any) -> dict[str, Any] | None:
-    """What the independent reader found, in the words of the vector."""
+    """The findings of the independent reader, in the terms of the vector."""
     found = entry.windows
     if found is None:
         return None
@@ -77,7 +77,7 @@ def test_the_reader_made_from_the_page_finds_all_that_windows_knew(vault: Path) 
     assert found == wanted
 
 
-# Each makes of a leaf's entries what no writer would have written.
+# Each turns a leaf's entries into something that no writer would write.
 CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "attributes of 33 bits": lambda more: more.update(attributes=1 << 32),
     "a set outside its table": lambda more: more.update(security=99),
@@ -150,7 +150,7 @@ def test_what_a_backup_writes_is_as_the_page_says(tmp_path: Path) -> None:
     double, folder = make_windows(), tmp_path / "vault"
     machine = Machine(tmp_path / "state", create_vault(open_store(folder.as_uri()), PASSPHRASE, QUICK_KDF))
     machine.back_up(double)
-    double.touch(f"{HOME}\\first", b"changed")  # the rest goes into other pages as it is
+    double.touch(f"{HOME}\\first", b"changed")  # the rest is copied unchanged to other pages
     double.add(f"{HOME}\\Documents\\another", b"new", security=from_sddl("D:(A;;FA;;;WD)"))
     machine.back_up(double)
     check_objects(folder)
@@ -191,7 +191,7 @@ def told_bytes(content: Any) -> Iterator[bytes]:
 @FEW
 @given(st.data(), st.integers(1, 7))
 def test_entries_put_into_other_pages_stay_what_they_are(data: st.DataObject, count: int) -> None:
-    # As a backup does: what is unchanged goes from the pages of the point before into new ones, of other tables.
+    # As a backup does: unchanged entries go from pages of the previous point to new ones, with different tables.
     pages = Pages()
     first = [data.draw(nodes(b"%03d" % n)) for n in range(count)]
     folder = write_folder(first, pages.write)

@@ -1,4 +1,4 @@
-"""What Windows knows of files in `diff` and `versions`: by what it means, however pages refer to it."""
+"""Windows metadata in `diff` and `versions`: compared by value, however pages refer to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECOND = 10**9
 
 
 class Machine:
-    """Points of a machine with Windows, in a vault in memory."""
+    """Points of a Windows machine, in a vault in memory."""
 
     def __init__(self) -> None:
         self.vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
@@ -51,7 +51,7 @@ class Machine:
     def point(self, *nodes: Node) -> Point:
         self.maker.data.finish()
         number = len(self.points) + 1
-        self.maker.trees.forget()  # so that equal pages don't pass for equal entries
+        self.maker.trees.forget()  # so that equal entries are not found by equal pages
         self.points.append(add_point(self.vault, self.maker.root(list(nodes)), number, number * SECOND))
         return self.points[-1]
 
@@ -66,7 +66,7 @@ def test_what_stays_the_same_is_no_difference_though_tables_are_others() -> None
     far = m.maker.out_of_line(random.Random(1).randbytes(5000))
     known: dict[str, Any] = {"security": far, "reparse": b"reparse", "streams": [m.stream("s", b"stream", 7)]}
     same = m.file(b"same", **known)
-    # Another entry before it: what `same` refers to has other numbers in the tables of its page.
+    # With another entry before it, `same` refers to other rows in the tables of its page.
     first = m.point(same)
     second = m.point(m.file(b"another", security=b"x", streams=[m.stream("t", b"other")]), same)
     assert m.changes(first, second) == {b"another": ("+", "added")}

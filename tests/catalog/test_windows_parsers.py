@@ -1,4 +1,4 @@
-"""Links and times of Windows: recorded layouts, and anything at all."""
+"""Links and times of Windows: recorded layouts, and random input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ME = "\\\\?\\C:\\Users\\anna\\link"
 
 
 def symlink(path: str, relative: bool, shown: str = "") -> bytes:
-    """As mklink makes it: the print name first, then the substitute name."""
+    """As made by mklink: the print name first, then the substitute name."""
     names = (shown or path).encode("utf-16-le", "surrogatepass"), path.encode("utf-16-le", "surrogatepass")
     head = struct.pack("<HHHHI", len(names[0]), len(names[1]), 0, len(names[0]), relative)
     body = head + b"".join(names)
@@ -58,7 +58,7 @@ def test_recorded_junctions() -> None:
 @pytest.mark.parametrize(
     ("path", "relative", "target"),
     [
-        # A path of a drive: the way there from the link's folder, as the point has both.
+        # A path on a drive: relative to the link's folder, as the point contains both.
         ("\\??\\C:\\Users\\anna\\other\\file", False, b"other/file"),
         ("\\??\\C:\\Users\\bert", False, b"../bert"),
         ("\\??\\c:\\USERS\\Bert", False, b"../Bert"),
@@ -67,13 +67,13 @@ def test_recorded_junctions() -> None:
         ("\\??\\C:\\Users\\anna", False, b"."),
         ("\\??\\C:\\", False, b"../.."),
         ("C:\\Users\\bert", False, b"../bert"),
-        ("\\Users\\bert", True, b"../bert"),  # from the root of its own drive
-        # From its own folder: as it is.
+        ("\\Users\\bert", True, b"../bert"),  # relative to the root of its own drive
+        # Relative to its own folder: unchanged.
         ("..\\bert\\x", True, b"../bert/x"),
         ("x", True, b"x"),
         (".\\a b\\\u00e9", True, b"./a b/\xc3\xa9"),
         ("lone \ud800", True, b"lone \xed\xa0\x80"),
-        # What no point holds.
+        # Targets that no point contains.
         ("\\??\\UNC\\server\\share\\x", False, b"//server/share/x"),
         ("\\??\\Volume{01234567-89ab-cdef-0123-456789abcdef}\\x", False,
          b"/??/Volume{01234567-89ab-cdef-0123-456789abcdef}/x"),
@@ -125,7 +125,7 @@ def test_no_buffer_does_harm(data: bytes, tag: int, path: str) -> None:
 
 def test_times_that_everybody_knows() -> None:
     assert to_filetime(0) == 116_444_736_000_000_000
-    # [MS-DTYP] 2.3.3 counts from here; a tree's times begin later, in 1677.
+    # [MS-DTYP] 2.3.3 counts from here; times in a tree begin later, in 1677.
     assert from_filetime(0) == -(2**63) + 8
     when = int(datetime(2026, 11, 26, 1, 2, 3, 456789, tzinfo=UTC).timestamp()) * 10**9 + 456_789_100
     assert from_filetime(to_filetime(when)) == when
@@ -155,7 +155,7 @@ def test_times_are_exact_to_100_ns(ns: int) -> None:
 
 
 def test_attributes_are_as_samba_writes_them() -> None:
-    # As `getfattr -e base64` showed it of a file on a share: an archived file made on 2023-07-08, 07:56:14 UTC.
+    # Output of `getfattr -e base64` for a file on a share: an archived file made on 2023-07-08, 07:56:14 UTC.
     recorded = base64.b64decode("AAAFAAUAAAARAAAAIAAAAABj2qpxsdkB")
     created = from_filetime(int.from_bytes(recorded[16:], "little"))
     assert datetime.fromtimestamp(created // 10**9, UTC) == datetime(2023, 7, 8, 7, 56, 14, tzinfo=UTC)

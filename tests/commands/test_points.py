@@ -1,4 +1,4 @@
-"""`rpdrive points` and `rpdrive ls`: what is listed, by which words, and at what price."""
+"""`rpdrive points` and `rpdrive ls`: what is listed, how points are named, and the number of requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ns(text: str) -> int:
 def add_point(
     vault: Vault, when: str, sequence: int = 1, machine: bytes = SERVER, item: bytes = HOME, **more: Any
 ) -> str:
-    """Add a point made at a time in UTC; its id."""
+    """Add a point made at a time in UTC. Returns its id."""
     point = Point(
         **{
             "id": os.urandom(16), "machine": machine, "item": item, "machine_name": NAMES[machine],
@@ -55,7 +55,7 @@ def add_machines(vault: Vault) -> None:
 
 
 def requests(cli: Cli, *args: str) -> int:
-    """How many requests a command makes, as -v tells."""
+    """The number of requests of a command, as reported with -v."""
     done = cli.run("-v", *args)
     assert done.returncode == 0, done
     said = re.search(rb"rpdrive: (\d+) requests", done.stderr)
@@ -211,7 +211,7 @@ def test_points_and_paths_are_told_apart(text: str, point: str, path: bytes) -> 
 
 @pytest.fixture
 def tree(vault: Vault) -> Callable[[str, int], str]:
-    """Adds a point with a tree of every kind of entry; gives its id."""
+    """A function that adds a point with every kind of entry, and returns its id."""
     add_machines(vault)
     rng, owner = random.Random(1), Owner(1000, 100, "someone", "")
     when = ns("2026-11-17T08:30:05") + 123_456_789

@@ -30,7 +30,7 @@ def register(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Register this machine in the vault. Otherwise its first backup does."""
+    """Register this machine in the vault. Without this command, its first backup registers it."""
     if name is not None and take_over is not None:
         raise UsageError("--name and --take-over exclude each other", "take over first, then rename")
     session: Session = ctx.obj

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-MachineName = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", help="the machine's name or id")]
-ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="the item's name or id")]
+MachineName = Annotated[
+    str | None, typer.Option("--machine", metavar="MACHINE", help="only this machine (name or id)")
+]
+ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="only this item (name or id)")]
 All = Annotated[bool, typer.Option("--all", help="include forgotten machines")]
 
 

@@ -130,7 +130,7 @@ def open_by_itself(session: Session, request: Request, *, at_login: bool, servic
     entry = Entry(place, arguments, system, session.folder)
     yield from map(safe_text, LOGIN.add(entry, now=not is_open))
     if not session.is_local and session.credentials() is None:
-        yield "It does not see this shell's environment: store credentials with `rpdrive vault connect`"
+        yield "The drive will not see this shell's environment: store credentials with `rpdrive vault connect`"
 
 
 def _prepare(session: Session, request: Request) -> Path:

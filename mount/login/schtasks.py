@@ -1,8 +1,8 @@
-"""Tasks of Windows's Task Scheduler that open a drive at log-on.
+"""Tasks of the Windows Task Scheduler that open a drive at log-on.
 
-Not at the start of the machine: drive letters belong to whoever logged on, and so does the saved key. schtasks gets
-a task as XML (schema 1.2 of the Task Scheduler), for its options have no words for half of what is needed: no end
-after three days, on batteries too, once more after a failure.
+Not at the start of the machine: drive letters and the saved key belong to the user who logs on. schtasks gets a
+task as XML (schema 1.2 of the Task Scheduler), because its options can't express half of what is needed: no end
+after three days, running on batteries, a restart after a failure.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from mount.place.spelling import Place
 
 SCHEMA = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 FOLDER = "\\rpdrive\\"  # in the Task Scheduler's library
-_KEPT = ("RPDRIVE_HOME",)  # where rpdrive keeps its files: a task doesn't get the shell's environment
+_KEPT = ("RPDRIVE_HOME",)  # where rpdrive keeps its files: a task doesn't see the shell's environment
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
 class Task(NamedTuple):
-    """A task of this user's, by its name in the library."""
+    """A task of this user, by its name in the Task Scheduler's library."""
 
     name: str
 
 
 def task_for(place: Path) -> Task:
-    """The task of a place, as `windows_mount_point.absolute` has it."""
+    """The task of a place, which is written as by WindowsPlaces.absolute."""
     found = Place.of(str(place))
     if found.is_folder:
         return Task(FOLDER + hashlib.sha256(found.shown.lower().encode()).hexdigest()[:16])
@@ -65,9 +65,9 @@ def task_xml(place: Path, arguments: Sequence[str], *, sid: str, environ: Mappin
         ("StopIfGoingOnBatteries", "false"),
         ("AllowHardTerminate", "true"),
         ("StartWhenAvailable", "true"),
-        ("RunOnlyIfNetworkAvailable", "false"),  # the network may take its time, and come and go
-        ("ExecutionTimeLimit", "PT0S"),  # none; left out, it is three days
-        ("Priority", "5"),  # as of what a user starts; left out, it is below that
+        ("RunOnlyIfNetworkAvailable", "false"),  # the network may be late, and come and go
+        ("ExecutionTimeLimit", "PT0S"),  # no limit; the default is three days
+        ("Priority", "5"),  # as for programs that a user starts; the default is lower
     ):
         _add(settings, name, text)
     again = _add(settings, "RestartOnFailure")
@@ -90,7 +90,7 @@ def _add(parent: ElementTree.Element, name: str, text: str | None = None, **attr
 
 
 def _program() -> str:
-    """Python without a console, whose window would stand there for as long as the drive is open."""
+    """Python without a console: its window would stay on the screen while the drive is open."""
     quiet = Path(sys.executable).with_name("pythonw.exe")
     return str(quiet) if quiet.exists() else sys.executable
 
@@ -110,7 +110,7 @@ class ScheduledTasks:
     def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
         task = task_for(entry.place)
         enable(task, task_xml(entry.place, entry.arguments, sid=self._sid()), now=now, run=self._run)
-        yield f"Made the task {task.name}: the drive will be open at every log-on"
+        yield f"Created the task {task.name}: the drive will be open at every log-on"
 
     def remove(self, place: Path, *, system: bool) -> str:
         task = task_for(place)
@@ -121,7 +121,7 @@ class ScheduledTasks:
         return f"Removed the task {task.name}"
 
     def report_ready(self) -> None:
-        """The Task Scheduler doesn't want to know."""
+        """The Task Scheduler doesn't wait for that."""
 
 
 def enable(task: Task, xml: bytes, *, now: bool, run: Run) -> None:
@@ -131,7 +131,7 @@ def enable(task: Task, xml: bytes, *, now: bool, run: Run) -> None:
         path.write_bytes(xml)
         done = run(["/Create", "/TN", task.name, "/XML", str(path), "/F"])
     if done.returncode:
-        raise LocalError(f"the task {task.name} can't be made: {_last_line(done)}")
+        raise LocalError(f"the task {task.name} can't be created: {_last_line(done)}")
     if now:
         done = run(["/Run", "/TN", task.name])
         if done.returncode:

@@ -1,8 +1,8 @@
-"""Units of systemd that open a drive: a user's at login, or the system's at its start.
+"""systemd units that open a drive: a user's unit at login, or the system's at its start.
 
-A drive has to show up outside of its process. So the units ask for nothing that gives the process a view of the
-file systems of its own (Private…=, Protect…=), and a user's unit for nothing that forbids it to gain rights:
-fusermount3 is setuid, and most restrictions imply that in a user's unit.
+A drive must be visible outside of its process. So the units have no option that gives the process its own view of
+the file systems (Private…=, Protect…=), and a user's unit has none that implies NoNewPrivileges, as most
+restrictions do there: fusermount3 is setuid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mount.login.base import Entry
 
 _NAME_MAX = 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
-# Where rpdrive keeps its files: a service doesn't get these from the shell in which the unit was made.
+# Where rpdrive keeps its files: a service doesn't see the environment of the shell that made the unit.
 _KEPT = ("RPDRIVE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH")
 _SYSTEM_LIMITS = """\
 NoNewPrivileges=yes
@@ -38,7 +38,7 @@ SystemCallArchitectures=native
 
 
 class Unit(NamedTuple):
-    """A unit's file. `system`: of the machine, not of this user."""
+    """A unit's file. `system`: a unit of the system, not of this user."""
 
     path: Path
     system: bool
@@ -62,7 +62,7 @@ def unit_for(place: Path, *, system: bool, environ: Mapping[str, str] = os.envir
 
 
 def unit_name(place: Path) -> str:
-    """`rpdrive-<path>.service`, the path as `systemd-escape --path` has it; a digest of one that is too long."""
+    """`rpdrive-<path>.service`, with the path as by `systemd-escape --path`, or a digest if that is too long."""
     raw = os.fsencode(place).strip(b"/")
     parts = []
     for n, byte in enumerate(raw):
@@ -77,7 +77,7 @@ def unit_name(place: Path) -> str:
 
 
 def quoted(argument: str, *, program: bool = False) -> str:
-    """One word of a unit's command line, whatever is in it (systemd.service(5), COMMAND LINES)."""
+    """Quote any text as one word of a unit's command line (systemd.service(5), COMMAND LINES)."""
     parts = []
     for byte in os.fsencode(argument):
         char = chr(byte)
@@ -85,7 +85,7 @@ def quoted(argument: str, *, program: bool = False) -> str:
             parts.append(f"\\{char}")
         elif char == "%":
             parts.append("%%")
-        elif char == "$" and not program:  # no variables are looked for in the program's path
+        elif char == "$" and not program:  # systemd replaces no variables in the program's path
             parts.append("$$")
         elif byte < 0x20 or byte == 0x7F:
             parts.append(f"\\x{byte:02x}")
@@ -94,7 +94,7 @@ def quoted(argument: str, *, program: bool = False) -> str:
     word = "".join(parts)
     try:
         word = word.encode("latin-1").decode()
-    except UnicodeDecodeError:  # units are UTF-8: other bytes by their numbers
+    except UnicodeDecodeError:  # units are UTF-8: escape other bytes
         word = "".join(c if c < "\x80" else f"\\x{ord(c):02x}" for c in word)
     return f'"{word}"'
 
@@ -103,7 +103,7 @@ class SystemdUnits:
     """See Login."""
 
     def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
-        """Where systemd doesn't answer, the lines are the commands to be run where it does."""
+        """If systemd doesn't answer, e.g. in a chroot, the lines are the commands to run where it does."""
         unit = unit_for(entry.place, system=entry.system)
         write(unit, unit_text(entry.place, entry.arguments, system=entry.system, vault=entry.vault))
         yield f"Wrote {unit.path}"
@@ -123,7 +123,7 @@ class SystemdUnits:
         return f"Removed {unit.path}"
 
     def report_ready(self) -> None:
-        """By sd_notify(3), if systemd started this process and wants to know."""
+        """By sd_notify(3), if systemd asked for that when it started this process."""
         address = os.environ.get("NOTIFY_SOCKET")
         if not address:
             return
@@ -133,7 +133,7 @@ class SystemdUnits:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as systemd:
                 systemd.sendto(b"READY=1", address)
         except OSError:
-            pass  # systemd gives up on the unit, and says so
+            pass  # systemd reports the unit as failed
 
 
 def unit_text(
@@ -157,7 +157,7 @@ def unit_text(
         folders = [place] if vault is None else [place, vault]
         lines.append("RequiresMountsFor=" + " ".join(quoted(str(f), program=True) for f in folders))
     lines += [
-        "# The network may take its time, and come and go.",
+        "# The network may be late, and come and go.",
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
@@ -167,7 +167,7 @@ def unit_text(
         f"ExecStop={command('unmount', '--lazy', str(place))}",
         "Restart=on-failure",
         "RestartSec=30",
-        "# Wrong options, no such point, a newer format, no key: to try again changes nothing.",
+        "# Wrong options, no such point, a newer format, no key: a retry would not help.",
         "RestartPreventExitStatus=2 4 7 8",
         "TimeoutStartSec=180",
         "# The keys are in memory.",
@@ -185,7 +185,7 @@ def _one_line(path: Path) -> str:
 
 
 def write(unit: Unit, text: str) -> None:
-    """LocalError if the file can't be written."""
+    """Write a unit's file. Raises LocalError."""
     try:
         unit.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = unit.path.with_name(f".{unit.name[:200]}.tmp")
@@ -197,8 +197,8 @@ def write(unit: Unit, text: str) -> None:
 
 
 def enable(unit: Unit, *, now: bool) -> bool:
-    """Tell systemd of a new unit, and start it `now`. False if there is no systemd to tell. MountFailed."""
-    if not _tell(unit, "daemon-reload"):
+    """Load a new unit into systemd, and start it `now`. False if systemd doesn't answer. Raises MountFailed."""
+    if not _succeeds(unit, "daemon-reload"):
         return False
     done = _run(unit, "enable", *(["--now"] if now else []), "--", unit.name)
     if done is None or done.returncode:
@@ -211,19 +211,19 @@ def enable(unit: Unit, *, now: bool) -> bool:
 
 
 def remove(unit: Unit) -> bool:
-    """Close the unit's drive and delete its file. False if there is no such unit. LocalError."""
+    """Close the unit's drive and delete its file. False if there is no such unit. Raises LocalError."""
     if not unit.path.exists():
         return False
-    _tell(unit, "disable", "--now", "--", unit.name)
+    _succeeds(unit, "disable", "--now", "--", unit.name)
     try:
         unit.path.unlink(missing_ok=True)
     except OSError as e:
         raise LocalError(f"the unit {unit.path} can't be deleted: {e.strerror}") from e
-    _tell(unit, "daemon-reload")
+    _succeeds(unit, "daemon-reload")
     return True
 
 
-def _tell(unit: Unit, *arguments: str) -> bool:
+def _succeeds(unit: Unit, *arguments: str) -> bool:
     done = _run(unit, *arguments)
     return done is not None and done.returncode == 0
 

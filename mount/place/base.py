@@ -10,10 +10,13 @@ from catalog.errors import MountFailed
 
 
 class User(NamedTuple):
-    """A process that uses a drive; `pid` is 0 where the system doesn't say whose the handles are."""
+    """A process that uses a drive; `pid` is 0 where the system doesn't say which processes do."""
 
     pid: int
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (process {self.pid})" if self.pid else self.name
 
 
 class OpenDrive(Protocol):

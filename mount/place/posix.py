@@ -46,7 +46,7 @@ class PosixPlaces:
                 raise MountFailed(f"another file system is broken at {path}", f"unmount it first: `umount {path}`")
             detach(place)
         if not os.path.lexists(place):
-            raise MountFailed(f"the mount point {path} does not exist", f"make it first: `mkdir {path}`")
+            raise MountFailed(f"the mount point {path} does not exist", f"create it first: `mkdir {path}`")
         if not place.is_dir():
             raise MountFailed(f"the mount point {path} is not a folder", "name an empty folder")
         there = file_system_at(place)

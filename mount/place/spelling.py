@@ -1,4 +1,4 @@
-r"""Where a drive can be on Windows: a letter, `*` for the next free one, an empty folder, or `\\rpdrive\<name>`."""
+r"""How places of drives on Windows are written: `R:`, `*` for the next free letter, a folder, `\\rpdrive\NAME`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from catalog.errors import MountFailed
 
 SERVER = "rpdrive"
-PREFIX_UNITS = 95  # winfspy cuts a longer one: it takes its room for half of what it is
+PREFIX_UNITS = 95  # winfspy truncates a longer one: it takes the space for half as large as it is
 _LETTER = re.compile(r"([A-Za-z]):\\?")
 _SHARE = re.compile(r"[^\\/:*?\"<>|\x00-\x1f]+")
 _ADVICE = r"name a drive letter (`R:`), `*` for the next free one, an empty folder, or \\rpdrive\NAME"
@@ -19,8 +19,8 @@ _ADVICE = r"name a drive letter (`R:`), `*` for the next free one, an empty fold
 class Place(NamedTuple):
     """A place to mount at, as WinFsp takes it.
 
-    `mount_point` is a letter or a folder; empty where the network's path is all there is. `prefix` makes the drive
-    one of the network. `shown` is what a user says for it, the same for every spelling.
+    `mount_point` is a letter or a folder, or empty for a network path without a letter. `prefix` is a network path,
+    which makes the drive a network drive. `shown` is the one spelling of the place that users see.
     """
 
     mount_point: str
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, text: str, *, disk: bool = False, free_letter: Callable[[], str | None] = lambda: None) -> Place:
-        """What a user wrote. `disk`: a letter for a local disk and not for one of the network. MountFailed."""
+        """Parse what a user wrote. Raises MountFailed. `disk`: a letter is a local disk, not a network drive."""
         if text in ("*", "*:"):
             letter = free_letter()
             if letter is None:
@@ -52,7 +52,7 @@ class Place(NamedTuple):
             return cls._shared(text)
         drive, rest = ntpath.splitdrive(text)
         if not drive or not rest.startswith(("\\", "/")) or not rest.strip("\\/"):
-            raise MountFailed(f"{text} is no place for a drive", _ADVICE)
+            raise MountFailed(f"{text} is not a place for a drive", _ADVICE)
         folder = ntpath.normpath(text)
         return cls(folder, "", folder)
 
@@ -60,7 +60,7 @@ class Place(NamedTuple):
     def _shared(cls, text: str) -> Place:
         parts = [part for part in text.replace("/", "\\").split("\\") if part]
         if len(parts) != 2 or parts[0].lower() != SERVER or not _SHARE.fullmatch(parts[1]):
-            raise MountFailed(f"{text} is no place for a drive", _ADVICE)
+            raise MountFailed(f"{text} is not a place for a drive", _ADVICE)
         prefix = f"\\{SERVER}\\{parts[1]}"
         if len(prefix.encode("utf-16-le", "surrogatepass")) // 2 > PREFIX_UNITS:
             most = PREFIX_UNITS - len(SERVER) - 2

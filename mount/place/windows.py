@@ -1,4 +1,4 @@
-"""Places for drives on Windows: a drive letter, an empty folder, or a path of the network."""
+"""Places for drives on Windows: a drive letter, an empty folder, or a network path."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ class WindowsPlaces:
 
     def absolute(self, path: Path) -> Path:
         if self.is_next_free(path):
-            raise MountFailed("`*` is a place for new drives only", "see `rpdrive mounts`")
+            raise MountFailed("`*` stands for a free letter: it works for new drives only", "see `rpdrive mounts`")
         return Path(self.place(path).shown)
 
     def is_next_free(self, path: Path) -> bool:
         return str(path) in _NEXT_FREE
 
     def check(self, *, allow_other: bool) -> None:
-        """Everybody may."""
+        """Everyone can."""
 
     def prepare(self, path: Path, forbidden: Iterable[tuple[str, Path]]) -> Path:
         place = self.place(path)
         if not place.is_folder:
             if self._is_occupied(place):
-                raise MountFailed(f"there is something at {place.shown} already", "name another letter, or `*`")
+                raise MountFailed(f"{place.shown} is already in use", "name another letter, or `*`")
             return Path(place.shown)
         folder = Path(place.mount_point)
         check_no_overlap(folder, path, forbidden)
         if not folder.parent.is_dir():
             raise MountFailed(
-                f"the mount point {path} has no folder to lie in", f"make it first: `mkdir {path.parent}`"
+                f"the folder above the mount point {path} does not exist",
+                f"create it first: `mkdir {path.parent}`",
             )
         if os.path.lexists(folder) and not folder.is_dir():
             raise MountFailed(f"the mount point {path} is not a folder", "name an empty folder")
@@ -60,7 +61,7 @@ class WindowsPlaces:
         return self.answers(Path(place.shown))
 
     def answers(self, place: Path) -> bool:
-        """Not for a moment after the drive's start."""
+        """False for a moment after the drive's start."""
         try:
             os.stat(self.place(place).root)
         except OSError:

@@ -1,8 +1,8 @@
-"""A drive in a process of its own: re-executed, so that it holds nothing of the command but what it is given.
+"""A drive in a process of its own, which is re-executed: nothing of the command's memory is left in it.
 
-The order, and the master key in it, go through a pipe: not an argument, not the environment, not a file. The answer
-comes back through another. On Windows the same goes for handles. The process is started before the passphrase is
-asked for, since it has as much to load as the command has to compute; a pipe that ends without an order ends it.
+The order, which holds the master key, goes through a pipe: not an argument, the environment or a file. The answer
+returns through a second pipe. The process starts before the passphrase is prompted for, because it has as much to
+load as the command has to compute; it ends if its pipe is closed without an order.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mount.process.this import PROCESSES
 if TYPE_CHECKING:
     from mount.process.order import Order
 
-_ANSWER_SECONDS = 10.0  # from the kernel's hello to the first answer
+_ANSWER_SECONDS = 10.0  # between the mount and the drive's first answer
 
 
 class BackgroundDrive:
-    """The process that will be the drive, from its start to its answer."""
+    """The process that becomes the drive, as the command sees it, from its start to its answer."""
 
     def __init__(self, settings: Settings, place: Path, places: Places, processes: Processes) -> None:
         """Start it. Raises LocalError."""
@@ -57,7 +57,10 @@ class BackgroundDrive:
         self._answer = os.fdopen(answer_read, "rb")
 
     def mount(self, order: Order) -> int:
-        """Hand over the order; returns the process id once the drive answers, or raises what went wrong there."""
+        """Send the order; return the process id once the drive answers.
+
+        Raises the error that the process reports, or MountFailed if it ends or doesn't answer.
+        """
         import msgspec
 
         assert self._order is not None
@@ -67,7 +70,7 @@ class BackgroundDrive:
                 pipe.write(msgspec.msgpack.encode(order))
                 pipe.flush()
             except BrokenPipeError:
-                pass  # it has ended: what it said, or didn't, tells why
+                pass  # it has ended: its answer or its log says why
         with self._answer:
             text = self._answer.readline()
         if not text:
@@ -80,7 +83,7 @@ class BackgroundDrive:
         return self._process.pid
 
     def _await_answer(self) -> None:
-        """Until the mount point is the drive and it answers, or its process has ended."""
+        """Wait until the drive answers at its place. Raises MountFailed if it doesn't, or its process ends."""
         end = time.monotonic() + _ANSWER_SECONDS
         while time.monotonic() < end:
             try:
@@ -102,7 +105,7 @@ class BackgroundDrive:
         return next((line for line in reversed(lines) if line.strip()), f"exit code {self._process.returncode}")
 
     def cancel(self) -> None:
-        """There will be no order: the process ends. Nothing to do once it has its order."""
+        """End the process, unless it has its order."""
         if self._order is not None:
             os.close(self._order)
             self._order = None
@@ -111,7 +114,7 @@ class BackgroundDrive:
 
 
 def _as_raised(row: dict[str, Any]) -> RpdriveError:
-    """The error that the process reported, as if it had been raised here."""
+    """The error that the process reported."""
     kind = getattr(errors, str(row["kind"]), None)
     if not (isinstance(kind, type) and issubclass(kind, RpdriveError)):
         kind = MountFailed
@@ -122,8 +125,8 @@ def _as_raised(row: dict[str, Any]) -> RpdriveError:
 
 
 def main(order_pipe: int, answer_pipe: int) -> None:
-    """The process itself. The arguments stand for the pipes, see Processes.inherited."""
-    # Loaded while the command still asks for the passphrase and computes the key.
+    """Run the process. The arguments stand for the pipes, see Processes.inherited."""
+    # Modules are loaded while the command still prompts for the passphrase and computes the key.
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -146,21 +149,21 @@ def main(order_pipe: int, answer_pipe: int) -> None:
         return
     answer = os.fdopen(pipes.answer, "wb", buffering=0)
 
-    def say(row: dict[str, Any]) -> None:
+    def report(row: dict[str, Any]) -> None:
         try:
             answer.write(json.dumps(row).encode() + b"\n")
             answer.close()
         except OSError:
-            pass  # the command was stopped; the drive goes on all the same
+            pass  # the command was stopped; the drive goes on
 
     try:
         if failure is not None:
             raise failure
         order = msgspec.msgpack.decode(data, type=Order)
-        service.serve(order, Session(), lambda: say({"ready": True}))
+        service.serve(order, Session(), lambda: report({"ready": True}))
     except RpdriveError as e:
         if not answer.closed:
-            say({"error": {"kind": e.kind, "message": str(e), "advice": e.advice}})
+            report({"error": {"kind": e.kind, "message": str(e), "advice": e.advice}})
         logging.getLogger("rpdrive.drive").error("%s", e)
         os._exit(e.exit_code)
     logging.shutdown()

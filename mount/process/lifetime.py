@@ -1,8 +1,8 @@
-"""When a drive closes by itself: after a time without use, or after a time in all.
+"""Closes a drive by itself: after a time without use, or after a total time.
 
-Use is any request of the kernel but statfs (which programs that watch disks send all day), and any process that
-has a file or folder of the drive open or is in it. Time without use passes only while the machine is awake, time
-in all also while it sleeps.
+Use is any request of the kernel except statfs, which disk monitors send all day, and any process that has a file
+or folder of the drive open or as its working folder. Time without use passes only while the machine is awake, the
+total time also while it sleeps.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from catalog.errors import MountFailed
 from catalog.screen.text import duration_text
 from mount.place.base import OpenDrive
 
-_MOST_TICK = 60.0  # seconds between looks, at most
+_MOST_TICK = 60.0  # seconds between checks, at most
 _END_SECONDS = 2.0
 _log = logging.getLogger("rpdrive.drive")
 
 
 def _since_boot() -> float:
-    """Seconds, the machine's sleep among them."""
+    """Seconds since the machine's start, including sleep."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)  # Windows's goes on in sleep, too
+    return time.monotonic() if clock is None else time.clock_gettime(clock)  # on Windows this includes sleep
 
 
 class Limits(NamedTuple):
@@ -40,10 +40,10 @@ class Limits(NamedTuple):
 
 
 class Lifetime:
-    """Watches over a drive from a thread of its own, once it is started; does nothing without limits.
+    """Watches a drive from a thread of its own, once started; does nothing without limits.
 
-    `requests` counts the kernel's. `idle` and `total` are in seconds. `detached` is called when the drive has
-    been taken away from under somebody, whose open files it serves on until they are closed.
+    `requests` returns the number of requests that count as use. `idle` and `total` are in seconds. `detached` is
+    called after the drive was unmounted while in use: it then serves the open files until they are closed.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class Lifetime:
             self._thread.start()
 
     def close(self) -> None:
-        """The drive has ended; if this closed it, wait until that is logged."""
+        """Stop watching; call it when the drive has ended. Waits until this thread has logged that it closed it."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(_END_SECONDS)
 
     def status(self) -> Limits:
-        self._look()
+        self._check_use()
         return Limits(self._idle, self._total, *self._left())
 
-    def _look(self) -> None:
+    def _check_use(self) -> None:
         requests = self._requests()
         if requests != self._seen:
             self._seen, self._used = requests, time.monotonic()
@@ -93,28 +93,28 @@ class Lifetime:
         return idle, total
 
     def _watch(self) -> None:
-        # Often enough that what was open for a while doesn't go unseen.
+        # Often enough to notice a file that was open for a short while only.
         tick = min(_MOST_TICK, *(limit / 8 for limit in (self._idle, self._total) if limit is not None))
         failures = 0
         while not self._over.wait(min(tick * 2**failures, _MOST_TICK)):
             try:
-                if self._ended():
+                if self._close_if_due():
                     return
                 failures = 0
             except MountFailed as e:
                 failures = min(failures + 1, 16)
                 _log.error("%s", e)
-            except Exception:  # noqa: BLE001 - the drive outlives a look that failed
+            except Exception:  # noqa: BLE001 - a failed check must not end the drive
                 failures = min(failures + 1, 16)
-                _log.exception("whether the drive is in use can't be told")
+                _log.exception("cannot determine whether the drive is in use")
 
-    def _ended(self) -> bool:
-        """Whether the drive was closed. MountFailed if it should be, and can't."""
+    def _close_if_due(self) -> bool:
+        """Whether the drive was closed. Raises MountFailed if it is due and can't be closed."""
         _idle, total = self._left()
         if total == 0:
             return self._close_for_good()
         before = self._used
-        self._look()
+        self._check_use()
         if self._idle is not None and self._used == before and self._drive.users():
             self._used = time.monotonic()
         idle, _total = self._left()
@@ -122,7 +122,7 @@ class Lifetime:
 
     def _close_unused(self) -> bool:
         number = self._drive.unmount()
-        if number == errno.EBUSY:  # somebody uses it who can't be seen from here
+        if number == errno.EBUSY:  # in use by a process that this user can't see
             self._used = time.monotonic()
             return False
         if number:
@@ -136,8 +136,8 @@ class Lifetime:
         if number == 0:
             _log.warning("closed after %s", after)
             return True
-        users = ", ".join(f"{u.name} (process {u.pid})" for u in self._drive.users()[:5])
+        users = ", ".join(map(str, self._drive.users()[:5]))
         self._drive.detach()
-        _log.warning("closed after %s, though in use%s", after, f" by {users}" if users else "")
+        _log.warning("closed after %s, although in use%s", after, f" by {users}" if users else "")
         self._detached()
         return True

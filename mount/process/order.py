@@ -1,4 +1,4 @@
-"""What a command asks of the process behind a drive. It imports little: both have to be quick to start."""
+"""What a command sends to the process behind a drive. Imports little, because both must start quickly."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What to mount, and the keys to it: what the command hands to the process behind the drive.
+    """What to mount, and the keys to it.
 
-    `vault_file` is vault.json; `requests` and `received` (bytes) are what it took to get this far. Sizes in
-    bytes; `read_timeout`, `idle` and `total` (when the drive closes by itself) in seconds. `disk`: on Windows,
-    a letter is one of a local disk.
+    `vault_file` is the text of vault.json; `requests` and `received` (bytes) are the command's traffic so far.
+    Sizes are in bytes; `read_timeout`, `idle` and `total` (see lifetime.py) in seconds. `disk`: on Windows, show a
+    letter as a local disk.
     """
 
     address: str
@@ -38,5 +38,6 @@ class Order(msgspec.Struct, kw_only=True):
 
     @classmethod
     def vault_text(cls, vault: Vault) -> str:
+        """The text of an open vault's vault.json."""
         parsed = vault.file.parsed
         return json.dumps(parsed) if parsed is not None else vault.file.encode(vault.keys).decode()

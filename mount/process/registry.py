@@ -1,4 +1,4 @@
-"""The drives of this user on this machine: a file for each, written by its process."""
+"""This user's open drives on this machine: a file for each, written by the drive's process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Registry:
         return self._processes.is_running(row.pid, row.process_start)
 
     def await_end(self, row: DriveRow, seconds: float = 5.0) -> bool:
-        """Wait for a drive's process to end, which may still wait for the store. False if it hasn't."""
+        """Wait for a drive's process to end: it may still wait for the store. False if it hasn't ended."""
         end = time.monotonic() + seconds
         while self.is_alive(row):
             if time.monotonic() > end:

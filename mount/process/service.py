@@ -1,4 +1,4 @@
-"""The process behind a drive: vault, cache, view and driver put together, and what it tells of itself."""
+"""The process behind a drive: joins vault, cache, view and driver, and reports their status."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class RunningDrive:
         )  # fmt: skip
 
     def _uses(self) -> int:
-        """Requests by which somebody uses the drive."""
+        """The number of requests that count as use of the drive."""
         return self._driver.calls - self._driver.statfs_calls
 
     def _mounted(self) -> None:
@@ -104,7 +104,7 @@ class RunningDrive:
         """Mount, and serve until the drive is unmounted. Raises MountFailed or LocalError. Called once."""
         with self._registered():
             if isinstance(self._view, PointView):
-                # The first listing is sure to come, and the kernel takes its time to answer.
+                # The root is sure to be listed, and mounting takes a while.
                 threading.Thread(target=_warm, args=(self._view,), name="warm", daemon=True).start()
             try:
                 self._driver.run(str(self._place), allow_other=self._order.allow_other)
@@ -129,7 +129,7 @@ class RunningDrive:
 
 
 def preload() -> None:
-    """Load what most drives need, while nobody waits for it yet."""
+    """Load what most drives need, while the command still waits for a passphrase."""
     import catalog.access.credentials
     import catalog.store.local
     import catalog.store.stack  # noqa: F401
@@ -145,7 +145,7 @@ def _vault(order: Order, session: Session, disk: DiskCache | None) -> Vault:
 
 
 def _disk_cache(order: Order, session: Session) -> DiskCache | None:
-    """For a vault on a local disk only if it was asked for: a second copy on the same disk gains little."""
+    """None for a local vault unless its size is given: a second copy on the same machine gains little."""
     if session.is_local and order.cache_size is None:
         return None
     from cache.disk import LIMIT, DiskCache
@@ -153,7 +153,7 @@ def _disk_cache(order: Order, session: Session) -> DiskCache | None:
     try:
         return DiskCache(session.settings.cache, limit=LIMIT if order.cache_size is None else order.cache_size)
     except RpdriveError as e:
-        _log.warning("the drive goes without a cache on disk: %s", e)
+        _log.warning("the drive runs without a disk cache: %s", e)
         return None
 
 
@@ -185,7 +185,8 @@ def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View,
 
 
 def _warm(view: View) -> None:
+    """Read the beginning of the root ahead of its first listing."""
     try:
         next(view.root.pages(), None)
     except (RpdriveError, StoreError):
-        pass  # whoever lists the root will meet it again
+        pass  # listing the root will report it

@@ -1,7 +1,7 @@
-"""Takes a drive off when its process dies without having done so: killed, out of memory, crashed.
+"""Unmounts a drive whose process died without doing so: killed, out of memory, crashed.
 
-A shell of about 1 MB waits for the end of a pipe, the other end of which is the drive's process alone. It looks at
-the table of mounts first: another drive that lies there by then stays.
+A shell of about 1 MB waits for the end of a pipe, whose other end only the drive's process has open. It reads the
+table of mounts first, so that another drive, mounted there by then, stays.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from catalog.mountinfo import Mount, mounted_at
 _END_SECONDS = 5.0
 _log = logging.getLogger("rpdrive.drive")
 
-# $1 the drive's device number, $2 its place as the table of mounts spells it, $3 its place; and then what takes it
-# off. Numbers come back, so the drive has to be dead as well, which only statfs is sure to tell: much else the
-# kernel answers from what it keeps. Signals are passed over: a service that is stopped has them sent to all of its
-# processes, and the drive unmounts itself.
+# $1 is the drive's device number, $2 its mount point as the table of mounts spells it, $3 its mount point; the rest
+# is the command that unmounts it. Device numbers are reused, so the drive must be dead, too. Only statfs shows that
+# reliably: the kernel answers much else from its cache. Signals are ignored: when a service is stopped, all of its
+# processes get them, and the drive unmounts itself.
 _SCRIPT = """\
 trap '' HUP INT TERM
 read -r _
@@ -34,33 +34,33 @@ exec "$@"
 
 
 class Watcher:
-    """Watches this process from its `start` on. Without a shell, or on other systems, it does nothing."""
+    """Watches this process once started. Does nothing without a shell, or on systems other than Linux."""
 
     def __init__(self, mount_point: str) -> None:
         self._mount_point = mount_point
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """To be called when the drive is mounted. Raises nothing."""
+        """Start watching; call it when the drive is mounted. Never raises."""
         place = self._mount_point
         mounted = _mounted_at(place)
-        take_off = _take_off() if mounted is not None else None
-        if mounted is None or take_off is None:
+        unmount = _unmount_command() if mounted is not None else None
+        if mounted is None or unmount is None:
             return
         try:
             self._process = subprocess.Popen(
                 [
                     "/bin/sh", "-c", _SCRIPT, "rpdrive", mounted.device, mounted.place_as_written, place,
-                    *take_off, place,
+                    *unmount, place,
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}, start_new_session=True,
             )  # fmt: skip
         except OSError as e:
-            _log.warning("nobody will unmount the drive if it is killed: %s", e)
+            _log.warning("the drive will stay mounted if its process is killed: %s", e)
 
     def close(self) -> None:
-        """The drive has ended. If it is mounted still, it is taken off now."""
+        """Stop watching; call it when the drive has ended. Unmounts the drive if it is still mounted."""
         process, self._process = self._process, None
         if process is None or process.stdin is None:
             return
@@ -76,8 +76,8 @@ def _mounted_at(place: str) -> Mount | None:
         return None  # no table of mounts: not Linux
 
 
-def _take_off() -> list[str] | None:
-    """The command that unmounts at once, though the drive is in use, but for the place."""
+def _unmount_command() -> list[str] | None:
+    """The command that unmounts a drive, in use or not, up to its last word, the mount point."""
     program = shutil.which("umount") if os.geteuid() == 0 else None
     if program is not None:
         return [program, "-l"]

@@ -1,4 +1,4 @@
-"""The task that opens a drive at log-on: its XML, held against the schema, and what schtasks is told."""
+"""The task that opens a drive at log-on: its XML, checked against the schema, and the calls of schtasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mount.login import schtasks
 
 USER = "S-1-5-21-1111111111-2222222222-3333333333-1001"
 
-# What the schema of the Task Scheduler (version 1.2) allows where, of what is used here.
+# What the Task Scheduler's schema (version 1.2) allows in each element that is used here.
 ALLOWED = {
     "Task": {"RegistrationInfo", "Triggers", "Principals", "Settings", "Actions"},
     "RegistrationInfo": {"Description", "URI"},
@@ -119,7 +119,7 @@ def test_each_place_has_its_task() -> None:
 
 
 class Scheduler:
-    """schtasks, as far as it is asked."""
+    """A double of schtasks, for the calls that are made."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, bytes] = {}
@@ -149,5 +149,5 @@ def test_tasks_are_made_and_deleted() -> None:
     assert scheduler.tasks == {task.name: xml} and scheduler.running == [task.name]
     schtasks.enable(task, xml, now=False, run=scheduler)
     assert schtasks.remove(task, run=scheduler) and not schtasks.remove(task, run=scheduler)
-    with pytest.raises(LocalError, match="can't be made: no"):
+    with pytest.raises(LocalError, match="can't be created: no"):
         schtasks.enable(task, xml, now=True, run=lambda _: subprocess.CompletedProcess([], 1, "", "no\n"))

@@ -1,4 +1,4 @@
-"""Units of systemd that open drives: checked by systemd's own verifier, and run as systemd would."""
+"""systemd units that open drives: checked by systemd's own verifier, and run as systemd would run them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def verify(path: Path, *options: str) -> None:
-    """As systemd reads it: a warning is a failure, too."""
+    """Fails on what systemd reports about a unit, warnings included."""
     program = shutil.which("systemd-analyze")
     assert program is not None, "systemd-analyze is missing: tests/setup.sh installs it"
     environment = os.environ | {"XDG_RUNTIME_DIR": str(path.parent)}

@@ -1,6 +1,6 @@
-"""How a drive is opened, asked and closed on Windows: handles, the pipe, places, tasks. On doubles of its parts.
+"""How a drive is opened, asked for its status and closed on Windows: handles, the pipe, places. With doubles.
 
-What they can't show is what Windows does with it: see docs/windows.md.
+docs/windows.md lists what they can't show.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from mount.process.order import Order  # noqa: E402
 from tests.kit.winfsp import standin  # noqa: E402
 from tests.kit.winfsp.caller import Caller  # noqa: E402
 
-# --- the whole of it --------------------------------------------------------------------------------------------
+# --- a whole drive ----------------------------------------------------------------------------------------------
 
 
 class Control(WindowsControl):
@@ -355,7 +355,7 @@ def test_where_a_drive_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert prepare("t:") == "T:" and prepare("*") == "S:" and prepare(r"\\rpdrive\docs") == r"\\rpdrive\docs"
     for there in ("C:", "d:\\", r"\\rpdrive\old"):
-        with pytest.raises(MountFailed, match="there is something at"):
+        with pytest.raises(MountFailed, match="is already in use"):
             prepare(there)
     with pytest.raises(MountFailed, match="new drives only"):
         places.absolute(Path("*"))
@@ -380,7 +380,7 @@ def test_which_folders_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     with pytest.raises(MountFailed, match="not a folder"):
         prepare(Path("file"), ())
     place = Place(str(tmp_path / "none" / "drive"), "", "")
-    with pytest.raises(MountFailed, match="no folder to lie in"):
+    with pytest.raises(MountFailed, match="the folder above the mount point"):
         prepare(Path("none/drive"), ())
 
 

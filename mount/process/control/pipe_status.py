@@ -1,8 +1,8 @@
-"""What a drive on Windows tells of itself, and how it is asked to close: one request over a named pipe. Never keys.
+"""Answers status and close requests on a named pipe of Windows: one for each connection, without any keys.
 
-Windows lets everybody read from a named pipe that is not secured. So the pipe's name can't be guessed, and nothing
-is told before the caller has shown that it knows a token. Both stand in the drive's entry in the registry, in the
-user's own folder.
+Windows lets every user read from a named pipe that has no security descriptor. So the pipe's name can't be guessed,
+and the server answers only callers that prove to know a token. Both are in the drive's row in the registry, in a
+folder of this user.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 def free_pipe() -> str:
-    """A name that nobody can guess."""
+    """The name of a new pipe, which can't be guessed."""
     return rf"\\.\pipe\rpdrive-{secrets.token_hex(16)}"
 
 
 class PipeServer:
-    """Answers from threads until it is closed. LocalError if the pipe can't be made.
+    """Answers from threads until it is closed. Raises LocalError if the pipe can't be created.
 
-    `close_drive` is asked to close the drive (`lazy`: though files on it are open); it says why it doesn't, or "".
+    `close_drive` closes the drive (`lazy`: even if files on it are open); it returns why it refuses, or "".
     """
 
     def __init__(self, address: str, status: Callable[[], DriveStatus], close_drive: Callable[[bool], str]) -> None:
@@ -42,12 +42,12 @@ class PipeServer:
         try:
             self._listener = Listener(address)
         except OSError as e:
-            raise LocalError(f"the pipe {address} can't be made: {e}") from e
+            raise LocalError(f"the pipe {address} can't be created: {e}") from e
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
     @property
     def endpoint(self) -> Endpoint:
-        """What the registry has to know."""
+        """Where it answers, for the registry."""
         return Endpoint(pipe=self.address, token=self.token.hex())
 
     def _serve(self) -> None:
@@ -57,8 +57,8 @@ class PipeServer:
             except OSError:
                 if self._closed:
                     return
-                continue  # a caller that went away
-            # One each: a caller that says nothing holds up nobody.
+                continue  # the caller has gone
+            # A thread for each, so that a silent caller doesn't delay others.
             threading.Thread(target=self._answer, args=(caller,), name="status", daemon=True).start()
 
     def _answer(self, caller: Connection) -> None:
@@ -74,27 +74,27 @@ class PipeServer:
                 elif request in (b"close", b"close --lazy"):
                     caller.send_bytes(json.dumps({"refused": self._close_drive(b"--lazy" in request)}).encode())
         except (OSError, EOFError, AuthenticationError) as e:
-            _log.warning("a question for the drive's status was not answered: %s", e)
-        except Exception:  # noqa: BLE001 - a strange caller must not end anything
-            _log.exception("a question for the drive's status was not answered")
+            _log.warning("a status request was not answered: %s", e)
+        except Exception:  # noqa: BLE001 - no caller must end the drive
+            _log.exception("a status request was not answered")
 
     def close(self) -> None:
         self._closed = True
         try:
-            Client(self.address).close()  # on Windows nothing else ends the wait for a caller
+            Client(self.address).close()  # on Windows only a caller ends accept()
         except OSError:
             pass
         self._listener.close()
 
 
 def ask(address: str, token: str, timeout: float = 2.0) -> DriveStatus | None:
-    """What the drive with this pipe says; None if it doesn't answer within `timeout` seconds."""
+    """The status of the drive with this pipe; None if it doesn't answer within `timeout` seconds."""
     answer = _request(address, token, "status", timeout)
     return from_json(DriveStatus, answer) if answer is not None else None
 
 
 def ask_to_close(address: str, token: str, *, lazy: bool, timeout: float = 2.0) -> str | None:
-    """Why the drive with this pipe doesn't close, or ""; None if it doesn't answer within `timeout` seconds."""
+    """Ask a drive to close. Why it refuses, or ""; None if it doesn't answer within `timeout` seconds."""
     answer = _request(address, token, "close --lazy" if lazy else "close", timeout)
     try:
         row = json.loads(answer) if answer is not None else None

@@ -73,11 +73,13 @@ def _unmount(place: Path, path: Path, *, lazy: bool) -> None:
     number = mounted.unmount(place, lazy=False)
     if number == errno.EBUSY:
         users = mounted.users_of(place)
-        shown = ", ".join(f"{u.name} (process {u.pid})" for u in users[:5]) or "a process that can't be seen"
+        shown = ", ".join(map(str, users[:5])) or "a process that you can't see"
         more = f" and {len(users) - 5} more" if len(users) > 5 else ""
         raise MountFailed(
             f"the drive at {path} is in use by {shown}{more}",
             "leave it and try again, or detach it at once with --lazy",
         )
     if number:
-        raise MountFailed(f"{path} can't be unmounted: {os.strerror(number)}", "only who mounted it, or root, may")
+        raise MountFailed(
+            f"{path} can't be unmounted: {os.strerror(number)}", "only the user who mounted it, or root, can"
+        )

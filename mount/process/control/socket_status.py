@@ -1,6 +1,6 @@
-"""What a drive tells of itself: one JSON object to whoever connects to its socket. Never keys.
+"""Answers status requests on a Unix socket: one JSON object for each connection, without any keys.
 
-The socket lies in a folder of mode 0700 and is 0600 itself: only the user who mounted, and root, can ask.
+The socket has mode 0600, its folder 0700: only the user who mounted the drive, and root, can connect.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from catalog.errors import LocalError
 from mount.process.rows import DriveStatus, Endpoint, from_json, to_json
 
-_SUN_PATH = 107  # bytes that the address of a unix socket may have, on Linux
+_SUN_PATH = 107  # bytes of a Unix socket's address, at most, on Linux
 _MOST = 1 << 20  # bytes of an answer
 _log = logging.getLogger(__name__)
 
 
 class SocketServer:
-    """Answers from a thread until it is closed. LocalError if the socket can't be made."""
+    """Answers from a thread until it is closed. Raises LocalError if the socket can't be created."""
 
     def __init__(self, path: Path, status: Callable[[], DriveStatus]) -> None:
         self._path = path
@@ -38,12 +38,12 @@ class SocketServer:
             self._socket.listen(8)
             self._identity = _identity(path)
         except OSError as e:
-            raise LocalError(f"the socket {path} can't be made: {e.strerror or e}") from e
+            raise LocalError(f"the socket {path} can't be created: {e.strerror or e}") from e
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
     @property
     def endpoint(self) -> Endpoint:
-        """What the registry has to know."""
+        """Where it answers, for the registry."""
         return Endpoint(socket=str(self._path))
 
     def _serve(self) -> None:
@@ -57,10 +57,10 @@ class SocketServer:
                     caller.settimeout(2.0)
                     caller.sendall(json.dumps(to_json(self._status())).encode())
             except Exception as e:  # noqa: BLE001 - a caller that goes away must not end the thread
-                _log.warning("a question for the drive's status was not answered: %s", e)
+                _log.warning("a status request was not answered: %s", e)
 
     def close(self) -> None:
-        # Not the socket of another drive at the same place: this one may have been detached, and lived on.
+        # The socket may be another drive's: this one may have been detached, and another mounted at its place.
         if _identity(self._path) == self._identity:
             self._path.unlink(missing_ok=True)
         try:
@@ -79,7 +79,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def ask(path: Path, timeout: float = 2.0) -> DriveStatus | None:
-    """What the drive with this socket says; None if it doesn't answer within `timeout` seconds."""
+    """The status of the drive with this socket; None if it doesn't answer within `timeout` seconds."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         data = bytearray()
@@ -95,7 +95,7 @@ def ask(path: Path, timeout: float = 2.0) -> DriveStatus | None:
 
 
 def _at(path: Path, use: Callable[[str], None]) -> None:
-    """Use a socket's address, however long its path is: Linux takes it by way of the folder's descriptor."""
+    """Use the address of a socket, however long its path is: on Linux through its folder's descriptor."""
     if len(os.fsencode(path)) <= _SUN_PATH:
         return use(str(path))
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

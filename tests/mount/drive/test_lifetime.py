@@ -135,7 +135,7 @@ def test_for_closes_it_in_any_case(home: Home) -> None:
         eventually(lambda: home.mounts() == [], "it is off the list")
         assert list(drive.iterdir()) == []
         assert file.read() == CONTENT[1000:]  # what was open is read to its end
-        assert "closed after 5 s, though in use by" in log(home)
+        assert "closed after 5 s, although in use by" in log(home)
         # The place is free, and the old drive's end does not harm the new one.
         home.run("mount", drive, "--point", "latest")
     eventually(lambda: not alive(pid), "the old process ends with its last file")

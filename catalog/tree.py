@@ -7,7 +7,6 @@ it, entries go by name as bytes): the same at every mount, and known without wal
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -109,7 +108,7 @@ def _leaves(source: PageSource, level: int, at: Extent, number: int, start: byte
         last = n + 1 == len(children)
         if not start or last or children[n + 1].first > start:
             yield from _leaves(source, level - 1, index.at(child), number, start)
-        number += child.totals[0]
+        number += child.totals.entries
 
 
 def page_with(source: PageSource, folder: Subtree, folder_number: int, number: int) -> tuple[Extent, int]:
@@ -123,9 +122,9 @@ def page_with(source: PageSource, folder: Subtree, folder_number: int, number: i
     for _level in range(folder.level):
         index = source.folder_index(at)
         for child in index.children[:-1]:
-            if number < first + child.totals[0]:
+            if number < first + child.totals.entries:
                 break
-            first += child.totals[0]
+            first += child.totals.entries
         else:
             child = index.children[-1]
         at = index.at(child)
@@ -234,13 +233,6 @@ def _starts(pieces: list[Piece], start: int = 0) -> tuple[list[int], list[Piece]
         starts.append(start)
         start += piece.length
     return starts, pieces
-
-
-def piece_at(run: tuple[list[int], list[Piece]], offset: int) -> int:
-    """Index in a run of the piece with `offset` in it; -1 if the run doesn't reach it."""
-    starts, pieces = run
-    n = bisect_right(starts, offset) - 1
-    return n if n >= 0 and offset < starts[n] + pieces[n].length else -1
 
 
 def allocated(content: list[Piece] | Paged) -> int:

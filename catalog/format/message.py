@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,10 +14,10 @@ Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Length: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]  # bytes of something that is never empty
 Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Level: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVEL)]
-TotalsRow: TypeAlias = tuple[Whole, Whole, Whole, Whole]
+_T = TypeVar("_T")
 
 
-def decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | bytearray | memoryview, what: str) -> Any:
+def decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes | bytearray | memoryview, what: str) -> _T:
     """The decoded value. Damaged if the bytes are not what the decoder expects."""
     try:
         return decoder.decode(data)

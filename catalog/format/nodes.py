@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from catalog.format.values import Content, NodeKind, Owner, Subtree, Totals, Xattrs
+from catalog.format.values import NOTHING, Content, NodeKind, Owner, Subtree, Totals, Xattrs
 from catalog.format.windows import Windows
 
 
@@ -36,7 +36,7 @@ class Node(msgspec.Struct, gc=False):
 
     def totals(self) -> Totals:
         """What this entry adds to the totals of its folder."""
-        below = self.content.totals if isinstance(self.content, Subtree) else Totals()
+        below = self.content.totals if isinstance(self.content, Subtree) else NOTHING
         return own_totals(self.kind, self.size, bool(self.xattrs)).plus(below)
 
 

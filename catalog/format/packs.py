@@ -115,7 +115,7 @@ def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sea
     """The table of contents from its sealed bytes. Damaged, also if its blocks don't stand end to end."""
     what = f"the contents of pack {pack_id.hex()[:8]}"
     raw = open_block(keys, kind.contents, pack_id, offset, sealed)
-    rows: list[BlockRow] = decode(_rows_decoder, raw, what)
+    rows = decode(_rows_decoder, raw, what)
     check_rows(rows, what)
     end = HEADER.size
     for row in rows:

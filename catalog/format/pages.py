@@ -15,20 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import ge
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from catalog.errors import Damaged
 from catalog.format.keys import ID_BYTES
-from catalog.format.message import Id, Length, Level, TotalsRow, Whole, decode
-from catalog.format.nodes import Node, own_totals
+from catalog.format.message import Id, Length, Level, Whole, decode
+from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.values import Content, Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Subtree, Totals, Xattrs
 from catalog.format.windows import Windows, decode_windows, others
 
 _NO_NAMES = frozenset((b"", b".", b".."))
 _NOT_EMPTY = msgspec.Meta(min_length=1)
+_T = TypeVar("_T")
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -71,27 +72,35 @@ class PieceRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
     id: bytes = b""
 
 
-class _PagedRow(msgspec.Struct, gc=False, frozen=True):
+class PagedRow(msgspec.Struct, gc=False, frozen=True):
+    """Paged on the wire."""
+
     level: Level = msgspec.field(name="l")
     at: ExtentRow = msgspec.field(name="a")
     allocated: Whole = msgspec.field(name="n")
     digest: Id = msgspec.field(name="d")
 
 
-# msgspec learns a class once, but takes a type like `tuple[Level, ExtentRow]` apart at every conversion, in 7 us
-# instead of 0.4: such types stand in classes of one field.
+class _SubtreeRow(NamedTuple):
+    level: Level
+    at: ExtentRow
+    totals: Totals
 
 
-class _SubtreeRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    row: tuple[Level, ExtentRow, TotalsRow]
+# msgspec learns a class once, but analyses a type like `list[PieceRow]` at every conversion, in 7 us instead of
+# 0.4: such types are wrapped in classes of one field.
 
 
-class _Pieces(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    row: list[PieceRow]
+class _SubtreeCell(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    value: _SubtreeRow
 
 
-class _Device(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    row: tuple[Whole, Whole]
+class _PiecesCell(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    value: list[PieceRow]
+
+
+class _DeviceCell(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    value: tuple[Whole, Whole]
 
 
 class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -110,21 +119,14 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         """Of a folder's entry; None if the folder is empty."""
         if entry.content is None:
             return None
-        level, at, totals = _convert((entry.content,), _SubtreeRow, entry.name).row
-        return Subtree(level, _extent(self, at), Totals(*totals))
-
-    def entry_totals(self, entry: Entry) -> Totals:
-        own = own_totals(entry.kind, entry.size, entry.xattrs >= 0)
-        if entry.kind != NodeKind.FOLDER or entry.content is None:
-            return own
-        return own.plus(Totals(*_convert((entry.content,), _SubtreeRow, entry.name).row[2]))
+        row = _convert((entry.content,), _SubtreeCell, entry.name).value
+        return Subtree(row.level, _extent(self, row.at), row.totals)
 
     def entries_in(self, entry: Entry) -> int:
         """The entry itself and all that is below it."""
         if entry.kind != NodeKind.FOLDER or entry.content is None:
             return 1
-        row: _SubtreeRow = _convert((entry.content,), _SubtreeRow, entry.name)
-        return 1 + row.row[2][0]
+        return 1 + _convert((entry.content,), _SubtreeCell, entry.name).value.totals.entries
 
     def pieces(self, entry: Entry) -> list[Piece] | Paged:
         """Of a file's entry. An empty file has no pieces."""
@@ -133,9 +135,9 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
     def content(self, value: Any, name: bytes) -> list[Piece] | Paged:
         """The pieces of a file, or of a stream of it, as they stand in the entry of that name."""
         if isinstance(value, dict):
-            paged: _PagedRow = _convert(value, _PagedRow, name)
+            paged = _convert(value, PagedRow, name)
             return Paged(paged.level, _extent(self, paged.at), paged.allocated, paged.digest)
-        return _pieces(self, _convert((value,), _Pieces, name).row)
+        return _pieces(self, _convert((value,), _PiecesCell, name).value)
 
     def xattrs(self, entry: Entry) -> Xattrs | None:
         return self.xattr_set(entry.xattrs, entry.name) if entry.xattrs >= 0 else None
@@ -143,12 +145,12 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
     def xattr_set(self, index: int, name: bytes) -> Xattrs:
         """A set of the page's table, for the entry of that name."""
         try:
-            return {
-                key: value if isinstance(value, bytes) else OutOfLine(_extent(self, _extent_row(value)))
-                for key, value in self._at(self.sets, index)
-            }
+            return {key: self._xattr(value) for key, value in self._at(self.sets, index)}
         except msgspec.ValidationError as e:
             raise _garbled(name) from e
+
+    def _xattr(self, value: Any) -> bytes | OutOfLine:
+        return value if isinstance(value, bytes) else OutOfLine(_extent(self, msgspec.convert(value, ExtentRow)))
 
     def windows(self, entry: Entry) -> Windows | None:
         """What Windows knows of an entry; None if another system made it."""
@@ -170,7 +172,7 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         elif e.kind == NodeKind.FOLDER:
             content = self.subtree(e)
         elif e.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
-            content = _convert((e.content,), _Device, e.name).row
+            content = _convert((e.content,), _DeviceCell, e.name).value
         elif e.kind == NodeKind.SYMLINK:
             content = _convert(e.content, bytes, e.name)
         else:
@@ -180,7 +182,7 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
             content, self.xattrs(e), others(e.more), self.windows(e),
         )  # fmt: skip
 
-    def _at(self, table: Sequence[Any], index: int) -> Any:
+    def _at(self, table: Sequence[_T], index: int) -> _T:
         if not 0 <= index < len(table):
             raise Damaged("a folder's page refers to a table row that it doesn't have")
         return table[index]
@@ -191,7 +193,7 @@ class FolderChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     first: bytes
     at: ExtentRow
-    totals: TotalsRow
+    totals: Totals
 
 
 class FolderIndex(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -235,15 +237,11 @@ def _garbled(name: bytes) -> Damaged:
     return Damaged(f"the entry of {name.decode(errors='replace')!r} can't be understood")
 
 
-def _convert(value: Any, what: Any, name: bytes) -> Any:
+def _convert(value: object, what: type[_T], name: bytes) -> _T:
     try:
         return msgspec.convert(value, what)
     except msgspec.ValidationError as e:
         raise _garbled(name) from e
-
-
-def _extent_row(value: Any) -> ExtentRow:
-    return msgspec.convert(value, ExtentRow)
 
 
 def _extent(page: _Page, row: ExtentRow | PieceRow) -> Extent:
@@ -270,7 +268,7 @@ def _piece(page: _Page, row: PieceRow) -> Piece:
     raise Damaged("a file's piece is neither an extent nor a hole")
 
 
-_leaf = msgspec.msgpack.Decoder(
+leaf_decoder = msgspec.msgpack.Decoder(
     tuple[
         list[Id],
         list[tuple[int, int, str, str]],
@@ -278,11 +276,11 @@ _leaf = msgspec.msgpack.Decoder(
         Annotated[list[Entry], _NOT_EMPTY],
     ]
 )
-_folder_index = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[FolderChild], _NOT_EMPTY]])
-_piece_leaf = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceRow], _NOT_EMPTY]])
-_piece_index = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceChild], _NOT_EMPTY]])
+folder_index_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[FolderChild], _NOT_EMPTY]])
+piece_leaf_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceRow], _NOT_EMPTY]])
+piece_index_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceChild], _NOT_EMPTY]])
 # What is converted later on, by many threads: msgspec learns these classes here, where there is but one.
-msgspec.msgpack.Decoder(tuple[ExtentRow, _PagedRow, _SubtreeRow, _Pieces, _Device])
+msgspec.msgpack.Decoder(tuple[ExtentRow, PagedRow, _SubtreeCell, _PiecesCell, _DeviceCell])
 
 
 def _check_names(names: list[bytes]) -> None:
@@ -295,22 +293,22 @@ def _check_names(names: list[bytes]) -> None:
 
 def decode_leaf(data: bytes | bytearray | memoryview, home: Extent) -> Leaf:
     """A page of entries from its bytes and its own extent. Damaged."""
-    packs, owners, sets, entries = decode(_leaf, data, "a page of a folder")
+    packs, owners, sets, entries = decode(leaf_decoder, data, "a page of a folder")
     _check_names([e.name for e in entries])
     return Leaf(packs, owners, sets, entries, home)
 
 
 def decode_folder_index(data: bytes | bytearray | memoryview, home: Extent) -> FolderIndex:
-    packs, children = decode(_folder_index, data, "a page of a folder")
+    packs, children = decode(folder_index_decoder, data, "a page of a folder")
     _check_names([c.first for c in children])
     return FolderIndex(packs, children, home)
 
 
 def decode_piece_leaf(data: bytes | bytearray | memoryview, home: Extent) -> PieceLeaf:
-    packs, rows = decode(_piece_leaf, data, "a page of a file's pieces")
+    packs, rows = decode(piece_leaf_decoder, data, "a page of a file's pieces")
     return PieceLeaf(packs, rows, home)
 
 
 def decode_piece_index(data: bytes | bytearray | memoryview, home: Extent) -> PieceIndex:
-    packs, children = decode(_piece_index, data, "a page of a file's pieces")
+    packs, children = decode(piece_index_decoder, data, "a page of a file's pieces")
     return PieceIndex(packs, children, home)

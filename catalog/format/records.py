@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from catalog.errors import Damaged, UsageError
-from catalog.format.message import Id, Length, Level, TotalsRow, Whole, decode
+from catalog.format.message import Id, Length, Level, Whole, decode
 from catalog.format.packs import BlockRow, Extent, check_rows
-from catalog.format.values import Subtree, Totals
+from catalog.format.values import NOTHING, Subtree, Totals
 
 
 class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -61,7 +61,7 @@ class Root(msgspec.Struct, array_like=True, gc=False):
     inner: Whole
     length: Length
     id: Id
-    totals: TotalsRow
+    totals: Totals
 
     @classmethod
     def of(cls, s: Subtree) -> Root:
@@ -69,7 +69,7 @@ class Root(msgspec.Struct, array_like=True, gc=False):
 
     def subtree(self) -> Subtree:
         at = Extent(self.pack, self.offset, self.stored, self.inner, self.length, self.id)
-        return Subtree(self.level, at, Totals(*self.totals))
+        return Subtree(self.level, at, self.totals)
 
 
 class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -110,7 +110,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def totals(self) -> Totals:
-        return Totals(*self.root.totals) if self.root else Totals()
+        return self.root.totals if self.root else NOTHING
 
 
 class Outcome(StrEnum):

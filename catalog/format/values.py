@@ -6,6 +6,7 @@ import stat
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
+from catalog.format.message import Whole
 from catalog.format.packs import Extent
 
 
@@ -62,12 +63,12 @@ class Paged(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What is below a folder: all entries, those that are files, their bytes, those with xattrs."""
+    """Sums over what is below a folder, as on the wire: entries, files, bytes of files, entries with xattrs."""
 
-    entries: int = 0
-    files: int = 0
-    bytes: int = 0
-    xattrs: int = 0
+    entries: Whole
+    files: Whole
+    bytes: Whole
+    xattrs: Whole
 
     def plus(self, other: Totals) -> Totals:
         return Totals(
@@ -76,6 +77,9 @@ class Totals(NamedTuple):
             self.bytes + other.bytes,
             self.xattrs + other.xattrs,
         )
+
+
+NOTHING = Totals(0, 0, 0, 0)
 
 
 class Subtree(NamedTuple):

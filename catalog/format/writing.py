@@ -10,8 +10,8 @@ import msgspec
 
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.pages import Entry
-from catalog.format.values import Content, Hole, Owner, Paged, Piece, Subtree, Totals, Xattrs
+from catalog.format.pages import Entry, ExtentRow, PagedRow
+from catalog.format.values import NOTHING, Content, Hole, Owner, Paged, Piece, Subtree, Totals, Xattrs
 from catalog.format.windows import encode_windows, windows_bound
 
 PAGE_MAX = 64 << 10  # bytes; a page is cut before the entry that would exceed it
@@ -22,6 +22,8 @@ PIECES_MAX = 1024  # in one page
 _encoder = msgspec.msgpack.Encoder()
 
 
+_HoleRow: TypeAlias = tuple[int]
+_Set: TypeAlias = list[tuple[bytes, bytes | ExtentRow]]
 Resolve: TypeAlias = Callable[[Extent], Extent]  # fills in the stored length, of all but the block being filled
 
 
@@ -37,22 +39,22 @@ class Tables:
         self.packs: dict[bytes, int] = {}
         self.owners: dict[Owner, int] = {}
         self.sets: dict[bytes, int] = {}
-        self.set_rows: list[list[list[Any]]] = []
+        self.set_rows: list[_Set] = []
 
-    def extent(self, e: Extent) -> list[Any]:
+    def extent(self, e: Extent) -> ExtentRow:
         if e.stored == 0:
             e = self.resolve(e)
         number = self.packs.setdefault(e.pack, len(self.packs))
-        return [number, e.offset, e.stored, e.inner, e.length, e.id]
+        return ExtentRow(number, e.offset, e.stored, e.inner, e.length, e.id)
 
-    def piece(self, p: Piece) -> list[Any]:
-        return [p.length] if isinstance(p, Hole) else self.extent(p)
+    def piece(self, p: Piece) -> ExtentRow | _HoleRow:
+        return (p.length,) if isinstance(p, Hole) else self.extent(p)
 
     def xattrs(self, xattrs: Xattrs | None) -> int:
         if not xattrs:
             return -1
-        rows: list[list[Any]] = [
-            [name, value if isinstance(value, bytes) else self.extent(value.at)]
+        rows: _Set = [
+            (name, value if isinstance(value, bytes) else self.extent(value.at))
             for name, value in sorted(xattrs.items())
         ]
         key = _encoder.encode(rows)
@@ -61,12 +63,11 @@ class Tables:
             self.set_rows.append(rows)
         return self.sets[key]
 
-    def content(self, content: Content) -> Any:
+    def content(self, content: Content) -> object:
         if isinstance(content, Paged):
-            c = content
-            return {"l": c.level, "a": self.extent(c.at), "n": c.allocated, "d": c.digest}
+            return PagedRow(content.level, self.extent(content.at), content.allocated, content.digest)
         if isinstance(content, Subtree):
-            return [content.level, self.extent(content.at), content.totals]
+            return content.level, self.extent(content.at), content.totals
         if isinstance(content, list):
             return [self.piece(p) for p in content]
         return content
@@ -103,7 +104,7 @@ class FolderWriter:
 
     def _begin_page(self) -> None:
         self._nodes: list[Node] = []
-        self._size, self._totals = 0, Totals()
+        self._size, self._totals = 0, NOTHING
 
     def add(self, node: Node) -> None:
         """The next node; names must ascend as bytes."""
@@ -167,7 +168,7 @@ def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage, r
             tables = Tables(resolve)
             children = [(first, tables.extent(at), totals) for first, at, totals in group]
             page = _encoder.encode((list(tables.packs), children))
-            totals = Totals()
+            totals = NOTHING
             for _first, _at, below in group:
                 totals = totals.plus(below)
             above.append((group[0][0], write(page), totals))

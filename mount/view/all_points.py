@@ -20,7 +20,7 @@ from cache.memory import Lru
 from cache.reader import Reader
 from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
 from catalog.format.records import Machine, PointName
-from catalog.format.values import Totals
+from catalog.format.values import NOTHING, Totals
 from catalog.names import WINDOWS
 from catalog.points.choice import iter_items, latest
 from catalog.vault import Vault
@@ -212,7 +212,7 @@ class AllPointsView(View):
 
     def totals(self) -> Totals:
         """Of the newest point of each item that was looked into: others would have to be fetched for it."""
-        totals = Totals()
+        totals = NOTHING
         for items in self._listing.machines.values():
             for points in items.values():
                 root = self._trees.get(latest(points))

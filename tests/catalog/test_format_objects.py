@@ -228,8 +228,8 @@ HOME = Extent(bytes(16), 8, 99, 0, 1, bytes(16))
 def use_leaf(data: bytes) -> None:
     leaf = decode_leaf(data, HOME)
     for entry in leaf.entries:
-        leaf.entry_totals(entry)
-        leaf.node(entry)
+        leaf.entries_in(entry)
+        leaf.node(entry).totals()
 
 
 def use_pack(data: bytes) -> None:

@@ -112,10 +112,10 @@ def test_arrays_have_their_fields_in_order(name: str) -> None:
 def test_pages_are_as_long_as_the_page_says() -> None:
     # The page's structs carry what is not on the wire; these are the types that the decoders are made of.
     for name, decoder in (
-        ("Leaf", pages._leaf),
-        ("FolderIndex", pages._folder_index),
-        ("PieceLeaf", pages._piece_leaf),
-        ("PieceIndex", pages._piece_index),
+        ("Leaf", pages.leaf_decoder),
+        ("FolderIndex", pages.folder_index_decoder),
+        ("PieceLeaf", pages.piece_leaf_decoder),
+        ("PieceIndex", pages.piece_index_decoder),
     ):
         assert len(get_args(decoder.type)) == len(ARRAYS[name])
         cls = getattr(pages, name)
@@ -132,7 +132,7 @@ MAPS = {
     "Point": records.Point,
     "Job": records.Job,
     "IndexObject": records.IndexObject,
-    "PagedRow": pages._PagedRow,
+    "PagedRow": pages.PagedRow,
     "WindowsRow": windows.WindowsRow,
 }
 TYPES: dict[str, Any] = {
@@ -152,7 +152,7 @@ TYPES: dict[str, Any] = {
     "extent": pages.ExtentRow,
     "array of length": list[message.Length],
     "bin": bytes,
-    "totals": message.TotalsRow,
+    "totals": values.Totals,
     "array of block row": list[packs.BlockRow],
     "any": Any,
     "map or nil": dict[str, Any] | None,

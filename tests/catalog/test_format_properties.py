@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import stat
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.values import TYPE_BITS, Hole, NodeKind, Owner, Paged, Piece, Subtree, kind_of
 from catalog.format.writing import FolderWriter, PieceWriter, begins_page, write_folder
-from catalog.tree import Pieces, leaves, lookup, piece_at, walk
+from catalog.tree import Pieces, leaves, lookup, walk
 from tests.kit.format_values import (
     FEW,
     Pages,
@@ -168,6 +168,13 @@ def test_pages_stay_small_whatever_their_entries_hold(sizes: list[int]) -> None:
 
 
 # --- pieces ------------------------------------------------------------------------------------------------
+
+
+def piece_at(run: tuple[list[int], list[Piece]], offset: int) -> int:
+    """Index in a run of the piece that holds `offset`; -1 if the run doesn't reach it."""
+    starts, pieces = run
+    n = bisect_right(starts, offset) - 1
+    return n if n >= 0 and offset < starts[n] + pieces[n].length else -1
 
 
 def merged(pieces: list[Piece]) -> list[Piece]:

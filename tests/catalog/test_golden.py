@@ -20,7 +20,7 @@ from catalog.format.keys import FileDigest, Keys, Slot, open_slot
 from catalog.format.packs import Extent, decode_pack
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
 from catalog.format.sealed import Kind, open_object
-from catalog.format.values import NodeKind, Subtree, Totals
+from catalog.format.values import NOTHING, NodeKind, Subtree
 from catalog.format.windows import Windows
 from catalog.format.writing import begins_page
 from catalog.store.memory import MemoryStore
@@ -256,7 +256,7 @@ def read(how: str, row: dict[str, Any]) -> None:
     elif how == "pages":
         pages = [bytes.fromhex(p) for p in row["pages"]]
         at = Extent(bytes(16), 8, 99, 0, 1, bytes(16))
-        read_everything(LoosePages(pages), Subtree(row["level"], at, Totals()))
+        read_everything(LoosePages(pages), Subtree(row["level"], at, NOTHING))
     elif how == "vault":
         store = golden_store()
         for name, data in row["replace"].items():

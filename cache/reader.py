@@ -26,6 +26,7 @@ from catalog.format.pages import (
     decode_piece_leaf,
 )
 from catalog.format.values import Paged, Piece
+from catalog.processors import usable_processors
 from catalog.vault import Vault
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 PAGE_COST = 8  # a decoded page takes about so many times its encoded bytes
-DECODERS = 2  # threads that decode ahead of need
+DECODERS = 4  # threads that decode ahead of need, at most: 2 MiB of a file are decoded ahead, 2 to 8 blocks
 Page = TypeVar("Page")
 
 
@@ -102,7 +103,7 @@ class Reader:
             parallel=parallel,
             resized=lambda held: self._blocks.resize(memory - held),
         )
-        self._decoders = ThreadPoolExecutor(DECODERS, "decode")
+        self._decoders = ThreadPoolExecutor(min(usable_processors(), DECODERS), "decode")
 
     # --- threads that must not wait -----------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ ROOMS = {
     "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.vault",
     "cache.openfile": "cache.counters catalog.errors catalog.format catalog.tree",
     "cache.reader": "cache.counters cache.disk cache.fetcher cache.memory cache.openfile catalog.errors"
-    " catalog.format catalog.vault",
+    " catalog.format catalog.processors catalog.vault",
     "cache.commands": "cache.disk catalog.access catalog.screen",
     # Drives and restores.
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"

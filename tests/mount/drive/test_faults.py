@@ -1,4 +1,4 @@
-"""A drive over a vault with faults: EIO and a named error for what is broken, and everything else reads on."""
+"""A drive over a vault with faults: EIO and a named error for what is broken; everything else stays readable."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WINFSP_TOO = True
 
 
 class Broken(Home):
-    """A vault in which each file has a pack of its own, but for `parts`, whose four parts share one."""
+    """A vault in which each file has a pack of its own, except that the four parts of `parts` share one."""
 
     def __init__(self, folder: Path) -> None:
         vault = make_vault(folder / "vault")
@@ -71,7 +71,7 @@ def home(tmp_path: Path, driver: str) -> Iterator[Broken]:
 
 
 def fails(path: Path) -> None:
-    """Reading gives EIO, and not one byte of anything else."""
+    """Check that reading gives EIO, and no bytes."""
     with path.open("rb", buffering=0) as file, pytest.raises(OSError) as error:
         file.read(1 << 20)
     assert error.value.errno == errno.EIO
@@ -193,7 +193,7 @@ def test_a_store_that_stops_answering(tmp_path: Path, azurite: Azurite) -> None:
 
 
 def test_the_vaults_made_here_are_whole(home: Broken) -> None:
-    """What the other tests break is otherwise right."""
+    """The files that the other tests break are readable when unbroken."""
     drive = home.mount("--point", "latest")
     assert (drive / "parts").read_bytes() == b"".join(PARTS)
     assert (drive / "folder" / "in it").read_bytes() == b"x"

@@ -43,7 +43,7 @@ def log(home: Home) -> str:
 
 @contextmanager
 def opened(home: Home, *options: str) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    """A drive in the foreground: what happens to it next needs no other command first, however slow that is."""
+    """A drive in the foreground, so that a test can go on at once, without a second command that may be slow."""
     drive = home.mount_point()
     command = home.command("mount", drive, "--foreground", *options)
     with subprocess.Popen(
@@ -55,7 +55,7 @@ def opened(home: Home, *options: str) -> Iterator[tuple[Path, subprocess.Popen[s
 
 
 def closed(home: Home, drive: Path, process: subprocess.Popen[str]) -> str:
-    """The mount, its process and what stood of it in the list are gone. What it said."""
+    """Check that the mount, its process and its row in the list are gone. Returns what it logged."""
     assert process.wait(30) == 0
     assert mount_options(drive) is None
     assert list(drive.iterdir()) == []
@@ -94,7 +94,7 @@ def test_idle_closes_a_drive_that_nobody_uses(home: Home) -> None:
 
 
 def test_use_starts_the_time_anew(home: Home) -> None:
-    """Requests do; to ask for its size, as `df` does, is no use."""
+    """Requests count as use; asking for its size, as `df` does, doesn't."""
     drive = home.mount("--idle", "1h")
 
     def left() -> float:

@@ -1,4 +1,4 @@
-"""A drive rides out its store: reads wait for it, fail when that takes too long, and work again afterwards."""
+"""A drive survives an outage of its store: reads wait, fail after the timeout, and work again afterwards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def content(n: int) -> bytes:
 
 
 def fill(home_folder: Path) -> Home:
-    """A vault in which each file has a pack of its own, so that reading one brings no other."""
+    """A vault in which each file has a pack of its own, so that reading one fetches no other."""
     vault = make_vault(home_folder / "vault")
     add_machine(vault)
     m = Maker(vault)
@@ -87,7 +87,7 @@ def test_the_top_of_a_drive_of_all_points_can_be_listed_without_its_vault(home: 
 
 
 def test_a_drive_that_was_stopped_goes_on(home: Home) -> None:
-    """As after a sleep of the machine: time has passed, and whoever waited is served."""
+    """As after the machine's sleep: time has passed, and waiting reads complete."""
     drive = home.mount("--point", "latest", "--read-timeout", "1", "--idle", "1h")
     assert (drive / "0").read_bytes() == content(0)
     pid = home.pid()
@@ -105,7 +105,7 @@ def test_a_drive_that_was_stopped_goes_on(home: Home) -> None:
 
 
 def test_a_network_that_stutters(tmp_path: Path, azurite: Azurite) -> None:
-    """Connections cut, a server that is busy, a hotel's page: nobody who reads from the drive sees any of it."""
+    """Cut connections, a busy server, a hotel's login page: readers of the drive notice none of it."""
     azurite.container("stutter")
     os.environ["AZURE_STORAGE_CONNECTION_STRING"] = azurite.connection_string
     try:

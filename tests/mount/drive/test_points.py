@@ -76,7 +76,7 @@ def test_points_appear_while_it_is_mounted(home: Home, vault: Vault) -> None:
 
 
 def test_damaged_records_cost_no_more_than_a_name(home: Home, vault: Vault, tmp_path: Path) -> None:
-    """The newest point of two items, an item's record and a machine's: the rest can be opened all the same."""
+    """Damage to the newest point of two items and to records of an item and a machine: the rest still opens."""
 
     def damage(path: Path) -> None:
         path.chmod(0o600)

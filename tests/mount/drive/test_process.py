@@ -120,12 +120,12 @@ def test_signals_unmount(home: Home, number: signal.Signals) -> None:
 
 
 def test_the_place_of_a_killed_drive_is_free_again(home: Home) -> None:
-    """At once and by itself, though somebody is in it."""
+    """Unmounted at once without a command, although a process is in it."""
     drive = home.mount()
     with subprocess.Popen(["sleep", "1000"], cwd=drive) as sleeper:
         (watcher,) = children(home.pid())
         kill(home.pid())
-        eventually(lambda: mount_options(drive) is None, "it is taken off")
+        eventually(lambda: mount_options(drive) is None, "it is unmounted")
         assert list(drive.iterdir()) == []
         assert home.mounts() == []
         eventually(lambda: not alive(watcher), "what watched over it ends")
@@ -158,7 +158,7 @@ def test_another_drive_in_the_place_of_a_killed_one_is_left_alone(home: Home) ->
 
 
 def kill_all(home: Home) -> None:
-    """The drive's process together with what watches over it."""
+    """The drive's process and its watcher."""
     pid = home.pid()
     for watcher in children(pid):
         kill(watcher)

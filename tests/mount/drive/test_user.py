@@ -1,4 +1,4 @@
-"""A drive of a user who is not root: through fusermount3, which is setuid, with a /dev/fuse that all may use.
+"""A drive of a user who is not root: through fusermount3, which is setuid, with a /dev/fuse that everyone may use.
 
 It happens in a mount namespace, where /dev/fuse and /etc/fuse.conf are the test's own.
 """
@@ -53,7 +53,7 @@ def hidden_places() -> list[str]:
 
 
 class User(Home):
-    """Commands of a user without rights, in the namespace of a process."""
+    """Commands of an unprivileged user in the namespace of a process."""
 
     def __init__(self, folder: Path, vault: Path, process: int) -> None:
         self.prefix = [

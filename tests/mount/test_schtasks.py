@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from catalog.errors import LocalError
+from catalog.errors import LocalError, MountFailed
 from mount.login import schtasks
+from mount.login.base import Entry
 
 USER = "S-1-5-21-1111111111-2222222222-3333333333-1001"
 
@@ -151,3 +152,18 @@ def test_tasks_are_made_and_deleted() -> None:
     assert schtasks.remove(task, run=scheduler) and not schtasks.remove(task, run=scheduler)
     with pytest.raises(LocalError, match="can't be created: no"):
         schtasks.enable(task, xml, now=True, run=lambda _: subprocess.CompletedProcess([], 1, "", "no\n"))
+
+
+def test_a_drive_is_opened_at_log_on_until_its_task_is_removed() -> None:
+    scheduler = Scheduler()
+    tasks = schtasks.ScheduledTasks(sid=lambda: USER, run=scheduler)
+    entry = Entry(Path("R:"), ["--vault=azure://account/container", "--idle=6h"], system=False)
+    assert list(tasks.add(entry, now=True)) == [
+        "Created the task \\rpdrive\\R: the drive will be open at every log-on"
+    ]
+    ((name, xml),) = scheduler.tasks.items()
+    assert scheduler.running == [name] and USER in xml.decode("utf-16") and "--idle=6h" in xml.decode("utf-16")
+    assert tasks.remove(Path("R:"), system=False) == "Removed the task \\rpdrive\\R"
+    assert scheduler.tasks == {}
+    with pytest.raises(MountFailed, match="there is no task"):
+        tasks.remove(Path("R:"), system=False)

@@ -25,8 +25,8 @@ from catalog.history.timeline import Timelines, all_timelines, one_point
 from catalog.history.versions import versions
 from catalog.points.choice import choose_point, path_text, point_names
 from catalog.points.listing import point_json
-from catalog.screen.output import print_json, print_rows, print_table
-from catalog.screen.text import safe_text, text_json
+from catalog.screen.output import for_stdout, print_json, print_rows, print_table
+from catalog.screen.text import text_json
 from catalog.vault import Vault
 
 
@@ -52,14 +52,14 @@ def show_found(
         print_rows(head, "found", (hit_json(line, hit) for line, hit in hits))
         raise_damaged(lines)
         return
-    count, before = 0, None
+    count, before, clean = 0, None, for_stdout()
     for line, hit in hits:
         if line is not before:
             _print_heading(lines, line.title)
             if not count and all_points:
                 print(HIT_COLUMNS)
             before = line
-        print(_for_output(hit_line(line, hit, all_points=all_points)))
+        print(clean(hit_line(line, hit, all_points=all_points)))
         count += 1
     if not count:
         where = f"{lines.point_count:,} recovery points" if all_points else "that point"
@@ -119,19 +119,15 @@ def show_differences(
         }
         print_rows(head, "changes", (change_json(c) for c in counts.of(changes)), counts.json)
         return
+    clean = for_stdout()
     for change in counts.of(changes):
-        print(_for_output(change_line(change)))
+        print(clean(change_line(change)))
     print(counts)
-
-
-def _for_output(text: str) -> str:
-    """Text that is safe on a terminal; for a file or pipe, names are kept as the bytes they are."""
-    return safe_text(text) if sys.stdout.isatty() else text
 
 
 def _print_heading(lines: Timelines, title: str) -> None:
     if len(lines.found) > 1:
-        print(_for_output(f"{title}:"))
+        print(for_stdout()(f"{title}:"))
 
 
 def raise_damaged(lines: Timelines) -> None:

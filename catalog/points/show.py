@@ -10,8 +10,8 @@ from catalog.format.values import NodeKind
 from catalog.points.choice import Place, choose, entries, find, point_names, read_points, split_place
 from catalog.points.listing import POINT_COLUMNS, entry_json, long_line, point_json, point_rows
 from catalog.points.seen import Seen
-from catalog.screen.output import print_json, print_rows, print_table
-from catalog.screen.text import safe_text, text_json
+from catalog.screen.output import for_stdout, print_json, print_rows, print_table
+from catalog.screen.text import text_json
 from catalog.tree import PageSource
 from catalog.vault import Vault
 
@@ -65,11 +65,9 @@ def show_folder(
 
 
 def _print_entries(source: PageSource, place: Place, long: bool) -> None:
-    on_terminal = sys.stdout.isatty()
+    clean = for_stdout()
     for leaf, entry in entries(source, place):
-        # Names that are not UTF-8 are printed as the bytes they are.
         name = entry.name.decode(errors="surrogateescape")
         if long and entry.kind == NodeKind.SYMLINK:
             name += " -> " + entry.content.decode(errors="surrogateescape")
-        name = safe_text(name) if on_terminal else name
-        print(long_line(leaf, entry, name) if long else name)
+        print(long_line(leaf, entry, clean(name)) if long else clean(name))

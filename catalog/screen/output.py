@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from catalog.screen.text import safe_text, table
+
+
+def for_stdout() -> Callable[[str], str]:
+    """A function that prepares names for stdout: made safe on a terminal, elsewhere unchanged.
+
+    Unchanged, names that are not UTF-8 are printed as the bytes they are.
+    """
+    return safe_text if sys.stdout.isatty() else str
 
 
 def print_json(value: Any) -> None:

@@ -1,8 +1,7 @@
-"""The command `rpdrive`: composes the packages' commands, maps errors to exit codes.
+"""The command `rpdrive`: combines the packages' commands and maps errors to exit codes.
 
-A package's `commands.py` (or several such modules) has an `app` (a Typer) that holds its commands; it imports
-only typer, and each command imports what it needs when it runs. A module is imported when one of its commands is
-asked for, or for a list of all.
+Each `commands.py` of the packages has an `app` (a Typer) with its commands. It is imported when one of them runs or
+all of them are listed, and imports little itself: a command imports its body when it runs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typer.core import TyperGroup
 
 
 def _check_packages() -> None:
-    """Exit if Python finds another program's package in place of one of ours: their names are common words."""
+    """Exit if Python finds a package of another program in place of ours: their names are common words."""
     home = Path(__file__).resolve().parent
     for name in ("catalog", "cache", "mount", "backup"):
         spec = importlib.util.find_spec(name)
@@ -40,7 +39,7 @@ from catalog.access.passphrases import GivenPassphrases  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
 
-# Modules of the packages, and the commands by which they are known without being imported.
+# The modules with commands, and the names of these, so that only the modules needed are imported.
 PACKAGES = {
     "backup.commands": ("backup",),
     "catalog.points.commands": ("points", "ls"),
@@ -57,7 +56,7 @@ _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands shar
 
 
 class Unexpected(RpdriveError):
-    """An exception that nothing foresaw: a bug. The traceback is in a log file."""
+    """An exception that no code expected: a bug. The traceback is in a log file."""
 
     exit_code = 70  # EX_SOFTWARE
 
@@ -110,7 +109,7 @@ def _accept_everywhere(command: Any, shared: list[Any]) -> None:
 
 
 def _override(ctx: typer.Context, param: Any, value: Any) -> None:
-    """A global option after the command: it replaces the one before."""
+    """Apply a global option given after the command. It replaces the one given before."""
     if not value:
         return
     session: Session = ctx.obj
@@ -144,7 +143,7 @@ def _version(wanted: bool) -> None:
         try:
             print(f"rpdrive {version('rpdrive')}")
         except PackageNotFoundError:
-            print("rpdrive, not installed")
+            print("rpdrive (not installed)")
         raise typer.Exit
 
 
@@ -154,13 +153,15 @@ def rpdrive(
     vault: Annotated[
         str | None,
         typer.Option(
-            envvar="RPDRIVE_VAULT", metavar="ADDRESS", help="file:///PATH, a path, or azure://ACCOUNT/CONTAINER"
+            envvar="RPDRIVE_VAULT",
+            metavar="ADDRESS",
+            help="the vault: a folder or a URL, e.g. azure://ACCOUNT/CONTAINER",
         ),
     ] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="read the passphrase from a file")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more, on stderr")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="print details to stderr")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
@@ -185,7 +186,7 @@ def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | 
     try:
         return DiskCache(session.settings.cache).records(vault_id)
     except LocalError:
-        return None  # slower, and no less right
+        return None  # without a cache, the command is slower
 
 
 def main() -> None:
@@ -195,7 +196,7 @@ def main() -> None:
 
 
 def _complete_descriptors() -> None:
-    """Open what the caller closed, or the vault's files and sockets would get the numbers of stdout and stderr."""
+    """Open the standard streams that the caller closed. Otherwise files and sockets would get their numbers."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -206,16 +207,16 @@ def _complete_descriptors() -> None:
 
 
 def run(args: list[str]) -> int:
-    """Run one command; the exit code (docs/exit-codes.md). Errors meant for a person are one line on stderr."""
+    """Run one command and return its exit code (docs/exit-codes.md). An RpdriveError is one line on stderr."""
     _prepare_output()
     try:
         result = typer.main.get_command(app).main(args, "rpdrive", standalone_mode=False)
-        if result == Interrupted.exit_code:  # what Typer makes of KeyboardInterrupt
+        if result == Interrupted.exit_code:  # Typer's result for KeyboardInterrupt
             raise KeyboardInterrupt
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except SystemExit as e:
-        if isinstance(e.__context__, BrokenPipeError):  # what Typer makes of it
+        if isinstance(e.__context__, BrokenPipeError):  # Typer's exception for it
             return _broken_pipe()
         raise
     except BrokenPipeError:
@@ -225,7 +226,7 @@ def run(args: list[str]) -> int:
 
 
 class _Output(io.FileIO):
-    """stdout, when it is a file or a pipe. LocalError when it can't be written, as on a full disk."""
+    """stdout as a file or a pipe. Raises LocalError if it can't be written, e.g. because the disk is full."""
 
     def write(self, data: Any) -> int:
         try:
@@ -233,11 +234,11 @@ class _Output(io.FileIO):
         except BrokenPipeError:
             raise
         except OSError as e:
-            raise LocalError(f"the output can't be written: {e.strerror}") from e
+            raise LocalError(f"the output can't be written: {e.strerror}", "check where stdout goes") from e
 
 
 def _prepare_output() -> None:
-    """Names that are no text go out as the bytes they are."""
+    """Write file names that are not valid text as their original bytes."""
     if not isinstance(sys.stdout, io.TextIOWrapper) or sys.stdout is not sys.__stdout__:
         return
     if sys.stdout.isatty():
@@ -252,7 +253,7 @@ def _failed(args: list[str], error: BaseException) -> int:
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         return UsageError.exit_code
     try:
-        sys.stdout.flush()  # what was printed before the error comes before it
+        sys.stdout.flush()  # so that the output appears before the error
     except BrokenPipeError:
         return _broken_pipe()
     except LocalError as e:
@@ -262,7 +263,7 @@ def _failed(args: list[str], error: BaseException) -> int:
 
 
 def _broken_pipe() -> int:
-    """The reader (`head`, a pager) has seen enough: no error to speak of."""
+    """The reader (`head`, a pager) closed the pipe: this is not reported as an error."""
     _silence()
     return BROKEN_PIPE
 
@@ -296,7 +297,7 @@ def _report(args: list[str], error: RpdriveError) -> int:
     try:
         print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     except OSError:
-        pass  # nobody listens; the exit code still tells
+        pass  # stderr is closed; the exit code still reports the error
     return error.exit_code
 
 

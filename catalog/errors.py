@@ -1,8 +1,8 @@
 """Every error that rpdrive raises on purpose, in one tree.
 
-A message says what happened and to what; `advice` says what to do next. `exit_code` is stable: scripts
-may rely on it (docs/exit-codes.md). Foreign errors are translated where they occur, with `raise … from`.
-A fault of the network or the disk is never reported as damage, and damage never as a network fault.
+A message says what happened and to what; `advice` says what to do next. `exit_code` is stable: scripts may rely
+on it (docs/exit-codes.md). Foreign errors are translated where they occur, with `raise … from`. A fault of the
+network or the disk is never reported as damage, and damage never as a network fault.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ WITH_PROBLEMS = 3
 
 
 class RpdriveError(Exception):
-    """Base of all errors meant for a person. `kind` is the name that --json output carries."""
+    """Base of all errors meant for a person. `kind` is their name in --json output."""
 
     exit_code = 1
     advice = ""
@@ -28,7 +28,7 @@ class RpdriveError(Exception):
 
 
 class UsageError(RpdriveError):
-    """Options that can't be used together, or a value that can't be understood."""
+    """Options that can't be combined, or a malformed value."""
 
     exit_code = 2
 
@@ -40,7 +40,7 @@ class NotFound(RpdriveError):
 
 
 class AmbiguousName(RpdriveError):
-    """A prefix or name that fits more than one thing."""
+    """A name or prefix that matches more than one thing."""
 
     exit_code = 4
 
@@ -49,13 +49,13 @@ class AmbiguousName(RpdriveError):
 
 
 class StoreError(RpdriveError):
-    """The object store could not do what was asked; nothing is said about the data in it."""
+    """The object store failed to do a request. This implies nothing about the data in it."""
 
     exit_code = 5
 
 
 class StoreUnreachable(StoreError):
-    """No answer, or only transient failures, within the time allowed. Trying again may help."""
+    """No answer, or only transient failures, within the time allowed. A later attempt may succeed."""
 
     advice = "check the network and the vault's address, then run the command again"
 
@@ -67,25 +67,25 @@ class AccessDenied(StoreError):
 
 
 class StoreFull(StoreError):
-    """The disk or account that holds the vault has no room left."""
+    """The disk or account of the vault is full."""
 
     advice = "free some space and run the command again; what was already stored is kept"
 
 
 class ObjectNotFound(StoreError):
-    """No object of that name."""
+    """There is no object with this name."""
 
 
 class ObjectExists(StoreError):
-    """An object of that name exists already; objects are never overwritten."""
+    """There is an object with this name; objects are never overwritten."""
 
 
 class ObjectChanged(StoreError):
-    """A replace found another version than the one it was based on."""
+    """The object to replace is no longer the version that the change is based on."""
 
 
 class ShortRead(StoreError):
-    """The store returned fewer bytes than the object holds in the range: a fault of transport."""
+    """The store returned fewer bytes than the object has in the range: a transport fault."""
 
 
 # --- the vault ------------------------------------------------------------------------------------------
@@ -95,11 +95,11 @@ class NoVault(RpdriveError):
     """There is no vault at the address."""
 
     exit_code = 6
-    advice = "check --vault, and that its disk is mounted; `rpdrive vault create` makes a new one"
+    advice = "check --vault, and that its disk is mounted; `rpdrive vault create` makes a new vault"
 
 
 class VaultExists(RpdriveError):
-    """There is a vault at the address already."""
+    """There already is a vault at the address."""
 
     exit_code = 6
 
@@ -125,21 +125,21 @@ class WeakPassphrase(RpdriveError):
 
 
 class Locked(RpdriveError):
-    """A passphrase is needed and none was given."""
+    """A passphrase is needed, and none was given."""
 
     exit_code = 8
     advice = "set RPDRIVE_PASSPHRASE, use --passphrase-file, or run `rpdrive vault unlock --save` once"
 
 
 class Damaged(RpdriveError):
-    """Bytes in the vault are not what was written: changed, moved, cut short or forged."""
+    """Bytes in the vault differ from what was written: changed, moved, truncated or forged."""
 
     exit_code = 9
     advice = "the store's copy is damaged; other files and points are not affected"
 
 
 class MissingData(Damaged):
-    """An object that a recovery point refers to is gone from the store."""
+    """An object that a recovery point refers to is missing from the store."""
 
     advice = "restore the missing object from a copy of the vault, or open another recovery point"
 
@@ -148,7 +148,7 @@ class MissingData(Damaged):
 
 
 class MountFailed(RpdriveError):
-    """The drive could not be opened, or closed."""
+    """A drive could not be opened or closed."""
 
     exit_code = 10
 

@@ -1,4 +1,4 @@
-"""The commands `rpdrive vault …`: who may reach a vault, and from where."""
+"""The commands `rpdrive vault …`. What they do is in actions.py."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from catalog.screen.output import print_json
 from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
-vault_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Make, inspect and unlock vaults.")
+vault_app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Create, inspect and unlock vaults, and connect machines to them.",
+)
 app.add_typer(vault_app, name="vault")
 
 
 @vault_app.command("create")
 def create(
     ctx: typer.Context,
-    address: Annotated[str | None, typer.Argument(help="where to make it; else --vault")] = None,
+    address: Annotated[str | None, typer.Argument(help="the new vault's address; default: --vault")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a vault, and remember it on this machine."""
-    from catalog.access.vaults import make_vault
+    """Create a vault and remember it on this machine."""
+    from catalog.access.actions import make_vault
 
     session: Session = ctx.obj
     session.vault_option = address or session.vault_option
@@ -34,15 +38,15 @@ def create(
     if as_json:
         print_json({"vault": session.address, "id": vault.id.hex()})
         return
-    print(f"Made the vault {vault.id.hex()} at {session.address}")
-    print("Keep the passphrase in a safe place, away from this machine: without it, nothing in the vault can")
-    print("ever be read again, by anybody.")
+    print(f"Created the vault {vault.id.hex()} at {session.address}")
+    print("Keep the passphrase in a safe place, away from this machine: without it, nobody can ever read")
+    print("anything in the vault again.")
 
 
 @vault_app.command("info")
 def info(
     ctx: typer.Context,
-    sizes: Annotated[bool, typer.Option("--sizes", help="add up stored bytes (lists every object)")] = False,
+    sizes: Annotated[bool, typer.Option("--sizes", help="show stored bytes by kind (lists every object)")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the vault's id, keys, machines, items and points."""
@@ -60,13 +64,14 @@ def info(
 def passphrase(
     ctx: typer.Context,
     new_passphrase_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help=f"read the new one from a file; else {NEW_PASSPHRASE}")
+        Path | None,
+        typer.Option(metavar="FILE", help=f"read the new passphrase from a file; default: {NEW_PASSPHRASE}"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change the passphrase. The keys of the data stay: this is no revocation."""
+    """Change the passphrase. The data keys stay the same: this revokes no access."""
+    from catalog.access.actions import change_passphrase
     from catalog.access.passphrases import GivenPassphrases
-    from catalog.access.vaults import change_passphrase
 
     session: Session = ctx.obj
     vault = change_passphrase(session, GivenPassphrases(new_passphrase_file, NEW_PASSPHRASE))
@@ -74,19 +79,19 @@ def passphrase(
         print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
         return
     print(f"Changed the passphrase of {session.address}")
-    print("This is no revocation: whoever had the old passphrase and a copy of vault.json, or of vault/, keeps")
-    print("access, and keys saved by `rpdrive vault unlock --save` still open the vault.")
+    print("This is no revocation: the old passphrase still opens copies of vault.json and vault/ made before,")
+    print("and keys saved by `rpdrive vault unlock --save` still open the vault.")
 
 
 @vault_app.command("unlock")
 def unlock(
     ctx: typer.Context,
-    save: Annotated[bool, typer.Option("--save", help="keep the key, for your user alone, until `lock`")] = False,
+    save: Annotated[bool, typer.Option("--save", help="save the key for your user until `lock`")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the passphrase; with --save, keep the key.
+    """Check the passphrase; with --save, save the key.
 
-    A kept key opens the vault for your user on this machine, and no passphrase is asked for until `lock`.
+    A saved key opens the vault for your user on this machine, without the passphrase, until `lock`.
     """
     session: Session = ctx.obj
     vault = session.open_vault(saved=False)
@@ -97,12 +102,12 @@ def unlock(
     elif where:
         print(f"Saved the key of {session.address} in {where}")
     else:
-        print(f"The passphrase of {session.address} is right; --save would keep the key on this machine")
+        print(f"The passphrase of {session.address} is right; use --save to save the key on this machine")
 
 
 @vault_app.command("lock")
 def lock(ctx: typer.Context, as_json: Json = False) -> None:
-    """Delete the key that `unlock --save` kept."""
+    """Delete the key that `unlock --save` saved."""
     session: Session = ctx.obj
     deleted = session.delete_key()
     if as_json:
@@ -110,27 +115,30 @@ def lock(ctx: typer.Context, as_json: Json = False) -> None:
     elif deleted:
         print(f"Deleted the saved key of {session.address}")
     else:
-        print(f"No key of {session.address} was saved here")
+        print(f"No key of {session.address} is saved on this machine")
 
 
 @vault_app.command("credentials")
 def credentials(
     ctx: typer.Context,
-    role: Annotated[Role, typer.Option(help="what they are for")],
+    role: Annotated[Role, typer.Option(help="what the credentials allow")],
     expires: Annotated[
-        str | None, typer.Option(metavar="TIME", help="how long they are good: 12h, 10d (the default), 4w")
+        str | None, typer.Option(metavar="TIME", help="how long they are valid, e.g. 12h or 4w; default: 10d")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="where to write them")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="the file to write; default: a new file in the current folder"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a vault credentials file, with which another machine can reach the vault for a while.
+    """Write a vault credentials file, which gives another machine access to the vault for a limited time.
 
-    It holds the vault's address and an access token of the role, never the passphrase.
+    It contains the vault's address and an access token for the role, never the passphrase.
     """
+    from catalog.access.actions import write_credentials
     from catalog.access.listing import credentials_json, credentials_text, credentials_warnings
-    from catalog.access.vaults import write_credentials
 
     session: Session = ctx.obj
     path, made = write_credentials(session, role, expires, output)
@@ -138,9 +146,9 @@ def credentials(
     if as_json:
         print_json({"file": str(path), **credentials_json(made), "warnings": warnings})
         return
-    print(f"Wrote vault credentials into {path}")
+    print(f"Wrote vault credentials to {path}")
     print(credentials_text(made))
-    print("The passphrase is not in it: tell it by another way.")
+    print("The file does not contain the passphrase: send that through another channel.")
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
@@ -148,18 +156,18 @@ def credentials(
 @vault_app.command("connect")
 def connect(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="vault credentials")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a vault credentials file")],
     save_key: Annotated[
-        bool, typer.Option("--save-key", help="keep the key too, so that no passphrase is asked for")
+        bool, typer.Option("--save-key", help="save the key, too, so that the vault opens without the passphrase")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Connect this machine to a vault by a vault credentials file, or renew its connection.
+    """Connect this machine to a vault with a vault credentials file, or renew its connection.
 
-    Asks for the passphrase, and remembers address and token for your user.
+    This needs the passphrase. The vault's address and token are remembered for your user.
     """
+    from catalog.access.actions import connect as connect_by
     from catalog.access.listing import credentials_json, credentials_text
-    from catalog.access.vaults import connect as connect_by
 
     session: Session = ctx.obj
     given = connect_by(session, file, save_key=save_key)
@@ -175,13 +183,13 @@ def connect(
 
 @vault_app.command("disconnect")
 def disconnect(ctx: typer.Context, as_json: Json = False) -> None:
-    """Forget a vault: its token, its saved key and its address. The vault itself stays as it is."""
+    """Forget a vault's token, saved key and address. The vault itself does not change."""
     session: Session = ctx.obj
     address = session.address
     done = session.disconnect()
     if as_json:
         print_json({"vault": address, "disconnected": done})
     elif done:
-        print(f"Forgot {address}; what was cached of it is encrypted, and goes with `rpdrive cache clear`")
+        print(f"Forgot {address}; its cached data is encrypted, and `rpdrive cache clear` deletes it")
     else:
-        print(f"{address} was not known here")
+        print(f"{address} was not known on this machine")

@@ -1,9 +1,10 @@
-"""Vault credentials: a file with a vault's address and a role-scoped, expiring access token. No passphrase.
+"""Vault credentials: a file with a vault's address and an access token limited to a role and a time.
 
     {"format": "rpdrive vault credentials", "version": 1, "address": …, "vault": <id>, "role": …,
      "issued": …, "expires": …, "token": {"sas": …, "signed_by": …, "endpoint": … or null} or null}
 
-Times are ISO 8601, UTC. `token` is null for a folder: there the role is advice, which rpdrive follows.
+The file never contains the passphrase. Times are ISO 8601, UTC. The token's first field is named by its scheme
+(`Tokens.field`); this is Azure's. `token` is null for a folder, where the role is advice that rpdrive follows.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Credentials:
         return Grant(self.role, expires, self.token.text, self.token.endpoint)
 
     def to_json(self) -> dict[str, Any]:
-        """The file's content. It holds the token."""
+        """The file's contents, including the token."""
         tokens, token = self.tokens, self.token
         return {
             "format": FORMAT,
@@ -65,9 +66,9 @@ class Credentials:
 
     @classmethod
     def from_json(cls, row: Any) -> Credentials:
-        """UsageError, NewerFormat. What is wrong is said without quoting it: it may be the token."""
+        """Parse the file's contents. Raises UsageError and NewerFormat, which never quote it: it has the token."""
         if not isinstance(row, dict) or row.get("format") != FORMAT:
-            raise UsageError("it holds no vault credentials", "they are made by `rpdrive vault credentials`")
+            raise UsageError("it is not a vault credentials file", "make one with `rpdrive vault credentials`")
         if row.get("version") != VERSION:
             raise NewerFormat("it was written by a newer rpdrive")
         try:
@@ -86,22 +87,22 @@ class Credentials:
             if len(found.vault_id) != 16:
                 raise ValueError("not a vault's id")
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as e:
-            raise UsageError("it is damaged", "ask for it again: it must arrive as it was made") from e
+            raise UsageError("it is damaged", "ask for a new copy of the file") from e
         return found
 
 
 def read_credentials(data: bytes, name: str) -> Credentials:
-    """The credentials in a file's bytes. UsageError (also if it was cut short), NewerFormat."""
+    """Parse a vault credentials file. Raises UsageError, e.g. if it is truncated, and NewerFormat."""
     try:
         row = json.loads(data)
     except (ValueError, RecursionError) as e:
         if FORMAT.encode() in data:
             raise UsageError(
-                f"the vault credentials {name} are cut short or damaged",
-                "ask for them again: they must arrive as they were made",
+                f"the vault credentials file {name} is truncated or damaged",
+                "ask for a new copy of the file",
             ) from e
         raise UsageError(
-            f"{name} holds no vault credentials", "they are made by `rpdrive vault credentials`"
+            f"{name} is not a vault credentials file", "make one with `rpdrive vault credentials`"
         ) from e
     try:
         return Credentials.from_json(row)
@@ -110,10 +111,10 @@ def read_credentials(data: bytes, name: str) -> Credentials:
 
 
 def issue(address: str, vault_id: bytes, role: Role, lifetime: timedelta | None = None) -> Credentials:
-    """New credentials, good for `lifetime` from now; for DEFAULT_LIFETIME, or as long as may be, if None.
+    """Make credentials that last for `lifetime`; None: DEFAULT_LIFETIME, or less if the token can't last so long.
 
-    A token, where the store has such, is made with the credentials of the environment. Raises AccessDenied,
-    UsageError or another StoreError.
+    The token, if the store has tokens, is made with the credentials of the environment. Raises UsageError if
+    these don't allow the lifetime, AccessDenied if they can't make tokens, and StoreUnreachable.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     tokens = scheme_of(address).tokens
@@ -140,7 +141,7 @@ def _token(row: Any, field: str, expires: datetime) -> Token:
 
 def _string(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("not a text")
+        raise ValueError("not a string")
     return value
 
 
@@ -148,7 +149,7 @@ def _string(value: Any) -> str:
 
 
 class Connections:
-    """The credentials by which this machine is connected to vaults, one each."""
+    """The credentials that connect this machine to vaults, one for each vault."""
 
     def __init__(self, settings: Settings) -> None:
         from catalog.access.secrets import Secrets
@@ -156,7 +157,7 @@ class Connections:
         self.secrets = Secrets(settings, "connections", "connection", "rpdrive vault connect FILE")
 
     def load(self, vault_id: bytes) -> Credentials | None:
-        """None if it isn't connected. LocalError."""
+        """The vault's credentials; None if this machine is not connected to it. Raises LocalError."""
         row = self.secrets.load(vault_id)
         if row is None:
             return None
@@ -167,9 +168,9 @@ class Connections:
         return found
 
     def save(self, credentials: Credentials) -> None:
-        """In place of what there was. LocalError."""
+        """Remember credentials in place of the vault's earlier ones. Raises LocalError."""
         self.secrets.save(credentials.vault_id, credentials.to_json())
 
     def delete(self, vault_id: bytes) -> bool:
-        """False if it wasn't connected. LocalError."""
+        """Forget the vault's credentials. False if there were none. Raises LocalError."""
         return self.secrets.delete(vault_id)

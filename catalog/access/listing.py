@@ -18,7 +18,7 @@ _MAY = {
 
 
 def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
-    """What a vault is and holds, for --json. `sizes` adds stored bytes by folder, from a listing of everything.
+    """A vault's properties and contents for --json. `sizes` adds stored bytes by folder, from a full listing.
 
     Costs 3 listings, and 1 request for each machine and item not seen before.
     """
@@ -76,7 +76,7 @@ def _stored(vault: Vault) -> dict[str, dict[str, int]]:
 
 
 def vault_text(row: dict[str, Any]) -> str:
-    """The same for people."""
+    """The result of `vault_json` as text."""
     lines = [
         f"vault     {row['vault']}",
         f"id        {row['id']}",
@@ -104,7 +104,7 @@ def vault_text(row: dict[str, Any]) -> str:
 
 
 def credentials_json(made: Credentials) -> dict[str, Any]:
-    """Vault credentials for --json, without their token."""
+    """Vault credentials for --json, without the token."""
     row = made.to_json()
     return {
         "vault": row["address"],
@@ -118,7 +118,7 @@ def credentials_json(made: Credentials) -> dict[str, Any]:
 
 
 def credentials_text(made: Credentials) -> str:
-    """Vault credentials for people, without their token."""
+    """Vault credentials as text, without the token."""
     lines = [
         f"  vault    {made.vault_id.hex()} at {made.address}",
         f"  role     {made.role}: {_MAY[made.role]}",
@@ -127,18 +127,18 @@ def credentials_text(made: Credentials) -> str:
     if made.tokens and made.token:
         lines.append(f"  token    {made.tokens.describe(made.token)}")
     else:
-        lines.append("  token    none: the vault is a folder, and the role is only advice, which rpdrive follows;")
-        lines.append("           what others can do in the folder is up to its permissions")
+        lines.append("  token    none: the vault is a folder. The role is only advice, which rpdrive follows;")
+        lines.append("           the folder's permissions decide what others can do in it")
     return "\n".join(lines)
 
 
 def credentials_warnings(made: Credentials) -> list[str]:
-    """What the person should know who hands out vault credentials."""
+    """Warnings for the person who hands out vault credentials."""
     tokens, lifetime = made.tokens, made.expires - made.issued
     warnings = []
     if lifetime > DEFAULT_LIFETIME:
         end = tokens.revocation(made.token) if tokens and made.token else ""
         warnings.append(
-            f"the file opens the store for {lifetime.days} days to whoever gets it" + (end and f"; {end}")
+            f"anyone who has this file can access the store for {lifetime.days} days" + (end and f"; {end}")
         )
     return warnings + (tokens.warnings(made.address) if tokens else [])

@@ -12,24 +12,28 @@ from catalog.access.settings import PASSPHRASE
 from catalog.errors import LocalError, Locked, UsageError
 from catalog.systems.this import SYSTEM
 
-# Shows a prompt and returns what the person answers; None if there is nobody to ask, or no answer.
+# Shows a prompt and returns the answer; None if there is no terminal, or no answer.
 Ask: TypeAlias = Callable[[str], "str | None"]
 
 
 class Passphrases(Protocol):
-    """What a session gets passphrases from. Each method raises Locked if it has none, UsageError or LocalError."""
+    """A session's source of passphrases.
+
+    Each method raises Locked if there is no passphrase, UsageError if it is malformed, and LocalError if it can't
+    be read.
+    """
 
     def existing(self, address: str) -> str:
         """The passphrase of the vault at an address."""
         ...
 
     def new(self, prompt: str) -> str:
-        """A passphrase to set. A person sees the prompt. Raises WeakPassphrase if it is too short."""
+        """A passphrase to set. A person sees `prompt`; a short answer raises WeakPassphrase at once."""
         ...
 
 
 def ask_on_terminal(prompt: str) -> str | None:
-    """A hidden line from the terminal; None if there is no terminal, or nothing was typed."""
+    """Read a hidden line from the terminal. None if there is no terminal, or the line is empty."""
     import getpass
 
     if not SYSTEM.has_terminal():
@@ -41,7 +45,7 @@ def ask_on_terminal(prompt: str) -> str | None:
 
 
 class GivenPassphrases:
-    """Passphrases from a file; without one, from a variable of the environment; else from a person."""
+    """Passphrases from a file, an environment variable or a person: the first that is there."""
 
     def __init__(
         self,
@@ -68,7 +72,9 @@ class GivenPassphrases:
         given = self._given()
         if given is not None:
             return given
-        missing = Locked("no terminal to ask for the new passphrase", f"set {self._variable}, or give it in a file")
+        missing = Locked(
+            "there is no terminal to ask for the new passphrase", f"set {self._variable}, or give it in a file"
+        )
         first = self._asked(prompt, missing)
         from catalog.format.keys import check_passphrase
 

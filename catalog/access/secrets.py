@@ -1,8 +1,8 @@
-"""Secrets kept on this machine: master keys, so that a vault opens without its passphrase, and access tokens.
+"""Secrets stored on this machine: master keys, which open a vault without its passphrase, and access tokens.
 
-A secret lies in the platform's keyring, if the extra `rpdrive[keyring]` is installed and finds one that works;
-else in a file below `state/`, mode 0600. The file is there either way: with a keyring it says so, and holds no
-secret. A keyring that is missing or fails when something is to be kept counts as absent.
+A secret is stored in the platform's keyring if `rpdrive[keyring]` is installed and finds a working one; otherwise
+in a file with mode 0600 below `state/`. The file exists in both cases: with a keyring, it refers to that and
+contains no secret. A keyring that fails when a secret is saved is treated as missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _LONGEST = 16 << 10  # bytes
 
 
 class Secrets:
-    """Secrets of one sort, by vault id: JSON objects. `what` they are called, `again` makes one anew."""
+    """Secrets of one kind, by vault id: JSON objects.
+
+    In messages, `what` names the kind and `again` is the command that makes a new one.
+    """
 
     def __init__(self, settings: Settings, folder: str, what: str, again: str) -> None:
         self._settings = settings
@@ -37,10 +40,10 @@ class Secrets:
         return self._settings.where("state") / self._folder / f"{vault_id.hex()}.json"
 
     def load(self, vault_id: bytes) -> dict[str, Any] | None:
-        """None if none is kept.
+        """The secret; None if there is none.
 
-        LocalError if the file is damaged, or if somebody else could have read or written it, or if the keyring
-        does not give it out.
+        Raises LocalError if the file is damaged, if another user could have read or written it, or if the
+        keyring refuses to return it.
         """
         path = self._path(vault_id)
         data = self._read(path)
@@ -59,14 +62,14 @@ class Secrets:
         except OSError as e:
             raise LocalError(f"the {self._what} {path} can't be read: {e.strerror}", self._advice(path)) from e
         with os.fdopen(descriptor, "rb") as file:
-            # Of the open file, not of the path: nothing can be swapped in between.
+            # fstat of the open file, not of the path, which may be replaced in between.
             status = os.fstat(descriptor)
             if not SYSTEM.is_own(status):
                 raise LocalError(f"the {self._what} {path} belongs to another user", self._advice(path))
             if not SYSTEM.is_private(status):
                 raise LocalError(
                     f"the {self._what} {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
-                    f"if nobody has copied it, `chmod 600 {path}`",
+                    f"if nobody can have copied it, run `chmod 600 {path}`",
                 )
             return file.read(_LONGEST)
 
@@ -74,21 +77,21 @@ class Secrets:
         try:
             row = json.loads(data)
             if not isinstance(row, dict) or bytes.fromhex(row["vault"]) != vault_id:
-                raise ValueError("another vault's")
+                raise ValueError("a secret of another vault")
         except (ValueError, KeyError, TypeError) as e:
             raise self.damaged(vault_id) from e
         return row
 
     def damaged(self, vault_id: bytes) -> LocalError:
-        """The error for one that can't be understood."""
+        """The error for a malformed secret."""
         path = self._path(vault_id)
         return LocalError(f"the {self._what} {path} is damaged", self._advice(path))
 
     def _advice(self, path: Path) -> str:
-        return f"delete {path}, and run `{self._again}` again"
+        return f"delete {path} and run `{self._again}` again"
 
     def save(self, vault_id: bytes, row: dict[str, Any]) -> Path:
-        """Keep one in place of what there was. Returns its file. LocalError."""
+        """Store a secret in place of the earlier one. Returns its file. Raises LocalError."""
         path = self._path(vault_id)
         private_folder(self._settings.state / self._folder)
         row = {"vault": vault_id.hex()} | row
@@ -98,7 +101,7 @@ class Secrets:
         return path
 
     def delete(self, vault_id: bytes) -> bool:
-        """Forget one. False if none was kept. LocalError."""
+        """Delete a secret. False if there was none. Raises LocalError."""
         path = self._path(vault_id)
         try:
             noted = path.read_bytes()
@@ -116,22 +119,22 @@ class Secrets:
         try:
             text = backend.get_password(SERVICE, _name(path)) if backend is not None else None
         except Exception as e:
-            raise LocalError(f"the keyring does not give out the {self._what}: {e}", self._advice(path)) from e
+            raise LocalError(f"the keyring does not return the {self._what}: {e}", self._advice(path)) from e
         if text is None:
             raise LocalError(
-                f"the {self._what} was put into a keyring, which is not there or has lost it", self._advice(path)
+                f"the {self._what} was stored in a keyring that is missing or has lost it", self._advice(path)
             )
         return str(text)
 
 
 class SavedKeys:
-    """The saved master keys of one user on this machine, by vault id."""
+    """The saved master keys of this user, by vault id."""
 
     def __init__(self, settings: Settings) -> None:
         self.secrets = Secrets(settings, "keys", "saved key", "rpdrive vault unlock --save")
 
     def load(self, vault_id: bytes) -> bytes | None:
-        """The master key (32 bytes), or None if none is saved. LocalError, as `Secrets.load`."""
+        """The master key (32 bytes); None if none is saved. Raises LocalError, like `Secrets.load`."""
         row = self.secrets.load(vault_id)
         if row is None:
             return None
@@ -144,11 +147,11 @@ class SavedKeys:
         return master
 
     def save(self, vault_id: bytes, master: bytes) -> Path:
-        """Keep a master key. Returns its file. LocalError."""
+        """Save a master key. Returns its file. Raises LocalError."""
         return self.secrets.save(vault_id, {"master": base64.b64encode(master).decode()})
 
     def delete(self, vault_id: bytes) -> bool:
-        """Forget a key. False if none was saved. LocalError."""
+        """Delete a key. False if none was saved. Raises LocalError."""
         return self.secrets.delete(vault_id)
 
 
@@ -156,22 +159,22 @@ class SavedKeys:
 
 
 def _name(path: Path) -> str:
-    return str(path)  # homes of one user are apart in the keyring, too
+    return str(path)  # so that several homes of one user have separate secrets in the keyring
 
 
 def _keyring() -> Any:
-    """The platform's keyring; None if there is none that can be used."""
+    """The platform's keyring; None if there is no usable one."""
     try:
         import keyring
 
         backend = keyring.get_keyring()
-        return backend if backend.priority >= 1 else None  # below 1: fails always, or keeps plain text
-    except Exception:  # noqa: BLE001 - whatever a backend meets, such as no D-Bus, means that there is none
+        return backend if backend.priority >= 1 else None  # below 1: it always fails, or stores plain text
+    except Exception:  # noqa: BLE001 - any error of a backend, e.g. that there is no D-Bus, means that there is none
         return None
 
 
 def _put(name: str, text: str) -> bool:
-    """Put a secret into the keyring, and see that it is there."""
+    """Put a secret into the keyring and read it back. False if that fails."""
     backend = _keyring()
     if backend is None:
         return False
@@ -187,5 +190,5 @@ def _drop(name: str) -> None:
     try:
         if backend is not None:
             backend.delete_password(SERVICE, name)
-    except Exception:  # noqa: BLE001 - it is no longer there, or can't be reached any more
+    except Exception:  # noqa: BLE001 - it is gone already, or the keyring can't be reached
         pass

@@ -1,4 +1,4 @@
-"""One command's way to the vault: settings, store, passphrase or saved key. The `obj` of Typer's context."""
+"""A command's access to the vault: settings, store, passphrase or saved key. It is the `obj` of Typer's context."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RecordsFactory: TypeAlias = "Callable[[Session, bytes], MutableMapping[str, byte
 
 
 class Opener(Protocol):
-    """Opens a store by its address, as catalog.store.address.open_store."""
+    """Opens the store at an address, like catalog.store.address.open_store."""
 
     def __call__(self, url: str, *, token: str | None = None, endpoint: str | None = None) -> Store: ...
 
@@ -59,14 +59,14 @@ class Session:
         self.vault_option = vault
         self.passphrases = passphrases or GivenPassphrases()
         self._records_factory = records_factory
-        self.connecting: Credentials | None = None  # to be tried in place of those that are remembered
+        self.connecting: Credentials | None = None  # on trial, in place of the remembered ones
         self._opener = opener
         self._stack: StoreStack | None = None
         self._address: str | None = None
 
     @property
     def address(self) -> str:
-        """The vault's address in its one spelling. UsageError if none was named."""
+        """The vault's address, normalised. Raises UsageError if no vault was named."""
         if self._address is None:
             self._address = self.settings.vault_address(self.vault_option)
         return self._address
@@ -77,7 +77,7 @@ class Session:
 
     @property
     def folder(self) -> Path | None:
-        """The vault's folder, if it lies in one of this machine."""
+        """The vault's folder; None if it is not in a folder of this machine."""
         from catalog.store.address import local_folder
 
         path = local_folder(self.address)
@@ -85,7 +85,7 @@ class Session:
 
     @property
     def is_local(self) -> bool:
-        """Whether the vault lies in a folder of this machine."""
+        """Whether the vault is in a folder of this machine."""
         return self.folder is not None
 
     @property
@@ -94,14 +94,14 @@ class Session:
 
     @property
     def meter(self) -> MeteredStore | None:
-        """Counts the requests to the vault's store; None until it is opened."""
+        """The counter of requests to the vault's store; None until the store is opened."""
         return None if self._stack is None else self._stack.meter
 
     def open_store(self, patience: float | None = None) -> Store:
         """The vault's store, opened once and metered (`meter`).
 
-        `patience` is how long a request without an answer is repeated, in seconds; None: as the kind of store
-        wants it. Raises UsageError and AccessDenied.
+        A request without an answer is repeated for `patience` seconds; None: the default of this kind of store.
+        Raises UsageError if the address is malformed, and AccessDenied if the credentials are missing or expired.
         """
         if self._stack is None:
             from catalog.store.address import open_store, scheme_of
@@ -120,13 +120,16 @@ class Session:
         return self._stack.front(patience)
 
     def credentials(self) -> Credentials | None:
-        """Those that the vault is opened with here; None if it isn't connected, or the environment has its own."""
+        """The credentials this machine uses for the vault.
+
+        None if it is not connected to the vault, or if the environment supplies credentials.
+        """
         if self.connecting is not None:
             return self.connecting
         try:
             vault_id = self.settings.known_vaults().get(self.address)
         except LocalError:
-            return None  # a vault that was named can do without what is remembered
+            return None  # not needed for a vault that was named
         if vault_id is None:
             return None
         if self.environment_has_credentials():
@@ -137,7 +140,7 @@ class Session:
         return found if found is not None and found.address == self.address else None
 
     def environment_has_credentials(self) -> bool:
-        """Whether the vault is opened by credentials of the environment, whatever else there is."""
+        """Whether the environment has credentials for the vault, which come before any others."""
         from catalog.store.address import scheme_of
 
         tokens = scheme_of(self.address).tokens
@@ -146,14 +149,17 @@ class Session:
     def own_folders(self, *, config: bool = True) -> list[OwnFolder]:
         """The folders that rpdrive itself reads and writes: the vault's, if it is local, and those of Settings.
 
-        `config` includes the folder of the user's own choices, which a backup saves like any other.
+        `config` includes the folder of the user's settings, which a backup should save.
         """
         kinds = ("config", "state", "cache", "run") if config else ("state", "cache", "run")
         folders = [OwnFolder("rpdrive's own folder", self.settings.where(kind)) for kind in kinds]
         return folders if self.folder is None else [OwnFolder("the vault", self.folder), *folders]
 
     def require(self, role: Role) -> None:
-        """Raise AccessDenied, before any work, if the vault is connected here with a lesser role, or no more."""
+        """Check the role before any work.
+
+        Raises AccessDenied if this machine's credentials for the vault have a lesser role or have expired.
+        """
         credentials = self.credentials()
         if credentials is None:
             return
@@ -161,16 +167,16 @@ class Session:
 
         if not credentials.role.includes(role):
             raise AccessDenied(
-                f"this machine is connected to {self.address} with the role {credentials.role}, and this needs "
-                f"the role {role}",
-                "run `rpdrive vault connect FILE` with credentials of that role (docs/credentials.md)",
+                f"this needs the role {role}, but this machine's credentials for {self.address} have the role "
+                f"{credentials.role}",
+                f"run `rpdrive vault connect FILE` with credentials for the role {role} (docs/credentials.md)",
             )
         credentials.grant.check(self.address)
 
     def _newest_grant(self) -> Grant | None:
-        """What the vault is connected with by now."""
+        """The grant of the credentials that are remembered now; None if there are none."""
         if self.connecting is not None:
-            return None  # it is on trial: what was there before must not stand in for it
+            return None  # the earlier credentials must not replace those on trial
         try:
             credentials = self.credentials()
         except LocalError:
@@ -184,10 +190,10 @@ class Session:
         saved: bool = True,
         meanwhile: Callable[[Store], object] | None = None,
     ) -> Vault:
-        """Open the vault: by `master`, else a saved key (unless not `saved`), else the passphrase. One request.
+        """Open the vault with `master`, a saved key (if `saved`) or the passphrase, in this order. One request.
 
-        `meanwhile` runs while a passphrase is turned into keys, which takes a third of a second and keeps one
-        core busy. NoVault, Locked, WrongPassphrase, Damaged, NewerFormat, LocalError, StoreError.
+        `meanwhile` runs while keys are derived from the passphrase, which keeps one core busy for a third of a
+        second. Raises NoVault, Locked, WrongPassphrase, Damaged, NewerFormat, LocalError or StoreError.
         """
         from catalog.vault import Vault, read_vault_file
 
@@ -205,13 +211,13 @@ class Session:
 
     def _records(self, vault_id: bytes) -> MutableMapping[str, bytes] | None:
         if self.is_local or self._records_factory is None:
-            return None  # a copy on the same disk would gain nothing
+            return None  # caching them on the same disk would gain nothing
         return self._records_factory(self, vault_id)
 
     # --- saved keys ---------------------------------------------------------------------------------------
 
     def save_key(self, vault: Vault) -> Path:
-        """Save an open vault's key on this machine, and remember the vault. Returns its file. LocalError."""
+        """Save an open vault's key on this machine and remember the vault. Returns the file. Raises LocalError."""
         where = self.saved_keys.save(vault.id, vault.keys.master)
         self.settings.remember_vault(self.address, vault.id)
         return where
@@ -219,9 +225,9 @@ class Session:
     # --- connections --------------------------------------------------------------------------------------
 
     def connect(self, credentials: Credentials) -> Vault:
-        """Open the vault with these credentials and remember them. UsageError if they are another vault's.
+        """Open the vault with these credentials and, if it opens, remember them.
 
-        As `open_vault`; nothing is remembered unless it opens.
+        Raises UsageError if they are for another vault, and what `open_vault` raises.
         """
         from catalog.access.credentials import Connections
         from catalog.vault import read_vault_file
@@ -229,11 +235,11 @@ class Session:
         self.address, self.connecting = credentials.address, credentials
         credentials.grant.check(self.address)
         found = read_vault_file(self.open_store()).vault_id
-        if found != credentials.vault_id:  # before a passphrase is asked for in vain
+        if found != credentials.vault_id:  # checked before asking for a passphrase
             raise UsageError(
-                f"the credentials are for the vault {credentials.vault_id.hex()}, and at {self.address} lies "
-                f"{found.hex()}",
-                "ask whoever looks after the vault for new ones",
+                f"the credentials are for the vault {credentials.vault_id.hex()}, "
+                f"but the vault at {self.address} is {found.hex()}",
+                "ask the vault's administrator for new ones",
             )
         vault = self.open_vault()
         Connections(self.settings).save(credentials)
@@ -241,7 +247,7 @@ class Session:
         return vault
 
     def disconnect(self) -> bool:
-        """Forget the vault: its token, its saved key, its address. False if it wasn't known. LocalError."""
+        """Forget the vault's credentials, saved key and address. False if it was not known. Raises LocalError."""
         from catalog.access.credentials import Connections
 
         vault_id = self.settings.known_vaults().get(self.address)
@@ -253,7 +259,7 @@ class Session:
         return True
 
     def delete_key(self) -> bool:
-        """Delete the saved key of the vault. False if there was none. Asks the store only about unknown vaults."""
+        """Delete the vault's saved key. False if there was none. Sends a request only if the vault is not known."""
         vault_id = self.settings.known_vaults().get(self.address)
         if vault_id is None:
             from catalog.vault import read_vault_file
@@ -262,7 +268,7 @@ class Session:
         return self.saved_keys.delete(vault_id)
 
     def close(self) -> None:
-        """Release the store."""
+        """Close the store."""
         if self._stack is not None:
             self._stack.close()
 
@@ -275,7 +281,7 @@ def _unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | 
     def derive() -> None:
         try:
             result.append(file.unlock(passphrase))
-        except BaseException as e:  # noqa: BLE001 - carried over to the caller's thread
+        except BaseException as e:  # noqa: BLE001 - raised again in the caller's thread
             result.append(e)
 
     thread = threading.Thread(target=derive, name="unlock")
@@ -283,7 +289,7 @@ def _unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | 
     try:
         meanwhile()
     except RpdriveError:
-        pass  # whoever needs what it was to prepare will meet the error again
+        pass  # it only prepares something: the error occurs again when that is used
     finally:
         thread.join()
     if isinstance(result[0], BaseException):

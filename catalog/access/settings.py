@@ -1,4 +1,4 @@
-"""Where rpdrive keeps its own files on this machine, and which vault is meant.
+"""The folders for rpdrive's own files on this machine, and the choice of the vault.
 
 RPDRIVE_HOME moves everything into subfolders of one folder; otherwise the platform's folders are used.
 """
@@ -16,15 +16,15 @@ HOME = "RPDRIVE_HOME"
 VAULT = "RPDRIVE_VAULT"
 PASSPHRASE = "RPDRIVE_PASSPHRASE"
 NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
-# Never passed on: a process that we start gets its keys in another way, and may run for weeks.
+# Not passed on to processes that rpdrive starts: they get keys in another way, and may run for weeks.
 SECRETS = (PASSPHRASE, NEW_PASSPHRASE)
 
 
 class Settings:
-    """Folders and vault address. Nothing is read or made until it is asked for.
+    """Folders and the vault's address. Nothing is read or created before it is used.
 
-    Each folder is made on demand with mode 0700. LocalError if that fails, or if the folder belongs to
-    another user: what lies in it could not be trusted.
+    Each folder is created on demand with mode 0700. Raises LocalError if that fails, or if the folder belongs to
+    another user, whose files could not be trusted.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -32,29 +32,29 @@ class Settings:
 
     @property
     def config(self) -> Path:
-        """What the user chose: known vaults, policies."""
+        """The user's choices: known vaults, policies."""
         return self._folder("config")
 
     @property
     def state(self) -> Path:
-        """What rpdrive notes for itself: saved keys, journals, error logs."""
+        """rpdrive's own records: saved keys, journals, error logs."""
         return self._folder("state")
 
     @property
     def cache(self) -> Path:
-        """What can be deleted at any time."""
+        """Data that can be deleted at any time."""
         return self._folder("cache")
 
     @property
     def run(self) -> Path:
-        """Sockets and process ids; emptied by a restart of the machine where the platform does that."""
+        """Sockets and process ids. Some platforms empty this folder when the machine starts."""
         return self._folder("run")
 
     def _folder(self, kind: str) -> Path:
         return private_folder(self.where(kind))
 
     def where(self, kind: str) -> Path:
-        """The path of a folder (`config`, `state`, `cache` or `run`), which may not exist yet."""
+        """The path of the folder `kind` (`config`, `state`, `cache` or `run`), which may not exist yet."""
         home = self._environ.get(HOME)
         if home:
             return Path(home).expanduser().absolute() / kind
@@ -64,7 +64,7 @@ class Settings:
             return platformdirs.user_config_path("rpdrive", appauthor=False)
         if kind == "cache":
             return platformdirs.user_cache_path("rpdrive", appauthor=False)
-        # Not platformdirs' fallback in the shared temporary folder, where another user may come first.
+        # Not platformdirs' fallback in the shared temporary folder, where another user could create it first.
         if kind == "run" and self._environ.get("XDG_RUNTIME_DIR"):
             return platformdirs.user_runtime_path("rpdrive", appauthor=False)
         state = platformdirs.user_state_path("rpdrive", appauthor=False)
@@ -73,7 +73,7 @@ class Settings:
     # --- the vault ----------------------------------------------------------------------------------------
 
     def vault_address(self, option: str | None) -> str:
-        """The vault meant: the option, else RPDRIVE_VAULT, else the only one known here. UsageError."""
+        """The vault's address: the option, else RPDRIVE_VAULT, else the only known vault. Raises UsageError."""
         given = option or self._environ.get(VAULT)
         if given:
             from catalog.store.address import normal_address
@@ -84,12 +84,12 @@ class Settings:
             return next(iter(known))
         if known:
             raise UsageError(
-                f"{len(known)} vaults are known here: {', '.join(known)}", f"say which with --vault or {VAULT}"
+                f"{len(known)} vaults are known here: {', '.join(known)}", f"name one with --vault or {VAULT}"
             )
         raise UsageError("no vault was named", f"use --vault ADDRESS or set {VAULT}, or `rpdrive vault create`")
 
     def known_vaults(self) -> dict[str, bytes]:
-        """Ids of the vaults made or unlocked for good here, by address. LocalError if the file is unreadable."""
+        """Vault ids by address: vaults created, connected to, or with a saved key. Raises LocalError."""
         path = self.where("config") / "vaults.json"
         try:
             text = path.read_bytes()
@@ -102,14 +102,16 @@ class Settings:
         try:
             return {str(address): bytes.fromhex(row["id"]) for address, row in json.loads(text).items()}
         except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise LocalError(f"{path} can't be understood", "delete it, and name the vault by --vault") from e
+            raise LocalError(
+                f"the list of known vaults {path} is malformed", "delete it, and name the vault with --vault"
+            ) from e
 
     def remember_vault(self, address: str, vault_id: bytes) -> None:
-        """Make a vault known here. LocalError."""
+        """Add a vault to the known ones. Raises LocalError."""
         self._write_known(self.known_vaults() | {address: vault_id})
 
     def forget_vault(self, address: str) -> None:
-        """The opposite. No error if it isn't known."""
+        """Remove a vault from the known ones, if it is there. Raises LocalError."""
         known = self.known_vaults()
         if known.pop(address, None) is not None:
             self._write_known(known)
@@ -122,7 +124,7 @@ class Settings:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made with mode 0700 if it is missing. LocalError, also if it belongs to someone else."""
+    """The folder, created with mode 0700 if it is missing. Raises LocalError, e.g. if it is another user's."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
@@ -130,12 +132,12 @@ def private_folder(path: Path) -> Path:
             raise LocalError(f"{path} belongs to another user", f"set {HOME} to a folder of your own")
         SYSTEM.make_private(path, status)
     except OSError as e:
-        raise LocalError(f"the folder {path} can't be used: {e.strerror}", f"set {HOME} to another one") from e
+        raise LocalError(f"the folder {path} can't be used: {e.strerror}", f"set {HOME} to another folder") from e
     return path
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600, whole or not at all. LocalError."""
+    """Write a file with mode 0600, whole or not at all. Raises LocalError."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ _schemes: dict[str, Scheme] = {}
 
 
 def register(scheme: Scheme) -> None:
-    """Make a kind of store known by its name."""
+    """Make a kind of store available under its name."""
     _schemes[scheme.name] = scheme
 
 
@@ -25,7 +25,7 @@ register(AzureScheme())
 
 
 def forms() -> list[str]:
-    """The forms that an address may have, for help and messages."""
+    """The forms of addresses, for help and messages."""
     return [form for scheme in _schemes.values() for form in scheme.forms]
 
 
@@ -48,7 +48,7 @@ def open_store(url: str, *, token: str | None = None, endpoint: str | None = Non
 
 
 def normal_address(text: str) -> str:
-    """One spelling for each address: folders as file:// without a slash at the end. Raises UsageError."""
+    """An address in its normal spelling: folders as file://, and no slash at the end. Raises UsageError."""
     if "://" not in text:
         text = os.path.abspath(Path(text).expanduser())
     scheme = _named(text)
@@ -56,7 +56,7 @@ def normal_address(text: str) -> str:
 
 
 def local_folder(url: str) -> str | None:
-    """The folder of this machine at an address; None if the store is elsewhere. Raises UsageError."""
+    """The folder at an address; None if the store is not a folder. Raises UsageError if it is malformed."""
     scheme = _named(url)
     return None if scheme is None else scheme.folder(url)
 

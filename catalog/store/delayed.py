@@ -1,4 +1,4 @@
-"""A store that is further away than it really is."""
+"""A store with added latency, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from catalog.store.wrapper import Request, StoreWrapper, T
 
 
 class DelayedStore(StoreWrapper):
-    """Waits `seconds` before each request, in the caller's thread, as the round trip to a far store would."""
+    """Waits `seconds` before each request, in the caller's thread, like the round trip to a distant store."""
 
     def __init__(self, inner: Store, seconds: float) -> None:
         super().__init__(inner)

@@ -1,4 +1,4 @@
-"""Open files of a local vault, kept for the next read of the same pack."""
+"""Open files of a local vault, kept open for the next read of the same pack."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class _Open:
 class Descriptors:
     """At most `limit` idle descriptors, the least recently used closed first. Thread-safe.
 
-    A descriptor in use is never closed: its number would go to another file, and the reader would get that
-    file's bytes. OSError as from open(2); a folder is FileNotFoundError, as no object is one.
+    A descriptor in use is never closed: the system would reuse its number, and the reader would get the bytes
+    of another file. Raises OSError like open(2), and FileNotFoundError for a folder, since no object is one.
     """
 
     def __init__(self, limit: int = 64) -> None:
@@ -34,7 +34,7 @@ class Descriptors:
 
     @contextmanager
     def borrow(self, path: str) -> Iterator[int]:
-        """A descriptor of the file that has this path now, to be used by pread(2) only."""
+        """A descriptor of the file that has this path now, for use with pread(2) only."""
         held = self._taken(path)
         try:
             yield held.number
@@ -45,7 +45,7 @@ class Descriptors:
             self._give_back(held)
 
     def drop(self, path: str) -> None:
-        """Forget the file: the next borrower opens it anew."""
+        """Forget the file: the next borrower opens it again."""
         with self._lock:
             held = self._open.pop(path, None)
             if held is not None:
@@ -64,7 +64,7 @@ class Descriptors:
                 self._open.move_to_end(path)
         if held is not None:
             try:
-                # No links are left of a file that was deleted or replaced since it was opened.
+                # A file that was deleted or replaced since it was opened has no links left.
                 if os.fstat(held.number).st_nlink > 0:
                     return held
             except OSError:
@@ -80,7 +80,7 @@ class Descriptors:
             raise FileNotFoundError(f"not a file: {path}")
         held = _Open(number, users=1)
         with self._lock:
-            if path in self._open:  # another thread was quicker; this one closes when given back
+            if path in self._open:  # another thread was faster; close this one when it is given back
                 held.dropped = True
                 return held
             self._open[path] = held

@@ -1,4 +1,4 @@
-"""Files that are made whole and durable, or not at all. Everything raises OSError."""
+"""Files that are created whole and durable, or not at all. All functions raise OSError."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from catalog.store.base import Buffer
 from catalog.systems.this import SYSTEM
 
 PREFIX = "writing-"
-STALE = 24 * 3600 * 10**9  # ns; nobody writes one object for a day
+STALE = 24 * 3600 * 10**9  # ns; no object takes a day to write
 
-# What link(2) says on file systems that have no links (FAT, exFAT, some network and FUSE file systems).
+# Errors of link(2) on file systems without hard links: FAT, exFAT, some network and FUSE file systems.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
 def write_temporary(folder: Path, parts: Sequence[Buffer]) -> Path:
-    """A new file in `folder` that holds the parts end to end and is on the disk. The caller removes it."""
+    """Write the parts end to end into a new file in `folder`, through to the disk. The caller removes it."""
     path = folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     length = sum(memoryview(part).nbytes for part in parts)
     try:
@@ -30,7 +30,7 @@ def write_temporary(folder: Path, parts: Sequence[Buffer]) -> Path:
                 file.write(part)
             file.flush()
             if os.fstat(file.fileno()).st_size != length:
-                raise OSError(errno.EIO, "the file system kept another length than was written", str(path))
+                raise OSError(errno.EIO, "the file system stored a different length than was written", str(path))
             os.fsync(file.fileno())
     except BaseException:
         with suppress(OSError):
@@ -40,7 +40,7 @@ def write_temporary(folder: Path, parts: Sequence[Buffer]) -> Path:
 
 
 def place_new(temporary: Path, target: Path) -> None:
-    """Give the file its name, for good. FileExistsError if there is one of that name; it is left alone."""
+    """Give the file its final name, durably. Raises FileExistsError if a file has that name; it is unchanged."""
     try:
         os.link(temporary, target)
     except OSError as error:
@@ -51,7 +51,7 @@ def place_new(temporary: Path, target: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Make the folder and those above it, each durable in the one above."""
+    """Create the folder and its missing parents, each durable in the one above."""
     if folder.is_dir():
         return
     make_folders(folder.parent)
@@ -61,7 +61,7 @@ def make_folders(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers left that died in the middle. Files that are younger than STALE are left alone."""
+    """Remove the unfinished files of writers that died, if they are older than STALE."""
     now = time.time_ns()
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

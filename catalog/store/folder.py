@@ -12,7 +12,7 @@ from catalog.store.scheme import Scheme
 
 
 class FolderScheme(Scheme):
-    """Folders of this machine, or of one that it has mounted. They have no tokens, and no request is repeated."""
+    """Folders on disks of this machine or mounted ones. They have no tokens, and no request is repeated."""
 
     name = "file"
     forms = ("file:///PATH", "/PATH")

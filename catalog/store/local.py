@@ -1,4 +1,4 @@
-"""A store in a folder of this machine, or of one that it has mounted."""
+"""A store in a folder, on a disk of this machine or a mounted one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from catalog.systems.this import SYSTEM
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-# The disk was pulled out, the file server is away: the data may be all right.
+# The disk was removed or the file server is down: the data may be intact.
 _AWAY = {
     errno.EIO,
     errno.ENODEV,
@@ -45,16 +45,16 @@ _AWAY = {
     getattr(errno, "EREMOTEIO", errno.EIO),  # Linux only
     errno.EAGAIN,
 }
-# At the top of a vault that is the root of a disk; belongs to root, and can't be listed by others.
+# Not objects. lost+found is at the root of a disk; it belongs to root, and others can't list it.
 _NOT_OURS = {RESERVED, "lost+found"}
 
 
 class LocalStore(Store):
     """One file per object, below the folder `root`.
 
-    A folder that is missing from the start holds no objects, and is made by the first create. One that
-    disappears later, as when its disk is pulled out, is StoreUnreachable to every request: it is not taken
-    for an empty vault, nor made again on the disk below.
+    A folder that is missing from the start is an empty store, and the first create makes it. If it disappears
+    later, e.g. because its disk was removed, every request raises StoreUnreachable: it is neither mistaken for
+    an empty vault nor created again on the disk below.
     """
 
     def __init__(self, root: str | os.PathLike[str], url: str = "") -> None:
@@ -112,7 +112,7 @@ class LocalStore(Store):
             finally:
                 os.close(descriptor)
         if len(data) < status.st_size:
-            raise ShortRead(f"{name}: {len(data)} of {status.st_size} bytes came")
+            raise ShortRead(f"{name}: {len(data)} of {status.st_size} bytes arrived")
         return data
 
     def get_tagged(self, name: str) -> tuple[bytes, str]:
@@ -126,7 +126,9 @@ class LocalStore(Store):
             if len(data) < length:
                 size = os.fstat(descriptor).st_size
                 if offset + len(data) < size or not up_to:
-                    raise ShortRead(f"{name}: {len(data)} of {length} bytes came from {offset}, of {size}")
+                    raise ShortRead(
+                        f"{name}: {len(data)} of {length} bytes arrived from offset {offset}; the object has {size}"
+                    )
         return data
 
     def size(self, name: str) -> int:
@@ -162,12 +164,12 @@ class LocalStore(Store):
         return f"{self._top}/{checked_name(name)}"
 
     def _listed(self, folder: str, start: str) -> Iterator[ObjectInfo]:
-        """What lies in `folder` ("" or with a slash at its end) and below, and begins with `start` there."""
+        """All objects in and below `folder` ("" or ending with a slash) whose path in it begins with `start`."""
         found: list[os.DirEntry[str]] = []
-        # What is gone meanwhile is left out; but not when the whole vault is, which _translated tells apart.
+        # What disappears meanwhile is left out, unless the whole vault has: _translated raises StoreUnreachable.
         with suppress(ObjectNotFound), self._translated(folder), self._scan(folder) as entries:
             found = [entry for entry in entries if entry.name.startswith(start)]
-        # With the slash, `a-b` comes before `a/b` as it does in the order of whole names.
+        # With the slash, `a-b` sorts before `a/b`, as in the order of full names.
         rows = [(entry.name + "/" * entry.is_dir(), entry) for entry in found]
         for name, entry in sorted(rows, key=lambda row: row[0]):
             if not folder and entry.name in _NOT_OURS:
@@ -195,7 +197,7 @@ class LocalStore(Store):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keeps other replaces out, of this process and others."""
+        """Exclude other calls of replace, in this process and others."""
         self._require_root()
         make_folders(self._own)
         descriptor = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -219,18 +221,20 @@ class LocalStore(Store):
             if error.errno in _DENIED:
                 raise AccessDenied(what, "check the permissions of the vault's folder") from error
             if error.errno in _AWAY:
-                raise StoreUnreachable(what, "check the disk that holds the vault") from error
+                raise StoreUnreachable(
+                    what, "check that the disk or file server of the vault is available"
+                ) from error
             raise StoreError(what) from error
 
     def _require_root(self) -> None:
-        """StoreUnreachable if the folder was there and is gone, or is now the bare folder below a mount."""
-        with self._lock:  # the look, too: what another thread makes meanwhile must not seem to have gone
+        """Raise StoreUnreachable if the folder has disappeared, or is now the bare folder below a mount."""
+        with self._lock:  # around stat, too: a folder that another thread makes must not seem to have changed
             identity = self._root_identity()
             if identity == self._identity or self._identity is None:
                 self._identity = identity
                 return
             if identity is not None and self._own.is_dir():
-                self._identity = identity  # the vault is mounted again, under another number
+                self._identity = identity  # the vault was mounted again, as another device
                 return
         raise StoreUnreachable(
             f"the vault's folder {self.root} has disappeared",
@@ -249,7 +253,7 @@ _pread = SYSTEM.pread
 
 
 def _read(descriptor: int, offset: int, length: int) -> bytes:
-    """Bytes from `offset`: as many as asked, fewer only at the end of the file."""
+    """Read `length` bytes from `offset`, fewer only at the end of the file."""
     data = _pread(descriptor, length, offset)
     if not data or len(data) == length:
         return data

@@ -13,7 +13,7 @@ from catalog.store.name import checked_name
 
 
 class MemoryStore(Store):
-    """An object store that is forgotten with the object. `objects` is open to tests: name -> bytes."""
+    """An object store that lasts as long as this instance. Tests may change `objects`: name -> bytes."""
 
     def __init__(self, url: str = "memory:") -> None:
         self.url = url
@@ -45,7 +45,7 @@ class MemoryStore(Store):
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         data = self.get(name)[offset : offset + length]
         if len(data) < length and not up_to:
-            raise ShortRead(f"{name} ends {length - len(data)} bytes before {offset + length}")
+            raise ShortRead(f"{name}: the object ends {length - len(data)} bytes before offset {offset + length}")
         return data
 
     def size(self, name: str) -> int:

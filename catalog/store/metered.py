@@ -1,4 +1,4 @@
-"""Exact counts of what was asked of a store."""
+"""Exact counts of a store's requests and bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from catalog.store.wrapper import Kind, Request, StoreWrapper, T
 
 
 class Count(NamedTuple):
-    """Requests made, and the bytes of object contents that they carried, either way."""
+    """Requests, and the bytes of object contents that they carried in either direction."""
 
     requests: int = 0
     bytes: int = 0
@@ -24,7 +24,7 @@ NONE = Count()
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a store was asked for, by kind of request. Can be subtracted: after - before."""
+    """Requests to a store, by kind. Two of them can be subtracted: after - before."""
 
     create: Count = NONE
     replace: Count = NONE
@@ -69,10 +69,10 @@ class Traffic:
 
 
 class MeteredStore(StoreWrapper):
-    """Counts requests, also those that fail, and the bytes of those that succeed.
+    """Counts all requests, including failed ones, and the bytes of those that succeeded.
 
-    With `log`, `log` holds every request in the order they ended, `length` being the bytes that it
-    carried: a `read` that failed stands there with length 0.
+    If `log` is set, the attribute `log` lists every request in the order in which they ended; its `length` is
+    the number of bytes carried, so a failed `read` has length 0.
     """
 
     def __init__(self, inner: Store, *, log: bool = False) -> None:
@@ -82,7 +82,7 @@ class MeteredStore(StoreWrapper):
         self._traffic: dict[Kind, Count] = {}
 
     def snapshot(self) -> Traffic:
-        """The counts so far."""
+        """The counts up to now."""
         with self._lock:
             return Traffic(**self._traffic)
 

@@ -1,4 +1,4 @@
-"""Which names an object may have."""
+"""Valid object names."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import re
 
 from catalog.errors import StoreError
 
-# The local store keeps its lock and its unfinished files in this folder of the vault; no object lies in it.
+# The local store keeps its lock and its unfinished files in this folder of the vault, which has no objects.
 RESERVED = ".rpdrive"
 
 _NAME = re.compile(r"(?!\.{1,2}(?:/|$))[!-.0-~]+(?:/(?!\.{1,2}(?:/|$))[!-.0-~]+)*")
 
 
 def is_name(name: str) -> bool:
-    """Whether an object may be called so (see base.py)."""
+    """Whether this is a valid object name (see base.py)."""
     return bool(_NAME.fullmatch(name)) and "\\" not in name and name.split("/", 1)[0] != RESERVED
 
 
 def checked_name(name: str) -> str:
-    """`name`, if an object may be called so; else StoreError.
+    """Return `name`. Raises StoreError if it is not a valid object name.
 
-    Names also come out of the vault itself, so this is what keeps `..` from leaving the vault's folder.
+    Some names come from the vault's own contents: this check keeps `..` from leaving the vault's folder.
     """
     if not is_name(name):
-        raise StoreError(f"not a name for an object: {name!r}")
+        raise StoreError(f"{name!r} is not a valid object name")
     return name

@@ -1,4 +1,4 @@
-"""Patience with a store that does not answer."""
+"""Retries: requests to a store that did not answer are repeated."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class RetryingStore(StoreWrapper):
     """Repeats requests that got no answer (StoreUnreachable) or a broken one (ShortRead).
 
     No attempt begins later than `patience` seconds after the first; then the last error is raised. Pauses
-    double from FIRST_PAUSE to LONGEST_PAUSE and are drawn from half to the whole of that, so that many
-    clients don't come back at once. A `read` that asks beyond the object's end is ShortRead too and is
-    repeated like any other: a caller that may do so says `up_to`.
+    double from FIRST_PAUSE to LONGEST_PAUSE. Each is shortened by a random part of up to a half, so that many
+    clients don't return at the same moment. A `read` beyond the object's end raises ShortRead, too, and is
+    repeated like any other: a caller that may read so far sets `up_to`.
 
-    A create or replace whose answer was lost may have been done. When a later attempt then finds the
-    object there, or changed, it is read back, and is success if it holds exactly the bytes that were sent.
+    A create or replace whose answer was lost may have taken effect. If a later attempt finds that the object
+    exists, or has changed, the object is read back; the call succeeds if it holds exactly the bytes sent.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RetryingStore(StoreWrapper):
         def rest() -> Iterator[ObjectInfo]:
             return (info for info in self.inner.list(prefix) if info.name > last)
 
-        # A listing that broke off begins anew, and skips what was given out: names come in order.
+        # A broken listing starts again and skips the names already returned: they come in order.
         names = rest()
         ended = ObjectInfo("", 0, 0)
 
@@ -100,7 +100,7 @@ class RetryingStore(StoreWrapper):
         super().close()
 
     def _holds(self, name: str, parts: Sequence[Buffer]) -> bool:
-        """Whether the object is exactly the parts. Read whole: lost answers are rare, and this is proof."""
+        """Whether the object consists of exactly these parts. It is read whole: lost answers are rare."""
         try:
             if self.inner.size(name) != sum(memoryview(part).nbytes for part in parts):
                 return False

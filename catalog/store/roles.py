@@ -1,4 +1,4 @@
-"""What a store may be asked for, by whom: roles, and the store that keeps to one."""
+"""Roles, and the store that refuses requests outside one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from catalog.store.wrapper import Kind, Request, StoreWrapper, T
 
 
 class Role(StrEnum):
-    """Each may do what those before it may."""
+    """What credentials allow. Each role includes the ones before it."""
 
     RESTORE = "restore"
     BACKUP = "backup"
@@ -27,12 +27,16 @@ class Role(StrEnum):
 
 
 _NEEDS: dict[Kind, Role] = {"create": Role.BACKUP, "replace": Role.ADMIN, "delete": Role.ADMIN}
-_DOES = {"create": "add to it", "replace": "change it", "delete": "delete from it"}
-RENEW = "ask whoever looks after the vault for new credentials, then run `rpdrive vault connect FILE`"
+_DOES = {"create": "add objects", "replace": "change objects", "delete": "delete objects"}
+RENEW = "ask the vault's administrator for new credentials, then run `rpdrive vault connect FILE`"
 
 
 class Grant(NamedTuple):
-    """What vault credentials give: a role until `expires` (ns, UTC); a token, and where, for Azure."""
+    """What vault credentials allow: a role until `expires` (ns since the epoch, UTC).
+
+    `token` is the access token, None for a store without tokens; `endpoint` is the URL where it is valid, None if
+    the vault's address says so.
+    """
 
     role: Role
     expires: int
@@ -40,14 +44,14 @@ class Grant(NamedTuple):
     endpoint: str | None = None
 
     def check(self, url: str) -> None:
-        """AccessDenied if it has expired, by this machine's clock."""
+        """Raise AccessDenied if the grant has expired by this machine's clock."""
         if time.time_ns() >= self.expires:
             when = datetime.fromtimestamp(self.expires // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
             raise AccessDenied(f"the credentials for {url} expired at {when}", RENEW)
 
 
 class RoleStore(StoreWrapper):
-    """Keeps to a grant: what its role may not do, or may no more, is AccessDenied before the store is asked.
+    """Limits a store to a grant: a request outside its role, or after it expired, raises AccessDenied unsent.
 
     `renewed` looks for a newer grant and returns None if there is none. It is called when the grant has expired
     or the store refuses; the store then gets the new token and the request once more, so an open drive goes on.
@@ -77,7 +81,7 @@ class RoleStore(StoreWrapper):
             try:
                 self._check(Request("list", prefix), grant)
                 for info in self.inner.list(prefix):
-                    if info.name > last:  # after a renewal the listing begins anew: names come in order
+                    if info.name > last:  # after a renewal the listing starts again; names come in order
                         last = info.name
                         yield info
                 return
@@ -89,16 +93,16 @@ class RoleStore(StoreWrapper):
         needed = _NEEDS.get(request.kind, Role.RESTORE)
         if not grant.role.includes(needed):
             raise AccessDenied(
-                f"credentials of the role {grant.role} open the vault {self.url}: they can't {_DOES[request.kind]}",
-                f"this needs the role {needed} (docs/credentials.md)",
+                f"credentials with the role {grant.role} can't {_DOES[request.kind]} in the vault {self.url}",
+                f"use credentials with the role {needed} (docs/credentials.md)",
             )
         grant.check(self.url)
 
     def _renew(self, failed: Grant) -> bool:
-        """Whether there is another grant than the one that failed."""
+        """Whether there is a grant other than the one that failed."""
         with self._lock:
             if self.grant != failed:
-                return True  # another thread has been here
+                return True  # another thread has renewed it
             newer = self._renewed()
             if newer is None or newer == failed:
                 return False

@@ -1,7 +1,7 @@
 """A kind of store: its addresses, how one is opened, and the access tokens that it may have.
 
-A new kind of store is a file with its `Scheme` and its `Store`, and a line in catalog/store/address.py. The scheme
-is loaded by every command, so what it needs to open a store is imported when it does.
+A new kind of store is a file with its `Scheme` and `Store`, and a line in catalog/store/address.py. Every command
+that uses a vault loads all schemes, so a scheme imports its SDK inside the methods that need it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from catalog.store.roles import Role
 class Token(NamedTuple):
     """Access with the rights of a role until `expires` (UTC), which the store itself enforces.
 
-    `text` is the secret, `signed_by` the key that made it, in words; `endpoint` is the URL where it is valid, or
-    None if the address says so.
+    `text` is the secret, `signed_by` names the key that made it, and `endpoint` is the URL where the token is
+    valid, None if the vault's address says so.
     """
 
     text: str
@@ -52,20 +52,20 @@ class Tokens(ABC):
 
     @abstractmethod
     def revocation(self, token: Token) -> str:
-        """What ends a token before it expires, in words; "" if there is nothing worth a warning."""
+        """How a token can be ended before it expires, in words; "" if this needs no warning."""
 
     @abstractmethod
     def warnings(self, url: str) -> list[str]:
-        """What the person should know who hands out a token for the vault at an address."""
+        """Warnings for the person who hands out a token for the vault at an address."""
 
 
 class Scheme(ABC):
-    """A kind of store. Its addresses are `name://…`."""
+    """A kind of store. Its addresses begin with `name://`."""
 
     name: str
-    forms: tuple[str, ...]  # of its addresses, for help and messages
-    patience = 60.0  # seconds for which a request without an answer is repeated; 0: it isn't
-    tokens: Tokens | None = None  # None: roles are advice, which rpdrive alone follows
+    forms: tuple[str, ...]  # the forms of its addresses, for help and messages
+    patience = 60.0  # seconds for which a request without an answer is repeated; 0: never
+    tokens: Tokens | None = None  # None: roles are advice, enforced only by rpdrive
 
     @abstractmethod
     def accepts(self, url: str) -> bool:
@@ -80,7 +80,7 @@ class Scheme(ABC):
         """
 
     def normal(self, url: str) -> str:
-        """The one spelling of an address. Raises UsageError if it has none."""
+        """An address in its normal spelling. Raises UsageError if it is malformed."""
         return url.rstrip("/")
 
     def folder(self, url: str) -> str | None:

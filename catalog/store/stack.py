@@ -1,4 +1,4 @@
-"""A store with its wrappers: the one place that puts them together."""
+"""The wrappers around a store, put together in one place."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from catalog.store.roles import Grant, RoleStore
 
 
 class StoreStack:
-    """A store behind its wrappers: around it the meter, then retries, outermost the role.
+    """A store in its wrappers, from the inside out: meter, retries, role.
 
-    So each retry is counted, and a request outside the role is refused without one. `patience` is how long (in
-    seconds) a request is repeated, 0 for never; `renewed` is that of RoleStore.
+    In this order the meter counts each retry, and a request outside the role is never sent. `patience` is how
+    long a request is repeated, in seconds (0: never); `renewed` is passed to RoleStore.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class StoreStack:
         self._fronts: dict[float, Store] = {}
 
     def front(self, patience: float | None = None) -> Store:
-        """The store to use, one for each `patience`; all of them share the meter and what is behind it."""
+        """The outermost store, one for each `patience`. All of them share the meter and the store behind it."""
         seconds = self._patience if patience is None else patience
         if seconds not in self._fronts:
             front: Store = self.meter
@@ -43,6 +43,6 @@ class StoreStack:
         return self._fronts[seconds]
 
     def close(self) -> None:
-        """Release the store, and end the pauses of its retries."""
+        """Close the store and end the pauses between retries."""
         for front in self._fronts.values():
             front.close()

@@ -1,4 +1,4 @@
-"""The base of stores that stand in front of another one."""
+"""The base class of stores that wrap another store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class Request(NamedTuple):
-    """One request to a store. `length` is what is sent, or asked for by `read`; else 0. Bytes.
+    """One request to a store. `length` is the number of bytes sent, or requested by `read`; otherwise 0.
 
-    For a listing `name` is the prefix, `offset` the number of names that came before this page.
+    For a listing, `name` is the prefix and `offset` the number of names before this page.
     """
 
     kind: Kind
@@ -24,14 +24,14 @@ class Request(NamedTuple):
 
 
 class StoreWrapper(Store):
-    """Passes everything on to `inner`. A subclass overrides `_pass_on`, through which each request goes."""
+    """Passes every call on to `inner`. A subclass overrides `_pass_on`, through which each request goes."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.url = inner.url
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
-        """Do `call`, which is `request` at the inner store. For a listing: the start of a page."""
+        """Run `call`, which sends `request` to the inner store. For a listing, this is called before each page."""
         return call()
 
     def create(self, name: str, parts: Sequence[Buffer]) -> None:

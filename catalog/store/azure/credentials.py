@@ -1,4 +1,4 @@
-"""How a process proves to Azure who it is: the credentials in its environment."""
+"""Azure credentials from the environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"  # what signs a 
 
 
 def given(environ: Mapping[str, str]) -> bool:
-    """Whether an environment holds credentials of its own."""
+    """Whether the environment holds credentials."""
     return any(environ.get(name) for name in (CONNECTION_STRING, SAS_TOKEN, KEY))
 
 
@@ -28,11 +28,11 @@ def container_client(
     account: str, container: str, environ: Mapping[str, str], *, sas: AzureSasCredential | None = None,
     endpoint: str | None = None, **options: Any,
 ) -> ContainerClient:  # fmt: skip
-    """A client that uses the first of: connection string, SAS token, account key, `sas`, DefaultAzureCredential.
+    """A client with the first of: connection string, SAS token, account key, `sas`, DefaultAzureCredential.
 
-    The variables are those of the `az` command, and AZURE_STORAGE_SERVICE_ENDPOINT replaces
-    https://ACCOUNT.blob.core.windows.net; `endpoint` comes with `sas`. UsageError if one can't be understood or
-    belongs to another account; AccessDenied if there is none.
+    The first three come from the variables of the `az` command; AZURE_STORAGE_SERVICE_ENDPOINT replaces
+    https://ACCOUNT.blob.core.windows.net. `endpoint` is the one of `sas`. Raises UsageError if a credential is
+    malformed or belongs to another account, and AccessDenied if there is none.
     """
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import ContainerClient
@@ -45,7 +45,9 @@ def container_client(
             sas = endpoint = None
         url = environ.get(ENDPOINT) or endpoint or f"https://{account}.blob.core.windows.net"
         if urlsplit(url).scheme not in ("http", "https"):
-            raise UsageError(f"{ENDPOINT} is not an https:// address")
+            raise UsageError(
+                f"{ENDPOINT} is not an https:// address", f"correct or unset {ENDPOINT} (docs/azure.md)"
+            )
         credential: Any
         if token := environ.get(SAS_TOKEN):
             credential = AzureSasCredential(token.lstrip("?"))
@@ -57,9 +59,9 @@ def container_client(
             credential = _default_credential(account)
         return ContainerClient(url, container, credential=credential, **options)
     except ValueError as error:
-        # Not the SDK's own words: they may quote the secret.
+        # Without the SDK's message: it may quote the secret.
         raise UsageError(
-            f"the credentials for Azure account {account} in the environment can't be understood",
+            f"the credentials for Azure account {account} in the environment are malformed",
             f"check {CONNECTION_STRING}, {SAS_TOKEN} or {KEY} (docs/azure.md)",
         ) from error
 
@@ -69,7 +71,7 @@ def _check_account(connection_string: str, account: str) -> None:
     names = [value.strip() for key, _, value in fields if key.strip().lower() == "accountname"]
     if names and names[0] != account:
         raise UsageError(
-            f"{CONNECTION_STRING} is of account {names[0]}, the vault's address of {account}",
+            f"{CONNECTION_STRING} is for account {names[0]}, but the vault's address names {account}",
             "use the connection string of the account in the vault's address",
         )
 

@@ -38,17 +38,17 @@ CONNECTIONS = 32  # kept open; more threads than that make new ones
 WHOLE = 2**42  # bytes; larger than any blob, so that each transfer is one request
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 
-# The SDK warns of what is raised here as errors anyway; it must not write into the user's terminal.
+# Keeps the SDK from printing warnings to the terminal: what they report is raised as errors here.
 logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 class AzureStore(Store):
     """One block blob per object, each written by one Put Blob with Content-MD5, which Azure verifies.
 
-    Every method sends one request (`list`: one a page; create and replace: one more when refused) and no
-    request is repeated: patience is RetryingStore's business. Timeouts are in seconds: `connect` also
-    bounds the sending of each piece, `read` the wait for the next bytes of the answer. `token` is a SAS, and
-    `endpoint` where it is good for, to be used if the environment holds no credentials.
+    Every method sends one request (`list`: one per page; create and replace: one more when refused) and repeats
+    none: that is RetryingStore's task. Timeouts are in seconds: `connect_timeout` also limits the sending of
+    each piece, `read_timeout` the wait for the next bytes of the answer. `token`, a SAS, and `endpoint`, the URL
+    where it is valid, are used if the environment holds no credentials.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class AzureStore(Store):
                 # overwrite=False is If-None-Match: *
                 blob.upload_blob(b"".join(parts), overwrite=False, validate_content=True)
         except AccessDenied as error:
-            # A token that may create but not overwrite is refused when the object exists, not told so.
+            # With a token that allows creating but not overwriting, Azure answers "denied" if the object exists.
             try:
                 self.size(name)
             except StoreError:
@@ -110,7 +110,7 @@ class AzureStore(Store):
                     match_condition=MatchConditions.IfNotModified,
                 )
         except ObjectChanged:
-            self.size(name)  # Azure answers the same when it is gone: then this is ObjectNotFound
+            self.size(name)  # raises ObjectNotFound if the object is gone: Azure gives the same answer then
             raise
 
     def get(self, name: str) -> bytes:
@@ -119,13 +119,15 @@ class AzureStore(Store):
     def get_tagged(self, name: str) -> tuple[bytes, str]:
         data, size, tag = self._download(name, 0, WHOLE)
         if len(data) < size:
-            raise ShortRead(f"{name}: {len(data)} of {size} bytes came")
+            raise ShortRead(f"{name}: {len(data)} of {size} bytes arrived")
         return data, tag
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         data, size, _ = self._download(name, offset, length)
         if len(data) < length and (offset + len(data) < size or not up_to):
-            raise ShortRead(f"{name}: {len(data)} of {length} bytes came from {offset}, of {size}")
+            raise ShortRead(
+                f"{name}: {len(data)} of {length} bytes arrived from offset {offset}; the object has {size}"
+            )
         return data
 
     def size(self, name: str) -> int:
@@ -159,7 +161,7 @@ class AzureStore(Store):
         return self._client.get_blob_client(self._prefix + checked_name(name))
 
     def _download(self, name: str, offset: int, length: int) -> tuple[bytes, int, str]:
-        """What came, the size of the whole object, and its tag."""
+        """The bytes that arrived, the size of the whole object, and its tag."""
         blob = self._blob(name)
         with self._translated(name):
             try:
@@ -167,7 +169,7 @@ class AzureStore(Store):
             except HttpResponseError as error:
                 if error.status_code != 416:
                     raise
-                # The object ends at `offset` or before. The answer does not always say where.
+                # The object ends at or before `offset`. The answer does not always say where.
                 headers = _headers(error)
                 end = headers.get("Content-Range", "").rpartition("/")[2]
                 return b"", int(end) if end.isdigit() else 0, headers.get("ETag", "")
@@ -183,10 +185,10 @@ class AzureStore(Store):
             raise self._denied(error) from error
         except HttpResponseError as error:
             self._raise_answered(error, name)
-        except AzureError as error:  # no answer: names, connections, timeouts
+        except AzureError as error:  # no answer: name resolution, connections, timeouts
             raise self._unreachable(name, self._silence(error)) from error
-        except ValueError as error:  # an answer that Blob Storage does not give: a captive portal, a proxy
-            raise self._unreachable(name, "not an answer of Azure Blob Storage") from error
+        except ValueError as error:  # an answer that is not Blob Storage's: a captive portal, a proxy
+            raise self._unreachable(name, "the answer is not from Azure Blob Storage") from error
 
     def _raise_answered(self, error: HttpResponseError, name: str) -> NoReturn:
         code = _code(error)
@@ -194,13 +196,13 @@ class AzureStore(Store):
         if code == "ContainerNotFound":
             raise StoreError(
                 f"Azure account {self._where.partition('/')[0]} has no container {self._container_name}",
-                f"check --vault, or make it: az storage container create --name {self._container_name}",
+                f"check --vault, or create it: az storage container create --name {self._container_name}",
             ) from error
         if code == "BlobAlreadyExists":
             raise ObjectExists(f"{name} exists already") from error
         if code == "BlobArchived":
             raise StoreError(
-                f"{name} lies in the archive tier", "rehydrate the container's blobs to the cool or hot tier"
+                f"{name} is in the archive tier", "rehydrate the container's blobs to the cool or hot tier"
             ) from error
         if status == 404:
             raise ObjectNotFound(f"no object {name} in {self._where}") from error
@@ -220,13 +222,13 @@ class AzureStore(Store):
         )
 
     def _silence(self, error: AzureError) -> str:
-        # Not the SDK's words: they quote the request's address, and in it the SAS token.
+        # Without the SDK's message: it quotes the request's URL, which contains the SAS token.
         host = self._client.primary_hostname
         if isinstance(error, ServiceRequestError):
             return f"no connection to {host}"
         if isinstance(error, ServiceResponseTimeoutError):
             return f"{host} did not answer in time"
-        return f"the connection to {host} broke off"
+        return f"the connection to {host} was lost"
 
     def _unreachable(self, name: str, why: str) -> StoreUnreachable:
         return StoreUnreachable(f"{self._where}/{self._prefix}{name}: {why}")
@@ -235,7 +237,7 @@ class AzureStore(Store):
 class _Transport(RequestsTransport):  # type: ignore[misc]
     """Fetches each answer whole, within the request.
 
-    Left to itself the SDK reads the body later, and asks up to twice more when it breaks off.
+    By default the SDK reads the body later, and sends up to two more requests if the transfer breaks.
     """
 
     def __init__(self, connect_timeout: float, read_timeout: float) -> None:
@@ -256,12 +258,12 @@ class _Transport(RequestsTransport):  # type: ignore[misc]
         except requests.exceptions.ChunkedEncodingError as error:
             raise ShortRead(f"{request.method}: the transfer broke off") from error
         except requests.exceptions.RequestException as error:
-            raise StoreUnreachable(f"{request.method}: the answer stopped coming") from error
+            raise StoreUnreachable(f"{request.method}: the answer stopped midway") from error
         return response
 
 
 def _code(error: HttpResponseError) -> str:
-    """Azure's name of the error, such as BlobNotFound, or ""."""
+    """Azure's name of the error, e.g. BlobNotFound, or ""."""
     code = getattr(error, "error_code", None) or _headers(error).get("x-ms-error-code")
     return str(getattr(code, "value", code) or "")
 

@@ -1,4 +1,4 @@
-"""Access tokens for a container of Azure Blob Storage: a SAS with the permissions of a role, and no more."""
+"""Access tokens for a container of Azure Blob Storage: a SAS with the permissions of a role."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from catalog.store.scheme import Token
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
 
-DELEGATION_DAYS = 7  # Azure's limit for a SAS that no account key signs
+DELEGATION_DAYS = 7  # Azure's limit for a SAS signed by a user-delegation key
 _PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.ADMIN: "racwdl"}
 _PATIENCE: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1, "connection_timeout": 10}
 
@@ -36,10 +36,11 @@ def make_token(
     longest: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Token:
-    """A token that lasts for `lifetime`, made with the credentials of the environment.
+    """Make a token that lasts for `lifetime`, with the credentials of the environment.
 
-    What DefaultAzureCredential signs can last for DELEGATION_DAYS only: a longer `lifetime` is cut to that if
-    `longest`, else UsageError. AccessDenied if the credentials can't make tokens; StoreUnreachable.
+    DefaultAzureCredential can sign for DELEGATION_DAYS at most: a longer `lifetime` is shortened to that if
+    `longest`; otherwise it raises UsageError. Raises AccessDenied if the credentials can't make tokens, and
+    StoreUnreachable.
     """
     from azure.storage.blob import BlobServiceClient
 
@@ -54,15 +55,15 @@ def make_token(
         return Token(sas, ACCOUNT_KEY, expires, own)
     if not hasattr(credential, "get_token"):
         raise AccessDenied(
-            f"the credentials in the environment, a SAS, can't make a token for Azure account {account}",
+            f"the SAS in the environment can't make a token for Azure account {account}",
             f"unset {SAS_TOKEN}, and set {KEY} or a {CONNECTION_STRING} with an account key, or sign in "
             "(docs/credentials.md)",
         )
     limit = timedelta(days=DELEGATION_DAYS)
     if lifetime > limit and not longest:
         raise UsageError(
-            f"a token that is signed for a user lasts {DELEGATION_DAYS} days at most",
-            f"ask for fewer days, or set {KEY} to have it signed by the account key",
+            f"a token signed by a user-delegation key lasts {DELEGATION_DAYS} days at most",
+            f"ask for fewer days, or set {KEY} to sign it with the account key",
         )
     expires = now + min(lifetime, limit)
     with BlobServiceClient(endpoint, credential, **_PATIENCE) as service:
@@ -72,7 +73,7 @@ def make_token(
 def delegated(
     service: BlobServiceClient, account: str, container: str, role: Role, expires: datetime, endpoint: str
 ) -> str:
-    """A SAS signed by a user-delegation key, which is asked of Azure. AccessDenied, StoreUnreachable."""
+    """Request a user-delegation key and sign a SAS with it. Raises AccessDenied and StoreUnreachable."""
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
     try:
@@ -80,11 +81,11 @@ def delegated(
     except (ClientAuthenticationError, HttpResponseError) as e:
         code = getattr(e, "error_code", None) or "the sign-in failed"
         raise AccessDenied(
-            f"Azure does not give {account} a user-delegation key: {code}",
-            "the signed-in user needs the role Storage Blob Delegator, and one on the container",
+            f"Azure refused a user-delegation key for account {account}: {code}",
+            "give the signed-in user the role Storage Blob Delegator and a data role on the container",
         ) from e
     except AzureError as e:
-        raise StoreUnreachable(f"{account} did not answer") from e
+        raise StoreUnreachable(f"Azure account {account} did not answer") from e
     return _sign(account, container, role, expires, endpoint, user_delegation_key=key)
 
 

@@ -19,7 +19,7 @@ _LONGEST_FILE = 64 << 10  # bytes of vault credentials
 
 
 def make_vault(session: Session) -> Vault:
-    """Create the session's vault and remember it. Raises VaultExists before it asks for a passphrase."""
+    """Create the session's vault and remember it. VaultExists is raised before a passphrase is asked for."""
     check_no_vault(session.open_store())
     passphrase = session.passphrases.new("Passphrase (16 characters or more)")
     vault = create_vault(session.open_store(), passphrase)
@@ -28,7 +28,7 @@ def make_vault(session: Session) -> Vault:
 
 
 def change_passphrase(session: Session, new: Passphrases) -> Vault:
-    """Open the vault and give it another passphrase."""
+    """Open the vault and change its passphrase."""
     session.require(Role.ADMIN)
     vault = session.open_vault()
     vault.change_passphrase(new.new("New passphrase"))
@@ -38,9 +38,9 @@ def change_passphrase(session: Session, new: Passphrases) -> Vault:
 def write_credentials(
     session: Session, role: Role, lifetime: str | None, file: Path | None
 ) -> tuple[Path, Credentials]:
-    """Issue vault credentials into a file, by default one in the current folder.
+    """Issue vault credentials and write them to `file`, by default a new file in the current folder.
 
-    `lifetime` is a duration like 12h, or None (see `issue`). Raises UsageError if it is malformed.
+    `lifetime` is a duration, e.g. 12h, or None (see `issue`). Raises UsageError if it is malformed.
     """
     session.require(role)
     seconds = None if lifetime is None else parse_duration(lifetime)
@@ -52,7 +52,7 @@ def write_credentials(
 
 
 def connect(session: Session, file: Path, *, save_key: bool) -> Credentials:
-    """Connect this machine to a vault by a file of vault credentials; `save_key`: save the vault's key, too."""
+    """Connect this machine to a vault with a vault credentials file. `save_key` also saves the vault's key."""
     try:
         with file.open("rb") as f:
             data = f.read(_LONGEST_FILE)

@@ -113,11 +113,15 @@ def _can_be_point(text: str) -> bool:
 
 
 class Place(NamedTuple):
-    """What is at a path: the root (`found` is None) or an entry. `folder` is set for a folder with entries."""
+    """What is at a path: the root (`found` is None) or an entry. `folder` is set for a folder with entries.
+
+    `above` are the folders on the way to the entry, without the root.
+    """
 
     path: bytes
     found: Found | None
     folder: Subtree | None
+    above: tuple[Found, ...] = ()
 
     @property
     def is_folder(self) -> bool:
@@ -142,7 +146,8 @@ def find(source: PageSource, root: Subtree | None, path: bytes) -> Place:
             raise NotFound(
                 f"there is no {path_text(here)} in this recovery point", "see `rpdrive ls` of its folder"
             )
-        place = Place(place.path + b"/" + found.entry.name, found, _subtree(found.leaf, found))
+        above = (*place.above, place.found) if place.found is not None else ()
+        place = Place(place.path + b"/" + found.entry.name, found, _subtree(found.leaf, found), above)
     return place
 
 

@@ -18,7 +18,7 @@ from mount.restore.conflict import Policy
 from mount.restore.options import Options
 from mount.restore.report import Report
 from mount.restore.selection import Selection
-from mount.restore.source import Source, read_wishes, resolve
+from mount.restore.source import Source, read_arguments, resolve
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
@@ -57,7 +57,7 @@ class Job:
             target, in_place, Policy(on_conflict), permissions, owner_by == "name",
             Selection(include, exclude), dry_run, verify,
         )  # fmt: skip
-        self._wishes = read_wishes(session, places)
+        self._arguments = read_arguments(session, places)
         _check_target(session, target)
         self.record = LocalJob(
             id=new_job_id(), kind="restore", point="", machine="", item="", target=_text(target),
@@ -77,7 +77,7 @@ class Job:
         gc.disable()  # plans are many tuples in no circles: to search them takes a quarter of the planning
         try:
             with Reporting(restore.report.progress, observer):
-                sources = resolve(vault, reader, self._wishes, machine, item)
+                sources = resolve(vault, reader, self._arguments, machine, item)
                 self._name(sources)
                 report = restore.run(sources)
             _check_all_damaged(report)

@@ -48,7 +48,7 @@ class Planner:
         folder: Folder | None = self._target.root
         assert folder is not None
         if in_place:
-            for found in source.way:
+            for found in source.place.above:
                 folder = self._folders.enter(found.leaf, found.entry, folder, passage=True)
                 if folder is None:
                     return

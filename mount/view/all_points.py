@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from cache.memory import Lru
 from cache.reader import Reader
-from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
+from catalog.errors import Damaged, NewerFormat, NotFound, ObjectNotFound, RpdriveError
 from catalog.format.records import Machine, PointName
 from catalog.format.values import NOTHING, Totals
 from catalog.names import WINDOWS
@@ -31,22 +32,25 @@ from mount.view.nodes import (
     Folder,
     Link,
     Node,
+    Origin,
     View,
     folder_attributes,
     no_such,
     shown_ids,
+    shown_name,
 )
 from mount.view.point import Pages, Tree, TreeFolder, tells_births
 from mount.view.versions import VERSIONS, History, VersionsFolder
 
 LATEST = b"latest"
-FRESH_SECONDS = 5.0  # a listing younger than this is not read again
+FRESH_SECONDS = 5.0
 AFTER_FAILURE_SECONDS = 30.0
 PATIENCE_SECONDS = 2.0  # how long whoever looks waits for a new listing, before the old one serves
 _TREES = 1024  # roots of points kept
 _TRIED = 5  # points of an item that are asked for its name, when records are damaged
 _BROKEN = (Damaged, ObjectNotFound, NewerFormat)  # what is wrong with one object, and not with the way to the store
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Listing:
@@ -74,9 +78,20 @@ class AllPointsView(View):
     changes = True
 
     def __init__(
-        self, vault: Vault, reader: Reader, list_names: Callable[[], list[PointName]], *, forgotten: bool = False
+        self,
+        vault: Vault,
+        reader: Reader,
+        list_names: Callable[[], list[PointName]],
+        *,
+        forgotten: bool = False,
+        fresh: float = FRESH_SECONDS,
+        after_failure: float = AFTER_FAILURE_SECONDS,
     ) -> None:
-        """`forgotten`: show forgotten machines too."""
+        """`forgotten`: show forgotten machines too.
+
+        A listing younger than `fresh` seconds is not read again, nor one that failed for `after_failure` seconds.
+        """
+        self._fresh, self._after_failure = fresh, after_failure
         self._vault = vault
         self._forgotten = forgotten
         self._reader = reader
@@ -85,7 +100,7 @@ class AllPointsView(View):
         self._renewal: threading.Event | None = None
         self._wait_until = 0.0  # for the renewal under way
         self._listing = Listing(list_names())
-        self._due = time.monotonic() + FRESH_SECONDS
+        self._due = time.monotonic() + fresh
         self._machine_names: dict[bytes, bytes] = {}
         self._item_names: dict[tuple[bytes, bytes], str] = {}
         self._systems: set[str] = set()
@@ -112,13 +127,13 @@ class AllPointsView(View):
         return self._listing
 
     def _renew(self, done: threading.Event) -> None:
-        wait = AFTER_FAILURE_SECONDS
+        wait = self._after_failure
         try:
             listing = Listing(self._list_names())
             if not listing.machines.keys() <= self._machine_names.keys():
                 self._name_machines(listing)
             self._listing = listing
-            wait = FRESH_SECONDS
+            wait = self._fresh
         except RpdriveError as e:
             _log.warning("the list of points can't be renewed: %s", e)
         except Exception:  # noqa: BLE001 - the old listing serves whatever is wrong with the new one
@@ -209,6 +224,20 @@ class AllPointsView(View):
             history = History(self._vault, self._reader, folders)
             self._histories[machine, item] = history
         return history
+
+    def origin(self, path: bytes) -> Origin | None:
+        """1 request for a point not seen before, beside those for the folders on the way."""
+        parts = path.split(b"/", 3)
+        if len(parts) < 3 or not parts[2]:
+            return None
+        machine = _folder(self.machine_folders(), parts[0])
+        item = _folder(self.item_folders(machine), parts[1])
+        inside = parts[3] if len(parts) > 3 else b""
+        if parts[2] == VERSIONS:
+            return self.history(machine, item).origin(inside)
+        folders = self.listing().folders(machine, item)
+        name = latest(list(folders.values())) if parts[2] == LATEST else _folder(folders, parts[2])
+        return Origin(self.tree(name).tree.point, inside)
 
     def totals(self) -> Totals:
         """Of the newest point of each item that was looked into: others would have to be fetched for it."""
@@ -383,6 +412,13 @@ def point_folders(points: list[PointName]) -> dict[bytes, PointName]:
             name = f"{text} ({number})"
         folders[name.encode()] = point
     return folders
+
+
+def _folder(folders: dict[bytes, T], name: bytes) -> T:
+    found = folders.get(name)
+    if found is None:
+        raise NotFound(f"the drive has no folder {shown_name(name)}", "see `ls` of its mount point")
+    return found
 
 
 def shown_names(names: Mapping[bytes, str]) -> dict[bytes, bytes]:

@@ -9,6 +9,7 @@ later, each of them but the first shows with a mark.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from array import array
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from cache.memory import Lru
 from catalog.errors import NotFound
 from catalog.names import MARK, WINDOWS, folded, marked, shown, true_name
-from mount.view.nodes import SHORT, Folder, Node
+from mount.view.nodes import SHORT, Folder, Link, Node
 
 __all__ = ["Names", "find", "folded", "shown", "true_name"]
 
@@ -31,6 +32,24 @@ def find(folder: Folder, spelling: str, *, fold: bool) -> tuple[bytes, Node] | N
     For one look; whoever looks more often has a `Names`. Damaged, StoreError.
     """
     return Names(fold=fold).find(folder, spelling)
+
+
+def true_path(root: Folder, path: bytes, *, fold: bool) -> bytes:
+    """A path from the root as a Windows drive shows it, by the names that nodes have.
+
+    Raises NotFound, Damaged and StoreError.
+    """
+    names, found = Names(fold=fold), list[bytes]()
+    node: Node = root
+    for part in filter(None, path.split(b"/")):
+        entry = names.find(node, os.fsdecode(part)) if isinstance(node, Folder) else None
+        if entry is None:
+            raise NotFound(f"the drive has no {os.fsdecode(path)}", "see `dir` of the folder")
+        folder, (name, node) = node, entry
+        found.append(name)
+        if isinstance(node, Link) and node.changes and isinstance(folder, Folder):
+            node = folder.lookup(node.target)  # `latest`: a link beside what it names
+    return b"/".join(found)
 
 
 class Names:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cache.openfile import OpenFile
 from catalog.errors import NotFound
 from catalog.format.blocks import Buffer
+from catalog.format.records import Point
 from catalog.format.values import Totals
 from catalog.format.windows import Windows, name_bytes
 
@@ -133,6 +134,13 @@ class Link(Node):
     target: bytes
 
 
+class Origin(NamedTuple):
+    """Where something on the drive comes from: a path (b"" for the root) in a recovery point."""
+
+    point: Point
+    path: bytes
+
+
 class View(ABC):
     """One drive."""
 
@@ -140,6 +148,13 @@ class View(ABC):
     folds: bool  # whether names of different case may be taken for one
     changes: bool  # whether anything in it may change while it is mounted
     has_births: bool  # whether entries may know when their originals were made
+
+    @abstractmethod
+    def origin(self, path: bytes) -> Origin | None:
+        """What a path from the root, by the names that nodes have, was made of. None if that is several points.
+
+        Raises NotFound, Damaged and StoreError. Whether there is such a path in the point is not checked.
+        """
 
     @abstractmethod
     def totals(self) -> Totals:

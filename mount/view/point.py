@@ -27,6 +27,7 @@ from mount.view.nodes import (
     Folder,
     Link,
     Node,
+    Origin,
     View,
     device_number,
     folder_attributes,
@@ -345,6 +346,9 @@ class PointView(View):
         self.point = point
         self.has_births = tells_births(point.system)
         self.root = Tree(reader, Pages(reader), point).root()
+
+    def origin(self, path: bytes) -> Origin:
+        return Origin(self.point, path)
 
     def totals(self) -> Totals:
         return self.point.totals

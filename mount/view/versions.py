@@ -46,6 +46,7 @@ from mount.view.nodes import (
     EntryPage,
     Folder,
     Node,
+    Origin,
     folder_attributes,
     no_such,
     shown_ids,
@@ -169,6 +170,21 @@ class History:
             self._kept.put(path, known)
         return known
 
+    def origin(self, path: bytes) -> Origin | None:
+        """The first point with the version at a path in `.versions`. None if it is a folder. Raises NotFound."""
+        folder, _, name = path.rpartition(b"/")
+        node: Node = self.root()
+        for part in filter(None, folder.split(b"/")):
+            if not isinstance(node, PathFolder):
+                raise no_such(part)
+            node = node.lookup(part)
+        if not name:
+            return None
+        if not isinstance(node, PathFolder):
+            raise no_such(name)
+        version = node.version(name)
+        return None if version is None else Origin(self._vault.point(self.folders[self.date(version)]), node.path)
+
     def known(self, path: bytes) -> PathFolder | None:
         """The folder at a path, if it was looked up before."""
         return self._kept.get(path)
@@ -259,6 +275,20 @@ class PathFolder(Folder):
         if version is None:
             raise no_such(name)
         return self._history.version(self._path, name, version)
+
+    @property
+    def path(self) -> bytes:
+        """In the points, from their roots."""
+        return self._path.lstrip(b"/")
+
+    def version(self, name: bytes) -> Version | None:
+        """The version of that name; None if the name is a folder's. Raises NotFound."""
+        if self._below(name) is not None:
+            return None
+        version = self._versions.get(name)
+        if version is None:
+            raise no_such(name)
+        return version
 
     def _below(self, name: bytes) -> Node | None:
         path = self._path + b"/" + name

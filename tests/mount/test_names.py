@@ -529,6 +529,10 @@ def test_a_path_in_a_drive_of_windows_is_restored(backed: Backed, tmp_path: Path
     for text, name in (("what\uf03f", "what?"), ("CO\uf04e", "CON"), ("README", "Readme")):
         backed.run("restore", above / below / text, "--to", tmp_path / "out")
         assert (tmp_path / "out" / name).read_text() == name
+    backed.run("restore", above, "--to", tmp_path / "all")
+    assert (
+        tmp_path / "all" / os.fsdecode(bytes(backed.source)).lstrip("/") / "a:b" / "plain"
+    ).read_text() == "plain"
     done = backed.run("restore", above / below / "missing", "--to", tmp_path / "out", exit_code=4)
     assert "the drive has no" in done.stderr
 

@@ -19,7 +19,6 @@ from catalog.format.values import NodeKind, Owner
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault, create_vault
-from mount.view import all_points
 from mount.view.all_points import AllPointsView
 from mount.view.nodes import File, Folder, Link, Node
 from mount.view.point import PointView
@@ -50,8 +49,8 @@ def vault(store: MeteredStore) -> Vault:
     return vault
 
 
-def open_view(vault: Vault) -> AllPointsView:
-    return AllPointsView(vault, Reader(vault), vault.point_names)
+def open_view(vault: Vault, **options: float) -> AllPointsView:
+    return AllPointsView(vault, Reader(vault), vault.point_names, **options)
 
 
 def find(view: AllPointsView, *path: bytes) -> Node:
@@ -107,6 +106,21 @@ def test_a_file_is_a_folder_of_its_contents(vault: Vault) -> None:
         find(view, b"b.txt")
 
 
+def test_a_version_comes_from_the_first_point_that_has_it(vault: Vault) -> None:
+    m = Maker(vault)
+    points = [
+        add_point(vault, m.root([m.folder(b"f", [m.file(b"a.txt", text)])]), n, START + n * DAY)
+        for n, text in enumerate((b"one", b"two", b"two"), 1)
+    ]
+    view, top = open_view(vault), b"box/home/.versions/"
+    for n in (1, 2):
+        assert view.origin(top + b"f/a.txt/" + date(n) + b".txt") == (points[n - 1], b"f/a.txt")
+    assert [view.origin(top + path) for path in (b"", b"f", b"f/a.txt")] == [None] * 3
+    for path in (b"f/a.txt/" + date(3) + b".txt", b"f/b", b"g/h", b"f/a.txt/" + date(1) + b".txt/x"):
+        with pytest.raises(NotFound):
+            view.origin(top + path)
+
+
 def test_all_names_that_any_point_has(vault: Vault) -> None:
     m = Maker(vault)
     add_point(vault, m.root([m.folder(b"f", [m.file(b"x", b"1")]), m.file(b"thing", b"a file")]), 1, START)
@@ -152,11 +166,10 @@ def test_nobody_gets_in_whom_a_point_kept_out(vault: Vault) -> None:
     assert (a.mode & 0o777, a.uid) == (0o700, os.getuid())
 
 
-def test_new_points_bring_new_versions(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_points, "FRESH_SECONDS", 0.0)
+def test_new_points_bring_new_versions(vault: Vault) -> None:
     m = Maker(vault)
     add_point(vault, m.root([m.file(b"a.txt", b"one")]), 1, START)
-    view = open_view(vault)
+    view = open_view(vault, fresh=0)
     before = find(view, b"a.txt", date(0) + b".txt").attributes
     assert list(listing(find(view, b"a.txt"))) == [date(0) + b".txt"]
     add_point(vault, m.root([m.file(b"a.txt", b"two"), m.file(b"b", b"b")]), 2, START + DAY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import stat
-import time
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -17,7 +16,6 @@ from catalog.format.values import NodeKind, Subtree
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import create_vault, open_vault
-from mount.view import all_points
 from mount.view.all_points import AllPointsView, point_folders, shown_names
 from mount.view.nodes import Folder, Link, Node
 from mount.view.point import PointView
@@ -189,13 +187,12 @@ def _root(vault_maker: Maker, text: bytes) -> Subtree:
     return vault_maker.root([vault_maker.file(b"file", text)])
 
 
-def test_new_points_appear_and_latest_moves(store: MeteredStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_points, "FRESH_SECONDS", 0.0)
+def test_new_points_appear_and_latest_moves(store: MeteredStore) -> None:
     vault = create_vault(store, PASSPHRASE, QUICK_KDF)
     add_machine(vault)
     m = Maker(vault)
     add_point(vault, _root(m, b"one"), 1, START)
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault), vault.point_names, fresh=0)
 
     def latest() -> bytes:
         link = find(view, b"box", b"home", b"latest")
@@ -230,9 +227,8 @@ def test_the_listing_is_not_read_again_within_seconds(store: MeteredStore) -> No
     root = _root(m, b"x")
     for n in range(50):
         add_point(vault, root, n + 1, START + n * SECOND)
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault), vault.point_names, fresh=1000)
     folder = find(view, b"box", b"home")
-    view._due = time.monotonic() + 1000
     before = store.snapshot()
     for name in names(folder):
         assert isinstance(folder, Folder)
@@ -240,21 +236,19 @@ def test_the_listing_is_not_read_again_within_seconds(store: MeteredStore) -> No
     assert (store.snapshot() - before).requests == 0
 
 
-def test_while_the_store_is_away_the_last_listing_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_points, "FRESH_SECONDS", 0.0)
+def test_while_the_store_is_away_the_last_listing_serves() -> None:
     memory = MemoryStore()
     away = UnreachableStore(memory, reachable=True)
     vault = create_vault(away, PASSPHRASE, QUICK_KDF)
     add_machine(vault)
     m = Maker(vault)
     add_point(vault, _root(m, b"x"), 1, START)
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault), vault.point_names, fresh=0, after_failure=0)
     day = names(find(view, b"box", b"home"))[0]
     assert names(find(view, b"box", b"home", day)) == [b"file"]
     away.reachable = False
     assert find(view, b"box", b"home", day, b"file").attributes.size == 1
     away.reachable = True
-    view._due = 0.0
     add_point(vault, _root(m, b"yy"), 2, START + SECOND)
     assert len(names(find(view, b"box", b"home"))) == 4
 
@@ -273,6 +267,28 @@ def test_inodes_of_points_differ(store: MeteredStore) -> None:
     assert max(inodes) < 1 << 64
     again = AllPointsView(vault, Reader(vault), vault.point_names)
     assert [1, *(node.attributes.inode for _path, node in walk(again.root))] == inodes
+
+
+def test_what_is_on_a_drive_has_an_origin(store: MeteredStore) -> None:
+    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    add_machine(vault)
+    m = Maker(vault)
+    points = [add_point(vault, _root(m, b"x" * n), n, START + n * SECOND) for n in (1, 2)]
+    one = PointView(Reader(vault), points[0])
+    assert [one.origin(path) for path in (b"", b"file")] == [(points[0], b""), (points[0], b"file")]
+    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    days = names(find(view, b"box", b"home"))[:2]
+    for day, point in zip(days, points, strict=True):
+        assert view.origin(b"box/home/" + day) == (point, b"")
+        before = store.snapshot()
+        assert view.origin(b"box/home/" + day + b"/a/b") == (point, b"a/b")
+        assert (store.snapshot() - before).requests == 0
+    assert view.origin(b"box/home/latest/file") == (points[1], b"file")
+    for several in (b"", b"box", b"box/home", b"box/home/.versions"):
+        assert view.origin(several) is None
+    for missing in (b"none/home/latest", b"box/none/latest", b"box/home/2001-01-01 00.00.00/file"):
+        with pytest.raises(NotFound, match="the drive has no folder"):
+            view.origin(missing)
 
 
 def test_times_of_equal_seconds_get_a_number() -> None:

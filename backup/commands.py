@@ -1,22 +1,14 @@
-"""The command that makes recovery points. It parses, calls and prints; imports that cost are inside it."""
+"""The command that makes recovery points: its signature. backup/foreground.py does the work."""
 
 from __future__ import annotations
 
-import json
-from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from catalog.access.session import Session
-from catalog.errors import WITH_PROBLEMS
 from catalog.store.roles import Role
-
-if TYPE_CHECKING:
-    from backup.job import Job
-    from backup.run import Result
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -52,64 +44,24 @@ def backup(
     session: Session = ctx.obj
     if not dry_run:
         session.require(Role.BACKUP)
-    vault = session.open_vault(meanwhile=lambda store: import_module("backup.job"))
-    from backup.display import summary
-    from backup.job import Job
-    from catalog.screen.stderr import Screen
-    from catalog.screen.text import parse_size
+    vault = session.open_vault(meanwhile=_load)
+    from backup.foreground import Request, back_up
 
-    with ExitStack() as stack:
-        job = stack.enter_context(
-            Job(
-                session,
-                vault,
-                paths,
-                item=item,
-                machine=machine,
-                excludes=exclude or [],
-                one_file_system=one_file_system,
-                fetch=cloud_files,
-                cache_size=None if cache_size is None else parse_size(cache_size),
-                dry=dry_run,
-            )
-        )
-        result = job.run(None if as_json else stack.enter_context(Screen()))
-    if as_json:
-        print(json.dumps(_row(result, job, session), indent=2))
-    else:
-        for line in summary(result, job.item.name, job.id):
-            print(line)
-    if result.problem_count:
-        raise typer.Exit(WITH_PROBLEMS)
+    request = Request(
+        paths,
+        item=item,
+        machine=machine,
+        excludes=exclude or [],
+        one_file_system=one_file_system,
+        fetch=cloud_files,
+        cache_size=cache_size,
+        dry=dry_run,
+    )
+    code = back_up(session, vault, request, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
 
 
-def _row(result: Result, job: Job, session: Session) -> dict[str, object]:
-    from catalog.screen.text import iso_time, text_json
-
-    point, p = result.point, result.progress
-    traffic = session.meter.snapshot() if session.meter else None
-    return {
-        "point": point.id.hex() if point else None,
-        "job": job.id,
-        "time": iso_time(point.time) if point else None,
-        "sequence": point.sequence if point else None,
-        "previous": point.previous.hex() if point and point.previous else None,
-        "machine": job.machine.name,
-        "item": job.item.name,
-        "files": result.totals.files,
-        "entries": result.totals.entries,
-        "bytes": result.totals.bytes,
-        "new": p.new,
-        "changed": p.changed,
-        "unchanged": p.unchanged,
-        "removed": p.removed,
-        "read_bytes": p.read_bytes,
-        "new_bytes": p.sent.new_bytes,
-        "data_bytes": p.sent.data_bytes,
-        "tree_bytes": p.sent.tree_bytes,
-        "record_bytes": result.record_bytes,
-        "requests": traffic.requests if traffic else None,
-        "seconds": round(result.seconds, 3),
-        "problem_count": result.problem_count,
-        "problems": [{**text_json("path", q.path), "reason": q.reason} for q in result.problems],
-    }
+def _load(_store: object) -> None:
+    """Import what the command needs while a passphrase is turned into keys: each takes a part of a second."""
+    import backup.foreground  # noqa: F401

@@ -1,9 +1,11 @@
-"""What a backup prints when it is complete."""
+"""What a backup prints when it is complete: lines, or JSON."""
 
 from __future__ import annotations
 
 from backup.run import Result
-from catalog.screen.text import counted, local_time, size_text
+from catalog.format.records import Item, Machine
+from catalog.screen.text import counted, iso_time, local_time, size_text, text_json
+from catalog.store.metered import Traffic
 
 
 def summary(result: Result, item: str, job: str | None) -> list[str]:
@@ -28,3 +30,35 @@ def summary(result: Result, item: str, job: str | None) -> list[str]:
         things = counted(result.problem_count, "problem")
         lines.append(f"  {things}" + (f": see above, or `rpdrive jobs {job[:8]}`" if job else ""))
     return lines
+
+
+def result_json(
+    result: Result, machine: Machine, item: Item, job: str | None, traffic: Traffic | None
+) -> dict[str, object]:
+    """What was done, for `--json`. `job` is its id in `rpdrive jobs`."""
+    point, p = result.point, result.progress
+    return {
+        "point": point.id.hex() if point else None,
+        "job": job,
+        "time": iso_time(point.time) if point else None,
+        "sequence": point.sequence if point else None,
+        "previous": point.previous.hex() if point and point.previous else None,
+        "machine": machine.name,
+        "item": item.name,
+        "files": result.totals.files,
+        "entries": result.totals.entries,
+        "bytes": result.totals.bytes,
+        "new": p.new,
+        "changed": p.changed,
+        "unchanged": p.unchanged,
+        "removed": p.removed,
+        "read_bytes": p.read_bytes,
+        "new_bytes": p.sent.new_bytes,
+        "data_bytes": p.sent.data_bytes,
+        "tree_bytes": p.sent.tree_bytes,
+        "record_bytes": result.record_bytes,
+        "requests": traffic.requests if traffic else None,
+        "seconds": round(result.seconds, 3),
+        "problem_count": result.problem_count,
+        "problems": [{**text_json("path", q.path), "reason": q.reason} for q in result.problems],
+    }

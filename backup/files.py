@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Generic, TypeAlias
 
+from msgspec.structs import replace
 from pyfastcdc import FastCDC
 
 from backup.pipeline import Pipeline, Place, Placed
-from backup.progress import Progress
-from backup.systems.base import Handle, Owners, Status, System
+from backup.run import Run
+from backup.systems.base import File, Folder, SideDataReader, Stat
 from catalog.errors import Damaged, ObjectNotFound
-from catalog.format.keys import FileDigest, Keys
+from catalog.format.keys import FileDigest
 from catalog.format.nodes import Node
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Xattrs
 from catalog.format.windows import STREAMS_MAX, Stream, stream_bound
 from catalog.format.writing import INLINE_PIECES, INLINE_XATTR, PieceWriter, WritePage
-from catalog.tree import PageSource
 
 SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk and shares its block
 CUT_MIN, CUT_AVERAGE, CUT_MAX = 256 << 10, 1 << 20, 4 << 20  # bytes
@@ -29,7 +29,7 @@ _NOBODY = Owner(0, 0)
 _XATTR_MAX = 192 << 10  # bytes; a larger value doesn't fit a tree block
 
 
-class Paging:
+class PendingPieces:
     """The pieces of one large file on their way: kept while few, written to pages as they get their places."""
 
     def __init__(self, pipeline: Pipeline, write: WritePage) -> None:
@@ -60,7 +60,7 @@ class Paging:
 
         self._pipeline.after([p for p in batch if not isinstance(p, Hole)], add)
 
-    def end(self) -> list[Placed | Hole] | Paging:
+    def end(self) -> list[Placed | Hole] | PendingPieces:
         """No more pieces: they themselves, if they are few enough for the entry."""
         if self._count <= INLINE_PIECES:
             return self._pieces
@@ -74,7 +74,7 @@ class Paging:
         return self._result
 
 
-Contents: TypeAlias = list[Placed | Hole] | Paging
+Contents: TypeAlias = list[Placed | Hole] | PendingPieces
 
 
 def settled(pieces: list[Placed | Hole]) -> list[Piece]:
@@ -89,34 +89,26 @@ def settled(pieces: list[Placed | Hole]) -> list[Piece]:
 
 def waits_for(contents: Contents) -> list[Placed]:
     """What must have its place before the file's entry can be written."""
-    return [] if isinstance(contents, Paging) else [p for p in contents if not isinstance(p, Hole)]
+    return [] if isinstance(contents, PendingPieces) else [p for p in contents if not isinstance(p, Hole)]
 
 
 def finished(contents: Contents) -> list[Piece] | Paged:
     """What stands in an entry, once all pieces have their places."""
-    return contents.finish() if isinstance(contents, Paging) else settled(contents)
+    return contents.finish() if isinstance(contents, PendingPieces) else settled(contents)
 
 
-class FileReader:
+class FileReader(Generic[Folder, File, Stat]):
     """Reads files into the pipeline. `tick` is called now and then during long ones."""
 
     def __init__(
-        self,
-        keys: Keys,
-        pipeline: Pipeline,
-        owners: Owners,
-        write_page: WritePage,
-        problem: Callable[[bytes, str], None],
-        progress: Progress,
-        tick: Callable[[], None],
-        system: System,
+        self, run: Run[Folder, File, Stat], pipeline: Pipeline, write_page: WritePage, tick: Callable[[], None]
     ) -> None:
-        self._keys, self._pipeline, self._write_page = keys, pipeline, write_page
-        self._owners, self._system = owners, system
-        self._problem, self._progress, self._tick = problem, progress, tick
-        self._cutter = FastCDC(CUT_AVERAGE, min_size=CUT_MIN, max_size=CUT_MAX, seed=keys.cutter_seed)
+        self._keys, self._pipeline, self._write_page = run.vault.keys, pipeline, write_page
+        self._system, self._pages = run.system, run.pages
+        self._problem, self._progress, self._tick = run.problems.add, run.progress, tick
+        self._cutter = FastCDC(CUT_AVERAGE, min_size=CUT_MIN, max_size=CUT_MAX, seed=run.vault.keys.cutter_seed)
 
-    def read(self, folder: Handle, path: bytes, name: bytes, node: Node) -> Contents:
+    def read(self, folder: Folder, path: bytes, name: bytes, node: Node) -> Contents:
         """Store a file's data and complete its node. OSError if it can't be read.
 
         The node keeps the times from before the reading, so that a change meanwhile shows in the next backup.
@@ -128,14 +120,14 @@ class FileReader:
                 contents, changed = self._once(file, node)
                 if changed:
                     self._problem(path, "changed while it was read; it was saved as it was read")
-            self.beside(path, file, folder, node)
+            self.complete(path, file, folder, node)
         finally:
             self._progress.left = 0
             self._system.close(file)
         self._progress.read_files += 1
         return contents
 
-    def _once(self, file: Handle, node: Node) -> tuple[Contents, bool]:
+    def _once(self, file: File, node: Node) -> tuple[Contents, bool]:
         """Store the data once; and whether the file changed meanwhile."""
         st = self._system.file_status(file)
         if not stat.S_ISREG(st.st_mode):
@@ -146,7 +138,7 @@ class FileReader:
             st.st_ino,
             st.st_mode & 0o7777,
         )
-        node.owner = self._owners.of(st)
+        node.owner = self._system.owner(st)
         contents = self._small(file, st, node)
         if contents is None:
             contents = self._large(file, st, node)
@@ -154,7 +146,7 @@ class FileReader:
         before = (st.st_size, st.st_mtime_ns, st.st_ctime_ns)
         return contents, (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != before
 
-    def _small(self, file: Handle, st: Status, node: Node) -> Contents | None:
+    def _small(self, file: File, st: Stat, node: Node) -> Contents | None:
         """A small file without holes; None if it isn't one."""
         if st.st_size >= SMALL_FILE or st.st_blocks * 512 < st.st_size:
             return None
@@ -165,24 +157,24 @@ class FileReader:
         self._progress.read_bytes += len(data)
         return [self._pipeline.chunk(data, self._keys.chunk_id(data), alone=False)] if data else []
 
-    def _large(self, file: Handle, st: Status, node: Node) -> Contents:
+    def _large(self, file: File, st: Stat, node: Node) -> Contents:
         self._progress.left = st.st_size
-        paging = Paging(self._pipeline, self._write_page)
+        pending = PendingPieces(self._pipeline, self._write_page)
         position, sparse = 0, st.st_blocks * 512 < st.st_size
         for start, end in self._system.data_ranges(file, st):
             if start > position:
-                paging.add(Hole(start - position), start - position, None)
-            position = self._cut(file, (start, end), st.st_size, paging, sparse)
+                pending.add(Hole(start - position), start - position, None)
+            position = self._cut(file, (start, end), st.st_size, pending, sparse)
             if position < end:
                 break  # it became shorter while it was read
         else:
             if position < st.st_size:
-                paging.add(Hole(st.st_size - position), st.st_size - position, None)
+                pending.add(Hole(st.st_size - position), st.st_size - position, None)
                 position = st.st_size
         node.size = position
-        return paging.end()
+        return pending.end()
 
-    def _cut(self, file: Handle, extent: tuple[int, int], size: int, paging: Paging, sparse: bool) -> int:
+    def _cut(self, file: File, extent: tuple[int, int], size: int, pending: PendingPieces, sparse: bool) -> int:
         """Store a range of a file of `size` bytes, cut by content. Returns where the data ended."""
         position, end = extent
         buffer = memoryview(bytearray(min(_BUFFER, end - position)))
@@ -201,7 +193,7 @@ class FileReader:
                 data = bytes(cut.data)
                 chunk = self._keys.chunk_id(data)
                 alone = not sparse or len(data) >= _SMALL_RANGE
-                paging.add(self._pipeline.chunk(data, chunk, alone=alone), len(data), chunk)
+                pending.add(self._pipeline.chunk(data, chunk, alone=alone), len(data), chunk)
                 self._progress.read_bytes += len(data)
                 done = cut.offset + cut.length
             self._tick()
@@ -210,7 +202,7 @@ class FileReader:
             kept = filled - done
             buffer[:kept] = bytes(buffer[done:filled])
 
-    def know(self, content: list[Piece] | Paged, pages: PageSource) -> None:
+    def know(self, content: list[Piece] | Paged) -> None:
         """Let pages be found again that are equal to those of a file's previous version."""
         if not isinstance(content, Paged):
             return
@@ -220,18 +212,19 @@ class FileReader:
                 level, at = below.pop()
                 self._pipeline.trees.know(at)
                 if level:
-                    index = pages.piece_index(at)
+                    index = self._pages.piece_index(at)
                     below.extend((level - 1, index.at(child)) for child in index.children)
         except (Damaged, ObjectNotFound):
             pass  # it was only a chance to write less
 
-    def beside(self, path: bytes, target: Handle | bytes, folder: Handle, node: Node) -> None:
+    def complete(self, path: bytes, target: File | bytes, folder: Folder, node: Node) -> None:
         """Give a node what an open file, or a name in a folder, has beside its contents."""
         node.xattrs = self.xattrs(path, target, folder)
-        if self._system.keeps_more:
-            self._more(path, target, folder, node)
+        reader = self._system.side_data_reader
+        if reader is not None:
+            self._add_side_data(reader, path, target, folder, node)
 
-    def xattrs(self, path: bytes, target: Handle | bytes, folder: Handle) -> Xattrs | None:
+    def xattrs(self, path: bytes, target: File | bytes, folder: Folder) -> Xattrs | None:
         """Extended attributes of an open file or of a name in a folder; large values go to the tree."""
         try:
             found = self._system.xattrs(target, folder)
@@ -250,30 +243,32 @@ class FileReader:
                 room -= len(value)
         return values or None
 
-    # --- systems that keep more -------------------------------------------------------------------------------
+    # --- side data --------------------------------------------------------------------------------------------
 
-    def _more(self, path: bytes, target: Handle | bytes, folder: Handle, node: Node) -> None:
-        """A node's `windows`, set before anything that is queued from now on is written."""
+    def _add_side_data(
+        self, reader: SideDataReader[Folder, File], path: bytes, target: File | bytes, folder: Folder, node: Node
+    ) -> None:
+        """Set a node's `windows`, before anything that is queued from now on is written."""
         try:
-            beside = self._system.beside(target, folder)
+            data = reader.side_data(target, folder)
         except OSError as e:
             self._problem(path, f"its attributes can't be read: {e.strerror}")
             return
-        for reason in beside.problems:
+        for reason in data.problems:
             self._problem(path, reason)
-        node.mode, node.owner = beside.mode, beside.owner
-        beside.store_large(self._write_page)
+        node.mode, node.owner = data.mode, data.owner
+        data.store_large(self._write_page)
         streams: list[tuple[str, int, Contents]] = []
         waits: list[Placed] = []
         room, left_out = STREAMS_MAX, 0
-        for name, opened in beside.streams:
+        for name, opened in data.streams:
             try:
                 size, contents = self._stream(opened())
             except OSError as e:
                 text = name.encode(errors="replace").decode()
                 self._problem(path, f"its stream {text} can't be read: {e.strerror}")
                 continue
-            pieces = 1 if isinstance(contents, Paging) else len(contents)
+            pieces = 1 if isinstance(contents, PendingPieces) else len(contents)
             room -= stream_bound(Stream(name, size, [Hole(1)] * pieces))
             if room < 0:
                 left_out += 1
@@ -285,20 +280,23 @@ class FileReader:
 
         def settle() -> None:
             settled = [Stream(name, size, finished(contents)) for name, size, contents in streams]
-            node.windows = beside.windows(settled)
+            node.windows = data.windows(settled)
 
         self._pipeline.after(waits, settle)
 
-    def again(self, name: bytes, folder: Handle, node: Node, first: Node) -> None:
-        """Give one more link of a file what the first has beside its contents, but for what belongs to its name."""
-        of_name = self._system.of_name(name, folder)
+    def add_link(self, name: bytes, folder: Folder, node: Node, first: Node) -> None:
+        """Give one more link of a file the side data of the first, with the short name of its own."""
+        reader = self._system.side_data_reader
+        if reader is None:
+            return
+        short = reader.short_name(name, folder)
 
         def settle() -> None:
-            node.windows = of_name(first.windows)
+            node.windows = first.windows and replace(first.windows, short_name=short)
 
         self._pipeline.after([], settle)
 
-    def _stream(self, file: Handle) -> tuple[int, Contents]:
+    def _stream(self, file: File) -> tuple[int, Contents]:
         """Store a stream, and close it. Its length in bytes, and its contents."""
         try:
             st = self._system.file_status(file)

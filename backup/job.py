@@ -1,156 +1,130 @@
-"""A backup from what the user said: finds machine and item, locks, opens mirror and cache, runs, closes."""
+"""A backup as the user asked for it: finds machine and item, locks, opens mirror and cache, runs, closes."""
 
 from __future__ import annotations
 
-import gc
 import os
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from typing import Generic
 
 from backup.census import Census
+from backup.engine import perform
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.record import Record
-from backup.run import Backup, Result
+from backup.run import Result, Run
 from backup.selection import Selection
-from backup.systems.base import System
-from backup.systems.this import this_system
+from backup.systems.base import File, Folder, Stat, System
 from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
-from catalog.format.records import Item, Machine, Problem
+from catalog.format.records import Problem
 from catalog.screen.progress import JobProgress, Observer, Reporting
+from catalog.screen.text import parse_size
 from catalog.vault import Vault
 
 _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
 
 
-class Job:
-    """One backup into an open vault. A context manager: entering opens all it needs, leaving closes it.
+@dataclass(frozen=True)
+class Request:
+    """What to back up, and how. `cache_size` is as the user gave it; with `dry`, nothing is written."""
 
-    LocalError, AmbiguousName, StoreError.
-    """
+    paths: list[Path]
+    item: str | None = None
+    machine: str | None = None
+    excludes: list[str] = field(default_factory=list)
+    one_file_system: bool = False
+    fetch: bool = False
+    cache_size: str | None = None
+    dry: bool = False
 
-    machine: Machine
-    item: Item
-    id: str | None = None  # in `rpdrive jobs`; a dry run is not listed there
 
-    def __init__(
-        self,
-        session: Session,
-        vault: Vault,
-        paths: list[Path],
-        *,
-        item: str | None = None,
-        machine: str | None = None,
-        excludes: list[str],
-        one_file_system: bool = False,
-        fetch: bool = False,
-        cache_size: int | None = None,
-        dry: bool = False,
-    ) -> None:
-        self._session, self.vault = session, vault
-        self._item_name, self._machine_name = item, machine
-        self._cache_size = cache_size
-        self._dry = dry
-        self._system = this_system(fetch=fetch)
-        found = [_resolved(p) for p in paths]
-        if not any(os.path.lexists(p) for p in found):
-            names = ", ".join(str(p) for p in paths)
-            raise LocalError(
-                f"nothing to save: {names} does not exist", "check the paths, and that the disk is there"
-            )
-        wanted = {self._system.point_path(p) for p in found}
-        self.selection = Selection(sorted(wanted), excludes, one_file_system, fetch=fetch)
-        self._stack = ExitStack()
+class Job(Generic[Folder, File, Stat]):
+    """One backup into an open vault, ready to run. `id` is that of `rpdrive jobs`, which lists no dry run."""
 
-    def __enter__(self) -> Job:
-        try:
-            self._open()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def _open(self) -> None:
-        session, settings = self._session, self._session.settings
-        state = settings.state
-        self._stack.enter_context(_lock(self._system, state / f"backup-{self.vault.id.hex()}.lock"))
-        self.machine = this_machine(self.vault, state, self._machine_name, dry=self._dry)
-        name = self._item_name or item_name(self.selection.paths)
-        self.item = this_item(self.vault, state, self.machine, name, self.selection.paths, dry=self._dry)
-        mirror = Mirror(state / f"index-{self.vault.id.hex()}-{self.machine.id.hex()}.sqlite")
-        self._stack.callback(mirror.close)
-        disk = None if session.is_local else self._disk(settings.cache)
-        reader = Reader(self.vault, memory=_READER_MEMORY, disk=disk, parallel=4)
-        self._stack.callback(reader.close)
-        own = [folder.path for folder in session.own_folders(config=False)]
-        self.selection.skip = {i for p in own if (i := self._system.identity(p)) is not None}
-        self._backup = Backup(
-            self.vault,
-            reader,
-            mirror,
-            self.machine,
-            self.item,
-            self.selection,
-            system=self._system,
-        )
-
-    def _disk(self, folder: Path) -> DiskCache | None:
-        try:
-            disk = DiskCache(folder, limit=LIMIT if self._cache_size is None else self._cache_size)
-        except LocalError:
-            return None  # slower, and no less right
-        self._stack.callback(disk.close)
-        return disk
+    def __init__(self, prepared: Run[Folder, File, Stat], record: Record, *, dry: bool) -> None:
+        self._run, self._record, self._dry = prepared, record, dry
+        self.id = None if dry else record.id
+        self.machine, self.item = prepared.machine, prepared.item
 
     def run(self, observer: Observer | None = None) -> Result:
-        """Run it, followed by `observer`. As Backup.run."""
-        record = Record(self.vault, self._session.settings.state, self.machine, self.item)
+        """Run it, followed by `observer`, and record how it ended. Raises what `perform` does."""
 
         def problem(problem: Problem) -> None:
-            record.problem(problem)
+            self._record.problem(problem)
             if observer is not None:
                 observer.problem(problem.path, problem.reason)
 
-        self._backup.on_problem = problem
-        # A run makes many long-lived objects and no cycles: the default thresholds cost one part in twenty.
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        self._run.problems.on_problem = problem
         if self._dry:
             return self._followed(observer)
-        self.id = record.id
         try:
             result = self._followed(observer)
         except BaseException as e:
-            record.ended(e, self._backup.progress)
+            self._record.ended(e, self._run.progress)
             raise
-        result.record_bytes += record.completed(result)
+        result.record_bytes += self._record.completed(result)
         return result
 
     def _followed(self, observer: Observer | None) -> Result:
-        census = Census(self.selection)
-        # It finds its files itself, by POSIX paths.
-        counting = observer is not None and observer.live and os.name == "posix"
+        census = Census(self._run.selection)
+        counting = observer is not None and observer.live and self._run.system.paths_are_native
 
         def sample(seconds: float) -> JobProgress:
-            return self._backup.progress.report(seconds, census.total)
+            return self._run.progress.report(seconds, census.total)
 
         if counting:
             census.start()
         try:
             with Reporting(sample, observer):
-                return self._backup.run(dry=self._dry)
+                return perform(self._run, dry=self._dry)
         finally:
             if counting:
                 census.stop()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+
+@contextmanager
+def opened(
+    session: Session, vault: Vault, request: Request, system: System[Folder, File, Stat]
+) -> Iterator[Job[Folder, File, Stat]]:
+    """Open all that a backup needs; leaving closes it.
+
+    Raises LocalError if there is nothing to save, or another backup into this vault is running on this machine;
+    AmbiguousName, StoreError.
+    """
+    settings = session.settings
+    limit = LIMIT if request.cache_size is None else parse_size(request.cache_size)
+    paths = _point_paths(request.paths, system)
+    with ExitStack() as stack:
+        state = settings.state
+        stack.enter_context(_locked(system.lock, state / f"backup-{vault.id.hex()}.lock"))
+        machine = this_machine(vault, state, request.machine, dry=request.dry)
+        item = this_item(vault, state, machine, request.item or item_name(paths), paths, dry=request.dry)
+        mirror = Mirror(state / f"index-{vault.id.hex()}-{machine.id.hex()}.sqlite")
+        stack.callback(mirror.close)
+        disk = None if session.is_local else _disk_cache(settings.cache, limit)
+        if disk is not None:
+            stack.callback(disk.close)
+        reader = Reader(vault, memory=_READER_MEMORY, disk=disk, parallel=4)
+        stack.callback(reader.close)
+        own = (system.identity(folder.path) for folder in session.own_folders(config=False))
+        skip = {identity for identity in own if identity is not None}
+        selection = Selection(paths, request.excludes, request.one_file_system, skip, fetch=request.fetch)
+        run = Run(vault, reader, mirror, machine, item, selection, system)
+        yield Job(run, Record(vault, state, machine, item), dry=request.dry)
+
+
+def _point_paths(paths: list[Path], system: System[Folder, File, Stat]) -> list[bytes]:
+    """The paths as a point has them, sorted. Raises LocalError if none of them exists."""
+    resolved = [_resolved(p) for p in paths]
+    if not any(os.path.lexists(p) for p in resolved):
+        names = ", ".join(str(p) for p in paths)
+        raise LocalError(f"nothing to save: {names} does not exist", "check the paths, and that the disk is there")
+    return sorted({system.point_path(p) for p in resolved})
 
 
 def _resolved(path: Path) -> Path:
@@ -160,15 +134,21 @@ def _resolved(path: Path) -> Path:
         raise LocalError(f"{path} can't be found: {e}", "give the path of what is to be saved") from e
 
 
-def _lock(system: System, path: Path) -> ExitStack:
+@contextmanager
+def _locked(lock: Callable[[int], None], path: Path) -> Iterator[None]:
     """One backup into a vault at a time on this machine; the lock goes with the process, however it ends."""
-    stack = ExitStack()
-    file = stack.enter_context(path.open("a"))
+    with path.open("a") as file:
+        try:
+            lock(file.fileno())
+        except OSError as e:
+            raise LocalError(
+                "another backup into this vault is running on this machine", "wait until it is done, then try again"
+            ) from e
+        yield
+
+
+def _disk_cache(folder: Path, limit: int) -> DiskCache | None:
     try:
-        system.lock(file.fileno())
-    except OSError as e:
-        stack.close()
-        raise LocalError(
-            "another backup into this vault is running on this machine", "wait until it is done, then try again"
-        ) from e
-    return stack
+        return DiskCache(folder, limit=limit)
+    except LocalError:
+        return None  # slower, and no less right

@@ -10,14 +10,16 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Generic
 
 from backup.files import Contents, FileReader, finished, waits_for
+from backup.frame import Frame, RecordingPages
 from backup.links import Link, Links
 from backup.pipeline import Pipeline
-from backup.previous import Frame, Noting, Old, Previous
-from backup.progress import Progress
-from backup.selection import Selection, Wanted
-from backup.systems.base import Elsewhere, Handle, Status, System
+from backup.previous import OldEntry, PreviousPoint
+from backup.run import Run
+from backup.selection import Wanted
+from backup.systems.base import File, Folder, OnlineOnly, Stat
 from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 from catalog.format.nodes import Node
@@ -26,72 +28,86 @@ from catalog.format.values import NodeKind, Subtree
 from catalog.format.writing import FolderWriter
 from catalog.names import are_distinct
 from catalog.patterns import Patterns
-from catalog.tree import PageSource, leaves
-from catalog.vault import Vault, missing_pack
+from catalog.tree import leaves
+from catalog.vault import missing_pack
 
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
 
 
-class Walk:
-    """One walk. With `pipeline` None it only looks, for a dry run.
+class Walk(Generic[Folder, File, Stat]):
+    """One walk. With `pipeline` None it only looks, for a dry run. `tick` is called now and then.
 
-    `tree_blocks` are the places of the new tree's blocks, `page_bytes` their pages' raw bytes; `links` is the
+    `tree_blocks` are the places of the new tree's blocks, `page_bytes` their pages' raw bytes; `links` has the
     highest number given to a file of several links; `distinct_names` says whether no folder walked so far has two
-    names that are one to Windows.
+    names that Windows treats as equal.
     """
 
     def __init__(
         self,
-        vault: Vault,
-        pages: PageSource,
+        run: Run[Folder, File, Stat],
+        previous: PreviousPoint,
         pipeline: Pipeline | None,
-        selection: Selection,
-        previous: Previous,
-        progress: Progress,
-        problem: Callable[[bytes, str], None],
         tick: Callable[[], None],
-        system: System,
     ) -> None:
         self.tree_blocks: set[tuple[bytes, int]] = set()
         self.page_bytes = 0
         self.distinct_names = True
         self.links = Links(previous.links)
-        self._pages, self._selection, self._previous = pages, selection, previous
-        self._progress, self._problem, self._tick = progress, problem, tick
-        self._pipeline, self._system = pipeline, system
-        self._owners = system.owners()
+        self._pages, self._selection, self._previous = run.pages, run.selection, previous
+        self._progress, self._problem, self._tick = run.progress, run.problems.add, tick
+        self._pipeline, self._system = pipeline, run.system
         if pipeline is not None:
-            self._files = FileReader(
-                vault.keys, pipeline, self._owners, self._write_page, problem, progress, tick, system
-            )
-        self._excludes = Patterns(selection.excludes, "--exclude") if selection.excludes else None
-        self._unwanted = system.unwanted_mounts()
-        self._stack: list[Frame] = []
+            self._files = FileReader(run, pipeline, self._write_page, tick)
+        self._excludes = Patterns(run.selection.excludes, "--exclude") if run.selection.excludes else None
+        self._unwanted = run.system.unwanted_mounts()
+        self._stack: list[Frame[Folder]] = []
 
     # --- the whole ----------------------------------------------------------------------------------------
 
     def run(self) -> Subtree | None:
-        """Walk everything. The new tree's root, all written to the pipeline. Damaged: the previous tree is."""
-        frame = Frame(None, self._previous.root, None)
+        """Walk everything and write it to the pipeline. Returns the new tree's root.
+
+        Raises Damaged if the previous tree is; LocalError if the root folder can't be read.
+        """
+        top = Frame[Folder](None, None, b"", self._previous.root, None)
         try:
-            top = self._system.open_top()
+            top.handle = self._system.open_top()
         except OSError as e:
             raise LocalError(f"/ can't be read: {e.strerror}") from e
-        try:
-            self._folder(top, b"", frame, self._selection.wanted(), self._system.file_status(top).st_dev)
-        finally:
-            self._system.close(top)
-        if frame.writer is None:
-            self._keep(frame)
+        top.wanted = self._selection.wanted()
+        self._walk(top)
+        if top.writer is None:
+            self._keep(top)
             return self._previous.root
         if self._pipeline is None:
             return None
         result: list[Subtree | None] = []
-        writer = frame.writer
+        writer = top.writer
         self._pipeline.after([], lambda: result.append(writer.finish()))
         self._pipeline.settle()
         return result[0]
+
+    def _walk(self, top: Frame[Folder]) -> None:
+        """Walk a folder and all below it: by a list, as folders may be nested deeper than calls can be."""
+        stack = self._stack
+        stack.append(top)
+        try:
+            assert top.handle is not None
+            top.device = self._system.file_status(top.handle).st_dev
+            top.names = iter(self._names(top))
+            self._begin(top)
+            while stack:
+                below = self._next_folder(stack[-1])
+                if below is None:
+                    self._end(stack.pop())
+                else:
+                    stack.append(below)
+                    self._begin(below)
+        finally:
+            for frame in reversed(stack):
+                if frame.handle is not None:
+                    self._system.close(frame.handle)
 
     def so_far(self) -> Subtree | None:
         """A whole tree at this moment: what has been walked as it is now, the rest as the previous point has it.
@@ -111,7 +127,7 @@ class Walk:
             below, node = frame.writer.so_far(rest), frame.node
         return below
 
-    def _rest(self, frame: Frame, *, also: bool) -> list[Node]:
+    def _rest(self, frame: Frame[Folder], *, also: bool) -> list[Node]:
         """What the previous point has in a folder after the entry being looked at (or with it: `also`)."""
         return [
             page.leaf.node(e)
@@ -122,20 +138,31 @@ class Walk:
 
     # --- folders ------------------------------------------------------------------------------------------
 
-    def _folder(self, fd: Handle, path: bytes, frame: Frame, wanted: Wanted | None, device: int) -> None:
-        """Walk one folder. `wanted` names the only entries that count, in a folder above what was asked for."""
-        self._stack.append(frame)
+    def _names(self, frame: Frame[Folder]) -> list[bytes]:
+        """The names to look at in a folder, sorted; none if it can't be listed, which is a problem."""
+        if frame.handle is None:
+            return []
+        try:
+            names = self._system.names(frame.handle) if frame.wanted is None else sorted(frame.wanted)
+        except OSError as e:
+            self._problem(frame.path, f"the folder can't be listed: {e.strerror}")
+            return []
+        self.distinct_names = self.distinct_names and are_distinct(names)
+        return names
+
+    def _begin(self, frame: Frame[Folder]) -> None:
+        """Begin with a folder that is on the stack."""
         if self._previous.afresh or frame.previous is None:
             self._open(frame)
-        try:
-            names = self._system.names(fd) if wanted is None else sorted(wanted)
-        except OSError as e:
-            self._problem(path, f"the folder can't be listed: {e.strerror}")
-            names = []
-        self.distinct_names = self.distinct_names and are_distinct(names)
-        older = self._older(frame)
-        old = next(older, None)
-        for name in names:
+        frame.older = self._older(frame)
+        frame.old = next(frame.older, None)
+
+    def _next_folder(self, frame: Frame[Folder]) -> Frame[Folder] | None:
+        """Go on with the entries of a folder until one is a folder to be walked. Returns it, or None at the end."""
+        fd, path, wanted = frame.handle, frame.path, frame.wanted
+        older, old = frame.older, frame.old
+        for name in frame.names:
+            assert fd is not None  # without one there are no names
             frame.name = name
             while old is not None and old.entry.name < name:
                 self._gone(frame, old)
@@ -149,36 +176,33 @@ class Walk:
                 if match is not None:
                     self._gone(frame, match)
             elif stat.S_ISDIR(st.st_mode):
-                below = wanted.get(name) if wanted is not None else None
-                if wanted is not None and below is None and b"/" + here in self._unwanted:
-                    self._problem(
-                        here, "nothing in it is saved: it is a file system without files of its own, or a drive"
-                    )
-                # What was asked for is walked even where it is the root of another file system.
-                self._subfolder(fd, here, st, match, frame, below, device if wanted is None else st.st_dev)
+                below = self._subfolder(fd, here, st, match, frame)
+                if below is not None:
+                    frame.old = old
+                    return below
             else:
                 self._file(fd, here, st, match, frame)
         while old is not None:
             frame.name = old.entry.name
             self._gone(frame, old)
             old = next(older, None)
-        self._stack.pop()
+        return None
 
-    def _older(self, frame: Frame) -> Iterator[Old]:
+    def _older(self, frame: Frame[Folder]) -> Iterator[OldEntry]:
         """The entries of a folder's previous version."""
 
-        def note(at: Extent) -> None:
+        def record(at: Extent) -> None:
             if at.pack in self._previous.missing:  # though a cache may still have the page
                 raise missing_pack(PackKind.TREE, at.pack)
             frame.seen.append(at)
             if self._pipeline is not None and not self._previous.afresh:
                 self._pipeline.trees.know(at)
 
-        for page in leaves(Noting(self._pages, note), frame.previous, 0):
+        for page in leaves(RecordingPages(self._pages, record), frame.previous, 0):
             for entry in page.leaf.entries:
-                yield Old(entry, page.leaf)
+                yield OldEntry(entry, page.leaf)
 
-    def _status(self, fd: Handle, here: bytes, name: bytes, *, must_be: bool) -> Status | None:
+    def _status(self, fd: Folder, here: bytes, name: bytes, *, must_be: bool) -> Stat | None:
         self._progress.entries += 1
         if self._progress.entries & 255 == 0:
             self._tick()
@@ -191,7 +215,7 @@ class Walk:
             self._problem(here, f"it can't be read: {e.strerror}")
         return None
 
-    def _left_out(self, here: bytes, st: Status, *, asked: bool) -> bool:
+    def _left_out(self, here: bytes, st: Stat, *, asked: bool) -> bool:
         is_folder = stat.S_ISDIR(st.st_mode)
         if self._excludes is not None and self._excludes.match(here, is_folder):
             reason = "it was asked for, and it is excluded"
@@ -203,16 +227,21 @@ class Walk:
             self._problem(here, reason)
         return True
 
-    def _gone(self, frame: Frame, old: Old) -> None:
+    def _gone(self, frame: Frame[Folder], old: OldEntry) -> None:
         self._open(frame)
         self._progress.removed += old.leaf.entries_in(old.entry)
 
-    def _open(self, frame: Frame) -> None:
-        """Give a folder a writer, now that it differs, and write what was met unchanged."""
-        if frame.writer is not None:
-            return
-        if frame.parent is not None:
-            self._open(frame.parent)
+    def _open(self, frame: Frame[Folder]) -> None:
+        """Give a folder that differs a writer, and all folders above it; write what was met unchanged in them."""
+        without: list[Frame[Folder]] = []
+        at: Frame[Folder] | None = frame
+        while at is not None and at.writer is None:
+            without.append(at)
+            at = at.parent
+        while without:
+            self._give_writer(without.pop())  # from the top down
+
+    def _give_writer(self, frame: Frame[Folder]) -> None:
         if self._pipeline is None:
             frame.writer = FolderWriter(_no_page)
             return
@@ -232,19 +261,19 @@ class Walk:
         self.page_bytes += len(page)
         return at
 
-    def _keep(self, frame: Frame) -> None:
+    def _keep(self, frame: Frame[Folder]) -> None:
         """Count the pages of an unchanged folder to the new tree."""
         for at in frame.seen:
             self.tree_blocks.add((at.pack, at.offset))
             self.page_bytes += at.length
 
-    def _emit(self, frame: Frame, node: Node) -> None:
+    def _emit(self, frame: Frame[Folder], node: Node) -> None:
         """Write an entry whose content has its place."""
         if self._pipeline is not None:
             assert frame.writer is not None
             self._pipeline.after([], partial(frame.writer.add, node))
 
-    def _same(self, frame: Frame, match: Old) -> None:
+    def _same(self, frame: Frame[Folder], match: OldEntry) -> None:
         """An entry that stays as it was."""
         self._progress.unchanged += 1
         if frame.writer is None:
@@ -252,75 +281,76 @@ class Walk:
         else:
             self._emit(frame, match.leaf.node(match.entry))
 
-    def _count(self, match: Old | None) -> None:
+    def _count(self, match: OldEntry | None) -> None:
         if match is None:
             self._progress.new += 1
         else:
             self._progress.changed += 1
 
     def _subfolder(
-        self,
-        fd: Handle,
-        here: bytes,
-        st: Status,
-        match: Old | None,
-        frame: Frame,
-        wanted: Wanted | None,
-        device: int,
-    ) -> None:
-        """A folder in a folder. On another device it may be left empty; above what was asked for it may not."""
+        self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]
+    ) -> Frame[Folder] | None:
+        """A folder in a folder. Returns it if it is to be walked; None if there is nothing in it, and never was."""
         old = match if match is not None and match.entry.kind == _FOLDER else None
         previous = old.leaf.subtree(old.entry) if old is not None else None
-        node = self._system.node(frame.name, st, self._owners)
-        same = old is not None and self._previous.is_same_folder(old, node, above=wanted is not None)
-        if same and old is not None:
+        wanted = frame.wanted.get(frame.name) if frame.wanted is not None else None
+        node = self._system.node(frame.name, st)
+        if old is not None and self._previous.is_same_folder(old, node, above=wanted is not None):
             kept = old.leaf.node(old.entry)
             node.size, node.mtime, node.ctime, node.xattrs = kept.size, kept.mtime, kept.ctime, kept.xattrs
             node.more, node.windows = kept.more, kept.windows
         else:
+            old = None
             self._count(match)
             self._open(frame)
             if self._pipeline is not None:
-                self._files.beside(here, frame.name, fd, node)
-        child = Frame(frame, previous, node)
-        pseudo = wanted is None and b"/" + here in self._unwanted
-        if pseudo or (self._selection.one_file_system and st.st_dev != device and wanted is None):
-            self._inside(None, here, child, {}, st.st_dev)
-        else:
+                self._files.complete(here, frame.name, fd, node)
+        child = Frame(frame, node, here, previous, old)
+        child.device, child.wanted = st.st_dev, wanted
+        if self._is_entered(here, st, frame, wanted):
             try:
                 opener = self._system.open_folder if wanted is None else self._system.open_passage
-                inside = opener(frame.name, fd)
+                child.handle = opener(frame.name, fd)
             except OSError as e:
                 self._problem(here, f"the folder can't be opened: {e.strerror}")
-                self._inside(None, here, child, {}, st.st_dev)
-            else:
-                try:
-                    self._inside(inside, here, child, wanted, st.st_dev)
-                finally:
-                    self._system.close(inside)
+        names = self._names(child)
+        if not names and previous is None:
+            self._end(child)
+            return None
+        child.names = iter(names)
+        return child
+
+    def _is_entered(self, here: bytes, st: Stat, frame: Frame[Folder], wanted: Wanted | None) -> bool:
+        """Whether to walk a folder, rather than save it as an empty one. One above what was asked for is walked."""
+        if wanted is not None:
+            return True
+        asked = frame.wanted is not None
+        if b"/" + here in self._unwanted:
+            if asked:
+                self._problem(here, "contents not saved: a pseudo file system or an rpdrive drive")
+            return False
+        # What was asked for is walked even where it is the root of another file system.
+        return asked or not self._selection.one_file_system or st.st_dev == frame.device
+
+    def _end(self, child: Frame[Folder]) -> None:
+        """Close a folder of which all entries were looked at, and write its entry or keep it."""
+        if child.handle is not None:
+            self._system.close(child.handle)
+        frame, node = child.parent, child.node
+        if frame is None or node is None:  # the top, which has no entry
+            return
         if child.writer is not None:
-            self._progress.unchanged += same
+            self._progress.unchanged += child.unchanged is not None
             self._close(frame, child, node)
             return
         self._keep(child)
-        if same and old is not None:
-            self._same(frame, old)
+        if child.unchanged is not None:
+            self._same(frame, child.unchanged)
         else:
-            node.content = previous
+            node.content = child.previous
             self._emit(frame, node)
 
-    def _inside(self, fd: Handle, here: bytes, child: Frame, wanted: Wanted | None, device: int) -> None:
-        """Walk a folder, unless it was empty and still is: then there is nothing to walk or write."""
-        if child.previous is None:
-            try:
-                empty = not wanted if wanted is not None or fd is None else self._system.is_empty(fd)
-            except OSError:
-                empty = False  # reported where it is walked
-            if empty:
-                return
-        self._folder(-1 if fd is None else fd, here, child, wanted, device)
-
-    def _close(self, frame: Frame, child: Frame, node: Node) -> None:
+    def _close(self, frame: Frame[Folder], child: Frame[Folder], node: Node) -> None:
         """Write a folder that differs inside, once all that is in it is written."""
         self._open(frame)
         if self._pipeline is None:
@@ -336,7 +366,7 @@ class Walk:
 
     # --- everything else ----------------------------------------------------------------------------------
 
-    def _file(self, fd: Handle, here: bytes, st: Status, match: Old | None, frame: Frame) -> None:
+    def _file(self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
         progress = self._progress
         is_file = stat.S_ISREG(st.st_mode)
         if is_file:
@@ -355,7 +385,7 @@ class Walk:
         try:
             self._save(fd, here, st, match, frame)
         except OSError as e:
-            if isinstance(e, Elsewhere) and match is not None and self._is_kept(match, st):
+            if isinstance(e, OnlineOnly) and match is not None and self._is_kept(match, st):
                 progress.changed -= 1
                 self._same(frame, match)
                 return
@@ -366,43 +396,42 @@ class Walk:
                 progress.changed -= 1
                 progress.removed += 1
 
-    def _is_kept(self, match: Old, st: Status) -> bool:
+    def _is_kept(self, match: OldEntry, st: Stat) -> bool:
         """Whether the previous point has the contents of a file that is no longer on this machine."""
         e = match.entry
         same = e.kind == _FILE and (e.inode, e.size, e.mtime) == (st.st_ino, st.st_size, st.st_mtime_ns)
         return same and self._previous.has_all(match)
 
-    def _save(self, fd: Handle, here: bytes, st: Status, match: Old | None, frame: Frame) -> None:
+    def _save(self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
         """Write a new or changed entry. OSError if it can't be read."""
         assert self._pipeline is not None
         name = frame.name
-        node = self._system.node(name, st, self._owners)
+        node = self._system.node(name, st)
         link: Link | None = None
         if st.st_nlink > 1:
             link = self.links.meet(match.entry if match is not None else None, st)
             node.nlink, node.link = st.st_nlink, link.number
             if link.node is not None:
                 node = _copy(link.node, name=name)
-                if self._system.keeps_more:
-                    self._files.again(name, fd, node, link.node)
+                self._files.add_link(name, fd, node, link.node)
                 self._write(frame, node, link.contents)
                 return
         contents: Contents | None = None
         if node.kind == _FILE:
             if match is not None and match.entry.kind == _FILE and not self._previous.afresh:
-                self._files.know(match.leaf.pieces(match.entry), self._pages)
+                self._files.know(match.leaf.pieces(match.entry))
             contents = self._files.read(fd, here, name, node)
         else:
             if node.kind == _SYMLINK:
                 node.content = self._system.readlink(name, fd)
             elif node.kind in _DEVICES:
                 node.content = (os.major(st.st_rdev), os.minor(st.st_rdev))
-            self._files.beside(here, name, fd, node)
+            self._files.complete(here, name, fd, node)
         if link is not None and link.left > 0 and node.inode == st.st_ino:  # else it was replaced meanwhile
             link.node, link.contents = node, contents
         self._write(frame, node, contents)
 
-    def _write(self, frame: Frame, node: Node, contents: Contents | None) -> None:
+    def _write(self, frame: Frame[Folder], node: Node, contents: Contents | None) -> None:
         """Write an entry once its contents have their places. None: they stand in the node already."""
         writer = frame.writer
         assert writer is not None and self._pipeline is not None

@@ -1,33 +1,30 @@
-"""What a backup asks of the operating system. The walk knows of files and folders only what stands here.
+"""What a backup asks of the operating system. The walk reads files and folders only through this interface.
 
-posix.py answers for POSIX, windows.py for Windows; which of them is chosen once, when a run begins. Names and paths
-are bytes: on Windows WTF-8 (UTF-8, and lone surrogates as three bytes each), with a drive's letter as the first
-part of a path, as in `/C/Users/anna`. Errors are OSError, their `strerror` fit to be shown.
+PosixSystem (posix.py) and WindowsSystem (windows.py) implement it; this.py chooses one when a run begins. Names
+and paths are bytes: on Windows WTF-8 (UTF-8, and lone surrogates as three bytes each), with the drive letter as
+the first part of a path, e.g. `/C/Users/anna`. Errors are OSError, with a `strerror` that can be shown to the user.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeVar
 
+from backup.systems.side_data import SideData
 from catalog.format.nodes import Node
 from catalog.format.values import Owner
-from catalog.format.windows import Stream, Windows
-from catalog.format.writing import WritePage
-
-Handle: TypeAlias = Any  # an open file or folder: a descriptor, or what else the system has for it
 
 
-class Elsewhere(OSError):
-    """A file's contents are not on this machine, and reading them here would fetch them."""
+class OnlineOnly(OSError):
+    """The contents of a file or folder are only in a cloud, and reading them would download them."""
 
 
 class Status(Protocol):
-    """What shows of a file without reading it; the fields of os.stat_result.
+    """What the system reports of a file without reading it; the fields of os.stat_result.
 
-    A change of anything that is saved shows in `st_ctime_ns`. Fewer `st_blocks` (of 512 bytes) than the size
-    takes mean holes.
+    Any change of what is saved changes `st_ctime_ns`. A file has holes if its `st_blocks` (of 512 bytes) are fewer
+    than its size takes.
     """
 
     @property
@@ -50,112 +47,95 @@ class Status(Protocol):
     def st_rdev(self) -> int: ...
 
 
-class Owners(Protocol):
-    """Names of users and groups."""
+Folder = TypeVar("Folder")  # an open folder: a descriptor, or what else the system has for it
+File = TypeVar("File")  # an open file or stream
+Stat = TypeVar("Stat", bound=Status)
+Folder_contra = TypeVar("Folder_contra", contravariant=True)
 
-    def of(self, st: Any) -> Owner: ...
+
+class SideDataReader(Protocol[Folder_contra, File]):
+    """Reads what a system keeps of a file beyond what POSIX has."""
+
+    def side_data(self, target: File | bytes, folder: Folder_contra) -> SideData[File]:
+        """The side data of an open file, or of a name in a folder."""
+
+    def short_name(self, name: bytes, folder: Folder_contra) -> str:
+        """The 8.3 name that belongs to a name in a folder; empty if there is none."""
 
 
-class Beside(Protocol):
-    """What a file has beside its contents, on a system that keeps more than POSIX does."""
+class System(Protocol[Folder, File, Stat]):
+    """One operating system."""
+
+    name: str  # as platform.system() returns it
+    paths_are_native: bool  # whether os.lstat takes the paths of a point
+    status_has_mode: (
+        bool  # whether a status has the permission bits; else st_ctime_ns alone shows that they changed
+    )
 
     @property
-    def streams(self) -> Sequence[tuple[str, Callable[[], Handle]]]:
-        """Further streams of data: each name, and what opens the stream as a file."""
-
-    @property
-    def problems(self) -> Sequence[str]:
-        """What could not be read, and why."""
-
-    def store_large(self, write: WritePage) -> None:
-        """Put what is large out of line, into the tree."""
-
-    @property
-    def mode(self) -> int:
-        """Permission bits for systems that know no others."""
-
-    @property
-    def owner(self) -> Owner: ...
-
-    def windows(self, streams: list[Stream]) -> Windows:
-        """What stands in the entry, once the contents of the streams have their places."""
-
-
-class System(Protocol):
-    """One operating system. A module or an object."""
-
-    name: str  # as platform.system() has it
-    keeps_more: bool  # whether `beside` has anything to say
+    def side_data_reader(self) -> SideDataReader[Folder, File] | None:
+        """None if the system keeps nothing beyond what POSIX has."""
 
     def raise_limits(self) -> None:
-        """Allow as many open files as this process may have: a walk holds one for each level."""
+        """Raise the limit of open files as far as this process may: a walk holds one folder open for each level."""
 
     def lock(self, file: int) -> None:
-        """Lock a file for this process, until it ends. OSError if another has."""
+        """Lock a file until this process ends. Raises OSError if another process holds the lock."""
 
     def point_path(self, path: Path) -> bytes:
-        """An absolute path as a point has it. LocalError if it can't be saved."""
+        """An absolute path in the form that points use. Raises LocalError if it can't be saved."""
 
     def identity(self, path: Path) -> tuple[int, int] | None:
-        """st_dev and st_ino of a path of this system; None if nothing is there."""
+        """st_dev and st_ino of a path of this system; None if there is nothing."""
 
     def unwanted_mounts(self) -> set[bytes]:
-        """Where file systems without files of their own are mounted, rpdrive's drives included."""
+        """Mount points of file systems that hold no files of their own, and of rpdrive's drives."""
 
     # --- folders and names ------------------------------------------------------------------------------------
 
-    def open_top(self) -> Handle:
-        """The folder that all paths begin at."""
+    def open_top(self) -> Folder:
+        """The folder in which all paths begin."""
 
-    def open_folder(self, name: bytes, parent: Handle) -> Handle:
-        """A folder in a folder, never what a link leads to."""
+    def open_folder(self, name: bytes, parent: Folder) -> Folder:
+        """A folder in a folder; links are not followed. Raises OnlineOnly."""
 
-    def open_passage(self, name: bytes, parent: Handle) -> Handle:
-        """A folder of which only named entries are wanted: it need not be readable."""
+    def open_passage(self, name: bytes, parent: Folder) -> Folder:
+        """A folder in which only known names will be looked up: it need not be readable."""
 
-    def close(self, handle: Handle) -> None:
+    def close(self, handle: Folder | File) -> None:
         """Close a file or folder."""
 
-    def names(self, folder: Handle) -> list[bytes]:
+    def names(self, folder: Folder) -> list[bytes]:
         """Names in a folder, sorted as bytes."""
 
-    def is_empty(self, folder: Handle) -> bool:
-        """Whether nothing is in a folder."""
+    def status(self, name: bytes, folder: Folder) -> Stat:
+        """The status of a name in a folder; links are not followed. Raises FileNotFoundError."""
 
-    def status(self, name: bytes, folder: Handle) -> Status:
-        """What shows of a name in a folder, of a link itself. FileNotFoundError."""
+    def owner(self, st: Stat) -> Owner:
+        """Owner and group with their names, each looked up once."""
 
-    def owners(self) -> Owners:
-        """Names of users and groups, looked up once each."""
+    def node(self, name: bytes, st: Stat) -> Node:
+        """An entry of this status, without content, extended attributes and side data."""
 
-    def node(self, name: bytes, st: Any, owners: Any) -> Node:
-        """An entry of this status, still without content and what else it has."""
+    def readlink(self, name: bytes, folder: Folder) -> bytes:
+        """The target of a symlink."""
 
-    def readlink(self, name: bytes, folder: Handle) -> bytes:
-        """What a link points to."""
-
-    def xattrs(self, target: Handle | bytes, folder: Handle) -> dict[bytes, bytes]:
+    def xattrs(self, target: File | bytes, folder: Folder) -> dict[bytes, bytes]:
         """Extended attributes (ACLs among them) of an open file, or of a name in a folder."""
-
-    def beside(self, target: Handle | bytes, folder: Handle) -> Beside:
-        """What else an open file has, or a name in a folder."""
-
-    def of_name(self, name: bytes, folder: Handle) -> Callable[[Windows | None], Windows | None]:
-        """Makes what stands in a file's entry that of another link to it, which has this name."""
 
     # --- contents ---------------------------------------------------------------------------------------------
 
-    def open_file(self, name: bytes, parent: Handle) -> Handle:
-        """A file, never what a link points to. Elsewhere."""
+    def open_file(self, name: bytes, parent: Folder) -> File:
+        """A file in a folder; links are not followed. Raises OnlineOnly."""
 
-    def file_status(self, handle: Handle) -> Status:
-        """What shows of an open file or folder."""
+    def file_status(self, handle: File | Folder) -> Stat:
+        """The status of an open file or folder."""
 
-    def read_small(self, file: Handle, size: int, most: int) -> bytes:
-        """A whole small file; should it have changed its size, as much as there is, up to `most` bytes and some."""
+    def read_small(self, file: File, size: int, most: int) -> bytes:
+        """A whole file of `size` bytes. If it has grown, reads on to its end, or to a little more than `most`."""
 
-    def fill(self, file: Handle, buffer: memoryview, position: int) -> int:
-        """Read until the buffer is full or the file ends. Returns the bytes read."""
+    def fill(self, file: File, buffer: memoryview, position: int) -> int:
+        """Read until the buffer is full or the file ends. Returns the number of bytes read."""
 
-    def data_ranges(self, file: Handle, st: Any) -> Iterator[tuple[int, int]]:
+    def data_ranges(self, file: File, st: Stat) -> Iterator[tuple[int, int]]:
         """The ranges of a file (start, end in bytes) that are not holes, in order."""

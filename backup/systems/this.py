@@ -1,18 +1,27 @@
-"""Which system this process runs on."""
+"""The system that this process runs on: chosen here and nowhere else in this package."""
 
 from __future__ import annotations
 
-import os
+import sys
+from typing import TYPE_CHECKING
 
-from backup.systems.base import System
+if TYPE_CHECKING:
+    from backup.systems.posix import PosixSystem
+    from backup.systems.windows import WindowsSystem
 
+# Each is imported where it is chosen: neither can be imported on the other system.
+if sys.platform == "win32":
 
-def this_system(*, fetch: bool = False) -> System:
-    """The one that this process runs on. `fetch`: read files, too, that would be fetched from a cloud for it."""
-    if os.name == "nt":
-        from backup.systems.windows import WindowsSource
+    def this_system(*, fetch: bool = False) -> WindowsSystem:
+        """The system of this process. `fetch`: download files whose contents are only in a cloud."""
+        from backup.systems.windows import WindowsSystem
 
-        return WindowsSource(fetch=fetch)
-    from backup.systems import posix as source
+        return WindowsSystem(fetch=fetch)
 
-    return source
+else:
+
+    def this_system(*, fetch: bool = False) -> PosixSystem:
+        """The system of this process. `fetch` changes nothing: no file is only in a cloud."""
+        from backup.systems.posix import PosixSystem
+
+        return PosixSystem()

@@ -1,8 +1,8 @@
-"""Reading a Windows source: the System (backup/systems/base.py) of Windows.
+"""Reading a Windows source: names, metadata, side data, and the contents of files.
 
-Everything is opened by its whole path in the form `\\\\?\\C:\\…`, which knows no limit of 260 characters and no
-reserved names, and is opened itself where it is a link. Names are WTF-8: the UTF-8 of the UTF-16 that NTFS has,
-with three bytes for a surrogate without its other half, so that every name comes back as it was.
+Everything is opened by its whole path in the form `\\\\?\\C:\\…`, which has no limit of 260 characters and no
+reserved names; a link is opened itself, not its target. Names are WTF-8: the UTF-8 of the UTF-16 that NTFS has,
+with three bytes for a lone surrogate, so that every name comes back as it was.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from __future__ import annotations
 import errno
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, NamedTuple
 
-from msgspec.structs import replace
-
-from backup.systems.base import Elsewhere
-from backup.systems.beside import NOBODY, Kept
+from backup.systems.base import OnlineOnly, System
+from backup.systems.side_data import UNKNOWN_OWNER, SideData
 from catalog.errors import Damaged, LocalError
 from catalog.format.nodes import Node
 from catalog.format.values import Owner, kind_of
@@ -83,11 +81,12 @@ class WindowsFile:
         self.name, self.handle, self.seen, self.export = name, handle, seen, export
 
 
-class WindowsSource:
-    """The machine. `fetch`: files, too, whose contents a cloud service would have to fetch."""
+class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
+    """The System of Windows. `fetch`: download files whose contents are only in a cloud."""
 
-    keeps_more = True
     name = "Windows"
+    paths_are_native = False
+    status_has_mode = False  # permissions are in the security descriptor, which takes a call of its own
 
     def __init__(self, api: w.Api | None = None, *, fetch: bool = False) -> None:
         self._api, self._fetch = api or w.Api(), fetch
@@ -96,6 +95,10 @@ class WindowsSource:
         except OSError:
             self._rights = set()  # then what its user may read is read
         self._accounts: dict[str, str] = {}
+
+    @property
+    def side_data_reader(self) -> WindowsSystem:
+        return self
 
     def raise_limits(self) -> None:
         pass  # there is none for handles
@@ -136,7 +139,7 @@ class WindowsSource:
         if not stat.S_ISDIR(st.st_mode):
             raise OSError(errno.ENOTDIR, "it was replaced by something else while it was read")
         if st.attributes & _AWAY and not self._fetch:
-            raise Elsewhere(errno.EIO, "what is in it is only in the cloud (--cloud-files fetches it)")
+            raise OnlineOnly(errno.EIO, "what is in it is only in the cloud (--cloud-files fetches it)")
         return WindowsFolder(path, self._api.open(_rooted(path), _BASE | w.READ_DATA, w.OPEN_REPARSE_POINT))
 
     def open_passage(self, name: bytes, parent: WindowsFolder) -> WindowsFolder:
@@ -161,9 +164,6 @@ class WindowsSource:
             if short:
                 folder.shorts[found[-1]] = short
         return sorted(found)
-
-    def is_empty(self, folder: WindowsFolder) -> bool:
-        return not self.names(folder)
 
     def status(self, name: bytes, folder: WindowsFolder) -> WindowsStatus:
         # A handle for each name, as what a folder's list says of files can be old: NTFS brings it up to date when a
@@ -201,15 +201,12 @@ class WindowsSource:
             path=path,
         )
 
-    def owners(self) -> WindowsSource:
-        return self
+    def owner(self, st: WindowsStatus) -> Owner:
+        """Unknown: the owner is in the security descriptor, which is read only where it is needed."""
+        return UNKNOWN_OWNER
 
-    def of(self, st: Any) -> Owner:
-        """Nobody: the owner is in the security descriptor, which is read where it is needed."""
-        return NOBODY
-
-    def node(self, name: bytes, st: WindowsStatus, owners: Any) -> Node:
-        mode, owner = st.st_mode & 0o7777, NOBODY
+    def node(self, name: bytes, st: WindowsStatus) -> Node:
+        mode, owner = st.st_mode & 0o7777, UNKNOWN_OWNER
         if stat.S_ISDIR(st.st_mode):  # compared by these where its times are not ours
             with suppress(OSError), self._api.opened(_rooted(st.path), w.READ_CONTROL) as handle:
                 mode, owner = self._permissions(self._api.security(handle, _PUBLIC), st.attributes)
@@ -217,7 +214,7 @@ class WindowsSource:
             name, kind_of(st.st_mode), mode, owner, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
         )  # fmt: skip
 
-    # --- what is beside ---------------------------------------------------------------------------------------
+    # --- side data --------------------------------------------------------------------------------------------
 
     def readlink(self, name: bytes, folder: WindowsFolder) -> bytes:
         path = folder.inside(name)
@@ -225,25 +222,28 @@ class WindowsSource:
             return link_target(self._reparse(handle), path)
 
     def xattrs(self, target: WindowsFile | bytes, folder: WindowsFolder) -> dict[bytes, bytes]:
-        return {}  # the extended attributes of Windows are not of the same kind: see `beside`
+        return {}  # the extended attributes of Windows are not of the same kind: see `side_data`
 
-    def of_name(self, name: bytes, folder: WindowsFolder) -> Callable[[Windows | None], Windows | None]:
-        short = folder.shorts.get(name, "")
-        return lambda first: first and replace(first, short_name=short)
+    def short_name(self, name: bytes, folder: WindowsFolder) -> str:
+        return folder.shorts.get(name, "")
 
-    def beside(self, target: WindowsFile | bytes, folder: WindowsFolder) -> Kept:
+    def side_data(self, target: WindowsFile | bytes, folder: WindowsFolder) -> SideData[WindowsFile]:
         if isinstance(target, WindowsFile):
-            return self._kept(target.handle, target.seen, folder.shorts.get(target.name, ""), target.export)
+            return self._read_side_data(
+                target.handle, target.seen, folder.shorts.get(target.name, ""), target.export
+            )
         st = self._seen(target, folder)
         handle = self._open(st.path, _BASE)
         try:
-            return self._kept(handle, st, folder.shorts.get(target, ""), None)
+            return self._read_side_data(handle, st, folder.shorts.get(target, ""), None)
         finally:
             self._api.close(handle)
 
-    def _kept(self, handle: int, st: WindowsStatus, short: str, export: IO[bytes] | None) -> Kept:
+    def _read_side_data(
+        self, handle: int, st: WindowsStatus, short: str, export: IO[bytes] | None
+    ) -> SideData[WindowsFile]:
         windows = Windows(st.attributes, st.created, short_name=short)
-        kept = Kept(windows, st.st_mode & 0o7777)
+        data = SideData[WindowsFile](windows, st.st_mode & 0o7777)
         if export is not None:
             windows.efs = st.st_size
 
@@ -251,7 +251,7 @@ class WindowsSource:
             parts = _WHOLE if w.SECURITY_PRIVILEGE in self._rights else _PUBLIC
             windows.security = self._api.security(handle, parts) or None
             if windows.security:
-                kept.mode, kept.owner = self._permissions(windows.security, st.attributes)
+                data.mode, data.owner = self._permissions(windows.security, st.attributes)
 
         def reparse() -> None:
             windows.reparse = self._reparse(handle) if st.tag and not is_seen_through(st.tag) else None
@@ -261,7 +261,7 @@ class WindowsSource:
 
         def streams() -> None:
             if export is None:  # which has them in it
-                kept.streams = [
+                data.streams = [
                     (name, partial(self._open_stream, st, name))
                     for name, _size in files.streams(self._api.information(handle, w.STREAM_INFO, 4096))
                 ]
@@ -276,8 +276,8 @@ class WindowsSource:
                 read()
             except w.Failed as e:
                 if e.code not in w.UNSUPPORTED:  # else the file system keeps none
-                    kept.problems.append(f"its {what} can't be read: {e.strerror}")
-        return kept
+                    data.problems.append(f"its {what} can't be read: {e.strerror}")
+        return data
 
     def _permissions(self, security: bytes, attributes: int) -> tuple[int, Owner]:
         """A mode and an owner for other systems."""
@@ -285,7 +285,7 @@ class WindowsSource:
         try:
             found = descriptor.parse(security)
         except Damaged:
-            return mode, NOBODY
+            return mode, UNKNOWN_OWNER
         return mode, Owner(-1, -1, self._account(found.owner), self._account(found.group))
 
     def _account(self, text: str) -> str:
@@ -317,7 +317,7 @@ class WindowsSource:
     def open_file(self, name: bytes, parent: WindowsFolder) -> WindowsFile:
         st = self._seen(name, parent)
         if st.attributes & _AWAY and not self._fetch:
-            raise Elsewhere(errno.EIO, "its contents are only in the cloud (--cloud-files fetches them)")
+            raise OnlineOnly(errno.EIO, "its contents are only in the cloud (--cloud-files fetches them)")
         if st.attributes & files.ENCRYPTED:
             return self._open_encrypted(st, name)
         # What a reparse point stands for is read through it where Windows makes up the contents from it.

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backup.run import Result
-from backup.systems import posix as source
+from backup.systems.posix import PosixSystem
 from catalog.format.values import Subtree
 from catalog.store.memory import MemoryStore
 from tests.kit.protected import Protected
@@ -204,14 +204,14 @@ def test_file_changed_within_a_tick_of_the_clock(
             opened.append(coarse(path.stat()))
         close(file)
 
-    monkeypatch.setattr(source, "file_status", lambda file: coarse(fstat(file)))
-    status = source.status
-    monkeypatch.setattr(source, "status", lambda name, parent: coarse(status(name, parent)))
+    monkeypatch.setattr(PosixSystem, "file_status", staticmethod(lambda file: coarse(fstat(file))))
+    status = PosixSystem.status
+    monkeypatch.setattr(PosixSystem, "status", staticmethod(lambda name, parent: coarse(status(name, parent))))
     for _ in range(100):
         opened.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(source, "open_file", open_file)
-            patch.setattr(source, "close", close_file)
+            patch.setattr(PosixSystem, "open_file", staticmethod(open_file))
+            patch.setattr(PosixSystem, "close", staticmethod(close_file))
             machine.backup(folder)
         if opened[0].st_ctime_ns == opened[-1].st_ctime_ns:
             break

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backup import files, pipeline, run
+from backup import attempt, files, pipeline
 from catalog.errors import StoreFull, StoreUnreachable
 from catalog.format.blocks import PackKind, open_block
 from catalog.format.packs import decode_pack, pack_name
@@ -108,8 +108,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, name, value)
     monkeypatch.setattr(files, "_BUFFER", 1 << 17)
     monkeypatch.setattr(pipeline, "TREE_BLOCK_RAW", 4_000)
-    monkeypatch.setattr(run, "TREE_BLOCK_RAW", 4_000)
-    monkeypatch.setattr(run, "INDEX_BYTES", 1)
+    monkeypatch.setattr(attempt, "TREE_BLOCK_RAW", 4_000)
+    monkeypatch.setattr(attempt, "INDEX_BYTES", 1)
 
 
 def make_source(folder: Path) -> None:

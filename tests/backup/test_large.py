@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backup.run import Backup
+from backup.attempt import Attempt
 from catalog.format.packs import Extent
 from catalog.format.values import Hole, Paged, Piece
 from catalog.store.memory import MemoryStore
@@ -261,13 +261,13 @@ def test_progress_within_a_large_file(machine: Protected, tmp_path: Path, monkey
     folder.mkdir()
     (folder / "file").write_bytes(random.Random(5).randbytes(size))
     seen: list[int] = []
-    plain = Backup._tick
+    plain = Attempt.tick
 
-    def tick(self: Backup) -> None:
+    def tick(self: Attempt) -> None:
         seen.append(self.progress.done)
         plain(self)
 
-    monkeypatch.setattr(Backup, "_tick", tick)
+    monkeypatch.setattr(Attempt, "tick", tick)
     done = machine.backup(folder).progress
     assert done.done == done.size == size
     assert seen == sorted(seen) and seen[0] < size / 2 and len(set(seen)) > 3, seen

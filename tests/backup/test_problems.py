@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from backup.run import Result
-from backup.systems import posix as source
+from backup.systems.posix import PosixSystem
 from catalog.format.records import Point
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
@@ -55,8 +55,8 @@ def when_opened(monkeypatch: pytest.MonkeyPatch, name: bytes, act: Callable[[], 
 
         return opened
 
-    monkeypatch.setattr(source, "open_file", instead(source.open_file))
-    monkeypatch.setattr(source, "open_folder", instead(source.open_folder))
+    monkeypatch.setattr(PosixSystem, "open_file", staticmethod(instead(PosixSystem.open_file)))
+    monkeypatch.setattr(PosixSystem, "open_folder", staticmethod(instead(PosixSystem.open_folder)))
 
 
 def reasons(outcome: Result, folder: Path) -> dict[str, str]:
@@ -149,7 +149,7 @@ def test_a_path_given_that_is_unreadable(rpdrive: Cli, vault: Vault, folder: Pat
 @pytest.mark.usefixtures("vault")
 def test_a_path_given_that_is_never_saved(rpdrive: Cli) -> None:
     done = rpdrive.run("backup", "/proc")
-    assert done.returncode == 3 and b"/proc: nothing in it is saved" in done.stderr, done
+    assert done.returncode == 3 and b"/proc: contents not saved: a pseudo file system" in done.stderr, done
 
 
 def test_all_entries_are_counted(machine: Protected, folder: Path) -> None:
@@ -285,7 +285,7 @@ def test_changed_while_read(
             os.utime(path)
 
     restless = Restless(path, times, change)
-    monkeypatch.setattr(source, "file_status", restless)
+    monkeypatch.setattr(PosixSystem, "file_status", staticmethod(restless))
     outcome = machine.backup(folder)
     monkeypatch.undo()
     assert restless.left < times
@@ -354,7 +354,7 @@ def test_more_problems_than_a_point_lists(
 
     for n in range(1_200):
         (folder / f"file-{n}").touch()
-    monkeypatch.setattr(source, "open_file", refuse)
+    monkeypatch.setattr(PosixSystem, "open_file", staticmethod(refuse))
     outcome = machine.backup(folder)
     assert outcome.point is not None
     assert (len(outcome.point.problems), outcome.point.problem_count) == (1000, 1209)

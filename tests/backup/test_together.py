@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup import pipeline, run
+from backup import attempt, pipeline
 from catalog.store.memory import MemoryStore
 from tests.kit.protected import Protected, listed
 from tests.kit.recorded import assert_whole
@@ -17,7 +17,7 @@ from tests.kit.recorded import assert_whole
 def test_many_machines_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its own index and points; what they write does not get into each other's way."""
     monkeypatch.setattr(pipeline, "PACK_TARGET", 200_000)
-    monkeypatch.setattr(run, "INDEX_BYTES", 1)
+    monkeypatch.setattr(attempt, "INDEX_BYTES", 1)
     rng, memory = random.Random(8), MemoryStore()
     source = tmp_path / "source"
     for n in range(20):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backup.run import Result
-from backup.systems.windows import WindowsSource
+from backup.systems.windows import WindowsSystem
 from catalog.errors import LocalError
 from catalog.format.values import Hole, NodeKind, Owner
 from catalog.format.windows import Windows
@@ -407,7 +407,7 @@ def test_more_streams_than_an_entry_holds(machine: Machine, windows: Double) -> 
 
 def test_folder_swapped_for_a_link(windows: Double) -> None:
     """Between the look at it and its opening."""
-    source = WindowsSource(windows.api())
+    source = WindowsSystem(windows.api())
     c = source.open_folder(b"C", source.open_top())
     users = source.open_folder(b"Users", c)
     source.status(b"anna", users)
@@ -451,7 +451,7 @@ def test_links_without_an_id(machine: Machine, windows: Double) -> None:
 
 def test_drives(windows: Double) -> None:
     windows.roots["E"] = Item(DIRECTORY)
-    source = WindowsSource(windows.api())
+    source = WindowsSystem(windows.api())
     assert source.names(source.open_top()) == [b"C", b"E"]
     assert source.unwanted_mounts() == set()
     windows.file_system = "rpdrive"
@@ -474,17 +474,17 @@ def test_excludes(machine: Machine, windows: Double) -> None:
     ],
 )
 def test_paths(windows: Double, path: str, wanted: bytes) -> None:
-    assert WindowsSource(windows.api()).point_path(Path(path)).rstrip(b"/") == wanted
+    assert WindowsSystem(windows.api()).point_path(Path(path)).rstrip(b"/") == wanted
 
 
 @pytest.mark.parametrize("path", ["\\\\server\\share\\a", "Users\\anna", "C:Users"])
 def test_path_that_no_drive_has(windows: Double, path: str) -> None:
     with pytest.raises(LocalError, match="drive"):
-        WindowsSource(windows.api()).point_path(Path(path))
+        WindowsSystem(windows.api()).point_path(Path(path))
 
 
 def test_own_folders_are_known(windows: Double) -> None:
-    source = WindowsSource(windows.api())
+    source = WindowsSystem(windows.api())
     assert source.identity(Path("C:\\Users\\anna")) == (windows.serial, windows.item(HOME).index)
     assert source.identity(Path("C:\\nothing")) is None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backup.previous import Old, Previous
+from backup.previous import OldEntry, PreviousPoint
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, OutOfLine, Paged
 from catalog.format.windows import Stream, Windows
@@ -36,6 +36,6 @@ def test_what_windows_knew_is_looked_for(windows: Windows, kind: NodeKind) -> No
     nodes = [plain(name, content=content[kind], windows=w) for name, w in ((b"a", there), (b"b", windows))]
     for node in nodes:
         node.kind = kind
-    found = [Old(w.found.entry, w.found.leaf) for w in walk(pages, write_folder(nodes, pages.write))]
-    previous = Previous(missing=frozenset((GONE,)))
+    found = [OldEntry(w.found.entry, w.found.leaf) for w in walk(pages, write_folder(nodes, pages.write))]
+    previous = PreviousPoint(missing=frozenset((GONE,)))
     assert [previous.has_all(old) for old in found] == [True, False]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from backup.excludes import Excludes
 from cache.reader import Reader
 from catalog.errors import UsageError
+from catalog.patterns import Patterns
 from catalog.store.memory import MemoryStore
 from mount.view.point import PointView
 from tests.kit.backing import back_up, new_vault
@@ -50,14 +48,4 @@ def test_many_large_attributes_of_one_file(roomy: Path, tmp_path: Path) -> None:
 
 def test_an_exclude_pattern_that_is_not_utf8_is_refused_at_once() -> None:
     with pytest.raises(UsageError, match="not UTF-8"):
-        Excludes([os.fsdecode(b"caf\xe9")])
-
-
-def test_the_limit_for_deep_folders_holds_during_the_walk_only(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    before = sys.getrecursionlimit()
-    with ThreadPoolExecutor(8) as pool:  # several at once, one ending before the other
-        for n in range(40):
-            pool.submit(back_up, new_vault(MemoryStore())[0], tmp_path / f"state-{n}", source)
-    assert sys.getrecursionlimit() == before
+        Patterns([os.fsdecode(b"caf\xe9")], "--exclude")

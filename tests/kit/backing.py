@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from backup.engine import perform
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
-from backup.run import Backup, Result
+from backup.run import Result, Run
 from backup.selection import Selection
+from backup.systems.this import this_system
 from cache.reader import Reader
 from catalog.format.keys import KdfParameters
 from catalog.store.base import Store
@@ -33,7 +35,7 @@ def back_up(vault: Vault, state: Path, *paths: Path, item: str | None = None, dr
     mirror = Mirror(state / "mirror.sqlite")
     reader = Reader(vault)
     try:
-        return Backup(vault, reader, mirror, machine, record, Selection(wanted)).run(dry=dry)
+        return perform(Run(vault, reader, mirror, machine, record, Selection(wanted), this_system()), dry=dry)
     finally:
         reader.close()
         mirror.close()

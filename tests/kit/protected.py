@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup.engine import perform
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
-from backup.run import Backup, Result
+from backup.run import Result, Run
 from backup.selection import Selection
+from backup.systems.this import this_system
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
 from catalog.format.keys import Keys, VaultFile
@@ -55,8 +57,10 @@ class Protected:
         reader = Reader(vault, memory=16 << 20, parallel=2)
         selection = Selection(wanted, list(excludes), one_file_system, skip or set())
         try:
-            run = Backup(vault, reader, mirror, machine, item, selection, partial_seconds=self.partial_seconds)
-            return run.run(dry=dry)
+            run = Run(
+                vault, reader, mirror, machine, item, selection, this_system(), partial_seconds=self.partial_seconds
+            )  # fmt: skip
+            return perform(run, dry=dry)
         finally:
             reader.close()
             mirror.close()

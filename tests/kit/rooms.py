@@ -76,22 +76,28 @@ ROOMS = {
     "backup.mirror": "catalog.errors catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
     "backup.progress": "backup.pipeline catalog.format catalog.screen",
-    "backup.previous": "backup.systems catalog.format catalog.tree",
-    "backup.files": "backup.pipeline backup.progress backup.systems catalog.errors catalog.format catalog.tree",
+    "backup.run": "backup.mirror backup.pipeline backup.progress backup.selection backup.systems catalog.format"
+    " catalog.tree catalog.vault",
+    "backup.previous": "backup.systems catalog.format",
+    "backup.frame": "backup.previous backup.selection backup.systems catalog.format catalog.tree",
+    "backup.files": "backup.pipeline backup.run backup.systems catalog.errors catalog.format",
     "backup.links": "backup.files backup.systems catalog.format",
-    "backup.walk": "backup.files backup.links backup.pipeline backup.previous backup.progress"
+    "backup.walk": "backup.files backup.frame backup.links backup.pipeline backup.previous backup.run"
     " backup.selection backup.systems catalog.errors catalog.format catalog.names catalog.patterns catalog.tree"
     " catalog.vault",
-    "backup.run": "backup.mirror backup.pipeline backup.previous backup.progress backup.selection backup.systems"
-    " backup.walk catalog.errors catalog.format catalog.tree catalog.vault",
-    "backup.display": "backup.run catalog.screen",
+    "backup.mirroring": "backup.mirror backup.run catalog.errors catalog.format catalog.vault",
+    "backup.attempt": "backup.mirroring backup.pipeline backup.previous backup.run backup.systems backup.walk"
+    " catalog.errors catalog.format",
+    "backup.engine": "backup.attempt backup.mirroring backup.run backup.systems catalog.errors",
+    "backup.display": "backup.run catalog.format catalog.screen catalog.store",
     "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs catalog.vault",
     "backup.identity": "catalog.errors catalog.format catalog.machines catalog.vault",
-    "backup.job": "backup.census backup.identity backup.mirror backup.record backup.run backup.selection"
-    " backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.screen"
+    "backup.job": "backup.census backup.engine backup.identity backup.mirror backup.record backup.run"
+    " backup.selection backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format"
+    " catalog.screen catalog.vault",
+    "backup.foreground": "backup.display backup.job backup.systems catalog.access catalog.errors catalog.screen"
     " catalog.vault",
-    "backup.commands": "backup.display backup.job backup.run catalog.access catalog.errors catalog.screen"
-    " catalog.store",
+    "backup.commands": "backup.foreground catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors cache.commands backup.commands catalog.points"
     " catalog.machines catalog.jobs catalog.history mount.commands mount.restore",

@@ -6,11 +6,12 @@ import random
 import struct
 from pathlib import Path
 
+from backup.engine import perform
 from backup.identity import this_item, this_machine
 from backup.mirror import Mirror
-from backup.run import Backup, Result
+from backup.run import Result, Run
 from backup.selection import Selection
-from backup.systems.windows import WindowsSource
+from backup.systems.windows import WindowsSystem
 from cache.reader import Reader
 from catalog.format.nodes import Node
 from catalog.format.records import Point
@@ -106,17 +107,17 @@ class Machine:
         self, double: Double, *paths: str, fetch: bool = False, excludes: tuple[str, ...] = (), dry: bool = False,
         partial_seconds: float = 900.0,
     ) -> Result:  # fmt: skip
-        vault, state, source = self.vault, self._state, WindowsSource(double.api(), fetch=fetch)
+        vault, state, source = self.vault, self._state, WindowsSystem(double.api(), fetch=fetch)
         wanted = [source.point_path(Path(path)) for path in paths or ("C:\\Users\\anna",)]
         record = this_machine(vault, state, None)
         item = this_item(vault, state, record, "home", wanted)
         mirror, reader = Mirror(state / "mirror.sqlite"), Reader(vault, memory=16 << 20, parallel=2)
         try:
             selection = Selection(wanted, list(excludes), fetch=fetch)
-            run = Backup(
-                vault, reader, mirror, record, item, selection, system=source, partial_seconds=partial_seconds
+            run = Run(
+                vault, reader, mirror, record, item, selection, source, partial_seconds=partial_seconds
             )  # fmt: skip
-            return run.run(dry=dry)
+            return perform(run, dry=dry)
         finally:
             reader.close()
             mirror.close()

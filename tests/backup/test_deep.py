@@ -1,0 +1,112 @@
+"""Folders nested deeper than Python's calls can be, and what a backup leaves of the process it runs in."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup.foreground import rare_collections
+from backup.systems.posix import PosixSystem
+from catalog.format.values import NodeKind
+from catalog.store.memory import MemoryStore
+from catalog.tree import walk
+from tests.kit.protected import Protected
+from tests.kit.recorded import PointReader
+
+LEVELS = 5_000  # in paths of 10 kB; the limit of recursion is 1,000
+
+
+def descend(top: Path, *, make: bool) -> int:
+    """A descriptor of the lowest folder, which no path can name. The caller closes it."""
+    at = os.open(top, os.O_RDONLY)
+    for _ in range(LEVELS):
+        if make:
+            os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    return at
+
+
+def write(top: Path, name: str, data: bytes) -> None:
+    bottom = descend(top, make=False)
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=bottom)
+    os.write(file, data)
+    os.close(file)
+    os.close(bottom)
+
+
+@pytest.fixture
+def deep() -> Iterator[Path]:
+    """On tmpfs, where so many folders are made and removed in no time."""
+    top = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    os.close(descend(top, make=True))
+    yield top
+    subprocess.run(["rm", "-rf", top], check=True)  # shutil.rmtree recurses
+
+
+def entries(machine: Protected) -> dict[bytes, int]:
+    """The kinds of all entries of the newest point, by path."""
+    vault = machine.vault
+    point = vault.point(max(vault.point_names(), key=lambda n: n.sequence))
+    assert point.root is not None
+    return {found.path: found.found.entry.kind for found in walk(PointReader(vault), point.root.subtree())}
+
+
+@pytest.mark.parametrize("partial_seconds", [900.0, 0.0])
+def test_five_thousand_nested_folders(tmp_path: Path, deep: Path, partial_seconds: float) -> None:
+    machine = Protected(MemoryStore(), tmp_path / "state", partial_seconds=partial_seconds)
+    limit, before = sys.getrecursionlimit(), set(os.listdir("/proc/self/fd"))
+    above = os.fsencode(deep).strip(b"/")
+    bottom = above + b"/d" * LEVELS
+    first = machine.backup(deep)
+    assert first.problems == []
+    found = entries(machine)
+    assert found[bottom] == NodeKind.FOLDER
+    assert len(found) == LEVELS + above.count(b"/") + 1
+    # A change at the bottom, after all folders above it were met unchanged.
+    write(deep, "file", b"at the bottom")
+    second = machine.backup(deep)
+    assert (second.problems, second.progress.new) == ([], 1)
+    assert entries(machine) == found | {bottom + b"/file": NodeKind.FILE}
+    time.sleep(0.1)  # a tick of the clock: what changed within one is read again
+    assert machine.backup(deep).progress.new == 0
+    third = machine.backup(deep)
+    assert (third.problems, third.progress.new, third.progress.changed) == ([], 0, 0)
+    assert third.progress.unchanged == len(found) + 1
+    assert sys.getrecursionlimit() == limit
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_folders_are_closed_when_the_walk_breaks_off(
+    tmp_path: Path, deep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Protected(MemoryStore(), tmp_path / "state")
+    write(deep, "file", b"at the bottom")
+    before = set(os.listdir("/proc/self/fd"))
+
+    def stop(name: bytes, parent: int) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PosixSystem, "open_file", staticmethod(stop))
+    with pytest.raises(KeyboardInterrupt):
+        machine.backup(deep)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_garbage_collector_is_as_before() -> None:
+    before = gc.get_threshold(), gc.isenabled()
+    with pytest.raises(KeyError), rare_collections():
+        assert gc.get_threshold() != before[0]
+        assert gc.get_freeze_count() > 0
+        raise KeyError
+    assert (gc.get_threshold(), gc.isenabled()) == before
+    assert gc.get_freeze_count() == 0

@@ -24,7 +24,7 @@ from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
 from tests.kit.faults import FullStore, StopAtStore, Stopped, UnreachableStore
-from tests.kit.protected import Protected, chunks_of, listed, vault_on
+from tests.kit.protected import Protected, extents_of, listed, vault_on
 from tests.kit.recorded import assert_whole
 
 
@@ -140,7 +140,7 @@ def edit_source(folder: Path) -> None:
 
 def assert_once(vault: Vault, kind: PackKind, among: Callable[[str], bool]) -> None:
     """No chunk stands in two of the packs chosen."""
-    counts = Counter(c for name, ids in chunks_of(vault, kind).items() if among(name) for c in ids)
+    counts = Counter(e.id for name, extents in extents_of(vault, kind).items() if among(name) for e in extents)
     twice = [c for c, n in counts.items() if n > 1]
     assert not twice, f"{len(twice)} {kind.name} chunks were sent twice"
 

@@ -15,7 +15,7 @@ from backup.systems.this import this_system
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
 from catalog.format.keys import Keys, VaultFile
-from catalog.format.packs import decode_pack
+from catalog.format.packs import Extent, decode_pack
 from catalog.format.records import IndexObject, Point, decode_record
 from catalog.format.sealed import Kind, open_object
 from catalog.store.base import Store
@@ -78,13 +78,13 @@ class Protected:
         return PointReader(self.vault).snapshot(point, root)
 
 
-def chunks_of(vault: Vault, kind: PackKind) -> dict[str, list[bytes]]:
-    """The chunk ids in each pack of a kind, by the pack's name."""
+def extents_of(vault: Vault, kind: PackKind) -> dict[str, list[Extent]]:
+    """The extents of the chunks in each pack of a kind, by the pack's name."""
     found = {}
     for info in vault.store.list(f"{kind.folder}/"):
         pack = bytes.fromhex(info.name.rsplit("/", 1)[1])
         rows = decode_pack(vault.keys, kind, pack, vault.store.get(info.name))
-        found[info.name] = [e.id for row in rows for e in row.extents(pack)]
+        found[info.name] = [e for row in rows for e in row.extents(pack)]
     return found
 
 
@@ -99,4 +99,4 @@ def listed(vault: Vault) -> set[bytes]:
     }
 
 
-__all__ = ["PointReader", "Protected", "assert_equal", "chunks_of", "listed", "of_source", "vault_on"]
+__all__ = ["PointReader", "Protected", "assert_equal", "extents_of", "listed", "of_source", "vault_on"]

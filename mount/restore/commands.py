@@ -1,8 +1,7 @@
-"""The command that restores. It parses, calls and prints; imports that cost are inside it."""
+"""The command `rpdrive restore`. What it does is in job.py and show.py."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS
+from catalog.screen.options import ItemName, Json, MachineName, importing
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -19,37 +19,47 @@ def restore(
     ctx: typer.Context,
     places: Annotated[
         list[str],
-        typer.Argument(metavar="POINT[:PATH]…", help="a point, a path in one, or a path in an open drive"),
+        typer.Argument(
+            metavar="POINT[:PATH]…", help="a recovery point, a path in one, or a path in a mounted drive"
+        ),
     ],
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="the folder to restore into")] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="put things back where they were")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="restore to the original paths")] = False,
     on_conflict: Annotated[
-        str, typer.Option(metavar="copy|overwrite|skip|newer", help="what to do where something is already")
+        str,
+        typer.Option(
+            metavar="copy|overwrite|skip|newer", help="what to do if something else exists where a file belongs"
+        ),
     ] = "copy",
     no_permissions: Annotated[
-        bool, typer.Option("--no-permissions", help="leave owners, permissions and ACLs out")
+        bool, typer.Option("--no-permissions", help="do not restore owners, permissions and ACLs")
     ] = False,
     owner_by: Annotated[
-        str, typer.Option(metavar="id|name", help="owners by number, or by name where it is known here")
+        str, typer.Option(metavar="id|name", help="set owners by number, or by name if this system knows the name")
     ] = "id",
     include: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="only what matches, as in .gitignore; repeatable")
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="restore only what matches, as in .gitignore; may be repeated"),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="leave out, as in .gitignore; repeatable")
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="leave out what matches, as in .gitignore; may be repeated"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="only say what would be done")] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="compare contents of what is there, and read back what was written")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="show what would be done, write nothing")
     ] = False,
-    machine: Annotated[str | None, typer.Option(metavar="MACHINE", help="a name or id")] = None,
-    item: Annotated[str | None, typer.Option(metavar="ITEM", help="a name or id")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="compare existing files by content, and read back what was written"),
+    ] = False,
+    machine: MachineName = None,
+    item: ItemName = None,
+    as_json: Json = False,
 ) -> None:
-    """Copy files, folders or a whole recovery point back to a disk.
+    """Restore files, folders or a whole recovery point to a disk.
 
     For example: `rpdrive restore latest:/etc/hosts --to /tmp/x` makes /tmp/x/hosts, and
-    `rpdrive restore 2026-11-17:/srv/www --in-place --on-conflict overwrite` puts /srv/www back.
+    `rpdrive restore 2026-11-17:/srv/www --in-place --on-conflict overwrite` restores /srv/www where it was.
     """
     from mount.restore.job import Job
 
@@ -67,20 +77,8 @@ def restore(
         dry_run=dry_run,
         verify=verify,
     )
-    vault = session.open_vault(meanwhile=lambda store: import_module("mount.restore.run"))
-    from contextlib import nullcontext
+    vault = session.open_vault(meanwhile=importing("mount.restore.run"))
+    from mount.restore.show import run_and_show
 
-    from catalog.screen.stderr import Screen
-    from mount.restore.display import dry_lines, report_json, summary
-
-    with nullcontext() if as_json else Screen() as screen:
-        report = job.run(vault, machine, item, screen)
-    if as_json:
-        import json
-
-        print(json.dumps(report_json(report, job.record, dry=dry_run), indent=2))
-    else:
-        for line in dry_lines(report, job.record) if dry_run else summary(report, job.record):
-            print(line)
-    if report.problem_count:
+    if not run_and_show(job, vault, machine, item, as_json=as_json):
         raise typer.Exit(WITH_PROBLEMS)

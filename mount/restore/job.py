@@ -1,10 +1,12 @@
-"""A restore as a job: the user's options checked, the vault's readers put together, a record kept of it."""
+"""A restore as a job: checks the options, runs the restore, keeps a record of it."""
 
 from __future__ import annotations
 
 import gc
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,10 @@ MIB = 1 << 20
 
 
 class Job:
-    """One run of `rpdrive restore`. Raises UsageError for options that don't fit, before any work."""
+    """One restore. Raises UsageError for options that don't fit together, before any work.
+
+    Needs no key until `run`: so the options are refused before anybody types a passphrase.
+    """
 
     def __init__(
         self,
@@ -46,11 +51,14 @@ class Job:
         verify: bool = False,
     ) -> None:
         if (to is None) != in_place:
-            raise UsageError("say where to restore to", "either --to DIR, or --in-place for where things were")
+            raise UsageError(
+                "a restore needs either --to or --in-place",
+                "--to DIR restores into a folder, --in-place to the original paths",
+            )
         if on_conflict not in tuple(Policy):
-            raise UsageError(f"--on-conflict can't be {on_conflict!r}", "choose copy, overwrite, skip or newer")
+            raise UsageError(f"--on-conflict does not take {on_conflict!r}", "use copy, overwrite, skip or newer")
         if owner_by not in ("id", "name"):
-            raise UsageError(f"--owner-by can't be {owner_by!r}", "choose id or name")
+            raise UsageError(f"--owner-by does not take {owner_by!r}", "use id or name")
         self._session = session
         target = b"/" if to is None else os.path.abspath(os.fsencode(to.expanduser()))
         self._options = Options(
@@ -65,18 +73,21 @@ class Job:
             outcome=Outcome.FAILED,
         )  # fmt: skip
 
+    @property
+    def dry_run(self) -> bool:
+        return self._options.dry_run
+
     def run(self, vault: Vault, machine: str | None, item: str | None, observer: Observer | None = None) -> Report:
         """Restore, followed by `observer`. Raises Damaged if no file could be restored because of damage."""
-        self.record.vault = vault.id.hex()
-        from cache.reader import Reader
+        from cache.reader import Reader  # loaded while the keys are derived (see the command)
         from mount.restore.run import Restore
 
+        self.record.vault = vault.id.hex()
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=48 * MIB, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
-        gc.disable()  # plans are many tuples in no circles: to search them takes a quarter of the planning
         try:
-            with Reporting(restore.report.progress, observer):
+            with _no_collection(), Reporting(restore.report.progress, observer):
                 sources = resolve(vault, reader, self._arguments, machine, item)
                 self._name(sources)
                 report = restore.run(sources)
@@ -90,7 +101,6 @@ class Job:
             self.record.error = _plain(str(e))
             raise
         finally:
-            gc.enable()
             reader.close()
             if disk is not None:
                 disk.close()
@@ -113,7 +123,19 @@ class Job:
         try:
             LocalJobs(self._session.settings.state).add(r)
         except LocalError:
-            pass  # what was restored is there all the same
+            pass  # the restore itself succeeded
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection: a plan has many tuples and no cycles; searching them is a quarter of planning."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _disk(session: Session) -> DiskCache | None:
@@ -131,11 +153,11 @@ def _check_all_damaged(report: Report) -> None:
 
 
 def _check_target(session: Session, target: bytes) -> None:
-    """UsageError if the target lies in the vault, or in a folder of rpdrive's own."""
+    """Refuse a target in the vault or in a folder of rpdrive itself. Raises UsageError."""
     real = Path(os.path.realpath(os.fsdecode(target)))
     for what, folder in session.own_folders():
         if real.is_relative_to(os.path.realpath(folder)):
-            raise UsageError(f"{os.fsdecode(target)} lies in {what}", "restore to another folder")
+            raise UsageError(f"{os.fsdecode(target)} is in {what}", "restore to another folder")
 
 
 def _text(path: bytes) -> str:

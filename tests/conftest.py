@@ -5,23 +5,44 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kit.azurite import Azurite, running_azurite
 from tests.kit.cli import rpdrive, vault  # noqa: F401
-from tests.kit.winfsp import standin
+from tests.kit.needs import mark_by_fixtures, missing
 from tests.kit.winfsp.faults import FAULTS, FOLDER, RAN
-from tests.kit.winfsp.wheel import load
+
+if TYPE_CHECKING:
+    from tests.kit.azurite import Azurite
+
+WINFSP = Path(__file__).parent / "mount" / "winfsp"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What asks for a driver is done with each; with winfsp if its module says so and it is not marked `posix`."""
+    """Run a test that takes `driver` with each: with winfsp if its module has WINFSP_TOO and it isn't `posix`."""
     if "driver" in metafunc.fixturenames:
-        drivers = ["kernel", "fuse"]
+        drivers = [pytest.param("kernel"), pytest.param("fuse")]
         if getattr(metafunc.module, "WINFSP_TOO", False) and not metafunc.definition.get_closest_marker("posix"):
-            drivers.append("winfsp")
+            drivers.append(pytest.param("winfsp", marks=pytest.mark.needs_winfsp))
         metafunc.parametrize("driver", drivers, indirect=True, scope="module")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the folder whose modules load winfspy when they are imported, if its tests aren't wanted."""
+    return True if collection_path == WINFSP and "not needs_winfsp" in config.option.markexpr else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_by_fixtures(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers():
+        if reason := missing(marker):
+            pytest.fail(reason, pytrace=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,17 +76,8 @@ def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """A running Azurite, one for the whole session; a test makes containers of its own in it."""
+    """A running Azurite, one for the whole session; each test makes its own containers in it."""
+    from tests.kit.azurite import running_azurite  # it loads the SDK, which most tests don't need
+
     with running_azurite(tmp_path_factory.mktemp("azurite")) as server:
         yield server
-
-
-@pytest.fixture
-def winfsp() -> Iterator[None]:
-    """winfspy over the stand-in for WinFsp. What is done to it that Windows would not bear fails the test."""
-    load()
-    standin.faults.clear()
-    before = standin.volumes()
-    yield
-    standin.forget(before)
-    assert not standin.faults

@@ -140,7 +140,17 @@ EDITS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("edit", EDITS)
+# What root alone may do, and what takes a program of its own.
+NEEDS = {
+    "owner of a file": pytest.mark.needs_root,
+    "owner of a folder": pytest.mark.needs_root,
+    "owner of a symlink": pytest.mark.needs_root,
+    "device": pytest.mark.needs_root,
+    "ACL": pytest.mark.needs_program("setfacl"),
+}
+
+
+@pytest.mark.parametrize("edit", [pytest.param(edit, marks=NEEDS.get(edit, ())) for edit in EDITS])
 def test_change_is_noticed(machine: Protected, tmp_path: Path, edit: str) -> None:
     folder = tmp_path / "source"
     make_source(folder)
@@ -256,6 +266,7 @@ def subtrees(machine: Protected, outcome: Result, folder: Path) -> dict[bytes, S
     }
 
 
+@pytest.mark.slow
 def test_pages_of_unchanged_folders_are_shared(machine: Protected, tmp_path: Path) -> None:
     folder = tmp_path / "source"
     for n in range(30):
@@ -318,6 +329,7 @@ def apply(root: bytes, edit: tuple[str, list[bytes], list[bytes], int]) -> None:
         pass
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(EDIT, max_size=8), min_size=2, max_size=4), st.booleans())
 def test_random_edits(tmp_path_factory: pytest.TempPathFactory, runs: list[list[tuple]], wait: bool) -> None:  # type: ignore[type-arg]
@@ -356,6 +368,7 @@ def scattered(machine: Protected, tmp_path: Path) -> Iterator[tuple[Protected, P
     yield machine, folder
 
 
+@pytest.mark.slow
 def test_scattered_tree_is_written_afresh(scattered: tuple[Protected, Path]) -> None:
     machine, folder = scattered
     rng, most, rewritten = random.Random(4), 0.0, 0

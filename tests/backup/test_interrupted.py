@@ -186,6 +186,7 @@ def stopped_runs(tmp_path: Path, source: Path, base: MemoryStore, state: Path, *
         shutil.rmtree(own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", [False, True], ids=["state kept", "mirror lost"])
 @pytest.mark.parametrize("after", [False, True], ids=["not done", "done"])
 def test_first_backup_ends_anywhere(tmp_path: Path, after: bool, lose: bool) -> None:
@@ -193,6 +194,7 @@ def test_first_backup_ends_anywhere(tmp_path: Path, after: bool, lose: bool) -> 
     stopped_runs(tmp_path, tmp_path / "source", MemoryStore(), tmp_path / "none", after=after, lose=lose)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", [False, True], ids=["state kept", "mirror lost"])
 @pytest.mark.parametrize("after", [False, True], ids=["not done", "done"])
 def test_next_backup_ends_anywhere(tmp_path: Path, after: bool, lose: bool) -> None:
@@ -214,6 +216,7 @@ def test_everything_referred_to_exists_first(tmp_path: Path) -> None:
     assert assert_whole(machine.vault) > 4
 
 
+@pytest.mark.slow
 def test_trees_are_sent_after_what_they_refer_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More pages than fit a pack are sent during the walk, while data is still on its way."""
     monkeypatch.setattr(pipeline, "PACK_TARGET", 10_000)

@@ -23,6 +23,8 @@ from tests.kit.cli import Cli
 from tests.kit.protected import Protected
 from tests.kit.recorded import PointReader
 
+pytestmark = pytest.mark.slow
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 LIMIT = 400 << 20  # bytes of memory
 

@@ -16,6 +16,8 @@ from tests.kit.faults import FailOnceStore, StopAtStore, Stopped
 from tests.kit.protected import Protected
 from tests.kit.recorded import assert_equal, assert_whole, of_source
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def memory() -> MemoryStore:

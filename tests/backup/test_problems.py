@@ -90,6 +90,7 @@ def open_to_all(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
 
 
+@pytest.mark.needs_root
 @pytest.mark.usefixtures("open_to_all", "vault")
 def test_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     import json
@@ -134,6 +135,7 @@ def test_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     assert PointReader(vault).snapshot(latest(vault), folder).entries == of_source(folder).entries
 
 
+@pytest.mark.needs_root
 @pytest.mark.usefixtures("open_to_all", "vault")
 def test_a_path_given_that_is_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     for path in (rpdrive.vault, *rpdrive.vault.rglob("*")):
@@ -212,6 +214,7 @@ def test_file_replaced(
     machine.checked(folder)
 
 
+@pytest.mark.needs_root
 def test_file_replaced_by_anothers(machine: Protected, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Owner, links and content are those of the file that was read, not of the one that was looked at."""
     path, other = folder / "b" / "only", folder / "other"
@@ -298,6 +301,7 @@ def test_changed_while_read(
     machine.checked(folder)
 
 
+@pytest.mark.slow
 def test_growing_file(machine: Protected, folder: Path) -> None:
     """A log that somebody writes to all the time does not keep the backup from ending."""
     path, stop = folder / "b" / "log", threading.Event()

@@ -78,6 +78,7 @@ def acknowledged(cli: Cli) -> set[str]:
     return {row[0].hex() for row in rows}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     """What the store had acknowledged before a kill is never sent again."""
     rng, killed, under_way = random.Random(7), 0, set[str]()
@@ -106,6 +107,7 @@ def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> Non
     assert (row["new_bytes"], row["data_bytes"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_interrupted(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     for _ in range(2):
         process = start(rpdrive, "backup", folder)
@@ -131,6 +133,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", at], check=True)
 
 
+@pytest.mark.needs_root
+@pytest.mark.slow
 def test_disk_full(rpdrive: Cli, small_disk: Path, folder: Path) -> None:
     rpdrive.vault = small_disk / "vault"
     rpdrive.environ["RPDRIVE_VAULT"] = str(rpdrive.vault)
@@ -149,6 +153,8 @@ def test_disk_full(rpdrive: Cli, small_disk: Path, folder: Path) -> None:
     vault.store.close()  # or the disk is busy
 
 
+@pytest.mark.needs_root
+@pytest.mark.slow
 @pytest.mark.usefixtures("vault")
 def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk: Path) -> None:
     """No room for the mirror: said, and not taken for a fault of the vault."""
@@ -162,6 +168,7 @@ def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk:
     rpdrive.ok("backup", folder)
 
 
+@pytest.mark.slow
 def test_no_second_backup_at_once(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     process = start(rpdrive, "backup", folder)
     when_packs(vault, 1, process)
@@ -177,6 +184,7 @@ def test_no_second_backup_at_once(rpdrive: Cli, vault: Vault, folder: Path) -> N
     check(vault, folder)
 
 
+@pytest.mark.slow
 def test_two_machines_at_once(rpdrive: Cli, vault: Vault, folder: Path, tmp_path: Path) -> None:
     other = Cli(tmp_path / "other")
     other.environ["RPDRIVE_VAULT"] = str(rpdrive.vault)
@@ -205,6 +213,7 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
+@pytest.mark.needs_root
 def test_machine_is_kept(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
     first = rpdrive.json("backup", tiny, "--machine", "web")
     # Another host name, as `hostname` would set it.
@@ -220,6 +229,7 @@ def test_machine_is_kept(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
     assert first["machine"] == "web"
 
 
+@pytest.mark.needs_root
 def test_machine_is_taken_over(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
     rpdrive.ok("backup", tiny, "--machine", "web")
     rpdrive.home.rename(rpdrive.home.with_name("lost"))

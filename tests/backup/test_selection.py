@@ -124,6 +124,7 @@ def test_single_files_and_a_folder(machine: Protected, folder: Path) -> None:
     assert outcome.progress.removed > 3
 
 
+@pytest.mark.needs_root
 def test_folder_above_what_was_asked_for(machine: Protected, folder: Path) -> None:
     """Its owner and mode are kept up to date; its times change all the time and are not looked at."""
     time.sleep(0.03)  # a folder as new as the backup is looked at again
@@ -217,6 +218,7 @@ def mounted() -> Iterator[Callable[[str, Path], None]]:
         subprocess.run(["umount", point], check=True)
 
 
+@pytest.mark.needs_root
 def test_one_file_system(machine: Protected, folder: Path, mounted: Any) -> None:
     mounted("tmpfs", folder / "other")
     (folder / "other" / "file").write_text("there")
@@ -235,6 +237,7 @@ def test_one_file_system(machine: Protected, folder: Path, mounted: Any) -> None
     assert names(machine, outcome.point, folder) == {n for n in ALL if n.startswith("a/")} | {"other/below/file"}
 
 
+@pytest.mark.needs_root
 def test_pseudo_file_systems(machine: Protected, folder: Path, mounted: Any) -> None:
     for kind in ("proc", "sysfs"):
         mounted(kind, folder / f"a {kind}")
@@ -266,6 +269,7 @@ def test_own_folders_are_left_out(tmp_path: Path) -> None:
     assert b"it belongs to rpdrive" in done.stderr
 
 
+@pytest.mark.needs_fuse
 def test_drive_in_the_source_is_left_out(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     rpdrive.ok("backup", folder)
     drive = folder / "drive"

@@ -14,6 +14,7 @@ from tests.kit.protected import Protected, listed
 from tests.kit.recorded import assert_whole
 
 
+@pytest.mark.slow
 def test_many_machines_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its own index and points; what they write does not get into each other's way."""
     monkeypatch.setattr(pipeline, "PACK_TARGET", 200_000)

@@ -277,6 +277,7 @@ def apply(d: Double, edit: tuple[str, list[str], list[str], int]) -> None:
         pass  # what it wants isn't there
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(EDIT, max_size=12), min_size=2, max_size=4))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_random_edits(edits: list[list[tuple[str, list[str], list[str], int]]]) -> None:

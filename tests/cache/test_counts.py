@@ -101,6 +101,7 @@ def first(remote: Remote, files: SmallFiles, tmp_path_factory: pytest.TempPathFa
     yield counts
 
 
+@pytest.mark.slow
 def test_walk_and_read_small_files_in_few_requests(first: dict[str, int]) -> None:
     assert first["all"] <= first["stored"] / (4 * MIB) + 20
 
@@ -109,6 +110,7 @@ def test_second_pass_costs_nothing(first: dict[str, int]) -> None:
     assert first["again"] == 0
 
 
+@pytest.mark.slow
 def test_200th_point_costs_little_more(
     remote: Remote, first: dict[str, int], files: SmallFiles, tmp_path: Path
 ) -> None:

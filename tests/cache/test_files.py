@@ -61,6 +61,7 @@ def medium() -> Big:
     return Big(48 * MIB)
 
 
+@pytest.mark.slow
 def test_front_to_back(gib: Big) -> None:
     assert isinstance(gib.content, Paged)
     reader = Reader(gib.vault)
@@ -256,6 +257,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_whole_process_stays_small(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     for step in ("write", "read"):

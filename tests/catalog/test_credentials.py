@@ -178,6 +178,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return files
 
 
+@pytest.mark.needs_azurite
 def test_a_user_delegation_token_lasts_seven_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The key comes from a real Azurite. That the server takes what it signs can't be shown with it: Azurite does
     # not know the string to sign of the newest version yet, which the SDK writes.
@@ -470,6 +471,7 @@ def test_a_role_too_small_is_said_before_any_work(vault: Vault, other: Cli, tmp_
     assert objects(tmp_path / "vault") > before
 
 
+@pytest.mark.needs_fuse
 def test_an_expired_connection_says_what_to_do(vault: Vault, other: Cli, tmp_path: Path) -> None:
     other.ok("vault", "connect", credentials_file(vault, tmp_path / "file"))
     connections = Connections(Settings(other.environ))

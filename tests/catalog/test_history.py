@@ -271,6 +271,7 @@ def blocks_of(vault: Vault, points: list[Point]) -> set[tuple[bytes, int]]:
     return blocks
 
 
+@pytest.mark.slow
 def test_find_in_200_points_reads_each_tree_block_once(
     edited: tuple[MeteredStore, list[Point], SmallFiles],
 ) -> None:
@@ -314,6 +315,7 @@ def test_diff_of_neighbours_reads_what_differs(edited: tuple[MeteredStore, list[
     assert (store.snapshot() - before).requests == 0
 
 
+@pytest.mark.slow
 def test_one_changed_name_among_100_000_costs_a_few_pages(store: MeteredStore) -> None:
     vault = open_empty(store)
     trees = Trees(vault)

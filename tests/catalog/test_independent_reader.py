@@ -295,6 +295,7 @@ def refused(vault: Path, name: str, old: bytes, new: bytes, point: str) -> None:
     path.write_bytes(whole)
 
 
+@pytest.mark.needs_root
 def test_reads_what_the_program_writes(tmp_path: Path, sources: list[Path]) -> None:
     home, vault = tmp_path / "home", tmp_path / "vault"
     run(home, vault, "vault", "create")
@@ -342,6 +343,7 @@ CHANGES: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
+@pytest.mark.slow
 def test_refuses_what_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, vault, source = tmp_path / "home", tmp_path / "vault", tmp_path / "source"
     source.mkdir()

@@ -119,6 +119,7 @@ def test_an_interrupted_backup_leaves_a_record(rpdrive: Cli, vault: Vault, tmp_p
     assert len(rpdrive.json("jobs", "--last", "0")["jobs"]) == 2
 
 
+@pytest.mark.needs_root
 def test_restores_are_kept_here(rpdrive: Cli, vault: Vault, source: Path, tmp_path: Path) -> None:
     rpdrive.ok("backup", source, "--machine", "SRV01")
     before = objects(rpdrive.vault)

@@ -73,9 +73,8 @@ def test_a_folder_that_others_could_enter_is_closed(settings: Settings) -> None:
     assert mode(settings.state) == 0o700
 
 
+@pytest.mark.needs_root
 def test_a_folder_of_somebody_else_is_refused(settings: Settings) -> None:
-    if os.geteuid() != 0:
-        pytest.fail("needs root, to make a folder of another user")
     os.chown(settings.state, 12345, 12345)
     with pytest.raises(LocalError, match="another user"):
         _ = settings.state
@@ -177,9 +176,8 @@ def test_a_key_that_others_can_reach_is_refused(settings: Settings, wide: int) -
     assert keys.load(VAULT_ID) == MASTER
 
 
+@pytest.mark.needs_root
 def test_a_key_of_somebody_else_is_refused(settings: Settings) -> None:
-    if os.geteuid() != 0:
-        pytest.fail("needs root, to give a file to another user")
     keys = SavedKeys(settings)
     os.chown(keys.save(VAULT_ID, MASTER), 12345, 12345)
     with pytest.raises(LocalError, match="another user"):

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from azure.storage.blob import ContainerClient
 
+from tests.kit.needs import AZURITE, INSTALL
+
 ACCOUNT = "devstoreaccount1"
 # The key that Azurite and its documentation give to everybody.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-PROGRAM = Path(__file__).parents[2] / ".tools/node_modules/azurite/dist/src/blob/main.js"
 PATIENCE = 60  # seconds, for a start on a busy machine
 
 
@@ -58,8 +59,8 @@ def running_azurite(
     not at who signed them).
     """
     node = shutil.which("node")
-    if node is None or not PROGRAM.exists():
-        raise RuntimeError("Azurite is not installed: `make test` does it (needs node and npm)")
+    if node is None or not AZURITE.is_file():
+        raise RuntimeError(f"Azurite is not installed: {INSTALL}")
     with socket.socket() as finder:
         finder.bind((host, 0))
         port = finder.getsockname()[1]
@@ -69,7 +70,7 @@ def running_azurite(
         process = subprocess.Popen(
             [
                 node,
-                PROGRAM,
+                AZURITE,
                 f"--blobHost={host}",
                 f"--blobPort={port}",
                 f"--location={folder}",

@@ -12,8 +12,6 @@ from tests.kit.drives import acl, noise
 
 def every_kind(top: Path) -> None:
     """Every kind of file that this file system can hold, in a new folder, with all that stat shows of it."""
-    if os.geteuid() != 0:
-        raise RuntimeError("these tests make devices and files of other owners: run them as root")
     folder = top / "folder"
     folder.mkdir(parents=True)
     raw = os.fsencode(top)

@@ -1,4 +1,7 @@
-"""Drives on the stand-in for WinFsp: a view, mounted by the driver, and a caller in place of Windows."""
+"""Drives on the stand-in for WinFsp: a view, mounted by the driver, and a caller in place of Windows.
+
+The conftest of tests/mount/winfsp makes winfspy importable before this is imported.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,14 @@ from catalog.errors import MountFailed
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault, create_vault
+from mount.drivers.winfsp.drive import Drive
 from mount.view.nodes import View
 from mount.view.point import PointView
 from tests.kit.drives import PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point
 from tests.kit.winfsp import standin
-from tests.kit.winfsp.wheel import load
-
-load()
-
-from mount.drivers.winfsp.drive import Drive  # noqa: E402
-from tests.kit.winfsp.caller import Caller  # noqa: E402
-from tests.kit.winfsp.security import Token  # noqa: E402
-from tests.kit.winfsp.status import NtError  # noqa: E402
+from tests.kit.winfsp.caller import Caller
+from tests.kit.winfsp.security import Token
+from tests.kit.winfsp.status import NtError
 
 USER = Token().user
 SECOND = 10**9

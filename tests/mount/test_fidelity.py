@@ -14,6 +14,8 @@ from tests.kit.drives import Home, make_vault
 from tests.kit.restoring import assert_same_attributes, assert_same_trees
 from tests.kit.sources import attributed, every_kind
 
+pytestmark = pytest.mark.needs_root
+
 NOT_MANY = ("--exclude=/many/",)  # the folder of 100,000 names has a test of its own
 LINES = "%P|%y|%m|%U|%G|%s|%T@|%C@|%n|%l\\0"
 

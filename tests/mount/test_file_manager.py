@@ -14,8 +14,10 @@ import pytest
 
 from mount.process.control.socket_status import ask
 from mount.process.rows import DriveStatus
-from tests.kit.desktop import Desktop, desktop
+from tests.kit.desktop import NEEDED, Desktop, desktop
 from tests.kit.drives import Home, eventually, make_vault, noise
+
+pytestmark = [pytest.mark.needs_fuse, pytest.mark.needs_program(*NEEDED), pytest.mark.slow]
 
 FILES = 1000
 PICTURES = 200

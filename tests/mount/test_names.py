@@ -520,6 +520,7 @@ def test_the_commands_take_names_as_shown(backed: Backed, tmp_path: Path) -> Non
     assert "/a:b/what?" in backed.run("find", "wha*\uf03f").stdout
 
 
+@pytest.mark.needs_fuse
 @pytest.mark.parametrize("one", [True, False])
 def test_a_path_in_a_drive_of_windows_is_restored(backed: Backed, tmp_path: Path, one: bool) -> None:
     top = backed.pretend(True, point=one)
@@ -593,6 +594,7 @@ def test_twins_never_take_each_others_place(tmp_path: Path, policy: str) -> None
     assert report.renamed_count == 3  # readme, Sub, and 600 bytes
 
 
+@pytest.mark.needs_root
 def test_a_windows_point_restored_here_has_names_of_255_bytes(tmp_path: Path) -> None:
     vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
     report = restore(vault, a_tree(vault, system=WINDOWS), tmp_path, system="Linux")

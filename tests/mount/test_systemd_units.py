@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -32,11 +31,9 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def verify(path: Path, *options: str) -> None:
     """Fails on what systemd reports about a unit, warnings included."""
-    program = shutil.which("systemd-analyze")
-    assert program is not None, "systemd-analyze is missing: tests/setup.sh installs it"
     environment = os.environ | {"XDG_RUNTIME_DIR": str(path.parent)}
     done = subprocess.run(
-        [program, *options, "--man=no", "--recursive-errors=no", "verify", path],
+        ["systemd-analyze", *options, "--man=no", "--recursive-errors=no", "verify", path],
         capture_output=True, text=True, check=False, env=environment,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -54,6 +51,8 @@ def the_unit(home: Home) -> Path:
     return path
 
 
+@pytest.mark.needs_program("systemd-analyze")
+@pytest.mark.needs_fuse
 def test_a_unit_for_this_user(home: Home) -> None:
     drive = home.mount_point(STRANGE)
     refusal = home.run("mount", "--at-login", drive, exit_code=8).stderr
@@ -95,6 +94,7 @@ def test_a_unit_for_this_user(home: Home) -> None:
     home.run("unmount", "--at-login", drive, exit_code=10)
 
 
+@pytest.mark.needs_fuse
 def test_removing_a_unit_closes_its_drive(home: Home) -> None:
     home.run("vault", "unlock", "--save")
     drive = home.mount()
@@ -113,6 +113,7 @@ def test_places_that_will_not_do(home: Home) -> None:
     assert not (home.folder / "config").exists()
 
 
+@pytest.mark.needs_program("systemd-analyze")
 def test_a_unit_of_the_system(tmp_path: Path) -> None:
     place = Path("/mnt") / STRANGE
     unit = unit_for(place, system=True)
@@ -128,6 +129,7 @@ def test_a_unit_of_the_system(tmp_path: Path) -> None:
         assert key not in text
 
 
+@pytest.mark.needs_program("systemd-escape")
 def test_units_are_named_as_systemd_names_them() -> None:
     for place in ("/mnt/drive", "/mnt/a-b/c d", "/.hidden/ü", f"/mnt/{STRANGE}"):
         escaped = subprocess.run(

@@ -306,6 +306,7 @@ def test_extensions(name: bytes, extension: bytes) -> None:
 # --- through the kernel -------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs_fuse
 def test_a_history_is_copied_out(tmp_path: Path) -> None:
     vault = make_vault(tmp_path / "vault")
     add_machine(vault)

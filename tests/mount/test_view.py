@@ -120,6 +120,7 @@ def test_inodes_are_the_same_at_every_mount_and_ascend_in_walk_order(store: Mete
         assert find(view, *path).attributes == node.attributes
 
 
+@pytest.mark.slow
 def test_a_lookup_among_100_000_names_costs_three_requests_and_a_mebibyte(store: MeteredStore) -> None:
     vault = create_vault(store, PASSPHRASE, QUICK_KDF)
     maker = Maker(vault)

@@ -92,6 +92,7 @@ def objects(folder: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and ".rpdrive" not in p.parts}
 
 
+@pytest.mark.needs_fuse
 def test_two_homes_and_a_folder(rpdrive: Cli, vault: Vault, drives: Drives, tmp_path: Path) -> None:
     source = make_source(tmp_path / "source")
     rpdrive.ok("backup", source, "--machine", "SRV01")
@@ -158,6 +159,9 @@ def raw(machine: NamespacedCli, method: str, url: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.needs_root
+@pytest.mark.needs_fuse
+@pytest.mark.needs_azurite
 def test_two_machines_and_a_server(two: Two, drives: Drives, tmp_path: Path) -> None:
     for machine, other in ((two.a, two.b), (two.b, two.a)):
         addresses = subprocess.run(
@@ -190,6 +194,9 @@ def test_two_machines_and_a_server(two: Two, drives: Drives, tmp_path: Path) -> 
     assert two.objects() == before
 
 
+@pytest.mark.needs_root
+@pytest.mark.needs_fuse
+@pytest.mark.needs_azurite
 def test_a_drive_rides_out_the_renewal_of_its_token(two: Two, drives: Drives, tmp_path: Path) -> None:
     source = make_source(tmp_path / "source")
     two.a.ok("backup", source, "--machine", "SRV01")

@@ -50,6 +50,7 @@ def left(folder: Path) -> list[str]:
     return [where for where in mounted if where.startswith(f"{folder}/")]
 
 
+@pytest.mark.needs_fuse
 def test_every_step_is_measured_and_the_vault_used_again(folder: Path) -> None:
     file = folder / "result.json"
     file.write_text('{"comparison": 1}')

@@ -119,6 +119,7 @@ def mount_and_list(remote: Remote) -> int:
     return spent
 
 
+@pytest.mark.slow
 def test_mounting_one_point_takes_four_requests_with_1_and_500_points(remote: Remote, tmp_path: Path) -> None:
     source = tmp_path / "source"
     small_files(source, folders=2, each=20)
@@ -186,6 +187,7 @@ def large_file(path: Path, size: int) -> None:
             f.write(os.urandom(MIB // 2) + b"0123456789abcdef" * (MIB // 32))
 
 
+@pytest.mark.slow
 def test_a_file_of_1_gib_costs_its_stored_bytes_once(remote: Remote, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -240,6 +242,7 @@ def read_through(remote: Remote, source: Path, disk: DiskCache | None = None) ->
     return walked, remote.spent(before), reader
 
 
+@pytest.mark.slow
 def test_20000_small_files_first_again_offline_and_after_200_points(remote: Remote, tmp_path: Path) -> None:
     source = tmp_path / "source"
     small_files(source)
@@ -286,6 +289,7 @@ def test_20000_small_files_first_again_offline_and_after_200_points(remote: Remo
 # --- 5. one name among many ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_name_in_a_directory_of_100000_takes_three_requests(remote: Remote, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -324,6 +328,7 @@ def test_an_unchanged_backup_uploads_a_record_only(remote: Remote, tmp_path: Pat
     assert outcome.progress.unchanged == outcome.totals.entries
 
 
+@pytest.mark.slow
 def test_100_bytes_in_front_of_a_file_of_1_gib_upload_less_than_4_mib(remote: Remote, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -339,6 +344,7 @@ def test_100_bytes_in_front_of_a_file_of_1_gib_upload_less_than_4_mib(remote: Re
     assert remote.spent(before).sent < 4 * MIB
 
 
+@pytest.mark.slow
 def test_renaming_a_folder_of_10000_files_uploads_no_data(remote: Remote, tmp_path: Path) -> None:
     source = tmp_path / "source"
     small_files(source, folders=1, each=10_000)

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.kit.cli import ROOT
 
 
+@pytest.mark.needs_fuse
 def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     folder, temporary = tmp_path / "folder", tmp_path / "temporary"
     temporary.mkdir()

@@ -38,7 +38,8 @@ from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.faults import FailOnceStore, LostAnswerStore
 
 REAL = "RPDRIVE_TEST_AZURE_URL"
-KINDS = ["memory", "local", "azurite", *(["account"] if os.environ.get(REAL) else [])]
+AZURITE = pytest.param("azurite", marks=pytest.mark.needs_azurite)
+KINDS = ["memory", "local", AZURITE, *(["account"] if os.environ.get(REAL) else [])]
 
 
 class Place(ABC):

@@ -11,7 +11,7 @@ import re
 import struct
 from typing import NamedTuple
 
-from tests.kit.winfsp.wheel import WHEEL
+from tests.kit.needs import WINFSPY
 
 _STRUCT = struct.Struct("<QiiQiii4x")  # name, type, flags, size, alignment, first field, fields
 _FIELD = struct.Struct("<QQQQ")  # name, offset, size, type
@@ -51,7 +51,7 @@ class Binary:
 
     @classmethod
     def of_wheel(cls) -> Binary:
-        return cls((WHEEL / "winfspy" / "plumbing" / "_bindings.pyd").read_bytes())
+        return cls((WINFSPY / "winfspy" / "plumbing" / "_bindings.pyd").read_bytes())
 
     @property
     def names(self) -> set[str]:

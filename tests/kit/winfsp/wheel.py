@@ -6,22 +6,19 @@ import importlib
 import sys
 import types
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from tests.kit.needs import INSTALL, WINFSPY, has_winfspy
 from tests.kit.winfsp import standin
-
-VERSION = "0.8.4"
-WHEEL = Path(__file__).parents[3] / ".tools" / f"winfspy-{VERSION}"
 
 
 def load() -> types.ModuleType:
     """The module winfspy; the second call gives the same."""
     if "winfspy" in sys.modules:
         return sys.modules["winfspy"]
-    if not (WHEEL / "winfspy" / "__init__.py").is_file():
-        raise RuntimeError(f"winfspy {VERSION} is not unpacked in .tools: run tests/setup.sh test")
-    sys.path.append(str(WHEEL))
+    if not has_winfspy():
+        raise RuntimeError(f"winfspy is not unpacked in .tools: {INSTALL}")
+    sys.path.append(str(WINFSPY))
     bindings = types.ModuleType("winfspy.plumbing.bindings")
     vars(bindings).update(ffi=standin.ffi, lib=standin.lib, enable_debug_log=lambda: None)
     sys.modules[bindings.__name__] = bindings
@@ -50,6 +47,6 @@ def _winreg() -> types.ModuleType:
         KEY_READ=0x20019,
         KEY_WOW64_32KEY=0x200,
         OpenKey=open_key,
-        QueryValueEx=lambda _key, _value: (str(WHEEL), 1),
+        QueryValueEx=lambda _key, _value: (str(WINFSPY), 1),
     )
     return module

@@ -18,6 +18,8 @@ import pytest
 from catalog.format.values import NodeKind, Owner
 from tests.kit.drives import Home, Maker, acl, add_machine, add_point, make_vault, mount_options, noise
 
+pytestmark = pytest.mark.needs_fuse
+
 LONG = b"n" * 255
 RAW = b"\xff\xfe raw \x80\x01\n name"
 BIG = noise(3_000_000)

@@ -27,6 +27,8 @@ from tests.kit.drives import (
 )
 from tests.kit.proxy import running_proxy
 
+pytestmark = pytest.mark.needs_fuse
+
 PARTS = [noise(300_000, n) for n in range(4)]
 WINFSP_TOO = True
 

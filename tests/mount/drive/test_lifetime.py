@@ -64,6 +64,7 @@ def closed(home: Home, drive: Path, process: subprocess.Popen[str]) -> str:
     return process.stderr.read()
 
 
+@pytest.mark.needs_fuse
 def test_off_unless_asked(home: Home) -> None:
     home.mount()
     (row,) = home.mounts()
@@ -72,6 +73,7 @@ def test_off_unless_asked(home: Home) -> None:
     assert " - " in line
 
 
+@pytest.mark.needs_fuse
 def test_the_list_says_when(home: Home) -> None:
     home.mount("--idle", "6h", "--for", "2d")
     (row,) = home.mounts()
@@ -88,11 +90,13 @@ def test_what_is_no_length_of_time(home: Home, option: str, text: str) -> None:
     assert "30m, 6h or 2d" in refusal
 
 
+@pytest.mark.needs_fuse
 def test_idle_closes_a_drive_that_nobody_uses(home: Home) -> None:
     with opened(home, "--idle", "1s") as (drive, process):
         assert "closed after 1 s without use" in closed(home, drive, process)
 
 
+@pytest.mark.needs_fuse
 def test_use_starts_the_time_anew(home: Home) -> None:
     """Requests count as use; asking for its size, as `df` does, doesn't."""
     drive = home.mount("--idle", "1h")
@@ -112,6 +116,7 @@ def pass_time(seconds: float) -> None:
     eventually(lambda: time.monotonic() - begun > seconds, "time passes")
 
 
+@pytest.mark.needs_fuse
 def test_an_open_file_or_folder_keeps_it(home: Home) -> None:
     with opened(home, "--point", "latest", "--idle", "2s") as (drive, process):
         with (drive / "file").open("rb") as file:
@@ -126,6 +131,7 @@ def test_an_open_file_or_folder_keeps_it(home: Home) -> None:
         closed(home, drive, process)
 
 
+@pytest.mark.needs_fuse
 def test_for_closes_it_in_any_case(home: Home) -> None:
     drive = home.mount("--point", "latest", "--for", "5s")
     pid = home.pid()
@@ -144,6 +150,7 @@ def test_for_closes_it_in_any_case(home: Home) -> None:
     home.run("unmount", drive)
 
 
+@pytest.mark.needs_fuse
 def test_for_closes_an_unused_one_too(home: Home) -> None:
     with opened(home, "--for", "1s", "--idle", "1h") as (drive, process):
         assert "closed after 1 s\n" in closed(home, drive, process)

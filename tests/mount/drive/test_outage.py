@@ -26,6 +26,8 @@ from tests.kit.drives import (
 )
 from tests.kit.proxy import Fault, running_proxy
 
+pytestmark = pytest.mark.needs_fuse
+
 FILES = 6
 
 

@@ -14,6 +14,8 @@ import pytest
 from catalog.vault import Vault
 from tests.kit.drives import ITEM, MACHINE, Home, Maker, add_item, add_machine, add_point, eventually, make_vault
 
+pytestmark = pytest.mark.needs_fuse
+
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
 OTHER, MAIL = b"other machine id", b"item id of mail!"
@@ -136,6 +138,7 @@ def test_an_empty_vault(tmp_path: Path) -> None:
         home.close()
 
 
+@pytest.mark.slow
 def test_a_folder_of_100_000_names(tmp_path: Path) -> None:
     vault = make_vault(tmp_path / "vault")
     add_machine(vault)

@@ -30,6 +30,8 @@ from tests.kit.drives import (
     noise,
 )
 
+pytestmark = pytest.mark.needs_fuse
+
 CONTENT = noise(500_000)
 
 

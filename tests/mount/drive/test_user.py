@@ -18,6 +18,8 @@ import pytest
 
 from tests.kit.drives import ROOT, Home, Maker, add_machine, add_point, eventually, kill, make_vault, noise
 
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_fuse]
+
 NOBODY = 65534
 CONTENT = noise(300_000)
 # Makes what the user needs visible to all, in this namespace: Python may lie in a home of mode 0700.
@@ -71,7 +73,6 @@ class User(Home):
 
 @pytest.fixture
 def user(driver: str) -> Iterator[User]:
-    assert os.geteuid() == 0, "this test becomes another user, and so has to begin as root"
     folder = Path(tempfile.mkdtemp(prefix="rpdrive-user-"))
     folder.chmod(0o755)
     (folder / "fuse.conf").write_text("# user_allow_other\n")

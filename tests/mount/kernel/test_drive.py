@@ -15,6 +15,8 @@ import pytest
 
 from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, make_vault, mount_options
 
+pytestmark = pytest.mark.needs_fuse
+
 FOLDERS, EACH = 10, 300
 
 

@@ -15,6 +15,8 @@ from catalog.format.values import NodeKind
 from mount.drivers.kernel.interrupts import is_dying
 from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, make_vault, noise
 
+pytestmark = pytest.mark.needs_fuse
+
 CONTENT = noise(300_000)
 NAMES = [f"name {n}" for n in range(40)]
 WAITS = ["--point", "latest", "--driver", "kernel", "--read-timeout", "600"]  # for the vault, unless somebody dies

@@ -47,6 +47,7 @@ def backed(tmp_path_factory: pytest.TempPathFactory) -> Backed:
     return Backed(tmp_path_factory.mktemp("restore"))
 
 
+@pytest.mark.needs_program("rsync")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_and_run_again(backed: Backed, tmp_path: Path, number: signal.Signals) -> None:
     arguments = ("restore", backed.path, "--to", tmp_path)
@@ -76,6 +77,7 @@ def test_stopped_and_run_again(backed: Backed, tmp_path: Path, number: signal.Si
     assert backed.received(backed.path, "--to", tmp_path, "--verify") < MIB
 
 
+@pytest.mark.needs_root
 def test_in_place(backed: Backed) -> None:
     source, before = backed.source, backed.folder / "before"
     subprocess.run(["cp", "-a", source / "small", before], check=True)
@@ -102,6 +104,8 @@ def test_in_place(backed: Backed) -> None:
     assert_same_trees(source / "small", before)
 
 
+@pytest.mark.needs_fuse
+@pytest.mark.needs_root
 def test_out_of_a_drive(backed: Backed, tmp_path: Path) -> None:
     try:
         everything = backed.mount(name="all")
@@ -130,6 +134,7 @@ def test_out_of_a_drive(backed: Backed, tmp_path: Path) -> None:
         backed.close()
 
 
+@pytest.mark.needs_root
 def test_what_is_printed_and_remembered(backed: Backed, tmp_path: Path) -> None:
     began = time.time_ns()
     report = json.loads(backed.run("restore", f"{backed.path}/small", "--to", tmp_path, "--json").stdout)
@@ -151,6 +156,8 @@ def test_what_is_printed_and_remembered(backed: Backed, tmp_path: Path) -> None:
     assert LocalJobs(backed.folder / "home" / "state").all()[-1].outcome == "failed"
 
 
+@pytest.mark.needs_program("rsync")
+@pytest.mark.slow
 def test_a_folder_of_many_names(tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()

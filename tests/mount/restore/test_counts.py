@@ -72,6 +72,7 @@ def small() -> tuple[MeteredStore, SmallFiles]:
     return meter, SmallFiles(open_empty(meter))
 
 
+@pytest.mark.needs_root
 def test_small_files(small: tuple[MeteredStore, SmallFiles], tmp_path: Path) -> None:
     meter, files = small
     check(meter, files.vault, files.root, tmp_path)
@@ -98,6 +99,7 @@ def test_small_files(small: tuple[MeteredStore, SmallFiles], tmp_path: Path) -> 
         assert (tmp_path / folder / name).read_bytes() == files.contents[folder.encode(), name.encode()]
 
 
+@pytest.mark.needs_root
 def test_small_files_after_many_edits(tmp_path: Path) -> None:
     meter = MeteredStore(MemoryStore())
     files = SmallFiles(open_empty(meter), folders=40, each=100)
@@ -108,6 +110,7 @@ def test_small_files_after_many_edits(tmp_path: Path) -> None:
         assert (tmp_path / os.fsdecode(folder) / os.fsdecode(name)).read_bytes() == content
 
 
+@pytest.mark.needs_root
 def test_a_large_file(tmp_path: Path) -> None:
     check_large(256 * MIB, tmp_path)
 
@@ -127,6 +130,7 @@ def check_large(size: int, tmp_path: Path) -> None:
         assert file.read() == b""
 
 
+@pytest.mark.needs_root
 def test_a_block_that_many_files_share_is_read_once(tmp_path: Path) -> None:
     meter = MeteredStore(MemoryStore(), log=True)
     vault = open_empty(meter)
@@ -149,6 +153,7 @@ def test_a_block_that_many_files_share_is_read_once(tmp_path: Path) -> None:
     assert len(reads) == 1 and reads[0].length < 8 * 300_100
 
 
+@pytest.mark.needs_root
 def test_a_plan_that_does_not_fit_in_memory(
     small: tuple[MeteredStore, SmallFiles], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +174,7 @@ def test_a_plan_that_does_not_fit_in_memory(
     assert (tmp_path / "folder-100" / "file-007.txt").read_bytes() == files.contents[b"folder-100", b"file-007.txt"]
 
 
+@pytest.mark.needs_root
 def test_a_store_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     inner = MemoryStore()
     vault = open_empty(inner)

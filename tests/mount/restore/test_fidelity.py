@@ -27,6 +27,8 @@ from tests.kit.restoring import assert_same_attributes, assert_same_trees, resto
 from tests.kit.sources import attributed, every_kind
 from tests.kit.vaultmaker import open_empty
 
+pytestmark = pytest.mark.needs_root
+
 NOBODY = 65534
 
 

@@ -76,6 +76,7 @@ def check(files: SmallFiles, to: Path) -> None:
     assert temporaries(to) == []
 
 
+@pytest.mark.needs_root
 def test_everything_comes_back(tmp_path: Path, watched: Watched) -> None:
     make_source(tmp_path / "source")
     home = Home(tmp_path, tmp_path / "vault")
@@ -199,6 +200,7 @@ def test_a_damaged_block_is_reported_as_without_helpers(tmp_path: Path, watched:
     assert temporaries(tmp_path) == []
 
 
+@pytest.mark.needs_root
 def test_unknown_owners_are_told_of_once(many: SmallFiles, tmp_path: Path, watched: Watched) -> None:
     report = restore(many.vault, a_point(many.root), tmp_path, by_name=True)
     told = dict(report.reasons)

@@ -84,6 +84,7 @@ def test_names_that_would_leave_are_no_names(name: bytes) -> None:
         decode_leaf(page, Extent(bytes(16), 0, 1, 0, len(page), bytes(16)))
 
 
+@pytest.mark.needs_root
 def test_missing_and_damaged_packs_cost_their_files_only(tmp_path: Path) -> None:
     store = MemoryStore()
     vault = open_empty(store)

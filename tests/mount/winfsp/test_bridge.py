@@ -30,6 +30,8 @@ from tests.kit.winfsp_drives import Served, serving
 from tests.mount.test_fidelity import make_source
 from tests.mount.winfsp.test_standin import Memfs
 
+pytestmark = pytest.mark.needs_fuse
+
 
 @pytest.fixture
 def folder(winfsp: None, tmp_path: Path) -> Iterator[tuple[Memfs, Path]]:

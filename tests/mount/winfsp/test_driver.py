@@ -21,11 +21,8 @@ from catalog.windows.times import to_filetime
 from mount.drivers.winfsp import ntstatus
 from mount.view.point import PointView
 from tests.kit.drives import Maker, add_machine, add_point, make_vault, noise
-from tests.kit.winfsp import security
-from tests.kit.winfsp_drives import AT, SECOND, Served, refused, serving
-
-from tests.kit.winfsp import standin  # isort: skip
-from tests.kit.winfsp.caller import (  # isort: skip
+from tests.kit.winfsp import security, standin
+from tests.kit.winfsp.caller import (
     CREATE,
     DIRECTORY,
     DIRECTORY_FILE,
@@ -36,6 +33,7 @@ from tests.kit.winfsp.caller import (  # isort: skip
     Caller,
     Reparsed,
 )
+from tests.kit.winfsp_drives import AT, SECOND, Served, refused, serving
 
 BIG = noise(3_000_000)
 RAW = b"\xff raw"

@@ -21,8 +21,6 @@ from tests.kit.drives import Maker, add_point, noise
 from tests.kit.faults import UnreachableStore
 from tests.kit.winfsp_drives import AT, Served, a_vault, a_view, refused, serving, small_point
 
-# winfspy is loaded by now.
-
 MANY = 20_000
 
 

@@ -15,15 +15,13 @@ from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
 from catalog.windows.reparse import LinkTarget
 from mount.drivers.winfsp import ntstatus
+from mount.drivers.winfsp.volume import FOREVER, label, volume_parameters
+from mount.place.spelling import Place
 from mount.view.all_points import AllPointsView
 from mount.view.point import PointView
 from tests.kit.drives import Maker, add_point
+from tests.kit.winfsp import standin
 from tests.kit.winfsp_drives import AT, a_vault, a_view, refused, serving, small_point
-
-# winfspy is loaded by now.
-from mount.place.spelling import Place  # isort: skip
-from mount.drivers.winfsp.volume import FOREVER, label, volume_parameters  # isort: skip
-from tests.kit.winfsp import standin  # isort: skip
 
 
 @pytest.fixture

@@ -12,16 +12,14 @@ from cache.reader import Reader, WouldWait
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper
+from mount.drivers.winfsp import drive as winfsp
+from mount.drivers.winfsp import ntstatus
+from mount.drivers.winfsp import waiting as winfsp_waiting
+from mount.drivers.winfsp.waiting import TookTooLong, Waiting
 from mount.view.point import PointView
 from tests.kit.drives import Maker, eventually, noise
+from tests.kit.winfsp.status import NtError
 from tests.kit.winfsp_drives import a_vault, a_view, refused, serving
-
-# winfspy is loaded by now.
-from mount.drivers.winfsp import drive as winfsp  # isort: skip
-from mount.drivers.winfsp import ntstatus  # isort: skip
-from mount.drivers.winfsp import waiting as winfsp_waiting  # isort: skip
-from mount.drivers.winfsp.waiting import TookTooLong, Waiting  # isort: skip
-from tests.kit.winfsp.status import NtError  # isort: skip
 
 
 class Gate(StoreWrapper):
@@ -120,6 +118,7 @@ class Looking:
         self.waiting = Waiting(self.reader, 60.0, crowd=crowd)
         self.answer = threading.Event()
         self.found: list[str] = []
+        self.still_hasty: list[bool] = []  # of each thread after its look-up
         self.threads = [threading.Thread(target=self._look, daemon=True) for _ in range(count)]
         for thread in self.threads:
             thread.start()
@@ -129,6 +128,7 @@ class Looking:
             self.found.append(self.waiting.patiently(self._work))
         except TookTooLong:
             self.found.append("too long")
+        self.still_hasty.append(self.reader.must_not_wait())
 
     def _work(self) -> str:
         if self.reader.must_not_wait():
@@ -145,7 +145,7 @@ def test_look_ups_that_wait_leave_threads_for_the_others(monkeypatch: pytest.Mon
     looking.answer.set()
     for thread in looking.threads:
         thread.join(60)
-    assert looking.found.count("found") == 3
+    assert looking.found.count("found") == 3 and looking.still_hasty == [False] * 10
 
 
 def test_look_ups_are_given_up_when_the_drive_ends() -> None:

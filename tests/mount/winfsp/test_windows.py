@@ -14,12 +14,10 @@ from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
 from catalog.windows.reparse import LinkTarget
 from mount.drivers.winfsp import ntstatus
+from mount.drivers.winfsp.operations import Operations
 from tests.kit.drives import Maker
+from tests.kit.winfsp import security
 from tests.kit.winfsp_drives import AT, Served, a_vault, a_view, refused, serving
-
-# winfspy is loaded by now.
-from mount.drivers.winfsp.operations import Operations  # isort: skip
-from tests.kit.winfsp import security  # isort: skip
 
 CLOUD = b"\x1a\x90\x00\x90\x04\x00\x00\x00abcd"  # IO_REPARSE_TAG_CLOUD_9
 

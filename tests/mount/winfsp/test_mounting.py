@@ -18,36 +18,33 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import rpdrive
+from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.errors import MountFailed
 from catalog.program import child_environment
 from catalog.windows.machine import free_letter
+from mount import closing, opening
+from mount.drivers import choice
+from mount.drivers.winfsp import security as winfsp_security
 from mount.place.spelling import Place
 from mount.place.windows import WindowsPlaces
+from mount.process import service
 from mount.process import windows as windows_process
 from mount.process.base import Pipes
 from mount.process.control import pipe_status
 from mount.process.control.pipe_status import PipeServer
 from mount.process.control.windows import ClosableDrive, WindowsControl
 from mount.process.lifetime import Lifetime
+from mount.process.order import Order
 from mount.process.posix import PosixProcesses
 from mount.process.registry import Registry
 from mount.process.rows import DriveInfo, DriveStatus, Endpoint
 from mount.process.windows import WindowsProcesses
 from tests.kit.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault
-from tests.kit.winfsp_drives import USER, load
-
-load()
-
-import rpdrive  # noqa: E402
-from catalog.access.session import Session  # noqa: E402
-from mount import closing, opening  # noqa: E402
-from mount.drivers import choice  # noqa: E402
-from mount.drivers.winfsp import security as winfsp_security  # noqa: E402
-from mount.process import service  # noqa: E402
-from mount.process.order import Order  # noqa: E402
-from tests.kit.winfsp import standin  # noqa: E402
-from tests.kit.winfsp.caller import Caller  # noqa: E402
+from tests.kit.winfsp import standin
+from tests.kit.winfsp.caller import Caller
+from tests.kit.winfsp_drives import USER
 
 # --- a whole drive ----------------------------------------------------------------------------------------------
 

@@ -33,25 +33,26 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         import json
 
-        print(json.dumps(row, indent=2))
+        import msgspec
+
+        print(json.dumps(msgspec.to_builtins(row), indent=2))
         return
     from catalog.screen.text import size_text
 
-    print(f"folder          {row['folder']}")
-    for name, what in (("data", "data"), ("tree", "trees, records")):
-        part = row[name]
-        fault = f"; not in use: {part['fault']}" if part["fault"] else ""
-        used, limit = size_text(part["bytes"]), size_text(part["limit"])
-        print(f"{what:<15} {part['items']:,} entries, {used} of {limit}{fault}")
+    print(f"folder          {row.folder}")
+    for part, what in ((row.data, "data"), (row.tree, "trees, records")):
+        fault = f"; not in use: {part.fault}" if part.fault else ""
+        used, limit = size_text(part.bytes), size_text(part.limit)
+        print(f"{what:<15} {part.items:,} entries, {used} of {limit}{fault}")
 
 
 @cache_app.command("clear")
 def clear(ctx: typer.Context, as_json: Json = False) -> None:
     """Delete everything in the cache; drives that are open go on, and fetch again what they need."""
     disk = _disk(ctx)
-    before = disk.status()["bytes"]
+    before = disk.status().bytes
     disk.clear()
-    freed = before - disk.status()["bytes"]  # an empty cache takes a little room, too
+    freed = before - disk.status().bytes  # an empty cache takes a little room, too
     disk.close()
     if as_json:
         import json

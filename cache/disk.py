@@ -8,10 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from cache.memory import Lru
-from cache.shelf import MIN_FILE, Shelf
+from cache.shelf import MIN_FILE, Shelf, ShelfStatus
 from catalog.format.blocks import Buffer, PackKind
 
 GIB = 1 << 30
@@ -21,6 +22,17 @@ QUEUE = 12 * MIB  # bytes that wait to be written
 PATIENCE = 2.0  # seconds that a reader waits for room in the queue, before its block is not kept
 TOUCH_EVERY = 600.0  # seconds between two notes that a value is still in use
 _BATCH = 64
+
+
+class DiskStatus(msgspec.Struct, frozen=True):
+    """The state of a disk cache. `limit` and `bytes` are of both shelves, in bytes; `dropped` counts values."""
+
+    folder: str
+    limit: int
+    dropped: int
+    data: ShelfStatus
+    tree: ShelfStatus
+    bytes: int
 
 
 class DiskCache:
@@ -179,14 +191,9 @@ class DiskCache:
 
     # --- the whole ----------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """Bytes and items on disk, limits in bytes, and why a part is not in use, if so."""
-        rows: dict[str, Any] = {"folder": str(self.folder), "limit": self.limit, "dropped": self.dropped}
-        for name, shelf in (("data", self._data), ("tree", self._tree)):
-            used, items = shelf.usage()
-            rows[name] = {"bytes": used, "items": items, "limit": shelf.limit, "fault": shelf.fault}
-        rows["bytes"] = rows["data"]["bytes"] + rows["tree"]["bytes"]
-        return rows
+    def status(self) -> DiskStatus:
+        data, tree = self._data.status(), self._tree.status()
+        return DiskStatus(str(self.folder), self.limit, self.dropped, data, tree, data.bytes + tree.bytes)
 
     def clear(self) -> None:
         """Delete everything, also under the hands of other processes. LocalError."""

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from cache.counters import Counters
 from cache.fetcher import Fetcher
 from cache.memory import Lru, steady_heap
@@ -30,7 +32,7 @@ from catalog.processors import usable_processors
 from catalog.vault import Vault
 
 if TYPE_CHECKING:
-    from cache.disk import DiskCache
+    from cache.disk import DiskCache, DiskStatus
 
 MIB = 1 << 20
 PAGE_COST = 8  # a decoded page takes about so many times its encoded bytes
@@ -62,6 +64,29 @@ class Block:
     def __init__(self, raw: Buffer) -> None:
         self.raw = memoryview(raw)
         self.verified: dict[int, tuple[int, bytes]] = {}
+
+
+class ReaderStatus(msgspec.Struct, frozen=True):
+    """What a reader did since its start, and what it holds now.
+
+    Of the bytes read ahead, `ahead_used` were used and `ahead_wasted` dropped unused; `ahead_bytes` are held or
+    under way. `memory_bytes` of decoded blocks and `ahead_bytes` share the limit `memory`.
+    """
+
+    store_requests: int
+    bytes_fetched: int
+    bytes_served: int
+    blocks_from_memory: int
+    blocks_from_disk: int
+    blocks_from_store: int
+    verify_failures: int
+    ahead_used: int
+    ahead_wasted: int
+    ahead_bytes: int
+    memory_bytes: int
+    page_bytes: int
+    memory: int
+    disk: DiskStatus | None
 
 
 class Reader:
@@ -273,18 +298,16 @@ class Reader:
 
     # --- what happened ------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """Counters since the start, bytes held now, and the state of the disk cache."""
-        names = (
-            "store_requests", "bytes_fetched", "bytes_served", "blocks_from_memory", "blocks_from_disk",
-            "blocks_from_store", "verify_failures",
-        )  # fmt: skip
-        rows: dict[str, Any] = {name: self.counters[name] for name in names}
+    def status(self) -> ReaderStatus:
+        count = self.counters
         held, used, wasted = self._fetcher.held
-        rows |= {"ahead_used": used, "ahead_wasted": wasted, "ahead_bytes": held}
-        rows |= {"memory_bytes": self._blocks.held, "page_bytes": self._pages.held, "memory": self._memory}
-        rows["disk"] = self._disk.status() if self._disk is not None else None
-        return rows
+        return ReaderStatus(
+            count["store_requests"], count["bytes_fetched"], count["bytes_served"], count["blocks_from_memory"],
+            count["blocks_from_disk"], count["blocks_from_store"], count["verify_failures"],
+            ahead_used=used, ahead_wasted=wasted, ahead_bytes=held,
+            memory_bytes=self._blocks.held, page_bytes=self._pages.held, memory=self._memory,
+            disk=self._disk.status() if self._disk is not None else None,
+        )  # fmt: skip
 
     def close(self) -> None:
         """End the threads and drop what is held. Reads under way may fail with StoreUnreachable."""

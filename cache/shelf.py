@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import diskcache
+import msgspec
 from diskcache.core import MODE_BINARY, MODE_RAW, UNKNOWN
 
 from catalog.errors import LocalError
@@ -120,6 +121,15 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]
                 cleanup(filename)
 
 
+class ShelfStatus(msgspec.Struct, frozen=True):
+    """The state of a shelf. `limit` in bytes; `fault` says why the shelf is not in use, "" if it is."""
+
+    bytes: int
+    items: int
+    limit: int
+    fault: str
+
+
 class Shelf:
     """A bounded set of values on disk, shared by processes. Thread-safe. Opened when first used.
 
@@ -164,14 +174,15 @@ class Shelf:
         except _FAULTS as e:
             self._reading_failed(e)
 
-    def usage(self) -> tuple[int, int]:
-        """Bytes on disk, and items."""
+    def status(self) -> ShelfStatus:
+        used, items = 0, 0
         try:
             cache = self._opened()
-            return (0, 0) if cache is None else (cache.volume(), len(cache))
+            if cache is not None:
+                used, items = cache.volume(), len(cache)
         except _FAULTS as e:
             self._reading_failed(e)
-            return 0, 0
+        return ShelfStatus(used, items, self.limit, self.fault)
 
     # --- writing ------------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import RpdriveError, StoreError
@@ -97,7 +99,7 @@ class RunningDrive:
             errors=driver.errors.count,
             recent_errors=driver.errors.recent,
             driver={"name": driver.name, **driver.status()},
-            cache=self._reader.status(),
+            cache=msgspec.to_builtins(self._reader.status()),
         )
 
     def run(self) -> None:

@@ -67,7 +67,7 @@ def test_what_is_no_folder_of_ours_is_refused(tmp_path: Path) -> None:
     disk.put(PackKind.DATA, key(1), b"x")
     disk.flush()
     assert disk.get(PackKind.DATA, key(1)) is None
-    assert disk.status()["data"]["fault"]
+    assert disk.status().data.fault
     disk.close()
 
 
@@ -89,8 +89,8 @@ def test_limit_holds_and_data_does_not_push_trees_out(tmp_path: Path) -> None:
     status = disk.status()
     on_disk = sum(p.stat().st_size for p in (tmp_path / "c").rglob("*.val"))
     assert on_disk <= 24 * MIB
-    assert status["data"]["bytes"] <= status["data"]["limit"] + MIB
-    assert status["data"]["items"] >= 10
+    assert status.data.bytes <= status.data.limit + MIB
+    assert status.data.items >= 10
     assert disk.get(PackKind.DATA, key(0)) is None
     assert disk.get(PackKind.DATA, key(59)) is not None
     assert disk.get(PackKind.TREE, key(0)) is not None
@@ -160,7 +160,7 @@ def test_damaged_database_is_made_anew(tmp_path: Path, garbage: bytes) -> None:
     disk.put(PackKind.DATA, key(1), b"z" * MIB)
     assert disk.flush()
     assert disk.get(PackKind.DATA, key(1)) == b"z" * MIB
-    assert disk.status()["data"]["fault"] == ""
+    assert disk.status().data.fault == ""
     disk.close()
 
 
@@ -179,10 +179,10 @@ def test_full_disk_is_no_fault_of_reading(tmp_path: Path, caplog: pytest.LogCapt
         assert disk.flush()
         assert disk.get(PackKind.DATA, key(0)) == value
         assert disk.get(PackKind.DATA, key(11)) is None
-        assert disk.status()["data"]["fault"]
+        assert disk.status().data.fault
         assert len([r for r in caplog.records if r.name == "rpdrive.cache"]) == 1
         rows = {row.name for row in (small / "c").rglob("*.val")}
-        assert len(rows) == disk.status()["data"]["items"]  # nothing half written is left
+        assert len(rows) == disk.status().data.items  # nothing half written is left
         disk.close()
     finally:
         subprocess.run(["umount", small], check=True)
@@ -239,7 +239,7 @@ def test_clear(tmp_path: Path) -> None:
     assert disk.get(PackKind.DATA, key(0)) is None
     assert other.get(PackKind.DATA, key(0)) is None
     assert list((tmp_path / "c").rglob("*.val")) == []
-    assert disk.status()["data"]["items"] == 0
+    assert disk.status().data.items == 0
     disk.close()
     other.close()
 

@@ -59,7 +59,7 @@ def test_flipped_bit_is_damage_and_neighbours_read_on() -> None:
                 world.read(reader, n)
         else:
             assert world.read(reader, n) == world.chunks[n]
-    assert reader.status()["verify_failures"] == 2  # it was fetched once more
+    assert reader.status().verify_failures == 2  # it was fetched once more
     reader.close()
 
 
@@ -127,7 +127,7 @@ def test_bad_copy_on_disk_is_replaced(tmp_path: Path) -> None:
     before = world.meter.snapshot()
     assert world.read(reader, 0) == world.chunks[0]
     assert (world.meter.snapshot() - before).requests == 1
-    assert reader.status()["verify_failures"] == 1
+    assert reader.status().verify_failures == 1
     reader.close()
     assert disk.flush()
     reader = Reader(world.vault, disk=disk)

@@ -80,8 +80,8 @@ def test_front_to_back(gib: Big) -> None:
     reader.close()
     assert requests <= 110
     assert received <= 1.05 * gib.stored
-    assert status["ahead_wasted"] == 0
-    assert status["bytes_served"] == gib.size
+    assert status.ahead_wasted == 0
+    assert status.bytes_served == gib.size
 
 
 def test_kernel_reads_from_several_threads_out_of_order(medium: Big) -> None:
@@ -158,7 +158,7 @@ def test_read_once_is_not_fetched_again(medium: Big, tmp_path: Path) -> None:
     reader.close()
     disk.close()
     assert medium.reads() == requests
-    assert status["blocks_from_disk"] == len(medium.extents) + 1  # and one of tree pages
+    assert status.blocks_from_disk == len(medium.extents) + 1  # and one of tree pages
 
 
 def test_data_stays_off_the_disk_when_told_so(medium: Big, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_data_stays_off_the_disk_when_told_so(medium: Big, tmp_path: Path) -> No
     assert disk.flush()
     status = disk.status()
     disk.close()
-    assert status["data"]["items"] == 0
+    assert status.data.items == 0
 
 
 def sparse(vault: Vault) -> tuple[list[Piece], bytes]:
@@ -274,5 +274,5 @@ def test_memory_is_bounded(gib: Big) -> None:
     for offset in range(0, 300 * MIB, MIB):
         file.read(offset, MIB)
         status = reader.status()
-        assert status["memory_bytes"] + status["ahead_bytes"] <= limit + 8 * MIB
+        assert status.memory_bytes + status.ahead_bytes <= limit + 8 * MIB
     reader.close()

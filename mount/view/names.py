@@ -65,6 +65,11 @@ class Names:
         self._making: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
 
+    @property
+    def indexed(self) -> int:
+        """Folders whose index is kept."""
+        return len(self._indexes)
+
     def shower(self, folder: Folder) -> Callable[[bytes], str]:
         """What spells the names of a folder, for a listing of it."""
         native = folder.made_on == WINDOWS

@@ -35,17 +35,19 @@ AT = 1_790_000_000 * SECOND
 class Served:
     """A drive that runs in a thread."""
 
-    def __init__(self, drive: Drive, place: str, *, allow_other: bool = False) -> None:
-        self.drive = drive
+    def __init__(
+        self, view: View, reader: Reader, place: str, *, allow_other: bool = False, **options: Any
+    ) -> None:
+        self.reader = reader
         self._failure: BaseException | None = None
         self.ready = threading.Event()
-        drive._ready = self.ready.set
+        self.drive = Drive(view, reader, ready=self.ready.set, user_sid=USER, **options)
         self._thread = threading.Thread(target=self._run, args=(place, allow_other), daemon=True)
         self._thread.start()
         while not self.ready.wait(0.01):
             if not self._thread.is_alive():
                 raise self._failure or MountFailed("the drive ended")
-        volume = standin.volume_at(drive.mount_point)
+        volume = standin.volume_at(self.drive.mount_point)
         assert volume is not None
         self.volume = volume
         self.caller = Caller(volume)
@@ -70,9 +72,7 @@ def serving(
     """The view on a drive, of a letter that is free; nothing that would crash on Windows may happen on it."""
     place = place or next(f"{letter}:" for letter in "DEFGHIJKLMNO" if standin.volume_at(f"{letter}:") is None)
     standin.faults.clear()
-    served = Served(
-        Drive(view, reader, read_timeout=read_timeout, disk=disk, user_sid=USER), place, allow_other=allow_other
-    )
+    served = Served(view, reader, place, allow_other=allow_other, read_timeout=read_timeout, disk=disk)
     try:
         yield served
     finally:

@@ -53,7 +53,15 @@ class Session:
     the session's own threads.
     """
 
-    def __init__(self, view: View, reader: Reader, write: Callable[[Sequence[Buffer]], object]) -> None:
+    def __init__(
+        self,
+        view: View,
+        reader: Reader,
+        write: Callable[[Sequence[Buffer]], object],
+        *,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """`pool` has the threads that may wait; it is shut down by `close`."""
         self.view = view
         self.nodes = Nodes(view, reader)
         self.errors = Errors()
@@ -72,7 +80,7 @@ class Session:
         # would have it ask for each name. (Listing them is answered: getfattr is silent, as at the source.)
         self._plain = not view.has_xattrs()
         self._files: Lru[int, OpenFile] = Lru(_FILES)
-        self._pool = ThreadPoolExecutor(WORKERS, "answer")
+        self._pool = pool or ThreadPoolExecutor(WORKERS, "answer")
         self._waiting: dict[int, tuple[Future[None], int]] = {}  # by unique: what is done, the thread that waits
         self._interrupts = Interrupts(self._waiting_thread, self._give_up)
         self._handlers: dict[int, Handler] = {

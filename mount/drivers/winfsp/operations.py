@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cache.openfile import OpenFile
 from cache.reader import Reader, WouldWait
@@ -29,6 +29,14 @@ from mount.view.nodes import View
 T = TypeVar("T")
 
 
+class Suspended(NamedTuple):
+    """Where a listing has stopped: the last name given, the entry that had no room, and those that follow it."""
+
+    after: str
+    next: tuple[str, Info]
+    rest: Iterator[tuple[str, Info]]
+
+
 class Opened(library.BaseFileContext):  # type: ignore[misc]
     """A handle of somebody's: what it is open on."""
 
@@ -37,9 +45,7 @@ class Opened(library.BaseFileContext):  # type: ignore[misc]
         self.info = info
         self.file = file
         self.is_held = True  # by a handle; what Windows still caches of it may keep it open for longer
-        # Where a listing has come to: the last name given, the entry that had no room, and what follows it. Taken
-        # by whoever goes on.
-        self.listing: tuple[str, tuple[str, Info], Iterator[tuple[str, Info]]] | None = None
+        self.listing: Suspended | None = None  # taken by the request that goes on with it
 
     @property
     def file_name(self) -> str:
@@ -65,8 +71,13 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
 
     @property
     def handles(self) -> int:
-        """Of files and folders that somebody has open."""
-        return sum(opened.is_held for opened in list(self._opened_objs.values()))
+        """Open handles of files and folders."""
+        return sum(opened.is_held for opened in self.opened)
+
+    @property
+    def opened(self) -> list[Opened]:
+        """All that WinFsp has open: besides open handles, what Windows keeps for its cache."""
+        return list(self._opened_objs.values())
 
     # --- how each is answered -----------------------------------------------------------------------------
 
@@ -249,15 +260,17 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                 lib.FspFileSystemAddDirInfo(ffi.NULL, buffer, length, filled)
             return int(filled[0])
 
-        work = partial(self._rows, opened, after, length)
+        def work(_again: bool) -> tuple[list[bytes], bool]:
+            return self.rows_after(opened, after, length)
+
         return self._answered(opened.file_name, library.QUERY_DIRECTORY, work, put, count)
 
-    def _rows(self, opened: Opened, marker: str | None, length: int, _again: bool) -> tuple[list[bytes], bool]:
+    def rows_after(self, opened: Opened, marker: str | None, length: int) -> tuple[list[bytes], bool]:
         """FSP_FSCTL_DIR_INFOs of what follows a name, as fit into `length` bytes; whether that is all."""
         kept, opened.listing = opened.listing, None
         first: list[tuple[str, Info]] = []
-        if kept is not None and kept[0] == marker:
-            first, entries = [kept[1]], kept[2]
+        if kept is not None and kept.after == marker:
+            first, entries = [kept.next], kept.rest
         else:
             entries = self.tree.entries(opened.found, marker)
         rows: list[bytes] = []
@@ -270,7 +283,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                     if not rows:
                         raise Status(ntstatus.BUFFER_TOO_SMALL)
                     if last is not None:
-                        opened.listing = (last, (name, info), entries)
+                        opened.listing = Suspended(last, (name, info), entries)
                     return rows, False
                 rows.append(row)
                 last = name

@@ -59,7 +59,7 @@ class WindowsTree:
     def __init__(self, view: View, reader: Reader) -> None:
         self.view = view
         self._reader = reader
-        self._names = Names(fold=view.folds)
+        self.names = Names(fold=view.folds)
         self._folders: Lru[str, Found] = Lru(_FOLDERS)
         self._others: Lru[str, Found] = Lru(_OTHERS)
 
@@ -110,11 +110,11 @@ class WindowsTree:
 
     def _entry(self, parent: Found, name: str, *, last: bool) -> Found:
         folder = self.opened(parent.node)
-        found = self._names.find(folder, name)
+        found = self.names.find(folder, name)
         if found is None:
             raise Status(ntstatus.OBJECT_NAME_NOT_FOUND if last else ntstatus.OBJECT_PATH_NOT_FOUND)
         true_name, node = found
-        return Found(node, (*parent.path, self._names.shower(folder)(true_name)))
+        return Found(node, (*parent.path, self.names.shower(folder)(true_name)))
 
     def opened(self, node: Node) -> Folder:
         """The folder to look into."""
@@ -270,7 +270,7 @@ class WindowsTree:
                 yield "..", self.info(self._walk(list(folder.path[:-1])))
             if marker in (".", ".."):
                 marker = None
-        show = self._names.shower(inside)
+        show = self.names.shower(inside)
         for page, n in self._places(inside, marker, show):
             name = show(page.names[n])
             try:
@@ -292,7 +292,7 @@ class WindowsTree:
             return
         if isinstance(folder, TreeFolder):
             try:
-                found = self._names.find(folder, marker)
+                found = self.names.find(folder, marker)
                 place = folder.find(found[0]) if found is not None else None
             except Damaged:
                 place = None  # the entry itself; its name is found below

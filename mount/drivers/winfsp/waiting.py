@@ -80,6 +80,15 @@ class Waiting:
     def under_way(self) -> int:
         return self._under_way
 
+    @property
+    def waiting(self) -> int:
+        """Threads of the dispatcher that wait."""
+        return self._waiting
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
     def drain(self, seconds: float) -> bool:
         """Take no more requests, and wait for those under way. What takes longer is given up; False if any was."""
         end = time.monotonic() + seconds

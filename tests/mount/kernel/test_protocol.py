@@ -11,6 +11,7 @@ import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,10 @@ REQUESTS = st.one_of(
 @given(requests=st.lists(REQUESTS, min_size=1, max_size=4))
 def test_no_request_ends_the_session(view: tuple[PointView, Reader], requests: list[bytes]) -> None:
     answers: list[int] = []
-    session = Session(*view, lambda parts: answers.append(struct.unpack_from("=IiQ", b"".join(parts))[2]))
+    pool = ThreadPoolExecutor(2)
+    session = Session(
+        *view, lambda parts: answers.append(struct.unpack_from("=IiQ", b"".join(parts))[2]), pool=pool
+    )
     try:
         expected = []
         for request in requests:
@@ -124,7 +128,7 @@ def test_no_request_ends_the_session(view: tuple[PointView, Reader], requests: l
             if len(request) >= IN_HEADER.size:
                 _length, op, unique, *_ = IN_HEADER.unpack_from(request)
                 expected += [unique] if op not in NO_REPLY else []
-        session._pool.shutdown(wait=True)
+        pool.shutdown(wait=True)
         assert Counter(answers) == Counter(expected)  # each is answered, once
     finally:
         session.close()

@@ -327,7 +327,7 @@ def test_a_listing_in_many_parts_is_one_walk(tmp_path: Path) -> None:
         listed: list[str] = []
         marker, whole = None, False
         while not whole:
-            rows, whole = operations._rows(opened, marker, 700, False)
+            rows, whole = operations.rows_after(opened, marker, 700)
             listed += [row[104:].decode("utf-16-le") for row in rows]
             marker = listed[-1]
         assert listed == [name.decode() for name in names]

@@ -278,7 +278,7 @@ def test_who_may_open_what(drive: Served, windows: Caller) -> None:
 
 
 def test_others_are_let_in_if_asked_for(drive: Served) -> None:
-    with serving(drive.drive.view, drive.drive.operations.tree._reader, allow_other=True) as open_to_all:
+    with serving(drive.drive.view, drive.reader, allow_other=True) as open_to_all:
         stranger = Caller(open_to_all.volume, security.STRANGER)
         assert stranger.read("\\Folder\\deeper\\bottom") == b"deep down"
         refused(ntstatus.ACCESS_DENIED, stranger.open, "\\plain.txt", access=security.FILE_WRITE_DATA)

@@ -84,7 +84,7 @@ def test_a_name_in_a_large_folder_costs_a_page_and_not_the_folder() -> None:
         spent = store.snapshot() - before
         assert spent.requests <= 3
         # Windows asked in upper case; the folder was not listed for that.
-        assert not len(served.drive.operations.tree._names._indexes)
+        assert served.drive.operations.tree.names.indexed == 0
         before = store.snapshot()
         served.caller.stat("\\many\\" + names[12_345])
         assert (store.snapshot() - before).requests == 0
@@ -94,9 +94,9 @@ def test_a_buffer_without_room_for_one_name_is_no_end(small: tuple[PointView, Re
     with serving(*small) as served:
         opened = served.drive.operations.open("\\", 0, 0)
         with pytest.raises(ntstatus.Status) as caught:
-            served.drive.operations._rows(opened, None, 100, False)
+            served.drive.operations.rows_after(opened, None, 100)
         assert caught.value.number == ntstatus.BUFFER_TOO_SMALL
-        rows, whole = served.drive.operations._rows(opened, None, 112, False)
+        rows, whole = served.drive.operations.rows_after(opened, None, 112)
         assert len(rows) == 1 and not whole
 
 
@@ -235,7 +235,7 @@ def test_many_threads_at_once() -> None:
             thread.start()
         for thread in threads:
             thread.join(120)
-        assert wrong == [] and served.drive.handles == 0 and not served.drive.operations._opened_objs
+        assert wrong == [] and served.drive.handles == 0 and served.drive.operations.opened == []
         assert served.drive.served > 0 and served.drive.errors.count == 0
 
 
@@ -244,7 +244,7 @@ def test_handles_are_counted(small: tuple[PointView, Reader]) -> None:
         with served.caller.open("\\a"), served.caller.open("\\a") as second:
             assert served.drive.handles == 2
             second.cleanup()  # Windows may keep it for its cache, but nobody has it open
-            assert served.drive.handles == 1 and len(served.drive.operations._opened_objs) == 2
+            assert served.drive.handles == 1 and len(served.drive.operations.opened) == 2
         assert served.drive.handles == 0 and served.drive.status()["handles"] == 0
 
 

@@ -150,7 +150,7 @@ def test_look_ups_that_wait_leave_threads_for_the_others(monkeypatch: pytest.Mon
 
 def test_look_ups_are_given_up_when_the_drive_ends() -> None:
     looking = Looking(3, crowd=3)
-    eventually(lambda: looking.waiting._waiting == 3, "all of them wait")
+    eventually(lambda: looking.waiting.waiting == 3, "all of them wait")
     assert looking.waiting.drain(0.05)  # nothing else is under way
     for thread in looking.threads:
         thread.join(60)
@@ -169,7 +169,7 @@ def test_reads_under_way_are_answered_before_the_drive_ends(gated: tuple[Gate, P
         waiting = served.drive.operations.waiting
         eventually(lambda: gate.waiting >= 1, "a read waits")  # under way is the opening, too
         served.drive.stop()
-        eventually(lambda: waiting._draining, "the drive drains")
+        eventually(lambda: waiting.draining, "the drive drains")
         refused(ntstatus.DEVICE_NOT_READY, served.caller.open, "\\file 02")
         gate.open.set()
         eventually(lambda: bool(found), "the read is answered")

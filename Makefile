@@ -1,14 +1,21 @@
-# make test    everything that has to pass: lint, types, tests
-# make demo    a backup of DIR (default: a real tree of this machine), opened as a drive and compared
-# make bench   speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
-# make bench-drives   of it, only the drives (ARGS="--only cp,find --tools kernel,squashfuse")
+# make test          everything that has to pass: lint, types, all tests; needs root or sudo, /dev/fuse and a network
+# make quick         lint, types and the quick tests; needs Python only: no root, no /dev/fuse, no npm
+# make demo          back up DIR (default: a real tree of this machine), open it as a drive and compare
+# make bench         speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
+# make bench-drives  only its part about drives (ARGS="--only cp,find --tools kernel,squashfuse")
+# make soak          slow checks that `make test` leaves out
 
 PYTHON_HERE = .venv/bin/python
 DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test lint types tests demo bench bench-drives soak setup setup-demo setup-bench clean
+.PHONY: test quick lint types tests demo bench bench-drives soak setup setup-quick setup-demo setup-bench clean
+
+# Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
+PYTEST = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
+	chmod 711 "$$folder" && $(PYTHON_HERE) -m pytest -n 2 --dist loadfile --basetemp "$$folder/t"
+QUICK = not slow and not soak and not needs_root and not needs_fuse and not needs_azurite and not needs_program
 
 # One after the other, the quickest first, also under `make -j`.
 test: setup
@@ -16,17 +23,20 @@ test: setup
 	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory tests
 
-lint: setup
+quick: setup-quick
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	$(PYTEST) -m "$(QUICK)"
+
+lint: setup-quick
 	$(PYTHON_HERE) -m ruff check .
 	$(PYTHON_HERE) -m ruff format --check .
 
-types: setup
+types: setup-quick
 	$(PYTHON_HERE) -m mypy
 
 tests: setup
-	@# Not in /tmp: a backup of a folder there sees /tmp itself change, when another test makes something in it.
-	@folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder" && \
-	$(PYTHON_HERE) -m pytest -m "not soak" -n 2 --dist loadfile --basetemp "$$folder/t"
+	$(PYTEST) -m "not soak"
 
 soak: setup
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
@@ -44,6 +54,9 @@ bench-drives: setup-bench
 
 setup:
 	@tests/setup.sh test
+
+setup-quick:
+	@tests/setup.sh quick
 
 setup-demo:
 	@tests/setup.sh demo

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Installs what rpdrive needs from here: `tests/setup.sh demo` to run it, `tests/setup.sh test` to test it too,
-# `tests/setup.sh bench` to run it beside others. Quick when all is there. What it can't install, it names, and
-# fails; the others to be run beside may be missing.
+# Installs what rpdrive needs, in this checkout and on this machine. Quick if everything is there already.
+#   tests/setup.sh quick   for `make quick`: Python packages only, by pip, into .venv and .tools
+#   tests/setup.sh demo    to run rpdrive: its Python packages, and FUSE
+#   tests/setup.sh test    to test it: also the programs that the tests run, and Azurite, by npm
+#   tests/setup.sh bench   to run it beside other programs; those that can't be installed are left out
+# It says what it is going to install before it starts, and exits with 1 if it can't.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 AZURITE=3.35.0
 WINFSPY=0.8.4
 goal=${1:-test}
-case $goal in demo | test | bench) ;; *) echo "usage: $0 demo|test|bench" >&2; exit 2 ;; esac
+case $goal in quick | demo | test | bench) ;; *) echo "usage: $0 quick|demo|test|bench" >&2; exit 2 ;; esac
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -33,7 +36,7 @@ done
 [ -n "$PYTHON" ] || fail "Python 3.11 or newer is needed: install it, or set PYTHON to its path"
 [ -x .venv/bin/python ] || "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || want python3-venv
 
-if [ "$(uname -s)" = Linux ]; then
+if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
     library libfuse.so.2 || want libfuse2
     has fusermount || want fuse3
     if [ "$goal" = test ]; then
@@ -54,6 +57,44 @@ if [ "$goal" = test ]; then
     has npm || want npm
 fi
 
+others=() # to compare with; going on without them
+if [ "$goal" = bench ]; then
+    has restic || others+=(restic)
+    has borg || others+=(borgbackup)
+    # Borg needs one of these to mount.
+    /usr/bin/python3 -c 'import pyfuse3' 2>/dev/null || /usr/bin/python3 -c 'import llfuse' 2>/dev/null ||
+        others+=(python3-pyfuse3)
+    has squashfuse || others+=(squashfuse)
+    has mksquashfs || others+=(squashfs-tools)
+fi
+
+# --- what is missing of the rest -----------------------------------------------------------------
+
+# A stamp holds the hash of what the Python packages were installed from. Those for tests include those of the demo.
+now=$({ cat pyproject.toml; pwd; } | sha256sum | cut -d ' ' -f 1)
+installed() { [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$now" ]; }
+
+case $goal in quick | test) packages=test extras='[dev]' ;; *) packages=demo extras='' ;; esac
+by_pip=() by_npm=()
+installed test || { [ "$packages" = demo ] && installed demo; } || by_pip+=("rpdrive$extras into .venv")
+if [ "$packages" = test ] && [ ! -e ".tools/winfspy-$WINFSPY/winfspy/plumbing/_bindings.pyd" ]; then
+    by_pip+=("winfspy $WINFSPY into .tools")
+fi
+if [ "$goal" = test ] && [ ! -e ".tools/.azurite-$AZURITE" ]; then by_npm+=("azurite@$AZURITE into .tools"); fi
+
+listed() { # WORDS...: joined by commas
+    local IFS=,
+    echo "${*}" | sed 's/,/, /g'
+}
+plan=
+by_apt=(${wanted[@]+"${wanted[@]}"} ${others[@]+"${others[@]}"})
+[ ${#by_apt[@]} = 0 ] || plan+="; by apt: $(listed "${by_apt[@]}")"
+[ ${#by_pip[@]} = 0 ] || plan+="; by pip: $(listed "${by_pip[@]}")"
+[ ${#by_npm[@]} = 0 ] || plan+="; by npm: $(listed "${by_npm[@]}")"
+[ -z "$plan" ] || say "going to install ${plan#; }"
+
+# --- installing ----------------------------------------------------------------------------------
+
 install_packages() { # PACKAGE...: fails after saying what to do
     local how="install these packages of your system: $*" root
     has apt-get || { say "$how"; return 1; }
@@ -66,64 +107,39 @@ install_packages() { # PACKAGE...: fails after saying what to do
         say "  as root: apt-get install $*"
         return 1
     fi
-    say "installing $*"
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq || say "apt-get update failed; trying with what is known"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq || say "apt-get update failed; trying with the lists that are here"
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
         { say "apt-get could not install them (is there a network?); $how"; return 1; }
 }
 
 [ ${#wanted[@]} = 0 ] || install_packages "${wanted[@]}" || exit 1
 
-if [ "$goal" = bench ]; then
-    wanted=()
-    has restic || want restic
-    has borg || want borgbackup
-    # Borg needs one of these to mount.
-    /usr/bin/python3 -c 'import pyfuse3' 2>/dev/null || /usr/bin/python3 -c 'import llfuse' 2>/dev/null ||
-        want python3-pyfuse3
-    has squashfuse || want squashfuse
-    has mksquashfs || want squashfs-tools
-    [ ${#wanted[@]} = 0 ] || install_packages "${wanted[@]}" || say "going on; what is missing is left out"
-fi
-if [ "$(uname -s)" = Linux ]; then
+[ ${#others[@]} = 0 ] || install_packages "${others[@]}" || say "going on without what is missing"
+if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
     [ -e /dev/fuse ] || fail "there is no /dev/fuse: load the kernel module (modprobe fuse); in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
 fi
 
-# --- Python packages -----------------------------------------------------------------------------
+for what in ${by_pip+"${by_pip[@]}"}; do
+    case $what in
+    rpdrive*)
+        [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv || fail "python3 -m venv failed: install python3-venv"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable ".$extras" ||
+            fail "pip could not install the packages that pyproject.toml names (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
+        echo "$now" >".venv/.installed-$packages"
+        ;;
+    winfspy*) # its Windows wheel, unpacked: its Python runs here on the stand-in for WinFsp in tests/kit/winfsp
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-compile \
+            --platform win_amd64 --python-version 3.11 --upgrade --target ".tools/winfspy-$WINFSPY" "winfspy==$WINFSPY" ||
+            fail "pip could not fetch winfspy $WINFSPY for Windows (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
+        ;;
+    esac
+done
 
-# A stamp holds the hash of what was installed from. The tests' packages include those of the demo.
-now=$({ cat pyproject.toml; pwd; } | sha256sum | cut -d ' ' -f 1)
-installed() { [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$now" ]; }
-
-packages=$goal
-[ "$goal" = test ] || packages=demo
-if ! installed test && { [ "$packages" = test ] || ! installed demo; }; then
-    [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv || fail "python3 -m venv failed: install python3-venv"
-    extras=; if [ "$packages" = test ]; then extras='[dev]'; fi
-    say "installing rpdrive$extras into .venv"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable ".$extras" ||
-        fail "pip could not install the packages that pyproject.toml names (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
-    echo "$now" >".venv/.installed-$packages"
-fi
-
-# --- Azurite -------------------------------------------------------------------------------------
-
-if [ "$goal" = test ] && [ ! -e ".tools/.azurite-$AZURITE" ]; then
-    say "installing Azurite $AZURITE into .tools"
+if [ ${#by_npm[@]} != 0 ]; then
     mkdir -p .tools
     npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error --no-update-notifier \
         "azurite@$AZURITE" >/dev/null ||
         fail "npm could not install azurite@$AZURITE (it needs the npm registry, or npm's registry setting on a mirror)"
     rm -f .tools/.azurite-*
     touch ".tools/.azurite-$AZURITE"
-fi
-
-# --- winfspy -------------------------------------------------------------------------------------
-
-# Its Windows wheel, unpacked: its Python runs here on the stand-in for WinFsp in tests/kit/winfsp.
-if [ "$goal" = test ] && [ ! -e ".tools/winfspy-$WINFSPY/winfspy/plumbing/_bindings.pyd" ]; then
-    say "unpacking winfspy $WINFSPY into .tools"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-compile \
-        --platform win_amd64 --python-version 3.11 --upgrade --target ".tools/winfspy-$WINFSPY" "winfspy==$WINFSPY" ||
-        fail "pip could not fetch winfspy $WINFSPY for Windows (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
 fi

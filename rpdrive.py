@@ -257,19 +257,19 @@ def _failed(args: list[str], error: BaseException) -> int:
     except BrokenPipeError:
         return _broken_pipe()
     except LocalError as e:
-        _silence()
+        _silence(1)
         error = e
     return _report(args, _translated(error))
 
 
 def _broken_pipe() -> int:
     """The reader (`head`, a pager) closed the pipe: this is not reported as an error."""
-    _silence()
+    _silence(1)
     return BROKEN_PIPE
 
 
-def _silence() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
+def _silence(descriptor: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # Python flushes once more at its end
 
 
 def _translated(error: BaseException) -> RpdriveError:
@@ -297,7 +297,7 @@ def _report(args: list[str], error: RpdriveError) -> int:
     try:
         print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     except OSError:
-        pass  # stderr is closed; the exit code still reports the error
+        _silence(2)  # stderr is closed or full; the exit code still reports the error
     return error.exit_code
 
 

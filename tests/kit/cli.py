@@ -25,7 +25,8 @@ class Cli:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
         self.vault = folder / "vault"
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("RPDRIVE_", "AZURE_"))}
+        foreign = ("RPDRIVE_", "AZURE_", "PYTHONUNBUFFERED")
+        own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         self.environ = own | {
             "RPDRIVE_HOME": str(self.home),
             "RPDRIVE_VAULT": str(self.vault),

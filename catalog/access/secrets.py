@@ -27,14 +27,14 @@ _LONGEST = 16 << 10  # bytes
 class Secrets:
     """Secrets of one kind, by vault id: JSON objects.
 
-    In messages, `what` names the kind and `again` is the command that makes a new one.
+    Messages name the `kind` and the `command` that makes a new secret.
     """
 
-    def __init__(self, settings: Settings, folder: str, what: str, again: str) -> None:
+    def __init__(self, settings: Settings, folder: str, kind: str, command: str) -> None:
         self._settings = settings
         self._folder = folder
-        self._what = what
-        self._again = again
+        self._kind = kind
+        self._command = command
 
     def _path(self, vault_id: bytes) -> Path:
         return self._settings.where("state") / self._folder / f"{vault_id.hex()}.json"
@@ -60,15 +60,15 @@ class Secrets:
         except FileNotFoundError:
             return None
         except OSError as e:
-            raise LocalError(f"the {self._what} {path} can't be read: {e.strerror}", self._advice(path)) from e
+            raise LocalError(f"the {self._kind} {path} can't be read: {e.strerror}", self._advice(path)) from e
         with os.fdopen(descriptor, "rb") as file:
             # fstat of the open file, not of the path, which may be replaced in between.
             status = os.fstat(descriptor)
             if not SYSTEM.is_own(status):
-                raise LocalError(f"the {self._what} {path} belongs to another user", self._advice(path))
+                raise LocalError(f"the {self._kind} {path} belongs to another user", self._advice(path))
             if not SYSTEM.is_private(status):
                 raise LocalError(
-                    f"the {self._what} {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
+                    f"the {self._kind} {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
                     f"if nobody can have copied it, run `chmod 600 {path}`",
                 )
             return file.read(_LONGEST)
@@ -85,10 +85,10 @@ class Secrets:
     def damaged(self, vault_id: bytes) -> LocalError:
         """The error for a malformed secret."""
         path = self._path(vault_id)
-        return LocalError(f"the {self._what} {path} is damaged", self._advice(path))
+        return LocalError(f"the {self._kind} {path} is damaged", self._advice(path))
 
     def _advice(self, path: Path) -> str:
-        return f"delete {path} and run `{self._again}` again"
+        return f"delete {path} and run `{self._command}` again"
 
     def save(self, vault_id: bytes, row: dict[str, Any]) -> Path:
         """Store a secret in place of the earlier one. Returns its file. Raises LocalError."""
@@ -109,7 +109,7 @@ class Secrets:
         except FileNotFoundError:
             return False
         except OSError as e:
-            raise LocalError(f"the {self._what} {path} can't be deleted: {e.strerror}") from e
+            raise LocalError(f"the {self._kind} {path} can't be deleted: {e.strerror}") from e
         if f'"{_IN_KEYRING}"'.encode() in noted:
             _drop(_name(path))
         return True
@@ -119,10 +119,10 @@ class Secrets:
         try:
             text = backend.get_password(SERVICE, _name(path)) if backend is not None else None
         except Exception as e:
-            raise LocalError(f"the keyring does not return the {self._what}: {e}", self._advice(path)) from e
+            raise LocalError(f"the keyring does not return the {self._kind}: {e}", self._advice(path)) from e
         if text is None:
             raise LocalError(
-                f"the {self._what} was stored in a keyring that is missing or has lost it", self._advice(path)
+                f"the {self._kind} was stored in a keyring that is missing or has lost it", self._advice(path)
             )
         return str(text)
 

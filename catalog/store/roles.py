@@ -28,7 +28,7 @@ class Role(StrEnum):
 
 _NEEDS: dict[Kind, Role] = {"create": Role.BACKUP, "replace": Role.ADMIN, "delete": Role.ADMIN}
 _DOES = {"create": "add objects", "replace": "change objects", "delete": "delete objects"}
-RENEW = "ask the vault's administrator for new credentials, then run `rpdrive vault connect FILE`"
+_RENEW = "ask the vault's administrator for new credentials, then run `rpdrive vault connect FILE`"
 
 
 class Grant(NamedTuple):
@@ -47,7 +47,7 @@ class Grant(NamedTuple):
         """Raise AccessDenied if the grant has expired by this machine's clock."""
         if time.time_ns() >= self.expires:
             when = datetime.fromtimestamp(self.expires // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            raise AccessDenied(f"the credentials for {url} expired at {when}", RENEW)
+            raise AccessDenied(f"the credentials for {url} expired at {when}", _RENEW)
 
 
 class RoleStore(StoreWrapper):

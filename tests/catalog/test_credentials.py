@@ -52,7 +52,7 @@ HOUR = 3600 * 10**9
 DAY = timedelta(days=1)
 
 
-# --- tokens, and what the server says -----------------------------------------------------------------------
+# --- tokens, as the server enforces them -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def token_of(azurite: Azurite, role: Role, lifetime: timedelta = DAY) -> Token:
 
 
 def ask(token: Token, method: str, name: str, data: bytes | None = None, **headers: str) -> int:
-    """One raw request with the token: the status that the server answers."""
+    """Send one raw request with the token and return the status of the answer."""
     url = f"{token.endpoint}/roles{'/' if name and not name.startswith('?') else ''}{name}"
     url += ("&" if "?" in url else "?") + token.text
     sent = {"x-ms-version": "2021-12-02"} | {k.replace("_", "-"): v for k, v in headers.items()}
@@ -94,7 +94,7 @@ def test_the_server_refuses_what_a_role_may_not(azurite: Azurite, container: Con
     assert ask(token, "GET", "there") == 200
     assert ask(token, "GET", "?restype=container&comp=list") == 200
     may_create, may_all = role.includes(Role.BACKUP), role.includes(Role.ADMIN)
-    # Without If-None-Match: it is the permission that keeps what is there, not the client's good will.
+    # Without If-None-Match: it is the permission that protects the object, not the client's header.
     assert put(token, f"new-{role}") == (201 if may_create else refused)
     assert put(token, "to-replace") == (201 if may_all else refused)
     assert ask(token, "PUT", "there?comp=metadata", b"", x_ms_meta_a="b") == (200 if may_all else refused)
@@ -108,7 +108,7 @@ def test_the_server_refuses_what_a_role_may_not(azurite: Azurite, container: Con
         assert ask(token, "DELETE", "to-delete") == 202
         container.upload_blob("to-delete", b"content of to-delete")
         container.upload_blob("to-replace", b"content of to-replace", overwrite=True)
-    # Nobody's token reaches beyond its container, or makes or deletes one.
+    # No token reaches beyond its container, or creates or deletes a container.
     assert ask(token, "DELETE", "?restype=container") == refused
 
 
@@ -140,7 +140,7 @@ def test_a_sas_makes_no_other_tokens(azurite: Azurite, container: ContainerClien
 
 
 class SignedIn:
-    """A user who is signed in, as Azurite believes it: a token of theirs, which nobody signed."""
+    """A signed-in user with an unsigned token, which Azurite accepts."""
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         now = int(time.time())
@@ -180,8 +180,8 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @pytest.mark.needs_azurite
 def test_a_user_delegation_token_lasts_seven_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The key comes from a real Azurite. That the server takes what it signs can't be shown with it: Azurite does
-    # not know the string to sign of the newest version yet, which the SDK writes.
+    # The key comes from a real Azurite. It can't show that a server accepts the signatures: it does not know the
+    # string-to-sign of the newest version, which the SDK writes.
     monkeypatch.setattr("catalog.store.azure.credentials._default_credential", lambda account: SignedIn())
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
@@ -204,7 +204,7 @@ def test_a_user_delegation_token_lasts_seven_days(tmp_path: Path, monkeypatch: p
         make_token(ACCOUNT, "roles", Role.RESTORE, DAY, environ=environ)
 
 
-# --- the store that keeps to a role ---------------------------------------------------------------------------
+# --- the store that enforces a role ---------------------------------------------------------------------------
 
 
 def use(store: Store, kind: str) -> object:
@@ -229,7 +229,7 @@ MAY = {
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("kind", sorted(MAY[Role.ADMIN]))
-def test_a_role_is_kept_to_before_the_store_is_asked(role: Role, kind: str) -> None:
+def test_requests_outside_the_role_are_never_sent(role: Role, kind: str) -> None:
     memory = MemoryStore()
     memory.create("old", [b"old"])
     meter = MeteredStore(memory)
@@ -279,7 +279,7 @@ def test_a_listing_goes_on_after_a_renewal(azurite: Azurite) -> None:
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def test_what_stands_in_the_file(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+def test_contents_of_a_credentials_file(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     text = rpdrive.ok("vault", "credentials", "--role", "restore", "-o", path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -292,12 +292,12 @@ def test_what_stands_in_the_file(rpdrive: Cli, vault: Vault, tmp_path: Path) -> 
     assert vault.keys.master.hex() not in path.read_text()
     read = read_credentials(path.read_bytes(), "file")
     assert (read.role, read.vault_id, read.expires) == (Role.RESTORE, vault.id, expires)
-    # It needs no passphrase: only who can read the address's store can make one.
+    # The command needs no passphrase, only access to the store.
     rpdrive.ok("vault", "credentials", "--role", "backup", "-o", path, env={"RPDRIVE_PASSPHRASE": None})
     assert read_credentials(path.read_bytes(), "file").role is Role.BACKUP
 
 
-def test_a_long_life_is_warned_of(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+def test_a_long_lifetime_gives_a_warning(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     command = ("vault", "credentials", "--role", "backup", "-o", tmp_path / "file")
     assert "400 days" in rpdrive.run(*command, "--expires", "400d").stderr.decode()
     assert rpdrive.run(*command, "--expires", "12h").stderr == b""
@@ -308,7 +308,7 @@ def test_a_long_life_is_warned_of(rpdrive: Cli, vault: Vault, tmp_path: Path) ->
     rpdrive.fails(*command[:2], "--role", "owner", code=2)
 
 
-def test_azure_credentials_say_how_they_are_signed(azurite: Azurite, rpdrive: Cli, tmp_path: Path) -> None:
+def test_azure_credentials_name_the_key_that_signed_them(azurite: Azurite, rpdrive: Cli, tmp_path: Path) -> None:
     azurite.container("said")
     url = f"azure://{ACCOUNT}/said/prefix"
     rpdrive.environ |= azurite.environ | {"RPDRIVE_VAULT": url}
@@ -345,10 +345,10 @@ AZURE = Credentials(
 
 
 @pytest.mark.parametrize("made", [GOOD, AZURE])
-def test_files_come_back(made: Credentials) -> None:
+def test_a_file_is_read_back_as_it_was_written(made: Credentials) -> None:
     data = json.dumps(made.to_json()).encode()
     assert read_credentials(data, "file") == made
-    for length in range(len(data)):  # cut anywhere, it is never taken for another
+    for length in range(len(data)):  # truncated anywhere, it is never mistaken for a valid file
         with pytest.raises(UsageError, match=r"truncated or damaged|is not a vault credentials file"):
             read_credentials(data[:length], "file")
 
@@ -405,7 +405,7 @@ def test_connect_and_disconnect(vault: Vault, other: Cli, tmp_path: Path) -> Non
     assert "no vault was named" in other.fails("points", code=2)
     text = other.ok("vault", "connect", file)
     assert vault.store.url in text and "restore" in text
-    other.ok("points")  # the only vault known, and nothing else to say
+    other.ok("points")  # it is the only known vault, so no option is needed
     other.fails("points", code=8, env={"RPDRIVE_PASSPHRASE": None})
     other.ok("vault", "connect", file, "--save-key")
     other.ok("points", env={"RPDRIVE_PASSPHRASE": None})
@@ -435,7 +435,7 @@ def test_what_can_be_wrong_with_a_file(vault: Vault, other: Cli, tmp_path: Path)
         "vault", "connect", credentials_file(vault, tmp_path / "file"), code=8,
         env={"RPDRIVE_PASSPHRASE": "a wrong passphrase, long enough"},
     )  # fmt: skip
-    assert not [p for p in other.home.rglob("*") if p.is_file()], "nothing is remembered of what failed"
+    assert not [p for p in other.home.rglob("*") if p.is_file()], "nothing is remembered after a failure"
 
 
 def test_credentials_of_another_vault_are_refused_before_the_passphrase(
@@ -446,7 +446,7 @@ def test_credentials_of_another_vault_are_refused_before_the_passphrase(
     assert vault.id.hex() in message and "00" * 16 in message
 
 
-def test_a_role_too_small_is_said_before_any_work(vault: Vault, other: Cli, tmp_path: Path) -> None:
+def test_a_lesser_role_is_reported_before_any_work(vault: Vault, other: Cli, tmp_path: Path) -> None:
     other.ok("vault", "connect", credentials_file(vault, tmp_path / "file"), "--save-key")
     before = objects(tmp_path / "vault")
     for command in (
@@ -487,7 +487,7 @@ def test_an_expired_connection_says_what_to_do(vault: Vault, other: Cli, tmp_pat
     other.ok("points")
 
 
-# --- where secrets are kept -----------------------------------------------------------------------------------
+# --- where secrets are stored -----------------------------------------------------------------------------------
 
 KEYRING = '''
 import json, os
@@ -495,7 +495,7 @@ from pathlib import Path
 from keyring.backend import KeyringBackend
 
 class FileKeyring(KeyringBackend):
-    """A keyring in one file of the test's."""
+    """A keyring in a file of the test."""
     priority = 5
     def _all(self):
         path = Path(os.environ["TEST_KEYRING"])
@@ -512,7 +512,7 @@ class FileKeyring(KeyringBackend):
         self._keep(rows)
 
 class BrokenKeyring(FileKeyring):
-    """One that is there, and fails, as without a desktop session."""
+    """A keyring that always fails, e.g. because there is no desktop session."""
     def set_password(self, service, name, text):
         raise RuntimeError("no session")
 
@@ -535,7 +535,7 @@ def keyring(other: Cli, tmp_path: Path) -> Cli:
     return other
 
 
-def test_secrets_lie_in_the_keyring_where_there_is_one(keyring: Cli, vault: Vault, tmp_path: Path) -> None:
+def test_secrets_are_stored_in_the_keyring_if_there_is_one(keyring: Cli, vault: Vault, tmp_path: Path) -> None:
     keyring.ok("vault", "connect", credentials_file(vault, tmp_path / "file"), "--save-key")
     rows = json.loads((tmp_path / "keyring.json").read_text())
     assert len(rows) == 2 and any("restore" in text for text in rows.values())
@@ -545,7 +545,7 @@ def test_secrets_lie_in_the_keyring_where_there_is_one(keyring: Cli, vault: Vaul
         assert not path.is_file() or master not in path.read_text(errors="replace")
     bare: dict[str, str | None] = {"RPDRIVE_PASSPHRASE": None}
     keyring.ok("points", env=bare)
-    # A keyring that is gone later is an error, not a vault without a role.
+    # If the keyring disappears later, that is an error, and not a vault without a role.
     gone = bare | {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
     assert "keyring" in keyring.fails("points", code=11, env=gone)
     keyring.ok("vault", "disconnect")
@@ -555,7 +555,9 @@ def test_secrets_lie_in_the_keyring_where_there_is_one(keyring: Cli, vault: Vaul
 @pytest.mark.parametrize(
     "backend", ["test_keyrings.BrokenKeyring", "test_keyrings.ForgetfulKeyring", "no.such.One"]
 )
-def test_a_keyring_that_fails_is_as_none(keyring: Cli, vault: Vault, tmp_path: Path, backend: str) -> None:
+def test_a_keyring_that_fails_is_treated_as_missing(
+    keyring: Cli, vault: Vault, tmp_path: Path, backend: str
+) -> None:
     keyring.environ["PYTHON_KEYRING_BACKEND"] = backend
     keyring.ok("vault", "connect", credentials_file(vault, tmp_path / "file"), "--save-key")
     assert not (tmp_path / "keyring.json").exists()
@@ -588,11 +590,11 @@ def test_an_open_session_goes_on_with_a_renewed_token(
     def given(lifetime: timedelta) -> Credentials:
         token = make_token(ACCOUNT, "renewal", Role.RESTORE, lifetime, environ=azurite.environ)
         now = datetime.now(UTC)
-        # The file says that it is good for long: what ends is the token, by the server's word.
+        # The file has a late expiry: only the token expires, and only the server knows.
         return Credentials(url, vault.id, Role.RESTORE, now, now + DAY, token)
 
     Session(settings).connect(given(DAY))
-    Connections(settings).save(given(-timedelta(minutes=5)))  # as it will be when it has run out
+    Connections(settings).save(given(-timedelta(minutes=5)))  # an expired token
     session = Session(settings)
     store = session.open_store()
     for _ in range(2):
@@ -603,7 +605,7 @@ def test_an_open_session_goes_on_with_a_renewed_token(
     Session(settings).connect(given(DAY))
     assert store.get("vault.json") == vault.store.get("vault.json")
     assert [info.name for info in store.list("vault")] == ["vault.json", "vault/1.json"]
-    # What does not open is not remembered, and the good one goes on.
+    # Credentials that don't open the vault are not remembered: the valid ones stay.
     monkeypatch.setenv("RPDRIVE_PASSPHRASE", "a wrong passphrase, long enough")
     with pytest.raises(WrongPassphrase):
         Session(settings).connect(given(DAY))

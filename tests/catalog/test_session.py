@@ -1,4 +1,4 @@
-"""A session: how a vault is opened, and what is counted on the way."""
+"""A session: how a vault is opened, and which requests are counted."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ def test_keys_are_derived_while_something_else_is_done(session: Session, vault: 
 
     def meanwhile(store: Store) -> None:
         seen.append(store.url)
-        raise NotFound("whoever needs this will meet it again")
+        raise NotFound("this is raised again when it is needed")
 
     assert session.open_vault(meanwhile=meanwhile).id == vault.id
     assert seen == [session.address]
 
 
-def test_what_goes_wrong_meanwhile_is_told(session: Session, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_meanwhile_and_of_the_passphrase_are_raised(
+    session: Session, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def bug(store: Store) -> None:
         raise ZeroDivisionError
 
@@ -55,7 +57,7 @@ def test_what_goes_wrong_meanwhile_is_told(session: Session, vault: Vault, monke
         session.open_vault(meanwhile=lambda store: None)
 
 
-def test_records_are_kept_elsewhere_only_for_a_vault_that_is_elsewhere(session: Session, vault: Vault) -> None:
+def test_records_of_a_local_vault_are_not_cached(session: Session, vault: Vault) -> None:
     asked: list[bytes] = []
 
     def factory(_session: Session, vault_id: bytes) -> dict[str, bytes]:
@@ -86,7 +88,7 @@ def failing_once(url: str, *, token: str | None = None, endpoint: str | None = N
     return FailOnceStore(open_store(url, token=token, endpoint=endpoint))
 
 
-def test_a_folder_is_asked_again_only_where_patience_is_wanted(session: Session, vault: Vault) -> None:
+def test_requests_to_a_folder_are_repeated_only_with_patience(session: Session, vault: Vault) -> None:
     session = Session(session.settings, opener=failing_once)
     with pytest.raises(StoreUnreachable):
         session.open_store().get("vault.json")

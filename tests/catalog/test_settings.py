@@ -1,4 +1,4 @@
-"""Folders, known vaults, saved keys: what rpdrive keeps on this machine, and whom it lets read it."""
+"""Folders, known vaults, saved keys: what rpdrive stores on this machine, and who can read it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_one_variable_moves_everything(settings: Settings, tmp_path: Path) -> No
     assert [mode(folder) for folder in folders] == [0o700] * 4
 
 
-def test_asking_where_makes_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_asking_for_a_path_creates_nothing(settings: Settings, tmp_path: Path) -> None:
     assert settings.where("cache") == tmp_path / "home" / "cache"
     assert settings.known_vaults() == {}
     assert SavedKeys(settings).load(VAULT_ID) is None
@@ -74,7 +74,7 @@ def test_a_folder_that_others_could_enter_is_closed(settings: Settings) -> None:
 
 
 @pytest.mark.needs_root
-def test_a_folder_of_somebody_else_is_refused(settings: Settings) -> None:
+def test_a_folder_of_another_user_is_refused(settings: Settings) -> None:
     os.chown(settings.state, 12345, 12345)
     with pytest.raises(LocalError, match="another user"):
         _ = settings.state
@@ -103,7 +103,9 @@ def test_private_files_are_whole_or_not_there(tmp_path: Path) -> None:
 # --- which vault --------------------------------------------------------------------------------------------
 
 
-def test_the_option_then_the_variable_then_the_only_one_known(settings: Settings, tmp_path: Path) -> None:
+def test_the_vault_is_the_option_then_the_variable_then_the_only_known_one(
+    settings: Settings, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="no vault"):
         settings.vault_address(None)
     settings.remember_vault("file:///known", VAULT_ID)
@@ -128,7 +130,7 @@ def test_a_damaged_list_of_vaults(settings: Settings, text: str) -> None:
     assert settings.vault_address("/named") == "file:///named"
 
 
-def test_addresses_have_one_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_addresses_have_one_normal_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
     here = tmp_path.as_uri()
@@ -177,7 +179,7 @@ def test_a_key_that_others_can_reach_is_refused(settings: Settings, wide: int) -
 
 
 @pytest.mark.needs_root
-def test_a_key_of_somebody_else_is_refused(settings: Settings) -> None:
+def test_a_key_of_another_user_is_refused(settings: Settings) -> None:
     keys = SavedKeys(settings)
     os.chown(keys.save(VAULT_ID, MASTER), 12345, 12345)
     with pytest.raises(LocalError, match="another user"):

@@ -36,7 +36,7 @@ def classes(base: type[RpdriveError]) -> set[type[RpdriveError]]:
     return {base}.union(*(classes(c) for c in base.__subclasses__()))
 
 
-def test_the_page_of_exit_codes_is_true() -> None:
+def test_the_page_of_exit_codes_matches_the_errors() -> None:
     rows = re.findall(
         r"^\| (\d+) \|[^|]*(?:\\\|[^|]*)*\| ?([^|]*?) ?\|$", (ROOT / "docs/exit-codes.md").read_text(), re.M
     )
@@ -122,7 +122,7 @@ def test_completion_offers_commands(rpdrive: Cli) -> None:
     "args",
     [["nonsense"], ["--nonsense"], ["points", "--nonsense"], ["ls"], ["ls", "a", "b"], ["vault", "nonsense"]],
 )
-def test_a_command_line_that_makes_no_sense(rpdrive: Cli, args: list[str]) -> None:
+def test_malformed_command_lines(rpdrive: Cli, args: list[str]) -> None:
     assert "--help`" in rpdrive.fails(*args, code=2)
     done = rpdrive.run(*args, "--json")
     assert done.returncode == 2
@@ -134,7 +134,7 @@ def test_no_command_shows_help(rpdrive: Cli) -> None:
     assert done.returncode == 2 and b"Usage: rpdrive" in done.stderr
 
 
-def test_options_stand_before_or_after_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+def test_global_options_may_come_before_or_after_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a passphrase of many words\n")
     bare = {"RPDRIVE_VAULT": None, "RPDRIVE_PASSPHRASE": None}
@@ -150,7 +150,7 @@ def test_options_stand_before_or_after_the_command(rpdrive: Cli, vault: Vault, t
     assert json.loads(rpdrive.ok(*args, env=dict(wrong)))["id"] == vault.id.hex()
 
 
-def test_verbose_says_what_was_asked_of_the_store_and_why_it_failed(rpdrive: Cli, vault: Vault) -> None:
+def test_verbose_prints_the_requests_and_the_cause_of_an_error(rpdrive: Cli, vault: Vault) -> None:
     done = rpdrive.run("points", "-v")
     assert done.returncode == 0 and b"rpdrive: 2 requests, " in done.stderr
     done = rpdrive.run("-v", "points", "--vault", str(rpdrive.vault / "missing"))

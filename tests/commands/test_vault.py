@@ -1,4 +1,4 @@
-"""`rpdrive vault`: making, opening, unlocking, changing the passphrase, and all that can be wrong about it."""
+"""`rpdrive vault`: creating, opening, unlocking, changing the passphrase, and everything that can fail."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_vault_that_lost_its_vault_json(rpdrive: Cli, tmp_path: Path) -> None:
     assert len(rpdrive.json("points")["points"]) == 1
 
 
-def test_no_vault_makes_one_look_at_the_disk_first(rpdrive: Cli) -> None:
+def test_no_vault_advises_to_check_the_disk_first(rpdrive: Cli) -> None:
     text = rpdrive.fails("points", code=6)
     assert text.index("is mounted") < text.index("vault create"), text
 
@@ -65,10 +65,10 @@ def test_create_is_remembered_if_it_is_the_only_one(rpdrive: Cli, tmp_path: Path
     assert rpdrive.json("points", "--vault", tmp_path / "second", env=nameless)["points"] == []
 
 
-def test_create_where_a_vault_is(rpdrive: Cli, vault: Vault) -> None:
+def test_create_where_there_is_a_vault(rpdrive: Cli, vault: Vault) -> None:
     before = rpdrive.vault.joinpath(VAULT_FILE).read_bytes()
     rpdrive.fails("vault", "create", code=6)
-    rpdrive.fails("vault", "create", code=6, env=BARE)  # and nobody is asked for a passphrase
+    rpdrive.fails("vault", "create", code=6, env=BARE)  # without asking for a passphrase
     assert rpdrive.vault.joinpath(VAULT_FILE).read_bytes() == before
 
 
@@ -99,7 +99,7 @@ def test_create_asks_only_once_for_one_that_is_too_short(rpdrive: Cli) -> None:
 
 
 @pytest.mark.parametrize("address", ["azure://x", "s3://bucket/path", "file://server/share"])
-def test_create_at_an_address_that_makes_no_sense(rpdrive: Cli, address: str) -> None:
+def test_create_at_a_malformed_address(rpdrive: Cli, address: str) -> None:
     rpdrive.fails("vault", "create", address, code=2)
 
 
@@ -172,7 +172,7 @@ def test_a_damaged_vault_file(rpdrive: Cli, vault: Vault) -> None:
         assert bad != good
         path.write_text(bad)
         done = rpdrive.run("points")
-        # A changed id or cost makes another key: then nothing can tell damage from a wrong passphrase.
+        # A changed id or cost gives another key, which looks the same as a wrong passphrase.
         assert done.returncode in ((8, 9) if vault.id.hex() not in bad and "slots" in bad else (9,)), (bad, done)
         assert done.stderr.count(b"\n") == 1
     path.write_bytes((rpdrive.vault / "vault/1.json").read_bytes())  # as the message advises
@@ -180,7 +180,7 @@ def test_a_damaged_vault_file(rpdrive: Cli, vault: Vault) -> None:
 
 
 def test_a_vault_that_may_not_be_read(rpdrive: Cli, vault: Vault) -> None:
-    # Root may read everything, so it becomes somebody else; once all is imported, which that one may not do.
+    # Root may read everything, so the process becomes another user, after the imports, which that user may not do.
     script = (
         "import os, sys, rpdrive\n"
         "assert rpdrive.run(['points']) == 0\n"
@@ -259,8 +259,8 @@ def test_a_saved_key_opens_the_vault_until_it_is_locked(rpdrive: Cli, vault: Vau
     path = Path(rpdrive.json("vault", "unlock", "--save")["saved"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and path.is_relative_to(rpdrive.home)
     rpdrive.ok("points", env=BARE)
-    rpdrive.ok("points", env={"RPDRIVE_PASSPHRASE": None, "RPDRIVE_VAULT": None})  # it is the only one known
-    # It outlives a change of the passphrase, and says so.
+    rpdrive.ok("points", env={"RPDRIVE_PASSPHRASE": None, "RPDRIVE_VAULT": None})  # it is the only known vault
+    # It stays valid after a change of the passphrase, as the command says.
     assert "unlock --save" in rpdrive.ok("vault", "passphrase", env={**BARE, "RPDRIVE_NEW_PASSPHRASE": NEW})
     rpdrive.ok("points", env=BARE)
     assert rpdrive.json("vault", "lock", env=BARE)["deleted"] is True

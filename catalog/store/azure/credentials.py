@@ -19,7 +19,7 @@ ENDPOINT = "AZURE_STORAGE_SERVICE_ENDPOINT"
 ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"  # what signs a token
 
 
-def given(environ: Mapping[str, str]) -> bool:
+def in_environment(environ: Mapping[str, str]) -> bool:
     """Whether the environment holds credentials."""
     return any(environ.get(name) for name in (CONNECTION_STRING, SAS_TOKEN, KEY))
 
@@ -41,7 +41,7 @@ def container_client(
         if text := environ.get(CONNECTION_STRING):
             _check_account(text, account)
             return ContainerClient.from_connection_string(text, container, **options)
-        if given(environ):
+        if in_environment(environ):
             sas = endpoint = None
         url = environ.get(ENDPOINT) or endpoint or f"https://{account}.blob.core.windows.net"
         if urlsplit(url).scheme not in ("http", "https"):

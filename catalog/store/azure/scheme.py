@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from catalog.errors import UsageError
-from catalog.store.azure.credentials import ACCOUNT_KEY, given
+from catalog.store.azure.credentials import ACCOUNT_KEY, in_environment
 from catalog.store.base import Store
 from catalog.store.roles import Role
 from catalog.store.scheme import Scheme, Token, Tokens
@@ -45,7 +45,7 @@ class AzureTokens(Tokens):
     variables = "AZURE_STORAGE_…"
 
     def in_environment(self, environ: Mapping[str, str]) -> bool:
-        return given(environ)
+        return in_environment(environ)
 
     def make(self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False) -> Token:
         from catalog.store.azure.tokens import make_token

@@ -1,4 +1,4 @@
-"""What is particular to Azure: requests on the wire, faults of the network, credentials, addresses."""
+"""AzureStore alone: requests on the wire, network faults, credentials, addresses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def store(proxy: Proxy, azurite: Azurite, around: ContainerClient) -> Iterator[A
 
 @pytest.fixture
 def impatient(proxy: Proxy, azurite: Azurite, around: ContainerClient) -> Iterator[AzureStore]:
-    """As `store`, for servers that stay silent."""
+    """Like `store`, with a short timeout, for servers that never answer."""
     environ = {CONNECTION_STRING: azurite.connection_string_for(proxy.endpoint)}
     store = AzureStore(ACCOUNT, around.container_name, environ=environ, read_timeout=1)
     yield store
@@ -118,7 +118,7 @@ def test_without_an_answer_the_store_is_unreachable(
 
 
 @pytest.mark.parametrize("kind", ["create", "replace", "get", "read", "list", "delete"])
-def test_a_captive_portal_is_not_taken_for_the_store(
+def test_a_captive_portal_is_not_mistaken_for_the_store(
     store: AzureStore, around: ContainerClient, proxy: Proxy, kind: str
 ) -> None:
     around.upload_blob("held", os.urandom(1000))
@@ -135,10 +135,10 @@ def test_a_transfer_that_breaks_off_is_short(
     proxy.faults = ["cut"]
     with pytest.raises(ShortRead):
         requests_of(store)[kind]()
-    assert len(proxy.requests) == 1, "the SDK must not ask again by itself"
+    assert len(proxy.requests) == 1, "the SDK must not send a request again by itself"
 
 
-def test_faults_are_outlasted(
+def test_transient_faults_are_retried(
     impatient: AzureStore, around: ContainerClient, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = RetryingStore(impatient, pause=lambda _: None)
@@ -162,7 +162,7 @@ def test_faults_are_outlasted(
 
 
 def test_a_changed_upload_is_refused(store: AzureStore, around: ContainerClient) -> None:
-    """Azure compares Content-MD5 with what arrived: damage on the way is not stored."""
+    """Azure compares Content-MD5 with what arrived, so that damage in transit is not stored."""
     from catalog.store.azure.store import _Transport
 
     send = _Transport.send
@@ -174,13 +174,13 @@ def test_a_changed_upload_is_refused(store: AzureStore, around: ContainerClient)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_Transport, "send", damaging)
-        # Azure's code for it is Md5Mismatch, which is retried; Azurite's says nothing of the cause.
+        # Azure's code is Md5Mismatch, which is retried; Azurite's does not name the cause.
         with pytest.raises(StoreError):
             store.create("pack", [b"data"])
     assert list(around.list_blobs()) == []
 
 
-def test_a_server_that_is_not_there_is_unreachable(azurite: Azurite) -> None:
+def test_a_missing_server_is_unreachable(azurite: Azurite) -> None:
     with running_proxy(azurite.endpoint) as gone:
         environ = {CONNECTION_STRING: azurite.connection_string_for(gone.endpoint)}
     store = AzureStore(ACCOUNT, "contract", environ=environ)
@@ -289,7 +289,7 @@ def test_no_error_shows_the_token(azurite: Azurite, around: ContainerClient, pro
         {"AZURE_STORAGE_KEY": "c2VjcmV0", "AZURE_STORAGE_SERVICE_ENDPOINT": "ftp://x"},
     ],
 )
-def test_credentials_that_cannot_be_understood(environ: dict[str, str]) -> None:
+def test_malformed_credentials(environ: dict[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
         AzureStore(ACCOUNT, "container", environ=environ)
     assert "c2VjcmV0" not in str(caught.value)
@@ -302,7 +302,7 @@ def test_a_key_that_is_no_key_is_denied(azurite: Azurite) -> None:
 
 
 def test_without_credentials_the_error_says_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "azure.identity", None)  # as where the extra is not installed
+    monkeypatch.setitem(sys.modules, "azure.identity", None)  # as if the extra were not installed
     with pytest.raises(AccessDenied) as caught:
         AzureStore("account", "container", environ={})
     for word in ("rpdrive[identity]", CONNECTION_STRING, "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_KEY"):
@@ -343,7 +343,7 @@ def test_an_address_opens_the_store(
         "https://account.blob.core.windows.net/container",
     ],
 )
-def test_addresses_that_mean_nothing(url: str) -> None:
+def test_malformed_addresses(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         open_store(url)
     assert "file:///PATH" in caught.value.advice

@@ -1,4 +1,4 @@
-"""What every object store does, arranged and inspected around the store under test.
+"""The contract of every object store. Data are arranged and inspected without the store under test.
 
 Set RPDRIVE_TEST_AZURE_URL (and credentials, docs/azure.md) to run it on a real account too: it works below
 a new prefix there and removes what it made.
@@ -43,7 +43,7 @@ KINDS = ["memory", "local", AZURITE, *(["account"] if os.environ.get(REAL) else 
 
 
 class Place(ABC):
-    """A store, and a way to what it holds that leads around it."""
+    """A store, and access to its contents that bypasses it."""
 
     store: Store
 
@@ -168,7 +168,7 @@ def test_create_never_overwrites(place: Place, data: bytes) -> None:
     assert place.held("points/m/i/p") == b"same!"
 
 
-def test_of_many_creators_one_wins(place: Place) -> None:
+def test_one_of_many_creators_wins(place: Place) -> None:
     for number in range(5):
         name = f"moved/{number}"
         start = threading.Barrier(8)
@@ -243,7 +243,7 @@ def test_replace_needs_the_tag_of_what_is_there(place: Place) -> None:
     assert place.store.get("vault.json") == b"third"
 
 
-def test_of_many_replacers_one_wins(place: Place) -> None:
+def test_one_of_many_replacers_wins(place: Place) -> None:
     place.put("vault.json", b"first")
     _, tag = place.store.get_tagged("vault.json")
     start = threading.Barrier(8)
@@ -266,7 +266,7 @@ def test_of_many_replacers_one_wins(place: Place) -> None:
     ("offset", "length", "expected"),
     [(0, 1, b"0"), (0, 10, b"0123456789"), (9, 1, b"9"), (3, 4, b"3456"), (5, 5, b"56789")],
 )
-def test_read_gives_the_range(place: Place, offset: int, length: int, expected: bytes) -> None:
+def test_read_returns_the_range(place: Place, offset: int, length: int, expected: bytes) -> None:
     place.put("packs/0a/pack", b"0123456789")
     assert place.store.read("packs/0a/pack", offset, length) == expected
     assert place.store.read("packs/0a/pack", offset, length, up_to=True) == expected
@@ -294,7 +294,7 @@ def test_a_big_object_comes_back_whole(place: Place) -> None:
 
 
 def test_a_deleted_object_is_gone_also_when_it_was_being_read(place: Place) -> None:
-    for deleted_by in ("this store", "somebody else"):
+    for deleted_by in ("this store", "another client"):
         place.put("packs/0a/pack", b"0123456789")
         assert place.store.read("packs/0a/pack", 2, 2) == b"23"
         if deleted_by == "this store":
@@ -312,7 +312,7 @@ def test_a_deleted_object_is_gone_also_when_it_was_being_read(place: Place) -> N
         assert list(place.store.list("packs/")) == []
 
 
-def test_a_replaced_object_reads_anew(place: Place) -> None:
+def test_a_replaced_object_is_read_with_its_new_bytes(place: Place) -> None:
     place.put("vault.json", b"first")
     assert place.store.read("vault.json", 0, 5) == b"first"
     place.put("vault.json", b"again")
@@ -369,24 +369,24 @@ NAMES = [
         "vault.jsonx",
     ],
 )
-def test_a_listing_gives_names_in_order(place: Place, prefix: str) -> None:
+def test_a_listing_returns_names_in_order(place: Place, prefix: str) -> None:
     for number, name in enumerate(NAMES):
         place.put(name, b"x" * number)
     expected = [(name, number) for number, name in enumerate(NAMES) if name.startswith(prefix)]
     assert [(info.name, info.size) for info in place.store.list(prefix)] == expected
 
 
-def test_a_listing_tells_when_objects_were_made(store: Store) -> None:
+def test_a_listing_has_the_times_of_objects(store: Store) -> None:
     before = time.time_ns()
     store.create("points/m/i/p", [b"data"])
     (info,) = store.list("points/")
-    # Azure's clock has seconds, and is not this machine's; this is about the unit.
+    # Azure's clock counts seconds and may differ from this machine's: only the unit is tested.
     assert abs(info.modified - before) < 3600 * 10**9
 
 
 def test_a_listing_goes_on_beyond_a_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     page = LIST_PAGE
-    if isinstance(place, InAzure):  # 5,000 blobs take too long to make; the pages are as real
+    if isinstance(place, InAzure):  # 5,000 blobs take too long to create; small pages are real pages, too
         page = 40
         monkeypatch.setattr("catalog.store.azure.store.LIST_PAGE", page)
         monkeypatch.setattr("catalog.store.wrapper.LIST_PAGE", page)
@@ -427,7 +427,7 @@ def test_a_replace_whose_answer_was_lost_succeeds(place: Place) -> None:
     "name",
     ["", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/.", "ä", "a b", "a\\b", "a\n", ".rpdrive/lock"],
 )
-def test_names_that_no_object_has(store: Store, name: str) -> None:
+def test_invalid_object_names(store: Store, name: str) -> None:
     for attempt in (
         lambda: store.create(name, [b"data"]),
         lambda: store.get(name),
@@ -441,7 +441,7 @@ def test_names_that_no_object_has(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["...", ".a", "a/.b", "a/..b", "%2e", "a?b", "a#b", "a&b=c", "~x", "a+b", "a:b"])
-def test_odd_names_that_are_allowed(place: Place, name: str) -> None:
+def test_odd_but_valid_object_names(place: Place, name: str) -> None:
     place.store.create(name, [b"data"])
     assert place.held(name) == b"data"
     assert place.store.get(name) == b"data"

@@ -1,4 +1,4 @@
-"""What is particular to a vault in a folder: writers that die, disks that vanish, descriptors."""
+"""LocalStore alone: writers that die, disks that disappear, descriptors."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_a_writer_that_is_killed_leaves_whole_objects_or_none(tmp_path: Path) ->
         assert set(acknowledged) <= set(found)
         for number, info in found.items():
             assert reader.get(info.name) == b"%08d" % int(number) * 1024 * 256
-    # Whatever it left half done is where no listing looks, and is in nobody's way.
+    # Its unfinished files are in a folder that listings skip, and they block no other writer.
     left = {path.relative_to(reader.root).parts[0] for path in reader.root.rglob("*")}
     assert left == {"packs", ".rpdrive"}
     reader.create("points/m/i/p", [b"next"])
 
 
-def test_what_dead_writers_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
+def test_old_files_of_dead_writers_are_swept(tmp_path: Path) -> None:
     LocalStore(tmp_path).create("packs/00/a", [b"data"])
     old, young = (tmp_path / ".rpdrive" / f"{PREFIX}{name}" for name in ("old", "young"))
     old.write_bytes(b"half")
@@ -97,7 +97,7 @@ def test_a_file_system_without_links_is_served_by_renaming(tmp_path: Path, monke
     assert (tmp_path / "one").read_bytes() == b"1"
 
 
-def test_a_folder_that_never_was_is_an_empty_store(tmp_path: Path) -> None:
+def test_a_folder_that_never_existed_is_an_empty_store(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "none")
     assert list(store.list("")) == []
     with pytest.raises(ObjectNotFound):
@@ -131,7 +131,7 @@ def test_a_disk_that_is_pulled_out_is_unreachable_not_empty(tmp_path: Path) -> N
             attempt()
     assert list(store.root.iterdir()) == []
     store.root.rmdir()
-    away.rename(store.root)  # plugged in again
+    away.rename(store.root)  # the disk is connected again
     assert store.read("packs/0a/pack", 3, 3) == b"345"
     with pytest.raises(ObjectNotFound):
         store.get("packs/0a/other")
@@ -180,7 +180,7 @@ def test_a_full_disk_is_store_full_and_keeps_what_it_has(tmp_path: Path) -> None
 
 
 def test_a_folder_that_may_not_be_written_is_denied(tmp_path: Path) -> None:
-    """As another user than root, whom permissions do not bind."""
+    """Runs as a user other than root, who may write anywhere."""
     vault = tmp_path / "vault"
     LocalStore(vault).create("a", [b"x"])
     (vault / "secret").write_bytes(b"x")
@@ -210,7 +210,7 @@ def test_what_is_not_an_object_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "points").mkdir()
     (tmp_path / "dangling").symlink_to("nowhere")
     os.mkfifo(tmp_path / "fifo")
-    store.replace("vault.json", b"more", store.get_tagged("vault.json")[1])  # makes the lock
+    store.replace("vault.json", b"more", store.get_tagged("vault.json")[1])  # creates the lock file
     assert [info.name for info in store.list("")] == ["vault.json"]
     (info,) = store.list("vault")
     status = (tmp_path / "vault.json").stat()

@@ -30,7 +30,7 @@ KEY = "TOY_KEY"
 
 
 class ToyStore(StoreWrapper):
-    """A shared store in memory that wants a key or a token that is still good."""
+    """A shared store in memory that accepts no token but the valid ones."""
 
     def __init__(self, toys: ToyScheme, url: str, token: str | None) -> None:
         super().__init__(toys.boxes.setdefault(url, MemoryStore(url)))

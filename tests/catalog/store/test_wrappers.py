@@ -34,7 +34,7 @@ from tests.kit.faults import (
 
 
 class Clock:
-    """Time that passes only while somebody pauses."""
+    """Time that passes only during pauses."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -117,7 +117,7 @@ def test_a_delay_comes_before_each_request(monkeypatch: pytest.MonkeyPatch) -> N
     assert slept == [0.03] * 3
 
 
-def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_end_when_patience_does(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     away = UnreachableStore(MemoryStore())
     store = RetryingStore(away, 60, clock=clock, pause=clock.pause)
@@ -147,7 +147,7 @@ def test_the_store_that_comes_back_answers() -> None:
 @pytest.mark.parametrize(
     "error", [AccessDenied, ObjectNotFound, ObjectExists, ObjectChanged, StoreFull], ids=lambda e: e.__name__
 )
-def test_what_repeating_can_not_mend_is_not_repeated(error: type[Exception]) -> None:
+def test_permanent_errors_are_not_repeated(error: type[Exception]) -> None:
     class Refusing(MemoryStore):
         asked = 0
 

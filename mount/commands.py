@@ -117,6 +117,6 @@ def unmount(
 @app.command("mounts")
 def mounts(ctx: typer.Context, as_json: Json = False) -> None:
     """List the open drives, and what they have fetched and served."""
-    from mount import closing
+    from mount import listing
 
-    closing.show_drives(ctx.obj, as_json=as_json)
+    listing.show_drives(ctx.obj, as_json=as_json)

@@ -1,7 +1,7 @@
 """What processes know of each other's drives: a drive's row in the registry, and its answer to a status request.
 
 Both are JSON between processes, one of which may be an older version: unknown fields are ignored, and missing ones
-have a default. These are dataclasses because msgspec takes 8 ms to load, and `rpdrive mounts` starts in 60.
+have a default. These are dataclasses, which load in 3 ms: msgspec takes 8, and `rpdrive mounts` about 60 in all.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ ROOMS = {
     "mount.opening": "catalog.access catalog.errors catalog.screen mount.drivers mount.drivers.choice mount.login"
     " mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
-    "mount.commands": "catalog.access catalog.screen mount.closing mount.opening",
+    "mount.listing": "catalog.access catalog.screen mount.process",
+    "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
     "backup.selection": "",

@@ -48,8 +48,8 @@ class Control(Protocol):
         """Whether a drive is open at a place, as Places.absolute has it."""
         ...
 
-    def close(self, registry: Registry, path: Path, *, lazy: bool) -> None:
-        """Close the drive at a place and wait for its process to end.
+    def close(self, registry: Registry, place: Path, *, lazy: bool) -> None:
+        """Close the drive at a place, as Places.absolute has it, and wait for its process to end.
 
         `lazy`: although files on it are open. Raises MountFailed, also if the drive is in use.
         """

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from catalog.errors import MountFailed
 from mount.place import mounted
 from mount.place.base import User
-from mount.place.posix import PosixPlaces
 from mount.process.control.socket_status import SocketServer, ask
 from mount.process.registry import Registry
 from mount.process.rows import DriveRow, DriveStatus
@@ -54,19 +53,18 @@ class PosixControl:
     def is_open(self, registry: Registry, place: Path) -> bool:
         return mounted.file_system_at(place) == mounted.FILE_SYSTEM
 
-    def close(self, registry: Registry, path: Path, *, lazy: bool) -> None:
-        place = PosixPlaces().absolute(path)
+    def close(self, registry: Registry, place: Path, *, lazy: bool) -> None:
         drive = registry.drive_at(place)
-        _unmount(place, path, lazy=lazy)
+        _unmount(place, lazy=lazy)
         if drive is not None and not lazy:
             registry.await_end(drive)
         registry.remove(place)
 
 
-def _unmount(place: Path, path: Path, *, lazy: bool) -> None:
-    """Unmount the drive at a place, which the user wrote as `path`. Raises MountFailed."""
+def _unmount(place: Path, *, lazy: bool) -> None:
+    """Raises MountFailed."""
     if mounted.file_system_at(place) != mounted.FILE_SYSTEM:
-        raise MountFailed(f"no drive of rpdrive is mounted at {path}", "see `rpdrive mounts`")
+        raise MountFailed(f"no drive of rpdrive is mounted at {place}", "see `rpdrive mounts`")
     if lazy or mounted.is_stale(place):
         mounted.detach(place)
         return
@@ -76,10 +74,10 @@ def _unmount(place: Path, path: Path, *, lazy: bool) -> None:
         shown = ", ".join(map(str, users[:5])) or "a process that you can't see"
         more = f" and {len(users) - 5} more" if len(users) > 5 else ""
         raise MountFailed(
-            f"the drive at {path} is in use by {shown}{more}",
+            f"the drive at {place} is in use by {shown}{more}",
             "leave it and try again, or detach it at once with --lazy",
         )
     if number:
         raise MountFailed(
-            f"{path} can't be unmounted: {os.strerror(number)}", "only the user who mounted it, or root, can"
+            f"{place} can't be unmounted: {os.strerror(number)}", "only the user who mounted it, or root, can"
         )

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from catalog.errors import MountFailed
 from catalog.screen.text import counted
-from mount.place.base import Places, User
-from mount.place.windows import WindowsPlaces
+from mount.place.base import User
 from mount.process.control.pipe_status import PipeServer, ask, ask_to_close, free_pipe
 from mount.process.registry import Registry
 from mount.process.rows import DriveRow, DriveStatus
@@ -64,12 +63,10 @@ class WindowsControl:
 
     def __init__(
         self,
-        places: Places | None = None,
         *,
         free_pipe: Callable[[], str] = free_pipe,
         end: Callable[[int], None] = _terminate,
     ) -> None:
-        self._places = places or WindowsPlaces()
         self._free_pipe = free_pipe
         self._end = end
 
@@ -84,11 +81,11 @@ class WindowsControl:
     def is_open(self, registry: Registry, place: Path) -> bool:
         return registry.drive_at(place) is not None
 
-    def close(self, registry: Registry, path: Path, *, lazy: bool) -> None:
+    def close(self, registry: Registry, place: Path, *, lazy: bool) -> None:
         """With `lazy`, end a process that doesn't answer: WinFsp then unmounts its drive."""
-        row = registry.drive_at(self._places.absolute(path))
+        row = registry.drive_at(place)
         if row is None or row.pipe is None or row.token is None:
-            raise MountFailed(f"no drive of rpdrive is at {path}", "see `rpdrive mounts`")
+            raise MountFailed(f"no drive of rpdrive is at {place}", "see `rpdrive mounts`")
         refusal = ask_to_close(row.pipe, row.token, lazy=lazy)
         if refusal is None:
             if not lazy:
@@ -99,7 +96,7 @@ class WindowsControl:
                 self._end(row.pid)
         elif refusal:
             raise MountFailed(
-                f"the drive at {path} is in use: {refusal}",
+                f"the drive at {place} is in use: {refusal}",
                 "leave it and try again, or close it at once with --lazy",
             )
         registry.await_end(row)

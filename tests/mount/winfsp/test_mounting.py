@@ -24,7 +24,7 @@ from catalog.access.settings import Settings
 from catalog.errors import MountFailed
 from catalog.program import child_environment
 from catalog.windows.machine import free_letter
-from mount import closing, opening
+from mount import closing, listing, opening
 from mount.drivers import choice
 from mount.drivers.winfsp import security as winfsp_security
 from mount.place.spelling import Place
@@ -107,9 +107,9 @@ def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(opened: Opened) 
     assert answer is not None and answer.driver["name"] == "winfsp" and answer.bytes_served == 8
     assert row.token not in str(answer) and "token" not in str(answer) and "key" not in str(answer).lower()
     with caller.open("\\file"), pytest.raises(MountFailed, match="in use: 1 open file or folder"):
-        control.close(drives, Path("r:"), lazy=False)
+        control.close(drives, Path("R:"), lazy=False)
     assert control.is_open(drives, Path("R:"))
-    control.close(drives, Path("r:\\"), lazy=False)
+    control.close(drives, Path("R:"), lazy=False)
     thread.join(60)
     assert not thread.is_alive() and standin.volume_at("R:") is None and drives.drives() == []
     assert not control.is_open(drives, Path("R:"))
@@ -152,7 +152,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     control = Control(tmp_path)
     for module in (opening, closing):
         monkeypatch.setattr(module, "PLACES", WindowsPlaces(lambda: letters("CR")))
-    for module in (closing, service):
+    for module in (closing, listing, service):
         monkeypatch.setattr(module, "CONTROL", control)
     monkeypatch.setattr(choice, "IS_WINDOWS", True)
     monkeypatch.setattr(Registry, "await_end", lambda self, row: True)  # this very process serves it
@@ -172,7 +172,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert rpdrive.run(["unmount", "T:"]) == 10
     assert rpdrive.run(["mount", "R:", "--point", "latest"]) == 10
     assert rpdrive.run(["mount", "U:", "--driver", "kernel"]) == 2
-    assert rpdrive.run(["unmount", "S:"]) == 0
+    assert rpdrive.run(["unmount", "s:\\"]) == 0
     thread.join(60)
     assert codes == [0] and standin.volume_at("S:") is None and standin.faults == []
 

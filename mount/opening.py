@@ -82,7 +82,7 @@ class Opened(NamedTuple):
 def open_in_background(session: Session, request: Request) -> Opened:
     """Open a drive in a process of its own. Raises UsageError, MountFailed, LocalError and what opening raises."""
     place = _prepare(session, request)
-    # Started before the passphrase is asked for.
+    # Started before the passphrase prompt: it loads while the user types and the key is computed.
     drive = BackgroundDrive(session.settings, place, PLACES, PROCESSES)
     try:
         drive.mount(_order(session, request, place))
@@ -123,7 +123,7 @@ def open_by_itself(session: Session, request: Request, *, at_login: bool, servic
     vault_id = session.settings.known_vaults().get(session.address)
     if vault_id is None or session.saved_keys.load(vault_id) is None:
         raise Locked(
-            f"no key of {session.address} is saved here, and nobody can type a passphrase at a start",
+            f"no key of {session.address} is saved here, and there is no passphrase prompt at login or start",
             "run `rpdrive vault unlock --save` first",
         )
     arguments = [f"--vault={session.address}", *request.arguments()]

@@ -46,7 +46,7 @@ class Places(Protocol):
         ...
 
     def is_next_free(self, path: Path) -> bool:
-        """Whether this stands for the next free place, which `prepare` chooses."""
+        """Whether this means the next free place, which `prepare` chooses."""
         ...
 
     def check(self, *, allow_other: bool) -> None:

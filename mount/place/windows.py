@@ -22,7 +22,7 @@ class WindowsPlaces:
 
     def absolute(self, path: Path) -> Path:
         if self.is_next_free(path):
-            raise MountFailed("`*` stands for a free letter: it works for new drives only", "see `rpdrive mounts`")
+            raise MountFailed("`*` means a free letter: it works for new drives only", "see `rpdrive mounts`")
         return Path(self.place(path).shown)
 
     def is_next_free(self, path: Path) -> bool:

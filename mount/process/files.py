@@ -10,7 +10,7 @@ from catalog.access.settings import Settings, private_folder
 
 
 class DriveFiles:
-    """The files of this user's drives. Folders are made on demand: LocalError if that fails."""
+    """The files of this user's drives. Folders are created on demand; raises LocalError if that fails."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

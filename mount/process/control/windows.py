@@ -38,7 +38,7 @@ class ClosableDrive:
         self._drive.stop()
 
     def users(self) -> list[User]:
-        """Windows doesn't tell a file system whose handles they are."""
+        """A file system on Windows can't see which processes have handles."""
         return [User(0, f"{self._drive.handles} open handles")] if self._drive.handles else []
 
     def serve(self, socket: Path, status: Callable[[], DriveStatus]) -> PipeServer:

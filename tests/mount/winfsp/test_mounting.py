@@ -50,7 +50,7 @@ from tests.kit.winfsp_drives import USER
 
 
 class Control(WindowsControl):
-    """As on Windows, but for a socket in place of a pipe. What it would end is noted."""
+    """As on Windows, but with a socket in place of a pipe. Processes that it would end are noted."""
 
     def __init__(self, folder: Path) -> None:
         self.ended: list[int] = []
@@ -98,7 +98,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     assert standin.faults == []
 
 
-def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(opened: Opened) -> None:
+def test_a_drive_reports_its_status_and_closes_unless_in_use(opened: Opened) -> None:
     drives, control, caller, thread = opened
     assert caller.read("\\file") == b"contents"
     (row,) = drives.drives()
@@ -117,7 +117,7 @@ def test_a_drive_tells_of_itself_and_closes_when_nobody_uses_it(opened: Opened) 
         control.close(drives, Path("R:"), lazy=False)
 
 
-def test_lazily_it_closes_though_it_is_used(opened: Opened) -> None:
+def test_a_lazy_close_works_while_in_use(opened: Opened) -> None:
     drives, control, caller, thread = opened
     handle = caller.open("\\file")
     control.close(drives, Path("R:"), lazy=True)
@@ -164,7 +164,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     eventually(lambda: standin.volume_at("S:") is not None or not thread.is_alive(), "the drive is open")
     volume = standin.volume_at("S:")
     assert volume is not None and Caller(volume).read("\\file") == b"contents"
-    eventually(lambda: "open at S:" in capsys.readouterr().out, "that is said")
+    eventually(lambda: "open at S:" in capsys.readouterr().out, "the place is printed")
     assert rpdrive.run(["mounts", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["mount_point"] == "S:" and row["answers"] and row["driver"]["name"] == "winfsp"
@@ -205,7 +205,7 @@ class Server(PipeServer):
 
     def _close_it(self, lazy: bool) -> str:
         self.asked.append(lazy)
-        return "" if lazy else "somebody reads"
+        return "" if lazy else "a file is open"
 
 
 @pytest.fixture
@@ -221,17 +221,17 @@ def address(server: Server) -> tuple[str, str]:
     return found.pipe, found.token
 
 
-def test_the_pipe_answers_who_knows_the_token(server: Server) -> None:
+def test_the_pipe_answers_callers_with_the_token(server: Server) -> None:
     pipe, token = address(server)
     assert pipe_status.ask(pipe, token) == STATUS
-    assert pipe_status.ask_to_close(pipe, token, lazy=False) == "somebody reads"
+    assert pipe_status.ask_to_close(pipe, token, lazy=False) == "a file is open"
     assert pipe_status.ask_to_close(pipe, token, lazy=True) == ""
     assert server.asked == [False, True]
     assert pipe_status._request(pipe, token, "anything else", 5.0) is None
 
 
-def test_the_pipe_tells_strangers_nothing(server: Server) -> None:
-    """Windows lets everybody read from a pipe: whoever only listens hears a challenge."""
+def test_a_caller_without_the_token_gets_nothing(server: Server) -> None:
+    """Windows lets every user read from a pipe: a caller that only listens gets a challenge."""
     assert pipe_status.ask(server.address, "00" * 32) is None
     with Client(server.address) as listener:
         heard = listener.recv_bytes()
@@ -245,7 +245,7 @@ def test_the_pipe_tells_strangers_nothing(server: Server) -> None:
     assert server.asked == []
 
 
-def test_a_pipe_that_is_gone_answers_nobody(server: Server) -> None:
+def test_a_closed_pipe_does_not_answer(server: Server) -> None:
     server.close()
     assert pipe_status.ask(*address(server), timeout=5) is None
 
@@ -277,7 +277,7 @@ def test_a_child_inherits_two_handles_and_no_more(monkeypatch: pytest.MonkeyPatc
     assert "main(41, 42)" in started["command"][3] and started["command"][4:] == ["R:"]
     assert "a secret of sixteen" not in started["env"].values() and started["stdin"] == subprocess.DEVNULL
     assert started["creationflags"] & 0x08000000  # no window
-    assert marked == {41: False, 42: False}  # nobody else gets them
+    assert marked == {41: False, 42: False}  # no other child inherits them
 
     def fails(*_arguments: Any, **_how: Any) -> None:
         raise OSError("no such program")
@@ -322,11 +322,11 @@ def test_the_key_goes_to_the_child_by_a_handle(monkeypatch: pytest.MonkeyPatch, 
     drive.mount(order)
     drive._process.wait(60)
     assert msgspec.msgpack.decode((tmp_path / "got").read_bytes(), type=Order).master == master
-    told = repr(processes.seen).encode()
-    assert master.hex().encode() not in told and repr(master).encode() not in told and b"a secret" not in told
+    shown = repr(processes.seen).encode()
+    assert master.hex().encode() not in shown and repr(master).encode() not in shown and b"a secret" not in shown
 
 
-def test_processes_are_looked_at_and_not_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_are_queried_and_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:
     """os.kill(pid, 0) sends Ctrl+C there."""
     processes = WindowsProcesses({7: "1234"}.get)
     monkeypatch.setattr(os, "kill", None)
@@ -410,7 +410,7 @@ def test_an_open_drive_is_in_use_by_its_handles() -> None:
 @pytest.mark.parametrize("missing", ["winfsp", "winfspy"])
 def test_without_winfsp_a_message_says_where_to_get_it(missing: str, tmp_path: Path) -> None:
     package = tmp_path / "winfspy"
-    if missing == "winfsp":  # what winfspy says then
+    if missing == "winfsp":  # what winfspy raises then
         package.mkdir()
         (package / "__init__.py").write_text('raise RuntimeError("The WinFsp library path is not provided")')
     script = """

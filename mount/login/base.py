@@ -22,7 +22,7 @@ class Login(Protocol):
     """What opens drives by itself on one system."""
 
     def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
-        """Create an entry, and open its drive `now`; report each step in a line. Raises LocalError or MountFailed."""
+        """Create an entry, and open its drive `now`; report each step in a line. Raises LocalError, MountFailed."""
         ...
 
     def remove(self, place: Path, *, system: bool) -> str:

@@ -87,6 +87,8 @@ class ObjectChanged(StoreError):
 class ShortRead(StoreError):
     """The store returned fewer bytes than the object has in the range: a transport fault."""
 
+    advice = "check the network or the vault's disk, then run the command again"
+
 
 # --- the vault ------------------------------------------------------------------------------------------
 

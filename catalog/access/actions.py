@@ -57,7 +57,9 @@ def connect(session: Session, file: Path, *, save_key: bool) -> Credentials:
         with file.open("rb") as f:
             data = f.read(_LONGEST_FILE)
     except OSError as e:
-        raise LocalError(f"the vault credentials {file} can't be read: {e.strerror}") from e
+        raise LocalError(
+            f"the vault credentials file {file} can't be read: {e.strerror}", "check its path and permissions"
+        ) from e
     credentials = read_credentials(data, str(file))
     vault = session.connect(credentials)
     if save_key:

@@ -100,14 +100,16 @@ def _read(file: Path) -> str:
     try:
         data = file.read_bytes()
     except OSError as e:
-        raise LocalError(f"the passphrase file {file} can't be read: {e.strerror}") from e
+        raise LocalError(
+            f"the passphrase file {file} can't be read: {e.strerror}", "check its path and permissions"
+        ) from e
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise UsageError(f"the passphrase file {file} is not UTF-8 text") from e
+        raise UsageError(f"the passphrase file {file} is not UTF-8 text", "save it as UTF-8") from e
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        raise UsageError(f"the passphrase file {file} is empty")
+        raise UsageError(f"the passphrase file {file} is empty", "write the passphrase into it")
     return _checked(text, str(file))
 
 
@@ -115,5 +117,5 @@ def _checked(text: str, source: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as e:
-        raise UsageError(f"the passphrase in {source} is not UTF-8 text") from e
+        raise UsageError(f"the passphrase from {source} is not UTF-8 text", "give it in UTF-8") from e
     return text

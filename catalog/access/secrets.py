@@ -109,7 +109,9 @@ class Secrets:
         except FileNotFoundError:
             return False
         except OSError as e:
-            raise LocalError(f"the {self._kind} {path} can't be deleted: {e.strerror}") from e
+            raise LocalError(
+                f"the {self._kind} {path} can't be deleted: {e.strerror}", "check its permissions"
+            ) from e
         if f'"{_IN_KEYRING}"'.encode() in noted:
             _drop(_name(path))
         return True

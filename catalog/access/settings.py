@@ -96,7 +96,9 @@ class Settings:
         except FileNotFoundError:
             return {}
         except OSError as e:
-            raise LocalError(f"{path} can't be read: {e.strerror}") from e
+            raise LocalError(
+                f"the list of known vaults {path} can't be read: {e.strerror}", "check its permissions"
+            ) from e
         import json
 
         try:
@@ -152,4 +154,6 @@ def write_private(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as e:
-        raise LocalError(f"{path} can't be written: {e.strerror}") from e
+        raise LocalError(
+            f"{path} can't be written: {e.strerror}", "check the folder's permissions and free space"
+        ) from e

@@ -63,7 +63,7 @@ def test_files_that_hold_none(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(UsageError, match=words):
             GivenPassphrases(file).existing("")
-    with pytest.raises(UsageError, match=f"in {PASSPHRASE} is not UTF-8"):
+    with pytest.raises(UsageError, match=f"from {PASSPHRASE} is not UTF-8"):
         GivenPassphrases(environ={PASSPHRASE: "\udcff"}).existing("")
 
 

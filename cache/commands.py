@@ -1,4 +1,4 @@
-"""Commands about the cache on this machine's disk."""
+"""The commands `rpdrive cache …`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _disk(ctx: typer.Context) -> DiskCache:
 
 @cache_app.command("status")
 def status(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show what the cache holds."""
+    """Show the size and contents of the cache."""
     disk = _disk(ctx)
     row = disk.status()
     disk.close()
@@ -48,11 +48,11 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
 
 @cache_app.command("clear")
 def clear(ctx: typer.Context, as_json: Json = False) -> None:
-    """Delete everything in the cache; drives that are open go on, and fetch again what they need."""
+    """Delete everything in the cache. Open drives stay usable, and fetch again what they need."""
     disk = _disk(ctx)
     before = disk.status().bytes
     disk.clear()
-    freed = before - disk.status().bytes  # an empty cache takes a little room, too
+    freed = before - disk.status().bytes  # an empty cache occupies some bytes, too
     disk.close()
     if as_json:
         import json

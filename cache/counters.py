@@ -1,4 +1,4 @@
-"""What happened, in numbers."""
+"""Counters of what a reader did."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 
 class Counters:
-    """Named sums, exact under any number of threads."""
+    """Named sums. Exact, with any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Ciphertext blocks and sealed records on this machine's disk, shared by all drives and commands."""
+"""Sealed blocks and records on this machine's disk, shared by all drives and commands of a user."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from catalog.format.blocks import Buffer, PackKind
 
 GIB = 1 << 30
 MIB = 1 << 20
-LIMIT = 10 * GIB  # bytes on disk, unless asked otherwise
-QUEUE = 12 * MIB  # bytes that wait to be written
-PATIENCE = 2.0  # seconds that a reader waits for room in the queue, before its block is not kept
-TOUCH_EVERY = 600.0  # seconds between two notes that a value is still in use
-_BATCH = 64
+LIMIT = 10 * GIB  # bytes on disk, by default
+QUEUE = 12 * MIB  # bytes waiting to be written
+PATIENCE = 2.0  # seconds that a reader waits for room in the queue before it drops its block
+TOUCH_EVERY = 600.0  # seconds between two updates of a value's time of last use
+_BATCH = 64  # values
 
 
 class DiskStatus(msgspec.Struct, frozen=True):
@@ -38,9 +38,9 @@ class DiskStatus(msgspec.Struct, frozen=True):
 class DiskCache:
     """Blocks by vault, pack and offset; records by vault and name. Thread-safe.
 
-    `folder` holds `data/` and `tree/`: the latter, for tree blocks and records, has a quota of its own, so
-    that data can't push them out. `limit` is bytes for both. Writes go through a queue and one thread; what
-    is in the queue can be read already. `close` writes what is left; it is called at exit, too.
+    `folder` holds `data/` and `tree/`. The latter, for tree blocks and records, has its own quota, so that data
+    can't evict them. `limit` is the bytes of both. One thread writes, from a queue; values in the queue can be read
+    already. `close` writes what remains, and is also called at exit.
     """
 
     def __init__(self, folder: Path, *, limit: int = LIMIT) -> None:
@@ -57,12 +57,12 @@ class DiskCache:
         self._to_touch: dict[Shelf, set[bytes]] = {self._data: set(), self._tree: set()}
         self._thread: threading.Thread | None = None
         self._closed = False
-        self.dropped = 0  # values that were not kept because the disk didn't keep up
+        self.dropped = 0  # values not kept because the disk was too slow
 
     # --- blocks -------------------------------------------------------------------------------------------
 
     def get(self, kind: PackKind, key: bytes) -> bytes | None:
-        """The sealed bytes of a block, if they are here."""
+        """The sealed bytes of a block, or None."""
         return self._get(self._shelf(kind), b"b" + key)
 
     def has(self, kind: PackKind, key: bytes) -> bool:
@@ -70,11 +70,11 @@ class DiskCache:
         return (shelf, key) in self._queue or shelf.has(key)
 
     def put(self, kind: PackKind, key: bytes, sealed: Buffer) -> None:
-        """Keep a block. Its bytes are copied; returns before they are on disk."""
+        """Keep a block. Copies its bytes, and returns before they are on disk."""
         self._put(self._shelf(kind), b"b" + key, bytes(sealed))
 
     def drop(self, kind: PackKind, key: bytes) -> None:
-        """Forget a block whose copy here turned out to be bad."""
+        """Delete a block whose copy is bad."""
         self._drop(self._shelf(kind), b"b" + key)
 
     def records(self, vault_id: bytes) -> MutableMapping[str, bytes]:
@@ -93,7 +93,7 @@ class DiskCache:
         return value
 
     def _note_use(self, shelf: Shelf, key: bytes) -> None:
-        # Recency needs no more than a sample: a value is touched once in TOUCH_EVERY seconds.
+        # A rough time of last use is enough: a value is touched once in TOUCH_EVERY seconds.
         now = time.monotonic()
         if now - self._in_use.get((shelf, key), 0.0) < TOUCH_EVERY:
             return
@@ -174,7 +174,7 @@ class DiskCache:
         return any(len(keys) >= _BATCH for keys in self._to_touch.values())
 
     def _next_batch(self) -> list[tuple[tuple[Shelf, bytes], bytes]]:
-        """The oldest value; or a run of small ones for the same shelf, which one transaction can hold."""
+        """The oldest value, or the oldest small ones if they are of one shelf and fit into one transaction."""
         batch: list[tuple[tuple[Shelf, bytes], bytes]] = []
         for place, value in self._queue.items():
             if batch and (len(value) >= MIN_FILE or place[0] is not batch[0][0][0]):
@@ -185,7 +185,7 @@ class DiskCache:
         return batch
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until all that was put is on disk. False if it took more than `timeout` seconds."""
+        """Wait until all values are on disk. False if that takes more than `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue and not self._writing, timeout)
 
@@ -196,7 +196,7 @@ class DiskCache:
         return DiskStatus(str(self.folder), self.limit, self.dropped, data, tree, data.bytes + tree.bytes)
 
     def clear(self) -> None:
-        """Delete everything, also under the hands of other processes. LocalError."""
+        """Delete everything, even while other processes use it. Raises LocalError."""
         with self._changed:
             self._queue.clear()
             self._queued = 0
@@ -205,7 +205,7 @@ class DiskCache:
         self._tree.clear()
 
     def close(self) -> None:
-        """Write what waits to be written, for 10 seconds at most, and let go of the files."""
+        """Write what remains in the queue, for 10 seconds at most, and close the files."""
         with self._changed:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -218,7 +218,7 @@ class DiskCache:
 
 
 class _Records(MutableMapping[str, bytes]):
-    """Records by name. Those used in this process stay in memory as well, whatever the disk does."""
+    """Records by name. Those used by this process are kept in memory as well, even if the disk fails."""
 
     def __init__(self, disk: DiskCache, vault_id: bytes) -> None:
         self._disk = disk

@@ -1,4 +1,4 @@
-"""Sealed bytes from the store: neighbours in one request, and ahead of need."""
+"""Fetches sealed bytes from the store: neighbours in one request, and ahead of need."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from catalog.format.packs import Extent, pack_name
 from catalog.vault import Vault
 
 MIB = 1 << 20
-MERGE_GAP = MIB  # bytes between two blocks that cost less than a request
-GAP_SHARE = 24  # and never more than one byte in so many
+MERGE_GAP = MIB  # bytes between two blocks that are read along, since a request costs more
+GAP_SHARE = 24  # gaps take at most 1/24 of a range read (4%)
 MOST = 20 * MIB  # bytes of one range read
 
 
 class Fetcher:
-    """Fetches ranges of packs, and keeps what came along for later. Thread-safe.
+    """Fetches ranges of packs, and keeps for later what was read along. Thread-safe.
 
-    `limit` is the bytes held or under way at once; `resized` is told of changes of that sum. No wait for the
-    store is longer than `timeout` seconds.
+    `limit` bounds the bytes held or under way; `resized` is called when their sum changes. No wait for the store is
+    longer than `timeout` seconds.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Fetcher:
         self._lock = threading.Lock()
         self._spans = Spans(limit)
         self._streams = Streams()
-        # Two pools: what is read ahead never stands in the way of what somebody waits for.
+        # Two pools, so that reading ahead never delays a range that a reader waits for.
         self._asked = ThreadPoolExecutor(parallel, "fetch")
         self._ahead = ThreadPoolExecutor(max(2, parallel // 2), "ahead")
 
     def take(self, kind: PackKind, at: Extent) -> bytes | memoryview:
-        """The sealed bytes of a block. MissingData, Damaged (the pack is cut short), StoreError."""
+        """The sealed bytes of a block. Raises MissingData, Damaged (the pack is cut short) or StoreError."""
         start, end = at.offset, at.offset + at.stored
         with self._lock:
             spans, gaps = self._spans.cover(at.pack, start, end)
@@ -61,7 +61,7 @@ class Fetcher:
             self._submit(self._asked, span)
         spans = sorted([*spans, *begun], key=lambda span: span.start)
         data = self._wait(spans, start, end)
-        if len(data) < at.stored:  # something that was on its way has ended before, or was dropped
+        if len(data) < at.stored:  # a range under way was shorter than expected, or was dropped
             data = self.fresh(kind, at)
         with self._lock:
             for span in spans:
@@ -74,7 +74,7 @@ class Fetcher:
         return data
 
     def fresh(self, kind: PackKind, at: Extent) -> bytes | memoryview:
-        """As `take`, from the store in any case; what is held of the block is dropped."""
+        """As `take`, but always from the store. Drops what is held of the block."""
         start, end = at.offset, at.offset + at.stored
         with self._lock:
             for span in self._spans.cover(at.pack, start, end)[0]:
@@ -88,7 +88,7 @@ class Fetcher:
         return data
 
     def ready(self, at: Extent) -> bool:
-        """Whether all bytes of a block are here."""
+        """Whether all bytes of a block are held."""
         with self._lock:
             spans, gaps = self._spans.cover(at.pack, at.offset, at.offset + at.stored)
         return not gaps and all(span.future.done() for span in spans)
@@ -99,7 +99,7 @@ class Fetcher:
             return self._spans.make_room(length)
 
     def fetch(self, kind: PackKind, extents: Sequence[Extent], *, ahead: bool) -> None:
-        """Begin to fetch blocks, merged with their neighbours; those on their way already are left out."""
+        """Begin to fetch blocks, neighbours in one request, except those held or under way."""
         begun: list[Span] = []
         with self._lock:
             for low, high, pack in self._merged(extents):
@@ -116,12 +116,12 @@ class Fetcher:
 
     @property
     def held(self) -> tuple[int, int, int]:
-        """Bytes held or under way; of all read ahead, bytes used and bytes dropped unused."""
+        """Bytes held or under way; and, of all bytes read ahead, those used and those dropped unused."""
         with self._lock:
             return self._spans.bytes, self._spans.used, self._spans.wasted
 
     def close(self) -> None:
-        """End the threads; what is under way is not waited for."""
+        """End the threads, without waiting for requests under way."""
         for pool in (self._asked, self._ahead):
             pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
@@ -207,7 +207,7 @@ class Fetcher:
         self._counters.add("store_requests")
         try:
             data = self._vault.read_pack(span.kind, span.pack, span.start, span.length, up_to=True)
-        except BaseException as e:  # noqa: BLE001 - whoever waits for the span gets it
+        except BaseException as e:  # noqa: BLE001 - raised in the threads that wait for the span
             with self._lock:
                 self._spans.drop(span)
                 self._streams.failed(span.pack)
@@ -224,7 +224,7 @@ class Fetcher:
             span.future.set_result(data)
 
     def _wait(self, spans: list[Span], start: int, end: int) -> bytes | memoryview:
-        """The bytes of a range from spans that cover it, as far as they do."""
+        """The bytes of a range from the spans that cover it: fewer where one is shorter than expected."""
         give_up = time.monotonic() + self._timeout
         parts: list[memoryview] = []
         position = start
@@ -232,7 +232,7 @@ class Fetcher:
             try:
                 data = memoryview(span.future.result(max(give_up - time.monotonic(), 0.0)))
             except FutureTimeout as e:
-                with self._lock:  # the next to come asks anew
+                with self._lock:  # the next reader asks again
                     self._spans.drop(span)
                 name = pack_name(span.kind, span.pack)
                 raise StoreUnreachable(f"no answer within {self._timeout:.0f} s to a read of {name}") from e

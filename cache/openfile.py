@@ -1,4 +1,4 @@
-"""One file, open for reading: offsets in the file to verified bytes, and reading ahead of a reader."""
+"""A file open for reading: maps offsets in the file to verified bytes, and reads ahead."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from catalog.format.values import Hole, Paged, Piece
 from catalog.tree import PageSource, Pieces
 
 MIB = 1 << 20
-SURE = 256 << 10  # bytes read in sequence before anything is read ahead
-SLACK = MIB  # bytes that reads may be out of order, as several threads of a kernel are
+SURE = 256 << 10  # bytes read in sequence before reading ahead begins
+SLACK = MIB  # bytes by which reads may be out of order, as those of several kernel threads are
 FIRST_WINDOW = 2 * MIB
 WINDOW = 16 * MIB  # stored bytes of one range read
-STRETCH = 20 * MIB  # what a range read may grow to where that saves one for the rest of a pack
-DECODE_AHEAD = 2 * MIB  # bytes
+STRETCH = 20 * MIB  # the same, if that saves a read for the rest of a pack
+DECODE_AHEAD = 2 * MIB  # bytes of the file
 Run: TypeAlias = tuple[list[int], list[Piece]]  # starts in the file, and pieces
 
 
@@ -41,35 +41,33 @@ class BlockSource(PageSource, Protocol):
 
 
 class OpenFile:
-    """Reads one file. Any number of threads may read at once; holds no data of its own."""
+    """Reads one file, for any number of threads at once. Holds no data of its own."""
 
     def __init__(self, reader: BlockSource, content: list[Piece] | Paged, size: int) -> None:
         self.size = size
         self._reader = reader
         self._pieces = Pieces(reader, content)
-        self._runs: tuple[Run, Run] = (([], []), ([], []))  # where reading is, and where reading ahead is
+        self._runs: tuple[Run, Run] = (([], []), ([], []))  # where reading is, and where read-ahead is
         self._simple = isinstance(content, list) and len(content) < 2  # nothing to read ahead
         self._lock = threading.Lock()
-        self._expected = 0  # offset where reading in sequence goes on
+        self._expected = 0  # offset where sequential reading continues
         self._progress = 0  # bytes read in sequence
-        self._planned = 0  # offset up to which blocks were asked for
+        self._planned = 0  # offset up to which blocks were requested
         self._window = 0
-        self._prepared = -1  # start of the piece whose followers are being decoded
+        self._prepared = -1  # start of the piece after which pieces are being decoded
 
     def read(self, offset: int, length: int) -> Buffer:
         """`length` bytes from `offset`; fewer only at the end of the file. Holes are zeros.
 
-        Damaged, MissingData, StoreError: then nothing is returned, least of all zeros.
+        Raises Damaged, MissingData or StoreError if any of the bytes can't be had.
         """
         parts = self.parts(offset, length)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def parts(self, offset: int, length: int, *, again: bool = False) -> list[Buffer]:
-        """As `read`, without a copy: the parts where they lie in memory, to be read and not to be kept.
+        """As `read`, without copying: views of the blocks in memory, for immediate use.
 
-        `again`: this read was begun by a thread that could not wait, and counts in its place in the sequence.
-
-        Damaged, MissingData, StoreError: then nothing is returned, least of all zeros.
+        `again`: a thread that could not wait has begun this read, so the read-ahead knows of it already.
         """
         end = min(offset + length, self.size)
         if offset >= end:
@@ -78,7 +76,7 @@ class OpenFile:
             try:
                 self._look_ahead(offset, end)
             except RpdriveError:
-                pass  # what lies ahead is no fault of this read; whoever gets there will be told
+                pass  # the fault is not in this read but in a later one, which will raise it
         parts: list[Buffer] = []
         position = offset
         while position < end:
@@ -94,9 +92,9 @@ class OpenFile:
         return parts
 
     def seek(self, offset: int, *, data: bool) -> int | None:
-        """Where data (or else a hole) begins at or after `offset`; None if there is none before the end.
+        """Where data (`data`) or a hole begins, at or after `offset`; None if there is none before the end.
 
-        At the end of a file is a hole. Damaged, MissingData, StoreError.
+        The end of a file counts as a hole. Raises Damaged, MissingData or StoreError.
         """
         position = offset
         while position < self.size:
@@ -107,7 +105,7 @@ class OpenFile:
         return None if data or offset >= self.size else self.size
 
     def close(self) -> None:
-        """Nothing more will be read here."""
+        """End reading. An OpenFile holds nothing that must be released."""
 
     def _piece_at(self, position: int) -> tuple[int, Piece]:
         starts, pieces = self._run_at(position)
@@ -115,8 +113,8 @@ class OpenFile:
         return starts[n], pieces[n]
 
     def _run_at(self, position: int) -> Run:
-        """The run of pieces that holds a position within the file. Damaged if there is none."""
-        runs = self._runs  # taken once: another thread may put others there
+        """The run of pieces that contains a position within the file. Raises Damaged if there is none."""
+        runs = self._runs  # read once: another thread may replace them
         for run in runs:
             if _holds(run, position):
                 return run
@@ -152,10 +150,10 @@ class OpenFile:
             self._prepare(end)
 
     def _upcoming(self, position: int, window: int, end: int = 1 << 62) -> tuple[list[Extent], int]:
-        """The blocks from `position` on, about `window` stored bytes of them, and where in the file they end."""
+        """Blocks from `position`, about `window` stored bytes of them, and where in the file they end."""
         extents: list[Extent] = []
         stored = 0
-        kept, kept_to = 0, position  # what is taken in any case
+        kept, kept_to = 0, position  # blocks to return even if a run is cut short
         while position < min(self.size, end):
             start, piece = self._piece_at(position)
             if isinstance(piece, Extent):
@@ -174,7 +172,7 @@ class OpenFile:
         return extents, position
 
     def _prepare(self, position: int) -> None:
-        """Have the blocks after the one at `position` decoded."""
+        """Have the blocks after the one at `position` decoded in other threads."""
         if position >= self.size:
             return
         start, piece = self._piece_at(position)

@@ -1,4 +1,4 @@
-"""Extents to plaintext: memory, then disk, then the store; opened, decompressed and verified."""
+"""Reads extents: from memory, from disk or from the store; decrypts, decompresses and verifies them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from cache.disk import DiskCache, DiskStatus
 
 MIB = 1 << 20
-PAGE_COST = 8  # a decoded page takes about so many times its encoded bytes
+PAGE_COST = 8  # bytes that a decoded page occupies for each encoded byte, about
 DECODERS = 4  # threads that decode ahead of need, at most: 2 MiB of a file are decoded ahead, 2 to 8 blocks
 Page = TypeVar("Page")
 
 
 class WouldWait(Exception):
-    """What is needed is not decoded in memory, and this thread must neither wait for it nor decode it."""
+    """The data is not decoded in memory, and this thread must neither wait for it nor decode it."""
 
 
 class _WithoutWaiting(threading.local):
-    """Entered, for one thread, where that thread must not wait; it may be entered again inside."""
+    """A context in which the current thread must not wait. May be nested."""
 
     depth = 0
 
@@ -57,7 +57,7 @@ class _WithoutWaiting(threading.local):
 
 
 class Block:
-    """A decoded block, and which of its chunks were verified: offset in it -> (length, id)."""
+    """A decoded block, and its chunks that were verified: offset in it -> (length, id)."""
 
     __slots__ = ("raw", "verified")
 
@@ -92,10 +92,10 @@ class ReaderStatus(msgspec.Struct, frozen=True):
 class Reader:
     """Reads blocks, pages and files of one vault; a catalog.tree.PageSource. Thread-safe.
 
-    `memory` (bytes) bounds decoded blocks and everything read ahead together, `page_memory` decoded tree
-    pages. Tree blocks are kept on `disk`, if one is given, and data blocks too unless `disk_data` is False.
-    The reader doesn't close the disk cache or the vault's store. No read waits for the store longer than
-    `timeout` seconds; what a read could not get, the next one asks for again.
+    `memory` (bytes) bounds decoded blocks and everything read ahead together, `page_memory` decoded tree pages.
+    Tree blocks are kept on `disk`, if given, and data blocks as well unless `disk_data` is False. The reader does
+    not close the disk cache or the vault's store. No read waits for the store longer than `timeout` seconds; after
+    that the next read asks again.
     """
 
     def __init__(
@@ -133,9 +133,9 @@ class Reader:
     # --- threads that must not wait -----------------------------------------------------------------------
 
     def without_waiting(self) -> AbstractContextManager[None]:
-        """In this thread, as long as it is inside: raise WouldWait from all that would wait or decode a block.
+        """A context in which this thread gets WouldWait from all that would wait or decode a block.
 
-        For a thread that serves other callers, too: it has a thread that may wait do the same again from the start.
+        For threads that serve other callers, too: they let a thread that may wait begin the same read again.
         """
         return self._without_waiting
 
@@ -168,7 +168,7 @@ class Reader:
     # --- chunks -------------------------------------------------------------------------------------------
 
     def chunk(self, kind: PackKind, at: Extent) -> memoryview:
-        """The verified bytes of a chunk. Damaged, MissingData, StoreError."""
+        """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError."""
         block = self._blocks.get((at.pack, at.offset))
         if block is None:
             if self._without_waiting.depth:
@@ -189,14 +189,14 @@ class Reader:
         return block.raw[at.inner : at.inner + at.length]
 
     def open(self, content: list[Piece] | Paged, size: int) -> OpenFile:
-        """A file by its pieces and size (bytes), as they stand in its entry."""
+        """Open a file, by the pieces and the size (bytes) in its entry."""
         return OpenFile(self, content, size)
 
     # --- ahead of need ------------------------------------------------------------------------------------
 
     def expect(self, extents: Sequence[Extent], *, ahead: bool) -> bool:
-        """Begin to fetch the data blocks of these that are not at hand. False: no room for them now."""
-        missing = [e for e in extents if not self._at_hand(e)]
+        """Begin to fetch the data blocks of `extents` that are not cached. False if there is no room now."""
+        missing = [e for e in extents if not self._is_cached(e)]
         if ahead and missing and not self._fetcher.room(sum(e.stored for e in missing)):
             return False
         if missing:
@@ -204,7 +204,7 @@ class Reader:
         return True
 
     def prepare(self, at: Extent) -> None:
-        """Decode a data block in another thread, if its bytes are here."""
+        """Decode a data block in another thread, if its bytes are cached."""
         key = (at.pack, at.offset)
         if key in self._blocks or key in self._flights:
             return
@@ -212,9 +212,9 @@ class Reader:
             try:
                 self._decoders.submit(self._block, PackKind.DATA, at)
             except RuntimeError:
-                pass  # closed: nobody will need it
+                pass  # the reader was closed
 
-    def _at_hand(self, at: Extent) -> bool:
+    def _is_cached(self, at: Extent) -> bool:
         key = (at.pack, at.offset)
         return key in self._blocks or key in self._flights or self._on_disk(PackKind.DATA, at)
 
@@ -231,7 +231,7 @@ class Reader:
             mine = flight is None
             if flight is None:
                 block = self._blocks.get(key)
-                if block is not None:  # another thread has just finished
+                if block is not None:  # another thread has finished it meanwhile
                     return block
                 flight = self._flights[key] = Future()
         if not mine:
@@ -270,7 +270,7 @@ class Reader:
         return block
 
     def _again(self, kind: PackKind, at: Extent) -> Buffer:
-        """What was read is not what was written: forget it here, and fetch it once more."""
+        """Drop a copy that failed verification, and fetch the block once more."""
         disk = self._disk_for(kind)
         if disk is not None:
             disk.drop(kind, self._disk_key(at))
@@ -296,7 +296,7 @@ class Reader:
     def _disk_key(self, at: Extent) -> bytes:
         return self.vault.id + at.pack + at.offset.to_bytes(8, "big")
 
-    # --- what happened ------------------------------------------------------------------------------------
+    # --- status -------------------------------------------------------------------------------------------
 
     def status(self) -> ReaderStatus:
         count = self.counters
@@ -310,7 +310,7 @@ class Reader:
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the threads and drop what is held. Reads under way may fail with StoreUnreachable."""
+        """End the threads and drop all data. Reads under way may raise StoreUnreachable."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._fetcher.close()
         self._blocks.clear()

@@ -1,7 +1,7 @@
-"""One cache folder on disk with a quota of its own: diskcache, held to bytes, and trusted with nothing.
+"""One cache folder with its own quota: diskcache, restricted to bytes and not trusted.
 
-What comes out of it is opened and verified like what comes from the store. Any fault of the disk or the
-database is a miss here: reading goes on without the cache, and the fault is logged once.
+Values from it are decrypted and verified like those from the store. Any fault of the disk or the database counts as
+a miss: reading continues without the cache, and the fault is logged once.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from catalog.errors import LocalError
 
 log = logging.getLogger("rpdrive.cache")
 
-MIN_FILE = 64 << 10  # bytes; smaller values lie in the database
-PAUSE = 30.0  # seconds without writing after a write failed
+MIN_FILE = 64 << 10  # bytes; smaller values are stored in the database
+PAUSE = 30.0  # seconds without writing after a failed write
 _FAULTS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
 _FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _SETTINGS: dict[str, Any] = {
-    # Reading must not write: recency is the time of storing, which `touch` renews now and then.
+    # Reading must not write. So values are evicted by the time of storing, which `touch` updates now and then.
     "eviction_policy": "least-recently-stored",
     "cull_limit": 0,  # see _Cache.shrink
     "disk_min_file_size": MIN_FILE,
-    "sqlite_cache_size": 256,  # pages, for each thread that reads
+    "sqlite_cache_size": 256,  # database pages, per thread that reads
     "sqlite_mmap_size": 0,
-    # No memory shared through a file: where a disk is full, or the folder is emptied, that ends a process.
+    # No memory shared through a file: a full disk or a deleted folder would kill the process.
     "sqlite_journal_mode": "truncate",
-    "sqlite_synchronous": 0,  # what a power cut damages is noticed, and fetched again
+    "sqlite_synchronous": 0,  # damage by a power cut is detected, and the data fetched again
 }
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
-    """Keys and values are bytes. Nothing is ever pickled or unpickled, and no path leaves the folder."""
+    """Keys and values are bytes. Nothing is pickled or unpickled, and no path is outside the folder."""
 
     def __init__(self, directory: str, **settings: Any) -> None:
         super().__init__(directory, **settings)
@@ -68,7 +68,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
         if len(value) < self.min_file_size:
             return 0, MODE_RAW, None, sqlite3.Binary(value)
         name, path = self.filename(key, value)
-        self._write(path, (value,), "xb")  # whole: the library would write it line by line
+        self._write(path, (value,), "xb")  # at once: the library would write it line by line
         return len(value), MODE_BINARY, name, None
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
@@ -76,7 +76,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
             return bytes(value)
         if mode == MODE_BINARY and filename is not None and _FILE.fullmatch(filename) and not read:
             return Path(self._directory, filename).read_bytes()
-        raise OSError("a row of the cache is not what was stored")  # which diskcache takes for a miss
+        raise OSError("a row of the cache is not what was stored")  # diskcache treats this as a miss
 
     def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
         name, path = super().filename(key, value)
@@ -88,7 +88,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
             super().remove(file_path)
 
     def discard_newest(self) -> None:
-        """Remove the file that this thread stored last; its row was not written."""
+        """Remove the file that this thread stored last, whose row was not written."""
         name = getattr(self.newest, "name", None)
         if name is not None:
             self.remove(name)
@@ -96,14 +96,14 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
 
 class _Cache(diskcache.Cache):  # type: ignore[misc]
     def touch_all(self, keys: Iterable[bytes]) -> None:
-        """Make these the most recently stored."""
+        """Make these values the most recently stored ones."""
         now = time.time()
         with self._transact(retry=False) as (sql, _cleanup):
             for key in keys:
                 sql("UPDATE Cache SET store_time = ? WHERE key = ? AND raw = 1", (now, sqlite3.Binary(key)))
 
     def shrink(self) -> None:
-        """Evict the least recently stored until the limit holds; by bytes, as the library counts items only."""
+        """Evict the least recently stored values, by bytes: the library limits only their number."""
         excess = self.volume() - self.size_limit
         if excess <= 0:
             return
@@ -133,14 +133,14 @@ class ShelfStatus(msgspec.Struct, frozen=True):
 class Shelf:
     """A bounded set of values on disk, shared by processes. Thread-safe. Opened when first used.
 
-    `limit` in bytes. The folder is made if it is missing, 0700; one that belongs to somebody else is not
-    used. It may be deleted at any time: the next `tend` makes it anew.
+    `limit` in bytes. A missing folder is created with mode 0700; a folder of another user is not used. The folder
+    may be deleted at any time: after the next `tend` it is created again.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder = folder
         self.limit = limit
-        self.fault = ""  # why the shelf is not used, or not written; empty when all is well
+        self.fault = ""  # why the shelf is not used or not written; empty if it is
         self._lock = threading.Lock()
         self._cache: _Cache | None = None
         self._file: tuple[int, int] | None = None  # device and inode of the database
@@ -188,11 +188,11 @@ class Shelf:
 
     @property
     def writable(self) -> bool:
-        """Whether a write has a chance now."""
+        """Whether writing may be tried now."""
         return not self._off and time.monotonic() >= self._paused_until
 
     def put_all(self, items: list[tuple[bytes, bytes]]) -> int:
-        """Store values; returns how many were."""
+        """Store values. Returns how many were stored."""
         if not self.writable:
             return 0
         stored = 0
@@ -216,7 +216,7 @@ class Shelf:
         return stored
 
     def touch(self, keys: Iterable[bytes]) -> None:
-        """Keep these longer than what was stored before now."""
+        """Keep these values longer than those stored before now."""
         try:
             cache = self._opened()
             if cache is not None and self.writable:
@@ -233,7 +233,7 @@ class Shelf:
             self._writing_failed(e)
 
     def clear(self) -> None:
-        """Forget everything. LocalError if the disk doesn't let us."""
+        """Delete all values. Raises LocalError if that fails."""
         try:
             cache = self._opened()
             if cache is not None:
@@ -242,7 +242,7 @@ class Shelf:
             raise LocalError(f"the cache in {self.folder} can't be cleared: {e}") from e
 
     def tend(self) -> None:
-        """Notice that the folder was deleted, and begin anew."""
+        """Detect that the folder was deleted, so that it is created again."""
         if self._cache is None or self._off:
             return
         if self._identity() != self._file:
@@ -250,7 +250,7 @@ class Shelf:
                 self._cache = None
 
     def leave(self) -> None:
-        """This thread will not use the shelf again."""
+        """Close this thread's connection: the thread will not use the shelf again."""
         cache = self._cache
         if cache is not None:
             with suppress(*_FAULTS):
@@ -291,13 +291,13 @@ class Shelf:
         return found.st_dev, found.st_ino
 
     def _rebuild(self, reason: Exception) -> None:
-        """Throw a damaged cache away and begin anew; the second time, do without. Called with the lock."""
+        """Delete a damaged cache and create it again; the second time, turn it off. Called with the lock."""
         self._cache = None
         if self._rebuilt or not _damaged(reason):
             self._turn_off(reason)
             return
         self._rebuilt = True
-        log.warning("the cache in %s is damaged (%s) and is made anew", self.folder, reason)
+        log.warning("the cache in %s is damaged (%s): deleted and created again", self.folder, reason)
         try:
             shutil.rmtree(self.folder)
             self._open()
@@ -320,7 +320,7 @@ class Shelf:
             with suppress(*_FAULTS):
                 cache.disk.discard_newest()
         if _locked(reason):
-            return  # another process is writing: this value is not kept, that's all
+            return  # another process is writing: drop this value
         if _damaged(reason):
             self._reading_failed(reason)
             return
@@ -329,12 +329,12 @@ class Shelf:
 
     def _report(self, reason: Exception) -> None:
         if not self.fault:
-            log.warning("the cache in %s can't be used: %s; reading goes on without it", self.folder, reason)
+            log.warning("the cache in %s can't be used: %s; reading continues without it", self.folder, reason)
         self.fault = str(reason) or type(reason).__name__
 
 
 def _damaged(reason: Exception) -> bool:
-    """Whether the database itself is broken, and not just this operation."""
+    """Whether the database itself is damaged, not only this operation failed."""
     if isinstance(reason, sqlite3.OperationalError):
         return any(sign in str(reason) for sign in ("malformed", "no such table", "no such column"))
     return isinstance(reason, sqlite3.DatabaseError)
@@ -345,7 +345,7 @@ def _locked(reason: Exception) -> bool:
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder 0700, or see that it is ours and nobody else's. LocalError."""
+    """Make a folder with mode 0700, or check that it is ours alone. Raises LocalError."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()

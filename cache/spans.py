@@ -1,4 +1,4 @@
-"""Ranges of packs, as they came from the store or are on their way: blocks are cut out of them later."""
+"""Ranges of packs, fetched from the store or on their way, from which blocks are cut. No I/O."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from concurrent.futures import Future
 
 from catalog.format.blocks import PackKind
 
-TRIM = 256 << 10  # bytes; a longer span whose first half was used is cut down to the rest
+TRIM = 256 << 10  # bytes; once half of a longer span was used, only the rest is kept
 
 
 class Span:
-    """Bytes `start` to `end` of a pack. `ahead`: nobody had asked for all of it yet.
+    """Bytes `start` to `end` of a pack. `ahead`: not all of them were needed when they were asked for.
 
-    `used` bytes of it were taken, all of those before `used_to` among them.
+    `used` bytes were taken from it so far, including all before `used_to`.
     """
 
     __slots__ = ("ahead", "end", "future", "kind", "pack", "start", "used", "used_to")
@@ -35,10 +35,10 @@ class Span:
 
 
 class Spans:
-    """All spans held, bounded by `limit` bytes, those under way included. Called under one lock.
+    """All spans, held or under way, bounded by `limit` bytes. Called under one lock.
 
-    Spans of a pack never overlap. One is dropped when all of it was used, or as the least recently used when
-    room is needed; one under way is not dropped for room.
+    Spans of a pack never overlap. A span is dropped once all of it was used. When room is needed, the least
+    recently used spans are dropped, except those under way.
     """
 
     def __init__(self, limit: int) -> None:
@@ -50,7 +50,7 @@ class Spans:
         self._recent: OrderedDict[Span, None] = OrderedDict()
 
     def cover(self, pack: bytes, start: int, end: int) -> tuple[list[Span], list[tuple[int, int]]]:
-        """The spans that have a part of a range, in order, and the gaps between them."""
+        """The spans that overlap a range, in order, and the parts of the range that none of them has."""
         spans: list[Span] = []
         gaps: list[tuple[int, int]] = []
         rows = self._packs.get(pack, ())
@@ -70,7 +70,7 @@ class Spans:
         return spans, gaps
 
     def around(self, pack: bytes, gap: tuple[int, int], start: int, end: int) -> tuple[int, int]:
-        """`gap`, widened to `start` and `end` as far as no span is in the way."""
+        """`gap`, widened towards `start` and `end` until it meets other spans."""
         low, high = gap
         for _start, span in self._packs.get(pack, ()):
             if span.end <= low:
@@ -80,7 +80,7 @@ class Spans:
         return min(low, start), max(high, end)
 
     def make_room(self, length: int) -> bool:
-        """Drop old spans until `length` more bytes fit. False if they can't."""
+        """Drop old spans until `length` more bytes fit. False if they still don't."""
         if self.bytes + length <= self.limit:
             return True
         for span in list(self._recent):
@@ -91,21 +91,21 @@ class Spans:
         return False
 
     def add(self, span: Span) -> None:
-        """Hold a span; the caller made room, or can't do without."""
+        """Hold a span. The caller made room for it, or needs it even beyond the limit."""
         insort(self._packs.setdefault(span.pack, []), (span.start, span), key=_start)
         self._recent[span] = None
         self.bytes += span.length
 
     def settle(self, span: Span, length: int) -> None:
-        """A span arrived and has `length` bytes; fewer than asked for where the pack ends."""
+        """Note that a span arrived with `length` bytes: fewer than asked for where the pack ends."""
         if span in self._recent:
             self.bytes -= span.length - length
         span.end = span.start + length
 
     def use(self, span: Span, start: int, end: int) -> None:
-        """A block that lies in `start` to `end` was taken from a span."""
+        """Note that a block from `start` to `end` was taken from a span."""
         if not span.future.done():
-            return  # given up
+            return  # it timed out or was given up
         n = max(0, min(end, span.end) - max(start, span.start))
         span.used += n
         if span.ahead:
@@ -122,7 +122,7 @@ class Spans:
             self._trim(span)
 
     def _trim(self, span: Span) -> None:
-        # A new span, because others may be cutting a block out of this one.
+        # A new span: other threads may be cutting blocks from this one.
         rest = Span(span.kind, span.pack, span.used_to, span.end, span.ahead)
         rest.used = max(0, span.used - (span.used_to - span.start))
         rest.future.set_result(span.future.result()[span.used_to - span.start :])
@@ -143,7 +143,7 @@ class Spans:
             self.wasted += max(0, span.length - span.used)
 
     def clear(self) -> list[Span]:
-        """Drop everything; returns what was held."""
+        """Drop and return all spans."""
         spans = list(self._recent)
         for span in spans:
             self.drop(span)

@@ -1,10 +1,10 @@
-"""Recognises reading in the order of a pack, across files: how far to read beyond a block that is missing.
+"""Detects sequential reads across files and sizes the read-ahead. No I/O.
 
-Small files that are read in the order of their folder lie side by side in a pack, and so do the pages of a
-tree. Nothing tells where the blocks beyond one begin, or where a pack ends; a stream is just how far a pack
-was read. The range for a block on its own is that block. The first block after what a stream has makes the
-stream sure, and each further step doubles its window. Windows stop at 4 MiB: larger ones save few requests
-and would cost memory for each of several streams.
+Small files that are read in the order of their folder are adjacent in a pack, and so are the pages of a tree. The
+reader does not know where the blocks after one begin or where a pack ends, so a stream is only how far a pack was
+read. For a block read on its own, that block alone is fetched. The first block after the end of a stream confirms
+it, and each further step doubles its window, up to 4 MiB: larger windows save few requests and cost memory for each
+of several streams.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from catalog.format.packs import HEADER, PACK_TARGET
 MIB = 1 << 20
 FIRST_WINDOW = MIB
 WINDOW = 4 * MIB
-SURE = 2 * MIB  # a stream of this window goes on in the next pack as it is
-REACH = 256 << 10  # bytes beyond a stream's end where a read still continues it
-TREE_START = 512 << 10  # bytes: of a tree pack, so much is read from its start at once; small ones are all of it
-TREE_ALONE = 192 << 10  # bytes read for a tree block elsewhere: pages of neighbours come along
-PACK_END = PACK_TARGET + MIB  # where a pack of small files ends, or a little before
-CONFIRMED = 8
+SURE = 2 * MIB  # a stream with this window or more keeps it in the next pack
+REACH = 256 << 10  # bytes beyond the end of a stream where a read still continues it
+TREE_START = 512 << 10  # bytes read at once from the start of a tree pack; small packs are read whole
+TREE_ALONE = 192 << 10  # bytes read for a tree block elsewhere, to get the pages of neighbours along with it
+PACK_END = PACK_TARGET + MIB  # about where a pack of small files ends
+CONFIRMED = 8  # streams
 ENDS = 1024  # packs whose end is remembered
-CANDIDATES = 256  # blocks on their own: many may come between the first two of a stream
+CANDIDATES = 256  # blocks read on their own: many may come between the first two blocks of a stream
 
 
 class Stream:
-    """How far a pack was read, from `start` to `end`; `window` 0 if by one block only."""
+    """How far a pack was read, from `start` to `end`. `window` is 0 after a single block."""
 
     __slots__ = ("end", "kind", "pack", "start", "window")
 
@@ -47,15 +47,15 @@ class Streams:
         self._confirmed: OrderedDict[Stream, None] = OrderedDict()
         self._candidates: OrderedDict[Stream, None] = OrderedDict()
         self._packs: dict[bytes, list[Stream]] = {}
-        self._ends: OrderedDict[bytes, int] = OrderedDict()  # where packs end, once they were read so far
-        self._ended: dict[PackKind, int] = {}  # window of a sure stream that came to the end of its pack
+        self._ends: OrderedDict[bytes, int] = OrderedDict()  # where packs end, if that was seen
+        self._ended: dict[PackKind, int] = {}  # windows of streams that reached the end of a pack
 
     def missing(self, kind: PackKind, pack: bytes, start: int, end: int) -> tuple[int, int]:
-        """A block is needed and not here: the range to fetch, which holds it."""
+        """The range to fetch for a block that is needed and not held."""
         stream = self._find(pack, start)
         if stream is not None:
             if end <= stream.end:
-                return start, end  # it was here, and had to go
+                return start, end  # it was fetched before, and dropped
             return start, self._advance(stream, max(start, stream.end), end)
         if kind is PackKind.TREE:
             if end <= TREE_START:
@@ -70,7 +70,7 @@ class Streams:
         return start, high
 
     def used(self, pack: bytes, start: int, end: int) -> tuple[Stream, int, int] | None:
-        """A block was taken: the range that should be on its way now, if any."""
+        """Note that a block was taken. Returns the range that should be under way now, if any."""
         stream = self._find(pack, start)
         if stream is None or not stream.window or end + stream.window // 2 <= stream.end:
             return None
@@ -81,7 +81,7 @@ class Streams:
         return stream, low, self._advance(stream, low, low)
 
     def fetched(self, kind: PackKind, pack: bytes, asked: int, end: int) -> None:
-        """A range up to `asked` was fetched; it came to its end at `end`, maybe because the pack does."""
+        """Note that a range up to `asked` was fetched. It ends at `end`, which is less where the pack ends."""
         if end < asked:
             self._ends[pack] = end
             if len(self._ends) > ENDS:
@@ -91,16 +91,16 @@ class Streams:
                 if stream.end >= end:
                     self._came_to_end(stream)
             elif stream.start == HEADER.size and stream.window:
-                self._ended.pop(kind, None)  # taken up by this pack
+                self._ended.pop(kind, None)  # continued by this pack
 
     def passed(self, pack: bytes, start: int, end: int) -> None:
-        """Others have fetched a range: a stream that ends there has it too."""
+        """Note that a range was fetched for other reasons: a stream that ends there has it, too."""
         for stream in self._packs.get(pack, ()):
             if start <= stream.end + REACH and end > stream.end:
                 stream.end = end
 
     def failed(self, pack: bytes) -> None:
-        """Nothing is read ahead of a pack that can't be read."""
+        """Note that a pack can't be read: forget its streams."""
         for stream in list(self._packs.get(pack, ())):
             self._forget(stream)
 
@@ -111,11 +111,11 @@ class Streams:
         return None
 
     def _advance(self, stream: Stream, start: int, end: int) -> int:
-        """The end of the next window, which begins at `start` and has to reach `end`."""
+        """The end of the next window, which begins at `start` and must reach `end`."""
         stream.window = min(max(2 * stream.window, FIRST_WINDOW), WINDOW)
         high = max(end, start + stream.window)
         if high > PACK_END - stream.window // 2 and start < PACK_END:
-            high = max(high, PACK_END + stream.window // 2)  # no request of its own for a pack's last bytes
+            high = max(high, PACK_END + stream.window // 2)  # no separate request for the last bytes of a pack
         stream.end = high
         self._candidates.pop(stream, None)
         self._confirmed[stream] = None

@@ -1,4 +1,4 @@
-"""Reading a tree straight from the store, for commands that look once and end."""
+"""Reads trees straight from the store, without a cache, for commands that read once and end."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from catalog.format.packs import HEADER, Extent
 from catalog.tree import ChunkSource
 from catalog.vault import Vault
 
-KEPT = 32 << 20  # bytes of decoded blocks, and as many of sealed ones
+KEPT = 32 << 20  # bytes of decoded blocks that are kept, and as many of sealed ones
 PARALLEL = 8  # requests at once
-GAP = 256 << 10  # bytes between two blocks that cost less than a request
-# Bytes around a block that come with it, by how many reads of the same pack there were before: a lookup takes
-# what it needs, a walk soon reads in strides.
+GAP = 256 << 10  # bytes between two blocks that are read along, since a request costs more
+# Bytes read around a block, by the number of earlier reads of its pack: a lookup reads only what it needs, a walk
+# soon reads large ranges.
 WINDOWS = (0, 256 << 10, 1 << 20, 4 << 20)
 
 
 class _Span(NamedTuple):
-    """Sealed bytes of a pack, from `start` on."""
+    """Sealed bytes of a pack, from offset `start`."""
 
     start: int
     data: bytes
@@ -33,7 +33,7 @@ class _Span(NamedTuple):
 
 
 class DirectSource(ChunkSource):
-    """Pages of a vault's trees. Blocks used last are kept, neighbours come along. Not thread-safe."""
+    """Pages of a vault's trees. Keeps recently used blocks and reads their neighbours along. Not thread-safe."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
@@ -45,16 +45,16 @@ class DirectSource(ChunkSource):
         self._reads: dict[bytes, int] = {}  # requests so far, by pack
 
     def chunk(self, at: Extent) -> Buffer:
-        """The bytes of a tree chunk. Damaged (MissingData if its pack is gone), StoreError."""
+        """The verified bytes of a tree chunk. Raises Damaged, MissingData or StoreError."""
         raw = memoryview(self._block(at))[at.inner : at.inner + at.length]
         if len(raw) != at.length or self._vault.keys.chunk_id(raw) != at.id:
             raise Damaged(f"block {at.pack.hex()[:8]}+{at.offset} does not hold the chunk that should be in it")
         return raw
 
     def ready(self, pages: Sequence[Extent]) -> None:
-        """Fetch the blocks of these pages that are not at hand, several at a time, neighbours together.
+        """Fetch the blocks of these pages that are not kept: several at a time, with neighbours in one request.
 
-        As many as are kept; what fails is left to `chunk`.
+        Fetches as many as can be kept. Errors are left to `chunk`, which tries again.
         """
         missing: dict[tuple[bytes, int], Extent] = {}
         size = 0
@@ -79,7 +79,7 @@ class DirectSource(ChunkSource):
             else:
                 ranges.append([at])
         if len(missing) < 2:
-            return  # `chunk` does as well, and takes the neighbours along
+            return  # `chunk` is as fast, and reads neighbours along
         with ThreadPoolExecutor(min(PARALLEL, len(ranges)), "trees") as pool:
             for extents, data in zip(ranges, pool.map(self._range, ranges), strict=True):
                 if data is not None:
@@ -118,10 +118,10 @@ class DirectSource(ChunkSource):
         window = WINDOWS[min(reads, len(WINDOWS) - 1)]
         if window == 0:
             return self._vault.fetch_block(PackKind.TREE, at)
-        # Most of it after the block: a walk goes on there.
+        # Most of the window is after the block, where a walk continues.
         low = max(HEADER.size, at.offset - window // 4)
         high = at.offset + at.stored + window * 3 // 4
-        for span in self._spans.get(at.pack, ()):  # what is held needs no second fetch
+        for span in self._spans.get(at.pack, ()):  # leave out what is kept already
             if span.start <= at.offset:
                 low = max(low, min(span.end, at.offset))
             else:

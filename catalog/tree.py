@@ -1,8 +1,8 @@
-"""Finding one's way in a tree: lookups, pages of entries, inode numbers, pieces of files.
+"""Navigates a tree: lookups, pages of entries, inode numbers, pieces of files.
 
-Nothing here fetches: a `PageSource` gives the bytes of a page's extent (cache's reader, or DirectSource).
-An entry's number is its place in a walk of the whole tree (the root is 1, a folder comes before what is in
-it, entries go by name as bytes): the same at every mount, and known without walking, from the totals.
+A `PageSource` (the cache's Reader, or DirectSource) supplies the pages; nothing here fetches any. An entry's number
+is its position in a walk of the whole tree: the root is 1, a folder comes before its contents, and entries are
+sorted by name, as bytes. Numbers are the same at every mount, and totals give them without a walk.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROOT_NUMBER = 1
 
 
 class PageSource(Protocol):
-    """Where pages come from. The decoding methods exist so that a source can keep decoded pages."""
+    """Decoded pages by their extents. A source may keep them decoded."""
 
     def leaf(self, at: Extent) -> Leaf: ...
     def folder_index(self, at: Extent) -> FolderIndex: ...
@@ -39,7 +39,7 @@ class PageSource(Protocol):
 
 
 class ChunkSource:
-    """A PageSource over `chunk`, which returns the verified bytes of a tree page's extent."""
+    """A PageSource that decodes what `chunk` returns: the verified bytes of a page's extent."""
 
     def chunk(self, at: Extent) -> bytes | bytearray | memoryview:
         raise NotImplementedError
@@ -61,13 +61,13 @@ _FOLDER = int(NodeKind.FOLDER)
 
 
 class NumberedLeaf(NamedTuple):
-    """A leaf page, and the number of its first entry."""
+    """A leaf page and the number of its first entry."""
 
     leaf: Leaf
     first_number: int
 
     def numbers(self) -> list[int]:
-        """The number of each entry of the page."""
+        """The numbers of the page's entries."""
         numbers, number = [], self.first_number
         for entry in self.leaf.entries:
             numbers.append(number)
@@ -76,7 +76,7 @@ class NumberedLeaf(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An entry, its page (for what the entry's indexes mean), and its number."""
+    """An entry, its page (whose tables the entry refers to), and its number."""
 
     entry: Entry
     leaf: Leaf
@@ -85,7 +85,7 @@ class Found(NamedTuple):
 
 def _check_level(level: int) -> None:
     if not 0 <= level <= MAX_LEVEL:
-        raise Damaged(f"a folder has {level} levels of pages")
+        raise Damaged(f"a page tree has {level} levels, more than the limit of {MAX_LEVEL}")
 
 
 def leaves(
@@ -112,10 +112,10 @@ def _leaves(source: PageSource, level: int, at: Extent, number: int, start: byte
 
 
 def page_with(source: PageSource, folder: Subtree, folder_number: int, number: int) -> tuple[Extent, int]:
-    """The page of a folder in whose range a number lies, and the number of that page's first entry.
+    """The page of a folder whose range contains a number, and the number of that page's first entry.
 
-    The range of a page holds its entries and all that is below them. Whether the folder's own range holds the
-    number is for the caller to know: it is given by the folder's number and totals.
+    The range of a page covers its entries and everything below them. The caller must make sure that the folder's
+    own range, known from its number and totals, contains the number.
     """
     _check_level(folder.level)
     at, first = folder.at, folder_number + 1
@@ -132,7 +132,7 @@ def page_with(source: PageSource, folder: Subtree, folder_number: int, number: i
 
 
 def lookup(source: PageSource, folder: Subtree | None, folder_number: int, name: bytes) -> Found | None:
-    """One entry by its exact name; reads one page a level. None if there is none."""
+    """One entry by its exact name, or None. Reads one page per level."""
     page = next(leaves(source, folder, folder_number, start=name), None)
     if page is None:
         return None
@@ -153,15 +153,15 @@ def lookup(source: PageSource, folder: Subtree | None, folder_number: int, name:
 
 
 class Walked(NamedTuple):
-    """One step of a walk: the path from the root (b"" for none), and what was found there."""
+    """One step of a walk: the path from the root, without a leading slash, and the entry there."""
 
     path: bytes
     found: Found
 
 
 def walk(source: PageSource, folder: Subtree | None, folder_number: int = 1, path: bytes = b"") -> Iterator[Walked]:
-    """Everything below a folder, a folder before what is in it."""
-    # A stack of its own: folders may be nested deeper than Python's calls.
+    """Everything below a folder, each folder before its contents."""
+    # An explicit stack: folders may be nested deeper than Python allows calls to be.
     stack = [(path, _found(source, folder, folder_number))]
     while stack:
         above, rest = stack[-1]
@@ -182,7 +182,7 @@ def _found(source: PageSource, folder: Subtree | None, folder_number: int) -> It
 
 
 class Pieces:
-    """The pieces of one file, found by offset. Reads pages of pieces only when they are needed."""
+    """The pieces of one file, by offset. Reads pages of pieces only when they are needed."""
 
     def __init__(self, source: PageSource, content: list[Piece] | Paged) -> None:
         self._source = source
@@ -190,17 +190,17 @@ class Pieces:
         self._inline = None if isinstance(content, Paged) else _starts(content)
 
     def run(self, offset: int) -> tuple[list[int], list[Piece]]:
-        """A run of neighbouring pieces around `offset` (bytes): their starts in the file, and they themselves.
+        """Consecutive pieces around `offset` (bytes): their starts in the file, and the pieces.
 
-        The run holds the piece with `offset` in it, unless `offset` is at or after the end: then it is empty or
-        ends before. Ask again from where the run ends to go on.
+        They include the piece that contains `offset`. If `offset` is at or after the end of the file, they end
+        before it, or there are none. To go on, ask again from where they end.
         """
         if self._inline is not None:
             return self._inline
         assert self._paged is not None
         _check_level(self._paged.level)
         level, at, start = self._paged.level, self._paged.at, 0
-        covers = 0  # bytes that the page reached is said to cover; 0: nothing was said
+        covers = 0  # bytes that the index page says the page covers; 0 without an index page
         while level:
             index = self._source.piece_index(at)
             for child in index.children[:-1]:
@@ -213,11 +213,11 @@ class Pieces:
             level -= 1
         pieces = self._source.piece_leaf(at).pieces()
         if covers and sum(p.length for p in pieces) != covers:
-            raise Damaged(f"a page of a file's pieces does not cover the {covers} bytes it should")
+            raise Damaged(f"a page of a file's pieces does not cover {covers} bytes, as its index says")
         return _starts(pieces, start)
 
     def all(self) -> Iterator[Piece]:
-        """Every piece, in order."""
+        """All pieces, in order."""
         offset = 0
         while True:
             starts, pieces = self.run(offset)
@@ -236,7 +236,7 @@ def _starts(pieces: list[Piece], start: int = 0) -> tuple[list[int], list[Piece]
 
 
 def allocated(content: list[Piece] | Paged) -> int:
-    """Bytes of a file that are not holes."""
+    """Bytes of a file that are not in holes."""
     if isinstance(content, Paged):
         return content.allocated
     return sum(p.length for p in content if not isinstance(p, Hole))

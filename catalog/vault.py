@@ -1,7 +1,7 @@
-"""A vault: keys and objects joined. Everything that knows both the format and the store is here.
+"""An open vault: its keys and its store, and the records and packs read through both.
 
-A `Vault` is open: it has its keys. `create` makes one; `open_vault` reads vault.json (one request) and takes a
-passphrase or a master key. Immutable records (machines, items, points) are kept in `records`, if one is given.
+`create_vault` makes a vault. `open_vault` opens one with a passphrase or a master key, in one request (vault.json).
+Machines, items and points are immutable: their sealed records are cached in `records`, if a mapping is given.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.store.base import Store
 
 VAULT_FILE = "vault.json"
-_RECORD = re.compile("(?:machines|items)/[0-9a-f]{32}/[0-9]{8}")  # other names there are nobody's
+_RECORD = re.compile("(?:machines|items)/[0-9a-f]{32}/[0-9]{8}")  # other names are ignored
 _PARALLEL = 8  # requests at once for records
 T = TypeVar("T")
 
@@ -71,12 +71,12 @@ class Vault:
     # --- records ------------------------------------------------------------------------------------------
 
     def read_record(self, kind: Kind, cls: type[T], name: str) -> T:
-        """A sealed record by its full name. ObjectNotFound, Damaged, NewerFormat, StoreError."""
+        """A sealed record by its full name. Raises ObjectNotFound, Damaged, NewerFormat or another StoreError."""
         data = self._records.get(name)
         if data is not None:
             try:
                 return decode_record(cls, open_object(self.keys, kind, name, data), name)
-            except Exception:  # noqa: BLE001 - a bad copy here is not the vault's: fetch the true one
+            except Exception:  # noqa: BLE001 - the cached copy is bad: fetch the record again
                 self._records.pop(name, None)
         data = self.store.get(name)
         record = decode_record(cls, open_object(self.keys, kind, name, data), name)
@@ -84,14 +84,14 @@ class Vault:
         return record
 
     def read_records(self, kind: Kind, cls: type[T], names: list[str]) -> list[T]:
-        """Many records, several requests at a time, in the order of the names."""
+        """Many records in the order of `names`, with several requests at a time. Raises as `read_record`."""
         if len(names) < 2:
             return [self.read_record(kind, cls, n) for n in names]
         with ThreadPoolExecutor(_PARALLEL, "records") as pool:
             return list(pool.map(lambda n: self.read_record(kind, cls, n), names))
 
     def write_record(self, kind: Kind, record: Machine | Item | Point | Job, name: str) -> int:
-        """Seal and create. Returns the stored bytes. ObjectExists, StoreError."""
+        """Seal and store a record. Returns its stored bytes. Raises ObjectExists or another StoreError."""
         data = seal_object(self.keys, kind, name, encode_record(record))
         self.store.create(name, [data])
         return len(data)
@@ -99,17 +99,17 @@ class Vault:
     # --- machines, items ----------------------------------------------------------------------------------
 
     def machines(self) -> dict[bytes, Machine]:
-        """Machines by id: the newest version of each. 1 listing, and 1 request for each not seen before."""
+        """Machines by id, each in its newest version. One listing, and one request for each record not cached."""
         return self._latest(Kind.MACHINE, Machine, "machines/")
 
     def items(self) -> dict[bytes, Item]:
-        """Items by id: the newest version of each."""
+        """Items by id, each in its newest version. Requests as for `machines`."""
         return self._latest(Kind.ITEM, Item, "items/")
 
     def _latest(self, kind: Kind, cls: type[T], prefix: str) -> dict[bytes, T]:
         newest: dict[str, str] = {}
         for info in self.store.list(prefix):
-            if _RECORD.fullmatch(info.name):  # in order of name: the last is the newest
+            if _RECORD.fullmatch(info.name):  # listed in order of name: the last is the newest
                 newest[info.name.rsplit("/", 1)[0]] = info.name
         names = list(newest.values())
         return {
@@ -118,7 +118,7 @@ class Vault:
         }
 
     def machine(self, machine_id: bytes) -> tuple[int, Machine] | None:
-        """The newest version of a machine, and its number; None if there is no such machine. 2 requests at most."""
+        """The number and content of a machine's newest version; None if there is none. 2 requests at most."""
         prefix = f"machines/{machine_id.hex()}/"
         names = [info.name for info in self.store.list(prefix) if _RECORD.fullmatch(info.name)]
         if not names:
@@ -126,7 +126,7 @@ class Vault:
         return int(names[-1].removeprefix(prefix)), self.read_record(Kind.MACHINE, Machine, names[-1])
 
     def add_machine(self, machine: Machine, version: int = 1) -> int:
-        """Register a machine, or say something new of it. ObjectExists if somebody else made that version."""
+        """Register a machine, or a new version of one. Raises ObjectExists if that version exists already."""
         return self.write_record(Kind.MACHINE, machine, f"machines/{machine.id.hex()}/{version:08d}")
 
     def add_item(self, item: Item) -> int:
@@ -139,7 +139,7 @@ class Vault:
     ) -> list[PointName]:
         """Names of recovery points, oldest first by sequence within each item. One listing.
 
-        `item` counts only with `machine`. Partial points (of backups under way or broken off) only if asked.
+        `item` is ignored without `machine`. Points of running or interrupted backups only with `partial`.
         """
         prefix = "points/"
         if machine is not None:
@@ -152,39 +152,39 @@ class Vault:
         return sorted(names, key=lambda p: (p.machine, p.item, p.sequence, p.time, p.id))
 
     def point(self, name: PointName) -> Point:
-        """The record of a point. ObjectNotFound, Damaged, StoreError."""
+        """The record of a point. Raises ObjectNotFound, Damaged or another StoreError."""
         point = self.read_record(Kind.POINT, Point, str(name))
         name.check(point)
         return point
 
     def points(self, names: list[PointName]) -> list[Point]:
-        """Records of many points, in the order of the names."""
+        """Records of many points, in the order of `names`. Raises as `point`."""
         points = self.read_records(Kind.POINT, Point, [str(n) for n in names])
         for name, point in zip(names, points, strict=True):
             name.check(point)
         return points
 
     def add_point(self, point: Point) -> int:
-        """The commit. Returns the stored bytes."""
+        """Store a point, which commits a backup. Returns the stored bytes."""
         return self.write_record(Kind.POINT, point, str(PointName.of(point)))
 
     # --- jobs ---------------------------------------------------------------------------------------------
 
     def job_names(self, machine: bytes | None = None) -> list[JobName]:
-        """Names of the jobs of a machine, or of all, oldest first. One listing."""
+        """Names of jobs of one machine, or of all machines, oldest first. One listing."""
         prefix = "jobs/" if machine is None else f"jobs/{machine.hex()}/"
         names = [j for i in self.store.list(prefix) if (j := JobName.parse(i.name)) is not None]
         return sorted(names, key=lambda j: (j.time, j.id))
 
     def jobs(self, names: list[JobName]) -> list[Job]:
-        """Records of jobs, in the order of the names. ObjectNotFound, Damaged, StoreError."""
+        """Records of jobs, in the order of `names`. Raises ObjectNotFound, Damaged or another StoreError."""
         jobs = self.read_records(Kind.JOB, Job, [str(n) for n in names])
         for name, job in zip(names, jobs, strict=True):
             name.check(job)
         return jobs
 
     def add_job(self, job: Job) -> int:
-        """Returns the stored bytes."""
+        """Store the record of a job. Returns the stored bytes."""
         return self.write_record(Kind.JOB, job, str(JobName.of(job)))
 
     # --- packs and blocks ---------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Vault:
             raise missing_pack(kind, pack) from e
 
     def open_block(self, kind: PackKind, at: Extent, sealed: Buffer) -> Buffer:
-        """The raw bytes of the block that `at` lies in, from its sealed bytes. Damaged."""
+        """The raw bytes of the block that holds `at`, from its sealed bytes. Raises Damaged."""
         return open_block(self.keys, kind, at.pack, at.offset, sealed)
 
     def fetch_block(self, kind: PackKind, at: Extent) -> bytes:
@@ -212,16 +212,16 @@ class Vault:
     # --- passphrases --------------------------------------------------------------------------------------
 
     def change_passphrase(self, new: str, kdf: KdfParameters = KdfParameters()) -> None:
-        """Replace every key slot by one under the new passphrase; the data keys stay.
+        """Replace all key slots with one for the new passphrase. The keys of the data stay the same.
 
-        WeakPassphrase; ObjectChanged if another change came between.
+        Raises WeakPassphrase, ObjectChanged if vault.json was changed meanwhile, or another StoreError.
         """
         check_passphrase(new)
         data, tag = self.store.get_tagged(VAULT_FILE)
         current = VaultFile.decode(data)
         current.verify(self.keys)
         number = current.number + 1
-        while True:  # a number taken by a change that broke off before vault.json was replaced is passed over
+        while True:  # skip numbers used by changes that were interrupted before they replaced vault.json
             slot = make_slot(self.keys.master, self.id, new, now_iso(), kdf=kdf)
             file = replace(current, number=number, slots=(slot,), mac=b"")
             body = file.encode(self.keys)
@@ -235,35 +235,36 @@ class Vault:
 
 
 def create_vault(store: Store, passphrase: str, kdf: KdfParameters = KdfParameters()) -> Vault:
-    """Make a vault. VaultExists, WeakPassphrase, StoreError."""
+    """Make a vault. Raises VaultExists, WeakPassphrase or StoreError."""
     check_passphrase(passphrase)
     vault_id, master = os.urandom(16), os.urandom(32)
     keys = Keys(master, vault_id)
     created = now_iso()
     slot = make_slot(master, vault_id, passphrase, created, kdf=kdf)
     body = VaultFile(vault_id, 1, created, (slot,)).encode(keys)
-    # vault.json first: it alone decides who made the vault, when two try at once.
+    # vault.json first: if two programs create a vault at once, it alone decides which one succeeds.
     try:
         store.create(VAULT_FILE, [body])
     except ObjectExists as e:
-        raise VaultExists(f"there is a vault at {store.url} already") from e
+        raise VaultExists(f"a vault already exists at {store.url}") from e
     try:
         store.create("vault/1.json", [body])
     except ObjectExists:
-        pass  # what is left of a vault that was here before; only a spare copy
+        pass  # left by an earlier vault; it is only a spare copy
     return Vault(store, keys, VaultFile.decode(body))
 
 
 _LOST = "copy its vault/<number>.json with the highest number to vault.json (docs/vault.md)"
-_ALL_LOST = "bring vault.json back from a copy of the vault, or choose another address"
+_ALL_LOST = "restore vault.json from a copy of the vault, or choose another address"
 
 
 def check_no_vault(store: Store) -> None:
-    """VaultExists if there is a vault, so that nobody is asked for a passphrase in vain.
+    """Raise VaultExists if there is a vault, before a passphrase for a new one is asked for.
 
-    Also if one lost its vault.json: with a new one nothing in it could be read again, and a copy may be at hand.
+    Also if there is one without its vault.json: a new vault.json would make all of it unreadable for ever, and a
+    copy of the old one may exist.
     """
-    # Looked for first: another may make a vault meanwhile.
+    # List first: another program may create a vault meanwhile, and then vault.json must be found.
     copies = _copies(store)
     left = copies or any(True for folder in ("points/", "packs/") for _ in store.list(folder))
     try:
@@ -274,11 +275,11 @@ def check_no_vault(store: Store) -> None:
         raise VaultExists(
             f"the vault at {store.url} has lost its vault.json", _LOST if copies else _ALL_LOST
         ) from None
-    raise VaultExists(f"there is a vault at {store.url} already", "use it, or choose another address")
+    raise VaultExists(f"a vault already exists at {store.url}", "use it, or choose another address")
 
 
 def read_vault_file(store: Store) -> VaultFile:
-    """vault.json, parsed and not yet authenticated. NoVault, NewerFormat, Damaged, StoreError."""
+    """vault.json, parsed but not authenticated. Raises NoVault, NewerFormat, Damaged or StoreError."""
     try:
         return VaultFile.decode(store.get(VAULT_FILE))
     except ObjectNotFound as e:
@@ -292,7 +293,7 @@ def read_vault_file(store: Store) -> VaultFile:
 
 
 def _copies(store: Store) -> bool:
-    """Whether copies of a vault.json are there."""
+    """Whether there are copies of a vault.json."""
     return any(True for _ in store.list("vault/"))
 
 
@@ -305,7 +306,7 @@ def open_vault(
 ) -> Vault:
     """Open with a passphrase, or with a master key saved earlier. One request.
 
-    NoVault, WrongPassphrase, Damaged (also for a master key of another vault), NewerFormat, StoreError.
+    Raises NoVault, WrongPassphrase, NewerFormat, StoreError, or Damaged (also for a master key of another vault).
     """
     file = read_vault_file(store)
     if master is not None:

@@ -1,8 +1,8 @@
 """Frames and blocks: the unit of compression, encryption, fetching and caching. docs/format.md, "Blocks".
 
 A frame is codec (1 byte), raw length (4 bytes, big endian), payload. A block is a frame sealed with
-AES-256-GCM under its pack's key; its nonce is its offset in the pack, so a key never meets a nonce twice:
-each pack id is drawn for one attempt at one pack.
+AES-256-GCM under its pack's key, with its offset in the pack as the nonce. No key is used twice with one nonce,
+because each attempt at a pack draws a new pack id.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_TREE_RAW = 1 << 20  # bytes a tree block may decode to
 
 
 class PackKind(IntEnum):
-    """What a pack holds; a block's associated data says which, and tells blocks from tables of contents."""
+    """What a sealed block holds; part of its associated data."""
 
     DATA = 1
     TREE = 2
@@ -59,7 +59,7 @@ _threads = threading.local()
 
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:
-    # A compressor must not be used by two threads at once, and costs too much to make for each block.
+    # Two threads must not use one compressor at once, and making one for each block costs too much.
     cache: dict[int, zstandard.ZstdCompressor] | None = getattr(_threads, "compressors", None)
     if cache is None:
         cache = _threads.compressors = {}
@@ -76,7 +76,7 @@ def _decompressor() -> zstandard.ZstdDecompressor:
 
 
 def encode_frame(raw: Buffer, level: int = 3) -> bytes:
-    """Compress at a zstd level; what gains less than one part in 64 is stored raw (codec 0)."""
+    """Compress at a zstd level. Stores the bytes raw (codec 0) if that saves less than 1/64 of them."""
     size = len(raw)
     packed = _compressor(level).compress(raw)
     if len(packed) >= size - size // 64:
@@ -85,19 +85,22 @@ def encode_frame(raw: Buffer, level: int = 3) -> bytes:
 
 
 def decode_frame(frame: Buffer, most: int, what: str) -> Buffer:
-    """The raw bytes. Damaged if they would be more than `most`, or not as long as promised."""
+    """The raw bytes.
+
+    Raises Damaged if they exceed `most` or differ from the length in the frame, NewerFormat for an unknown codec.
+    """
     if len(frame) < FRAME.size:
         raise Damaged(f"{what} is cut short")
     codec, size = FRAME.unpack_from(frame)
     payload = memoryview(frame)[FRAME.size :]
     if size > most:
-        raise Damaged(f"{what} claims to hold {size} bytes, more than the {most} it may")
+        raise Damaged(f"{what} claims to hold {size} bytes, more than the limit of {most}")
     if codec == RAW:
         if len(payload) != size:
             raise Damaged(f"{what} holds {len(payload)} bytes, not the {size} it claims")
         return payload
     if codec != ZSTD:
-        raise NewerFormat(f"{what} is packed with codec {codec}, which this rpdrive doesn't know")
+        raise NewerFormat(f"{what} is compressed with codec {codec}, which this rpdrive doesn't know")
     try:
         if zstandard.frame_content_size(payload) != size:
             raise Damaged(f"{what} does not decode to the {size} bytes it claims")
@@ -123,18 +126,18 @@ def _cipher(purpose_key: bytes, pack_id: bytes) -> AESGCM:
 
 
 def pack_cipher(keys: Keys, kind: PackKind, pack_id: bytes) -> AESGCM:
-    """The cipher of one pack: its own key, from the purpose key of its kind and its id."""
+    """The cipher of one pack. Its key comes from the purpose key of its kind and from its id."""
     return _cipher(keys.data_packs if kind.folder == "packs" else keys.tree_packs, pack_id)
 
 
 def seal_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, frame: Buffer) -> bytes:
-    """A frame, sealed for one place in one pack. 16 bytes longer than the frame."""
+    """The frame, sealed for one offset in one pack: 16 bytes longer than the frame."""
     ad = _ad(kind, keys.vault_id, pack_id, offset)
     return pack_cipher(keys, kind, pack_id).encrypt(_nonce(offset), frame, ad)
 
 
 def open_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> Buffer:
-    """The raw bytes of a sealed block. Damaged if it is not what was written at this very place."""
+    """The raw bytes of a sealed block. Raises Damaged if another block was written at this offset of the pack."""
     what = f"block {pack_id.hex()[:8]}+{offset}"
     try:
         ad = _ad(kind, keys.vault_id, pack_id, offset)

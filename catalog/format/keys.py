@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from catalog.errors import Damaged, NewerFormat, UsageError, WeakPassphrase, WrongPassphrase
 
 VERSION = 1  # of every format in docs/format.md
-ID_BYTES = 16  # of a chunk id, as it stands in extents and index
+ID_BYTES = 16  # of a chunk id, as stored in extents and index
 MIN_PASSPHRASE = 16  # characters
 MAX_KDF_MEMORY_KIB = 1 << 20  # 1 GiB
 MAX_KDF_PASSES = 16
@@ -35,11 +35,11 @@ MAX_KDF_LANES = 64
 MAX_SLOTS = 32
 MAX_VAULT_FILE = 1 << 20  # bytes
 _T = TypeVar("_T")
-_ZERO_NONCE = bytes(12)  # every key that is used with it seals one message only
+_ZERO_NONCE = bytes(12)  # each key used with it seals one message only
 
 
 def expand(key: bytes, info: bytes, length: int = 32) -> bytes:
-    """HKDF-Expand of a key that is already uniform."""
+    """HKDF-Expand of a key that is uniformly random already."""
     return HKDFExpand(SHA256(), length, info).derive(key)
 
 
@@ -88,22 +88,22 @@ class Keys:
         return int.from_bytes(self._purpose("cutter seed")[:8], "big") >> 1
 
     def chunk_id(self, data: bytes | bytearray | memoryview) -> bytes:
-        """The 16 bytes that name a chunk: keyed BLAKE3, its 32 bytes cut in half."""
+        """The id of a chunk: the first 16 bytes of its keyed BLAKE3."""
         return blake3(data, key=self.chunk_ids).digest(length=ID_BYTES)
 
 
 class FileDigest:
     """A file's digest: BLAKE3 over (length in 8 bytes, chunk id or 16 zeros for a hole) of each piece.
 
-    Neighbouring holes count as one, so that the digest doesn't depend on how they came.
+    Adjacent holes count as one, so that the digest does not depend on how a writer split them.
     """
 
     def __init__(self) -> None:
         self._hash = blake3()
-        self._hole = 0  # bytes of the hole that the pieces so far end with
+        self._hole = 0  # bytes of the hole at the end of the pieces so far
 
     def add(self, length: int, chunk: bytes | None) -> None:
-        """The next piece; None for a hole."""
+        """Add the next piece; a hole has None for `chunk`."""
         if chunk is None:
             self._hole += length
             return
@@ -111,7 +111,7 @@ class FileDigest:
         self._hash.update(length.to_bytes(8, "big") + chunk)
 
     def digest(self) -> bytes:
-        """16 bytes; nothing can be added after."""
+        """The digest, 16 bytes. Nothing can be added afterwards."""
         self._end_hole()
         return self._hash.digest(length=ID_BYTES)
 
@@ -141,7 +141,7 @@ class KdfParameters:
     lanes: int = 4
 
     def check(self) -> None:
-        """Damaged if they could be meant to exhaust this machine, or are senseless."""
+        """Raise Damaged if out of bounds: hostile values could exhaust memory or time."""
         if not (
             8 * self.lanes <= self.memory_kib <= MAX_KDF_MEMORY_KIB
             and 1 <= self.passes <= MAX_KDF_PASSES
@@ -208,11 +208,11 @@ def _of(kind: type[_T], value: Any) -> _T:
 
 
 def check_passphrase(passphrase: str) -> None:
-    """WeakPassphrase if it has fewer than 16 characters."""
+    """Raise WeakPassphrase if the passphrase has fewer than 16 characters."""
     if len(unicodedata.normalize("NFC", passphrase)) < MIN_PASSPHRASE:
         raise WeakPassphrase(
             f"the passphrase has fewer than {MIN_PASSPHRASE} characters",
-            f"choose one of at least {MIN_PASSPHRASE}; several random words do well",
+            f"choose at least {MIN_PASSPHRASE} characters, e.g. several random words",
         )
 
 
@@ -256,7 +256,7 @@ def make_slot(
 
 
 def open_slot(slot: Slot, vault_id: bytes, passphrase: str) -> bytes:
-    """The master key. WrongPassphrase, or Damaged if the passphrase is right but the slot was changed."""
+    """The master key. Raises WrongPassphrase, or Damaged if the passphrase is right but the slot was changed."""
     key, commitment_key = _slot_keys(passphrase, slot.kdf, slot.salt)
     ad = _slot_ad(vault_id, slot.kdf, slot.id)
     if not hmac.compare_digest(hmac.digest(commitment_key, ad, hashlib.sha256), slot.commitment):
@@ -273,7 +273,7 @@ def open_slot(slot: Slot, vault_id: bytes, passphrase: str) -> bytes:
 class VaultFile:
     """vault.json: public, authenticated under the master key. `number` counts its versions from 1.
 
-    `parsed` is what `decode` read, so that the MAC covers fields and slots that this version doesn't know.
+    `parsed` is the JSON that `decode` read: the MAC also covers fields and slots that this version doesn't know.
     """
 
     vault_id: bytes
@@ -294,16 +294,16 @@ class VaultFile:
         }
 
     def encode(self, keys: Keys) -> bytes:
-        """The file's bytes. NewerFormat if it was read with parts that would be lost."""
+        """The file's bytes. Raises NewerFormat if it was read with parts that this version would drop."""
         if self.parsed is not None and not _knows(self.parsed):
-            raise NewerFormat("vault.json holds fields that this rpdrive doesn't know, so it can't change it")
+            raise NewerFormat("vault.json holds fields that this rpdrive doesn't know, so it can't change the file")
         row = self._body()
         row["mac"] = _b64(_mac(row, keys))
         return json.dumps(row, indent=2, ensure_ascii=True).encode() + b"\n"
 
     @classmethod
     def decode(cls, data: bytes) -> VaultFile:
-        """Parse, without authenticating. NewerFormat or Damaged."""
+        """Parse, without authenticating. Raises NewerFormat or Damaged."""
         try:
             if len(data) > MAX_VAULT_FILE:
                 raise ValueError("too long")
@@ -325,12 +325,10 @@ class VaultFile:
             number, created, mac = _of(int, row["number"]), _of(str, row["created"]), _unb64(row["mac"])
             return cls(bytes.fromhex(vault_id), number, created, known, mac, row)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            raise Damaged(
-                "vault.json can't be understood", "restore it from the newest vault/<n>.json beside it"
-            ) from e
+            raise Damaged("vault.json is malformed", "restore it from the newest vault/<n>.json beside it") from e
 
     def unlock(self, passphrase: str) -> Keys:
-        """Keys from a passphrase. WrongPassphrase; Damaged if the file was changed."""
+        """The keys, from a passphrase. Raises WrongPassphrase, or Damaged if the file was changed."""
         wrong: WrongPassphrase | None = None
         for slot in self.slots:
             try:
@@ -342,7 +340,7 @@ class VaultFile:
         raise wrong or Damaged("vault.json has no key slot", "restore it from vault/<n>.json beside it")
 
     def verify(self, keys: Keys) -> Keys:
-        """The keys again, once the file's MAC has been checked under them. Damaged otherwise."""
+        """Check the file's MAC under these keys and return them. Raises Damaged if the MAC is wrong."""
         row = self._body() if self.parsed is None else self.parsed
         if not hmac.compare_digest(_mac(row, keys), self.mac):
             raise Damaged(
@@ -353,7 +351,7 @@ class VaultFile:
 
 
 def _mac(row: Mapping[str, Any], keys: Keys) -> bytes:
-    """Over the file's canonical JSON: all of its fields but `mac`, names sorted, no spaces, ASCII."""
+    """HMAC of the file's canonical JSON: all fields but `mac`, names sorted, no spaces, ASCII."""
     signed = {k: v for k, v in row.items() if k != "mac"}
     body = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hmac.digest(keys.vault_file, body.encode(), hashlib.sha256)

@@ -1,4 +1,4 @@
-"""An entry of a folder, free of any page."""
+"""An entry of a folder, independent of any page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from catalog.format.windows import Windows
 
 
 class Node(msgspec.Struct, gc=False):
-    """One entry of a folder. Times in ns since the epoch (UTC); `mode` without the type's bits.
+    """One entry of a folder. Times in ns since the epoch (UTC); `mode` without the type bits.
 
-    `content` is by kind: a file's pieces (or where they are), a folder's Subtree (None: empty), a symlink's
-    target, a device's (major, minor). `inode` is the source's; `link` numbers a file of several links, the
-    same for each of them in an item, and is 0 for others. `windows` is what Windows knows, `more` is for what yet
-    other systems know, or later versions.
+    `content` depends on the kind: a file's pieces (or where they are), a folder's Subtree (None if empty), a
+    symlink's target, a device's (major, minor). `inode` is the source's. `link` is a number that the names of a
+    file with several hard links share within an item, and 0 for other files. `windows` holds metadata that only
+    Windows has, `more` what other systems and later versions add.
     """
 
     name: bytes

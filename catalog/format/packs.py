@@ -18,11 +18,11 @@ HEADER = struct.Struct(">7sB")  # magic, version
 MAGIC = b"RPDPACK"
 TRAILER = struct.Struct(">QI4s")  # offset and stored length of the contents, magic
 TRAILER_MAGIC = b"RPDT"
-PACK_TARGET = 32 << 20  # bytes; a pack is closed by the block that reaches it
+PACK_TARGET = 32 << 20  # bytes; the block that reaches it closes the pack
 
 
 class Extent(NamedTuple):
-    """Where a chunk lives. Offsets and lengths in bytes; `id` is 16 bytes, `pack` a pack id of 16."""
+    """The location of a chunk. Offsets and lengths in bytes; `id` and `pack` (ids) have 16 bytes."""
 
     pack: bytes
     offset: int  # of the block in the pack
@@ -33,7 +33,7 @@ class Extent(NamedTuple):
 
 
 class BlockRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A block in a table of contents: its chunks stand end to end from 0. `ids` is 16 bytes for each."""
+    """A block in a table of contents. Its chunks lie end to end from 0; `ids` has 16 bytes for each."""
 
     offset: Whole
     stored: Length
@@ -53,9 +53,9 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def check_rows(rows: list[BlockRow], what: str) -> None:
-    """Damaged if a row's ids and lengths don't match in number."""
+    """Raise Damaged if a row does not have one id for each length."""
     if any(len(r.ids) != ID_BYTES * len(r.lengths) for r in rows):
-        raise Damaged(f"{what} lists chunks without ids")
+        raise Damaged(f"{what} does not list one id for each chunk")
 
 
 def pack_name(kind: PackKind, pack_id: bytes) -> str:
@@ -67,7 +67,7 @@ def pack_name(kind: PackKind, pack_id: bytes) -> str:
 class PackBuilder:
     """Seals frames into one pack, in memory, in the order they are added. Not thread-safe.
 
-    `parts` is the pack so far; retries must send exactly these bytes: the pack id must not be used again.
+    `parts` is the pack so far. Retries must send exactly these bytes: no other bytes may use this pack id.
     """
 
     def __init__(self, keys: Keys, kind: PackKind, pack_id: bytes | None = None) -> None:
@@ -83,7 +83,7 @@ class PackBuilder:
         return pack_name(self.kind, self.id)
 
     def add(self, frame: Buffer, lengths: list[int], ids: bytes) -> BlockRow:
-        """Seal a frame of chunks at the pack's end; says where it stands."""
+        """Seal a frame of chunks at the end of the pack, and return its row in the table of contents."""
         _codec, raw = FRAME.unpack_from(frame)
         assert raw == sum(lengths) <= MAX_RAW[self.kind], f"a block of {raw} bytes could not be read again"
         sealed = seal_block(self._keys, self.kind, self.id, self.size, frame)
@@ -102,17 +102,17 @@ class PackBuilder:
 
 
 def decode_trailer(data: Buffer, size: int, what: str) -> tuple[int, int]:
-    """Offset and stored length of the contents, from a pack's last bytes and its size. Damaged."""
+    """Offset and stored length of the contents, from the last bytes of a pack and its size. Raises Damaged."""
     if len(data) < TRAILER.size:
         raise Damaged(f"{what} is cut short")
     offset, stored, magic = TRAILER.unpack(bytes(data[-TRAILER.size :]))
     if magic != TRAILER_MAGIC or offset + stored + TRAILER.size != size:
-        raise Damaged(f"{what} is cut short or not a pack")
+        raise Damaged(f"{what} is cut short, or is not a pack")
     return offset, stored
 
 
 def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> list[BlockRow]:
-    """The table of contents from its sealed bytes. Damaged, also if its blocks don't stand end to end."""
+    """The table of contents from its sealed bytes. Raises Damaged, also if the blocks do not lie end to end."""
     what = f"the contents of pack {pack_id.hex()[:8]}"
     raw = open_block(keys, kind.contents, pack_id, offset, sealed)
     rows = decode(_rows_decoder, raw, what)
@@ -128,7 +128,7 @@ def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sea
 
 
 def decode_pack(keys: Keys, kind: PackKind, pack_id: bytes, data: Buffer) -> list[BlockRow]:
-    """The table of contents of a whole pack in memory. Damaged or NewerFormat."""
+    """The table of contents of a whole pack in memory. Raises Damaged or NewerFormat."""
     what = f"pack {pack_id.hex()[:8]}"
     if len(data) < HEADER.size + TRAILER.size:
         raise Damaged(f"{what} is cut short")

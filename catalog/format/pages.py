@@ -2,13 +2,13 @@
 
 A page is a chunk of a tree block. Leaves of a directory hold entries sorted by name; index pages above hold
 the first name and the totals of each page below. Long extent lists have leaves of pieces, and index pages
-with the bytes that each page below covers. Whoever refers to a page knows its level, so pages don't say it.
+with the bytes that each page below covers. A page does not say its level: every reference to a page does.
 
-Pages of one tree block refer to each other, and a block's stored length is known only once it is sealed: an
-extent with a stored length of 0 lies in the same block as the page that it stands in (its "home").
+Pages of one tree block refer to each other, and a block's stored length is known only once it is sealed. So an
+extent with a stored length of 0 is in the same block as the page that contains it (its "home").
 
-Repeated parts (pack ids, owners, sets of extended attributes) stand once in tables of the page. `Entry` is an
-entry as it is on the wire, with indexes into its page's tables; `Node` is the same entry free of any page.
+Repeated parts (pack ids, owners, sets of extended attributes) are stored once in tables of the page. `Entry` is an
+entry on the wire, with indexes into its page's tables; `Node` is the same entry, independent of any page.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """An entry on the wire. `owner` and `xattrs` index the page's tables (-1: none)."""
+    """An entry on the wire. `owner` and `xattrs` are indexes into the page's tables (-1: no xattrs)."""
 
     name: bytes
     kind: int
@@ -51,7 +51,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class ExtentRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """An extent on the wire. `pack` indexes the page's table of pack ids."""
+    """An extent on the wire. `pack` is an index into the page's table of pack ids."""
 
     pack: Whole
     offset: Whole
@@ -62,7 +62,7 @@ class ExtentRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class PieceRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A piece on the wire: as ExtentRow, or the length of a hole alone, which then stands in `pack`."""
+    """A piece on the wire: as ExtentRow; or a hole, with its length in `pack` and nothing else."""
 
     pack: Whole
     offset: Whole = 0
@@ -87,7 +87,7 @@ class _SubtreeRow(NamedTuple):
     totals: Totals
 
 
-# msgspec learns a class once, but analyses a type like `list[PieceRow]` at every conversion, in 7 us instead of
+# msgspec analyses a class once, but a type like `list[PieceRow]` at every conversion, in 7 us instead of
 # 0.4: such types are wrapped in classes of one field.
 
 
@@ -116,24 +116,24 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         return Owner(*self._at(self.owners, entry.owner))
 
     def subtree(self, entry: Entry) -> Subtree | None:
-        """Of a folder's entry; None if the folder is empty."""
+        """The pages of a folder's entry; None if the folder is empty."""
         if entry.content is None:
             return None
         row = _convert((entry.content,), _SubtreeCell, entry.name).value
         return Subtree(row.level, _extent(self, row.at), row.totals)
 
     def entries_in(self, entry: Entry) -> int:
-        """The entry itself and all that is below it."""
+        """The number of entries in an entry: itself and all below it."""
         if entry.kind != NodeKind.FOLDER or entry.content is None:
             return 1
         return 1 + _convert((entry.content,), _SubtreeCell, entry.name).value.totals.entries
 
     def pieces(self, entry: Entry) -> list[Piece] | Paged:
-        """Of a file's entry. An empty file has no pieces."""
+        """The pieces of a file's entry. An empty file has none."""
         return self.content(entry.content, entry.name)
 
     def content(self, value: Any, name: bytes) -> list[Piece] | Paged:
-        """The pieces of a file, or of a stream of it, as they stand in the entry of that name."""
+        """The pieces of a file or of one of its streams, from the wire. `name` is the entry's, for errors."""
         if isinstance(value, dict):
             paged = _convert(value, PagedRow, name)
             return Paged(paged.level, _extent(self, paged.at), paged.allocated, paged.digest)
@@ -143,7 +143,7 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         return self.xattr_set(entry.xattrs, entry.name) if entry.xattrs >= 0 else None
 
     def xattr_set(self, index: int, name: bytes) -> Xattrs:
-        """A set of the page's table, for the entry of that name."""
+        """A set of the page's table. `name` is the entry's, for errors."""
         try:
             return {key: self._xattr(value) for key, value in self._at(self.sets, index)}
         except msgspec.ValidationError as e:
@@ -153,18 +153,17 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         return value if isinstance(value, bytes) else OutOfLine(_extent(self, msgspec.convert(value, ExtentRow)))
 
     def windows(self, entry: Entry) -> Windows | None:
-        """What Windows knows of an entry; None if another system made it."""
+        """An entry's Windows metadata; None if it was saved on another system."""
         return decode_windows(self, entry)
 
     def contents(self, entry: Entry) -> list[list[Piece] | Paged]:
-        """The contents of an entry: a file's own, and those of its streams. Whoever looks for all data of a tree
-        (what is used, what is missing) needs them all."""
+        """All contents of an entry: a file's own and those of its streams."""
         own = [self.pieces(entry)] if entry.kind == NodeKind.FILE else []
         windows = self.windows(entry)
         return own + [s.content for s in windows.streams] if windows is not None else own
 
     def node(self, entry: Entry) -> Node:
-        """The entry, free of this page."""
+        """The entry, independent of this page."""
         e = entry
         content: Content
         if e.kind == NodeKind.FILE:
@@ -184,12 +183,12 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     def _at(self, table: Sequence[_T], index: int) -> _T:
         if not 0 <= index < len(table):
-            raise Damaged("a folder's page refers to a table row that it doesn't have")
+            raise Damaged("a page of a folder refers to a row that its table does not have")
         return table[index]
 
 
 class FolderChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A page below an index page: the first name in it, where it is, and the totals of its entries."""
+    """A page below an index page: the first name in it, its location, and the totals of its entries."""
 
     first: bytes
     at: ExtentRow
@@ -215,7 +214,7 @@ class PieceLeaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class PieceChild(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A page below: where it is, and the bytes of the file that it covers, holes included."""
+    """A page below an index page: its location, and the bytes of the file that it covers, holes included."""
 
     at: ExtentRow
     covers: Length
@@ -234,7 +233,7 @@ _Page: TypeAlias = Leaf | FolderIndex | PieceLeaf | PieceIndex
 
 
 def _garbled(name: bytes) -> Damaged:
-    return Damaged(f"the entry of {name.decode(errors='replace')!r} can't be understood")
+    return Damaged(f"the entry of {name.decode(errors='replace')!r} is malformed")
 
 
 def _convert(value: object, what: type[_T], name: bytes) -> _T:
@@ -246,12 +245,12 @@ def _convert(value: object, what: type[_T], name: bytes) -> _T:
 
 def _extent(page: _Page, row: ExtentRow | PieceRow) -> Extent:
     if row.pack >= len(page.packs):
-        raise Damaged("a page refers to a pack that its table doesn't list")
+        raise Damaged("a page refers to a pack that its table does not list")
     pack, stored = page.packs[row.pack], row.stored
     if stored == 0:
         home = page.home
         if home is None or (home.pack, home.offset) != (pack, row.offset):
-            raise Damaged("a page refers to a place without saying how long it is")
+            raise Damaged("a page refers to another block without its stored length")
         stored = home.stored
     return Extent(pack, row.offset, stored, row.inner, row.length, row.id)
 
@@ -279,20 +278,20 @@ leaf_decoder = msgspec.msgpack.Decoder(
 folder_index_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[FolderChild], _NOT_EMPTY]])
 piece_leaf_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceRow], _NOT_EMPTY]])
 piece_index_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceChild], _NOT_EMPTY]])
-# What is converted later on, by many threads: msgspec learns these classes here, where there is but one.
+# Have msgspec analyse now, in one thread, the classes that many threads convert to later.
 msgspec.msgpack.Decoder(tuple[ExtentRow, PagedRow, _SubtreeCell, _PiecesCell, _DeviceCell])
 
 
 def _check_names(names: list[bytes]) -> None:
     joined = b"\0".join(names)
     if b"/" in joined or joined.count(b"\0") != len(names) - 1 or not _NO_NAMES.isdisjoint(names):
-        raise Damaged("a page of a folder holds names that no file can have")
+        raise Damaged("a page of a folder holds invalid names")
     if any(map(ge, names, names[1:])):
         raise Damaged("a page of a folder holds names out of order")
 
 
 def decode_leaf(data: bytes | bytearray | memoryview, home: Extent) -> Leaf:
-    """A page of entries from its bytes and its own extent. Damaged."""
+    """A page of entries, from its bytes and its own extent. Raises Damaged."""
     packs, owners, sets, entries = decode(leaf_decoder, data, "a page of a folder")
     _check_names([e.name for e in entries])
     return Leaf(packs, owners, sets, entries, home)

@@ -1,6 +1,6 @@
 """Contents of machine, item, point, job and index objects: MessagePack maps, sealed. docs/format.md, "Records".
 
-Unknown fields are ignored, so that later versions can add some. Times are ns since the epoch (UTC), ids are
+Unknown fields are ignored, so that later versions can add fields. Times are ns since the epoch (UTC), ids are
 16 bytes, lengths are bytes.
 """
 
@@ -23,7 +23,7 @@ from catalog.format.values import NOTHING, Subtree, Totals
 class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
     """machines/<id>/<version>: a registered server. The highest version counts.
 
-    A `forgotten` machine is left out where nobody asks for it by name; its points stay.
+    A `forgotten` machine is shown only when asked for by name; its points stay.
     """
 
     id: Id
@@ -45,7 +45,7 @@ class Item(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, array_like=True, gc=False):
-    """A file that could not be saved, or was saved while it changed, and why."""
+    """A file that could not be saved, or changed while it was saved, and why."""
 
     path: bytes
     reason: str
@@ -75,12 +75,12 @@ class Root(msgspec.Struct, array_like=True, gc=False):
 class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     """points/<machine>/<item>/<name>: an item as it was at one instant.
 
-    `time` is when the backup began to read. `previous` is the id of the point of sequence - 1 that this one
-    was made after. `links` is the highest number given to a file of several links. `tree_blocks` counts the
-    tree blocks that the tree lies in; `fresh_blocks` those it would take written afresh. An entry whose ctime
-    is not before `trusted` may have changed since without showing it. `partial` points are hidden: roots and
-    parents of a backup that is under way or broke off; their trees mix new entries and those of `previous`.
-    `distinct_names`: no two names of a folder differ in case or in Unicode's form only (`catalog.names`).
+    `time` is when the backup began to read. `previous` is the id of the point with the preceding sequence number.
+    `links` is the highest number given to a file with several hard links. `tree_blocks` counts the tree blocks that
+    the tree occupies, `fresh_blocks` those that a newly written tree would. An entry whose ctime is not before
+    `trusted` may have changed later without a change of its times. `partial` points are hidden: they belong to a
+    backup that is running or was interrupted, and their trees mix new entries with those of `previous`.
+    `distinct_names`: no two names of a folder differ only in case or in Unicode form (`catalog.names`).
     """
 
     id: Id
@@ -102,10 +102,10 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     links: int = 0
     tree_blocks: int = 0
     fresh_blocks: int = 0
-    new_bytes: int = 0  # raw bytes of chunks that the vault did not have
+    new_bytes: int = 0  # raw bytes of chunks new to the vault
     stored_bytes: int = 0  # bytes of the packs that this run added
     problems: list[Problem] = []
-    problem_count: int = 0  # problems lists at most the first 1,000
+    problem_count: int = 0  # `problems` has the first 1,000 at most
     distinct_names: bool = False
 
     @property
@@ -123,7 +123,7 @@ class Outcome(StrEnum):
 
 
 class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """jobs/<machine>/<name>: one run, kept for people to look at. Nothing else depends on it.
+    """jobs/<machine>/<name>: one run, recorded for people to read. Nothing else depends on it.
 
     `kind` is what ran (`backup`), `outcome` an Outcome, or a word that a later version wrote.
     `time` and `finished` are the machine's clock. `files` and `bytes` are what it went over, of which `read_bytes`
@@ -154,11 +154,11 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     error_kind: str = ""
     error: str = ""
     problems: list[Problem] = []
-    problem_count: int = 0  # problems lists at most the first 100
+    problem_count: int = 0  # `problems` has the first 100 at most
 
 
 class IndexedPack(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A pack's table of contents, as it stands in an index object."""
+    """A pack's table of contents in an index object."""
 
     pack: Id
     blocks: list[BlockRow]
@@ -173,12 +173,12 @@ class IndexObject(msgspec.Struct, kw_only=True):
 _encoder = msgspec.msgpack.Encoder()
 R = TypeVar("R")
 _decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
-# While msgspec learns a class in one thread, another that decodes that class crashes: one at a time, and first.
+# A thread that decodes a class crashes while msgspec analyses that class in another: make decoders one at a time.
 _learning = threading.Lock()
 
 
 def encode_record(record: Machine | Item | Point | Job | IndexObject) -> bytes:
-    """UsageError if one of its texts is not UTF-8."""
+    """The record's bytes. Raises UsageError if one of its texts is not UTF-8."""
     try:
         return _encoder.encode(record)
     except UnicodeEncodeError as e:
@@ -186,7 +186,7 @@ def encode_record(record: Machine | Item | Point | Job | IndexObject) -> bytes:
 
 
 def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str) -> R:
-    """Damaged if it can't be understood."""
+    """The record in `data`. Raises Damaged if it is malformed."""
     decoder = _decoders.get(cls)
     if decoder is None:
         with _learning:
@@ -217,7 +217,7 @@ def _parsed_time(text: str) -> int | None:
 
 
 class PointName(NamedTuple):
-    """What a point's name tells: `time` in whole seconds, as ns since the epoch (UTC)."""
+    """The fields of a point's name. `time` is cut to whole seconds, in ns since the epoch (UTC)."""
 
     machine: bytes
     item: bytes
@@ -233,7 +233,7 @@ class PointName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> PointName | None:
-        """None if it isn't the name of a point."""
+        """The parsed name; None if it is not the name of a point."""
         m = _POINT.fullmatch(name)
         if m is None:
             return None
@@ -241,7 +241,7 @@ class PointName(NamedTuple):
         if when is None:
             return None
         found = cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, int(m[4]), bytes.fromhex(m[5]), bool(m[6]))
-        return found if str(found) == name else None  # one name for each: no second spelling of a number
+        return found if str(found) == name else None  # reject other spellings of a number
 
     @classmethod
     def of(cls, point: Point) -> PointName:
@@ -249,13 +249,13 @@ class PointName(NamedTuple):
         return cls(point.machine, point.item, seconds, point.sequence, point.id, point.partial)
 
     def check(self, point: Point) -> None:
-        """Damaged if the record under this name says something else."""
+        """Raise Damaged if the record under this name belongs to another one."""
         if PointName.of(point) != self:
-            raise Damaged(f"{self} holds another point than its name says")
+            raise Damaged(f"{self} holds a different point than its name says")
 
 
 class JobName(NamedTuple):
-    """What a job's name tells: `time` in whole seconds, as ns since the epoch (UTC)."""
+    """The fields of a job's name. `time` is cut to whole seconds, in ns since the epoch (UTC)."""
 
     machine: bytes
     time: int
@@ -266,7 +266,7 @@ class JobName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> JobName | None:
-        """None if it isn't the name of a job."""
+        """The parsed name; None if it is not the name of a job."""
         m = _JOB.fullmatch(name)
         when = _parsed_time(m[2]) if m else None
         if m is None or when is None:
@@ -279,6 +279,6 @@ class JobName(NamedTuple):
         return cls(job.machine, job.time // 10**9 * 10**9, job.id)
 
     def check(self, job: Job) -> None:
-        """Damaged if the record under this name says something else."""
+        """Raise Damaged if the record under this name belongs to another one."""
         if JobName.of(job) != self:
-            raise Damaged(f"{self} holds another job than its name says")
+            raise Damaged(f"{self} holds a different job than its name says")

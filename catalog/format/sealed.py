@@ -1,7 +1,7 @@
 """Sealed objects: every object but packs and vault.json. docs/format.md, "Sealed objects".
 
-Each has a key of its own, from a fresh salt in the object, and its associated data binds what it is and
-its full name, so that none can be swapped, renamed or moved between vaults.
+Each has its own key, derived from a fresh salt in the object. The associated data binds its kind, vault and full
+name, so that objects can't be swapped, renamed or moved between vaults.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADER = struct.Struct(">4sBBH")  # magic, version, kind, zero
 MAGIC = b"RPDS"
 SALT_BYTES = 32
 MAX_OBJECT_RAW = 256 << 20
-_ZERO_NONCE = bytes(12)  # the key is used once
+_ZERO_NONCE = bytes(12)  # each key is used once
 
 
 class Kind(IntEnum):
@@ -40,7 +40,7 @@ def _key(keys: Keys, kind: Kind, salt: bytes) -> bytes:
 
 
 def seal_object(keys: Keys, kind: Kind, name: str, content: Buffer, *, salt: bytes | None = None) -> bytes:
-    """Sealed bytes of an object that will be stored under `name`."""
+    """The sealed bytes of an object to be stored under `name`."""
     salt = os.urandom(SALT_BYTES) if salt is None else salt
     header = HEADER.pack(MAGIC, VERSION, kind, 0)
     ad = header + keys.vault_id + name.encode()
@@ -49,7 +49,7 @@ def seal_object(keys: Keys, kind: Kind, name: str, content: Buffer, *, salt: byt
 
 
 def open_object(keys: Keys, kind: Kind, name: str, data: Buffer) -> Buffer:
-    """The content of the object stored under `name`. Damaged or NewerFormat."""
+    """The content of the object stored under `name`. Raises Damaged or NewerFormat."""
     if len(data) < HEADER.size + SALT_BYTES:
         raise Damaged(f"{name} is cut short")
     view = memoryview(data)

@@ -1,4 +1,4 @@
-"""What entries of a tree are made of: kinds, pieces, totals, owners, extended attributes."""
+"""The parts of an entry: kinds, pieces, totals, owners, extended attributes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def kind_of(mode: int) -> int:
 
 
 class Hole(NamedTuple):
-    """A run of zeros that takes no room, `length` bytes."""
+    """`length` bytes of zeros that occupy no space."""
 
     length: int
 
@@ -54,7 +54,7 @@ Piece: TypeAlias = Extent | Hole
 
 
 class Paged(NamedTuple):
-    """Pieces of a file in pages of their own. `allocated` is the bytes that are not holes."""
+    """The pieces of a long file, in pages of their own. `allocated` counts the bytes that are not in holes."""
 
     level: int
     at: Extent
@@ -83,7 +83,7 @@ NOTHING = Totals(0, 0, 0, 0)
 
 
 class Subtree(NamedTuple):
-    """The pages of a folder that is not empty: its top page, the level of that, and the totals below."""
+    """The pages of a folder that is not empty: its top page, that page's level, and the totals below the folder."""
 
     level: int
     at: Extent
@@ -91,7 +91,7 @@ class Subtree(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Ids and names; a name is empty where the system had none."""
+    """Ids and names; a name is empty if the system had none."""
 
     uid: int
     gid: int
@@ -100,7 +100,7 @@ class Owner(NamedTuple):
 
 
 class OutOfLine(NamedTuple):
-    """A value of an extended attribute that stands as a chunk of its own in a tree block."""
+    """A value of an extended attribute that is stored as a chunk of its own in a tree block."""
 
     at: Extent
 

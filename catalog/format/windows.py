@@ -1,7 +1,7 @@
-"""What Windows knows of a file beyond what an entry holds: reserved keys of `more`. docs/format.md, "Windows".
+"""Metadata that only Windows has, stored under reserved keys of `more`. docs/format.md, "Windows".
 
-`Windows` is free of any page, as `Node` is; `WindowsRow` is the same on the wire. Values that many files have in
-common (security descriptors above all) stand once in the page's table of xattr sets, or out of line.
+`Windows` is independent of any page, as `Node` is; `WindowsRow` is the same on the wire. Values that many files
+share (above all security descriptors) are stored once in the page's table of xattr sets, or out of line.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from catalog.format.message import Whole
 from catalog.format.packs import Extent
 from catalog.format.values import Content, OutOfLine, Paged, Piece, Xattrs
 
-MARK = "attributes"  # the key that every entry of Windows has
+MARK = "attributes"  # the key that every entry saved on Windows has
 STREAM_NAME_MAX = 255  # UTF-16 units
-STREAMS_MAX = 512 << 10  # bytes that the streams of one entry may take in its page
+STREAMS_MAX = 512 << 10  # bytes that the streams of one entry may occupy in its page
 _FORBIDDEN = frozenset("/\\:\0")
 
 Flags: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
@@ -28,7 +28,7 @@ Value: TypeAlias = bytes | OutOfLine
 
 
 class Entry(Protocol):
-    """What is read here of an entry on the wire."""
+    """The part of an entry on the wire that is read here."""
 
     @property
     def name(self) -> bytes: ...
@@ -37,14 +37,14 @@ class Entry(Protocol):
 
 
 class Page(Protocol):
-    """What is read here of the page that an entry stands in."""
+    """The part of an entry's page that is read here."""
 
     def content(self, value: Any, name: bytes) -> list[Piece] | Paged: ...
     def xattr_set(self, index: int, name: bytes) -> Xattrs: ...
 
 
 class PageTables(Protocol):
-    """What is written here into the tables of a page being made."""
+    """The tables of a page being written, as far as they are used here."""
 
     def content(self, content: Content) -> object: ...
     def xattrs(self, xattrs: Xattrs | None) -> int: ...
@@ -59,11 +59,11 @@ class Stream(NamedTuple):
 
 
 class Windows(msgspec.Struct, gc=False):
-    """What Windows knows of an entry. Names are UTF-16 as str: a lone surrogate stands for itself.
+    """An entry's Windows metadata. Names are UTF-16 as str, with lone surrogates as they are.
 
     `attributes` are FILE_ATTRIBUTE_* as the system gave them, `created` in ns since the epoch (UTC), `security` a
     self-relative security descriptor, `reparse` a whole REPARSE_DATA_BUFFER, `extended` a list of
-    FILE_FULL_EA_INFORMATION. `efs`: the entry's content is the raw export of an encrypted file of so many bytes.
+    FILE_FULL_EA_INFORMATION. `efs` is the size in bytes of an encrypted file, whose raw export is the content.
     """
 
     attributes: int = 0
@@ -76,11 +76,11 @@ class Windows(msgspec.Struct, gc=False):
     efs: int | None = None
 
     def values(self) -> list[Value]:
-        """Those that can stand out of line."""
+        """The values that can be stored out of line."""
         return [v for v in (self.security, self.reparse, self.extended) if v is not None]
 
     def fetched(self, fetch: Callable[[Extent], bytes]) -> Windows:
-        """The same with its values as bytes: `fetch` gives those of an extent."""
+        """A copy with all values as bytes; `fetch` returns the bytes of an extent."""
 
         def whole(value: Value | None) -> Value | None:
             return value if value is None or isinstance(value, bytes) else fetch(value.at)
@@ -98,7 +98,7 @@ class StreamRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class WindowsRow(msgspec.Struct, gc=False, frozen=True):
-    """Keys of `more`. `security`, `reparse` and `extended` index the page's table of xattr sets."""
+    """The keys of `more`. `security`, `reparse`, `extended` are indexes into the page's table of xattr sets."""
 
     attributes: Flags
     created: int | None = None
@@ -111,11 +111,11 @@ class WindowsRow(msgspec.Struct, gc=False, frozen=True):
 
 
 KEYS = frozenset(WindowsRow.__struct_fields__)
-msgspec.convert({MARK: 0}, WindowsRow)  # learned here, where there is but one thread
+msgspec.convert({MARK: 0}, WindowsRow)  # msgspec analyses the class now, in one thread
 
 
 def decode_windows(leaf: Page, entry: Entry) -> Windows | None:
-    """What Windows knows of an entry; None if another system made it. Damaged."""
+    """An entry's Windows metadata; None if it was saved on another system. Raises Damaged."""
     if not entry.more or MARK not in entry.more:
         return None
     row = _row(entry)
@@ -134,14 +134,14 @@ def decode_windows(leaf: Page, entry: Entry) -> Windows | None:
 
 
 def others(more: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What of `more` is not told by Windows."""
+    """`more` without the keys for Windows."""
     if not more or MARK not in more:
         return more
     return {key: value for key, value in more.items() if key not in KEYS} or None
 
 
 def encode_windows(tables: PageTables, windows: Windows, more: dict[str, Any] | None) -> dict[str, Any]:
-    """The keys of `more`, for a page with these tables; and what else is in `more`."""
+    """`more` with the keys for Windows added, for a page with these tables."""
     w = windows
     row: dict[str, Any] = {MARK: w.attributes}
     if w.created is not None:
@@ -163,23 +163,23 @@ def encode_windows(tables: PageTables, windows: Windows, more: dict[str, Any] | 
 
 
 def windows_bound(windows: Windows) -> int:
-    """At least the bytes that it takes in a page."""
+    """An upper bound of the bytes that the metadata occupies in a page."""
     inline = sum(len(v) if isinstance(v, bytes) else 70 for v in windows.values())
     return 120 + inline + 3 * len(windows.short_name) + sum(map(stream_bound, windows.streams))
 
 
 def stream_bound(s: Stream) -> int:
-    """At least the bytes that a stream takes in its entry: of all of them no more than STREAMS_MAX."""
+    """An upper bound of the bytes that a stream occupies in its entry, where STREAMS_MAX limits their sum."""
     return 16 + 3 * len(s.name) + 66 * (len(s.content) if isinstance(s.content, list) else 2)
 
 
 def name_bytes(name: str) -> bytes:
-    """UTF-8, a lone surrogate as the three bytes that it would have."""
+    """The name in UTF-8, with each lone surrogate as three bytes."""
     return name.encode("utf-8", "surrogatepass")
 
 
 def name_text(name: bytes) -> str:
-    """The reverse of name_bytes. UnicodeDecodeError."""
+    """The reverse of name_bytes. Raises UnicodeDecodeError."""
     return name.decode("utf-8", "surrogatepass")
 
 
@@ -187,14 +187,14 @@ def _text(name: bytes) -> str:
     try:
         return name_text(name)
     except UnicodeDecodeError as e:
-        raise Damaged("an entry made on Windows has a stream or a short name that is not Unicode") from e
+        raise Damaged("an entry saved on Windows has a stream name or short name that is not Unicode") from e
 
 
 def _row(entry: Entry) -> WindowsRow:
     try:
         return msgspec.convert(entry.more, WindowsRow)
     except msgspec.ValidationError as e:
-        raise Damaged(f"what Windows knew of {entry.name.decode(errors='replace')!r} can't be understood") from e
+        raise Damaged(f"the Windows metadata of {entry.name.decode(errors='replace')!r} are malformed") from e
 
 
 def _value(leaf: Page, entry: Entry, key: str, index: int | None) -> Value | None:
@@ -202,7 +202,7 @@ def _value(leaf: Page, entry: Entry, key: str, index: int | None) -> Value | Non
         return None
     found = leaf.xattr_set(index, entry.name)
     if list(found) != [key.encode()]:
-        raise Damaged(f"the {key} of {entry.name.decode(errors='replace')!r} is something else")
+        raise Damaged(f"the {key} of {entry.name.decode(errors='replace')!r} is a value of another kind")
     return found[key.encode()]
 
 
@@ -211,7 +211,7 @@ def _check_streams(entry: bytes, raw: list[bytes], streams: list[Stream]) -> Non
         not 1 <= _units(s.name) <= STREAM_NAME_MAX or not _FORBIDDEN.isdisjoint(s.name) for s in streams
     )
     if bad:
-        raise Damaged(f"the streams of {entry.decode(errors='replace')!r} have names that none can have")
+        raise Damaged(f"the streams of {entry.decode(errors='replace')!r} have invalid names")
 
 
 def _units(name: str) -> int:

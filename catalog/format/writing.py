@@ -1,4 +1,4 @@
-"""Writing tree pages: folders as their nodes come, pieces of long files."""
+"""Writes tree pages: of folders, node by node, and of the pieces of long files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from catalog.format.pages import Entry, ExtentRow, PagedRow
 from catalog.format.values import NOTHING, Content, Hole, Owner, Paged, Piece, Subtree, Totals, Xattrs
 from catalog.format.windows import encode_windows, windows_bound
 
-PAGE_MAX = 64 << 10  # bytes; a page is cut before the entry that would exceed it
-TREE_BLOCK_RAW = 256 << 10  # bytes of pages that go into one tree block
-INLINE_PIECES = 32  # a file of more has its pieces in pages of their own
-INLINE_XATTR = 4 << 10  # bytes; a larger value stands out of line
+PAGE_MAX = 64 << 10  # bytes; a page ends before the entry that would exceed it
+TREE_BLOCK_RAW = 256 << 10  # bytes of pages in one tree block
+INLINE_PIECES = 32  # pieces; a file with more has them in pages of their own
+INLINE_XATTR = 4 << 10  # bytes; a larger value is stored out of line
 PIECES_MAX = 1024  # in one page
 _encoder = msgspec.msgpack.Encoder()
 
 
 _HoleRow: TypeAlias = tuple[int]
 _Set: TypeAlias = list[tuple[bytes, bytes | ExtentRow]]
-Resolve: TypeAlias = Callable[[Extent], Extent]  # fills in the stored length, of all but the block being filled
+Resolve: TypeAlias = Callable[[Extent], Extent]  # fills in the stored length, unless the block is still open
 
 
 def _as_it_is(e: Extent) -> Extent:
@@ -32,7 +32,7 @@ def _as_it_is(e: Extent) -> Extent:
 
 
 class Tables:
-    """Tables of a page being made."""
+    """The tables of a page being written, and entries that refer to them."""
 
     def __init__(self, resolve: Resolve) -> None:
         self.resolve = resolve
@@ -82,20 +82,20 @@ class Tables:
 
 
 def begins_page(name: bytes, level: int) -> bool:
-    """Whether a name begins a page of this level (0: leaves): one in 128 does, by its CRC-32 alone."""
+    """Whether a name begins a page of this level (0: leaves). One in 128 does; only its CRC-32 decides."""
     return (zlib.crc32(name) >> (7 * level)) & 127 == 0
 
 
 def ends_page(chunk_id: bytes, level: int) -> bool:
-    """Whether a piece ends a page of pieces of this level: one in 256, by its chunk id alone."""
+    """Whether a piece ends a page of pieces of this level. One in 256 does; only its chunk id decides."""
     return chunk_id[level] == 0
 
 
-WritePage: TypeAlias = Callable[[bytes], Extent]  # stores a page (or finds an equal one) and says where it is
+WritePage: TypeAlias = Callable[[bytes], Extent]  # stores a page, or finds an equal one; returns its extent
 
 
 class FolderWriter:
-    """Writes the pages of one folder as its nodes come, sorted by name, without equals."""
+    """Writes the pages of one folder. Nodes are added in ascending order of their names."""
 
     def __init__(self, write: WritePage, resolve: Resolve = _as_it_is) -> None:
         self._write, self._resolve = write, resolve
@@ -107,7 +107,7 @@ class FolderWriter:
         self._size, self._totals = 0, NOTHING
 
     def add(self, node: Node) -> None:
-        """The next node; names must ascend as bytes."""
+        """Add the next node; its name must be greater, as bytes, than the one before."""
         size = _bound(node)
         if self._nodes and (self._size + size > PAGE_MAX or begins_page(node.name, 0)):
             self._flush()
@@ -116,7 +116,7 @@ class FolderWriter:
         self._totals = self._totals.plus(node.totals())
 
     def _flush(self) -> None:
-        # Encoded only now: which extents lie in the block being filled may have changed since they were added.
+        # Encode only now: blocks may have been sealed since the nodes were added, and stored lengths be known.
         t = Tables(self._resolve)
         entries = [t.entry(node) for node in self._nodes]
         page = _encoder.encode((list(t.packs), list(t.owners), t.set_rows, entries))
@@ -124,13 +124,13 @@ class FolderWriter:
         self._begin_page()
 
     def finish(self) -> Subtree | None:
-        """Write what is left, and the pages above. None for an empty folder."""
+        """Write the last page and the index pages. None for an empty folder."""
         if self._nodes:
             self._flush()
         return _folder_levels(self._rows, self._write, self._resolve) if self._rows else None
 
     def so_far(self, more: Iterable[Node]) -> Subtree | None:
-        """The folder as if it ended after the nodes so far and `more`; the writer itself goes on as before."""
+        """The folder with the nodes so far and `more`, written without changing the state of this writer."""
         copy = FolderWriter(self._write, self._resolve)
         copy._rows = list(self._rows)
         for node in self._nodes:
@@ -141,7 +141,7 @@ class FolderWriter:
 
 
 def write_folder(nodes: Iterable[Node], write: WritePage, resolve: Resolve = _as_it_is) -> Subtree | None:
-    """Write a folder's pages. `nodes` come sorted by name, without equals. None if there are none."""
+    """Write the pages of a folder. `nodes` have ascending names. None if there are none."""
     writer = FolderWriter(write, resolve)
     for node in nodes:
         writer.add(node)
@@ -149,7 +149,7 @@ def write_folder(nodes: Iterable[Node], write: WritePage, resolve: Resolve = _as
 
 
 def _bound(node: Node) -> int:
-    """At least the bytes that a node takes in a page, its part of the tables included."""
+    """An upper bound of the bytes that a node occupies in a page, with its rows of the tables."""
     pieces = len(node.content) if isinstance(node.content, list) else 2
     inline = sum(len(k) + (len(v) if isinstance(v, bytes) else 70) for k, v in (node.xattrs or {}).items())
     target = len(node.content) if isinstance(node.content, bytes) else 0
@@ -178,7 +178,7 @@ def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage, r
 
 
 def _groups(rows: list[Any], begins: Callable[[Any], bool]) -> Iterable[list[Any]]:
-    """Runs of rows that stand in one index page: two (so that levels end) to 512 rows, 64 KiB."""
+    """Rows grouped by index page: 2 (so that each level is smaller than the one below) to 512 rows, 64 KiB."""
     group: list[Any] = []
     size = 0
     for row in rows:
@@ -191,7 +191,7 @@ def _groups(rows: list[Any], begins: Callable[[Any], bool]) -> Iterable[list[Any
 
 
 class PieceWriter:
-    """Writes the pieces of one file: kept in the entry up to 32, in pages beyond. Memory stays small."""
+    """Writes the pieces of one file: up to 32 go into the entry, more into pages, in bounded memory."""
 
     def __init__(self, write: WritePage, resolve: Resolve = _as_it_is) -> None:
         self._write, self._resolve = write, resolve
@@ -199,7 +199,7 @@ class PieceWriter:
         self._rows: list[tuple[bytes, Extent, int]] = []  # (last chunk id, page, bytes covered)
 
     def add(self, piece: Piece) -> None:
-        """The next piece. Neighbouring holes become one."""
+        """Add the next piece. Adjacent holes are merged."""
         last = self._pieces[-1] if self._pieces else None
         if isinstance(piece, Hole) and isinstance(last, Hole):
             self._pieces[-1] = Hole(last.length + piece.length)
@@ -230,7 +230,7 @@ class PieceWriter:
         self._rows.append((key, at, sum(p.length for p in page)))
 
     def finish(self, digest: bytes, allocated: int) -> list[Piece] | Paged:
-        """What stands in the file's entry. `digest` and `allocated` (bytes) as in Paged."""
+        """The content of the file's entry. `digest` and `allocated` (bytes) as in Paged."""
         if not self._rows and len(self._pieces) <= INLINE_PIECES:
             return self._pieces
         self._flush(everything=True)

@@ -291,7 +291,7 @@ def test_a_point_sealed_under_the_name_of_another_is_damaged() -> None:
     vault = create_vault(MemoryStore(), OLD, QUICK)
     lie = PointName.of(made(5))
     vault.write_record(Kind.POINT, made(1), str(lie))
-    with pytest.raises(Damaged, match="another point"):
+    with pytest.raises(Damaged, match="a different point"):
         Vault(vault.store, vault.keys, vault.file).point(lie)
 
 

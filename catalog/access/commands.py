@@ -133,9 +133,10 @@ def credentials(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a vault credentials file, which gives another machine access to the vault for a limited time.
+    """Write a vault credentials file for another machine.
 
-    It contains the vault's address and an access token for the role, never the passphrase.
+    It gives access for a limited time: it contains the vault's address and an access token for the role, never the
+    passphrase.
     """
     from catalog.access.actions import write_credentials
     from catalog.access.listing import credentials_json, credentials_text, credentials_warnings
@@ -162,7 +163,7 @@ def connect(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Connect this machine to a vault with a vault credentials file, or renew its connection.
+    """Connect this machine to a vault, or renew its connection.
 
     This needs the passphrase. The vault's address and token are remembered for your user.
     """

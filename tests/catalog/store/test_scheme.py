@@ -13,7 +13,7 @@ import rpdrive as program
 from catalog.access.credentials import Connections, Credentials, issue
 from catalog.access.session import Session
 from catalog.access.settings import Settings
-from catalog.errors import AccessDenied, UsageError
+from catalog.errors import AccessDenied, StoreUnreachable, UsageError
 from catalog.store import address
 from catalog.store.address import forms, normal_address, open_store, register
 from catalog.store.base import Store
@@ -24,6 +24,7 @@ from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import create_vault
 from tests.kit.cli import PASSPHRASE
 from tests.kit.drives import QUICK_KDF
+from tests.kit.faults import UnreachableStore
 
 URL = "toy://box"
 KEY = "TOY_KEY"
@@ -137,6 +138,19 @@ def test_credentials_in_the_environment_come_first(toys: ToyScheme, monkeypatch:
     assert Session().credentials() is not None
     monkeypatch.setenv(KEY, "the toymaker's own")
     assert Session().credentials() is None and Session().environment_has_credentials()
+
+
+def test_a_connected_session_keeps_to_the_patience_it_is_given(toys: ToyScheme) -> None:
+    vault = create_vault(open_store(URL), PASSPHRASE, QUICK_KDF)
+    Session().connect(issue(URL, vault.id, Role.RESTORE))
+
+    def opener(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+        return UnreachableStore(open_store(url, token=token, endpoint=endpoint))
+
+    session = Session(opener=opener)
+    with pytest.raises(StoreUnreachable):
+        session.open_store(patience=0.01).get("vault.json")
+    assert session.meter is not None and session.meter.snapshot().requests == 1
 
 
 def test_an_open_session_goes_on_with_a_renewed_token(toys: ToyScheme) -> None:

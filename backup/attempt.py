@@ -68,7 +68,7 @@ class Attempt(Generic[Folder, File, Stat]):
         self._previous = PreviousPoint()
         if parent is not None:
             trusted = parent.trusted or parent.time
-            # Its tree may refer to packs whose loss was noticed only after it was made.
+            # Its tree may refer to packs whose loss was noticed after it was made.
             missing = self._pipeline.trees.missing = run.mirror.lost_since(trusted)
             self._previous = PreviousPoint(
                 root=parent.root.subtree() if parent.root else None,
@@ -105,7 +105,7 @@ class Attempt(Generic[Folder, File, Stat]):
         )
 
     def tick(self) -> None:
-        """Now and then during the walk: note what has arrived, write an index object or a partial point if due."""
+        """Record completed uploads; write an index object or a partial point if due. Called during the walk."""
         if self._dry:
             return
         self._pipeline.advance()
@@ -121,7 +121,7 @@ class Attempt(Generic[Folder, File, Stat]):
             self._next_partial = time.monotonic() + self._run.partial_seconds
 
     def _publish(self) -> None:
-        """Write an index object of the packs that none lists yet."""
+        """Write an index object that lists the packs not listed yet."""
         vault, mirror = self._run.vault, self._run.mirror
         self._indexed = self._pipeline.sent.data_bytes
         self._next_index = time.monotonic() + INDEX_SECONDS
@@ -138,7 +138,7 @@ class Attempt(Generic[Folder, File, Stat]):
         vault, mirror, trees = self._run.vault, self._run.mirror, self._pipeline.trees
         self._pipeline.flush()
         if self._previous.afresh and not self._differs() and not trees.sent:
-            trees.discard()  # nothing had changed: the scattered tree serves as well, and costs nothing
+            trees.discard()  # nothing has changed: keep the scattered tree, which costs nothing
             root = self._previous.root
         else:
             self._pipeline.flush_trees()
@@ -146,7 +146,7 @@ class Attempt(Generic[Folder, File, Stat]):
         if mirror.evidence_due():
             gone = gather_evidence(mirror, vault, self._start.time)
             if gone:
-                raise LocalError(f"{gone} packs vanished from the vault during the backup", "run it again")
+                raise LocalError(f"{gone} packs vanished from the vault during the backup", "run the backup again")
         point = self._point(self._settled(root))
         self.record_bytes += vault.add_point(point)
         mirror.committed()
@@ -165,7 +165,7 @@ class Attempt(Generic[Folder, File, Stat]):
         newest, parent = self._lineage
         kept = root is not None and root == self._previous.root and parent is not None
         trusted = 0
-        if is_partial:  # its tree holds entries of the parent's, which are no surer than they were there
+        if is_partial:  # it has entries of the parent, and is trusted no more than that
             trusted = min(began, (parent.trusted or parent.time) if parent else began)
         return Point(
             id=os.urandom(16),

@@ -1,4 +1,4 @@
-"""Counting ahead how much there is to save, so that a first backup can say how long it will take."""
+"""Estimating how much there is to save, so that a first backup can show how long it will take."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from catalog.patterns import Patterns
 class Census:
     """Adds up the bytes of all files in a thread of its own. `total` is None until it is done.
 
-    Only an estimate: what can't be read counts nothing, and other file systems count although a walk might
-    leave them out.
+    It is an estimate: unreadable folders are not counted, and other file systems are counted even if the walk
+    leaves them out.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -27,7 +27,7 @@ class Census:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave off, if it isn't done."""
+        """Stop, complete or not."""
         self._stop.set()
         self._thread.join()
 
@@ -41,7 +41,7 @@ class Census:
             path = folders.pop()
             try:
                 st = os.lstat(path)
-                if stat.S_ISREG(st.st_mode):  # a file that was named itself
+                if stat.S_ISREG(st.st_mode):  # a file given as a path
                     total += st.st_size
                     continue
                 if (st.st_dev, st.st_ino) in selection.skip:

@@ -19,24 +19,27 @@ def backup(
     # Typer would ask for `readable`; but what can't be read is a problem of the backup, not of the command line.
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", readable=False, help="files and folders to save")],
     item: Annotated[
-        str | None, typer.Option(metavar="NAME", help="the item's name; else made of the paths")
+        str | None, typer.Option(metavar="NAME", help="name of the item (default: made from the paths)")
     ] = None,
     machine: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="this machine's name at its first backup, or one to take over"),
+        typer.Option(metavar="NAME", help="name for this machine at its first backup, or the machine to take over"),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="leave out, as in .gitignore; may be repeated")
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="leave out paths that match, as in .gitignore; can be repeated"),
     ] = None,
     one_file_system: Annotated[
-        bool, typer.Option("--one-file-system", "-x", help="don't go into other file systems")
+        bool, typer.Option("--one-file-system", "-x", help="stay within the file systems of the paths")
     ] = False,
     cloud_files: Annotated[
-        bool, typer.Option("--cloud-files", help="on Windows: download and save files that only a cloud has, too")
+        bool, typer.Option("--cloud-files", help="on Windows: download and save files that are only in a cloud")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="only say what is new or changed")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="store nothing, print what is new or changed")
+    ] = False,
     cache_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="limit of the cache on disk, such as 500M or 20G")
+        str | None, typer.Option(metavar="SIZE", help="disk cache limit, e.g. 500M or 20G")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:

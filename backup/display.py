@@ -9,7 +9,7 @@ from catalog.store.metered import Traffic
 
 
 def summary(result: Result, item: str, job: str | None) -> list[str]:
-    """What was done, in a few lines. `job` is its id in `rpdrive jobs`."""
+    """The result in a few lines. `job` is the id in `rpdrive jobs`."""
     p, totals = result.progress, result.totals
     what = f"{p.new:,} new, {p.changed:,} changed, {p.removed:,} removed, {p.unchanged:,} unchanged"
     if result.point is None:
@@ -35,7 +35,7 @@ def summary(result: Result, item: str, job: str | None) -> list[str]:
 def result_json(
     result: Result, machine: Machine, item: Item, job: str | None, traffic: Traffic | None
 ) -> dict[str, object]:
-    """What was done, for `--json`. `job` is its id in `rpdrive jobs`."""
+    """The result for `--json`. `job` is the id in `rpdrive jobs`."""
     point, p = result.point, result.progress
     return {
         "point": point.id.hex() if point else None,

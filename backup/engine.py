@@ -37,9 +37,9 @@ def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
     except Damaged as e:
         if lineage.parent is None:
             raise
-        # The parent's tree can't be read: everything is read and compared by content.
+        # The parent's tree can't be read: read all files and compare their contents.
         run.problems.back_to(count)
-        run.problems.add(b"", f"the tree of the point before can't be used ({e}); everything was read again")
+        run.problems.add(b"", f"the tree of the previous point can't be used ({e}); all files were read again")
         lineage = lineage._replace(parent=None)
         return Attempt(run, lineage, start, dry=dry, record_bytes=attempt.record_bytes).run()
 
@@ -54,5 +54,5 @@ def _lineage(run: Run[Folder, File, Stat]) -> Lineage:
         try:
             parent = run.vault.point(best)
         except (Damaged, ObjectNotFound) as e:
-            run.problems.add(b"", f"the point before can't be used ({e}); everything is read again")
+            run.problems.add(b"", f"the previous point can't be used ({e}); all files are read again")
     return Lineage(newest, parent)

@@ -1,4 +1,4 @@
-"""Storing what is in a file: small ones whole, large ones cut by content, holes as holes."""
+"""Storing the contents of files: small ones whole, large ones cut by content, holes as holes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece
 from catalog.format.windows import STREAMS_MAX, Stream, stream_bound
 from catalog.format.writing import INLINE_PIECES, INLINE_XATTR, PieceWriter, WritePage
 
-SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk and shares its block
+SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk in a shared block
 CUT_MIN, CUT_AVERAGE, CUT_MAX = 256 << 10, 1 << 20, 4 << 20  # bytes
-_SMALL_RANGE = 64 << 10  # bytes; a shorter piece of a file with holes shares its block
+_SMALL_RANGE = 64 << 10  # bytes; a shorter piece of a file with holes goes into a shared block
 _BUFFER = 2 * CUT_MAX
-_BATCH = 128  # pieces of a large file that wait for their places together
-_XATTRS_INLINE = 16 << 10  # bytes of one entry's values that stand in its page
+_BATCH = 128  # pieces of a large file that are written together
+_XATTRS_INLINE = 16 << 10  # bytes of one entry's values within its page
 _NOBODY = Owner(0, 0)
 _XATTR_MAX = 192 << 10  # bytes; a larger value doesn't fit a tree block
 
 
 class PendingPieces:
-    """The pieces of one large file on their way: kept while few, written to pages as they get their places."""
+    """The pieces of one large file, until all have their places: few are kept, many are written to pages."""
 
     def __init__(self, pipeline: Pipeline, write: WritePage) -> None:
         self._pipeline = pipeline
@@ -42,7 +42,7 @@ class PendingPieces:
         self._result: list[Piece] | Paged | None = None
 
     def add(self, piece: Placed | Hole, length: int, chunk: bytes | None) -> None:
-        """The next piece, its length in bytes and its chunk id (None: a hole)."""
+        """Add a piece with its length in bytes and its chunk id (None: a hole)."""
         self._digest.add(length, chunk)
         if chunk is not None:
             self._allocated += length
@@ -61,14 +61,14 @@ class PendingPieces:
         self._pipeline.after([p for p in batch if not isinstance(p, Hole)], add)
 
     def end(self) -> list[Placed | Hole] | PendingPieces:
-        """No more pieces: they themselves, if they are few enough for the entry."""
+        """End the file. Returns the pieces themselves if they are few enough for the entry."""
         if self._count <= INLINE_PIECES:
             return self._pieces
         self._release()
         return self
 
     def finish(self) -> list[Piece] | Paged:
-        """What stands in the file's entry, once all pieces have their places."""
+        """The content of the file's entry, once all pieces have their places."""
         if self._result is None:
             self._result = self._writer.finish(self._digest.digest(), self._allocated)
         return self._result
@@ -78,7 +78,7 @@ Contents: TypeAlias = list[Placed | Hole] | PendingPieces
 
 
 def settled(pieces: list[Placed | Hole]) -> list[Piece]:
-    """The pieces with their places, which all have by now."""
+    """The pieces with their places. All must have one by now."""
     found: list[Piece] = []
     for p in pieces:
         piece = p.extent if isinstance(p, Place) else p
@@ -88,17 +88,17 @@ def settled(pieces: list[Placed | Hole]) -> list[Piece]:
 
 
 def waits_for(contents: Contents) -> list[Placed]:
-    """What must have its place before the file's entry can be written."""
+    """The chunks that must have places before the file's entry can be written."""
     return [] if isinstance(contents, PendingPieces) else [p for p in contents if not isinstance(p, Hole)]
 
 
 def finished(contents: Contents) -> list[Piece] | Paged:
-    """What stands in an entry, once all pieces have their places."""
+    """The content of an entry, once all pieces have their places."""
     return contents.finish() if isinstance(contents, PendingPieces) else settled(contents)
 
 
 class FileReader(Generic[Folder, File, Stat]):
-    """Reads files into the pipeline. `tick` is called now and then during long ones."""
+    """Reads files into the pipeline. `tick` is called regularly while it reads a large one."""
 
     def __init__(
         self, run: Run[Folder, File, Stat], pipeline: Pipeline, write_page: WritePage, tick: Callable[[], None]
@@ -109,9 +109,9 @@ class FileReader(Generic[Folder, File, Stat]):
         self._cutter = FastCDC(CUT_AVERAGE, min_size=CUT_MIN, max_size=CUT_MAX, seed=run.vault.keys.cutter_seed)
 
     def read(self, folder: Folder, path: bytes, name: bytes, node: Node) -> Contents:
-        """Store a file's data and complete its node. OSError if it can't be read.
+        """Store a file's data and complete its node. Raises OSError if it can't be read.
 
-        The node keeps the times from before the reading, so that a change meanwhile shows in the next backup.
+        The node keeps the times from before the reading, so that the next backup sees a change during it.
         """
         file = self._system.open_file(name, folder)
         try:
@@ -128,7 +128,7 @@ class FileReader(Generic[Folder, File, Stat]):
         return contents
 
     def _once(self, file: File, node: Node) -> tuple[Contents, bool]:
-        """Store the data once; and whether the file changed meanwhile."""
+        """Store the data once. Returns the contents, and whether the file changed while it was read."""
         st = self._system.file_status(file)
         if not stat.S_ISREG(st.st_mode):
             raise OSError(0, "it was replaced by something else while it was read")
@@ -147,7 +147,7 @@ class FileReader(Generic[Folder, File, Stat]):
         return contents, (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != before
 
     def _small(self, file: File, st: Stat, node: Node) -> Contents | None:
-        """A small file without holes; None if it isn't one."""
+        """Store a small file without holes. Returns None for any other file."""
         if st.st_size >= SMALL_FILE or st.st_blocks * 512 < st.st_size:
             return None
         data = self._system.read_small(file, st.st_size, SMALL_FILE) if st.st_size else b""
@@ -166,7 +166,7 @@ class FileReader(Generic[Folder, File, Stat]):
                 pending.add(Hole(start - position), start - position, None)
             position = self._cut(file, (start, end), st.st_size, pending, sparse)
             if position < end:
-                break  # it became shorter while it was read
+                break  # it shrank while it was read
         else:
             if position < st.st_size:
                 pending.add(Hole(st.st_size - position), st.st_size - position, None)
@@ -175,7 +175,7 @@ class FileReader(Generic[Folder, File, Stat]):
         return pending.end()
 
     def _cut(self, file: File, extent: tuple[int, int], size: int, pending: PendingPieces, sparse: bool) -> int:
-        """Store a range of a file of `size` bytes, cut by content. Returns where the data ended."""
+        """Store a range of a file of `size` bytes, cut by content. Returns the position after the last byte."""
         position, end = extent
         buffer = memoryview(bytearray(min(_BUFFER, end - position)))
         kept = 0
@@ -189,7 +189,7 @@ class FileReader(Generic[Folder, File, Stat]):
             done = 0
             for cut in self._cutter.cut_buf(buffer[:filled]):
                 if not last and cut.offset + cut.length == filled:
-                    break  # where the buffer ends is not where the content says
+                    break  # the end of the buffer is no boundary of the content
                 data = bytes(cut.data)
                 chunk = self._keys.chunk_id(data)
                 alone = not sparse or len(data) >= _SMALL_RANGE
@@ -202,30 +202,30 @@ class FileReader(Generic[Folder, File, Stat]):
             kept = filled - done
             buffer[:kept] = bytes(buffer[done:filled])
 
-    def know(self, content: list[Piece] | Paged) -> None:
-        """Let pages be found again that are equal to those of a file's previous version."""
+    def remember_pages(self, content: list[Piece] | Paged) -> None:
+        """Let the pages of a file's previous version be reused where they are equal."""
         if not isinstance(content, Paged):
             return
         try:
             below = [(content.level, content.at)]
             while below:
                 level, at = below.pop()
-                self._pipeline.trees.know(at)
+                self._pipeline.trees.remember(at)
                 if level:
                     index = self._pages.piece_index(at)
                     below.extend((level - 1, index.at(child)) for child in index.children)
         except (Damaged, ObjectNotFound):
-            pass  # it was only a chance to write less
+            pass  # then more pages are written
 
     def complete(self, path: bytes, target: File | bytes, folder: Folder, node: Node) -> None:
-        """Give a node what an open file, or a name in a folder, has beside its contents."""
+        """Add extended attributes and side data of an open file, or of a name in a folder, to a node."""
         node.xattrs = self.xattrs(path, target, folder)
         reader = self._system.side_data_reader
         if reader is not None:
             self._add_side_data(reader, path, target, folder, node)
 
     def xattrs(self, path: bytes, target: File | bytes, folder: Folder) -> Xattrs | None:
-        """Extended attributes of an open file or of a name in a folder; large values go to the tree."""
+        """Extended attributes of an open file or of a name in a folder; large values go to pages of the tree."""
         try:
             found = self._system.xattrs(target, folder)
         except OSError as e:
@@ -248,7 +248,7 @@ class FileReader(Generic[Folder, File, Stat]):
     def _add_side_data(
         self, reader: SideDataReader[Folder, File], path: bytes, target: File | bytes, folder: Folder, node: Node
     ) -> None:
-        """Set a node's `windows`, before anything that is queued from now on is written."""
+        """Set a node's `windows`, and do so before any action that is queued later."""
         try:
             data = reader.side_data(target, folder)
         except OSError as e:
@@ -297,7 +297,7 @@ class FileReader(Generic[Folder, File, Stat]):
         self._pipeline.after([], settle)
 
     def _stream(self, file: File) -> tuple[int, Contents]:
-        """Store a stream, and close it. Its length in bytes, and its contents."""
+        """Store a stream, and close it. Returns its length in bytes and its contents."""
         try:
             st = self._system.file_status(file)
             shape = Node(b"", int(NodeKind.FILE), 0, _NOBODY, st.st_size, 0, 0, 0)

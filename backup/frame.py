@@ -1,4 +1,4 @@
-"""A folder that is being walked, beside what the previous point has of it."""
+"""A folder that is being walked, and its counterpart in the previous point."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from catalog.tree import PageSource
 class Frame(Generic[Folder]):
     """One level of the walk. `node` is None at the top.
 
-    `unchanged` is the folder's entry in the previous point if its own metadata are the same, `previous` what that
-    point has in it. `handle` is None where nothing in the folder is walked. `wanted` names the only entries that
-    count, in a folder above what was asked for.
+    `previous` is the folder's subtree in the previous point; `unchanged` is its entry there, if the folder's own
+    metadata is the same. `handle` is None if the folder is saved as an empty one. In a folder above the given
+    paths, `wanted` has the names that lead to them.
     """
 
     __slots__ = (
@@ -42,11 +42,11 @@ class Frame(Generic[Folder]):
         self.handle: Folder | None = None
         self.device = 0
         self.wanted: Wanted | None = None
-        self.names: Iterator[bytes] = iter(())  # entries of the source that are still to be looked at
-        self.name = b""  # the entry being looked at
+        self.names: Iterator[bytes] = iter(())  # entries of the source that are still to come
+        self.name = b""  # the current entry
         self.older: Iterator[OldEntry] = iter(())  # entries of `previous` after `old`
         self.old: OldEntry | None = None  # the next entry of `previous`
-        self.passed = 0  # entries of `previous` met unchanged while there was no writer
+        self.passed = 0  # unchanged entries of `previous` passed without a writer
         self.seen: list[Extent] = []  # pages of `previous` that were read
         self.writer: FolderWriter | None = None
 

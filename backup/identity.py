@@ -1,4 +1,4 @@
-"""Which item of this machine a backup belongs to. Which machine this is, catalog/machines/registry.py tells."""
+"""Which item of this machine a backup belongs to. catalog/machines/registry.py finds the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["item_name", "this_item", "this_machine"]
 def this_item(
     vault: Vault, state: Path, machine: Machine, name: str, paths: list[bytes], *, dry: bool = False
 ) -> Item:
-    """The item of this name, made at its first backup. `dry` notes nothing."""
+    """The item with this name, created at its first backup. With `dry`, nothing is written."""
     known = Registration.load(state, vault)
     if known is None or known.machine != machine.id.hex():
         if not dry:
@@ -40,7 +40,7 @@ def this_item(
 
 
 def item_name(paths: list[bytes]) -> str:
-    """The name of an item nobody named: its paths, with dashes for slashes."""
+    """The default name of an item: its paths, with dashes for slashes."""
     names = [os.fsdecode(p).strip("/").replace("/", "-") or "root" for p in paths]
     text = "+".join(names).encode(errors="replace").decode()
     return text if len(text) <= 80 else text[:77] + "..."

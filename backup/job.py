@@ -151,4 +151,4 @@ def _disk_cache(folder: Path, limit: int) -> DiskCache | None:
     try:
         return DiskCache(folder, limit=limit)
     except LocalError:
-        return None  # slower, and no less right
+        return None  # slower, but as correct

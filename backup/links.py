@@ -1,7 +1,7 @@
-"""Files of several links: which entries are links of one file, and what was saved for the first of them.
+"""Files with several hard links: which entries are links of one file, and what was saved for the first of them.
 
-All links of a file get one number, whichever of them a backup meets anew: a link in a renamed folder, or after
-a partial point, is new while another is as it was.
+All links of a file get one number, even if only some of them are new to a backup: in a renamed folder, or after a
+partial point, one link is new while another is unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from catalog.format.pages import Entry
 
 @dataclass
 class Link:
-    """A file of several links: its number, how many links are still to be met, and what the first one gave."""
+    """A file with several links: its number, how many links are still to come, and what was saved for the first."""
 
     number: int
     left: int
@@ -25,9 +25,9 @@ class Link:
 
 
 class Links:
-    """The files of several links that a walk has met, until it has met all their links.
+    """The files with several links that a walk has found, until it has found all their links.
 
-    `highest` is the highest number given in this item so far.
+    `highest` is the highest number used in this item so far.
     """
 
     def __init__(self, highest: int) -> None:
@@ -35,7 +35,7 @@ class Links:
         self._open: dict[tuple[int, int], Link] = {}
 
     def is_same(self, old: Entry, st: Status) -> bool:
-        """Whether an unchanged entry keeps its number; then it is counted as met."""
+        """Whether an unchanged entry keeps its number. If so, counts it as found."""
         if st.st_nlink < 2:
             return True
         link = self._open.get((st.st_dev, st.st_ino))
@@ -45,7 +45,7 @@ class Links:
         return True
 
     def meet(self, old: Entry | None, st: Status) -> Link:
-        """The file of which a new or changed entry is a link."""
+        """The file that a new or changed entry is a link of."""
         link = self._open.get((st.st_dev, st.st_ino))
         if link is None:
             if old is not None and old.link and old.inode == st.st_ino:

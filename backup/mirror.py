@@ -1,8 +1,8 @@
 """The local mirror of the index: chunk id -> extent, in SQLite, so that memory does not grow with the vault.
 
-It holds what index objects say (of this machine), and a journal: each pack the store acknowledged, before any
-index object lists it. After a kill only what was not acknowledged is sent again. Losing the file costs a new
-mirroring, and never harms a restore.
+It holds the contents of this machine's index objects, and a journal of packs that the store acknowledged and that
+no index object lists yet. After a kill, only packs that were not acknowledged are sent again. If the file is lost,
+the index is read again; restores don't need it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from catalog.format.blocks import PackKind
 from catalog.format.packs import BlockRow, Extent
 from catalog.format.records import IndexedPack
 
-EVIDENCE_AGE = 42 * 3600 * 10**9  # ns; a quarter of the 7 days that a condemned pack stays readable
+EVIDENCE_AGE = 42 * 3600 * 10**9  # ns; a quarter of the 7 days for which a condemned pack stays readable
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS packs (
@@ -36,21 +36,21 @@ CREATE TABLE IF NOT EXISTS unpublished (pack BLOB PRIMARY KEY, contents BLOB NOT
 CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lost (pack BLOB PRIMARY KEY, noticed INTEGER NOT NULL) WITHOUT ROWID;
 """
-_LAYOUT = 2  # of the tables above; another one is thrown away and mirrored anew
+_LAYOUT = 2  # of the tables above; a file with another layout is deleted and filled from the vault
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[BlockRow])
 
 
 class Mirror:
-    """One vault's mirror for one machine. Used by one thread, and by one backup at a time."""
+    """One vault's mirror for one machine. For one thread, and one backup at a time."""
 
     def __init__(self, path: Path) -> None:
         try:
             self._db = self._open(path)
         except (sqlite3.Error, OSError) as e:
             raise LocalError(
-                f"the index mirror {path} can't be opened: {e}", f"remove {path}; it is made anew"
+                f"the index mirror {path} can't be opened: {e}", f"remove {path}; the next backup makes a new one"
             ) from e
         self.empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
         self._ids: dict[int, bytes] = dict(self._db.execute("SELECT number, id FROM packs"))
@@ -74,7 +74,7 @@ class Mirror:
                 db.close()
                 if attempt or isinstance(e, sqlite3.OperationalError):
                     raise
-                # Damaged or of another layout: it holds nothing that the vault doesn't.
+                # Damaged, or of another layout. The vault has everything that is in it.
                 for tail in ("", "-wal", "-shm"):
                     path.with_name(path.name + tail).unlink(missing_ok=True)
         raise AssertionError
@@ -85,7 +85,7 @@ class Mirror:
     # --- looking up ---------------------------------------------------------------------------------------
 
     def find(self, chunk: bytes) -> Extent | None:
-        """Where a data chunk lives, if it is known to be in the store."""
+        """The extent of a data chunk, if it is known to be in the store."""
         if self.empty:
             return None
         row = self._db.execute(
@@ -94,7 +94,7 @@ class Mirror:
         return Extent(self._ids[row[0]], row[1], row[2], row[3], row[4], chunk) if row else None
 
     def find_page(self, page: bytes) -> Extent | None:
-        """Where a tree page lives that a run uploaded which then broke off."""
+        """The extent of a tree page that an interrupted run uploaded."""
         row = self._db.execute(
             "SELECT pack, offset, stored, place, length FROM pages WHERE id = ?", (page,)
         ).fetchone()
@@ -106,7 +106,7 @@ class Mirror:
     # --- the journal --------------------------------------------------------------------------------------
 
     def acknowledge(self, kind: PackKind, pack: bytes, rows: Iterable[BlockRow]) -> None:
-        """Note a pack that the store has. Durable against the end of this process."""
+        """Record a pack that the store has. The record survives the end of this process."""
         rows = list(rows)
         with self._transaction():
             self._add(kind, pack, rows, time.time_ns())
@@ -140,18 +140,18 @@ class Mirror:
             self.empty = False
 
     def unpublished(self) -> list[IndexedPack]:
-        """Data packs that no index object lists yet, with their tables of contents."""
+        """The data packs that no index object lists yet, with their tables of contents."""
         rows = self._db.execute("SELECT pack, contents FROM unpublished ORDER BY pack").fetchall()
         return [IndexedPack(pack, _decoder.decode(contents)) for pack, contents in rows]
 
     def published(self, name: str, packs: Iterable[bytes]) -> None:
-        """The index object `name` lists these packs now."""
+        """Record that the index object `name` lists these packs."""
         with self._transaction():
             self._db.executemany("DELETE FROM unpublished WHERE pack = ?", ((p,) for p in packs))
             self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name,))
 
     def committed(self) -> None:
-        """The run's point stands: its tree pages are found through it from now on."""
+        """Record that the run's point is written: from now on, its tree pages are found through the point."""
         self._db.execute("DELETE FROM pages")
 
     # --- mirroring ----------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Mirror:
         return {row[0] for row in self._db.execute("SELECT name FROM objects")}
 
     def mirror(self, name: str, packs: Iterable[IndexedPack]) -> None:
-        """Take in an index object. That it lists a pack is no evidence that the pack is still there."""
+        """Add an index object. That it lists a pack is no evidence that the pack still exists."""
         with self._transaction():
             for pack in packs:
                 self._add(PackKind.DATA, pack.pack, pack.blocks, 0)
@@ -168,7 +168,7 @@ class Mirror:
             self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name,))
 
     def forget_objects(self, names: Iterable[str]) -> None:
-        """These index objects are gone from the vault: the packs they listed have to be seen again."""
+        """Forget index objects that are gone from the vault: evidence of all packs is due again."""
         with self._transaction():
             self._db.executemany("DELETE FROM objects WHERE name = ?", ((n,) for n in names))
             self._db.execute("UPDATE packs SET seen = 0")
@@ -176,14 +176,14 @@ class Mirror:
     # --- evidence -----------------------------------------------------------------------------------------
 
     def evidence_due(self) -> bool:
-        """Whether some pack was last seen in the store longer ago than EVIDENCE_AGE."""
+        """Whether some pack was last seen in the store more than EVIDENCE_AGE ago."""
         oldest = self._db.execute("SELECT min(seen) FROM packs").fetchone()[0]
         return oldest is not None and oldest < time.time_ns() - EVIDENCE_AGE
 
     def evidence(self, present: set[bytes], now: int) -> int:
-        """Take in a full listing of packs at `now` (ns). Packs that are gone are forgotten, with their chunks.
+        """Compare with a full listing of packs at `now` (ns). Packs that are gone are forgotten, with their chunks.
 
-        They are noted as lost. Returns how many.
+        They are recorded as lost. Returns their number.
         """
         gone = [
             (number, pack)
@@ -203,5 +203,5 @@ class Mirror:
         return len(gone)
 
     def lost_since(self, time: int) -> frozenset[bytes]:
-        """Packs whose loss was noticed after `time` (ns): a point as old as that may refer to them."""
+        """Packs whose loss was noticed after `time` (ns): a point of that time may refer to them."""
         return frozenset(row[0] for row in self._db.execute("SELECT pack FROM lost WHERE noticed > ?", (time,)))

@@ -1,7 +1,7 @@
 """From chunks to acknowledged packs, in order, with the processors and the uplink busy and memory bounded.
 
-One thread (the caller's) hashes, looks up, seals and keeps the order; a few compress; a few upload. What has to
-wait for a chunk's place (an entry of a folder) waits in one queue, in order, so that trees are written in walk
+One thread (the caller's) hashes, looks up, seals and keeps the order; a few compress; a few upload. Actions that
+need the place of a chunk (e.g. writing an entry of a folder) wait in one queue, so that trees are written in walk
 order: `after` runs an action once its chunks have their places and all earlier actions have run.
 """
 
@@ -20,18 +20,18 @@ from catalog.format.writing import TREE_BLOCK_RAW
 from catalog.processors import usable_processors
 from catalog.vault import Vault
 
-BLOCK_RAW = 1 << 20  # bytes; a shared block is closed by the chunk that reaches it
-PACK_CHUNKS = 1 << 16  # a pack of very many small chunks is closed early: their ids stand in memory meanwhile
+BLOCK_RAW = 1 << 20  # bytes; a shared block is closed once it reaches this
+PACK_CHUNKS = 1 << 16  # a pack of very many small chunks is closed early: their ids are in memory until then
 LEVEL = 3  # of zstd
 _IN_FLIGHT_RAW = 24 << 20  # bytes of blocks being compressed or waiting for their turn
 _COMPRESSORS = 8  # threads at most, one for each processor: _IN_FLIGHT_RAW holds six of the largest chunks
 _UPLOADS = 3
-_QUEUE = 1 << 15  # actions that may wait (about 1 KB each) before the shared block is closed early for them
+_QUEUE = 1 << 15  # actions waiting (about 1 KB each) for which the shared block is closed early
 _KNOWN_PAGES = 1 << 17
 
 
 class Place:
-    """A chunk on its way: its extent, once it has one."""
+    """The place of a pending chunk: its extent, once it has one."""
 
     __slots__ = ("extent",)
 
@@ -44,7 +44,7 @@ Placed: TypeAlias = Extent | Place
 
 @dataclass
 class Sent:
-    """What this run added to the vault, in bytes and numbers."""
+    """What this run added to the vault."""
 
     new_chunks: int = 0
     new_bytes: int = 0  # raw bytes of new chunks
@@ -62,7 +62,7 @@ class _Block(NamedTuple):
 
 
 class Uploads:
-    """Sends finished packs, a few at a time, and notes each in the mirror once the store has it."""
+    """Uploads finished packs, a few at a time, and records each in the mirror once the store has it."""
 
     def __init__(self, vault: Vault, mirror: Mirror, sent: Sent, forget: Callable[[PackBuilder], None]) -> None:
         self._vault, self._mirror, self._sent, self._forget = vault, mirror, sent, forget
@@ -70,7 +70,7 @@ class Uploads:
         self._running: dict[Future[None], PackBuilder] = {}
 
     def send(self, pack: PackBuilder) -> None:
-        """Upload a pack; waits while too many are on their way."""
+        """Upload a pack. Waits while too many uploads are running."""
         while len(self._running) >= _UPLOADS:
             wait(self._running, return_when=FIRST_COMPLETED)
             self.collect()
@@ -78,7 +78,7 @@ class Uploads:
         self._running[future] = pack
 
     def collect(self) -> None:
-        """Note what has arrived. Raises what an upload raised, after noting the others."""
+        """Record uploads that are complete. Raises the error of one that failed, after recording the others."""
         failed: BaseException | None = None
         for future in [f for f in self._running if f.done()]:
             pack, error = self._running[future], future.exception()
@@ -87,7 +87,7 @@ class Uploads:
                 del self._running[future]
                 continue
             self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
-            del self._running[future]  # only now: should Ctrl-C come between, `stop` notes it
+            del self._running[future]  # only now: after a Ctrl-C in between, `stop` records it
             self._sent.packs += 1
             if pack.kind is PackKind.DATA:
                 self._sent.data_bytes += pack.size
@@ -98,13 +98,13 @@ class Uploads:
             raise failed
 
     def finish(self) -> None:
-        """Wait for all."""
+        """Wait for all uploads."""
         while self._running:
             wait(self._running, return_when=FIRST_COMPLETED)
             self.collect()
 
     def stop(self) -> None:
-        """Wait for those on their way, note what arrived, and take no more. Raises nothing."""
+        """Wait for running uploads, record those that succeed, and accept no more. Raises nothing."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         for future, pack in self._running.items():
             if not future.cancelled() and future.exception() is None:
@@ -126,7 +126,7 @@ class Pipeline:
         self._waiting: deque[tuple[list[Place], Callable[[], None]]] = deque()
         self._pack: PackBuilder | None = None
         self._pack_chunks = 0
-        self.trees = TreeLane(vault, mirror, self._uploads, level, self._flush_data)
+        self.trees = TreeWriter(vault, mirror, self._uploads, level, self._flush_data)
         self._begin_block()
 
     # --- data ---------------------------------------------------------------------------------------------
@@ -139,9 +139,9 @@ class Pipeline:
         self._places: list[Place] = []
 
     def chunk(self, data: Buffer, chunk: bytes, *, alone: bool) -> Placed:
-        """Take in a chunk of id `chunk`; `alone` gives it a block of its own.
+        """Add a chunk with the id `chunk`; `alone` gives it a block of its own.
 
-        One that the vault has, or that is on its way, is not taken again. The data must not change afterwards.
+        A chunk that is in the vault or pending already is not added again. The data must not change afterwards.
         """
         place = self._pending.get(chunk)
         if place is not None:
@@ -180,7 +180,7 @@ class Pipeline:
         self.advance()
 
     def _seal_first(self) -> None:
-        """Wait for the oldest block and give its chunks their places."""
+        """Wait until the oldest block is compressed, and give its chunks their places."""
         block = self._blocks.popleft()
         frame = block.frame.result()
         self._in_flight -= block.raw
@@ -199,7 +199,7 @@ class Pipeline:
             self._uploads.send(pack)
 
     def _flush_data(self) -> None:
-        """Wait until the store has all that a tree page written so far can refer to."""
+        """Wait until the store has all data that tree pages written so far can refer to."""
         self._close_pack()
         self._uploads.finish()
 
@@ -210,13 +210,13 @@ class Pipeline:
                     self._pending.pop(extent.id, None)
 
     def advance(self) -> None:
-        """Go on with whatever is ready, without waiting."""
+        """Seal blocks, run actions and record uploads that are ready, without waiting."""
         while self._blocks and self._blocks[0].frame.done():
             self._seal_first()
         self._run_waiting()
         self._uploads.collect()
 
-    # --- what waits ---------------------------------------------------------------------------------------
+    # --- waiting actions ----------------------------------------------------------------------------------
 
     def after(self, pieces: list[Placed], action: Callable[[], None]) -> None:
         """Run `action` once all of `pieces` have extents and all earlier actions have run."""
@@ -244,12 +244,12 @@ class Pipeline:
             self._seal_first()
 
     def flush(self) -> None:
-        """Give everything its place, run all actions, and wait until the store has every data pack."""
+        """Give every chunk its place, run all actions, and wait until the store has every data pack."""
         self.settle()
         self._flush_data()
 
     def settle(self) -> None:
-        """Give everything its place and run all actions. Afterwards nothing waits."""
+        """Give every chunk its place and run all actions."""
         self._seal_all()
         self._run_waiting()
         assert not self._waiting
@@ -260,7 +260,7 @@ class Pipeline:
         self._uploads.finish()
 
     def stop(self) -> None:
-        """Leave off at once; what the store has acknowledged stays noted."""
+        """Stop without finishing. Packs that the store has acknowledged stay recorded."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._uploads.stop()
 
@@ -269,10 +269,10 @@ def _compress(parts: list[Buffer], level: int) -> bytes:
     return encode_frame(parts[0] if len(parts) == 1 else b"".join(parts), level)
 
 
-class TreeLane:
-    """Writes tree pages: into blocks, into packs. `write` and `resolve` are what the format's writers ask for.
+class TreeWriter:
+    """Writes tree pages into blocks and packs. `write` and `resolve` are what the format's writers need.
 
-    A page equal to one of the parent point, of this run, or of a run that broke off is not written again.
+    A page equal to one of the parent point, of this run, or of an interrupted run is not written again.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class TreeLane:
     ) -> None:
         self._vault, self._mirror, self._uploads, self._level = vault, mirror, uploads, level
         self._flush_data = flush_data
-        self.missing: frozenset[bytes] = frozenset()  # packs that have vanished: no page of them is known
+        self.missing: frozenset[bytes] = frozenset()  # packs whose pages must not be reused
         self._pack: PackBuilder | None = None
         self._pages: list[bytes] = []
         self._ids: list[bytes] = []
@@ -290,8 +290,8 @@ class TreeLane:
         self._resume = mirror.has_pages()
         self.sent = False  # whether this run has sent a tree pack
 
-    def know(self, at: Extent) -> None:
-        """A page of the parent point, to be found again."""
+    def remember(self, at: Extent) -> None:
+        """Let a page of the parent point be reused."""
         if at.pack in self.missing:
             return
         self._known[at.id] = at
@@ -299,7 +299,7 @@ class TreeLane:
             self._known.popitem(last=False)
 
     def write(self, page: bytes) -> Extent:
-        """Where the page is. Its stored length is 0 while its block is being filled: `resolve` knows later."""
+        """Write a page, or find an equal one. The stored length is 0 until the block is full: see `resolve`."""
         chunk = self._vault.keys.chunk_id(page)
         known = self._known.get(chunk) or (self._mirror.find_page(chunk) if self._resume else None)
         if known is not None:
@@ -310,13 +310,13 @@ class TreeLane:
         self._pages.append(page)
         self._ids.append(chunk)
         self._raw += len(page)
-        self.know(at)
+        self.remember(at)
         if self._raw >= TREE_BLOCK_RAW:
             self._close_block()
         return at
 
     def resolve(self, at: Extent) -> Extent:
-        """The extent with its stored length, unless its block is still being filled."""
+        """The extent with its stored length, or unchanged if its block is not full yet."""
         if at.stored:
             return at
         stored = self._stored.get((at.pack, at.offset), 0)
@@ -337,15 +337,15 @@ class TreeLane:
         if self._pack is not None:
             pack, self._pack = self._pack, None
             self.sent = True
-            self._flush_data()  # a pack of trees is sent after all that it refers to
+            self._flush_data()  # a tree pack is sent after all that it refers to
             self._uploads.send(pack)
 
     def close_pack(self) -> None:
-        """Seal what there is and send it."""
+        """Seal the current pack and send it."""
         self._close_block()
         self._send()
 
     def discard(self) -> None:
-        """Drop what has not been sent: nothing will refer to it."""
+        """Drop pages that have not been sent; nothing refers to them."""
         self._pack = None
         self._pages, self._ids, self._raw = [], [], 0

@@ -31,12 +31,12 @@ class PreviousPoint:
     root: Subtree | None = None
     trusted: int = 0
     links: int = 0
-    missing: frozenset[bytes] = frozenset()  # packs that have vanished
+    missing: frozenset[bytes] = frozenset()  # packs that are gone from the vault
     afresh: bool = False  # its tree is scattered: write all pages again
     compare_modes: bool = True
 
     def is_same(self, old: OldEntry, st: Status) -> bool:
-        """Whether an entry is as the previous point has it, and its data is still there."""
+        """Whether an entry is unchanged since the previous point, and its data still exists."""
         e = old.entry
         if not (
             e.inode == st.st_ino
@@ -51,7 +51,7 @@ class PreviousPoint:
         return not self.missing or self.has_all(old)
 
     def is_same_folder(self, old: OldEntry, now: Node, *, above: bool) -> bool:
-        """Whether a folder's own metadata are unchanged. The times of one above what was asked for are not ours."""
+        """Whether a folder's own metadata is unchanged. For a folder `above` a given path, times don't count."""
         e = old.entry
         if e.mode != now.mode or e.inode != now.inode or old.leaf.owner(e) != now.owner:
             return False
@@ -61,7 +61,7 @@ class PreviousPoint:
         return not self.missing or self.has_all(old)
 
     def has_all(self, old: OldEntry) -> bool:
-        """Whether nothing that an entry refers to lies in a pack that has vanished."""
+        """Whether no data of an entry is in a missing pack."""
         (e, leaf), missing = old, self.missing
         windows = leaf.windows(e)
         values = [*(leaf.xattrs(e) or {}).values(), *(windows.values() if windows is not None else ())]
@@ -69,7 +69,7 @@ class PreviousPoint:
             return False
         for pieces in leaf.contents(e):
             if isinstance(pieces, Paged):
-                return False  # it is read again, rather than looked up page by page
+                return False  # reading the file again is simpler than checking page by page
             if any(isinstance(p, Extent) and p.pack in missing for p in pieces):
                 return False
         return True

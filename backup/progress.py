@@ -1,4 +1,4 @@
-"""How far a run is: numbers that another thread may read at any time."""
+"""How far a run is: figures that another thread may read at any time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from catalog.screen.progress import JobProgress
 
 @dataclass
 class Progress:
-    """Entries, files and their bytes walked over so far; of these the files and bytes that were read.
+    """Entries, files and bytes that the walk has passed, and how many files and bytes of them were read.
 
-    `size` counts a file whole as soon as it is met; `left` are the bytes of it that are still to be read.
+    `size` includes all of the current file; `left` are the bytes of it that are still to be read.
 
-    `new`, `changed` and `removed` compare with the previous point, whose totals are `previous`. `path` is where
-    the walk is (from the root, without a leading slash).
+    `new`, `changed` and `removed` compare with the previous point, whose totals are `previous`. `path` is the
+    current file (from the root, without a leading slash).
     """
 
     entries: int = 0
@@ -35,11 +35,11 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Bytes that nothing is left to do for, but to send them."""
+        """Bytes read and processed; uploads may be pending."""
         return max(self.size - self.left, 0)
 
     def totals(self) -> Totals:
-        """What was walked over so far."""
+        """What the walk has passed."""
         return Totals(self.entries, self.files, self.size, 0)
 
     def report(self, seconds: float, counted: int | None) -> JobProgress:
@@ -57,5 +57,5 @@ class Progress:
         )
 
     def reset(self, sent: Sent, previous: Totals | None) -> None:
-        """Begin anew."""
+        """Start from zero."""
         self.__dict__.update(Progress(sent=sent, previous=previous).__dict__)

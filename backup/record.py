@@ -1,4 +1,4 @@
-"""The record of a backup: what it did and how it ended, for people to look at. `rpdrive jobs` shows it."""
+"""The record of a backup: what it did and how it ended. `rpdrive jobs` shows it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from catalog.format.records import Item, Job, Machine, Outcome, Problem
 from catalog.jobs.local import LocalJob, LocalJobs
 from catalog.vault import Vault
 
-PATIENCE = 10.0  # seconds, for the record to reach the vault; the point is there already
-_PROBLEMS = 100  # that stand in a record
+PATIENCE = 10.0  # seconds to wait for the record to reach the vault; the point is there already
+_PROBLEMS = 100  # in a record
 _log = logging.getLogger("rpdrive.backup")
 
 
 class Record:
-    """The record of one run, from its beginning. It is kept in the vault, or here when the vault can't be had.
+    """The record of one run, from its beginning. It is kept in the vault, or on this machine if that fails.
 
-    Nothing here fails a backup.
+    No error here makes a backup fail.
     """
 
     def __init__(self, vault: Vault, state: Path, machine: Machine, item: Item) -> None:
@@ -41,13 +41,13 @@ class Record:
         return self._job.id.hex()
 
     def problem(self, problem: Problem) -> None:
-        """Note a problem as it comes up: a run that fails has no other list of them."""
+        """Add a problem when it occurs: a run that fails has no other list of them."""
         self._problem_count += 1
         if len(self._problems) < _PROBLEMS:
             self._problems.append(problem)
 
     def completed(self, result: Result) -> int:
-        """Keep the record of a run that made its point. Returns the bytes that the vault took for it."""
+        """Keep the record of a run that made a point. Returns the size of the record in the vault, in bytes."""
         job, point = self._job, result.point
         job.outcome = Outcome.WITH_WARNINGS if result.problem_count else Outcome.COMPLETED
         job.point = point.id if point else None
@@ -57,7 +57,7 @@ class Record:
         return self._keep(in_vault=True)
 
     def ended(self, error: BaseException, progress: Progress) -> None:
-        """Keep the record of a run that made none."""
+        """Keep the record of a run that made no point."""
         job = self._job
         stopped = not isinstance(error, Exception)  # KeyboardInterrupt, SystemExit
         job.outcome = Outcome.INTERRUPTED if stopped else Outcome.FAILED
@@ -65,7 +65,7 @@ class Record:
         job.entries, job.files, job.bytes = progress.entries, progress.files, progress.size
         self._fill(progress, 0)
         job.problems, job.problem_count = self._problems, self._problem_count
-        # A store that just said no, or nothing, need not be asked again.
+        # A store that has just refused, or not answered, is not asked again.
         self._keep(in_vault=not isinstance(error, StoreUnreachable | AccessDenied))
 
     def _fill(self, progress: Progress, record_bytes: int) -> None:
@@ -81,11 +81,11 @@ class Record:
         def write() -> None:
             try:
                 stored.append(self._vault.add_job(self._job))
-            except Exception as e:  # noqa: BLE001 - whatever it is, the backup is what counts
+            except Exception as e:  # noqa: BLE001 - no error may fail the backup
                 _log.info("the job could not be recorded in the vault: %s", e)
 
         if in_vault:
-            # In a thread of its own: a store that has gone away may take a minute to be given up.
+            # In a thread of its own: an unreachable store may take a minute to fail.
             thread = threading.Thread(target=write, name="job record", daemon=True)
             thread.start()
             thread.join(PATIENCE)

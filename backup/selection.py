@@ -1,4 +1,4 @@
-"""What a backup is asked to walk."""
+"""What a backup walks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Wanted: TypeAlias = "dict[bytes, Wanted | None]"
 class Selection:
     """What to walk. `paths` are absolute; `skip` are folders to leave out, as (st_dev, st_ino).
 
-    `fetch`: files, too, whose contents would have to be fetched from a cloud first.
+    `fetch`: download files whose contents are only in a cloud.
     """
 
     paths: list[bytes]
@@ -22,7 +22,7 @@ class Selection:
     fetch: bool = False
 
     def wanted(self) -> Wanted | None:
-        """The paths as a tree of names; None stands for everything below."""
+        """The paths as a tree of names; None means everything below. None as a whole: the root folder is a path."""
         tree: Wanted = {}
         for path in sorted(self.paths):  # a folder comes before what is in it
             parts = [p for p in path.split(b"/") if p]

@@ -1,7 +1,7 @@
-"""The walk: folders of the source beside those of the previous point, entry by entry, both sorted by name.
+"""The walk: compares folders of the source with those of the previous point, entry by entry, both sorted by name.
 
-A folder in which nothing differs is not written again: its pages serve the new tree as they are. So a folder's
-writer is opened only at the first difference in it or below, and then gets what had been passed unchanged.
+A folder without differences is not written again: the new tree refers to its pages. So a folder's writer is opened
+only at the first difference in the folder or below, and then gets the unchanged entries before it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
 
 
 class Walk(Generic[Folder, File, Stat]):
-    """One walk. With `pipeline` None it only looks, for a dry run. `tick` is called now and then.
+    """One walk. Without a `pipeline` it writes nothing, for a dry run. `tick` is called regularly.
 
     `tree_blocks` are the places of the new tree's blocks, `page_bytes` their pages' raw bytes; `links` has the
     highest number given to a file of several links; `distinct_names` says whether no folder walked so far has two
@@ -89,7 +89,7 @@ class Walk(Generic[Folder, File, Stat]):
         return result[0]
 
     def _walk(self, top: Frame[Folder]) -> None:
-        """Walk a folder and all below it: by a list, as folders may be nested deeper than calls can be."""
+        """Walk a folder and all below it, without recursion: folders may be nested deeper than Python's calls."""
         stack = self._stack
         stack.append(top)
         try:
@@ -110,9 +110,9 @@ class Walk(Generic[Folder, File, Stat]):
                     self._system.close(frame.handle)
 
     def so_far(self) -> Subtree | None:
-        """A whole tree at this moment: what has been walked as it is now, the rest as the previous point has it.
+        """Write a complete tree in the middle of the walk: entries not walked yet are as in the previous point.
 
-        Everything given so far has its place afterwards, and is on its way to the store.
+        Afterwards all chunks added so far have their places, and the store has their data packs.
         """
         assert self._pipeline is not None
         self._open(self._stack[-1])
@@ -128,7 +128,7 @@ class Walk(Generic[Folder, File, Stat]):
         return below
 
     def _rest(self, frame: Frame[Folder], *, also: bool) -> list[Node]:
-        """What the previous point has in a folder after the entry being looked at (or with it: `also`)."""
+        """The entries of the previous point after the current one of a folder; `also` includes that one."""
         return [
             page.leaf.node(e)
             for page in leaves(self._pages, frame.previous, 0, start=frame.name)
@@ -151,14 +151,14 @@ class Walk(Generic[Folder, File, Stat]):
         return names
 
     def _begin(self, frame: Frame[Folder]) -> None:
-        """Begin with a folder that is on the stack."""
+        """Prepare a folder on the stack for its first entry."""
         if self._previous.afresh or frame.previous is None:
             self._open(frame)
         frame.older = self._older(frame)
         frame.old = next(frame.older, None)
 
     def _next_folder(self, frame: Frame[Folder]) -> Frame[Folder] | None:
-        """Go on with the entries of a folder until one is a folder to be walked. Returns it, or None at the end."""
+        """Handle the next entries of a folder, up to a folder to walk: returns it, or None at the end."""
         fd, path, wanted = frame.handle, frame.path, frame.wanted
         older, old = frame.older, frame.old
         for name in frame.names:
@@ -192,11 +192,11 @@ class Walk(Generic[Folder, File, Stat]):
         """The entries of a folder's previous version."""
 
         def record(at: Extent) -> None:
-            if at.pack in self._previous.missing:  # though a cache may still have the page
+            if at.pack in self._previous.missing:  # even if a cache still has the page
                 raise missing_pack(PackKind.TREE, at.pack)
             frame.seen.append(at)
             if self._pipeline is not None and not self._previous.afresh:
-                self._pipeline.trees.know(at)
+                self._pipeline.trees.remember(at)
 
         for page in leaves(RecordingPages(self._pages, record), frame.previous, 0):
             for entry in page.leaf.entries:
@@ -218,9 +218,9 @@ class Walk(Generic[Folder, File, Stat]):
     def _left_out(self, here: bytes, st: Stat, *, asked: bool) -> bool:
         is_folder = stat.S_ISDIR(st.st_mode)
         if self._excludes is not None and self._excludes.match(here, is_folder):
-            reason = "it was asked for, and it is excluded"
+            reason = "given as a path, but excluded"
         elif is_folder and (st.st_dev, st.st_ino) in self._selection.skip:
-            reason = "it belongs to rpdrive: a vault, a cache or a state folder is not saved"
+            reason = "not saved: a vault, cache or state folder of rpdrive"
         else:
             return False
         if asked:
@@ -232,7 +232,7 @@ class Walk(Generic[Folder, File, Stat]):
         self._progress.removed += old.leaf.entries_in(old.entry)
 
     def _open(self, frame: Frame[Folder]) -> None:
-        """Give a folder that differs a writer, and all folders above it; write what was met unchanged in them."""
+        """Give a folder that differs, and those above it, a writer with their unchanged entries so far."""
         without: list[Frame[Folder]] = []
         at: Frame[Folder] | None = frame
         while at is not None and at.writer is None:
@@ -262,19 +262,19 @@ class Walk(Generic[Folder, File, Stat]):
         return at
 
     def _keep(self, frame: Frame[Folder]) -> None:
-        """Count the pages of an unchanged folder to the new tree."""
+        """Count the pages of an unchanged folder as pages of the new tree."""
         for at in frame.seen:
             self.tree_blocks.add((at.pack, at.offset))
             self.page_bytes += at.length
 
     def _emit(self, frame: Frame[Folder], node: Node) -> None:
-        """Write an entry whose content has its place."""
+        """Write an entry whose content has its place already."""
         if self._pipeline is not None:
             assert frame.writer is not None
             self._pipeline.after([], partial(frame.writer.add, node))
 
     def _same(self, frame: Frame[Folder], match: OldEntry) -> None:
-        """An entry that stays as it was."""
+        """Keep an entry of the previous point."""
         self._progress.unchanged += 1
         if frame.writer is None:
             frame.passed += 1
@@ -290,7 +290,7 @@ class Walk(Generic[Folder, File, Stat]):
     def _subfolder(
         self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]
     ) -> Frame[Folder] | None:
-        """A folder in a folder. Returns it if it is to be walked; None if there is nothing in it, and never was."""
+        """Handle a folder in a folder. Returns it if it must be walked; None if it is empty, and was before."""
         old = match if match is not None and match.entry.kind == _FOLDER else None
         previous = old.leaf.subtree(old.entry) if old is not None else None
         wanted = frame.wanted.get(frame.name) if frame.wanted is not None else None
@@ -321,7 +321,7 @@ class Walk(Generic[Folder, File, Stat]):
         return child
 
     def _is_entered(self, here: bytes, st: Stat, frame: Frame[Folder], wanted: Wanted | None) -> bool:
-        """Whether to walk a folder, rather than save it as an empty one. One above what was asked for is walked."""
+        """Whether to walk a folder rather than save it as an empty one. Folders above a given path are walked."""
         if wanted is not None:
             return True
         asked = frame.wanted is not None
@@ -329,11 +329,11 @@ class Walk(Generic[Folder, File, Stat]):
             if asked:
                 self._problem(here, "contents not saved: a pseudo file system or an rpdrive drive")
             return False
-        # What was asked for is walked even where it is the root of another file system.
+        # A given path is walked even if it is the root of another file system.
         return asked or not self._selection.one_file_system or st.st_dev == frame.device
 
     def _end(self, child: Frame[Folder]) -> None:
-        """Close a folder of which all entries were looked at, and write its entry or keep it."""
+        """Close a folder after its last entry, and write or keep its own entry."""
         if child.handle is not None:
             self._system.close(child.handle)
         frame, node = child.parent, child.node
@@ -351,7 +351,7 @@ class Walk(Generic[Folder, File, Stat]):
             self._emit(frame, node)
 
     def _close(self, frame: Frame[Folder], child: Frame[Folder], node: Node) -> None:
-        """Write a folder that differs inside, once all that is in it is written."""
+        """Write a folder that differs inside, after all its entries."""
         self._open(frame)
         if self._pipeline is None:
             return
@@ -390,20 +390,20 @@ class Walk(Generic[Folder, File, Stat]):
                 self._same(frame, match)
                 return
             self._problem(here, f"it can't be read: {e.strerror}")
-            if match is None:  # it will not be in the point
+            if match is None:  # it is left out of the point
                 progress.new -= 1
             else:
                 progress.changed -= 1
                 progress.removed += 1
 
     def _is_kept(self, match: OldEntry, st: Stat) -> bool:
-        """Whether the previous point has the contents of a file that is no longer on this machine."""
+        """Whether the previous point has the contents of a file that is now only in a cloud."""
         e = match.entry
         same = e.kind == _FILE and (e.inode, e.size, e.mtime) == (st.st_ino, st.st_size, st.st_mtime_ns)
         return same and self._previous.has_all(match)
 
     def _save(self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
-        """Write a new or changed entry. OSError if it can't be read."""
+        """Write a new or changed entry. Raises OSError if it can't be read."""
         assert self._pipeline is not None
         name = frame.name
         node = self._system.node(name, st)
@@ -419,7 +419,7 @@ class Walk(Generic[Folder, File, Stat]):
         contents: Contents | None = None
         if node.kind == _FILE:
             if match is not None and match.entry.kind == _FILE and not self._previous.afresh:
-                self._files.know(match.leaf.pieces(match.entry))
+                self._files.remember_pages(match.leaf.pieces(match.entry))
             contents = self._files.read(fd, here, name, node)
         else:
             if node.kind == _SYMLINK:
@@ -427,12 +427,12 @@ class Walk(Generic[Folder, File, Stat]):
             elif node.kind in _DEVICES:
                 node.content = (os.major(st.st_rdev), os.minor(st.st_rdev))
             self._files.complete(here, name, fd, node)
-        if link is not None and link.left > 0 and node.inode == st.st_ino:  # else it was replaced meanwhile
+        if link is not None and link.left > 0 and node.inode == st.st_ino:  # else it was replaced during the walk
             link.node, link.contents = node, contents
         self._write(frame, node, contents)
 
     def _write(self, frame: Frame[Folder], node: Node, contents: Contents | None) -> None:
-        """Write an entry once its contents have their places. None: they stand in the node already."""
+        """Write an entry once its contents have their places. None: the node has them already."""
         writer = frame.writer
         assert writer is not None and self._pipeline is not None
         if contents is None:
@@ -447,7 +447,7 @@ class Walk(Generic[Folder, File, Stat]):
 
 
 def _copy(n: Node, *, name: bytes | None = None, content: Subtree | None = None) -> Node:
-    """A node under another name, or of a folder with another content."""
+    """A copy of a node with another name, or of a folder's node with another content."""
     return Node(
         n.name if name is None else name, n.kind, n.mode, n.owner, n.size, n.mtime, n.ctime, n.inode, n.nlink,
         n.link, n.content if name is not None else content, n.xattrs, n.more, n.windows,

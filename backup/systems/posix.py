@@ -48,24 +48,24 @@ class PosixSystem:
 
     @staticmethod
     def raise_limits() -> None:
-        """Allow as many open files as this process may have: a walk holds one for each level."""
+        """Raise the limit of open files to the hard limit: a walk holds one folder open for each level."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     @staticmethod
     def lock(file: int) -> None:
-        """Lock a file for this process, until it ends. OSError if another has."""
+        """Lock a file until this process ends. Raises OSError if another process holds the lock."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @staticmethod
     def point_path(path: Path) -> bytes:
-        """An absolute path as a point has it."""
+        """An absolute path in the form that points use."""
         return os.fsencode(path)
 
     @staticmethod
     def identity(path: Path) -> tuple[int, int] | None:
-        """st_dev and st_ino of a path; None if nothing is there."""
+        """st_dev and st_ino of a path; None if there is nothing."""
         try:
             st = path.stat()
         except OSError:
@@ -79,13 +79,13 @@ class PosixSystem:
 
     @staticmethod
     def open_folder(name: bytes, parent: int | None = None) -> int:
-        """A descriptor of a folder; a symlink is refused below a parent."""
+        """A descriptor of a folder. With a parent, symlinks are refused."""
         flags = _FOLDER | (os.O_NOFOLLOW if parent is not None else 0)
         return _open(name, flags, parent)
 
     @staticmethod
     def open_passage(name: bytes, parent: int) -> int:
-        """A descriptor of a folder of which only named entries are wanted: it need not be readable."""
+        """A descriptor of a folder in which only known names will be looked up: it need not be readable."""
         try:
             return PosixSystem.open_folder(name, parent)
         except PermissionError:
@@ -95,7 +95,7 @@ class PosixSystem:
 
     @staticmethod
     def open_file(name: bytes, parent: int) -> int:
-        """A descriptor of a file, never of what a symlink points to."""
+        """A descriptor of a file; symlinks are refused."""
         return _open(name, _FILE, parent)
 
     @staticmethod
@@ -133,7 +133,7 @@ class PosixSystem:
 
     @staticmethod
     def readlink(name: bytes, folder: int) -> bytes:
-        """What a symlink points to."""
+        """The target of a symlink."""
         return os.readlink(name, dir_fd=folder)
 
     @staticmethod
@@ -154,13 +154,13 @@ class PosixSystem:
             try:
                 values[os.fsencode(name)] = os.getxattr(path, name, follow_symlinks=follow)
             except OSError as e:
-                if e.errno != errno.ENODATA:  # removed meanwhile
+                if e.errno != errno.ENODATA:  # removed since the listing
                     raise
         return values
 
     @staticmethod
     def read_small(file: int, size: int, most: int) -> bytes:
-        """A whole small file; should it have changed its size, as much as there is, up to `most` bytes and some."""
+        """A whole file of `size` bytes. If it has grown, reads on to its end, or to a little more than `most`."""
         data = os.pread(file, size + 1, 0)
         if len(data) == size:
             return data
@@ -173,7 +173,7 @@ class PosixSystem:
 
     @staticmethod
     def fill(file: int, buffer: memoryview, position: int) -> int:
-        """Read until the buffer is full or the file ends. Returns the bytes read."""
+        """Read until the buffer is full or the file ends. Returns the number of bytes read."""
         got = 0
         while got < len(buffer):
             count = os.preadv(file, [buffer[got:]], position + got)
@@ -211,12 +211,12 @@ class PosixSystem:
 def _open(name: bytes, flags: int, parent: int | None) -> int:
     try:
         return os.open(name, flags | _NOATIME, dir_fd=parent)
-    except PermissionError:  # O_NOATIME is for the owner and root only
+    except PermissionError:  # only the owner and root may use O_NOATIME
         return os.open(name, flags, dir_fd=parent)
 
 
 def _text(name: str) -> str:
-    """A name as UTF-8 can hold it; the ids beside it stay exact."""
+    """A name without bytes that are not UTF-8. Owner has exact ids besides."""
     return name.encode(errors="replace").decode()
 
 

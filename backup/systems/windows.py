@@ -35,8 +35,8 @@ _NO_ID = (0, 2**64 - 1)
 _AWAY = files.OFFLINE | files.RECALL_ON_OPEN | files.RECALL_ON_DATA_ACCESS
 _PUBLIC = w.OWNER | w.GROUP | w.DACL | w.LABEL
 _WHOLE = _PUBLIC | w.SACL | w.ATTRIBUTE | w.SCOPE | w.BACKUP
-# Filters make up the contents from these: deduplication, compression of the system's files, tiers, clouds. What is
-# in such a reparse point means nothing on another disk. Bits 12 to 15 number the folders of a cloud service.
+# Filters produce a file's contents from these: deduplication, compression of system files, tiers, clouds. Their
+# data means nothing on another disk. Bits 12 to 15 number the folders of a cloud service.
 _SEEN_THROUGH = frozenset((
     0x80000013, 0x80000017, 0x80000008, 0x80000006, 0xC0000004, 0x80000007, 0x8000001E, 0x80000021, 0x9000001A,
 ))  # fmt: skip
@@ -44,7 +44,7 @@ _BASE = w.READ_ATTRIBUTES | w.READ_EA | w.READ_CONTROL
 
 
 class WindowsStatus(NamedTuple):
-    """A Status, and what else is known of the file by then. `tag` of a reparse point, else 0."""
+    """A Status, with more about the file. `tag` is that of a reparse point, or 0."""
 
     st_mode: int
     st_ino: int
@@ -62,12 +62,12 @@ class WindowsStatus(NamedTuple):
 
 
 class WindowsFolder:
-    """An open folder. `handle` is None for the one that all drives stand in."""
+    """An open folder. `handle` is None for the folder that contains the drives."""
 
     def __init__(self, path: str, handle: int | None) -> None:
         self.path, self.handle = path, handle
-        self.shorts: dict[bytes, str] = {}  # 8.3 names, once it was listed
-        self.seen: tuple[bytes, WindowsStatus] | None = None  # the name asked for last
+        self.shorts: dict[bytes, str] = {}  # 8.3 names, once the folder is listed
+        self.seen: tuple[bytes, WindowsStatus] | None = None  # the name whose status was read last
 
     def inside(self, name: bytes) -> str:
         text = name_text(name)
@@ -75,7 +75,7 @@ class WindowsFolder:
 
 
 class WindowsFile:
-    """An open file or stream, as it was `seen` before; of an encrypted file its raw export is what is read."""
+    """An open file or stream, and the status `seen` before. An encrypted file is read through its raw `export`."""
 
     def __init__(self, name: bytes, handle: int, seen: WindowsStatus, export: IO[bytes] | None = None) -> None:
         self.name, self.handle, self.seen, self.export = name, handle, seen, export
@@ -93,7 +93,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         try:
             self._rights = self._api.take_privileges((w.BACKUP_PRIVILEGE, w.SECURITY_PRIVILEGE))
         except OSError:
-            self._rights = set()  # then what its user may read is read
+            self._rights = set()  # then it reads what its user may read
         self._accounts: dict[str, str] = {}
 
     @property
@@ -101,7 +101,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         return self
 
     def raise_limits(self) -> None:
-        pass  # there is none for handles
+        pass  # handles have no limit
 
     def lock(self, file: int) -> None:
         system: Any = import_module("msvcrt")
@@ -139,7 +139,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         if not stat.S_ISDIR(st.st_mode):
             raise OSError(errno.ENOTDIR, "it was replaced by something else while it was read")
         if st.attributes & _AWAY and not self._fetch:
-            raise OnlineOnly(errno.EIO, "what is in it is only in the cloud (--cloud-files fetches it)")
+            raise OnlineOnly(errno.EIO, "its contents are only in a cloud (--cloud-files downloads them)")
         return WindowsFolder(path, self._api.open(_rooted(path), _BASE | w.READ_DATA, w.OPEN_REPARSE_POINT))
 
     def open_passage(self, name: bytes, parent: WindowsFolder) -> WindowsFolder:
@@ -166,8 +166,8 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         return sorted(found)
 
     def status(self, name: bytes, folder: WindowsFolder) -> WindowsStatus:
-        # A handle for each name, as what a folder's list says of files can be old: NTFS brings it up to date when a
-        # file is closed, and not for the file's other links.
+        # A handle for each name, as the listing of a folder can be out of date: NTFS updates it when a file is
+        # closed, and not for the file's other links.
         st = self._look(folder.inside(name), w.READ_ATTRIBUTES)
         folder.seen = name, st
         return st
@@ -182,16 +182,16 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         is_folder = attributes & files.DIRECTORY
         kind = stat.S_IFLNK if tag and is_link(tag) else stat.S_IFDIR if is_folder else stat.S_IFREG
         written = from_filetime(found.written)
-        # Without a time of the last change, one is made up of what there is: later than the step of the clock, so
-        # that what changed within one is read again, and another if the attributes are.
+        # Without a change time (FAT), derive one from the write time: later by more than a step of that clock, so
+        # that a file changed within a step is read again; and different for other attributes.
         when = from_filetime(found.changed) if found.changed else written + _COARSE + attributes % _COARSE
         return WindowsStatus(
             st_mode=kind | descriptor.mode(None, attributes),
             st_ino=found.file_id,
             st_dev=found.serial,
-            # Without an id that tells it from all others (on ReFS they have 128 bits), each link is a file.
+            # Without a unique id (on ReFS ids have 128 bits), each link is a file of its own.
             st_nlink=1 if is_folder or found.file_id in _NO_ID else found.links,
-            st_size=0 if is_folder and not open_file else found.size,  # a stream's, where one is open
+            st_size=0 if is_folder and not open_file else found.size,  # of the stream, if one is open
             st_blocks=0 if _has_holes(attributes, tag) else (found.size + 511) // 512,
             st_mtime_ns=written,
             st_ctime_ns=when,
@@ -207,7 +207,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
 
     def node(self, name: bytes, st: WindowsStatus) -> Node:
         mode, owner = st.st_mode & 0o7777, UNKNOWN_OWNER
-        if stat.S_ISDIR(st.st_mode):  # compared by these where its times are not ours
+        if stat.S_ISDIR(st.st_mode):  # folders above a given path are compared by mode and owner
             with suppress(OSError), self._api.opened(_rooted(st.path), w.READ_CONTROL) as handle:
                 mode, owner = self._permissions(self._api.security(handle, _PUBLIC), st.attributes)
         return Node(
@@ -260,7 +260,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
             windows.extended = self._api.extended(handle) or None
 
         def streams() -> None:
-            if export is None:  # which has them in it
+            if export is None:  # an export contains the streams
                 data.streams = [
                     (name, partial(self._open_stream, st, name))
                     for name, _size in files.streams(self._api.information(handle, w.STREAM_INFO, 4096))
@@ -275,12 +275,12 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
             try:
                 read()
             except w.Failed as e:
-                if e.code not in w.UNSUPPORTED:  # else the file system keeps none
+                if e.code not in w.UNSUPPORTED:  # else the file system has no such data
                     data.problems.append(f"its {what} can't be read: {e.strerror}")
         return data
 
     def _permissions(self, security: bytes, attributes: int) -> tuple[int, Owner]:
-        """A mode and an owner for other systems."""
+        """The mode and owner that other systems show."""
         mode = descriptor.mode(security, attributes)
         try:
             found = descriptor.parse(security)
@@ -289,7 +289,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         return mode, Owner(-1, -1, self._account(found.owner), self._account(found.group))
 
     def _account(self, text: str) -> str:
-        """`DOMAIN\\name` of a SID, or its text where it has none here."""
+        """`DOMAIN\\name` of a SID, or the SID itself if it has no name here."""
         found = self._accounts.get(text)
         if found is None:
             try:
@@ -309,7 +309,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         return seen[1] if seen is not None and seen[0] == name else self.status(name, folder)
 
     def _open(self, path: str, access: int, flags: int = w.OPEN_REPARSE_POINT) -> int:
-        """A handle; with the right to see who is audited, where there is one."""
+        """A handle, with the right to read audit entries if the process has that privilege."""
         if w.SECURITY_PRIVILEGE in self._rights and access & w.READ_CONTROL:
             access |= w.ACCESS_SYSTEM_SECURITY
         return self._api.open(_rooted(path), access, flags)
@@ -317,10 +317,10 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     def open_file(self, name: bytes, parent: WindowsFolder) -> WindowsFile:
         st = self._seen(name, parent)
         if st.attributes & _AWAY and not self._fetch:
-            raise OnlineOnly(errno.EIO, "its contents are only in the cloud (--cloud-files fetches them)")
+            raise OnlineOnly(errno.EIO, "its contents are only in a cloud (--cloud-files downloads them)")
         if st.attributes & files.ENCRYPTED:
             return self._open_encrypted(st, name)
-        # What a reparse point stands for is read through it where Windows makes up the contents from it.
+        # Contents that Windows produces from a reparse point are read through it.
         flags = 0 if is_seen_through(st.tag) else w.OPEN_REPARSE_POINT
         return WindowsFile(name, self._open(st.path, _BASE | w.READ_DATA, flags), st)
 
@@ -331,7 +331,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         return WindowsFile(b"", handle, st._replace(path=path))
 
     def _open_encrypted(self, st: WindowsStatus, name: bytes) -> WindowsFile:
-        """Of an encrypted file its raw export, which takes no key; made at once, as it can be read but in order."""
+        """Export an encrypted file, which needs no key. Spooled as a whole, as an export is a sequential stream."""
         handle = self._open(st.path, _BASE)
         export = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - `close` closes it
         try:
@@ -344,7 +344,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
 
     def file_status(self, handle: WindowsFile | WindowsFolder) -> WindowsStatus:
         if isinstance(handle, WindowsFolder):
-            assert handle.handle is None  # only asked of the one above all drives
+            assert handle.handle is None  # only the folder above the drives is asked for
             return WindowsStatus(stat.S_IFDIR | 0o755, 0, 0, 1, 0, 0, 0, 0, files.DIRECTORY, 0, 0, "")
         found = self._status(handle.handle, handle.seen.path, open_file=True)
         if handle.export is not None:
@@ -393,21 +393,21 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
 
 
 def _rooted(path: str) -> str:
-    """A drive's own folder has a backslash at its end; without it, a drive is meant."""
+    """A path that Windows takes for a drive's root folder: without the backslash it would mean the drive."""
     return path + "\\" if path.endswith(":") and path.count("\\") == 3 else path
 
 
 def _native(path: bytes) -> str:
-    """The path of a path of a point."""
+    """The Windows path for a path of a point."""
     drive, *parts = map(name_text, path.strip(b"/").split(b"/"))
     return "\\".join((f"\\\\?\\{drive}:", *parts))
 
 
 def _has_holes(attributes: int, tag: int) -> bool:
-    """Whether what isn't allocated is a hole: where a filter makes up the contents, it only isn't there."""
+    """Whether unallocated ranges are holes. They are not if a filter produces the contents."""
     return bool(attributes & files.SPARSE) and not is_seen_through(tag)
 
 
 def is_seen_through(tag: int) -> bool:
-    """Whether the contents are read through such a reparse point, and are kept in its place."""
+    """Whether contents are read through such a reparse point, and saved in place of it."""
     return tag & ~0xF000 in _SEEN_THROUGH

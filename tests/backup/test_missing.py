@@ -152,7 +152,7 @@ def test_damaged_tree(machine: Protected, memory: MemoryStore, folder: Path) -> 
         data[100] ^= 1
         memory.objects[name] = bytes(data)
     outcome = machine.checked(folder, problems=1)
-    assert "the tree of the point before can't be used" in outcome.problems[0].reason
+    assert "the tree of the previous point can't be used" in outcome.problems[0].reason
     assert outcome.progress.sent.data_bytes == 0
     assert outcome.progress.read_files == 42
     assert machine.checked(folder).progress.read_files == 0

@@ -89,7 +89,7 @@ def test_what_was_asked_for_is_excluded(machine: Protected, folder: Path) -> Non
     """An empty point would look like a success."""
     outcome = machine.backup(folder / "a", folder / "x y", excludes=("a/",))
     assert [(p.path, p.reason) for p in outcome.problems] == [
-        (os.fsencode(folder / "a").strip(b"/"), "it was asked for, and it is excluded")
+        (os.fsencode(folder / "a").strip(b"/"), "given as a path, but excluded")
     ]
     assert names(machine, outcome.point, folder) == {"x y/7"}
 
@@ -266,7 +266,7 @@ def test_own_folders_are_left_out(tmp_path: Path) -> None:
         assert saved(vault, everything) == {"home/own files/1"}
     done = cli.run("backup", cli.vault)
     assert done.returncode == 3
-    assert b"it belongs to rpdrive" in done.stderr
+    assert b"not saved: a vault, cache or state folder of rpdrive" in done.stderr
 
 
 @pytest.mark.needs_fuse

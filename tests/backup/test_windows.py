@@ -313,7 +313,7 @@ def test_file_in_the_cloud_is_not_fetched(machine: Machine, windows: Double) -> 
     item.reparse = tagged(0x9000601A)
     outcome = machine.back_up(windows)
     assert reasons(outcome) == {
-        "letter.txt": "it can't be read: its contents are only in the cloud (--cloud-files fetches them)"
+        "letter.txt": "it can't be read: its contents are only in a cloud (--cloud-files downloads them)"
     }
     assert windows.recalled == 0
 

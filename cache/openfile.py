@@ -64,15 +64,15 @@ class OpenFile:
         parts = self.parts(offset, length)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def parts(self, offset: int, length: int, *, again: bool = False) -> list[Buffer]:
+    def parts(self, offset: int, length: int, *, repeated: bool = False) -> list[Buffer]:
         """As `read`, without copying: views of the blocks in memory, for immediate use.
 
-        `again`: a thread that could not wait has begun this read, so the read-ahead knows of it already.
+        `repeated`: a thread that could not wait has begun this read, so the read-ahead knows of it already.
         """
         end = min(offset + length, self.size)
         if offset >= end:
             return []
-        if not self._simple and not again:
+        if not self._simple and not repeated:
             try:
                 self._look_ahead(offset, end)
             except RpdriveError:

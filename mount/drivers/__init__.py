@@ -1,1 +1,1 @@
-"""Drivers: each translates the view for one file-system interface."""
+"""Drivers show a view as a drive: the kernel's and libfuse's on Unix, WinFsp's on Windows."""

@@ -17,7 +17,7 @@ BLOCK = 4096  # bytes; unit of statfs
 _SAME_ERROR_SECONDS = 60
 _log = logging.getLogger("rpdrive.drive")
 
-# Our errors to errno; the first that fits. All that is not listed is EIO: never zeros, never an empty file.
+# Our errors to errno; the first match counts. Any other error is EIO: never zeros, never an empty file.
 ERRNO: tuple[tuple[type[Exception], int], ...] = (
     (NotFound, errno.ENOENT),
     (UsageError, errno.EINVAL),
@@ -78,7 +78,7 @@ class Driver(Protocol):
 
 
 class Refusal(Exception):
-    """An errno that the caller of a file system expects, and nothing to log."""
+    """An errno that callers of a file system expect; it is not logged."""
 
     def __init__(self, number: int) -> None:
         super().__init__(os.strerror(number))
@@ -86,13 +86,14 @@ class Refusal(Exception):
 
 
 def errno_of(error: BaseException) -> int:
+    """The errno that a caller gets for an error."""
     if isinstance(error, Refusal):
         return error.number
     return next((number for kind, number in ERRNO if isinstance(error, kind)), errno.EIO)
 
 
 class Errors:
-    """The last errors that somebody met on the drive; each is logged, but not again within a minute."""
+    """Recent errors on the drive; a repeated error is logged at most once a minute. Thread-safe."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -101,6 +102,7 @@ class Errors:
         self.recent: list[dict[str, Any]] = []
 
     def note(self, path: bytes, error: BaseException) -> None:
+        """Count an error at a path of the drive."""
         shown = path.decode(errors="backslashreplace")
         key = f"{type(error).__name__} {shown} {error}"
         with self._lock:
@@ -120,7 +122,7 @@ class Errors:
 
 
 class OpenFolder:
-    """A folder being listed: entries by their place in it, read forward page by page."""
+    """A folder being listed: entries by their position, read forward page by page. Thread-safe."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -132,26 +134,26 @@ class OpenFolder:
         self._page: EntryPage | None = None
         self._start = self._end = 0
 
-    def from_place(self, place: int) -> Iterator[tuple[int, EntryPage, int]]:
-        """(place of the next one, page, place in it) from a place on."""
+    def from_position(self, position: int) -> Iterator[tuple[int, EntryPage, int]]:
+        """From a position on: the position of the next entry, a page, and the entry's index in it."""
         with self._lock:
-            if place < self._start:
+            if position < self._start:
                 self._restart()
             while True:
-                while place >= self._end:
+                while position >= self._end:
                     if not self._advance():
                         return
                 page = self._page
                 assert page is not None
-                for n in range(place - self._start, len(page.names)):
-                    place += 1
-                    yield place, page, n
+                for n in range(position - self._start, len(page.names)):
+                    position += 1
+                    yield position, page, n
 
     def _advance(self) -> bool:
         try:
             page = next(self._pages, None)
         except BaseException:
-            self._restart()  # a generator that raised is at its end: the next call must not find a short folder
+            self._restart()  # a generator that raised is finished, and must not pass for the folder's end
             raise
         if page is None:
             return False

@@ -41,7 +41,7 @@ def check_system() -> None:
         if not os.path.exists(_DEVICE):
             raise MountFailed(
                 f"there is no {_DEVICE} on this machine",
-                "install FUSE (`apt install fuse3`), `modprobe fuse`, or start the container with it",
+                "install FUSE (`apt install fuse3`), run `modprobe fuse`, or start the container with the device",
             )
         if not os.access(_DEVICE, os.R_OK | os.W_OK):
             raise MountFailed(f"you may not use {_DEVICE}", "ask for access to it, or run rpdrive as root")

@@ -1,8 +1,8 @@
-"""The drive through libfuse 2 and fusepy: a translation, and the table from our errors to errno.
+"""The driver on libfuse 2, through fusepy.
 
 fusepy's own callbacks decode paths to text and turn times into floats; its wrapper for errors breaks on an
 OSError without errno. So every callback is replaced here by one that takes libfuse's arguments as they are:
-paths stay bytes, times stay ns, and whatever is raised becomes an errno.
+paths stay bytes, times stay ns, and every exception becomes an errno.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from catalog.errors import MountFailed, NotFound
 from mount.drivers.base import BLOCK, ERRNO, Errors, OpenFolder, Refusal
 from mount.view.nodes import FOREVER, NEGATIVE_SHORT, SHORT, File, Folder, Link, Node, View
 
-# An already set path keeps its say; else this name saves fusepy the search for it through ldconfig and gcc.
+# Unless the user has set a path, this name saves fusepy a search through ldconfig and gcc.
 _LIBRARY = "FUSE_LIBRARY_PATH"
 _LINUX = os.uname().sysname == "Linux"
 if _LINUX:
@@ -31,14 +31,14 @@ try:
     import fuse
 except OSError as e:
     raise MountFailed(
-        f"libfuse 2 can't be loaded: {e}", "install it: `apt install libfuse2 fuse3` on Debian and Ubuntu"
+        f"cannot load libfuse 2: {e}", "install it: `apt install libfuse2 fuse3` on Debian and Ubuntu"
     ) from e
 
-READ_BYTES = 1 << 17  # the most that a kernel asks of libfuse 2 at once
+READ_BYTES = 1 << 17  # the largest read that a kernel asks of libfuse 2
 READAHEAD_BYTES = 1 << 20
 _FOLDERS = 8192  # paths of folders whose nodes are kept
+_OTHERS = 1024  # paths of files, links and others whose nodes are kept
 _FILES = 256  # files being read
-_OTHERS = 1024  # the same for what is not a folder
 _KEPT_THREADS = 64  # about 20 KB each
 
 _thread = threading.local()
@@ -46,10 +46,10 @@ _kept_threads = 0
 
 
 def _keep_thread() -> None:
-    """Let Python keep what it knows of this thread, which is libfuse's, from one callback to the next.
+    """Have Python keep its state of this thread, which is libfuse's, from one callback to the next.
 
-    Otherwise each callback makes and unmakes it, mmap and munmap included: half of the time of a small call.
-    libfuse ends threads that it has too many of, and nobody tells Python; hence a bound on what may be left.
+    Otherwise each callback creates and frees that state, mmap and munmap included: half the time of a small call.
+    libfuse ends surplus threads without telling Python, which then keeps their state: hence the limit.
     """
     global _kept_threads  # noqa: PLW0603
     _thread.kept = True
@@ -59,7 +59,7 @@ def _keep_thread() -> None:
 
 
 class Paths:
-    """Nodes by their paths. What can't change is kept, so that most calls of the kernel cost one look."""
+    """Nodes by their paths. Nodes that can't change are kept, so that most callbacks cost one lookup in a table."""
 
     def __init__(self, root: Folder) -> None:
         self._root = root
@@ -67,13 +67,13 @@ class Paths:
         self._others: Lru[bytes, Node] = Lru(_OTHERS)
 
     def find(self, path: bytes) -> Node:
-        """The node at an absolute path. NotFound, and what a lookup raises."""
+        """The node at an absolute path. Raises NotFound, Refusal, and what a lookup raises."""
         node = self._known(path)
         if node is not None:
             return node
         parent, _, name = path.rpartition(b"/")
         missing = [name]
-        while (node := self._known(parent)) is None:  # a loop, for paths are as deep as the source's were
+        while (node := self._known(parent)) is None:  # a loop: paths are as deep as at the source
             parent, _, name = parent.rpartition(b"/")
             missing.append(name)
         at = parent
@@ -97,7 +97,7 @@ class Paths:
 
 
 class _Operations:
-    """Tells fusepy which callbacks there are: it asks for attributes of these names. It never calls them."""
+    """Tells fusepy which callbacks exist: it looks for attributes of these names, and never calls them."""
 
     use_ns = True
 
@@ -110,7 +110,7 @@ _READS = (
     "getattr", "readlink", "open", "read", "statfs", "getxattr", "listxattr",
     "opendir", "readdir", "releasedir", "init",
 )  # fmt: skip
-# The kernel refuses these on a read-only mount; these callbacks say the same if it is remounted.
+# The kernel refuses these on a read-only mount; the callbacks refuse them after a remount, too.
 _WRITES = (
     "mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "chmod", "chown", "truncate", "write",
     "setxattr", "removexattr", "create", "utimens",
@@ -118,13 +118,14 @@ _WRITES = (
 
 
 class Drive(fuse.FUSE):  # type: ignore[misc]
-    """A mounted view: `run` returns when it is unmounted, by whomever, or the process gets SIGTERM or SIGINT."""
+    """A `Driver` on any Unix: `run` returns after an unmount by anybody, or on SIGTERM, SIGINT or SIGHUP."""
 
     name = "fuse"
     closable = None
     windows_names = False
 
     def __init__(self, view: View, *, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called once the drive is mounted."""
         # Not FUSE.__init__: that is what mounts.
         self.view = view
         self.errors = Errors()
@@ -133,32 +134,30 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self.statfs_calls = 0
         self._ready = ready
         self._paths = Paths(view.root)
-        # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
-        # would have it ask twice for each name. (Listing them still works: getfattr is silent, as at the source.)
+        # If nothing in the view has extended attributes, one ENOSYS stops the kernel from asking for them; `ls -l`
+        # would cause two requests for each name. (Listing them still works: getfattr is silent, as at the source.)
         self._plain = not view.has_xattrs()
-        # By path, for all who read it at once: it knows how far reading in sequence has come, and holds no data.
+        # By path, shared by all readers: an OpenFile knows how far reading in sequence has come, and holds no data.
         self._files: Lru[bytes, OpenFile] = Lru(_FILES)
         self._listings: dict[int, OpenFolder] = {}
         self._next_handle = itertools.count(1)
 
     def status(self) -> dict[str, Any]:
-        """What this driver did beyond its counters: nothing that it counts."""
         return {}
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
-        """Mount and serve. MountFailed."""
-        # libfuse 2 knows one timeout for all names of a drive.
+        # libfuse 2 has one timeout for all names of a drive.
         keep = SHORT if self.view.changes else FOREVER
         options: dict[str, Any] = {
             "fsname": "rpdrive",
             "subtype": "rpdrive",
             "ro": True,
-            "nosuid": True,  # setuid bits show, but do nothing here
+            "nosuid": True,  # setuid bits are shown, without effect
             "nodev": True,
             "default_permissions": True,
             "use_ino": True,
             "readdir_ino": True,
-            # Data never changes under a path, `latest` being a symlink: what the kernel has, it may keep.
+            # The data at a path never changes, `latest` being a symlink: the kernel may keep it.
             "kernel_cache": True,
             "entry_timeout": keep,
             "attr_timeout": keep,
@@ -178,9 +177,9 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
                 **options,
             )
         except RuntimeError as e:
-            raise MountFailed(f"libfuse can't mount at {mount_point}", mount_advice(allow_other)) from e
+            raise MountFailed(f"libfuse cannot mount at {mount_point}", mount_advice(allow_other)) from e
 
-    # --- callbacks: libfuse's arguments, a count of bytes or 0 returned ------------------------------------
+    # --- callbacks: take libfuse's arguments, return a count of bytes or 0 ---------------------------------
 
     def _wrapper(self, function: Callable[..., int | None], *args: Any) -> int:
         self.calls += 1
@@ -196,7 +195,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             path = args[0] if args and isinstance(args[0], bytes) else b""
             try:
                 self.errors.note(path, e)
-            except Exception:  # noqa: BLE001 - a full log disk must not matter to whoever reads
+            except Exception:  # noqa: BLE001 - a full log disk must not fail a read
                 pass
             return -next((number for kind, number in ERRNO if isinstance(e, kind)), errno.EIO)
 
@@ -214,7 +213,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         modified, changed = st.st_mtimespec, st.st_ctimespec
         modified.tv_sec, modified.tv_nsec = divmod(a.mtime, 10**9)
         changed.tv_sec, changed.tv_nsec = divmod(a.ctime, 10**9)
-        st.st_atimespec = modified  # when a file was read is not part of a backup
+        st.st_atimespec = modified  # backups have no access times
         return 0
 
     def getattr(self, path: bytes, buffer: Any) -> int:
@@ -232,8 +231,8 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         if info.contents.flags & os.O_ACCMODE != os.O_RDONLY:
             raise Refusal(errno.EROFS)
         if _LINUX:
-            # The kernel takes this (since 3.16) to mean that files need no opening here, and neither asks again
-            # nor says when one is closed: half the calls for a small file. Permissions are its own business.
+            # Since 3.16 the kernel takes this to mean that files need no opening, and sends neither OPEN nor
+            # RELEASE again: half the calls for a small file. It checks permissions itself.
             raise Refusal(errno.ENOSYS)
         self._file(path)
         return 0
@@ -248,7 +247,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         file = self._files.get(path)
         if file is None:
             file = self._file(path)
-            if offset or size < file.size:  # else this one read is all there is to it
+            if offset or size < file.size:  # else this read is the whole file
                 self._files.put(path, file)
         data = file.read(offset, size)
         length = len(data)
@@ -275,9 +274,9 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
                 st.st_ino, st.st_mode = listing.folder.attributes.inode, stat.S_IFDIR
                 if offset <= n and filler(buffer, name, here, n + 1):
                     return 0
-        # Given its place, each entry goes to the kernel as soon as its buffer is full: a folder of a million
-        # names is never held as a whole, here or in libfuse.
-        for place, page, n in listing.from_place(max(offset - 2, 0)):
+        # With a position for each entry, libfuse answers as soon as its buffer is full: a folder of a million
+        # names is never held as a whole, here or there.
+        for place, page, n in listing.from_position(max(offset - 2, 0)):
             st.st_ino, st.st_mode = page.kind(n)
             if filler(buffer, page.names[n], here, place + 2):
                 break
@@ -318,7 +317,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
 
 
 def _fill(value: bytes, buffer: Any, size: int) -> int:
-    """Answer to getxattr and listxattr: with no room given, only how much is needed."""
+    """Answer getxattr or listxattr; a size of 0 asks only for the length."""
     if size == 0:
         return len(value)
     if len(value) > size:
@@ -328,7 +327,7 @@ def _fill(value: bytes, buffer: Any, size: int) -> int:
 
 
 def mount_advice(allow_other: bool) -> str:
-    """What may be missing on this machine."""
+    """What may be missing on this machine, for a failed mount."""
     if allow_other and os.geteuid() != 0:
         return "--allow-other needs the line `user_allow_other` in /etc/fuse.conf, or root"
-    return "is fusermount there (`apt install fuse3`), and may you use /dev/fuse and the mount point?"
+    return "check that fusermount is there (`apt install fuse3`) and that you may use /dev/fuse and the mount point"

@@ -70,7 +70,7 @@ class Names:
         """Folders whose index is kept."""
         return len(self._indexes)
 
-    def shower(self, folder: Folder) -> Callable[[bytes], str]:
+    def speller(self, folder: Folder) -> Callable[[bytes], str]:
         """What spells the names of a folder, for a listing of it."""
         native = folder.made_on == WINDOWS
         if not self._is_doubtful(folder):

@@ -68,7 +68,7 @@ _OWN_BITS = LINK_BIT | 1 << 31  # in inode numbers: no point has so many files o
 _log = logging.getLogger(__name__)
 
 
-class ReadySource:
+class PrefetchingSource:
     """Pages from the reader, several blocks at a time where many are needed."""
 
     def __init__(self, reader: Reader) -> None:
@@ -112,7 +112,7 @@ class History:
     def __init__(self, vault: Vault, reader: Reader, folders: dict[bytes, PointName]) -> None:
         self.folders = folders
         self.names = list(folders.values())
-        self.source = ReadySource(reader)
+        self.source = PrefetchingSource(reader)
         self._vault = vault
         self._reader = reader
         self._lock = threading.Lock()

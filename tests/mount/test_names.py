@@ -261,7 +261,7 @@ def test_every_name_of_a_listing_can_be_opened(chosen: set[bytes], made_on: str,
     # Names one to Windows, in a folder said to have none, are what a damaged record may bring.
     folder = Listed(list(chosen), made_on=made_on, distinct=known and are_distinct(sorted(chosen)), page=7)
     drive = Names(fold=fold)
-    show = drive.shower(folder)
+    show = drive.speller(folder)
     listing = {name: show(name) for page in folder.pages() for name in page.names}
     assert len(set(listing.values())) == len(chosen)
     for name, text in listing.items():
@@ -302,7 +302,7 @@ def test_an_exact_match_wins_and_an_ambiguous_name_is_nothing() -> None:
     assert drive.find(folder, "") is None
     # The same where it is known that nobody has looked: the second of two is shown with a mark.
     doubtful = Listed([b"README", b"readme"], distinct=False)
-    show = drive.shower(doubtful)
+    show = drive.speller(doubtful)
     assert show(b"README") == "README" and show(b"readme") == marked(b"readme")
 
 
@@ -409,7 +409,7 @@ def test_a_drive_of_all_points_folds_if_all_machines_are_windows() -> None:
         found = drive.find(folder, text)
         assert found is not None and isinstance(found[1], Folder)
         folder = found[1]
-    show = drive.shower(folder)
+    show = drive.speller(folder)
     sizes = {
         show(name): page.node(n).attributes.size for page in folder.pages() for n, name in enumerate(page.names)
     }

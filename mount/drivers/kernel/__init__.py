@@ -1,1 +1,1 @@
-"""The driver on Linux's own /dev/fuse, without libfuse."""
+"""The driver on Linux's own /dev/fuse, without a library."""

@@ -21,7 +21,7 @@ _BDI = Path("/sys/class/bdi")
 
 
 def open_drive(mount_point: str, *, allow_other: bool) -> int:
-    """Mount, and return the descriptor on which the kernel asks. MountFailed."""
+    """Mount, and return the descriptor that the kernel sends its requests to. Raises MountFailed."""
     if os.geteuid() == 0:
         return _by_mount(mount_point, allow_other)
     return _by_fusermount(mount_point, allow_other)
@@ -31,12 +31,14 @@ def _by_mount(mount_point: str, allow_other: bool) -> int:
     try:
         descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as e:
-        raise MountFailed(f"{DEVICE} can't be opened: {e.strerror}", "`modprobe fuse`, or start with it") from e
+        raise MountFailed(
+            f"cannot open {DEVICE}: {e.strerror}", "run `modprobe fuse`, or start the container with the device"
+        ) from e
     try:
         kind = stat.S_IFMT(os.stat(mount_point).st_mode)
     except OSError as e:
         os.close(descriptor)
-        raise MountFailed(f"the mount point {mount_point} can't be looked at: {e.strerror}") from e
+        raise MountFailed(f"cannot read the mount point {mount_point}: {e.strerror}") from e
     options = [
         f"fd={descriptor}", f"rootmode={kind:o}", f"user_id={os.getuid()}", f"group_id={os.getgid()}",
         "default_permissions",
@@ -53,7 +55,7 @@ def _by_mount(mount_point: str, allow_other: bool) -> int:
         os.close(descriptor)
         raise MountFailed(
             f"the kernel refuses to mount at {mount_point}: {os.strerror(number)}",
-            "does this machine or container allow mounts? `--driver fuse` goes through libfuse",
+            "check that this machine or container allows mounts, or use libfuse by `--driver fuse`",
         )
     return descriptor
 
@@ -61,7 +63,7 @@ def _by_mount(mount_point: str, allow_other: bool) -> int:
 def _by_fusermount(mount_point: str, allow_other: bool) -> int:
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
-        raise MountFailed("fusermount3 is not on this machine", "install it: `apt install fuse3`")
+        raise MountFailed("fusermount3 is not installed", "install it: `apt install fuse3`")
     options = ["ro", "nosuid", "nodev", f"fsname={NAME}", f"subtype={FILE_SYSTEM.partition('.')[2]}"]
     options.append("default_permissions")
     if allow_other:
@@ -80,15 +82,15 @@ def _by_fusermount(mount_point: str, allow_other: bool) -> int:
     if not descriptors:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise MountFailed(
-            f"fusermount3 can't mount at {mount_point}" + (f": {said[-1]}" if said else ""),
-            "may you use /dev/fuse and the mount point?",
+            f"fusermount3 cannot mount at {mount_point}" + (f": {said[-1]}" if said else ""),
+            "check that you may use /dev/fuse and the mount point",
         )
     os.set_inheritable(descriptors[0], False)
     return descriptors[0]
 
 
 def read_ahead(device: str | None, size: int) -> bool:
-    """Let the kernel read `size` bytes of a drive ahead, where that is ours to say (root)."""
+    """Have the kernel read `size` bytes of a drive ahead. False if that is not permitted: it takes root."""
     if device is None:
         return False
     try:
@@ -99,7 +101,7 @@ def read_ahead(device: str | None, size: int) -> bool:
 
 
 def device_at(mount_point: str) -> str | None:
-    """The device number, e.g. "0:51", of what is mounted there. Asks nothing of the drive."""
+    """The device number, e.g. "0:51", of what is mounted there; sends the drive no request."""
     try:
         mounted = mounted_at(os.fsencode(mount_point))
     except OSError:

@@ -18,12 +18,12 @@ from mount.drivers.signals import on_signals
 from mount.place.mounted import unmount
 from mount.view.nodes import View
 
-READ_AHEAD = 4 << 20  # bytes, by the kernel, in several reads of the largest size
-BUFFER = 128 << 10  # bytes; the most that the kernel may send at once
+READ_AHEAD = 4 << 20  # bytes that the kernel reads ahead, in several reads of the largest size
+BUFFER = 128 << 10  # bytes; the largest request that the kernel may send
 
 
-class Stopped(Exception):
-    """The process was asked to end."""
+class Stopped(BaseException):
+    """The process was asked to end. Not an Exception: it must pass through the request that it interrupts."""
 
 
 class Drive:
@@ -68,7 +68,7 @@ class Drive:
         finally:
             self._session.close()
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)  # ends the connection, if it hasn't
+            os.close(descriptor)  # ends the connection if it is still open
 
     def _serve_until_stopped(self, mount_point: str) -> None:
         try:
@@ -76,7 +76,7 @@ class Drive:
         except Ended:
             pass
         except Stopped:
-            if device_at(mount_point) == self._device:  # else another drive is mounted there by now
+            if device_at(mount_point) == self._device:  # else it is another drive's mount by now
                 unmount(Path(mount_point), lazy=True)
 
     def _serve(self) -> None:
@@ -88,7 +88,7 @@ class Drive:
             length = self._first(descriptor, buffers)
             answer(whole[:length])
             if not session.started:
-                raise MountFailed("this kernel's FUSE is too old for this driver", "use `--driver fuse`")
+                raise MountFailed("this kernel's FUSE is too old for the driver `kernel`", "use `--driver fuse`")
         read_ahead(self._device, READ_AHEAD)
         self._ready()
         with self._reader.without_waiting():
@@ -97,7 +97,7 @@ class Drive:
                     length = readv(descriptor, buffers)
                 except OSError as e:
                     if e.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):
-                        continue  # a request that was taken back
+                        continue  # the request was taken back
                     if e.errno in (errno.ENODEV, errno.ECONNABORTED):
                         return
                     raise

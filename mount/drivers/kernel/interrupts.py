@@ -1,8 +1,8 @@
-"""Requests whose caller got a signal while it waits: given up if the caller is dying of it, and only then.
+"""Requests whose caller gets a signal while it waits: given up if the signal ends the caller, and only then.
 
-The kernel lets nobody die before we have answered. A program that handles its signal has to get its answer all the
-same, for no program expects that looking up a name on a disk fails with "Interrupted system call". The kernel tells
-of the first signal alone and not of its kind, so /proc is asked, until there is an answer.
+The kernel lets no caller die before its request is answered. A program that handles the signal must get its answer
+all the same: no program expects a lookup on a disk to fail with "Interrupted system call". The kernel reports only
+the first signal, without its number, so /proc is read until the request is answered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-TICK = 0.1  # seconds between looks at somebody who got a signal and still waits
+TICK = 0.1  # seconds between checks of a caller that got a signal and still waits
 _HARMLESS = sum(
     1 << number - 1
     for number in (
@@ -24,9 +24,9 @@ _KILL = 1 << signal.SIGKILL - 1
 
 
 def is_dying(thread: int, proc: Path = Path("/proc")) -> bool:
-    """Whether a thread (by its id) has a signal before it that ends it. False if that can't be known."""
+    """Whether a thread (by its id) has a pending signal that ends it. False if unknown."""
     if thread <= 0:
-        return False  # of another PID namespace
+        return False  # in another PID namespace
     try:
         text = (proc / str(thread) / "status").read_text(errors="replace")
     except OSError:
@@ -38,17 +38,17 @@ def is_dying(thread: int, proc: Path = Path("/proc")) -> bool:
         )
     except (KeyError, ValueError):
         return False
-    if own & _KILL:  # any signal that ends a process without a core dump becomes this one, for each thread
+    if own & _KILL:  # the kernel turns any fatal signal without a core dump into SIGKILL, for each thread
         return True
     if fields.get("TracerPid", "0").strip() != "0":
-        return False  # a debugger may take the signal away
+        return False  # a debugger may discard the signal
     return bool((own | shared) & ~(blocked | ignored | caught | _HARMLESS))
 
 
 class Interrupts:
-    """Callers that got a signal. `waiting` has the thread of each request that is not answered yet.
+    """Watches callers that got a signal. `waiting` returns the thread whose request is not answered yet.
 
-    `give_up` is called for a request (by its unique number) whose caller is dying, maybe by a thread of this.
+    `give_up` is called for a request (by its unique number) whose caller is dying, possibly from a thread of ours.
     """
 
     def __init__(self, waiting: Callable[[int], int | None], give_up: Callable[[int], None]) -> None:
@@ -59,7 +59,7 @@ class Interrupts:
         self._over = threading.Event()
 
     def add(self, unique: int) -> None:
-        """Somebody who waits got a signal."""
+        """The caller of a request got a signal."""
         if self._look(unique):
             return
         with self._lock:
@@ -72,7 +72,7 @@ class Interrupts:
         self._over.set()
 
     def _look(self, unique: int) -> bool:
-        """Whether there is nothing more to look for: it has its answer."""
+        """Whether the request needs no more checks: it is answered, or given up."""
         thread = self._waiting(unique)
         if thread is None:
             return True

@@ -17,7 +17,7 @@ from mount.drivers.kernel.protocol import Opened
 from mount.drivers.kernel.records import FIRST_COOKIE, Encoded, plain, record_in
 from mount.view.point import TreeFolder
 
-ENCODED = 64  # pages of folders kept as the kernel takes them, some 25 KB each
+ENCODED = 64  # pages of folders kept encoded, some 25 KB each
 
 
 class Answer:
@@ -31,6 +31,7 @@ class Answer:
         self.room = size
 
     def add(self, row: bytes) -> bool:
+        """Add an entry; False if there is no room for it."""
         if len(row) > self.room:
             return False
         self.room -= len(row)
@@ -38,7 +39,7 @@ class Answer:
         return True
 
     def add_page(self, page: Encoded, n: int) -> int:
-        """Add as many entries as fit, from the n-th on; returns the place after the last."""
+        """Add as many entries as fit, from the n-th on; returns the index after the last."""
         starts = page.starts
         end = bisect_right(starts, starts[n] + self.room) - 1
         if end > n:
@@ -49,7 +50,7 @@ class Answer:
 
 
 class Listings:
-    """Answers requests about listings. Folders of a point need no handle: cookies are the numbers of entries."""
+    """Answers requests for listings. Folders of a point need no handle: cookies are numbers of entries."""
 
     def __init__(self, nodes: Nodes, reader: Reader, connection: Connection, *, changes: bool) -> None:
         """`changes`: whether folders of the view may change."""
@@ -63,7 +64,7 @@ class Listings:
 
     def opendir(self, unique: int, node_id: int, _body: memoryview) -> None:
         if not self._changes:
-            # From then on folders need no opening, and the kernel keeps what they list.
+            # From then on the kernel opens no folders, and keeps their listings.
             raise Refusal(errno.ENOSYS)
         folder = self._nodes.folder(node_id)
         handle, flags = 0, Opened.KEEP_CACHE | Opened.CACHE_DIR
@@ -105,7 +106,7 @@ class Listings:
                 # An answer may be short: the request for the rest meets what is damaged, or not here yet.
                 if not answer.parts:
                     raise
-        self._nodes.told(answer.node_ids)
+        self._nodes.looked_up(answer.node_ids)
         if not self._send(unique, answer.parts):
             for told in answer.node_ids:
                 self._nodes.forget(told, 1)
@@ -127,13 +128,13 @@ class Listings:
                 end = answer.add_page(encoded, n)
                 for m in encoded.links:
                     if n <= m < end:
-                        self._nodes.told_link(encoded.node_ids[m], page.numbers[m])
+                        self._nodes.add_link(encoded.node_ids[m], page.numbers[m])
                 if end < len(page.names):
                     return
             after = page.numbers[-1]
 
-    def _list_named(self, answer: Answer, listing: OpenFolder, node_id: int, place: int, plus: bool) -> None:
-        for after, page, n in listing.from_place(place):
+    def _list_named(self, answer: Answer, listing: OpenFolder, node_id: int, position: int, plus: bool) -> None:
+        for after, page, n in listing.from_position(position):
             name = page.names[n]
             if not plus:
                 if not answer.add(plain(*page.kind(n), name, after + FIRST_COOKIE)):
@@ -142,7 +143,7 @@ class Listings:
             node = page.node(n)
             if not answer.add(record_in(listing.folder, node, name, after + FIRST_COOKIE)):
                 return
-            self._nodes.told_named(node_id, name, node)
+            self._nodes.add_named(node_id, name, node)
             answer.node_ids.append(node.attributes.inode)
 
 

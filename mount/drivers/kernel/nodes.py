@@ -1,8 +1,9 @@
-"""What the kernel's node ids mean: inode numbers, of which the tree of a point needs no table.
+"""The kernel's node ids: inode numbers, for which the tree of a point needs no table.
 
-An entry of a point is found by its number alone, by way of the totals; so memory doesn't grow with what the kernel
-knows. Only how often it was told of each node is noted, in a byte: it may forget it as often, and nothing may be
-pushed to it afterwards. Other nodes (folders above points, `.versions`) are kept until they are forgotten.
+An entry of a point is found by its number alone, through the totals of folders; so memory doesn't grow with the
+number of nodes that the kernel knows. Only the kernel's lookup count of each node is kept, in a byte: once the
+kernel has forgotten a node, nothing may be pushed to it. Other nodes (folders above points, `.versions`) are kept
+until they are forgotten.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from mount.view.nodes import LINK_BIT, POINT_SHIFT, Folder, Link, Node, View
 from mount.view.point import Tree, TreeFolder, TreePage
 
 _FOLDERS = 4096  # kept ready
-_RECENT = 12  # pages looked into before the way from the root: a walk comes back to the folders above
-_ROW = 256  # counts that lie together
+_RECENT = 12  # pages searched before the way from the root: a walk returns to the folders above
+_ROW = 256  # counts in one row
 
 
 class Counts:
-    """How often the kernel was told of each node. About one byte for each of a walk. Thread-safe."""
+    """Lookup counts: how often the kernel got each node. About one byte for each node of a walk. Thread-safe."""
 
     def __init__(self) -> None:
         self._rows: dict[int, bytearray] = {}
-        self._more: dict[int, int] = {}  # what is above 255
+        self._more: dict[int, int] = {}  # the excess over 255
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -61,7 +62,7 @@ class Counts:
                     self._more[node_id] = self._more.get(node_id, 0) + 1
 
     def forget(self, node_id: int, times: int) -> bool:
-        """Whether the kernel doesn't know the node any more."""
+        """Lower the count; returns whether the kernel no longer knows the node."""
         with self._lock:
             row = self._rows.get(node_id >> 8)
             if row is None:
@@ -93,44 +94,47 @@ class Nodes:
         self._reader = reader
         self._root = view.root
         self._named: dict[int, Named] = {}
-        self._links: dict[int, int] = {}  # a file of several links -> the number of one of them
+        self._links: dict[int, int] = {}  # inode number of a file with several links -> number of one of them
         self._trees: dict[int, Tree] = {}
         self._folders: Lru[int, Folder] = Lru(_FOLDERS)
-        self._recent: list[TreePage] = []  # the last to answer is the first; replaced, never changed
+        self._recent: list[TreePage] = []  # most recent first; replaced, never changed
         self._open(view.root)
 
     def __len__(self) -> int:
         """Nodes for which more than a count is kept."""
         return len(self._named) + len(self._links)
 
-    # --- what the kernel learns and forgets ---------------------------------------------------------------
+    # --- nodes that the kernel gets and forgets -----------------------------------------------------------
 
-    def told(self, node_ids: Iterable[int]) -> None:
-        """The kernel is being told of these: to be called before it can answer."""
+    def looked_up(self, node_ids: Iterable[int]) -> None:
+        """Count nodes that the kernel is about to get. To be called before the answer is sent."""
         self.counts.add(node_ids)
 
-    def told_link(self, node_id: int, number: int) -> None:
+    def add_link(self, node_id: int, number: int) -> None:
+        """Remember the number of one link to a file with several."""
         self._links[node_id] = number
 
-    def told_named(self, parent: int, name: bytes, node: Node) -> None:
+    def add_named(self, parent: int, name: bytes, node: Node) -> None:
+        """Remember a node that is found by its name only."""
         self._named[node.attributes.inode] = Named(parent, name, node)
 
     def forget(self, node_id: int, times: int) -> None:
+        """The kernel has dropped so many lookups of a node."""
         if self.counts.forget(node_id, times):
             self._named.pop(node_id, None)
             self._links.pop(node_id, None)
             self._folders.pop(node_id)
 
-    # --- what they are ------------------------------------------------------------------------------------
+    # --- from node ids to nodes ---------------------------------------------------------------------------
 
     def place(self, node_id: int) -> tuple[TreePage, int] | None:
-        """Page and place of an entry in the tree of a point; None for other nodes. NotFound."""
+        """The page of an entry in the tree of a point, and its index; None for other nodes. Raises NotFound."""
         if node_id == ROOT_ID or node_id in self._named:
             return None
         number = self._links.get(node_id, 0) if node_id & LINK_BIT else node_id & (LINK_BIT - 1)
         tree = self._trees.get(node_id >> POINT_SHIFT)
         if tree is None:
-            raise NotFound("the kernel asks for a node that it was not told of")
+            raise NotFound("the kernel asks for a node that it never got")
         recent = self._recent
         for page in recent:
             numbers = page.numbers
@@ -144,7 +148,7 @@ class Nodes:
         return page, n
 
     def seen(self, page: TreePage) -> None:
-        """A page whose entries will be asked for, it seems."""
+        """Keep a page at hand: requests for its entries are likely."""
         recent = self._recent
         if not recent or page is not recent[0]:
             self._recent = [page, *(p for p in recent if p is not page)][:_RECENT]
@@ -161,19 +165,19 @@ class Nodes:
         if node_id == ROOT_ID:
             return self._root
         parent, name, node = self._named[node_id]
-        if not node.changes or isinstance(node, Link):  # a link that leads elsewhere has another number
+        if not node.changes or isinstance(node, Link):  # a link to another target has another number
             return node
         if self._reader.must_not_wait():
             raise WouldWait
         node = self.folder(parent).lookup(name)
         if node.attributes.inode != node_id:
-            raise NotFound("the name stands for something else now")
+            raise NotFound("the name means another node now")
         return node
 
     def folder(self, node_id: int) -> Folder:
-        """The folder to list or to look into. Raises NotFound, WouldWait, and what opening it raises.
+        """The folder to list or to search. Raises NotFound, WouldWait, and what opening it raises.
 
-        Above the points all of it may wait: records are fetched there, and the points listed again.
+        Above the points, any use of a folder may wait: records are fetched there, and points listed again.
         """
         folder = self._folders.get(node_id)
         if folder is None:
@@ -197,10 +201,10 @@ class Nodes:
         return folder
 
     def path(self, node_id: int) -> bytes:
-        """For messages: the path of a node, or its number where that can't be found out."""
+        """For messages: the path of a node, or its number if the path can't be determined."""
         try:
             return self._path(node_id)
-        except Exception:  # noqa: BLE001 - what is being reported is the reason, most likely
+        except Exception:  # noqa: BLE001 - most likely the error that is being reported
             return b"inode %d" % node_id
 
     def _path(self, node_id: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The FUSE kernel protocol, 7.31 and later: every message that a read-only drive takes or gives, with its size.
+"""The FUSE kernel protocol, 7.31 and later: every message that a read-only drive receives or sends, with its size.
 
 Source: include/uapi/linux/fuse.h of Linux. All numbers are in the machine's byte order, without padding but for
 what is named. Sizes in bytes stand beside each struct and are checked when this is imported.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from struct import Struct
 
-MAJOR, MINOR = 7, 39  # what is spoken here, if the kernel knows it
+MAJOR, MINOR = 7, 39  # the newest version spoken here
 OLDEST_MINOR = 31  # Linux 5.4
 ROOT_ID = 1
-MIN_READ_BUFFER = 8192  # bytes; the kernel gives nothing to a smaller one
+MIN_READ_BUFFER = 8192  # bytes; the kernel refuses reads into a smaller one
 PAGE = 4096  # bytes
 
 
@@ -73,7 +73,7 @@ NO_REPLY = frozenset((Op.FORGET, Op.BATCH_FORGET, Op.INTERRUPT, Op.NOTIFY_REPLY)
 
 
 class Notify(IntEnum):
-    """What we may tell the kernel unasked: the `error` of a header whose `unique` is 0."""
+    """Messages without a request: the `error` of a header whose `unique` is 0."""
 
     INVAL_INODE = 2
     INVAL_ENTRY = 3
@@ -154,15 +154,15 @@ SIZES = {
     NOTIFY_INVAL_ENTRY_OUT: 16, NOTIFY_INVAL_INODE_OUT: 24,
 }  # fmt: skip
 for _struct, _size in SIZES.items():
-    if _struct.size != _size:  # not assert: it has to hold under -O as well
+    if _struct.size != _size:  # not assert, which -O removes
         raise AssertionError(f"{_struct.format} takes {_struct.size} bytes, not {_size}")
 
-PADDING = tuple(bytes(-n % 8) for n in range(8))  # behind a name of so many bytes (mod 8), in a folder's entries
+PADDING = tuple(bytes(-n % 8) for n in range(8))  # after a name of so many bytes (mod 8), in a folder's entries
 
 
 def name_of(body: memoryview) -> bytes:
-    """A name as requests carry it: up to its NUL. ValueError without one, or if it is empty."""
+    """A name in a request, up to its NUL. Raises ValueError if there is none, or the name is empty."""
     name, nul, _rest = bytes(body).partition(b"\0")
     if not nul or not name:
-        raise ValueError("a name without an end")
+        raise ValueError("a name without its NUL")
     return name

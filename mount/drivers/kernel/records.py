@@ -1,4 +1,4 @@
-"""Entries of folders as the kernel takes them: attributes and names, encoded once for each page of a tree."""
+"""Entries of folders in the kernel's format: attributes and names, encoded once for each page of a tree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mount.view.nodes import FOREVER, LINK_BIT, SHORT, Attributes, Folder, Node,
 from mount.view.point import TreePage
 
 SECOND = 10**9
-FIRST_COOKIE = 2  # of `..`; an entry of a point has its number plus this, other entries their place in the folder
+FIRST_COOKIE = 2  # of `..`; added to the number of an entry in a point, or else to its position in the folder
 ENTRY, ATTRIBUTES = slice(0, 128), slice(40, 128)  # in a record: entry_out, and attr in it
 MOST_TIME = 1 << 63  # ns; some 292 years from 1970
 _MASK = 0xFFFFFFFF
@@ -26,7 +26,7 @@ _FILE, _REGULAR = int(NodeKind.FILE), stat.S_IFREG
 
 
 def record(a: Attributes, name: bytes, cookie: int, entry_seconds: int, attr_seconds: int) -> bytes:
-    """An entry of READDIRPLUS; the first 128 bytes answer LOOKUP. struct.error for numbers that don't fit."""
+    """An entry of READDIRPLUS; the first 128 bytes answer LOOKUP. Raises struct.error if a number doesn't fit."""
     mtime, mtime_ns = divmod(a.mtime, SECOND)
     ctime, ctime_ns = divmod(a.ctime, SECOND)
     head = DIRENTPLUS.pack(
@@ -39,13 +39,13 @@ def record(a: Attributes, name: bytes, cookie: int, entry_seconds: int, attr_sec
 
 
 def record_in(folder: Folder, node: Node, name: bytes, cookie: int = 0) -> bytes:
-    """The record of an entry that is found by its name; it holds no longer than its folder or it may change."""
+    """The record of an entry that is found by its name: valid for a short time if it or its folder may change."""
     entry = SHORT if node.changes or folder.changes else FOREVER
     return record(node.attributes, name, cookie, entry, SHORT if node.changes else FOREVER)
 
 
 def statx(a: Attributes, made: int | None, seconds: int) -> bytes:
-    """The answer to STATX, to be kept for so many seconds. `made` is when the original was made (ns, UTC)."""
+    """The answer to STATX, valid for so many seconds. `made` is when the original was created (ns, UTC)."""
     mtime, mtime_ns = divmod(a.mtime, SECOND)
     ctime, ctime_ns = divmod(a.ctime, SECOND)
     made_s, made_ns = divmod(made or 0, SECOND)
@@ -59,13 +59,13 @@ def statx(a: Attributes, made: int | None, seconds: int) -> bytes:
 
 
 def made_at(page: TreePage, n: int) -> int | None:
-    """When an entry's original was made (ns, UTC), where its system told."""
+    """When an entry's original was created (ns, UTC); None if its system didn't record that."""
     made = (page.leaf.entries[n].more or {}).get("created")
     return made if isinstance(made, int) and -MOST_TIME <= made <= MOST_TIME else None
 
 
 def unknown(inode: int, bits: int, name: bytes, cookie: int) -> bytes:
-    """An entry without attributes (node id 0): the kernel shows its name, and asks when somebody looks."""
+    """An entry without attributes (node id 0): the kernel shows its name, and sends LOOKUP if they are needed."""
     head = bytes(128) + DIRENT.pack(inode, cookie, len(name), bits >> 12)
     return head + name + PADDING[len(name) & 7]
 
@@ -76,13 +76,13 @@ def plain(inode: int, bits: int, name: bytes, cookie: int) -> bytes:
 
 
 def device_number(rdev: int) -> int:
-    """As the kernel's new_encode_dev has it: 12 bits major, 20 bits minor, in 32."""
+    """A device number encoded as by the kernel's new_encode_dev: 12 bits major, 20 bits minor, in 32."""
     major, minor = os.major(rdev), os.minor(rdev)
     return (minor & 0xFF) | (major & 0xFFF) << 8 | (minor & 0xFFF00) << 12
 
 
 class Encoded:
-    """A page: its records end to end, where each begins, and the node ids (0: without attributes)."""
+    """A page: its records end to end, the start of each, and the node ids (0: no attributes)."""
 
     __slots__ = ("data", "links", "node_ids", "starts")
 
@@ -102,7 +102,7 @@ class Encoded:
 
 
 def tree_record(page: TreePage, n: int) -> bytes:
-    """The record of an entry in a point. One that can't be understood has a name only: looking at it says why."""
+    """The record of an entry in a point. A malformed entry has only a name; a lookup of it reports the error."""
     return _file_records(page, (n,))[0][0] or _record_of_node(page, n)
 
 
@@ -116,8 +116,10 @@ def _record_of_node(page: TreePage, n: int) -> bytes:
 
 
 def _file_records(page: TreePage, places: Sequence[int]) -> tuple[list[bytes], list[int]]:
-    """What _record_of_node says of ordinary files, and their node ids, in a fourth of the time: a large folder has
-    nothing else. Empty for others."""
+    """Records of ordinary files, and their node ids; empty for other entries.
+
+    It takes 25% of the time of _record_of_node, and large folders consist of such files.
+    """
     leaf, base, pack = page.leaf, page.tree.base, DIRENTPLUS.pack
     entries, numbers = leaf.entries, page.numbers
     owners = [(uid & _MASK, gid & _MASK) for uid, gid in (shown_ids(*owner[:2]) for owner in leaf.owners)]
@@ -148,10 +150,10 @@ def _file_records(page: TreePage, places: Sequence[int]) -> tuple[list[bytes], l
 
 
 def _allocated(content: Any) -> int:
-    """Bytes of the extents in a file's entry as it is on the wire; -1 if that needs a closer look."""
+    """Bytes of the extents in a file's entry before it is decoded; -1 if that takes decoding."""
     if type(content) is not list:
         return -1
-    if len(content) == 1:  # by far the most
+    if len(content) == 1:  # by far the most common
         row = content[0]
         return row[4] if type(row) is list and len(row) == 6 and type(row[4]) is int else -1
     total = 0

@@ -1,7 +1,7 @@
-"""The drive through our own session with the kernel: requests read from /dev/fuse, each answered by one write.
+"""The session with the kernel: each request from /dev/fuse is answered by one write.
 
-One thread reads requests and answers from memory, which takes it some 20 us. What would have to wait for the store,
-or decode a block, is done again from the start by a pool of threads, so that a slow fetch holds up nobody else.
+One thread reads requests and answers from memory, in some 20 us each. A request that has to wait for the store, or
+to decode a block, is repeated from the start in a pool of threads, so that a slow fetch delays no other request.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from mount.view.nodes import FOREVER, LINK_BIT, NEGATIVE_SHORT, SHORT, File, Fol
 from mount.view.point import TreeFolder, TreePage
 
 WORKERS = 6
-MAX_PAGES = 256  # of one read: 1 MiB
-MAX_BACKGROUND = 64  # reads ahead that may be on their way to us
+MAX_PAGES = 256  # of 4 KiB, in one read
+MAX_BACKGROUND = 64  # reads ahead that the kernel may have pending
 _FILES = 256  # files being read
-_MOST_PARTS = 1000  # of one write; the system takes 1024
+_MOST_PARTS = 1000  # of one write; the system's limit is 1024
 _log = logging.getLogger("rpdrive.drive")
 
 _EROFS = (
@@ -47,7 +47,7 @@ Handler = Callable[[int, int, memoryview], None]
 
 
 class Session:
-    """Answers requests. `write` takes the parts of one message; OSError says that the kernel doesn't want it.
+    """Answers requests. `write` sends the parts of one message; it raises OSError if the kernel refuses it.
 
     `answer` is called by one thread, inside `reader.without_waiting()`; requests that have to wait are answered by
     the session's own threads.
@@ -61,7 +61,7 @@ class Session:
         *,
         pool: ThreadPoolExecutor | None = None,
     ) -> None:
-        """`pool` has the threads that may wait; it is shut down by `close`."""
+        """`pool` has the threads that may wait; `close` shuts it down."""
         self.view = view
         self.nodes = Nodes(view, reader)
         self.errors = Errors()
@@ -76,12 +76,12 @@ class Session:
         self._send = connection.send
         self._listings = Listings(self.nodes, reader, connection, changes=view.changes)
         self._small = SmallFiles(self.nodes, reader, connection, self._send_data)
-        # Nothing in it has extended attributes: told so once, the kernel never asks for one again, where `ls -l`
-        # would have it ask for each name. (Listing them is answered: getfattr is silent, as at the source.)
+        # If nothing in the view has extended attributes, one ENOSYS stops the kernel from asking for them; `ls -l`
+        # would cause a request for each name. (Listing them still works: getfattr is silent, as at the source.)
         self._plain = not view.has_xattrs()
         self._files: Lru[int, OpenFile] = Lru(_FILES)
         self._pool = pool or ThreadPoolExecutor(WORKERS, "answer")
-        self._waiting: dict[int, tuple[Future[None], int]] = {}  # by unique: what is done, the thread that waits
+        self._waiting: dict[int, tuple[Future[None], int]] = {}  # by unique: our work, the caller's thread
         self._interrupts = Interrupts(self._waiting_thread, self._give_up)
         self._handlers: dict[int, Handler] = {
             Op.LOOKUP: self._lookup, Op.FORGET: self._forget, Op.BATCH_FORGET: self._batch_forget,
@@ -95,12 +95,12 @@ class Session:
         self._handlers |= dict.fromkeys(_EROFS, self._refuse)
 
     def close(self) -> None:
-        """What is still waiting is not answered any more."""
+        """Drop the requests that still wait."""
         self._interrupts.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def status(self) -> dict[str, Any]:
-        """What this driver did, for `rpdrive mounts --json`."""
+        """What the driver counts beyond `served` and `calls`, for `rpdrive mounts --json`."""
         names = {op.value: op.name.lower() for op in Op}
         return {
             "messages": {names.get(op, str(op)): n for op, n in sorted(self.counts.copy().items())},
@@ -113,10 +113,10 @@ class Session:
     # --- requests and answers -----------------------------------------------------------------------------
 
     def answer(self, request: memoryview) -> None:
-        """Answer a request, or hand it over. Raises nothing but Ended, whatever the request is."""
+        """Answer a request, or hand it over to the pool. Raises Ended only, however malformed the request is."""
         self.calls += 1
         if len(request) < protocol.IN_HEADER.size:
-            _log.error("a request of %d bytes was passed over", len(request))
+            _log.error("ignored a request of %d bytes", len(request))
             return
         length, op, unique, node_id, _uid, _gid, thread, _extra, _pad = protocol.IN_HEADER.unpack_from(request)
         self.counts[op] = self.counts.get(op, 0) + 1
@@ -124,7 +124,7 @@ class Session:
         body = request[protocol.IN_HEADER.size : length]
         try:
             if length != len(request):
-                raise ValueError(f"it has {len(request)} bytes, and says {length}")
+                raise ValueError(f"its header says {length} bytes, it has {len(request)}")
             handler(unique, node_id, body)
         except WouldWait:
             self.handed_over += 1
@@ -136,19 +136,19 @@ class Session:
 
     def _hand_over(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int, thread: int) -> None:
         try:
-            future = self._pool.submit(self._patiently, handler, unique, node_id, body, op)
+            future = self._pool.submit(self._answer_in_pool, handler, unique, node_id, body, op)
         except RuntimeError:
             return  # closed
         self._waiting[unique] = future, thread
         if future.done():
             self._waiting.pop(unique, None)
 
-    def _patiently(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
+    def _answer_in_pool(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
         try:
             handler(unique, node_id, memoryview(body))
         except Ended:
-            pass  # the reading thread meets it, too
-        except BaseException as e:  # noqa: BLE001 - whoever asked has to be told something
+            pass  # the reading thread gets it, too
+        except BaseException as e:  # noqa: BLE001 - every request needs an answer
             with suppress(Ended):
                 self._fail(unique, node_id, op, body, e)
         finally:
@@ -158,9 +158,9 @@ class Session:
         number = errno_of(error)
         if isinstance(error, (struct.error, ValueError)) and not isinstance(error, NotFound):
             number = errno.EINVAL
-            _log.error("a request of kind %d for node %d can't be understood: %s", op, node_id, error)
+            _log.error("malformed request of kind %d for node %d: %s", op, node_id, error)
         elif not isinstance(error, (Refusal, NotFound)):
-            with suppress(Exception):  # a full log disk must not matter to whoever reads
+            with suppress(Exception):  # a full log disk must not fail a read
                 path = self.nodes.path(node_id)
                 if op == Op.LOOKUP:
                     path += b"/" + protocol.name_of(memoryview(body))
@@ -169,7 +169,7 @@ class Session:
             self._send(unique, (), number)
 
     def _send_entry(self, unique: int, entry: Buffer, node_id: int) -> None:
-        self.nodes.told((node_id,))
+        self.nodes.looked_up((node_id,))
         if not self._send(unique, (entry,)):
             self.nodes.forget(node_id, 1)
 
@@ -178,7 +178,7 @@ class Session:
     def _init(self, unique: int, _node_id: int, body: memoryview) -> None:
         major, minor, max_readahead, offered = protocol.INIT_IN.unpack_from(body)
         if (major, minor) < (protocol.MAJOR, protocol.OLDEST_MINOR):
-            _log.error("this kernel speaks FUSE %d.%d, and 7.31 is needed", major, minor)
+            _log.error("this kernel speaks FUSE %d.%d; 7.31 is required", major, minor)
             self._send(unique, (), errno.EPROTO)
             return
         wanted = Init.ASYNC_READ | Init.DO_READDIRPLUS | Init.PARALLEL_DIROPS | Init.ABORT_ERROR | Init.MAX_PAGES
@@ -211,7 +211,7 @@ class Session:
         return waiting[1] if waiting is not None else None
 
     def _give_up(self, unique: int) -> None:
-        """Let somebody die who waits for an answer. What is being fetched for it is, for the next one to ask."""
+        """Answer EINTR so that a dying caller can exit; the fetch goes on and serves the next reader."""
         waiting = self._waiting.pop(unique, None)
         if waiting is not None:
             waiting[0].cancel()
@@ -225,11 +225,11 @@ class Session:
         self._send(unique)
 
     def _refuse(self, unique: int, _node_id: int, _body: memoryview) -> None:
-        # The kernel refuses these on a read-only mount; this says the same if it is remounted.
+        # The kernel refuses these on a read-only mount; this refuses them after a remount, too.
         self._send(unique, (), errno.EROFS)
 
     def _unknown(self, unique: int, _node_id: int, _body: memoryview) -> None:
-        # FLUSH, ACCESS, IOCTL … as well: the kernel then does without, most often for good.
+        # For FLUSH, ACCESS, IOCTL and others, too: the kernel then does without, most often for good.
         self._send(unique, (), errno.ENOSYS)
 
     def _statfs(self, unique: int, _node_id: int, _body: memoryview) -> None:
@@ -253,15 +253,15 @@ class Session:
         entry = self._entry(page, n)
         inode, _bits = page.kind(n)
         if inode & LINK_BIT:
-            self.nodes.told_link(inode, page.numbers[n])
+            self.nodes.add_link(inode, page.numbers[n])
         self._send_entry(unique, entry, inode)
 
     def _entry(self, page: TreePage, n: int) -> Buffer:
-        """The record of an entry that has attributes. Damaged."""
+        """The record of an entry. Raises Damaged if it has no attributes."""
         encoded = self._listings.encoded.get((page.tree.base, page.first))
         row: Buffer = encoded.record(n) if encoded is not None else tree_record(page, n)
         if not any(row[:8]):
-            page.node(n)  # says what is wrong with it
+            page.node(n)  # raises the reason
         return row[ENTRY]
 
     def _lookup_named(self, unique: int, node_id: int, folder: Folder, name: bytes) -> None:
@@ -270,7 +270,7 @@ class Session:
         except NotFound:
             self._send(unique, (_no_entry(NEGATIVE_SHORT if folder.changes else FOREVER),))
             return
-        self.nodes.told_named(node_id, name, node)
+        self.nodes.add_named(node_id, name, node)
         self._send_entry(unique, record_in(folder, node, name)[ENTRY], node.attributes.inode)
 
     def _getattr(self, unique: int, node_id: int, _body: memoryview) -> None:
@@ -284,7 +284,7 @@ class Session:
         self._send(unique, (head, row[ATTRIBUTES]))
 
     def _statx(self, unique: int, node_id: int, body: memoryview) -> None:
-        """Attributes, and when the original was made. Asked only for that, so refused where no entry knows it."""
+        """Attributes and the time of creation. Refused if no entry has one: the kernel asks only for that."""
         protocol.STATX_IN.unpack_from(body)
         if not self.view.has_births:
             raise Refusal(errno.ENOSYS)
@@ -330,7 +330,7 @@ class Session:
         flags, _ = protocol.OPEN_IN.unpack_from(body)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise Refusal(errno.EROFS)
-        # Files need no opening here, and the kernel doesn't ask again: what it has of one, it keeps.
+        # Files need no opening: the kernel sends no OPEN again, and keeps their contents.
         raise Refusal(errno.ENOSYS)
 
     def _read(self, unique: int, node_id: int, body: memoryview) -> None:
@@ -342,10 +342,10 @@ class Session:
             if place is not None and extent is not None:
                 return self._small.read(unique, *place, extent, offset, size)
             file = self._file(node_id)
-            if offset or size < file.size:  # else this one read is all there is to it
+            if offset or size < file.size:  # else this read is the whole file
                 self._files.put(node_id, file)
-        # Reads are in order as they arrive, not as the pool gets round to them.
-        self._send_data(unique, file.parts(offset, size, again=not self._reader.must_not_wait()))
+        # The order of reads is that of their arrival, not that in which the pool serves them.
+        self._send_data(unique, file.parts(offset, size, repeated=not self._reader.must_not_wait()))
 
     def _file(self, node_id: int) -> OpenFile:
         file = self._files.get(node_id)
@@ -377,5 +377,5 @@ _KEEP_SHORT = protocol.ATTR_OUT_HEAD.pack(SHORT, 0, 0)
 
 
 def _no_entry(seconds: int) -> bytes:
-    """The answer to LOOKUP that the kernel remembers: no such name."""
+    """The answer to LOOKUP for a name that does not exist; the kernel keeps it for so many seconds."""
     return struct.pack("=QQQ104x", 0, 0, seconds)

@@ -1,7 +1,7 @@
-"""Small files, and pushing: what is read in order brings its neighbours in the same block into the kernel's cache.
+"""Small files, and pushing: reading them in order puts their neighbours in the same block into the kernel's cache.
 
-Many small files share a block. Once it is decoded for one of them, the others cost no request of the kernel if they
-are there before it asks.
+Many small files share a block. Once it is decoded for one of them, contents that are pushed before the kernel asks
+for them cost no request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mount.view.point import TreePage
 
 SMALL = 256 << 10  # bytes; smaller files share blocks
 IN_ORDER = 2  # small files read in order, before their neighbours are pushed
-NEAR = 16  # entries that may be left out in between
+NEAR = 16  # entries that may be skipped in between
 PUSH_BYTES = 2 << 20  # pushed for one read, at most
 PUSH_FILES = 1024
 
@@ -41,10 +41,10 @@ class SmallFiles:
         self._send = send
         self._pushing = threading.Lock()
         self._last = -NEAR  # number of the file read last, or pushed last
-        self._in_order = 0  # files read in order
+        self._in_order = 0  # small files read in order
 
     def read(self, unique: int, page: TreePage, n: int, at: Extent, offset: int, size: int) -> None:
-        """Answer a read of the n-th entry of a page, all of which is `at`. Raises as `Reader.chunk`, and Ended."""
+        """Answer a read of the n-th entry of a page, whose extent is `at`. Raises Ended, and as `Reader.chunk`."""
         data = self._reader.chunk(PackKind.DATA, at)
         number = page.numbers[n]
         step = number - self._last
@@ -54,8 +54,8 @@ class SmallFiles:
         if self._in_order >= IN_ORDER and not offset:
             if self._reader.must_not_wait():
                 raise WouldWait
-            # Before the answer: a reader in order finds the next files there already. By one thread at a time,
-            # for it may have to wait until the others have answered a read of the same page.
+            # Before the answer, so that the next files are in the cache when the caller gets to them. By one thread
+            # at a time: a push may wait until other threads have answered a read of the same page.
             if self._pushing.acquire(blocking=False):
                 try:
                     self._push_after(page, n, at)

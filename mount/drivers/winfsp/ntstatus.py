@@ -44,7 +44,7 @@ _TABLE: tuple[tuple[type[BaseException], int], ...] = (
 )
 
 
-class Status(Exception):
+class NtRefusal(Exception):
     """An NTSTATUS that the caller of a file system expects, and nothing to log."""
 
     def __init__(self, number: int) -> None:
@@ -54,6 +54,6 @@ class Status(Exception):
 
 def status_of(error: BaseException) -> int:
     """What is not in the table is an I/O error: never an empty file, never zeros."""
-    if isinstance(error, Status):
+    if isinstance(error, NtRefusal):
         return error.number
     return next((number for kind, number in _TABLE if isinstance(error, kind)), UNEXPECTED_IO_ERROR)

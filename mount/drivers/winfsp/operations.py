@@ -19,9 +19,9 @@ from catalog.windows.files import DIRECTORY
 from mount.drivers.base import Errors
 from mount.drivers.winfsp import library, ntstatus
 from mount.drivers.winfsp.library import NTStatusError, ffi, lib
-from mount.drivers.winfsp.ntstatus import Status, status_of
+from mount.drivers.winfsp.ntstatus import NtRefusal, status_of
 from mount.drivers.winfsp.security import Descriptors
-from mount.drivers.winfsp.tree import UNIT, Found, Info, WindowsTree
+from mount.drivers.winfsp.tree import UNIT, Info, Located, WindowsTree
 from mount.drivers.winfsp.volume import DISPATCHERS, MOST_SECONDS, label
 from mount.drivers.winfsp.waiting import Waiting
 from mount.view.nodes import View
@@ -40,7 +40,7 @@ class Suspended(NamedTuple):
 class Opened(library.BaseFileContext):  # type: ignore[misc]
     """A handle of somebody's: what it is open on."""
 
-    def __init__(self, found: Found, info: Info, file: OpenFile | int) -> None:
+    def __init__(self, found: Located, info: Info, file: OpenFile | int) -> None:
         self.found = found
         self.info = info
         self.file = file
@@ -94,7 +94,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
             raise NTStatusError(self._failed(path, e)) from e
 
     def _failed(self, path: str, error: BaseException) -> int:
-        if not isinstance(error, (Status, NotFound)):
+        if not isinstance(error, (NtRefusal, NotFound)):
             try:
                 self.errors.note(path.encode(errors="surrogatepass"), error)
             except Exception:  # noqa: BLE001 - a full log disk must not matter to whoever reads
@@ -108,7 +108,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         self.calls += 1
         try:
             self.waiting.begin()
-        except Status as e:
+        except NtRefusal as e:
             return e.number
         pending = False
         try:
@@ -163,7 +163,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         found = self.tree.find(file_name)
         return self.tree.info(found)["file_attributes"], self._descriptor(found)
 
-    def _descriptor(self, found: Found) -> bytes:
+    def _descriptor(self, found: Located) -> bytes:
         return self.tree.security(found) or self._descriptors.made_for(found.node)
 
     def open(self, file_name: str, create_options: int, granted_access: int) -> Opened:
@@ -210,13 +210,13 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         path = file_context.file_name
         return self._asked(path, lambda: b"".join(self._parts(file_context, offset, length, False)))
 
-    def _parts(self, opened: Opened, offset: int, length: int, again: bool) -> list[Buffer]:
+    def _parts(self, opened: Opened, offset: int, length: int, repeated: bool) -> list[Buffer]:
         file = opened.file
         if isinstance(file, int):
-            raise Status(file)
+            raise NtRefusal(file)
         if offset >= file.size:
-            raise Status(ntstatus.END_OF_FILE)
-        return file.parts(offset, length, again=again)
+            raise NtRefusal(ntstatus.END_OF_FILE)
+        return file.parts(offset, length, repeated=repeated)
 
     def ll_read(self, file_context: Any, buffer: Any, offset: int, length: int, count: Any) -> int:
         """winfspy's own copies as many bytes as it is given, whatever room there is, and holds its thread."""
@@ -260,7 +260,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                 lib.FspFileSystemAddDirInfo(ffi.NULL, buffer, length, filled)
             return int(filled[0])
 
-        def work(_again: bool) -> tuple[list[bytes], bool]:
+        def work(_repeated: bool) -> tuple[list[bytes], bool]:
             return self.rows_after(opened, after, length)
 
         return self._answered(opened.file_name, library.QUERY_DIRECTORY, work, put, count)
@@ -281,7 +281,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                 room -= -(-len(row) // 8) * 8
                 if room < 0:
                     if not rows:
-                        raise Status(ntstatus.BUFFER_TOO_SMALL)
+                        raise NtRefusal(ntstatus.BUFFER_TOO_SMALL)
                     if last is not None:
                         opened.listing = Suspended(last, (name, info), entries)
                     return rows, False
@@ -310,8 +310,8 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         found, info = self._dir_info_by_name(file_context, file_name)
         return {"file_name": found.path[-1], **info}
 
-    def _dir_info_by_name(self, opened: Opened, name: str) -> tuple[Found, Info]:
-        def work() -> tuple[Found, Info]:
+    def _dir_info_by_name(self, opened: Opened, name: str) -> tuple[Located, Info]:
+        def work() -> tuple[Located, Info]:
             found = self.tree.child(opened.found, name)
             return found, self.tree.info(found)
 

@@ -1,6 +1,6 @@
 """The drive as Windows sees it: paths to nodes, and what is told of each. Free of WinFsp itself.
 
-Raises Status for what a caller expects, and what the view raises. WouldWait too, in a thread that must not wait.
+Raises NtRefusal for what a caller expects, and what the view raises. WouldWait too, in a thread that must not wait.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from catalog.windows.links import special, symlink, target_of, windows_target
 from catalog.windows.reparse import SYMLINK, LinkTarget, is_link, tag_of
 from catalog.windows.times import to_filetime
 from mount.drivers.winfsp import ntstatus
-from mount.drivers.winfsp.ntstatus import Status
+from mount.drivers.winfsp.ntstatus import NtRefusal
 from mount.view import nodes as views
 from mount.view.all_points import AllPointsView
 from mount.view.names import Names
@@ -45,7 +45,7 @@ Path = tuple[str, ...]
 Info = dict[str, Any]
 
 
-class Found(NamedTuple):
+class Located(NamedTuple):
     """What a path leads to. `path` has the names as they are, whatever their case was asked in."""
 
     node: Node
@@ -60,21 +60,21 @@ class WindowsTree:
         self.view = view
         self._reader = reader
         self.names = Names(fold=view.folds)
-        self._folders: Lru[str, Found] = Lru(_FOLDERS)
-        self._others: Lru[str, Found] = Lru(_OTHERS)
+        self._folders: Lru[str, Located] = Lru(_FOLDERS)
+        self._others: Lru[str, Located] = Lru(_OTHERS)
 
     # --- paths --------------------------------------------------------------------------------------------
 
-    def find(self, file_name: str) -> Found:
+    def find(self, file_name: str) -> Located:
         r"""What a path as `\folder\file:stream` leads to, without following a link at its end.
 
-        Status REPARSE if a link is on the way there.
+        NtRefusal REPARSE if a link is on the way there.
         """
         text, stream = _split_stream(file_name)
         found = self._walk([part for part in text.split("\\") if part])
         return found._replace(stream=self._stream_named(found.node, stream)) if stream else found
 
-    def child(self, folder: Found, name: str) -> Found:
+    def child(self, folder: Located, name: str) -> Located:
         """An entry of a folder by its name, which Windows asks for in upper case where case doesn't matter."""
         inside = self.opened(folder.node)
         if self.view.folds and isinstance(inside, TreeFolder) and inside.distinct:
@@ -85,13 +85,13 @@ class WindowsTree:
                 name = lower
         return self._walk([*folder.path, name])
 
-    def _walk(self, parts: list[str]) -> Found:
+    def _walk(self, parts: list[str]) -> Located:
         found, done = self._known(parts)
         while done < len(parts):
             if self.reparse(found) is not None:
-                raise Status(ntstatus.REPARSE)
+                raise NtRefusal(ntstatus.REPARSE)
             if not isinstance(found.node, Folder):
-                raise Status(ntstatus.OBJECT_PATH_NOT_FOUND)
+                raise NtRefusal(ntstatus.OBJECT_PATH_NOT_FOUND)
             found = self._entry(found, parts[done], last=done + 1 == len(parts))
             done += 1
             if not found.node.changes:
@@ -99,27 +99,27 @@ class WindowsTree:
                 kept.put("\\".join(parts[:done]), found)
         return found
 
-    def _known(self, parts: list[str]) -> tuple[Found, int]:
+    def _known(self, parts: list[str]) -> tuple[Located, int]:
         """The longest part of a path that is known, and how long it is."""
         for length in range(len(parts), 0, -1):
             path = "\\".join(parts[:length])
             found = self._folders.get(path) or self._others.get(path)
             if found is not None:
                 return found, length
-        return Found(self.view.root, ()), 0
+        return Located(self.view.root, ()), 0
 
-    def _entry(self, parent: Found, name: str, *, last: bool) -> Found:
+    def _entry(self, parent: Located, name: str, *, last: bool) -> Located:
         folder = self.opened(parent.node)
         found = self.names.find(folder, name)
         if found is None:
-            raise Status(ntstatus.OBJECT_NAME_NOT_FOUND if last else ntstatus.OBJECT_PATH_NOT_FOUND)
+            raise NtRefusal(ntstatus.OBJECT_NAME_NOT_FOUND if last else ntstatus.OBJECT_PATH_NOT_FOUND)
         true_name, node = found
-        return Found(node, (*parent.path, self.names.shower(folder)(true_name)))
+        return Located(node, (*parent.path, self.names.speller(folder)(true_name)))
 
     def opened(self, node: Node) -> Folder:
         """The folder to look into."""
         if not isinstance(node, Folder):
-            raise Status(ntstatus.NOT_A_DIRECTORY)
+            raise NtRefusal(ntstatus.NOT_A_DIRECTORY)
         if isinstance(node, TreeFolder):
             return node
         # Above the points records are fetched, and the points listed anew.
@@ -129,7 +129,7 @@ class WindowsTree:
 
     # --- what is told of a node ---------------------------------------------------------------------------
 
-    def info(self, found: Found) -> Info:
+    def info(self, found: Located) -> Info:
         """What winfspy makes a FSP_FSCTL_FILE_INFO of. Sizes in bytes, times as FILETIME."""
         node = found.node
         a, windows = node.attributes, node.windows
@@ -162,7 +162,7 @@ class WindowsTree:
             "index_number": a.inode,
         }
 
-    def reparse(self, found: Found) -> bytes | None:
+    def reparse(self, found: Located) -> bytes | None:
         """The REPARSE_DATA_BUFFER of a link or a special file; None for any other."""
         node = found.node
         windows = node.windows
@@ -181,7 +181,7 @@ class WindowsTree:
             return ()
         return path[:3]
 
-    def _link_root(self, found: Found) -> Path:
+    def _link_root(self, found: Located) -> Path:
         r"""Where the target of a link begins that begins with `\`.
 
         Those of Windows mean the root of their own drive, which lies in a folder of the point. Those that were made
@@ -191,7 +191,7 @@ class WindowsTree:
             return ()
         return found.path[: len(self._point_root(found.path)) + 1]
 
-    def security(self, found: Found) -> bytes | None:
+    def security(self, found: Located) -> bytes | None:
         """The self-relative security descriptor that was backed up, if one was."""
         windows = found.node.windows
         return windows.security if windows is not None and isinstance(windows.security, bytes) else None
@@ -226,11 +226,11 @@ class WindowsTree:
                 return [*done, name], None
             try:
                 found = self._walk([*done, name])
-            except Status as e:
+            except NtRefusal as e:
                 if e.number != ntstatus.OBJECT_NAME_NOT_FOUND:
                     raise
                 if rest:
-                    raise Status(ntstatus.OBJECT_PATH_NOT_FOUND) from e
+                    raise NtRefusal(ntstatus.OBJECT_PATH_NOT_FOUND) from e
                 return [*done, name], None
             buffer = self.reparse(found)
             if buffer is None:
@@ -241,7 +241,7 @@ class WindowsTree:
                 return [], (tag_of(buffer), buffer)
             left -= 1
             if not left:
-                raise Status(ntstatus.REPARSE_POINT_NOT_RESOLVED)
+                raise NtRefusal(ntstatus.REPARSE_POINT_NOT_RESOLVED)
             if not target.relative:
                 path = "\\".join([target.path.rstrip("\\"), *rest[::-1]])
                 return [], (SYMLINK, symlink(LinkTarget(path, relative=False)))
@@ -250,17 +250,17 @@ class WindowsTree:
             rest += target.path.split("\\")[::-1]
         return done, None
 
-    def _leads_to_folder(self, found: Found) -> bool:
+    def _leads_to_folder(self, found: Located) -> bool:
         """Whether a link leads to a folder of the drive: Windows wants that said of the link itself."""
         try:
             path, elsewhere = self._resolved(list(found.path), True)
             return elsewhere is None and isinstance(self._walk(path).node, Folder)
-        except (Status, RpdriveError):
+        except (NtRefusal, RpdriveError):
             return False
 
     # --- listings -----------------------------------------------------------------------------------------
 
-    def entries(self, folder: Found, marker: str | None) -> Iterator[tuple[str, Info]]:
+    def entries(self, folder: Located, marker: str | None) -> Iterator[tuple[str, Info]]:
         """Names and infos of a folder, from the one after `marker` on; `.` and `..` first, but not of the root."""
         inside = self.opened(folder.node)
         if folder.path:
@@ -270,11 +270,11 @@ class WindowsTree:
                 yield "..", self.info(self._walk(list(folder.path[:-1])))
             if marker in (".", ".."):
                 marker = None
-        show = self.names.shower(inside)
+        show = self.names.speller(inside)
         for page, n in self._places(inside, marker, show):
             name = show(page.names[n])
             try:
-                info = self.info(Found(page.node(n), (*folder.path, name)))
+                info = self.info(Located(page.node(n), (*folder.path, name)))
             except Damaged:
                 # Whoever opens it is told why that can't be. The others must not suffer for it.
                 inode, bits = page.kind(n)
@@ -320,10 +320,10 @@ class WindowsTree:
             return wanted
         same = [name for name in names if folded(name) == folded(wanted)]
         if len(same) != 1:
-            raise Status(ntstatus.OBJECT_NAME_NOT_FOUND)
+            raise NtRefusal(ntstatus.OBJECT_NAME_NOT_FOUND)
         return same[0]
 
-    def open(self, found: Found) -> OpenFile | int:
+    def open(self, found: Located) -> OpenFile | int:
         """What is read of a file or a stream; or the NTSTATUS with which reading fails."""
         node, windows = found.node, found.node.windows
         if found.stream:
@@ -341,7 +341,7 @@ def _split_stream(file_name: str) -> tuple[str, str]:
     name, _colon, stream = name.partition(":")
     stream, colon, kind = stream.partition(":")
     if colon and kind.lower() != _DATA:
-        raise Status(ntstatus.OBJECT_NAME_INVALID)
+        raise NtRefusal(ntstatus.OBJECT_NAME_INVALID)
     return folder + slash + name, stream
 
 

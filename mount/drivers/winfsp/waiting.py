@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from cache.reader import Reader, WouldWait
 from mount.drivers.winfsp import ntstatus
-from mount.drivers.winfsp.ntstatus import Status
+from mount.drivers.winfsp.ntstatus import NtRefusal
 
 THREADS = 32  # that read and list, and as many that look things up
 CROWDED_SECONDS = 5.0  # that look-ups wait, when most of the dispatcher's threads wait already
@@ -29,7 +29,7 @@ class TookTooLong(TimeoutError):
     """The store did not answer in time."""
 
 
-class Later:
+class Pending:
     """A request that is answered later, once: by who has the answer, or by who has waited long enough."""
 
     def __init__(self, seconds: float, give_up: Callable[[], None]) -> None:
@@ -57,17 +57,17 @@ class Waiting:
         self._lookers = ThreadPoolExecutor(THREADS, "look")
         self._changed = threading.Condition()
         self._under_way = 0
-        self._later: set[Later] = set()
+        self._later: set[Pending] = set()
         self._draining = False
         self._watcher: threading.Thread | None = None
 
     # --- beginning and ending -----------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A request comes. Status if none is taken any more."""
+        """A request comes. NtRefusal if none is taken any more."""
         with self._changed:
             if self._draining:
-                raise Status(ntstatus.DEVICE_NOT_READY)
+                raise NtRefusal(ntstatus.DEVICE_NOT_READY)
             self._under_way += 1
 
     def end(self) -> None:
@@ -110,7 +110,7 @@ class Waiting:
                     self._changed.wait(_TICK)
         return clean
 
-    def _unanswered(self) -> list[Later]:
+    def _unanswered(self) -> list[Pending]:
         with self._changed:
             return list(self._later)
 
@@ -159,7 +159,7 @@ class Waiting:
         def give_up() -> None:
             answer(TookTooLong(f"no answer within {self.seconds:g} s"))
 
-        later = Later(self.seconds, give_up)
+        later = Pending(self.seconds, give_up)
         with self._changed:
             self._later.add(later)
             if self._watcher is None:
@@ -180,11 +180,11 @@ class Waiting:
         except RuntimeError:  # closed
             self._expire(later)
 
-    def _expire(self, later: Later) -> None:
+    def _expire(self, later: Pending) -> None:
         if later.claim():
             self._finish(later, later.give_up)
 
-    def _finish(self, later: Later, answer: Callable[[], None]) -> None:
+    def _finish(self, later: Pending, answer: Callable[[], None]) -> None:
         try:
             answer()
         finally:

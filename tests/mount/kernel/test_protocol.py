@@ -27,6 +27,7 @@ from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
 from mount.drivers.kernel import protocol
+from mount.drivers.kernel.drive import Stopped
 from mount.drivers.kernel.nodes import Counts
 from mount.drivers.kernel.protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REPLY, READ_IN, Init, Op
 from mount.drivers.kernel.session import Session
@@ -111,6 +112,21 @@ REQUESTS = st.one_of(
         st.sampled_from([0, 0, 0, 0, -1, 5]),
     ),
 )  # fmt: skip
+
+
+def test_a_signal_is_no_failure_of_the_request_that_it_interrupts(view: tuple[PointView, Reader]) -> None:
+    def interrupted(_parts: object) -> None:
+        raise Stopped
+
+    session = Session(*view, interrupted)
+    try:
+        for op, body in ((Op.STATFS, b""), (Op.READDIR, READ_IN.pack(0, 0, 4096, 0, 0, 0, 0))):
+            request = IN_HEADER.pack(IN_HEADER.size + len(body), op, 2, 1, 0, 0, 1, 0, 0) + body
+            with pytest.raises(Stopped):
+                session.answer(memoryview(request))
+        assert session.errors.count == 0
+    finally:
+        session.close()
 
 
 @settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

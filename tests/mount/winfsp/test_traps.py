@@ -93,7 +93,7 @@ def test_a_name_in_a_large_folder_costs_a_page_and_not_the_folder() -> None:
 def test_a_buffer_without_room_for_one_name_is_no_end(small: tuple[PointView, Reader]) -> None:
     with serving(*small) as served:
         opened = served.drive.operations.open("\\", 0, 0)
-        with pytest.raises(ntstatus.Status) as caught:
+        with pytest.raises(ntstatus.NtRefusal) as caught:
             served.drive.operations.rows_after(opened, None, 100)
         assert caught.value.number == ntstatus.BUFFER_TOO_SMALL
         rows, whole = served.drive.operations.rows_after(opened, None, 112)

@@ -1,4 +1,4 @@
-"""What happens where something is already. Pure: nothing here touches a disk."""
+"""Decides what happens if something exists where an entry is to be restored. No I/O."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from catalog.names import is_text
 from mount.restore.disk.base import Status
 
 NAME_MAX = 255  # bytes
-# What file systems round times to: 100 ns (NTFS), 1 us, 1 s, 2 s (FAT).
+# Resolutions of times in file systems: 100 ns (NTFS), 1 us, 1 s, 2 s (FAT).
 _GRAINS = (100, 1_000, 10**9, 2 * 10**9)
 
 
 class Policy(StrEnum):
-    """The user's choice for what is there already."""
+    """The user's choice for existing files."""
 
     COPY = "copy"
     OVERWRITE = "overwrite"
@@ -27,18 +27,18 @@ class Policy(StrEnum):
 
 
 class Action(StrEnum):
-    """What becomes of one entry."""
+    """What to do with one entry."""
 
-    WRITE = "write"  # nothing is there
+    WRITE = "write"  # nothing exists there
     REPLACE = "replace"
-    COPY = "copy"  # under a name beside it
-    KEEP = "keep"  # what is there stays
-    SAME = "same"  # it is there already, whole
-    REFUSE = "refuse"  # a folder stands where none should, or the other way round
+    COPY = "copy"  # restore under another name
+    KEEP = "keep"  # leave the existing file
+    SAME = "same"  # it exists already, complete
+    REFUSE = "refuse"  # a folder is where another kind of entry belongs, or the reverse
 
 
 class Existing(NamedTuple):
-    """What is at a name. `mtime` in ns; `target` of a symlink; `device` of a device."""
+    """What exists at a name. `mtime` in ns; `target` of a symlink; `device` number of a device."""
 
     kind: int
     size: int
@@ -53,12 +53,12 @@ class Existing(NamedTuple):
 
 
 def same_time(there: int, wanted: int) -> bool:
-    """Whether a file's time (ns) is the wanted one, as far as its file system can keep it."""
+    """Whether a file's time (ns) is the wanted one, within the resolution of its file system."""
     return there == wanted or any(there == wanted // g * g for g in _GRAINS)
 
 
 def is_same(there: Existing, wanted: Existing) -> bool:
-    """Whether the wanted is there already, by what shows without reading it."""
+    """Whether what exists is what is wanted, judged without reading contents."""
     if there.kind != wanted.kind:
         return False
     if there.kind == NodeKind.FILE:
@@ -71,9 +71,9 @@ def is_same(there: Existing, wanted: Existing) -> bool:
 
 
 def decide(policy: Policy, there: Existing | None, wanted: Existing, *, same: bool | None = None) -> Action:
-    """What becomes of an entry. `same` overrules `is_same`, for one who has compared the contents.
+    """What to do with an entry. `same` overrides `is_same`, after contents have been compared.
 
-    Two folders become one: SAME. Nothing is ever deleted to put a folder in its place, nor a folder for a file.
+    Two folders are merged: SAME. No file is replaced by a folder, and no folder by a file.
     """
     if there is None:
         return Action.WRITE
@@ -91,9 +91,10 @@ def decide(policy: Policy, there: Existing | None, wanted: Existing, *, same: bo
 
 
 def copy_name(name: bytes, point_time: int, number: int = 1) -> bytes:
-    """The name of a copy: `report (2026-11-17 08.30).txt`, sorted beside `report.txt`; a number from the second on.
+    """The name of a copy, e.g. `report (2026-11-17 08.30).txt`, which sorts beside `report.txt`.
 
-    `point_time` in ns (UTC); shown in local time. No colons, so that Windows can keep it.
+    `point_time` in ns (UTC), shown in local time without colons, which Windows does not allow in names. A `number`
+    above 1 is added to the name.
     """
     when = datetime.fromtimestamp(point_time // 10**9).strftime("%Y-%m-%d %H.%M")
     mark = f" ({when})".encode() + (f" ({number})".encode() if number > 1 else b"")

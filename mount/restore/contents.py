@@ -1,4 +1,4 @@
-"""Whether a file on the disk has the contents of an entry, or some of its pieces."""
+"""Compares files on the disk with the contents of entries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PART = 1 << 20  # bytes read at once to look for zeros
 
 
 def positions(pages: PageSource, content: list[Piece] | Paged) -> Iterator[tuple[int, Piece]]:
-    """Pieces, and where in the file they begin (bytes)."""
+    """The pieces of a file, each with its position in the file (bytes)."""
     position = 0
     for piece in content if isinstance(content, list) else Pieces(pages, content).all():
         yield position, piece
@@ -24,12 +24,12 @@ def positions(pages: PageSource, content: list[Piece] | Paged) -> Iterator[tuple
 
 
 def checked(pieces: Iterator[tuple[int, Piece]], content: Paged) -> list[tuple[int, Piece]]:
-    """All pieces, compared with the digest in the entry. Raises Damaged if they differ."""
+    """All pieces. Raises Damaged if they do not match the digest in the entry."""
     digest, all_pieces = FileDigest(), list(pieces)
     for _at, piece in all_pieces:
         digest.add(piece.length, None if isinstance(piece, Hole) else piece.id)
     if digest.digest() != content.digest:
-        raise Damaged("its pieces are not those that were saved")
+        raise Damaged("its list of pieces does not match its digest")
     return all_pieces
 
 
@@ -49,6 +49,7 @@ def holds(
 
 
 def has_piece(disk: Disk, fd: int, at: int, piece: Extent, chunk_id: Callable[[bytes], bytes]) -> bool:
+    """Whether a file has this piece at a position (bytes)."""
     data = disk.pread(fd, piece.length, at)
     return len(data) == piece.length and chunk_id(data) == piece.id
 

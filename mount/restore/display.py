@@ -14,7 +14,7 @@ _SHOWN = 20  # problems on the screen
 
 
 def summary(r: Report, job: LocalJob) -> list[str]:
-    """What was done, in a few lines."""
+    """The result in a few lines."""
     seconds = (job.finished - job.started) / 10**9
     lines = [
         f"Restored {counted(r.written, 'entry', 'entries')}, {size_text(r.written_bytes)}, "
@@ -34,10 +34,10 @@ def summary(r: Report, job: LocalJob) -> list[str]:
 
 
 def renamed_lines(r: Report, top: str = "") -> list[str]:
-    """How many entries have other names here, and the first of them."""
+    """How many names were changed, and the first of them."""
     if not r.renamed_count:
         return []
-    lines = [f"  {counted(r.renamed_count, 'name')} changed, which can't be had here (docs/names.md):"]
+    lines = [f"  {counted(r.renamed_count, 'name')} changed: this system can't store them (docs/names.md):"]
     lines += [
         f"    {top}{safe_text(os.fsdecode(path))}, in the point {safe_text(os.fsdecode(name))}"
         for path, name in r.renames[:3]
@@ -48,7 +48,7 @@ def renamed_lines(r: Report, top: str = "") -> list[str]:
 
 
 def problem_lines(r: Report, top: str = "") -> list[str]:
-    """Every reason with its count, and the first paths, which begin with `top`."""
+    """The reasons, each with its first paths; `top` is put in front of paths."""
     if not r.problem_count:
         return []
     lines = [f"  {counted(r.problem_count, 'problem')}:"]
@@ -68,7 +68,7 @@ _VERBS = {
 
 
 def dry_lines(r: Report, job: LocalJob) -> Iterator[str]:
-    """What would be done, path by path, then in sum."""
+    """What would be done with each path, then the totals."""
     counts: dict[str, int] = {}
     for path, action, _size, note in r.planned:
         counts[action] = counts.get(action, 0) + 1
@@ -121,5 +121,5 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
 
 
 def _top(job: LocalJob) -> str:
-    """What paths begin with: they are told from the target's top, or in full where things go back in place."""
+    """What to put in front of reported paths: a slash if the target is the root."""
     return "/" if job.target == "/" else ""

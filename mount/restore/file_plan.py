@@ -9,10 +9,11 @@ from mount.restore.target import Folder
 
 
 class FilePlan:
-    """A file that is to be written. `name` is the entry's, `final` what it shall be called in `folder`.
+    """A file to write. `name` is the entry's, `final` its name in `folder`.
 
-    `whole`: it comes in one piece. `todo` is the bytes to fetch; `temporary` what an earlier run has left of it;
-    `link` numbers a file of several links; `time` (ns, UTC) is the point's, for the name of a copy.
+    `whole`: it is a single piece. `todo`: bytes to fetch. `temporary`: the file that an earlier run has left of it.
+    `link`: the same number for all names of a file, 0 if it has one. `time` (ns, UTC) is the point's, for the name
+    of a copy.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """Writes verified data to files.
 
-A file is written under a temporary name in its folder, and gets its own when it is complete and every chunk of it
-was verified. A file that is already there under that name is replaced only then.
+A file is written under a temporary name in its folder, and renamed when it is complete and every chunk is verified.
+Until then, an existing file keeps the name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mount.restore.target import FULL, Handle, Target, temporary_name
 
 _OPEN_FILES = 256
 _AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC
-_TRIES = 100  # names for one copy
+_TRIES = 100  # names to try for one copy
 
 
 class _PartialFile:
@@ -44,12 +44,12 @@ class _PartialFile:
 class FileWriter:
     """Writes files to a target. `token`: 4 bytes of this run, for temporary names. Thread-safe.
 
-    `landed`: the final names of files with several links, and of files that got another name than planned, by
-    FilePlan.number.
+    `final_names`: by FilePlan.number, the names of files with several links, and of files that were not given the
+    name that was planned.
     """
 
     def __init__(self, target: Target, metadata: Metadata, report: Report, policy: Policy, token: bytes) -> None:
-        self.landed: dict[int, bytes] = {}
+        self.final_names: dict[int, bytes] = {}
         self._disk, self._target, self._metadata = target.disk, target, metadata
         self._report, self._policy, self._token = report, policy, token
         self._lock = threading.Lock()
@@ -60,8 +60,8 @@ class FileWriter:
         """Close open files. Incomplete ones stay under their temporary names, for the next run to continue."""
         self._handles.clear()
 
-    def lose(self, file: FilePlan, reason: str, *, damaged: bool = False) -> None:
-        """A file will not come back: said once for each."""
+    def give_up(self, file: FilePlan, reason: str, *, damaged: bool = False) -> None:
+        """Report, once, that a file could not be restored, and remove what was written of it."""
         if not file.whole:
             partial = self._partial(file)
             with partial.lock:
@@ -79,11 +79,11 @@ class FileWriter:
             return partial
 
     def temporary(self, number: int) -> bytes:
-        """A temporary name for what is no file."""
+        """A temporary name for a link or special file."""
         return temporary_name(number.to_bytes(8, "big"), self._token)
 
     def is_own(self, name: bytes) -> bool:
-        """Whether a temporary name is one of this run."""
+        """Whether a temporary name was made by this run."""
         return name.endswith(self._token.hex().encode() + b".part")
 
     def write_whole(self, file: FilePlan, data: Buffer = b"") -> None:
@@ -94,7 +94,7 @@ class FileWriter:
                 self._write_whole(folder.fd, file, data)
                 return
             except FileNotFoundError as e:
-                # Another restore took the temporary file for one that a dead one left.
+                # Another restore removed the temporary file as a leftover: it is not locked.
                 if attempt == 2:
                     self._not_written(file, e)
             except OSError as e:
@@ -108,19 +108,20 @@ class FileWriter:
             plain=file.folder.plain, sync=file.replace,
         )  # fmt: skip
         try:
-            self._land(folder, file, temporary, len(data))
+            self._move_into_place(folder, file, temporary, len(data))
         except BaseException:
             with suppress(OSError):
                 self._disk.unlink(temporary, dir_fd=folder)
             raise
 
     def write_piece(self, file: FilePlan, position: int, data: Buffer) -> None:
+        """Write a piece of a larger file. Raises LocalError if the disk is full."""
         partial = self._partial(file)
         if partial.lost:
             return
         try:
             handle = self._handle(partial)
-            with partial.writing:  # the system lets one at a time write to a file, and has the others spin
+            with partial.writing:  # the kernel lets one thread at a time write to a file; others would spin
                 write_all(self._disk, handle.fd, data, position)
         except OSError as e:
             self._not_written(file, e)
@@ -134,7 +135,7 @@ class FileWriter:
             self._complete(partial)
 
     def adopt(self, file: FilePlan) -> None:
-        """A file of which everything was there, under its temporary name, gets its own."""
+        """Complete a file whose temporary file already has all pieces. Raises LocalError if the disk is full."""
         self._complete(self._partial(file))
 
     def _complete(self, partial: _PartialFile) -> None:
@@ -144,7 +145,7 @@ class FileWriter:
             self._metadata.set_on_file(handle.fd, file.attributes, file.path, plain=False)
             if file.replace:
                 self._disk.fsync(handle.fd)
-            self._land(self._target.handle(file.folder).fd, file, partial.temporary, 0)
+            self._move_into_place(self._target.handle(file.folder).fd, file, partial.temporary, 0)
         except OSError as e:
             self._not_written(file, e)
             return
@@ -153,7 +154,7 @@ class FileWriter:
             self._handles.pop(file.number, None)
 
     def _handle(self, partial: _PartialFile) -> Handle:
-        """A descriptor of the temporary file; kept with others of late, opened again when it was not."""
+        """A descriptor of the temporary file, from a table of recently used ones."""
         file = partial.file
         with self._lock:
             held = self._handles.get(file.number)
@@ -174,7 +175,7 @@ class FileWriter:
                 held = Handle(self._disk, self._disk.open(temporary, NEW, mode, dir_fd=folder))
                 partial.temporary = temporary
                 self._disk.ftruncate(held.fd, file.size)
-            with suppress(OSError):  # a lock tells other restores that this one lives
+            with suppress(OSError):  # tells other restores that the file is in use
                 self._disk.lock(held.fd)
             with self._lock:
                 self._handles[file.number] = held
@@ -193,15 +194,15 @@ class FileWriter:
         if error.errno in FULL:
             where = os.fsdecode(self._target.top)
             raise LocalError(
-                f"{where} can't take more: {error.strerror}",
-                "make room and run the same command again: it goes on where it stopped",
+                f"cannot write to {where}: {error.strerror}",
+                "free some space and run the same command again: it continues where it stopped",
             ) from error
-        self.lose(file, f"it could not be written: {error.strerror or error}")
+        self.give_up(file, f"it could not be written: {error.strerror or error}")
 
-    # --- landing ------------------------------------------------------------------------------------------
+    # --- final names ------------------------------------------------------------------------------------------
 
-    def _land(self, folder: int, file: FilePlan, temporary: bytes, length: int) -> None:
-        """Give a complete file its name. OSError."""
+    def _move_into_place(self, folder: int, file: FilePlan, temporary: bytes, length: int) -> None:
+        """Rename a complete file to its final name. Raises OSError."""
         final, number = file.final, 1
         copied = final != file.name
         while True:
@@ -212,9 +213,9 @@ class FileWriter:
                 self._disk.rename_new(folder, temporary, final)
                 break
             except FileExistsError:
-                # It came there since the plan was made.
+                # The file was created after the plan was made.
                 there = Existing.of(self._disk.lstat(final, dir_fd=folder))
-                action = self._met(file, there)
+                action = self._decide(file, there)
                 if action is Action.REPLACE:
                     file.replace = True
                 elif action is Action.COPY and number < _TRIES:
@@ -224,12 +225,12 @@ class FileWriter:
                     self._disk.unlink(temporary, dir_fd=folder)
                     with self._report.lock:
                         self._report.kept += 1
-                    self.landed[file.number] = final
+                    self.final_names[file.number] = final
                     return
                 else:
                     raise
         if file.link or final != file.final:
-            self.landed[file.number] = final
+            self.final_names[file.number] = final
         report = self._report
         with report.lock:
             report.written += 1
@@ -237,12 +238,12 @@ class FileWriter:
             report.replaced += file.replace
             report.copies += copied
 
-    def _met(self, file: FilePlan, there: Existing) -> Action:
+    def _decide(self, file: FilePlan, there: Existing) -> Action:
         wanted = Existing(file.attributes.kind, file.size, file.attributes.mtime)
         return decide(self._policy, there, wanted)
 
 
 def mark(file: FilePlan) -> bytes:
-    """8 bytes that say which file a temporary one will be, the same in every run."""
+    """8 bytes that identify a file in temporary names, the same in every run."""
     text = b"%d %d " % (file.size, file.attributes.mtime) + file.name
     return blake2b(text, digest_size=8).digest()

@@ -1,4 +1,4 @@
-"""Planning files: what becomes of each, and which of its pieces are to be fetched."""
+"""Plans files: decides about each, and adds the pieces to fetch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BATCH = 64
 class FilePlanner:
     """Adds files to the plan. Without `writer` (a dry run) it only decides about them.
 
-    `verify`: a file that looks the same is compared by its contents.
+    `verify`: compare the contents of an existing file that has the size and time of the entry.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class FilePlanner:
         self._empty: list[FilePlan] = []
 
     def restore(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
-        """Decide about an entry and plan what is to be fetched for it. Raises Damaged, OSError."""
+        """Decide about an entry, and plan what to fetch for it. Raises Damaged, OSError."""
         planning, report, size = self._planning, self._report, entry.size
         report.files += 1
         if report.files & 255 == 0:
@@ -70,7 +70,7 @@ class FilePlanner:
                     action = Action.SAME
         planning.list_action(folder, name, action, size, final)
         if action is Action.REFUSE:
-            report.failed(folder.path(name), "a folder stands where this file should be; it was left alone")
+            report.failed(folder.path(name), "a folder exists where this file belongs; left unchanged")
             return
         file = FilePlan(
             planning.number(), folder, name, final, size, attributes, action is Action.REPLACE, entry.link,
@@ -85,7 +85,7 @@ class FilePlanner:
             report.same += 1
             report.same_bytes += size
             if entry.link and self._writer is not None:
-                self._writer.files.landed[file.number] = final
+                self._writer.files.final_names[file.number] = final
                 planning.links.append(LinkPlan(file.number, file))
             return
         if self._writer is None or not self._folders.ensure(folder):
@@ -93,16 +93,16 @@ class FilePlanner:
         if entry.link:
             planning.links.append(LinkPlan(file.number, file))
         if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Extent):
-            planning.plan.add(file, ((0, content[0]),))  # by far the most
+            planning.plan.add(file, ((0, content[0]),))  # most files
             return
         self._plan(self._writer, file, content)
 
     def write_empty(self) -> None:
-        """Write the files without data that were put off, in a thread of the writer."""
+        """Write the deferred files without data, in a thread of the writer."""
         files, self._empty = self._empty, []
         if files and self._writer is not None:
             write = self._writer.files.write_whole
-            self._writer.later(lambda: _each(files, write))
+            self._writer.submit(lambda: _each(files, write))
 
     def _decide(
         self, folder: Folder, name: bytes, there: Existing, wanted: Existing, content: list[Piece] | Paged
@@ -113,7 +113,7 @@ class FilePlanner:
         return decide(policy, there, wanted, same=same)
 
     def _plan(self, writer: Writer, file: FilePlan, content: list[Piece] | Paged) -> None:
-        """Plan a file that is not one piece."""
+        """Plan a file that is not a single piece."""
         pieces = positions(self._pages, content)
         if isinstance(content, list):
             extents = [(at, p) for at, p in pieces if isinstance(p, Extent)]
@@ -136,7 +136,7 @@ class FilePlanner:
         self._planning.plan.add(file, extents)
 
     def _holds(self, folder: Folder, name: bytes, content: list[Piece] | Paged, size: int) -> bool:
-        """Whether the file at a name has the very contents of an entry."""
+        """Whether an existing file has exactly the contents of an entry."""
         disk = self._target.disk
         try:
             fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._target.handle(folder).fd)

@@ -1,4 +1,4 @@
-"""Planning folders: which exist, which are made, which get the attributes of their entry."""
+"""Plans folders: which exist, which are made, and which get the attributes of their entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mount.restore.target import FULL, UNFINISHED, Folder, reason
 
 
 class FolderPlanner:
-    """Makes folders as they are met, except in a dry run. `entered` lists all of them."""
+    """Makes missing folders during the walk, except in a dry run. `entered` lists all folders that were walked."""
 
     def __init__(self, planning: Planning) -> None:
         self._planning = planning
@@ -24,9 +24,9 @@ class FolderPlanner:
     def enter(
         self, leaf: Leaf, entry: Entry, parent: Folder, *, make: bool = True, passage: bool = False
     ) -> Folder | None:
-        """The folder of an entry, made if it is missing (and `make`). None if that fails: the report says why.
+        """The folder of an entry, made if it is missing and `make`. None if that fails; the report has the reason.
 
-        `passage`: it is only on the way to what was asked for; a copy of it would be no help.
+        `passage`: the folder only leads to what was asked for, so a copy beside it would be useless.
         """
         planning = self._planning
         self._report.entries += 1
@@ -39,9 +39,8 @@ class FolderPlanner:
             if action is Action.COPY and not passage:
                 name, there = planning.free_name(parent, name, wanted)
             elif action not in (Action.WRITE, Action.SAME):
-                self._report.failed(
-                    parent.path(name), "something else stands where this folder should be; it was left alone"
-                )
+                why = "something else exists where this folder belongs; left unchanged"
+                self._report.failed(parent.path(name), why)
                 return None
             folder = self._target.add(parent, name, attributes)
             if there is not None:
@@ -58,7 +57,7 @@ class FolderPlanner:
         return None
 
     def ensure(self, folder: Folder) -> bool:
-        """Make a folder, and those above it, if they are missing. False if that fails: the report says why."""
+        """Make a folder and its parents if they are missing. False if that fails; the report has the reason."""
         if folder.exists or self._planning.dry:
             return True
         if folder.parent is not None and not self.ensure(folder.parent):
@@ -67,21 +66,22 @@ class FolderPlanner:
             self._target.make(folder)
             return True
         except FileExistsError:
-            folder.exists = True  # made by another program meanwhile; Target.handle refuses what is no folder
+            folder.exists = True  # another program made it; Target.handle refuses it if it is not a folder
             return True
         except OSError as e:
             if e.errno in FULL:
-                raise LocalError(f"{folder.path().decode(errors='replace')} can't be made: {e.strerror}") from e
+                text = folder.path().decode(errors="replace")
+                raise LocalError(f"cannot make the folder {text}: {e.strerror}") from e
             self._report.failed(folder.path(), f"the folder could not be made: {reason(e)}")
             return False
 
     def _meet(self, folder: Folder, st: Status) -> None:
-        """Note a folder that existed before. It keeps its attributes unless it is ours or is to be overwritten."""
+        """Record an existing folder. Unless a restore made it, only `overwrite` changes its attributes."""
         folder.exists = True
         a = folder.attributes
         assert a is not None
         unfinished = stat.S_IMODE(st.st_mode) == UNFINISHED and st.st_uid == self._target.disk.geteuid()
-        equal = st.st_mtime_ns == a.mtime  # as an earlier restore has left it
+        equal = st.st_mtime_ns == a.mtime  # an earlier restore finished it
         if not (unfinished or equal or self._planning.policy is Policy.OVERWRITE):
             folder.attributes = None
-        self._target.look(folder, st)
+        self._target.note_existing(folder, st)

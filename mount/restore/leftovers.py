@@ -1,4 +1,4 @@
-"""Temporary files of restores that were stopped: large ones are continued, the others removed."""
+"""Temporary files of stopped restores: large files are continued, the others removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mount.restore.target import LEFTOVER, Folder, Target
 
 
 class Leftovers:
-    """Finds and removes temporary files. A file that another restore has locked is in use, and left alone."""
+    """Finds and removes temporary files, except those that a running restore has locked."""
 
     def __init__(self, target: Target, chunk_id: Callable[[bytes], bytes], report: Report) -> None:
         self._target, self._disk = target, target.disk
@@ -25,7 +25,7 @@ class Leftovers:
         self._continued: set[tuple[int, bytes]] = set()  # folder number, name
 
     def resume(self, file: FilePlan, extents: list[tuple[int, Extent]]) -> list[tuple[int, Extent]]:
-        """The pieces of a file that are still to be fetched. Sets `temporary` if an earlier run began the file."""
+        """The pieces of a file that are still to be fetched. Sets `file.temporary` if an earlier run began it."""
         start = LEFTOVER + mark(file).hex().encode()
         for name in self._target.leftovers(file.folder):
             if not name.startswith(start) or (file.folder.number, name) in self._continued:
@@ -44,7 +44,7 @@ class Leftovers:
     def _missing(
         self, file: FilePlan, name: bytes, extents: list[tuple[int, Extent]]
     ) -> list[tuple[int, Extent]] | None:
-        """The pieces that a temporary file lacks; None if it can't be continued."""
+        """The pieces that a temporary file lacks, or None if it can't be continued."""
         disk = self._disk
         try:
             fd = disk.open(
@@ -64,7 +64,7 @@ class Leftovers:
             disk.close(fd)
 
     def remove(self, folders: Iterable[Folder], files: FileWriter) -> None:
-        """Remove what earlier runs left in these folders, but for the files that this run continues."""
+        """Remove temporary files from these folders, except those of this run and those that it continues."""
         for folder in folders:
             if folder.exists and not folder.fresh:
                 for name in self._target.leftovers(folder):
@@ -78,7 +78,7 @@ class Leftovers:
             fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK, dir_fd=parent)
             try:
                 if disk.fstat(fd).st_uid == disk.geteuid():
-                    disk.lock(fd)  # fails while another restore writes it
+                    disk.lock(fd)  # raises OSError while another restore writes it
                     disk.unlink(name, dir_fd=parent)
             finally:
                 disk.close(fd)

@@ -14,36 +14,37 @@ from mount.restore.target import FULL, Refused, Target
 
 
 class Linker:
-    """Gives files their further names, once the first is there."""
+    """Makes the further names of files, after their first names."""
 
     def __init__(self, target: Target, files: FileWriter, report: Report, policy: Policy) -> None:
         self._target, self._files = target, files
         self._report, self._policy = report, policy
 
     def link(self, links: list[LinkPlan]) -> None:
+        """Make all links. Raises LocalError if the disk is full; other failures are reported."""
         firsts: dict[int, FilePlan] = {}
         for number, file in links:
             if number == file.number:
                 firsts[number] = file
                 continue
             first = firsts.get(number)
-            landed = self._files.landed.get(number)
-            if first is None or landed is None:
-                self._report.failed(file.path(), "it is a hard link to a file that could not be restored")
+            name = self._files.final_names.get(number)
+            if first is None or name is None:
+                self._report.failed(file.path(), "a hard link to a file that could not be restored")
                 continue
             try:
-                self._one(first, landed, file)
+                self._one(first, name, file)
             except OSError as e:
                 if e.errno in FULL:
-                    raise LocalError(f"{os.fsdecode(self._target.top)} can't take more: {e.strerror}") from e
-                why = "a symlink stands in its way" if isinstance(e, Refused) else e.strerror or e
+                    raise LocalError(f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}") from e
+                why = "a symlink is where one of its folders belongs" if isinstance(e, Refused) else e.strerror or e
                 self._report.failed(file.path(), f"the hard link could not be made: {why}")
 
-    def _one(self, first: FilePlan, landed: bytes, file: FilePlan) -> None:
+    def _one(self, first: FilePlan, name: bytes, file: FilePlan) -> None:
         disk = self._target.disk
         here = self._target.handle(file.folder)
         there = self._target.handle(first.folder)
-        source = disk.lstat(landed, dir_fd=there.fd)
+        source = disk.lstat(name, dir_fd=there.fd)
         final, number = file.name, 0
         while True:
             found = None if file.folder.fresh and number == 0 else self._target.status(file.folder, final)
@@ -54,7 +55,7 @@ class Linker:
             wanted = Existing(file.attributes.kind, file.size, file.attributes.mtime)
             action = decide(self._policy, None if found is None else Existing.of(found), wanted)
             if action is Action.SAME and self._policy is Policy.OVERWRITE:
-                action = Action.REPLACE  # equal, and a file of its own
+                action = Action.REPLACE  # equal, but not the same file
             if action is not Action.COPY:
                 break
             number += 1
@@ -63,11 +64,11 @@ class Linker:
             self._report.same += action is Action.SAME
             self._report.kept += action is Action.KEEP
         if action is Action.REFUSE:
-            raise IsADirectoryError(21, "a folder stands there")
+            raise IsADirectoryError(21, "a folder exists there")
         if action in (Action.SAME, Action.KEEP):
             return
         temporary = self._files.temporary(file.number)
-        disk.link(landed, temporary, src_dir_fd=there.fd, dst_dir_fd=here.fd)
+        disk.link(name, temporary, src_dir_fd=there.fd, dst_dir_fd=here.fd)
         try:
             if action is Action.REPLACE:
                 disk.rename(temporary, final, src_dir_fd=here.fd, dst_dir_fd=here.fd)

@@ -1,4 +1,4 @@
-"""What a user asks of a restore."""
+"""Options of a restore."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mount.restore.selection import Selection
 
 @dataclass
 class Options:
-    """What the user asked for. `target` is a folder; `in_place`: paths of the point below it, as they are."""
+    """What to restore and how. `target` is a folder; `in_place`: keep whole paths of the point below it."""
 
     target: bytes
     in_place: bool = False
@@ -21,4 +21,4 @@ class Options:
     selection: Selection = field(default_factory=Selection)
     dry_run: bool = False
     verify: bool = False
-    system: str = field(default_factory=platform.system)  # whose rules names follow: what the target is on
+    system: str = field(default_factory=platform.system)  # the target's system, whose rules for names apply

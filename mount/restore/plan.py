@@ -17,13 +17,13 @@ from mount.restore.target import Folder
 
 LIMIT = 100_000  # pieces in memory: about 60 MB
 MIB = 1 << 20
-MOST = 18 * MIB  # bytes of one range read: a pack of 32 MiB and its last block come in two
-GAP = MIB  # bytes between two blocks that cost less than a request
-GAP_SHARE = 24  # and never more than one byte in so many
+MOST = 18 * MIB  # bytes of one range: a pack of 32 MiB and its last block take two
+GAP = MIB  # bytes between two blocks: reading them costs less than another request
+GAP_SHARE = 24  # at most 1/24 of a range (4 %) may be gaps
 
 
 class Range(NamedTuple):
-    """Neighbouring blocks of a pack, to be read by one request; the rows of each block."""
+    """Neighbouring blocks of a pack that one request reads, as the rows of each block."""
 
     pack: bytes
     start: int
@@ -32,7 +32,7 @@ class Range(NamedTuple):
 
 
 class Plan:
-    """Pieces come by `add`, in any order, and go by `rows`, sorted."""
+    """Collects pieces in any order and returns them sorted. `limit`: pieces to keep in memory."""
 
     def __init__(self, folders: list[Folder], limit: int = LIMIT) -> None:
         self._folders = folders
@@ -43,7 +43,7 @@ class Plan:
         self._packs: list[bytes] = []
 
     def add(self, file: FilePlan, pieces: Iterable[tuple[int, Extent]]) -> None:
-        """The pieces of a file that are to be fetched: where in the file (bytes), and where they are."""
+        """Add pieces of a file to fetch, each with its position in the file (bytes)."""
         numbers, rows, number = self._numbers, self._rows, file.number
         for position, (pack, offset, stored, inner, length, chunk) in pieces:
             order = numbers.get(pack)
@@ -55,14 +55,14 @@ class Plan:
             self._spill()
 
     def rows(self) -> Iterator[Row]:
-        """All pieces by place. Can be asked for again."""
+        """All pieces in the order of packs and offsets. May be called again."""
         self._rows.sort()
         if not self._runs:
             return iter(self._rows)
         return heapq.merge(self._rows, *(read_run(run, self._folders) for run in self._runs))
 
     def ranges(self) -> Iterator[Range]:
-        """What to read from the store, in order: blocks with their neighbours."""
+        """The ranges to read from the store, in order. Gaps that cost less than a request are read, too."""
         blocks: list[list[Row]] = []
         pack = start = end = waste = 0
         for block in self._blocks():

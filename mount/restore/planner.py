@@ -1,4 +1,4 @@
-"""The walk that makes a plan: the trees of recovery points, compared with what the target has already."""
+"""Walks the trees of recovery points and compares them with the target, to plan what to fetch and write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILE, _FOLDER = int(NodeKind.FILE), int(NodeKind.FOLDER)
 
 
 class Planner:
-    """Walks sources. What has data is planned; what has none is made at once, unless this is a dry run."""
+    """Walks sources. Entries with data are planned; the others are made at once, except in a dry run."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Planner:
         self._report, self._target = planning.report, planning.target
 
     def walk(self, source: Source, *, in_place: bool) -> None:
-        """Plan a source. `in_place`: at its path below the target's top, instead of at its name.
+        """Plan a source. `in_place`: at its full path below the target's top, instead of only its name.
 
-        Raises LocalError if the disk is full, StoreError.
+        Raises StoreError, and LocalError if the disk is full.
         """
         self._planning.begin(source.point)
         folder: Folder | None = self._target.root
@@ -63,12 +63,12 @@ class Planner:
             self._single(place.found, folder)
 
     def finish(self, files: FileWriter) -> None:
-        """End a group of sources: write what was put off, remove what stopped restores have left."""
+        """End a group of sources: write the deferred files, remove temporary files of stopped restores."""
         self._files.write_empty()
         self._leftovers.remove(self._folders.entered, files)
 
     def _tree(self, top: Subtree | None, folder: Folder, path: bytes) -> None:
-        """Everything below a folder of the point, whose path in it (from the root) is `path`, into `folder`."""
+        """Plan everything below a folder of the point (at `path` from its root) into `folder`."""
         included = not self._selection.chooses or bool(path and self._selection.includes(path, True))
         self._folders.entered.append(folder)
         stack = [(path, folder, included, self._entries(top, folder))]
@@ -98,7 +98,7 @@ class Planner:
                 stack.append((inside, below, taken, self._entries(self._subtree(leaf, entry, below), below)))
 
     def _single(self, found: Found, folder: Folder) -> None:
-        """One entry that is no folder."""
+        """Plan one entry that is not a folder."""
         entered = self._folders.entered
         if folder not in entered[-1:]:
             entered.append(folder)
@@ -132,5 +132,5 @@ class Planner:
             report.failed(folder.path(name), str(e), damaged=True)
         except OSError as e:
             if e.errno in FULL:
-                raise LocalError(f"{os.fsdecode(self._target.top)} can't take more: {e.strerror}") from e
+                raise LocalError(f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}") from e
             report.failed(folder.path(name), reason(e))

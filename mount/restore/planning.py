@@ -1,4 +1,4 @@
-"""What the parts of a planner share: the point that is being planned, names, attributes, links, what exists."""
+"""State that the parts of a planner share: the current point, names, attributes, links, and what exists."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mount.restore.target import Folder, Target
 
 
 class Planning:
-    """The state of one walk. `plan` may be exchanged between two sources; `dry`: nothing is made.
+    """The state of one walk. `plan` may be replaced between two sources. `dry`: nothing is made.
 
-    `links` are all names of files that have several, in the order in which they were met.
+    `links` are all names of files with several names, in walk order.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class Planning:
         self._item = b""
         self._numbers = count(1)
         self._system, self._convert = system, convert
-        self._taken: dict[int, dict[str, bytes]] = {}  # by folder number: names given, by what they fold to
+        self._taken: dict[int, dict[str, bytes]] = {}  # by folder number: names in use, by their folded form
         self._firsts: dict[tuple[bytes, int], int] = {}  # (item, link number) -> FilePlan.number
         self._leaf: Leaf | None = None  # the page in use, and its owners by their numbers
         self._owners: dict[int, Owner] = {}
 
     def begin(self, point: Point) -> None:
-        """Go on with a source of this point."""
+        """Start a source of this point."""
         self.time, self._item = point.time, point.item
         self._spell = spelling(self._system, point.system)
 
@@ -52,7 +52,7 @@ class Planning:
     # --- one entry ----------------------------------------------------------------------------------------------
 
     def name(self, entry: Entry, folder: Folder) -> bytes:
-        """The name of an entry in a folder: its own, if the target's system can store it."""
+        """The name to give an entry in a folder: its own if the target's system can store it."""
         name = self._spell(entry.name)
         if self._system in IGNORE_CASE:
             taken = self._taken.setdefault(folder.number, {})
@@ -63,13 +63,13 @@ class Planning:
         return name
 
     def leave(self, folder: Folder) -> None:
-        """No more entries of a folder will come."""
+        """Forget the names of a folder: no more of its entries will come."""
         self._taken.pop(folder.number, None)
 
     def attributes(
         self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes, *, link: bool = False
     ) -> Attributes:
-        """The attributes to restore; for a further `link` of a file, without its Windows metadata."""
+        """The attributes to restore. Those of a further `link` of a file have no Windows metadata."""
         if leaf is not self._leaf:
             self._leaf, self._owners = leaf, {}
         owner = self._owners.get(entry.owner)
@@ -82,7 +82,7 @@ class Planning:
         return a
 
     def list_action(self, folder: Folder, name: bytes, action: Action, size: int, final: bytes = b"") -> None:
-        """In a dry run, list what would be done. An empty name: with the folder itself."""
+        """In a dry run, list what would be done. An empty name stands for the folder itself."""
         if not self.dry or (not name and action is Action.SAME):
             return
         path = folder.path(name) + (b"" if name else b"/")
@@ -92,20 +92,20 @@ class Planning:
     # --- what exists --------------------------------------------------------------------------------------------
 
     def status(self, folder: Folder, name: bytes) -> Status | None:
-        """The status of a name in a folder; None if nothing is there. Raises OSError."""
+        """The status of a name in a folder, or None if it is free. Raises OSError."""
         if not folder.exists or folder.fresh:
             return None
         return self.target.status(folder, name)
 
     def existing(self, folder: Folder, name: bytes, st: Status) -> Existing:
-        """What is at a name, with the target of a symlink. Raises OSError."""
+        """What exists at a name, including the target of a symlink. Raises OSError."""
         target = b""
         if stat.S_ISLNK(st.st_mode):
             target = self.target.disk.readlink(name, dir_fd=self.target.handle(folder).fd)
         return Existing.of(st, target)
 
     def free_name(self, folder: Folder, name: bytes, wanted: Existing) -> tuple[bytes, Status | None]:
-        """A name for a copy beside `name`: a free one, or one that has the wanted already (and its status)."""
+        """A name for a copy: a free one and None, or one that already has what is wanted, and its status."""
         number = 0
         while True:
             number += 1
@@ -119,7 +119,7 @@ class Planning:
     # --- hard links ---------------------------------------------------------------------------------------------
 
     def further_link(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> bool:
-        """Whether an entry is another name of a file that was met before. If so, it is made after that file."""
+        """Whether an entry is a further name of a file that was met before. If so, it is linked after that file."""
         first = self._firsts.get((self._item, entry.link))
         if first is None:
             return False
@@ -129,9 +129,9 @@ class Planning:
         return True
 
     def first_link(self, entry: Entry, number: int) -> None:
-        """Note that a file of several names is restored under this FilePlan.number."""
+        """Record that a file with several names is restored under this FilePlan.number."""
         self._firsts[self._item, entry.link] = number
 
     def link_plan(self, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry) -> FilePlan:
-        """A file with several names, of which no data is to be fetched."""
+        """The plan of one name of such a file, with no data to fetch."""
         return FilePlan(self.number(), folder, name, final, entry.size, a, False, entry.link, self.time)

@@ -39,10 +39,10 @@ from mount.restore.worker import (
     temporary_of,
 )
 
-MANY = 2_000  # files; helpers take some 0.2 s to start, in which so many are written without them
-MOST = 4  # helpers: beyond, they wait for the file system
-FEW = 4  # files of a block that are not worth a message
-_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # a helper that has died is an error, and not the end of this process
+MANY = 2_000  # files: writing so many takes as long as starting the helpers, 0.2 s
+MOST = 4  # helpers; more would wait for the file system
+FEW = 4  # files of a block: fewer are not worth a message
+_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # writing to a dead helper fails, without SIGPIPE
 
 _decode = msgspec.msgpack.Decoder(Done).decode
 

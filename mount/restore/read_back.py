@@ -11,8 +11,8 @@ from mount.restore.report import Report
 from mount.restore.target import Target
 
 
-def read_back(keys: Keys, target: Target, plan: Plan, landed: dict[int, bytes], report: Report) -> None:
-    """Compare what is on the disk now, not in memory, with what was to be written."""
+def read_back(keys: Keys, target: Target, plan: Plan, final_names: dict[int, bytes], report: Report) -> None:
+    """Compare all pieces of a plan with the disk, not the page cache. `final_names` is that of FileWriter."""
     disk = target.disk
     disk.sync()
     chunk_id = keys.chunk_id
@@ -28,7 +28,7 @@ def read_back(keys: Keys, target: Target, plan: Plan, landed: dict[int, bytes], 
                     if fd >= 0:
                         disk.close(fd)
                         fd = -1
-                    name = landed.get(number, file.final)
+                    name = final_names.get(number, file.final)
                     folder = target.handle(file.folder).fd
                     fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=folder)
                     of = number
@@ -39,7 +39,7 @@ def read_back(keys: Keys, target: Target, plan: Plan, landed: dict[int, bytes], 
                 of, good = -1, False
             seen[number] = good
             if not good:
-                report.failed(file.path(), "read back, it is not what was written")
+                report.failed(file.path(), "read back: it is not what was written")
     finally:
         if fd >= 0:
             disk.close(fd)

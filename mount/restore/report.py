@@ -1,4 +1,4 @@
-"""What a restore did, and what it could not do."""
+"""Counts what a restore did, and lists what it could not do."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import NamedTuple
 
 from catalog.screen.progress import JobProgress
 
-LISTED = 1000  # problems, and new names, kept in full; all are counted
+LISTED = 1000  # problems, and changed names, kept with their paths; all are counted
 
 
 class Problem(NamedTuple):
-    """Something that did not come back as it was. `path` is where it was to land, from the target's top."""
+    """Something that was not restored as it was saved. `path` is its destination, from the target's top."""
 
     path: bytes
     reason: str
 
 
 class Renamed(NamedTuple):
-    """An entry that has another name here, because this system can't hold its own. `path` from the target's top."""
+    """An entry whose `name` this system can't store. `path` is where it was restored, from the target's top."""
 
     path: bytes
     name: bytes
 
 
 class Planned(NamedTuple):
-    """What a dry run would do with a path: `write`, `replace`, `copy`, `keep` or `same`."""
+    """What a restore would do at a path. `action` is an Action; `note` the name of a copy."""
 
     path: bytes
     action: str
@@ -37,11 +37,12 @@ class Planned(NamedTuple):
 
 @dataclass
 class Report:
-    """Counters of one restore; another thread may read them at any time. Sizes in bytes.
+    """Counters of one restore. Another thread may read them at any time. Sizes in bytes.
 
-    `files` and `size` are what was to be restored; `written` and `written_bytes` what was, so far; `same` and
-    `same_bytes` what was there already; `kept` what stayed as it was because of --on-conflict; `copies` what
-    got a name beside its original; `renamed_count` what is called otherwise here. `planned` is filled by a dry run.
+    `files` and `size`: to restore. `written` and `written_bytes`: restored so far. `same` and `same_bytes`: already
+    there. `kept`: existing files left alone because of --on-conflict. `copies`: restored beside an existing file,
+    under another name. `renamed_count`: restored under a name that this system can store.
+    A dry run fills `planned`.
     """
 
     entries: int = 0
@@ -56,7 +57,7 @@ class Report:
     replaced: int = 0
     verified: int = 0
     lost: int = 0  # files that could not be written at all
-    damaged: int = 0  # of them, those whose bytes in the vault are not what was written
+    damaged: int = 0  # of these, files whose data in the vault is damaged or missing
     planning: bool = True
     path: bytes = b""
     problems: list[Problem] = field(default_factory=list)
@@ -71,7 +72,7 @@ class Report:
         return self.reasons.total()
 
     def progress(self, seconds: float) -> JobProgress:
-        """For those that follow the job."""
+        """The progress after so many seconds."""
         if self.planning:
             return JobProgress(seconds, self.files, None, self.written_bytes, None, planning=True, path=self.path)
         return JobProgress(
@@ -90,14 +91,14 @@ class Report:
                 self.problems.append(Problem(path, reason))
 
     def renamed(self, path: bytes, name: bytes) -> None:
-        """An entry called `name` lands at `path`."""
+        """Record that an entry called `name` is restored as `path`."""
         with self.lock:
             self.renamed_count += 1
             if len(self.renames) < LISTED:
                 self.renames.append(Renamed(path, name))
 
     def failed(self, path: bytes, reason: str, *, damaged: bool = False) -> None:
-        """A file did not come back."""
+        """Record that a file was not restored."""
         self.problem(path, reason)
         with self.lock:
             self.lost += 1

@@ -1,4 +1,4 @@
-"""One restore: plan, write, link, finish folders, read back."""
+"""One restore: plan, write, link, read back, finish folders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mount.restore.writer import Writer
 
 
 class Restore:
-    """Restores sources of one vault to a disk. Another thread may read `report` meanwhile."""
+    """Restores sources of one vault to a disk. Another thread may read `report` while it runs."""
 
     def __init__(self, vault: Vault, reader: Reader, options: Options, disk: Disk = THIS_DISK) -> None:
         self.report = Report()
@@ -73,17 +73,17 @@ class Restore:
                         planner.walk(source, in_place=o.in_place)
                     planner.finish(files)
                     report.planning = False
-                    writer.settle()
+                    writer.wait_submitted()
                     writer.write(plan)
                     linker.link(planning.links)
                     planning.links.clear()
                     if o.verify:
-                        read_back(self._vault.keys, target, plan, files.landed, report)
+                        read_back(self._vault.keys, target, plan, files.final_names, report)
                 finally:
                     plan.close()
 
     def _finish_folders(self, target: Target, metadata: Metadata) -> None:
-        """Set the attributes of new folders, the innermost first: a folder's time is the last thing to change."""
+        """Set the attributes of folders, the innermost first, since writing into a folder changes its time."""
         disk = self._disk
         for folder in reversed(target.folders):
             if folder.attributes is None or not folder.exists:
@@ -116,7 +116,7 @@ class Restore:
         return Planner(planning, folders, files, specials, leftovers, self._reader, o.selection)
 
     def _pool(self, target: Target, metadata: Metadata, sources: list[Source]) -> WriterPool | None:
-        """Helper processes, if there is enough for them to do."""
+        """Helper processes, if there are enough files to be worth starting them."""
         if sum(source.files for source in sources) < MANY or not useful_helpers():
             return None
         permissions = self._options.permissions
@@ -124,7 +124,7 @@ class Restore:
 
 
 def _groups(sources: list[Source], in_place: bool) -> list[list[Source]]:
-    """Sources that can be written together: none of a group lands where another does."""
+    """Split sources into groups that can be written together: no two of a group share a destination."""
     groups: list[list[Source]] = []
     taken: set[bytes] = set()
     for source in sources:

@@ -1,4 +1,4 @@
-"""Entries without data: symlinks, FIFOs, devices and sockets. They are made at once, not planned."""
+"""Restores entries without data: symlinks, FIFOs, devices and sockets. They are made during the walk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KNOWN = {int(kind) for kind in NodeKind}
 
 
 class SpecialFiles:
-    """Makes entries without data; in a dry run (`files` None) it only decides about them."""
+    """Makes entries without data. Without `files` (a dry run) it only decides about them."""
 
     def __init__(
         self, planning: Planning, folders: FolderPlanner, metadata: Metadata, files: FileWriter | None
@@ -32,10 +32,10 @@ class SpecialFiles:
         self._metadata, self._files = metadata, files
 
     def restore(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
-        """Raises Damaged, OSError."""
+        """Decide about an entry, and make it. Raises Damaged, OSError."""
         planning, report = self._planning, self._report
         if entry.kind not in _KNOWN:
-            raise Damaged("it is of a kind that this rpdrive doesn't know")
+            raise Damaged("this version of rpdrive does not know this kind of file")
         if entry.link and planning.further_link(leaf, entry, folder, name):
             return
         a = planning.attributes(leaf, entry, folder, name)
@@ -50,7 +50,7 @@ class SpecialFiles:
                 action = Action.SAME
         planning.list_action(folder, name, action, 0, final)
         if action is Action.REFUSE:
-            report.failed(folder.path(name), "a folder stands where this should be; it was left alone")
+            report.failed(folder.path(name), "a folder exists where this entry belongs; left unchanged")
         elif action is Action.KEEP:
             report.kept += 1
         elif action is Action.SAME:
@@ -65,7 +65,7 @@ class SpecialFiles:
             file = planning.link_plan(folder, name, final, a, entry)
             planning.first_link(entry, file.number)
             planning.links.append(LinkPlan(file.number, file))
-            self._files.landed[file.number] = final
+            self._files.final_names[file.number] = final
 
     def _wanted(self, leaf: Leaf, entry: Entry, a: Attributes) -> Existing:
         node = leaf.node(entry)
@@ -79,7 +79,7 @@ class SpecialFiles:
                 major, minor = int(node.content[0]), int(node.content[1])  # type: ignore[arg-type]
                 return wanted._replace(device=self._target.disk.makedev(major, minor))
             except (OverflowError, ValueError, IndexError) as e:
-                raise Damaged("it is a device without a number") from e
+                raise Damaged("its device number is missing or out of range") from e
         return wanted
 
     def _make(
@@ -95,7 +95,7 @@ class SpecialFiles:
         except OSError as e:
             if e.errno == errno.EPERM and wanted.kind != _SYMLINK:
                 what = NodeKind(wanted.kind).name.lower().replace("_", " ")
-                raise OSError(e.errno, f"only root may make a {what}") from e
+                raise OSError(e.errno, f"only root may create a {what}") from e
             raise
         self._metadata.set_on_name(fd, at, a, lambda: folder.path(final), plain=folder.plain)
         if replace:

@@ -116,7 +116,7 @@ def _unpack_file(row: _FileRow, folders: list[Folder]) -> FilePlan:
 
 
 def pack_windows(w: Windows | None) -> list[Any] | None:
-    """As lists, numbers, text and bytes."""
+    """Windows metadata as lists, numbers, text and bytes."""
     if w is None:
         return None
     streams = [(s.name.encode("utf-8", "surrogatepass"), s.size, _content(s.content)) for s in w.streams]
@@ -125,7 +125,7 @@ def pack_windows(w: Windows | None) -> list[Any] | None:
 
 
 def unpack_windows(row: list[Any] | None) -> Windows | None:
-    """The reverse. A short name is left out: a restore can't give it."""
+    """The reverse of `pack_windows`, without the 8.3 name, which a restore does not set."""
     if row is None:
         return None
     attributes, created, security, reparse, extended, streams, efs = row

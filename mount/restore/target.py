@@ -1,4 +1,4 @@
-"""The folder that a restore writes to. Every step below it goes through a descriptor and follows no symlink."""
+"""The folder that a restore writes to. Paths below it are opened step by step, and no symlink is followed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Disk, Status
 from mount.restore.disk.flags import CLOEXEC, DIRECTORY, NOFOLLOW, PATH
 
-UNFINISHED = 0o1700  # mode of a folder that a restore has made and not yet finished: how the next run knows it
+UNFINISHED = 0o1700  # mode of a new folder until its contents are complete; the next run recognises it
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _PASSAGE = _FOLDER | PATH
 _OPEN_FOLDERS = 192
@@ -23,11 +23,11 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Refused(OSError):
-    """A path that would leave the target."""
+    """The path leads out of the target."""
 
 
 class Handle:
-    """A descriptor, closed when nobody holds it any more: it can be dropped from a table while a thread uses it."""
+    """A descriptor that is closed with its last reference: a table can drop it while a thread still uses it."""
 
     __slots__ = ("_disk", "fd")
 
@@ -39,10 +39,10 @@ class Handle:
 
 
 class Folder:
-    """A folder of the target. `attributes` are what it shall get at the end; None: it is left as it is.
+    """A folder of the target. `attributes` are set at the end of the restore; None leaves the folder unchanged.
 
-    `exists`: it is on the disk. `fresh`: this run made it, so that it is empty but for what this run put in it.
-    `plain`: files made in it get this process's group and no ACL from it.
+    `exists`: it is on the disk. `fresh`: this run made it, so it holds only what this run put there. `plain`: new
+    files in it get this process's group and inherit no ACL.
     """
 
     __slots__ = ("attributes", "exists", "fresh", "leftovers", "name", "number", "parent", "plain")
@@ -58,7 +58,7 @@ class Folder:
         self.leftovers: list[bytes] | None = None
 
     def path(self, name: bytes = b"") -> bytes:
-        """From the target's top, with a slash between parts."""
+        """The path of the folder, or of a name in it, from the target's top."""
         parts = [name] if name else []
         at: Folder | None = self
         while at is not None and at.parent is not None:
@@ -68,7 +68,10 @@ class Folder:
 
 
 class Target:
-    """Folders below `top` on a disk, by number. Thread-safe once planned."""
+    """Folders below `top` on a disk, by number. Thread-safe once all folders are added.
+
+    Raises LocalError if `top` can't be used. Without `make` it may be missing.
+    """
 
     def __init__(self, disk: Disk, top: bytes, *, make: bool) -> None:
         self.disk, self.top = disk, top
@@ -85,15 +88,15 @@ class Target:
                 self.disk.makedirs(self.top)
             elif not self._top_exists():
                 return
-            # The user named this one: symlinks in it are followed.
+            # The user named this path: symlinks in it are followed.
             self._handle = Handle(self.disk, self.disk.open(self.top, _FOLDER & ~NOFOLLOW))
             self.root.exists = True
-            self.look(self.root, self.disk.fstat(self._handle.fd))
+            self.note_existing(self.root, self.disk.fstat(self._handle.fd))
         except FileExistsError as e:
-            raise LocalError(f"{os.fsdecode(self.top)} is not a folder", "name a folder to restore to") from e
+            raise LocalError(f"{os.fsdecode(self.top)} is not a folder", "choose a folder to restore into") from e
         except OSError as e:
             text = os.fsdecode(self.top)
-            raise LocalError(f"the folder {text} can't be used: {e.strerror}", "restore to another one") from e
+            raise LocalError(f"cannot restore into {text}: {e.strerror}", "choose another folder") from e
 
     def _top_exists(self) -> bool:
         try:
@@ -108,7 +111,7 @@ class Target:
         return folder
 
     def handle(self, folder: Folder) -> Handle:
-        """A descriptor of a folder that exists. OSError; Refused if a symlink stands in its way."""
+        """A descriptor of a folder that exists. Raises OSError, or Refused if a symlink is part of its path."""
         if folder.parent is None:
             assert self._handle is not None
             return self._handle
@@ -138,14 +141,14 @@ class Target:
         return held
 
     def make(self, folder: Folder) -> None:
-        """Make a folder whose parent exists. OSError; FileExistsError if something is there."""
+        """Make a folder whose parent exists. Raises FileExistsError if the name is taken, or another OSError."""
         assert folder.parent is not None
         self.disk.mkdir(folder.name, UNFINISHED, dir_fd=self.handle(folder.parent).fd)
         folder.exists = folder.fresh = True
         folder.plain = folder.parent.plain
 
-    def look(self, folder: Folder, st: Status) -> None:
-        """Note what matters of a folder that was there before."""
+    def note_existing(self, folder: Folder, st: Status) -> None:
+        """Record the properties of a folder that existed before this run."""
         folder.plain = (
             not st.st_mode & stat.S_ISGID
             and st.st_gid == self.disk.getegid()
@@ -153,14 +156,14 @@ class Target:
         )
 
     def status(self, folder: Folder, name: bytes) -> Status | None:
-        """lstat of a name in a folder that exists; None if nothing is there. OSError."""
+        """The status of a name in a folder that exists, or None if it is free. Raises OSError."""
         try:
             return self.disk.lstat(name, dir_fd=self.handle(folder).fd)
         except FileNotFoundError:
             return None
 
     def leftovers(self, folder: Folder) -> list[bytes]:
-        """Names of temporary files in a folder that was there before."""
+        """Names of temporary files in a folder that existed before this run."""
         if folder.leftovers is None:
             with suppress(OSError):
                 fd = self.disk.open(b".", _FOLDER, dir_fd=self.handle(folder).fd)
@@ -176,22 +179,22 @@ class Target:
 
 
 def open_folder(disk: Disk, name: bytes, parent: int) -> int:
-    """A descriptor of a folder in a folder. OSError; Refused for a symlink."""
+    """A descriptor of a folder in a folder. Raises OSError, or Refused for a symlink."""
     try:
         try:
             return disk.open(name, _FOLDER, dir_fd=parent)
-        except PermissionError:  # it may let pass all the same
+        except PermissionError:  # not readable, but perhaps searchable
             return disk.open(name, _PASSAGE, dir_fd=parent)
     except OSError as e:
         if e.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise Refused(e.errno, "a symlink or file stands where a folder should be") from e
+            raise Refused(e.errno, "a symlink or file is where a folder belongs") from e
         raise
 
 
 def reason(e: OSError) -> str:
     """Why an entry could not be written, for a report."""
     if isinstance(e, Refused):
-        return "a symlink or file stands in its way; restoring through it would leave the target"
+        return "a symlink or file is where one of its folders belongs; restoring through it would leave the target"
     return f"it could not be written: {e.strerror or e}"
 
 
@@ -201,5 +204,5 @@ def is_leftover(name: bytes) -> bool:
 
 
 def temporary_name(mark: bytes, token: bytes) -> bytes:
-    """`mark`: 8 bytes that say which file it will be; `token`: 4 bytes of this run."""
+    """The name of a temporary file. `mark`: 8 bytes that identify the file; `token`: 4 bytes of this run."""
     return LEFTOVER + mark.hex().encode() + b"-" + token.hex().encode() + b".part"

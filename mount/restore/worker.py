@@ -30,7 +30,7 @@ from mount.restore.disk.this import THIS_DISK
 from mount.restore.disk.whole_file import make_whole
 from mount.restore.target import temporary_name
 
-MAX_FOLDERS = 200  # descriptors of one message; the system takes 253
+MAX_FOLDERS = 200  # descriptors in one message; Linux allows 253
 FRAME = struct.Struct("=II")  # bytes of a message, and of the sealed block after it
 ANSWER = struct.Struct("=I")
 
@@ -146,7 +146,7 @@ class _Worker:
     def __init__(self, disk: Disk, hello: Hello) -> None:
         self._disk, self._token = disk, hello.token
         self._keys = Keys(hello.master, hello.vault_id)
-        self._problems: list[tuple[int, str]] = []  # of the task at hand
+        self._problems: list[tuple[int, str]] = []  # of the current task
         self._metadata = disk.metadata(
             _NoValues(), self._problem, permissions=hello.permissions, owners_by_name=False
         )
@@ -195,7 +195,7 @@ class _Worker:
 
 
 def _path(n: int) -> PathOf:
-    """A file's place in the task stands for its path."""
+    """A file's place in the task, in place of its path."""
     return lambda: b"%d" % n
 
 

@@ -1,4 +1,4 @@
-"""From packs to files: fetches ranges, several at a time, and opens and verifies their blocks."""
+"""Fetches ranges of packs, several at a time, opens and verifies their blocks, and writes the files in them."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from mount.restore.plan import Plan, Range
 from mount.restore.pool import WriterPool
 
 MIB = 1 << 20
-BUDGET = 128 * MIB  # bytes fetched or under way, and not yet written
+BUDGET = 128 * MIB  # bytes requested or fetched, and not yet written
 FETCHERS = 8
-WRITERS = 8  # they wait for the disk more than they compute: on two cores 8 were no slower warm, and quicker cold
+WRITERS = 8  # more than processors, as they mostly wait for the disk: no slower with a warm cache, faster cold
 
 
 class Budget:
-    """Bytes that may be held at once. One who asks for more than there is gets it when nobody holds any."""
+    """Limits the bytes in memory. A request above the limit is granted once nothing else is held."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._held = limit, 0
         self._changed = threading.Condition()
 
-    def take(self, length: int) -> None:
+    def acquire(self, length: int) -> None:
         with self._changed:
             while self._held and self._held + length > self._limit:
                 self._changed.wait()
             self._held += length
 
-    def give(self, length: int) -> None:
+    def release(self, length: int) -> None:
         with self._changed:
             self._held -= length
             self._changed.notify_all()
 
-    def drain(self) -> None:
-        """Wait until nobody holds any."""
+    def wait_idle(self) -> None:
+        """Wait until nothing is held."""
         with self._changed:
             while self._held:
                 self._changed.wait()
 
 
 class _Fetched:
-    """A range that has come, and how many of its blocks are not yet written."""
+    """A fetched range, and how many of its blocks are not written yet."""
 
     __slots__ = ("data", "left", "range")
 
@@ -59,9 +59,9 @@ class _Fetched:
 
 
 class Writer:
-    """Fetches and verifies what a plan asks for, and hands it to `files`. A context manager.
+    """Fetches and verifies the pieces of a plan, and passes them to `files`. A context manager.
 
-    `pool`: processes that write small files, if there are any.
+    `pool`: processes that write small files, if there are any; closed with the writer.
     """
 
     def __init__(self, vault: Vault, files: FileWriter, pool: WriterPool | None = None) -> None:
@@ -80,7 +80,7 @@ class Writer:
     def __exit__(self, *_error: object) -> None:
         self._failure = self._failure or RuntimeError("closed")
         self._fetchers.shutdown(cancel_futures=True)
-        self._writers.shutdown()  # what has come is still written: the next run need not fetch it
+        self._writers.shutdown()  # writes what was fetched, so that the next run need not fetch it
         if self._pool is not None:
             self._pool.close()
         self.files.close()
@@ -88,22 +88,22 @@ class Writer:
     # --- ranges -------------------------------------------------------------------------------------------
 
     def write(self, plan: Plan) -> None:
-        """Fetch and write all that is planned. StoreError, LocalError (no room); others go to the report."""
+        """Fetch and write a plan. Raises StoreError, or LocalError if the disk is full; reports other failures."""
         for wanted in plan.ranges():
-            self._budget.take(wanted.end - wanted.start)
+            self._budget.acquire(wanted.end - wanted.start)
             self._check()
             self._fetchers.submit(self._fetch, plan, wanted)
-        self._budget.drain()
+        self._budget.wait_idle()
         self._check()
 
-    def later(self, work: Callable[[], None]) -> None:
-        """Do something in a writing thread; `write` waits for it."""
-        self._budget.take(0)
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run `work` in a writing thread."""
+        self._budget.acquire(0)
         self._check()
         self._writers.submit(self._guarded, work)
 
-    def settle(self) -> None:
-        """Wait for all that was to be done later."""
+    def wait_submitted(self) -> None:
+        """Wait until all submitted work is done. Raises the first error of any."""
         self._writers.shutdown()
         self._writers = ThreadPoolExecutor(WRITERS, "write")
         self._check()
@@ -122,18 +122,18 @@ class Writer:
     def _fetch(self, plan: Plan, wanted: Range) -> None:
         length = wanted.end - wanted.start
         if self._failure is not None:
-            self._budget.give(length)
+            self._budget.release(length)
             return
         try:
             data = self._vault.read_pack(PackKind.DATA, wanted.pack, wanted.start, length, up_to=True)
         except MissingData as e:
             why = str(e)
-            self._guarded(lambda: self._lose_all(wanted, why))
-            self._budget.give(length)
+            self._guarded(lambda: self._give_up_all(wanted, why))
+            self._budget.release(length)
             return
         except BaseException as e:  # noqa: BLE001 - the thread that plans raises it
             self._failure = self._failure or e
-            self._budget.give(length)
+            self._budget.release(length)
             return
         fetched = _Fetched(wanted, data)
         for block in wanted.blocks:
@@ -142,10 +142,10 @@ class Writer:
             except RuntimeError:  # closed
                 self._done(fetched)
 
-    def _lose_all(self, wanted: Range, why: str) -> None:
+    def _give_up_all(self, wanted: Range, why: str) -> None:
         for block in wanted.blocks:
             for row in block:
-                self.files.lose(row.file, why, damaged=True)
+                self.files.give_up(row.file, why, damaged=True)
 
     def _block(self, plan: Plan, fetched: _Fetched, rows: list[Row]) -> None:
         try:
@@ -158,7 +158,7 @@ class Writer:
             fetched.left -= 1
             left = fetched.left
         if not left:
-            self._budget.give(fetched.range.end - fetched.range.start)
+            self._budget.release(fetched.range.end - fetched.range.start)
 
     # --- blocks -------------------------------------------------------------------------------------------
 
@@ -172,12 +172,12 @@ class Writer:
                 return
         again = False
         try:
-            raw = memoryview(self._opened(first, sealed))
+            raw = memoryview(self._open_block(first, sealed))
         except Damaged as e:
-            fresh = self._fresh(first)
+            fresh = self._fetch_again(first)
             if fresh is None:
                 for row in rows:
-                    self.files.lose(row.file, str(e), damaged=True)
+                    self.files.give_up(row.file, str(e), damaged=True)
                 return
             raw, again = fresh, True
         chunk_id = self._vault.keys.chunk_id
@@ -187,16 +187,14 @@ class Writer:
             data = raw[inner : inner + length]
             if verified != (inner, length, chunk):
                 if len(data) != length or chunk_id(data) != chunk:
-                    fresh = None if again else self._fresh(first)
+                    fresh = None if again else self._fetch_again(first)
                     again = True
                     if fresh is not None:
                         raw = fresh
                         data = raw[inner : inner + length]
                     if len(data) != length or chunk_id(data) != chunk:
-                        what = (
-                            f"a chunk in block {first.pack.hex()[:8]}+{first.offset} is not what was written there"
-                        )
-                        self.files.lose(file, what, damaged=True)
+                        what = f"a chunk in block {first.pack.hex()[:8]}+{first.offset} failed verification"
+                        self.files.give_up(file, what, damaged=True)
                         continue
                 verified = (inner, length, chunk)
             if file.whole:
@@ -204,14 +202,14 @@ class Writer:
             else:
                 self.files.write_piece(file, row.position, data)
 
-    def _opened(self, at: Extent, sealed: Buffer) -> Buffer:
+    def _open_block(self, at: Extent, sealed: Buffer) -> Buffer:
         if len(sealed) < at.stored:
-            raise Damaged(f"the pack {pack_name(PackKind.DATA, at.pack)} is cut short")
+            raise Damaged(f"the pack {pack_name(PackKind.DATA, at.pack)} is truncated")
         return self._vault.open_block(PackKind.DATA, at, sealed)
 
-    def _fresh(self, at: Extent) -> memoryview | None:
-        """The block once more, in case the transfer was at fault; None if it is no better. StoreError."""
+    def _fetch_again(self, at: Extent) -> memoryview | None:
+        """Fetch the block again, in case the transfer was at fault. None if it is no better. Raises StoreError."""
         try:
-            return memoryview(self._opened(at, self._vault.fetch_block(PackKind.DATA, at)))
+            return memoryview(self._open_block(at, self._vault.fetch_block(PackKind.DATA, at)))
         except (Damaged, ShortRead):
             return None

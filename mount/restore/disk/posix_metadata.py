@@ -1,4 +1,4 @@
-"""Owners, permissions, times, extended attributes: from a recovery point to what was restored."""
+"""Sets POSIX metadata: owners, permissions, times, extended attributes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mount.restore.disk.base import PathOf, ReportProblem, Values
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
 _SPECIAL = 0o7000
-_AS_OWNER = 0o6000  # to act as the owner or group: never left to an owner who is another one than it was
+_AS_OWNER = 0o6000  # set-user-id and set-group-id: never set on a file whose owner could not be restored
 
 
 class PosixMetadata:
@@ -47,7 +47,7 @@ class PosixMetadata:
         self._reporting = threading.Lock()
 
     def first_mode(self, a: Attributes, *, plain: bool) -> int:
-        """The mode to create a file with: the final one where nobody can misuse it meanwhile."""
+        """See Metadata."""
         if not self._permissions:
             return self._own_mode(a)
         if plain and self._is_own(a):
@@ -64,30 +64,30 @@ class PosixMetadata:
         return ids == self._own
 
     def link_target(self, a: Attributes, target: bytes) -> bytes:
-        """What `readlink` says of a symlink that is as it should be."""
+        """See Metadata."""
         return target
 
     def set_on_file(self, fd: int, a: Attributes, path: PathOf, *, plain: bool) -> None:
-        """All attributes, on an open file that `first_mode` gave its mode. `plain` as in Folder."""
+        """See Metadata."""
         if self._permissions:
             own = plain and self._is_own(a)
             mode = a.mode if own or self._chown(fd, a, path) else a.mode & ~_AS_OWNER
             if a.xattrs or not plain:
                 self._xattrs(fd, a, path, plain=plain)
             if not own or mode & (self._umask | _SPECIAL) or a.xattrs:
-                # After chown, which takes the set-user-id bit away.
+                # After chown, which clears the set-user-id bit.
                 self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
         elif a.xattrs:
             self._xattrs(fd, a, path, plain=plain)
         if a.incomplete:
-            self._problem(path(), "it has attributes of another system, which can't be kept here")
+            self._problem(path(), "it has metadata of another system that can't be stored here")
         try:
             os.utime(fd, ns=(a.mtime, a.mtime))
         except (OSError, OverflowError) as e:
             self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
 
     def set_on_folder(self, fd: int, a: Attributes, path: PathOf, *, plain: bool) -> None:
-        """As for a file, on a folder whose contents are complete."""
+        """See Metadata."""
         if self._permissions:
             mode = a.mode if self._chown(fd, a, path) else a.mode & ~_AS_OWNER
             if a.xattrs or not plain:
@@ -98,14 +98,14 @@ class PosixMetadata:
                 self._xattrs(fd, a, path, plain=plain)
             self._attempt(lambda: os.fchmod(fd, self._own_mode(a)), path, "its permissions could not be set")
         if a.incomplete:
-            self._problem(path(), "it has attributes of another system, which can't be kept here")
+            self._problem(path(), "it has metadata of another system that can't be stored here")
         try:
             os.utime(fd, ns=(a.mtime, a.mtime))
         except (OSError, OverflowError) as e:
             self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
 
     def set_on_name(self, folder: int, name: bytes, a: Attributes, path: PathOf, *, plain: bool) -> None:
-        """On what must not be opened: symlinks, FIFOs, devices, sockets."""
+        """See Metadata."""
         is_link = a.kind == NodeKind.SYMLINK
         mode = a.mode
         if self._permissions:
@@ -128,8 +128,8 @@ class PosixMetadata:
     # --- owners -------------------------------------------------------------------------------------------
 
     def owner_ids(self, owner: Owner, path: PathOf | None = None) -> tuple[int, int]:
-        """Ids to set. `path` (of what is being restored) to tell of names that are not known here."""
-        if not self._by_name or owner.uid == -1:  # of a system without such numbers: it is left as it is
+        """See Metadata."""
+        if not self._by_name or owner.uid == -1:  # saved on a system without ids: chown changes nothing
             return owner[0], owner[1]
         found = self._ids.get(owner)
         if found is not None:
@@ -140,12 +140,12 @@ class PosixMetadata:
             return found
         with self._reporting:
             if self._ids.setdefault(owner, found) is not found:
-                return found  # another thread has told of it
+                return found  # another thread has reported it
         for what, name, known, number in (
             ("user", owner.user, uid, owner.uid), ("group", owner.group, gid, owner.gid),
         ):  # fmt: skip
             if known is None and name:
-                self._problem(path(), f"there is no {what} {name} here: the number {number} was kept")
+                self._problem(path(), f"this system has no {what} {name}: restored with the number {number}")
         return found
 
     def _chown(self, fd: int, a: Attributes, path: PathOf) -> bool:
@@ -164,11 +164,11 @@ class PosixMetadata:
             return True
         except OSError as e:
             try:
-                change(-1, gid)  # a group of one's own may be given
+                change(-1, gid)  # allowed for a group of which this user is a member
             except OSError:
                 pass
             who = a.owner.user or str(uid)
-            why = "only root may" if e.errno == errno.EPERM else e.strerror
+            why = "this needs root" if e.errno == errno.EPERM else e.strerror
             self._problem(path(), f"its owner {who} could not be set: {why}")
             return False
 
@@ -189,19 +189,19 @@ class PosixMetadata:
             except RpdriveError as e:
                 self._problem(path(), f"its attribute {text} could not be read from the vault: {e}")
             except OSError as e:
-                why = "this file system keeps none" if e.errno in _NO_XATTRS else e.strerror
+                why = "this file system stores none" if e.errno in _NO_XATTRS else e.strerror
                 self._problem(path(), f"its attribute {text} could not be set: {why}")
             except AttributeError:
-                self._problem(path(), f"its attribute {text} could not be set: this system keeps none")
+                self._problem(path(), f"its attribute {text} could not be set: this system stores none")
 
     def _drop_inherited(self, at: int | bytes, wanted: Xattrs) -> None:
-        """ACLs that came from the folder above, not from the recovery point."""
+        """Remove ACLs that were inherited from the folder, unless the recovery point has them."""
         for name in _ACLS:
             if name not in wanted:
                 try:
                     os.removexattr(at, name, follow_symlinks=isinstance(at, int))
                 except (OSError, AttributeError):
-                    pass  # there was none
+                    pass  # none was inherited
 
     def _attempt(self, change: Callable[[], None], path: PathOf, reason: str) -> None:
         try:
@@ -211,7 +211,7 @@ class PosixMetadata:
 
 
 def _chmod_name(folder: int, name: bytes, mode: int) -> None:
-    """chmod of what stands at a name, unless it was swapped for a symlink meanwhile."""
+    """chmod for an entry that must not be opened, unless it was swapped for a symlink meanwhile."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         if not stat.S_ISLNK(os.fstat(fd).st_mode):

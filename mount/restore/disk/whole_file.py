@@ -1,4 +1,4 @@
-"""A small file written in one go, under a temporary name."""
+"""Writes a small file in one go, under a temporary name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_whole(
     plain: bool,
     sync: bool = False,
 ) -> None:
-    """Make a file of `size` bytes, `data` or else a hole, with all its attributes. OSError: then nothing is left.
+    """Make a file of `size` bytes (`data`, or a hole) with its metadata. Raises OSError; then nothing is left.
 
     `folder` is a descriptor, `plain` as in Folder; `path` is for problems with the metadata.
     """
@@ -50,7 +50,7 @@ def make_whole(
 
 
 def write_all(disk: Disk, fd: int, data: Buffer, position: int) -> None:
-    """All of `data` at `position` of a file. OSError."""
+    """Write all of `data` at `position` of a file. Raises OSError."""
     view = memoryview(data)
     while True:
         done = disk.pwrite(fd, view, position)

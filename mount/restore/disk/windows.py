@@ -21,7 +21,7 @@ from mount.restore.disk.flags import DIRECTORY, NOFOLLOW
 from mount.restore.disk.windows_handles import WindowsHandles, rooted
 from mount.restore.disk.windows_metadata import NEW_FILE, WindowsMetadata, make_link
 
-_UNFINISHED = files.READONLY | files.NOT_INDEXED  # of a folder: what no folder has of its own accord
+_UNFINISHED = files.READONLY | files.NOT_INDEXED  # of a folder: a combination that no folder has by itself
 
 
 class WindowsStatus(NamedTuple):
@@ -56,10 +56,10 @@ class WindowsDisk:
         st = self._look(path)
         if flags & DIRECTORY:
             if not stat.S_ISDIR(st.st_mode) and (flags & NOFOLLOW or not stat.S_ISLNK(st.st_mode)):
-                raise OSError(errno.ENOTDIR, "it is not a folder")
+                raise OSError(errno.ENOTDIR, "not a folder")
             return self._handles.add(path, None)
         if not stat.S_ISREG(st.st_mode):
-            raise OSError(errno.ELOOP, "it is not a file")
+            raise OSError(errno.ELOOP, "not a regular file")
         access = NEW_FILE if flags & (os.O_RDWR | os.O_WRONLY) else w.READ_DATA | w.READ_ATTRIBUTES
         return self._handles.add(path, self._api.open(path, access, w.OPEN_REPARSE_POINT))
 
@@ -72,7 +72,7 @@ class WindowsDisk:
     # --- what is there ----------------------------------------------------------------------------------------
 
     def _look(self, path: str) -> WindowsStatus:
-        if not path:  # above all drives
+        if not path:  # the parent of all drives
             return WindowsStatus(stat.S_IFDIR | 0o755, 0, 0, 0, 0)
         with self._api.opened(rooted(path), w.READ_ATTRIBUTES) as handle:
             return self._status(handle)
@@ -165,7 +165,7 @@ class WindowsDisk:
         whole = self._handles.path(path, None)
         try:
             if not stat.S_ISDIR(self._look(whole).st_mode):
-                raise FileExistsError(errno.EEXIST, "it is not a folder")
+                raise FileExistsError(errno.EEXIST, "not a folder")
         except FileNotFoundError:
             above = whole.rpartition("\\")[0]
             if len(above) > len("\\\\?\\"):
@@ -177,7 +177,7 @@ class WindowsDisk:
             self._api.set_information(handle, w.BASIC_INFO, files.basic_bytes(files.Basic(0, 0, 0, 0, attributes)))
 
     def _writable(self, path: str, work: Callable[[], None]) -> None:
-        """Do something that a read-only file at a path refuses."""
+        """Do something that a read-only file at a path refuses: clear the attribute if needed."""
         try:
             work()
         except PermissionError:
@@ -198,7 +198,7 @@ class WindowsDisk:
 
     def rename_new(self, folder: int, name: bytes, new: bytes, /) -> None:
         to = self._handles.path(new, folder)
-        if self._exists(to):  # before the work of an exchange
+        if self._exists(to):  # before an exchange, which is expensive
             raise FileExistsError(errno.EEXIST, "there is a file of that name")
         self._api.move(self._handles.exchanged(self._handles.path(name, folder)), to)
 
@@ -220,7 +220,7 @@ class WindowsDisk:
         make_link(self._api, self._handles.path(name, dir_fd), target, folder=tag_of(target) == MOUNT_POINT)
 
     def mknod(self, name: bytes, mode: int, device: int, /, *, dir_fd: int | None = None) -> None:
-        raise OSError(errno.EINVAL, "Windows has no files of its kind")
+        raise OSError(errno.EINVAL, "Windows has no such kind of file")
 
     # --- metadata ---------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from catalog.windows import api as w
 
 
 class _Open(NamedTuple):
-    """What a descriptor stands for. A folder has only its path."""
+    """An open file or folder. A folder has only its path."""
 
     path: str
     handle: int | None
@@ -103,9 +103,9 @@ class WindowsHandles:
 
 
 def absolute(path: str) -> str:
-    """A whole path in the form that knows no limits, `\\\\?\\C:\\a` or `\\\\?\\UNC\\server\\share\\a`.
+    """A path in the form without a length limit: `\\\\?\\C:\\a` or `\\\\?\\UNC\\server\\share\\a`.
 
-    Nothing for `/`, which is above all drives.
+    Empty for `/`, the parent of all drives.
     """
     path = path.replace("/", "\\").rstrip("\\")
     if not path or path.startswith("\\\\?\\"):
@@ -114,5 +114,5 @@ def absolute(path: str) -> str:
 
 
 def rooted(path: str) -> str:
-    """A drive's own folder has a backslash at its end."""
+    """The path with the backslash that a drive's root folder needs at its end."""
     return path + "\\" if path.endswith(":") and path.count("\\") == 3 else path

@@ -19,11 +19,12 @@ from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import PathOf, ReportProblem, Values
 from mount.restore.disk.windows_handles import WindowsHandles, rooted
 
-_SETTABLE = 0x1 | 0x2 | 0x4 | 0x20 | 0x100 | 0x1000 | 0x2000  # READONLY … NOT_CONTENT_INDEXED: the others are made
+# READONLY … NOT_CONTENT_INDEXED. Windows sets other attributes by itself, e.g. when a file is compressed.
+_SETTABLE = 0x1 | 0x2 | 0x4 | 0x20 | 0x100 | 0x1000 | 0x2000
 _REQUESTS = ((0x400, 0x100), (0x800, 0x200))  # SE_DACL_AUTO_INHERITED is kept only with SE_DACL_AUTO_INHERIT_REQ
 NEW_FILE = w.READ_DATA | w.WRITE_DATA | w.READ_ATTRIBUTES | w.WRITE_ATTRIBUTES  # access to a new file
 _PART = 1 << 20  # bytes of a stream written at once
-_LOST = "it has attributes of another system, which can't be kept here"
+_LOST = "it has metadata of another system that can't be stored here"
 
 
 class WindowsMetadata:
@@ -73,7 +74,7 @@ class WindowsMetadata:
     # --- one file ---------------------------------------------------------------------------------------------
 
     def _put(self, where: str, a: Attributes, path: PathOf, *, readable: bool = True) -> None:
-        """All that a file has. What can't be put is a problem. `readable`: its data can be opened."""
+        """Set everything on a file, and report what fails. `readable`: its data can be opened."""
         api, known = self._handles.api, a.windows
         is_folder = a.kind == NodeKind.FOLDER
         if known is None:
@@ -90,7 +91,9 @@ class WindowsMetadata:
             return
         try:
             if shaped:
-                self._attempt(lambda: self._shape(handle, a, known), path, "its way of storage could not be set")
+                self._attempt(
+                    lambda: self._shape(handle, a, known), path, "its compression or sparseness could not be set"
+                )
             for stream in known.streams:
                 self._stream(f"{where}:{stream.name}", stream, path)
             if known.extended is not None:
@@ -125,12 +128,12 @@ class WindowsMetadata:
             self._problem(path(), f"{reason}: {e.strerror}")
 
     def _shape(self, handle: int, a: Attributes, known: Windows) -> None:
-        """Sparse, compressed: what attributes only show."""
+        """Make a file sparse or compressed, which setting attributes does not do."""
         api = self._handles.api
         if a.kind == NodeKind.FILE:
             seen = files.look(api, handle)
             is_sparse, wanted = bool(seen.attributes & files.SPARSE), bool(known.attributes & files.SPARSE)
-            if is_sparse and a.windows is None:  # it was made so, should it have holes
+            if is_sparse and a.windows is None:  # created sparse in case it has holes
                 found, more = api.control(handle, w.QUERY_ALLOCATED_RANGES, files.range_bytes(0, seen.size), 16)
                 wanted = more or files.ranges(found) != [(0, seen.size)]
             if is_sparse != wanted:
@@ -144,7 +147,7 @@ class WindowsMetadata:
             content = self._values.open(s.content, s.size)
             try:
                 handle = api.open(where, w.WRITE_DATA, w.OPEN_REPARSE_POINT, new=True)
-            except FileExistsError:  # of a folder that was there before
+            except FileExistsError:  # a stream of a folder that existed before
                 handle = api.open(where, w.WRITE_DATA, w.OPEN_REPARSE_POINT)
                 api.set_information(handle, w.END_OF_FILE_INFO, bytes(8))
             try:
@@ -159,7 +162,10 @@ class WindowsMetadata:
             self._problem(path(), f"its stream {text} could not be written: {e.strerror}")
 
     def _secure(self, where: str, descriptor: bytes) -> None:
-        """Owner, group, lists, to the bit where it may be. The owner only an administrator may give away."""
+        """Set owner, group and ACLs. Raises OSError if the owner is refused, after setting the rest.
+
+        Setting another user's ownership needs an administrator's rights.
+        """
         api, control = self._handles.api, int.from_bytes(descriptor[2:4], "little")
         for inherited, request in _REQUESTS:
             if control & inherited:
@@ -193,7 +199,7 @@ class WindowsMetadata:
         )  # fmt: skip
 
     def _encrypted(self, temporary: str, a: Attributes, path: PathOf) -> str:
-        """A file of EFS made of its raw export, which stands at `temporary`. Its path. OSError."""
+        """Import an EFS file from its raw export at `temporary`. Returns the new file's path. Raises OSError."""
         api, made, position = self._handles.api, f"{temporary}.efs", 0
 
         def read(length: int) -> bytes:
@@ -206,7 +212,8 @@ class WindowsMetadata:
         with api.opened(temporary, w.READ_DATA) as source:
             api.import_encrypted(made, read, folder=False)
         assert a.windows is not None
-        known = Windows(a.windows.attributes, a.windows.created, a.windows.security)  # its streams came with it
+        # Without the streams, which the export includes.
+        known = Windows(a.windows.attributes, a.windows.created, a.windows.security)
         self._put(made, a._replace(windows=known), path, readable=False)
         api.remove(temporary)
         return made
@@ -228,5 +235,5 @@ def make_link(api: w.Api, path: str, buffer: bytes, *, folder: bool) -> None:
 
 
 def _link_of(target: bytes) -> bytes:
-    """The reparse point of another system's symlink."""
+    """The reparse point for a symlink of another system."""
     return symlink(windows_target(target))

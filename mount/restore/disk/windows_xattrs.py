@@ -1,4 +1,4 @@
-"""What a restore on another system keeps of what Windows knew of a file: the attributes that a drive shows."""
+"""Restores Windows metadata on other systems, as the extended attributes that a drive shows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mount.view.windows_xattrs import DOS_ATTRIBUTES, MOST, MOST_NAME, STREAM, d
 
 
 class WindowsXattrs:
-    """Turns what Windows knew into extended attributes. `problem` gets a path and a reason for what can't be kept.
+    """Converts Windows metadata to extended attributes, and reports what can't be converted.
 
-    `fetch`: read streams; a dry run doesn't. Without `permissions` nobody misses a security descriptor.
+    `fetch`: read streams (not in a dry run). Without `permissions`, a lost security descriptor is not reported.
     """
 
     def __init__(self, values: Values, problem: ReportProblem, *, permissions: bool, fetch: bool) -> None:
@@ -21,14 +21,14 @@ class WindowsXattrs:
         self._permissions, self._fetch = permissions, fetch
 
     def convert(self, a: Attributes, w: Windows, path: PathOf) -> Attributes:
-        """What an entry gets here. A link can't have such attributes. StoreError."""
+        """The attributes with the extended ones added; a symlink can have none. Raises StoreError."""
         is_link = a.kind == NodeKind.SYMLINK
         xattrs: Xattrs = dict(a.xattrs or {})
         if not is_link:
             xattrs[DOS_ATTRIBUTES] = dos_attributes(w)
         if self._fetch:
             if w.efs is not None:
-                self._problem(path(), "it is encrypted by Windows: only Windows can take back what was restored")
+                self._problem(path(), "it is encrypted (EFS): only Windows can import the export that was restored")
             for stream in w.streams:
                 value = self._stream(stream, path, is_link=is_link)
                 if value is not None:
@@ -40,7 +40,7 @@ class WindowsXattrs:
     def _stream(self, s: Stream, path: PathOf, *, is_link: bool) -> bytes | None:
         text = s.name.encode(errors="replace").decode()
         if is_link or s.size > MOST or len(STREAM + name_bytes(s.name)) > MOST_NAME:
-            self._problem(path(), f"its stream {text} can't be kept here: it is too large for an attribute")
+            self._problem(path(), f"its stream {text} can't be stored here: too large for an extended attribute")
             return None
         try:
             return bytes(self._values.open(s.content, s.size).read(0, s.size))

@@ -1,4 +1,4 @@
-"""The command itself: killed and run again, in place, out of a drive, what it prints and remembers."""
+"""The command: killed and run again, in place, from a drive; what it prints and records."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_stopped_and_run_again(backed: Backed, tmp_path: Path, number: signal.Si
     run.send_signal(number)
     _out, err = run.communicate(timeout=60)
     assert run.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), err
-    # Whatever has its name is whole.
+    # A file with its final name is complete.
     for path in begun.rglob("*"):
         if path.is_file() and not path.name.startswith(".rpdrive-"):
             assert path.read_bytes() == (backed.source / path.relative_to(begun)).read_bytes()
@@ -89,14 +89,14 @@ def test_in_place(backed: Backed) -> None:
     (source / "small/001").write_bytes(b"spoilt")
     backed.run("restore", f"{backed.path}/small", "--in-place", "--on-conflict", "overwrite")
     assert_same_trees(source / "small", before)
-    # A way that leads through a symlink now is not taken.
+    # A path that leads through a symlink by now is refused.
     (source / "small").rename(backed.folder / "elsewhere")
     (source / "small").symlink_to(backed.folder / "elsewhere")
     (backed.folder / "elsewhere/007").unlink()
     done = backed.run(
         "restore", f"{backed.path}/small/007", "--in-place", "--on-conflict", "overwrite", exit_code=3
     )
-    assert "something else stands where this folder should be" in done.stdout
+    assert "something else exists where this folder belongs" in done.stdout
     assert not (backed.folder / "elsewhere/007").exists()
     (source / "small").unlink()
     shutil.rmtree(backed.folder / "elsewhere")
@@ -106,7 +106,7 @@ def test_in_place(backed: Backed) -> None:
 
 @pytest.mark.needs_fuse
 @pytest.mark.needs_root
-def test_out_of_a_drive(backed: Backed, tmp_path: Path) -> None:
+def test_from_a_drive(backed: Backed, tmp_path: Path) -> None:
     try:
         everything = backed.mount(name="all")
         one = backed.mount("--point", "latest", name="one")
@@ -135,7 +135,7 @@ def test_out_of_a_drive(backed: Backed, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_root
-def test_what_is_printed_and_remembered(backed: Backed, tmp_path: Path) -> None:
+def test_what_is_printed_and_recorded(backed: Backed, tmp_path: Path) -> None:
     began = time.time_ns()
     report = json.loads(backed.run("restore", f"{backed.path}/small", "--to", tmp_path, "--json").stdout)
     assert (report["written"], report["problem_count"], report["outcome"]) == (400, 0, "complete")

@@ -1,4 +1,4 @@
-"""What is there already: copies, overwriting, skipping, the newer; folders that become one; nothing half-done."""
+"""Existing files: copies, overwriting, skipping, the newer; folders are merged; no file is half-written."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
-def test_where_things_land(made: tuple[Vault, Point], tmp_path: Path) -> None:
+def test_where_files_are_restored(made: tuple[Vault, Point], tmp_path: Path) -> None:
     run(made, tmp_path / "file", b"/docs/report.txt")
     assert names(tmp_path / "file") == ["report.txt"]
     run(made, tmp_path / "folder", b"docs/")
@@ -72,7 +72,7 @@ def test_where_things_land(made: tuple[Vault, Point], tmp_path: Path) -> None:
     assert (tmp_path / "several/docs").stat().st_mtime_ns == SAVED
 
 
-def test_a_copy_stands_beside_its_original(made: tuple[Vault, Point], tmp_path: Path) -> None:
+def test_a_copy_is_put_beside_the_existing_file(made: tuple[Vault, Point], tmp_path: Path) -> None:
     mine = put(tmp_path / "docs/report.txt", b"mine")
     put(tmp_path / "notes.tar.gz", b"mine")
     (tmp_path / "link").symlink_to("my-target")
@@ -110,7 +110,7 @@ def test_policies(made: tuple[Vault, Point], tmp_path: Path, policy: Policy, old
         assert len(names(tmp_path / age)) == (4 if policy is Policy.COPY else 2)
 
 
-def test_a_dry_run_lists_each_and_does_nothing(made: tuple[Vault, Point], tmp_path: Path) -> None:
+def test_a_dry_run_lists_each_and_writes_nothing(made: tuple[Vault, Point], tmp_path: Path) -> None:
     put(tmp_path / "docs/report.txt", b"mine")
     put(tmp_path / "empty", b"", SAVED)
     report = run(made, tmp_path, dry_run=True)
@@ -126,7 +126,7 @@ def test_a_dry_run_lists_each_and_does_nothing(made: tuple[Vault, Point], tmp_pa
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_file_that_comes_meanwhile_is_kept(
+def test_a_file_created_during_the_restore_is_kept(
     made: tuple[Vault, Point], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = FileWriter._write_whole
@@ -150,7 +150,7 @@ def test_verify_compares_contents(made: tuple[Vault, Point], tmp_path: Path) -> 
     assert forged.read_bytes() == noise(700_000)
 
 
-def test_folders_and_files_are_never_put_for_each_other(made: tuple[Vault, Point], tmp_path: Path) -> None:
+def test_folders_and_files_never_replace_each_other(made: tuple[Vault, Point], tmp_path: Path) -> None:
     vault, point = made
     for policy in Policy:
         to = tmp_path / policy
@@ -164,7 +164,7 @@ def test_folders_and_files_are_never_put_for_each_other(made: tuple[Vault, Point
             assert (to / f"docs ({WHEN})" / "report.txt").exists() == (policy is Policy.COPY)
 
 
-def test_what_dead_runs_left_is_removed(made: tuple[Vault, Point], tmp_path: Path) -> None:
+def test_leftovers_of_dead_runs_are_removed(made: tuple[Vault, Point], tmp_path: Path) -> None:
     run(made, tmp_path)
     left = [tmp_path / "docs", tmp_path]
     for folder in left:

@@ -1,4 +1,4 @@
-"""What a restore asks of the store, exactly: whole points, second runs, memory that does not grow."""
+"""The exact requests of a restore: whole points, second runs; and memory that does not grow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 
 class GoneAfterStore(StoreWrapper):
-    """Serves so many reads of data; those after them find no way to the store."""
+    """Serves a number of reads of data; later ones raise StoreUnreachable."""
 
     def __init__(self, inner: Store, reads: int) -> None:
         super().__init__(inner)
@@ -44,7 +44,7 @@ def stored_bytes(vault: Vault) -> int:
 
 
 def check(meter: MeteredStore, vault: Vault, root: Subtree, to: Path) -> None:
-    """Restore all of it within the requests and bytes that are promised."""
+    """Restore all of it, within the promised requests and bytes."""
     stored = stored_bytes(vault)
     before = meter.snapshot()
     report = restore(vault, a_point(root), to)

@@ -1,4 +1,4 @@
-"""Everything a point knows comes back: as root all of it, as another user what that user may set, and a report."""
+"""All metadata is restored as root; as another user, what that user may set, and the rest is reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOBODY = 65534
 
 
 def make_source(top: Path) -> None:
-    """Every kind of file, and a path that is nearly as long as one may be."""
+    """Make every kind of file, and a path of nearly the maximal length."""
     every_kind(top)
     attributed(top / "attributed")
     deep = top / "deep"
@@ -52,7 +52,7 @@ class Source(Home):
         self.path = f"latest:{self.source}"
 
     def as_nobody(self, to: Path, *paths: bytes, **options: Any) -> dict[str, Any]:
-        """Restore in a process of another user, who may not enter this Python's folder: all is imported before."""
+        """Restore in a process of another user, who can't read Python's folder: everything is imported before."""
         vault = open_vault(LocalStore(self.vault), passphrase=PASSPHRASE)
         point = vault.point(choose_point(vault.point_names(), "latest"))
         Selection(["*"])
@@ -99,7 +99,7 @@ def test_root_gets_everything(source: Source, tmp_path: Path) -> None:
     assert temporaries(tmp_path) == []
 
 
-def test_a_whole_point_lands_below_the_target(source: Source, tmp_path: Path) -> None:
+def test_a_whole_point_is_restored_below_the_target(source: Source, tmp_path: Path) -> None:
     source.run("restore", "latest", "--to", tmp_path, "--verify")
     assert_same_trees(tmp_path / str(source.source).lstrip("/"), source.source)
 
@@ -121,9 +121,9 @@ def test_another_user_gets_what_it_may(source: Source) -> None:
     os.chown(target, NOBODY, NOBODY)
     report = source.as_nobody(target, os.fsencode(source.source))
     told = {(path, reason) for path, reason in report["problems"]}
-    assert ("source/null", "it could not be written: only root may make a char device") in told
-    assert ("source/loop", "it could not be written: only root may make a block device") in told
-    assert ("source/small", "its owner root could not be set: only root may") in told
+    assert ("source/null", "it could not be written: only root may create a char device") in told
+    assert ("source/loop", "it could not be written: only root may create a block device") in told
+    assert ("source/small", "its owner root could not be set: this needs root") in told
     assert any(path == "source/attributed/file" and "security.capability" in why for path, why in told)
     assert report["lost"] == 2
     found = target / "source"
@@ -156,5 +156,5 @@ def test_owners_by_name(source: Source, tmp_path: Path) -> None:
         with path.open("rb") as file:
             metadata.set_on_file(file.fileno(), Attributes(0, 0o640, owner, 10**18, None), lambda: b"x", plain=True)
         assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (*ids, 0o640)
-    assert told == [(b"x", "there is no user unheard here: the number 4242 was kept")]
+    assert told == [(b"x", "this system has no user unheard: restored with the number 4242")]
     reader.close()

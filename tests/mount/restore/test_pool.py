@@ -1,4 +1,4 @@
-"""Helpers that write small files: what comes back is the same with them, without them, and when they die."""
+"""Helper processes: files are restored the same with them, without them, and if they die."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COUNT = 600
 
 
 class Watched:
-    """What the pools of restores did."""
+    """Records what the pools of restores did."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -106,7 +106,7 @@ def test_few_files_need_none(many: SmallFiles, tmp_path: Path) -> None:
     check(many, tmp_path)
 
 
-def test_a_helper_is_told_no_secret_where_others_can_see_it(
+def test_a_helper_gets_no_secret_where_others_can_see_it(
     many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
@@ -165,7 +165,7 @@ def test_none_can_be_started(
     check(many, tmp_path / "to")
 
 
-def test_a_file_that_comes_meanwhile_is_kept(
+def test_a_file_created_during_the_restore_is_kept(
     many: SmallFiles, tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, there = WriterPool.write, tmp_path / "folder-003" / "file-007.txt"
@@ -201,9 +201,9 @@ def test_a_damaged_block_is_reported_as_without_helpers(tmp_path: Path, watched:
 
 
 @pytest.mark.needs_root
-def test_unknown_owners_are_told_of_once(many: SmallFiles, tmp_path: Path, watched: Watched) -> None:
+def test_unknown_owners_are_reported_once(many: SmallFiles, tmp_path: Path, watched: Watched) -> None:
     report = restore(many.vault, a_point(many.root), tmp_path, by_name=True)
-    told = dict(report.reasons)
-    assert set(told.values()) == {1}, told
-    assert len(told) == report.problem_count > 0
+    reasons = dict(report.reasons)
+    assert set(reasons.values()) == {1}, reasons
+    assert len(reasons) == report.problem_count > 0
     assert watched.made == report.written == COUNT

@@ -1,4 +1,4 @@
-"""What must not happen: leaving the target, writing into the vault; and what is said of damage."""
+"""What a restore refuses: leaving the target, writing into the vault; and how it reports damage."""
 
 from __future__ import annotations
 

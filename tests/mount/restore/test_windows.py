@@ -1,4 +1,4 @@
-"""Points of Windows given back: here on Linux, for real; and to the double of a Windows machine."""
+"""Points of Windows restored: on Linux, for real, and to the double of a Windows machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.kit.restoring import restore
 from tests.kit.windows_double import ARCHIVE, DIRECTORY, ENCRYPTED, READONLY, REPARSE, SPARSE, Data, Double, Problem
 from tests.kit.windows_machine import AUDITED, HOME, PLAIN, Machine, junction, make_windows
 
-LOST = "it has attributes of another system, which can't be kept here"
+LOST = "it has metadata of another system that can't be stored here"
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_contents_names_and_links(machine: Machine, windows: Double, tmp_path: P
 
 
 def test_attributes_and_streams_are_xattrs(machine: Machine, windows: Double, tmp_path: Path) -> None:
-    """As a drive shows them; what can't be kept is said, once for each file."""
+    """As on a drive; what can't be stored is reported once for each file."""
     windows.item(f"{HOME}\\setup.exe").streams["half \ud800"] = Data(b"odd")
     windows.item(f"{HOME}\\setup.exe").attributes |= 2
     outcome = machine.back_up(
@@ -91,7 +91,7 @@ def test_attributes_and_streams_are_xattrs(machine: Machine, windows: Double, tm
     assert os.getxattr(home / "Documents", "user.ads.on a folder") == b"notes"
     assert os.listxattr(home / "link", follow_symlinks=False) == []
     said = [(p.path.decode(), p.reason) for p in report.problems]
-    large = "its stream big can't be kept here: it is too large for an attribute"
+    large = "its stream big can't be stored here: too large for an extended attribute"
     assert sorted(said) == sorted(
         [("anna/setup.exe", large), *((path, LOST) for path in (
             "anna", "anna/setup.exe", "anna/Documents", "anna/Documents/large", "anna/Documents/letter.txt",
@@ -100,7 +100,7 @@ def test_attributes_and_streams_are_xattrs(machine: Machine, windows: Double, tm
     )  # fmt: skip
 
 
-def test_without_permissions_nothing_is_missed(machine: Machine, windows: Double, tmp_path: Path) -> None:
+def test_without_permissions_nothing_is_reported(machine: Machine, windows: Double, tmp_path: Path) -> None:
     outcome = machine.back_up(windows, f"C:{HOME[1:]}\\Documents")
     assert outcome.point is not None
     report = restore(machine.vault, outcome.point, tmp_path / "out", permissions=False)
@@ -116,7 +116,7 @@ def test_encrypted_file_here(machine: Machine, windows: Double, tmp_path: Path) 
     report = restore(machine.vault, outcome.point, tmp_path / "out", b"C/Users/anna/secret", permissions=False)
     assert (tmp_path / "out" / "secret").read_bytes() == b"raw export"
     assert [p.reason for p in report.problems] == [
-        "it is encrypted by Windows: only Windows can take back what was restored"
+        "it is encrypted (EFS): only Windows can import the export that was restored"
     ]
 
 
@@ -142,13 +142,13 @@ def test_command(rpdrive: Cli, vault: Vault, windows: Double, tmp_path: Path) ->
 
 @pytest.fixture
 def other() -> Iterator[Double]:
-    """An empty machine to restore to, with all an administrator may."""
+    """An empty machine to restore to, with an administrator's privileges."""
     double = Double({"SeBackupPrivilege", "SeRestorePrivilege", "SeSecurityPrivilege"})
     yield double
     assert (double.handles, double.broken) == ({}, [])
 
 
-def give_back(
+def restore_to(
     machine: Machine, point: Point | None, double: Double, to: str, *paths: bytes, **options: object
 ) -> Report:
     """Restore to a machine's disk, in this process."""
@@ -158,7 +158,7 @@ def give_back(
 
 
 def shape(double: Double, top: str) -> dict[str, object]:
-    """What is below a folder, without what a restore can't give: ids, times of the last change, short names."""
+    """What is below a folder, except what a restore can't set: ids, change times, short names."""
     found: dict[str, object] = {}
     firsts: dict[int, str] = {}
     for path, entry in double.walk():
@@ -172,14 +172,14 @@ def shape(double: Double, top: str) -> dict[str, object]:
 
 
 def test_everything_comes_back(machine: Machine, windows: Double, other: Double) -> None:
-    """Nothing differs between the machine that was backed up and the one that was restored to."""
+    """The restored machine does not differ from the one that was backed up."""
     windows.item(f"{HOME}\\setup.exe").audited = AUDITED
     windows.item(f"{HOME}\\Documents\\large").attributes |= 0x800
     windows.item(f"{HOME}\\empty").attributes |= ENCRYPTED
     windows.item(f"{HOME}\\setup.exe").streams["half \ud800"] = Data(b"odd")
     dedup = windows.item(f"{HOME}\\deduplicated")
     outcome = machine.back_up(windows)
-    report = give_back(machine, outcome.point, other, "C:\\back")
+    report = restore_to(machine, outcome.point, other, "C:\\back")
     assert report.problems == [] and other.handles == {}
     dedup.attributes, dedup.reparse = ARCHIVE | SPARSE, b""  # it comes back as a file of its own
     dedup.data.ranges = [(0, len(dedup.data.data))]
@@ -189,13 +189,13 @@ def test_everything_comes_back(machine: Machine, windows: Double, other: Double)
 
 
 def test_in_place_over_what_is_there(machine: Machine, windows: Double) -> None:
-    """Read-only files are replaced, links too; what is equal is left alone."""
+    """Read-only files and links are replaced; equal files are left unchanged."""
     outcome = machine.back_up(windows)
     before = shape(windows, HOME)
     windows.touch(f"{HOME}\\Documents\\read-only", b"changed")
     windows.touch(f"{HOME}\\Documents\\letter.txt", b"changed")
     windows.allowed |= {"SeRestorePrivilege"}
-    report = give_back(
+    report = restore_to(
         machine, outcome.point, windows, "/", b"C/Users/anna/Documents", in_place=True, policy=Policy.OVERWRITE
     )
     assert (report.problems, report.written, report.replaced) == ([], 2, 2)
@@ -210,14 +210,14 @@ def _renumbered(row: object, path: str) -> object:
 
 
 def test_stopped_restore_goes_on(machine: Machine, windows: Double, other: Double) -> None:
-    """What is there is not written again; a folder that was left unfinished is finished."""
+    """Complete files are not written again; an unfinished folder is finished."""
     outcome = machine.back_up(windows)
-    give_back(machine, outcome.point, other, "C:\\back")
+    restore_to(machine, outcome.point, other, "C:\\back")
     wanted = shape(other, "C\\back")
     del other.item("C\\back\\C\\Users\\anna").children["SETUP.EXE"]
     home = other.item("C\\back\\C\\Users\\anna")
     home.attributes, home.written = DIRECTORY | READONLY | 0x2000, home.written + 1
-    report = give_back(machine, outcome.point, other, "C:\\back")
+    report = restore_to(machine, outcome.point, other, "C:\\back")
     assert (report.written, report.lost) == (1, 0)
     assert shape(other, "C\\back") == wanted
 
@@ -227,7 +227,7 @@ def test_encrypted_file_comes_back(machine: Machine, windows: Double, other: Dou
         item = windows.add(f"{HOME}\\{name}", b"x", attributes=ARCHIVE | ENCRYPTED, security=PLAIN)
         item.raw = os.urandom(size)
     outcome = machine.back_up(windows)
-    report = give_back(machine, outcome.point, other, "C:\\back", b"C/Users/anna")
+    report = restore_to(machine, outcome.point, other, "C:\\back", b"C/Users/anna")
     assert report.problems == []
     for name in ("small", "large"):
         item = other.item(f"C\\back\\anna\\{name}")
@@ -238,20 +238,20 @@ def test_encrypted_file_comes_back(machine: Machine, windows: Double, other: Dou
 
 
 def test_without_rights(machine: Machine, windows: Double, other: Double) -> None:
-    """Lists are set, owners only by an administrator: said for each."""
+    """Access lists are set; owners need an administrator, which is reported for each file."""
     other.allowed = set()
     outcome = machine.back_up(windows, "C:\\Users\\anna\\Documents")
-    report = give_back(machine, outcome.point, other, "C:\\back", b"C/Users/anna/Documents")
+    report = restore_to(machine, outcome.point, other, "C:\\back", b"C/Users/anna/Documents")
     reason = "its permissions could not be set: setting this owner needs an administrator's rights"
     assert {p.reason for p in report.problems} == {reason} and report.problem_count == 4
     assert other.item("C\\back\\Documents\\letter.txt").data.data == b"Dear Ms. Miller"
-    plain = give_back(machine, outcome.point, other, "C:\\plain", b"C/Users/anna/Documents", permissions=False)
+    plain = restore_to(machine, outcome.point, other, "C:\\plain", b"C/Users/anna/Documents", permissions=False)
     assert plain.problems == []
     assert other.item("C\\plain\\Documents\\letter.txt").security == b""
 
 
 def test_point_of_another_system(tmp_path: Path, other: Double) -> None:
-    """Contents, links and times; names that Windows can't hold are spelled apart. FIFOs are refused."""
+    """Contents, links and times; names that Windows can't store are changed. FIFOs are refused."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "a:b").write_bytes(b"colon")
@@ -270,7 +270,7 @@ def test_point_of_another_system(tmp_path: Path, other: Double) -> None:
         disk=WindowsDisk(other.api()),
     )  # fmt: skip
     assert [(p.path, p.reason) for p in report.problems] == [
-        (b"source/fifo", "it could not be written: Windows has no files of its kind")
+        (b"source/fifo", "it could not be written: Windows has no such kind of file")
     ]
     colon = other.item("C\\back\\source\\a\uf03ab")
     assert (colon.data.data, colon.written) == (b"colon", to_filetime(1_600_000_000_123_456_700))
@@ -287,7 +287,7 @@ def test_nothing_is_written_through_a_link(machine: Machine, windows: Double, ot
     other.folder("C\\back")
     other.folder("C\\elsewhere")
     other.folder("C\\back\\C", attributes=REPARSE, reparse=junction("C:\\elsewhere"))
-    report = give_back(machine, outcome.point, other, "C:\\back", policy=Policy.OVERWRITE)
+    report = restore_to(machine, outcome.point, other, "C:\\back", policy=Policy.OVERWRITE)
     assert report.lost and not other.item("C\\elsewhere").children
 
 
@@ -307,7 +307,7 @@ def test_target_paths(path: str, wanted: str) -> None:
 
 
 def test_windows_takes_its_own_disk() -> None:
-    """Where os says that this is Windows; on no other system does anything of it load."""
+    """Its disk is chosen on Windows only, and loaded only there."""
     script = """
 import ctypes, os, sys
 import mount.restore.disk.attributes
@@ -325,7 +325,7 @@ print(type(THIS_DISK).__name__, "mount.restore.disk.windows" in sys.modules, sam
         assert done.stdout.strip() == said
 
 
-def test_plan_keeps_what_windows_knew_in_its_runs() -> None:
+def test_runs_of_a_plan_keep_windows_metadata() -> None:
     at = Extent(bytes(16), 1, 2, 3, 4, b"x" * 16)
     for content in ([at, Hole(3)], Paged(1, at, 7, b"d" * 16), []):
         stream = Stream("\ud800", 7, content)
@@ -337,7 +337,7 @@ def test_plan_keeps_what_windows_knew_in_its_runs() -> None:
 def test_a_scanner_holds_what_was_just_written(
     machine: Machine, windows: Double, other: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file lands without its attributes, which is said."""
+    """The file is restored without its attributes, which is reported."""
     opened = Double.CreateFileW
 
     def refuse(d: Double, path: int, access: int, *rest: int) -> int:
@@ -347,7 +347,7 @@ def test_a_scanner_holds_what_was_just_written(
 
     monkeypatch.setattr(Double, "CreateFileW", refuse)
     outcome = machine.back_up(windows, "C:\\Users\\anna\\first")
-    report = give_back(machine, outcome.point, other, "C:\\back", b"C/Users/anna/first")
+    report = restore_to(machine, outcome.point, other, "C:\\back", b"C/Users/anna/first")
     assert [(p.path, p.reason) for p in report.problems] == [
         (b"first", "its attributes could not be set: another program has it open and does not share it")
     ]

@@ -265,7 +265,7 @@ def test_progress_within_a_large_file(machine: Protected, tmp_path: Path, monkey
     seen: list[int] = []
     plain = Attempt.tick
 
-    def tick(self: Attempt) -> None:
+    def tick(self: Attempt[Any, Any, Any]) -> None:
         seen.append(self.progress.done)
         plain(self)
 

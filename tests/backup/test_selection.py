@@ -148,14 +148,15 @@ def test_spellings(rpdrive: Cli, vault: Vault, folder: Path, spelling: str) -> N
     odd = Path(os.fsdecode(os.fsencode(folder) + b"/\xff"))
     odd.mkdir()
     (odd / "file").touch()
-    given, want = {
+    spellings: dict[str, tuple[str | Path, str]] = {
         "relative": ("a/b", "a/b"),
         "dots": ("./cache/../a/./b", "a/b"),
         "symlink": (folder / "link" / "b", "a/b"),
         "trailing slash": (f"{folder}/a/b/", "a/b"),
         "tilde": ("~", "~"),
         "no text": (odd, os.fsdecode(b"\xff")),
-    }[spelling]
+    }
+    given, want = spellings[spelling]
     done = rpdrive.run("backup", os.fsencode(given), cwd=folder)
     assert done.returncode == 0, done
     assert latest(vault).paths == [os.fsencode(folder / want)]
@@ -167,7 +168,13 @@ def test_spellings(rpdrive: Cli, vault: Vault, folder: Path, spelling: str) -> N
 @pytest.mark.usefixtures("vault")
 def test_current_folder_is_gone(rpdrive: Cli, tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
-    command = ["sh", "-c", 'cd "$1"; rmdir "$1"; shift; exec "$@"', "sh", tmp_path / "gone"]
+    command: list[str | Path | bytes] = [
+        "sh",
+        "-c",
+        'cd "$1"; rmdir "$1"; shift; exec "$@"',
+        "sh",
+        tmp_path / "gone",
+    ]
     done = subprocess.run(
         [*command, *rpdrive.command("backup", "x")], env=rpdrive.environ, capture_output=True, check=False
     )

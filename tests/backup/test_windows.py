@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -156,6 +157,15 @@ def _set(path: str, **fields: object) -> Callable[[Double], None]:
     return edit
 
 
+def _add_a_file(d: Double) -> None:
+    d.add(f"{HOME}\\empty\\new", b"n", security=PLAIN)
+
+
+def _add_a_link(d: Double) -> None:
+    d.hard_link(f"{HOME}\\first", f"{HOME}\\third")
+    d.touch(f"{HOME}\\first")
+
+
 EDITS: dict[str, Callable[[Double], None]] = {
     "contents": lambda d: d.touch(f"{HOME}\\Documents\\letter.txt", b"Dear Mr. Miller"),
     "contents through the other link": lambda d: d.touch(f"{HOME}\\second", b"changed"),
@@ -166,8 +176,8 @@ EDITS: dict[str, Callable[[Double], None]] = {
     "extended attributes": _set(f"{HOME}\\with EAs", extended=b""),
     "a link's target": _set(f"{HOME}\\link", reparse=link_buffer(0xA000000C, "..", "..", 1)),
     "time of creation": _set(f"{HOME}\\first", created=T0 - 10**7),
-    "a new file": lambda d: d.add(f"{HOME}\\empty\\new", b"n", security=PLAIN) and None,
-    "a third link": lambda d: (d.hard_link(f"{HOME}\\first", f"{HOME}\\third"), d.touch(f"{HOME}\\first"))[0],
+    "a new file": _add_a_file,
+    "a third link": _add_a_link,
 }
 
 
@@ -228,7 +238,7 @@ def apply(d: Double, edit: tuple[str, list[str], list[str], int]) -> None:
     try:
         above, name = d._parent(path)
         here = above.children.get(name.upper())
-        item = here.item if here is not None else None
+        item: Any = here.item if here is not None else None
         is_folder = item is not None and item.attributes & DIRECTORY
         match what:
             case "write" | "large" | "symlink" | "folder" if item is None:

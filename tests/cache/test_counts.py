@@ -229,7 +229,10 @@ def test_random_small_files_cost_their_blocks_only(remote: Remote, files: SmallF
     stored = 0
     for leaf in rng.sample(pages, 25):
         entry = rng.choice(leaf.entries)
-        (at,) = leaf.pieces(entry)
+        pieces = leaf.pieces(entry)
+        assert isinstance(pieces, list)
+        (at,) = pieces
+        assert isinstance(at, Extent)
         reader.open([at], entry.size).read(0, entry.size)
         if (at.pack, at.offset) not in blocks:
             blocks.add((at.pack, at.offset))

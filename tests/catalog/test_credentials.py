@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,7 @@ def test_a_user_delegation_token_lasts_seven_days(tmp_path: Path, monkeypatch: p
 
 
 def use(store: Store, kind: str) -> object:
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "create": lambda: store.create("new", [b"1"]),
         "replace": lambda: store.replace("old", b"2", store.get_tagged("old")[1]),
         "delete": lambda: store.delete("old"),

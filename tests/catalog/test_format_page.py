@@ -126,7 +126,7 @@ def test_every_array_is_compared() -> None:
     assert marks("array") == set(ARRAYS)
 
 
-MAPS = {
+MAPS: dict[str, type[msgspec.Struct]] = {
     "Machine": records.Machine,
     "Item": records.Item,
     "Point": records.Point,
@@ -161,7 +161,7 @@ TYPES: dict[str, Any] = {
     "whole or nil": message.Whole | None,
     "array of stream": list[windows.StreamRow],
 }
-DEFAULTS = {"nil": None, "[]": [], "false": False, "0": 0, '""': ""}
+DEFAULTS: dict[str, Any] = {"nil": None, "[]": [], "false": False, "0": 0, '""': ""}
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> Any:

@@ -118,7 +118,11 @@ def borders(pages: Pages, folder: Subtree | None) -> set[bytes]:
 def test_borders_depend_on_names_where_pages_are_not_full(count: int, seed: int) -> None:
     names = some_names(count, seed)
     chosen = {n for n in names if begins_page(n, 0)} | {names[0]}
-    for fields in ({"content": []}, {"xattrs": {b"user.a": b"1"}, "content": some_pieces(30, 0.1, seed)}):
+    varied: list[dict[str, Any]] = [
+        {"content": []},
+        {"xattrs": {b"user.a": b"1"}, "content": some_pieces(30, 0.1, seed)},
+    ]
+    for fields in varied:
         pages = Pages()
         folder = write_folder([plain(n, **fields) for n in names], pages.write)
         assert chosen <= borders(pages, folder)

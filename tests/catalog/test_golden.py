@@ -246,9 +246,9 @@ def read(how: str, row: dict[str, Any]) -> None:
         for block in decode_pack(keys, kind, pack, data):
             open_block(keys, kind, pack, block.offset, data[block.offset : block.offset + block.stored])
     elif how == "object":
-        kind = Kind(row["kind"])
-        cls: Any = {Kind.MACHINE: Machine, Kind.ITEM: Item, Kind.POINT: Point, Kind.INDEX: IndexObject}[kind]
-        record = decode_record(cls, open_object(keys, kind, row["name"], bytes.fromhex(row["data"])), row["name"])
+        sealed = Kind(row["kind"])
+        cls: Any = {Kind.MACHINE: Machine, Kind.ITEM: Item, Kind.POINT: Point, Kind.INDEX: IndexObject}[sealed]
+        record = decode_record(cls, open_object(keys, sealed, row["name"], bytes.fromhex(row["data"])), row["name"])
         name = PointName.parse(row["name"])
         if isinstance(record, Point):
             assert name is not None

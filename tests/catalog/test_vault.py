@@ -190,7 +190,7 @@ def test_a_changed_vault_file_is_damaged() -> None:
     store.replace(VAULT_FILE, data.replace(created, b"2001" + created[4:]), tag)
     for opened_by in ({"passphrase": OLD}, {"master": vault.keys.master}):
         with pytest.raises(Damaged):
-            open_vault(store, **opened_by)  # type: ignore[arg-type]
+            open_vault(store, **opened_by)
 
 
 def test_absurd_costs_are_refused_before_they_are_tried() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from catalog.errors import Damaged
 from catalog.format.nodes import Node
-from catalog.format.pages import Extent, decode_leaf
-from catalog.format.values import Hole, NodeKind, Paged
+from catalog.format.packs import Extent
+from catalog.format.pages import decode_leaf
+from catalog.format.values import Hole, NodeKind, Paged, Piece
 from catalog.format.windows import STREAMS_MAX, Stream, Windows, name_bytes, name_text, stream_bound
 from catalog.format.writing import FolderWriter, write_folder
 from catalog.store.address import open_store
@@ -228,7 +229,7 @@ def test_a_file_of_as_many_streams_as_may_be_fits_a_page() -> None:
     room = STREAMS_MAX
     while True:
         n = len(streams)
-        content = [at, Hole(2**60)] * 16 if n % 2 else Paged(8, at, 2**60, b"d" * 16)
+        content: list[Piece] | Paged = [at, Hole(2**60)] * 16 if n % 2 else Paged(8, at, 2**60, b"d" * 16)
         stream = Stream("\uffff" * 250 + f"{n:05}", 2**62, content)
         room -= stream_bound(stream)
         if room < 0:

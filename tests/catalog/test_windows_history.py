@@ -43,7 +43,8 @@ class Machine:
         return self._extents[data]
 
     def file(self, name: bytes, data: bytes = b"data", **known: Any) -> Node:
-        windows = Windows(**({"attributes": 0x20, "created": SECOND, "security": b"a descriptor"} | known))
+        usual: dict[str, Any] = {"attributes": 0x20, "created": SECOND, "security": b"a descriptor"}
+        windows = Windows(**(usual | known))
         node = self.maker.node(name, size=len(data), content=[self._extent(data)], windows=windows)
         node.inode = 1
         return node

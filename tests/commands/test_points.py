@@ -15,7 +15,7 @@ import pytest
 
 from catalog.format.nodes import Node
 from catalog.format.records import Item, Machine, Point, PointName, Problem, Root
-from catalog.format.values import NodeKind, Owner
+from catalog.format.values import NodeKind, Owner, Totals
 from catalog.points.choice import split_place
 from catalog.store.address import open_store
 from catalog.vault import Vault, open_vault
@@ -72,7 +72,7 @@ def test_no_points_yet(rpdrive: Cli, vault: Vault) -> None:
 
 
 def test_points_are_listed_by_time_and_partial_ones_never(rpdrive: Cli, vault: Vault) -> None:
-    root = Root(0, b"p" * 16, 8, 100, 0, 100, b"c" * 16, (1300, 1200, 5_000_000_000, 0))
+    root = Root(0, b"p" * 16, 8, 100, 0, 100, b"c" * 16, Totals(1300, 1200, 5_000_000_000, 0))
     problem = Problem(b"/home/x", "unreadable")
     late = add_point(
         vault, "2026-11-17T08:30:05", 2, root=root, new_bytes=2048, problems=[problem], problem_count=1

@@ -188,7 +188,7 @@ def test_a_vault_that_may_not_be_read(rpdrive: Cli, vault: Vault) -> None:
         "if os.geteuid() == 0: os.seteuid(65534)\n"
         "sys.exit(rpdrive.run(['points', '--json']))"
     )
-    command = [sys.executable, "-c", script, rpdrive.vault]
+    command: list[str | Path] = [sys.executable, "-c", script, rpdrive.vault]
     done = subprocess.run(command, env=rpdrive.environ, capture_output=True, check=False)
     rpdrive.vault.chmod(0o700)
     assert (done.returncode, json.loads(done.stderr)["error"]["kind"]) == (5, "AccessDenied"), done

@@ -65,7 +65,9 @@ def running_azurite(
         finder.bind((host, 0))
         port = finder.getsockname()[1]
     log = folder / "output.txt"
-    more = ["--oauth", "basic", "--cert", certificate[0], "--key", certificate[1]] if certificate else []
+    more: list[str | Path] = (
+        ["--oauth", "basic", "--cert", certificate[0], "--key", certificate[1]] if certificate else []
+    )
     with log.open("wb") as output:
         process = subprocess.Popen(
             [

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ class Cli:
         return [sys.executable, "-m", "rpdrive", *args]
 
     def run(
-        self, *args: str | Path | bytes, env: dict[str, str | None] | None = None, **options: Any
+        self, *args: str | Path | bytes, env: Mapping[str, str | None] | None = None, **options: Any
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end. `env` changes the environment, None takes a variable away."""
-        environ = {k: v for k, v in (self.environ | (env or {})).items() if v is not None}
+        environ = {k: v for k, v in {**self.environ, **(env or {})}.items() if v is not None}
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
         return subprocess.run(
@@ -50,17 +51,17 @@ class Cli:
             check=False, **options,
         )  # fmt: skip
 
-    def ok(self, *args: str | Path | bytes, env: dict[str, str | None] | None = None) -> str:
+    def ok(self, *args: str | Path | bytes, env: Mapping[str, str | None] | None = None) -> str:
         """Run a command that must succeed; its stdout."""
         done = self.run(*args, env=env)
         assert done.returncode == 0, done
         return done.stdout.decode(errors="surrogateescape")
 
-    def json(self, *args: str | Path | bytes, env: dict[str, str | None] | None = None) -> Any:
+    def json(self, *args: str | Path | bytes, env: Mapping[str, str | None] | None = None) -> Any:
         """The same with --json; what it printed."""
         return json.loads(self.ok(*args, "--json", env=env))
 
-    def fails(self, *args: str | Path | bytes, code: int, env: dict[str, str | None] | None = None) -> str:
+    def fails(self, *args: str | Path | bytes, code: int, env: Mapping[str, str | None] | None = None) -> str:
         """Run a command that must fail with this exit code; its one line on stderr."""
         done = self.run(*args, env=env)
         text = done.stderr.decode()
@@ -72,7 +73,7 @@ class Cli:
 class Terminal:
     """A command of `cli` on a terminal of its own. `shown` is all that stood on it."""
 
-    def __init__(self, cli: Cli, *args: str, env: dict[str, str | None]) -> None:
+    def __init__(self, cli: Cli, *args: str, env: Mapping[str, str | None]) -> None:
         import fcntl  # not on Windows, where some tests run that need no terminal
         import termios
 
@@ -82,10 +83,12 @@ class Terminal:
             os.setsid()
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
-        environ = {k: v for k, v in (cli.environ | env).items() if v is not None}
+        environ = {k: v for k, v in {**cli.environ, **env}.items() if v is not None}
         command = cli.command(*args)
-        streams = {"stdin": slave, "stdout": slave, "stderr": slave}
-        self._process = subprocess.Popen(command, env=environ, preexec_fn=take, **streams)  # noqa: PLW1509
+        self._process = subprocess.Popen(
+            command, env=environ, stdin=slave, stdout=slave, stderr=slave,
+            preexec_fn=take,  # noqa: PLW1509
+        )  # fmt: skip
         os.close(slave)
         self.shown = ""
 

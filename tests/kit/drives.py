@@ -63,7 +63,7 @@ class Home:
 
     def mount(self, *args: str, name: str = "drive", **environment: str) -> Path:
         path = self.mount_point(name)
-        self.run("mount", path, *args, **environment)
+        self.run("mount", path, *args, exit_code=0, **environment)
         return path
 
     def mounts(self) -> list[dict[str, Any]]:

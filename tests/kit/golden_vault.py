@@ -103,8 +103,8 @@ def chunk_that_ends_a_page() -> bytes:
 
 def node(name: bytes, kind: NodeKind, number: int, **fields: Any) -> Node:
     """An entry; `number` makes its fields differ from those of others."""
-    fields = {"mode": 0o644, "owner": ROOT_OWNER, "size": 0, "mtime": TIME - number, "ctime": TIME} | fields
-    return Node(name=name, kind=kind, inode=1000 + number, **fields)
+    usual: dict[str, Any] = {"mode": 0o644, "owner": ROOT_OWNER, "size": 0, "mtime": TIME - number, "ctime": TIME}
+    return Node(name=name, kind=kind, inode=1000 + number, **(usual | fields))
 
 
 def file(name: bytes, number: int, pieces: list[Piece], **fields: Any) -> Node:
@@ -149,7 +149,8 @@ class GoldenVault:
         many = folder.finish()
         assert many is not None and many.level == 1
 
-        pieces: list[Piece] = [self.small, Hole(7), self.ending] * 12 + [Hole(1 << 40), self.zstd]
+        some: list[Piece] = [self.small, Hole(7), self.ending]
+        pieces = [*some * 12, Hole(1 << 40), self.zstd]
         writer, digest = PieceWriter(below.write), FileDigest()
         for p in pieces:
             writer.add(p)

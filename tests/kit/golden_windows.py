@@ -32,7 +32,8 @@ EXTENDED = bytes.fromhex("00000000 00 06 0400") + b"$LXUID\0" + (1000).to_bytes(
 
 
 def known(attributes: int = ARCHIVE, **fields: Any) -> Windows:
-    return Windows(attributes, **({"created": TIME - 10**15, "security": SECURITY} | fields))
+    usual: dict[str, Any] = {"created": TIME - 10**15, "security": SECURITY}
+    return Windows(attributes, **(usual | fields))
 
 
 class GoldenWindowsVault(GoldenVault):

@@ -49,8 +49,11 @@ def _vault_files(made: g.GoldenVault) -> dict[str, Fault]:
     def slot(what: str, error: str, layer: str, **fields: Any) -> Fault:
         return changed(what, error, layer, sign=True, slots=[good["slots"][0] | fields])
 
-    wrapped, commitment, salt = (good["slots"][0][k] for k in ("wrapped", "commitment", "salt"))
-    other = lambda text: ("B" if text[0] == "A" else "A") + text[1:]  # noqa: E731
+    wrapped, commitment, salt = (str(good["slots"][0][k]) for k in ("wrapped", "commitment", "salt"))
+
+    def other(text: str) -> str:
+        return ("B" if text[0] == "A" else "A") + text[1:]
+
     absurd = {
         "memory": KdfParameters((1 << 20) + 1, 1, 1),
         "passes": KdfParameters(64, 17, 1),
@@ -205,7 +208,7 @@ def _packs(made: g.GoldenVault) -> dict[str, Fault]:
     def pack(what: str, error: str, layer: str, changed: bytes) -> Fault:
         return fault(what, error, layer, how="pack", kind=1, pack=one.id.hex(), data=changed.hex())
 
-    def vault(what: str, layer: str, error: str = "Damaged", **replace: bytes | None) -> Fault:
+    def vault(what: str, layer: str, error: str, replace: dict[str, bytes | None]) -> Fault:
         rows = {n: None if b is None else b.hex() for n, b in replace.items()}
         return fault(what, error, layer, how="vault", replace=rows)
 
@@ -282,12 +285,13 @@ def _packs(made: g.GoldenVault) -> dict[str, Fault]:
             how="vault",
             replace={one.name: made.objects[two.name].hex(), two.name: data.hex()},
         ),
-        "pack-missing": vault("a data pack is gone", "fetch", "MissingData", **{one.name: None}),
-        "tree-pack-missing": vault("the tree pack is gone", "fetch", "MissingData", **{made.tree.name: None}),
+        "pack-missing": vault("a data pack is gone", "fetch", "MissingData", {one.name: None}),
+        "tree-pack-missing": vault("the tree pack is gone", "fetch", "MissingData", {made.tree.name: None}),
         "extent-at-wrong-chunk": vault(
             "the block at an extent's place holds other bytes, sealed as they should be",
             "chunk",
-            **{one.name: data[: first.offset] + other_place + data[first.offset + len(other_place) :]},
+            "Damaged",
+            {one.name: data[: first.offset] + other_place + data[first.offset + len(other_place) :]},
         ),
         "contents-with-a-gap": pack(
             "a table of contents that leaves out a block", "Damaged", "contents", _contents(one, [second])

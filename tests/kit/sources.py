@@ -31,10 +31,10 @@ def every_kind(top: Path) -> None:
         sparse.truncate(64 << 20)
     with (top / "only a hole").open("wb") as sparse:
         sparse.truncate(1 << 30)
-    for name in ("one", "large"):
-        (top / name).write_bytes(noise(300_000 if name == "large" else 10, 4))
-        (folder / f"another {name}").hardlink_to(top / name)
-        (top / f"{name} more").hardlink_to(top / name)
+    for linked in ("one", "large"):
+        (top / linked).write_bytes(noise(300_000 if linked == "large" else 10, 4))
+        (folder / f"another {linked}").hardlink_to(top / linked)
+        (top / f"{linked} more").hardlink_to(top / linked)
     for mode in (0o6755, 0o4711, 0o1644, 0o000, 0o777):
         (top / f"mode {mode:o}").write_bytes(noise(400_000 if mode == 0o4711 else 10))
         os.chown(top / f"mode {mode:o}", 12345, 54321)

@@ -40,7 +40,7 @@ SIGNATURES = {
     },
     "ntdll": {"NtQueryEaFile": "d:pppdbpdpb", "NtSetEaFile": "d:pppd"},
 }  # fmt: skip
-_TYPES = {"p": c_void_p, "d": c_uint32, "b": c_uint8, "v": None}
+_TYPES: dict[str, Any] = {"p": c_void_p, "d": c_uint32, "b": c_uint8, "v": None}
 _INVALID = 2**64 - 1
 READONLY, DIRECTORY, ARCHIVE, SPARSE, REPARSE, RECALL, ENCRYPTED = 1, 0x10, 0x20, 0x200, 0x400, 0x400000, 0x4000
 T0 = 133_000_000_000_000_000  # FILETIME, in 2022

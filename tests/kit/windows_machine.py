@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from pathlib import Path
+from typing import Any
 
 from backup.engine import perform
 from backup.identity import this_item, this_machine
@@ -58,7 +59,7 @@ def make_windows() -> Double:
     d.roots["C"].security = OPEN
     for path in ("C\\Users", HOME, f"{HOME}\\Documents", f"{HOME}\\empty"):
         d.folder(path, security=OPEN)
-    known = {"security": PLAIN}
+    known: dict[str, Any] = {"security": PLAIN}
     d.add(f"{HOME}\\Documents\\letter.txt", b"Dear Ms. Miller", short="LETTER~1.TXT", **known)
     d.add(f"{HOME}\\Documents\\large", rng.randbytes(1_300_000), **known)
     d.add(f"{HOME}\\Documents\\read-only", b"r", attributes=READONLY | ARCHIVE | 2, security=OPEN)
@@ -123,7 +124,7 @@ class Machine:
             mirror.close()
             assert (double.handles, double.broken) == ({}, [])
 
-    def checked(self, double: Double, **options: bool) -> dict[str, Node]:
+    def checked(self, double: Double, **options: Any) -> dict[str, Node]:
         """A backup without problems. Its entries."""
         outcome = self.back_up(double, **options)
         assert outcome.problems == []

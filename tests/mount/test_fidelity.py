@@ -163,7 +163,17 @@ def test_a_copy_off_the_drive_is_the_source(backed: Backed, tmp_path: Path) -> N
 
 def test_tar_reads_all_of_it(backed: Backed) -> None:
     def members(top: Path) -> list[bytes]:
-        command = ["tar", "-C", top, "--xattrs", "--acls", "--sort=name", "--warning=no-file-ignored", "-cf", "-"]
+        command: list[str | Path] = [
+            "tar",
+            "-C",
+            top,
+            "--xattrs",
+            "--acls",
+            "--sort=name",
+            "--warning=no-file-ignored",
+            "-cf",
+            "-",
+        ]
         archive = output(*command, "plain", "attributed")
         shown = subprocess.run(["tar", "-tvf", "-"], input=archive, capture_output=True, check=True).stdout
         return shown.splitlines()

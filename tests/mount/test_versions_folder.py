@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def vault(store: MeteredStore) -> Vault:
     return vault
 
 
-def open_view(vault: Vault, **options: float) -> AllPointsView:
+def open_view(vault: Vault, **options: Any) -> AllPointsView:
     return AllPointsView(vault, Reader(vault), vault.point_names, **options)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from catalog.format.nodes import Node
-from catalog.format.pages import Extent
+from catalog.format.packs import Extent
 from catalog.format.values import Hole, NodeKind, Owner
 from catalog.format.windows import Stream, Windows
 from catalog.windows.descriptor import from_sddl, mode

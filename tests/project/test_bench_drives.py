@@ -107,7 +107,7 @@ def test_what_is_not_there_is_refused(folder: Path) -> None:
 
 def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    from drive_targets import rows, table, verdict  # type: ignore[import-not-found]
+    from drive_targets import rows, table, verdict
 
     found = rows(500, 1 << 30, 20_000, 100_000, 50_000, 1_000, 0.03)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -120,7 +121,7 @@ def test_every_reader_says_that_a_pack_is_missing(world: World, tmp_path: Path) 
     name = pack_name(PackKind.DATA, at.pack)
     plain.store.delete(name)
     reader = Reader(plain)
-    readers = [
+    readers: list[Callable[[], object]] = [
         lambda: plain.read_pack(PackKind.DATA, at.pack, 0, 8),
         lambda: plain.fetch_block(PackKind.DATA, at),
         lambda: reader.open([at], at.length).read(0, at.length),

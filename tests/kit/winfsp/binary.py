@@ -41,9 +41,11 @@ class Binary:
         self._data = data
         header = struct.unpack_from("<I", data, 0x3C)[0]
         count, optional = struct.unpack_from("<H12xH", data, header + 6)
-        self._base = struct.unpack_from("<Q", data, header + 24 + 24)[0]
+        self._base: int = struct.unpack_from("<Q", data, header + 24 + 24)[0]
         sections = (struct.unpack_from("<8xIIII", data, header + 24 + optional + 40 * n) for n in range(count))
-        self._sections = [(start, min(size, raw), offset) for size, start, raw, offset in sections]
+        self._sections: list[tuple[int, int, int]] = [
+            (start, min(size, raw), offset) for size, start, raw, offset in sections
+        ]
         self._first_struct = self._first_field = 0
         self._struct_names: list[str] = []
         self.structs = dict(self._rows())

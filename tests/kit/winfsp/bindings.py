@@ -11,7 +11,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cffi
 
@@ -71,6 +71,10 @@ def _callback(type_: Any, function: Callable[..., Any]) -> Any:
 
 class Lib:
     """winfspy's `lib`: functions are added by the modules beside this, operations by winfspy."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE = -10, -11, -12
     FSP_FILE_SYSTEM_OPERATION_GUARD_STRATEGY_FINE = 0

@@ -19,6 +19,7 @@ are apart, in names.win32_path.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from typing import Any
 
@@ -185,7 +186,7 @@ class Caller:
         with self.open(path, options=DIRECTORY_FILE) as handle:
             return list(handle.entries(pattern, length, kind))
 
-    def names(self, path: str, pattern: str | None = None, length: int = 4096) -> list[str]:
+    def names(self, path: str, pattern: str | None = None, length: int = 4096) -> builtins.list[str]:
         return [entry.name for entry in self.list(path, pattern, length) if entry.name not in (".", "..")]
 
     def find(self, path: str) -> Entry:

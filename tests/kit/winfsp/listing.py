@@ -76,12 +76,12 @@ class Listing:
     def _length(self, by_name: bool, first: bool, base: int, length: int) -> int:
         """How many bytes of entries the kernel asks for, when the program has room for `length`."""
         parameters = self._volume.parameters
-        least = -(-(ENTRY + parameters.max_component_length * 2) // 8) * 8
+        least: int = -(-(ENTRY + parameters.max_component_length * 2) // 8) * 8
         if by_name:
             return least
         if (parameters.dir_info_timeout and first) or self._pattern != "*":
             return MOST
-        ratio = -(-(length * (ENTRY + 48) // (base + 48)) // 8) * 8
+        ratio: int = -(-(length * (ENTRY + 48) // (base + 48)) // 8) * 8
         return min(max(ratio, least), MOST)
 
     def _ask(self, by_name: bool, size: int) -> bytes:

@@ -192,15 +192,17 @@ def _acl(aces: tuple[Ace, ...] | None) -> bytes | None:
 
 def from_sddl(text: str) -> bytes:
     """The descriptor that `text` writes out; ValueError where Windows would refuse it or this doesn't know it."""
-    control, found = 0, {}
+    control = 0
+    sids: dict[str, str] = {}
+    lists: dict[str, tuple[Ace, ...]] = {}
     sections = re.split(r"([OGDS]):", text)
     if sections[0]:
         raise ValueError(f"not SDDL: {text}")
     for letter, content in zip(sections[1::2], sections[2::2], strict=True):
-        if letter in found:
+        if letter in sids or letter in lists:
             raise ValueError(f"not SDDL: {letter}: twice in {text}")
         if letter in "OG":
-            found[letter] = _sid(content)
+            sids[letter] = _sid(content)
             continue
         flags, *aces = re.split(r"(?=\()", content)
         while flags:
@@ -210,8 +212,8 @@ def from_sddl(text: str) -> bytes:
             flags = flags[len(bit[0]) :]
             control |= bit[1]
         control |= DACL_PRESENT if letter == "D" else SACL_PRESENT
-        found[letter] = tuple(_ace(ace) for ace in aces)
-    return build(Descriptor(control, found.get("O"), found.get("G"), found.get("D"), found.get("S")))
+        lists[letter] = tuple(_ace(ace) for ace in aces)
+    return build(Descriptor(control, sids.get("O"), sids.get("G"), lists.get("D"), lists.get("S")))
 
 
 def _sid(text: str) -> str:

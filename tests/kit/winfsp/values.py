@@ -30,7 +30,7 @@ class FileInfo(NamedTuple):
     accessed: int
     written: int
     changed: int
-    index: int
+    index: int  # type: ignore[assignment]  # it hides the method of tuples
 
     @property
     def is_directory(self) -> bool:

@@ -225,7 +225,7 @@ def test_extended_attributes(drive: Path) -> None:
 @pytest.mark.posix
 def test_acls(drive: Path) -> None:
     def facl(name: str) -> set[str]:
-        command = ["getfacl", "-nE", "--absolute-names", drive / name]
+        command: list[str | Path] = ["getfacl", "-nE", "--absolute-names", drive / name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return {line for line in text.splitlines() if line and not line.startswith("#")}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catalog.format.blocks import PackKind
-from catalog.format.packs import pack_name
+from catalog.format.packs import Extent, pack_name
 from catalog.store.address import open_store
 from catalog.vault import create_vault
 from tests.kit.azurite import ACCOUNT, Azurite
@@ -48,7 +48,7 @@ class Broken(Home):
         nodes.append(parts)
         self.packs[b"parts"] = folder / "vault" / m.data.names[-1]
         assert isinstance(parts.content, list)
-        self.parts = [p for p in parts.content if hasattr(p, "offset")]
+        self.parts = [p for p in parts.content if isinstance(p, Extent)]
         inner = m.folder(b"folder", [m.file(b"in it", b"x")])
         m.trees.finish()  # the folder's page lies in another pack than the root's
         self.tree = folder / "vault" / pack_name(PackKind.TREE, m.trees.resolve(inner.content.at).pack)  # type: ignore[union-attr]

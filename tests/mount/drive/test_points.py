@@ -57,7 +57,7 @@ def test_all_points(home: Home) -> None:
     assert (drive / "box" / "home" / first).stat().st_mtime_ns == START
     (row,) = home.mounts()
     assert row["point"] is None
-    points = ["find", drive, "-name", ".versions", "-prune", "-o", "-type", "f", "-print"]
+    points: list[str | Path] = ["find", drive, "-name", ".versions", "-prune", "-o", "-type", "f", "-print"]
     found = subprocess.run(points, capture_output=True, text=True, check=True).stdout
     assert len(found.splitlines()) == 5
 

@@ -83,7 +83,7 @@ def test_whoever_is_killed_dies_though_the_vault_is_away(home: Home) -> None:
     processes = []
     for n, (number, (command, path)) in enumerate(kinds):
         # Of two who look for one name, one waits for the other.
-        words = [command, drive / f"{path} {n}" if command == "stat" else drive / path]
+        words: list[str | Path] = [command, drive / f"{path} {n}" if command == "stat" else drive / path]
         processes.append((number, words, subprocess.Popen(words, stdout=subprocess.DEVNULL)))
     waits(home, {"readdirplus": 3, "lookup": 3, "read": 1})
     for number, words, process in processes:

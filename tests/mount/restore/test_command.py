@@ -127,9 +127,9 @@ def test_from_a_drive(backed: Backed, tmp_path: Path) -> None:
         version = item / ".versions" / inside / name / (point + os.path.splitext(name)[1])
         backed.run("restore", version, "--to", tmp_path / "version")
         assert (tmp_path / "version" / name).read_bytes() == (backed.source / "small" / name).read_bytes()
-        done = backed.run("restore", item, "--to", tmp_path / "x", exit_code=2)
-        assert "holds many recovery points" in done.stderr
-        done = backed.run("restore", item / "2001-01-01 00.00.00" / "x", "--to", tmp_path / "x", exit_code=4)
+        refused = backed.run("restore", item, "--to", tmp_path / "x", exit_code=2)
+        assert "holds many recovery points" in refused.stderr
+        refused = backed.run("restore", item / "2001-01-01 00.00.00" / "x", "--to", tmp_path / "x", exit_code=4)
     finally:
         backed.close()
 

@@ -87,16 +87,16 @@ def test_small_files(small: tuple[MeteredStore, SmallFiles], tmp_path: Path) -> 
     assert traffic.received <= trees and traffic.requests <= 20
     # What is missing is all that moves: one block each.
     gone = [("folder-003", "file-050.txt"), ("folder-150", "file-000.txt")]
-    for folder, name in gone:
-        (tmp_path / folder / name).unlink()
+    for above, missing in gone:
+        (tmp_path / above / missing).unlink()
     (tmp_path / gone[0][0] / gone[0][1]).write_bytes(b"not the file")
     before = meter.snapshot()
     report = restore(files.vault, a_point(files.root), tmp_path, policy=Policy.OVERWRITE)
     traffic = meter.snapshot() - before
     assert (report.same, report.written, report.replaced) == (19_998, 2, 1)
     assert traffic.received <= trees + 2 * 1.1 * MIB
-    for folder, name in gone:
-        assert (tmp_path / folder / name).read_bytes() == files.contents[folder.encode(), name.encode()]
+    for above, missing in gone:
+        assert (tmp_path / above / missing).read_bytes() == files.contents[above.encode(), missing.encode()]
 
 
 @pytest.mark.needs_root

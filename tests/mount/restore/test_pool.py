@@ -101,7 +101,7 @@ def test_helpers_make_what_is_simple(many: SmallFiles, tmp_path: Path, watched: 
 
 
 def test_few_files_need_none(many: SmallFiles, tmp_path: Path) -> None:
-    assert COUNT < run.MANY
+    assert COUNT < pool.MANY
     back(many, tmp_path)
     check(many, tmp_path)
 

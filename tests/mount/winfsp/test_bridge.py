@@ -10,6 +10,7 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,7 +44,7 @@ def folder(winfsp: None, tmp_path: Path) -> Iterator[tuple[Memfs, Path]]:
 
 
 def diff(one: Path, other: Path) -> list[str]:
-    command = ["diff", "-r", "--no-dereference", one, other]
+    command: list[str | Path] = ["diff", "-r", "--no-dereference", one, other]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     assert done.stderr == ""
     return done.stdout.splitlines()
@@ -243,9 +244,9 @@ def test_names_of_every_kind_come_through_win32_and_back(tmp_path: Path) -> None
     with serving(PointView(reader, point), reader, "W:") as served:
         listed = served.caller.names("\\", length=700)
         assert len(listed) == len(set(listed)) == len(names)
-        for name in listed:
-            assert win32_path("\\" + name) == "\\" + name
-            assert true_name(name) is None or served.caller.read("\\" + name) == true(name) * 3
+        for spelled in listed:
+            assert win32_path("\\" + spelled) == "\\" + spelled
+            assert true_name(spelled) is None or served.caller.read("\\" + spelled) == true(spelled) * 3
         with Mounted(Bridge(served.caller, DRIVE), place):
             assert set(os.listdir(os.fsencode(place))) == names
             for name in names:
@@ -321,9 +322,14 @@ def test_a_listing_in_many_parts_is_one_walk(tmp_path: Path) -> None:
     with serving(PointView(reader, point), reader, "W:") as served:
         operations = served.drive.operations
         opened = operations.open("\\", 0, 0)
-        begun = []
+        begun: list[Any] = []
         entries = operations.tree.entries
-        operations.tree.entries = lambda *where: begun.append(where[1]) or entries(*where)
+
+        def watched(*where: Any) -> Any:
+            begun.append(where[1])
+            return entries(*where)
+
+        operations.tree.entries = watched  # type: ignore[method-assign, assignment]
         listed: list[str] = []
         marker, whole = None, False
         while not whole:

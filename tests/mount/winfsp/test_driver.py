@@ -22,7 +22,8 @@ from mount.drivers.winfsp import ntstatus
 from mount.view.point import PointView
 from tests.kit.drives import Maker, add_machine, add_point, make_vault, noise
 from tests.kit.winfsp import security, standin
-from tests.kit.winfsp.caller import (
+from tests.kit.winfsp.caller import Caller
+from tests.kit.winfsp.values import (
     CREATE,
     DIRECTORY,
     DIRECTORY_FILE,
@@ -30,7 +31,6 @@ from tests.kit.winfsp.caller import (
     OPEN_REPARSE_POINT,
     OVERWRITE,
     REPARSE_POINT,
-    Caller,
     Reparsed,
 )
 from tests.kit.winfsp_drives import AT, SECOND, Served, refused, serving

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def make(tree: dict[str, Any], **parameters: Any) -> Any:
     from winfspy import BaseFileSystemOperations, FileSystem, NTStatusError
     from winfspy.plumbing import NTSTATUS
 
-    class Tree(BaseFileSystemOperations):
+    class Tree(BaseFileSystemOperations):  # type: ignore[misc]  # winfspy has no types
         def __init__(self) -> None:
             super().__init__()
             self.tree = tree | {"\\": None}
@@ -238,7 +239,7 @@ def test_streams_are_told_and_read(mounted: Callable[..., Caller]) -> None:
     fails(Status.OBJECT_NAME_NOT_FOUND, lambda: caller.read("\\a:two"))
     fails(Status.OBJECT_NAME_NOT_FOUND, lambda: caller.read("\\b:one"))
     for path in ("\\a:", "\\a:one:$INDEX", "\\a:x\\b"):
-        fails(Status.OBJECT_NAME_INVALID, lambda path=path: caller.read(path))
+        fails(Status.OBJECT_NAME_INVALID, partial(caller.read, path))
 
 
 def test_winfspys_own_listing_of_streams_cannot_work(winfsp: None) -> None:

@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_what_is_read_only_is_not_written(memfs: Memfs) -> None:
 
 def test_names_that_the_kernel_refuses(memfs: Memfs) -> None:
     for path in ["a", "\\a\\\\b", "\\a*", "\\a/b", "\\a:b", "\\" + "x" * 256, "\\\x01", '\\"']:
-        fails(Status.OBJECT_NAME_INVALID, lambda path=path: memfs.caller.stat(path))
+        fails(Status.OBJECT_NAME_INVALID, partial(memfs.caller.stat, path))
     memfs.caller.write("\\" + "ö" * 255, b"")
     fails(Status.OBJECT_NAME_INVALID, lambda: memfs.caller.stat("\\" + "🎈" * 128))  # two units each
     fails(Status.OBJECT_NAME_NOT_FOUND, lambda: memfs.caller.stat("\\" + "🎈" * 127))
@@ -236,7 +237,7 @@ def test_reads_before_at_and_over_the_end(memfs: Memfs) -> None:
         assert handle.read(0, 1 << 24) == content
         assert handle.read(9999, 0) == b""
         for offset in (5120, 5121, 1 << 40):
-            fails(Status.END_OF_FILE, lambda offset=offset: handle.read(offset, 1))
+            fails(Status.END_OF_FILE, partial(handle.read, offset, 1))
 
 
 def test_where_the_kernel_caches_whole_pages_are_read(winfsp: None) -> None:
@@ -244,7 +245,12 @@ def test_where_the_kernel_caches_whole_pages_are_read(winfsp: None) -> None:
         memfs.caller.write("\\a", b"abc" * 3000)
         asked = []
         read = memfs.operations.read
-        memfs.operations.read = lambda context, *where: asked.append(where) or read(context, *where)
+
+        def watched(context: Any, *where: int) -> Any:
+            asked.append(where)
+            return read(context, *where)
+
+        memfs.operations.read = watched
         with memfs.caller.open("\\a") as handle:
             assert handle.read(4000, 200) == (b"abc" * 3000)[4000:4200]
             assert handle.read(8990, 9000) == (b"abc" * 3000)[8990:]

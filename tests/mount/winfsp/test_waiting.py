@@ -15,6 +15,7 @@ from catalog.store.wrapper import Request, StoreWrapper
 from mount.drivers.winfsp import drive as winfsp
 from mount.drivers.winfsp import ntstatus
 from mount.drivers.winfsp import waiting as winfsp_waiting
+from mount.drivers.winfsp.volume import DISPATCHERS
 from mount.drivers.winfsp.waiting import TookTooLong, Waiting
 from mount.view.point import PointView
 from tests.kit.drives import Maker, eventually, noise
@@ -71,7 +72,7 @@ def test_reads_that_wait_hold_no_thread_of_the_dispatcher(gated: tuple[Gate, Poi
             thread.start()
         waiting = served.drive.operations.waiting
         eventually(lambda: waiting.under_way == len(names), "all of them wait")
-        assert len(names) > 2 * winfsp.DISPATCHERS
+        assert len(names) > 2 * DISPATCHERS
         # Whoever asks for what is at hand is answered meanwhile.
         assert served.caller.names("\\") == names
         assert served.caller.stat("\\file 01").size == 20_000

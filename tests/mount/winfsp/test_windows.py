@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cache.reader import Reader
-from catalog.format.values import NodeKind
+from catalog.format.values import NodeKind, Piece
 from catalog.format.windows import Stream, Windows
 from catalog.store.memory import MemoryStore
 from catalog.windows.links import symlink
@@ -17,6 +17,7 @@ from mount.drivers.winfsp import ntstatus
 from mount.drivers.winfsp.operations import Operations
 from tests.kit.drives import Maker
 from tests.kit.winfsp import security
+from tests.kit.winfsp.values import Reparsed
 from tests.kit.winfsp_drives import AT, Served, a_vault, a_view, refused, serving
 
 CLOUD = b"\x1a\x90\x00\x90\x04\x00\x00\x00abcd"  # IO_REPARSE_TAG_CLOUD_9
@@ -36,7 +37,7 @@ def from_windows() -> Iterator[Served]:
     assert len(huge) > 1024
 
     def stream(name: str, data: bytes) -> Stream:
-        extents = m.data.block([data])
+        extents: list[Piece] = [*m.data.block([data])]
         m.data.finish()
         return Stream(name, len(data), extents)
 
@@ -143,8 +144,6 @@ def test_what_a_filter_put_on_files_does_not_keep_them_from_being_read(from_wind
 
 
 def test_links_of_windows(from_windows: Served) -> None:
-    from tests.kit.winfsp.caller import Reparsed
-
     caller = from_windows.caller
     assert caller.read("\\link") == b"data"
     assert caller.read("\\C\\here\\link") == b"from the root"  # of its own drive, that is

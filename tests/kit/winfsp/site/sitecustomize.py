@@ -34,7 +34,7 @@ class _Changed(Loader):
         self._loader.exec_module(module)
         from tests.kit.winfsp.bridged import bridged
 
-        module.Drive = bridged(module.Drive)
+        vars(module)["Drive"] = bridged(vars(module)["Drive"])
 
 
 class _Finder(MetaPathFinder):

@@ -116,7 +116,7 @@ class Writer:
         if not isinstance(self._failure, LocalError):
             try:
                 work()
-            except BaseException as e:  # noqa: BLE001 - the thread that plans raises it
+            except BaseException as e:  # noqa: BLE001 - `_check` raises it in the planning thread
                 self._failure = self._failure or e
 
     def _fetch(self, plan: Plan, wanted: Range) -> None:
@@ -131,7 +131,7 @@ class Writer:
             self._guarded(lambda: self._give_up_all(wanted, why))
             self._budget.release(length)
             return
-        except BaseException as e:  # noqa: BLE001 - the thread that plans raises it
+        except BaseException as e:  # noqa: BLE001 - `_check` raises it in the planning thread
             self._failure = self._failure or e
             self._budget.release(length)
             return

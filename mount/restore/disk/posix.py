@@ -13,12 +13,13 @@ from mount.restore.disk.flags import CLOEXEC
 from mount.restore.disk.posix_metadata import PosixMetadata
 from mount.restore.disk.windows_xattrs import WindowsXattrs
 
-_renameat2 = find_renameat2()  # once: every restored file is renamed
+STATUS = Path("/proc/self/status")  # of this process; Linux alone has it
 _NO_NOREPLACE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+_renameat2 = find_renameat2()  # looked up once: every restored file is renamed
 
 
 class PosixDisk:
-    """The file system of POSIX. Calls that `os` has are `os`'s own, without a layer between: restores are many."""
+    """The file system of POSIX (implements Disk). Hot calls are the functions of `os` themselves, with no layer."""
 
     open = staticmethod(os.open)
     close = staticmethod(os.close)
@@ -103,7 +104,7 @@ def current_umask() -> int:
     instant are accessible to their owner only.
     """
     try:
-        for line in Path("/proc/self/status").read_text(errors="replace").splitlines():
+        for line in STATUS.read_text(errors="replace").splitlines():
             if line.startswith("Umask:"):
                 return int(line.split()[1], 8)
     except (OSError, ValueError, IndexError):

@@ -172,7 +172,7 @@ class PosixMetadata:
             self._problem(path(), f"its owner {who} could not be set: {why}")
             return False
 
-    # --- the rest -----------------------------------------------------------------------------------------
+    # --- extended attributes ----------------------------------------------------------------------------------
 
     def _xattrs(self, at: int | bytes, a: Attributes, path: PathOf, *, plain: bool) -> None:
         follow = isinstance(at, int)

@@ -69,7 +69,7 @@ class WindowsDisk:
     def lock(self, fd: int, /) -> None:
         self._api.lock(self._handles.handle_of(fd))
 
-    # --- what is there ----------------------------------------------------------------------------------------
+    # --- what exists ----------------------------------------------------------------------------------------
 
     def _look(self, path: str) -> WindowsStatus:
         if not path:  # the parent of all drives

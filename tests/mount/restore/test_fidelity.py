@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -19,8 +20,10 @@ from catalog.points.choice import choose_point
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
 from catalog.vault import open_vault
+from mount.restore.disk import posix
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.this import THIS_DISK
+from mount.restore.job import without_collection
 from mount.restore.selection import Selection
 from tests.kit.drives import PASSPHRASE, Home, acl, make_vault
 from tests.kit.restoring import assert_same_attributes, assert_same_trees, restore, temporaries
@@ -143,6 +146,32 @@ def test_another_user_gets_what_it_may(source: Source) -> None:
     assert stat.S_IMODE((plain / "source" / "small").stat().st_mode) == 0o644
     assert stat.S_IMODE((plain / "source" / "mode 6755").stat().st_mode) == 0o755
     assert os.getxattr(plain / "source" / "attributed" / "file", "user.text") == b"text"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_umask_is_left_as_it_is(shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read from /proc, or, on systems that don't show it, by setting it twice."""
+    if not shown:
+        monkeypatch.setattr(posix, "STATUS", Path("/no/such/file"))
+    before = os.umask(0o027)
+    try:
+        assert posix.current_umask() == 0o027
+    finally:
+        left = os.umask(before)
+    assert left == 0o027
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_left_as_it_is(enabled: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ValueError), without_collection():
+            assert not gc.isenabled()
+            raise ValueError
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_owners_by_name(source: Source, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Requests and bytes that reading costs: exact, so asserted."""
+"""Requests and bytes of reads. They are exact, so tests assert them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EDITS = 50
 
 
 def read_all(reader: Reader, files: SmallFiles, walked: list[Walked]) -> int:
-    """Read every file in the order of the walk and compare; how many there were."""
+    """Read every file in the order of the walk and compare it. Returns their number."""
     count = 0
     for path, found in walked:
         if found.entry.kind == NodeKind.FILE:
@@ -43,7 +43,7 @@ def content(reader: Reader, found: Found) -> bytes:
 
 
 class Remote:
-    """A vault behind a meter, in a store that can go away."""
+    """A metered vault in a store that can become unreachable."""
 
     def __init__(self) -> None:
         self.memory = MemoryStore()
@@ -76,7 +76,7 @@ def files(remote: Remote) -> SmallFiles:
 
 @pytest.fixture(scope="module")
 def first(remote: Remote, files: SmallFiles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
-    """Requests of a walk of the first point and of reading all of it; then everything again, and offline."""
+    """Requests of a walk of the first point, of reading all of it, of doing both again, and offline."""
     folder = tmp_path_factory.mktemp("cache")
     disk = DiskCache(folder)
     reader = Reader(remote.vault, disk=disk)
@@ -116,7 +116,7 @@ def test_200th_point_costs_little_more(
 ) -> None:
     for n in range(POINTS - 1):
         files.edit(EDITS)
-        if n > POINTS - 12:  # the tree is scattered more from point to point, until it is written afresh
+        if n > POINTS - 12:  # the tree scatters from point to point, until it is written again
             reader = Reader(remote.vault)
             before = remote.requests
             assert sum(1 for _ in walk(reader, files.root)) == 20_200
@@ -136,7 +136,7 @@ def test_200th_point_costs_little_more(
 
 
 def deep_vault(vault: Vault) -> Subtree:
-    """Six levels of folders, 60,000 entries, many of them beside the way down."""
+    """Six levels of folders with 60,000 entries, many of them beside the path down."""
     rng = random.Random(5)
     data, trees = Packer(vault, PackKind.DATA), Trees(vault)
     wanted = rng.randbytes(10 << 10)

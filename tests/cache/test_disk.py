@@ -1,4 +1,4 @@
-"""The cache on disk: bounded, private, shared, and never more than a help."""
+"""The disk cache: bounded, private, shared, and never needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def key(n: int) -> bytes:
     return VAULT + b"p" * 16 + n.to_bytes(8, "big")
 
 
-def test_what_is_put_is_there_at_once_and_later(tmp_path: Path) -> None:
+def test_a_value_can_be_read_at_once_and_later(tmp_path: Path) -> None:
     disk = DiskCache(tmp_path / "c")
     small, large = b"s" * 100, os.urandom(MIB)
     disk.put(PackKind.DATA, key(1), large)
@@ -55,7 +55,7 @@ def test_folder_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "open").stat().st_mode) == 0o700
 
 
-def test_what_is_no_folder_of_ours_is_refused(tmp_path: Path) -> None:
+def test_a_file_or_symlink_instead_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(LocalError):
         private_folder(tmp_path / "file")
@@ -79,7 +79,7 @@ def test_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         private_folder(tmp_path / "c")
 
 
-def test_limit_holds_and_data_does_not_push_trees_out(tmp_path: Path) -> None:
+def test_limit_holds_and_data_does_not_evict_trees(tmp_path: Path) -> None:
     disk = DiskCache(tmp_path / "c", limit=24 * MIB)
     disk.put(PackKind.TREE, key(0), b"t" * 100_000)
     disk.records(VAULT)["points/a"] = b"record"
@@ -100,13 +100,13 @@ def test_limit_holds_and_data_does_not_push_trees_out(tmp_path: Path) -> None:
     again.close()
 
 
-def test_what_is_read_stays_longer(tmp_path: Path) -> None:
+def test_values_that_are_read_stay_longer(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "s", 8 * MIB)
     for n in range(5):
         shelf.put_all([(key(n), os.urandom(MIB))])
     shelf.touch([key(0)])
     n = 5
-    while shelf.has(key(1)):  # until something had to go
+    while shelf.has(key(1)):  # until something is evicted
         shelf.put_all([(key(n), os.urandom(MIB))])
         n += 1
         assert n < 20
@@ -124,7 +124,7 @@ def test_reading_notes_use(tmp_path: Path) -> None:
     connection.close()
     disk = DiskCache(tmp_path / "c")
     assert disk.get(PackKind.DATA, key(0)) is not None
-    disk.put(PackKind.TREE, key(1), b"y")  # starts the writer, which writes notes at the latest when closed
+    disk.put(PackKind.TREE, key(1), b"y")  # starts the writer, which writes times of use when closed at the latest
     disk.close()
     with sqlite3.connect(database) as connection:
         ((stored,),) = connection.execute("SELECT store_time FROM Cache").fetchall()
@@ -149,7 +149,7 @@ def test_deleted_while_in_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"no database at all" * 1000, b""])
-def test_damaged_database_is_made_anew(tmp_path: Path, garbage: bytes) -> None:
+def test_damaged_database_is_created_again(tmp_path: Path, garbage: bytes) -> None:
     disk = DiskCache(tmp_path / "c")
     disk.put(PackKind.DATA, key(0), os.urandom(MIB))
     disk.close()
@@ -182,7 +182,7 @@ def test_full_disk_is_no_fault_of_reading(tmp_path: Path, caplog: pytest.LogCapt
         assert disk.status().data.fault
         assert len([r for r in caplog.records if r.name == "rpdrive.cache"]) == 1
         rows = {row.name for row in (small / "c").rglob("*.val")}
-        assert len(rows) == disk.status().data.items  # nothing half written is left
+        assert len(rows) == disk.status().data.items  # no partly written value is left
         disk.close()
     finally:
         subprocess.run(["umount", small], check=True)

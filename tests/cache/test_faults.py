@@ -1,4 +1,4 @@
-"""What goes wrong while reading: each fault by its own name, its neighbours unharmed, and never wrong bytes."""
+"""Faults while reading: each raises its own error, neighbours stay readable, and wrong bytes are never returned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.kit.vaultmaker import Packer, Trees, file_node, open_empty
 
 
 class World:
-    """Six files of one block each in one pack, and a way to spoil what is stored."""
+    """Six files of one block each in one pack, whose stored bytes tests can damage."""
 
     def __init__(self, wrap: Callable[[Store], Store] = lambda store: store) -> None:
         self.memory = MemoryStore()
@@ -75,7 +75,7 @@ def test_damage_is_not_remembered() -> None:
     reader.close()
 
 
-def test_extent_that_points_at_another_chunk() -> None:
+def test_extent_of_another_chunk() -> None:
     world = World()
     reader = Reader(world.vault)
     forged = world.extents[1]._replace(id=world.extents[3].id)
@@ -101,7 +101,7 @@ def test_missing_pack() -> None:
     reader.close()
 
 
-def test_pack_cut_short_is_damage_and_asked_for_without_patience() -> None:
+def test_pack_cut_short_is_damage_and_not_retried() -> None:
     world = World(lambda store: RetryingStore(store, patience=600.0))
     cut = world.extents[3].offset + 1000
     world.memory.objects[world.name] = world.memory.objects[world.name][:cut]
@@ -137,7 +137,7 @@ def test_bad_copy_on_disk_is_replaced(tmp_path: Path) -> None:
     disk.close()
 
 
-def test_unreachable_is_no_damage_and_passes() -> None:
+def test_unreachable_is_no_damage_and_temporary() -> None:
     away = UnreachableStore(MemoryStore(), reachable=True)
 
     def wrap(store: Store) -> Store:
@@ -159,7 +159,7 @@ def test_unreachable_is_no_damage_and_passes() -> None:
 
 
 class HangingStore(StoreWrapper):
-    """Reads don't answer until `go`."""
+    """Reads return only after `go`."""
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -171,7 +171,7 @@ class HangingStore(StoreWrapper):
         return call()
 
 
-def test_store_that_hangs_is_given_up_in_time() -> None:
+def test_a_hanging_store_ends_in_a_timeout() -> None:
     hanging = HangingStore(MemoryStore())
 
     def wrap(store: Store) -> Store:
@@ -187,7 +187,7 @@ def test_store_that_hangs_is_given_up_in_time() -> None:
     reader.close()
 
 
-def test_transfer_that_breaks_off_is_a_store_error() -> None:
+def test_an_interrupted_transfer_is_a_store_error() -> None:
     world = World(lambda store: TruncatingStore(store, times=1))
     reader = Reader(world.vault)
     with pytest.raises(ShortRead) as caught:
@@ -197,14 +197,14 @@ def test_transfer_that_breaks_off_is_a_store_error() -> None:
     reader.close()
 
 
-def test_retries_heal_what_passes() -> None:
+def test_retries_repair_temporary_faults() -> None:
     world = World(lambda store: RetryingStore(FailOnceStore(store), pause=lambda seconds: None))
     reader = Reader(world.vault)
     assert world.read(reader, 0) == world.chunks[0]
     reader.close()
 
 
-def test_reading_ahead_of_damage_harms_nothing_before_it() -> None:
+def test_damage_ahead_of_a_read_does_not_affect_it() -> None:
     world = World()
     world.flip(world.extents[5])
     reader = Reader(world.vault)
@@ -240,7 +240,7 @@ def test_readers_of_one_block_share_one_fetch() -> None:
     reader.close()
 
 
-def test_closed_reader_says_so() -> None:
+def test_a_closed_reader_raises_a_store_error() -> None:
     world = World()
     reader = Reader(world.vault)
     file = reader.open([world.extents[0]], 500_000)
@@ -263,6 +263,6 @@ def test_pages_are_decoded_once_and_checked() -> None:
     assert reader.chunk(PackKind.TREE, root.at).nbytes == root.at.length
     with pytest.raises(Damaged):
         reader.folder_index(root.at._replace(id=bytes(16)))
-    with pytest.raises(Damaged):  # a tree block is not taken for data
+    with pytest.raises(Damaged):  # a tree block is not accepted as data
         Reader(vault).chunk(PackKind.DATA, root.at)
     reader.close()

@@ -1,4 +1,4 @@
-"""Files of many blocks: right bytes in any order, and reading ahead that asks for no more than it needs."""
+"""Files of many blocks: right bytes in any order, and read-ahead that requests no more than it needs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_kernel_reads_from_several_threads_out_of_order(medium: Big) -> None:
     reader.close()
     assert after[1] - received <= 1.05 * medium.stored
     assert after[0] - requests <= 14
-    # Threads come in an order of the system's own making: then it is the bytes that have to be right.
+    # The system decides the order of the threads, so only the bytes are compared.
     reader = Reader(medium.vault)
     file = reader.open(medium.content, medium.size)
     with ThreadPoolExecutor(6) as pool:
@@ -161,7 +161,7 @@ def test_read_once_is_not_fetched_again(medium: Big, tmp_path: Path) -> None:
     assert status.blocks_from_disk == len(medium.extents) + 1  # and one of tree pages
 
 
-def test_data_stays_off_the_disk_when_told_so(medium: Big, tmp_path: Path) -> None:
+def test_data_stays_off_the_disk_without_disk_data(medium: Big, tmp_path: Path) -> None:
     disk = DiskCache(tmp_path / "cache")
     reader = Reader(medium.vault, disk=disk, disk_data=False)
     reader.open(medium.content, medium.size).read(0, 10 * MIB)
@@ -214,7 +214,7 @@ def test_file_smaller_than_its_pieces_ends_where_its_entry_says() -> None:
     reader.close()
 
 
-def test_gaps_between_blocks_are_not_read_for_nothing() -> None:
+def test_gaps_between_blocks_are_not_read_needlessly() -> None:
     meter = MeteredStore(MemoryStore())
     vault = open_empty(meter)
     data = Packer(vault, PackKind.DATA)

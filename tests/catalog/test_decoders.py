@@ -1,4 +1,4 @@
-"""Records decoded for the first time by several threads at once: in a process that would crash, if one could."""
+"""Several threads decode records for the first time at once, in a process of their own, as it could crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records, frames, blocks, packs: what is written is read back, and garbage raises only errors of ours."""
+"""Records, frames, blocks, packs: written values are read back, and garbage raises only our own errors."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_packs_come_back_from_their_own_contents(kind: PackKind, blocks: list[li
 
 
 @pytest.mark.parametrize("kind", (PackKind.DATA, PackKind.TREE))
-def test_no_pack_takes_a_block_that_could_not_be_read_again(kind: PackKind) -> None:
+def test_a_pack_refuses_blocks_that_could_not_be_read_again(kind: PackKind) -> None:
     size = MAX_RAW[kind]
     builder = PackBuilder(KEYS, kind)
     row = builder.add(encode_frame(bytes(size)), [size], bytes(16))
@@ -355,8 +355,8 @@ def test_a_vault_file_with_any_one_value_changed(data: st.DataObject) -> None:
         use(json.dumps(row).encode())
 
 
-def test_leaves_are_what_the_garbage_tests_think_they_are() -> None:
-    """A good page of this very shape is read, so that the tests above don't all fail at the first field."""
+def test_leaves_have_the_shape_that_the_garbage_tests_use() -> None:
+    """A good page of this shape is read, so that the tests above don't all fail at the first field."""
     entry = [b"name", 0, 0, 0, 0, 0, 0, 0, 1, 0, [[0, 8, 0, 0, 5, bytes(16)], [7]], 0, None]
     page = msgspec.msgpack.encode([[bytes(16)], [[0, 0, "", ""]], [[[b"user.a", b"1"]]], [entry]])
     leaf: Leaf = decode_leaf(page, HOME)

@@ -1,4 +1,4 @@
-"""docs/format.md and the code say the same: sizes, orders of fields, numbers, names of keys."""
+"""docs/format.md and the code agree: sizes, order of fields, numbers, names of keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = (Path(catalog.__file__).parent.parent / "docs" / "format.md").read_text()
 
 
 def table(mark: str) -> list[list[str]]:
-    """The rows, without head and rule, of the table that follows a mark."""
+    """The rows of the table after a mark, without its head and rule."""
     _before, found, after = PAGE.partition(f"<!-- {mark} -->")
     assert found, f"docs/format.md has no table marked {mark!r}"
     rows = []
@@ -52,7 +52,7 @@ def test_byte_tables_are_the_structs(name: str) -> None:
     assert [r[3].split(",")[0] for r in rows[len(rows) - len(beyond) :]] == beyond
     offset = 0
     for row in rows[: len(rows) - len(beyond)]:
-        assert int(row[0]) == offset, f"{name}: {row[3]} does not stand where the row above it ends"
+        assert int(row[0]) == offset, f"{name}: {row[3]} does not begin where the row above it ends"
         code += CODES[row[1]] if row[2] == "integer" else f"{row[1]}s"
         offset += int(row[1])
     assert code == STRUCTS[name].format
@@ -110,7 +110,7 @@ def test_arrays_have_their_fields_in_order(name: str) -> None:
 
 
 def test_pages_are_as_long_as_the_page_says() -> None:
-    # The page's structs carry what is not on the wire; these are the types that the decoders are made of.
+    # The structs of pages have a field that is not on the wire. These are the types that the decoders decode.
     for name, decoder in (
         ("Leaf", pages.leaf_decoder),
         ("FolderIndex", pages.folder_index_decoder),
@@ -213,7 +213,7 @@ ENUMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", ENUMS)
-def test_kinds_are_all_told(name: str) -> None:
+def test_every_kind_is_in_the_page(name: str) -> None:
     rows = table(f"enum: {name}")
     assert [int(r[0]) for r in rows] == [int(kind) for kind in ENUMS[name]]
     for row, kind in zip(rows, ENUMS[name], strict=True):

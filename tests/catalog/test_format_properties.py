@@ -1,4 +1,4 @@
-"""Folders and files of any size: what is written is found again, and a small change writes little."""
+"""Folders and files of any size: all that is written is found again, and a small change writes little."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_entries_of_every_kind_come_back(data: st.DataObject, chosen: set[bytes]
 
 
 def all_of(pages: Pages, folder: Subtree | None) -> list[Any]:
-    """All entries of one folder, as walk gives them, without those below."""
+    """The entries of one folder, as `walk` returns them, without those below."""
     return [
         found
         for page in leaves(pages, folder, 1)
@@ -134,7 +134,7 @@ def test_borders_depend_on_names_where_pages_are_not_full(count: int, seed: int)
 
 @FEW
 @given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 2**32))
-def test_a_folder_so_far_is_the_folder_of_what_there_is(done: int, more: int, seed: int) -> None:
+def test_so_far_is_the_folder_of_the_nodes_so_far(done: int, more: int, seed: int) -> None:
     names = some_names(done + more, seed)
     whole, pages = Pages(), Pages()
     want = write_folder([plain(n) for n in names], whole.write)
@@ -182,7 +182,7 @@ def piece_at(run: tuple[list[int], list[Piece]], offset: int) -> int:
 
 
 def merged(pieces: list[Piece]) -> list[Piece]:
-    """With neighbouring holes as one."""
+    """The pieces with adjacent holes merged."""
     out: list[Piece] = []
     for p in pieces:
         if isinstance(p, Hole) and out and isinstance(out[-1], Hole):
@@ -227,7 +227,7 @@ def test_pieces_of_files_of_any_size(count: int, holes: float, seed: int) -> Non
     assert piece_at(found.run(size), size) == -1
 
 
-@settings(FEW, derandomize=True)  # a bound that holds for nearly all files, not for any
+@settings(FEW, derandomize=True)  # the bound holds for nearly all files
 @given(st.integers(100, 5_000), st.integers(0, 2**32))
 def test_a_piece_put_in_front_rewrites_few_pages(count: int, seed: int) -> None:
     pages, made = Pages(), some_pieces(count, 0, seed)

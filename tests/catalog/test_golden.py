@@ -1,6 +1,6 @@
-"""Golden vectors, both ways: what was written is read today, and what is written today is what was written.
+"""Golden vectors, both ways: old vectors are read today, and today's code writes the same bytes.
 
-Each fault vector names the error and the layer that must notice it: the function of ours that raised.
+Each fault vector names the error and the layer that must raise it: our last function in the traceback.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_there_is_a_file_for_every_vector_and_no_other(made: dict[str, Any]) -> 
     assert files == set(made), "run `python -m tests.kit.make_vectors` and look at what it changes"
 
 
-def test_what_is_written_today_is_what_was_written(made: dict[str, Any]) -> None:
+def test_todays_code_writes_the_same_vectors(made: dict[str, Any]) -> None:
     for path, new in made.items():
         assert new == vector(path), f"{path}: the format has changed"
 
@@ -131,7 +131,7 @@ def test_a_vault_of_a_windows_machine() -> None:
     assert max(len(w["security"] or "") for w in known) > 2 * 4096, "a value out of line"
 
 
-def test_what_windows_entries_have_in_common_stands_once_in_a_page() -> None:
+def test_values_that_windows_entries_share_are_stored_once_in_a_page() -> None:
     vault = open_vault(golden_store("windows.json"), passphrase=vector("windows.json")["passphrase"])
     reader = Reader(vault)
     root = vault.point(vault.point_names()[0]).root

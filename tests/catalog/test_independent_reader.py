@@ -1,4 +1,4 @@
-"""What the program writes, read back by the reader that was written from the page alone (independent_reader.py)."""
+"""Vaults that the program writes, read by a reader written from docs/format.md alone (independent_reader.py)."""
 
 import ast
 import grp
@@ -35,14 +35,14 @@ def run(home: Path, vault: Path, *arguments: str | bytes | Path) -> None:
 
 
 def mixed(seed: int, size: int) -> bytes:
-    """Bytes of which a half can't be compressed and a half can."""
+    """Bytes, half of which can be compressed."""
     source = random.Random(seed)
     parts = (source.randbytes(MIB // 2) + source.randbytes(MIB // 4).hex().encode() for _ in range(size // MIB + 1))
     return b"".join(parts)[:size]
 
 
 def holed(path: Path, size: int, *data: tuple[int, int]) -> None:
-    """A file of this size that has data at these offsets, of these lengths, and holes elsewhere."""
+    """Make a file of this size, with data at these offsets and of these lengths, and holes elsewhere."""
     with path.open("wb") as file:
         for offset, length in data:
             file.seek(offset)
@@ -92,7 +92,7 @@ def make(source: Path) -> None:
     (source / "no access").chmod(0)
     for odd, time in (("before 1970", -1_500_000_001), ("before 1901", -3 * 10**18), ("in 2300", 10**19 + 7)):
         (source / odd).touch()
-        os.utime(source / odd, ns=(0, time))  # a file system may keep the nearest time that it knows
+        os.utime(source / odd, ns=(0, time))  # the file system may round the time
     for path in (source / "small", source / "links"):
         os.setxattr(path, "user.ten", b"\x00123456789")
         os.setxattr(path, b"user.\xff", b"")
@@ -113,7 +113,7 @@ def edit(source: Path) -> None:
 
 
 def ends_of_data(path: Path) -> list[tuple[int, int]]:
-    """Where data begin and end in a file, as its file system says."""
+    """Where data begins and ends in a file, according to its file system."""
     found, at = list[tuple[int, int]](), 0
     with path.open("rb") as file:
         while True:
@@ -175,7 +175,7 @@ def compare(path: bytes, entry: Any) -> None:
 
 
 def check_pack(vault: reader.Vault, pack: bytes, kind: int) -> list[Any]:
-    """Check a whole pack by its table of contents, which reading a point does without; gives the table."""
+    """Check a whole pack by its table of contents, which reading does not need. Returns the table."""
     data = (vault.folder / ("packs", "meta")[kind - 1] / pack.hex()[:2] / pack.hex()).read_bytes()
     assert (data[:8], data[-4:]) == (b"RPDPACK\x01", b"RPDT")
     start, stored = int.from_bytes(data[-16:-8], "big"), int.from_bytes(data[-8:-4], "big")
@@ -194,7 +194,7 @@ def check_pack(vault: reader.Vault, pack: bytes, kind: int) -> list[Any]:
 
 
 def check_objects(folder: Path) -> None:
-    """Every object of a vault is as the page says, those that reading a point does without among them."""
+    """Check that every object of a vault is as the page says, also those that reading does not need."""
     vault, tables, indexed = reader.Vault(folder, PASSPHRASE), dict[bytes, Any](), dict[bytes, Any]()
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
@@ -227,7 +227,7 @@ def check_objects(folder: Path) -> None:
 
 
 def compare_point(vault: Path, point: str, sources: list[Path]) -> list[Any]:
-    """Everything in a point is as in the sources, and nothing else is there."""
+    """Check that a point holds everything in the sources, and nothing else."""
     wanted, above = set[bytes](), set[bytes]()
     for source in sources:
         above.update(os.fsencode(folder) for folder in source.parents[:-1])
@@ -258,7 +258,7 @@ def compare_point(vault: Path, point: str, sources: list[Path]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """A tree, and beside it a file with a large xattr, where there is a file system that takes one."""
+    """A tree, and a file with a large xattr on a file system that supports one, if there is any."""
     source = tmp_path_factory.mktemp("independent") / "source"
     make(source)
     found = [source]
@@ -275,7 +275,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
 
 
 def everything(vault: Path, point: str) -> list[Any]:
-    """All that a point holds, in few bytes."""
+    """All contents of a point, in few bytes."""
     found = []
     for path, entry in reader.read_point(vault, PASSPHRASE, point):
         said = {name: value for name, value in vars(entry).items() if name not in ("content", "below")}
@@ -285,7 +285,7 @@ def everything(vault: Path, point: str) -> list[Any]:
 
 
 def refused(vault: Path, name: str, old: bytes, new: bytes, point: str) -> None:
-    """With these bytes changed in an object, the reader refuses to read the point; then the object is as before."""
+    """Check that the reader refuses a point with these bytes changed in an object; then restore the object."""
     path = vault / name
     whole = path.read_bytes()
     assert whole.count(old) >= 1
@@ -320,12 +320,12 @@ def test_reads_what_the_program_writes(tmp_path: Path, sources: list[Path]) -> N
 
 
 def paged(entries: list[Any]) -> dict[str, Any]:
-    """What the entry of a file holds whose pieces stand in pages."""
+    """The content of a file whose pieces are in pages."""
     found: dict[str, Any] = next((entry[10] for entry in entries if isinstance(entry[10], dict)), {})
     return found
 
 
-# Changes to the entries of a leaf, each of which makes a page that no writer would have written.
+# Changes to the entries of a leaf, each of which makes the page malformed.
 CHANGES: dict[str, Callable[[list[Any]], Any]] = {
     "order of names": lambda entries: entries.reverse(),
     "an entry is missing": lambda entries: len(entries) > 1 and entries.pop(),
@@ -344,7 +344,7 @@ CHANGES: dict[str, Callable[[list[Any]], Any]] = {
 
 
 @pytest.mark.slow
-def test_refuses_what_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_changed_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, vault, source = tmp_path / "home", tmp_path / "vault", tmp_path / "source"
     source.mkdir()
     (source / "a file").write_bytes(mixed(3, MIB))

@@ -1,4 +1,4 @@
-"""A vault without a command in front of it: passphrases, points, the naming of points."""
+"""Vaults without commands: passphrases, points, naming points."""
 
 from __future__ import annotations
 
@@ -138,8 +138,8 @@ def test_a_weak_new_passphrase_changes_nothing() -> None:
     assert {i.name: store.get(i.name) for i in store.list("")} == before
 
 
-def test_an_earlier_vault_file_brings_the_old_passphrase_back() -> None:
-    """That a change is no revocation is said in the docs; here it stands that the spare copies work."""
+def test_an_earlier_vault_file_restores_the_old_passphrase() -> None:
+    """The docs say that a change is no revocation; this test says that the spare copies work."""
     store = MemoryStore()
     vault = create_vault(store, OLD, QUICK)
     vault.change_passphrase(NEW, QUICK)
@@ -148,7 +148,7 @@ def test_an_earlier_vault_file_brings_the_old_passphrase_back() -> None:
     assert open_vault(store, passphrase=OLD).keys.master == vault.keys.master
 
 
-def test_a_number_taken_by_a_change_that_broke_off_is_passed_over() -> None:
+def test_the_number_of_an_interrupted_change_is_skipped() -> None:
     store = MemoryStore()
     vault = create_vault(store, OLD, QUICK)
     store.create("vault/2.json", [b"from a change that broke off"])
@@ -158,7 +158,7 @@ def test_a_number_taken_by_a_change_that_broke_off_is_passed_over() -> None:
 
 
 class ChangedMeanwhileStore(MeteredStore):
-    """Somebody else changes the passphrase after vault.json was read, and before it is replaced."""
+    """The passphrase is changed elsewhere between reading vault.json and replacing it."""
 
     other: Vault | None = None
 
@@ -169,7 +169,7 @@ class ChangedMeanwhileStore(MeteredStore):
         super().replace(name, data, tag)
 
 
-def test_of_two_changes_at_once_one_wins_and_the_other_says_so() -> None:
+def test_of_two_changes_at_once_one_succeeds_and_the_other_raises() -> None:
     inner = MemoryStore()
     store = ChangedMeanwhileStore(inner)
     vault = create_vault(store, OLD, QUICK)
@@ -285,7 +285,7 @@ def test_swapped_and_renamed_points_are_damaged() -> None:
 
 
 def test_a_point_sealed_under_the_name_of_another_is_damaged() -> None:
-    """Its seal is good: whoever made it had the keys, and the name still lies."""
+    """The seal is valid, since its maker had the keys, but the name is wrong."""
     from catalog.format.sealed import Kind
 
     vault = create_vault(MemoryStore(), OLD, QUICK)

@@ -94,7 +94,7 @@ def nodes(draw: st.DrawFn, name: bytes) -> Node:
 
 
 class Pages(ChunkSource):
-    """Pages in memory. `reads` counts what is fetched, `writes` the pages that were not there before."""
+    """Pages in memory. `reads` counts fetched pages, `writes` new ones."""
 
     def __init__(self) -> None:
         self.pages: dict[bytes, bytes] = {}
@@ -112,7 +112,7 @@ class Pages(ChunkSource):
 
 
 def plain(name: bytes, number: int = 0, **fields: Any) -> Node:
-    """A node as most are; `number` makes one differ from another."""
+    """An ordinary node; `number` distinguishes it from others."""
     at = Extent(b"p" * 16, 8 + number, 30, 0, 5, number.to_bytes(16, "big"))
     values: dict[str, Any] = {"size": 5, "content": [at]} | fields
     return Node(name, NodeKind.FILE, 0o644, Owner(0, 0, "root", "root"), mtime=1, ctime=2, inode=number, **values)

@@ -1,6 +1,6 @@
-"""A small vault, the same to the byte each time it is made: everything drawn at random elsewhere is given here.
+"""A small vault, the same bytes each time: all values that are random elsewhere are fixed here.
 
-zstd's output differs between its versions, so all frames are raw but one, whose bytes stand here.
+The output of zstd differs between its versions, so all frames are raw except one, whose bytes are given here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ZSTD_PAYLOAD = bytes.fromhex("28b52ffd6088126d0000287a7374642001008083be6801")
 
 
 def fixed(label: str, size: int = 16) -> bytes:
-    """Bytes that stand for random ones."""
+    """Fixed bytes in place of random ones."""
     return (label.encode() * size)[:size]
 
 
@@ -60,7 +60,7 @@ def zstd_frame() -> bytes:
 
 @contextmanager
 def raw_frames() -> Iterator[None]:
-    """What is sealed meanwhile is not compressed."""
+    """A context in which nothing is compressed."""
     with mock.patch.object(packs, "encode_frame", raw_frame), mock.patch.object(sealed, "encode_frame", raw_frame):
         yield
 
@@ -88,7 +88,7 @@ class TreeBlock:
         return at
 
     def seal(self, at: Extent) -> Extent:
-        """Close the block; the extent of one of its pages, as seen from outside."""
+        """Close the block. Returns the extent of one of its pages, for references from other blocks."""
         return put(self.pack, *self.chunks)[0]._replace(inner=at.inner, length=at.length, id=at.id)
 
 
@@ -112,7 +112,7 @@ def file(name: bytes, number: int, pieces: list[Piece], **fields: Any) -> Node:
 
 
 class GoldenVault:
-    """`objects` is the vault, name -> bytes; the rest is for tests that break it."""
+    """`objects` is the vault, as name -> bytes; the other attributes are for tests that damage it."""
 
     system = "Linux"
 
@@ -194,7 +194,7 @@ class GoldenVault:
             self.objects[pack.name] = b"".join(pack.finish())
         machine, item = fixed("machine"), fixed("item")
         self.machine = Machine(id=machine, name="laptop", hostname="laptop.example", system="Linux", created=TIME)
-        # Renamed and forgotten since: the newest version counts.
+        # Renamed and forgotten later: the newest version counts.
         self.forgotten = Machine(
             id=machine, name="old laptop", hostname="laptop.example", system="Linux", created=TIME, forgotten=True
         )

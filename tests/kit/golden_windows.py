@@ -1,4 +1,4 @@
-"""A small vault of a Windows machine, the same to the byte each time: every key that Windows has in `more`."""
+"""A small vault of a Windows machine, the same bytes each time, with every Windows key of `more`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.kit.golden_vault import KEYS, TIME, GoldenVault, TreeBlock, file, fix
 
 OWNER = Owner(-1, -1, "LAPTOP\\anna", "S-1-5-21-1-2-3-513")
 ARCHIVE, DIRECTORY, SPARSE, REPARSE, ENCRYPTED = 0x20, 0x10, 0x200, 0x400, 0x4000
-# O:BAG:BAD:P(A;;GA;;;SY): the owner's and the group's SID stand after the ACL.
+# O:BAG:BAD:P(A;;GA;;;SY), with the SIDs of owner and group after the ACL.
 SECURITY = bytes.fromhex(
     "0100048030000000400000000000000014000000"
     "02001c00010000000000140000000010010100000000000512000000"
     "01020000000000052000000020020000"
     "01020000000000052000000020020000"
 )
-# A junction to C:\here: the substitute name, and the print name after it.
+# A junction to C:\here: the substitute name, then the print name.
 NAMES = "\\??\\C:\\here\0C:\\here\0".encode("utf-16-le")
 JUNCTION = b"".join(
     n.to_bytes(size, "little") for n, size in ((0xA0000003, 4), (8 + len(NAMES), 2), (0, 2), (0, 2), (22, 2))
 ) + b"".join(n.to_bytes(2, "little") for n in (24, 14)) + NAMES  # fmt: skip
-# FILE_FULL_EA_INFORMATION of one attribute: no next one, no flags, lengths of name and value, both.
+# FILE_FULL_EA_INFORMATION of one attribute: no next one, no flags, lengths of name and value, name, value.
 EXTENDED = bytes.fromhex("00000000 00 06 0400") + b"$LXUID\0" + (1000).to_bytes(4, "little")
 
 

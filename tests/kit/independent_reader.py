@@ -1,7 +1,7 @@
-"""A second reader of vaults, written from docs/format.md alone, to prove that the page suffices.
+"""A second reader of vaults, written from docs/format.md alone, to prove that the page is sufficient.
 
-It shares no code with the program, and checks all that the page has a reader check; it raises one of REFUSED.
-By hand: RPDRIVE_PASSPHRASE=... python -m tests.kit.independent_reader VAULT POINT|latest OUT_DIR
+It shares no code with the program and checks all that the page requires; it raises one of REFUSED. By hand:
+RPDRIVE_PASSPHRASE=... python -m tests.kit.independent_reader VAULT POINT|latest OUT_DIR
 """
 
 import base64
@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf import argon2, hkdf
 
 FILE, FOLDER, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET = range(7)
-PACKS, META = 1, 2  # kinds of blocks, and 3 and 4 are the tables of contents of the same packs
+PACKS, META = 1, 2  # kinds of blocks; 3 and 4 are the tables of contents of these packs
 LIMITS = {PACKS: 8 << 20, META: 1 << 20, 3: 64 << 20, 4: 64 << 20}
 OBJECT_KINDS = {"machines": 1, "items": 2, "points": 3, "index": 4, "jobs": 6}
 VAULT_FILE = "format:text version:length id:text number:length created:text slots:map* mac:text"
@@ -47,7 +47,7 @@ POINT_NAME = re.compile("points/(?:[0-9a-f]{32}/){2}[0-9]{8}T[0-9]{6}Z-([0-9]{8}
 REFUSED = (ValueError, LookupError, RecursionError, OSError, InvalidTag, zstandard.ZstdError, msgspec.MsgspecError)
 
 Place = namedtuple("Place", "pack offset stored inner length id")  # an extent, with the pack's id itself
-Page = namedtuple("Page", "place packs tables rows")  # a page, of which rows are the last table
+Page = namedtuple("Page", "place packs tables rows")  # `rows` is the last table of the page
 
 
 def check(fits: object, why: str) -> None:
@@ -56,7 +56,7 @@ def check(fits: object, why: str) -> None:
 
 
 def typed(value: Any, kind: str) -> Any:
-    """The value, if it is of this type of the page; `?` after a type: or nil; `*`: an array of it."""
+    """The value, if it has this type, named as in the page. `?` after a type means or nil, `*` an array of it."""
     if kind[-1] == "?":
         return None if value is None else typed(value, kind[:-1])
     if kind[-1] == "*":
@@ -168,7 +168,7 @@ class Vault:
         return chunk
 
     def points(self) -> list[str]:
-        """Names of recovery points, those of an item together and by sequence."""
+        """Names of recovery points, grouped by item, in order of sequence."""
         found = (path.relative_to(self.folder).as_posix() for path in self.folder.glob("points/*/*/*"))
         matches = [match for match in map(POINT_NAME.fullmatch, found) if match]
         return [match[0] for match in sorted(matches, key=lambda match: (match[0][:73], int(match[1]), match[0]))]
@@ -192,7 +192,7 @@ class Vault:
         return Place(page.packs[pack], offset, stored or page.place.stored, *chunk)
 
     def leaves(self, at: Place, level: int, kinds: list[str], whole: Any, first: Any = None) -> Iterator[Any]:
-        """Leaves of a folder, with their totals; or of pieces, with the bytes that they cover."""
+        """Leaves of a folder with their totals, or leaves of pieces with the bytes that they cover."""
         page = self.page(at, "array*" if level else kinds[0])
         check(first is None or page.rows[0][:1] == [first], "first name of a page")
         if level == 0:
@@ -204,7 +204,7 @@ class Vault:
             yield from self.leaves(self.place(page, extent), level - 1, kinds, below, *names)
 
     def walk(self, path: bytes, number: int, at: Place, level: int, whole: list[int]) -> Iterator[Any]:
-        """Paths from the root, and entries, of all that is below a folder of this number."""
+        """Paths from the root and entries of everything below a folder with this number."""
         last, number = b"", number + 1
         for page, totals in self.leaves(at, level, ["array* array* array*", "bin array totals"], whole):
             entries = [self.entry(page, values) for values in page.rows]
@@ -247,7 +247,7 @@ class Vault:
         return {n: v if isinstance(v, bytes) else self.chunk(self.place(page, v), META) for n, v in pairs}
 
     def windows(self, page: Page, more: dict[str, Any]) -> dict[str, Any]:
-        """What Windows knew, by key; streams by their names: size and content."""
+        """An entry's Windows metadata by key; streams as name -> (size, content)."""
         found = fields(more, "attributes:flags", WINDOWS)
         for key in {"security", "reparse", "extended"} & {
             name for name, value in found.items() if value is not None
@@ -289,11 +289,11 @@ class Vault:
 
 
 def read_point(vault: str | os.PathLike[str], passphrase: str, point: str | None = None) -> Iterator[Any]:
-    """Paths and entries of a point of this name or id, or of the last; a folder before what is in it.
+    """Paths and entries of the point with this name or id, or of the last one; each folder before its contents.
 
-    An entry has name, kind, mode, uid, gid, user, group, size, mtime, ctime, inode, nlink, link, number; xattrs, a
-    dict; target of a symlink; device: a pair; content of a file, once: bytes, and int for a hole so big; windows:
-    None, or a dict by the keys of `more`, in which streams are a dict of size and content by name."""
+    An entry has name, kind, mode, uid, gid, user, group, size, mtime, ctime, inode, nlink, link, number; xattrs
+    (a dict); target of a symlink; device (a pair); content of a file, to iterate over once (bytes, or the int size
+    of a hole); windows (None, or a dict by the keys of `more`, in which streams are name -> size and content)."""
     opened = Vault(vault, passphrase)
     names = [name for name in opened.points() if point is None or name == point or name.endswith("-" + point)]
     check(names, "there is no such point")

@@ -1,7 +1,7 @@
-"""Vectors with one fault each: what is wrong, how to read it, which error must come, and which layer must notice.
+"""Vectors with one fault each: the fault, how to read it, the error to be raised, and the layer that raises it.
 
-`read.how` says what is read: a `vault` is the golden one with some objects replaced (null: gone), renamed or
-swapped; `pages` are pages of a tree without blocks around them; the rest is named after what it is.
+`read.how` says what is read: a `vault` is the golden one with some objects replaced (null: missing), renamed or
+swapped; `pages` are pages of a tree without blocks around them; other values name the object itself.
 """
 
 from __future__ import annotations
@@ -321,7 +321,7 @@ def _packs(made: g.GoldenVault) -> dict[str, Fault]:
 
 
 def _contents(pack: PackBuilder, rows: Any) -> bytes:
-    """The pack with another table of contents, sealed as it should be."""
+    """The pack with another table of contents, correctly sealed."""
     raw = b"\xc1" if rows is None else msgspec.msgpack.encode(rows)
     sealed = seal_block(g.KEYS, pack.kind.contents, pack.id, pack.size, g.raw_frame(raw))
     return b"".join([*pack.parts, sealed, TRAILER.pack(pack.size, len(sealed), b"RPDT")])

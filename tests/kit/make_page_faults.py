@@ -1,4 +1,4 @@
-"""Vectors of pages of trees with one fault each, without blocks and ids around them."""
+"""Vectors of tree pages with one fault each, without blocks and ids around them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def fault(what: str, error: str, layer: str, **read: Any) -> Fault:
 
 
 def page_faults() -> dict[str, Fault]:
-    """Pages alone: page n of `pages` is found by an extent whose `inner` is n."""
+    """Pages alone. An extent whose `inner` is n refers to page n of `pages`."""
     pack, cid = bytes(16), b"c" * 16
 
     def at(n: int, table: int = 0) -> list[Any]:

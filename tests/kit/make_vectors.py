@@ -1,7 +1,7 @@
-"""Makes tests/vectors: `python -m tests.kit.make_vectors`. The same files, to the byte, each time.
+"""Makes tests/vectors, the same bytes each time: `python -m tests.kit.make_vectors`.
 
-tests/catalog/test_golden.py reads them with the code as it is, and makes them again and compares: what is written
-today must be what was written when they were made. They change only with the format.
+tests/catalog/test_golden.py reads them with today's code. It also makes them again and compares: today's code must
+write the same bytes. They change only with the format.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def keys() -> dict[str, Any]:
 def slots() -> list[dict[str, Any]]:
     rows = []
     for label, kdf in (("cheap", g.CHEAP), ("as written by default", KdfParameters())):
-        # An A with a ring as two code points: the KDF gets the one it is in normalisation form C.
+        # An A with a ring, as two code points. Normalisation form C, which the KDF gets, has one.
         passphrase = "A\u030angstr\u00f6m, a long one"
         slot = make_slot(
             g.MASTER, g.VAULT_ID, passphrase, g.CREATED, kdf=kdf, salt=g.fixed(label), slot_id="0badcafe"
@@ -101,7 +101,7 @@ def vault(made: g.GoldenVault) -> dict[str, Any]:
 
 
 def told(store: MemoryStore, name: str) -> list[dict[str, Any]]:
-    """All that a point says, read with today's code."""
+    """All contents of a point, read with today's code."""
     from cache.reader import Reader
     from catalog.format.records import PointName
 
@@ -128,7 +128,7 @@ def told(store: MemoryStore, name: str) -> list[dict[str, Any]]:
 
 
 def windows(reader: Any, w: Windows) -> dict[str, Any]:
-    """What Windows knew. Names as bytes: those that are not Unicode have no place in JSON."""
+    """An entry's Windows metadata. Names are bytes, since JSON can't hold those that are not Unicode."""
     row: dict[str, Any] = {}
     for field in Windows.__struct_fields__:
         v = getattr(w, field)
@@ -145,7 +145,7 @@ def windows(reader: Any, w: Windows) -> dict[str, Any]:
 
 
 def content(reader: Any, node: Node) -> Any:
-    """A file's pieces; else what stands in the entry."""
+    """The pieces of a file; for other entries the content as it is."""
     if isinstance(node.content, list | Paged):
         return pieces(reader, node.content)
     return list(node.content.totals) if isinstance(node.content, Subtree) else value(node.content)

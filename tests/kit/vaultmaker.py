@@ -1,4 +1,4 @@
-"""Vaults made straight from the format, without the backup side: known contents at known places."""
+"""Vaults made straight from the format, without backups, with known contents at known places."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from catalog.store.base import Store
 from catalog.vault import Vault
 
 OWNER = Owner(1000, 1000, "someone", "people")
-SMALL_BLOCK = 1 << 20  # raw bytes that small files fill a block with
-SCATTER = 6  # packs that the tree of small files may lie in before it is written afresh
+SMALL_BLOCK = 1 << 20  # raw bytes of a block of small files
+SCATTER = 6  # packs; a tree of small files in more of them is written again
 
 
 def open_empty(store: Store, seed: int = 1) -> Vault:
@@ -27,7 +27,7 @@ def open_empty(store: Store, seed: int = 1) -> Vault:
 
 
 class Packer:
-    """Writes blocks of one kind into packs, one after the other."""
+    """Writes blocks of one kind into packs, one pack at a time."""
 
     def __init__(self, vault: Vault, kind: PackKind, target: int = PACK_TARGET) -> None:
         self.vault = vault
@@ -38,7 +38,7 @@ class Packer:
         self._pack: PackBuilder | None = None
 
     def block(self, chunks: Sequence[bytes]) -> list[Extent]:
-        """Seal chunks into one block; says where each is."""
+        """Seal chunks into one block. Returns their extents."""
         if self._pack is None:
             self._pack = PackBuilder(self.vault.keys, self.kind)
         ids = b"".join(self.vault.keys.chunk_id(c) for c in chunks)
@@ -49,7 +49,7 @@ class Packer:
         return extents
 
     def blocks(self, chunks: Iterable[bytes], raw: int) -> list[Extent]:
-        """Seal chunks into blocks of about `raw` bytes."""
+        """Seal chunks into blocks of about `raw` bytes. Returns their extents."""
         extents: list[Extent] = []
         pending: list[bytes] = []
         size = 0
@@ -64,7 +64,7 @@ class Packer:
         return extents
 
     def finish(self) -> None:
-        """Store the pack begun, if any."""
+        """Store the open pack, if there is one."""
         if self._pack is not None:
             parts = self._pack.finish()
             self.vault.store.create(self._pack.name, parts)
@@ -74,11 +74,11 @@ class Packer:
 
 
 class Trees:
-    """Writes tree pages. Equal pages are stored once, whatever the point."""
+    """Writes tree pages. Equal pages of all points are stored once."""
 
     def __init__(self, vault: Vault) -> None:
         self.stored = 0  # bytes of finished packs
-        self.packs_used: set[bytes] = set()  # by the pages written or found since it was last emptied
+        self.packs_used: set[bytes] = set()  # packs of the pages written or found since it was last emptied
         self._vault = vault
         self._places: dict[bytes, Extent] = {}
         self._sealed: dict[tuple[bytes, int], int] = {}
@@ -86,7 +86,7 @@ class Trees:
         self._pending: list[bytes] = []
 
     def write(self, page: bytes) -> Extent:
-        """Put a page, or a value that stands out of line, into the block being filled."""
+        """Put a page, or a value stored out of line, into the open block."""
         place = self._places.get(page)
         if place is not None:
             self.packs_used.add(place.pack)
@@ -98,7 +98,7 @@ class Trees:
         self._places[page] = place
         self.packs_used.add(place.pack)
         self._pending.append(page)
-        # Only now: a page that refers to its own block must get into it.
+        # Only now, since a page that refers to its own block must be in it.
         if inner + len(page) >= TREE_BLOCK_RAW:
             self._seal()
         return place
@@ -111,7 +111,7 @@ class Trees:
         return write_folder(nodes, self.write, self.resolve)
 
     def pieces(self, pieces: Sequence[Piece]) -> list[Piece] | Paged:
-        """What stands in the entry of a file of these pieces."""
+        """The content of the entry of a file with these pieces."""
         digest = file_digest([(p.length, p.id if isinstance(p, Extent) else None) for p in pieces])
         writer = PieceWriter(self.write, self.resolve)
         for piece in pieces:
@@ -119,17 +119,17 @@ class Trees:
         return writer.finish(digest, sum(p.length for p in pieces if isinstance(p, Extent)))
 
     def root(self, top: Subtree | None) -> Subtree:
-        """End the pack; the subtree, fit to be opened."""
+        """End the pack. Returns the subtree with its stored length filled in."""
         self.finish()
         assert top is not None
         return top._replace(at=self.resolve(top.at))
 
     def forget(self) -> None:
-        """Write every page afresh from here on."""
+        """Write every page again from now on."""
         self._places.clear()
 
     def finish(self) -> None:
-        """Store the pack begun, if any."""
+        """Store the open pack, if there is one."""
         if self._pack is not None:
             self._seal()
             parts = self._pack.finish()
@@ -146,7 +146,7 @@ class Trees:
 
 
 def file_node(name: bytes, content: list[Piece] | Paged, size: int, rng: random.Random) -> Node:
-    """A regular file's entry, its times and inode drawn from `rng`."""
+    """The entry of a regular file, with times and inode from `rng`."""
     time = 1_700_000_000_000_000_000 + rng.randrange(10**16)
     return Node(name, NodeKind.FILE, 0o644, OWNER, size, time, time + rng.randrange(10**9), rng.randrange(10**7),
                 content=content)  # fmt: skip
@@ -158,7 +158,7 @@ def folder_node(name: bytes, subtree: Subtree | None, rng: random.Random) -> Nod
 
 
 class SmallFiles:
-    """Folders of small files, backed up once and then, edited, again and again."""
+    """Folders of small files, backed up once, then edited and backed up again and again."""
 
     def __init__(self, vault: Vault, folders: int = 200, each: int = 100, largest: int = 16 << 10) -> None:
         self.vault = vault
@@ -173,7 +173,7 @@ class SmallFiles:
         }
         self._nodes: dict[bytes, dict[bytes, Node]] = {}
         self._subtrees: dict[bytes, Subtree | None] = {}
-        self._packs: dict[bytes, set[bytes]] = {}  # those that the pages of a folder lie in
+        self._packs: dict[bytes, set[bytes]] = {}  # packs that hold the pages of each folder
         self._store(list(self.contents))
         self.root = self._commit()
 

@@ -1,4 +1,4 @@
-"""What this process keeps in memory: bounded caches, and the settings of its heap."""
+"""Memory of this process: bounded caches, and the settings of the heap."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Run: TypeAlias = tuple[list[int], list[Piece]]  # starts in the file, and pieces
 
 
 class BlockSource(PageSource, Protocol):
-    """What a file is read through: verified chunks, and blocks fetched and decoded before they are needed."""
+    """The source of a file's bytes: verified chunks, and blocks fetched and decoded before they are needed."""
 
     @property
     def counters(self) -> Counters: ...
@@ -103,9 +103,6 @@ class OpenFile:
                 return position
             position = start + piece.length
         return None if data or offset >= self.size else self.size
-
-    def close(self) -> None:
-        """End reading. An OpenFile holds nothing that must be released."""
 
     def _piece_at(self, position: int) -> tuple[int, Piece]:
         starts, pieces = self._run_at(position)

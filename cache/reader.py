@@ -67,7 +67,7 @@ class Block:
 
 
 class ReaderStatus(msgspec.Struct, frozen=True):
-    """What a reader did since its start, and what it holds now.
+    """The work of a reader since its start, and the bytes that it holds now.
 
     Of the bytes read ahead, `ahead_used` were used and `ahead_wasted` dropped unused; `ahead_bytes` are held or
     under way. `memory_bytes` of decoded blocks and `ahead_bytes` share the limit `memory`.

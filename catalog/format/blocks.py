@@ -32,7 +32,7 @@ MAX_TREE_RAW = 1 << 20  # bytes a tree block may decode to
 
 
 class PackKind(IntEnum):
-    """What a sealed block holds; part of its associated data."""
+    """The kind of a sealed block; part of its associated data."""
 
     DATA = 1
     TREE = 2

@@ -35,12 +35,12 @@ class Node(msgspec.Struct, gc=False):
     windows: Windows | None = None
 
     def totals(self) -> Totals:
-        """What this entry adds to the totals of its folder."""
+        """The share of this entry in the totals of its folder."""
         below = self.content.totals if isinstance(self.content, Subtree) else NOTHING
         return own_totals(self.kind, self.size, bool(self.xattrs)).plus(below)
 
 
 def own_totals(kind: int, size: int, xattrs: bool) -> Totals:
-    """What an entry adds to its folder's totals, without what is below it."""
+    """The share of an entry in the totals of its folder, without everything below the entry."""
     is_file = kind == NodeKind.FILE
     return Totals(1, int(is_file), size if is_file else 0, int(xattrs))

@@ -222,7 +222,7 @@ def test_texts_that_are_not_utf8_are_refused() -> None:
 def test_objects_open_under_their_name_only(content: bytes, kind: Kind, name: str) -> None:
     sealed = seal_object(KEYS, kind, name, content)
     assert bytes(open_object(KEYS, kind, name, sealed)) == content
-    assert sealed != seal_object(KEYS, kind, name, content), "the salt must be drawn anew"
+    assert sealed != seal_object(KEYS, kind, name, content), "each object must get a new salt"
     for other in (name + "x", name[:-1], name.swapcase() if name.swapcase() != name else "y" + name):
         with pytest.raises(Damaged):
             open_object(KEYS, kind, other, sealed)

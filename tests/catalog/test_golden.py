@@ -104,7 +104,7 @@ def golden_store(path: str = "vault.json") -> MemoryStore:
 
 def test_a_whole_vault() -> None:
     row, store = vector("vault.json"), golden_store()
-    assert make_vectors.told(store, row["point"]) == row["tree"]
+    assert make_vectors.point_rows(store, row["point"]) == row["tree"]
     vault = open_vault(store, passphrase=row["passphrase"])
     names = vault.point_names(partial=True)
     assert [str(n) for n in names if not n.partial] == [row["point"]]
@@ -122,12 +122,12 @@ def test_a_whole_vault() -> None:
 
 def test_a_vault_of_a_windows_machine() -> None:
     row, store = vector("windows.json"), golden_store("windows.json")
-    assert make_vectors.told(store, row["point"]) == row["tree"]
+    assert make_vectors.point_rows(store, row["point"]) == row["tree"]
     known = [entry["windows"] for entry in row["tree"] if "windows" in entry]
     assert len(known) == len(row["tree"]) - 1
     said = {key for w in known for key, v in w.items() if v not in (None, [], "", 0)}
     assert said == {*Windows.__struct_fields__}, "a field that no entry has"
-    assert max(len(s["content"]) for w in known for s in w["streams"]) > 32, "a stream whose pieces stand in pages"
+    assert max(len(s["content"]) for w in known for s in w["streams"]) > 32, "a stream whose pieces are in pages"
     assert max(len(w["security"] or "") for w in known) > 2 * 4096, "a value out of line"
 
 

@@ -306,7 +306,7 @@ def test_reads_what_the_program_writes(tmp_path: Path, sources: list[Path]) -> N
     if len(sources) > 1:
         assert len(entries[b"xattrs"].xattrs[b"user.large"]) == 20_000, "a value out of line"
     pieces = {entry.name: entry.content for _, entry in reader.read_point(vault, PASSPHRASE) if entry.kind == 0}
-    assert len(list(pieces[b"many holes"])) > 32, "a file whose pieces stand in pages"
+    assert len(list(pieces[b"many holes"])) > 32, "a file whose pieces are in pages"
     before = everything(vault, first)
 
     edit(sources[0])

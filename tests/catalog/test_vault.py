@@ -151,10 +151,10 @@ def test_an_earlier_vault_file_restores_the_old_passphrase() -> None:
 def test_the_number_of_an_interrupted_change_is_skipped() -> None:
     store = MemoryStore()
     vault = create_vault(store, OLD, QUICK)
-    store.create("vault/2.json", [b"from a change that broke off"])
+    store.create("vault/2.json", [b"from an interrupted change"])
     vault.change_passphrase(NEW, QUICK)
     assert open_vault(store, passphrase=NEW).file.number == 3
-    assert store.get("vault/2.json") == b"from a change that broke off"
+    assert store.get("vault/2.json") == b"from an interrupted change"
 
 
 class ChangedMeanwhileStore(MeteredStore):
@@ -165,7 +165,7 @@ class ChangedMeanwhileStore(MeteredStore):
     def replace(self, name: str, data: bytes | bytearray | memoryview, tag: str) -> None:
         other, self.other = self.other, None
         if other is not None:
-            other.change_passphrase("the passphrase of somebody else", QUICK)
+            other.change_passphrase("the passphrase of another user", QUICK)
         super().replace(name, data, tag)
 
 
@@ -178,7 +178,7 @@ def test_of_two_changes_at_once_one_succeeds_and_the_other_raises() -> None:
         vault.change_passphrase(NEW, QUICK)
     with pytest.raises(WrongPassphrase):
         open_vault(inner, passphrase=NEW)
-    assert open_vault(inner, passphrase="the passphrase of somebody else").id == vault.id
+    assert open_vault(inner, passphrase="the passphrase of another user").id == vault.id
     assert vault.file.number == 1
 
 

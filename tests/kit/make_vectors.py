@@ -96,11 +96,11 @@ def vault(made: g.GoldenVault) -> dict[str, Any]:
         "passphrase": g.PASSPHRASE,
         "point": made.point_name,
         "objects": {name: data.hex() for name, data in sorted(made.objects.items())},
-        "tree": told(store, made.point_name),
+        "tree": point_rows(store, made.point_name),
     }
 
 
-def told(store: MemoryStore, name: str) -> list[dict[str, Any]]:
+def point_rows(store: MemoryStore, name: str) -> list[dict[str, Any]]:
     """All contents of a point, read with today's code."""
     from cache.reader import Reader
     from catalog.format.records import PointName

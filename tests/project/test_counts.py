@@ -74,11 +74,7 @@ def go(folder: Node, path: str | Path) -> Node:
 
 def content(node: Node) -> bytes:
     assert isinstance(node, File)
-    file = node.open()
-    try:
-        return bytes(file.read(0, node.attributes.size))
-    finally:
-        file.close()
+    return bytes(node.open().read(0, node.attributes.size))
 
 
 def small_files(root: Path, *, folders: int = 200, each: int = 100) -> None:
@@ -211,7 +207,6 @@ def test_a_file_of_1_gib_costs_its_stored_bytes_once(remote: Remote, tmp_path: P
     assert spent.received <= 1.05 * stored
     assert spent.read.requests <= 110
     assert spent.requests == spent.read.requests
-    file.close()
     reader.close()
 
 

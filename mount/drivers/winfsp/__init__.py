@@ -1,1 +1,1 @@
-"""The driver on WinFsp."""
+"""The driver on WinFsp, through winfspy."""

@@ -1,4 +1,4 @@
-"""The drive on Windows, through WinFsp and winfspy."""
+"""A drive on Windows: mounts a volume of WinFsp, serves the view on it, and closes it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ DRAIN_SECONDS = 5.0  # for requests under way when the drive closes
 
 
 class _Volume(library.FileSystem):  # type: ignore[misc]
-    """winfspy's FileSystem with more threads, places without a mount point, and nothing left of one that fails."""
+    """winfspy's FileSystem with more threads, without need of a mount point, and deleted if its start fails."""
 
     def __init__(self, place: Place, operations: Operations, parameters: dict[str, Any]) -> None:
         super().__init__(place.mount_point, operations, **parameters)
         operations.file_system = self._file_system_ptr[0]
 
     def start(self) -> None:
-        """MountFailed."""
+        """Raises MountFailed."""
         volume = self._file_system_ptr[0]
         status = lib.FspFileSystemSetMountPoint(volume, self.mountpoint) if self.mountpoint else ntstatus.SUCCESS
-        what = f"WinFsp can't mount at {self.mountpoint}"
+        what = f"WinFsp cannot mount at {self.mountpoint}"
         if status == ntstatus.SUCCESS:
             status = lib.FspFileSystemStartDispatcher(volume, DISPATCHERS)
-            what = "WinFsp can't serve the drive"
+            what = "WinFsp cannot serve the drive"
         if status != ntstatus.SUCCESS:
             lib.FspFileSystemDelete(volume)
-            raise MountFailed(f"{what}: {library.why(status)}", "see `rpdrive mounts`, or name another place")
+            raise MountFailed(f"{what}: {library.why(status)}", "see `rpdrive mounts`, or use another place")
         self.started = True
 
 
 class Drive:
-    """A mounted view: `run` returns when it is unmounted by `stop`, or the process is asked to end."""
+    """A `Driver` on Windows: `run` returns after `stop`, or when the process is asked to end."""
 
     name = "winfsp"
     windows_names = True
@@ -59,16 +59,16 @@ class Drive:
         disk: bool = False,
         user_sid: str | None = None,
     ) -> None:
-        """`read_timeout` (seconds) bounds each wait for the store; `disk`: a letter is one of a local disk.
+        """`ready` is called once the drive is mounted. `read_timeout` (seconds) limits each wait for the store.
 
-        `user_sid` is whoever mounts; this user, if it is left out.
+        `disk`: mount a letter as a local disk, not as a network drive. `user_sid`: the owner; by default this user.
         """
         self.view = view
-        self.mount_point = ""  # once it is mounted
+        self.mount_point = ""  # set once it is mounted
         self._ready = ready
         self._disk = disk
         self._descriptors = Descriptors(user_sid)
-        # A little longer than the store is waited for: its own error says more.
+        # Longer than the wait for the store, whose own error says more.
         self._seconds = min(read_timeout + 5.0, MOST_SECONDS)
         self.operations = Operations(view, reader, self._descriptors, seconds=self._seconds)
         self.errors = self.operations.errors
@@ -92,11 +92,11 @@ class Drive:
 
     @property
     def handles(self) -> int:
-        """Of files and folders that somebody has open."""
+        """Open handles of files and folders."""
         return self.operations.handles
 
     def status(self) -> dict[str, Any]:
-        """What this driver did beyond its counters, for `rpdrive mounts --json`."""
+        """What the driver counts beyond `served` and `calls`, for `rpdrive mounts --json`."""
         return {
             "handed_over": self.operations.waiting.handed_over,
             "handles": self.handles,
@@ -108,12 +108,11 @@ class Drive:
         self._stop.set()
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
-        """Mount and serve. MountFailed."""
         library.check_version()
         place = Place.of(mount_point, disk=self._disk)
         self._descriptors.for_all = allow_other
         if place.is_folder:
-            _take_away(place)
+            _remove_folder(place)
         try:
             self._serve(place)
         finally:
@@ -127,7 +126,7 @@ class Drive:
                 volume.start()
                 self.mount_point = place.shown
                 self._ready()
-                while not self._stop.wait(0.5):  # on Windows no signal ends a wait without an end
+                while not self._stop.wait(0.5):  # on Windows no signal interrupts a wait without timeout
                     pass
         finally:
             if volume.started:
@@ -139,15 +138,16 @@ class Drive:
             return _Volume(place, self.operations, volume_parameters(self.view, place))
         except library.WinFSPyError as e:
             raise MountFailed(
-                f"WinFsp can't make a volume: {e}", f"is its service running? else reinstall it: {library.LINK}"
+                f"WinFsp cannot create a volume: {e}",
+                f"check its service, or reinstall it: {library.LINK}",
             ) from e
 
 
-def _take_away(place: Place) -> None:
-    """WinFsp makes the folder itself, and wants nothing to be there. MountFailed if it isn't empty."""
+def _remove_folder(place: Place) -> None:
+    """Remove the folder: WinFsp creates it itself. Raises MountFailed if it is not empty."""
     try:
         Path(place.mount_point).rmdir()
     except FileNotFoundError:
         pass
     except OSError as e:
-        raise MountFailed(f"the mount point {place.shown} is not an empty folder", "name an empty one") from e
+        raise MountFailed(f"the mount point {place.shown} is not an empty folder", "use an empty one") from e

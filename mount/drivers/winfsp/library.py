@@ -1,4 +1,4 @@
-"""winfspy, loaded; what is wrong if it can't be; and what its bindings leave to whoever uses them."""
+"""Loads winfspy, explains why it can't be loaded, and adds what its bindings lack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from catalog.errors import MountFailed
 from mount.drivers.winfsp import ntstatus
 
 LINK = "https://winfsp.dev/rel/"
-OLDEST = (1, 12)  # of WinFsp: earlier ones have crashed machines
+OLDEST = (1, 12)  # version of WinFsp; earlier ones have crashed machines
 try:
     import winfspy
     from winfspy import BaseFileContext, BaseFileSystemOperations, FileSystem, NTStatusError, WinFSPyError
@@ -18,7 +18,7 @@ try:
 except ImportError as e:
     raise MountFailed(
         f"winfspy can't be loaded: {e}",
-        "on Windows, install rpdrive with Python 3.11: winfspy has nothing for later ones",
+        "on Windows, install rpdrive with Python 3.11: winfspy does not support later versions",
     ) from e
 except RuntimeError as e:
     raise MountFailed(f"WinFsp is not on this machine: {e}", f"install it, 1.12 or later: {LINK}") from e
@@ -34,7 +34,7 @@ _RESPONSE = struct.Struct("<HHIQII")  # how FSP_FSCTL_TRANSACT_RSP begins
 
 
 def check_version() -> None:
-    """MountFailed if this machine's WinFsp is older than it may be."""
+    """Raises MountFailed if this machine's WinFsp is older than OLDEST."""
     version = ffi.new("UINT32 *")
     lib.FspVersion(version)
     found = (version[0] >> 16, version[0] & 0xFFFF)
@@ -46,7 +46,7 @@ def check_version() -> None:
 
 
 def why(status: int) -> str:
-    """An NTSTATUS for a person."""
+    """The name of an NTSTATUS, for messages."""
     try:
         return str(cook_ntstatus(status).name)
     except ValueError:
@@ -70,36 +70,36 @@ def stream_info(name: str, size: int, allocated: int) -> bytes:
 
 
 def fill(data: bytes, buffer: Any, size: Any) -> None:
-    """Copy to where `size` says how much room there is, and then how much was taken. NTStatusError."""
+    """Copy into a buffer of `size` bytes, and set `size` to the length. Raises NTStatusError if it is small."""
     if len(data) > size[0]:
         raise NTStatusError(ntstatus.BUFFER_TOO_SMALL)
     ffi.memmove(buffer, data, len(data))
     size[0] = len(data)
 
 
-def say_name(file_info: Any, name: str) -> None:
-    """Tell the name as it is of what was opened by another case: Open's FILE_INFO is an OPEN_FILE_INFO."""
-    said = ffi.cast("FSP_FSCTL_OPEN_FILE_INFO *", file_info)
+def set_name(file_info: Any, name: str) -> None:
+    """Set the true name of a file opened in another case: the FILE_INFO of Open is an OPEN_FILE_INFO."""
+    opened = ffi.cast("FSP_FSCTL_OPEN_FILE_INFO *", file_info)
     text = name.encode("utf-16-le", "surrogatepass")
-    if said.NormalizedName != ffi.NULL and len(text) + 2 <= said.NormalizedNameSize:
-        ffi.memmove(said.NormalizedName, text + b"\0\0", len(text) + 2)
-        said.NormalizedNameSize = len(text)
+    if opened.NormalizedName != ffi.NULL and len(text) + 2 <= opened.NormalizedNameSize:
+        ffi.memmove(opened.NormalizedName, text + b"\0\0", len(text) + 2)
+        opened.NormalizedNameSize = len(text)
 
 
-def say_reparse(io_status: Any, tag: int) -> None:
-    """Fill an IO_STATUS_BLOCK, of which winfspy knows no fields."""
+def set_reparse(io_status: Any, tag: int) -> None:
+    """Fill an IO_STATUS_BLOCK, whose fields winfspy does not define."""
     block = ffi.cast("uint64_t *", io_status)
     block[0], block[1] = ntstatus.REPARSE, tag
 
 
 def hint() -> int | None:
-    """What a later answer has to name its request by; None in a thread that is not the dispatcher's."""
+    """The id by which a later answer names its request; None in a thread that is not the dispatcher's."""
     context = lib.FspFileSystemGetOperationContext()
     return None if context == ffi.NULL else int(ffi.cast("uint64_t *", context.Request)[1])
 
 
 def respond(file_system: Any, kind: int, hint: int, status: int, length: int) -> None:
-    """Answer a request that was left pending."""
+    """Answer a pending request."""
     response = ffi.new("FSP_FSCTL_TRANSACT_RSP *")
     size = ffi.sizeof("FSP_FSCTL_TRANSACT_RSP")
     ffi.buffer(response, size)[: _RESPONSE.size] = _RESPONSE.pack(0, size, kind, hint, length, status)

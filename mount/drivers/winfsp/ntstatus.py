@@ -1,4 +1,4 @@
-"""What Windows is told when something goes wrong: the table from our errors to NTSTATUS.
+"""Our errors as NTSTATUS, the error codes of Windows.
 
 Behind each stands the Win32 error that programs see, and what Windows says of it.
 """
@@ -32,7 +32,7 @@ NETWORK_UNREACHABLE = 0xC000023C  # 1231: the network location cannot be reached
 NOT_A_REPARSE_POINT = 0xC0000275  # 4390
 REPARSE_POINT_NOT_RESOLVED = 0xC0000280  # 1921: the name of the file cannot be resolved by the system
 
-# The first that fits. Not FILE_CORRUPT_ERROR for what is damaged: Windows would offer to check the disk.
+# The first match counts. Damaged is not FILE_CORRUPT_ERROR: Windows would offer to check the disk.
 _TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (NotFound, OBJECT_NAME_NOT_FOUND),
     (Damaged, DATA_ERROR),
@@ -45,7 +45,7 @@ _TABLE: tuple[tuple[type[BaseException], int], ...] = (
 
 
 class NtRefusal(Exception):
-    """An NTSTATUS that the caller of a file system expects, and nothing to log."""
+    """An NTSTATUS that callers of a file system expect; it is not logged."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"NTSTATUS 0x{number:08X}")
@@ -53,7 +53,7 @@ class NtRefusal(Exception):
 
 
 def status_of(error: BaseException) -> int:
-    """What is not in the table is an I/O error: never an empty file, never zeros."""
+    """The NTSTATUS of an error. Those not in the table are I/O errors: never an empty file, never zeros."""
     if isinstance(error, NtRefusal):
         return error.number
     return next((number for kind, number in _TABLE if isinstance(error, kind)), UNEXPECTED_IO_ERROR)

@@ -1,4 +1,4 @@
-"""What WinFsp asks of a file system: a translation of the view, in the shape that winfspy wants.
+"""The operations that WinFsp calls: the view, in the form that winfspy expects.
 
 Nothing of winfspy's that is only correct for small folders, or never, is relied on: the operations here that begin
 with `ll_` take WinFsp's arguments as they are. docs/windows.md says what has been seen on Windows.
@@ -38,13 +38,13 @@ class Suspended(NamedTuple):
 
 
 class Opened(library.BaseFileContext):  # type: ignore[misc]
-    """A handle of somebody's: what it is open on."""
+    """An open handle."""
 
     def __init__(self, found: Located, info: Info, file: OpenFile | int) -> None:
         self.found = found
         self.info = info
         self.file = file
-        self.is_held = True  # by a handle; what Windows still caches of it may keep it open for longer
+        self.is_held = True  # false once its handles are closed: the cache of Windows may keep it open for longer
         self.listing: Suspended | None = None  # taken by the request that goes on with it
 
     @property
@@ -54,10 +54,10 @@ class Opened(library.BaseFileContext):  # type: ignore[misc]
 
 
 class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
-    """What WinFsp asks for. Everything that writes is refused."""
+    """Answers WinFsp. All operations that write are refused."""
 
     def __init__(self, view: View, reader: Reader, descriptors: Descriptors, *, seconds: float = 60.0) -> None:
-        """`seconds` is how long a request may take."""
+        """`seconds` is the time limit of a request."""
         super().__init__()
         self.tree = WindowsTree(view, reader)
         self.waiting = Waiting(reader, min(seconds, MOST_SECONDS), crowd=DISPATCHERS * 3 // 4)
@@ -76,13 +76,13 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
 
     @property
     def opened(self) -> list[Opened]:
-        """All that WinFsp has open: besides open handles, what Windows keeps for its cache."""
+        """All that WinFsp has open: open handles, and files that Windows keeps open for its cache."""
         return list(self._opened_objs.values())
 
-    # --- how each is answered -----------------------------------------------------------------------------
+    # --- how requests are answered ------------------------------------------------------------------------
 
     def _asked(self, path: str, work: Callable[[], T]) -> T:
-        """The answer, from memory or from a thread that waits for it. NTStatusError."""
+        """The answer, from memory or from a thread that waits for it. Raises NTStatusError."""
         self.calls += 1
         try:
             self.waiting.begin()
@@ -97,14 +97,17 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         if not isinstance(error, (NtRefusal, NotFound)):
             try:
                 self.errors.note(path.encode(errors="surrogatepass"), error)
-            except Exception:  # noqa: BLE001 - a full log disk must not matter to whoever reads
+            except Exception:  # noqa: BLE001 - a full log disk must not fail a read
                 pass
         return status_of(error)
 
     def _answered(
         self, path: str, kind: int, work: Callable[[bool], T], put: Callable[[T], int], count: Any
     ) -> int:
-        """An NTSTATUS: of `put`'s bytes now, or PENDING. `work` is told whether it is done again."""
+        """Answer now, with the bytes that `put` writes, or later: then the NTSTATUS returned is PENDING.
+
+        `work` gets whether it is repeated, after an attempt to do it without waiting.
+        """
         self.calls += 1
         try:
             self.waiting.begin()
@@ -116,7 +119,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                 found = self.waiting.at_once(lambda: work(False))
             except WouldWait:
                 hint = library.hint()
-                if hint is None:  # whoever calls is no thread of the dispatcher
+                if hint is None:  # not called by a thread of the dispatcher
                     found = self.waiting.patiently(lambda: work(True))
                 else:
                     pending = True
@@ -131,13 +134,13 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                 self.waiting.end()
 
     def _send(self, path: str, kind: int, hint: int, put: Callable[[T], int], found: T | BaseException) -> None:
-        """Answer a request that was left pending."""
+        """Answer a pending request."""
         status, length = ntstatus.SUCCESS, 0
         try:
             if isinstance(found, BaseException):
                 raise found
             length = put(found)
-        except BaseException as e:  # noqa: BLE001 - whoever asked has to be told something
+        except BaseException as e:  # noqa: BLE001 - every request needs an answer
             status = self._failed(path, e)
         try:
             library.respond(self.file_system, kind, hint, status, length)
@@ -179,9 +182,9 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         status: int = super().ll_open(file_name, create_options, granted_access, context, file_info)
         if status == ntstatus.SUCCESS and self._view.folds:
             name, asked = self._opened_objs[context[0]].file_name, ffi.string(file_name)
-            # Of a name in another form of Unicode Windows would take it for a mistake, and refuse.
+            # For a name in another form of Unicode, Windows would take it for an error and refuse the file.
             if name.upper() == asked.upper():
-                library.say_name(file_info, name)
+                library.set_name(file_info, name)
         return status
 
     def get_file_info(self, file_context: Opened) -> Info:
@@ -201,12 +204,12 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         file_context.listing = None
 
     def flush(self, file_context: Opened) -> None:
-        self.calls += 1  # nothing is ever unwritten
+        self.calls += 1  # there is never anything to write
 
     # --- contents -----------------------------------------------------------------------------------------
 
     def read(self, file_context: Opened, offset: int, length: int) -> Buffer:
-        """Bytes of a file, never more than asked for."""
+        """Bytes of a file, at most `length`."""
         path = file_context.file_name
         return self._asked(path, lambda: b"".join(self._parts(file_context, offset, length, False)))
 
@@ -219,7 +222,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         return file.parts(offset, length, repeated=repeated)
 
     def ll_read(self, file_context: Any, buffer: Any, offset: int, length: int, count: Any) -> int:
-        """winfspy's own copies as many bytes as it is given, whatever room there is, and holds its thread."""
+        """Replaces winfspy's, which copies all bytes it gets, beyond the buffer's end, and blocks its thread."""
         opened: Opened = ffi.from_handle(file_context)
 
         def put(parts: list[Buffer]) -> int:
@@ -238,7 +241,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     # --- listings -----------------------------------------------------------------------------------------
 
     def read_directory(self, file_context: Opened, marker: str | None) -> list[dict[str, Any]]:
-        """All of a folder's entries after a name. What WinFsp is told goes by ll_read_directory."""
+        """All entries of a folder after a name. WinFsp itself calls ll_read_directory."""
         work = partial(self.tree.entries, file_context.found, marker)
         rows = self._asked(file_context.file_name, lambda: list(work()))
         return [{"file_name": name, **info} for name, info in rows]
@@ -246,7 +249,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     def ll_read_directory(
         self, file_context: Any, pattern: Any, marker: Any, buffer: Any, length: int, count: Any
     ) -> int:
-        """winfspy's own makes a list of all that follows the marker, for each buffer that WinFsp has filled."""
+        """Replaces winfspy's, which lists all entries after the marker for each buffer that WinFsp fills."""
         opened: Opened = ffi.from_handle(file_context)
         after = ffi.string(marker) if marker else None
 
@@ -266,7 +269,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         return self._answered(opened.file_name, library.QUERY_DIRECTORY, work, put, count)
 
     def rows_after(self, opened: Opened, marker: str | None, length: int) -> tuple[list[bytes], bool]:
-        """FSP_FSCTL_DIR_INFOs of what follows a name, as fit into `length` bytes; whether that is all."""
+        """FSP_FSCTL_DIR_INFOs of the entries after a name, up to `length` bytes, and whether these are all."""
         kept, opened.listing = opened.listing, None
         first: list[tuple[str, Info]] = []
         if kept is not None and kept.after == marker:
@@ -288,13 +291,13 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                 rows.append(row)
                 last = name
         except Exception:
-            if rows:  # whoever goes on from there meets it again: what looks like the end must be the end
+            if rows:  # the next request gets the error: an incomplete listing must not pass for the end
                 return rows, False
             raise
         return rows, True
 
     def ll_get_dir_info_by_name(self, file_context: Any, file_name: Any, dir_info: Any) -> int:
-        """winfspy's own says the name as it was asked for; the name as it is tells the true case."""
+        """Replaces winfspy's, which returns the name as asked for; the true name has the true case."""
         opened: Opened = ffi.from_handle(file_context)
         try:
             found, info = self._dir_info_by_name(opened, ffi.string(file_name))
@@ -324,7 +327,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     ) -> None:
         tag, data = self._asked(file_name, lambda: self.tree.resolve(file_name, bool(resolve_last)))
         library.fill(data, buffer, size)
-        library.say_reparse(io_status, tag)
+        library.set_reparse(io_status, tag)
 
     def get_reparse_point(self, file_context: Opened, file_name: str, buffer: Any, size: Any) -> None:
         data = self._asked(file_name, lambda: self.tree.reparse(file_context.found))
@@ -335,7 +338,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     # --- streams ------------------------------------------------------------------------------------------
 
     def ll_get_stream_info(self, file_context: Any, buffer: Any, length: int, count: Any) -> int:
-        """winfspy's own calls from_handle with four arguments, and can't work."""
+        """Replaces winfspy's, which calls from_handle with four arguments and can't work."""
         opened: Opened = ffi.from_handle(file_context)
         try:
             self.get_stream_info(opened, buffer, length, count)
@@ -359,7 +362,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
                 return
         lib.FspFileSystemAddStreamInfo(ffi.NULL, buffer, length, count)
 
-    # --- everything that writes ---------------------------------------------------------------------------
+    # --- operations that write ----------------------------------------------------------------------------
 
     def _refuse(self, *_arguments: Any) -> int:
         # Windows refuses these on a read-only volume before they come here. Not by way of winfspy's own: its

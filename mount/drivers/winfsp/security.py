@@ -1,4 +1,4 @@
-"""Security descriptors for what has none of its own: the points of other systems, and the folders above them."""
+"""Security descriptors for nodes without their own: in points of other systems, and folders above points."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mount.view.nodes import Folder, Node
 
 
 class Descriptors:
-    """Read and execute for whoever mounted and Administrators; with `for_all`, for everybody."""
+    """Read and execute for the user who mounted and for Administrators; with `for_all`, for everyone."""
 
     def __init__(self, sid: str | None = None) -> None:
-        """`sid` is whoever mounts; this user, if it is left out."""
+        """`sid` is the user who mounts; by default this user."""
         self._sid = sid
         self.for_all = False
 
     def made_for(self, node: Node) -> bytes:
-        """Self-relative, with an owner and a group: without these Windows checks nothing, and refuses."""
+        """Self-relative, with an owner and a group: without these Windows refuses access."""
         if self._sid is None:
             self._sid = user_sid()
         folder = isinstance(node, Folder)

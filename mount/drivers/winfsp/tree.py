@@ -1,4 +1,4 @@
-"""The drive as Windows sees it: paths to nodes, and what is told of each. Free of WinFsp itself.
+"""The view by the paths of Windows: from paths to nodes, and the attributes of nodes. Independent of WinFsp.
 
 Raises NtRefusal for what a caller expects, and what the view raises. WouldWait too, in a thread that must not wait.
 """
@@ -35,22 +35,22 @@ from mount.view.nodes import EntryPage, File, Folder, Node, View
 from mount.view.point import TreeFolder, TreePage
 from mount.view.versions import VERSIONS
 
-# What is true of the original only: here nothing is compressed by NTFS, or has to be recalled from a tape or cloud.
+# Attributes that hold for the original only: on the drive nothing is compressed, or stored on tape or in a cloud.
 _NOT_HERE = OFFLINE | RECALL_ON_OPEN | RECALL_ON_DATA_ACCESS | COMPRESSED | DIRECTORY | REPARSE_POINT | NORMAL
-UNIT = 4096  # bytes; what the drive allots
+UNIT = 4096  # bytes; allocation unit of the drive
 _FOLDERS, _OTHERS = 8192, 1024  # paths whose nodes are kept
-_LINKS = 32  # that may be followed on one way
+_LINKS = 32  # links that are followed on one path
 _DATA = "$data"
 Path = tuple[str, ...]
 Info = dict[str, Any]
 
 
 class Located(NamedTuple):
-    """What a path leads to. `path` has the names as they are, whatever their case was asked in."""
+    """The node at a path. `path` has the true names, whatever the case of the request."""
 
     node: Node
     path: Path
-    stream: str = ""  # its name as it is; empty for the file's own data
+    stream: str = ""  # its true name; empty for the file's own data
 
 
 class WindowsTree:
@@ -66,7 +66,7 @@ class WindowsTree:
     # --- paths --------------------------------------------------------------------------------------------
 
     def find(self, file_name: str) -> Located:
-        r"""What a path as `\folder\file:stream` leads to, without following a link at its end.
+        r"""The node at a path, e.g. `\folder\file:stream`, without following a link at its end.
 
         NtRefusal REPARSE if a link is on the way there.
         """
@@ -75,10 +75,10 @@ class WindowsTree:
         return found._replace(stream=self._stream_named(found.node, stream)) if stream else found
 
     def child(self, folder: Located, name: str) -> Located:
-        """An entry of a folder by its name, which Windows asks for in upper case where case doesn't matter."""
+        """An entry of a folder by its name, which Windows sends in upper case if the drive ignores case."""
         inside = self.opened(folder.node)
         if self.view.folds and isinstance(inside, TreeFolder) and inside.distinct:
-            # Most names are in lower case: found so, the folder need not be listed.
+            # Most names are in lower case: a lookup of that saves listing the folder.
             lower = name.lower()
             true = true_name(lower, native=inside.made_on == WINDOWS)
             if true is not None and inside.find(true) is not None:
@@ -100,7 +100,7 @@ class WindowsTree:
         return found
 
     def _known(self, parts: list[str]) -> tuple[Located, int]:
-        """The longest part of a path that is known, and how long it is."""
+        """The longest beginning of a path that is known, and its number of parts."""
         for length in range(len(parts), 0, -1):
             path = "\\".join(parts[:length])
             found = self._folders.get(path) or self._others.get(path)
@@ -117,20 +117,20 @@ class WindowsTree:
         return Located(node, (*parent.path, self.names.speller(folder)(true_name)))
 
     def opened(self, node: Node) -> Folder:
-        """The folder to look into."""
+        """The folder to search. Raises NtRefusal, WouldWait, and what opening it raises."""
         if not isinstance(node, Folder):
             raise NtRefusal(ntstatus.NOT_A_DIRECTORY)
         if isinstance(node, TreeFolder):
             return node
-        # Above the points records are fetched, and the points listed anew.
+        # Above the points, records are fetched and the points listed again.
         if self._reader.must_not_wait():
             raise WouldWait
         return node.opened()
 
-    # --- what is told of a node ---------------------------------------------------------------------------
+    # --- attributes of nodes ------------------------------------------------------------------------------
 
     def info(self, found: Located) -> Info:
-        """What winfspy makes a FSP_FSCTL_FILE_INFO of. Sizes in bytes, times as FILETIME."""
+        """The fields of a FSP_FSCTL_FILE_INFO, as winfspy names them. Sizes in bytes, times as FILETIME."""
         node = found.node
         a, windows = node.attributes, node.windows
         created = windows.created if windows is not None else None
@@ -139,11 +139,11 @@ class WindowsTree:
         if isinstance(node, Folder) or (isinstance(node, views.Link) and self._leads_to_folder(found)):
             attributes |= DIRECTORY
         elif windows is not None and windows.attributes & DIRECTORY:
-            attributes |= DIRECTORY  # a link of Windows says itself what it leads to
+            attributes |= DIRECTORY  # a link made on Windows knows whether it leads to a folder
         is_file = isinstance(node, File)
         size, allocated = (a.size, a.blocks * 512) if is_file else (0, 0)
         if is_file and windows is not None and windows.efs is not None:
-            size = windows.efs  # of what nobody but Windows can make of the content
+            size = windows.efs  # of the plaintext, which only Windows can decrypt
         if found.stream:
             size = allocated = dict(self.stream_sizes(node))[found.stream]
             attributes &= ~DIRECTORY
@@ -156,7 +156,7 @@ class WindowsTree:
             "allocation_size": -(-allocated // UNIT) * UNIT,
             "file_size": size,
             "creation_time": to_filetime(min(a.mtime, a.ctime) if created is None else created),
-            "last_access_time": to_filetime(a.mtime),  # when a file was read is not part of a backup
+            "last_access_time": to_filetime(a.mtime),  # backups have no access times
             "last_write_time": to_filetime(a.mtime),
             "change_time": to_filetime(a.ctime),
             "index_number": a.inode,
@@ -167,8 +167,8 @@ class WindowsTree:
         node = found.node
         windows = node.windows
         if windows is not None and isinstance(windows.reparse, bytes):
-            # What OneDrive, deduplication and the like put on their files and folders means nothing here: the
-            # backup read what is in them. But what is in the reparse point alone must not show as an empty file.
+            # Reparse points of OneDrive, deduplication and others mean nothing here: the backup read the contents
+            # behind them. But a file whose data is in the reparse point alone must not show as an empty file.
             is_empty = isinstance(node, File) and not node.attributes.size
             return windows.reparse if is_empty or is_link(tag_of(windows.reparse)) else None
         if isinstance(node, views.Link):
@@ -176,13 +176,13 @@ class WindowsTree:
         return special(node.attributes.mode, node.attributes.rdev)
 
     def _point_root(self, path: Path) -> Path:
-        """Where the root of the point that a path lies in is on the drive."""
+        """The path, on the drive, of the root of the point that contains a path."""
         if not isinstance(self.view, AllPointsView) or (len(path) > 2 and path[2] == VERSIONS.decode()):
             return ()
         return path[:3]
 
     def _link_root(self, found: Located) -> Path:
-        r"""Where the target of a link begins that begins with `\`.
+        r"""The path, on the drive, that a link's target starts from if it begins with `\`.
 
         Those of Windows mean the root of their own drive, which lies in a folder of the point. Those that were made
         of other systems' are told from the root of this drive already.
@@ -192,14 +192,14 @@ class WindowsTree:
         return found.path[: len(self._point_root(found.path)) + 1]
 
     def security(self, found: Located) -> bytes | None:
-        """The self-relative security descriptor that was backed up, if one was."""
+        """The self-relative security descriptor of the backup; None if there is none."""
         windows = found.node.windows
         return windows.security if windows is not None and isinstance(windows.security, bytes) else None
 
     # --- links --------------------------------------------------------------------------------------------
 
     def resolve(self, file_name: str, resolve_last: bool) -> tuple[int, bytes]:
-        """Where a path with links in it leads: the tag and the buffer that go to Windows.
+        """Resolve the links in a path: the reparse tag and the buffer to return to Windows.
 
         What leads to another path of the drive comes back as one link to that, however many were on the way.
         """
@@ -211,7 +211,7 @@ class WindowsTree:
         return SYMLINK, symlink(LinkTarget(target, relative=True))
 
     def _resolved(self, rest: list[str], resolve_last: bool) -> tuple[list[str], tuple[int, bytes] | None]:
-        """The path; or the tag and buffer of what leads away from the drive, or isn't a symbolic link."""
+        """The resolved path; or the tag and buffer of a link that leaves the drive or is no symbolic link."""
         done: list[str] = []
         rest = rest[::-1]
         left = _LINKS
@@ -251,7 +251,7 @@ class WindowsTree:
         return done, None
 
     def _leads_to_folder(self, found: Located) -> bool:
-        """Whether a link leads to a folder of the drive: Windows wants that said of the link itself."""
+        """Whether a link leads to a folder of the drive: Windows expects the link itself to say so."""
         try:
             path, elsewhere = self._resolved(list(found.path), True)
             return elsewhere is None and isinstance(self._walk(path).node, Folder)
@@ -261,7 +261,7 @@ class WindowsTree:
     # --- listings -----------------------------------------------------------------------------------------
 
     def entries(self, folder: Located, marker: str | None) -> Iterator[tuple[str, Info]]:
-        """Names and infos of a folder, from the one after `marker` on; `.` and `..` first, but not of the root."""
+        """Names and infos of a folder, from the one after `marker` on; `.` and `..` first, except in the root."""
         inside = self.opened(folder.node)
         if folder.path:
             if marker is None:
@@ -276,7 +276,7 @@ class WindowsTree:
             try:
                 info = self.info(Located(page.node(n), (*folder.path, name)))
             except Damaged:
-                # Whoever opens it is told why that can't be. The others must not suffer for it.
+                # Opening this entry reports the error; the rest of the listing must not fail for it.
                 inode, bits = page.kind(n)
                 attributes = DIRECTORY if bits == stat.S_IFDIR else NORMAL
                 info = {"file_attributes": attributes, "index_number": inode}
@@ -285,7 +285,7 @@ class WindowsTree:
     def _places(
         self, folder: Folder, marker: str | None, show: Callable[[bytes], str]
     ) -> Iterator[tuple[EntryPage, int]]:
-        """Pages and places in them of what comes after a name."""
+        """The entries after a name, each as its page and its index there."""
         if marker is None:
             for page in folder.pages():
                 yield from ((page, n) for n in range(len(page.names)))
@@ -295,7 +295,7 @@ class WindowsTree:
                 found = self.names.find(folder, marker)
                 place = folder.find(found[0]) if found is not None else None
             except Damaged:
-                place = None  # the entry itself; its name is found below
+                place = None  # the entry itself is damaged; its name is found below
             if place is not None:
                 yield from _tree_places(folder, *place)
                 return
@@ -304,7 +304,7 @@ class WindowsTree:
         if after is not None:
             yield from ((page, n) for _name, page, n in names[after:])
             return
-        # It was there when the listing began: a machine or point that has gone since.
+        # A machine or point that was removed after the listing began.
         yield from ((page, n) for name, page, n in names if name > marker)
 
     # --- streams ------------------------------------------------------------------------------------------
@@ -324,13 +324,13 @@ class WindowsTree:
         return same[0]
 
     def open(self, found: Located) -> OpenFile | int:
-        """What is read of a file or a stream; or the NTSTATUS with which reading fails."""
+        """A file or a stream for reading; or the NTSTATUS with which reading fails."""
         node, windows = found.node, found.node.windows
         if found.stream:
             return node.stream(found.stream)
         if isinstance(node, File):
-            # The raw export of a file encrypted with EFS must not pass for the file: NTFS says the same to whoever
-            # has no key. `rpdrive restore` brings it back.
+            # The raw export of a file encrypted with EFS must not pass for the file: NTFS answers the same to a
+            # user without the key. `rpdrive restore` restores such files.
             return node.open() if windows is None or windows.efs is None else ntstatus.ACCESS_DENIED
         return ntstatus.FILE_IS_A_DIRECTORY if isinstance(node, Folder) else ntstatus.INVALID_DEVICE_REQUEST
 

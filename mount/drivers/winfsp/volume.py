@@ -1,4 +1,4 @@
-"""What Windows is told of a drive's volume."""
+"""The parameters and the label of a drive's volume."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mount.place.spelling import Place
 from mount.view.nodes import NEGATIVE_SHORT, SHORT, View
 from mount.view.point import PointView
 
-FOREVER = 0xFFFFFFFF  # ms; of file_info_timeout the only value with which Windows caches data and reads ahead
-IRP_TIMEOUT = 600  # seconds, the most there is, after which WinFsp's driver gives a request up
-DISPATCHERS = 16  # threads of WinFsp; those that read or list don't wait
-MOST_SECONDS = 480.0  # a request may take: well before that
+FOREVER = 0xFFFFFFFF  # ms; the only file_info_timeout with which Windows caches data and reads ahead
+IRP_TIMEOUT = 600  # seconds, the maximum, after which WinFsp's driver gives up a request
+DISPATCHERS = 16  # threads of WinFsp; they don't wait for reads and listings
+MOST_SECONDS = 480.0  # time limit of a request: well below IRP_TIMEOUT
 LABEL_UNITS = 32  # UTF-16
-FILE_SYSTEM = "rpdrive"  # of 7 characters at most: winfspy cuts a longer one
+FILE_SYSTEM = "rpdrive"  # at most 7 characters: winfspy truncates longer names
 
 
 def label(view: View) -> str:
-    """The machine and the date of a point, in the 32 units that there are."""
+    """The machine and the date of a point, in at most 32 UTF-16 units."""
     if not isinstance(view, PointView):
         return "Recovery points"
     date = datetime.fromtimestamp(view.point.time // 10**9).strftime("%Y-%m-%d %H.%M")
@@ -33,7 +33,7 @@ def label(view: View) -> str:
 
 
 def volume_parameters(view: View, place: Place) -> dict[str, Any]:
-    """What Windows is told of a volume that never changes; if new points may appear on it, of what does."""
+    """The parameters of a volume; with longer timeouts if nothing on it can change."""
     point = view.point if isinstance(view, PointView) else None
     listings = FOREVER if point is not None else NEGATIVE_SHORT * 1000
     return {

@@ -1,10 +1,9 @@
-"""Requests that have to wait for the store: none of them may keep WinFsp's dispatcher from the others.
+"""Requests that have to wait for the store: they must not block WinFsp's dispatcher for the others.
 
-A thread of the dispatcher is first asked to answer from memory. What can't be is done again from the start by a
-thread of ours. WinFsp lets reads and listings be answered later (STATUS_PENDING), so that they hold none of its
-threads; for the rest it waits, the less the more wait already. Whatever has taken too long is answered with
-STATUS_IO_TIMEOUT: WinFsp's driver would give such a request up later, and take its buffer away while we still
-write to it.
+A thread of the dispatcher first tries to answer from memory. A request that has to wait is repeated from the start
+in a thread of ours. Reads and listings are answered later (STATUS_PENDING) and hold no thread of WinFsp; for other
+requests its thread waits, for a shorter time if many threads already do. A request that takes too long is answered
+with STATUS_IO_TIMEOUT: WinFsp's driver would give it up later, and free its buffer while we still write to it.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from cache.reader import Reader, WouldWait
 from mount.drivers.winfsp import ntstatus
 from mount.drivers.winfsp.ntstatus import NtRefusal
 
-THREADS = 32  # that read and list, and as many that look things up
-CROWDED_SECONDS = 5.0  # that look-ups wait, when most of the dispatcher's threads wait already
+THREADS = 32  # for reads and listings, and as many for lookups
+CROWDED_SECONDS = 5.0  # time limit of lookups while most threads of the dispatcher wait
 _TICK = 0.25  # seconds
 T = TypeVar("T")
 
@@ -30,7 +29,7 @@ class TookTooLong(TimeoutError):
 
 
 class Pending:
-    """A request that is answered later, once: by who has the answer, or by who has waited long enough."""
+    """A request that is answered later, once: by the thread with the answer, or at its time limit."""
 
     def __init__(self, seconds: float, give_up: Callable[[], None]) -> None:
         self.until = time.monotonic() + seconds
@@ -38,15 +37,15 @@ class Pending:
         self._unclaimed = threading.Lock()
 
     def claim(self) -> bool:
-        """Whether it is for the caller to answer. The buffer is there until that is done."""
+        """Whether the caller is the one to answer. The request's buffer is valid until it has."""
         return self._unclaimed.acquire(blocking=False)
 
 
 class Waiting:
-    """What is under way. `seconds` is how long anything may take."""
+    """Requests under way. `seconds` is the time limit of each."""
 
     def __init__(self, reader: Reader, seconds: float, *, crowd: int) -> None:
-        """`crowd` is how many may wait at a time in threads of the dispatcher without being hurried."""
+        """`crowd`: so many threads of the dispatcher may wait for `seconds`; others, for CROWDED_SECONDS."""
         self.seconds = seconds
         self._crowd = crowd
         self._waiting = 0
@@ -64,14 +63,14 @@ class Waiting:
     # --- beginning and ending -----------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A request comes. NtRefusal if none is taken any more."""
+        """A request begins. Raises NtRefusal if the drive is closing."""
         with self._changed:
             if self._draining:
                 raise NtRefusal(ntstatus.DEVICE_NOT_READY)
             self._under_way += 1
 
     def end(self) -> None:
-        """It has its answer."""
+        """A request is answered."""
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
@@ -90,7 +89,7 @@ class Waiting:
         return self._draining
 
     def drain(self, seconds: float) -> bool:
-        """Take no more requests, and wait for those under way. What takes longer is given up; False if any was."""
+        """Refuse new requests, and wait for those under way. Those that take longer are given up: then False."""
         end = time.monotonic() + seconds
         with self._changed:
             self._draining = True
@@ -98,14 +97,14 @@ class Waiting:
                 self._changed.wait(left)
             clean = not self._under_way
             self._gives_up = True
-        # From here on nothing is begun: what comes still is answered by whoever brings it.
+        # From here on the pools take no work: requests are answered by the threads that bring them.
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._lookers.shutdown(wait=False, cancel_futures=True)
         while rest := self._unanswered():
             for later in rest:
                 self._expire(later)
             with self._changed:
-                # Who was answering just now has to be through with it: the volume's memory goes next.
+                # Answers under way have to finish first: the volume's memory is freed next.
                 if self._later:
                     self._changed.wait(_TICK)
         return clean
@@ -122,14 +121,14 @@ class Waiting:
             return work()
 
     def patiently(self, work: Callable[[], T]) -> T:
-        """Wait for it, in this thread of the dispatcher. TookTooLong."""
+        """Do it, waiting in this thread of the dispatcher if need be. Raises TookTooLong."""
         try:
             return self.at_once(work)
         except WouldWait:
             self.handed_over += 1
         with self._changed:
             self._waiting += 1
-            # The last threads of the dispatcher are kept for those that needn't wait.
+            # The last threads of the dispatcher are kept for requests that need not wait.
             seconds = self.seconds if self._waiting <= self._crowd else min(self.seconds, CROWDED_SECONDS)
         try:
             try:
@@ -153,7 +152,7 @@ class Waiting:
         raise TookTooLong(f"no answer within {seconds:g} s")
 
     def later(self, work: Callable[[], T], answer: Callable[[T | BaseException], None]) -> None:
-        """Do it in a thread of ours. `answer` is called once, with what came of it, or with TookTooLong."""
+        """Do it in a thread of ours. `answer` is called once, with the result, the error, or TookTooLong."""
         self.handed_over += 1
 
         def give_up() -> None:
@@ -170,7 +169,7 @@ class Waiting:
             found: T | BaseException
             try:
                 found = work()
-            except BaseException as e:  # noqa: BLE001 - whoever asked has to be told something
+            except BaseException as e:  # noqa: BLE001 - every request needs an answer
                 found = e
             if later.claim():
                 self._finish(later, lambda: answer(found))

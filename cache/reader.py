@@ -123,7 +123,7 @@ class Reader:
         self._fetcher = Fetcher(
             vault,
             self.counters,
-            limit=memory * 7 // 16,
+            limit=memory * 7 // 16,  # 40 MiB of the default: two of the largest range reads
             timeout=timeout,
             parallel=parallel,
             resized=lambda held: self._blocks.resize(memory - held),

@@ -51,7 +51,7 @@ class Tree:
         try:
             self._top = point.root.subtree() if point.root else None
         except (TypeError, ValueError) as e:
-            raise Damaged("the recovery point's root can't be understood") from e
+            raise Damaged("the recovery point's root is malformed") from e
 
     def root(self) -> TreeFolder:
         """The root: it stands for no folder of the source, so whoever opened the drive owns it."""

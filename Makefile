@@ -13,8 +13,8 @@ ARGS ?=
 .PHONY: test quick lint types tests demo bench bench-drives soak setup setup-quick setup-demo setup-bench clean
 
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
-PYTEST = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
-	chmod 711 "$$folder" && $(PYTHON_HERE) -m pytest -n 2 --dist loadfile --basetemp "$$folder/t"
+FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
+PYTEST = -m pytest -n 2 --dist loadfile --basetemp "$$folder/t"
 QUICK = not slow and not soak and not needs_root and not needs_fuse and not needs_azurite and not needs_program
 
 # One after the other, the quickest first, also under `make -j`.
@@ -26,7 +26,7 @@ test: setup
 quick: setup-quick
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
-	$(PYTEST) -m "$(QUICK)"
+	$(FOLDER) && $(PYTHON_HERE) $(PYTEST) -m "$(QUICK)"
 
 lint: setup-quick
 	$(PYTHON_HERE) -m ruff check .
@@ -36,7 +36,11 @@ types: setup-quick
 	$(PYTHON_HERE) -m mypy
 
 tests: setup
-	$(PYTEST) -m "not soak"
+	@$(PYTHON_HERE) -m coverage erase
+	$(FOLDER) && $(PYTHON_HERE) -m coverage run $(PYTEST) -m "not soak"
+	@$(PYTHON_HERE) -m coverage combine --quiet
+	@echo "Branch coverage, in percent (by file: .venv/bin/python -m coverage report --skip-covered):"
+	@$(PYTHON_HERE) -m coverage report --format=total
 
 soak: setup
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
@@ -65,5 +69,5 @@ setup-bench:
 	@tests/setup.sh bench
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.tools/*' -prune -exec rm -rf {} +

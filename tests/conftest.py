@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.kit.cli import rpdrive, vault  # noqa: F401
+from tests.kit.measuring import VARIABLE
 from tests.kit.needs import mark_by_fixtures, missing
 from tests.kit.winfsp.faults import FAULTS, FOLDER, RAN
 
@@ -36,6 +37,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_by_fixtures(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep the coverage of processes out of the tests that it would disturb."""
+    measuring = os.environ.pop(VARIABLE, None) if item.get_closest_marker("unmeasured") else None
+    try:
+        return (yield)
+    finally:
+        if measuring is not None:
+            os.environ[VARIABLE] = measuring
 
 
 @pytest.hookimpl(tryfirst=True)

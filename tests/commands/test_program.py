@@ -48,6 +48,7 @@ def test_the_page_of_exit_codes_matches_the_errors() -> None:
     assert page == code
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("args", [["--help"], ["vault", "--help"], ["points", "--help"], ["ls", "--help"]])
 def test_help_imports_nothing_heavy(rpdrive: Cli, args: list[str]) -> None:
     script = (
@@ -191,6 +192,7 @@ def test_closed_descriptors_are_not_taken_by_the_vaults_files(rpdrive: Cli, vaul
 # --- interruptions and bugs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 def test_an_interrupt_is_one_line(rpdrive: Cli, vault: Vault) -> None:
     fifo = rpdrive.vault.parent / "fifo"
     os.mkfifo(fifo)

@@ -179,6 +179,7 @@ def test_a_damaged_vault_file(rpdrive: Cli, vault: Vault) -> None:
     rpdrive.ok("points")
 
 
+@pytest.mark.unmeasured
 def test_a_vault_that_may_not_be_read(rpdrive: Cli, vault: Vault) -> None:
     # Root may read everything, so the process becomes another user, after the imports, which that user may not do.
     script = (

@@ -118,6 +118,7 @@ def test_every_source_is_walked() -> None:
     assert {"catalog/errors.py", "catalog/store/base.py", "catalog/format/packs.py", "rpdrive.py"} <= walked
 
 
+@pytest.mark.unmeasured
 def test_starting_the_command_loads_no_sdk_and_no_driver() -> None:
     code = (
         "import sys, rpdrive\n"

@@ -1,4 +1,4 @@
-"""A next backup notices every change, and stores nothing for what did not change."""
+"""A backup notices every change since the last one, and stores nothing for unchanged entries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def machine(tmp_path: Path) -> Protected:
 
 
 def settle() -> None:
-    """Wait until what was made so far is surely older than the next backup."""
+    """Wait until all files so far are old enough to be trusted by the next backup."""
     time.sleep(0.03)
 
 
@@ -152,7 +152,7 @@ EDITS: dict[str, Callable[[Path], object]] = {
 }
 
 
-# What root alone may do, and what takes a program of its own.
+# Changes that need root or a program of their own.
 NEEDS = {
     "owner of a file": pytest.mark.needs_root,
     "owner of a folder": pytest.mark.needs_root,
@@ -191,11 +191,11 @@ def test_unchanged(machine: Protected, tmp_path: Path) -> None:
     assert (again.point.tree_blocks, again.point.fresh_blocks) == (1, 1)
 
 
-TICK = 10 * 10**6  # ns; the clock of file times moves this far at a time, on some systems
+TICK = 10 * 10**6  # ns; the step of the clock of file times on some systems
 
 
 def coarse(found: os.stat_result) -> os.stat_result:
-    """A status as a system with coarse file times gives it."""
+    """A status as on a system with coarse file times."""
     names = ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
     times = {name: getattr(found, name) // TICK * TICK for name in names}
     rest = {name: getattr(found, name) for name in ("st_blksize", "st_blocks", "st_rdev")}
@@ -205,7 +205,7 @@ def coarse(found: os.stat_result) -> os.stat_result:
 def test_file_changed_within_a_tick_of_the_clock(
     machine: Protected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What changed right after it was read, with no new time to show it, is read again."""
+    """A file that changed right after it was read, without a new time, is read again."""
     folder, fstat, close = tmp_path / "source", os.fstat, os.close
     folder.mkdir()
     path = folder / "file"
@@ -245,12 +245,12 @@ def test_file_changed_within_a_tick_of_the_clock(
         machine.snapshot(outcome.point, folder).entries[b"file"].content
         == of_source(folder).entries[b"file"].content
     )
-    # Neither could the times of a folder that is as new as the backup be trusted.
+    # The times of a folder as new as the backup could not be trusted either.
     assert outcome.progress.changed >= 1
 
 
 def test_link_across_a_renamed_folder(machine: Protected, tmp_path: Path) -> None:
-    """Only one of two links is met anew, before or after the other."""
+    """Only one of two links is new to the backup, before or after the other."""
     folder = tmp_path / "source"
     for name in ("m", "z"):
         (folder / name).mkdir(parents=True)
@@ -310,7 +310,7 @@ EDIT = st.tuples(
 
 
 def apply(root: bytes, edit: tuple[str, list[bytes], list[bytes], int]) -> None:
-    """Do an edit, if it can be done."""
+    """Do an edit, if it is possible."""
     what, at, to, number = edit
     path, other = os.path.join(root, *at), os.path.join(root, *to)
     try:
@@ -345,7 +345,7 @@ def apply(root: bytes, edit: tuple[str, list[bytes], list[bytes], int]) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(EDIT, max_size=8), min_size=2, max_size=4), st.booleans())
 def test_random_edits(tmp_path_factory: pytest.TempPathFactory, runs: list[list[tuple]], wait: bool) -> None:  # type: ignore[type-arg]
-    """After each backup the point is what the source is."""
+    """After each backup, the point equals the source."""
     base = tmp_path_factory.mktemp("edits")
     machine = Protected(MemoryStore(), base / "state")
     source = base / "source"
@@ -395,7 +395,7 @@ def test_scattered_tree_is_written_afresh(scattered: tuple[Protected, Path]) -> 
         rewritten += point.tree_blocks < before.tree_blocks
         blocks = blocks_of(machine, outcome)
         assert point.tree_blocks == len(blocks), run
-        # An unchanged run in between costs nothing, however scattered the tree is.
+        # An unchanged run in between stores nothing, however scattered the tree is.
         again = machine.backup(folder)
         assert again.progress.sent.packs == 0
         assert again.point is not None
@@ -408,7 +408,7 @@ def test_scattered_tree_is_written_afresh(scattered: tuple[Protected, Path]) -> 
 
 
 def blocks_of(machine: Protected, outcome: Result) -> set[tuple[bytes, int]]:
-    """The tree blocks that a point's pages lie in."""
+    """The tree blocks that contain a point's pages."""
     assert outcome.point is not None and outcome.point.root is not None
     found: set[tuple[bytes, int]] = set()
 

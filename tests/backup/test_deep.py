@@ -1,4 +1,4 @@
-"""Folders nested deeper than Python's calls can be, and what a backup leaves of the process it runs in."""
+"""Folders nested deeper than Python's calls, and the state of the process after a backup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from catalog.tree import walk
 from tests.kit.protected import Protected
 from tests.kit.recorded import PointReader
 
-LEVELS = 5_000  # in paths of 10 kB; the limit of recursion is 1,000
+LEVELS = 5_000  # paths of 10 kB; Python's recursion limit is 1,000
 
 
 def descend(top: Path, *, make: bool) -> int:
@@ -46,7 +46,7 @@ def write(top: Path, name: str, data: bytes) -> None:
 
 @pytest.fixture
 def deep() -> Iterator[Path]:
-    """On tmpfs, where so many folders are made and removed in no time."""
+    """On tmpfs, where so many folders are created and removed quickly."""
     top = Path(tempfile.mkdtemp(dir="/dev/shm"))
     os.close(descend(top, make=True))
     yield top
@@ -72,12 +72,12 @@ def test_five_thousand_nested_folders(tmp_path: Path, deep: Path, partial_second
     found = entries(machine)
     assert found[bottom] == NodeKind.FOLDER
     assert len(found) == LEVELS + above.count(b"/") + 1
-    # A change at the bottom, after all folders above it were met unchanged.
+    # A change at the bottom, below unchanged folders only.
     write(deep, "file", b"at the bottom")
     second = machine.backup(deep)
     assert (second.problems, second.progress.new) == ([], 1)
     assert entries(machine) == found | {bottom + b"/file": NodeKind.FILE}
-    time.sleep(0.1)  # a tick of the clock: what changed within one is read again
+    time.sleep(0.1)  # a file that is newer than a step of the clock is read again
     assert machine.backup(deep).progress.new == 0
     third = machine.backup(deep)
     assert (third.problems, third.progress.new, third.progress.changed) == ([], 0, 0)

@@ -1,4 +1,4 @@
-"""A backup that ends at any store call: nothing lost, nothing sent twice, nothing refers to what is not there."""
+"""A backup that ends at any store call: nothing is lost or sent twice, and no reference dangles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.kit.recorded import assert_whole
 
 
 class AcknowledgedStore(StoreWrapper):
-    """Notes the names that were created and whose creation was acknowledged."""
+    """Records the names of objects created, and of those whose creation was acknowledged."""
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -43,7 +43,7 @@ class AcknowledgedStore(StoreWrapper):
 
 
 class SlowDataStore(StoreWrapper):
-    """Takes its time with data packs, and with nothing else."""
+    """Delays the creation of data packs only."""
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         if request.kind == "create" and request.name.startswith("packs/"):
@@ -52,7 +52,7 @@ class SlowDataStore(StoreWrapper):
 
 
 class OrderedStore(StoreWrapper):
-    """Refuses to take an object that refers to one that is not there yet. `checked` counts the references."""
+    """Rejects an object that refers to one that does not exist yet. `checked` counts the references."""
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -96,7 +96,7 @@ class OrderedStore(StoreWrapper):
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many packs, index objects and partial points, of a small source."""
+    """Limits that make many packs, index objects and partial points of a small source."""
     monkeypatch.setattr(pipeline, "PACK_TARGET", 60_000)
     monkeypatch.setattr(pipeline, "BLOCK_RAW", 20_000)
     for name, value in (
@@ -139,14 +139,14 @@ def edit_source(folder: Path) -> None:
 
 
 def assert_once(vault: Vault, kind: PackKind, among: Callable[[str], bool]) -> None:
-    """No chunk stands in two of the packs chosen."""
+    """No chunk is in two of the chosen packs."""
     counts = Counter(e.id for name, extents in extents_of(vault, kind).items() if among(name) for e in extents)
     twice = [c for c, n in counts.items() if n > 1]
     assert not twice, f"{len(twice)} {kind.name} chunks were sent twice"
 
 
 def stopped_runs(tmp_path: Path, source: Path, base: MemoryStore, state: Path, *, after: bool, lose: bool) -> int:
-    """End a backup at its first store call, its second …, and go on each time from the same beginning."""
+    """End a backup at its first store call, its second …, each time from the same state, then resume it."""
     at = 0
     while True:
         at += 1
@@ -218,7 +218,7 @@ def test_everything_referred_to_exists_first(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_trees_are_sent_after_what_they_refer_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More pages than fit a pack are sent during the walk, while data is still on its way."""
+    """More pages than fit into a pack are sent during the walk, while data is still uploading."""
     monkeypatch.setattr(pipeline, "PACK_TARGET", 10_000)
     rng = random.Random(7)
     for n in range(100):

@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def contents(machine: Protected, name: bytes) -> tuple[list[Piece] | Paged, list[Piece]]:
-    """What stands in the entry of a file in the newest point, and all its pieces."""
+    """The content of a file's entry in the newest point, and all its pieces."""
     vault = machine.vault
     point = vault.point(max(vault.point_names(), key=lambda n: n.sequence))
     assert point.root is not None
@@ -54,7 +54,7 @@ def contents(machine: Protected, name: bytes) -> tuple[list[Piece] | Paged, list
 
 
 def sparse(path: Path, size: int, *data: tuple[int, int]) -> None:
-    """A file of `size` bytes, all holes but for `data`: (offset, length)."""
+    """A file of `size` bytes, with holes everywhere but at `data`: (offset, length)."""
     rng = random.Random(size)
     with path.open("wb") as f:
         f.truncate(size)
@@ -100,7 +100,7 @@ def test_fallocated(machine: Protected, folder: Path) -> None:
 
 
 def test_sparse_image(machine: Protected, folder: Path) -> None:
-    """10 GiB with little in it takes neither room nor time."""
+    """A file of 10 GiB with little data takes little room and time."""
     sparse(folder / "image", 10 * GIB, (0, MIB), (3 * GIB + 512, 200 * KIB), (10 * GIB - MIB, MIB))
     outcome = machine.backup(folder)
     _content, pieces = contents(machine, b"image")
@@ -125,7 +125,7 @@ def test_sparse_image(machine: Protected, folder: Path) -> None:
 
 @pytest.mark.parametrize("count", [31, 33, 1_023, 1_100, 3_000])
 def test_many_pieces(machine: Protected, folder: Path, count: int) -> None:
-    """Beyond 32 they stand in pages; a change in the middle rewrites few of these."""
+    """More than 32 pieces are in pages; a change in the middle rewrites few of these."""
     step = 8 * KIB
     sparse(folder / "file", count * step, *((n * step, 4 * KIB) for n in range(0, count, 2)))
     machine.checked(folder)
@@ -186,7 +186,7 @@ def test_renamed_folder_sends_no_data(machine: Protected, folder: Path) -> None:
 
 
 def peak(cli: Cli, *args: str | Path) -> int:
-    """Run a command that must succeed; the most memory it took, in bytes."""
+    """Run a command that must succeed. Returns its peak memory in bytes."""
     code = (
         "import re, sys, rpdrive; status = rpdrive.run(sys.argv[1:]); "
         "print('\\npeak', re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]); sys.exit(status)"
@@ -236,7 +236,7 @@ def test_memory_for_a_large_file(rpdrive: Cli, folder: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.usefixtures("vault")
 def test_memory_for_many_links(rpdrive: Cli, folder: Path) -> None:
-    """Links whose other names lie outside of what is saved have to be remembered to the end."""
+    """Files with links outside of the given paths are remembered to the end."""
     (folder.parent / "outside").mkdir()
     for n in range(100_000):
         path = folder / f"{n}"

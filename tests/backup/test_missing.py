@@ -1,4 +1,4 @@
-"""Packs that have vanished from the vault, or are damaged: the next backup stores again what was lost."""
+"""Packs that are missing from the vault, or damaged: the next backup stores the lost data again."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def folder(tmp_path: Path) -> Path:
             (folder / name / f"f{n}").write_bytes(rng.randbytes(5_000))
     (folder / "large").write_bytes(rng.randbytes(2_000_000))
     (folder / "paged").write_bytes(rng.randbytes(60_000_000))
-    # ext4 takes values of up to a block; 4,000 bytes stand in the page
+    # ext4 allows values of up to a block; 4,000 bytes go into the page
     os.setxattr(folder / "a", "user.big", b"x" * 3_900)
     return folder
 
 
 def age(machine: Protected) -> None:
-    """Let the last look at the packs be longer ago than they may be trusted."""
+    """Make the last listing of packs too old to be trusted."""
     for path in machine.state.glob("index-*.sqlite"):
         db = sqlite3.connect(path)
         db.execute("UPDATE packs SET seen = seen - ?", (EVIDENCE_AGE + 10**9,))
@@ -60,7 +60,7 @@ def remove(memory: MemoryStore, prefix: str) -> int:
 
 
 def checked(machine: Protected, folder: Path, problems: int = 0) -> None:
-    """A backup that is whole."""
+    """A backup of which everything can be read."""
     machine.checked(folder, problems=problems)
 
 
@@ -84,7 +84,7 @@ def test_each_data_pack_gone(machine: Protected, memory: MemoryStore, folder: Pa
 
 
 def test_mirror_lost_too(machine: Protected, memory: MemoryStore, folder: Path) -> None:
-    """What index objects list is no evidence."""
+    """An index object that lists a pack is no evidence that the pack exists."""
     checked(machine, folder)
     remove(memory, "packs/")
     for path in machine.state.glob("index-*"):
@@ -93,7 +93,7 @@ def test_mirror_lost_too(machine: Protected, memory: MemoryStore, folder: Path) 
 
 
 def test_vault_brought_back_to_an_older_state(machine: Protected, memory: MemoryStore, folder: Path) -> None:
-    """The mirror knows of packs and points that this copy of the vault never had."""
+    """The mirror knows packs and points that this copy of the vault never had."""
     (folder / "paged").unlink()
     checked(machine, folder)
     older = dict(memory.objects)
@@ -107,7 +107,7 @@ def test_vault_brought_back_to_an_older_state(machine: Protected, memory: Memory
 
 
 def test_noticed_by_a_backup_that_did_not_end(machine: Protected, memory: MemoryStore, folder: Path) -> None:
-    """The loss is not forgotten with the run that noticed it."""
+    """Later runs remember a loss that an earlier run noticed."""
     checked(machine, folder)
     remove(memory, "packs/")
     age(machine)
@@ -127,7 +127,7 @@ def test_noticed_by_the_backup_of_another_item(machine: Protected, memory: Memor
     checked(machine, folder / "a")
     remove(memory, "packs/")
     age(machine)
-    checked(machine, folder / "a")  # notices
+    checked(machine, folder / "a")  # notices the loss
     machine.item = None
     checked(machine, folder)
 
@@ -145,7 +145,7 @@ def test_same_pack_comes_back(machine: Protected, memory: MemoryStore, folder: P
 
 
 def test_damaged_tree(machine: Protected, memory: MemoryStore, folder: Path) -> None:
-    """Everything is read again and found again by its content; the damage is told."""
+    """All files are read again and found by their contents; the damage is reported."""
     checked(machine, folder)
     for name in [n for n in memory.objects if n.startswith("meta/")]:
         data = bytearray(memory.objects[name])
@@ -195,7 +195,7 @@ def test_network_fault_is_no_damage(machine: Protected, memory: MemoryStore, fol
 
 
 def test_mirror_damaged(machine: Protected, folder: Path) -> None:
-    """A mirror that can't be read is made anew."""
+    """A mirror that can't be read is replaced."""
     checked(machine, folder)
     path = next(machine.state.glob("index-*.sqlite"))
     path.write_bytes(b"SQLite format 4?" + os.urandom(5000))

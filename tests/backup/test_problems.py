@@ -1,4 +1,4 @@
-"""What can't be saved is reported and recorded in the point; the rest is saved."""
+"""Files that can't be saved are reported and recorded in the point; the rest is saved."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def latest(vault: Vault) -> Point:
 
 
 def when_opened(monkeypatch: pytest.MonkeyPatch, name: bytes, act: Callable[[], object]) -> None:
-    """Do something just before the backup opens a file or folder of this name, each time."""
+    """Call `act` each time just before the backup opens a file or folder with this name."""
 
     def instead(original: Callable[..., int]) -> Callable[..., int]:
         def opened(wanted: bytes, parent: int | None = None) -> int:
@@ -83,7 +83,7 @@ def as_nobody(cli: Cli, *args: str | Path) -> subprocess.CompletedProcess[bytes]
 
 @pytest.fixture
 def open_to_all(tmp_path: Path) -> None:
-    """Let another user reach the test's folder."""
+    """Give another user access to the test's folder."""
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == os.getuid() and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o711)
@@ -99,7 +99,7 @@ def test_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
         os.chown(path, 65534, 65534)
     (folder / "a" / "f1").chmod(0)
     (folder / "b").chmod(0)
-    (folder / "c").chmod(0o711)  # can be entered, and not listed
+    (folder / "c").chmod(0o711)  # can be entered, but not listed
     done = as_nobody(rpdrive, "backup", folder, "--json")
     assert done.returncode == 3, done
     row = json.loads(done.stdout)
@@ -173,7 +173,7 @@ def test_file_that_vanishes(machine: Protected, folder: Path, monkeypatch: pytes
     assert reasons(outcome, folder) == {"b/only": "it can't be read: No such file or directory"}
     found, wanted = saved(machine, outcome, folder), of_source(folder).entries
     assert found.keys() == wanted.keys()
-    assert all(found[path] == wanted[path] for path in wanted if path != b"b")  # its mtime is new
+    assert all(found[path] == wanted[path] for path in wanted if path != b"b")  # its mtime changed
 
 
 def test_folder_that_vanishes(machine: Protected, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_file_replaced(
 
 @pytest.mark.needs_root
 def test_file_replaced_by_anothers(machine: Protected, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Owner, links and content are those of the file that was read, not of the one that was looked at."""
+    """Owner, links and content are those of the file that was read, not of the one seen before."""
     path, other = folder / "b" / "only", folder / "other"
     path.write_bytes(b"one's own")
     for n in range(3):
@@ -251,7 +251,7 @@ def test_size_changed_before_reading(
 
 
 class Restless:
-    """Changes an open file whenever the backup asks about it: as often as `times`."""
+    """Changes an open file whenever the backup reads its status, up to `times` times."""
 
     def __init__(self, path: Path, times: int, change: Callable[[Path], object]) -> None:
         self.path, self.left, self.change = path, times, change
@@ -272,7 +272,7 @@ class Restless:
 def test_changed_while_read(
     machine: Protected, folder: Path, monkeypatch: pytest.MonkeyPatch, how: str, times: int, size: int
 ) -> None:
-    """Once: read again. Each time: said, saved as it was read; and the next backup reads it again."""
+    """A file that changes once is read again. One that always changes is reported, saved, and read next time."""
     path = folder / "b" / "only"
     path.write_bytes(random.Random(1).randbytes(size))
 
@@ -303,7 +303,7 @@ def test_changed_while_read(
 
 @pytest.mark.slow
 def test_growing_file(machine: Protected, folder: Path) -> None:
-    """A log that somebody writes to all the time does not keep the backup from ending."""
+    """A log that is written all the time does not keep the backup from ending."""
     path, stop = folder / "b" / "log", threading.Event()
     path.write_bytes(b"line\n" * 20_000)
 

@@ -1,4 +1,4 @@
-"""The command as a process: killed, interrupted, out of room, twice at once, on another machine."""
+"""The command as a process: killed, interrupted, on a full disk, twice at once, on another machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.kit.cli import PASSPHRASE, Cli
 from tests.kit.protected import extents_of
 from tests.kit.recorded import PointReader, assert_equal, assert_whole, of_source
 
-UPLOADS = 3  # packs on their way at a time
+UPLOADS = 3  # packs that are uploaded at a time
 CHEAP = KdfParameters(memory_kib=64, passes=1, lanes=1)
 
 
@@ -52,13 +52,13 @@ def packs(vault: Vault) -> set[str]:
 
 
 def when_packs(vault: Vault, count: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until so many data packs are there."""
+    """Wait until the vault has so many data packs."""
     while process.poll() is None and len(packs(vault)) < count:
         time.sleep(0.005)
 
 
 def check(vault: Vault, folder: Path) -> None:
-    """The newest point is the folder."""
+    """The newest point equals the folder."""
     point = vault.point(max(vault.point_names(), key=lambda n: n.sequence))
     assert point.problem_count == 0
     assert_equal(PointReader(vault).snapshot(point, folder), of_source(folder))
@@ -80,7 +80,7 @@ def acknowledged(cli: Cli) -> set[str]:
 
 @pytest.mark.slow
 def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> None:
-    """What the store had acknowledged before a kill is never sent again."""
+    """Data that the store had acknowledged before a kill is never sent again."""
     rng, killed, under_way = random.Random(7), 0, set[str]()
     for attempt in range(5):
         process = start(rpdrive, "backup", folder)
@@ -98,7 +98,7 @@ def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> Non
     assert len(known) >= 3
     rpdrive.ok("backup", folder)
     check(vault, folder)
-    # Only what was under way at a kill, so that its arrival could not be noted, may be sent again.
+    # Only packs whose arrival a kill kept from being recorded may be sent again.
     again = sum(
         e.length for name, extents in extents_of(vault, PackKind.DATA).items() if name in under_way for e in extents
     )
@@ -158,7 +158,7 @@ def test_disk_full(rpdrive: Cli, small_disk: Path, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("vault")
 def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk: Path) -> None:
-    """No room for the mirror: said, and not taken for a fault of the vault."""
+    """A full disk under the mirror is reported as such, not as a fault of the vault."""
     rpdrive.home = small_disk / "home"
     rpdrive.environ["RPDRIVE_HOME"] = str(rpdrive.home)
     free = shutil.disk_usage(small_disk).free
@@ -173,7 +173,7 @@ def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk:
 def test_no_second_backup_at_once(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     process = start(rpdrive, "backup", folder)
     when_packs(vault, 1, process)
-    process.send_signal(signal.SIGSTOP)  # however fast it is, it must not be done before the other begins
+    process.send_signal(signal.SIGSTOP)  # so that it can't end before the other begins
     try:
         assert process.poll() is None
         assert "another backup into this vault is running" in rpdrive.fails("backup", folder, code=11)
@@ -237,7 +237,7 @@ def test_machine_is_taken_over(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
     row = rpdrive.json("backup", tiny, "--machine", "web")
     assert (row["sequence"], row["data_bytes"], row["new_bytes"]) == (2, 0, 0)
     assert len(vault.machines()) == len(vault.items()) == 1
-    # A third home that names nobody is another machine; its name may be the same.
+    # A third home without --machine is another machine, even with the same name.
     rpdrive.home.rename(rpdrive.home.with_name("lost too"))
     assert rpdrive.json("backup", tiny)["sequence"] == 1
     assert len(vault.machines()) == 2

@@ -86,7 +86,7 @@ def test_name_that_is_no_text_is_excluded(machine: Protected, folder: Path) -> N
 
 
 def test_what_was_asked_for_is_excluded(machine: Protected, folder: Path) -> None:
-    """An empty point would look like a success."""
+    """It is a problem: an empty point alone would look like a success."""
     outcome = machine.backup(folder / "a", folder / "x y", excludes=("a/",))
     assert [(p.path, p.reason) for p in outcome.problems] == [
         (os.fsencode(folder / "a").strip(b"/"), "given as a path, but excluded")
@@ -126,8 +126,8 @@ def test_single_files_and_a_folder(machine: Protected, folder: Path) -> None:
 
 @pytest.mark.needs_root
 def test_folder_above_what_was_asked_for(machine: Protected, folder: Path) -> None:
-    """Its owner and mode are kept up to date; its times change all the time and are not looked at."""
-    time.sleep(0.03)  # a folder as new as the backup is looked at again
+    """Owner and mode of a folder above are updated; its times change all the time and are ignored."""
+    time.sleep(0.03)  # a folder as new as the backup is not trusted
     machine.backup(folder / "a")
     (folder / "another").touch()
     outcome = machine.backup(folder / "a")
@@ -212,7 +212,7 @@ def test_dry_run(machine: Protected, folder: Path) -> None:
 
 @pytest.fixture
 def mounted() -> Iterator[Callable[[str, Path], None]]:
-    """Mounts a new file system of a type at a folder."""
+    """Mounts a new file system of a given type at a folder."""
     points: list[Path] = []
 
     def mount(kind: str, at: Path, *options: str) -> None:
@@ -237,7 +237,7 @@ def test_one_file_system(machine: Protected, folder: Path, mounted: Any) -> None
     outcome = machine.backup(folder, one_file_system=True)
     assert names(machine, outcome.point, folder) == ALL
     assert outcome.point and b"other" in machine.snapshot(outcome.point, folder).entries
-    # What is asked for is saved, whatever lies above it.
+    # A given path is saved, whatever file system is above it.
     outcome = machine.backup(folder / "other", one_file_system=True)
     assert names(machine, outcome.point, folder) == {"other/file"}
     outcome = machine.backup(folder / "a", folder / "other" / "below", one_file_system=True)

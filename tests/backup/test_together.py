@@ -16,7 +16,7 @@ from tests.kit.recorded import assert_whole
 
 @pytest.mark.slow
 def test_many_machines_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has its own index and points; what they write does not get into each other's way."""
+    """Each machine has its own index and points; their writes don't interfere."""
     monkeypatch.setattr(pipeline, "PACK_TARGET", 200_000)
     monkeypatch.setattr(attempt, "INDEX_BYTES", 1)
     rng, memory = random.Random(8), MemoryStore()
@@ -34,7 +34,7 @@ def test_many_machines_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         try:
             for _ in range(3):
                 machine.checked(source)
-        except BaseException as e:  # noqa: BLE001 - told by the test's own thread
+        except BaseException as e:  # noqa: BLE001 - reported by the test's own thread
             failed.append(e)
 
     threads = [threading.Thread(target=back_up, args=(m,)) for m in machines]

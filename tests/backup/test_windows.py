@@ -63,7 +63,7 @@ def test_everything_is_saved(machine: Machine, windows: Double) -> None:
 
 
 def assert_saved(machine: Machine, windows: Double) -> None:
-    """Backs up; each entry of the point is what the machine holds."""
+    """Back up; each entry of the point equals that of the machine."""
     saved = machine.checked(windows)
     held = {path: e for path, e in windows.walk() if path == "C\\Users" or path.startswith(HOME)}
     assert saved.keys() == held.keys() | {"C"}
@@ -104,7 +104,7 @@ def test_owners_modes_and_targets(machine: Machine, windows: Double) -> None:
 
 
 def test_hard_links(machine: Machine, windows: Double) -> None:
-    """One number, read once, a short name each."""
+    """Hard links have one number, are read once, and have a short name each."""
     outcome = machine.back_up(windows)
     saved = machine.entries(outcome)
     first, second = saved[f"{HOME}\\first"], saved[f"{HOME}\\second"]
@@ -183,7 +183,7 @@ EDITS: dict[str, Callable[[Double], None]] = {
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_change_is_noticed(machine: Machine, windows: Double, edit: str) -> None:
-    """And nothing else is read again."""
+    """A change is noticed, and nothing else is read again."""
     machine.checked(windows)
     read = windows.read_bytes
     EDITS[edit](windows)
@@ -193,7 +193,7 @@ def test_change_is_noticed(machine: Machine, windows: Double, edit: str) -> None
 
 
 def test_partial_points_are_whole(machine: Machine, windows: Double) -> None:
-    """Made while the streams of a folder, or those of a file, are on their way."""
+    """A partial point is made while the streams of a folder or a file are pending."""
     folder, large = windows.item(f"{HOME}\\Documents"), windows.item(f"{HOME}\\Documents\\large")
     folder.streams["large"] = large.streams["large"] = Data(random.Random(5).randbytes(600_000))
     machine.back_up(windows, partial_seconds=0.0)
@@ -232,7 +232,7 @@ EDIT = st.tuples(st.sampled_from(WHAT), WAYS, WAYS, st.integers(0, 5))
 
 
 def apply(d: Double, edit: tuple[str, list[str], list[str], int]) -> None:
-    """Do an edit as a program would, if it can be done."""
+    """Do an edit as a program would, if it is possible."""
     what, at, to, number = edit
     path, other = "\\".join((HOME, *at)), "\\".join((HOME, *to))
     try:
@@ -284,14 +284,14 @@ def apply(d: Double, edit: tuple[str, list[str], list[str], int]) -> None:
                 for start, end in item.data.ranges:
                     item.data.data[start:end] = bytes([number]) * (end - start)
     except (Problem, KeyError, AttributeError):
-        pass  # what it wants isn't there
+        pass  # its file does not exist
 
 
 @pytest.mark.slow
 @given(st.lists(st.lists(EDIT, max_size=12), min_size=2, max_size=4))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_random_edits(edits: list[list[tuple[str, list[str], list[str], int]]]) -> None:
-    """After each batch of edits the next point is what the machine holds; without any, nothing is read."""
+    """After each batch of edits, the next point equals the machine; without edits, nothing is read."""
     with TemporaryDirectory() as folder:
         machine, d = Machine(Path(folder) / "state"), Double(set(ALL))
         for path in ("C\\Users", HOME):
@@ -307,7 +307,7 @@ def test_random_edits(edits: list[list[tuple[str, list[str], list[str], int]]]) 
             assert (d.data_opens, d.read_bytes) == (opens, read)
 
 
-# --- what can't be read, or shouldn't -------------------------------------------------------------------------
+# --- files that can't or should not be read -------------------------------------------------------------------
 
 
 def test_file_in_use(machine: Machine, windows: Double) -> None:
@@ -329,7 +329,7 @@ def test_file_in_the_cloud_is_not_fetched(machine: Machine, windows: Double) -> 
 
 
 def test_file_that_went_to_the_cloud_stays_as_it_was(machine: Machine, windows: Double) -> None:
-    """Its contents are in the vault: `free up space` is no reason to lose them from the next points."""
+    """Contents in the vault stay in the next points after `free up space` removed them from the machine."""
     path = f"{HOME}\\Documents\\letter.txt"
     before = machine.checked(windows)[path]
     windows.item(path).attributes |= RECALL
@@ -351,7 +351,7 @@ def test_file_in_the_cloud_is_fetched_if_asked(machine: Machine, windows: Double
 
 
 def test_encrypted_file(machine: Machine, windows: Double) -> None:
-    """Its raw export, with its streams in it; one that can't be exported is reported."""
+    """The raw export, which contains the streams, is saved; a file that can't be exported is reported."""
     secret = windows.add(f"{HOME}\\secret", b"plain text", attributes=ARCHIVE | ENCRYPTED, security=PLAIN)
     secret.raw, secret.streams["s"] = random.Random(2).randbytes(300_500), Data(b"in the export")
     windows.add(f"{HOME}\\of another", b"x", attributes=ENCRYPTED, security=PLAIN)
@@ -366,7 +366,7 @@ def test_encrypted_file(machine: Machine, windows: Double) -> None:
 
 
 def test_without_privileges(machine: Machine, windows: Double) -> None:
-    """What the user may not read is reported, and who is audited is left out."""
+    """Files that the user may not read are reported; audit entries are left out."""
     windows.allowed = set()
     windows.item(f"{HOME}\\setup.exe").audited = AUDITED
     windows.item(f"{HOME}\\Documents\\large").denied = True
@@ -387,7 +387,7 @@ def test_passage_through_a_folder_that_may_not_be_read(machine: Machine, windows
 
 
 def test_stream_in_use(machine: Machine, windows: Double, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of the file is saved."""
+    """A stream in use is reported; the rest of the file is saved."""
     opened = Double.CreateFileW
 
     def refuse(d: Double, path: int, *rest: int) -> int:
@@ -417,7 +417,7 @@ def test_more_streams_than_an_entry_holds(machine: Machine, windows: Double) -> 
 
 
 def test_folder_swapped_for_a_link(windows: Double) -> None:
-    """Between the look at it and its opening."""
+    """A folder is replaced between the reading of its status and its opening."""
     source = WindowsSystem(windows.api())
     c = source.open_folder(b"C", source.open_top())
     users = source.open_folder(b"Users", c)
@@ -433,7 +433,7 @@ def test_folder_swapped_for_a_link(windows: Double) -> None:
 
 
 def test_fat(machine: Machine, windows: Double) -> None:
-    """No descriptors, no streams, no time of the last change: attributes and what was written tell."""
+    """FAT has no descriptors, streams or change times: attributes and write times show changes."""
     windows.file_system = "FAT32"
     path = f"{HOME}\\Documents\\letter.txt"
     saved = machine.checked(windows)[path]
@@ -447,7 +447,7 @@ def test_fat(machine: Machine, windows: Double) -> None:
 
 
 def test_links_without_an_id(machine: Machine, windows: Double) -> None:
-    """As on ReFS: two files with several links each must not be taken for one."""
+    """On ReFS, two files with several links each must not be taken for one file."""
     other = windows.add(f"{HOME}\\third", b"another file", security=PLAIN)
     windows.hard_link(f"{HOME}\\third", f"{HOME}\\fourth")
     other.index = windows.item(f"{HOME}\\first").index = 2**64 - 1
@@ -516,7 +516,7 @@ def test_functions_have_the_documented_types() -> None:
     assert ctypes.sizeof(api._LuidAndAttributes) == 16
 
 
-# Written down by the documentation of each structure, field by field.
+# Written field by field from the documentation of each structure.
 IDENTITY = bytes.fromhex(
     "20000000 00401e39c3e2d801 8056d8ee1b01d901 009bc6a3b7fbd801"
     "3412efbe 01000000 00100000 02000000 00000300 2a000000"

@@ -1,4 +1,4 @@
-"""An unchanged file is only left as it was if all that it refers to is still there, its streams' data included."""
+"""An unchanged file is kept only if all that it refers to still exists, its streams' data included."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HERE, THERE = (Extent(pack, 8, 99, 0, 5, b"c" * 16) for pack in (b"h" * 16, GONE
     [
         (Windows(streams=[Stream("a", 5, [HERE]), Stream("b", 5, [THERE])]), NodeKind.FILE),
         (Windows(streams=[Stream("a", 5, [THERE])]), NodeKind.FOLDER),
-        (Windows(streams=[Stream("a", 5, Paged(0, HERE, 5, b"d" * 16))]), NodeKind.FILE),  # who knows
+        (Windows(streams=[Stream("a", 5, Paged(0, HERE, 5, b"d" * 16))]), NodeKind.FILE),  # pages are not looked up
         (Windows(security=OutOfLine(THERE)), NodeKind.FILE),
         (Windows(reparse=OutOfLine(THERE)), NodeKind.SYMLINK),
         (Windows(extended=OutOfLine(THERE)), NodeKind.FOLDER),

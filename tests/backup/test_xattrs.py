@@ -1,4 +1,4 @@
-"""Extended attributes beyond what fits an entry's page, and names that are not text."""
+"""Extended attributes that don't fit an entry's page, and exclude patterns that are not text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def roomy() -> Iterator[Path]:
 
 def test_many_large_attributes_of_one_file(roomy: Path, tmp_path: Path) -> None:
     values = {f"user.attribute-{n:02d}": os.urandom(4000) for n in range(30)}
-    for n in range(40):  # neighbours share the page
+    for n in range(40):  # entries that share a page
         path = roomy / f"file-{n:02d}"
         path.touch()
         for name, value in values.items():

@@ -1,4 +1,4 @@
-"""How this program starts itself again: as a child process, or from a unit or task that starts it later.
+"""The environment variables of this program, and how it starts itself again: as a child, or by a unit or task.
 
 A started process finds our packages wherever they are, installed or in a checkout, and never imports from the
 folder that happens to be the current one (`-P`). It gets no secret through its environment.
@@ -11,7 +11,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from catalog.access.settings import HOME, SECRETS
+HOME = "RPDRIVE_HOME"
+VAULT = "RPDRIVE_VAULT"
+PASSPHRASE = "RPDRIVE_PASSPHRASE"
+NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
+# Not passed on to processes that rpdrive starts: they get keys in another way, and may run for weeks.
+SECRETS = (PASSPHRASE, NEW_PASSPHRASE)
 
 _FOLDER = Path(__file__).parents[1]  # holds our packages and rpdrive.py
 _CODE = "import sys; sys.path.append({folder!r}); from {module} import main; main({arguments})"

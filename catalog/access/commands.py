@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from catalog.access.session import Session
-from catalog.access.settings import NEW_PASSPHRASE
+from catalog.program import NEW_PASSPHRASE
 from catalog.screen.options import Json
 from catalog.screen.output import print_json
 from catalog.store.roles import Role

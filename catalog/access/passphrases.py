@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from catalog.access.settings import PASSPHRASE
 from catalog.errors import LocalError, Locked, UsageError
+from catalog.program import PASSPHRASE
 from catalog.systems.this import SYSTEM
 
 # Shows a prompt and returns the answer; None if there is no terminal, or no answer.

@@ -10,14 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from catalog.errors import LocalError, UsageError
+from catalog.program import HOME, VAULT
 from catalog.systems.this import SYSTEM
-
-HOME = "RPDRIVE_HOME"
-VAULT = "RPDRIVE_VAULT"
-PASSPHRASE = "RPDRIVE_PASSPHRASE"
-NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
-# Not passed on to processes that rpdrive starts: they get keys in another way, and may run for weeks.
-SECRETS = (PASSPHRASE, NEW_PASSPHRASE)
 
 
 class Settings:

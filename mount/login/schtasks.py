@@ -19,14 +19,14 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from catalog.errors import LocalError, MountFailed
-from catalog.program import main_command, named_variables
+from catalog.program import HOME, main_command, named_variables
 from catalog.windows.machine import user_sid
 from mount.login.base import Entry
 from mount.place.spelling import Place
 
 SCHEMA = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 FOLDER = "\\rpdrive\\"  # in the Task Scheduler's library
-_KEPT = ("RPDRIVE_HOME",)  # where rpdrive keeps its files: a task doesn't see the shell's environment
+_KEPT = (HOME,)  # where rpdrive keeps its files: a task doesn't see the shell's environment
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import LocalError, MountFailed
-from catalog.program import lasting_environment, rpdrive_command
+from catalog.program import HOME, lasting_environment, rpdrive_command
 from mount.login.base import Entry
 
 _NAME_MAX = 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
 # Where rpdrive keeps its files: a service doesn't see the environment of the shell that made the unit.
-_KEPT = ("RPDRIVE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH")
+_KEPT = (HOME, "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH")
 _SYSTEM_LIMITS = """\
 NoNewPrivileges=yes
 CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH

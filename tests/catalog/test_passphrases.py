@@ -8,8 +8,9 @@ import pytest
 
 from catalog.access.passphrases import GivenPassphrases
 from catalog.access.session import Session
-from catalog.access.settings import NEW_PASSPHRASE, PASSPHRASE, Settings
+from catalog.access.settings import Settings
 from catalog.errors import LocalError, Locked, UsageError, WeakPassphrase
+from catalog.program import NEW_PASSPHRASE, PASSPHRASE
 from catalog.vault import Vault
 from tests.kit.cli import PASSPHRASE as RIGHT
 from tests.kit.cli import Cli

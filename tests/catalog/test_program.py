@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalog import program
-from catalog.access.settings import HOME, SECRETS
+from catalog.program import HOME, SECRETS
 
 
 def test_a_child_finds_our_modules_from_any_folder(tmp_path: Path) -> None:

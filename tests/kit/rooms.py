@@ -12,6 +12,7 @@ ROOMS = {
     "catalog.errors": "",
     "catalog.names": "",
     "catalog.mountinfo": "",
+    "catalog.program": "",
     "catalog.patterns": "catalog.errors",
     "catalog.processors": "",
     "catalog.systems": "",
@@ -25,9 +26,8 @@ ROOMS = {
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
     # The subjects of the catalog, each with its commands.
-    "catalog.access": "catalog.errors catalog.format catalog.screen catalog.store catalog.store.address"
-    " catalog.store.azure catalog.systems catalog.vault",
-    "catalog.program": "catalog.access",
+    "catalog.access": "catalog.errors catalog.format catalog.program catalog.screen catalog.store"
+    " catalog.store.address catalog.store.azure catalog.systems catalog.vault",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.screen catalog.tree catalog.vault catalog.windows",

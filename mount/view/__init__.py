@@ -1,1 +1,1 @@
-"""What a drive shows, defined once for all drivers: folders, files, versions, names."""
+"""What a drive shows, defined once for all drivers. The interface, and a list of the views, is in nodes.py."""

@@ -1,10 +1,10 @@
-"""Entries of folders by the names that Windows sees. What the spelling is, and why, stands in catalog.names.
+"""Entries of folders by the names that Windows shows. catalog.names defines the spelling, and the reasons for it.
 
-An exact match wins. On a drive that takes names of different case for one, the only entry that differs in case or
-in Unicode's form (NFC, NFD) comes next; where two differ so, neither is meant. WinFsp keeps one table of open files
-by name, and without case on such a drive: two entries must not come to be one there. So a drive does it only where
-its view says that no names are in the way (`View.folds`); should some turn up all the same, in a point that came
-later, each of them but the first shows with a mark.
+An exact match wins. On a drive that ignores case, the next match is the only entry that differs just in case or in
+its form of Unicode (NFC, NFD); if there are two, neither matches. WinFsp keeps one table of open files by name,
+without case on such a drive: two entries must not become one there. So a drive ignores case only if its view allows
+it (`View.folds`). If a later point has names that differ only in case all the same, each but the first shows with a
+mark.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _KEPT = 64 << 20  # bytes of indexes: some two million names
 
 
 def find(folder: Folder, spelling: str, *, fold: bool) -> tuple[bytes, Node] | None:
-    """The entry that is shown so, and its true name. None if there is none, or if it could be either of two.
+    """The entry with that spelling, and its true name. None if there is none, or more than one.
 
-    For one look; whoever looks more often has a `Names`. Damaged, StoreError.
+    For a single lookup; `Names` serves many. Raises Damaged and StoreError.
     """
     return Names(fold=fold).find(folder, spelling)
 
 
 def true_path(root: Folder, path: bytes, *, fold: bool) -> bytes:
-    """A path from the root as a Windows drive shows it, by the names that nodes have.
+    """The names as nodes have them, for a path from the root in the spelling of a Windows drive.
 
     Raises NotFound, Damaged and StoreError.
     """
@@ -55,8 +55,8 @@ def true_path(root: Folder, path: bytes, *, fold: bool) -> bytes:
 class Names:
     """The names of one drive. Thread-safe.
 
-    A name in its own case is looked up for a page or two. For any other a folder is listed once, whatever its
-    size, and what its names are when folded is kept: about 36 bytes each.
+    A lookup in the true case reads a page or two. For any other, the folder is listed once, whatever its size, and
+    an index of its names without case is kept: about 36 bytes a name.
     """
 
     def __init__(self, *, fold: bool) -> None:
@@ -71,7 +71,7 @@ class Names:
         return len(self._indexes)
 
     def speller(self, folder: Folder) -> Callable[[bytes], str]:
-        """What spells the names of a folder, for a listing of it."""
+        """A function that spells the names of a folder, for a listing of it."""
         native = folder.made_on == WINDOWS
         if not self._is_doubtful(folder):
             return lambda name: shown(name, native=native)
@@ -79,7 +79,7 @@ class Names:
         return lambda name: index.spelling(name) or shown(name, native=native)
 
     def find(self, folder: Folder, spelling: str) -> tuple[bytes, Node] | None:
-        """The entry that is shown so, and its true name. None if there is none, or if it could be either of two."""
+        """The entry with that spelling, and its true name. None if there is none, or more than one."""
         native = folder.made_on == WINDOWS
         name = true_name(spelling, native=native)
         if name is not None and not (self._is_doubtful(folder) and self._index(folder).spelling(name) is not None):
@@ -92,19 +92,19 @@ class Names:
         return None
 
     def _is_doubtful(self, folder: Folder) -> bool:
-        """Whether names may stand in a folder that would be one on this drive."""
+        """Whether a folder may have names that this drive would take for one."""
         return self._fold and not folder.distinct
 
     def _index(self, folder: Folder) -> _Index:
         key = folder.attributes.inode
         index = self._indexes.get(key)
-        if index is not None and index.is_good():
+        if index is not None and index.is_fresh():
             return index
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
-        with making:  # one lists it, the others wait
+        with making:  # one thread lists it, the others wait
             index = self._indexes.get(key)
-            if index is None or not index.is_good():
+            if index is None or not index.is_fresh():
                 index = _Index(folder)
                 self._indexes.put(key, index)
         with self._lock:
@@ -120,7 +120,7 @@ def _entry(folder: Folder, name: bytes) -> tuple[bytes, Node] | None:
 
 
 class _Index:
-    """The names of a folder by hashes of what they are when folded, and of what they are when marked."""
+    """The names of a folder, found by hashes of their folded spelling, or by their spelling with a mark."""
 
     def __init__(self, folder: Folder) -> None:
         self._native = folder.made_on == WINDOWS
@@ -144,18 +144,18 @@ class _Index:
 
     @property
     def cost(self) -> int:
-        """Bytes, about."""
+        """Approximate size in bytes."""
         return len(self._names) + 24 * len(self._order) + 500 * len(self._by_mark) + 1000
 
-    def is_good(self) -> bool:
+    def is_fresh(self) -> bool:
         return time.monotonic() < self._until
 
     def spelling(self, name: bytes) -> str | None:
-        """How a name shows that another, shown as it is, would be one with. None for all others."""
+        """The marked spelling of a name that would equal another one's; None for all other names."""
         return self._twins.get(name)
 
     def find(self, spelling: str, *, fold: bool) -> bytes | None:
-        """The name that is shown so, or (with `fold`) the only one that differs in case or Unicode's form."""
+        """The name with that spelling, or (with `fold`) the only one that differs in case or form of Unicode."""
         name = self._by_mark.get(spelling)
         if name is not None or not fold:
             return name
@@ -164,7 +164,7 @@ class _Index:
         return self._name(found[0]) if len(found) == 1 else None
 
     def _marked_twins(self) -> Iterator[tuple[bytes, str]]:
-        """Of names that are one when folded all but the first, and how they show."""
+        """Names whose folded spelling is that of an earlier one, and their marked spelling."""
         start, hashes = 0, self._hashes
         while start < len(hashes):
             end = start + 1

@@ -1,8 +1,13 @@
-"""What the drive shows, free of any driver: nodes, lookups, pages of entries, contents, xattrs.
+"""The interface of views, which show recovery points as a tree of nodes, independent of any driver.
 
-A driver asks the view for its root and goes on from node to node. Names are bytes, without a `/` in them.
-Everything raises `catalog.errors` classes: NotFound for a name that isn't there, Damaged and StoreError for
-what can't be read. Nodes below a point's root never change; those that may are marked by `changes`.
+    view.point        PointView      one point: its root is the drive's root
+    view.all_points   AllPointsView  all points: <machine>/<item>/<date and time>/…
+    view.versions     VersionsFolder `.versions` of an item: each file as a folder of its versions
+
+Drivers (mount.drivers) translate a view for Linux, libfuse and WinFsp; restore reads paths on a drive back
+(`View.origin`). They start at the root and go from node to node. Names are bytes, without a `/` in them. Everything
+raises the classes of catalog.errors: NotFound for a name that does not exist, Damaged and StoreError for contents
+that can't be read. Nodes below a point's root never change; nodes that may are marked by `changes`.
 """
 
 from __future__ import annotations
@@ -20,20 +25,18 @@ from catalog.format.records import Point
 from catalog.format.values import Totals
 from catalog.format.windows import Windows, name_bytes
 
-# How long a driver may let the system keep what the view says, in seconds. What never changes: for as long as the
-# drive is mounted. Names that may come to mean something else: asking again costs a call, never a request to the
-# store. Names that are not there: a new point may bring them.
-FOREVER = 10 * 365 * 86400
-SHORT = 3
-NEGATIVE_SHORT = 1
+# How long the system may keep what a driver answers, in seconds.
+FOREVER = 10 * 365 * 86400  # for nodes that never change
+SHORT = 3  # for names that may change their meaning: asking again costs a call, never a request to the store
+NEGATIVE_SHORT = 1  # for names that don't exist: a new point may bring them
 LINK_BIT = 1 << 32  # set in the inode number of a file of several links; its low bits are the link's number
 POINT_SHIFT = 33  # in the drive of all points, the bits from here up say which point
 
 
 class Attributes(NamedTuple):
-    """What stat shows. Sizes in bytes, times in ns since the epoch (UTC), `blocks` of 512 bytes.
+    """The fields of stat. Sizes in bytes, times in ns since the epoch (UTC), `blocks` of 512 bytes.
 
-    `mode` has the type's bits.
+    `mode` includes the bits of the type.
     """
 
     inode: int
@@ -49,7 +52,7 @@ class Attributes(NamedTuple):
 
 
 class Node:
-    """Anything the drive shows. `changes`: the same path may mean something else a moment later."""
+    """Anything on the drive. `changes`: the same path may mean another node a moment later."""
 
     __slots__ = ("attributes",)
     changes = False
@@ -58,31 +61,32 @@ class Node:
         self.attributes = attributes
 
     def xattr_names(self) -> list[bytes]:
+        """Names of the extended attributes."""
         return []
 
     def xattr(self, name: bytes) -> Buffer | None:
-        """A value; None if there is no such attribute."""
+        """The value of an extended attribute; None if there is none of that name."""
         return None
 
     @property
     def windows(self) -> Windows | None:
-        """What Windows knew of it, its values as bytes; None if another system made it."""
+        """The metadata of Windows, with its values as bytes; None if the node was made on another system."""
         return None
 
     def stream(self, name: str) -> OpenFile:
-        """An alternate data stream for reading, by any number of threads. NotFound."""
+        """Open an alternate data stream, for any number of threads. Raises NotFound."""
         raise no_such(name_bytes(name))
 
 
 class EntryPage(ABC):
-    """Neighbouring entries of a folder. Nodes are made only when asked for: a listing rarely needs them."""
+    """Neighbouring entries of a folder. Nodes are made on demand: a listing rarely needs them."""
 
     __slots__ = ()
     names: Sequence[bytes]
 
     @abstractmethod
     def kind(self, n: int) -> tuple[int, int]:
-        """Inode number and type bits of the n-th entry: what a plain listing shows."""
+        """Inode number and type bits of the n-th entry: all that a plain listing needs."""
 
     @abstractmethod
     def node(self, n: int) -> Node:
@@ -96,24 +100,24 @@ class Folder(Node, ABC):
 
     @abstractmethod
     def lookup(self, name: bytes) -> Node:
-        """The entry of that exact name. NotFound."""
+        """The entry of exactly that name. Raises NotFound."""
 
     @abstractmethod
     def pages(self) -> Iterator[EntryPage]:
-        """All entries, in an order that stays the same."""
+        """All entries, always in the same order."""
 
     @property
     def made_on(self) -> str:
-        """The system whose names its entries have; empty for names of our own making."""
+        """The system that its entries' names are from; empty for names made by a view."""
         return ""
 
     @property
     def distinct(self) -> bool:
-        """Whether no two names in it are known to differ in case or in Unicode's form only."""
+        """Whether it is known that no two names in it differ only in case or in their form of Unicode."""
         return False
 
     def opened(self) -> Folder:
-        """The folder with the same entries that lies behind this one, fetched if need be; most often itself."""
+        """The folder with this one's entries, fetched if need be; most often the folder itself."""
         return self
 
 
@@ -124,11 +128,11 @@ class File(Node, ABC):
 
     @abstractmethod
     def open(self) -> OpenFile:
-        """For reading, by any number of threads."""
+        """Open it for reading, by any number of threads."""
 
 
 class Link(Node):
-    """A symbolic link, shown as it is."""
+    """A symbolic link; its target is not changed."""
 
     __slots__ = ()
     target: bytes
@@ -145,45 +149,45 @@ class View(ABC):
     """One drive."""
 
     root: Folder
-    folds: bool  # whether names of different case may be taken for one
+    folds: bool  # whether lookups may ignore case on systems that do
     changes: bool  # whether anything in it may change while it is mounted
-    has_births: bool  # whether entries may know when their originals were made
+    has_births: bool  # whether entries may have a time of creation
 
     @abstractmethod
     def origin(self, path: bytes) -> Origin | None:
-        """What a path from the root, by the names that nodes have, was made of. None if that is several points.
+        """Where a path (of names as nodes have them) comes from; None if it holds several points.
 
-        Raises NotFound, Damaged and StoreError. Whether there is such a path in the point is not checked.
+        Raises NotFound, Damaged and StoreError. It does not check that the path exists in the point.
         """
 
     @abstractmethod
     def totals(self) -> Totals:
-        """What the drive holds, as the size of its file system."""
+        """The size of the drive, as of a file system."""
 
     def has_xattrs(self) -> bool:
         """Whether anything in it may have extended attributes."""
         return self.changes or self.totals().xattrs > 0
 
     def close(self) -> None:  # noqa: B027 - most views hold nothing
-        """Stop what goes on in the background."""
+        """Stop background work."""
 
 
 def folder_attributes(inode: int, time: int) -> Attributes:
-    """Of a folder that no source has: owned by whoever opened the drive, readable by all who may enter it."""
+    """Attributes of a folder without an original: owned by the user who opened the drive, readable by all."""
     return Attributes(inode, stat.S_IFDIR | 0o755, _own("getuid"), _own("getgid"), time, time, 4096, 8)
 
 
 def shown_ids(uid: int, gid: int) -> tuple[int, int]:
-    """Owner and group: those of whoever opened the drive, where the source has no such numbers (-1)."""
+    """Owner and group: those of the user who opened the drive if the source has no such numbers (-1)."""
     return _own("getuid") if uid == -1 else uid, _own("getgid") if gid == -1 else gid
 
 
 def _own(what: str) -> int:
-    return int(getattr(os, what, int)())  # Windows has no such numbers
+    return int(getattr(os, what, int)())  # Windows has no such functions
 
 
 def device_number(major: int, minor: int) -> int:
-    """As this system has it; as Linux has it, where this one has no devices of that kind."""
+    """A device number of this system; or of Linux, if this one has no such numbers."""
     makedev = getattr(os, "makedev", None)
     if makedev is not None:
         return int(makedev(major, minor))

@@ -36,7 +36,7 @@ from mount.view.nodes import (
     shown_name,
 )
 
-_PAGES = 256  # decoded pages kept: some 128 entries and 50 KB each
+_PAGES = 256  # decoded pages kept, of some 128 entries and 50 KB each
 _INDEXES = 64
 
 
@@ -54,7 +54,7 @@ class Tree:
             raise Damaged("the recovery point's root is malformed") from e
 
     def root(self) -> TreeFolder:
-        """The root: it stands for no folder of the source, so whoever opened the drive owns it."""
+        """The root. It has no original, so the user who opened the drive owns it."""
         return TreeFolder(
             folder_attributes(self.base | ROOT_NUMBER, self.point.time), self, None, None, self._top, ROOT_NUMBER
         )
@@ -63,7 +63,7 @@ class Tree:
         return self._pages.get(self.base, first)
 
     def page(self, folder: Subtree, number: int, name: bytes) -> TreePage:
-        """The page that a name stands in, if it stands in the folder at all."""
+        """The page that has a name, if the folder has it at all. Raises Damaged."""
         if folder.level == 0 and (page := self.cached_page(number + 1)) is not None:
             return page
         for numbered in leaves(self._pages, folder, number, start=name):
@@ -75,7 +75,7 @@ class Tree:
             yield self._pages.add(self, numbered)
 
     def page_with(self, folder: Subtree, folder_number: int, number: int) -> TreePage:
-        """The page of a folder in whose range a number lies."""
+        """The page of a folder whose range includes a number."""
         first = folder_number + 1
         if folder.level:
             at, first = page_with(self._pages, folder, folder_number, number)
@@ -84,7 +84,7 @@ class Tree:
         return self.cached_page(first) or self._pages.add(self, NumberedLeaf(self._pages.leaf(at), first))
 
     def place(self, number: int) -> tuple[list[bytes], TreePage, int]:
-        """The entry of a number: the names on the way to it, its page, and its place there. NotFound."""
+        """The entry of a number: the names on the path to it, its page, and its index there. Raises NotFound."""
         folder, folder_number, names = self._top, ROOT_NUMBER, []
         while folder is not None and folder_number < number <= folder_number + folder.totals.entries:
             page = self.page_with(folder, folder_number, number)
@@ -101,10 +101,10 @@ class Tree:
         raise NotFound(f"this recovery point has no entry of the number {number}")
 
     def node(self, leaf: Leaf, e: Entry, number: int) -> Node:
-        """The node of an entry; `number` is the entry's in a walk of the point."""
+        """The node of an entry, whose number in a walk of the point is `number`. Raises Damaged."""
         bits = TYPE_BITS.get(e.kind)
         if bits is None:
-            raise Damaged(f"{shown_name(e.name)} is of a kind that this rpdrive doesn't know")
+            raise Damaged(f"{shown_name(e.name)} is of a kind unknown to this version of rpdrive")
         uid, gid = shown_ids(*leaf.owner(e)[:2])
         xattrs = leaf.xattrs(e)
         windows = leaf.windows(e)
@@ -114,11 +114,11 @@ class Tree:
         )  # fmt: skip
         if e.kind == NodeKind.FILE:
             content = leaf.pieces(e)
-            # Whole pages of 4 KiB, as file systems allot them, so that du agrees with the source.
+            # Rounded to 4 KiB, the allocation of most file systems, so that du agrees with the source.
             shape = shape._replace(blocks=((allocated(content) + 4095) >> 12) * 8)
             return TreeFile(shape, self, xattrs, windows, content)
         if e.kind == NodeKind.FOLDER:
-            # One link means "unknown": to count subfolders would take a walk, and find and fts know it.
+            # One link means "unknown" to find and fts: to count subfolders would take a walk.
             shape = shape._replace(blocks=(e.size + 511) >> 9, nlink=1)
             return TreeFolder(shape, self, xattrs, windows, leaf.subtree(e), number)
         if e.kind == NodeKind.SYMLINK:
@@ -133,7 +133,7 @@ class Tree:
         return _InTree(shape, self, xattrs, windows)
 
     def inode(self, entry: Entry, number: int) -> int:
-        """The same at every mount: all links of one file share one."""
+        """The inode number, the same at every mount; all links to one file share it."""
         return self.base | (LINK_BIT | entry.link if entry.link else number)
 
 
@@ -162,12 +162,12 @@ class TreePage(EntryPage):
 
     @property
     def end(self) -> int:
-        """The number after those of the page's entries and of all that is below them."""
+        """The number after those of the page's entries and of everything below them."""
         return self.numbers[-1] + self.leaf.entries_in(self.leaf.entries[-1])
 
 
 class Pages:
-    """The decoded pages used last, of all points of a drive. A PageSource in front of the reader."""
+    """The most recently used decoded pages, of all points of a drive. A PageSource in front of the reader."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -175,7 +175,7 @@ class Pages:
         self._indexes: Lru[Extent, FolderIndex] = Lru(_INDEXES)
 
     def get(self, base: int, first: int) -> TreePage | None:
-        """By the number of its first entry, which no two pages of a point share."""
+        """The page whose first entry has the number `first`: no two pages of a point share it."""
         return self._pages.get((base, first))
 
     def add(self, tree: Tree, numbered: NumberedLeaf) -> TreePage:
@@ -204,7 +204,7 @@ class Pages:
 
 
 class _InTree(Node):
-    """A node of a point: all that a FIFO, a device or a socket has to show, and the base of the others."""
+    """A node of a point: a FIFO, a device or a socket, and the base of the others."""
 
     __slots__ = ("_windows", "_xattrs", "tree")
 
@@ -256,8 +256,8 @@ class TreeFolder(_InTree, Folder):
         super().__init__(attributes, tree, xattrs, windows)
         self._subtree = subtree
         self._number = number
-        # First and last name and first number of the page that answered last: the next lookup is most often
-        # in the same one. Not the page itself, so that a table of folders doesn't keep pages alive.
+        # First and last name and first number of the page that answered last: most often it answers the next
+        # lookup, too. Not the page itself, so that a table of folders doesn't keep pages alive.
         self._last: tuple[bytes, bytes, int] | None = None
 
     def lookup(self, name: bytes) -> Node:
@@ -268,7 +268,7 @@ class TreeFolder(_InTree, Folder):
         return page.node(n)
 
     def find(self, name: bytes) -> tuple[TreePage, int] | None:
-        """The entry of that exact name: its page, and its place there."""
+        """The entry of exactly that name: its page, and its index there."""
         if self._subtree is None:
             return None
         last, page = self._last, None
@@ -282,7 +282,7 @@ class TreeFolder(_InTree, Folder):
         return None if n is None else (page, n)
 
     def after(self, number: int) -> tuple[TreePage, int] | None:
-        """The first entry here whose number is greater: its page, and its place there."""
+        """The first entry with a greater number: its page, and its index there. Raises Damaged."""
         folder = self._subtree
         number = max(number, self._number)
         last = self._number + folder.totals.entries if folder is not None else 0
@@ -337,7 +337,7 @@ class TreeLink(_InTree, Link):
 
 
 class PointView(View):
-    """A drive of one point: that point's root is the drive's root. Nothing in it ever changes."""
+    """A drive of one point, whose root is the drive's root. It never changes."""
 
     changes = False
 
@@ -358,5 +358,5 @@ class PointView(View):
 
 
 def tells_births(system: str) -> bool:
-    """Whether a backup on this system notes when files were made."""
+    """Whether a backup on this system records when files were created."""
     return system == WINDOWS

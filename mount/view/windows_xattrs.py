@@ -1,8 +1,8 @@
-"""What Windows knows of a file, as extended attributes: so a point made on Windows shows it on other systems.
+"""The metadata of Windows as extended attributes, by which other systems show it for points made on Windows.
 
-`user.DOSATTRIB` is as Samba writes it, `user.ads.<name>` a data stream, and the `system.ntfs_…` are those of
-ntfs-3g: copied with them to a share of Samba or a volume of ntfs-3g, a file is what it was. Streams, and lists
-of names, that are larger than Linux lets an attribute be are left out.
+`user.DOSATTRIB` is in Samba's format, `user.ads.<name>` is a data stream, and `system.ntfs_…` are those of ntfs-3g:
+a file copied with them to a Samba share or a volume of ntfs-3g gets its metadata back. Streams and lists of names
+beyond Linux's limits for attributes are left out.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ ACL, REPARSE, EXTENDED = b"system.ntfs_acl", b"system.ntfs_reparse_data", b"syst
 ATTRIBUTES, CREATED, SHORT_NAME = b"system.ntfs_attrib", b"system.ntfs_crtime", b"system.ntfs_dos_name"
 
 # xattr_DOSATTRIB of Samba's librpc/idl/xattr.idl in version 5: an empty string and its alignment, the version twice
-# (the second says which of a union follows), which fields hold, attributes, time of creation.
+# (the second selects the member of a union), which fields are valid, attributes, time of creation.
 _DOS_ATTRIBUTES = struct.Struct("<HHHxxIIQ")
 _HAS_ATTRIBUTES, _HAS_CREATED = 0x1, 0x10
 
 
 def names(windows: Windows, *, is_link: bool = False) -> list[bytes]:
-    """Names of the attributes. Of a link without those of users: Linux gives nobody the values of such."""
+    """Names of the attributes. For a symlink, omits user.*: Linux does not return those."""
     w = windows
     found = [ATTRIBUTES] if is_link else [DOS_ATTRIBUTES, ATTRIBUTES]
     for name, there in (
@@ -42,7 +42,7 @@ def names(windows: Windows, *, is_link: bool = False) -> list[bytes]:
     ):
         if there:
             found.append(name)
-    room = MOST // 2 - sum(len(name) + 1 for name in found)  # the other half is for the entry's own
+    room = MOST // 2 - sum(len(name) + 1 for name in found)  # the other half is for the entry's own attributes
     for stream in () if is_link else w.streams:
         name = STREAM + name_bytes(stream.name)
         if stream.size <= MOST and len(name) <= MOST_NAME and len(name) < room:
@@ -52,7 +52,7 @@ def names(windows: Windows, *, is_link: bool = False) -> list[bytes]:
 
 
 def value(node: Node, name: bytes) -> bytes | None:
-    """The value of an attribute of a node that Windows made; None if it has none of that name."""
+    """The value of an attribute of a node made on Windows; None if it has none of that name."""
     w = node.windows
     if w is None or not name.startswith((b"user.", b"system.ntfs_")):
         return None

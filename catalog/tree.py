@@ -83,7 +83,8 @@ class Found(NamedTuple):
     number: int
 
 
-def _check_level(level: int) -> None:
+def check_level(level: int) -> None:
+    """Raise Damaged if a tree of pages is higher than the format allows."""
     if not 0 <= level <= MAX_LEVEL:
         raise Damaged(f"a page tree has {level} levels, more than the limit of {MAX_LEVEL}")
 
@@ -94,7 +95,7 @@ def leaves(
     """The pages of a folder that can hold names >= `start`, in order, with the numbers of their entries."""
     if folder is None:
         return
-    _check_level(folder.level)
+    check_level(folder.level)
     yield from _leaves(source, folder.level, folder.at, folder_number + 1, start)
 
 
@@ -117,7 +118,7 @@ def page_with(source: PageSource, folder: Subtree, folder_number: int, number: i
     The range of a page covers its entries and everything below them. The caller must make sure that the folder's
     own range, known from its number and totals, contains the number.
     """
-    _check_level(folder.level)
+    check_level(folder.level)
     at, first = folder.at, folder_number + 1
     for _level in range(folder.level):
         index = source.folder_index(at)
@@ -198,7 +199,7 @@ class Pieces:
         if self._inline is not None:
             return self._inline
         assert self._paged is not None
-        _check_level(self._paged.level)
+        check_level(self._paged.level)
         level, at, start = self._paged.level, self._paged.at, 0
         covers = 0  # bytes that the index page says the page covers; 0 without an index page
         while level:

@@ -13,16 +13,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from catalog.errors import Damaged
 from catalog.format.keys import file_digest
-from catalog.format.message import MAX_LEVEL
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, FolderIndex, Leaf
 from catalog.format.records import Point
 from catalog.format.values import Hole, NodeKind, Paged, Piece, Subtree
 from catalog.format.windows import name_bytes
 from catalog.names import is_marked, meant, shows_as
-from catalog.tree import PageSource
+from catalog.tree import PageSource, check_level
 
 AHEAD = 16  # pages of a folder that are fetched together
 
@@ -92,10 +90,7 @@ def held(variants: Iterable[Variant]) -> int:
 
 def root_strands(points: Sequence[Point]) -> list[Strand]:
     """The roots of points; `points[n]` has number n. Raises Damaged."""
-    try:
-        return _joined((1 << n, p.root.subtree()) for n, p in enumerate(points) if p.root is not None)
-    except (TypeError, ValueError) as e:
-        raise Damaged("a recovery point's root is malformed") from e
+    return _joined((1 << n, p.root.subtree()) for n, p in enumerate(points) if p.root is not None)
 
 
 def folder_strands(variants: Iterable[Variant]) -> list[Strand]:
@@ -111,8 +106,7 @@ def folder_strands(variants: Iterable[Variant]) -> list[Strand]:
 def _joined(strands: Iterable[tuple[int, Subtree]]) -> list[Strand]:
     found: dict[_Key, Strand] = {}
     for points, folder in strands:
-        if not 0 <= folder.level <= MAX_LEVEL:
-            raise Damaged(f"a folder has {folder.level} levels of pages")
+        check_level(folder.level)
         key = folder.level, folder.at.id
         known = found.get(key)
         found[key] = Strand(points | known.points, known.folder) if known else Strand(points, folder)

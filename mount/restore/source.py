@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from catalog.access.session import Session
-from catalog.errors import Damaged, UsageError
+from catalog.errors import UsageError
 from catalog.format.records import Point, PointName
 from catalog.points.choice import (
     Place,
@@ -129,10 +129,7 @@ def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:
     """A path in a point. Raises NotFound, UsageError, Damaged and StoreError."""
     if b".." in path.split(b"/"):
         raise UsageError(f"{path_text(path)} holds `..`", "write the path without it")
-    try:
-        top = point.root.subtree() if point.root else None
-    except (TypeError, ValueError) as e:
-        raise Damaged("the recovery point's root is malformed") from e
+    top = point.root.subtree() if point.root else None
     return Source(text, point, find(pages, top, path))
 
 

@@ -48,10 +48,7 @@ class Tree:
         self.base = base
         self.point = point
         self._pages = pages
-        try:
-            self._top = point.root.subtree() if point.root else None
-        except (TypeError, ValueError) as e:
-            raise Damaged("the recovery point's root is malformed") from e
+        self._top = point.root.subtree() if point.root else None
 
     def root(self) -> TreeFolder:
         """The root. It has no original, so the user who opened the drive owns it."""

@@ -203,7 +203,7 @@ LAYERS = {
     "table": "pages._extent",
     "table row": "pages._at",
     "names": "pages._check_names",
-    "levels": "tree._check_level",
+    "levels": "tree.check_level",
     "cover": "tree.run",
     "windows": "windows._row",
     "windows value": "windows._value",

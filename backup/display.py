@@ -1,4 +1,4 @@
-"""What a backup prints when it is complete: lines, or JSON."""
+"""The output of a complete backup: lines, or JSON."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
 
 @dataclass(frozen=True)
 class Request:
-    """What to back up, and how. `cache_size` is as the user gave it; with `dry`, nothing is written."""
+    """The paths to back up, and options. `cache_size` is the text the user gave; `dry` writes nothing."""
 
     paths: list[Path]
     item: str | None = None
@@ -123,26 +123,28 @@ def _point_paths(paths: list[Path], system: System[Folder, File, Stat]) -> list[
     resolved = [_resolved(p) for p in paths]
     if not any(os.path.lexists(p) for p in resolved):
         names = ", ".join(str(p) for p in paths)
-        raise LocalError(f"nothing to save: {names} does not exist", "check the paths, and that the disk is there")
+        raise LocalError(
+            f"nothing to save: {names} does not exist", "check the paths, and that the disk is mounted"
+        )
     return sorted({system.point_path(p) for p in resolved})
 
 
 def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
-    except (OSError, RuntimeError) as e:  # the current folder is gone; symlinks that lead to each other
-        raise LocalError(f"{path} can't be found: {e}", "give the path of what is to be saved") from e
+    except (OSError, RuntimeError) as e:  # the current folder was removed; symlinks form a loop
+        raise LocalError(f"{path} can't be found: {e}", "check the path") from e
 
 
 @contextmanager
 def _locked(lock: Callable[[int], None], path: Path) -> Iterator[None]:
-    """One backup into a vault at a time on this machine; the lock goes with the process, however it ends."""
+    """Allow one backup into a vault at a time on this machine. The lock ends with the process."""
     with path.open("a") as file:
         try:
             lock(file.fileno())
         except OSError as e:
             raise LocalError(
-                "another backup into this vault is running on this machine", "wait until it is done, then try again"
+                "another backup into this vault is running on this machine", "wait until it ends, then try again"
             ) from e
         yield
 

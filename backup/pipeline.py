@@ -44,7 +44,7 @@ Placed: TypeAlias = Extent | Place
 
 @dataclass
 class Sent:
-    """What this run added to the vault."""
+    """Amounts that this run added to the vault."""
 
     new_chunks: int = 0
     new_bytes: int = 0  # raw bytes of new chunks

@@ -39,11 +39,11 @@ class Progress:
         return max(self.size - self.left, 0)
 
     def totals(self) -> Totals:
-        """What the walk has passed."""
+        """The totals of all entries that the walk has passed."""
         return Totals(self.entries, self.files, self.size, 0)
 
     def report(self, seconds: float, counted: int | None) -> JobProgress:
-        """For those that follow the job; `counted` is how many bytes there are, if that was counted already."""
+        """The progress for observers. `counted` are the bytes of all files, once they are counted."""
         # The previous point's size is known at once, and used until the count is complete.
         expected = counted or (self.previous.bytes if self.previous else None)
         return JobProgress(

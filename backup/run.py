@@ -1,4 +1,4 @@
-"""What the parts of one run share, the problems it met, and its result."""
+"""A run: the objects that its parts share, its problems, and its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LISTED = 1000  # problems in a point
 
 
 class Problems:
-    """What could not be saved: all are counted, the first 1,000 are listed. `on_problem` is called with each."""
+    """Files that could not be saved: all are counted, the first 1,000 listed. `on_problem` gets each of them."""
 
     def __init__(self) -> None:
         self.listed: list[Problem] = []
@@ -36,7 +36,7 @@ class Problems:
         self.on_problem(problem)
 
     def back_to(self, count: int) -> None:
-        """Drop all but the first `count`: those of an attempt that is made again."""
+        """Keep only the first `count`, before a second attempt."""
         del self.listed[count:]
         self.count = count
 
@@ -63,7 +63,7 @@ class Run(Generic[Folder, File, Stat]):
 
 @dataclass
 class Result:
-    """What a run did. `point` is None for a dry run; sizes in bytes, `seconds` from beginning to commit."""
+    """The result of a run. `point` is None for a dry run; sizes in bytes, `seconds` from start to commit."""
 
     point: Point | None
     previous: Point | None

@@ -1,4 +1,4 @@
-"""What a backup walks."""
+"""The selection of files that a backup walks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Wanted: TypeAlias = "dict[bytes, Wanted | None]"
 
 @dataclass
 class Selection:
-    """What to walk. `paths` are absolute; `skip` are folders to leave out, as (st_dev, st_ino).
+    """The paths to walk, which are absolute. `skip` are folders to leave out, as (st_dev, st_ino).
 
     `fetch`: download files whose contents are only in a cloud.
     """

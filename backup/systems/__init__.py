@@ -1,1 +1,1 @@
-"""What a backup reads from: the interface to an operating system, and one implementation for each."""
+"""The operating systems that a backup reads from: an interface, and an implementation for each."""

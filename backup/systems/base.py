@@ -1,4 +1,4 @@
-"""What a backup asks of the operating system. The walk reads files and folders only through this interface.
+"""The interface to the operating system. The walk reads files and folders only through it.
 
 PosixSystem (posix.py) and WindowsSystem (windows.py) implement it; this.py chooses one when a run begins. Names
 and paths are bytes: on Windows WTF-8 (UTF-8, and lone surrogates as three bytes each), with the drive letter as
@@ -21,7 +21,7 @@ class OnlineOnly(OSError):
 
 
 class Status(Protocol):
-    """What the system reports of a file without reading it; the fields of os.stat_result.
+    """The status of a file, with fields as in os.stat_result.
 
     Any change of what is saved changes `st_ctime_ns`. A file has holes if its `st_blocks` (of 512 bytes) are fewer
     than its size takes.

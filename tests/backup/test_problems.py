@@ -123,8 +123,8 @@ def test_unreadable(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     assert b" 0 new, 0 changed, 0 removed, " in done.stdout, "what can't be read is not new each time"
     job = re.search(rb"`rpdrive jobs ([0-9a-f]{8})`", done.stdout)
     assert job is not None, done
-    told = as_nobody(rpdrive, "jobs", job[1].decode()).stdout
-    assert all(path.encode() in told for path in problems), told
+    shown = as_nobody(rpdrive, "jobs", job[1].decode()).stdout
+    assert all(path.encode() in shown for path in problems), shown
     listing = json.loads(as_nobody(rpdrive, "points", "--json").stdout)
     assert [p["warnings"] for p in listing["points"]] == [3, 3]
 

@@ -1,4 +1,4 @@
-"""What a backup walks: excludes, file systems, its own folders, paths in every form."""
+"""The files that a backup walks: excludes, file systems, its own folders, paths in every form."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Vault:
     # --- records ------------------------------------------------------------------------------------------
 
     def read_record(self, kind: Kind, cls: type[T], name: str) -> T:
-        """A sealed record by its full name. Raises ObjectNotFound, Damaged, NewerFormat or another StoreError."""
+        """A sealed record by its full name. Raises ObjectNotFound, another StoreError, Damaged or NewerFormat."""
         data = self._records.get(name)
         if data is not None:
             try:
@@ -91,7 +91,7 @@ class Vault:
             return list(pool.map(lambda n: self.read_record(kind, cls, n), names))
 
     def write_record(self, kind: Kind, record: Machine | Item | Point | Job, name: str) -> int:
-        """Seal and store a record. Returns its stored bytes. Raises ObjectExists or another StoreError."""
+        """Seal and store a record. Returns its size in bytes. Raises ObjectExists or another StoreError."""
         data = seal_object(self.keys, kind, name, encode_record(record))
         self.store.create(name, [data])
         return len(data)
@@ -152,7 +152,7 @@ class Vault:
         return sorted(names, key=lambda p: (p.machine, p.item, p.sequence, p.time, p.id))
 
     def point(self, name: PointName) -> Point:
-        """The record of a point. Raises ObjectNotFound, Damaged or another StoreError."""
+        """The record of a point. Raises ObjectNotFound, another StoreError or Damaged."""
         point = self.read_record(Kind.POINT, Point, str(name))
         name.check(point)
         return point
@@ -165,7 +165,7 @@ class Vault:
         return points
 
     def add_point(self, point: Point) -> int:
-        """Store a point, which commits a backup. Returns the stored bytes."""
+        """Store a point, which commits a backup. Returns its size in bytes."""
         return self.write_record(Kind.POINT, point, str(PointName.of(point)))
 
     # --- jobs ---------------------------------------------------------------------------------------------
@@ -177,14 +177,14 @@ class Vault:
         return sorted(names, key=lambda j: (j.time, j.id))
 
     def jobs(self, names: list[JobName]) -> list[Job]:
-        """Records of jobs, in the order of `names`. Raises ObjectNotFound, Damaged or another StoreError."""
+        """Records of jobs, in the order of `names`. Raises ObjectNotFound, another StoreError or Damaged."""
         jobs = self.read_records(Kind.JOB, Job, [str(n) for n in names])
         for name, job in zip(names, jobs, strict=True):
             name.check(job)
         return jobs
 
     def add_job(self, job: Job) -> int:
-        """Store the record of a job. Returns the stored bytes."""
+        """Store the record of a job. Returns its size in bytes."""
         return self.write_record(Kind.JOB, job, str(JobName.of(job)))
 
     # --- packs and blocks ---------------------------------------------------------------------------------

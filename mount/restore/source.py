@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 class DrivePath(NamedTuple):
-    """A path in a drive that is open: the drive's row in the registry, and the path below its mount point."""
+    """A path in an open drive: the drive's row in the registry, and the path below its mount point."""
 
     drive: DriveRow
     below: bytes
 
 
 class Argument(NamedTuple):
-    """What one argument names. `text` is the argument."""
+    """An argument, and what it names: a path in an open drive, or else POINT (`spec`) and a path in it."""
 
     text: str
     spec: str
@@ -56,12 +56,12 @@ class Source(NamedTuple):
 
     @property
     def name(self) -> bytes:
-        """The last part of its path; empty for a whole point."""
+        """The last part of the path; empty for a whole point."""
         return self.place.found.entry.name if self.place.found else b""
 
     @property
     def files(self) -> int:
-        """How many files it is, as far as the tree's totals say."""
+        """The number of files, by the tree's totals."""
         if self.place.found is not None and not self.place.is_folder:
             return 1
         return self.place.folder.totals.files if self.place.folder is not None else 0
@@ -76,16 +76,16 @@ def read_arguments(session: Session, texts: list[str]) -> list[Argument]:
         if drive is None and text.startswith(("/", "./", "../", "~/")):
             raise UsageError(
                 f"{text!r} is neither in an open drive nor a recovery point",
-                "write POINT:PATH, as `latest:/etc/hosts`, or a path in a drive that `rpdrive mounts` lists",
+                "write POINT:PATH, e.g. `latest:/etc/hosts`, or a path in a drive that `rpdrive mounts` lists",
             )
         spec, path = ("", b"") if drive else split_place(text)
         arguments.append(Argument(text, spec, path, drive))
-    vaults = {w.drive.drive.vault for w in arguments if w.drive}
+    vaults = {a.drive.drive.vault for a in arguments if a.drive}
     if len(vaults) > 1:
         raise UsageError("the paths are in drives of different vaults", "restore from one vault at a time")
     if vaults:
         (address,) = vaults
-        if session.vault_option is None and (len(arguments) == sum(1 for w in arguments if w.drive)):
+        if session.vault_option is None and all(a.drive for a in arguments):
             session.address = address
         elif session.address != address:
             raise UsageError(f"the drive shows the vault {address}, not {session.address}", "leave --vault out")
@@ -137,7 +137,7 @@ def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:
 
 
 def _origin(vault: Vault, reader: Reader, at: DrivePath, text: str) -> Origin:
-    """The point that a path in a drive is in. Raises NotFound, UsageError, Damaged and StoreError."""
+    """The point, and the path in it, of a path in a drive. Raises NotFound, UsageError, Damaged and StoreError."""
     view = _view(vault, reader, at.drive)
     fold = at.drive.fold  # None unless the drive shows names as Windows has them
     origin = view.origin(at.below if fold is None else true_path(view.root, at.below, fold=fold))
@@ -147,7 +147,7 @@ def _origin(vault: Vault, reader: Reader, at: DrivePath, text: str) -> Origin:
 
 
 def _view(vault: Vault, reader: Reader, drive: DriveRow) -> View:
-    """What a drive shows, as it is now."""
+    """The view that a drive shows."""
     if drive.point is not None:
         return PointView(reader, vault.point(choose(vault, drive.point)))
     from mount.view.all_points import AllPointsView

@@ -1,9 +1,9 @@
 """The drive of all points: `<machine>/<item>/<local date and time>/…`, `latest`, `.versions` beside the times.
 
-New points appear while it is mounted. The listing of the vault's points is read again when somebody looks into
-one of the top folders and it is older than a few seconds; while that takes long or fails, the last one serves.
-`latest` is a symlink: it can move without a path below a folder ever coming to mean another file, so the kernel
-may keep what it knows of each point.
+New points appear while the drive is mounted. When one of the top folders is used, and the listing of the vault's
+points is older than a few seconds, it is read again; while that takes long or fails, the last listing serves.
+`latest` is a symlink: it can move without changing the meaning of any path below a folder, so the kernel may keep
+what it knows of each point.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ from mount.view.versions import VERSIONS, History, VersionsFolder
 LATEST = b"latest"
 FRESH_SECONDS = 5.0
 AFTER_FAILURE_SECONDS = 30.0
-PATIENCE_SECONDS = 2.0  # how long whoever looks waits for a new listing, before the old one serves
+PATIENCE_SECONDS = 2.0  # for a new listing, before the old one serves
 _TREES = 1024  # roots of points kept
-_TRIED = 5  # points of an item that are asked for its name, when records are damaged
-_BROKEN = (Damaged, ObjectNotFound, NewerFormat)  # what is wrong with one object, and not with the way to the store
+_TRIED = 5  # points of an item that are read for its name, if records are damaged
+_BROKEN = (Damaged, ObjectNotFound, NewerFormat)  # errors of one object, not of the connection
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 class Listing:
-    """The points of the vault as they were at one moment, by machine and item."""
+    """The points of the vault at one moment, by machine and item."""
 
     def __init__(self, names: list[PointName]) -> None:
         self.machines: dict[bytes, dict[bytes, list[PointName]]] = {}
@@ -64,7 +64,7 @@ class Listing:
         self._folders: dict[tuple[bytes, bytes], dict[bytes, PointName]] = {}
 
     def folders(self, machine: bytes, item: bytes) -> dict[bytes, PointName]:
-        """The points of an item by the names of their folders. Made once: `ls -l` asks for each point."""
+        """The points of an item by the names of their folders. Computed once: `ls -l` asks for each point."""
         folders = self._folders.get((machine, item))
         if folders is None:
             folders = point_folders(self.machines.get(machine, {}).get(item, []))
@@ -73,7 +73,7 @@ class Listing:
 
 
 class AllPointsView(View):
-    """All points that `list_names` gives. `list_names` is one listing of the store; it is called once at first."""
+    """All points that `list_names` returns. It is called once at first; each call is one listing of the store."""
 
     changes = True
 
@@ -98,7 +98,7 @@ class AllPointsView(View):
         self._list_names = list_names
         self._lock = threading.Lock()
         self._renewal: threading.Event | None = None
-        self._wait_until = 0.0  # for the renewal under way
+        self._wait_until = 0.0  # for the renewal that is running
         self._listing = Listing(list_names())
         self._due = time.monotonic() + fresh
         self._machine_names: dict[bytes, bytes] = {}
@@ -109,13 +109,13 @@ class AllPointsView(View):
         self._histories: dict[tuple[bytes, bytes], History] = {}
         self.has_births = False
         self._name_machines(self._listing)
-        self.folds = self._systems == {WINDOWS}  # for good: a drive can't change its mind
+        self.folds = self._systems == {WINDOWS}  # fixed: a drive can't change this while it is mounted
         self.root = _Machines(self)
 
     # --- what there is ------------------------------------------------------------------------------------
 
     def listing(self) -> Listing:
-        """The points there are, a few seconds old at most if the store answers."""
+        """The current points; at most a few seconds old if the store answers."""
         with self._lock:
             if self._renewal is None and time.monotonic() >= self._due:
                 self._renewal = threading.Event()
@@ -135,9 +135,9 @@ class AllPointsView(View):
             self._listing = listing
             wait = self._fresh
         except RpdriveError as e:
-            _log.warning("the list of points can't be renewed: %s", e)
-        except Exception:  # noqa: BLE001 - the old listing serves whatever is wrong with the new one
-            _log.exception("the list of points can't be renewed")
+            _log.warning("cannot renew the list of points: %s", e)
+        except Exception:  # noqa: BLE001 - the old listing serves, whatever the error
+            _log.exception("cannot renew the list of points")
         finally:
             with self._lock:
                 self._due = time.monotonic() + wait
@@ -145,7 +145,7 @@ class AllPointsView(View):
             done.set()
 
     def _name_machines(self, listing: Listing) -> None:
-        """1 listing, and 1 request for each machine not seen before."""
+        """Choose folder names for machines. 1 listing, and 1 request for each machine not seen before."""
         if not listing.machines:
             return
         machines = self._machines(listing)
@@ -158,17 +158,17 @@ class AllPointsView(View):
         self._machine_names = shown_names(named)
 
     def _machines(self, listing: Listing) -> dict[bytes, Machine]:
-        """The records of machines; without those that can't be had."""
+        """The records of machines, without those that can't be read."""
         try:
             return self._vault.machines()
         except _BROKEN as e:
-            _log.warning("the record of a machine can't be read: %s", e)
+            _log.warning("cannot read the record of a machine: %s", e)
         found = {}
         for machine in listing.machines:
             try:
                 record = self._vault.machine(machine)
             except _BROKEN as e:
-                _log.warning("the machine %s goes by its id: %s", machine.hex(), e)
+                _log.warning("the machine %s is shown by its id: %s", machine.hex(), e)
                 continue
             if record is not None:
                 found[machine] = record[1]
@@ -193,17 +193,17 @@ class AllPointsView(View):
         return {name: item for item, name in names.items()}
 
     def _item_name(self, points: list[PointName]) -> str:
-        """Of an item with damaged points: as its newest readable one says, else its record, else its id."""
+        """The name of an item with damaged points: from its newest readable point, else its record, else its id."""
         for name in points[: -_TRIED - 1 : -1]:
             try:
                 return self._vault.point(name).item_name
             except _BROKEN as e:
-                _log.warning("the record of a point can't be read: %s", e)
+                _log.warning("cannot read the record of a point: %s", e)
         item = points[-1].item
         try:
             return self._vault.items()[item].name
         except (KeyError, *_BROKEN) as e:
-            _log.warning("the item %s goes by its id: %s", item.hex(), e)
+            _log.warning("the item %s is shown by its id: %s", item.hex(), e)
             return item.hex()
 
     def tree(self, name: PointName) -> TreeFolder:
@@ -215,7 +215,7 @@ class AllPointsView(View):
         return root
 
     def history(self, machine: bytes, item: bytes) -> History:
-        """What `.versions` shows of an item: made anew when its points are others."""
+        """The `.versions` of an item: made again when its points have changed."""
         folders = self._listing.folders(machine, item)
         history = self._histories.get((machine, item))
         if history is not None and history.folders is not folders and history.folders == folders:
@@ -226,7 +226,7 @@ class AllPointsView(View):
         return history
 
     def origin(self, path: bytes) -> Origin | None:
-        """1 request for a point not seen before, beside those for the folders on the way."""
+        """1 request for a point not seen before, besides those for the folders on the way."""
         parts = path.split(b"/", 3)
         if len(parts) < 3 or not parts[2]:
             return None
@@ -240,7 +240,7 @@ class AllPointsView(View):
         return Origin(self.tree(name).tree.point, inside)
 
     def totals(self) -> Totals:
-        """Of the newest point of each item that was looked into: others would have to be fetched for it."""
+        """Totals of the newest point of each item that was opened: others would have to be fetched."""
         totals = NOTHING
         for items in self._listing.machines.values():
             for points in items.values():
@@ -254,7 +254,7 @@ class AllPointsView(View):
 
 
 class _Page(EntryPage):
-    """All entries of a folder of the top."""
+    """All entries of a top folder."""
 
     __slots__ = ("_nodes", "names")
 
@@ -271,7 +271,7 @@ class _Page(EntryPage):
 
 
 class _Top(Folder):
-    """A folder above the points: what is in it may change."""
+    """A folder above the points: its entries may change."""
 
     __slots__ = ("_view",)
     changes = True
@@ -353,7 +353,7 @@ class _Points(_Top):
             raise no_such(LATEST)
         newest = latest(list(folders.values()))
         target = next(name for name, point in folders.items() if point == newest)
-        # Another link each time, as when one is replaced: what a kernel keeps of the old one can't mislead.
+        # A new inode for each target, as if the link were replaced: a kernel's cache of the old one can't mislead.
         return _Latest(target, _inode(self._machine, self._item, LATEST, newest.id), newest.time)
 
 
@@ -368,7 +368,7 @@ class _Latest(Link):
 
 
 class _PointFolder(Folder):
-    """The root of a point, whose record is fetched only when somebody looks into it: `ls -l` stays cheap."""
+    """The root of a point, whose record is fetched only when the folder is opened: `ls -l` stays cheap."""
 
     __slots__ = ("_name", "_view")
 
@@ -399,7 +399,7 @@ class _PointFolder(Folder):
 
 
 def point_folders(points: list[PointName]) -> dict[bytes, PointName]:
-    """Points by the names of their folders: local time, with a number after it where seconds are equal.
+    """Points by the names of their folders: local time, followed by a number if seconds are equal.
 
     No colons in it, so that Windows can show it.
     """
@@ -422,7 +422,7 @@ def _folder(folders: dict[bytes, T], name: bytes) -> T:
 
 
 def shown_names(names: Mapping[bytes, str]) -> dict[bytes, bytes]:
-    """Folder names for ids, in the order given: an equal name later on gets a part of its id."""
+    """Folder names for ids, in the order given; a name that is taken gets part of its id."""
     taken: dict[bytes, bytes] = {}
     for key, text in names.items():
         plain = "".join("_" if c in "/\0" else c for c in text).strip()
@@ -436,10 +436,10 @@ def shown_names(names: Mapping[bytes, str]) -> dict[bytes, bytes]:
 
 
 def point_base(name: PointName) -> int:
-    """What the inode numbers of a point begin with: 31 bits of its id, never all zero."""
+    """The upper bits of all inode numbers in a point: 31 bits of its id, never all zero."""
     return (int.from_bytes(name.id[:4]) & 0x7FFFFFFF or 1) << POINT_SHIFT
 
 
 def _inode(*parts: bytes) -> int:
-    """A number for a folder of the top: below those of all points, above that of the root."""
+    """An inode number for a top folder: below those of all points, above that of the root."""
     return 2 + int.from_bytes(hashlib.sha256(b"\0".join(parts)).digest()[:4])

@@ -1,9 +1,9 @@
 """`.versions`: the tree of an item over all its points, in which a file is a folder of its versions.
 
-Laid out as the item's points are: folders hold every name that any point has there. A file (a symlink, a device)
-is a folder too; in it stands each of its contents under the date of the first point that has it, with the
-file's extension, so that names sort by age. Nothing is read before somebody looks, and pages that points share are
-read once. New points bring new versions; what a name below `.versions` means never changes.
+Its folders are those of the item's points, and have every name that any point has there. A file (or a symlink, a
+device) is a folder, too: it has each distinct content of the file, named by the date of the first point with it
+and the file's extension, so that names sort by age. Nothing is read before a folder is used, and pages that points
+share are read once. New points bring new versions; the meaning of a name below `.versions` never changes.
 """
 
 from __future__ import annotations
@@ -57,19 +57,19 @@ if TYPE_CHECKING:
     from catalog.vault import Vault
 
 VERSIONS = b".versions"
-_PAGE = 128  # names of a folder that are listed at once
-_RECENT = 64  # such pages remembered, for the lookups that follow a listing,
-_RECENT_LEAVES = 512  # and what they may hold: decoded pages of trees, some 50 KB each
+_PAGE = 128  # names of a folder in one page
+_RECENT = 64  # pages kept for the lookups that follow a listing,
+_RECENT_LEAVES = 512  # and the decoded pages of trees in them, some 50 KB each
 _KEPT = 50_000  # strands and versions in the folders kept, less than 1 KB each
 _PARALLEL = 8  # requests at once
-_READY = 4096  # blocks that were made ready before
-_EXTENSION = 20  # bytes; what is longer after a dot is part of the name
-_OWN_BITS = LINK_BIT | 1 << 31  # in inode numbers: no point has so many files of several links
+_READY = 4096  # blocks remembered as fetched
+_EXTENSION = 20  # bytes; a longer one is part of the name
+_OWN_BITS = LINK_BIT | 1 << 31  # set in inode numbers: no point has so many files with several links
 _log = logging.getLogger(__name__)
 
 
 class PrefetchingSource:
-    """Pages from the reader, several blocks at a time where many are needed."""
+    """Pages from the reader; fetches several blocks at a time if many are needed."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -88,7 +88,7 @@ class PrefetchingSource:
         return self._reader.piece_index(at)
 
     def ready(self, pages: Sequence[Extent]) -> None:
-        """Fetch what was not looked at lately; errors are left to whoever reads the page."""
+        """Fetch pages that were not fetched recently. Errors are left to the read of the page."""
         missing = {(at.pack, at.offset): at for at in pages if (at.pack, at.offset) not in self._seen}
         for place in missing:
             self._seen.put(place, True)
@@ -104,9 +104,9 @@ class PrefetchingSource:
 
 
 class History:
-    """The points of one item, and the folders of `.versions` made of them. `folders` are the points by their dates.
+    """The points of one item, and the folders of `.versions` made from them. `folders` are the points by date.
 
-    Made anew when a point comes or goes. Thread-safe.
+    It serves until a point is added or removed. Thread-safe.
     """
 
     def __init__(self, vault: Vault, reader: Reader, folders: dict[bytes, PointName]) -> None:
@@ -123,7 +123,7 @@ class History:
         self._root: PathFolder | None = None
 
     def root(self) -> PathFolder:
-        """What `.versions` holds. 1 request for each record not seen before; unreadable points are left out."""
+        """The folder `.versions`. 1 request for each record not seen before; unreadable points are left out."""
         with self._lock:
             if self._root is None:
                 self._root = self._read()
@@ -136,7 +136,7 @@ class History:
         points.sort(key=lambda p: (p.sequence, p.time, p.id))
         dates = {name.id: date for date, name in self.folders.items()}
         self._dates = [dates[p.id] for p in points]
-        if points:  # only the reader of a tree is used, and all points have the same
+        if points:  # only the tree's reader is used, which all points share
             self._tree = Tree(self._reader, Pages(self._reader), points[-1])
         return PathFolder(self, b"", self.attributes(), root_strands(points), [])
 
@@ -144,7 +144,7 @@ class History:
         return max((name.time for name in self.names), default=0)
 
     def attributes(self) -> Attributes:
-        """Of `.versions` itself, without a request."""
+        """The attributes of `.versions` itself. No request."""
         return folder_attributes(self.inode(b""), self._newest())
 
     @property
@@ -153,7 +153,7 @@ class History:
         return self._tree.point.system if self._tree is not None else ""
 
     def inode(self, path: bytes, date: bytes = b"") -> int:
-        """62 bits of a hash, apart from all numbers in points: the same at every mount."""
+        """An inode number, the same at every mount: 62 bits of a hash, distinct from all numbers in points."""
         name = self.names[0] if self.names else None
         item = name.machine + name.item if name else b""
         digest = hashlib.sha256(b"%b%b\0%b" % (item, path, date)).digest()
@@ -161,7 +161,7 @@ class History:
         return base << POINT_SHIFT | _OWN_BITS | int.from_bytes(digest[4:8]) >> 1
 
     def folder(self, path: bytes, variants: list[Variant]) -> PathFolder:
-        """The folder at a path that these variants are of."""
+        """The folder at a path that has these variants."""
         known = self._kept.get(path)
         if known is None:
             versions = distinct(v for v in variants if v.entry.kind != NodeKind.FOLDER)
@@ -186,11 +186,11 @@ class History:
         return None if version is None else Origin(self._vault.point(self.folders[self.date(version)]), node.path)
 
     def known(self, path: bytes) -> PathFolder | None:
-        """The folder at a path, if it was looked up before."""
+        """The folder at a path, if it is cached."""
         return self._kept.get(path)
 
     def remember(self, page: _NamePage) -> None:
-        """Keep a page that is being listed: attributes of its names will be asked for."""
+        """Keep a page that is being listed: lookups of its names are likely."""
         recent, leaves = [page], page.leaves
         for other in self._recent[: _RECENT - 1]:
             leaves += other.leaves
@@ -200,19 +200,19 @@ class History:
         self._recent = tuple(recent)
 
     def listed(self, path: bytes, name: bytes) -> _NamePage | None:
-        """The page in which a name of a path would stand, if it was listed lately."""
+        """The page that would have a name of a path, if it was listed recently."""
         for page in self._recent:
             if page.path == path and page.names[0] <= name <= page.names[-1]:
                 return page
         return None
 
     def _shape(self, path: bytes, variants: list[Variant]) -> Attributes:
-        """As the newest point has the folder, but open to nobody whom any point would have kept out."""
+        """Attributes of the newest point's folder, but without permissions that any point denies."""
         folders = [v for v in variants if v.entry.kind == NodeKind.FOLDER]
         newest = max(variants, key=lambda v: last(v.points))
         shape = folder_attributes(self.inode(path), newest.entry.mtime)._replace(ctime=newest.entry.ctime)
         if not folders:
-            return shape  # of a file's versions each has its own owner and mode
+            return shape  # each version of a file has its own owner and mode
         newest = max(folders, key=lambda v: last(v.points))
         owner = newest.leaf.owner(newest.entry)
         mode = 0o777
@@ -226,19 +226,19 @@ class History:
         return shape._replace(mode=stat.S_IFDIR | mode, uid=owner.uid, gid=owner.gid)
 
     def version(self, path: bytes, date: bytes, version: Version) -> Node:
-        """A version of a file, as the first point has it that holds it. It stands for itself: no hard links."""
+        """The node of a version, with the attributes in the first point that has it. It has no hard links."""
         assert self._tree is not None
         node = self._tree.node(version.variant.leaf, version.variant.entry, 0)
         node.attributes = node.attributes._replace(inode=self.inode(path, date), nlink=1)
         return node
 
     def date(self, version: Version) -> bytes:
-        """When the first point was made that holds a version, as its folder is called."""
+        """The date of the first point that has a version, as in its folder's name."""
         return self._dates[first(version.points)]
 
 
 class PathFolder(Folder):
-    """A path in `.versions`: what points have below it, and its versions where it was no folder."""
+    """A path in `.versions`: what points have below it, and its versions where it is no folder."""
 
     __slots__ = ("_history", "_path", "_strands", "_versions")
     changes = True
@@ -278,7 +278,7 @@ class PathFolder(Folder):
 
     @property
     def path(self) -> bytes:
-        """In the points, from their roots."""
+        """The path in the points, from their roots."""
         return self._path.lstrip(b"/")
 
     def version(self, name: bytes) -> Version | None:
@@ -310,7 +310,7 @@ class PathFolder(Folder):
             yield _VersionPage(self._history, self._path, dates)
 
     def _dates(self) -> dict[bytes, Version]:
-        """The versions, but for one whose name a point's folder has, too: a lookup finds that."""
+        """The versions, except one whose name a point's folder has, too: a lookup finds the latter."""
         if not self._strands:
             return self._versions
         source = self._history.source
@@ -359,7 +359,7 @@ class _VersionPage(EntryPage):
 
 
 class VersionsFolder(Folder):
-    """`.versions` in the folder of an item: what it holds is read only when somebody looks into it."""
+    """`.versions` in the folder of an item: its contents are read only when it is used."""
 
     __slots__ = ("_history",)
     changes = True
@@ -380,13 +380,13 @@ class VersionsFolder(Folder):
 
 
 def _alone(v: Variant) -> Variant:
-    """The same without its neighbours in the page, so that what is kept of it stays small."""
+    """The same without its neighbours in the page, so that little memory is kept."""
     leaf = Leaf(v.leaf.packs, v.leaf.owners, v.leaf.sets, [v.entry], v.leaf.home)
     return v._replace(leaf=leaf)
 
 
 def extension_of(name: bytes) -> bytes:
-    """What a program knows a file's kind by: `.txt`, `.tar.gz`; nothing for `.bashrc` or `Dr. No`."""
+    """The part of a name that tells a file's type: `.txt`, `.tar.gz`; empty for `.bashrc` or `Dr. No`."""
     stem, extension = os.path.splitext(name)
     if not extension or len(extension) > _EXTENSION or b" " in extension:
         return b""

@@ -17,15 +17,14 @@ from pathlib import Path
 import pytest
 
 from catalog.format.blocks import PackKind
-from catalog.format.keys import KdfParameters
 from catalog.store.local import LocalStore
-from catalog.vault import Vault, create_vault
-from tests.kit.cli import PASSPHRASE, Cli
+from catalog.vault import Vault
+from tests.kit.cli import Cli
 from tests.kit.protected import extents_of
 from tests.kit.recorded import PointReader, assert_equal, assert_whole, of_source
+from tests.kit.vaults import new_vault
 
 UPLOADS = 3  # packs that are uploaded at a time
-CHEAP = KdfParameters(memory_kib=64, passes=1, lanes=1)
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_disk_full(rpdrive: Cli, small_disk: Path, folder: Path) -> None:
     rpdrive.vault = small_disk / "vault"
     rpdrive.environ["RPDRIVE_VAULT"] = str(rpdrive.vault)
-    vault = create_vault(LocalStore(rpdrive.vault), PASSPHRASE, CHEAP)
+    vault = new_vault(LocalStore(rpdrive.vault))
     for _ in range(2):
         text = rpdrive.fails("backup", folder, code=5)
         assert "free some space" in text

@@ -17,6 +17,7 @@ from catalog.vault import Vault
 from tests.kit.cli import Cli
 from tests.kit.protected import Protected
 from tests.kit.recorded import PointReader, of_source
+from tests.kit.vaults import CHEAP, PASSPHRASE
 
 
 @pytest.fixture
@@ -258,14 +259,12 @@ def test_pseudo_file_systems(machine: Protected, folder: Path, mounted: Any) -> 
 
 
 def test_own_folders_are_left_out(tmp_path: Path) -> None:
-    from catalog.format.keys import KdfParameters
     from catalog.store.local import LocalStore
     from catalog.vault import create_vault
-    from tests.kit.cli import PASSPHRASE
 
     everything = tmp_path / "everything"
     cli = Cli(everything)
-    vault = create_vault(LocalStore(cli.vault), PASSPHRASE, KdfParameters(memory_kib=64, passes=1, lanes=1))
+    vault = create_vault(LocalStore(cli.vault), PASSPHRASE, CHEAP)
     (everything / "home" / "own files").mkdir(parents=True)
     (everything / "home" / "own files" / "1").write_text("one")
     for _ in range(2):

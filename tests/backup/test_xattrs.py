@@ -14,7 +14,8 @@ from catalog.errors import UsageError
 from catalog.patterns import Patterns
 from catalog.store.memory import MemoryStore
 from mount.view.point import PointView
-from tests.kit.backing import back_up, new_vault
+from tests.kit.backing import back_up
+from tests.kit.vaults import new_vault
 from tests.project.test_counts import go
 
 
@@ -32,7 +33,7 @@ def test_many_large_attributes_of_one_file(roomy: Path, tmp_path: Path) -> None:
         path.touch()
         for name, value in values.items():
             os.setxattr(path, name, value[n:] if n % 2 else value)
-    vault, _meter = new_vault(MemoryStore())
+    vault = new_vault(MemoryStore())
     back_up(vault, tmp_path / "state", roomy)
     reader = Reader(vault)
     view = PointView(reader, vault.point(vault.point_names()[-1]))

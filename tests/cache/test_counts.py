@@ -14,12 +14,10 @@ from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import Leaf
 from catalog.format.values import NodeKind, Subtree
-from catalog.store.memory import MemoryStore
-from catalog.store.metered import MeteredStore
 from catalog.tree import Found, Walked, leaves, lookup, walk
 from catalog.vault import Vault
-from tests.kit.faults import UnreachableStore
 from tests.kit.vaultmaker import SMALL_BLOCK, Packer, SmallFiles, Trees, file_node, folder_node, open_empty
+from tests.kit.vaults import Remote
 
 MIB = 1 << 20
 POINTS = 200
@@ -42,31 +40,9 @@ def content(reader: Reader, found: Found) -> bytes:
     return bytes(file.read(0, found.entry.size))
 
 
-class Remote:
-    """A metered vault in a store that can become unreachable."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryStore()
-        self.away = UnreachableStore(self.memory, reachable=True)
-        self.meter = MeteredStore(self.away)
-        self.vault = open_empty(self.meter)
-
-    @property
-    def stored(self) -> int:
-        return sum(map(len, self.memory.objects.values()))
-
-    @property
-    def requests(self) -> int:
-        return self.meter.snapshot().requests
-
-    @property
-    def received(self) -> int:
-        return self.meter.snapshot().received
-
-
 @pytest.fixture(scope="module")
 def remote() -> Remote:
-    return Remote()
+    return Remote(open_empty)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +56,7 @@ def first(remote: Remote, files: SmallFiles, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("cache")
     disk = DiskCache(folder)
     reader = Reader(remote.vault, disk=disk)
-    before, stored = remote.requests, remote.stored
+    before, stored = remote.requests, remote.stored()
     walked = list(walk(reader, files.root))
     counts = {"walk": remote.requests - before, "stored": stored}
     assert read_all(reader, files, walked) == 20_000
@@ -159,7 +135,7 @@ def deep_vault(vault: Vault) -> Subtree:
 
 
 def test_walk_of_nested_folders_reads_the_tree_in_order() -> None:
-    remote = Remote()
+    remote = Remote(open_empty)
     trees = Trees(remote.vault)
     rng = random.Random(12)
 
@@ -180,7 +156,7 @@ def test_walk_of_nested_folders_reads_the_tree_in_order() -> None:
 
 
 def test_file_five_folders_down() -> None:
-    remote = Remote()
+    remote = Remote(open_empty)
     root = deep_vault(remote.vault)
     reader = Reader(remote.vault)
     assert list(leaves(reader, root, 1))
@@ -201,7 +177,7 @@ def test_file_five_folders_down() -> None:
 
 @pytest.mark.parametrize("wanted", [0, 31_337, 99_999])
 def test_name_among_100_000(wanted: int) -> None:
-    remote = Remote()
+    remote = Remote(open_empty)
     rng = random.Random(6)
     trees = Trees(remote.vault)
     big = trees.folder(file_node(b"%08d" % n, [], 0, rng) for n in range(100_000))

@@ -43,10 +43,10 @@ from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.store.roles import Grant, Role, RoleStore
 from catalog.store.scheme import Token
-from catalog.vault import Vault, create_vault
+from catalog.vault import Vault
 from tests.kit.azurite import ACCOUNT, Azurite, running_azurite
-from tests.kit.cli import PASSPHRASE, Cli
-from tests.kit.drives import QUICK_KDF
+from tests.kit.cli import Cli
+from tests.kit.vaults import PASSPHRASE, new_vault
 
 HOUR = 3600 * 10**9
 DAY = timedelta(days=1)
@@ -583,7 +583,7 @@ def test_an_open_session_goes_on_with_a_renewed_token(
         monkeypatch.delenv(name, raising=False)
     azurite.container("renewal")
     url = f"azure://{ACCOUNT}/renewal"
-    vault = create_vault(AzureStore(ACCOUNT, "renewal", environ=azurite.environ), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(AzureStore(ACCOUNT, "renewal", environ=azurite.environ))
     monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
     settings = Settings({"RPDRIVE_HOME": str(tmp_path / "home")})
 

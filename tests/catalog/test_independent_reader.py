@@ -21,14 +21,14 @@ import pytest
 from tests.kit import independent_reader as reader
 
 ROOT = Path(__file__).parents[2]
-PASSPHRASE = "a passphrase of the te\u0301st"  # not in form C
+DECOMPOSED = "a passphrase of the te\u0301st"  # not in form C
 MIB = 1 << 20
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="holes, xattrs and names that are not UTF-8")
 
 
 def run(home: Path, vault: Path, *arguments: str | bytes | Path) -> None:
-    environment = os.environ | {"RPDRIVE_HOME": str(home), "RPDRIVE_PASSPHRASE": PASSPHRASE}
+    environment = os.environ | {"RPDRIVE_HOME": str(home), "RPDRIVE_PASSPHRASE": DECOMPOSED}
     command = [sys.executable, "-m", "rpdrive", "--vault", str(vault), *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
@@ -195,7 +195,7 @@ def check_pack(vault: reader.Vault, pack: bytes, kind: int) -> list[Any]:
 
 def check_objects(folder: Path) -> None:
     """Check that every object of a vault is as the page says, also those that reading does not need."""
-    vault, tables, indexed = reader.Vault(folder, PASSPHRASE), dict[bytes, Any](), dict[bytes, Any]()
+    vault, tables, indexed = reader.Vault(folder, DECOMPOSED), dict[bytes, Any](), dict[bytes, Any]()
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         first, *rest = name.split("/")
@@ -235,7 +235,7 @@ def compare_point(vault: Path, point: str, sources: list[Path]) -> list[Any]:
         for folder, folders, files in os.walk(os.fsencode(source)):
             wanted.update(os.path.join(folder, name) for name in folders + files)
     entries, links = list[Any](), dict[tuple[int, int], set[int]]()
-    for path, entry in reader.read_point(vault, PASSPHRASE, point):
+    for path, entry in reader.read_point(vault, DECOMPOSED, point):
         full = b"/" + path
         assert entry.number == len(entries) + 2
         entries.append(entry)
@@ -277,7 +277,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
 def everything(vault: Path, point: str) -> list[Any]:
     """All contents of a point, in few bytes."""
     found = []
-    for path, entry in reader.read_point(vault, PASSPHRASE, point):
+    for path, entry in reader.read_point(vault, DECOMPOSED, point):
         said = {name: value for name, value in vars(entry).items() if name not in ("content", "below")}
         content, data = gone_through(entry.content)
         found.append((path, said, hashlib.sha256(content).digest(), data))
@@ -300,18 +300,18 @@ def test_reads_what_the_program_writes(tmp_path: Path, sources: list[Path]) -> N
     home, vault = tmp_path / "home", tmp_path / "vault"
     run(home, vault, "vault", "create")
     run(home, vault, "backup", *sources)
-    (first,) = reader.Vault(vault, PASSPHRASE).points()
+    (first,) = reader.Vault(vault, DECOMPOSED).points()
     entries = {entry.name: entry for entry in compare_point(vault, first, sources)}
     assert entries[b"many"].below[1] > 0, "a folder of several pages"
     if len(sources) > 1:
         assert len(entries[b"xattrs"].xattrs[b"user.large"]) == 20_000, "a value out of line"
-    pieces = {entry.name: entry.content for _, entry in reader.read_point(vault, PASSPHRASE) if entry.kind == 0}
+    pieces = {entry.name: entry.content for _, entry in reader.read_point(vault, DECOMPOSED) if entry.kind == 0}
     assert len(list(pieces[b"many holes"])) > 32, "a file whose pieces are in pages"
     before = everything(vault, first)
 
     edit(sources[0])
     run(home, vault, "backup", *sources)
-    points = reader.Vault(vault, PASSPHRASE).points()
+    points = reader.Vault(vault, DECOMPOSED).points()
     assert points[0] == first
     assert len(points) == 2
     compare_point(vault, points[1], sources)
@@ -353,10 +353,10 @@ def test_refuses_changed_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (source / "link").symlink_to("a file")
     run(home, vault, "vault", "create")
     run(home, vault, "backup", source)
-    (point,) = reader.Vault(vault, PASSPHRASE).points()
+    (point,) = reader.Vault(vault, DECOMPOSED).points()
 
     with pytest.raises(reader.REFUSED, match="passphrase"):
-        reader.Vault(vault, PASSPHRASE + " ")
+        reader.Vault(vault, DECOMPOSED + " ")
     refused(vault, "vault.json", b'"created"', b'"treated"', point)
     refused(vault, "vault.json", b'"created":', b'"created":"", "created":', point)
     refused(vault, point, b"RPDS\x01\x03\x00", b"RPDS\x01\x03\x01", point)
@@ -387,7 +387,7 @@ def test_refuses_changed_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             everything(vault, point)
             print(f"read in spite of {what}")
 
-    monkeypatch.setenv("RPDRIVE_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setenv("RPDRIVE_PASSPHRASE", DECOMPOSED)
     monkeypatch.setattr("sys.argv", ["independent_reader", str(vault), point, str(tmp_path / "out")])
     reader.main()
     out = tmp_path / "out" / source.relative_to("/")

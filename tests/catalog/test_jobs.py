@@ -22,10 +22,11 @@ from catalog.jobs.listing import job_rows, one_job, row_json
 from catalog.jobs.local import LocalJob, LocalJobs, restore_word
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
-from tests.kit.backing import back_up, new_vault
+from tests.kit.backing import back_up
 from tests.kit.cli import Cli
 from tests.kit.drives import eventually
 from tests.kit.faults import FullStore, UnreachableStore
+from tests.kit.vaults import new_vault
 
 MACHINE = Machine(id=b"the machine's id", name="server", hostname="host", system="Linux", created=1)
 ITEM = Item(id=b"the id of a item", machine=MACHINE.id, name="home", paths=[b"/home"], created=1)
@@ -164,7 +165,7 @@ def outcome_of(tmp_path: Path) -> tuple[Vault, Result]:
     source = tmp_path / "source"
     source.mkdir(exist_ok=True)
     source.joinpath("file").write_text("content")
-    vault, _meter = new_vault(MemoryStore())
+    vault = new_vault(MemoryStore())
     (tmp_path / "state").mkdir()
     return vault, back_up(vault, tmp_path / "state", source)
 
@@ -187,7 +188,7 @@ def test_a_record_that_cant_be_written_is_kept_here(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [StoreUnreachable("gone"), AccessDenied("no"), StoreFull("full"), Damaged("odd")])
 def test_a_failed_run_says_why(tmp_path: Path, error: Exception) -> None:
-    vault, _meter = new_vault(MemoryStore())
+    vault = new_vault(MemoryStore())
     (tmp_path / "state").mkdir()
     record = Record(vault, tmp_path / "state", MACHINE, ITEM)
     for n in range(150):

@@ -27,13 +27,14 @@ from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from mount.view.all_points import AllPointsView
 from mount.view.nodes import Folder
-from tests.kit.backing import back_up, new_vault
+from tests.kit.backing import back_up
 from tests.kit.cli import Cli
+from tests.kit.vaults import new_vault
 
 
 @pytest.fixture
 def memory() -> Vault:
-    return new_vault(MemoryStore())[0]
+    return new_vault(MemoryStore())
 
 
 @pytest.fixture

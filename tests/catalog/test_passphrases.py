@@ -12,8 +12,8 @@ from catalog.access.settings import Settings
 from catalog.errors import LocalError, Locked, UsageError, WeakPassphrase
 from catalog.program import NEW_PASSPHRASE, PASSPHRASE
 from catalog.vault import Vault
-from tests.kit.cli import PASSPHRASE as RIGHT
 from tests.kit.cli import Cli
+from tests.kit.vaults import PASSPHRASE as RIGHT
 
 
 class Person:

@@ -11,8 +11,9 @@ from catalog.store.address import open_store
 from catalog.store.base import Store
 from catalog.vault import Vault
 from tests.kit.azurite import ACCOUNT, Azurite
-from tests.kit.cli import PASSPHRASE, Cli
+from tests.kit.cli import Cli
 from tests.kit.faults import FailOnceStore
+from tests.kit.vaults import PASSPHRASE
 
 
 @pytest.fixture

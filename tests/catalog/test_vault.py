@@ -24,9 +24,9 @@ from catalog.points.choice import choose_point, iter_items, latest
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import VAULT_FILE, Vault, check_no_vault, create_vault, open_vault
+from tests.kit.vaults import CHEAP
 
 OLD, NEW = "the old passphrase, 16 and more", "the new passphrase, 16 and more"
-QUICK = KdfParameters(memory_kib=64, passes=1, lanes=1)
 MACHINE, ITEM = b"m" * 16, b"i" * 16
 DAY = 86400 * 10**9
 
@@ -66,7 +66,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def test_a_vault_opens_with_its_passphrase_alone() -> None:
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     again = open_vault(store, passphrase=OLD)
     assert (again.id, again.keys.master) == (vault.id, vault.keys.master)
     assert open_vault(store, master=vault.keys.master).id == vault.id
@@ -78,7 +78,7 @@ def test_a_vault_opens_with_its_passphrase_alone() -> None:
 
 def test_opening_takes_one_request() -> None:
     store = MeteredStore(MemoryStore())
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     before = store.snapshot()
     open_vault(store, passphrase=OLD)
     open_vault(store, master=vault.keys.master)
@@ -87,14 +87,14 @@ def test_opening_takes_one_request() -> None:
 
 def test_the_same_passphrase_in_another_unicode_form_opens_it() -> None:
     store = MemoryStore()
-    vault = create_vault(store, "caf\u00e9 au lait, s'il vous pla\u00eet", QUICK)
+    vault = create_vault(store, "caf\u00e9 au lait, s'il vous pla\u00eet", CHEAP)
     assert open_vault(store, passphrase="cafe\u0301 au lait, s'il vous plai\u0302t").id == vault.id
 
 
 def test_short_passphrases_are_refused_and_leave_nothing() -> None:
     store = MemoryStore()
     with pytest.raises(WeakPassphrase):
-        create_vault(store, "fifteen letters", QUICK)
+        create_vault(store, "fifteen letters", CHEAP)
     assert list(store.list("")) == []
 
 
@@ -103,21 +103,21 @@ def test_a_second_vault_at_the_address_is_refused() -> None:
     check_no_vault(store)
     with pytest.raises(NoVault):
         open_vault(store, passphrase=OLD)
-    first = create_vault(store, OLD, QUICK)
+    first = create_vault(store, OLD, CHEAP)
     with pytest.raises(VaultExists):
         check_no_vault(store)
     with pytest.raises(VaultExists):
-        create_vault(store, OLD, QUICK)
+        create_vault(store, OLD, CHEAP)
     assert open_vault(store, passphrase=OLD).id == first.id
 
 
 def test_a_passphrase_is_changed() -> None:
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     first = store.get(VAULT_FILE)
     vault.add_point(made(1))
 
-    vault.change_passphrase(NEW, QUICK)
+    vault.change_passphrase(NEW, CHEAP)
 
     with pytest.raises(WrongPassphrase):
         open_vault(store, passphrase=OLD)
@@ -131,18 +131,18 @@ def test_a_passphrase_is_changed() -> None:
 
 def test_a_weak_new_passphrase_changes_nothing() -> None:
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     before = {i.name: store.get(i.name) for i in store.list("")}
     with pytest.raises(WeakPassphrase):
-        vault.change_passphrase("short", QUICK)
+        vault.change_passphrase("short", CHEAP)
     assert {i.name: store.get(i.name) for i in store.list("")} == before
 
 
 def test_an_earlier_vault_file_restores_the_old_passphrase() -> None:
     """The docs say that a change is no revocation; this test says that the spare copies work."""
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
-    vault.change_passphrase(NEW, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
+    vault.change_passphrase(NEW, CHEAP)
     _data, tag = store.get_tagged(VAULT_FILE)
     store.replace(VAULT_FILE, store.get("vault/1.json"), tag)
     assert open_vault(store, passphrase=OLD).keys.master == vault.keys.master
@@ -150,9 +150,9 @@ def test_an_earlier_vault_file_restores_the_old_passphrase() -> None:
 
 def test_the_number_of_an_interrupted_change_is_skipped() -> None:
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     store.create("vault/2.json", [b"from an interrupted change"])
-    vault.change_passphrase(NEW, QUICK)
+    vault.change_passphrase(NEW, CHEAP)
     assert open_vault(store, passphrase=NEW).file.number == 3
     assert store.get("vault/2.json") == b"from an interrupted change"
 
@@ -165,17 +165,17 @@ class ChangedMeanwhileStore(MeteredStore):
     def replace(self, name: str, data: bytes | bytearray | memoryview, tag: str) -> None:
         other, self.other = self.other, None
         if other is not None:
-            other.change_passphrase("the passphrase of another user", QUICK)
+            other.change_passphrase("the passphrase of another user", CHEAP)
         super().replace(name, data, tag)
 
 
 def test_of_two_changes_at_once_one_succeeds_and_the_other_raises() -> None:
     inner = MemoryStore()
     store = ChangedMeanwhileStore(inner)
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     store.other = open_vault(inner, passphrase=OLD)
     with pytest.raises(ObjectChanged):
-        vault.change_passphrase(NEW, QUICK)
+        vault.change_passphrase(NEW, CHEAP)
     with pytest.raises(WrongPassphrase):
         open_vault(inner, passphrase=NEW)
     assert open_vault(inner, passphrase="the passphrase of another user").id == vault.id
@@ -184,7 +184,7 @@ def test_of_two_changes_at_once_one_succeeds_and_the_other_raises() -> None:
 
 def test_a_changed_vault_file_is_damaged() -> None:
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     data, tag = store.get_tagged(VAULT_FILE)
     created = vault.file.created.encode()
     store.replace(VAULT_FILE, data.replace(created, b"2001" + created[4:]), tag)
@@ -195,7 +195,7 @@ def test_a_changed_vault_file_is_damaged() -> None:
 
 def test_absurd_costs_are_refused_before_they_are_tried() -> None:
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     slot = vault.file.slots[0]
     for kdf in (KdfParameters(2 << 20, 1, 1), KdfParameters(64, 17, 1), KdfParameters(64, 1, 65)):
         absurd = VaultFile(vault.id, 1, "", (type(slot)(slot.id, kdf, slot.salt, b"", b"", ""),))
@@ -207,7 +207,7 @@ def test_absurd_costs_are_refused_before_they_are_tried() -> None:
 
 
 def test_machines_and_items_are_the_newest_versions_of_each() -> None:
-    vault = create_vault(MemoryStore(), OLD, QUICK)
+    vault = create_vault(MemoryStore(), OLD, CHEAP)
     vault.add_machine(Machine(id=MACHINE, name="server", hostname="server", system="Linux", created=1))
     vault.add_item(Item(id=ITEM, machine=MACHINE, name="home", paths=[b"/home"], created=1))
     later = Machine(id=MACHINE, name="renamed", hostname="server", system="Linux", created=1)
@@ -220,7 +220,7 @@ def test_machines_and_items_are_the_newest_versions_of_each() -> None:
 
 def test_records_are_fetched_once_and_a_bad_copy_again() -> None:
     store = MeteredStore(MemoryStore())
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     point = made(1)
     vault.add_point(point)
     kept: dict[str, bytes] = {}
@@ -235,7 +235,7 @@ def test_records_are_fetched_once_and_a_bad_copy_again() -> None:
 
 
 def test_points_come_by_sequence_and_partial_ones_only_if_asked() -> None:
-    vault = create_vault(MemoryStore(), OLD, QUICK)
+    vault = create_vault(MemoryStore(), OLD, CHEAP)
     points = [made(2, when=DAY), made(1, when=2 * DAY), made(3, when=3 * DAY)]  # the clock was set back once
     points[2].partial = True
     for point in points:
@@ -264,7 +264,7 @@ def test_a_points_name_round_trips() -> None:
 
 def test_swapped_and_renamed_points_are_damaged() -> None:
     store = MemoryStore()
-    vault = create_vault(store, OLD, QUICK)
+    vault = create_vault(store, OLD, CHEAP)
     first, second = made(1), made(2)
     for point in (first, second):
         vault.add_point(point)
@@ -288,7 +288,7 @@ def test_a_point_sealed_under_the_name_of_another_is_damaged() -> None:
     """The seal is valid, since its maker had the keys, but the name is wrong."""
     from catalog.format.sealed import Kind
 
-    vault = create_vault(MemoryStore(), OLD, QUICK)
+    vault = create_vault(MemoryStore(), OLD, CHEAP)
     lie = PointName.of(made(5))
     vault.write_record(Kind.POINT, made(1), str(lie))
     with pytest.raises(Damaged, match="a different point"):

@@ -23,11 +23,11 @@ from catalog.store.address import open_store
 from catalog.tree import leaves, walk
 from catalog.vault import create_vault
 from catalog.windows.descriptor import from_sddl
-from tests.catalog.test_independent_reader import PASSPHRASE, check_objects
+from tests.catalog.test_independent_reader import DECOMPOSED, check_objects
 from tests.kit import independent_reader as reader
 from tests.kit import make_vectors
-from tests.kit.drives import QUICK_KDF
 from tests.kit.format_values import FEW, MANY, Pages, nodes, plain, windows
+from tests.kit.vaults import CHEAP
 from tests.kit.windows_machine import HOME, Machine, make_windows
 
 VECTOR = json.loads((make_vectors.FOLDER / "windows.json").read_text())
@@ -149,13 +149,13 @@ def test_no_garbage_in_an_entry_does_harm(more: dict[str, Any], sets: list[Any])
 
 def test_what_a_backup_writes_is_as_the_page_says(tmp_path: Path) -> None:
     double, folder = make_windows(), tmp_path / "vault"
-    machine = Machine(tmp_path / "state", create_vault(open_store(folder.as_uri()), PASSPHRASE, QUICK_KDF))
+    machine = Machine(tmp_path / "state", create_vault(open_store(folder.as_uri()), DECOMPOSED, CHEAP))
     machine.back_up(double)
     double.touch(f"{HOME}\\first", b"changed")  # the rest is copied unchanged to other pages
     double.add(f"{HOME}\\Documents\\another", b"new", security=from_sddl("D:(A;;FA;;;WD)"))
     machine.back_up(double)
     check_objects(folder)
-    found = dict(reader.read_point(folder, PASSPHRASE))
+    found = dict(reader.read_point(folder, DECOMPOSED))
     wanted = {f"C/{path[2:]}".replace("\\", "/").encode("utf-8", "surrogatepass"): e for path, e in double.walk()}
     assert {path for path in found if path.startswith(b"C/Users/anna/")} == {
         path for path in wanted if path.startswith(b"C/Users/anna/")

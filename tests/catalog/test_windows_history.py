@@ -17,9 +17,9 @@ from catalog.history.versions import versions
 from catalog.points.listing import entry_json
 from catalog.store.memory import MemoryStore
 from catalog.tree import walk
-from catalog.vault import create_vault
 from catalog.windows.descriptor import from_sddl
-from tests.kit.drives import PASSPHRASE, QUICK_KDF, Maker, add_point
+from tests.kit.drives import Maker, add_point
+from tests.kit.vaults import new_vault
 
 SECOND = 10**9
 
@@ -28,7 +28,7 @@ class Machine:
     """Points of a Windows machine, in a vault in memory."""
 
     def __init__(self) -> None:
-        self.vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
+        self.vault = new_vault(MemoryStore())
         self.maker = Maker(self.vault)
         self.points: list[Point] = []
         self._extents: dict[bytes, Any] = {}

@@ -20,8 +20,9 @@ from catalog.points.choice import split_place
 from catalog.store.address import open_store
 from catalog.vault import Vault, open_vault
 from tests.kit.azurite import ACCOUNT, Azurite
-from tests.kit.cli import PASSPHRASE, Cli, Terminal
+from tests.kit.cli import Cli, Terminal
 from tests.kit.vaultmaker import Trees, file_node, folder_node
+from tests.kit.vaults import PASSPHRASE
 
 SERVER, LAPTOP = b"\xaa" * 16, b"\xab" * 16
 HOME, DATA, LAPTOP_HOME = b"\x11" * 16, b"\x12" * 16, b"\x21" * 16

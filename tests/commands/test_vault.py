@@ -14,7 +14,8 @@ import pytest
 from catalog.format.records import Item, Machine
 from catalog.store.local import LocalStore
 from catalog.vault import VAULT_FILE, Vault, open_vault
-from tests.kit.cli import PASSPHRASE, Cli, Terminal
+from tests.kit.cli import Cli, Terminal
+from tests.kit.vaults import PASSPHRASE
 
 NEW = "another passphrase of many words"
 BARE = {"RPDRIVE_PASSPHRASE": None}

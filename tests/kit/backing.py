@@ -12,19 +12,7 @@ from backup.run import Result, Run
 from backup.selection import Selection
 from backup.systems.this import this_system
 from cache.reader import Reader
-from catalog.format.keys import KdfParameters
-from catalog.store.base import Store
-from catalog.store.metered import MeteredStore
-from catalog.vault import Vault, create_vault
-
-PASSPHRASE = "a passphrase for the tests"
-CHEAP = KdfParameters(memory_kib=64, passes=1, lanes=1)
-
-
-def new_vault(store: Store) -> tuple[Vault, MeteredStore]:
-    """A vault on a metered store, with a KDF that costs nothing."""
-    meter = MeteredStore(store)
-    return create_vault(meter, PASSPHRASE, CHEAP), meter
+from catalog.vault import Vault
 
 
 def back_up(vault: Vault, state: Path, *paths: Path, item: str | None = None, dry: bool = False) -> Result:

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from catalog.format.keys import KdfParameters
 from catalog.store.local import LocalStore
-from catalog.vault import Vault, create_vault
+from catalog.vault import Vault
+from tests.kit.vaults import PASSPHRASE, new_vault
 
 ROOT = Path(__file__).parents[2]
-PASSPHRASE = "a passphrase of many words"
 
 
 class Cli:
@@ -125,4 +124,4 @@ def rpdrive(tmp_path: Path) -> Cli:
 @pytest.fixture
 def vault(rpdrive: Cli) -> Vault:
     """An empty vault at the address that `rpdrive` has in its environment, with keys that cost little to derive."""
-    return create_vault(LocalStore(rpdrive.vault), PASSPHRASE, KdfParameters(memory_kib=64, passes=1, lanes=1))
+    return new_vault(LocalStore(rpdrive.vault))

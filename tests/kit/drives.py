@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from catalog.format.blocks import PackKind
-from catalog.format.keys import KdfParameters
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.records import Item, Machine, Point, Root
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Subtree
-from catalog.store.address import open_store
-from catalog.vault import Vault, create_vault
+from catalog.vault import Vault
 from tests.kit.vaultmaker import Packer, Trees
+from tests.kit.vaults import PASSPHRASE
 
 ROOT = Path(__file__).parents[2]
-PASSPHRASE = "correct horse battery staple"
-QUICK_KDF = KdfParameters(memory_kib=64, passes=1, lanes=1)
 MACHINE, ITEM = bytes(range(16)), bytes(range(16, 32))
 
 
@@ -77,11 +74,6 @@ class Home:
     def close(self) -> None:
         for path in self._mount_points:
             subprocess.run(["umount", "-l", path], capture_output=True, check=False)
-
-
-def make_vault(folder: Path) -> Vault:
-    """A vault on disk with keys that cost nothing."""
-    return create_vault(open_store(folder.as_uri()), PASSPHRASE, QUICK_KDF)
 
 
 def add_point(

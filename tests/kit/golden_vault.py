@@ -12,7 +12,7 @@ from unittest import mock
 
 from catalog.format import packs, sealed
 from catalog.format.blocks import FRAME, RAW, ZSTD, Buffer, PackKind
-from catalog.format.keys import FileDigest, KdfParameters, Keys, VaultFile, make_slot
+from catalog.format.keys import FileDigest, Keys, VaultFile, make_slot
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent, PackBuilder
 from catalog.format.records import (
@@ -31,12 +31,12 @@ from catalog.format.records import (
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Piece
 from catalog.format.writing import FolderWriter, PieceWriter, begins_page, ends_page
+from tests.kit.vaults import CHEAP
 
 MASTER = bytes(range(32))
 VAULT_ID = bytes(range(0xA0, 0xB0))
 KEYS = Keys(MASTER, VAULT_ID)
 PASSPHRASE = "a long enough passphrase"
-CHEAP = KdfParameters(memory_kib=64, passes=1, lanes=1)
 CREATED = "2026-01-02T03:04:05+00:00"
 TIME = 1_767_323_045_123_456_789  # 2026-01-02T03:04:05.123456789Z
 ROOT_OWNER = Owner(0, 0, "root", "root")

@@ -26,6 +26,7 @@ from catalog.vault import open_vault
 from tests.kit import golden_vault as g
 from tests.kit import golden_windows
 from tests.kit.make_faults import faults
+from tests.kit.vaults import CHEAP
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 
@@ -51,7 +52,7 @@ def keys() -> dict[str, Any]:
 
 def slots() -> list[dict[str, Any]]:
     rows = []
-    for label, kdf in (("cheap", g.CHEAP), ("as written by default", KdfParameters())):
+    for label, kdf in (("cheap", CHEAP), ("as written by default", KdfParameters())):
         # An A with a ring, as two code points. Normalisation form C, which the KDF gets, has one.
         passphrase = "A\u030angstr\u00f6m, a long one"
         slot = make_slot(

@@ -17,11 +17,12 @@ from cache.reader import Reader
 from catalog.errors import MountFailed
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
-from catalog.vault import Vault, create_vault
+from catalog.vault import Vault
 from mount.drivers.winfsp.drive import Drive
 from mount.view.nodes import View
 from mount.view.point import PointView
-from tests.kit.drives import PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point
+from tests.kit.drives import Maker, add_machine, add_point
+from tests.kit.vaults import new_vault
 from tests.kit.winfsp import standin
 from tests.kit.winfsp.caller import Caller
 from tests.kit.winfsp.security import Token
@@ -84,7 +85,7 @@ def serving(
 
 
 def a_vault(store: Store) -> Vault:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     add_machine(vault)
     return vault
 

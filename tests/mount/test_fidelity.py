@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.drives import Home, make_vault
+from tests.kit.drives import Home
 from tests.kit.restoring import assert_same_attributes, assert_same_trees
 from tests.kit.sources import attributed, every_kind
+from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_root
 

@@ -15,7 +15,8 @@ import pytest
 from mount.process.control.socket_status import ask
 from mount.process.rows import DriveStatus
 from tests.kit.desktop import NEEDED, Desktop, desktop
-from tests.kit.drives import Home, eventually, make_vault, noise
+from tests.kit.drives import Home, eventually, noise
+from tests.kit.vaults import make_vault
 
 pytestmark = [pytest.mark.needs_fuse, pytest.mark.needs_program(*NEEDED), pytest.mark.slow]
 

@@ -40,15 +40,16 @@ from catalog.names import (
 from catalog.points.choice import find as find_place
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from catalog.vault import Vault, create_vault
+from catalog.vault import Vault
 from mount.restore.conflict import Policy
 from mount.view.all_points import AllPointsView
 from mount.view.names import Names, find
 from mount.view.nodes import Attributes, EntryPage, Folder, Node
 from mount.view.point import PointView
-from tests.kit.backing import back_up, new_vault
-from tests.kit.drives import ITEM, MACHINE, PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_point, make_vault
+from tests.kit.backing import back_up
+from tests.kit.drives import ITEM, MACHINE, Home, Maker, add_machine, add_point
 from tests.kit.restoring import a_point, restore
+from tests.kit.vaults import make_vault, new_vault
 
 # What a name may hold: any bytes but these; most of what is drawn is what Windows has trouble with.
 TROUBLE = [
@@ -308,7 +309,7 @@ def test_an_exact_match_wins_and_an_ambiguous_name_is_nothing() -> None:
 
 def test_a_look_into_100_000_names_reads_the_folder_once_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MeteredStore(MemoryStore())
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     maker = Maker(vault)
     every = [b"File %05d.txt" % n for n in range(99_998)] + [b"a:b", b"x" * 255]
     root = maker.root([maker.folder(b"many", [maker.file(name) for name in every])])
@@ -371,7 +372,7 @@ def test_folders_whose_names_change_are_looked_at_again(monkeypatch: pytest.Monk
 
 
 def test_the_backup_notes_whether_names_are_distinct(tmp_path: Path) -> None:
-    vault, _meter = new_vault(MemoryStore())
+    vault = new_vault(MemoryStore())
     data, state = tmp_path / "data", tmp_path / "state"
     (data / "deep" / "er").mkdir(parents=True)
     (data / "README").write_text("x")
@@ -392,7 +393,7 @@ def test_the_backup_notes_whether_names_are_distinct(tmp_path: Path) -> None:
 
 
 def test_a_drive_of_all_points_folds_if_all_machines_are_windows() -> None:
-    vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(MemoryStore())
     reader = Reader(vault)
     maker = Maker(vault)
     root = maker.root([maker.file(b"README", b"1"), maker.file(b"readme", b"22")])
@@ -438,7 +439,7 @@ def _point(vault: Vault, root: Subtree, system: str) -> Point:
 
 
 def test_a_path_as_shown_is_found() -> None:
-    vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(MemoryStore())
     maker = Maker(vault)
     long = "日".encode() * 300
     inner = [maker.file(b"x\xff", b"1"), maker.file(long + b".txt", b"22"), maker.file(b"CON", b"333")]
@@ -558,7 +559,7 @@ def a_tree(vault: Vault, *, system: str) -> Point:
 
 
 def test_a_linux_point_restored_on_windows_has_names_that_windows_holds(tmp_path: Path) -> None:
-    vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(MemoryStore())
     point = a_tree(vault, system="Linux")
     for run in range(2):  # again: all of it is the same, and nothing is restored twice
         # This file system holds more than Windows does: what it was given is what Windows would have been.
@@ -586,7 +587,7 @@ def test_a_linux_point_restored_on_windows_has_names_that_windows_holds(tmp_path
 
 @pytest.mark.parametrize("policy", ["overwrite", "copy", "skip"])
 def test_twins_never_take_each_others_place(tmp_path: Path, policy: str) -> None:
-    vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(MemoryStore())
     report = restore(vault, a_tree(vault, system="Linux"), tmp_path, system="Darwin", policy=Policy(policy))
     texts = sorted(p.read_text() for p in tmp_path.iterdir() if p.name.lower().startswith("readme"))
     assert texts == ["lower", "upper"]
@@ -596,7 +597,7 @@ def test_twins_never_take_each_others_place(tmp_path: Path, policy: str) -> None
 
 @pytest.mark.needs_root
 def test_a_windows_point_restored_here_has_names_of_255_bytes(tmp_path: Path) -> None:
-    vault = create_vault(MemoryStore(), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(MemoryStore())
     report = restore(vault, a_tree(vault, system=WINDOWS), tmp_path, system="Linux")
     ((path, name),) = report.renames
     assert name == "日".encode() * 200 and len(path) <= 255 and path.startswith("日日".encode())

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from mount.login.systemd import Unit, quoted, unit_for, unit_name, unit_text, write
-from tests.kit.drives import Home, Maker, add_machine, add_point, make_vault, mount_options
+from tests.kit.drives import Home, Maker, add_machine, add_point, mount_options
+from tests.kit.vaults import make_vault
 
 STRANGE = "a 100% $HOME \"quote\" 'n' back\\slash – ü\tend"
 

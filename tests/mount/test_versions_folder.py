@@ -19,14 +19,15 @@ from catalog.format.records import Point
 from catalog.format.values import NodeKind, Owner
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from catalog.vault import Vault, create_vault
+from catalog.vault import Vault
 from mount.view.all_points import AllPointsView
 from mount.view.nodes import File, Folder, Link, Node
 from mount.view.point import PointView
 from mount.view.versions import extension_of
 from tests.catalog.test_history import build
-from tests.kit.drives import PASSPHRASE, QUICK_KDF, Home, Maker, add_machine, add_point, eventually, make_vault
+from tests.kit.drives import Home, Maker, add_machine, add_point, eventually
 from tests.kit.vaultmaker import SmallFiles
+from tests.kit.vaults import make_vault, new_vault
 
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
@@ -45,7 +46,7 @@ def store() -> MeteredStore:
 
 @pytest.fixture
 def vault(store: MeteredStore) -> Vault:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     add_machine(vault)
     return vault
 

@@ -15,13 +15,14 @@ from catalog.format.records import PointName
 from catalog.format.values import NodeKind, Subtree
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from catalog.vault import create_vault, open_vault
+from catalog.vault import open_vault
 from mount.view.all_points import AllPointsView, point_folders, shown_names
 from mount.view.nodes import Folder, Link, Node
 from mount.view.point import PointView
-from tests.kit.drives import ITEM, MACHINE, PASSPHRASE, QUICK_KDF, Maker, add_machine, add_point
+from tests.kit.drives import ITEM, MACHINE, Maker, add_machine, add_point
 from tests.kit.faults import UnreachableStore
 from tests.kit.vaultmaker import SmallFiles
+from tests.kit.vaults import PASSPHRASE, new_vault
 
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
@@ -60,7 +61,7 @@ def walk(folder: Folder, path: tuple[bytes, ...] = ()) -> Iterator[tuple[tuple[b
 
 @pytest.mark.parametrize("count", [1, 500])
 def test_mounting_one_point_takes_four_requests(store: MeteredStore, count: int) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     m = Maker(vault)
     root = m.root([m.file(b"file", b"x")])
     for n in range(count):
@@ -73,7 +74,7 @@ def test_mounting_one_point_takes_four_requests(store: MeteredStore, count: int)
 
 
 def test_all_points_take_three_requests_and_one_for_each_machine_and_item(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     m = Maker(vault)
     root = m.root([m.file(b"file", b"x")])
     for number in range(3):
@@ -99,7 +100,7 @@ def test_all_points_take_three_requests_and_one_for_each_machine_and_item(store:
 
 
 def test_inodes_are_the_same_at_every_mount_and_ascend_in_walk_order(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     maker = Maker(vault)
     rng = random.Random(5)
     folders = [
@@ -122,7 +123,7 @@ def test_inodes_are_the_same_at_every_mount_and_ascend_in_walk_order(store: Mete
 
 @pytest.mark.slow
 def test_a_lookup_among_100_000_names_costs_three_requests_and_a_mebibyte(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     maker = Maker(vault)
     rng = random.Random(1)
     every = sorted({rng.randbytes(8).hex().encode() for _ in range(100_000)})
@@ -145,7 +146,7 @@ def test_a_lookup_among_100_000_names_costs_three_requests_and_a_mebibyte(store:
 
 
 def test_an_empty_point(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     view = PointView(Reader(vault), add_point(vault, None, 1))
     assert names(view.root) == []
     assert view.totals().entries == 0
@@ -154,7 +155,7 @@ def test_an_empty_point(store: MeteredStore) -> None:
 
 
 def test_a_walk_reads_each_tree_block_once(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     small = SmallFiles(vault, folders=60, each=100, largest=2 << 10)
     point = add_point(vault, small.root, 1)
     view = PointView(Reader(vault), point)
@@ -166,7 +167,7 @@ def test_a_walk_reads_each_tree_block_once(store: MeteredStore) -> None:
 
 
 def test_every_kind_of_node_has_its_type(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     m = Maker(vault)
     kinds = {
         NodeKind.SYMLINK: (b"target", stat.S_ISLNK),
@@ -189,7 +190,7 @@ def _root(vault_maker: Maker, text: bytes) -> Subtree:
 
 
 def test_new_points_appear_and_latest_moves(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     add_machine(vault)
     m = Maker(vault)
     add_point(vault, _root(m, b"one"), 1, START)
@@ -222,7 +223,7 @@ def test_new_points_appear_and_latest_moves(store: MeteredStore) -> None:
 
 
 def test_the_listing_is_not_read_again_within_seconds(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     add_machine(vault)
     m = Maker(vault)
     root = _root(m, b"x")
@@ -240,7 +241,7 @@ def test_the_listing_is_not_read_again_within_seconds(store: MeteredStore) -> No
 def test_while_the_store_is_away_the_last_listing_serves() -> None:
     memory = MemoryStore()
     away = UnreachableStore(memory, reachable=True)
-    vault = create_vault(away, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(away)
     add_machine(vault)
     m = Maker(vault)
     add_point(vault, _root(m, b"x"), 1, START)
@@ -255,7 +256,7 @@ def test_while_the_store_is_away_the_last_listing_serves() -> None:
 
 
 def test_inodes_of_points_differ(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     add_machine(vault)
     m = Maker(vault)
     root = m.root([m.file(b"a", b"x"), m.file(b"b", b"y", link=1, nlink=2)])
@@ -271,7 +272,7 @@ def test_inodes_of_points_differ(store: MeteredStore) -> None:
 
 
 def test_what_is_on_a_drive_has_an_origin(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     add_machine(vault)
     m = Maker(vault)
     points = [add_point(vault, _root(m, b"x" * n), n, START + n * SECOND) for n in (1, 2)]
@@ -308,7 +309,7 @@ def test_names_that_a_folder_cannot_have() -> None:
 
 
 def test_an_empty_vault_is_an_empty_drive(store: MeteredStore) -> None:
-    vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+    vault = new_vault(store)
     view = AllPointsView(vault, Reader(vault), vault.point_names)
     assert names(view.root) == []
     assert view.totals().entries == 0

@@ -20,7 +20,8 @@ from catalog.windows.descriptor import from_sddl, mode
 from catalog.windows.reparse import link_target
 from catalog.windows.times import to_filetime
 from tests.catalog.test_windows_parsers import DOCUMENTS, symlink
-from tests.kit.drives import Home, Maker, add_machine, add_point, make_vault, noise
+from tests.kit.drives import Home, Maker, add_machine, add_point, noise
+from tests.kit.vaults import make_vault
 from tests.kit.windows_machine import HOME, Machine, make_windows
 
 ARCHIVE, HIDDEN, DIRECTORY, READONLY, REPARSE, SPARSE = 0x20, 0x2, 0x10, 0x1, 0x400, 0x200

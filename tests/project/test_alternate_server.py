@@ -15,11 +15,12 @@ import pytest
 
 from catalog.store.azure.store import AzureStore
 from catalog.store.metered import MeteredStore
-from catalog.vault import Vault, create_vault
+from catalog.vault import Vault
 from tests.kit.azurite import ACCOUNT, Azurite, running_azurite
-from tests.kit.cli import PASSPHRASE, Cli
-from tests.kit.drives import QUICK_KDF, eventually
+from tests.kit.cli import Cli
+from tests.kit.drives import eventually
 from tests.kit.namespaces import NamespacedCli, machines
+from tests.kit.vaults import PASSPHRASE, new_vault
 
 MIB = 1 << 20
 
@@ -122,7 +123,7 @@ class Two:
         self.url = f"azure://{ACCOUNT}/alternate"
         self.container = azurite.container("alternate")
         store = MeteredStore(AzureStore(ACCOUNT, "alternate", environ=azurite.environ))
-        self.vault = create_vault(store, PASSPHRASE, QUICK_KDF)
+        self.vault = new_vault(store)
         a.environ |= azurite.environ | {"RPDRIVE_VAULT": self.url}
         del b.environ["RPDRIVE_VAULT"]
 

@@ -17,35 +17,15 @@ from backup.run import Result
 from cache.disk import DiskCache
 from cache.reader import Reader
 from catalog.points.choice import choose_point
-from catalog.store.memory import MemoryStore
 from catalog.store.metered import Traffic
-from catalog.vault import Vault, open_vault
+from catalog.vault import Vault
 from mount.view.all_points import AllPointsView
 from mount.view.nodes import File, Folder, Node
 from mount.view.point import PointView
-from tests.kit.backing import PASSPHRASE, back_up, new_vault
-from tests.kit.faults import UnreachableStore
+from tests.kit.backing import back_up
+from tests.kit.vaults import Remote
 
 MIB = 1 << 20
-
-
-class Remote:
-    """A vault behind a meter, in a store that can go away."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryStore()
-        self.away = UnreachableStore(self.memory, reachable=True)
-        self.vault, self.meter = new_vault(self.away)
-
-    def opened(self) -> Vault:
-        """The vault, opened anew as another process would."""
-        return open_vault(self.meter, passphrase=PASSPHRASE)
-
-    def spent(self, since: Traffic) -> Traffic:
-        return self.meter.snapshot() - since
-
-    def stored(self, *folders: str) -> int:
-        return sum(len(v) for k, v in self.memory.objects.items() if k.split("/")[0] in folders)
 
 
 @pytest.fixture

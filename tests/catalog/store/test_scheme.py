@@ -21,10 +21,8 @@ from catalog.store.memory import MemoryStore
 from catalog.store.roles import Role
 from catalog.store.scheme import Scheme, Token, Tokens
 from catalog.store.wrapper import Request, StoreWrapper, T
-from catalog.vault import create_vault
-from tests.kit.cli import PASSPHRASE
-from tests.kit.drives import QUICK_KDF
 from tests.kit.faults import UnreachableStore
+from tests.kit.vaults import PASSPHRASE, new_vault
 
 URL = "toy://box"
 KEY = "TOY_KEY"
@@ -133,7 +131,7 @@ def test_every_command_takes_them(toys: ToyScheme, capsys: pytest.CaptureFixture
 
 
 def test_credentials_in_the_environment_come_first(toys: ToyScheme, monkeypatch: pytest.MonkeyPatch) -> None:
-    vault = create_vault(open_store(URL), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(open_store(URL))
     Session().connect(issue(URL, vault.id, Role.RESTORE))
     assert Session().credentials() is not None
     monkeypatch.setenv(KEY, "the toymaker's own")
@@ -141,7 +139,7 @@ def test_credentials_in_the_environment_come_first(toys: ToyScheme, monkeypatch:
 
 
 def test_a_connected_session_keeps_to_the_patience_it_is_given(toys: ToyScheme) -> None:
-    vault = create_vault(open_store(URL), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(open_store(URL))
     Session().connect(issue(URL, vault.id, Role.RESTORE))
 
     def opener(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
@@ -154,7 +152,7 @@ def test_a_connected_session_keeps_to_the_patience_it_is_given(toys: ToyScheme) 
 
 
 def test_an_open_session_goes_on_with_a_renewed_token(toys: ToyScheme) -> None:
-    vault = create_vault(open_store(URL), PASSPHRASE, QUICK_KDF)
+    vault = new_vault(open_store(URL))
     Session().connect(issue(URL, vault.id, Role.RESTORE))
     session = Session()
     store = session.open_store()

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from catalog.format.values import NodeKind, Owner
-from tests.kit.drives import Home, Maker, acl, add_machine, add_point, make_vault, mount_options, noise
+from tests.kit.drives import Home, Maker, acl, add_machine, add_point, mount_options, noise
+from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_fuse
 

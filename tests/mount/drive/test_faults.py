@@ -12,20 +12,10 @@ import pytest
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.store.address import open_store
-from catalog.vault import create_vault
 from tests.kit.azurite import ACCOUNT, Azurite
-from tests.kit.drives import (
-    PASSPHRASE,
-    QUICK_KDF,
-    Home,
-    Maker,
-    add_machine,
-    add_point,
-    eventually,
-    make_vault,
-    noise,
-)
+from tests.kit.drives import Home, Maker, add_machine, add_point, eventually, noise
 from tests.kit.proxy import running_proxy
+from tests.kit.vaults import make_vault, new_vault
 
 pytestmark = pytest.mark.needs_fuse
 
@@ -167,7 +157,7 @@ def test_a_store_that_stops_answering(tmp_path: Path, azurite: Azurite) -> None:
         }
         os.environ["AZURE_STORAGE_CONNECTION_STRING"] = azurite.connection_string
         try:
-            vault = create_vault(open_store(f"azure://{ACCOUNT}/silence"), PASSPHRASE, QUICK_KDF)
+            vault = new_vault(open_store(f"azure://{ACCOUNT}/silence"))
         finally:
             del os.environ["AZURE_STORAGE_CONNECTION_STRING"]
         m = Maker(vault)

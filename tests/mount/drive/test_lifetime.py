@@ -11,17 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.drives import (
-    Home,
-    Maker,
-    add_machine,
-    add_point,
-    alive,
-    eventually,
-    make_vault,
-    mount_options,
-    noise,
-)
+from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, mount_options, noise
+from tests.kit.vaults import make_vault
 
 CONTENT = noise(400_000)
 

@@ -11,20 +11,10 @@ from pathlib import Path
 import pytest
 
 from catalog.store.address import open_store
-from catalog.vault import create_vault
 from tests.kit.azurite import ACCOUNT, Azurite
-from tests.kit.drives import (
-    PASSPHRASE,
-    QUICK_KDF,
-    Home,
-    Maker,
-    add_machine,
-    add_point,
-    eventually,
-    make_vault,
-    noise,
-)
+from tests.kit.drives import Home, Maker, add_machine, add_point, eventually, noise
 from tests.kit.proxy import Fault, running_proxy
+from tests.kit.vaults import make_vault, new_vault
 
 pytestmark = pytest.mark.needs_fuse
 
@@ -111,7 +101,7 @@ def test_a_network_that_stutters(tmp_path: Path, azurite: Azurite) -> None:
     azurite.container("stutter")
     os.environ["AZURE_STORAGE_CONNECTION_STRING"] = azurite.connection_string
     try:
-        vault = create_vault(open_store(f"azure://{ACCOUNT}/stutter"), PASSPHRASE, QUICK_KDF)
+        vault = new_vault(open_store(f"azure://{ACCOUNT}/stutter"))
     finally:
         del os.environ["AZURE_STORAGE_CONNECTION_STRING"]
     add_machine(vault)

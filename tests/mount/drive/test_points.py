@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from catalog.vault import Vault
-from tests.kit.drives import ITEM, MACHINE, Home, Maker, add_item, add_machine, add_point, eventually, make_vault
+from tests.kit.drives import ITEM, MACHINE, Home, Maker, add_item, add_machine, add_point, eventually
+from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_fuse
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from tests.kit.drives import (
-    PASSPHRASE,
     Home,
     Maker,
     add_machine,
@@ -25,10 +24,10 @@ from tests.kit.drives import (
     children,
     eventually,
     kill,
-    make_vault,
     mount_options,
     noise,
 )
+from tests.kit.vaults import PASSPHRASE, make_vault
 
 pytestmark = pytest.mark.needs_fuse
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.drives import ROOT, Home, Maker, add_machine, add_point, eventually, kill, make_vault, noise
+from tests.kit.drives import ROOT, Home, Maker, add_machine, add_point, eventually, kill, noise
+from tests.kit.vaults import make_vault
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_fuse]
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, make_vault, mount_options
+from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, mount_options
+from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_fuse
 

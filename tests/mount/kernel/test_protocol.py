@@ -33,9 +33,10 @@ from mount.drivers.kernel.protocol import ATTR_OUT, ENTRY_OUT, IN_HEADER, NO_REP
 from mount.drivers.kernel.session import Session
 from mount.view.nodes import File, Folder, Link, Node
 from mount.view.point import PointView
-from tests.kit.backing import back_up, new_vault
-from tests.kit.drives import Maker, add_machine, add_point, make_vault, noise
+from tests.kit.backing import back_up
+from tests.kit.drives import Maker, add_machine, add_point, noise
 from tests.kit.kernel import Kernel, Listed
+from tests.kit.vaults import make_vault, new_vault
 
 HOLE = 1 << 20
 
@@ -469,7 +470,7 @@ class Small:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Small]:
-    vault, _meter = new_vault(MemoryStore())
+    vault = new_vault(MemoryStore())
     small = Small(tmp_path, vault)
     yield small
     small.kernel.session.close()
@@ -524,7 +525,7 @@ def test_nothing_is_pushed_to_nodes_that_the_kernel_does_not_know(small: Small) 
 
 def test_a_damaged_block_is_an_error_and_pushes_nothing(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
-    vault, _meter = new_vault(LocalStore(tmp_path / "store"))
+    vault = new_vault(LocalStore(tmp_path / "store"))
     small = Small(tmp_path, vault)
     ids = listed_ids(small)
     for pack in (tmp_path / "store" / "packs").rglob("*"):

@@ -13,7 +13,8 @@ import pytest
 
 from catalog.format.values import NodeKind
 from mount.drivers.kernel.interrupts import is_dying
-from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, make_vault, noise
+from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, noise
+from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_fuse
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from catalog.jobs.local import LocalJobs
-from tests.kit.drives import Home, eventually, make_vault, noise
+from tests.kit.drives import Home, eventually, noise
 from tests.kit.measuring import unmeasured
 from tests.kit.restoring import assert_same_trees, temporaries
+from tests.kit.vaults import make_vault
 
 MIB = 1 << 20
 

@@ -25,10 +25,11 @@ from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.this import THIS_DISK
 from mount.restore.job import without_collection
 from mount.restore.selection import Selection
-from tests.kit.drives import PASSPHRASE, Home, acl, make_vault
+from tests.kit.drives import Home, acl
 from tests.kit.restoring import assert_same_attributes, assert_same_trees, restore, temporaries
 from tests.kit.sources import attributed, every_kind
 from tests.kit.vaultmaker import open_empty
+from tests.kit.vaults import PASSPHRASE, make_vault
 
 pytestmark = pytest.mark.needs_root
 

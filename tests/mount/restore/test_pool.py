@@ -19,10 +19,11 @@ from mount.restore import pool, run
 from mount.restore.pool import WriterPool
 from mount.restore.report import Report
 from mount.restore.worker import temporary_of
-from tests.kit.drives import PASSPHRASE, Home
+from tests.kit.drives import Home
 from tests.kit.make_faults import flip
 from tests.kit.restoring import a_point, assert_same_trees, restore, temporaries
 from tests.kit.vaultmaker import SmallFiles, open_empty
+from tests.kit.vaults import PASSPHRASE
 from tests.mount.restore.test_fidelity import make_source
 
 COUNT = 600

@@ -15,9 +15,10 @@ from catalog.store.memory import MemoryStore
 from mount.restore.conflict import Policy
 from mount.restore.disk.this import THIS_DISK
 from mount.restore.target import Folder, Refused, Target
-from tests.kit.drives import Home, Maker, make_vault, noise
+from tests.kit.drives import Home, Maker, noise
 from tests.kit.restoring import a_point, restore, temporaries
 from tests.kit.vaultmaker import open_empty
+from tests.kit.vaults import make_vault
 
 
 def all_below(top: Path) -> list[str]:

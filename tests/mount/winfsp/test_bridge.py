@@ -23,7 +23,8 @@ from catalog.store.address import open_store
 from catalog.vault import open_vault
 from catalog.windows.descriptor import from_sddl
 from mount.view.point import PointView
-from tests.kit.drives import PASSPHRASE, Home, Maker, add_machine, add_point, make_vault, noise
+from tests.kit.drives import Home, Maker, add_machine, add_point, noise
+from tests.kit.vaults import PASSPHRASE, make_vault
 from tests.kit.winfsp.bridge import Bridge, Mounted, Names
 from tests.kit.winfsp.names import win32_path
 from tests.kit.winfsp.reparse import TAG_MOUNT_POINT

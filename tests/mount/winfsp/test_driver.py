@@ -20,7 +20,8 @@ from catalog.windows.reparse import LinkTarget
 from catalog.windows.times import to_filetime
 from mount.drivers.winfsp import ntstatus
 from mount.view.point import PointView
-from tests.kit.drives import Maker, add_machine, add_point, make_vault, noise
+from tests.kit.drives import Maker, add_machine, add_point, noise
+from tests.kit.vaults import make_vault
 from tests.kit.winfsp import security, standin
 from tests.kit.winfsp.caller import Caller
 from tests.kit.winfsp.values import (

@@ -41,7 +41,8 @@ from mount.process.posix import PosixProcesses
 from mount.process.registry import Registry
 from mount.process.rows import DriveInfo, DriveStatus, Endpoint
 from mount.process.windows import WindowsProcesses
-from tests.kit.drives import PASSPHRASE, ROOT, Maker, add_machine, add_point, eventually, make_vault
+from tests.kit.drives import ROOT, Maker, add_machine, add_point, eventually
+from tests.kit.vaults import PASSPHRASE, make_vault
 from tests.kit.winfsp import standin
 from tests.kit.winfsp.caller import Caller
 from tests.kit.winfsp_drives import USER

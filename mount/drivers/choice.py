@@ -1,6 +1,6 @@
-"""Which driver shows a drive: the names, what `auto` stands for, and whether a driver can run here.
+"""Chooses the driver of a drive: names, the meaning of `auto`, and whether drivers can run on this system.
 
-Commands import this module: it loads a driver only when one is made or checked.
+Commands import this module, so it loads a driver only when one is made or checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_name(name: str) -> None:
 
 
 def check_system() -> None:
-    """Raises MountFailed if what drivers need is missing on this system, too old, or not for this user."""
+    """Raises MountFailed if drivers lack something on this system: FUSE or WinFsp, its version, or access to it."""
     if IS_WINDOWS:
         from mount.drivers.winfsp.library import check_version
 
@@ -50,10 +50,10 @@ def check_system() -> None:
 def make_driver(
     name: str, view: View, reader: Reader, *, ready: Callable[[], None], read_timeout: float, disk: bool
 ) -> Driver:
-    """The driver of that name for a view; only what it needs is loaded. Raises MountFailed if it can't be loaded.
+    """Load the driver of that name, and make it for a view. Raises MountFailed if it lacks a library.
 
-    `ready` is called once the drive is mounted. `read_timeout` (seconds) and `disk` (a letter of a local disk, not
-    of the network) matter to WinFsp only: the others get the timeout through the reader.
+    `ready` is called once the drive is mounted. `read_timeout` (seconds) and `disk` (mount a letter as a local
+    disk, not as a network drive) are for WinFsp only.
     """
     if name == AUTO:
         name = _automatic()
@@ -71,7 +71,7 @@ def make_driver(
 
 
 def preload() -> None:
-    """Load the driver that most drives use, where that takes time but needs no library."""
+    """Load the automatic driver ahead of need, unless that takes a library that may be missing."""
     if _automatic() == "kernel":
         import mount.drivers.kernel.drive  # noqa: F401
 
@@ -79,10 +79,10 @@ def preload() -> None:
 def _automatic() -> str:
     if IS_WINDOWS:
         return "winfsp"
-    return "kernel" if _kernel_speaks_to_us() else "fuse"
+    return "kernel" if _kernel_is_new_enough() else "fuse"
 
 
-def _kernel_speaks_to_us() -> bool:
+def _kernel_is_new_enough() -> bool:
     system = os.uname()
     if system.sysname != "Linux":
         return False

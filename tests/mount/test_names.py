@@ -109,7 +109,7 @@ def is_allowed(text: str) -> bool:
         (b"CON1", "CON1"),
         (b"xCON", "xCON"),
         (b"COM10", "COM10"),
-        ("\uf03a".encode(), "\uf0ef\uf080\uf0ba"),  # what stands there already is spelled by its bytes
+        ("\uf03a".encode(), "\uf0ef\uf080\uf0ba"),  # a character that is there already is spelled by its bytes
         ("\uf100".encode(), "\uf100"),
     ],
 )
@@ -301,7 +301,7 @@ def test_an_exact_match_wins_and_an_ambiguous_name_is_nothing() -> None:
     assert drive.find(folder, "É") is None
     assert drive.find(folder, "missing") is None
     assert drive.find(folder, "") is None
-    # The same where it is known that nobody has looked: the second of two is shown with a mark.
+    # A folder whose names were not compared: the second of two is shown with a mark.
     doubtful = Listed([b"README", b"readme"], distinct=False)
     show = drive.speller(doubtful)
     assert show(b"README") == "README" and show(b"readme") == marked(b"readme")

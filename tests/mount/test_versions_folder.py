@@ -151,7 +151,7 @@ def test_a_name_like_a_date_hides_no_folder(vault: Vault) -> None:
     add_point(vault, m.root([m.file(b"thing", b"1")]), 1, START)
     add_point(vault, m.root([m.folder(b"thing", [m.file(date(0), b"2")])]), 2, START + DAY)
     nodes = dict(walk(find(open_view(vault))))
-    inside = b"/thing/" + date(0) + b"/" + date(1) + b".20"  # what stands after the last dot of its name
+    inside = b"/thing/" + date(0) + b"/" + date(1) + b".20"  # the part after the last dot of its name
     assert list(nodes) == [b"/thing", b"/thing/" + date(0), inside]
 
 

@@ -148,7 +148,7 @@ class Nodes:
         return page, n
 
     def seen(self, page: TreePage) -> None:
-        """Keep a page at hand: requests for its entries are likely."""
+        """Search this page first from now on: requests for its entries are likely."""
         recent = self._recent
         if not recent or page is not recent[0]:
             self._recent = [page, *(p for p in recent if p is not page)][:_RECENT]

@@ -1,6 +1,6 @@
 """Our errors as NTSTATUS, the error codes of Windows.
 
-Behind each stands the Win32 error that programs see, and what Windows says of it.
+The comments give the Win32 error that programs see, and its message.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class NtRefusal(Exception):
 
 
 def status_of(error: BaseException) -> int:
-    """The NTSTATUS of an error. Those not in the table are I/O errors: never an empty file, never zeros."""
+    """The NTSTATUS of an error. Any error not in the table is an I/O error: never an empty file, never zeros."""
     if isinstance(error, NtRefusal):
         return error.number
     return next((number for kind, number in _TABLE if isinstance(error, kind)), UNEXPECTED_IO_ERROR)

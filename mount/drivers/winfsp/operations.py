@@ -1,7 +1,7 @@
 """The operations that WinFsp calls: the view, in the form that winfspy expects.
 
-Nothing of winfspy's that is only correct for small folders, or never, is relied on: the operations here that begin
-with `ll_` take WinFsp's arguments as they are. docs/windows.md says what has been seen on Windows.
+Some of winfspy's operations are correct for small folders only, or never. They are replaced here by operations that
+begin with `ll_` and take WinFsp's own arguments. docs/windows.md lists what has been tested on Windows.
 """
 
 from __future__ import annotations
@@ -365,8 +365,8 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     # --- operations that write ----------------------------------------------------------------------------
 
     def _refuse(self, *_arguments: Any) -> int:
-        # Windows refuses these on a read-only volume before they come here. Not by way of winfspy's own: its
-        # ll_create frees a copy of the security descriptor with another heap's function.
+        # Windows itself refuses these on a read-only volume. winfspy's own ll_create is not used even for that: it
+        # frees a copy of the security descriptor with the function of another heap.
         self.calls += 1
         return ntstatus.MEDIA_WRITE_PROTECTED
 

@@ -1,6 +1,7 @@
 """The view by the paths of Windows: from paths to nodes, and the attributes of nodes. Independent of WinFsp.
 
-Raises NtRefusal for what a caller expects, and what the view raises. WouldWait too, in a thread that must not wait.
+Methods raise NtRefusal for errors that callers expect, what the view raises, and WouldWait in a thread that must
+not wait.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class WindowsTree:
     def find(self, file_name: str) -> Located:
         r"""The node at a path, e.g. `\folder\file:stream`, without following a link at its end.
 
-        NtRefusal REPARSE if a link is on the way there.
+        Raises NtRefusal, with REPARSE if there is a link on the path.
         """
         text, stream = _split_stream(file_name)
         found = self._walk([part for part in text.split("\\") if part])
@@ -184,8 +185,8 @@ class WindowsTree:
     def _link_root(self, found: Located) -> Path:
         r"""The path, on the drive, that a link's target starts from if it begins with `\`.
 
-        Those of Windows mean the root of their own drive, which lies in a folder of the point. Those that were made
-        of other systems' are told from the root of this drive already.
+        In a link made on Windows, `\` is the root of its own drive, which is a folder of the point. The targets of
+        other systems' links are given from the root of this drive already.
         """
         if found.node.windows is None:
             return ()
@@ -201,7 +202,7 @@ class WindowsTree:
     def resolve(self, file_name: str, resolve_last: bool) -> tuple[int, bytes]:
         """Resolve the links in a path: the reparse tag and the buffer to return to Windows.
 
-        What leads to another path of the drive comes back as one link to that, however many were on the way.
+        A path on the drive is returned as one link, however many were resolved.
         """
         text, stream = _split_stream(file_name)
         path, elsewhere = self._resolved([p for p in text.split("\\") if p], resolve_last)

@@ -89,7 +89,7 @@ class Waiting:
         return self._draining
 
     def drain(self, seconds: float) -> bool:
-        """Refuse new requests, and wait for those under way. Those that take longer are given up: then False."""
+        """Refuse new requests, and wait for those under way. False if some took longer and were given up."""
         end = time.monotonic() + seconds
         with self._changed:
             self._draining = True

@@ -40,7 +40,7 @@ class Broken(Home):
         assert isinstance(parts.content, list)
         self.parts = [p for p in parts.content if isinstance(p, Extent)]
         inner = m.folder(b"folder", [m.file(b"in it", b"x")])
-        m.trees.finish()  # the folder's page lies in another pack than the root's
+        m.trees.finish()  # the folder's page is in another pack than the root's
         self.tree = folder / "vault" / pack_name(PackKind.TREE, m.trees.resolve(inner.content.at).pack)  # type: ignore[union-attr]
         inner.content = inner.content._replace(at=m.trees.resolve(inner.content.at))  # type: ignore[union-attr]
         add_point(vault, m.root([*nodes, inner]), 1)

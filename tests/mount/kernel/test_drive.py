@@ -179,7 +179,7 @@ def test_what_the_kernel_forgets_is_forgotten(home: Counted) -> None:
     assert home.driver()["nodes"] == everything
 
     def forgotten() -> bool:
-        Path("/proc/sys/vm/drop_caches").write_text("2")  # names and inodes that nobody uses
+        Path("/proc/sys/vm/drop_caches").write_text("2")  # unused names and inodes
         return bool(home.driver()["nodes"] <= 1)
 
     eventually(forgotten, "the kernel forgets what nobody uses", 60)

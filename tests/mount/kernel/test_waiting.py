@@ -20,7 +20,14 @@ pytestmark = pytest.mark.needs_fuse
 
 CONTENT = noise(300_000)
 NAMES = [f"name {n}" for n in range(40)]
-WAITS = ["--point", "latest", "--driver", "kernel", "--read-timeout", "600"]  # for the vault, unless somebody dies
+WAITS = [
+    "--point",
+    "latest",
+    "--driver",
+    "kernel",
+    "--read-timeout",
+    "600",
+]  # unless the caller dies
 HANDLES = """
 import os, signal, sys
 signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
@@ -80,7 +87,7 @@ def test_whoever_is_killed_dies_though_the_vault_is_away(home: Home) -> None:
     drive = open_without_vault(home)
     lists, looks, reads = ["ls", "folder"], ["stat", "folder/name"], ["cat", "file"]
     kinds = [(number, how) for number in (signal.SIGTERM, signal.SIGKILL) for how in (lists, looks, reads)]
-    # Not while it reads: there, as on any disk, the kernel holds whoever will be dumped.
+    # Not while it reads: there, as on any disk, the kernel holds a process that will dump core.
     kinds += [(signal.SIGQUIT, lists), (signal.SIGQUIT, looks)]
     processes = []
     for n, (number, (command, path)) in enumerate(kinds):

@@ -1,4 +1,4 @@
-"""File systems for WinFsp on the bridge: mounted here, and looked at by the programs that people trust."""
+"""File systems for WinFsp on the bridge: mounted here, and checked with well-known programs."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def _junction(target: str) -> bytes:
 
 
 def test_a_listing_in_many_parts_is_one_walk(tmp_path: Path) -> None:
-    """However many buffers it takes: what has no room in one is kept for the next, and nothing is begun anew."""
+    """A listing over many buffers: an entry without room in one is kept for the next, not listed again."""
     vault = make_vault(tmp_path / "vault")
     add_machine(vault)
     m = Maker(vault)
@@ -347,7 +347,7 @@ def test_an_entry_that_is_damaged_does_not_end_a_listing(tmp_path: Path) -> None
     add_machine(vault)
     m = Maker(vault)
     names = [b"name %03d" % number for number in range(200)]
-    # An entry without contents is none that can be understood, wherever in the folder it stands.
+    # An entry without contents is malformed, wherever in the folder it is.
     point = add_point(
         vault, m.root([m.node(name, content=None if n % 3 else []) for n, name in enumerate(names)]), 1
     )

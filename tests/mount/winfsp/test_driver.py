@@ -132,7 +132,7 @@ def test_case_and_unicode_form_do_not_matter(windows: Caller) -> None:
     assert windows.read("\\PLAIN.txt") == b"hello\n"
     assert windows.read("\\folder\\INNER.txt") == b"inner"
     assert windows.read("\\\u00e9t\u00e9") == b"summer"
-    # Asked by another case, Windows is told the name as it is: programs take it for the true one.
+    # Opened in another case, Windows gets the true name: programs take it for that.
     assert windows.find("\\folder\\inner.txt").name == "Inner.TXT"
     with windows.open("\\FOLDER\\inner.txt") as handle:
         assert handle.final_name == "\\Folder\\Inner.TXT"
@@ -181,7 +181,7 @@ def test_a_read_gives_no_more_than_asked_for_and_says_where_the_end_is(windows: 
     assert standin.faults == []
 
 
-# --- what is told of files --------------------------------------------------------------------------------------
+# --- attributes of files ----------------------------------------------------------------------------------------
 
 
 def test_times_sizes_and_numbers(windows: Caller) -> None:

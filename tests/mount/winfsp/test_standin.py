@@ -302,7 +302,7 @@ def test_a_listing_goes_on_where_it_stopped_and_begins_anew(memfs: Memfs) -> Non
         assert [entry.name for entry in handle.query_directory(length=250)] == ["3", "4"]
         assert [entry.name for entry in handle.query_directory(restart=True)] == list("012345678")
         fails(Status.NO_MORE_FILES, handle.query_directory)
-        # Another pattern counts only when the listing begins anew.
+        # Another pattern counts only when the listing restarts.
         assert [entry.name for entry in handle.query_directory("7*", restart=True)] == ["7"]
         fails(Status.NO_MORE_FILES, lambda: handle.query_directory("8*"))
         assert [entry.name for entry in handle.query_directory("8", restart=True)] == ["8"]

@@ -243,7 +243,7 @@ def test_handles_are_counted(small: tuple[PointView, Reader]) -> None:
     with serving(*small) as served:
         with served.caller.open("\\a"), served.caller.open("\\a") as second:
             assert served.drive.handles == 2
-            second.cleanup()  # Windows may keep it for its cache, but nobody has it open
+            second.cleanup()  # Windows may keep it for its cache, but no handle is open
             assert served.drive.handles == 1 and len(served.drive.operations.opened) == 2
         assert served.drive.handles == 0 and served.drive.status()["handles"] == 0
 

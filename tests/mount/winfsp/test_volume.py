@@ -1,4 +1,4 @@
-"""What Windows is told of the volume, and where it may be; on the stand-in for WinFsp."""
+"""The volume's parameters and its places; on the stand-in for WinFsp."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_volume_that_never_changes_is_kept_for_ever(small: tuple[PointView, Re
         # A handle each: two of one file must not end each other.
         assert found.um_file_context_is_user_context2
         assert found.pass_query_directory_file_name and not found.pass_query_directory_pattern
-        # Whoever asks whether the drive is in use has to be told of each handle that is closed.
+        # To tell whether the drive is in use, each handle that is closed must be reported.
         assert not found.post_cleanup_when_modified_only
         assert found.max_component_length == 255
         assert found.sector_size * found.sectors_per_unit == 4096

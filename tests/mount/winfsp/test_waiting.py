@@ -1,4 +1,4 @@
-"""Drives on the stand-in for WinFsp while the store takes its time: nobody else may wait for that."""
+"""Drives on the stand-in for WinFsp with a slow store: other requests must not wait for it."""
 
 from __future__ import annotations
 
@@ -199,4 +199,4 @@ def test_a_store_that_hangs_does_not_keep_the_drive_from_ending(
         served.close()
     thread.join(60)
     assert len(failures) == 1
-    gate.open.set()  # the late answer finds nobody, and writes nowhere
+    gate.open.set()  # the late answer is dropped, and writes nowhere

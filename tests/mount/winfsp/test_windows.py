@@ -124,7 +124,7 @@ def test_what_windows_knew_of_a_file_shows(from_windows: Served) -> None:
     plain = caller.stat("\\plain")
     assert plain.attributes == 0x23 and plain.created == 116_444_736_000_000_000 + AT // 100
     assert caller.stat("\\folder").attributes == 0x12
-    # It is at hand here, wherever it was: whoever reads it recalls nothing.
+    # Its data is here, wherever it was: reading it recalls nothing.
     assert caller.stat("\\cloud").attributes == 0x200
     with caller.open("\\plain") as handle:
         assert security.parse(handle.security()).owner == "S-1-5-32-544"

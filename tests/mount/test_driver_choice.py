@@ -33,8 +33,8 @@ class System(NamedTuple):
 )
 def test_the_kernel_driver_is_the_default_from_linux_5_4_on(system: System, loaded: str) -> None:
     code = f"""
-import os, sys, types
-os.uname = lambda: types.SimpleNamespace(sysname={system.sysname!r}, release={system.release!r})
+import os, sys
+os.uname = lambda: os.uname_result(({system.sysname!r}, "node", {system.release!r}, "version", "x86_64"))
 from mount.drivers import choice
 drivers = ("mount.drivers.kernel.drive", "mount.drivers.libfuse", "mount.drivers.winfsp.drive", "fuse", "winfspy")
 assert not any(name in sys.modules for name in drivers)

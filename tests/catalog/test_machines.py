@@ -106,7 +106,8 @@ def test_a_dry_run_registers_nothing(memory: Vault, state: Path) -> None:
 
 def test_a_record_that_is_missing_is_written_again(memory: Vault, state: Path) -> None:
     first = this_machine(memory, state, "server")
-    store = memory.store.inner  # type: ignore[attr-defined]
+    store = memory.store
+    assert isinstance(store, MemoryStore)
     for name in [n for n in store.objects if n.startswith("machines/")]:
         del store.objects[name]  # an older copy of the vault, or a run that ended before it was registered
     assert registered_here(memory, state) is None

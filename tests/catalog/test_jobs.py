@@ -215,7 +215,8 @@ def test_a_store_that_hangs_holds_no_backup_up(tmp_path: Path, monkeypatch: pyte
 
 def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
     vault, outcome = outcome_of(tmp_path)
-    store = vault.store.inner  # type: ignore[attr-defined]
+    store = vault.store
+    assert isinstance(store, MemoryStore)
     for _ in range(3):
         Record(vault, tmp_path / "state", MACHINE, ITEM).completed(outcome)
     first, second, third = vault.job_names()

@@ -46,14 +46,15 @@ class Driver(Protocol):
 
     @property
     def closable(self) -> Closable | None:
-        """Closes the drive from inside; None if the system unmounts it, and knows who uses it."""
+        """Closes the drive from inside; None if the system unmounts it, and knows which processes use it."""
 
     @property
     def windows_names(self) -> bool:
         """Whether the drive shows names as Windows spells them (see mount.view.names)."""
 
     @property
-    def errors(self) -> Errors: ...
+    def errors(self) -> Errors:
+        """Recent errors."""
 
     @property
     def served(self) -> int:
@@ -65,7 +66,7 @@ class Driver(Protocol):
 
     @property
     def statfs_calls(self) -> int:
-        """The calls for the drive's size: systems send them without anybody using the drive."""
+        """The calls for the drive's size, which systems send without any use of the drive."""
 
     def status(self) -> dict[str, Any]:
         """What else the driver counts, for `rpdrive mounts --json`."""

@@ -118,7 +118,7 @@ _WRITES = (
 
 
 class Drive(fuse.FUSE):  # type: ignore[misc]
-    """A `Driver` on any Unix: `run` returns after an unmount by anybody, or on SIGTERM, SIGINT or SIGHUP."""
+    """A `Driver` on any Unix: `run` returns after an unmount, or on SIGTERM, SIGINT or SIGHUP."""
 
     name = "fuse"
     closable = None

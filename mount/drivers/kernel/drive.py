@@ -27,7 +27,7 @@ class Stopped(BaseException):
 
 
 class Drive:
-    """A `Driver` on Linux: `run` returns after an unmount by anybody, or on SIGTERM, SIGINT or SIGHUP."""
+    """A `Driver` on Linux: `run` returns after an unmount, or on SIGTERM, SIGINT or SIGHUP."""
 
     name = "kernel"
     closable = None

@@ -108,8 +108,8 @@ class Listings:
                     raise
         self._nodes.looked_up(answer.node_ids)
         if not self._send(unique, answer.parts):
-            for told in answer.node_ids:
-                self._nodes.forget(told, 1)
+            for counted in answer.node_ids:
+                self._nodes.forget(counted, 1)
 
     def _list_tree(self, answer: Answer, folder: TreeFolder, after: int, plus: bool) -> None:
         while (found := folder.after(after)) is not None:

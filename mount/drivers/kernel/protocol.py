@@ -1,7 +1,7 @@
 """The FUSE kernel protocol, 7.31 and later: every message that a read-only drive receives or sends, with its size.
 
 Source: include/uapi/linux/fuse.h of Linux. All numbers are in the machine's byte order, without padding but for
-what is named. Sizes in bytes stand beside each struct and are checked when this is imported.
+what is named. The comment beside each struct gives its size in bytes, which is checked on import.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from catalog.format.values import Subtree
 from catalog.store.memory import MemoryStore
 from tests.kit.protected import Protected
 from tests.kit.recorded import PointReader, assert_equal, of_source
+from tests.kit.sources import a_bit_of_everything
 
 
 @pytest.fixture
@@ -32,22 +33,6 @@ def machine(tmp_path: Path) -> Protected:
 def settle() -> None:
     """Wait until all files so far are old enough to be trusted by the next backup."""
     time.sleep(0.03)
-
-
-def make_source(folder: Path) -> None:
-    rng = random.Random(1)
-    (folder / "a" / "deep" / "er").mkdir(parents=True)
-    (folder / "b").mkdir()
-    (folder / "empty").mkdir()
-    for n in range(5):
-        (folder / "a" / f"f{n}").write_bytes(rng.randbytes(100))
-        (folder / "a" / "deep" / f"f{n}").write_bytes(rng.randbytes(1000))
-    (folder / "b" / "large").write_bytes(rng.randbytes(700_000))
-    os.link(folder / "a" / "f0", folder / "b" / "link")
-    (folder / "b" / "symlink").symlink_to("../a/f0")
-    os.mkfifo(folder / "b" / "fifo")
-    os.setxattr(folder / "a" / "f1", "user.one", b"1")
-    os.setxattr(folder / "a", "user.big", b"x" * 3900)
 
 
 def _rewrite_in_place(folder: Path) -> None:
@@ -165,7 +150,7 @@ NEEDS = {
 @pytest.mark.parametrize("edit", [pytest.param(edit, marks=NEEDS.get(edit, ())) for edit in EDITS])
 def test_change_is_noticed(machine: Protected, tmp_path: Path, edit: str) -> None:
     folder = tmp_path / "source"
-    make_source(folder)
+    a_bit_of_everything(folder)
     settle()
     machine.checked(folder)
     EDITS[edit](folder)
@@ -177,7 +162,7 @@ def test_change_is_noticed(machine: Protected, tmp_path: Path, edit: str) -> Non
 
 
 def test_unchanged(machine: Protected, tmp_path: Path) -> None:
-    make_source(tmp_path / "source")
+    a_bit_of_everything(tmp_path / "source")
     settle()
     first = machine.checked(tmp_path / "source")
     again = machine.checked(tmp_path / "source")

@@ -26,6 +26,7 @@ from catalog.vault import Vault
 from tests.kit.faults import FullStore, StopAtStore, Stopped, UnreachableStore
 from tests.kit.protected import Protected, extents_of, listed, vault_on
 from tests.kit.recorded import assert_whole
+from tests.kit.sources import many_packs
 
 
 class AcknowledgedStore(StoreWrapper):
@@ -112,22 +113,6 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "INDEX_BYTES", 1)
 
 
-def make_source(folder: Path) -> None:
-    rng = random.Random(5)
-    for d in ("a", "b/inner", "c"):
-        (folder / d).mkdir(parents=True)
-    for n in range(180):
-        (folder / "a" / f"empty-{n:03d}").touch()
-    for n in range(30):
-        (folder / "b" / "inner" / f"small-{n:02d}").write_bytes(rng.randbytes(3_000))
-    for n, d in enumerate(("a", "b", "b/inner", "c")):
-        (folder / d / "large").write_bytes(rng.randbytes(60_000 + n))
-    (folder / "c" / "huge").write_bytes(rng.randbytes(200_000))
-    os.link(folder / "a" / "large", folder / "c" / "link")
-    os.link(folder / "b" / "inner" / "small-07", folder / "a" / "link")
-    (folder / "z").symlink_to("a")
-
-
 def edit_source(folder: Path) -> None:
     rng = random.Random(6)
     (folder / "a" / "empty-100").write_bytes(rng.randbytes(5_000))
@@ -190,7 +175,7 @@ def stopped_runs(tmp_path: Path, source: Path, base: MemoryStore, state: Path, *
 @pytest.mark.parametrize("lose", [False, True], ids=["state kept", "mirror lost"])
 @pytest.mark.parametrize("after", [False, True], ids=["not done", "done"])
 def test_first_backup_ends_anywhere(tmp_path: Path, after: bool, lose: bool) -> None:
-    make_source(tmp_path / "source")
+    many_packs(tmp_path / "source")
     stopped_runs(tmp_path, tmp_path / "source", MemoryStore(), tmp_path / "none", after=after, lose=lose)
 
 
@@ -199,14 +184,14 @@ def test_first_backup_ends_anywhere(tmp_path: Path, after: bool, lose: bool) -> 
 @pytest.mark.parametrize("after", [False, True], ids=["not done", "done"])
 def test_next_backup_ends_anywhere(tmp_path: Path, after: bool, lose: bool) -> None:
     source, base = tmp_path / "source", MemoryStore()
-    make_source(source)
+    many_packs(source)
     Protected(base, tmp_path / "state").checked(source)
     edit_source(source)
     stopped_runs(tmp_path, source, base, tmp_path / "state", after=after, lose=lose)
 
 
 def test_everything_referred_to_exists_first(tmp_path: Path) -> None:
-    make_source(tmp_path / "source")
+    many_packs(tmp_path / "source")
     store = OrderedStore(MemoryStore())
     machine = Protected(store, tmp_path / "state", partial_seconds=0.0)
     machine.checked(tmp_path / "source")
@@ -233,7 +218,7 @@ def test_trees_are_sent_after_what_they_refer_to(tmp_path: Path, monkeypatch: py
 
 
 def test_network_gone_then_back(tmp_path: Path) -> None:
-    make_source(tmp_path / "source")
+    many_packs(tmp_path / "source")
     memory = MemoryStore()
     for calls in range(1, 30, 4):
         store = UnreachableStore(memory, reachable=True)
@@ -255,7 +240,7 @@ def _cut(store: UnreachableStore, calls: int) -> int:
 
 
 def test_full_store(tmp_path: Path) -> None:
-    make_source(tmp_path / "source")
+    many_packs(tmp_path / "source")
     memory = MemoryStore()
     room, full = 50_000, 0
     while True:

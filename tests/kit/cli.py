@@ -14,7 +14,7 @@ import pytest
 
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
-from tests.kit.vaults import PASSPHRASE, new_vault
+from tests.kit.vaults import home_of, new_vault
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,13 +27,7 @@ class Cli:
         self.vault = folder / "vault"
         foreign = ("RPDRIVE_", "AZURE_", "PYTHONUNBUFFERED")
         own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        self.environ = own | {
-            "RPDRIVE_HOME": str(self.home),
-            "RPDRIVE_VAULT": str(self.vault),
-            "RPDRIVE_PASSPHRASE": PASSPHRASE,
-            "PYTHONPATH": str(ROOT),
-            "TZ": "UTC",
-        }
+        self.environ = own | home_of(self.home, str(self.vault)) | {"PYTHONPATH": str(ROOT), "TZ": "UTC"}
 
     def command(self, *args: str | Path | bytes) -> list[str | Path | bytes]:
         return [sys.executable, "-m", "rpdrive", *args]

@@ -21,7 +21,7 @@ from catalog.format.records import Item, Machine, Point, Root
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Subtree
 from catalog.vault import Vault
 from tests.kit.vaultmaker import Packer, Trees
-from tests.kit.vaults import PASSPHRASE
+from tests.kit.vaults import home_of
 
 ROOT = Path(__file__).parents[2]
 MACHINE, ITEM = bytes(range(16)), bytes(range(16, 32))
@@ -33,11 +33,7 @@ class Home:
     def __init__(self, folder: Path, vault: Path) -> None:
         self.folder = folder
         self.vault = vault
-        self.environment = os.environ | {
-            "RPDRIVE_HOME": str(folder / "home"),
-            "RPDRIVE_VAULT": vault.as_uri(),
-            "RPDRIVE_PASSPHRASE": PASSPHRASE,
-        }
+        self.environment = os.environ | home_of(folder / "home", vault.as_uri())
         self._mount_points: list[Path] = []
 
     def run(self, *args: str | Path, exit_code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:

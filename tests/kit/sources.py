@@ -1,8 +1,12 @@
-"""Folders to back up that hold every kind of file there is. Needs root, for devices and owners."""
+"""Folders to back up, each made by a function with the name of what it holds.
+
+Those with every kind of file need root, for devices and owners.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import socket
 import stat
 from pathlib import Path
@@ -84,3 +88,80 @@ def attributed(top: Path) -> None:
     (folder / "heir").write_bytes(b"x")
     (folder / "disinherited").write_bytes(b"x")
     os.removexattr(folder / "disinherited", "system.posix_acl_access")
+
+
+def small_and_large(folder: Path) -> Path:
+    """Make small and large files, none of which can be compressed, a link and an empty file. The folder."""
+    (folder / "below" / "further").mkdir(parents=True)
+    for n in range(30):
+        (folder / "below" / f"small {n}").write_bytes(os.urandom(500 + n))
+    for n in range(3):
+        (folder / f"large-{n}").write_bytes(os.urandom(2 * (1 << 20)))
+    (folder / "link").symlink_to("large-0")
+    (folder / "below" / "further" / "empty").touch()
+    return folder
+
+
+def a_bit_of_everything(folder: Path) -> None:
+    """Make a few files of each kind that any user may make, to be changed one at a time."""
+    rng = random.Random(1)
+    (folder / "a" / "deep" / "er").mkdir(parents=True)
+    (folder / "b").mkdir()
+    (folder / "empty").mkdir()
+    for n in range(5):
+        (folder / "a" / f"f{n}").write_bytes(rng.randbytes(100))
+        (folder / "a" / "deep" / f"f{n}").write_bytes(rng.randbytes(1000))
+    (folder / "b" / "large").write_bytes(rng.randbytes(700_000))
+    os.link(folder / "a" / "f0", folder / "b" / "link")
+    (folder / "b" / "symlink").symlink_to("../a/f0")
+    os.mkfifo(folder / "b" / "fifo")
+    os.setxattr(folder / "a" / "f1", "user.one", b"1")
+    os.setxattr(folder / "a", "user.big", b"x" * 3900)
+
+
+def many_packs(folder: Path) -> None:
+    """Make files that a backup with small packs stores in many steps."""
+    rng = random.Random(5)
+    for d in ("a", "b/inner", "c"):
+        (folder / d).mkdir(parents=True)
+    for n in range(180):
+        (folder / "a" / f"empty-{n:03d}").touch()
+    for n in range(30):
+        (folder / "b" / "inner" / f"small-{n:02d}").write_bytes(rng.randbytes(3_000))
+    for n, d in enumerate(("a", "b", "b/inner", "c")):
+        (folder / d / "large").write_bytes(rng.randbytes(60_000 + n))
+    (folder / "c" / "huge").write_bytes(rng.randbytes(200_000))
+    os.link(folder / "a" / "large", folder / "c" / "link")
+    os.link(folder / "b" / "inner" / "small-07", folder / "a" / "link")
+    (folder / "z").symlink_to("a")
+
+
+def small_folders(top: Path) -> None:
+    """Make ten folders of 300 small files each, a large file and a link."""
+    rng = random.Random(11)
+    for d in range(10):
+        (top / f"folder {d}").mkdir(parents=True)
+        for n in range(300):
+            (top / f"folder {d}" / f"file {n:03}").write_bytes(rng.randbytes(rng.randrange(500, 6000)))
+    (top / "big").write_bytes(rng.randbytes(6 << 20))
+    (top / "link").symlink_to("big")
+
+
+def every_kind_and_many(top: Path, names: int = 100_000) -> None:
+    """Make every kind of file that this file system can hold, and so many names in one folder. Needs root."""
+    every_kind(top / "plain")
+    attributed(top / "attributed")
+    many = top / "many"
+    many.mkdir()
+    for n in range(names):
+        os.close(os.open(many / f"name {n * 7919 % names}", os.O_CREAT | os.O_WRONLY))
+
+
+def every_kind_and_deep(top: Path) -> None:
+    """Make every kind of file, and a path of nearly the maximal length. Needs root."""
+    every_kind(top)
+    attributed(top / "attributed")
+    deep = top / "deep"
+    for n in range(40):
+        deep /= f"level {n} of a very deep folder, whose path is nearly as long as one may be"
+    deep.mkdir(parents=True)

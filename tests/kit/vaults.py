@@ -27,6 +27,11 @@ def make_vault(folder: Path) -> Vault:
     return new_vault(open_store(folder.as_uri()))
 
 
+def home_of(folder: Path, vault: str) -> dict[str, str]:
+    """The variables that make `folder` the home of a user of the vault at this address, who has its passphrase."""
+    return {"RPDRIVE_HOME": str(folder), "RPDRIVE_VAULT": vault, "RPDRIVE_PASSPHRASE": PASSPHRASE}
+
+
 class Remote:
     """A vault behind a meter, in a store in memory that can become unreachable."""
 

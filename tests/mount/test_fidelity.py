@@ -12,23 +12,13 @@ import pytest
 
 from tests.kit.drives import Home
 from tests.kit.restoring import assert_same_attributes, assert_same_trees
-from tests.kit.sources import attributed, every_kind
+from tests.kit.sources import every_kind_and_many
 from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_root
 
 NOT_MANY = ("--exclude=/many/",)  # the folder of 100,000 names has a test of its own
 LINES = "%P|%y|%m|%U|%G|%s|%T@|%C@|%n|%l\\0"
-
-
-def make_source(top: Path, names: int = 100_000) -> None:
-    """Every kind of file that this file system can hold, and so many in one folder. Needs root, for devices."""
-    every_kind(top / "plain")
-    attributed(top / "attributed")
-    many = top / "many"
-    many.mkdir()
-    for n in range(names):
-        os.close(os.open(many / f"name {n * 7919 % names}", os.O_CREAT | os.O_WRONLY))
 
 
 class Backed(Home):
@@ -38,7 +28,7 @@ class Backed(Home):
         make_vault(folder / "vault")
         super().__init__(folder, folder / "vault")
         self.source = folder / "source"
-        make_source(self.source)
+        every_kind_and_many(self.source)
         self.run("backup", self.source)
         self.before = folder / "before"
         subprocess.run(["cp", "-a", self.source, self.before], check=True)

@@ -20,21 +20,10 @@ from tests.kit.azurite import ACCOUNT, Azurite, running_azurite
 from tests.kit.cli import Cli
 from tests.kit.drives import eventually
 from tests.kit.namespaces import NamespacedCli, machines
+from tests.kit.sources import small_and_large
 from tests.kit.vaults import PASSPHRASE, new_vault
 
 MIB = 1 << 20
-
-
-def make_source(folder: Path) -> Path:
-    """A tree of small and large files, none of which can be compressed, and what else a tree has."""
-    (folder / "below" / "further").mkdir(parents=True)
-    for n in range(30):
-        (folder / "below" / f"small {n}").write_bytes(os.urandom(500 + n))
-    for n in range(3):
-        (folder / f"large-{n}").write_bytes(os.urandom(2 * MIB))
-    (folder / "link").symlink_to("large-0")
-    (folder / "below" / "further" / "empty").touch()
-    return folder
 
 
 def compare(one: Path, other: Path) -> None:
@@ -95,7 +84,7 @@ def objects(folder: Path) -> dict[Path, bytes]:
 
 @pytest.mark.needs_fuse
 def test_two_homes_and_a_folder(rpdrive: Cli, vault: Vault, drives: Drives, tmp_path: Path) -> None:
-    source = make_source(tmp_path / "source")
+    source = small_and_large(tmp_path / "source")
     rpdrive.ok("backup", source, "--machine", "SRV01")
     rpdrive.ok("vault", "credentials", "--role", "restore", "-o", tmp_path / "file")
     before = objects(rpdrive.vault)
@@ -169,7 +158,7 @@ def test_two_machines_and_a_server(two: Two, drives: Drives, tmp_path: Path) -> 
             ["ip", "-n", machine.namespace, "-o", "-4", "addr"], capture_output=True, text=True, check=True
         ).stdout
         assert machine.address in addresses and other.address not in addresses
-    source = make_source(tmp_path / "source")
+    source = small_and_large(tmp_path / "source")
     two.a.ok("backup", source, "--machine", "SRV01")
     given = two.credentials(tmp_path / "file", "restore")
     assert given["role"] == "restore" and PASSPHRASE not in json.dumps(given)
@@ -199,7 +188,7 @@ def test_two_machines_and_a_server(two: Two, drives: Drives, tmp_path: Path) -> 
 @pytest.mark.needs_fuse
 @pytest.mark.needs_azurite
 def test_a_drive_rides_out_the_renewal_of_its_token(two: Two, drives: Drives, tmp_path: Path) -> None:
-    source = make_source(tmp_path / "source")
+    source = small_and_large(tmp_path / "source")
     two.a.ok("backup", source, "--machine", "SRV01")
     at = str(source).lstrip("/")
     given = two.credentials(tmp_path / "first", "restore", "--expires", "12s")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, mount_options
+from tests.kit.sources import small_folders
 from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_fuse
@@ -21,22 +22,12 @@ pytestmark = pytest.mark.needs_fuse
 FOLDERS, EACH = 10, 300
 
 
-def make_source(top: Path) -> None:
-    rng = random.Random(11)
-    for d in range(FOLDERS):
-        (top / f"folder {d}").mkdir(parents=True)
-        for n in range(EACH):
-            (top / f"folder {d}" / f"file {n:03}").write_bytes(rng.randbytes(rng.randrange(500, 6000)))
-    (top / "big").write_bytes(rng.randbytes(6 << 20))
-    (top / "link").symlink_to("big")
-
-
 class Counted(Home):
     def __init__(self, folder: Path) -> None:
         make_vault(folder / "vault")
         super().__init__(folder, folder / "vault")
         self.source = folder / "source"
-        make_source(self.source)
+        small_folders(self.source)
         self.run("backup", self.source)
 
     def open(self) -> Path:

@@ -27,7 +27,7 @@ from mount.restore.job import without_collection
 from mount.restore.selection import Selection
 from tests.kit.drives import Home, acl
 from tests.kit.restoring import assert_same_attributes, assert_same_trees, restore, temporaries
-from tests.kit.sources import attributed, every_kind
+from tests.kit.sources import every_kind_and_deep
 from tests.kit.vaultmaker import open_empty
 from tests.kit.vaults import PASSPHRASE, make_vault
 
@@ -36,22 +36,12 @@ pytestmark = pytest.mark.needs_root
 NOBODY = 65534
 
 
-def make_source(top: Path) -> None:
-    """Make every kind of file, and a path of nearly the maximal length."""
-    every_kind(top)
-    attributed(top / "attributed")
-    deep = top / "deep"
-    for n in range(40):
-        deep /= f"level {n} of a very deep folder, whose path is nearly as long as one may be"
-    deep.mkdir(parents=True)
-
-
 class Source(Home):
     def __init__(self, folder: Path) -> None:
         make_vault(folder / "vault")
         super().__init__(folder, folder / "vault")
         self.source = folder / "source"
-        make_source(self.source)
+        every_kind_and_deep(self.source)
         self.run("backup", self.source)
         self.path = f"latest:{self.source}"
 

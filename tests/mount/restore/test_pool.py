@@ -22,9 +22,9 @@ from mount.restore.worker import temporary_of
 from tests.kit.drives import Home
 from tests.kit.make_faults import flip
 from tests.kit.restoring import a_point, assert_same_trees, restore, temporaries
+from tests.kit.sources import every_kind_and_deep
 from tests.kit.vaultmaker import SmallFiles, open_empty
 from tests.kit.vaults import PASSPHRASE
-from tests.mount.restore.test_fidelity import make_source
 
 COUNT = 600
 
@@ -79,7 +79,7 @@ def check(files: SmallFiles, to: Path) -> None:
 
 @pytest.mark.needs_root
 def test_everything_comes_back(tmp_path: Path, watched: Watched) -> None:
-    make_source(tmp_path / "source")
+    every_kind_and_deep(tmp_path / "source")
     home = Home(tmp_path, tmp_path / "vault")
     home.run("vault", "create")
     home.run("backup", tmp_path / "source")

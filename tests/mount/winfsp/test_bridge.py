@@ -24,12 +24,12 @@ from catalog.vault import open_vault
 from catalog.windows.descriptor import from_sddl
 from mount.view.point import PointView
 from tests.kit.drives import Home, Maker, add_machine, add_point, noise
+from tests.kit.sources import every_kind_and_many
 from tests.kit.vaults import PASSPHRASE, make_vault
 from tests.kit.winfsp.bridge import Bridge, Mounted, Names
 from tests.kit.winfsp.names import win32_path
 from tests.kit.winfsp.reparse import TAG_MOUNT_POINT
 from tests.kit.winfsp_drives import Served, serving
-from tests.mount.test_fidelity import make_source
 from tests.mount.winfsp.test_standin import Memfs
 
 pytestmark = pytest.mark.needs_fuse
@@ -122,7 +122,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     make_vault(folder / "vault")
     home = Home(folder, folder / "vault")
     source = folder / "source"
-    make_source(source, names=500)
+    every_kind_and_many(source, names=500)
     os.truncate(source / "plain" / "only a hole", 10 << 20)  # to read zeros takes its time here
     os.truncate(source / "plain" / "holes", 41 << 20)
     home.run("backup", source)

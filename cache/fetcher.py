@@ -52,7 +52,7 @@ class Fetcher:
         self._ahead = ThreadPoolExecutor(max(2, parallel // 2), "ahead")
 
     def take(self, kind: PackKind, at: Extent) -> bytes | memoryview:
-        """The sealed bytes of a block. Raises MissingData, Damaged (the pack is cut short) or StoreError."""
+        """The sealed bytes of a block. Raises MissingData, Damaged (the pack is truncated) or StoreError."""
         start, end = at.offset, at.offset + at.stored
         with self._lock:
             spans, gaps = self._spans.cover(at.pack, start, end)

@@ -1,1 +1,1 @@
-"""What a vault holds, and its bytes."""
+"""The contents of a vault, and the bytes that represent them."""

@@ -33,7 +33,7 @@ class _Span(NamedTuple):
 
 
 class DirectSource(ChunkSource):
-    """Pages of a vault's trees. Keeps recently used blocks and reads their neighbours along. Not thread-safe."""
+    """Pages of a vault's trees. Keeps recently used blocks, and fetches neighbours with them. Not thread-safe."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault

@@ -55,7 +55,7 @@ class StoreError(RpdriveError):
 
 
 class StoreUnreachable(StoreError):
-    """No answer, or only transient failures, within the time allowed. A later attempt may succeed."""
+    """The store gave no answer, or only transient failures, in the time allowed. A later attempt may succeed."""
 
     advice = "check the network and the vault's address, then run the command again"
 
@@ -107,7 +107,7 @@ class VaultExists(RpdriveError):
 
 
 class NewerFormat(RpdriveError):
-    """Written by a newer rpdrive."""
+    """Something in the vault, or a file, was written by a newer rpdrive."""
 
     exit_code = 7
     advice = "update rpdrive on this machine"
@@ -121,7 +121,7 @@ class WrongPassphrase(RpdriveError):
 
 
 class WeakPassphrase(RpdriveError):
-    """Shorter than 16 characters."""
+    """A new passphrase is shorter than 16 characters."""
 
     exit_code = 8
 

@@ -12,7 +12,7 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")  # space, tab, newline and backslash
 
 
 class Mount(NamedTuple):
-    """A line of the table."""
+    """A line of the table of mounts."""
 
     device: str  # number, e.g. "0:51"
     place: bytes  # the mount point
@@ -31,12 +31,12 @@ def parse(table: bytes) -> Iterator[Mount]:
 
 
 def mounts() -> list[Mount]:
-    """This process's mounts, a later one on top of an earlier one. OSError where there is no such table."""
+    """This process's mounts, a later one on top of an earlier one. Raises OSError where there is no table."""
     return list(parse(TABLE.read_bytes()))
 
 
 def mounted_at(place: bytes) -> Mount | None:
-    """The topmost mount right at a path (absolute, without symlinks). OSError where there is no such table."""
+    """The topmost mount at exactly this path (absolute, no symlinks). Raises OSError where there is no table."""
     return next((mount for mount in reversed(mounts()) if mount.place == place), None)
 
 

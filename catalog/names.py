@@ -100,7 +100,7 @@ def _spell(text: str) -> str:
 
 
 def _units(text: str) -> int:
-    """Length in UTF-16."""
+    """The length of a name in UTF-16 code units."""
     return len(text) if text.isascii() else len(text) + sum(c > "\uffff" for c in text)
 
 

@@ -139,7 +139,7 @@ class Vault:
     ) -> list[PointName]:
         """Names of recovery points, oldest first by sequence within each item. One listing.
 
-        `item` is ignored without `machine`. Points of running or interrupted backups only with `partial`.
+        `item` is ignored without `machine`. With `partial`, includes points of running or interrupted backups.
         """
         prefix = "points/"
         if machine is not None:
@@ -192,8 +192,8 @@ class Vault:
     def read_pack(self, kind: PackKind, pack: bytes, offset: int, length: int, *, up_to: bool = False) -> bytes:
         """`length` bytes of a pack from `offset`, in one request. Every read of a pack's bytes goes through here.
 
-        With `up_to`, fewer where the pack ends before. Raises MissingData if the vault does not have the pack,
-        ShortRead if it ends too early, or another StoreError.
+        With `up_to`, returns fewer bytes if the pack ends earlier; otherwise that raises ShortRead. Raises
+        MissingData if the vault does not have the pack, or another StoreError.
         """
         name = pack_name(kind, pack)
         try:
@@ -261,8 +261,8 @@ _ALL_LOST = "restore vault.json from a copy of the vault, or choose another addr
 def check_no_vault(store: Store) -> None:
     """Raise VaultExists if there is a vault, before a passphrase for a new one is asked for.
 
-    Also if there is one without its vault.json: a new vault.json would make all of it unreadable for ever, and a
-    copy of the old one may exist.
+    A vault that has lost its vault.json counts, too: a new vault.json would make all of it unreadable for ever,
+    and a copy of the old one may exist.
     """
     # List first: another program may create a vault meanwhile, and then vault.json must be found.
     copies = _copies(store)
@@ -304,7 +304,7 @@ def open_vault(
     master: bytes | None = None,
     records: MutableMapping[str, bytes] | None = None,
 ) -> Vault:
-    """Open with a passphrase, or with a master key saved earlier. One request.
+    """Open a vault with a passphrase, or with a master key saved earlier. One request.
 
     Raises NoVault, WrongPassphrase, NewerFormat, StoreError, or Damaged (also for a master key of another vault).
     """

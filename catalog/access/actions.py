@@ -1,4 +1,4 @@
-"""What the commands `rpdrive vault …` do, apart from opening a vault (session.py)."""
+"""Runs the commands `rpdrive vault …`; session.py opens the vault."""
 
 from __future__ import annotations
 

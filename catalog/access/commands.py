@@ -1,4 +1,4 @@
-"""The commands `rpdrive vault …`. What they do is in actions.py."""
+"""The command lines of `rpdrive vault …`; actions.py does the work."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def create(
         print_json({"vault": session.address, "id": vault.id.hex()})
         return
     print(f"Created the vault {vault.id.hex()} at {session.address}")
-    print("Keep the passphrase in a safe place, away from this machine: without it, nobody can ever read")
-    print("anything in the vault again.")
+    print("Keep the passphrase in a safe place, away from this machine: without it, nothing in the")
+    print("vault can ever be read again.")
 
 
 @vault_app.command("info")
@@ -79,7 +79,7 @@ def passphrase(
         print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
         return
     print(f"Changed the passphrase of {session.address}")
-    print("This is no revocation: the old passphrase still opens copies of vault.json and vault/ made before,")
+    print("This revokes no access: the old passphrase still opens older copies of vault.json and vault/,")
     print("and keys saved by `rpdrive vault unlock --save` still open the vault.")
 
 

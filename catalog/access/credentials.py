@@ -27,7 +27,7 @@ DEFAULT_LIFETIME = timedelta(days=10)
 
 @dataclass(frozen=True)
 class Credentials:
-    """The contents of such a file. `token` is None if the kind of store has no tokens."""
+    """The contents of a vault credentials file. `token` is None if the kind of store has no tokens."""
 
     address: str
     vault_id: bytes
@@ -66,7 +66,7 @@ class Credentials:
 
     @classmethod
     def from_json(cls, row: Any) -> Credentials:
-        """Parse the file's contents. Raises UsageError and NewerFormat, which never quote it: it has the token."""
+        """Parse the file's contents. Raises UsageError and NewerFormat, which never quote the secret token."""
         if not isinstance(row, dict) or row.get("format") != FORMAT:
             raise UsageError("it is not a vault credentials file", "make one with `rpdrive vault credentials`")
         if row.get("version") != VERSION:

@@ -45,7 +45,7 @@ def ask_on_terminal(prompt: str) -> str | None:
 
 
 class GivenPassphrases:
-    """Passphrases from a file, an environment variable or a person: the first that is there."""
+    """Passphrases from a file, an environment variable or a person: the first of these that exists."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class GivenPassphrases:
         from catalog.format.keys import check_passphrase
 
         check_passphrase(first)
-        if self._asked("The same again", missing) != first:
+        if self._asked("The same passphrase again", missing) != first:
             raise UsageError("the two passphrases differ", "try again")
         return first
 

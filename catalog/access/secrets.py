@@ -69,7 +69,7 @@ class Secrets:
             if not SYSTEM.is_private(status):
                 raise LocalError(
                     f"the {self._kind} {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o})",
-                    f"if nobody can have copied it, run `chmod 600 {path}`",
+                    f"run `chmod 600 {path}`, unless another user may have copied it",
                 )
             return file.read(_LONGEST)
 

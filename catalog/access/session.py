@@ -239,7 +239,7 @@ class Session:
             raise UsageError(
                 f"the credentials are for the vault {credentials.vault_id.hex()}, "
                 f"but the vault at {self.address} is {found.hex()}",
-                "ask the vault's administrator for new ones",
+                "ask the vault's administrator for new credentials",
             )
         vault = self.open_vault()
         Connections(self.settings).save(credentials)

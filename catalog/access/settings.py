@@ -80,7 +80,10 @@ class Settings:
             raise UsageError(
                 f"{len(known)} vaults are known here: {', '.join(known)}", f"name one with --vault or {VAULT}"
             )
-        raise UsageError("no vault was named", f"use --vault ADDRESS or set {VAULT}, or `rpdrive vault create`")
+        raise UsageError(
+            "no vault was named",
+            f"name one with --vault ADDRESS or {VAULT}, or make one with `rpdrive vault create`",
+        )
 
     def known_vaults(self) -> dict[str, bytes]:
         """Vault ids by address: vaults created, connected to, or with a saved key. Raises LocalError."""

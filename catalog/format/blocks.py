@@ -90,7 +90,7 @@ def decode_frame(frame: Buffer, most: int, what: str) -> Buffer:
     Raises Damaged if they exceed `most` or differ from the length in the frame, NewerFormat for an unknown codec.
     """
     if len(frame) < FRAME.size:
-        raise Damaged(f"{what} is cut short")
+        raise Damaged(f"{what} is truncated")
     codec, size = FRAME.unpack_from(frame)
     payload = memoryview(frame)[FRAME.size :]
     if size > most:

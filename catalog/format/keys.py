@@ -1,4 +1,4 @@
-"""From a passphrase to every key of a vault. docs/format.md, "Keys".
+"""The keys of a vault: unlocks the master key with a passphrase, and derives all others. docs/format.md, "Keys".
 
 Sources: Argon2id is RFC 9106 (parameters: its second recommended choice), HKDF is RFC 5869 with SHA-256,
 Unicode normalisation form C is UAX #15. Keys are 32 bytes everywhere.
@@ -149,7 +149,7 @@ class KdfParameters:
         ):
             raise Damaged(
                 f"the vault's key slot asks for {self.memory_kib} KiB, {self.passes} passes, {self.lanes} lanes",
-                "vault.json has been changed; restore it from a vault/<n>.json beside it",
+                "vault.json has been changed; restore it from a vault/<n>.json next to it",
             )
 
 
@@ -265,7 +265,7 @@ def open_slot(slot: Slot, vault_id: bytes, passphrase: str) -> bytes:
         return AESGCM(key).decrypt(_ZERO_NONCE, slot.wrapped, ad)
     except InvalidTag as e:
         raise Damaged(
-            "the vault's key slot has been changed", "restore vault.json from vault/<n>.json beside it"
+            "the vault's key slot has been changed", "restore vault.json from vault/<n>.json next to it"
         ) from e
 
 
@@ -325,7 +325,7 @@ class VaultFile:
             number, created, mac = _of(int, row["number"]), _of(str, row["created"]), _unb64(row["mac"])
             return cls(bytes.fromhex(vault_id), number, created, known, mac, row)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            raise Damaged("vault.json is malformed", "restore it from the newest vault/<n>.json beside it") from e
+            raise Damaged("vault.json is malformed", "restore it from the newest vault/<n>.json next to it") from e
 
     def unlock(self, passphrase: str) -> Keys:
         """The keys, from a passphrase. Raises WrongPassphrase, or Damaged if the file was changed."""
@@ -337,7 +337,7 @@ class VaultFile:
                 wrong = e
                 continue
             return self.verify(Keys(master, self.vault_id))
-        raise wrong or Damaged("vault.json has no key slot", "restore it from vault/<n>.json beside it")
+        raise wrong or Damaged("vault.json has no key slot", "restore it from vault/<n>.json next to it")
 
     def verify(self, keys: Keys) -> Keys:
         """Check the file's MAC under these keys and return them. Raises Damaged if the MAC is wrong."""
@@ -345,7 +345,7 @@ class VaultFile:
         if not hmac.compare_digest(_mac(row, keys), self.mac):
             raise Damaged(
                 "vault.json has been changed since rpdrive wrote it, or belongs to another vault",
-                "restore it from the newest vault/<n>.json beside it",
+                "restore it from the newest vault/<n>.json next to it",
             )
         return keys
 

@@ -33,7 +33,7 @@ class Extent(NamedTuple):
 
 
 class BlockRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A block in a table of contents. Its chunks lie end to end from 0; `ids` has 16 bytes for each."""
+    """A block in a table of contents. Its chunks follow each other without gaps; `ids` has 16 bytes for each."""
 
     offset: Whole
     stored: Length
@@ -104,15 +104,15 @@ class PackBuilder:
 def decode_trailer(data: Buffer, size: int, what: str) -> tuple[int, int]:
     """Offset and stored length of the contents, from the last bytes of a pack and its size. Raises Damaged."""
     if len(data) < TRAILER.size:
-        raise Damaged(f"{what} is cut short")
+        raise Damaged(f"{what} is truncated")
     offset, stored, magic = TRAILER.unpack(bytes(data[-TRAILER.size :]))
     if magic != TRAILER_MAGIC or offset + stored + TRAILER.size != size:
-        raise Damaged(f"{what} is cut short, or is not a pack")
+        raise Damaged(f"{what} is truncated, or is not a pack")
     return offset, stored
 
 
 def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> list[BlockRow]:
-    """The table of contents from its sealed bytes. Raises Damaged, also if the blocks do not lie end to end."""
+    """The table of contents from its sealed bytes. Raises Damaged, also if blocks have gaps or overlap."""
     what = f"the contents of pack {pack_id.hex()[:8]}"
     raw = open_block(keys, kind.contents, pack_id, offset, sealed)
     rows = decode(_rows_decoder, raw, what)
@@ -131,7 +131,7 @@ def decode_pack(keys: Keys, kind: PackKind, pack_id: bytes, data: Buffer) -> lis
     """The table of contents of a whole pack in memory. Raises Damaged or NewerFormat."""
     what = f"pack {pack_id.hex()[:8]}"
     if len(data) < HEADER.size + TRAILER.size:
-        raise Damaged(f"{what} is cut short")
+        raise Damaged(f"{what} is truncated")
     magic, version = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise Damaged(f"{what} is not a pack")

@@ -51,7 +51,7 @@ def seal_object(keys: Keys, kind: Kind, name: str, content: Buffer, *, salt: byt
 def open_object(keys: Keys, kind: Kind, name: str, data: Buffer) -> Buffer:
     """The content of the object stored under `name`. Raises Damaged or NewerFormat."""
     if len(data) < HEADER.size + SALT_BYTES:
-        raise Damaged(f"{name} is cut short")
+        raise Damaged(f"{name} is truncated")
     view = memoryview(data)
     header = bytes(view[: HEADER.size])
     magic, version, got_kind, _zero = HEADER.unpack(header)

@@ -21,7 +21,7 @@ class NodeKind(IntEnum):
 
     @property
     def bits(self) -> int:
-        """The type bits of such a file's st_mode (S_IFMT)."""
+        """The type bits in the st_mode of this kind (S_IFMT)."""
         return TYPE_BITS[self]
 
 

@@ -1,1 +1,1 @@
-"""What changed from point to point: versions, differences, search, timelines."""
+"""Changes from point to point: versions, differences, search, timelines."""

@@ -1,4 +1,4 @@
-"""The commands `rpdrive find`, `rpdrive versions` and `rpdrive diff`. What they do is in show.py."""
+"""The command lines of `rpdrive find`, `rpdrive versions` and `rpdrive diff`; show.py does the work."""
 
 from __future__ import annotations
 

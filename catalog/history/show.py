@@ -1,4 +1,4 @@
-"""What `rpdrive find`, `rpdrive versions` and `rpdrive diff` do with an open vault."""
+"""Runs `rpdrive find`, `rpdrive versions` and `rpdrive diff` on an open vault."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Jobs: the records of what ran and how it ended."""
+"""Jobs: records of backups and restores, and how they ended."""

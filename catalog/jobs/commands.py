@@ -1,4 +1,4 @@
-"""The command `rpdrive jobs`. What it does is in show.py."""
+"""The command line of `rpdrive jobs`; show.py does the work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def jobs(
     last: Annotated[int, typer.Option(metavar="N", min=0, help="only the last N jobs; 0 for all")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List backups and restores: when they ran, how long they took, how much they handled and how they ended.
+    """List backups and restores: when they ran, how long they took, what they covered and how they ended.
 
     Backups are listed for all machines: their records are in the vault. Restores are listed for this machine only,
     which keeps their records.

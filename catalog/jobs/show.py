@@ -1,4 +1,4 @@
-"""What `rpdrive jobs` does with an open vault."""
+"""Runs `rpdrive jobs` on an open vault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands `rpdrive machine …` do with an open vault."""
+"""Runs the commands `rpdrive machine …` on an open vault."""
 
 from __future__ import annotations
 

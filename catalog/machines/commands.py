@@ -1,4 +1,4 @@
-"""The commands `rpdrive machine …`. What they do is in actions.py."""
+"""The command lines of `rpdrive machine …`; actions.py does the work."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def forget(
     force: Annotated[bool, typer.Option("--force", help="also forget the machine you are on")] = False,
     as_json: Json = False,
 ) -> None:
-    """Omit a machine from lists and drives, except where it is named.
+    """Hide a machine from lists and drives, except where it is named.
 
     Its points are kept and can be restored: name the machine with --machine. Its next backup shows it again.
     """

@@ -41,7 +41,7 @@ class Registration(msgspec.Struct):
 
     @classmethod
     def load(cls, state: Path, vault: Vault) -> Registration | None:
-        """Read it; None if this machine is not registered in the vault. Raises LocalError."""
+        """The saved registration; None if this machine is not registered in the vault. Raises LocalError."""
         path = _path(state, vault)
         try:
             return msgspec.json.decode(path.read_bytes(), type=cls)
@@ -49,11 +49,11 @@ class Registration(msgspec.Struct):
             return None
         except (OSError, msgspec.DecodeError) as e:
             raise LocalError(
-                f"{path} can't be read: {e}", f"name the machine with --machine, after moving {path} away"
+                f"{path} can't be read: {e}", f"move {path} away, and name the machine with --machine"
             ) from e
 
     def save(self, state: Path, vault: Vault) -> None:
-        """Write it. Raises LocalError."""
+        """Save this registration. Raises LocalError."""
         path = _path(state, vault)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(path, msgspec.json.encode(self))
@@ -97,7 +97,7 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: b
 
 
 def register(vault: Vault, state: Path, name: str | None = None) -> Machine:
-    """Register this machine as a new one, whatever it was before. Raises UsageError for an invalid name."""
+    """Register this machine as a new one, even if it has a registration. Raises UsageError for an invalid name."""
     machine = _new(os.urandom(16), name)
     # Saved before it is registered: if the run ends between the two, the next run completes the registration.
     known = Registration(machine.id.hex(), machine.name, registered=False)
@@ -125,7 +125,7 @@ def take_over(vault: Vault, state: Path, machine: Machine) -> Machine:
 
 
 def _up_to_date(vault: Vault, state: Path, known: Registration, is_there: bool) -> Machine:
-    """Update the record from the host, and return it. A forgotten machine that is used again is shown again."""
+    """Update the record from the host, and return it. A machine that is in use is no longer forgotten."""
     new = _new(bytes.fromhex(known.machine), known.name)
     if not is_there:  # the previous run ended too early, or the vault is an older copy
         try:
@@ -169,7 +169,7 @@ def rename(vault: Vault, machine_id: bytes, name: str) -> Machine:
 
 
 def forget(vault: Vault, machine_id: bytes, forgotten: bool = True) -> Machine:
-    """Omit a machine from lists and drives that do not name it, or undo that. Its points are kept."""
+    """Hide a machine from lists and drives that do not name it, or undo that. Its points are kept."""
     return revise(vault, machine_id, lambda m: msgspec.structs.replace(m, forgotten=forgotten))
 
 
@@ -207,8 +207,8 @@ Named = TypeVar("Named", Machine, Item)
 def choose_named(records: Mapping[bytes, Named], text: str, what: str, advice: str = "") -> Named:
     """The machine or item (`what`) with this name, or with this id or a unique prefix of it.
 
-    `name (id8)`, as in lists, also works. Of several machines with the same name, a forgotten one is only chosen if
-    all are. Raises NotFound and AmbiguousName.
+    `name (id8)`, as in lists, also works. Among machines of the same name, a forgotten one is
+    chosen only if all of them are forgotten. Raises NotFound and AmbiguousName.
     """
     found = [r for r in records.values() if text in (r.name, f"{r.name} ({r.id.hex()[:8]})")]
     if len(found) > 1:

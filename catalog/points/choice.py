@@ -32,7 +32,7 @@ _ON_DRIVE = re.compile(rb"([A-Za-z]):(\\.*)", re.DOTALL)
 
 
 def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[bytes | None, bytes | None]:
-    """The ids of a machine and an item; None for what is not named. Raises NotFound and AmbiguousName.
+    """The ids of a machine and an item; None for each that is not named. Raises NotFound and AmbiguousName.
 
     Costs 1 listing for each name given, and 1 request for each record not seen before.
     """
@@ -212,7 +212,7 @@ def choose_point(names: list[PointName], spec: str) -> PointName:
 
 
 def latest(names: list[PointName]) -> PointName:
-    """The newest point: of each item the one with the highest sequence, and of these the latest by time."""
+    """The newest point: the latest by time among the points with the highest sequence of their items."""
     by_item: dict[tuple[bytes, bytes], PointName] = {}
     for n in names:
         key = (n.machine, n.item)

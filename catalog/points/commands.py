@@ -1,4 +1,4 @@
-"""The commands `rpdrive points` and `rpdrive ls`. What they do is in show.py."""
+"""The command lines of `rpdrive points` and `rpdrive ls`; show.py does the work."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Seen:
             return {}
 
     def check(self, names: list[PointName]) -> list[Gap]:
-        """Compare with a listing of the points of some items, or of all; record it; return what vanished."""
+        """Compare with a listing of the points of some or all items, and record it. Returns the gaps."""
         before = self.highest()
         items = {(n.machine, n.item) for n in names}
         missing = gaps(names, {key: seq for key, seq in before.items() if key in items})

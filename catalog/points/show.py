@@ -1,4 +1,4 @@
-"""What `rpdrive points` and `rpdrive ls` do with an open vault."""
+"""Runs `rpdrive points` and `rpdrive ls` on an open vault."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Bar:
         self._bar.start()
 
     def show(self, done: int, total: int | None, text: str) -> None:
-        """Set it; `text` is cut to what fits beside the bar."""
+        """Show this state of the job; `text` is cut to the space next to the bar."""
         width = max(self._bar.console.width - _NUMBERS, 0)
         self._bar.update(self._task, completed=done, total=total, description=text[:width])
 
@@ -40,5 +40,5 @@ class Bar:
         self._bar.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Remove it from the screen."""
+        """Remove the bar from the screen."""
         self._bar.stop()

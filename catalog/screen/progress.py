@@ -13,7 +13,7 @@ class JobProgress(NamedTuple):
     """How far a job is. Sizes in bytes.
 
     `files_total` is None where it is not known; `total`, too, and is an estimate unless `files_total` is known.
-    `present` are the bytes of `done` that were there already and needed no work. `path` is where the job is
+    `present` are the bytes of `done` that existed already and needed no work. `path` is where the job is
     (without a leading slash), `stored` what it added to the vault, `seconds` the time since it began.
     """
 
@@ -36,7 +36,7 @@ class JobProgress(NamedTuple):
 class Observer(Protocol):
     """Follows a job. `progress` and `problem` are called from two threads of the job.
 
-    `every` is the number of seconds between two calls of `progress`. If `live`, a person is looking on, and the
+    `every` is the number of seconds between two calls of `progress`. If `live`, a person is watching, and the
     job takes the time to estimate its total.
     """
 

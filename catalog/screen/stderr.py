@@ -40,7 +40,7 @@ class Screen:
             self._bar.show(progress.done, progress.total, beside_bar(progress))
 
     def problem(self, path: bytes, reason: str) -> None:
-        """Print it, above the bar if there is one."""
+        """Print a problem, above the bar if there is one."""
         self._problems += 1
         if self._problems > _PROBLEMS:
             return
@@ -58,7 +58,7 @@ class Screen:
 
 
 def beside_bar(p: JobProgress) -> str:
-    """What the bar itself doesn't show: files, and a path where their number is not known."""
+    """The text next to the bar: the number of files, and a path while the total number is not known."""
     if p.files_total is not None:
         return _files(p)
     path = safe_text(p.path.decode(errors="replace"))[-_PATH:]
@@ -66,7 +66,7 @@ def beside_bar(p: JobProgress) -> str:
 
 
 def line(p: JobProgress) -> str:
-    """The same in full, for a log."""
+    """The progress as a whole line, for a log."""
     if p.planning:
         return f"planning: {_files(p)}"
     exact = p.total if p.files_total is not None else None

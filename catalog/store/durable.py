@@ -21,7 +21,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EI
 
 
 def write_temporary(folder: Path, parts: Sequence[Buffer]) -> Path:
-    """Write the parts end to end into a new file in `folder`, through to the disk. The caller removes it."""
+    """Write the parts end to end into a new file in `folder`, and flush it to the disk. The caller removes it."""
     path = folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     length = sum(memoryview(part).nbytes for part in parts)
     try:
@@ -40,7 +40,7 @@ def write_temporary(folder: Path, parts: Sequence[Buffer]) -> Path:
 
 
 def place_new(temporary: Path, target: Path) -> None:
-    """Give the file its final name, durably. Raises FileExistsError if a file has that name; it is unchanged."""
+    """Give the file its final name, durably. Raises FileExistsError if the name is taken."""
     try:
         os.link(temporary, target)
     except OSError as error:

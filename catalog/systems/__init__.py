@@ -1,1 +1,1 @@
-"""What the systems do differently with rpdrive's own files: one interface, chosen once."""
+"""Calls for rpdrive's own files that differ between operating systems: one interface, chosen once."""

@@ -1,4 +1,4 @@
-"""What differs between systems for files that rpdrive itself owns: a vault in a folder, settings, secrets."""
+"""The interface to the operating system for rpdrive's own files: a vault in a folder, settings, secrets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PathLike: TypeAlias = "str | bytes | os.PathLike[str]"
 
 
 class System(Protocol):
-    """The calls of one system. Everything raises OSError."""
+    """The calls of one operating system. All of them raise OSError."""
 
     read_flags: int  # for os.open: read a file's bytes unchanged
     no_follow: int  # for os.open: refuse a symlink; 0 on Windows, where making one needs a privilege

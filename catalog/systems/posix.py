@@ -1,4 +1,4 @@
-"""Linux, macOS and other POSIX systems."""
+"""The calls for rpdrive's own files on Linux, macOS and other POSIX systems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PRIVATE_FOLDER = 0o700
 
 
 class PosixSystem:
-    """See System."""
+    """Implements System on POSIX."""
 
     read_flags = os.O_RDONLY
     no_follow = os.O_NOFOLLOW

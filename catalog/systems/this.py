@@ -1,4 +1,4 @@
-"""The system that this process runs on."""
+"""Chooses the calls of the operating system that this process runs on."""
 
 from __future__ import annotations
 

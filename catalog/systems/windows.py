@@ -1,4 +1,6 @@
-"""Windows. What keeps other users out there are the permissions that the user's profile passes on."""
+"""The calls for rpdrive's own files on Windows.
+
+Files in the user's profile inherit permissions that keep other users out, so none are set or checked here."""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ _seeking = threading.Lock()
 
 
 class WindowsSystem:
-    """See System."""
+    """Implements System on Windows."""
 
     read_flags = os.O_RDONLY | _O_BINARY
     no_follow = 0
@@ -29,7 +31,7 @@ class WindowsSystem:
             return os.read(descriptor, length)
 
     def sync_folder(self, folder: Path) -> None:
-        """Nothing: Windows opens no folders for that, and NTFS keeps names by its journal."""
+        """Do nothing: Windows can't flush a folder, and NTFS keeps its names in a journal."""
 
     def lock(self, descriptor: int) -> None:
         locking: Any = import_module("msvcrt")
@@ -52,7 +54,7 @@ class WindowsSystem:
         return True
 
     def make_private(self, folder: Path, status: os.stat_result) -> None:
-        """Nothing to do."""
+        """Do nothing: the folder inherits such permissions."""
 
     def has_terminal(self) -> bool:
         return sys.stdin is not None and sys.stdin.isatty()

@@ -1,1 +1,1 @@
-"""What Windows keeps of files, as bytes and values: descriptors, reparse points, times, streams."""
+"""Windows metadata of files, as bytes and values: descriptors, reparse points, times, streams."""

@@ -200,7 +200,7 @@ def _load(name: str) -> Any:
 
 
 class Api:
-    """The calls. `load` returns a library by its name; `last_error` replaces GetLastError."""
+    """The Windows calls. `load` returns a library by its name; `last_error` replaces GetLastError."""
 
     def __init__(self, load: Callable[[str], Any] = _load, last_error: Callable[[], int] | None = None) -> None:
         self._last_error = last_error or vars(ctypes)["get_last_error"]
@@ -427,7 +427,7 @@ class Api:
         return narrow(name.raw), flags.value
 
     def take_privileges(self, names: Sequence[str]) -> set[str]:
-        """Enable privileges of this process. Returns those that it may have and has now."""
+        """Enable privileges of this process. Returns the ones that this user has, which are enabled now."""
         token, taken = c_void_p(), set()
         process = self._calls["GetCurrentProcess"]()
         self._do("OpenProcessToken", process, 0x28, byref(token))

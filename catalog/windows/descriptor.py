@@ -82,7 +82,7 @@ class Descriptor(NamedTuple):
 def parse(data: bytes) -> Descriptor:
     """A descriptor from its self-relative bytes. Raises Damaged."""
     if len(data) < _HEAD.size:
-        raise Damaged("a security descriptor is cut short")
+        raise Damaged("a security descriptor is truncated")
     revision, _zero, control, owner, group, sacl, dacl = _HEAD.unpack_from(data)
     if revision != 1 or not control & SELF_RELATIVE:
         raise Damaged("a security descriptor is malformed")
@@ -101,14 +101,14 @@ def _acl(data: bytes, offset: int) -> Acl:
     revision, _zero, size, count, _zeros = _ACL.unpack_from(data, offset)
     end = offset + size
     if size < _ACL.size or end > len(data):
-        raise Damaged("an access control list is cut short")
+        raise Damaged("an access control list is truncated")
     entries, at = [], offset + _ACL.size
     for _ in range(count):
         if at > end - _ACE.size:
             raise Damaged("an access control list has fewer entries than it says")
         kind, flags, length = _ACE.unpack_from(data, at)
         if length < _ACE.size or at + length > end:
-            raise Damaged("an entry of an access control list is cut short")
+            raise Damaged("an entry of an access control list is truncated")
         entries.append(_ace(kind, flags, data[at + _ACE.size : at + length]))
         at += length
     return Acl(revision, entries)
@@ -252,7 +252,7 @@ def _ace_of(text: str, domain: str) -> Ace:
 
 
 def _sum(text: str, known: dict[str, int]) -> int:
-    """The bits for pairs of letters. Raises UsageError."""
+    """The sum of the bits that SDDL's pairs of letters represent. Raises UsageError for an unknown pair."""
     bits = 0
     for pair in re.findall("..?", text.upper()):
         if pair not in known:
@@ -279,7 +279,7 @@ def synthesised(uid_sid: str, *, folder: bool) -> bytes:
 def mode(data: bytes | None, attributes: int) -> int:
     """Permission bits for other systems.
 
-    The owner, on a drive the user who mounted it, may read everything, and write unless the file is read-only.
+    The owner (on a drive: the user who mounted it) may read everything, and write unless the file is read-only.
     Others may read what everyone may read on Windows: nothing if the descriptor is missing or malformed.
     """
     folder = bool(attributes & DIRECTORY)

@@ -44,7 +44,7 @@ def test_a_file_comes_before_the_environment_and_a_person_last(tmp_path: Path) -
 def test_a_new_one_is_asked_for_twice() -> None:
     person = Person(RIGHT, RIGHT)
     assert GivenPassphrases(environ={}, ask=person).new("New passphrase") == RIGHT
-    assert person.prompts == ["New passphrase", "The same again"]
+    assert person.prompts == ["New passphrase", "The same passphrase again"]
     with pytest.raises(UsageError, match="differ"):
         GivenPassphrases(environ={}, ask=Person(RIGHT, RIGHT + "!")).new("New passphrase")
     short = Person("short")

@@ -139,7 +139,7 @@ def test_a_weak_new_passphrase_changes_nothing() -> None:
 
 
 def test_an_earlier_vault_file_restores_the_old_passphrase() -> None:
-    """The docs say that a change is no revocation; this test says that the spare copies work."""
+    """The docs say that a change revokes no access; this test says that the spare copies work."""
     store = MemoryStore()
     vault = create_vault(store, OLD, CHEAP)
     vault.change_passphrase(NEW, CHEAP)

@@ -225,7 +225,7 @@ def test_info(rpdrive: Cli, vault: Vault) -> None:
 
 
 def test_the_passphrase_is_changed(rpdrive: Cli, vault: Vault) -> None:
-    assert "no revocation" in rpdrive.ok("vault", "passphrase", env={"RPDRIVE_NEW_PASSPHRASE": NEW})
+    assert "revokes no access" in rpdrive.ok("vault", "passphrase", env={"RPDRIVE_NEW_PASSPHRASE": NEW})
     rpdrive.fails("points", code=8)
     rpdrive.ok("points", env={"RPDRIVE_PASSPHRASE": NEW})
     assert (rpdrive.vault / "vault/2.json").read_bytes() == (rpdrive.vault / VAULT_FILE).read_bytes()

@@ -31,11 +31,11 @@ BOLD, PLAIN = ("\033[1m", "\033[0m") if sys.stdout.isatty() and not os.environ.g
 
 
 class Failed(Exception):
-    """The tour can't go on, or something is not as it should be; the text is for a person."""
+    """The tour cannot continue, or a check failed; the text is shown to the user."""
 
 
 class Result(NamedTuple):
-    """What a command printed, its exit code, and how long it took (seconds)."""
+    """The output of a command, its exit code and its seconds."""
 
     output: str
     errors: str
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 def size(count: float) -> str:
-    """Bytes for people."""
+    """A number of bytes in readable units."""
     units = ["B", "KiB", "MiB", "GiB", "TiB"]
     while count >= 1024 and len(units) > 1:
         count /= 1024
@@ -73,7 +73,7 @@ def section(title: str) -> None:
 
 
 def check_machine() -> Path:
-    """The command `rpdrive` beside this Python. Failed says what to install."""
+    """The command `rpdrive` beside this Python. Raises Failed, which says what to install."""
     command = Path(sys.executable).with_name("rpdrive")
     if not command.exists():
         raise Failed(f"rpdrive is not installed beside {sys.executable}: start this by `make demo`")
@@ -104,7 +104,7 @@ def _has_libfuse2() -> bool:
 
 
 def check_folder(folder: Path) -> Path:
-    """The folder to protect, absolute. Failed if it will not do."""
+    """The absolute path of the folder to back up. Raises Failed if it is unsuitable."""
     real = folder.expanduser().resolve()
     if not real.is_dir():
         raise Failed(f"{folder} is not a folder")
@@ -126,7 +126,10 @@ class Shell:
     def rpdrive(
         self, *words: str | Path, hide: bool = False, show: bool = True, expect: tuple[int, ...] = (0,)
     ) -> Result:
-        """Run rpdrive. `-v` is added unseen, for the number of requests. Failed unless its code is expected."""
+        """Run rpdrive. `-v` is added, but not shown, for the number of requests.
+
+        Raises Failed on an unexpected exit code.
+        """
         shown = ["rpdrive", *map(str, words)]
         return self._run([str(self._command), "-v", *map(str, words)], shown, hide, show, expect)
 
@@ -363,7 +366,7 @@ def _regular(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def change_part(copy: Path) -> str:
-    """Change, add, remove and rename something; says what."""
+    """Change, add, remove and rename files; return a description."""
     done = ["notes.txt rewritten", "new.txt added"]
     (copy / "notes.txt").write_text("The second version, a little longer.\n")
     (copy / "new.txt").write_text("This file was not there before.\n")
@@ -389,13 +392,13 @@ def change_part(copy: Path) -> str:
 
 
 def is_mounted(place: Path) -> bool:
-    """Asked of the kernel's table: the folder itself may not answer."""
+    """Read from the kernel's mount table: accessing the folder itself may block."""
     text = str(place).replace("\\", "\\134").replace(" ", "\\040")
     return any(line.split()[4] == text for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 
 def clean_up(shell: Shell, work: Path, quiet: bool) -> None:
-    """Unmount, whatever is in use, and remove the temporary folder. Failed if something has to stay."""
+    """Unmount, whatever is in use, and remove the temporary folder. Raises Failed if something can't be removed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     mnt = work / "mnt"
@@ -446,7 +449,7 @@ def tour(folder: Path) -> int:
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Turn what goes wrong into a message and an exit code."""
+    """Report an error as a message and an exit code."""
     try:
         return run()
     except Failed as e:

@@ -1,4 +1,4 @@
-"""What is done with a drive, and what is measured of it. Each step mounts afresh and drops the kernel's caches."""
+"""The steps of the benchmark of drives. Each mounts again, with the kernel's caches dropped, and measures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Bench(NamedTuple):
     entries: int  # of the material, with folders and itself
     names: int  # of the large folder
     delay: float
-    status: dict[str, Any]  # by step and tool: what the drive told of itself at the end of it
+    status: dict[str, Any]  # by step and tool: the status that the drive reported at its end
     forget: Callable[[], object] = drop_caches  # what the kernel keeps
 
 
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 
 def _run(words: Sequence[str | Path], output: int | Any = subprocess.DEVNULL) -> float:
-    """The seconds that a command took. CommandFailed."""
+    """The seconds that a command took. Raises CommandFailed."""
     began = time.monotonic()
     done = subprocess.run(
         words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, env=os.environ | {"LC_ALL": "C"},
@@ -57,7 +57,7 @@ def _run(words: Sequence[str | Path], output: int | Any = subprocess.DEVNULL) ->
 
 
 def _end(bench: Bench, drive: Drive, step: str, memory: str = "") -> Figures:
-    """Note what the drive tells of itself, while it is open. For the row `memory`: the most that its processes
+    """Record the status that an open drive reports. For the row `memory`: the most that its processes
     have had since they were started for this step, in MB."""
     status = drive.status()
     if "driver" in status:
@@ -126,7 +126,7 @@ def _ls(bench: Bench, drive: Drive) -> Figures:
 
 
 def _run_counted(bench: Bench, words: Sequence[str | Path], lines: int) -> float:
-    """As `_run`, and CommandFailed unless it printed so many lines."""
+    """As `_run`; also raises CommandFailed unless the command printed so many lines."""
     path = bench.copies / "output"
     with path.open("wb") as output:
         seconds = _run(words, output)
@@ -224,7 +224,7 @@ STEPS = (
 
 
 def chosen(words: Sequence[str]) -> list[Step]:
-    """The steps of these names; `mount` and `far` name several. ValueError for a name that is none."""
+    """The steps of these names; `mount` and `far` name several. Raises ValueError for an unknown name."""
     for word in words:
         if not any(_named(step, word) for step in STEPS):
             raise ValueError(f"there is no step {word!r}: say some of {', '.join(step.name for step in STEPS)}")

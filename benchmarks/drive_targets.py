@@ -8,7 +8,7 @@ from typing import NamedTuple
 OWN = ("kernel", "fuse")
 OTHERS = ("restic", "borg")  # those that it is to be so many times as fast as
 YARDSTICK = "squashfuse"
-STORE = "store"  # stands among the tools of a row, with what the store gives by itself
+STORE = "store"  # in a row of tools: the speed of the store alone
 Medians = dict[str, float]  # by tool
 Verdict = tuple[str, Callable[[float], bool]]  # what is to be reached, and whether a figure does
 
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def number(value: float) -> str:
-    """Three digits, or as many as stand before the point."""
+    """Three significant digits; more if the integer part has more."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
@@ -79,7 +79,7 @@ def _of_the_store(share: float) -> Callable[[Medians, str], Verdict | None]:
 
 
 def rows(points: int, big: int, small: int, entries: int, names: int, places: int, delay: float) -> dict[str, Row]:
-    """Of these data: points in the second vault, bytes of the big file, and so on; `delay` in seconds."""
+    """The targets for data of this size: points in the second vault, bytes of the big file etc.; `delay` in s."""
     order = f"{big / (1 << 20):,.0f} MiB in order"
     copy = f"`cp -r` of {small:,} small files"
     far = f", {delay * 1000:.0f} ms more a request"
@@ -110,7 +110,7 @@ def rows(points: int, big: int, small: int, entries: int, names: int, places: in
 
 
 def table(found: dict[str, Row], medians: dict[str, Medians], tools: list[str], *, verdicts: bool = True) -> str:
-    """Markdown. Without verdicts if the data are not those that the targets are meant for."""
+    """The table as Markdown, without verdicts if the data are not those that the targets are meant for."""
     head = ["", *tools, *(["to reach", ""] if verdicts else [])]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(tools) + ("---|---|" if verdicts else "")]
     for key, row in found.items():
@@ -125,7 +125,7 @@ def table(found: dict[str, Row], medians: dict[str, Medians], tools: list[str], 
 
 
 def verdict(row: Row, medians: Medians) -> tuple[str, str]:
-    """What is to be reached, and for each of rpdrive's drivers whether it is."""
+    """A table of the targets, and whether each of rpdrive's drivers reaches them."""
     target = row.target(medians, row.unit) if row.target else None
     if target is None:
         return "", ""

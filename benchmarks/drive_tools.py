@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 def call(words: Sequence[str | Path], environment: dict[str, str], log: Path) -> str:
-    """Run a command to its end; what it printed. CommandFailed."""
+    """Run a command to its end; what it printed. Raises CommandFailed."""
     done = subprocess.run(
         words,
         env=environment,
@@ -60,7 +60,7 @@ def call(words: Sequence[str | Path], environment: dict[str, str], log: Path) ->
 
 
 class Drive(ABC):
-    """One way to the data. `root` is where the files lie once it is open."""
+    """One way to the data. `root` is the folder with the files once it is open."""
 
     name: str
     note: str
@@ -72,7 +72,7 @@ class Drive(ABC):
 
     @abstractmethod
     def missing(self) -> str:
-        """What to install, or nothing."""
+        """The package to install if the tool is missing, or an empty text."""
 
     @abstractmethod
     def version(self) -> str: ...
@@ -94,7 +94,7 @@ class Drive(ABC):
         return self.name
 
     def format(self) -> str:
-        """Another one: what is mounted is made again."""
+        """The version of its format: if it changes, the repository is made again."""
         return ""
 
     def make(self) -> None:  # noqa: B027 - plain files are there
@@ -102,14 +102,14 @@ class Drive(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Mount; it can be used when this returns. CommandFailed."""
+        """Mount. The drive is ready when this returns. Raises CommandFailed."""
 
     @abstractmethod
     def close(self) -> None:
-        """Unmount, and wait for the end of its process. Nothing to do if it isn't open."""
+        """Unmount, and wait for the end of its process. Does nothing if it isn't open."""
 
     def status(self) -> dict[str, Any]:
-        """While it is open: `pid` of the process behind it, if there is one, and what it tells of itself."""
+        """While it is open: the `pid` of its process, if any, and the status that it reports."""
         return {}
 
     @contextmanager
@@ -198,7 +198,7 @@ class ForegroundDrive(Drive):
 
 
 def unmount(mount_point: Path) -> None:
-    """Take off whatever is mounted there, if anything is; at once if somebody keeps it busy."""
+    """Unmount what is mounted there, if anything; lazily if it is busy."""
     root = os.geteuid() == 0
     fusermount = shutil.which("fusermount3") or "fusermount"
     for attempt in range(50):

@@ -102,7 +102,7 @@ class Comparison:
 
 
 def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All that was asked for. RuntimeError, OSError."""
+    """All that was asked for. Raises RuntimeError, OSError."""
     scale, points = SCALES[options.scale]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "log.txt").unlink(missing_ok=True)
@@ -158,7 +158,7 @@ def _copies(folder: Path, small: int) -> Path:
 
 
 def _drives(place: Place, names: list[str]) -> tuple[list[Drive], list[str]]:
-    """Those asked for that are here, and what to say of the others."""
+    """The requested tools that are installed, and a note on each of the others."""
     every: list[Drive] = [OwnDrive(place, "kernel"), OwnDrive(place, "fuse"), ResticDrive(place), BorgDrive(place)]
     every += [SquashDrive(place), SquashLowLevelDrive(place), Plain(place)]
     found, missing = [], []
@@ -247,7 +247,7 @@ def parsed() -> argparse.Namespace:
 
 
 def _known(file: Path) -> dict[str, Any]:
-    """What stands in the file, as run.py of the same `make bench` has left it."""
+    """The results that run.py wrote to the file during the same `make bench`."""
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -46,7 +46,7 @@ def serve(mount_point: Path, driver: str, delay: float) -> None:
 
 
 class Rate(NamedTuple):
-    """What a store gave: stored bytes of a file in so many seconds, by so many threads."""
+    """The throughput of a store: bytes of a file, seconds, and threads."""
 
     seconds: float
     stored: int
@@ -55,7 +55,7 @@ class Rate(NamedTuple):
 
 
 def rate(repository: Path, name: str, delay: float, forget: Callable[[], object]) -> Rate:
-    """The best of some numbers of threads at fetching all that a file's contents lie in, in ranges of about 16 MiB.
+    """The fastest of several thread counts at fetching the ranges (about 16 MiB each) that hold a file's contents.
 
     `forget` drops what the kernel keeps of the repository's files.
     """
@@ -81,7 +81,7 @@ def rate(repository: Path, name: str, delay: float, forget: Callable[[], object]
 
 
 def _extents(vault: Vault, name: bytes) -> Iterator[Extent]:
-    """Where the contents of the newest point's first file of this name lie."""
+    """The extents of the first file of this name in the newest point."""
     from cache.reader import Reader
     from catalog.format.values import Hole, NodeKind
     from catalog.points.choice import choose_point
@@ -114,7 +114,7 @@ def _ranges(extents: Iterable[Extent]) -> Iterator[tuple[str, int, int]]:
 
 
 def _runs(extents: Iterable[Extent]) -> Iterator[tuple[bytes, int, int]]:
-    """Pack, start and end of what lies end to end."""
+    """Pack, start and end of each contiguous run."""
     pack, low, high = b"", 0, 0
     for extent in extents:
         start, end = extent.offset, extent.offset + extent.stored

@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Far:
-    """A server under way: its address for restic, and the requests it has had."""
+    """A running server: its address for restic, and the number of requests so far."""
 
     def __init__(self, server: _Server) -> None:
         self._server = server

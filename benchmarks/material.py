@@ -18,7 +18,7 @@ _VERSION = 2  # of the material: another one is made afresh
 
 
 class Scale(NamedTuple):
-    """How much of everything. Sizes in bytes; without an image's size there is no image."""
+    """The amounts of data. Sizes in bytes; without an image's size there is no image."""
 
     folders: int
     per_folder: int
@@ -107,7 +107,7 @@ class Material:
     # --- changes --------------------------------------------------------------------------------------------
 
     def change(self) -> None:
-        """What happens between two backups: 1 % of the small files, 100 bytes, some files, a folder's name."""
+        """Make the changes between two backups: 1 % of the small files, 100 bytes, some files, a folder's name."""
         self._mark.unlink(missing_ok=True)  # until it is changed back
         for folder, number in self._some_small():
             self._small_path(folder, number).write_bytes(self._small_content(folder, number, 1))
@@ -119,7 +119,7 @@ class Material:
         (self.small / "folder-007").rename(self.small / "folder-007, renamed")
 
     def change_back(self) -> None:
-        """Contents and names as before; times are new."""
+        """Restore contents and names; times are new."""
         (self.small / "folder-007, renamed").rename(self.small / "folder-007")
         shutil.rmtree(self.root / "added")
         self._rewrite_big(b"", len(_INSERTED))
@@ -155,7 +155,7 @@ class Material:
 
 
 class Words:
-    """Text that compresses about as text does."""
+    """Random text that compresses about as well as prose."""
 
     def __init__(self) -> None:
         rng = random.Random("words")

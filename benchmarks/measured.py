@@ -28,7 +28,7 @@ class Measured(NamedTuple):
 
 
 def run(words: Sequence[str], environment: dict[str, str], log: Path, folder: Path | None = None) -> Measured:
-    """Run a command to its end, in `folder`; its output is added to `log`. CommandFailed."""
+    """Run a command to its end, in `folder`; its output is added to `log`. Raises CommandFailed."""
     with log.open("ab") as output:
         output.write(f"\n$ {' '.join(words)}\n".encode())
         output.flush()
@@ -103,7 +103,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def high_water(pid: int) -> int:
-    """The most memory (bytes) that a process, and each of its descendants that still run, has had at once."""
+    """The peak memory (bytes) of a process plus the peaks of its running descendants."""
     return sum(_kib(process, "status", "VmHWM:") for process in descendants(pid)) << 10
 
 
@@ -116,7 +116,7 @@ def _kib(pid: int, file: str, field: str) -> int:
 
 
 def drop_caches() -> bool:
-    """Write what is dirty, and forget what was read, so that each step begins alike. False if not root."""
+    """Flush dirty pages and drop the page cache, so that each step starts alike. False if not root."""
     os.sync()
     try:
         Path("/proc/sys/vm/drop_caches").write_text("3\n")

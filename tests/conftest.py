@@ -59,7 +59,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def enterable(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests that let another user in change the folders above theirs: not those that other tests lie in, too."""
+    """Let other users enter the shared temporary folders, so that no test has to change folders of others."""
     base = tmp_path_factory.getbasetemp()
     for folder in (base, base.parent):
         if folder.stat().st_uid == os.getuid():

@@ -101,7 +101,7 @@ class Terminal:
         while text is None or text not in seen:
             try:
                 data = os.read(self._master, 4096)
-            except OSError:  # how Linux says that nobody holds the other side
+            except OSError:  # EIO: no process has the other side open
                 data = b""
             if not data:
                 assert text is None, f"ended before it asked {text!r}: {self.shown}"

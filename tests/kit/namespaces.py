@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.kit.cli import Cli
 
-NETWORK = "198.18.{}.{}"  # kept for tests of networks by RFC 2544; nobody has them in earnest
+NETWORK = "198.18.{}.{}"  # reserved for benchmarks of networks (RFC 2544)
 
 
 class NamespacedCli(Cli):
@@ -44,7 +44,7 @@ def _free_network() -> int:
 
 @contextmanager
 def machines(folder: Path, *names: str) -> Iterator[list[NamespacedCli]]:
-    """Machines that see this one, each at its own `gateway`, and not each other. Taken away whatever happens."""
+    """Machines that reach this one, each at its own `gateway`, but not each other. Removed at the end."""
     tag = f"{os.getpid() % 10_000}{secrets.token_hex(1)}"
     made = []
     with ExitStack() as stack:

@@ -40,7 +40,7 @@ class Snapshot(NamedTuple):
 
 
 def of_source(root: Path, leave_out: Collection[bytes] = ()) -> Snapshot:
-    """What stands below a folder, read plainly. `leave_out` are paths from it, with all below them."""
+    """The entries below a folder, read by plain system calls, without the trees at `leave_out` (relative paths)."""
     entries: dict[bytes, Seen] = {}
     groups: dict[tuple[int, int], set[bytes]] = {}
     pending = [b""]

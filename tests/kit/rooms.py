@@ -8,7 +8,7 @@ that no arrow points up. A module belongs to the room with the longest name that
 from __future__ import annotations
 
 ROOMS = {
-    # What everything else stands on.
+    # The foundation.
     "catalog.errors": "",
     "catalog.names": "",
     "catalog.mountinfo": "",

@@ -115,7 +115,7 @@ class Double:
         self.accounts: dict[bytes, tuple[str, str]] = {}
         self.read_bytes = self.recalled = self.data_opens = 0
         self.handles: dict[int, Handle] = {}
-        self.broken: list[str] = []  # where it was called as nobody should
+        self.broken: list[str] = []  # wrong uses of the API
         self.now = T0 + 1000
         self._next, self._index = 0x100, 40
         self._errors = threading.local()  # GetLastError is per thread
@@ -213,7 +213,7 @@ class Double:
         entry = Entry(parts[0], "", root)
         for n, part in enumerate(parts[1:], 2):
             if entry.item.attributes & REPARSE and entry.item.reparse[3] & 0x20:
-                raise Problem(1920)  # a link on the way: nobody here should have followed it
+                raise Problem(1920)  # ERROR_CANT_ACCESS_FILE: a link on the path was followed
             found = entry.item.children.get(part.upper())
             if found is None:
                 raise Problem(2 if n == len(parts) else 3)

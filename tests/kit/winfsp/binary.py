@@ -67,7 +67,7 @@ class Binary:
         return None
 
     def _pointers_to(self, name: str) -> list[int]:
-        """Where in the file the address of a name stands."""
+        """The offsets in the file at which the address of a name is stored."""
         at = self._data.index(b"\0" + name.encode() + b"\0") + 1
         address = struct.pack("<Q", self._address(at))
         return [found.start() for found in re.finditer(re.escape(address), self._data)]
@@ -117,7 +117,7 @@ class Binary:
     # --- functions ---
 
     def _signatures(self) -> list[tuple[str, str]]:
-        """Of each function: its result and arguments."""
+        """The result and arguments of each function."""
         both = struct.pack("<QQ", self._address(self._first_field), self._address(self._first_struct))
         tables = _TABLES.unpack_from(self._data, self._data.index(both) - 16)
         types, globals_, _fields, _structs, enums, typenames, count, *_counts = tables
@@ -127,7 +127,7 @@ class Binary:
             if kind & 0xFF in _FUNCTIONS:
                 signature = self._type((types, enums, typenames), kind >> 8)
                 if kind & 0xFF == _OF_PYTHON:
-                    signature = signature.removeprefix("*")  # these are told as pointers to functions
+                    signature = signature.removeprefix("*")  # declared as pointers to functions
                 found.append((self._name(name) or "", signature))
         return found
 

@@ -130,7 +130,7 @@ _EXTERNS = {
 
 
 def function(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """One of the library's functions; `signature` as in its header, with `(*)` where its name stands."""
+    """One of the library's functions; `signature` as in its header, with `(*)` in place of its name."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         setattr(lib, function.__name__, _callback(types.typeof(signature), function))

@@ -87,7 +87,7 @@ class Link(NamedTuple):
 
 
 class Bridge(fuse.Operations):  # type: ignore[misc]
-    """fusepy's operations. Paths come as Latin-1 text that stands for their bytes."""
+    """fusepy's operations. Paths come as bytes decoded as Latin-1."""
 
     use_ns = True
 
@@ -228,7 +228,7 @@ class Bridge(fuse.Operations):  # type: ignore[misc]
     # --- folders ---
 
     def readdir(self, path: str, fh: int) -> list[str]:
-        entries = self._handles[fh].entries(length=LISTING_ROOM)  # as a whole, so that an error is told as one
+        entries = self._handles[fh].entries(length=LISTING_ROOM)  # all at once: an error is the listing's
         names = [self._here(entry.name).decode("latin-1") for entry in entries if entry.name not in (".", "..")]
         return [".", "..", *names]
 

@@ -20,7 +20,7 @@ PLACE = "R:"
 
 def _here(name: str) -> bytes:
     found = true_name(name)
-    return name.encode() if found is None else found  # which name was cut so, only its folder could tell
+    return name.encode() if found is None else found  # only a listing of the folder could resolve a shortened name
 
 
 NAMES = Names(there=shown, here=_here)

@@ -1,4 +1,4 @@
-"""What stands between a program on Windows and a WinFsp file system: the kernel driver, and the DLL that calls it.
+"""The layers between a program on Windows and a WinFsp file system: the kernel driver and the DLL.
 
 A `Caller` asks a volume for things as the kernel driver does for a process with a given token, and hands back what
 the process would get, or raises NtError. After WinFsp's src/sys (create.c, read.c, dirctl.c, fsctl.c …) and src/dll

@@ -1,4 +1,4 @@
-"""What drives in the background tell of the stand-in, by files of one folder."""
+"""How background drives report to the tests about the stand-in: files in one folder."""
 
 FOLDER = "RPDRIVE_TEST_WINFSP"  # in the environment
 RAN = "ran"  # there once a drive was mounted by way of the bridge

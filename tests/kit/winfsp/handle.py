@@ -30,7 +30,7 @@ from tests.kit.winfsp.volume import Guard, Kind, Volume
 
 PAGE = 4096
 PAGING_READ = 64 * 1024  # bytes at most in one read of the cache
-_BEHIND = b"\xa5" * PAGE  # lies after a read's buffer
+_BEHIND = b"\xa5" * PAGE  # guards the memory after a read's buffer
 _STREAM = types.sizeof("FSP_FSCTL_STREAM_INFO")
 
 
@@ -139,7 +139,7 @@ class Handle:
         return pages[offset - first : offset - first + length]
 
     def read_uncached(self, offset: int, length: int) -> bytes:
-        """One read as the file system sees it: `length` may lie over the end. STATUS_END_OF_FILE at the end."""
+        """One read as the file system sees it: `length` may reach past the end. STATUS_END_OF_FILE at the end."""
         buffer = types.new("char[]", length + PAGE)
         types.memmove(buffer + length, _BEHIND, PAGE)
         transferred = types.new("ULONG *")
@@ -248,7 +248,7 @@ class Handle:
         return self._filled(f"security of {self.name}", Kind.QUERY_SECURITY, "SIZE_T *", RESPONSE_ROOM, run)
 
     def _filled(self, what: str, kind: Kind, size_type: str, start: int, run: Callable[[Any, Any], int]) -> bytes:
-        """What `run` puts into a buffer, whose size it tells in a place that begins with `start`."""
+        """The bytes that `run` writes into a buffer; it stores their size where `start` was."""
         buffer, size = types.new("char[]", RESPONSE_ROOM), types.new(size_type, start)
         self.volume.ask(what, kind, lambda: run(buffer, size), lend=(buffer, RESPONSE_ROOM))
         return bytes(types.buffer(buffer, size[0]))
@@ -293,7 +293,7 @@ class Handle:
         self._call("set reparse point", Kind.FILE_SYSTEM_CONTROL, "SetReparsePoint", *arguments)
 
     def streams(self) -> list[Stream]:
-        """All data streams, the file's own first, as the file system tells them."""
+        """All data streams as the file system lists them, the unnamed one first."""
         if not self.volume.parameters.named_streams:
             info = self.opened_info
             return [] if info.is_directory else [Stream("", info.size, info.allocation_size)]

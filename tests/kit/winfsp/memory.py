@@ -1,4 +1,4 @@
-"""Memory that the stand-in shares with the file system, and what was done to it that Windows would not bear."""
+"""Memory that the stand-in shares with the file system, and the accesses to it that would crash on Windows."""
 
 from __future__ import annotations
 

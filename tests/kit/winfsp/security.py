@@ -98,7 +98,7 @@ class Descriptor(NamedTuple):
 
 
 class Token(NamedTuple):
-    """Who asks: a user and his groups. Ordinary users may pass through folders they can't list."""
+    """The token of a caller: a user and groups. Ordinary users may traverse folders they can't list."""
 
     user: str = "S-1-5-21-1111111111-2222222222-3333333333-1001"
     groups: tuple[str, ...] = (EVERYONE, AUTHENTICATED, USERS)

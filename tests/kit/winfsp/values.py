@@ -68,7 +68,7 @@ class Reparsed(NtError):
 
 
 def file_info(raw: Any) -> FileInfo:
-    """Of a FSP_FSCTL_FILE_INFO."""
+    """The fields of an FSP_FSCTL_FILE_INFO."""
     return FileInfo(
         raw.FileAttributes,
         raw.ReparseTag,

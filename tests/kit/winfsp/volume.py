@@ -177,7 +177,7 @@ class Volume:
         return Status.SUCCESS
 
     def stop(self) -> None:
-        """Let the requests under way come to their end, and give nobody an answer any more.
+        """Let the pending requests finish; their answers are dropped.
 
         Those that were left pending are not waited for: their buffers are gone.
         """

@@ -1,1 +1,1 @@
-"""The drive: what it shows, and the drivers that show it."""
+"""Drives: their contents, drivers, processes and mount points; and restoring to a disk."""

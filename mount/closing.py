@@ -1,4 +1,4 @@
-"""What `rpdrive unmount` does."""
+"""Runs `rpdrive unmount`: closes a drive, and removes the unit or task that opens it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mount.process.this import PROCESSES
 
 
 def close(session: Session, mount_point: Path, *, lazy: bool) -> None:
-    """Close the drive at a place. `lazy`: although files on it are open. Raises MountFailed."""
+    """Close the drive at a mount point; with `lazy`, even if files on it are open. Raises MountFailed."""
     CONTROL.close(_registry(session), PLACES.absolute(mount_point), lazy=lazy)
 
 
 def close_for_good(
     session: Session, mount_point: Path, *, at_login: bool, service: bool, lazy: bool
 ) -> Iterator[str]:
-    """Remove what opens the drive by itself, and close it; report each step in a line.
+    """Remove the unit or task that opens the drive, and close the drive; yields a line for each step.
 
     Raises UsageError, MountFailed or LocalError.
     """

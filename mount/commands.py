@@ -1,4 +1,7 @@
-"""Commands about drives. Each is its signature and a call: what costs time to load is imported when one runs."""
+"""The command lines of `rpdrive mount`, `unmount` and `mounts`.
+
+Each is a signature and a call: modules that take time to load are imported when a command runs.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,22 @@ from catalog.screen.options import Json
 
 app = typer.Typer(rich_markup_mode=None)
 
-MountPoint = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MOUNTPOINT",
-        help=r"an empty folder; on Windows also a letter (`R:`), `*` for the next free one, or \\rpdrive\NAME",
-    ),
-]
-
 
 @app.command("mount")
 def mount(
     ctx: typer.Context,
-    mount_point: MountPoint,
+    mount_point: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MOUNTPOINT",
+            help=r"an empty folder; on Windows also a letter (`R:`), `*` for the next free one, or \\rpdrive\NAME",
+        ),
+    ],
     point: Annotated[
         str | None, typer.Option(metavar="POINT", help="one recovery point: an id, a time, or `latest`")
     ] = None,
-    machine: Annotated[str | None, typer.Option(help="only this machine, by name or id")] = None,
-    item: Annotated[str | None, typer.Option(help="only this item, by name or id")] = None,
+    machine: Annotated[str | None, typer.Option(metavar="MACHINE", help="only this machine (name or id)")] = None,
+    item: Annotated[str | None, typer.Option(metavar="ITEM", help="only this item (name or id)")] = None,
     allow_other: Annotated[
         bool, typer.Option("--allow-other", help="allow other users to access the drive")
     ] = False,
@@ -41,7 +42,7 @@ def mount(
         typer.Option(
             metavar="NAME",
             envvar="RPDRIVE_DRIVER",
-            help="`kernel` (Linux only), `fuse` (by libfuse), `winfsp` (Windows only), or `auto`",
+            help="`kernel` (Linux only), `fuse` (libfuse), `winfsp` (Windows only), or `auto`",
         ),
     ] = "auto",
     cache_size: Annotated[
@@ -55,22 +56,27 @@ def mount(
         float, typer.Option(metavar="SECONDS", min=1.0, help="how long a read waits for the store before it fails")
     ] = 60.0,
     idle: Annotated[
-        str | None, typer.Option(metavar="TIME", help="close after this time without use, e.g. 30m or 6h")
+        str | None, typer.Option(metavar="TIME", help="close the drive after this time without use, e.g. 30m or 6h")
     ] = None,
     total: Annotated[
         str | None,
-        typer.Option("--for", metavar="TIME", help="close after this time even if in use, e.g. 24h or 2d"),
+        typer.Option(
+            "--for", metavar="TIME", help="close the drive after this time even if in use, e.g. 24h or 2d"
+        ),
     ] = None,
     at_login: Annotated[
         bool,
-        typer.Option("--at-login", help="open it at every login of this user, by a systemd unit or a task"),
+        typer.Option("--at-login", help="open the drive at every login of this user, by a systemd unit or a task"),
     ] = False,
     service: Annotated[
         bool,
-        typer.Option("--service", help="open it at every start of the machine; on Windows, the same as --at-login"),
+        typer.Option(
+            "--service", help="open the drive at every start of the machine; on Windows, the same as --at-login"
+        ),
     ] = False,
     disk: Annotated[
-        bool, typer.Option("--disk", help="Windows only: show a letter as a local disk, not as a network drive")
+        bool,
+        typer.Option("--disk", help="Windows only: mount a drive letter as a local disk, not as a network drive"),
     ] = False,
 ) -> None:
     """Open one recovery point, or all of them, as a read-only drive."""
@@ -92,9 +98,11 @@ def mount(
 @app.command("unmount")
 def unmount(
     ctx: typer.Context,
-    mount_point: MountPoint,
+    mount_point: Annotated[
+        Path, typer.Argument(metavar="MOUNTPOINT", help="the drive's mount point, as `rpdrive mounts` shows it")
+    ],
     lazy: Annotated[
-        bool, typer.Option("--lazy", "--force", help="detach it at once, even if files on it are open")
+        bool, typer.Option("--lazy", "--force", help="detach the drive at once, even if files on it are open")
     ] = False,
     at_login: Annotated[
         bool, typer.Option("--at-login", help="also remove the unit or task that opens it at login")

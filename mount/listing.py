@@ -1,4 +1,4 @@
-"""What `rpdrive mounts` does."""
+"""Runs `rpdrive mounts`: lists the open drives, as text and JSON."""
 
 from __future__ import annotations
 

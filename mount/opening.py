@@ -1,4 +1,4 @@
-"""What `rpdrive mount` does: opens a drive, or has the system open it at every login or start."""
+"""Runs `rpdrive mount`: opens a drive, or has the system open it at every login or start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST_CACHE = 1 << 20  # bytes
 
 
 class Request(NamedTuple):
-    """What the user asks for: the options of `rpdrive mount`, sizes and times as they were written."""
+    """The options of `rpdrive mount`; sizes and times are the text that the user wrote."""
 
     mount_point: Path
     point: str | None
@@ -110,7 +110,7 @@ def serve_in_foreground(session: Session, request: Request, opened: Callable[[Op
 
 
 def open_by_itself(session: Session, request: Request, *, at_login: bool, service: bool) -> Iterator[str]:
-    """Have the drive opened at every login, or every start; report each step in a line.
+    """Have the system open the drive at every login or start; yields a line for each step.
 
     Raises UsageError, Locked, MountFailed or LocalError.
     """
@@ -141,7 +141,7 @@ def _prepare(session: Session, request: Request) -> Path:
 
 
 def _order(session: Session, request: Request, place: Path, *, counted: bool = False) -> Order:
-    """What the drive's process needs. `counted`: it goes on with this session, which counts what it has fetched."""
+    """The order for the drive's process. `counted`: the drive runs in this session, whose meter counts on."""
     from mount.process.order import Order  # loads msgspec, as opening the vault does
 
     vault = session.open_vault()

@@ -1,1 +1,1 @@
-"""Opening drives at log-on: systemd units, tasks of the Task Scheduler."""
+"""Opens drives at login or at the start of the machine: systemd units, tasks of the Task Scheduler."""

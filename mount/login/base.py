@@ -1,4 +1,4 @@
-"""What differs between systems for drives that open by themselves: at a user's login, or at the machine's start."""
+"""The interface to the operating system for drives that it opens at a user's login or the machine's start."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ class Entry(NamedTuple):
     """A drive to be opened at every login, or at every start of the machine (`system`)."""
 
     place: Path
-    arguments: Sequence[str]  # of `rpdrive mount`, but for the place
+    arguments: Sequence[str]  # of `rpdrive mount`, except the place
     system: bool
     vault: Path | None = None  # the vault's folder, if it is one
 
 
 class Login(Protocol):
-    """What opens drives by itself on one system."""
+    """The units or tasks by which one operating system opens drives."""
 
     def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
-        """Create an entry, and open its drive `now`; report each step in a line. Raises LocalError, MountFailed."""
+        """Create an entry and, if `now`, open its drive; yields a line for each step.
+
+        Raises LocalError and MountFailed.
+        """
         ...
 
     def remove(self, place: Path, *, system: bool) -> str:
-        """Remove the entry of a place; a line about it.
+        """Remove the entry of a place. Returns a line for the user.
 
         Raises MountFailed if there is none, LocalError if it can't be removed.
         """
         ...
 
     def report_ready(self) -> None:
-        """Report that the drive of this process is open to the service manager that started it, if one did."""
+        """Tell the service manager that started this process, if one did, that the drive is open."""
         ...
 
 
 def of_system(*, at_login: bool, service: bool) -> bool:
-    """Whether an entry of the machine is meant, and not one of the user. Raises UsageError."""
+    """Whether the options mean an entry for the whole machine, not for the user. Raises UsageError for both."""
     if at_login and service:
         raise UsageError("--at-login and --service can't be used together", "use one of them")
     return service

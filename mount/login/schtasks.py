@@ -90,7 +90,7 @@ def _add(parent: ElementTree.Element, name: str, text: str | None = None, **attr
 
 
 def _program() -> str:
-    """Python without a console: its window would stay on the screen while the drive is open."""
+    """The Python that opens no console window: that would stay on the screen while the drive is open."""
     quiet = Path(sys.executable).with_name("pythonw.exe")
     return str(quiet) if quiet.exists() else sys.executable
 
@@ -101,7 +101,7 @@ def _words(place: Path, arguments: Sequence[str], environ: Mapping[str, str]) ->
 
 
 class ScheduledTasks:
-    """See Login. `sid` gives the security identifier of this user, `run` runs schtasks."""
+    """Implements Login by the Task Scheduler. `sid` returns this user's SID, `run` runs schtasks."""
 
     def __init__(self, sid: Callable[[], str] = user_sid, run: Run | None = None) -> None:
         self._sid = sid
@@ -121,7 +121,7 @@ class ScheduledTasks:
         return f"Removed the task {task.name}"
 
     def report_ready(self) -> None:
-        """The Task Scheduler doesn't wait for that."""
+        """Do nothing: the Task Scheduler doesn't wait for the drive."""
 
 
 def enable(task: Task, xml: bytes, *, now: bool, run: Run) -> None:
@@ -139,7 +139,7 @@ def enable(task: Task, xml: bytes, *, now: bool, run: Run) -> None:
 
 
 def remove(task: Task, *, run: Run) -> bool:
-    """Delete a task, but not end what it started. False if there is no such task. Raises LocalError."""
+    """Delete a task; the drive that it opened stays open. False if there is no such task. Raises LocalError."""
     if run(["/Query", "/TN", task.name]).returncode:
         return False
     done = run(["/Delete", "/TN", task.name, "/F"])

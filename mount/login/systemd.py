@@ -100,10 +100,10 @@ def quoted(argument: str, *, program: bool = False) -> str:
 
 
 class SystemdUnits:
-    """See Login."""
+    """Implements Login by systemd."""
 
     def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
-        """If systemd doesn't answer, e.g. in a chroot, the lines are the commands to run where it does."""
+        """See Login. If systemd doesn't answer, e.g. in a chroot, yields the commands that the user has to run."""
         unit = unit_for(entry.place, system=entry.system)
         write(unit, unit_text(entry.place, entry.arguments, system=entry.system, vault=entry.vault))
         yield f"Wrote {unit.path}"
@@ -123,7 +123,7 @@ class SystemdUnits:
         return f"Removed {unit.path}"
 
     def report_ready(self) -> None:
-        """By sd_notify(3), if systemd asked for that when it started this process."""
+        """See Login. Uses sd_notify(3), if systemd asked for that when it started this process."""
         address = os.environ.get("NOTIFY_SOCKET")
         if not address:
             return

@@ -1,4 +1,4 @@
-"""What opens drives by itself on the system that this process runs on."""
+"""Chooses the units or tasks of the operating system that this process runs on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between systems for the place of a drive: how it is written, and whether it will do."""
+"""The interface to the operating system for the places of drives: their spelling, and checks before mounting."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ class OpenDrive(Protocol):
     def place(self) -> Path: ...
 
     def unmount(self) -> int:
-        """0, or an errno: EBUSY if it is in use. Raises MountFailed."""
+        """Unmount it. Returns 0, or an errno: EBUSY if the drive is in use. Raises MountFailed."""
         ...
 
     def detach(self) -> None:
-        """Unmount it although it is in use. Raises MountFailed."""
+        """Unmount it at once, even if the drive is in use. Raises MountFailed."""
         ...
 
     def users(self) -> list[User]:
-        """The processes that use it, as far as this user may see them."""
+        """The processes that use the drive, as far as this user may see them."""
         ...
 
 
 class Places(Protocol):
-    """The places for drives on one system."""
+    """The places where drives can be mounted on one operating system."""
 
     def absolute(self, path: Path) -> Path:
-        """A place as the registry has it, whether a drive is there or not. Raises MountFailed if it names none."""
+        """The place in the form of the registry; no drive need be there. Raises MountFailed if it is malformed."""
         ...
 
     def is_next_free(self, path: Path) -> bool:
-        """Whether this means the next free place, which `prepare` chooses."""
+        """Whether this path means "the next free place", which `prepare` chooses."""
         ...
 
     def check(self, *, allow_other: bool) -> None:
-        """Raises MountFailed if this user may not mount like that."""
+        """Raise MountFailed if this user may not mount with this option."""
         ...
 
     def prepare(self, path: Path, forbidden: Iterable[tuple[str, Path]]) -> Path:
-        """The place to mount at, which is free and empty. Raises MountFailed with what is wrong.
+        """The place to mount at, which is free and empty. Raises MountFailed if the path can't be used.
 
         `forbidden` are folders (and what they are) that the drive itself reads from or writes to: a mount over or
         inside one would make the drive wait for itself.
@@ -71,7 +71,7 @@ class Places(Protocol):
 
 
 def check_no_overlap(place: Path, path: Path, forbidden: Iterable[tuple[str, Path]]) -> None:
-    """Raises MountFailed if a place, which the user wrote as `path`, overlaps a folder."""
+    """Raise MountFailed if a place, which the user wrote as `path`, overlaps one of the forbidden folders."""
     for what, folder in forbidden:
         if place == folder or folder in place.parents or place in folder.parents:
             raise MountFailed(f"the mount point {path} overlaps {what} ({folder})", "name another folder")

@@ -1,4 +1,4 @@
-"""A mounted drive, as the system's table of mounts has it: what is mounted at a place, who uses it, unmounting."""
+"""Mounted drives, by the system's table of mounts: what is mounted at a place, its users, unmounting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MNT_DETACH = 2
 
 
 def file_system_at(path: Path) -> str | None:
-    """The type of the file system mounted right there; None if nothing is. Doesn't touch it."""
+    """The type of the file system mounted at exactly this place; None if there is none. Sends it no request."""
     try:
         mounted = mounted_at(os.fsencode(path))
     except OSError:
@@ -27,7 +27,7 @@ def file_system_at(path: Path) -> str | None:
 
 
 def is_stale(path: Path) -> bool:
-    """Whether a drive is mounted there whose process is gone."""
+    """Whether the drive mounted at a place has lost its process."""
     try:
         os.statvfs(path)  # not stat: the kernel may answer that from its cache
     except OSError as e:
@@ -36,14 +36,14 @@ def is_stale(path: Path) -> bool:
 
 
 def detach(place: Path) -> None:
-    """Unmount a drive at once, in use or not, dead or not. Raises MountFailed."""
+    """Unmount a drive at once, even if it is in use or its process is dead. Raises MountFailed."""
     number = unmount(place, lazy=True)
     if number:
-        raise MountFailed(f"{place} can't be unmounted: {os.strerror(number)}", f"as root: `umount -l {place}`")
+        raise MountFailed(f"{place} can't be unmounted: {os.strerror(number)}", f"run `umount -l {place}` as root")
 
 
 def unmount(place: Path, *, lazy: bool) -> int:
-    """0, or an errno: EBUSY if it is in use and `lazy` is not set. Raises MountFailed without fusermount."""
+    """Unmount a drive. Returns 0, or an errno: EBUSY if it is in use, unless `lazy`. Raises MountFailed."""
     if os.geteuid() == 0 and os.uname().sysname == "Linux":
         libc = ctypes.CDLL(None, use_errno=True)
         done = libc.umount2(os.fsencode(place), _MNT_DETACH if lazy else 0)

@@ -15,17 +15,17 @@ _FUSE_CONF = Path("/etc/fuse.conf")
 
 
 class PosixPlaces:
-    """See Places."""
+    """Implements Places on POSIX: a place is an empty folder."""
 
     def absolute(self, path: Path) -> Path:
-        """Without symlinks, as the kernel's table of mounts has it; also for a drive whose process is dead."""
+        """See Places. The path has no symlinks, as in the table of mounts; the drive's process may be dead."""
         return Path(os.path.realpath(path))
 
     def is_next_free(self, path: Path) -> bool:
         return False
 
     def check(self, *, allow_other: bool) -> None:
-        """fusermount would refuse, too, but later and with a worse message."""
+        """See Places. fusermount would refuse, too, but later and with a worse message."""
         if not allow_other or os.uname().sysname != "Linux" or os.geteuid() == 0:
             return
         try:
@@ -39,7 +39,7 @@ class PosixPlaces:
             )
 
     def prepare(self, path: Path, forbidden: Iterable[tuple[str, Path]]) -> Path:
-        """Unmounts what a killed drive left there."""
+        """See Places. Also unmounts what a killed drive left there."""
         place = self.absolute(path)
         if is_stale(place):
             if file_system_at(place) != FILE_SYSTEM:

@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
     @property
     def root(self) -> str:
-        """A path that opens the drive's root."""
+        """The path by which programs open the drive's root."""
         return self.shown if self.is_folder else self.shown + "\\"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The places for drives on the system that this process runs on."""
+"""Chooses the places for drives of the operating system that this process runs on."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _NEXT_FREE = ("*", "*:")
 
 
 class WindowsPlaces:
-    """See Places. `taken` has a bit for each drive letter in use, see taken_letters."""
+    """Implements Places on Windows. `taken` returns a bit for each drive letter in use, see taken_letters."""
 
     def __init__(self, taken: Callable[[], int] = taken_letters) -> None:
         self._taken = taken
@@ -29,7 +29,7 @@ class WindowsPlaces:
         return str(path) in _NEXT_FREE
 
     def check(self, *, allow_other: bool) -> None:
-        """Everyone can."""
+        """Do nothing: on Windows, every user may mount with every option."""
 
     def prepare(self, path: Path, forbidden: Iterable[tuple[str, Path]]) -> Path:
         place = self.place(path)
@@ -61,7 +61,7 @@ class WindowsPlaces:
         return self.answers(Path(place.shown))
 
     def answers(self, place: Path) -> bool:
-        """False for a moment after the drive's start."""
+        """See Places. False for a moment after the drive's start."""
         try:
             os.stat(self.place(place).root)
         except OSError:
@@ -72,7 +72,7 @@ class WindowsPlaces:
         return f'"{place}"' if " " in str(place) else str(place)
 
     def place(self, path: Path) -> Place:
-        """A path as the user wrote it, a folder's from the current one. Raises MountFailed."""
+        """The place that a user's path means; a folder may be relative to the current one. Raises MountFailed."""
         text = str(path)
         if not text.startswith("\\\\") and text not in _NEXT_FREE and not text[1:].startswith(":"):
             text = os.path.abspath(path)

@@ -32,7 +32,7 @@ class BackgroundDrive:
     """The process that becomes the drive, as the command sees it, from its start to its answer."""
 
     def __init__(self, settings: Settings, place: Path, places: Places, processes: Processes) -> None:
-        """Start it. Raises LocalError."""
+        """Start the process. Raises LocalError."""
         self._place = place
         self._places = places
         self._log = DriveFiles(settings).log(place)
@@ -105,7 +105,7 @@ class BackgroundDrive:
         return next((line for line in reversed(lines) if line.strip()), f"exit code {self._process.returncode}")
 
     def cancel(self) -> None:
-        """End the process, unless it has its order."""
+        """End the process, unless the order was sent."""
         if self._order is not None:
             os.close(self._order)
             self._order = None
@@ -125,7 +125,7 @@ def _as_raised(row: dict[str, Any]) -> RpdriveError:
 
 
 def main(order_pipe: int, answer_pipe: int) -> None:
-    """Run the process. The arguments stand for the pipes, see Processes.inherited."""
+    """Run the process. The arguments represent the pipes, see Processes.inherited."""
     # Modules are loaded while the command still prompts for the passphrase and computes the key.
     import logging
 

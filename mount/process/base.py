@@ -1,4 +1,4 @@
-"""What differs between systems for the processes behind drives: how one is started, and whether one still runs."""
+"""The interface to the operating system for the processes behind drives: starting and recognising them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple, Protocol
 
 
 class Pipes(NamedTuple):
-    """Two ends of pipes: descriptors, or what stands for them on a command line."""
+    """Two ends of pipes: descriptors, or the numbers that represent them on a command line."""
 
     order: int  # read by the drive's process
     answer: int  # written by it
 
 
 class Processes(Protocol):
-    """The processes of one system."""
+    """The processes of one operating system."""
 
     def start(self, module: str, pipes: Pipes, words: Sequence[str], log: int) -> subprocess.Popen[bytes]:
         """Start `main(order, answer)` of one of our modules in a session of its own. Raises OSError.
@@ -26,11 +26,11 @@ class Processes(Protocol):
         ...
 
     def inherited(self, pipes: Pipes) -> Pipes:
-        """In the started process: the descriptors for main's arguments, which its own children don't inherit."""
+        """The started process's descriptors from main's arguments; its own children don't inherit them."""
         ...
 
     def started(self, pid: int) -> str | None:
-        """When a process started, in a notation of the system's; None if it has ended or the system can't say."""
+        """The start time of a process, in the system's own form; None if it has ended or the time is unknown."""
         ...
 
     def is_running(self, pid: int, started: str | None) -> bool:

@@ -24,7 +24,7 @@ class DriveFiles:
         return self.rows / f"{_key(mount_point)}.json"
 
     def log(self, mount_point: Path) -> Path:
-        """Where the drive's process logs errors."""
+        """The file in which the drive's process logs errors."""
         return private_folder(self._settings.state / "logs") / f"drive-{_key(mount_point)}.log"
 
     def socket(self, mount_point: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Closes a drive by itself: after a time without use, or after a total time.
+"""Closes a drive automatically: after a time without use, or after a total time.
 
 Use is any request of the kernel except statfs, which disk monitors send all day, and any process that has a file
 or folder of the drive open or as its working folder. Time without use passes only while the machine is awake, the
@@ -31,7 +31,7 @@ def _since_boot() -> float:
 
 
 class Limits(NamedTuple):
-    """When a drive closes, and how long until then, in seconds; None where there is no limit."""
+    """When a drive closes, and the time until then, in seconds; None where there is no limit."""
 
     idle: float | None
     total: float | None
@@ -109,7 +109,7 @@ class Lifetime:
                 _log.exception("cannot determine whether the drive is in use")
 
     def _close_if_due(self) -> bool:
-        """Whether the drive was closed. Raises MountFailed if it is due and can't be closed."""
+        """Close the drive if its time is over. Returns whether it was closed. Raises MountFailed if that fails."""
         _idle, total = self._left()
         if total == 0:
             return self._close_for_good()

@@ -1,4 +1,4 @@
-"""What a command sends to the process behind a drive. Imports little, because both must start quickly."""
+"""The order that a command sends to the process behind a drive. Imports little: both must start quickly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """What to mount, and the keys to it.
+    """The recovery points to mount, the options, and the keys of the vault.
 
     `vault_file` is the text of vault.json; `requests` and `received` (bytes) are the command's traffic so far.
     Sizes are in bytes; `read_timeout`, `idle` and `total` (see lifetime.py) in seconds. `disk`: on Windows, show a

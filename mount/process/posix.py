@@ -12,7 +12,7 @@ from mount.process.base import Pipes
 
 
 class PosixProcesses:
-    """See Processes."""
+    """Implements Processes on POSIX."""
 
     def start(self, module: str, pipes: Pipes, words: Sequence[str], log: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -32,7 +32,7 @@ class PosixProcesses:
         return pipes
 
     def started(self, pid: int) -> str | None:
-        """In ticks of the kernel since the machine's start; None where there is no /proc."""
+        """See Processes. Kernel ticks since the machine's start; None where there is no /proc."""
         try:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:

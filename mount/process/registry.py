@@ -21,12 +21,12 @@ class Registry:
         self._processes = processes
 
     def add(self, mount_point: Path, info: DriveInfo, endpoint: Endpoint) -> None:
-        """Enter a drive of this process. Raises LocalError."""
+        """Register a drive of this process. Raises LocalError."""
         row = DriveRow(**vars(info), process_start=self._processes.started(info.pid), **vars(endpoint))
         write_private(self._files.row(mount_point), json.dumps(to_json(row)).encode())
 
     def remove(self, mount_point: Path) -> None:
-        """Remove a drive's row, if it is of this process or of a dead one."""
+        """Remove the row of a drive if its process is this one, or has ended."""
         path = self._files.row(mount_point)
         row = _read(path)
         if row is None or row.pid == os.getpid() or not self.is_alive(row):
@@ -34,7 +34,7 @@ class Registry:
             self._files.socket(mount_point).unlink(missing_ok=True)
 
     def drives(self) -> list[DriveRow]:
-        """The drives whose process lives, by mount point. Rows of dead ones are removed."""
+        """The drives whose processes run, by mount point. Removes the rows of the others."""
         rows = []
         for path in sorted(self._files.rows.glob("*.json")):
             row = _read(path)

@@ -1,4 +1,4 @@
-"""What processes know of each other's drives: a drive's row in the registry, and its answer to a status request.
+"""Data about open drives, for other processes: a drive's row in the registry, and its answer to a status request.
 
 Both are JSON between processes, one of which may be an older version: unknown fields are ignored, and missing ones
 have a default. These are dataclasses, which load in 3 ms: msgspec takes 8, and `rpdrive mounts` about 60 in all.
@@ -12,13 +12,13 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 T = TypeVar("T", bound="DriveInfo")
 
-# What JSON calls a field; those left out are called as they are here.
+# Names of fields in JSON, where they differ from the names here.
 _NAMES = {"total": "for", "total_left": "for_left"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriveInfo:
-    """What a drive shows, and where. Ids in hex, times as ISO 8601.
+    """The recovery points that a drive shows, and its mount point. Ids in hex, times as ISO 8601.
 
     `point` is None for all recovery points, `machine` and `item` then say which of them. `fold` is None unless the
     drive shows names as Windows has them; restore needs it to read such paths back.

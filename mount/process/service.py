@@ -120,7 +120,7 @@ class RunningDrive:
 
     @contextmanager
     def _registered(self) -> Iterator[None]:
-        """Have a row in the registry, and answer requests for the status."""
+        """While entered, the drive has a row in the registry, and answers status requests."""
         server = self._own.serve(DriveFiles(self._session.settings).socket(self._place), self.status)
         try:
             self._registry.add(self._place, self._info, server.endpoint)

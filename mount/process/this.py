@@ -1,4 +1,4 @@
-"""The processes of the system that this process runs on."""
+"""Chooses the processes of the operating system that this process runs on."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _CREATE_NO_WINDOW, _CREATE_NEW_PROCESS_GROUP = 0x08000000, 0x00000200
 
 
 class WindowsProcesses:
-    """See Processes. `started` is machine.process_start."""
+    """Implements Processes on Windows. `started` is machine.process_start."""
 
     def __init__(self, started: Callable[[int], str | None] = machine.process_start) -> None:
         self._started = started
@@ -51,15 +51,15 @@ class WindowsProcesses:
                 set_inheritable(handle, False)
 
     def inherited(self, pipes: Pipes) -> Pipes:
-        """The arguments are handles."""
+        """See Processes. The arguments are handles."""
         return Pipes(_descriptor_of(pipes.order, os.O_RDONLY), _descriptor_of(pipes.answer, os.O_WRONLY))
 
     def started(self, pid: int) -> str | None:
-        """As a FILETIME; None also for a process that this user may not query."""
+        """See Processes. A FILETIME; None also for a process that this user may not query."""
         return self._started(pid)
 
     def is_running(self, pid: int, started: str | None) -> bool:
-        """Not by os.kill(pid, 0), which would send Ctrl+C."""
+        """See Processes. Does not use os.kill(pid, 0), which would send Ctrl+C."""
         return started is not None and self._started(pid) == started
 
 

@@ -1,4 +1,4 @@
-"""The command `rpdrive restore`. What it does is in job.py and show.py."""
+"""The command line of `rpdrive restore`; job.py and show.py do the work."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Policy(StrEnum):
 
 
 class Action(StrEnum):
-    """What to do with one entry."""
+    """The decision about one entry."""
 
     WRITE = "write"  # nothing exists there
     REPLACE = "replace"
@@ -38,7 +38,7 @@ class Action(StrEnum):
 
 
 class Existing(NamedTuple):
-    """What exists at a name. `mtime` in ns; `target` of a symlink; `device` number of a device."""
+    """The entry that exists at a name. `mtime` in ns; `target` of a symlink; `device` number of a device."""
 
     kind: int
     size: int
@@ -71,7 +71,7 @@ def is_same(there: Existing, wanted: Existing) -> bool:
 
 
 def decide(policy: Policy, there: Existing | None, wanted: Existing, *, same: bool | None = None) -> Action:
-    """What to do with an entry. `same` overrides `is_same`, after contents have been compared.
+    """Decide about an entry. `same` overrides `is_same`, after contents have been compared.
 
     Two folders are merged: SAME. No file is replaced by a folder, and no folder by a file.
     """
@@ -91,7 +91,7 @@ def decide(policy: Policy, there: Existing | None, wanted: Existing, *, same: bo
 
 
 def copy_name(name: bytes, point_time: int, number: int = 1) -> bytes:
-    """The name of a copy, e.g. `report (2026-11-17 08.30).txt`, which sorts beside `report.txt`.
+    """The name of a copy, e.g. `report (2026-11-17 08.30).txt`, which sorts next to `report.txt`.
 
     `point_time` in ns (UTC), shown in local time without colons, which Windows does not allow in names. A `number`
     above 1 is added to the name.

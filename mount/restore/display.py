@@ -1,4 +1,4 @@
-"""What a restore prints when it is complete."""
+"""The output of a complete restore."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def summary(r: Report, job: LocalJob) -> list[str]:
 
 
 def renamed_lines(r: Report, top: str = "") -> list[str]:
-    """How many names were changed, and the first of them."""
+    """Lines with the number of changed names, and the first of them."""
     if not r.renamed_count:
         return []
     lines = [f"  {counted(r.renamed_count, 'name')} changed: this system can't store them (docs/names.md):"]
@@ -68,7 +68,7 @@ _VERBS = {
 
 
 def dry_lines(r: Report, job: LocalJob) -> Iterator[str]:
-    """What would be done with each path, then the totals."""
+    """A line for each path with the action that would be taken, then the totals."""
     counts: dict[str, int] = {}
     for path, action, _size, note in r.planned:
         counts[action] = counts.get(action, 0) + 1
@@ -121,5 +121,5 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
 
 
 def _top(job: LocalJob) -> str:
-    """What to put in front of reported paths: a slash if the target is the root."""
+    """The prefix of reported paths: a slash if the target is the root."""
     return "/" if job.target == "/" else ""

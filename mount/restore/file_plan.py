@@ -1,4 +1,4 @@
-"""What a restore plans: files to write, and the pieces of data that they are made of."""
+"""The plans for files: names to write, and the pieces of data that files consist of."""
 
 from __future__ import annotations
 

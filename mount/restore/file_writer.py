@@ -175,7 +175,7 @@ class FileWriter:
                 held = Handle(self._disk, self._disk.open(temporary, NEW, mode, dir_fd=folder))
                 partial.temporary = temporary
                 self._disk.ftruncate(held.fd, file.size)
-            with suppress(OSError):  # tells other restores that the file is in use
+            with suppress(OSError):  # shows other restores that the file is in use
                 self._disk.lock(held.fd)
             with self._lock:
                 self._handles[file.number] = held

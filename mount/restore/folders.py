@@ -26,7 +26,7 @@ class FolderPlanner:
     ) -> Folder | None:
         """The folder of an entry, made if it is missing and `make`. None if that fails; the report has the reason.
 
-        `passage`: the folder only leads to what was asked for, so a copy beside it would be useless.
+        `passage`: the folder only leads to the requested entries, so a copy next to it would be useless.
         """
         planning = self._planning
         self._report.entries += 1

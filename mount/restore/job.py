@@ -32,7 +32,7 @@ MIB = 1 << 20
 class Job:
     """One restore. Raises UsageError for options that don't fit together, before any work.
 
-    Needs no key until `run`: so the options are refused before anybody types a passphrase.
+    Needs no key until `run`, so bad options are refused before the passphrase prompt.
     """
 
     def __init__(

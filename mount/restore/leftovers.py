@@ -25,7 +25,7 @@ class Leftovers:
         self._continued: set[tuple[int, bytes]] = set()  # folder number, name
 
     def resume(self, file: FilePlan, extents: list[tuple[int, Extent]]) -> list[tuple[int, Extent]]:
-        """The pieces of a file that are still to be fetched. Sets `file.temporary` if an earlier run began it."""
+        """The pieces of a file that must still be fetched. Sets `file.temporary` if an earlier run began it."""
         start = LEFTOVER + mark(file).hex().encode()
         for name in self._target.leftovers(file.folder):
             if not name.startswith(start) or (file.folder.number, name) in self._continued:

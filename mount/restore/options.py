@@ -11,7 +11,7 @@ from mount.restore.selection import Selection
 
 @dataclass
 class Options:
-    """What to restore and how. `target` is a folder; `in_place`: keep whole paths of the point below it."""
+    """The options of a restore. `target` is a folder; `in_place`: keep whole paths of the point below it."""
 
     target: bytes
     in_place: bool = False

@@ -69,7 +69,7 @@ class Planning:
     def attributes(
         self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes, *, link: bool = False
     ) -> Attributes:
-        """The attributes to restore. Those of a further `link` of a file have no Windows metadata."""
+        """The attributes to restore. If the entry is a further `link` of a file, they have no Windows metadata."""
         if leaf is not self._leaf:
             self._leaf, self._owners = leaf, {}
         owner = self._owners.get(entry.owner)
@@ -82,7 +82,7 @@ class Planning:
         return a
 
     def list_action(self, folder: Folder, name: bytes, action: Action, size: int, final: bytes = b"") -> None:
-        """In a dry run, list what would be done. An empty name stands for the folder itself."""
+        """In a dry run, list what would be done. An empty name means the folder itself."""
         if not self.dry or (not name and action is Action.SAME):
             return
         path = folder.path(name) + (b"" if name else b"/")
@@ -133,5 +133,5 @@ class Planning:
         self._firsts[self._item, entry.link] = number
 
     def link_plan(self, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry) -> FilePlan:
-        """The plan of one name of such a file, with no data to fetch."""
+        """The plan of one name of a file that has several, with no data to fetch."""
         return FilePlan(self.number(), folder, name, final, entry.size, a, False, entry.link, self.time)

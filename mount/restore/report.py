@@ -27,7 +27,7 @@ class Renamed(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a restore would do at a path. `action` is an Action; `note` the name of a copy."""
+    """The action that a restore would take at a path. `action` is an Action; `note` the name of a copy."""
 
     path: bytes
     action: str
@@ -40,7 +40,7 @@ class Report:
     """Counters of one restore. Another thread may read them at any time. Sizes in bytes.
 
     `files` and `size`: to restore. `written` and `written_bytes`: restored so far. `same` and `same_bytes`: already
-    there. `kept`: existing files left alone because of --on-conflict. `copies`: restored beside an existing file,
+    there. `kept`: existing files left alone because of --on-conflict. `copies`: restored next to an existing file,
     under another name. `renamed_count`: restored under a name that this system can store.
     A dry run fills `planned`.
     """

@@ -1,4 +1,4 @@
-"""Which paths of a point are restored."""
+"""Selects the paths of a point to restore, by --include and --exclude."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Selection:
 
     @property
     def chooses(self) -> bool:
-        """Whether a folder is wanted only for what is chosen in it."""
+        """Whether --include was given: folders are then made only for the chosen entries in them."""
         return self._include is not None
 
     def excludes(self, path: bytes, is_folder: bool) -> bool:
@@ -31,7 +31,7 @@ class Selection:
         return self._exclude is not None and self._exclude.match(path, is_folder)
 
     def includes(self, path: bytes, is_folder: bool) -> bool:
-        """Whether a path is chosen by itself; all are if nothing is included by name."""
+        """Whether the path itself matches `include`; every path does without `include`."""
         return self._include is None or self._include.match(path, is_folder)
 
 

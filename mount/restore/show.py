@@ -1,4 +1,4 @@
-"""What `rpdrive restore` does with an open vault, and what it prints."""
+"""Runs `rpdrive restore` on an open vault, and prints progress and result."""
 
 from __future__ import annotations
 

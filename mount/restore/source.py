@@ -1,4 +1,4 @@
-"""What to restore: arguments, each POINT[:PATH] or a path in an open drive, and the places in points they name."""
+"""Sources of a restore: arguments (POINT[:PATH], or a path in an open drive) and the places that they name."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Source(NamedTuple):
 
 
 def read_arguments(session: Session, texts: list[str]) -> list[Argument]:
-    """Parse arguments, without asking the vault. Without --vault, drives say which one it is. Raises UsageError."""
+    """Parse arguments, without a request. Without --vault, the drives determine the vault. Raises UsageError."""
     drives = Registry(session.settings, PROCESSES).drives()
     arguments = []
     for text in texts:

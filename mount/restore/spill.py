@@ -23,7 +23,7 @@ _ExtentRow: TypeAlias = tuple[bytes, int, int, int, int, bytes]
 
 
 class _FileRow(msgspec.Struct, array_like=True, gc=False):
-    """A FilePlan."""
+    """A FilePlan, as a list in the file."""
 
     number: int
     folder: int
@@ -46,7 +46,7 @@ class _FileRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class _PieceRow(msgspec.Struct, array_like=True, gc=False):
-    """A Row."""
+    """A Row, as a list in the file."""
 
     pack: int
     offset: int

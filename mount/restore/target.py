@@ -23,7 +23,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Refused(OSError):
-    """The path leads out of the target."""
+    """A symlink or a file is where the path needs a folder."""
 
 
 class Handle:

@@ -195,12 +195,12 @@ class _Worker:
 
 
 def _path(n: int) -> PathOf:
-    """A file's place in the task, in place of its path."""
+    """The place of a file in its task, which represents its path in messages."""
     return lambda: b"%d" % n
 
 
 class _NoValues:
-    """Files with metadata that is stored outside their entries are not given to helpers."""
+    """Refuses to read values: helpers get no files with metadata that is stored outside their entries."""
 
     def chunk(self, kind: PackKind, at: Extent) -> memoryview:
         raise Damaged("a helper can't read metadata outside its task")

@@ -1,1 +1,1 @@
-"""How a drive is asked for its status and closed: by the table of mounts and a socket, or by a pipe."""
+"""Asks drives for their status and closes them: through the table of mounts and a socket, or through a pipe."""

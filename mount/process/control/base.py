@@ -1,4 +1,4 @@
-"""What differs between systems for open drives: how one is asked for its status, and how it is closed."""
+"""The interface to the operating system for open drives: asking one for its status, and closing it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StatusServer(Protocol):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it answers, for the registry."""
+        """The address of this server, for the registry."""
         ...
 
     def close(self) -> None: ...
@@ -29,12 +29,12 @@ class OwnDrive(OpenDrive, Protocol):
     """A drive of this process."""
 
     def serve(self, socket: Path, status: Callable[[], DriveStatus]) -> StatusServer:
-        """Answer requests, at a socket of this path if the system has such. Raises LocalError."""
+        """Start to answer status requests; on POSIX, on a socket with this path. Raises LocalError."""
         ...
 
 
 class Control(Protocol):
-    """The open drives of one system."""
+    """Controls the open drives of one operating system."""
 
     def own(self, place: Path, driver: Driver) -> OwnDrive:
         """The drive that a driver shows. Raises MountFailed if this system can't close drives of the driver."""
@@ -45,12 +45,12 @@ class Control(Protocol):
         ...
 
     def is_open(self, registry: Registry, place: Path) -> bool:
-        """Whether a drive is open at a place, as Places.absolute has it."""
+        """Whether a drive is open at a place (from Places.absolute)."""
         ...
 
     def close(self, registry: Registry, place: Path, *, lazy: bool) -> None:
-        """Close the drive at a place, as Places.absolute has it, and wait for its process to end.
+        """Close the drive at a place (from Places.absolute), and wait for its process to end.
 
-        `lazy`: although files on it are open. Raises MountFailed, also if the drive is in use.
+        `lazy`: even if files on it are open. Raises MountFailed, also if the drive is in use.
         """
         ...

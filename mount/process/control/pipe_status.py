@@ -47,7 +47,7 @@ class PipeServer:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it answers, for the registry."""
+        """The address of this server, for the registry."""
         return Endpoint(pipe=self.address, token=self.token.hex())
 
     def _serve(self) -> None:
@@ -94,7 +94,7 @@ def ask(address: str, token: str, timeout: float = 2.0) -> DriveStatus | None:
 
 
 def ask_to_close(address: str, token: str, *, lazy: bool, timeout: float = 2.0) -> str | None:
-    """Ask a drive to close. Why it refuses, or ""; None if it doesn't answer within `timeout` seconds."""
+    """Ask a drive to close. Returns why it refuses, or ""; None if it doesn't answer within `timeout` seconds."""
     answer = _request(address, token, "close --lazy" if lazy else "close", timeout)
     try:
         row = json.loads(answer) if answer is not None else None

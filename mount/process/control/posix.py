@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class MountedDrive:
-    """See OwnDrive."""
+    """Implements OwnDrive on POSIX."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -42,7 +42,7 @@ class MountedDrive:
 
 
 class PosixControl:
-    """See Control."""
+    """Implements Control on POSIX."""
 
     def own(self, place: Path, driver: Driver) -> MountedDrive:
         return MountedDrive(place)
@@ -62,7 +62,7 @@ class PosixControl:
 
 
 def _unmount(place: Path, *, lazy: bool) -> None:
-    """Raises MountFailed."""
+    """Unmount the drive at a place. Raises MountFailed."""
     if mounted.file_system_at(place) != mounted.FILE_SYSTEM:
         raise MountFailed(f"no drive of rpdrive is mounted at {place}", "see `rpdrive mounts`")
     if lazy or mounted.is_stale(place):

@@ -43,7 +43,7 @@ class SocketServer:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it answers, for the registry."""
+        """The address of this server, for the registry."""
         return Endpoint(socket=str(self._path))
 
     def _serve(self) -> None:

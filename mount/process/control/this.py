@@ -1,4 +1,4 @@
-"""The open drives of the system that this process runs on."""
+"""Chooses the control of open drives on the operating system that this process runs on."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ClosableDrive:
-    """See OwnDrive."""
+    """Implements OwnDrive on Windows."""
 
     def __init__(self, place: Path, drive: Closable, free_pipe: Callable[[], str] = free_pipe) -> None:
         self.place = place
@@ -38,14 +38,14 @@ class ClosableDrive:
         self._drive.stop()
 
     def users(self) -> list[User]:
-        """A file system on Windows can't see which processes have handles."""
+        """See OwnDrive. A file system on Windows can't see which processes have handles, only the handles."""
         return [User(0, f"{self._drive.handles} open handles")] if self._drive.handles else []
 
     def serve(self, socket: Path, status: Callable[[], DriveStatus]) -> PipeServer:
         return PipeServer(self._free_pipe(), status, self.close)
 
     def close(self, lazy: bool) -> str:
-        """Close the drive; why that is refused, or ""."""
+        """Close the drive. Returns why that is refused, or ""."""
         if lazy:
             self.detach()
             return ""
@@ -59,7 +59,7 @@ def _terminate(pid: int) -> None:
 
 
 class WindowsControl:
-    """See Control. `free_pipe` gives a name for a new pipe, `end` ends a process."""
+    """Implements Control on Windows. `free_pipe` returns a name for a new pipe, `end` ends a process."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class WindowsControl:
         return registry.drive_at(place) is not None
 
     def close(self, registry: Registry, place: Path, *, lazy: bool) -> None:
-        """With `lazy`, end a process that doesn't answer: WinFsp then unmounts its drive."""
+        """See Control. With `lazy`, ends a process that doesn't answer: WinFsp then unmounts its drive."""
         row = registry.drive_at(place)
         if row is None or row.pipe is None or row.token is None:
             raise MountFailed(f"no drive of rpdrive is at {place}", "see `rpdrive mounts`")

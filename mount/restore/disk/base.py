@@ -59,14 +59,14 @@ class Values(Protocol):
 class Metadata(Protocol):
     """Sets the metadata of restored files. What can't be set is reported as a problem, not raised.
 
-    `plain` is that of the file's Folder (mount/restore/target.py).
+    `plain` is the flag of the file's Folder (mount/restore/target.py).
     """
 
     def first_mode(self, a: Attributes, /, *, plain: bool) -> int:
-        """The mode to create a file with: the final one if nobody could misuse the file before it is complete."""
+        """The mode to create a file with: the final one if no user could misuse the incomplete file."""
 
     def link_target(self, a: Attributes, target: bytes, /) -> bytes:
-        """What `Disk.readlink` returns for this symlink once it is restored."""
+        """The target that `Disk.readlink` returns for this symlink once it is restored."""
 
     def set_on_file(self, fd: int, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
         """Set everything on an open file that was created with `first_mode`."""
@@ -154,7 +154,7 @@ class Disk(Protocol):
     def metadata(
         self, values: Values, problem: ReportProblem, *, permissions: bool, owners_by_name: bool
     ) -> Metadata:
-        """What sets metadata. Without `permissions`, files get the owner and mode that new files get here.
+        """Make the setter of metadata. Without `permissions`, files get the owner and mode of new files here.
 
         `owners_by_name`: choose owners by name, where the name is known here.
         """
@@ -162,4 +162,4 @@ class Disk(Protocol):
     def windows_converter(
         self, values: Values, problem: ReportProblem, *, permissions: bool, fetch: bool
     ) -> ConvertWindows:
-        """What turns Windows metadata into what this system can store. Without `fetch`, no stream is read."""
+        """Make the function that converts Windows metadata for this system. Without `fetch`, no stream is read."""

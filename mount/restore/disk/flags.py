@@ -1,4 +1,4 @@
-"""Flags for `Disk.open`. Where the system has none of a kind, the value is one that `os.open` never uses, or 0."""
+"""Flags for `Disk.open`. Where the system lacks a flag, its value is one that `os.open` never uses, or 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disk of the system that this process runs on."""
+"""Chooses the disk interface of the operating system that this process runs on."""
 
 from __future__ import annotations
 

@@ -147,10 +147,10 @@ class WindowsDisk:
         self._api.flush(self._handles.handle_of(fd))
 
     def sync(self) -> None:
-        """Windows has no such call for a whole disk."""
+        """Do nothing: Windows has no such call for a whole disk."""
 
     def drop_cache(self, fd: int, /) -> None:
-        """Windows has no such call for a file."""
+        """Do nothing: Windows can't drop the cache of one file."""
 
     # --- names ------------------------------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class WindowsDisk:
     def symlink(self, target: bytes, name: bytes, /, *, dir_fd: int | None = None) -> None:
         """Make a link; `target` is a reparse point, as `readlink` returns it.
 
-        WindowsMetadata makes a link to a folder of it later, where it should be one.
+        If it must be a link to a folder, WindowsMetadata makes it one later.
         """
         make_link(self._api, self._handles.path(name, dir_fd), target, folder=tag_of(target) == MOUNT_POINT)
 

@@ -1,1 +1,1 @@
-"""Everything that writes recovery points."""
+"""Backs up files: everything that writes recovery points."""

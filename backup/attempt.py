@@ -86,7 +86,7 @@ class Attempt(Generic[Folder, File, Stat]):
         self._next_index = time.monotonic() + INDEX_SECONDS
 
     def run(self) -> Result:
-        """Walk and commit. Raises Damaged if the parent's tree is."""
+        """Walk and commit. Raises Damaged if the parent point's tree is damaged."""
         run, progress = self._run, self.progress
         try:
             root = self._walk.run()

@@ -1,4 +1,4 @@
-"""Estimating how much there is to save, so that a first backup can show how long it will take."""
+"""Estimates the size of a source, so that a first backup can show how long it will take."""
 
 from __future__ import annotations
 

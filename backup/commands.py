@@ -1,4 +1,4 @@
-"""The command that makes recovery points: its signature. backup/foreground.py does the work."""
+"""The command line of `rpdrive backup`; foreground.py does the work."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def backup(
 
 
 def _load(_store: object) -> None:
-    """Import the body while a passphrase is turned into keys: 0.1 s beside 0.3 s on another processor."""
+    """Import the body while a passphrase is turned into keys: 0.1 s next to 0.3 s on another processor."""
     import backup.foreground  # noqa: F401

@@ -1,4 +1,4 @@
-"""Storing the contents of files: small ones whole, large ones cut by content, holes as holes."""
+"""Stores the contents of files: small ones whole, large ones cut by content, holes as holes."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ class FileReader(Generic[Folder, File, Stat]):
         self._pipeline.after(waits, settle)
 
     def add_link(self, name: bytes, folder: Folder, node: Node, first: Node) -> None:
-        """Give one more link of a file the side data of the first, with the short name of its own."""
+        """Give another link of a file the side data of its first link, but the short name of its own."""
         reader = self._system.side_data_reader
         if reader is None:
             return

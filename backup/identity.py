@@ -1,4 +1,4 @@
-"""Which item of this machine a backup belongs to. catalog/machines/registry.py finds the machine."""
+"""Finds the item that a backup belongs to; catalog/machines/registry.py finds the machine."""
 
 from __future__ import annotations
 

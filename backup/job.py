@@ -52,7 +52,7 @@ class Job(Generic[Folder, File, Stat]):
         self.machine, self.item = prepared.machine, prepared.item
 
     def run(self, observer: Observer | None = None) -> Result:
-        """Run it, followed by `observer`, and record how it ended. Raises what `perform` does."""
+        """Run the backup, followed by `observer`, and record how it ended. Raises what `perform` does."""
 
         def problem(problem: Problem) -> None:
             self._record.problem(problem)

@@ -168,7 +168,7 @@ class Mirror:
             self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name,))
 
     def forget_objects(self, names: Iterable[str]) -> None:
-        """Forget index objects that are gone from the vault: evidence of all packs is due again."""
+        """Forget index objects that are gone from the vault. All packs must then be checked again."""
         with self._transaction():
             self._db.executemany("DELETE FROM objects WHERE name = ?", ((n,) for n in names))
             self._db.execute("UPDATE packs SET seen = 0")

@@ -1,4 +1,4 @@
-"""Bringing the local mirror of the index up to date with the vault."""
+"""Brings the local mirror of the index up to date with the vault."""
 
 from __future__ import annotations
 

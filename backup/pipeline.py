@@ -1,4 +1,4 @@
-"""From chunks to acknowledged packs, in order, with the processors and the uplink busy and memory bounded.
+"""Turns chunks into acknowledged packs, in order; keeps processors and uplink busy, and memory bounded.
 
 One thread (the caller's) hashes, looks up, seals and keeps the order; a few compress; a few upload. Actions that
 need the place of a chunk (e.g. writing an entry of a folder) wait in one queue, so that trees are written in walk

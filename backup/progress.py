@@ -1,4 +1,4 @@
-"""How far a run is: figures that another thread may read at any time."""
+"""The progress of a run: figures that another thread may read at any time."""
 
 from __future__ import annotations
 

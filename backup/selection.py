@@ -22,7 +22,7 @@ class Selection:
     fetch: bool = False
 
     def wanted(self) -> Wanted | None:
-        """The paths as a tree of names; None means everything below. None as a whole: the root folder is a path."""
+        """The paths as a tree of names; None means everything below, and the result is None if "/" is a path."""
         tree: Wanted = {}
         for path in sorted(self.paths):  # a folder comes before what is in it
             parts = [p for p in path.split(b"/") if p]

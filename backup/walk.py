@@ -68,7 +68,7 @@ class Walk(Generic[Folder, File, Stat]):
     def run(self) -> Subtree | None:
         """Walk everything and write it to the pipeline. Returns the new tree's root.
 
-        Raises Damaged if the previous tree is; LocalError if the root folder can't be read.
+        Raises Damaged if the previous tree is damaged, and LocalError if the root folder can't be read.
         """
         top = Frame[Folder](None, None, b"", self._previous.root, None)
         try:
@@ -139,7 +139,7 @@ class Walk(Generic[Folder, File, Stat]):
     # --- folders ------------------------------------------------------------------------------------------
 
     def _names(self, frame: Frame[Folder]) -> list[bytes]:
-        """The names to look at in a folder, sorted; none if it can't be listed, which is a problem."""
+        """The names to handle in a folder, sorted; none if it can't be listed, which is a problem."""
         if frame.handle is None:
             return []
         try:

@@ -54,7 +54,7 @@ Folder_contra = TypeVar("Folder_contra", contravariant=True)
 
 
 class SideDataReader(Protocol[Folder_contra, File]):
-    """Reads what a system keeps of a file beyond what POSIX has."""
+    """Reads metadata that a system has beyond POSIX."""
 
     def side_data(self, target: File | bytes, folder: Folder_contra) -> SideData[File]:
         """The side data of an open file, or of a name in a folder."""
@@ -64,7 +64,7 @@ class SideDataReader(Protocol[Folder_contra, File]):
 
 
 class System(Protocol[Folder, File, Stat]):
-    """One operating system."""
+    """The calls of one operating system."""
 
     name: str  # as platform.system() returns it
     paths_are_native: bool  # whether os.lstat takes the paths of a point
@@ -74,7 +74,7 @@ class System(Protocol[Folder, File, Stat]):
 
     @property
     def side_data_reader(self) -> SideDataReader[Folder, File] | None:
-        """None if the system keeps nothing beyond what POSIX has."""
+        """None if the system has no metadata beyond POSIX."""
 
     def raise_limits(self) -> None:
         """Raise the limit of open files as far as this process may: a walk holds one folder open for each level."""

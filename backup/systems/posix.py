@@ -74,7 +74,7 @@ class PosixSystem:
 
     @staticmethod
     def open_top() -> int:
-        """A descriptor of the root."""
+        """A descriptor of the root folder."""
         return PosixSystem.open_folder(b"/")
 
     @staticmethod
@@ -216,7 +216,7 @@ def _open(name: bytes, flags: int, parent: int | None) -> int:
 
 
 def _text(name: str) -> str:
-    """A name without bytes that are not UTF-8. Owner has exact ids besides."""
+    """The name with `?` for each byte that is not UTF-8. Owner also has the exact ids."""
     return name.encode(errors="replace").decode()
 
 

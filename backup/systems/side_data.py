@@ -1,4 +1,4 @@
-"""Data that Windows keeps of a file besides its contents, as a backup reads it."""
+"""Windows metadata of a file, besides its contents, as a backup reads it."""
 
 from __future__ import annotations
 

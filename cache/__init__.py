@@ -1,1 +1,1 @@
-"""From extent to plaintext, quickly."""
+"""Reads extents as plaintext, quickly: from memory, the disk cache or the store."""

@@ -1,4 +1,4 @@
-"""The commands `rpdrive cache …`."""
+"""The commands `rpdrive cache …`: status and clear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters of what a reader did."""
+"""Counters of the work of a reader."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ class Reader:
         data = block.raw[at.inner : at.inner + at.length]
         if len(data) != at.length or self.vault.keys.chunk_id(data) != at.id:
             self.counters.add("verify_failures")
-            raise Damaged(f"a chunk in block {at.pack.hex()[:8]}+{at.offset} is not what was written there")
+            raise Damaged(f"a chunk in block {at.pack.hex()[:8]}+{at.offset} differs from what was written there")
         block.verified[at.inner] = (at.length, at.id)
 
     def _disk_for(self, kind: PackKind) -> DiskCache | None:

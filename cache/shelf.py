@@ -76,7 +76,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
             return bytes(value)
         if mode == MODE_BINARY and filename is not None and _FILE.fullmatch(filename) and not read:
             return Path(self._directory, filename).read_bytes()
-        raise OSError("a row of the cache is not what was stored")  # diskcache treats this as a miss
+        raise OSError("a row of the cache differs from what was stored")  # diskcache treats this as a miss
 
     def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
         name, path = super().filename(key, value)

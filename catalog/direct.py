@@ -48,7 +48,7 @@ class DirectSource(ChunkSource):
         """The verified bytes of a tree chunk. Raises Damaged, MissingData or StoreError."""
         raw = memoryview(self._block(at))[at.inner : at.inner + at.length]
         if len(raw) != at.length or self._vault.keys.chunk_id(raw) != at.id:
-            raise Damaged(f"block {at.pack.hex()[:8]}+{at.offset} does not hold the chunk that should be in it")
+            raise Damaged(f"block {at.pack.hex()[:8]}+{at.offset} does not contain the expected chunk")
         return raw
 
     def ready(self, pages: Sequence[Extent]) -> None:

@@ -143,5 +143,5 @@ def open_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: 
         ad = _ad(kind, keys.vault_id, pack_id, offset)
         frame = pack_cipher(keys, kind, pack_id).decrypt(_nonce(offset), sealed, ad)
     except (InvalidTag, ValueError, OverflowError, struct.error) as e:
-        raise Damaged(f"{what} is not what was written there") from e
+        raise Damaged(f"{what} differs from what was written there") from e
     return decode_frame(frame, MAX_RAW[kind], what)

@@ -1,4 +1,4 @@
-"""What a driver offers, and what all drivers share: our errors as errno, recent errors, a folder being listed."""
+"""The interface of drivers, and parts that they share: errors as errno, recent errors, a folder being listed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Closable(Protocol):
         """Open handles of files and folders."""
 
     def stop(self) -> None:
-        """Have `run` return."""
+        """Make `run` return."""
 
 
 class Driver(Protocol):
@@ -42,7 +42,7 @@ class Driver(Protocol):
 
     @property
     def name(self) -> str:
-        """As `--driver` takes it."""
+        """The name that `--driver` takes."""
 
     @property
     def closable(self) -> Closable | None:
@@ -62,14 +62,14 @@ class Driver(Protocol):
 
     @property
     def calls(self) -> int:
-        """Requests of the system."""
+        """The number of requests from the system."""
 
     @property
     def statfs_calls(self) -> int:
         """The calls for the drive's size, which systems send without any use of the drive."""
 
     def status(self) -> dict[str, Any]:
-        """What else the driver counts, for `rpdrive mounts --json`."""
+        """The driver's other counters, for `rpdrive mounts --json`."""
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
         """Mount, and serve until the drive is unmounted or the process is asked to end.
@@ -136,7 +136,7 @@ class OpenFolder:
         self._start = self._end = 0
 
     def from_position(self, position: int) -> Iterator[tuple[int, EntryPage, int]]:
-        """From a position on: the position of the next entry, a page, and the entry's index in it."""
+        """The entries from a position on: each as the position after it, its page, and its index in the page."""
         with self._lock:
             if position < self._start:
                 self._restart()

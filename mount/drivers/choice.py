@@ -24,7 +24,7 @@ _OLDEST_KERNEL = (5, 4)  # speaks FUSE 7.31, which the kernel driver needs
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError if there is no such driver on this system."""
+    """Raise UsageError if this system has no driver of this name."""
     if name not in NAMES:
         raise UsageError(f"there is no driver {name!r}", f"use one of {', '.join(NAMES)}")
     if IS_WINDOWS and name not in (AUTO, "winfsp"):
@@ -32,7 +32,7 @@ def check_name(name: str) -> None:
 
 
 def check_system() -> None:
-    """Raises MountFailed if drivers lack something on this system: FUSE or WinFsp, its version, or access to it."""
+    """Raise MountFailed if drivers lack something on this system: FUSE or WinFsp, its version, or access to it."""
     if IS_WINDOWS:
         from mount.drivers.winfsp.library import check_version
 

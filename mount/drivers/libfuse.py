@@ -97,7 +97,7 @@ class Paths:
 
 
 class _Operations:
-    """Tells fusepy which callbacks exist: it looks for attributes of these names, and never calls them."""
+    """Shows fusepy which callbacks exist: it checks for attributes of these names, and never calls them."""
 
     use_ns = True
 
@@ -327,7 +327,7 @@ def _fill(value: bytes, buffer: Any, size: int) -> int:
 
 
 def mount_advice(allow_other: bool) -> str:
-    """What may be missing on this machine, for a failed mount."""
+    """Advice after a failed mount: the parts that may be missing on this machine."""
     if allow_other and os.geteuid() != 0:
         return "--allow-other needs the line `user_allow_other` in /etc/fuse.conf, or root"
     return "check that fusermount is there (`apt install fuse3`) and that you may use /dev/fuse and the mount point"

@@ -1,4 +1,4 @@
-"""Makes hard links: the further names of files whose first name has been restored."""
+"""Makes hard links, for files whose first name has been restored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mount.restore.target import FULL, Refused, Target
 
 
 class Linker:
-    """Makes the further names of files, after their first names."""
+    """Makes hard links for files with several names, once the first name is restored."""
 
     def __init__(self, target: Target, files: FileWriter, report: Report, policy: Policy) -> None:
         self._target, self._files = target, files

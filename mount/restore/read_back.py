@@ -39,7 +39,7 @@ def read_back(keys: Keys, target: Target, plan: Plan, final_names: dict[int, byt
                 of, good = -1, False
             seen[number] = good
             if not good:
-                report.failed(file.path(), "read back: it is not what was written")
+                report.failed(file.path(), "read back: it differs from what was written")
     finally:
         if fd >= 0:
             disk.close(fd)

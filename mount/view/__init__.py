@@ -1,1 +1,1 @@
-"""What a drive shows, defined once for all drivers. The interface, and a list of the views, is in nodes.py."""
+"""The contents of drives, defined once for all drivers. nodes.py has the interface, and a list of the views."""

@@ -1,4 +1,4 @@
-"""The drive of all points: `<machine>/<item>/<local date and time>/…`, `latest`, `.versions` beside the times.
+"""The drive of all points: `<machine>/<item>/<local date and time>/…`, `latest`, and `.versions` next to them.
 
 New points appear while the drive is mounted. When one of the top folders is used, and the listing of the vault's
 points is older than a few seconds, it is read again; while that takes long or fails, the last listing serves.

@@ -48,7 +48,7 @@ def true_path(root: Folder, path: bytes, *, fold: bool) -> bytes:
         folder, (name, node) = node, entry
         found.append(name)
         if isinstance(node, Link) and node.changes and isinstance(folder, Folder):
-            node = folder.lookup(node.target)  # `latest`: a link beside what it names
+            node = folder.lookup(node.target)  # `latest`: a link next to its target
     return b"/".join(found)
 
 

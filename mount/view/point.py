@@ -289,7 +289,7 @@ class TreeFolder(_InTree, Folder):
             if n < len(page.numbers):
                 return page, n
             if page.end - 1 <= number:
-                raise Damaged("the totals of a folder are not those of its pages")
+                raise Damaged("the totals of a folder differ from those of its pages")
             number = page.end - 1
         return None
 

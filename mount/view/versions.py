@@ -386,7 +386,7 @@ def _alone(v: Variant) -> Variant:
 
 
 def extension_of(name: bytes) -> bytes:
-    """The part of a name that tells a file's type: `.txt`, `.tar.gz`; empty for `.bashrc` or `Dr. No`."""
+    """The part of a name that shows a file's type: `.txt`, `.tar.gz`; empty for `.bashrc` or `Dr. No`."""
     stem, extension = os.path.splitext(name)
     if not extension or len(extension) > _EXTENSION or b" " in extension:
         return b""

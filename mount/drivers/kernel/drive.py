@@ -1,4 +1,4 @@
-"""A drive by our own session with the kernel: mounts, passes requests from /dev/fuse on, and unmounts."""
+"""The driver `kernel`: mounts a drive, passes requests from /dev/fuse to our session, and unmounts."""
 
 from __future__ import annotations
 

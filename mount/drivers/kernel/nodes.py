@@ -28,7 +28,7 @@ _ROW = 256  # counts in one row
 
 
 class Counts:
-    """Lookup counts: how often the kernel got each node. About one byte for each node of a walk. Thread-safe."""
+    """How often each node was sent to the kernel. About one byte for each node of a walk. Thread-safe."""
 
     def __init__(self) -> None:
         self._rows: dict[int, bytearray] = {}
@@ -36,7 +36,7 @@ class Counts:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Nodes that the kernel knows."""
+        """The number of nodes that the kernel knows."""
         with self._lock:
             return sum(_ROW - row.count(0) for row in self._rows.values())
 
@@ -87,7 +87,7 @@ class Named(NamedTuple):
 
 
 class Nodes:
-    """From node ids to nodes. Thread-safe."""
+    """Finds nodes by the ids that the kernel uses for them. Thread-safe."""
 
     def __init__(self, view: View, reader: Reader) -> None:
         self.counts = Counts()
@@ -101,13 +101,13 @@ class Nodes:
         self._open(view.root)
 
     def __len__(self) -> int:
-        """Nodes for which more than a count is kept."""
+        """The number of nodes for which more than a count is kept."""
         return len(self._named) + len(self._links)
 
     # --- nodes that the kernel gets and forgets -----------------------------------------------------------
 
     def looked_up(self, node_ids: Iterable[int]) -> None:
-        """Count nodes that the kernel is about to get. To be called before the answer is sent."""
+        """Count nodes that are about to be sent to the kernel. Call it before the answer is sent."""
         self.counts.add(node_ids)
 
     def add_link(self, node_id: int, number: int) -> None:
@@ -119,7 +119,7 @@ class Nodes:
         self._named[node.attributes.inode] = Named(parent, name, node)
 
     def forget(self, node_id: int, times: int) -> None:
-        """The kernel has dropped so many lookups of a node."""
+        """Note that the kernel dropped `times` of its lookups of a node."""
         if self.counts.forget(node_id, times):
             self._named.pop(node_id, None)
             self._links.pop(node_id, None)
@@ -134,7 +134,7 @@ class Nodes:
         number = self._links.get(node_id, 0) if node_id & LINK_BIT else node_id & (LINK_BIT - 1)
         tree = self._trees.get(node_id >> POINT_SHIFT)
         if tree is None:
-            raise NotFound("the kernel asks for a node that it never got")
+            raise NotFound("the kernel asked for a node that was never sent to it")
         recent = self._recent
         for page in recent:
             numbers = page.numbers
@@ -201,7 +201,7 @@ class Nodes:
         return folder
 
     def path(self, node_id: int) -> bytes:
-        """For messages: the path of a node, or its number if the path can't be determined."""
+        """The path of a node, for messages; its number if the path can't be determined."""
         try:
             return self._path(node_id)
         except Exception:  # noqa: BLE001 - most likely the error that is being reported

@@ -1,7 +1,7 @@
 """The FUSE kernel protocol, 7.31 and later: every message that a read-only drive receives or sends, with its size.
 
-Source: include/uapi/linux/fuse.h of Linux. All numbers are in the machine's byte order, without padding but for
-what is named. The comment beside each struct gives its size in bytes, which is checked on import.
+Source: include/uapi/linux/fuse.h of Linux. All numbers are in the machine's byte order, without padding
+except where it is named. The comment next to each struct gives its size in bytes, which is checked on import.
 """
 
 from __future__ import annotations
@@ -164,5 +164,5 @@ def name_of(body: memoryview) -> bytes:
     """A name in a request, up to its NUL. Raises ValueError if there is none, or the name is empty."""
     name, nul, _rest = bytes(body).partition(b"\0")
     if not nul or not name:
-        raise ValueError("a name without its NUL")
+        raise ValueError("a name has no NUL at its end")
     return name

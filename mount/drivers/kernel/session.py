@@ -100,7 +100,7 @@ class Session:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def status(self) -> dict[str, Any]:
-        """What the driver counts beyond `served` and `calls`, for `rpdrive mounts --json`."""
+        """Counters other than `served` and `calls`, for `rpdrive mounts --json`."""
         names = {op.value: op.name.lower() for op in Op}
         return {
             "messages": {names.get(op, str(op)): n for op, n in sorted(self.counts.copy().items())},

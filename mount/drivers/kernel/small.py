@@ -66,7 +66,7 @@ class SmallFiles:
         self._send(unique, (data,))
 
     def _push_after(self, page: TreePage, n: int, at: Extent) -> None:
-        """Push what follows in the same block, of files that the kernel knows."""
+        """Push the files after the n-th in the same block, if the kernel knows them."""
         left, files = PUSH_BYTES, PUSH_FILES
         known, chunk = self._nodes.counts, self._reader.chunk
         while True:

@@ -96,7 +96,7 @@ class Drive:
         return self.operations.handles
 
     def status(self) -> dict[str, Any]:
-        """What the driver counts beyond `served` and `calls`, for `rpdrive mounts --json`."""
+        """Counters other than `served` and `calls`, for `rpdrive mounts --json`."""
         return {
             "handed_over": self.operations.waiting.handed_over,
             "handles": self.handles,
@@ -104,7 +104,7 @@ class Drive:
         }
 
     def stop(self) -> None:
-        """Have `run` return."""
+        """Make `run` return."""
         self._stop.set()
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:

@@ -34,7 +34,7 @@ _RESPONSE = struct.Struct("<HHIQII")  # how FSP_FSCTL_TRANSACT_RSP begins
 
 
 def check_version() -> None:
-    """Raises MountFailed if this machine's WinFsp is older than OLDEST."""
+    """Raise MountFailed if this machine's WinFsp is older than OLDEST."""
     version = ffi.new("UINT32 *")
     lib.FspVersion(version)
     found = (version[0] >> 16, version[0] & 0xFFFF)

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Suspended(NamedTuple):
-    """Where a listing has stopped: the last name given, the entry that had no room, and those that follow it."""
+    """The place where a listing stopped: the last name sent, the entry without room, and the entries after it."""
 
     after: str
     next: tuple[str, Info]

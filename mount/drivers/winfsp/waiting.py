@@ -1,4 +1,4 @@
-"""Requests that have to wait for the store: they must not block WinFsp's dispatcher for the others.
+"""Answers requests that have to wait for the store, without blocking WinFsp's dispatcher for the others.
 
 A thread of the dispatcher first tries to answer from memory. A request that has to wait is repeated from the start
 in a thread of ours. Reads and listings are answered later (STATUS_PENDING) and hold no thread of WinFsp; for other
@@ -37,7 +37,7 @@ class Pending:
         self._unclaimed = threading.Lock()
 
     def claim(self) -> bool:
-        """Whether the caller is the one to answer. The request's buffer is valid until it has."""
+        """Whether the caller must answer the request, whose buffer is valid until then."""
         return self._unclaimed.acquire(blocking=False)
 
 
@@ -45,7 +45,7 @@ class Waiting:
     """Requests under way. `seconds` is the time limit of each."""
 
     def __init__(self, reader: Reader, seconds: float, *, crowd: int) -> None:
-        """`crowd`: so many threads of the dispatcher may wait for `seconds`; others, for CROWDED_SECONDS."""
+        """`crowd`: dispatcher threads that may wait for `seconds`; further ones wait for CROWDED_SECONDS."""
         self.seconds = seconds
         self._crowd = crowd
         self._waiting = 0
@@ -63,14 +63,14 @@ class Waiting:
     # --- beginning and ending -----------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """A request begins. Raises NtRefusal if the drive is closing."""
+        """Note that a request begins. Raises NtRefusal if the drive is closing."""
         with self._changed:
             if self._draining:
                 raise NtRefusal(ntstatus.DEVICE_NOT_READY)
             self._under_way += 1
 
     def end(self) -> None:
-        """A request is answered."""
+        """Note that a request is answered."""
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
@@ -81,7 +81,7 @@ class Waiting:
 
     @property
     def waiting(self) -> int:
-        """Threads of the dispatcher that wait."""
+        """The number of dispatcher threads that wait."""
         return self._waiting
 
     @property
@@ -116,12 +116,12 @@ class Waiting:
     # --- asking -------------------------------------------------------------------------------------------
 
     def at_once(self, work: Callable[[], T]) -> T:
-        """Do it from memory. Raises WouldWait if that is not possible."""
+        """Do `work` from memory. Raises WouldWait if that is not possible."""
         with self._reader.without_waiting():
             return work()
 
     def patiently(self, work: Callable[[], T]) -> T:
-        """Do it, waiting in this thread of the dispatcher if need be. Raises TookTooLong."""
+        """Do `work`, waiting in this thread of the dispatcher if necessary. Raises TookTooLong."""
         try:
             return self.at_once(work)
         except WouldWait:
@@ -152,7 +152,7 @@ class Waiting:
         raise TookTooLong(f"no answer within {seconds:g} s")
 
     def later(self, work: Callable[[], T], answer: Callable[[T | BaseException], None]) -> None:
-        """Do it in a thread of ours. `answer` is called once, with the result, the error, or TookTooLong."""
+        """Do `work` in a thread of ours. `answer` is called once, with the result, the error, or TookTooLong."""
         self.handed_over += 1
 
         def give_up() -> None:

@@ -64,7 +64,7 @@ class PosixControl:
 def _unmount(place: Path, *, lazy: bool) -> None:
     """Unmount the drive at a place. Raises MountFailed."""
     if mounted.file_system_at(place) != mounted.FILE_SYSTEM:
-        raise MountFailed(f"no drive of rpdrive is mounted at {place}", "see `rpdrive mounts`")
+        raise MountFailed(f"no rpdrive drive is mounted at {place}", "see `rpdrive mounts`")
     if lazy or mounted.is_stale(place):
         mounted.detach(place)
         return

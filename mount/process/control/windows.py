@@ -85,7 +85,7 @@ class WindowsControl:
         """See Control. With `lazy`, ends a process that doesn't answer: WinFsp then unmounts its drive."""
         row = registry.drive_at(place)
         if row is None or row.pipe is None or row.token is None:
-            raise MountFailed(f"no drive of rpdrive is at {place}", "see `rpdrive mounts`")
+            raise MountFailed(f"no rpdrive drive is at {place}", "see `rpdrive mounts`")
         refusal = ask_to_close(row.pipe, row.token, lazy=lazy)
         if refusal is None:
             if not lazy:

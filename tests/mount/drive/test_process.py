@@ -211,7 +211,7 @@ def test_lazy_unmount_lets_open_files_be_read_to_the_end(home: Home) -> None:
 
 def test_unmounting_what_is_not_mounted(home: Home) -> None:
     refusal = home.run("unmount", home.mount_point(), exit_code=10).stderr
-    assert "no drive of rpdrive is mounted" in refusal
+    assert "no rpdrive drive is mounted" in refusal
     home.run("unmount", "/proc", exit_code=10)
 
 

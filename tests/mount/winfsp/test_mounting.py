@@ -114,7 +114,7 @@ def test_a_drive_reports_its_status_and_closes_unless_in_use(opened: Opened) -> 
     thread.join(60)
     assert not thread.is_alive() and standin.volume_at("R:") is None and drives.drives() == []
     assert not control.is_open(drives, Path("R:"))
-    with pytest.raises(MountFailed, match="no drive of rpdrive"):
+    with pytest.raises(MountFailed, match="no rpdrive drive"):
         control.close(drives, Path("R:"), lazy=False)
 
 

@@ -30,7 +30,7 @@ _RACY = 20 * 10**6  # ns; a file changed within a tick of the clock after it was
 
 
 class Start(NamedTuple):
-    """When a run began: by a clock for durations (s), and in UTC (ns)."""
+    """The start time of a run: by a clock for durations (s), and in UTC (ns)."""
 
     monotonic: float
     time: int

@@ -15,7 +15,7 @@ _FILE = int(NodeKind.FILE)
 
 
 class OldEntry(NamedTuple):
-    """An entry of the previous point, and its page, for what the entry's indexes mean."""
+    """An entry of the previous point, and its page, whose tables the entry's indexes refer to."""
 
     entry: Entry
     leaf: Leaf

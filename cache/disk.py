@@ -218,7 +218,7 @@ class DiskCache:
 
 
 class _Records(MutableMapping[str, bytes]):
-    """Records by name. Those used by this process are kept in memory as well, even if the disk fails."""
+    """Records by name. Records that this process used are also kept in memory, even if the disk fails."""
 
     def __init__(self, disk: DiskCache, vault_id: bytes) -> None:
         self._disk = disk

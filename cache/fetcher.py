@@ -18,13 +18,13 @@ from catalog.format.packs import Extent, pack_name
 from catalog.vault import Vault
 
 MIB = 1 << 20
-MERGE_GAP = MIB  # bytes between two blocks that are read along, since a request costs more
+MERGE_GAP = MIB  # bytes between two blocks that are read with them, since a request costs more
 GAP_SHARE = 24  # gaps take at most 1/24 of a range read (4%)
 MOST = 20 * MIB  # bytes of one range read
 
 
 class Fetcher:
-    """Fetches ranges of packs, and keeps for later what was read along. Thread-safe.
+    """Fetches ranges of packs, and keeps neighbours that were read with them for later. Thread-safe.
 
     `limit` bounds the bytes held or under way; `resized` is called when their sum changes. No wait for the store is
     longer than `timeout` seconds.
@@ -74,7 +74,7 @@ class Fetcher:
         return data
 
     def fresh(self, kind: PackKind, at: Extent) -> bytes | memoryview:
-        """As `take`, but always from the store. Drops what is held of the block."""
+        """Like `take`, but always from the store. Drops the bytes of the block that are held."""
         start, end = at.offset, at.offset + at.stored
         with self._lock:
             for span in self._spans.cover(at.pack, start, end)[0]:

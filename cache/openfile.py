@@ -92,7 +92,7 @@ class OpenFile:
         return parts
 
     def seek(self, offset: int, *, data: bool) -> int | None:
-        """Where data (`data`) or a hole begins, at or after `offset`; None if there is none before the end.
+        """The position where data (`data`) or a hole begins, at or after `offset`; None if there is none.
 
         The end of a file counts as a hole. Raises Damaged, MissingData or StoreError.
         """

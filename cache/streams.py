@@ -28,7 +28,7 @@ CANDIDATES = 256  # blocks read on their own: many may come between the first tw
 
 
 class Stream:
-    """How far a pack was read, from `start` to `end`. `window` is 0 after a single block."""
+    """The range of a pack that was read in sequence, from `start` to `end`. `window` is 0 after a single block."""
 
     __slots__ = ("end", "kind", "pack", "start", "window")
 

@@ -15,7 +15,7 @@ from catalog.vault import Vault
 
 KEPT = 32 << 20  # bytes of decoded blocks that are kept, and as many of sealed ones
 PARALLEL = 8  # requests at once
-GAP = 256 << 10  # bytes between two blocks that are read along, since a request costs more
+GAP = 256 << 10  # bytes between two blocks that are read with them, since a request costs more
 # Bytes read around a block, by the number of earlier reads of its pack: a lookup reads only what it needs, a walk
 # soon reads large ranges.
 WINDOWS = (0, 256 << 10, 1 << 20, 4 << 20)
@@ -79,7 +79,7 @@ class DirectSource(ChunkSource):
             else:
                 ranges.append([at])
         if len(missing) < 2:
-            return  # `chunk` is as fast, and reads neighbours along
+            return  # `chunk` is as fast, and fetches neighbours, too
         with ThreadPoolExecutor(min(PARALLEL, len(ranges)), "trees") as pool:
             for extents, data in zip(ranges, pool.map(self._range, ranges), strict=True):
                 if data is not None:

@@ -1,4 +1,4 @@
-"""How names map between systems, and which names Windows treats as equal. No I/O.
+"""Maps names between systems, and finds names that Windows treats as equal. No I/O.
 
 Names are bytes, as their own system has them. On Windows, each byte that a name can't have there becomes the
 character U+F000 plus the byte's value: `a:b` is spelled `a` U+F03A `b`, the last letter of `aux` is U+F078, and a

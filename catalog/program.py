@@ -44,7 +44,7 @@ def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]
 
 
 def lasting_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Those of the named variables that are set, and PYTHONPATH if `-m rpdrive` needs it to find this program."""
+    """The named variables that are set, and PYTHONPATH if `-m rpdrive` needs it to find this program."""
     found = named_variables(names, environ)
     if _FOLDER.name not in ("site-packages", "dist-packages"):
         found["PYTHONPATH"] = str(_FOLDER)

@@ -36,12 +36,12 @@ class Request(NamedTuple):
     disk: bool
 
     def check(self) -> None:
-        """Raises UsageError."""
+        """Raise UsageError if an option is malformed, or this system has no such driver."""
         choice.check_name(self.driver)
         self.sizes()
 
     def sizes(self) -> _Sizes:
-        """Raises UsageError."""
+        """The options that are sizes and times, parsed. Raises UsageError."""
         return _Sizes(
             None if self.cache_size is None else _cache_size(self.cache_size),
             None if self.idle is None else parse_duration(self.idle),

@@ -1,4 +1,4 @@
-"""Where passphrases come from: a file, the environment, or a person at a terminal."""
+"""Sources of passphrases: a file, the environment, or a person at a terminal."""
 
 from __future__ import annotations
 

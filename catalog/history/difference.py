@@ -108,7 +108,7 @@ def _changed(a: Leaf, x: Entry, b: Leaf, y: Entry) -> tuple[str, ...]:
 
 
 def _foreign(a: Leaf, x: Entry, b: Leaf, y: Entry) -> list[str]:
-    """Which metadata of other systems differs. References to tables of the page are resolved first."""
+    """The names of metadata of other systems that differ. References to tables of the page are resolved first."""
     what = []
     before, after = a.windows(x), b.windows(y)
     if streams_id(a, x) != streams_id(b, y):

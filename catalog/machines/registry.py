@@ -32,7 +32,7 @@ NAME_LENGTH = 100  # characters
 
 
 class Registration(msgspec.Struct):
-    """What this machine saves about a vault: its own id and first name there, and its items' ids (hex) by name."""
+    """This machine's file about a vault: its own id and first name there, and its items' ids (hex) by name."""
 
     machine: str
     name: str

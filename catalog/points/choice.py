@@ -113,7 +113,7 @@ def _can_be_point(text: str) -> bool:
 
 
 class Place(NamedTuple):
-    """What is at a path: the root (`found` is None) or an entry. `folder` is set for a folder with entries.
+    """A path in a point, found: the root (`found` is None) or an entry. `folder` is set for a folder with entries.
 
     `above` are the folders on the way to the entry, without the root.
     """
@@ -133,7 +133,7 @@ class Place(NamedTuple):
 
 
 def find(source: PageSource, root: Subtree | None, path: bytes) -> Place:
-    """What is at `path` below a root, without following symlinks. Raises NotFound, which names the missing part."""
+    """Find `path` below a root, without following symlinks. Raises NotFound, which names the missing part."""
     place = Place(b"", None, root)
     for name in path.split(b"/"):
         if name in (b"", b"."):
@@ -169,7 +169,7 @@ def _subtree(leaf: Leaf, found: Found) -> Subtree | None:
 
 
 def entries(source: PageSource, place: Place) -> Iterator[tuple[Leaf, Entry]]:
-    """What `ls` lists: the entries of a folder, by name, or the entry itself if it is not a folder."""
+    """The entries that `ls` lists: those of a folder, by name, or the entry itself if it is not a folder."""
     if place.found is not None and not place.is_folder:
         yield place.found.leaf, place.found.entry
         return

@@ -17,5 +17,5 @@ All = Annotated[bool, typer.Option("--all", help="include forgotten machines")]
 
 
 def importing(module: str) -> Callable[[object], object]:
-    """For `Session.open_vault`: import what a command needs while the passphrase is turned into keys."""
+    """A function that imports a command's modules while `Session.open_vault` derives keys from a passphrase."""
     return lambda _store: import_module(module)

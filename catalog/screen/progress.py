@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 
 class JobProgress(NamedTuple):
-    """How far a job is. Sizes in bytes.
+    """The progress of a job. Sizes in bytes.
 
     `files_total` is None where it is not known; `total`, too, and is an estimate unless `files_total` is known.
     `present` are the bytes of `done` that existed already and needed no work. `path` is where the job is

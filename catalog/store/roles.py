@@ -15,7 +15,7 @@ from catalog.store.wrapper import Kind, Request, StoreWrapper, T
 
 
 class Role(StrEnum):
-    """What credentials allow. Each role includes the ones before it."""
+    """The rights of credentials. Each role includes the ones before it."""
 
     RESTORE = "restore"
     BACKUP = "backup"
@@ -32,7 +32,7 @@ _RENEW = "ask the vault's administrator for new credentials, then run `rpdrive v
 
 
 class Grant(NamedTuple):
-    """What vault credentials allow: a role until `expires` (ns since the epoch, UTC).
+    """The rights of vault credentials: a role until `expires` (ns since the epoch, UTC).
 
     `token` is the access token, None for a store without tokens; `endpoint` is the URL where it is valid, None if
     the vault's address says so.

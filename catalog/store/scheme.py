@@ -48,11 +48,11 @@ class Tokens(ABC):
 
     @abstractmethod
     def describe(self, token: Token) -> str:
-        """What a token opens and who signed it, in words."""
+        """A phrase for users: what a token opens and which key signed it."""
 
     @abstractmethod
     def revocation(self, token: Token) -> str:
-        """How a token can be ended before it expires, in words; "" if this needs no warning."""
+        """A phrase for users: how to end a token before it expires; "" if this needs no warning."""
 
     @abstractmethod
     def warnings(self, url: str) -> list[str]:

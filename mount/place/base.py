@@ -26,11 +26,11 @@ class OpenDrive(Protocol):
     def place(self) -> Path: ...
 
     def unmount(self) -> int:
-        """Unmount it. Returns 0, or an errno: EBUSY if the drive is in use. Raises MountFailed."""
+        """Unmount the drive. Returns 0, or an errno: EBUSY if it is in use. Raises MountFailed."""
         ...
 
     def detach(self) -> None:
-        """Unmount it at once, even if the drive is in use. Raises MountFailed."""
+        """Unmount the drive at once, even if it is in use. Raises MountFailed."""
         ...
 
     def users(self) -> list[User]:

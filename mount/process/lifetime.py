@@ -31,7 +31,7 @@ def _since_boot() -> float:
 
 
 class Limits(NamedTuple):
-    """When a drive closes, and the time until then, in seconds; None where there is no limit."""
+    """The limits of a drive, and the time left until each, in seconds; None where there is no limit."""
 
     idle: float | None
     total: float | None

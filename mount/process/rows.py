@@ -38,7 +38,7 @@ class DriveInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where a drive answers: a socket's path, or a pipe's name and the token (hex) that it demands."""
+    """The address of a drive: a socket's path, or a pipe's name and the token (hex) that it demands."""
 
     socket: str | None = None
     pipe: str | None = None
@@ -88,7 +88,7 @@ def to_json(value: DriveInfo) -> dict[str, Any]:
 
 
 def info_json(value: DriveInfo) -> dict[str, Any]:
-    """Like to_json, for the fields of DriveInfo only: what `rpdrive mounts --json` shows of a row."""
+    """Like to_json, but only the fields of DriveInfo, which `rpdrive mounts --json` shows."""
     own = {known.name for known in fields(DriveInfo)}
     return {name: content for name, content in to_json(value).items() if name in own}
 

@@ -147,7 +147,7 @@ def _vault(order: Order, session: Session, disk: DiskCache | None) -> Vault:
 
 
 def _disk_cache(order: Order, session: Session) -> DiskCache | None:
-    """None for a local vault unless its size is given: a second copy on the same machine gains little."""
+    """The disk cache; None for a local vault unless a size is given: a second copy on one machine gains little."""
     if session.is_local and order.cache_size is None:
         return None
     from cache.disk import LIMIT, DiskCache

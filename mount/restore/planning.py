@@ -98,7 +98,7 @@ class Planning:
         return self.target.status(folder, name)
 
     def existing(self, folder: Folder, name: bytes, st: Status) -> Existing:
-        """What exists at a name, including the target of a symlink. Raises OSError."""
+        """The entry that exists at a name, including the target of a symlink. Raises OSError."""
         target = b""
         if stat.S_ISLNK(st.st_mode):
             target = self.target.disk.readlink(name, dir_fd=self.target.handle(folder).fd)

@@ -1,6 +1,6 @@
 """Helper processes that write blocks of small files: one Python process can't keep two processors busy with them.
 
-Files that a helper did not make are tried again in this process, which can deal with whatever was in the way. So
+Files that a helper did not make are tried again in this process, which can deal with all obstacles. So
 no restore depends on a helper: one that dies only costs time.
 """
 
@@ -79,7 +79,7 @@ class WriterPool:
             helper.wait()
 
     def write(self, at: Extent, sealed: Buffer, rows: list[Row]) -> list[Row]:
-        """Write the files of a block. Returns the rows of those that were not written: the caller's to write."""
+        """Write the files of a block. Returns the rows of files that were not written: the caller must write them."""
         simple = [row for row in rows if _is_simple(row.file)]
         if len(simple) < FEW:
             return rows
@@ -150,7 +150,7 @@ class WriterPool:
 
 
 def useful_helpers() -> int:
-    """How many helpers speed up a restore on this machine."""
+    """The number of helpers that speed up a restore on this machine."""
     if not hasattr(socket, "SCM_RIGHTS") or os.name != "posix":
         return 0
     processors = usable_processors()

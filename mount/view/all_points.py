@@ -226,7 +226,7 @@ class AllPointsView(View):
         return history
 
     def origin(self, path: bytes) -> Origin | None:
-        """1 request for a point not seen before, besides those for the folders on the way."""
+        """See View. Costs 1 request for a point not seen before, and those for the folders on the way."""
         parts = path.split(b"/", 3)
         if len(parts) < 3 or not parts[2]:
             return None

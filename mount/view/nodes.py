@@ -139,7 +139,7 @@ class Link(Node):
 
 
 class Origin(NamedTuple):
-    """Where something on the drive comes from: a path (b"" for the root) in a recovery point."""
+    """The origin of a path on a drive: a recovery point, and a path in it (b"" for the root)."""
 
     point: Point
     path: bytes
@@ -155,7 +155,7 @@ class View(ABC):
 
     @abstractmethod
     def origin(self, path: bytes) -> Origin | None:
-        """Where a path (of names as nodes have them) comes from; None if it holds several points.
+        """The origin of a path (of names as nodes have them); None if it holds several points.
 
         Raises NotFound, Damaged and StoreError. It does not check that the path exists in the point.
         """

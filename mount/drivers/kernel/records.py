@@ -59,7 +59,7 @@ def statx(a: Attributes, made: int | None, seconds: int) -> bytes:
 
 
 def made_at(page: TreePage, n: int) -> int | None:
-    """When an entry's original was created (ns, UTC); None if its system didn't record that."""
+    """The creation time of an entry's original (ns, UTC); None if its system didn't record it."""
     made = (page.leaf.entries[n].more or {}).get("created")
     return made if isinstance(made, int) and -MOST_TIME <= made <= MOST_TIME else None
 

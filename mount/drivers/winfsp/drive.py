@@ -30,7 +30,7 @@ class _Volume(library.FileSystem):  # type: ignore[misc]
         operations.file_system = self._file_system_ptr[0]
 
     def start(self) -> None:
-        """Raises MountFailed."""
+        """Start the volume. Raises MountFailed."""
         volume = self._file_system_ptr[0]
         status = lib.FspFileSystemSetMountPoint(volume, self.mountpoint) if self.mountpoint else ntstatus.SUCCESS
         what = f"WinFsp cannot mount at {self.mountpoint}"

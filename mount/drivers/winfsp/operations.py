@@ -222,7 +222,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         return file.parts(offset, length, repeated=repeated)
 
     def ll_read(self, file_context: Any, buffer: Any, offset: int, length: int, count: Any) -> int:
-        """Replaces winfspy's, which copies all bytes it gets, beyond the buffer's end, and blocks its thread."""
+        """Replaces winfspy's method, which copies all bytes it gets, beyond the buffer's end, and blocks its thread."""
         opened: Opened = ffi.from_handle(file_context)
 
         def put(parts: list[Buffer]) -> int:
@@ -249,7 +249,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     def ll_read_directory(
         self, file_context: Any, pattern: Any, marker: Any, buffer: Any, length: int, count: Any
     ) -> int:
-        """Replaces winfspy's, which lists all entries after the marker for each buffer that WinFsp fills."""
+        """Replaces winfspy's method, which lists all entries after the marker for each buffer that WinFsp fills."""
         opened: Opened = ffi.from_handle(file_context)
         after = ffi.string(marker) if marker else None
 
@@ -297,7 +297,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         return rows, True
 
     def ll_get_dir_info_by_name(self, file_context: Any, file_name: Any, dir_info: Any) -> int:
-        """Replaces winfspy's, which returns the name as asked for; the true name has the true case."""
+        """Replaces winfspy's method, which returns the name as asked for; the true name has the true case."""
         opened: Opened = ffi.from_handle(file_context)
         try:
             found, info = self._dir_info_by_name(opened, ffi.string(file_name))
@@ -338,7 +338,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
     # --- streams ------------------------------------------------------------------------------------------
 
     def ll_get_stream_info(self, file_context: Any, buffer: Any, length: int, count: Any) -> int:
-        """Replaces winfspy's, which calls from_handle with four arguments and can't work."""
+        """Replaces winfspy's method, which calls from_handle with four arguments and can't work."""
         opened: Opened = ffi.from_handle(file_context)
         try:
             self.get_stream_info(opened, buffer, length, count)

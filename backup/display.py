@@ -9,7 +9,7 @@ from catalog.store.metered import Traffic
 
 
 def summary(result: Result, item: str, job: str | None) -> list[str]:
-    """The result in a few lines. `job` is the id in `rpdrive jobs`."""
+    """The result of a backup, in a few lines. `job` is the id in `rpdrive jobs`."""
     p, totals = result.progress, result.totals
     what = f"{p.new:,} new, {p.changed:,} changed, {p.removed:,} removed, {p.unchanged:,} unchanged"
     if result.point is None:

@@ -14,7 +14,7 @@ _SHOWN = 20  # problems on the screen
 
 
 def summary(r: Report, job: LocalJob) -> list[str]:
-    """The result in a few lines."""
+    """The result of a restore, in a few lines."""
     seconds = (job.finished - job.started) / 10**9
     lines = [
         f"Restored {counted(r.written, 'entry', 'entries')}, {size_text(r.written_bytes)}, "
@@ -58,7 +58,7 @@ def problem_lines(r: Report, top: str = "") -> list[str]:
         more = f" and {count - len(paths):,} more" if count > len(paths) else ""
         lines.append(f"    {safe_text(reason)}: {names}{more}")
     if len(r.reasons) > _SHOWN:
-        lines.append(f"    and {len(r.reasons) - _SHOWN:,} reasons more: see --json")
+        lines.append(f"    and {len(r.reasons) - _SHOWN:,} more reasons: see --json")
     return lines
 
 

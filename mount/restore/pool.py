@@ -79,7 +79,7 @@ class WriterPool:
             helper.wait()
 
     def write(self, at: Extent, sealed: Buffer, rows: list[Row]) -> list[Row]:
-        """Write the files of a block. Returns the rows of files that were not written: the caller must write them."""
+        """Write the files of a block. Returns the rows that were not written: the caller must do that."""
         simple = [row for row in rows if _is_simple(row.file)]
         if len(simple) < FEW:
             return rows

@@ -222,7 +222,7 @@ class Operations(library.BaseFileSystemOperations):  # type: ignore[misc]
         return file.parts(offset, length, repeated=repeated)
 
     def ll_read(self, file_context: Any, buffer: Any, offset: int, length: int, count: Any) -> int:
-        """Replaces winfspy's method, which copies all bytes it gets, beyond the buffer's end, and blocks its thread."""
+        """Replaces winfspy's method, which copies more than the buffer holds, and blocks its thread."""
         opened: Opened = ffi.from_handle(file_context)
 
         def put(parts: list[Buffer]) -> int:

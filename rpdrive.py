@@ -166,7 +166,7 @@ def rpdrive(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    """Open any recovery point of an encrypted backup vault as a read-only drive."""
+    """Back up files into an encrypted vault, and open any recovery point of it as a read-only drive."""
     if verbose:
         _be_verbose(ctx)
     ctx.obj = Session(vault=vault, passphrases=GivenPassphrases(passphrase_file), records_factory=_records)

@@ -151,7 +151,7 @@ class FileReader(Generic[Folder, File, Stat]):
         if st.st_size >= SMALL_FILE or st.st_blocks * 512 < st.st_size:
             return None
         data = self._system.read_small(file, st.st_size, SMALL_FILE) if st.st_size else b""
-        if len(data) >= SMALL_FILE:  # it grew
+        if len(data) >= SMALL_FILE:  # the file grew
             return None
         node.size = len(data)
         self._progress.read_bytes += len(data)
@@ -166,7 +166,7 @@ class FileReader(Generic[Folder, File, Stat]):
                 pending.add(Hole(start - position), start - position, None)
             position = self._cut(file, (start, end), st.st_size, pending, sparse)
             if position < end:
-                break  # it shrank while it was read
+                break  # the file shrank while it was read
         else:
             if position < st.st_size:
                 pending.add(Hole(st.st_size - position), st.st_size - position, None)

@@ -52,7 +52,7 @@ class Frame(Generic[Folder]):
 
 
 class RecordingPages:
-    """A page source that reports the page of a folder before it is read. Pages of files pass unreported."""
+    """A page source that reports the page of a folder before it is read. Pages of files are not reported."""
 
     def __init__(self, inner: PageSource, record: Callable[[Extent], None]) -> None:
         self._inner, self._record = inner, record

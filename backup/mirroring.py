@@ -43,5 +43,5 @@ def gather_evidence(mirror: Mirror, vault: Vault, now: int) -> int:
             try:
                 present.add(bytes.fromhex(info.name.rsplit("/", 1)[1]))
             except ValueError:
-                pass  # not ours
+                pass  # not a pack of rpdrive
     return mirror.evidence(present, now)

@@ -87,7 +87,7 @@ class Uploads:
                 del self._running[future]
                 continue
             self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
-            del self._running[future]  # only now: after a Ctrl-C in between, `stop` records it
+            del self._running[future]  # not earlier: after a Ctrl-C in between, `stop` records it
             self._sent.packs += 1
             if pack.kind is PackKind.DATA:
                 self._sent.data_bytes += pack.size
@@ -270,7 +270,7 @@ def _compress(parts: list[Buffer], level: int) -> bytes:
 
 
 class TreeWriter:
-    """Writes tree pages into blocks and packs. `write` and `resolve` are what the format's writers need.
+    """Writes tree pages into blocks and packs. The format's writers call `write` and `resolve`.
 
     A page equal to one of the parent point, of this run, or of an interrupted run is not written again.
     """

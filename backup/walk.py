@@ -390,7 +390,7 @@ class Walk(Generic[Folder, File, Stat]):
                 self._same(frame, match)
                 return
             self._problem(here, f"it can't be read: {e.strerror}")
-            if match is None:  # it is left out of the point
+            if match is None:  # the file is left out of the point
                 progress.new -= 1
             else:
                 progress.changed -= 1

@@ -31,7 +31,7 @@ def close_for_good(
     system = of_system(at_login=at_login, service=service)
     place = PLACES.absolute(mount_point)
     yield safe_text(LOGIN.remove(place, system=system))
-    if CONTROL.is_open(_registry(session), place):  # systemd has closed it by now
+    if CONTROL.is_open(_registry(session), place):  # systemd usually has closed it by now
         CONTROL.close(_registry(session), place, lazy=lazy)
 
 

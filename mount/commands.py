@@ -105,10 +105,10 @@ def unmount(
         bool, typer.Option("--lazy", "--force", help="detach the drive at once, even if files on it are open")
     ] = False,
     at_login: Annotated[
-        bool, typer.Option("--at-login", help="also remove the unit or task that opens it at login")
+        bool, typer.Option("--at-login", help="also remove the unit or task that opens the drive at login")
     ] = False,
     service: Annotated[
-        bool, typer.Option("--service", help="also remove the unit that opens it at the machine's start")
+        bool, typer.Option("--service", help="also remove the unit that opens the drive at the machine's start")
     ] = False,
 ) -> None:
     """Close a drive."""

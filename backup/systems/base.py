@@ -74,7 +74,7 @@ class System(Protocol[Folder, File, Stat]):
 
     @property
     def side_data_reader(self) -> SideDataReader[Folder, File] | None:
-        """None if the system has no metadata beyond POSIX."""
+        """The reader of side data; None if the system has no metadata beyond POSIX."""
 
     def raise_limits(self) -> None:
         """Raise the limit of open files as far as this process may: a walk holds one folder open for each level."""

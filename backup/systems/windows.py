@@ -93,7 +93,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         try:
             self._rights = self._api.take_privileges((w.BACKUP_PRIVILEGE, w.SECURITY_PRIVILEGE))
         except OSError:
-            self._rights = set()  # then it reads what its user may read
+            self._rights = set()  # then the backup reads only what its user may read
         self._accounts: dict[str, str] = {}
 
     @property
@@ -123,7 +123,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     def unwanted_mounts(self) -> set[bytes]:
         found = set()
         for letter in self._api.drives():
-            with suppress(OSError):  # no disk in it
+            with suppress(OSError):  # no disk in the drive
                 if "rpdrive" in self._api.file_system(f"{letter}:\\")[0].lower():
                     found.add(b"/" + letter.encode())
         return found
@@ -355,7 +355,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     def read_small(self, file: WindowsFile, size: int, most: int) -> bytes:
         buffer = bytearray(size + 1)
         got = self.fill(file, memoryview(buffer), 0)
-        if got > size and got < most:  # it grew
+        if got > size and got < most:  # the file grew
             buffer = bytearray(most)
             got = self.fill(file, memoryview(buffer), 0)
         return bytes(memoryview(buffer)[:got])

@@ -123,7 +123,7 @@ def credentials(
     ctx: typer.Context,
     role: Annotated[Role, typer.Option(help="what the credentials allow")],
     expires: Annotated[
-        str | None, typer.Option(metavar="TIME", help="how long they are valid, e.g. 12h or 4w; default: 10d")
+        str | None, typer.Option(metavar="TIME", help="how long the file is valid, e.g. 12h or 4w; default: 10d")
     ] = None,
     output: Annotated[
         Path | None,

@@ -59,7 +59,7 @@ class Session:
         self.vault_option = vault
         self.passphrases = passphrases or GivenPassphrases()
         self._records_factory = records_factory
-        self.connecting: Credentials | None = None  # on trial, in place of the remembered ones
+        self.connecting: Credentials | None = None  # new credentials on trial, in place of the remembered ones
         self._opener = opener
         self._stack: StoreStack | None = None
         self._address: str | None = None
@@ -129,7 +129,7 @@ class Session:
         try:
             vault_id = self.settings.known_vaults().get(self.address)
         except LocalError:
-            return None  # not needed for a vault that was named
+            return None  # the list is not needed if --vault names the vault
         if vault_id is None:
             return None
         if self.environment_has_credentials():

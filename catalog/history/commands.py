@@ -55,7 +55,9 @@ def find(
 def versions(
     ctx: typer.Context,
     *,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="path of a file or folder on its machine")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="path of a file or folder on the machine that was backed up")
+    ],
     machine: MachineName = None,
     item: ItemName = None,
     as_json: Json = False,

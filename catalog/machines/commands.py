@@ -17,16 +17,18 @@ machine_app = typer.Typer(
 )
 app.add_typer(machine_app, name="machine")
 
-Which = Annotated[str, typer.Argument(metavar="MACHINE", help="the machine's name, its id or the start of it")]
+Which = Annotated[str, typer.Argument(metavar="MACHINE", help="the machine's name, its id, or the start of its id")]
 
 
 @machine_app.command("register")
 def register(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="its name; default: the host name")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="the machine's name; default: the host name")
+    ] = None,
     take_over: Annotated[
         str | None,
-        typer.Option(metavar="MACHINE", help="continue as this machine, e.g. after a new installation"),
+        typer.Option(metavar="MACHINE", help="continue as the machine MACHINE, e.g. after a new installation"),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -113,7 +113,7 @@ def _can_be_point(text: str) -> bool:
 
 
 class Place(NamedTuple):
-    """A path in a point, found: the root (`found` is None) or an entry. `folder` is set for a folder with entries.
+    """The end of a path: the root (`found` is None) or an entry. `folder` is set for a folder with entries.
 
     `above` are the folders on the way to the entry, without the root.
     """
@@ -238,7 +238,7 @@ def time_end(spec: str) -> int | None:
                 # Added to the wall-clock time, not to the instant: a day can have 23 or 25 hours.
                 end = datetime.strptime(text, form) + timedelta(seconds=seconds)
                 return int(end.astimezone().timestamp()) * 10**9
-            except (ValueError, OverflowError, OSError):  # not a time, or one outside the range of this system
+            except (ValueError, OverflowError, OSError):  # not a time, or a time outside the range of this system
                 continue
     try:
         return (int(datetime.fromisoformat(spec).astimezone().timestamp()) + 1) * 10**9

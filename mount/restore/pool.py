@@ -61,7 +61,7 @@ class WriterPool:
             try:
                 helper = _Helper(hello)
             except OSError:
-                break  # one fewer
+                break  # go on with fewer helpers
             self._helpers.append(helper)
             self._free.put(helper)
         if not self._helpers:

@@ -74,7 +74,7 @@ class Walk(Generic[Folder, File, Stat]):
         try:
             top.handle = self._system.open_top()
         except OSError as e:
-            raise LocalError(f"/ can't be read: {e.strerror}") from e
+            raise LocalError(f"/ can't be read: {e.strerror}", "check its permissions") from e
         top.wanted = self._selection.wanted()
         self._walk(top)
         if top.writer is None:

@@ -239,7 +239,7 @@ class Shelf:
             if cache is not None:
                 cache.clear()
         except _FAULTS as e:
-            raise LocalError(f"the cache in {self.folder} can't be cleared: {e}") from e
+            raise LocalError(f"the cache in {self.folder} can't be cleared: {e}", "delete that folder") from e
 
     def tend(self) -> None:
         """Detect that the folder was deleted, so that it is created again."""
@@ -357,4 +357,4 @@ def private_folder(folder: Path) -> None:
             if found.st_mode & 0o077:
                 folder.chmod(0o700)
     except OSError as e:
-        raise LocalError(f"the folder {folder} can't be used: {e.strerror}") from e
+        raise LocalError(f"the folder {folder} can't be used: {e.strerror}", "choose another RPDRIVE_HOME") from e

@@ -27,7 +27,9 @@ class Patterns:
         try:
             self._spec = GitIgnoreSpec.from_lines(patterns)
         except ValueError as e:
-            raise UsageError(f"malformed {option} pattern: {e}") from e
+            raise UsageError(
+                f"malformed {option} pattern: {e}", "write it as in .gitignore (docs/backup.md)"
+            ) from e
 
     def match(self, path: bytes, is_folder: bool) -> bool:
         """Whether a path (from the root, without a leading slash) matches, or is below a folder that does."""

@@ -42,7 +42,7 @@ def find(
     and time it has in the newest point that contains it.
     """
     if all_points and point is not None:
-        raise UsageError("--all-points and --point exclude each other")
+        raise UsageError("--all-points and --point exclude each other", "use one of them")
     session: Session = ctx.obj
     vault = session.open_vault(meanwhile=importing("catalog.history.show"))
     from catalog.history.show import show_found

@@ -50,12 +50,14 @@ def _literal(byte: bytes) -> bytes:
 def _pattern(raw: bytes, *, regex: bool, ignore_case: bool) -> Callable[[bytes], bool]:
     flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
     if not raw:
-        raise UsageError("an empty pattern matches nothing")
+        raise UsageError("an empty pattern matches nothing", "give a name, a glob or a regular expression")
     if regex:
         try:
             search = re.compile(raw, flags).search
         except re.error as e:
-            raise UsageError(f"{os.fsdecode(raw)!r} is not a regular expression: {e}") from e
+            raise UsageError(
+                f"{os.fsdecode(raw)!r} is not a regular expression: {e}", "correct it, or leave --regex out"
+            ) from e
         return lambda path: search(path) is not None
     raw = raw.rstrip(b"/") or b"/"
     match = re.compile(_translate(raw), flags).match

@@ -150,7 +150,9 @@ def revise(vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine]
     while True:
         found = vault.machine(machine_id)
         if found is None:
-            raise NotFound(f"there is no machine {machine_id.hex()} in the vault")
+            raise NotFound(
+                f"there is no machine {machine_id.hex()} in the vault", "see `rpdrive machine list --all`"
+            )
         version, machine = found
         changed = change(machine)
         if changed == machine:

@@ -139,7 +139,10 @@ def find(source: PageSource, root: Subtree | None, path: bytes) -> Place:
         if name in (b"", b"."):
             continue
         if not place.is_folder:
-            raise NotFound(f"{path_text(place.path)} is not a folder in this recovery point")
+            raise NotFound(
+                f"{path_text(place.path)} is not a folder in this recovery point",
+                "see `rpdrive ls` of the folder above",
+            )
         found = lookup_meant(source, place.folder, place.number, name)
         if found is None:
             here = place.path + b"/" + name

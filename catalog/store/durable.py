@@ -40,7 +40,7 @@ def write_temporary(folder: Path, parts: Sequence[Buffer]) -> Path:
 
 
 def place_new(temporary: Path, target: Path) -> None:
-    """Give the file its final name, durably. Raises FileExistsError if the name is taken."""
+    """Give the file its final name, durably. Raises FileExistsError, and changes nothing, if it is taken."""
     try:
         os.link(temporary, target)
     except OSError as error:

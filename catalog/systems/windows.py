@@ -31,7 +31,7 @@ class WindowsSystem:
             return os.read(descriptor, length)
 
     def sync_folder(self, folder: Path) -> None:
-        """Do nothing: Windows can't flush a folder, and NTFS keeps its names in a journal."""
+        """Do nothing: os.open opens no folders on Windows, and NTFS keeps names in a journal."""
 
     def lock(self, descriptor: int) -> None:
         locking: Any = import_module("msvcrt")

@@ -36,7 +36,7 @@ class Login(Protocol):
         ...
 
     def report_ready(self) -> None:
-        """Tell the service manager that started this process, if one did, that the drive is open."""
+        """Notify the service manager that started this process, if one did, that the drive is open."""
         ...
 
 

@@ -26,6 +26,7 @@ from mount.place.spelling import Place
 
 SCHEMA = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 FOLDER = "\\rpdrive\\"  # in the Task Scheduler's library
+_CHECK = "check the task in the Task Scheduler, and that its service runs"
 _KEPT = (HOME,)  # where rpdrive keeps its files: a task doesn't see the shell's environment
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -131,11 +132,11 @@ def enable(task: Task, xml: bytes, *, now: bool, run: Run) -> None:
         path.write_bytes(xml)
         done = run(["/Create", "/TN", task.name, "/XML", str(path), "/F"])
     if done.returncode:
-        raise LocalError(f"the task {task.name} can't be created: {_last_line(done)}")
+        raise LocalError(f"the task {task.name} can't be created: {_last_line(done)}", _CHECK)
     if now:
         done = run(["/Run", "/TN", task.name])
         if done.returncode:
-            raise MountFailed(f"the task {task.name} can't be started: {_last_line(done)}")
+            raise MountFailed(f"the task {task.name} can't be started: {_last_line(done)}", _CHECK)
 
 
 def remove(task: Task, *, run: Run) -> bool:
@@ -144,7 +145,7 @@ def remove(task: Task, *, run: Run) -> bool:
         return False
     done = run(["/Delete", "/TN", task.name, "/F"])
     if done.returncode:
-        raise LocalError(f"the task {task.name} can't be deleted: {_last_line(done)}")
+        raise LocalError(f"the task {task.name} can't be deleted: {_last_line(done)}", _CHECK)
     return True
 
 
@@ -156,11 +157,11 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
 def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     program = shutil.which("schtasks")
     if program is None:
-        raise LocalError("schtasks is not on this machine")
+        raise LocalError("schtasks is not on this machine", "leave out --at-login and --service")
     try:
         return subprocess.run(
             [program, *arguments], capture_output=True, text=True, errors="replace", check=False, timeout=60,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as e:
-        raise LocalError(f"schtasks doesn't answer: {e}") from e
+        raise LocalError(f"schtasks doesn't answer: {e}", _CHECK) from e

@@ -218,7 +218,7 @@ def remove(unit: Unit) -> bool:
     try:
         unit.path.unlink(missing_ok=True)
     except OSError as e:
-        raise LocalError(f"the unit {unit.path} can't be deleted: {e.strerror}") from e
+        raise LocalError(f"the unit {unit.path} can't be deleted: {e.strerror}", "check its permissions") from e
     _succeeds(unit, "daemon-reload")
     return True
 

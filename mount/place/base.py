@@ -42,7 +42,7 @@ class Places(Protocol):
     """The places where drives can be mounted on one operating system."""
 
     def absolute(self, path: Path) -> Path:
-        """The place in the form of the registry; no drive need be there. Raises MountFailed if it is malformed."""
+        """The place as the registry spells it, with or without a drive. Raises MountFailed if there is none."""
         ...
 
     def is_next_free(self, path: Path) -> bool:

@@ -61,7 +61,9 @@ class PosixPlaces:
             with os.scandir(place) as entries:
                 empty = next(entries, None) is None
         except OSError as e:
-            raise MountFailed(f"the mount point {path} can't be opened: {e.strerror}") from e
+            raise MountFailed(
+                f"the mount point {path} can't be opened: {e.strerror}", "check its permissions"
+            ) from e
         if not empty:
             raise MountFailed(f"the mount point {path} is not empty", "name an empty folder")
         return place

@@ -1,4 +1,4 @@
-r"""How places of drives on Windows are written: `R:`, `*` for the next free letter, a folder, `\\rpdrive\NAME`."""
+r"""Spellings of the places of drives on Windows: `R:`, `*` for the next free letter, a folder, `\\rpdrive\NAME`."""
 
 from __future__ import annotations
 

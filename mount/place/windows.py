@@ -49,7 +49,9 @@ class WindowsPlaces:
         try:
             empty = not folder.is_dir() or next(folder.iterdir(), None) is None
         except OSError as e:
-            raise MountFailed(f"the mount point {path} can't be opened: {e.strerror}") from e
+            raise MountFailed(
+                f"the mount point {path} can't be opened: {e.strerror}", "check its permissions"
+            ) from e
         if not empty:
             raise MountFailed(f"the mount point {path} is not empty", "name an empty folder")
         return folder

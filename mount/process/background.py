@@ -49,7 +49,7 @@ class BackgroundDrive:
         except OSError as e:
             os.close(order_write)
             os.close(answer_read)
-            raise LocalError(f"the drive's process can't be started: {e}") from e
+            raise LocalError(f"the drive's process can't be started: {e}", "try again, or use --foreground") from e
         finally:
             os.close(order_read)
             os.close(answer_write)

@@ -20,7 +20,7 @@ from mount.restore.disk.flags import CLOEXEC, NOFOLLOW
 from mount.restore.disk.whole_file import NEW, make_whole, write_all
 from mount.restore.file_plan import FilePlan
 from mount.restore.report import Report
-from mount.restore.target import FULL, Handle, Target, temporary_name
+from mount.restore.target import FREE_SPACE, FULL, Handle, Target, temporary_name
 
 _OPEN_FILES = 256
 _AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC
@@ -193,10 +193,7 @@ class FileWriter:
     def _not_written(self, file: FilePlan, error: OSError) -> None:
         if error.errno in FULL:
             where = os.fsdecode(self._target.top)
-            raise LocalError(
-                f"cannot write to {where}: {error.strerror}",
-                "free some space and run the same command again: it continues where it stopped",
-            ) from error
+            raise LocalError(f"cannot write to {where}: {error.strerror}", FREE_SPACE) from error
         self.give_up(file, f"it could not be written: {error.strerror or error}")
 
     # --- final names ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from catalog.format.values import NodeKind
 from mount.restore.conflict import Action, Existing, Policy, decide
 from mount.restore.disk.base import Status
 from mount.restore.planning import Planning
-from mount.restore.target import FULL, UNFINISHED, Folder, reason
+from mount.restore.target import FREE_SPACE, FULL, UNFINISHED, Folder, reason
 
 
 class FolderPlanner:
@@ -71,7 +71,7 @@ class FolderPlanner:
         except OSError as e:
             if e.errno in FULL:
                 text = folder.path().decode(errors="replace")
-                raise LocalError(f"cannot make the folder {text}: {e.strerror}") from e
+                raise LocalError(f"cannot make the folder {text}: {e.strerror}", FREE_SPACE) from e
             self._report.failed(folder.path(), f"the folder could not be made: {reason(e)}")
             return False
 

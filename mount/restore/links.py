@@ -10,7 +10,7 @@ from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.file_plan import FilePlan, LinkPlan
 from mount.restore.file_writer import FileWriter
 from mount.restore.report import Report
-from mount.restore.target import FULL, Refused, Target
+from mount.restore.target import FREE_SPACE, FULL, Refused, Target
 
 
 class Linker:
@@ -36,7 +36,9 @@ class Linker:
                 self._one(first, name, file)
             except OSError as e:
                 if e.errno in FULL:
-                    raise LocalError(f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}") from e
+                    raise LocalError(
+                        f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}", FREE_SPACE
+                    ) from e
                 why = "a symlink is where one of its folders belongs" if isinstance(e, Refused) else e.strerror or e
                 self._report.failed(file.path(), f"the hard link could not be made: {why}")
 

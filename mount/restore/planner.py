@@ -17,7 +17,7 @@ from mount.restore.planning import Planning
 from mount.restore.selection import Selection
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
-from mount.restore.target import FULL, Folder, reason
+from mount.restore.target import FREE_SPACE, FULL, Folder, reason
 
 _FILE, _FOLDER = int(NodeKind.FILE), int(NodeKind.FOLDER)
 
@@ -132,5 +132,7 @@ class Planner:
             report.failed(folder.path(name), str(e), damaged=True)
         except OSError as e:
             if e.errno in FULL:
-                raise LocalError(f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}") from e
+                raise LocalError(
+                    f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}", FREE_SPACE
+                ) from e
             report.failed(folder.path(name), reason(e))

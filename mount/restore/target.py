@@ -20,6 +20,7 @@ _PASSAGE = _FOLDER | PATH
 _OPEN_FOLDERS = 192
 LEFTOVER = b".rpdrive-"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+FREE_SPACE = "free some space and run the same command again: it continues where it stopped"  # advice for FULL
 
 
 class Refused(OSError):

@@ -38,7 +38,9 @@ def _by_mount(mount_point: str, allow_other: bool) -> int:
         kind = stat.S_IFMT(os.stat(mount_point).st_mode)
     except OSError as e:
         os.close(descriptor)
-        raise MountFailed(f"cannot read the mount point {mount_point}: {e.strerror}") from e
+        raise MountFailed(
+            f"cannot read the mount point {mount_point}: {e.strerror}", "check its permissions"
+        ) from e
     options = [
         f"fd={descriptor}", f"rootmode={kind:o}", f"user_id={os.getuid()}", f"group_id={os.getgid()}",
         "default_permissions",

@@ -38,7 +38,9 @@ class SocketServer:
             self._socket.listen(8)
             self._identity = _identity(path)
         except OSError as e:
-            raise LocalError(f"the socket {path} can't be created: {e.strerror or e}") from e
+            raise LocalError(
+                f"the socket {path} can't be created: {e.strerror or e}", "check the folder's permissions"
+            ) from e
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
     @property

@@ -63,7 +63,7 @@ class Metadata(Protocol):
     """
 
     def first_mode(self, a: Attributes, /, *, plain: bool) -> int:
-        """The mode to create a file with: the final one if no user could misuse the incomplete file."""
+        """The mode to create a file with: the final one if no other user could misuse it until complete."""
 
     def link_target(self, a: Attributes, target: bytes, /) -> bytes:
         """The target that `Disk.readlink` returns for this symlink once it is restored."""

@@ -150,7 +150,7 @@ class WindowsDisk:
         """Do nothing: Windows has no such call for a whole disk."""
 
     def drop_cache(self, fd: int, /) -> None:
-        """Do nothing: Windows can't drop the cache of one file."""
+        """Do nothing: Windows has no such call for a file."""
 
     # --- names ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ all of them are listed, and imports little itself: a command imports its body wh
 from __future__ import annotations
 
 import copy
+import gc
 import importlib.util
 import io
 import os
@@ -192,7 +193,9 @@ def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | 
 def main() -> None:
     """Entry point of the console command."""
     _complete_descriptors()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # what the interpreter's last collection walks took a fifth of the CPU of `rpdrive points`
+    sys.exit(code)
 
 
 def _complete_descriptors() -> None:

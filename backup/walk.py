@@ -139,7 +139,7 @@ class Walk(Generic[Folder, File, Stat]):
     # --- folders ------------------------------------------------------------------------------------------
 
     def _names(self, frame: Frame[Folder]) -> list[bytes]:
-        """The names to handle in a folder, sorted; none if it can't be listed, which is a problem."""
+        """The names to handle in a folder, sorted; none if it can't be listed, which is reported as a problem."""
         if frame.handle is None:
             return []
         try:

@@ -30,7 +30,7 @@ ROOT_NUMBER = 1
 
 
 class PageSource(Protocol):
-    """Decoded pages by their extents. A source may keep them decoded."""
+    """A source of decoded pages, by their extents. It may keep pages decoded."""
 
     def leaf(self, at: Extent) -> Leaf: ...
     def folder_index(self, at: Extent) -> FolderIndex: ...

@@ -80,7 +80,7 @@ class Opened(NamedTuple):
 
 
 def open_in_background(session: Session, request: Request) -> Opened:
-    """Open a drive in a process of its own. Raises UsageError, MountFailed, LocalError and what opening raises."""
+    """Open a drive in a process of its own. Raises UsageError, MountFailed, LocalError, and as `serve`."""
     place = _prepare(session, request)
     # Started before the passphrase prompt: it loads while the user types and the key is computed.
     drive = BackgroundDrive(session.settings, place, PLACES, PROCESSES)

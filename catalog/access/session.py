@@ -227,7 +227,7 @@ class Session:
     def connect(self, credentials: Credentials) -> Vault:
         """Open the vault with these credentials and, if it opens, remember them.
 
-        Raises UsageError if they are for another vault, and what `open_vault` raises.
+        Raises UsageError if they are for another vault, and as `open_vault`.
         """
         from catalog.access.credentials import Connections
         from catalog.vault import read_vault_file

@@ -67,7 +67,7 @@ class Paths:
         self._others: Lru[bytes, Node] = Lru(_OTHERS)
 
     def find(self, path: bytes) -> Node:
-        """The node at an absolute path. Raises NotFound, Refusal, and what a lookup raises."""
+        """The node at an absolute path. Raises NotFound, Refusal, and as `Folder.lookup`."""
         node = self._known(path)
         if node is not None:
             return node

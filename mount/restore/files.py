@@ -48,7 +48,7 @@ class FilePlanner:
         self._empty: list[FilePlan] = []
 
     def restore(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
-        """Decide about an entry, and plan what to fetch for it. Raises Damaged, OSError."""
+        """Decide about an entry, and plan what to fetch for it. Raises Damaged or OSError."""
         planning, report, size = self._planning, self._report, entry.size
         report.files += 1
         if report.files & 255 == 0:
@@ -65,8 +65,8 @@ class FilePlanner:
             wanted = Existing(_FILE, size, entry.mtime)
             action = self._decide(folder, name, Existing.of(there), wanted, content)
             if action is Action.COPY:
-                final, beside = planning.free_name(folder, name, wanted)
-                if beside is not None:
+                final, same = planning.free_name(folder, name, wanted)
+                if same is not None:
                     action = Action.SAME
         planning.list_action(folder, name, action, size, final)
         if action is Action.REFUSE:

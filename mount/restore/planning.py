@@ -105,16 +105,16 @@ class Planning:
         return Existing.of(st, target)
 
     def free_name(self, folder: Folder, name: bytes, wanted: Existing) -> tuple[bytes, Status | None]:
-        """A name for a copy: a free one and None, or one that already has what is wanted, and its status."""
+        """A free name for a copy, and None; or a name that already has the wanted entry, and its status."""
         number = 0
         while True:
             number += 1
-            beside = copy_name(name, self.time, number)
-            st = self.status(folder, beside)
+            copy = copy_name(name, self.time, number)
+            st = self.status(folder, copy)
             if st is None:
-                return beside, None
-            if decide(Policy.COPY, self.existing(folder, beside, st), wanted) is Action.SAME:
-                return beside, st
+                return copy, None
+            if decide(Policy.COPY, self.existing(folder, copy, st), wanted) is Action.SAME:
+                return copy, st
 
     # --- hard links ---------------------------------------------------------------------------------------------
 

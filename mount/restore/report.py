@@ -13,7 +13,7 @@ LISTED = 1000  # problems, and changed names, kept with their paths; all are cou
 
 
 class Problem(NamedTuple):
-    """Something that was not restored as it was saved. `path` is its destination, from the target's top."""
+    """An entry that was not restored as it was saved. `path` is its destination, from the target's top."""
 
     path: bytes
     reason: str

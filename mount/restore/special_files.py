@@ -32,7 +32,7 @@ class SpecialFiles:
         self._metadata, self._files = metadata, files
 
     def restore(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
-        """Decide about an entry, and make it. Raises Damaged, OSError."""
+        """Decide about an entry, and make it. Raises Damaged or OSError."""
         planning, report = self._planning, self._report
         if entry.kind not in _KNOWN:
             raise Damaged("this version of rpdrive does not know this kind of file")
@@ -45,8 +45,8 @@ class SpecialFiles:
         action = decide(planning.policy, there, wanted)
         final = name
         if action is Action.COPY:
-            final, beside = planning.free_name(folder, name, wanted)
-            if beside is not None:
+            final, same = planning.free_name(folder, name, wanted)
+            if same is not None:
                 action = Action.SAME
         planning.list_action(folder, name, action, 0, final)
         if action is Action.REFUSE:

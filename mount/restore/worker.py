@@ -36,7 +36,7 @@ ANSWER = struct.Struct("=I")
 
 
 class Hello(msgspec.Struct, array_like=True):
-    """The first message. `token`: 4 bytes of this helper, for temporary names."""
+    """The first message to a helper. `token`: 4 bytes of this helper, for temporary names."""
 
     master: bytes
     vault_id: bytes

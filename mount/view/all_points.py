@@ -39,7 +39,7 @@ from mount.view.nodes import (
     shown_ids,
     shown_name,
 )
-from mount.view.point import Pages, Tree, TreeFolder, tells_births
+from mount.view.point import Pages, Tree, TreeFolder, records_births
 from mount.view.versions import VERSIONS, History, VersionsFolder
 
 LATEST = b"latest"
@@ -149,7 +149,7 @@ class AllPointsView(View):
         if not listing.machines:
             return
         machines = self._machines(listing)
-        self.has_births |= any(tells_births(m.system) for m in machines.values())
+        self.has_births |= any(records_births(m.system) for m in machines.values())
         known = {i: machines[i] for i in listing.machines if i in machines}
         self._systems = {machine.system for machine in known.values()}
         hidden = {i for i in known if known[i].forgotten and not self._forgotten}

@@ -341,7 +341,7 @@ class PointView(View):
     def __init__(self, reader: Reader, point: Point) -> None:
         self.folds = point.distinct_names
         self.point = point
-        self.has_births = tells_births(point.system)
+        self.has_births = records_births(point.system)
         self.root = Tree(reader, Pages(reader), point).root()
 
     def origin(self, path: bytes) -> Origin:
@@ -354,6 +354,6 @@ class PointView(View):
         return super().has_xattrs() or self.point.system == WINDOWS
 
 
-def tells_births(system: str) -> bool:
+def records_births(system: str) -> bool:
     """Whether a backup on this system records when files were created."""
     return system == WINDOWS

@@ -154,7 +154,7 @@ class Nodes:
             self._recent = [page, *(p for p in recent if p is not page)][:_RECENT]
 
     def node(self, node_id: int) -> Node:
-        """The node as it is now. Raises NotFound, WouldWait, and what a lookup raises."""
+        """The node as it is now. Raises NotFound, WouldWait, and as `Folder.lookup`."""
         place = self.place(node_id)
         if place is not None:
             page, n = place
@@ -175,7 +175,7 @@ class Nodes:
         return node
 
     def folder(self, node_id: int) -> Folder:
-        """The folder to list or to search. Raises NotFound, WouldWait, and what opening it raises.
+        """The folder to list or to search. Raises NotFound, WouldWait, and as `Folder.opened`.
 
         Above the points, any use of a folder may wait: records are fetched there, and points listed again.
         """

@@ -44,7 +44,7 @@ class SmallFiles:
         self._in_order = 0  # small files read in order
 
     def read(self, unique: int, page: TreePage, n: int, at: Extent, offset: int, size: int) -> None:
-        """Answer a read of the n-th entry of a page, whose extent is `at`. Raises Ended, and as `Reader.chunk`."""
+        """Answer a read of a page's n-th entry, whose extent is `at`. Raises Ended, and as `Reader.chunk`."""
         data = self._reader.chunk(PackKind.DATA, at)
         number = page.numbers[n]
         step = number - self._last

@@ -118,7 +118,7 @@ class WindowsTree:
         return Located(node, (*parent.path, self.names.speller(folder)(true_name)))
 
     def opened(self, node: Node) -> Folder:
-        """The folder to search. Raises NtRefusal, WouldWait, and what opening it raises."""
+        """The folder to search. Raises NtRefusal, WouldWait, and as `Folder.opened`."""
         if not isinstance(node, Folder):
             raise NtRefusal(ntstatus.NOT_A_DIRECTORY)
         if isinstance(node, TreeFolder):

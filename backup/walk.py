@@ -66,7 +66,7 @@ class Walk(Generic[Folder, File, Stat]):
     # --- the whole ----------------------------------------------------------------------------------------
 
     def run(self) -> Subtree | None:
-        """Walk everything and write it to the pipeline. Returns the new tree's root.
+        """Walk the source and write it to the pipeline. Returns the new tree's root.
 
         Raises Damaged if the previous tree is damaged, and LocalError if the root folder can't be read.
         """

@@ -34,7 +34,7 @@ class UsageError(RpdriveError):
 
 
 class NotFound(RpdriveError):
-    """No such recovery point, machine, item or path."""
+    """A recovery point, machine, item or path does not exist."""
 
     exit_code = 4
 

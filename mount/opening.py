@@ -36,7 +36,7 @@ class Request(NamedTuple):
     disk: bool
 
     def check(self) -> None:
-        """Raise UsageError if an option is malformed, or this system has no such driver."""
+        """Raise UsageError if an option is malformed, or this system does not have the driver."""
         choice.check_name(self.driver)
         self.sizes()
 

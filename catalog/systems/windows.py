@@ -54,7 +54,7 @@ class WindowsSystem:
         return True
 
     def make_private(self, folder: Path, status: os.stat_result) -> None:
-        """Do nothing: the folder inherits such permissions."""
+        """Do nothing: the folder inherits permissions that keep other users out."""
 
     def has_terminal(self) -> bool:
         return sys.stdin is not None and sys.stdin.isatty()

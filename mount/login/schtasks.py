@@ -140,7 +140,7 @@ def enable(task: Task, xml: bytes, *, now: bool, run: Run) -> None:
 
 
 def remove(task: Task, *, run: Run) -> bool:
-    """Delete a task; the drive that it opened stays open. False if there is no such task. Raises LocalError."""
+    """Delete a task; the drive that it opened stays open. False if the task does not exist. Raises LocalError."""
     if run(["/Query", "/TN", task.name]).returncode:
         return False
     done = run(["/Delete", "/TN", task.name, "/F"])

@@ -211,7 +211,7 @@ def enable(unit: Unit, *, now: bool) -> bool:
 
 
 def remove(unit: Unit) -> bool:
-    """Close the unit's drive and delete its file. False if there is no such unit. Raises LocalError."""
+    """Close the unit's drive and delete its file. False if the unit does not exist. Raises LocalError."""
     if not unit.path.exists():
         return False
     _succeeds(unit, "disable", "--now", "--", unit.name)

@@ -1,4 +1,4 @@
-"""State that the parts of a planner share: the current point, names, attributes, links, and what exists."""
+"""State that the parts of a planner share: the current point, names, attributes, links, existing files."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Report:
         return self.reasons.total()
 
     def progress(self, seconds: float) -> JobProgress:
-        """The progress after so many seconds."""
+        """The progress, `seconds` after the start."""
         if self.planning:
             return JobProgress(seconds, self.files, None, self.written_bytes, None, planning=True, path=self.path)
         return JobProgress(

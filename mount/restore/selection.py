@@ -8,7 +8,7 @@ from catalog.patterns import Patterns
 
 
 class Selection:
-    """`include`: only what one of these patterns matches, or what is below such a folder. `exclude`: leave out.
+    """`include`: only paths that match one of these patterns, or are below a match. `exclude`: leave out.
 
     Raises UsageError for a malformed pattern.
     """

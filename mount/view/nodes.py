@@ -113,7 +113,7 @@ class Folder(Node, ABC):
 
     @property
     def distinct(self) -> bool:
-        """Whether it is known that no two names in it differ only in case or in their form of Unicode."""
+        """Whether the folder is known to have no two names that differ only in case or Unicode form."""
         return False
 
     def opened(self) -> Folder:
@@ -128,7 +128,7 @@ class File(Node, ABC):
 
     @abstractmethod
     def open(self) -> OpenFile:
-        """Open it for reading, by any number of threads."""
+        """Open the file for reading, by any number of threads."""
 
 
 class Link(Node):
@@ -165,7 +165,7 @@ class View(ABC):
         """The size of the drive, as of a file system."""
 
     def has_xattrs(self) -> bool:
-        """Whether anything in it may have extended attributes."""
+        """Whether any node of the view may have extended attributes."""
         return self.changes or self.totals().xattrs > 0
 
     def close(self) -> None:  # noqa: B027 - most views hold nothing

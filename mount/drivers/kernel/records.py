@@ -45,7 +45,7 @@ def record_in(folder: Folder, node: Node, name: bytes, cookie: int = 0) -> bytes
 
 
 def statx(a: Attributes, made: int | None, seconds: int) -> bytes:
-    """The answer to STATX, valid for so many seconds. `made` is when the original was created (ns, UTC)."""
+    """The answer to STATX, valid for `seconds`. `made` is when the original was created (ns, UTC)."""
     mtime, mtime_ns = divmod(a.mtime, SECOND)
     ctime, ctime_ns = divmod(a.ctime, SECOND)
     made_s, made_ns = divmod(made or 0, SECOND)

@@ -377,5 +377,5 @@ _KEEP_SHORT = protocol.ATTR_OUT_HEAD.pack(SHORT, 0, 0)
 
 
 def _no_entry(seconds: int) -> bytes:
-    """The answer to LOOKUP for a name that does not exist; the kernel keeps it for so many seconds."""
+    """The answer to LOOKUP for a name that does not exist; the kernel keeps it for `seconds`."""
     return struct.pack("=QQQ104x", 0, 0, seconds)

@@ -69,13 +69,13 @@ class Metadata(Protocol):
         """The target that `Disk.readlink` returns for this symlink once it is restored."""
 
     def set_on_file(self, fd: int, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
-        """Set everything on an open file that was created with `first_mode`."""
+        """Set all metadata on an open file that was created with `first_mode`."""
 
     def set_on_folder(self, fd: int, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
-        """Set everything on a folder whose contents are complete."""
+        """Set all metadata on a folder whose contents are complete."""
 
     def set_on_name(self, folder: int, name: bytes, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
-        """Set everything on an entry that must not be opened: a symlink, FIFO, device or socket."""
+        """Set all metadata on an entry that must not be opened: a symlink, FIFO, device or socket."""
 
     def owner_ids(self, owner: Owner, path: PathOf | None = None, /) -> tuple[int, int]:
         """User and group id to set. With `path`, a name that is unknown here is reported, once."""

@@ -147,10 +147,10 @@ class WindowsDisk:
         self._api.flush(self._handles.handle_of(fd))
 
     def sync(self) -> None:
-        """Do nothing: Windows has no such call for a whole disk."""
+        """Do nothing: Windows has no call that flushes a whole disk."""
 
     def drop_cache(self, fd: int, /) -> None:
-        """Do nothing: Windows has no such call for a file."""
+        """Do nothing: Windows has no call that drops the cache of a file."""
 
     # --- names ------------------------------------------------------------------------------------------------
 

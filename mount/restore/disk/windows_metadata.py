@@ -74,7 +74,7 @@ class WindowsMetadata:
     # --- one file ---------------------------------------------------------------------------------------------
 
     def _put(self, where: str, a: Attributes, path: PathOf, *, readable: bool = True) -> None:
-        """Set everything on a file, and report what fails. `readable`: its data can be opened."""
+        """Set all metadata on a file, and report what fails. `readable`: its data can be opened."""
         api, known = self._handles.api, a.windows
         is_folder = a.kind == NodeKind.FOLDER
         if known is None:

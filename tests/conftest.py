@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +11,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kit.cli import rpdrive, vault  # noqa: F401
-from tests.kit.measuring import VARIABLE
 from tests.kit.needs import mark_by_fixtures, missing
 from tests.kit.winfsp.faults import FAULTS, FOLDER, RAN
 
 if TYPE_CHECKING:
     from tests.kit.azurite import Azurite
 
+MEASURING = "COVERAGE_PROCESS_CONFIG"  # makes a Python process measure its coverage
 WINFSP = Path(__file__).parent / "mount" / "winfsp"
+
+
+def pytest_configure() -> None:
+    """Give tests' processes the usual signals, also below nohup: ignoring is inherited, a handler is not."""
+    for number in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -42,12 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Keep the coverage of processes out of the tests that it would disturb."""
-    measuring = os.environ.pop(VARIABLE, None) if item.get_closest_marker("unmeasured") else None
+    measuring = os.environ.pop(MEASURING, None) if item.get_closest_marker("unmeasured") else None
     try:
         return (yield)
     finally:
         if measuring is not None:
-            os.environ[VARIABLE] = measuring
+            os.environ[MEASURING] = measuring
 
 
 @pytest.hookimpl(tryfirst=True)

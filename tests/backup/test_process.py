@@ -106,7 +106,6 @@ def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> Non
     assert (row["new_bytes"], row["data_bytes"]) == (0, 0)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.slow
 def test_interrupted(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     for _ in range(2):

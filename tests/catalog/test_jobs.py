@@ -97,7 +97,6 @@ def test_a_dry_run_is_no_job(rpdrive: Cli, vault: Vault, source: Path) -> None:
     assert "no jobs" in rpdrive.ok("jobs")
 
 
-@pytest.mark.unmeasured
 def test_an_interrupted_backup_leaves_a_record(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     source = tmp_path / "large"
     source.mkdir()

@@ -192,7 +192,6 @@ def test_closed_descriptors_are_not_taken_by_the_vaults_files(rpdrive: Cli, vaul
 # --- interruptions and bugs ---------------------------------------------------------------------------------
 
 
-@pytest.mark.unmeasured
 def test_an_interrupt_is_one_line(rpdrive: Cli, vault: Vault) -> None:
     fifo = rpdrive.vault.parent / "fifo"
     os.mkfifo(fifo)

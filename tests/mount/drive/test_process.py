@@ -112,7 +112,6 @@ def test_the_passphrase_and_the_key_are_nowhere_to_be_seen(home: Home) -> None:
     assert os.getsid(int(process.name)) == int(process.name)
 
 
-@pytest.mark.unmeasured
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_unmount(home: Home, number: signal.Signals) -> None:
     drive = home.mount()

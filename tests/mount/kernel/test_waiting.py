@@ -82,7 +82,6 @@ def handling(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", HANDLES, folder], stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.unmeasured
 def test_whoever_is_killed_dies_though_the_vault_is_away(home: Home) -> None:
     drive = open_without_vault(home)
     lists, looks, reads = ["ls", "folder"], ["stat", "folder/name"], ["cat", "file"]

@@ -15,7 +15,6 @@ import pytest
 
 from catalog.jobs.local import LocalJobs
 from tests.kit.drives import Home, eventually, noise
-from tests.kit.measuring import unmeasured
 from tests.kit.restoring import assert_same_trees, temporaries
 from tests.kit.vaults import make_vault
 
@@ -54,9 +53,8 @@ def backed(tmp_path_factory: pytest.TempPathFactory) -> Backed:
 def test_stopped_and_run_again(backed: Backed, tmp_path: Path, number: signal.Signals) -> None:
     arguments = ("restore", backed.path, "--to", tmp_path)
     run = subprocess.Popen(
-        backed.command(*arguments), env=unmeasured(backed.environment), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
+        backed.command(*arguments), env=backed.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     begun = tmp_path / "source"
 
     def some_written() -> bool:

@@ -351,7 +351,7 @@ class Walk(Generic[Folder, File, Stat]):
             self._emit(frame, node)
 
     def _close(self, frame: Frame[Folder], child: Frame[Folder], node: Node) -> None:
-        """Write a folder that differs inside, after all its entries."""
+        """Write a folder whose entries differ, after all of them."""
         self._open(frame)
         if self._pipeline is None:
             return

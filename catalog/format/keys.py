@@ -134,7 +134,7 @@ def file_digest(pieces: Iterable[tuple[int, bytes | None]]) -> bytes:
 
 @dataclass(frozen=True)
 class KdfParameters:
-    """Cost of Argon2id; memory in KiB."""
+    """The cost parameters of Argon2id; memory in KiB."""
 
     memory_kib: int = 64 * 1024
     passes: int = 3

@@ -126,8 +126,8 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     """jobs/<machine>/<name>: one run, recorded for people to read. Nothing else depends on it.
 
     `kind` is what ran (`backup`), `outcome` an Outcome, or a word that a later version wrote.
-    `time` and `finished` are the machine's clock. `files` and `bytes` are what it went over, of which `read_bytes`
-    were read. `error_kind` and `error` say why it failed.
+    `time` and `finished` are the machine's clock. `files` and `bytes` count what it covered, of which
+    `read_bytes` were read. `error_kind` and `error` say why it failed.
     """
 
     id: Id

@@ -12,9 +12,10 @@ from typing import NamedTuple, Protocol
 class JobProgress(NamedTuple):
     """The progress of a job. Sizes in bytes.
 
-    `files_total` is None where it is not known; `total`, too, and is an estimate unless `files_total` is known.
-    `present` are the bytes of `done` that existed already and needed no work. `path` is where the job is
-    (without a leading slash), `stored` what it added to the vault, `seconds` the time since it began.
+    `files_total` and `total` are None if unknown; `total` is an estimate unless `files_total` is known.
+    `present` are the bytes of `done` that existed already and needed no work. `path` is the file that the
+    job handles (without a leading slash), `stored` the bytes that it added to the vault, `seconds` the time since
+    it began.
     """
 
     seconds: float

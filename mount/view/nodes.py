@@ -94,7 +94,7 @@ class EntryPage(ABC):
 
 
 class Folder(Node, ABC):
-    """A node with entries."""
+    """A folder: a node with entries."""
 
     __slots__ = ()
 

@@ -40,6 +40,7 @@ class Drive:
         self._device: str | None = None  # as the kernel numbers it
         self._ready = ready
         self._reader = reader
+        self._stopping = False
         self._session = Session(view, reader, self._write)
         self.errors = self._session.errors
         self.status = self._session.status
@@ -63,7 +64,7 @@ class Drive:
         self._descriptor = open_drive(mount_point, allow_other=allow_other)
         self._device = device_at(mount_point)
         try:
-            with on_signals(_stop):
+            with on_signals(self._stop):
                 self._serve_until_stopped(mount_point)
         finally:
             self._session.close()
@@ -76,8 +77,13 @@ class Drive:
         except Ended:
             pass
         except Stopped:
+            self._stopping = True
             if device_at(mount_point) == self._device:  # else it is another drive's mount by now
                 unmount(Path(mount_point), lazy=True)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._stopping:  # a further signal must not interrupt the unmount
+            raise Stopped
 
     def _serve(self) -> None:
         buffer = bytearray(BUFFER)
@@ -109,7 +115,3 @@ class Drive:
             return os.readv(descriptor, buffers)
         except OSError as e:
             raise MountFailed(f"no FUSE_INIT from the kernel: {e.strerror}") from e
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise Stopped

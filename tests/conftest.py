@@ -23,7 +23,8 @@ WINFSP = Path(__file__).parent / "mount" / "winfsp"
 
 def pytest_configure() -> None:
     """Give tests' processes the usual signals, also below nohup: ignoring is inherited, a handler is not."""
-    for number in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT"):
+        number = getattr(signal, name, signal.SIGINT)
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
 

@@ -120,24 +120,6 @@ def test_signals_unmount(home: Home, number: signal.Signals) -> None:
     assert home.mounts() == []
 
 
-@pytest.mark.unmeasured
-def test_signals_that_arrive_together_unmount_once(home: Home) -> None:
-    """As when a terminal is closed during a shutdown: none interrupts what the other began."""
-    drive = home.mount_point()
-    command = home.command("mount", drive, "--foreground")
-    with subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.readline()
-        os.statvfs(drive)
-        process.send_signal(signal.SIGSTOP)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            process.send_signal(number)
-        process.send_signal(signal.SIGCONT)
-        assert (process.wait(30), process.stderr.read()) == (0, b"")
-    assert mount_options(drive) is None
-    assert home.mounts() == []
-
-
 def test_the_place_of_a_killed_drive_is_free_again(home: Home) -> None:
     """Unmounted at once without a command, although a process is in it."""
     drive = home.mount()

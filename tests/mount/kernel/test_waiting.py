@@ -13,7 +13,7 @@ import pytest
 
 from catalog.format.values import NodeKind
 from mount.drivers.kernel.interrupts import is_dying
-from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, noise
+from tests.kit.drives import Home, Maker, add_machine, add_point, alive, eventually, mount_options, noise
 from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_fuse
@@ -119,6 +119,27 @@ def test_whoever_handles_a_signal_gets_its_answer(home: Home) -> None:
         assert patient.communicate(timeout=60)[0].splitlines() == ["begin", "handled", "|".join(sorted(NAMES))]
         assert patient.returncode == 0
     assert messages(home)["interrupt"] == 2
+
+
+@pytest.mark.unmeasured
+def test_signals_that_arrive_together_unmount_once(home: Home) -> None:
+    """As when a terminal is closed during a shutdown: none interrupts what the other began.
+
+    libfuse handles signals itself and may sleep until the next request.
+    """
+    drive = home.mount_point()
+    command = home.command("mount", drive, "--foreground")
+    with subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        os.statvfs(drive)
+        process.send_signal(signal.SIGSTOP)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        assert (process.wait(30), process.stderr.read()) == (0, b"")
+    assert mount_options(drive) is None
+    assert home.mounts() == []
 
 
 STATUS = "Name:\tx\nTracerPid:\t{tracer}\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -75,3 +76,14 @@ def check_no_overlap(place: Path, path: Path, forbidden: Iterable[tuple[str, Pat
     for what, folder in forbidden:
         if place == folder or folder in place.parents or place in folder.parents:
             raise MountFailed(f"the mount point {path} overlaps {what} ({folder})", "name another folder")
+
+
+def check_empty(folder: Path, path: Path) -> None:
+    """Raise MountFailed if a folder, which the user wrote as `path`, can't be listed or is not empty."""
+    try:
+        with os.scandir(folder) as entries:
+            empty = next(entries, None) is None
+    except OSError as e:
+        raise MountFailed(f"the mount point {path} can't be opened: {e.strerror}", "check its permissions") from e
+    if not empty:
+        raise MountFailed(f"the mount point {path} is not empty", "name an empty folder")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from catalog.errors import MountFailed
-from mount.place.base import check_no_overlap
+from mount.place.base import check_empty, check_no_overlap
 from mount.place.mounted import FILE_SYSTEM, detach, file_system_at, is_stale
 
 _FUSE_CONF = Path("/etc/fuse.conf")
@@ -57,15 +57,7 @@ class PosixPlaces:
         if there is not None:
             raise MountFailed(f"{path} is the mount point of another file system", "name an empty folder")
         check_no_overlap(place, path, [(what, self.absolute(folder)) for what, folder in forbidden])
-        try:
-            with os.scandir(place) as entries:
-                empty = next(entries, None) is None
-        except OSError as e:
-            raise MountFailed(
-                f"the mount point {path} can't be opened: {e.strerror}", "check its permissions"
-            ) from e
-        if not empty:
-            raise MountFailed(f"the mount point {path} is not empty", "name an empty folder")
+        check_empty(place, path)
         return place
 
     def answers(self, place: Path) -> bool:

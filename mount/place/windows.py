@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catalog.errors import MountFailed
 from catalog.windows.machine import free_letter, is_taken, taken_letters
-from mount.place.base import check_no_overlap
+from mount.place.base import check_empty, check_no_overlap
 from mount.place.spelling import Place
 
 _NEXT_FREE = ("*", "*:")
@@ -46,14 +46,8 @@ class WindowsPlaces:
             )
         if os.path.lexists(folder) and not folder.is_dir():
             raise MountFailed(f"the mount point {path} is not a folder", "name an empty folder")
-        try:
-            empty = not folder.is_dir() or next(folder.iterdir(), None) is None
-        except OSError as e:
-            raise MountFailed(
-                f"the mount point {path} can't be opened: {e.strerror}", "check its permissions"
-            ) from e
-        if not empty:
-            raise MountFailed(f"the mount point {path} is not empty", "name an empty folder")
+        if folder.is_dir():
+            check_empty(folder, path)
         return folder
 
     def _is_occupied(self, place: Place) -> bool:

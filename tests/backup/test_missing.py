@@ -12,7 +12,7 @@ import pytest
 from backup.mirror import EVIDENCE_AGE
 from catalog.errors import MissingData, StoreUnreachable
 from catalog.store.memory import MemoryStore
-from tests.kit.faults import FailOnceStore, StopAtStore, Stopped
+from tests.kit.faults import FailOnceStore, StopAtStore, Stopped, spoilt
 from tests.kit.protected import Protected
 from tests.kit.recorded import assert_equal, assert_whole, of_source
 
@@ -168,7 +168,7 @@ def test_missing_tree_without_evidence(machine: Protected, memory: MemoryStore, 
 def test_damaged_point_record(machine: Protected, memory: MemoryStore, folder: Path) -> None:
     checked(machine, folder)
     name = next(n for n in memory.objects if n.startswith("points/"))
-    memory.objects[name] = memory.objects[name][:-1] + b"?"
+    memory.objects[name] = spoilt(memory.objects[name])
     outcome = machine.checked(folder, problems=1)
     assert outcome.point is not None
     assert outcome.point.sequence == 2
@@ -180,7 +180,7 @@ def test_damaged_index_object(machine: Protected, memory: MemoryStore, folder: P
     for path in machine.state.glob("index-*"):
         path.unlink()
     name = next(n for n in memory.objects if n.startswith("index/"))
-    memory.objects[name] = memory.objects[name][:-1] + b"?"
+    memory.objects[name] = spoilt(memory.objects[name])
     (folder / "a" / "f1").touch()
     checked(machine, folder, problems=1)
 

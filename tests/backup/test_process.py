@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -39,11 +39,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def start(cli: Cli, *args: str | Path) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str | Path | bytes], cli: Cli) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        cli.command(*args), env=cli.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
+        command, env=cli.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def packs(vault: Vault) -> set[str]:
@@ -82,7 +81,7 @@ def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> Non
     """Data that the store had acknowledged before a kill is never sent again."""
     rng, killed, under_way = random.Random(7), 0, set[str]()
     for attempt in range(5):
-        process = start(rpdrive, "backup", folder)
+        process = start(rpdrive.command("backup", folder), rpdrive)
         when_packs(vault, attempt + 1, process)
         time.sleep(rng.random() * 0.1)
         process.kill()
@@ -109,7 +108,7 @@ def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> Non
 @pytest.mark.slow
 def test_interrupted(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     for _ in range(2):
-        process = start(rpdrive, "backup", folder)
+        process = start(rpdrive.slow_command("backup", folder), rpdrive)
         when_packs(vault, len(packs(vault)) + 1, process)
         process.send_signal(signal.SIGINT)
         _out, error = process.communicate(timeout=60)
@@ -169,7 +168,7 @@ def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk:
 
 @pytest.mark.slow
 def test_no_second_backup_at_once(rpdrive: Cli, vault: Vault, folder: Path) -> None:
-    process = start(rpdrive, "backup", folder)
+    process = start(rpdrive.command("backup", folder), rpdrive)
     when_packs(vault, 1, process)
     process.send_signal(signal.SIGSTOP)  # so that it can't end before the other begins
     try:
@@ -188,8 +187,8 @@ def test_two_machines_at_once(rpdrive: Cli, vault: Vault, folder: Path, tmp_path
     other = Cli(tmp_path / "other")
     other.environ["RPDRIVE_VAULT"] = str(rpdrive.vault)
     both = [
-        start(rpdrive, "backup", folder, "--machine", "one"),
-        start(other, "backup", folder, "--machine", "two"),
+        start(rpdrive.command("backup", folder, "--machine", "one"), rpdrive),
+        start(other.command("backup", folder, "--machine", "two"), other),
     ]
     for process in both:
         _out, error = process.communicate(timeout=100)

@@ -25,7 +25,7 @@ from catalog.vault import Vault
 from tests.kit.backing import back_up
 from tests.kit.cli import Cli
 from tests.kit.drives import eventually
-from tests.kit.faults import FullStore, UnreachableStore
+from tests.kit.faults import FullStore, UnreachableStore, spoilt
 from tests.kit.vaults import new_vault
 
 MACHINE = Machine(id=b"the machine's id", name="server", hostname="host", system="Linux", created=1)
@@ -105,7 +105,7 @@ def test_an_interrupted_backup_leaves_a_record(rpdrive: Cli, vault: Vault, tmp_p
             file.write(os.urandom(1 << 20))
     environ = rpdrive.environ
     process = subprocess.Popen(
-        rpdrive.command("backup", source), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        rpdrive.slow_command("backup", source), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     # Interrupted in the middle: the first of at least two packs is stored, and no point.
     eventually(lambda: any(rpdrive.vault.glob("packs/*/*")) or process.poll() is not None, "a pack is stored")
@@ -219,7 +219,7 @@ def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
     for _ in range(3):
         Record(vault, tmp_path / "state", MACHINE, ITEM).completed(outcome)
     first, second, third = vault.job_names()
-    store.objects[str(first)] = store.objects[str(first)][:-1] + b"?"
+    store.objects[str(first)] = spoilt(store.objects[str(first)])
     # The record of one job under the name of another.
     moved: Any = JobName(second.machine, second.time, bytes(16))
     (job,) = vault.jobs([second])

@@ -18,6 +18,20 @@ from tests.kit.vaults import home_of, new_vault
 
 ROOT = Path(__file__).parents[2]
 
+SLOW_PACKS = """
+import sys, time
+from catalog.store.local import LocalStore
+import rpdrive
+create, packs = LocalStore.create, []
+def slow(self, name, *args, **options):
+    if name.startswith("packs/"):
+        packs.append(name)
+        time.sleep(3 if len(packs) > 1 else 0)
+    return create(self, name, *args, **options)
+LocalStore.create = slow
+sys.exit(rpdrive.run(sys.argv[1:]))
+"""
+
 
 class Cli:
     """Runs commands. `environ` is added to an environment without any of ours, and without a terminal."""
@@ -31,6 +45,10 @@ class Cli:
 
     def command(self, *args: str | Path | bytes) -> list[str | Path | bytes]:
         return [sys.executable, "-m", "rpdrive", *args]
+
+    def slow_command(self, *args: str | Path | bytes) -> list[str | Path | bytes]:
+        """The same; storing a data pack takes seconds, but for the first: time to interrupt a backup."""
+        return [sys.executable, "-c", SLOW_PACKS, *args]
 
     def run(
         self, *args: str | Path | bytes, env: Mapping[str, str | None] | None = None, **options: Any

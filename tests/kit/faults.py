@@ -12,6 +12,11 @@ from catalog.store.wrapper import Request, StoreWrapper, T
 EVERY_KIND = frozenset({"create", "replace", "get", "read", "list", "size", "delete"})
 
 
+def spoilt(data: bytes) -> bytes:
+    """An object with one bit of its last byte flipped: never equal to `data`, as a fixed byte could be."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
 class Stopped(BaseException):
     """The process ended here. Not an Exception, so that nothing on the way can swallow it."""
 

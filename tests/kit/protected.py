@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from catalog.format.sealed import Kind, open_object
 from catalog.store.base import Store
 from catalog.vault import Vault
 from tests.kit.recorded import PointReader, Snapshot, assert_equal, of_source
+
+SETTLED = 0.03  # s; a backup reads what changed within a tick of the clock before it began again, the next time
 
 
 def vault_on(store: Store) -> Vault:
@@ -47,7 +50,8 @@ class Protected:
         self, *paths: Path, dry: bool = False, excludes: tuple[str, ...] = (), one_file_system: bool = False,
         skip: set[tuple[int, int]] | None = None,
     ) -> Result:  # fmt: skip
-        """One backup, as `rpdrive backup` runs it."""
+        """One backup, as `rpdrive backup` runs it, of a source that changed before and not just now."""
+        time.sleep(SETTLED)
         vault = self.vault
         wanted = sorted({os.fsencode(p.resolve()) for p in paths})
         self.state.mkdir(parents=True, exist_ok=True)

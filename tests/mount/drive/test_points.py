@@ -13,6 +13,7 @@ import pytest
 
 from catalog.vault import Vault
 from tests.kit.drives import ITEM, MACHINE, Home, Maker, add_item, add_machine, add_point, eventually
+from tests.kit.faults import spoilt
 from tests.kit.vaults import make_vault
 
 pytestmark = pytest.mark.needs_fuse
@@ -83,7 +84,7 @@ def test_damaged_records_cost_no_more_than_a_name(home: Home, vault: Vault, tmp_
 
     def damage(path: Path) -> None:
         path.chmod(0o600)
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        path.write_bytes(spoilt(path.read_bytes()))
 
     newest = vault.point_names(MACHINE, ITEM)[-1]
     damage(tmp_path / "vault" / str(newest))

@@ -30,7 +30,7 @@ def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
     lineage = _lineage(run)
     refresh_mirror(run.mirror, run.vault, run.machine, run.problems, start.time, dry=dry)
     run.system.raise_limits()
-    count = run.problems.count
+    mark = run.problems.mark()
     attempt = Attempt(run, lineage, start, dry=dry)
     try:
         return attempt.run()
@@ -38,7 +38,7 @@ def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
         if lineage.parent is None:
             raise
         # The parent's tree can't be read: read all files and compare their contents.
-        run.problems.back_to(count)
+        run.problems.back_to(mark)
         run.problems.add(b"", f"the tree of the previous point can't be used ({e}); all files were read again")
         lineage = lineage._replace(parent=None)
         return Attempt(run, lineage, start, dry=dry, record_bytes=attempt.record_bytes).run()

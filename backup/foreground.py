@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -10,9 +11,9 @@ from backup.display import result_json, summary
 from backup.job import Request, opened
 from backup.systems.this import this_system
 from catalog.access.session import Session
-from catalog.errors import WITH_PROBLEMS
-from catalog.screen.output import print_json
-from catalog.screen.stderr import Screen
+from catalog.errors import WITH_PROBLEMS, LocalError
+from catalog.screen.output import print_last
+from catalog.screen.stderr import Screen, warn
 from catalog.vault import Vault
 
 __all__ = ["Request", "back_up"]
@@ -28,10 +29,16 @@ def back_up(session: Session, vault: Vault, request: Request, *, as_json: bool) 
         result = job.run(screen)
     if as_json:
         traffic = session.meter.snapshot() if session.meter else None
-        print_json(result_json(result, job.machine, job.item, job.id, traffic))
+        text = json.dumps(result_json(result, job.machine, job.item, job.id, traffic), indent=2)
     else:
-        for line in summary(result, job.item.name, job.id):
-            print(line)
+        text = "\n".join(summary(result, job.item.name, job.id))
+    failed = print_last(text)
+    if failed is not None and result.point is not None:
+        # The exit code must say that there is a new point.
+        warn(f"the recovery point {result.point.id.hex()[:8]} was made, but its summary can't be shown: {failed}")
+        return WITH_PROBLEMS
+    if failed is not None:
+        raise LocalError(failed, "check where stdout goes")
     return WITH_PROBLEMS if result.problem_count else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,7 @@ from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.screen.text import parse_size
 from catalog.vault import Vault
 
+_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what `lock` says if another process holds the lock
 _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
 
 
@@ -138,11 +140,20 @@ def _resolved(path: Path) -> Path:
 
 @contextmanager
 def _locked(lock: Callable[[int], None], path: Path) -> Iterator[None]:
-    """Allow one backup into a vault at a time on this machine. The lock ends with the process."""
-    with path.open("a") as file:
+    """Allow one backup into a vault at a time on this machine, until the process ends. Raises LocalError."""
+    try:
+        file = path.open("a")
+    except OSError as e:
+        raise LocalError(
+            f"the state file {path} can't be written: {e.strerror}",
+            "check the permissions of its folder and the free space there",
+        ) from e
+    with file:
         try:
             lock(file.fileno())
         except OSError as e:
+            if e.errno not in _HELD:
+                raise LocalError(f"the state file {path} can't be locked: {e.strerror}") from e
             raise LocalError(
                 "another backup into this vault is running on this machine", "wait until it ends, then try again"
             ) from e

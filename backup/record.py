@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 from backup.progress import Progress
-from backup.run import Result
+from backup.run import Problems, Result
 from catalog.errors import AccessDenied, RpdriveError, StoreUnreachable
 from catalog.format.records import Item, Job, Machine, Outcome, Problem
 from catalog.jobs.local import LocalJob, LocalJobs
 from catalog.vault import Vault
 
 PATIENCE = 10.0  # seconds to wait for the record to reach the vault; the point is there already
-_PROBLEMS = 100  # in a record
+_LISTED, _ERROR = 100, 4 << 10  # problems in a record, characters of its error
 _log = logging.getLogger("rpdrive.backup")
 
 
@@ -28,8 +28,7 @@ class Record:
 
     def __init__(self, vault: Vault, state: Path, machine: Machine, item: Item) -> None:
         self._vault, self._state = vault, state
-        self._problems: list[Problem] = []
-        self._problem_count = 0
+        self._problems = Problems(_LISTED)
         self._job = Job(
             id=os.urandom(16), machine=machine.id, item=item.id, kind="backup", outcome=Outcome.FAILED,
             machine_name=machine.name, item_name=item.name, hostname=machine.hostname, time=time.time_ns(),
@@ -42,9 +41,7 @@ class Record:
 
     def problem(self, problem: Problem) -> None:
         """Add a problem when it occurs: a run that fails has no other list of them."""
-        self._problem_count += 1
-        if len(self._problems) < _PROBLEMS:
-            self._problems.append(problem)
+        self._problems.add(problem.path, problem.reason)
 
     def completed(self, result: Result) -> int:
         """Keep the record of a run that made a point. Returns the size of the record in the vault, in bytes."""
@@ -53,7 +50,7 @@ class Record:
         job.point = point.id if point else None
         job.entries, job.files, job.bytes = result.totals.entries, result.totals.files, result.totals.bytes
         self._fill(result.progress, result.record_bytes)
-        job.problems, job.problem_count = result.problems[:_PROBLEMS], result.problem_count
+        job.problems, job.problem_count = result.problems[:_LISTED], result.problem_count
         return self._keep(in_vault=True)
 
     def ended(self, error: BaseException, progress: Progress) -> None:
@@ -61,10 +58,10 @@ class Record:
         job = self._job
         stopped = not isinstance(error, Exception)  # KeyboardInterrupt, SystemExit
         job.outcome = Outcome.INTERRUPTED if stopped else Outcome.FAILED
-        job.error_kind, job.error = type(error).__name__, "" if stopped else _plain(str(error))
+        job.error_kind, job.error = type(error).__name__, "" if stopped else _plain(str(error))[:_ERROR]
         job.entries, job.files, job.bytes = progress.entries, progress.files, progress.size
         self._fill(progress, 0)
-        job.problems, job.problem_count = self._problems, self._problem_count
+        job.problems, job.problem_count = self._problems.listed, self._problems.count
         # A store that has just refused, or not answered, is not asked again.
         self._keep(in_vault=not isinstance(error, StoreUnreachable | AccessDenied))
 

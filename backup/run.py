@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from backup.mirror import Mirror
 from backup.pipeline import LEVEL
@@ -17,28 +17,60 @@ from catalog.tree import PageSource
 from catalog.vault import Vault
 
 PARTIAL_SECONDS = 15 * 60.0  # a partial point this often
-_LISTED = 1000  # problems in a point
+LISTED, LISTED_BYTES = 1000, 1 << 20  # problems in a point, and bytes of all of them
+PATH_BYTES, REASON_LENGTH = 4 << 10, 1 << 10  # of one problem; the rest of a longer path or reason is cut off
 
 
 class Problems:
-    """Files that could not be saved: all are counted, the first 1,000 listed. `on_problem` gets each of them."""
+    """Files that could not be saved: all are counted, the first ones listed. `on_problem` gets each of them.
 
-    def __init__(self) -> None:
+    Lists at most `most` of them, and 1 MiB: names and depth of folders are up to any user of the machine, and a
+    record that is too large could not be read again.
+    """
+
+    def __init__(self, most: int = LISTED) -> None:
         self.listed: list[Problem] = []
         self.count = 0
         self.on_problem: Callable[[Problem], None] = lambda problem: None
+        self._most, self._bytes = most, 0
 
     def add(self, path: bytes, reason: str) -> None:
-        problem = Problem(path, reason)
+        problem = Problem(path[:PATH_BYTES], _valid(reason)[:REASON_LENGTH])
         self.count += 1
-        if len(self.listed) < _LISTED:
-            self.listed.append(problem)
+        if len(self.listed) < self._most:
+            self._bytes += _size(problem)
+            if self._bytes <= LISTED_BYTES:
+                self.listed.append(problem)
+            else:
+                self._most = len(self.listed)  # the list ends here: no gaps
         self.on_problem(problem)
 
-    def back_to(self, count: int) -> None:
-        """Keep only the first `count`, before a second attempt."""
-        del self.listed[count:]
-        self.count = count
+    def mark(self) -> Marked:
+        """The problems so far, for `back_to`."""
+        return Marked(self.count, len(self.listed), self._most, self._bytes)
+
+    def back_to(self, mark: Marked) -> None:
+        """Keep only the problems before `mark`, for another attempt."""
+        self.count, listed, self._most, self._bytes = mark
+        del self.listed[listed:]
+
+
+class Marked(NamedTuple):
+    """A place in a list of problems."""
+
+    counted: int
+    listed: int
+    most: int
+    size: int
+
+
+def _size(problem: Problem) -> int:
+    return len(problem.path) + len(problem.reason.encode()) + 16
+
+
+def _valid(text: str) -> str:
+    """The text without surrogates, which no record can hold."""
+    return text.encode(errors="replace").decode()
 
 
 @dataclass

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from catalog.errors import LocalError
 from catalog.screen.text import safe_text, table
 
 
@@ -20,6 +22,16 @@ def for_stdout() -> Callable[[str], str]:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
+
+
+def print_last(text: str) -> str | None:
+    """Print the result of what cannot be undone. Returns None, or why that failed; stdout then accepts no more."""
+    try:
+        print(text, flush=True)
+        return None
+    except (OSError, LocalError) as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end
+        return str(e.strerror if isinstance(e, OSError) else e)
 
 
 def print_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class Screen:
 
     def progress(self, progress: JobProgress) -> None:
         if self._bar is None:
-            print(line(progress), file=sys.stderr)
+            _print(line(progress))
         else:
             self._bar.show(progress.done, progress.total, beside_bar(progress))
 
@@ -46,7 +47,7 @@ class Screen:
             return
         text = f"/{safe_text(path.decode(errors='replace'))}: {safe_text(reason)}"
         if self._bar is None:
-            print(text, file=sys.stderr)
+            _print(text)
         else:
             self._bar.print_above(text)
 
@@ -55,6 +56,19 @@ class Screen:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def warn(text: str) -> None:
+    """Print a warning, one line."""
+    _print(f"rpdrive: {safe_text(text)}")
+
+
+def _print(text: str) -> None:
+    """Print a line on stderr. No job fails because stderr is closed or its disk is full."""
+    try:
+        print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Python flushes once more at its end, and would fail
 
 
 def beside_bar(p: JobProgress) -> str:

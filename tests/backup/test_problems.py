@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from backup.run import Result
+from backup.run import Problems, Result
 from backup.systems.posix import PosixSystem
-from catalog.format.records import Point
+from catalog.format.records import Point, Problem, encode_record
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
@@ -362,3 +362,61 @@ def test_more_problems_than_a_point_lists(
     outcome = machine.backup(folder)
     assert outcome.point is not None
     assert (len(outcome.point.problems), outcome.point.problem_count) == (1000, 1209)
+
+
+def test_problems_of_a_point_are_bounded() -> None:
+    """Names and depth of folders are up to any user; a record of hundreds of megabytes could not be read again."""
+    problems = Problems()
+    seen: list[Problem] = []
+    problems.on_problem = seen.append
+    for n in range(450):
+        problems.add(b"d/" * 320_000 + b"%d" % n, "it can't be read: " + "x" * 5_000)
+    assert problems.count == len(seen) == 450
+    assert 100 < len(problems.listed) < 450
+    assert sum(len(p.path) + len(p.reason) for p in problems.listed) < 1 << 20
+    assert max(len(p.path) for p in seen) == 4096
+    problems.add(b"short", "reason")
+    assert problems.listed[-1].path != b"short", "a list that ended goes on"
+    mark = problems.mark()
+    problems.add(b"again", "a name that is no text: \udcff")
+    problems.back_to(mark)
+    assert problems.count == 451
+
+
+def test_an_unreadable_file_far_below(machine: Protected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path has 640 KB: the point and the record of the job stay small, and can be read."""
+    top = tmp_path / "source"
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(150):
+        os.mkdir("d" * 255, dir_fd=here)
+        below = os.open("d" * 255, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    for n in range(40):
+        os.close(os.open(f"f{n}", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+
+    def refuse(wanted: bytes, parent: int) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(PosixSystem, "open_file", staticmethod(refuse))
+    outcome = machine.backup(top)
+    assert outcome.problem_count == len(outcome.problems) == 40
+    assert len(encode_record(latest(machine.vault))) < 200_000
+    shutil.rmtree(top)
+
+
+def test_the_output_is_lost(rpdrive: Cli, vault: Vault, folder: Path) -> None:
+    """With any code but 0 and 3 there is no new point."""
+    for n, options in enumerate(((), ("--json",)), 1):
+        with Path("/dev/full").open("wb") as full:
+            done = rpdrive.run("backup", folder, *options, stdout=full)
+        assert done.returncode == 3, done
+        assert b"was made, but its summary can't be shown: " in done.stderr and done.stderr.count(b"\n") == 1
+        assert len(vault.point_names()) == n
+    with Path("/dev/full").open("wb") as full:
+        assert rpdrive.run("backup", folder, "--dry-run", stdout=full).returncode == 11
+        done = rpdrive.run("backup", folder, "/no such", stderr=full)
+    assert done.returncode == 3, done
+    assert len(vault.point_names()) == 3

@@ -166,6 +166,19 @@ def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk:
     rpdrive.ok("backup", folder)
 
 
+@pytest.mark.needs_root
+@pytest.mark.usefixtures("vault")
+def test_state_folder_that_is_read_only(rpdrive: Cli, folder: Path) -> None:
+    rpdrive.ok("backup", folder / "d00")
+    state = rpdrive.home / "state"
+    subprocess.run(["mount", "--bind", state, state], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", state], check=True)
+        assert "Read-only file system" in rpdrive.fails("backup", folder / "d00", code=11)
+    finally:
+        subprocess.run(["umount", state], check=True)
+
+
 @pytest.mark.slow
 def test_no_second_backup_at_once(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     process = start(rpdrive.command("backup", folder), rpdrive)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import stat
 import threading
 import time
@@ -24,8 +25,10 @@ from catalog.format.records import Machine, PointName
 from catalog.format.values import NOTHING, Totals
 from catalog.names import WINDOWS
 from catalog.points.choice import iter_items, latest
+from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
 from mount.view.nodes import (
+    LINK_BIT,
     POINT_SHIFT,
     Attributes,
     EntryPage,
@@ -39,6 +42,7 @@ from mount.view.nodes import (
     shown_ids,
     shown_name,
 )
+from mount.view.numbers import Numbers
 from mount.view.point import Pages, Tree, TreeFolder, records_births
 from mount.view.versions import VERSIONS, History, VersionsFolder
 
@@ -104,6 +108,9 @@ class AllPointsView(View):
         self._machine_names: dict[bytes, bytes] = {}
         self._item_names: dict[tuple[bytes, bytes], str] = {}
         self._systems: set[str] = set()
+        self._bases: Numbers[PointName] = Numbers(1, (1 << 64 - POINT_SHIFT) - 1)
+        self._tops: Numbers[tuple[bytes, ...]] = Numbers(2, LINK_BIT - 1)
+        self._secret = os.urandom(16)  # nobody can choose names whose numbers in `.versions` are equal
         self._pages = Pages(reader)
         self._trees: Lru[PointName, TreeFolder] = Lru(_TREES)
         self._histories: dict[tuple[bytes, bytes], History] = {}
@@ -206,11 +213,19 @@ class AllPointsView(View):
             _log.warning("the item %s is shown by its id: %s", item.hex(), e)
             return item.hex()
 
+    def base(self, name: PointName) -> int:
+        """The upper bits of all inode numbers in a point: 31 bits of its id, or the next free number."""
+        return self._bases.of(name, int.from_bytes(name.id[:4])) << POINT_SHIFT
+
+    def top_inode(self, *parts: bytes) -> int:
+        """The inode number of a folder above the points, or of a link there: below those of all points."""
+        return self._tops.of(parts, int.from_bytes(hashlib.sha256(b"\0".join(parts)).digest()[:4]))
+
     def tree(self, name: PointName) -> TreeFolder:
         """The root of a point. 1 request the first time, for its record."""
         root = self._trees.get(name)
         if root is None:
-            root = Tree(self._reader, self._pages, self._vault.point(name), point_base(name)).root()
+            root = Tree(self._reader, self._pages, self._vault.point(name), self.base(name)).root()
             self._trees.put(name, root)
         return root
 
@@ -221,7 +236,7 @@ class AllPointsView(View):
         if history is not None and history.folders is not folders and history.folders == folders:
             history.folders = folders  # the next comparison costs nothing
         if history is None or history.folders is not folders:
-            history = History(self._vault, self._reader, folders)
+            history = History(self._vault, self._reader, folders, self._secret)
             self._histories[machine, item] = history
         return history
 
@@ -309,7 +324,7 @@ class _Items(_Top):
 
     def __init__(self, view: AllPointsView, machine: bytes) -> None:
         newest = max((p[-1].time for p in view.listing().machines.get(machine, {}).values()), default=0)
-        super().__init__(view, _inode(machine), newest)
+        super().__init__(view, view.top_inode(machine), newest)
         self._machine = machine
 
     def _nodes(self) -> Mapping[bytes, Node]:
@@ -322,7 +337,7 @@ class _Points(_Top):
 
     def __init__(self, view: AllPointsView, machine: bytes, item: bytes) -> None:
         points = view.listing().machines.get(machine, {}).get(item, [])
-        super().__init__(view, _inode(machine, item), points[-1].time if points else 0)
+        super().__init__(view, view.top_inode(machine, item), points[-1].time if points else 0)
         self._machine = machine
         self._item = item
 
@@ -354,7 +369,8 @@ class _Points(_Top):
         newest = latest(list(folders.values()))
         target = next(name for name, point in folders.items() if point == newest)
         # A new inode for each target, as if the link were replaced: a kernel's cache of the old one can't mislead.
-        return _Latest(target, _inode(self._machine, self._item, LATEST, newest.id), newest.time)
+        inode = self._view.top_inode(self._machine, self._item, LATEST, str(newest).encode())
+        return _Latest(target, inode, newest.time)
 
 
 class _Latest(Link):
@@ -373,7 +389,7 @@ class _PointFolder(Folder):
     __slots__ = ("_name", "_view")
 
     def __init__(self, view: AllPointsView, name: PointName) -> None:
-        super().__init__(folder_attributes(point_base(name) | 1, name.time))
+        super().__init__(folder_attributes(view.base(name) | ROOT_NUMBER, name.time))
         self._view = view
         self._name = name
 
@@ -433,13 +449,3 @@ def shown_names(names: Mapping[bytes, str]) -> dict[bytes, bytes]:
             name += f" ({key.hex()[:8]})".encode()
         taken[key] = name
     return taken
-
-
-def point_base(name: PointName) -> int:
-    """The upper bits of all inode numbers in a point: 31 bits of its id, never all zero."""
-    return (int.from_bytes(name.id[:4]) & 0x7FFFFFFF or 1) << POINT_SHIFT
-
-
-def _inode(*parts: bytes) -> int:
-    """An inode number for a top folder: below those of all points, above that of the root."""
-    return 2 + int.from_bytes(hashlib.sha256(b"\0".join(parts)).digest()[:4])

@@ -13,7 +13,7 @@ from catalog.errors import Damaged, NotFound
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, FolderIndex, Leaf, PieceIndex, PieceLeaf
-from catalog.format.records import Point
+from catalog.format.records import Point, PointName
 from catalog.format.values import TYPE_BITS, NodeKind, OutOfLine, Paged, Piece, Subtree, Totals, Xattrs
 from catalog.format.windows import Windows
 from catalog.names import WINDOWS
@@ -41,11 +41,15 @@ _INDEXES = 64
 
 
 class Tree:
-    """The tree of one point. `base` is added to the inode numbers of everything in it."""
+    """The tree of one point. `base` is added to the inode numbers of everything in it.
+
+    `name` identifies the point among all points of the drive.
+    """
 
     def __init__(self, reader: Reader, pages: Pages, point: Point, base: int = 0) -> None:
         self.reader = reader
         self.base = base
+        self.name = PointName.of(point)
         self.point = point
         self._pages = pages
         self._top = point.root.subtree() if point.root else None
@@ -57,7 +61,7 @@ class Tree:
         )
 
     def cached_page(self, first: int) -> TreePage | None:
-        return self._pages.get(self.base, first)
+        return self._pages.get(self.name, first)
 
     def page(self, folder: Subtree, number: int, name: bytes) -> TreePage:
         """The page that has a name, if the folder has it at all. Raises Damaged."""
@@ -168,15 +172,15 @@ class Pages:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._pages: Lru[tuple[int, int], TreePage] = Lru(_PAGES)
+        self._pages: Lru[tuple[PointName, int], TreePage] = Lru(_PAGES)
         self._indexes: Lru[Extent, FolderIndex] = Lru(_INDEXES)
 
-    def get(self, base: int, first: int) -> TreePage | None:
-        """The page whose first entry has the number `first`: no two pages of a point share it."""
-        return self._pages.get((base, first))
+    def get(self, point: PointName, first: int) -> TreePage | None:
+        """The page of a point whose first entry has the number `first`: no two pages of a point share it."""
+        return self._pages.get((point, first))
 
     def add(self, tree: Tree, numbered: NumberedLeaf) -> TreePage:
-        key = (tree.base, numbered.first_number)
+        key = (tree.name, numbered.first_number)
         page = self._pages.get(key)
         if page is None:
             page = TreePage(tree, numbered)

@@ -106,11 +106,13 @@ class PrefetchingSource:
 class History:
     """The points of one item, and the folders of `.versions` made from them. `folders` are the points by date.
 
-    It serves until a point is added or removed. Thread-safe.
+    `secret` (16 bytes) is the same for all histories of a drive. It serves until a point is added or removed.
+    Thread-safe.
     """
 
-    def __init__(self, vault: Vault, reader: Reader, folders: dict[bytes, PointName]) -> None:
+    def __init__(self, vault: Vault, reader: Reader, folders: dict[bytes, PointName], secret: bytes) -> None:
         self.folders = folders
+        self._secret = secret
         self.names = list(folders.values())
         self.source = PrefetchingSource(reader)
         self._vault = vault
@@ -134,8 +136,8 @@ class History:
         for error in damaged:
             _log.warning("left out of %s: %s", VERSIONS.decode(), error)
         points.sort(key=lambda p: (p.sequence, p.time, p.id))
-        dates = {name.id: date for date, name in self.folders.items()}
-        self._dates = [dates[p.id] for p in points]
+        dates = {name: date for date, name in self.folders.items()}
+        self._dates = [dates[PointName.of(p)] for p in points]
         if points:  # only the tree's reader is used, which all points share
             self._tree = Tree(self._reader, Pages(self._reader), points[-1])
         return PathFolder(self, b"", self.attributes(), root_strands(points), [])
@@ -153,10 +155,13 @@ class History:
         return self._tree.point.system if self._tree is not None else ""
 
     def inode(self, path: bytes, date: bytes = b"") -> int:
-        """An inode number, the same at every mount: 62 bits of a hash, distinct from all numbers in points."""
+        """An inode number, the same as long as the drive is open: distinct from all numbers in points.
+
+        62 bits of a keyed hash. A table of the numbers that are taken would grow with everything that was listed.
+        """
         name = self.names[0] if self.names else None
         item = name.machine + name.item if name else b""
-        digest = hashlib.sha256(b"%b%b\0%b" % (item, path, date)).digest()
+        digest = hashlib.blake2b(b"%b%b\0%b" % (item, path, date), key=self._secret, digest_size=8).digest()
         base = int.from_bytes(digest[:4]) & 0x7FFFFFFF or 1
         return base << POINT_SHIFT | _OWN_BITS | int.from_bytes(digest[4:8]) >> 1
 

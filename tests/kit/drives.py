@@ -83,11 +83,12 @@ def add_point(
     machine_name: str = "box",
     item_name: str = "home",
     system: str = "Linux",
+    point_id: bytes | None = None,
 ) -> Point:
     """Commit a point of this tree, made at `at` (ns, UTC)."""
     at = time.time_ns() if at is None else at
     point = Point(
-        id=os.urandom(16), machine=machine, item=item, machine_name=machine_name, item_name=item_name,
+        id=point_id or os.urandom(16), machine=machine, item=item, machine_name=machine_name, item_name=item_name,
         hostname="box", system=system, sequence=sequence, time=at, finished=at, paths=[b"/home"],
         root=Root.of(root) if root is not None else None,
     )  # fmt: skip

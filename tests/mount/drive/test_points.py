@@ -111,6 +111,28 @@ def test_damaged_records_cost_no_more_than_a_name(home: Home, vault: Vault, tmp_
     assert (drive / OTHER.hex() / "home" / "latest" / "other").read_text() == "o"
 
 
+def test_points_whose_ids_begin_alike_keep_their_own_files(home: Home, vault: Vault) -> None:
+    """An inode number has room for 31 bits of a point's id. A machine can choose its ids, and chance does, too."""
+    m = Maker(vault)
+    texts = [b"third", b"the fourth", b"fifth: other numbers, too"]
+    for n, text in enumerate(texts):
+        files = [m.file(b"file", text), *(m.file(b"before %d" % i, text) for i in range(n % 2))]
+        point_id = b"same" + bytes([n]) * 12
+        when = START + n * 3600 * SECOND
+        add_point(vault, m.root(files), n + 3, when, item=b"i" * 16, item_name="twins", point_id=point_id)
+    add_point(
+        vault, m.root([m.file(b"file", b"ours")]), 2, START, machine=OTHER, point_id=b"same" + bytes([0]) * 12
+    )
+    twins = home.mount() / "box" / "twins"
+    days = sorted(set(os.listdir(twins)) - {"latest", ".versions"})
+    for _ in range(2):
+        assert [(twins / day / "file").read_bytes() for day in days] == texts
+        assert [(twins / day / "file").stat().st_size for day in days] == [len(text) for text in texts]
+    assert (home.folder / "drive" / "laptop" / "home" / "latest" / "file").read_text() == "ours"
+    inodes = [(twins / day / name).stat().st_ino for day in days for name in os.listdir(twins / day)]
+    assert len(set(inodes)) == len(inodes)
+
+
 def test_narrowed_to_a_machine_or_an_item(home: Home) -> None:
     drive = home.mount("--machine", "laptop", name="laptop")
     assert os.listdir(drive) == ["laptop"]

@@ -67,7 +67,7 @@ class Uploads:
     def __init__(self, vault: Vault, mirror: Mirror, sent: Sent, forget: Callable[[PackBuilder], None]) -> None:
         self._vault, self._mirror, self._sent, self._forget = vault, mirror, sent, forget
         self._pool = ThreadPoolExecutor(_UPLOADS, "upload")
-        self._running: dict[Future[None], PackBuilder] = {}
+        self._running: dict[Future[int], PackBuilder] = {}
 
     def send(self, pack: PackBuilder) -> None:
         """Upload a pack. Waits while too many uploads are running."""

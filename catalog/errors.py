@@ -90,6 +90,12 @@ class ShortRead(StoreError):
     advice = "check the network or the vault's disk, then run the command again"
 
 
+class TooLate(StoreError):
+    """An object was not created, because the deadline for it had passed."""
+
+    advice = "run the command again; what was already stored is kept"
+
+
 # --- the vault ------------------------------------------------------------------------------------------
 
 
@@ -144,6 +150,10 @@ class MissingData(Damaged):
     """An object that a recovery point refers to is missing from the store."""
 
     advice = "restore the missing object from a copy of the vault, or open another recovery point"
+
+
+class ObjectTooLarge(Damaged):
+    """An object has more bytes than one with its name may have. They were not fetched."""
 
 
 # --- this machine ---------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from catalog.errors import (
     VaultExists,
 )
 from catalog.format.blocks import Buffer, PackKind, open_block
-from catalog.format.keys import KdfParameters, Keys, VaultFile, check_passphrase, make_slot
+from catalog.format.keys import MAX_VAULT_FILE, KdfParameters, Keys, VaultFile, check_passphrase, make_slot
 from catalog.format.packs import Extent, pack_name
 from catalog.format.records import (
     Item,
@@ -35,7 +35,7 @@ from catalog.format.records import (
     decode_record,
     encode_record,
 )
-from catalog.format.sealed import Kind, open_object, seal_object
+from catalog.format.sealed import Kind, max_sealed, open_object, seal_object
 from catalog.store.base import Store
 
 VAULT_FILE = "vault.json"
@@ -78,7 +78,7 @@ class Vault:
                 return decode_record(cls, open_object(self.keys, kind, name, data), name)
             except Exception:  # noqa: BLE001 - the cached copy is bad: fetch the record again
                 self._records.pop(name, None)
-        data = self.store.get(name)
+        data = self.store.get(name, max_sealed(kind))
         record = decode_record(cls, open_object(self.keys, kind, name, data), name)
         self._records[name] = data
         return record
@@ -217,7 +217,7 @@ class Vault:
         Raises WeakPassphrase, ObjectChanged if vault.json was changed meanwhile, or another StoreError.
         """
         check_passphrase(new)
-        data, tag = self.store.get_tagged(VAULT_FILE)
+        data, tag = self.store.get_tagged(VAULT_FILE, MAX_VAULT_FILE)
         current = VaultFile.decode(data)
         current.verify(self.keys)
         number = current.number + 1
@@ -281,7 +281,7 @@ def check_no_vault(store: Store) -> None:
 def read_vault_file(store: Store) -> VaultFile:
     """vault.json, parsed but not authenticated. Raises NoVault, NewerFormat, Damaged or StoreError."""
     try:
-        return VaultFile.decode(store.get(VAULT_FILE))
+        return VaultFile.decode(store.get(VAULT_FILE, MAX_VAULT_FILE))
     except ObjectNotFound as e:
         try:
             lost = _copies(store)

@@ -21,6 +21,9 @@ HEADER = struct.Struct(">4sBBH")  # magic, version, kind, zero
 MAGIC = b"RPDS"
 SALT_BYTES = 32
 MAX_OBJECT_RAW = 256 << 20
+# Bytes of a sealed object in the store, by kind. No larger one is fetched, so none may be written.
+MAX_SEALED_INDEX = 64 << 20
+MAX_SEALED = 32 << 20  # every other kind
 _ZERO_NONCE = bytes(12)  # each key is used once
 
 
@@ -33,6 +36,11 @@ class Kind(IntEnum):
     JOB = 6
     MOVED = 7
     CONDEMNED = 8
+
+
+def max_sealed(kind: Kind) -> int:
+    """How many bytes an object of this kind may have in the store."""
+    return MAX_SEALED_INDEX if kind is Kind.INDEX else MAX_SEALED
 
 
 def _key(keys: Keys, kind: Kind, salt: bytes) -> bytes:

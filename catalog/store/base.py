@@ -2,8 +2,9 @@
 
 Names are ASCII paths with `/` between their parts, no leading slash, no empty, `.` or `..` part. Objects are
 immutable: created once, whole, and never overwritten; `replace` exists for vault.json alone. Every method raises
-`catalog.errors.StoreError` or a subclass, never a foreign exception, and is safe to call from any number of
-threads at once.
+`catalog.errors.StoreError` or a subclass, or Damaged for a single object that is not what it must be, never a
+foreign exception, and is safe to call from any number of threads at once. No more bytes are taken from a store
+than were asked for.
 """
 
 from __future__ import annotations
@@ -12,16 +13,34 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from catalog.store.deadline import Deadline
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
+REPLACEABLE = 2**20  # bytes; no larger object can be replaced
 LIST_PAGE = 5000  # names per listing request: Azure's maximum, and how requests of other stores are counted
 
 
 class ObjectInfo(NamedTuple):
-    """One row of a listing. `size` in bytes; `modified` by the store's own clock, in ns since the epoch (UTC)."""
+    """One row of a listing. `size` in bytes; `modified` by the store's own clock, in ns since the epoch (UTC).
+
+    `modified` is never before the moment when the object got its name, so no object is born old. An object that
+    was copied, or whose permissions were changed, may look younger than it is.
+    """
 
     name: str
     size: int
     modified: int
+
+
+class Range(NamedTuple):
+    """`length` > 0 bytes of the object `name`, from `offset`."""
+
+    name: str
+    offset: int
+    length: int
+
+
+Part: TypeAlias = Range | Buffer  # of an object that is put together
 
 
 class Store(ABC):
@@ -30,29 +49,47 @@ class Store(ABC):
     url: str
 
     @abstractmethod
-    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         """Create an object from the parts' bytes end to end, whole and durable, or not at all.
 
-        Raises ObjectExists if the name exists, unless this very call created it: a retry after a lost answer
-        finds an object of the same length and content, which is success. Raises StoreFull if there is no room.
+        Returns its `modified`. Raises ObjectExists if the name exists, unless this very call created it: a retry
+        after a lost answer finds an object of the same length and content, which is success. Raises StoreFull if
+        there is no room, and TooLate, unsent, if `until` has passed when an attempt is about to begin.
+        """
+
+    def compose(self, name: str, parts: Sequence[Part]) -> int:
+        """Create an object from ranges of other objects and from bytes, end to end, if the name does not exist.
+
+        Returns its `modified`. A store that can copies the ranges by itself; otherwise they are read and written
+        through this process. Raises ObjectNotFound and ShortRead for a range that is not there, else as `create`.
+        """
+        return self.create(name, [self.read(*part) if isinstance(part, Range) else part for part in parts])
+
+    @abstractmethod
+    def now(self) -> int:
+        """The time by the store's own clock, by which `modified` is set: ns since the epoch (UTC).
+
+        It may be up to a second behind, and no request is counted for it. Raises AccessDenied if the store's
+        clock can be read only by writing, and this is not allowed.
         """
 
     @abstractmethod
     def replace(self, name: str, data: Buffer, tag: str) -> None:
-        """Overwrite an object if its tag (from `get_tagged`) is still `tag`.
+        """Overwrite an object of at most REPLACEABLE bytes if its tag (from `get_tagged`) is still `tag`.
 
         Raises ObjectChanged if it is not, and ObjectNotFound if the object is gone.
         """
 
     @abstractmethod
-    def get(self, name: str) -> bytes:
-        """Fetch the whole object.
+    def get(self, name: str, most: int) -> bytes:
+        """Fetch the whole object, of at most `most` > 0 bytes.
 
-        Raises ObjectNotFound if it is missing, and ShortRead if fewer bytes arrived than it has.
+        Raises ObjectNotFound if it is missing, ShortRead if fewer bytes arrived than it has, and ObjectTooLarge
+        (a kind of Damaged) if it has more than `most`: none of them is fetched then.
         """
 
     @abstractmethod
-    def get_tagged(self, name: str) -> tuple[bytes, str]:
+    def get_tagged(self, name: str, most: int) -> tuple[bytes, str]:
         """Like `get`, with a tag that changes whenever the object does."""
 
     @abstractmethod
@@ -72,6 +109,13 @@ class Store(ABC):
         """All objects whose name starts with `prefix` (any prefix, not just folders), in order of name.
 
         Takes one request per LIST_PAGE names, at least one. Objects created meanwhile may be included or not.
+        """
+
+    @abstractmethod
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of the folders directly below `prefix`, which is "" or ends with a slash, in order.
+
+        A name is without `prefix` and without slashes. A folder whose last object was deleted may be included.
         """
 
     @abstractmethod

@@ -6,13 +6,15 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from catalog.store.base import Buffer
 from catalog.systems.this import SYSTEM
 
+Copy: TypeAlias = Callable[[int], int]  # writes to a descriptor, from its position; returns how many bytes
 PREFIX = "writing-"
 STALE = 24 * 3600 * 10**9  # ns; no object takes a day to write
 
@@ -20,14 +22,19 @@ STALE = 24 * 3600 * 10**9  # ns; no object takes a day to write
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
-def write_temporary(folder: Path, parts: Sequence[Buffer]) -> Path:
+def write_temporary(folder: Path, parts: Sequence[Buffer | Copy]) -> Path:
     """Write the parts end to end into a new file in `folder`, and flush it to the disk. The caller removes it."""
     path = folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
-    length = sum(memoryview(part).nbytes for part in parts)
+    length = 0
     try:
         with path.open("xb") as file:
             for part in parts:
-                file.write(part)
+                if callable(part):
+                    file.flush()
+                    length += part(file.fileno())
+                else:
+                    length += memoryview(part).nbytes
+                    file.write(part)
             file.flush()
             if os.fstat(file.fileno()).st_size != length:
                 raise OSError(errno.EIO, "the file system stored a different length than was written", str(path))

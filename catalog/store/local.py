@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -21,14 +21,17 @@ from catalog.errors import (
     StoreFull,
     StoreUnreachable,
 )
-from catalog.store.base import Buffer, ObjectInfo, Store
+from catalog.store.base import REPLACEABLE, Buffer, ObjectInfo, Part, Range, Store
+from catalog.store.bounded import check_size
+from catalog.store.deadline import Deadline, check
 from catalog.store.descriptors import Descriptors
-from catalog.store.durable import make_folders, place_new, sweep, write_temporary
+from catalog.store.durable import Copy, make_folders, place_new, sweep, write_temporary
 from catalog.store.name import RESERVED, checked_name, is_name
 from catalog.systems.this import SYSTEM
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LARGE = 2**20  # bytes
 # The disk was removed or the file server is down: the data may be intact.
 _AWAY = {
     errno.EIO,
@@ -67,7 +70,16 @@ class LocalStore(Store):
         self._identity = self._root_identity()
         self._swept = False
 
-    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
+        return self._create(name, parts, until)
+
+    def compose(self, name: str, parts: Sequence[Part]) -> int:
+        def copied(part: Range) -> Callable[[int], int]:
+            return lambda target: self._copy(part, target)
+
+        return self._create(name, [copied(part) if isinstance(part, Range) else part for part in parts], None)
+
+    def _create(self, name: str, parts: Sequence[Buffer | Copy], until: Deadline | None) -> int:
         target = Path(self._path(name))
         with self._translated(name):
             self._require_root()
@@ -76,6 +88,7 @@ class LocalStore(Store):
             make_folders(target.parent)
             temporary = self._temporary(parts)
             try:
+                check(until, name)
                 place_new(temporary, target)
             except FileExistsError as error:
                 raise ObjectExists(f"{name} exists already") from error
@@ -84,13 +97,33 @@ class LocalStore(Store):
             finally:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
+            modified = SYSTEM.named_at(target, os.stat(target))
         with self._lock:
             self._identity = self._identity or self._root_identity()
+        return modified
+
+    def _copy(self, part: Range, target: int) -> int:
+        path = self._path(part.name)
+        with self._translated(part.name), self._descriptors.borrow(path) as source:
+            copied = SYSTEM.copy_range(source, part.offset, part.length, target)
+        if copied < part.length:
+            raise ShortRead(f"{part.name}: {copied} of {part.length} bytes arrived from offset {part.offset}")
+        return copied
+
+    def now(self) -> int:
+        self._require_root()
+        with self._translated(RESERVED):
+            temporary = self._temporary([])
+            try:
+                return SYSTEM.named_at(temporary, os.stat(temporary))
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         target = Path(self._path(name))
         with self._translated(name), self._alone():
-            if self.get_tagged(name)[1] != tag:
+            if self.get_tagged(name, REPLACEABLE)[1] != tag:
                 raise ObjectChanged(f"{name} was changed meanwhile")
             temporary = self._temporary([data])
             try:
@@ -100,7 +133,7 @@ class LocalStore(Store):
                     temporary.unlink(missing_ok=True)
             SYSTEM.sync_folder(target.parent)
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, most: int) -> bytes:
         path = self._path(name)
         with self._translated(name):
             descriptor = os.open(path, SYSTEM.read_flags)
@@ -108,6 +141,7 @@ class LocalStore(Store):
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
                     raise FileNotFoundError(errno.ENOENT, "not a file", path)
+                check_size(name, status.st_size, most)
                 data = _read(descriptor, 0, status.st_size)
             finally:
                 os.close(descriptor)
@@ -115,14 +149,17 @@ class LocalStore(Store):
             raise ShortRead(f"{name}: {len(data)} of {status.st_size} bytes arrived")
         return data
 
-    def get_tagged(self, name: str) -> tuple[bytes, str]:
-        data = self.get(name)
+    def get_tagged(self, name: str, most: int) -> tuple[bytes, str]:
+        data = self.get(name, most)
         return data, hashlib.sha256(data).hexdigest()
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         path = self._path(name)
         with self._translated(name), self._descriptors.borrow(path) as descriptor:
-            data = _read(descriptor, offset, length)
+            wanted = length
+            if length > _LARGE:  # memory is taken before the system reads: no more than the file can fill
+                wanted = max(0, min(length, os.fstat(descriptor).st_size - offset))
+            data = _read(descriptor, offset, wanted)
             if len(data) < length:
                 size = os.fstat(descriptor).st_size
                 if offset + len(data) < size or not up_to:
@@ -145,6 +182,15 @@ class LocalStore(Store):
             checked_name(folder)
         self._require_root()
         yield from self._listed(folder + slash, start)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        if prefix:
+            checked_name(prefix.removesuffix("/"))
+        self._require_root()
+        found: list[str] = []
+        with suppress(ObjectNotFound), self._translated(prefix), self._scan(prefix) as entries:
+            found = [entry.name for entry in entries if entry.is_dir() and is_name(prefix + entry.name)]
+        yield from sorted(set(found) - ({*_NOT_OURS} if not prefix else set()), key=lambda name: name + "/")
 
     def delete(self, name: str) -> None:
         path = self._path(name)
@@ -183,12 +229,12 @@ class LocalStore(Store):
                 except ObjectNotFound:
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    yield ObjectInfo(folder + name, status.st_size, status.st_mtime_ns)
+                    yield ObjectInfo(folder + name, status.st_size, SYSTEM.named_at(entry.path, status))
 
     def _scan(self, folder: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         return os.scandir(f"{self._top}/{folder}")
 
-    def _temporary(self, parts: Sequence[Buffer]) -> Path:
+    def _temporary(self, parts: Sequence[Buffer | Copy]) -> Path:
         make_folders(self._own)
         if not self._swept:
             self._swept = True

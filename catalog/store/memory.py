@@ -5,28 +5,39 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead
 from catalog.store.base import Buffer, ObjectInfo, Store
+from catalog.store.bounded import check_size
+from catalog.store.deadline import Deadline, check
 from catalog.store.name import checked_name
 
 
 class MemoryStore(Store):
-    """An object store that lasts as long as this instance. Tests may change `objects`: name -> bytes."""
+    """An object store that lasts as long as this instance. Tests may change `objects`: name -> bytes.
 
-    def __init__(self, url: str = "memory:") -> None:
+    `clock` returns ns since the epoch (UTC): the store's own clock.
+    """
+
+    def __init__(self, url: str = "memory:", clock: Callable[[], int] = time.time_ns) -> None:
         self.url = url
+        self._clock = clock
         self.objects: dict[str, bytes] = {}
         self._modified: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         data = b"".join(parts)
         with self._lock:
+            check(until, name)
             if checked_name(name) in self.objects:
                 raise ObjectExists(f"{name} exists already")
             self._put(name, data)
+            return self._modified[name]
+
+    def now(self) -> int:
+        return self._clock()
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         with self._lock:
@@ -34,22 +45,26 @@ class MemoryStore(Store):
                 raise ObjectChanged(f"{name} was changed meanwhile")
             self._put(name, bytes(data))
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, most: int) -> bytes:
         with self._lock:
-            return self._held(name)
+            data = self._held(name)
+        check_size(name, len(data), most)
+        return data
 
-    def get_tagged(self, name: str) -> tuple[bytes, str]:
-        data = self.get(name)
+    def get_tagged(self, name: str, most: int) -> tuple[bytes, str]:
+        data = self.get(name, most)
         return data, _tag(data)
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
-        data = self.get(name)[offset : offset + length]
+        with self._lock:
+            data = self._held(name)[offset : offset + length]
         if len(data) < length and not up_to:
             raise ShortRead(f"{name}: the object ends {length - len(data)} bytes before offset {offset + length}")
         return data
 
     def size(self, name: str) -> int:
-        return len(self.get(name))
+        with self._lock:
+            return len(self._held(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._lock:
@@ -59,6 +74,11 @@ class MemoryStore(Store):
                 if name.startswith(prefix)
             ]
         yield from sorted(found)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        with self._lock:
+            names = [name.removeprefix(prefix) for name in self.objects if name.startswith(prefix)]
+        yield from sorted({name.split("/", 1)[0] for name in names if "/" in name}, key=lambda name: name + "/")
 
     def delete(self, name: str) -> None:
         with self._lock:
@@ -72,7 +92,7 @@ class MemoryStore(Store):
 
     def _put(self, name: str, data: bytes) -> None:
         self.objects[name] = data
-        self._modified[name] = time.time_ns()
+        self._modified[name] = self._clock()
 
 
 def _tag(data: bytes) -> str:

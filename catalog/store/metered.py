@@ -27,6 +27,7 @@ class Traffic:
     """Requests to a store, by kind. Two of them can be subtracted: after - before."""
 
     create: Count = NONE
+    compose: Count = NONE
     replace: Count = NONE
     get: Count = NONE
     read: Count = NONE
@@ -42,7 +43,7 @@ class Traffic:
     @property
     def sent(self) -> int:
         """Bytes stored."""
-        return self.create.bytes + self.replace.bytes
+        return self.create.bytes + self.compose.bytes + self.replace.bytes
 
     @property
     def received(self) -> int:
@@ -71,6 +72,8 @@ class Traffic:
 class MeteredStore(StoreWrapper):
     """Counts all requests, including failed ones, and the bytes of those that succeeded.
 
+    A composed object counts as Azure counts it: one request for each part, and one more. `now` counts as none.
+
     If `log` is set, the attribute `log` lists every request in the order in which they ended; its `length` is
     the number of bytes carried, so a failed `read` has length 0.
     """
@@ -87,7 +90,10 @@ class MeteredStore(StoreWrapper):
             return Traffic(**self._traffic)
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if request.kind == "now":
+            return call()
         carried = 0
+        sent = request.offset + 1 if request.kind == "compose" else 1
         try:
             result = call()
             carried = _carried(request, result)
@@ -95,7 +101,7 @@ class MeteredStore(StoreWrapper):
         finally:
             with self._lock:
                 requests, total = self._traffic.get(request.kind, NONE)
-                self._traffic[request.kind] = Count(requests + 1, total + carried)
+                self._traffic[request.kind] = Count(requests + sent, total + carried)
                 if self.log is not None:
                     self.log.append(request._replace(length=carried))
 

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead, StoreUnreachable
-from catalog.store.base import Buffer, ObjectInfo, Store
+from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead, StoreUnreachable, TooLate
+from catalog.store.base import Buffer, ObjectInfo, Part, Range, Store
+from catalog.store.deadline import Deadline, check
 from catalog.store.wrapper import Request, StoreWrapper, T
 
 FIRST_PAUSE = 0.25  # seconds
@@ -23,8 +24,9 @@ class RetryingStore(StoreWrapper):
     clients don't return at the same moment. A `read` beyond the object's end raises ShortRead, too, and is
     repeated like any other: a caller that may read so far sets `up_to`.
 
-    A create or replace whose answer was lost may have taken effect. If a later attempt finds that the object
-    exists, or has changed, the object is read back; the call succeeds if it holds exactly the bytes sent.
+    A create, compose or replace whose answer was lost may have taken effect. If a later attempt finds that the
+    object exists, or has changed, the object is read back; the call succeeds if it holds exactly the bytes sent.
+    No attempt to create begins after the deadline `until`, however long a pause or the machine's sleep lasted.
     """
 
     def __init__(
@@ -41,21 +43,40 @@ class RetryingStore(StoreWrapper):
         self._closed = threading.Event()
         self._pause: Callable[[float], object] = pause or self._closed.wait
 
-    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         lost = False
 
-        def attempt() -> None:
+        def attempt() -> int:
             nonlocal lost
             try:
-                self.inner.create(name, parts)
+                check(until, name)
+                return self.inner.create(name, parts, until=until)
+            except StoreUnreachable:
+                lost = True
+                raise
+            except (ObjectExists, TooLate):
+                if not (lost and self._holds(name, [b"".join(parts)])):
+                    raise
+                return self._modified(name)
+
+        return self._pass_on(Request("create", name), attempt)
+
+    def compose(self, name: str, parts: Sequence[Part]) -> int:
+        lost = False
+
+        def attempt() -> int:
+            nonlocal lost
+            try:
+                return self.inner.compose(name, parts)
             except StoreUnreachable:
                 lost = True
                 raise
             except ObjectExists:
                 if not (lost and self._holds(name, parts)):
                     raise
+                return self._modified(name)
 
-        self._pass_on(Request("create", name), attempt)
+        return self._pass_on(Request("compose", name), attempt)
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         lost = False
@@ -74,39 +95,57 @@ class RetryingStore(StoreWrapper):
         self._pass_on(Request("replace", name), attempt)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._whole(prefix, self.inner.list, lambda info: info.name)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        return self._whole(prefix, self.inner.folders, lambda name: name + "/")
+
+    def _whole(self, prefix: str, listing: Callable[[str], Iterator[T]], key: Callable[[T], str]) -> Iterator[T]:
         last = ""
 
-        def rest() -> Iterator[ObjectInfo]:
-            return (info for info in self.inner.list(prefix) if info.name > last)
+        def rest() -> Iterator[T]:
+            return (row for row in listing(prefix) if key(row) > last)
 
         # A broken listing starts again and skips the names already returned: they come in order.
-        names = rest()
-        ended = ObjectInfo("", 0, 0)
+        rows = rest()
 
-        def following() -> ObjectInfo:
-            nonlocal names
+        def following() -> T | None:
+            nonlocal rows
             try:
-                return next(names, ended)
+                return next(rows, None)
             except (StoreUnreachable, ShortRead):
-                names = rest()
+                rows = rest()
                 raise
 
-        while (info := self._pass_on(Request("list", prefix), following)) is not ended:
-            last = info.name
-            yield info
+        while (row := self._pass_on(Request("list", prefix), following)) is not None:
+            last = key(row)
+            yield row
 
     def close(self) -> None:
         self._closed.set()
         super().close()
 
-    def _holds(self, name: str, parts: Sequence[Buffer]) -> bool:
+    def _holds(self, name: str, parts: Sequence[Part]) -> bool:
         """Whether the object consists of exactly these parts. It is read whole: lost answers are rare."""
+        lengths = [part.length if isinstance(part, Range) else memoryview(part).nbytes for part in parts]
         try:
-            if self.inner.size(name) != sum(memoryview(part).nbytes for part in parts):
+            if self.inner.size(name) != sum(lengths):
                 return False
-            return self.inner.get(name) == b"".join(parts)
+            offset = 0
+            for part, length in zip(parts, lengths, strict=True):
+                wanted = self.inner.read(*part) if isinstance(part, Range) else part
+                if length and self.inner.read(name, offset, length) != wanted:
+                    return False
+                offset += length
+            return True
         except ObjectNotFound:
             return False
+
+    def _modified(self, name: str) -> int:
+        for info in self.inner.list(name):
+            if info.name == name:
+                return info.modified
+        raise StoreUnreachable(f"{name} was stored, but is not listed yet")
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         give_up = self._clock() + self.patience

@@ -26,8 +26,18 @@ class Role(StrEnum):
         return roles.index(self) >= roles.index(other)
 
 
-_NEEDS: dict[Kind, Role] = {"create": Role.BACKUP, "replace": Role.ADMIN, "delete": Role.ADMIN}
-_DOES = {"create": "add objects", "replace": "change objects", "delete": "delete objects"}
+_NEEDS: dict[Kind, Role] = {
+    "create": Role.BACKUP,
+    "compose": Role.ADMIN,
+    "replace": Role.ADMIN,
+    "delete": Role.ADMIN,
+}
+_DOES = {
+    "create": "add objects",
+    "compose": "put objects together",
+    "replace": "change objects",
+    "delete": "delete objects",
+}
 _RENEW = "ask the vault's administrator for new credentials, then run `rpdrive vault connect FILE`"
 
 
@@ -75,15 +85,21 @@ class RoleStore(StoreWrapper):
         return call()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._renewing(prefix, self.inner.list, lambda info: info.name)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        return self._renewing(prefix, self.inner.folders, lambda name: name + "/")
+
+    def _renewing(self, prefix: str, listing: Callable[[str], Iterator[T]], key: Callable[[T], str]) -> Iterator[T]:
         last = ""
         while True:
             grant = self.grant
             try:
                 self._check(Request("list", prefix), grant)
-                for info in self.inner.list(prefix):
-                    if info.name > last:  # after a renewal the listing starts again; names come in order
-                        last = info.name
-                        yield info
+                for row in listing(prefix):
+                    if key(row) > last:  # after a renewal the listing starts again; names come in order
+                        last = key(row)
+                        yield row
                 return
             except AccessDenied:
                 if not self._renew(grant):

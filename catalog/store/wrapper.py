@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
-from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Store
+from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Part, Range, Store
+from catalog.store.deadline import Deadline
 
-Kind: TypeAlias = Literal["create", "replace", "get", "read", "list", "size", "delete"]
+Kind: TypeAlias = Literal["create", "compose", "now", "replace", "get", "read", "list", "size", "delete"]
 T = TypeVar("T")
 
 
 class Request(NamedTuple):
     """One request to a store. `length` is the number of bytes sent, or requested by `read`; otherwise 0.
 
-    For a listing, `name` is the prefix and `offset` the number of names before this page.
+    For a listing (of objects or folders), `name` is the prefix and `offset` the number of names before this page.
+    For `compose`, `offset` is the number of parts, and `length` counts only bytes that this process sends.
     """
 
     kind: Kind
@@ -34,19 +36,28 @@ class StoreWrapper(Store):
         """Run `call`, which sends `request` to the inner store. For a listing, this is called before each page."""
         return call()
 
-    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         length = sum(memoryview(part).nbytes for part in parts)
-        self._pass_on(Request("create", name, 0, length), lambda: self.inner.create(name, parts))
+        return self._pass_on(
+            Request("create", name, 0, length), lambda: self.inner.create(name, parts, until=until)
+        )
+
+    def compose(self, name: str, parts: Sequence[Part]) -> int:
+        length = sum(memoryview(part).nbytes for part in parts if not isinstance(part, Range))
+        return self._pass_on(Request("compose", name, len(parts), length), lambda: self.inner.compose(name, parts))
+
+    def now(self) -> int:
+        return self._pass_on(Request("now", ""), self.inner.now)
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         length = memoryview(data).nbytes
         self._pass_on(Request("replace", name, 0, length), lambda: self.inner.replace(name, data, tag))
 
-    def get(self, name: str) -> bytes:
-        return self._pass_on(Request("get", name), lambda: self.inner.get(name))
+    def get(self, name: str, most: int) -> bytes:
+        return self._pass_on(Request("get", name), lambda: self.inner.get(name, most))
 
-    def get_tagged(self, name: str) -> tuple[bytes, str]:
-        return self._pass_on(Request("get", name), lambda: self.inner.get_tagged(name))
+    def get_tagged(self, name: str, most: int) -> tuple[bytes, str]:
+        return self._pass_on(Request("get", name), lambda: self.inner.get_tagged(name, most))
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         return self._pass_on(
@@ -58,11 +69,17 @@ class StoreWrapper(Store):
         return self._pass_on(Request("size", name), lambda: self.inner.size(name))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._paged(prefix, self.inner.list(prefix))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        return self._paged(prefix, self.inner.folders(prefix))
+
+    def _paged(self, prefix: str, names: Iterator[T]) -> Iterator[T]:
         self._pass_on(Request("list", prefix), lambda: None)
-        for count, info in enumerate(self.inner.list(prefix)):
+        for count, name in enumerate(names):
             if count and count % LIST_PAGE == 0:
                 self._pass_on(Request("list", prefix, count), lambda: None)
-            yield info
+            yield name
 
     def delete(self, name: str) -> None:
         self._pass_on(Request("delete", name), lambda: self.inner.delete(name))

@@ -35,6 +35,21 @@ class System(Protocol):
         """
         ...
 
+    def named_at(self, path: PathLike, status: os.stat_result) -> int:
+        """When the file at `path`, of which `status` is known, got its name or its contents: ns since the epoch.
+
+        It is never earlier than the last time that the file was written, linked or renamed; another change of
+        what the file system notes of it may make it later.
+        """
+        ...
+
+    def copy_range(self, source: int, offset: int, length: int, target: int) -> int:
+        """Copy bytes of one file to the current position of another, without a detour if the system can.
+
+        Returns how many were copied: fewer than `length` only at the end of the source.
+        """
+        ...
+
     def is_own(self, status: os.stat_result) -> bool:
         """Whether a file belongs to the user of this process."""
         ...

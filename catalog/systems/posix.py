@@ -15,6 +15,9 @@ from catalog.systems.base import PathLike
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _PRIVATE_FOLDER = 0o700
+_BLOCK = 1 << 20  # bytes
+# Errors of copy_file_range(2) where it can't be used: other file systems, or none that knows it.
+_NO_COPY = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF}
 
 
 class PosixSystem:
@@ -44,6 +47,22 @@ class PosixSystem:
         if code:
             raise OSError(code, os.strerror(code), os.fspath(new))
 
+    def named_at(self, path: PathLike, status: os.stat_result) -> int:
+        # A link or rename sets the time of the inode's last change; writing sets the other.
+        return max(status.st_mtime_ns, status.st_ctime_ns)
+
+    def copy_range(self, source: int, offset: int, length: int, target: int) -> int:
+        copied = _copied_by_the_kernel(source, offset, length, target)
+        while copied < length:
+            data = os.pread(source, min(length - copied, _BLOCK), offset + copied)
+            if not data:
+                break
+            view = memoryview(data)
+            while view:
+                view = view[os.write(target, view) :]
+            copied += len(data)
+        return copied
+
     def is_own(self, status: os.stat_result) -> bool:
         return status.st_uid == os.geteuid()
 
@@ -60,6 +79,22 @@ class PosixSystem:
         except OSError:
             return False
         return True
+
+
+def _copied_by_the_kernel(source: int, offset: int, length: int, target: int) -> int:
+    """How many bytes copy_file_range(2) has copied: all, or fewer if it ends early, or none if it can't be used."""
+    call: Callable[[int, int, int, int], int] | None = getattr(os, "copy_file_range", None)
+    copied = 0
+    try:
+        while call and copied < length:
+            step = call(source, target, length - copied, offset + copied)
+            if step == 0:
+                break
+            copied += step
+    except OSError as error:
+        if error.errno not in _NO_COPY:
+            raise
+    return copied
 
 
 @cache

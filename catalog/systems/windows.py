@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import sys
 import threading
 from importlib import import_module
@@ -15,6 +16,11 @@ from typing import Any
 from catalog.systems.base import PathLike
 
 _O_BINARY = 0x8000  # <fcntl.h>
+
+_BLOCK = 1 << 20  # bytes
+_READ_ATTRIBUTES, _SHARE_ALL, _OPEN_EXISTING, _BACKUP_SEMANTICS = 0x80, 0x7, 3, 0x0200_0000  # <winnt.h>
+_BASIC_INFO = struct.Struct("<4qI4x")  # FILE_BASIC_INFO: four times, the last one ChangeTime, and attributes
+_EPOCH = 116_444_736_000_000_000  # 1970 in units of 100 ns since 1601
 
 _seeking = threading.Lock()
 
@@ -47,6 +53,19 @@ class WindowsSystem:
     def rename_new(self, old: PathLike, new: PathLike, *, dir_fd: int | None = None) -> None:
         os.rename(os.fsdecode(old), os.fsdecode(new), src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
+    def named_at(self, path: PathLike, status: os.stat_result) -> int:
+        # st_ctime is the time of creation here, which a temporary file has before it gets its name.
+        return max(status.st_mtime_ns, _change_time(os.fsdecode(path)))
+
+    def copy_range(self, source: int, offset: int, length: int, target: int) -> int:
+        copied = 0
+        while copied < length and (data := self.pread(source, min(length - copied, _BLOCK), offset + copied)):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(target, view) :]
+            copied += len(data)
+        return copied
+
     def is_own(self, status: os.stat_result) -> bool:
         return True
 
@@ -58,3 +77,22 @@ class WindowsSystem:
 
     def has_terminal(self) -> bool:
         return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _change_time(path: str) -> int:
+    """When the file or what is noted of it was last changed, in ns since the epoch; 0 where nobody notes it."""
+    import ctypes
+
+    kernel: Any = getattr(ctypes, "WinDLL")("kernel32", use_last_error=True)  # noqa: B009 - only on Windows
+    kernel.CreateFileW.restype = ctypes.c_void_p
+    handle = kernel.CreateFileW(path, _READ_ATTRIBUTES, _SHARE_ALL, None, _OPEN_EXISTING, _BACKUP_SEMANTICS, None)
+    if handle is None or handle == ctypes.c_void_p(-1).value:
+        raise getattr(ctypes, "WinError")(getattr(ctypes, "get_last_error")())  # noqa: B009
+    try:
+        info = ctypes.create_string_buffer(_BASIC_INFO.size)
+        if not kernel.GetFileInformationByHandleEx(ctypes.c_void_p(handle), 0, info, _BASIC_INFO.size):
+            raise getattr(ctypes, "WinError")(getattr(ctypes, "get_last_error")())  # noqa: B009
+    finally:
+        kernel.CloseHandle(ctypes.c_void_p(handle))
+    changed: int = _BASIC_INFO.unpack(info.raw)[3]
+    return max(changed - _EPOCH, 0) * 100

@@ -20,6 +20,7 @@ from catalog.format.packs import decode_pack, pack_name
 from catalog.format.records import IndexObject, Point, decode_record
 from catalog.format.sealed import Kind, open_object
 from catalog.store.base import Buffer, Store
+from catalog.store.deadline import Deadline
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
@@ -60,14 +61,14 @@ class OrderedStore(StoreWrapper):
         self.vault: Vault = vault_on(inner)
         self.checked: Counter[str] = Counter()
 
-    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         data = b"".join(parts)
         kind = name.split("/", maxsplit=1)[0]
         for wanted in self._refers(kind, name, data):
             self.checked[kind] += 1
             present = [k for k in (PackKind.DATA, PackKind.TREE) if self._has(pack_name(k, wanted))]
             assert present, f"{name} refers to pack {wanted.hex()}, which is not there"
-        self.inner.create(name, parts)
+        return self.inner.create(name, parts, until=until)
 
     def _has(self, name: str) -> bool:
         return any(info.name == name for info in self.inner.list(name))

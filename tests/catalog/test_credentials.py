@@ -46,6 +46,7 @@ from catalog.store.scheme import Token
 from catalog.vault import Vault
 from tests.kit.azurite import ACCOUNT, Azurite, running_azurite
 from tests.kit.cli import Cli
+from tests.kit.stores import MOST
 from tests.kit.vaults import PASSPHRASE, new_vault
 
 HOUR = 3600 * 10**9
@@ -124,10 +125,10 @@ def test_a_backup_token_creates_and_never_overwrites(azurite: Azurite, container
     with pytest.raises(ObjectExists):
         store.create("made/once", [b"two"])
     with pytest.raises(AccessDenied):
-        store.replace("made/once", b"two", store.get_tagged("made/once")[1])
+        store.replace("made/once", b"two", store.get_tagged("made/once", MOST)[1])
     with pytest.raises(AccessDenied):
         store.delete("made/once")
-    assert store.get("made/once") == b"one"
+    assert store.get("made/once", MOST) == b"one"
     assert "made/once" in [info.name for info in store.list("")]
     store.close()
 
@@ -210,9 +211,9 @@ def test_a_user_delegation_token_lasts_seven_days(tmp_path: Path, monkeypatch: p
 def use(store: Store, kind: str) -> object:
     calls: dict[str, Callable[[], object]] = {
         "create": lambda: store.create("new", [b"1"]),
-        "replace": lambda: store.replace("old", b"2", store.get_tagged("old")[1]),
+        "replace": lambda: store.replace("old", b"2", store.get_tagged("old", MOST)[1]),
         "delete": lambda: store.delete("old"),
-        "get": lambda: store.get("old"),
+        "get": lambda: store.get("old", MOST),
         "read": lambda: store.read("old", 0, 2),
         "size": lambda: store.size("old"),
         "list": lambda: list(store.list("")),
@@ -599,11 +600,11 @@ def test_an_open_session_goes_on_with_a_renewed_token(
     store = session.open_store()
     for _ in range(2):
         with pytest.raises(AccessDenied):
-            store.get("vault.json")
+            store.get("vault.json", MOST)
     with pytest.raises(AccessDenied):
         Session(settings).connect(given(-timedelta(minutes=5)))
     Session(settings).connect(given(DAY))
-    assert store.get("vault.json") == vault.store.get("vault.json")
+    assert store.get("vault.json", MOST) == vault.store.get("vault.json", MOST)
     assert [info.name for info in store.list("vault")] == ["vault.json", "vault/1.json"]
     # Credentials that don't open the vault are not remembered: the valid ones stay.
     monkeypatch.setenv("RPDRIVE_PASSPHRASE", "a wrong passphrase, long enough")
@@ -616,7 +617,7 @@ def test_an_open_session_goes_on_with_a_renewed_token(
     own = Session(settings, vault=url)
     assert own.credentials() is None
     own.open_store().create("by-the-key", [b"1"])
-    assert vault.store.get("by-the-key") == b"1"
+    assert vault.store.get("by-the-key", MOST) == b"1"
 
 
 def test_a_damaged_connection_is_an_error_of_this_machine(vault: Vault, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from catalog.store.metered import MeteredStore
 from catalog.vault import Vault
 from tests.kit.cli import Cli
 from tests.kit.drives import MACHINE, add_machine, add_point
+from tests.kit.stores import MOST
 from tests.kit.vaultmaker import SmallFiles, Trees, open_empty
 
 SECOND = 10**9
@@ -357,7 +358,7 @@ def test_a_tree_that_is_damaged_is_named(store: MeteredStore) -> None:
     root = root_of(model.points[-1])
     assert root is not None
     for info in list(store.inner.list("meta/")):
-        data = bytearray(store.inner.get(info.name))
+        data = bytearray(store.inner.get(info.name, MOST))
         data[8 + 20] ^= 1  # in the first block
         store.inner.delete(info.name)
         store.inner.create(info.name, [data])

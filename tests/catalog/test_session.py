@@ -13,6 +13,7 @@ from catalog.vault import Vault
 from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.cli import Cli
 from tests.kit.faults import FailOnceStore
+from tests.kit.stores import MOST
 from tests.kit.vaults import PASSPHRASE
 
 
@@ -92,9 +93,9 @@ def failing_once(url: str, *, token: str | None = None, endpoint: str | None = N
 def test_requests_to_a_folder_are_repeated_only_with_patience(session: Session, vault: Vault) -> None:
     session = Session(session.settings, opener=failing_once)
     with pytest.raises(StoreUnreachable):
-        session.open_store().get("vault.json")
+        session.open_store().get("vault.json", MOST)
     session = Session(session.settings, opener=failing_once)
-    assert session.open_store(patience=60.0).get("vault.json")
+    assert session.open_store(patience=60.0).get("vault.json", MOST)
     assert session.meter is not None and session.meter.snapshot().requests == 2
 
 

@@ -24,6 +24,7 @@ from catalog.points.choice import choose_point, iter_items, latest
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import VAULT_FILE, Vault, check_no_vault, create_vault, open_vault
+from tests.kit.stores import MOST
 from tests.kit.vaults import CHEAP
 
 OLD, NEW = "the old passphrase, 16 and more", "the new passphrase, 16 and more"
@@ -114,7 +115,7 @@ def test_a_second_vault_at_the_address_is_refused() -> None:
 def test_a_passphrase_is_changed() -> None:
     store = MemoryStore()
     vault = create_vault(store, OLD, CHEAP)
-    first = store.get(VAULT_FILE)
+    first = store.get(VAULT_FILE, MOST)
     vault.add_point(made(1))
 
     vault.change_passphrase(NEW, CHEAP)
@@ -125,17 +126,17 @@ def test_a_passphrase_is_changed() -> None:
     assert again.keys.master == vault.keys.master
     assert len(again.points(again.point_names())) == 1
     assert again.file.number == vault.file.number == 2
-    assert store.get("vault/1.json") == first
-    assert store.get("vault/2.json") == store.get(VAULT_FILE)
+    assert store.get("vault/1.json", MOST) == first
+    assert store.get("vault/2.json", MOST) == store.get(VAULT_FILE, MOST)
 
 
 def test_a_weak_new_passphrase_changes_nothing() -> None:
     store = MemoryStore()
     vault = create_vault(store, OLD, CHEAP)
-    before = {i.name: store.get(i.name) for i in store.list("")}
+    before = {i.name: store.get(i.name, MOST) for i in store.list("")}
     with pytest.raises(WeakPassphrase):
         vault.change_passphrase("short", CHEAP)
-    assert {i.name: store.get(i.name) for i in store.list("")} == before
+    assert {i.name: store.get(i.name, MOST) for i in store.list("")} == before
 
 
 def test_an_earlier_vault_file_restores_the_old_passphrase() -> None:
@@ -143,8 +144,8 @@ def test_an_earlier_vault_file_restores_the_old_passphrase() -> None:
     store = MemoryStore()
     vault = create_vault(store, OLD, CHEAP)
     vault.change_passphrase(NEW, CHEAP)
-    _data, tag = store.get_tagged(VAULT_FILE)
-    store.replace(VAULT_FILE, store.get("vault/1.json"), tag)
+    _data, tag = store.get_tagged(VAULT_FILE, MOST)
+    store.replace(VAULT_FILE, store.get("vault/1.json", MOST), tag)
     assert open_vault(store, passphrase=OLD).keys.master == vault.keys.master
 
 
@@ -154,7 +155,7 @@ def test_the_number_of_an_interrupted_change_is_skipped() -> None:
     store.create("vault/2.json", [b"from an interrupted change"])
     vault.change_passphrase(NEW, CHEAP)
     assert open_vault(store, passphrase=NEW).file.number == 3
-    assert store.get("vault/2.json") == b"from an interrupted change"
+    assert store.get("vault/2.json", MOST) == b"from an interrupted change"
 
 
 class ChangedMeanwhileStore(MeteredStore):
@@ -185,7 +186,7 @@ def test_of_two_changes_at_once_one_succeeds_and_the_other_raises() -> None:
 def test_a_changed_vault_file_is_damaged() -> None:
     store = MemoryStore()
     vault = create_vault(store, OLD, CHEAP)
-    data, tag = store.get_tagged(VAULT_FILE)
+    data, tag = store.get_tagged(VAULT_FILE, MOST)
     created = vault.file.created.encode()
     store.replace(VAULT_FILE, data.replace(created, b"2001" + created[4:]), tag)
     for opened_by in ({"passphrase": OLD}, {"master": vault.keys.master}):
@@ -231,7 +232,7 @@ def test_records_are_fetched_once_and_a_bad_copy_again() -> None:
     kept[str(PointName.of(point))] = b"damaged on this machine's disk"
     assert reader.point(PointName.of(point)) == point
     assert (store.snapshot() - before).requests == 2
-    assert kept[str(PointName.of(point))] == store.get(str(PointName.of(point)))
+    assert kept[str(PointName.of(point))] == store.get(str(PointName.of(point)), MOST)
 
 
 def test_points_come_by_sequence_and_partial_ones_only_if_asked() -> None:
@@ -269,7 +270,7 @@ def test_swapped_and_renamed_points_are_damaged() -> None:
     for point in (first, second):
         vault.add_point(point)
     names = [str(PointName.of(p)) for p in (first, second)]
-    data = [store.get(n) for n in names]
+    data = [store.get(n, MOST) for n in names]
     for object_name in names:
         store.delete(object_name)
     store.create(names[0], [data[1]])

@@ -9,7 +9,7 @@ from catalog.errors import ShortRead, StoreFull, StoreUnreachable
 from catalog.store.base import Store
 from catalog.store.wrapper import Request, StoreWrapper, T
 
-EVERY_KIND = frozenset({"create", "replace", "get", "read", "list", "size", "delete"})
+EVERY_KIND = frozenset({"create", "compose", "now", "replace", "get", "read", "list", "size", "delete"})
 
 
 def spoilt(data: bytes) -> bytes:
@@ -101,7 +101,7 @@ class FullStore(StoreWrapper):
         self._lock = threading.Lock()
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
-        if request.kind in ("create", "replace"):
+        if request.kind in ("create", "compose", "replace"):
             with self._lock:
                 if request.length > self.room:
                     raise StoreFull(f"no room for {request.name}")

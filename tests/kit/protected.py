@@ -22,6 +22,7 @@ from catalog.format.sealed import Kind, open_object
 from catalog.store.base import Store
 from catalog.vault import Vault
 from tests.kit.recorded import PointReader, Snapshot, assert_equal, of_source
+from tests.kit.stores import MOST
 
 SETTLED = 0.03  # s; a backup reads what changed within a tick of the clock before it began again, the next time
 
@@ -87,7 +88,7 @@ def extents_of(vault: Vault, kind: PackKind) -> dict[str, list[Extent]]:
     found = {}
     for info in vault.store.list(f"{kind.folder}/"):
         pack = bytes.fromhex(info.name.rsplit("/", 1)[1])
-        rows = decode_pack(vault.keys, kind, pack, vault.store.get(info.name))
+        rows = decode_pack(vault.keys, kind, pack, vault.store.get(info.name, MOST))
         found[info.name] = [e for row in rows for e in row.extents(pack)]
     return found
 
@@ -98,7 +99,7 @@ def listed(vault: Vault) -> set[bytes]:
         pack.pack
         for info in vault.store.list("index/")
         for pack in decode_record(
-            IndexObject, open_object(vault.keys, Kind.INDEX, info.name, vault.store.get(info.name)), info.name
+            IndexObject, open_object(vault.keys, Kind.INDEX, info.name, vault.store.get(info.name, MOST)), info.name
         ).packs
     }
 

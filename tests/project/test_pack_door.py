@@ -20,6 +20,7 @@ from catalog.store.memory import MemoryStore
 from catalog.tree import PageSource, walk
 from catalog.vault import Vault
 from tests.kit.restoring import a_point, restore
+from tests.kit.stores import MOST
 from tests.kit.vaultmaker import Packer, Trees, file_node, open_empty
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ class Moved(Vault):
     def move(self) -> None:
         for folder in ("packs/", "meta/"):
             for info in list(self.store.list(folder)):
-                self.store.create("moved/" + info.name, [self.store.get(info.name)])
+                self.store.create("moved/" + info.name, [self.store.get(info.name, MOST)])
                 self.store.delete(info.name)
 
     def read_pack(self, kind: PackKind, pack: bytes, offset: int, length: int, *, up_to: bool = False) -> bytes:

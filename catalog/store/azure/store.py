@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
-import requests
 from azure.core import MatchConditions
 from azure.core.credentials import AzureSasCredential
 from azure.core.exceptions import (
@@ -18,8 +19,7 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseTimeoutError,
 )
-from azure.core.pipeline.transport import RequestsTransport
-from requests.adapters import HTTPAdapter
+from azure.storage.blob import BlobBlock, BlobPrefix, generate_blob_sas
 
 from catalog.errors import (
     AccessDenied,
@@ -31,10 +31,11 @@ from catalog.errors import (
     StoreUnreachable,
 )
 from catalog.store.azure.credentials import container_client
-from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Store
-from catalog.store.name import checked_name
+from catalog.store.azure.transport import Transport
+from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Part, Range, Store
+from catalog.store.deadline import Deadline, check, steady
+from catalog.store.name import checked_name, is_name
 
-CONNECTIONS = 32  # kept open; more threads than that make new ones
 WHOLE = 2**42  # bytes; larger than any blob, so that each transfer is one request
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 
@@ -68,13 +69,15 @@ class AzureStore(Store):
         self._container_name = container
         self._prefix = f"{checked_name(prefix)}/" if prefix else ""
         self._sas = AzureSasCredential(token) if token else None
+        self._transport = Transport(connect_timeout, read_timeout)
+        self._copies = True  # until it says that it can't
         self._client = container_client(
             account,
             container,
             os.environ if environ is None else environ,
             sas=self._sas,
             endpoint=endpoint,
-            transport=_Transport(connect_timeout, read_timeout),
+            transport=self._transport,
             retry_total=0,
             max_single_put_size=WHOLE,
             max_single_get_size=WHOLE,
@@ -84,19 +87,72 @@ class AzureStore(Store):
         if self._sas is not None:
             self._sas.update(token)
 
-    def create(self, name: str, parts: Sequence[Buffer]) -> None:
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         blob = self._blob(name)
+        data = b"".join(parts)
+        with self._creating(name):
+            check(until, name)
+            # overwrite=False is If-None-Match: *
+            return _modified(blob.upload_blob(data, overwrite=False, validate_content=True))
+
+    def compose(self, name: str, parts: Sequence[Part]) -> int:
+        """Put Block (From URL) for each part, then Put Block List, which alone makes the object.
+
+        Blocks of an attempt that broke off are never seen, and Azure drops them after a week.
+        """
+        blob = self._blob(name)
+        blocks = [BlobBlock(f"{secrets.token_hex(12)}{number:08x}") for number in range(len(parts))]
+        for block, part in zip(blocks, parts, strict=True):
+            if not (isinstance(part, Range) and self._copied(blob, name, block.id, part)):
+                data = self.read(*part) if isinstance(part, Range) else bytes(part)
+                with self._translated(name):
+                    blob.stage_block(block.id, data, validate_content=True)
+        with self._creating(name):
+            return _modified(blob.commit_block_list(blocks, match_condition=MatchConditions.IfMissing))
+
+    def _copied(self, blob: Any, name: str, block: str, part: Range) -> bool:
+        """Whether Azure has copied a range into a new block. If not, reading it says why, or there is another way.
+
+        Azurite and other emulators don't have this call: the answer is 501.
+        """
+        if not self._copies:
+            return False
+        url, options = self._source(part.name)
         try:
             with self._translated(name):
-                # overwrite=False is If-None-Match: *
-                blob.upload_blob(b"".join(parts), overwrite=False, validate_content=True)
-        except AccessDenied as error:
-            # With a token that allows creating but not overwriting, Azure answers "denied" if the object exists.
-            try:
-                self.size(name)
-            except StoreError:
-                raise error from None
-            raise ObjectExists(f"{name} exists already") from error
+                blob.stage_block_from_url(block, url, part.offset, part.length, **options)
+        except StoreUnreachable:
+            raise
+        except StoreError as error:
+            cause = error.__cause__
+            self._copies = not (isinstance(cause, HttpResponseError) and cause.status_code == 501)
+            return False
+        return True
+
+    def _source(self, name: str) -> tuple[str, dict[str, Any]]:
+        """The URL from which Azure itself reads an object, and the options that let it."""
+        url = self._blob(name).url.partition("?")[0]
+        credential: Any = self._client.credential
+        if isinstance(credential, AzureSasCredential):
+            return f"{url}?{credential.signature}", {}
+        if hasattr(credential, "account_key"):
+            account, key = self._client.account_name, credential.account_key
+            sas = generate_blob_sas(
+                account, self._container_name, self._prefix + name, account_key=key,
+                permission="r", expiry=datetime.now(UTC) + timedelta(hours=1),
+            )  # fmt: skip
+            return f"{url}?{sas}", {}
+        token = credential.get_token("https://storage.azure.com/.default").token
+        return url, {"source_authorization": f"Bearer {token}"}
+
+    def now(self) -> int:
+        told = self._transport.told
+        if told is None or not told.is_fresh():
+            next(self.list("vault.json"), None)  # for the time in its answer
+            told = self._transport.told
+        if told is None:
+            raise StoreError(f"{self._where}: the answers don't say what time it is")
+        return told.time + int((steady() - told.steady) * 1e9)
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         blob = self._blob(name)
@@ -113,11 +169,11 @@ class AzureStore(Store):
             self.size(name)  # raises ObjectNotFound if the object is gone: Azure gives the same answer then
             raise
 
-    def get(self, name: str) -> bytes:
-        return self.get_tagged(name)[0]
+    def get(self, name: str, most: int) -> bytes:
+        return self.get_tagged(name, most)[0]
 
-    def get_tagged(self, name: str) -> tuple[bytes, str]:
-        data, size, tag = self._download(name, 0, WHOLE)
+    def get_tagged(self, name: str, most: int) -> tuple[bytes, str]:
+        data, size, tag = self._download(name, 0, most, most)
         if len(data) < size:
             raise ShortRead(f"{name}: {len(data)} of {size} bytes arrived")
         return data, tag
@@ -137,14 +193,25 @@ class AzureStore(Store):
             return size
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        blobs = iter(self._client.list_blobs(name_starts_with=self._prefix + prefix, results_per_page=LIST_PAGE))
+        for row in self._rows(prefix, self._client.list_blobs):
+            name = row.name.removeprefix(self._prefix)
+            if is_name(name):
+                yield ObjectInfo(name, row.size, int(row.last_modified.timestamp()) * 10**9)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        for row in self._rows(prefix, self._client.walk_blobs):
+            name = row.name.removeprefix(self._prefix + prefix)
+            if isinstance(row, BlobPrefix) and is_name(prefix + name.removesuffix("/")):
+                yield name.removesuffix("/")
+
+    def _rows(self, prefix: str, listing: Callable[..., Any]) -> Iterator[Any]:
+        rows = iter(listing(name_starts_with=self._prefix + prefix, results_per_page=LIST_PAGE))
         while True:
             with self._translated(prefix):
-                blob = next(blobs, None)
-            if blob is None:
+                row = next(rows, None)
+            if row is None:
                 return
-            modified = int(blob.last_modified.timestamp()) * 10**9
-            yield ObjectInfo(blob.name.removeprefix(self._prefix), blob.size, modified)
+            yield row
 
     def delete(self, name: str) -> None:
         blob = self._blob(name)
@@ -160,10 +227,13 @@ class AzureStore(Store):
     def _blob(self, name: str) -> Any:
         return self._client.get_blob_client(self._prefix + checked_name(name))
 
-    def _download(self, name: str, offset: int, length: int) -> tuple[bytes, int, str]:
-        """The bytes that arrived, the size of the whole object, and its tag."""
+    def _download(self, name: str, offset: int, length: int, most: int | None = None) -> tuple[bytes, int, str]:
+        """The bytes that arrived, the size of the whole object, and its tag.
+
+        Raises ObjectTooLarge if the object has more than `most` bytes.
+        """
         blob = self._blob(name)
-        with self._translated(name):
+        with self._translated(name), self._transport.object_of(name, most):
             try:
                 stream = blob.download_blob(offset, length)
             except HttpResponseError as error:
@@ -176,6 +246,19 @@ class AzureStore(Store):
             data: bytes = stream.readall()
             size = int(stream.properties.content_range.rpartition("/")[2])
             return data, size, str(stream.properties.etag)
+
+    @contextmanager
+    def _creating(self, name: str) -> Iterator[None]:
+        try:
+            with self._translated(name):
+                yield
+        except AccessDenied as error:
+            # With a token that allows creating but not overwriting, Azure answers "denied" if the object exists.
+            try:
+                self.size(name)
+            except StoreError:
+                raise error from None
+            raise ObjectExists(f"{name} exists already") from error
 
     @contextmanager
     def _translated(self, name: str) -> Iterator[None]:
@@ -234,32 +317,9 @@ class AzureStore(Store):
         return StoreUnreachable(f"{self._where}/{self._prefix}{name}: {why}")
 
 
-class _Transport(RequestsTransport):  # type: ignore[misc]
-    """Fetches each answer whole, within the request.
-
-    By default the SDK reads the body later, and sends up to two more requests if the transfer breaks.
-    """
-
-    def __init__(self, connect_timeout: float, read_timeout: float) -> None:
-        session = requests.Session()
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, HTTPAdapter(pool_connections=2, pool_maxsize=CONNECTIONS))
-        super().__init__(
-            session=session,
-            connection_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            connection_data_block_size=2**20,
-        )
-
-    def send(self, request: Any, **options: Any) -> Any:
-        response = super().send(request, **options)
-        try:
-            _ = response.internal_response.content
-        except requests.exceptions.ChunkedEncodingError as error:
-            raise ShortRead(f"{request.method}: the transfer broke off") from error
-        except requests.exceptions.RequestException as error:
-            raise StoreUnreachable(f"{request.method}: the answer stopped midway") from error
-        return response
+def _modified(answer: Mapping[str, Any]) -> int:
+    """The `modified` of an object, from the answer to its creation."""
+    return int(answer["last_modified"].timestamp()) * 10**9
 
 
 def _code(error: HttpResponseError) -> str:

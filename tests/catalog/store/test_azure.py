@@ -28,6 +28,7 @@ from catalog.store.retrying import RetryingStore
 from tests.kit.azurite import ACCOUNT, KEY, Azurite
 from tests.kit.faults import LostAnswerStore
 from tests.kit.proxy import Proxy, running_proxy
+from tests.kit.stores import MOST
 
 CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 
@@ -69,7 +70,7 @@ def test_each_method_sends_one_request(store: AzureStore, around: ContainerClien
         return [method for method, _ in proxy.requests]
 
     assert sent(lambda: store.create("packs/0a/big", [big])) == ["PUT"]
-    assert sent(lambda: store.get("packs/0a/big")) == ["GET"]
+    assert sent(lambda: store.get("packs/0a/big", MOST)) == ["GET"]
     assert sent(lambda: store.read("packs/0a/big", 5, 65 * 2**20)) == ["GET"]
     assert sent(lambda: store.read("packs/0a/big", len(big) - 5, 100, up_to=True)) == ["GET"]
     assert sent(lambda: store.read("packs/0a/big", len(big), 100, up_to=True)) == ["GET"]
@@ -77,8 +78,8 @@ def test_each_method_sends_one_request(store: AzureStore, around: ContainerClien
     assert sent(lambda: list(store.list("packs/"))) == ["GET"]
     assert sent(lambda: list(store.list("none/"))) == ["GET"]
     assert sent(lambda: store.create("empty", [])) == ["PUT"]
-    assert sent(lambda: store.get("empty")) == ["GET"]
-    tag = store.get_tagged("packs/0a/big")[1]
+    assert sent(lambda: store.get("empty", MOST)) == ["GET"]
+    tag = store.get_tagged("packs/0a/big", MOST)[1]
     assert sent(lambda: store.replace("packs/0a/big", b"small", tag)) == ["PUT"]
     assert sent(lambda: store.delete("packs/0a/big")) == ["DELETE"]
     assert [blob.name for blob in around.list_blobs()] == ["empty"]
@@ -94,7 +95,7 @@ def requests_of(store: AzureStore) -> dict[str, Callable[[], Any]]:
     return {
         "create": lambda: store.create("new", [b"x" * 1000]),
         "replace": lambda: store.replace("held", b"y" * 1000, store_tag),
-        "get": lambda: store.get("held"),
+        "get": lambda: store.get("held", MOST),
         "read": lambda: store.read("held", 10, 500),
         "size": lambda: store.size("held"),
         "list": lambda: list(store.list("")),
@@ -163,9 +164,9 @@ def test_transient_faults_are_retried(
 
 def test_a_changed_upload_is_refused(store: AzureStore, around: ContainerClient) -> None:
     """Azure compares Content-MD5 with what arrived, so that damage in transit is not stored."""
-    from catalog.store.azure.store import _Transport
+    from catalog.store.azure.transport import Transport
 
-    send = _Transport.send
+    send = Transport.send
 
     def damaging(self: Any, request: Any, **options: Any) -> Any:
         if request.method == "PUT":
@@ -173,7 +174,7 @@ def test_a_changed_upload_is_refused(store: AzureStore, around: ContainerClient)
         return send(self, request, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Transport, "send", damaging)
+        patch.setattr(Transport, "send", damaging)
         # Azure's code is Md5Mismatch, which is retried; Azurite's does not name the cause.
         with pytest.raises(StoreError):
             store.create("pack", [b"data"])
@@ -216,7 +217,7 @@ def with_sas(azurite: Azurite, around: ContainerClient, token: str) -> AzureStor
 def test_a_sas_token_opens_the_container(azurite: Azurite, around: ContainerClient, mark: str) -> None:
     store = with_sas(azurite, around, mark + sas(around, "rcwdl"))
     store.create("vault.json", [b"1"])
-    data, tag = store.get_tagged("vault.json")
+    data, tag = store.get_tagged("vault.json", MOST)
     store.replace("vault.json", data + b"2", tag)
     assert [info.name for info in store.list("")] == ["vault.json"]
     assert around.download_blob("below/here/vault.json").readall() == b"12"
@@ -235,7 +236,7 @@ def test_a_token_that_may_not_write_is_denied(azurite: Azurite, around: Containe
     for kind in ("create", "replace", "delete"):
         with pytest.raises(AccessDenied):
             requests_of(store)[kind]()
-    assert store.get("held") == b"x" * 1000
+    assert store.get("held", MOST) == b"x" * 1000
 
 
 def test_a_token_that_may_only_create_sees_what_exists(azurite: Azurite, around: ContainerClient) -> None:
@@ -245,7 +246,7 @@ def test_a_token_that_may_only_create_sees_what_exists(azurite: Azurite, around:
         store.create("pack", [b"other"])
     RetryingStore(LostAnswerStore(store), pause=lambda _: None).create("more", [b"data"])
     with pytest.raises(AccessDenied):
-        store.replace("pack", b"other", store.get_tagged("pack")[1])
+        store.replace("pack", b"other", store.get_tagged("pack", MOST)[1])
     with pytest.raises(AccessDenied):
         store.delete("pack")
     assert [blob.name for blob in around.list_blobs()] == ["below/here/more", "below/here/pack"]
@@ -274,7 +275,7 @@ def test_no_error_shows_the_token(azurite: Azurite, around: ContainerClient, pro
             except StoreError as error:
                 seen.append(f"{error} {error.advice}")
     try:
-        AzureStore(ACCOUNT, around.container_name, environ=gone).get("held")
+        AzureStore(ACCOUNT, around.container_name, environ=gone).get("held", MOST)
     except StoreUnreachable as error:
         seen.append(str(error))
     assert len(seen) > 20
@@ -298,7 +299,7 @@ def test_malformed_credentials(environ: dict[str, str]) -> None:
 def test_a_key_that_is_no_key_is_denied(azurite: Azurite) -> None:
     environ = {"AZURE_STORAGE_KEY": "!", "AZURE_STORAGE_SERVICE_ENDPOINT": azurite.endpoint}
     with pytest.raises(AccessDenied):
-        AzureStore(ACCOUNT, "contract", environ=environ).get("vault.json")
+        AzureStore(ACCOUNT, "contract", environ=environ).get("vault.json", MOST)
 
 
 def test_without_credentials_the_error_says_which_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +322,7 @@ def test_an_address_opens_the_store(
     with pytest.raises(ObjectExists):
         store.create("vault.json", [b"data"])
     with pytest.raises(ObjectNotFound):
-        open_store(f"azure://{ACCOUNT}/{around.container_name}/some").get("vault.json")
+        open_store(f"azure://{ACCOUNT}/{around.container_name}/some").get("vault.json", MOST)
     store.close()
 
 

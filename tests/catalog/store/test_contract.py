@@ -23,19 +23,23 @@ from catalog.errors import (
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
+    ObjectTooLarge,
     ShortRead,
     StoreError,
+    TooLate,
 )
 from catalog.store.azure.credentials import container_client
 from catalog.store.azure.scheme import azure_address
 from catalog.store.azure.store import AzureStore
-from catalog.store.base import LIST_PAGE, Store
+from catalog.store.base import LIST_PAGE, Part, Range, Store
+from catalog.store.deadline import Deadline
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
-from catalog.store.metered import MeteredStore
+from catalog.store.metered import MeteredStore, Traffic
 from catalog.store.retrying import RetryingStore
 from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.faults import FailOnceStore, LostAnswerStore
+from tests.kit.stores import MOST
 
 REAL = "RPDRIVE_TEST_AZURE_URL"
 AZURITE = pytest.param("azurite", marks=pytest.mark.needs_azurite)
@@ -153,7 +157,7 @@ def test_create_stores_the_parts_end_to_end(place: Place) -> None:
 def test_an_object_may_be_empty(place: Place) -> None:
     place.store.create("empty", [])
     assert place.held("empty") == b""
-    assert place.store.get("empty") == b""
+    assert place.store.get("empty", MOST) == b""
     assert place.store.size("empty") == 0
     assert place.store.read("empty", 0, 10, up_to=True) == b""
     with pytest.raises(ShortRead):
@@ -193,7 +197,7 @@ def test_many_threads_create_and_read_at_once(place: Place) -> None:
     def round_trip(name: str) -> bool:
         place.store.create(name, [contents[name]])
         half = place.store.read(name, 1000, 1500)
-        return place.store.get(name) == contents[name] and half == contents[name][1000:2500]
+        return place.store.get(name, MOST) == contents[name] and half == contents[name][1000:2500]
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(round_trip, contents))
@@ -204,8 +208,8 @@ def test_many_threads_create_and_read_at_once(place: Place) -> None:
 
 def test_a_missing_object_is_not_found(store: Store) -> None:
     for attempt in (
-        lambda: store.get("packs/00/none"),
-        lambda: store.get_tagged("vault.json"),
+        lambda: store.get("packs/00/none", MOST),
+        lambda: store.get_tagged("vault.json", MOST),
         lambda: store.read("packs/00/none", 0, 1),
         lambda: store.read("packs/00/none", 0, 1, up_to=True),
         lambda: store.size("packs/00/none"),
@@ -219,10 +223,10 @@ def test_a_missing_object_is_not_found(store: Store) -> None:
 def test_a_folder_of_objects_is_no_object(place: Place) -> None:
     place.put("packs/0a/pack", b"data")
     for attempt in (
-        lambda: place.store.get("packs/0a"),
+        lambda: place.store.get("packs/0a", MOST),
         lambda: place.store.read("packs/0a", 0, 1),
         lambda: place.store.size("packs/0a"),
-        lambda: place.store.get("packs/0a/pack/below"),
+        lambda: place.store.get("packs/0a/pack/below", MOST),
     ):
         with pytest.raises(ObjectNotFound):
             attempt()
@@ -230,22 +234,22 @@ def test_a_folder_of_objects_is_no_object(place: Place) -> None:
 
 def test_replace_needs_the_tag_of_what_is_there(place: Place) -> None:
     place.put("vault.json", b"first")
-    data, tag = place.store.get_tagged("vault.json")
+    data, tag = place.store.get_tagged("vault.json", MOST)
     assert data == b"first"
     place.store.replace("vault.json", b"second, longer", tag)
     assert place.held("vault.json") == b"second, longer"
     with pytest.raises(ObjectChanged):
         place.store.replace("vault.json", b"third", tag)
     assert place.held("vault.json") == b"second, longer"
-    data, newer = place.store.get_tagged("vault.json")
+    data, newer = place.store.get_tagged("vault.json", MOST)
     assert (data, newer != tag) == (b"second, longer", True)
     place.store.replace("vault.json", b"third", newer)
-    assert place.store.get("vault.json") == b"third"
+    assert place.store.get("vault.json", MOST) == b"third"
 
 
 def test_one_of_many_replacers_wins(place: Place) -> None:
     place.put("vault.json", b"first")
-    _, tag = place.store.get_tagged("vault.json")
+    _, tag = place.store.get_tagged("vault.json", MOST)
     start = threading.Barrier(8)
 
     def replace(mine: bytes) -> bytes | None:
@@ -287,7 +291,7 @@ def test_a_big_object_comes_back_whole(place: Place) -> None:
     block = os.urandom(2**20)
     place.store.create("packs/ff/big", [block[i:] + block[:i] for i in range(40)])
     assert place.store.size("packs/ff/big") == 40 * 2**20
-    data = place.store.get("packs/ff/big")
+    data = place.store.get("packs/ff/big", MOST)
     assert data == b"".join(block[i:] + block[:i] for i in range(40))
     assert place.store.read("packs/ff/big", 2**20 - 5, 33 * 2**20) == data[2**20 - 5 : 34 * 2**20 - 5]
     assert place.held("packs/ff/big") == data
@@ -304,7 +308,7 @@ def test_a_deleted_object_is_gone_also_when_it_was_being_read(place: Place) -> N
             place.remove("packs/0a/pack")
         for attempt in (
             lambda: place.store.read("packs/0a/pack", 2, 2),
-            lambda: place.store.get("packs/0a/pack"),
+            lambda: place.store.get("packs/0a/pack", MOST),
             lambda: place.store.size("packs/0a/pack"),
         ):
             with pytest.raises(ObjectNotFound):
@@ -378,10 +382,106 @@ def test_a_listing_returns_names_in_order(place: Place, prefix: str) -> None:
 
 def test_a_listing_has_the_times_of_objects(store: Store) -> None:
     before = time.time_ns()
-    store.create("points/m/i/p", [b"data"])
+    modified = store.create("points/m/i/p", [b"data"])
     (info,) = store.list("points/")
     # Azure's clock counts seconds and may differ from this machine's: only the unit is tested.
     assert abs(info.modified - before) < 3600 * 10**9
+    assert info.modified == modified
+
+
+def test_the_time_is_that_of_the_objects(store: Store) -> None:
+    second = 10**9  # the clock of Azure counts seconds, and that of a file system may be a tick behind
+    before = store.now()
+    modified = store.create("points/m/i/p", [b"data"])
+    assert before - second <= modified <= store.now() + second
+
+
+def test_now_leaves_nothing_behind(place: Place) -> None:
+    place.put("vault.json", b"data")
+    metered = MeteredStore(place.store)
+    metered.now()
+    assert [info.name for info in place.store.list("")] == ["vault.json"]
+    assert metered.snapshot() == Traffic(), "now() counts as no request"
+
+
+@pytest.mark.parametrize("steady_or_wall", [0, 1])
+def test_nothing_is_created_after_the_deadline(place: Place, steady_or_wall: int) -> None:
+    until = Deadline.after(3600)
+    passed = until._replace(**({"wall": until.wall - 2 * 3600 * 10**9} if steady_or_wall else {"steady": 0.0}))
+    with pytest.raises(TooLate):
+        place.store.create("points/m/i/p", [b"data"], until=passed)
+    assert list(place.store.list("")) == []
+    place.store.create("points/m/i/p", [b"data"], until=until)
+    assert place.held("points/m/i/p") == b"data"
+
+
+def test_an_object_larger_than_expected_is_not_fetched(place: Place) -> None:
+    place.put("points/m/i/p", b"0123456789")
+    assert place.store.get("points/m/i/p", 10) == b"0123456789"
+    assert place.store.get_tagged("points/m/i/p", 10)[0] == b"0123456789"
+    for attempt in (lambda: place.store.get("points/m/i/p", 9), lambda: place.store.get_tagged("points/m/i/p", 1)):
+        with pytest.raises(ObjectTooLarge, match=r"^points/m/i/p has 10 bytes, more than the \d it may have$"):
+            attempt()
+
+
+def test_an_object_is_put_together_from_others(place: Place) -> None:
+    one, two = os.urandom(3 << 20), os.urandom(100)
+    place.put("packs/00/one", one)
+    place.put("packs/01/two", two)
+    parts: list[Part] = [
+        b"RPDCARR1",
+        Range("packs/00/one", 5, 2 << 20),
+        Range("packs/01/two", 0, 100),
+        b"x",
+        bytearray(b"end"),
+    ]
+    parts.append(Range("packs/00/one", 0, 3 << 20))
+    modified = place.store.compose("packs/02/carrier", parts)
+    assert place.held("packs/02/carrier") == b"RPDCARR1" + one[5 : 5 + (2 << 20)] + two + b"xend" + one
+    assert [i.modified for i in place.store.list("packs/02/")] == [modified]
+    with pytest.raises(ObjectExists):
+        place.store.compose("packs/02/carrier", [b"other"])
+
+
+def test_nothing_is_put_together_from_what_is_missing(place: Place) -> None:
+    place.put("packs/00/one", b"0123456789")
+    for error, part in (
+        (ObjectNotFound, Range("packs/00/none", 0, 1)),
+        (ShortRead, Range("packs/00/one", 5, 6)),
+        (ShortRead, Range("packs/00/one", 10, 1)),
+        (StoreError, Range("../secret", 0, 1)),
+    ):
+        with pytest.raises(error):
+            place.store.compose("packs/02/carrier", [b"start", part])
+    assert [info.name for info in place.store.list("")] == ["packs/00/one"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("", ["index", "machines", "packs", "points", "vault"]),
+        ("index/", ["machine-a", "machine-ab", "machine"]),
+        ("points/", ["a-b", "a", "a0"]),
+        ("points/a/", ["item", "other"]),
+        ("points/a/item/", []),
+        ("none/", []),
+    ],
+)
+def test_folders_are_those_directly_below(place: Place, prefix: str, names: list[str]) -> None:
+    for name in NAMES:
+        place.put(name, b"x")
+    assert list(place.store.folders(prefix)) == names
+
+
+def test_a_list_of_folders_goes_on_beyond_a_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("azure.store", "wrapper"):
+        monkeypatch.setattr(f"catalog.store.{module}.LIST_PAGE", 3)
+    names = [f"{number:05}" for number in range(8)]
+    for name in names:
+        place.put(f"packs/{name}/a", b"")
+    metered = MeteredStore(place.store)
+    assert list(metered.folders("packs/")) == names
+    assert metered.snapshot().list.requests == 3
 
 
 def test_a_listing_goes_on_beyond_a_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,9 +501,18 @@ def test_a_listing_goes_on_beyond_a_page(place: Place, monkeypatch: pytest.Monke
 def test_a_retry_after_a_lost_answer_succeeds(place: Place) -> None:
     lossy = LostAnswerStore(place.store)
     store = RetryingStore(lossy, pause=lambda _: None)
-    store.create("packs/0a/pack", [b"whole ", b"pack"])
+    modified = store.create("packs/0a/pack", [b"whole ", b"pack"])
     assert lossy.seen == 2
+    assert [info.modified for info in place.store.list("packs/")] == [modified]
     assert place.held("packs/0a/pack") == b"whole pack"
+
+
+def test_a_composition_whose_answer_was_lost_succeeds(place: Place) -> None:
+    place.put("packs/00/one", b"0123456789")
+    store = RetryingStore(LostAnswerStore(place.store, kinds=["compose"]), pause=lambda _: None)
+    modified = store.compose("packs/0a/carrier", [b"x", Range("packs/00/one", 2, 3)])
+    assert place.held("packs/0a/carrier") == b"x234"
+    assert [info.modified for info in place.store.list("packs/0a/")] == [modified]
 
 
 def test_a_retry_does_not_take_another_object_for_its_own(place: Place) -> None:
@@ -419,7 +528,7 @@ def test_a_retry_does_not_take_another_object_for_its_own(place: Place) -> None:
 def test_a_replace_whose_answer_was_lost_succeeds(place: Place) -> None:
     place.put("vault.json", b"first")
     store = RetryingStore(LostAnswerStore(place.store), pause=lambda _: None)
-    store.replace("vault.json", b"second", store.get_tagged("vault.json")[1])
+    store.replace("vault.json", b"second", store.get_tagged("vault.json", MOST)[1])
     assert place.held("vault.json") == b"second"
 
 
@@ -430,7 +539,7 @@ def test_a_replace_whose_answer_was_lost_succeeds(place: Place) -> None:
 def test_invalid_object_names(store: Store, name: str) -> None:
     for attempt in (
         lambda: store.create(name, [b"data"]),
-        lambda: store.get(name),
+        lambda: store.get(name, MOST),
         lambda: store.read(name, 0, 1),
         lambda: store.size(name),
         lambda: store.delete(name),
@@ -444,7 +553,7 @@ def test_invalid_object_names(store: Store, name: str) -> None:
 def test_odd_but_valid_object_names(place: Place, name: str) -> None:
     place.store.create(name, [b"data"])
     assert place.held(name) == b"data"
-    assert place.store.get(name) == b"data"
+    assert place.store.get(name, MOST) == b"data"
     assert place.store.read(name, 1, 2) == b"at"
     assert [info.name for info in place.store.list("")] == [name]
     place.store.delete(name)

@@ -17,14 +17,16 @@ import pytest
 from catalog.errors import (
     ObjectExists,
     ObjectNotFound,
+    ObjectTooLarge,
     StoreUnreachable,
 )
 from catalog.store.address import open_store
 from catalog.store.base import ObjectInfo
 from catalog.store.descriptors import Descriptors
-from catalog.store.durable import PREFIX, STALE
+from catalog.store.durable import PREFIX, STALE, place_new
 from catalog.store.local import LocalStore
 from catalog.systems.this import SYSTEM
+from tests.kit.stores import MOST
 
 WRITER = """
 import sys
@@ -55,7 +57,7 @@ def test_a_writer_that_is_killed_leaves_whole_objects_or_none(tmp_path: Path) ->
         found = {info.name.rpartition("/")[2]: info for info in reader.list("")}
         assert set(acknowledged) <= set(found)
         for number, info in found.items():
-            assert reader.get(info.name) == b"%08d" % int(number) * 1024 * 256
+            assert reader.get(info.name, MOST) == b"%08d" % int(number) * 1024 * 256
     # Its unfinished files are in a folder that listings skip, and they block no other writer.
     left = {path.relative_to(reader.root).parts[0] for path in reader.root.rglob("*")}
     assert left == {"packs", ".rpdrive"}
@@ -89,11 +91,11 @@ def test_a_file_system_without_links_is_served_by_renaming(tmp_path: Path, monke
     monkeypatch.setattr(os, "link", no_links)
     store = LocalStore(tmp_path)
     store.create("packs/0a/pack", [b"data"])
-    assert store.get("packs/0a/pack") == b"data"
+    assert store.get("packs/0a/pack", MOST) == b"data"
     (tmp_path / "one").write_bytes(b"1")
     with pytest.raises(FileExistsError):
         SYSTEM.rename_new(tmp_path / "one", tmp_path / "packs/0a/pack")
-    assert store.get("packs/0a/pack") == b"data"
+    assert store.get("packs/0a/pack", MOST) == b"data"
     assert (tmp_path / "one").read_bytes() == b"1"
 
 
@@ -101,7 +103,7 @@ def test_a_folder_that_never_existed_is_an_empty_store(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "none")
     assert list(store.list("")) == []
     with pytest.raises(ObjectNotFound):
-        store.get("vault.json")
+        store.get("vault.json", MOST)
     assert not store.root.exists()
 
 
@@ -112,7 +114,7 @@ def test_a_disk_that_is_pulled_out_is_unreachable_not_empty(tmp_path: Path) -> N
     away = tmp_path / "away"
     store.root.rename(away)
     attempts: list[Callable[[], object]] = [
-        lambda: store.get("packs/0a/pack"),
+        lambda: store.get("packs/0a/pack", MOST),
         lambda: store.size("packs/0a/pack"),
         lambda: store.read("packs/0a/other", 0, 1),
         lambda: list(store.list("packs/")),
@@ -134,7 +136,7 @@ def test_a_disk_that_is_pulled_out_is_unreachable_not_empty(tmp_path: Path) -> N
     away.rename(store.root)  # the disk is connected again
     assert store.read("packs/0a/pack", 3, 3) == b"345"
     with pytest.raises(ObjectNotFound):
-        store.get("packs/0a/other")
+        store.get("packs/0a/other", MOST)
 
 
 def test_a_listing_during_which_the_disk_vanishes_does_not_end_early(tmp_path: Path) -> None:
@@ -183,16 +185,16 @@ def test_a_folder_that_may_not_be_written_is_denied(tmp_path: Path) -> None:
     """Runs as a user other than root, who may write anywhere."""
     vault = tmp_path / "vault"
     LocalStore(vault).create("a", [b"x"])
-    (vault / "secret").write_bytes(b"x")
-    (vault / "secret").chmod(0)
+    (vault / "s").write_bytes(b"x")
+    (vault / "s").chmod(0)
     for folder in (vault, vault / ".rpdrive"):
         folder.chmod(0o555)
     code = (
         "import os, sys\n"
         "from catalog.store.local import LocalStore; from catalog.errors import AccessDenied\n"
         "vault = os.open(sys.argv[1], os.O_RDONLY); os.geteuid() or os.setuid(65534)\n"
-        "store = LocalStore(f'/proc/self/fd/{vault}'); assert store.get('a') == b'x'\n"
-        "for call in (lambda: store.create('b', [b'y']), lambda: store.delete('a'), lambda: store.get('secret')):\n"
+        "store = LocalStore(f'/proc/self/fd/{vault}'); assert store.get('a', 9) == b'x'\n"
+        "for call in (lambda: store.create('b', [b'y']), lambda: store.delete('a'), lambda: store.get('s', 9)):\n"
         "    try: call()\n"
         "    except AccessDenied: continue\n"
         "    sys.exit('not denied')\n"
@@ -210,11 +212,11 @@ def test_what_is_not_an_object_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "points").mkdir()
     (tmp_path / "dangling").symlink_to("nowhere")
     os.mkfifo(tmp_path / "fifo")
-    store.replace("vault.json", b"more", store.get_tagged("vault.json")[1])  # creates the lock file
+    store.replace("vault.json", b"more", store.get_tagged("vault.json", MOST)[1])  # creates the lock file
     assert [info.name for info in store.list("")] == ["vault.json"]
     (info,) = store.list("vault")
     status = (tmp_path / "vault.json").stat()
-    assert info == ObjectInfo("vault.json", 4, status.st_mtime_ns)
+    assert info == ObjectInfo("vault.json", 4, max(status.st_mtime_ns, status.st_ctime_ns))
 
 
 def test_descriptors_are_few_and_right_under_many_threads(tmp_path: Path) -> None:
@@ -251,4 +253,31 @@ def test_an_address_opens_a_folder(tmp_path: Path) -> None:
     for url in (folder.as_uri(), str(folder), f"file://localhost{folder.as_uri()[7:]}"):
         store = open_store(url)
         assert store.url == url
-        assert store.get("vault.json") == b"data"
+        assert store.get("vault.json", MOST) == b"data"
+
+
+def test_no_object_is_born_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer may sleep for a week between the last byte and the name."""
+    from catalog.store import local
+
+    def place_later(temporary: Path, target: Path) -> None:
+        os.utime(temporary, (1000, 1000))
+        place_new(temporary, target)
+
+    monkeypatch.setattr(local, "place_new", place_later)
+    store = LocalStore(tmp_path)
+    before = store.now()
+    modified = store.create("packs/00/a", [b"data"])
+    assert modified >= before
+    assert [info.modified for info in store.list("packs/")] == [modified]
+    assert (tmp_path / "packs/00/a").stat().st_mtime == 1000
+
+
+def test_a_huge_object_costs_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "points").mkdir()
+    with (tmp_path / "points" / "p").open("wb") as file:
+        file.truncate(2**43)
+    store = LocalStore(tmp_path)
+    with pytest.raises(ObjectTooLarge):
+        store.get("points/p", 32 << 20)
+    assert store.read("points/p", 2**43 - 5, 2**50, up_to=True) == bytes(5)

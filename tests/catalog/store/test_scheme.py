@@ -22,6 +22,7 @@ from catalog.store.roles import Role
 from catalog.store.scheme import Scheme, Token, Tokens
 from catalog.store.wrapper import Request, StoreWrapper, T
 from tests.kit.faults import UnreachableStore
+from tests.kit.stores import MOST
 from tests.kit.vaults import PASSPHRASE, new_vault
 
 URL = "toy://box"
@@ -147,7 +148,7 @@ def test_a_connected_session_keeps_to_the_patience_it_is_given(toys: ToyScheme) 
 
     session = Session(opener=opener)
     with pytest.raises(StoreUnreachable):
-        session.open_store(patience=0.01).get("vault.json")
+        session.open_store(patience=0.01).get("vault.json", MOST)
     assert session.meter is not None and session.meter.snapshot().requests == 1
 
 
@@ -156,12 +157,12 @@ def test_an_open_session_goes_on_with_a_renewed_token(toys: ToyScheme) -> None:
     Session().connect(issue(URL, vault.id, Role.RESTORE))
     session = Session()
     store = session.open_store()
-    assert store.get("vault.json")
+    assert store.get("vault.json", MOST)
     toys.good.clear()
     with pytest.raises(AccessDenied):
-        store.get("vault.json")
+        store.get("vault.json", MOST)
     toys.good.add("ticket-0")
     newer: Credentials = issue(URL, vault.id, Role.RESTORE)
     toys.good.remove("ticket-0")
     Connections(Settings()).save(newer)
-    assert store.get("vault.json")
+    assert store.get("vault.json", MOST)

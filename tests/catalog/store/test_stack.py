@@ -12,6 +12,7 @@ from catalog.store.memory import MemoryStore
 from catalog.store.roles import Grant, Role
 from catalog.store.stack import StoreStack
 from tests.kit.faults import FailOnceStore, UnreachableStore
+from tests.kit.stores import MOST
 
 HOUR = 3600 * 10**9  # ns
 
@@ -26,10 +27,10 @@ class Renewable(MemoryStore):
     def renew(self, token: str) -> None:
         self.token = token
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, most: int) -> bytes:
         if self.token != self.good:
             raise AccessDenied("an old token")
-        return super().get(name)
+        return super().get(name, most)
 
 
 def grant(role: Role = Role.RESTORE, token: str | None = None) -> Grant:
@@ -39,14 +40,14 @@ def grant(role: Role = Role.RESTORE, token: str | None = None) -> Grant:
 def test_each_retry_is_counted() -> None:
     stack = StoreStack(FailOnceStore(MemoryStore()), patience=10.0)
     with pytest.raises(ObjectNotFound):
-        stack.front().get("missing")
+        stack.front().get("missing", MOST)
     assert stack.meter.snapshot().requests == 2
 
 
 def test_without_patience_nothing_is_repeated() -> None:
     stack = StoreStack(FailOnceStore(MemoryStore()))
     with pytest.raises(StoreUnreachable):
-        stack.front().get("missing")
+        stack.front().get("missing", MOST)
     assert stack.meter.snapshot().requests == 1
 
 
@@ -62,9 +63,9 @@ def test_each_patience_has_a_front_of_its_own_and_all_share_the_meter() -> None:
     hasty, patient = stack.front(), stack.front(10.0)
     assert stack.front() is hasty and stack.front(10.0) is patient and hasty is not patient
     with pytest.raises(ObjectNotFound):
-        patient.get("missing")
+        patient.get("missing", MOST)
     with pytest.raises(ObjectNotFound):
-        hasty.get("missing")
+        hasty.get("missing", MOST)
     assert stack.meter.snapshot().requests == 3
 
 
@@ -73,7 +74,7 @@ def test_a_newer_token_reaches_the_store_through_all_wrappers(patience: float) -
     store = Renewable("old", good="new")
     store.create("name", [b"1"])
     stack = StoreStack(store, patience, grant(token="old"), lambda: grant(token="new"))
-    assert stack.front().get("name") == b"1"
+    assert stack.front().get("name", MOST) == b"1"
     assert stack.meter.snapshot().requests == 2
 
 
@@ -85,5 +86,5 @@ def test_closing_ends_the_pauses_of_every_front() -> None:
     began = time.monotonic()
     for front in fronts:
         with pytest.raises(StoreUnreachable):
-            front.get("name")
+            front.get("name", MOST)
     assert time.monotonic() - began < 5

@@ -31,6 +31,7 @@ from tests.kit.faults import (
     TruncatingStore,
     UnreachableStore,
 )
+from tests.kit.stores import MOST
 
 
 class Clock:
@@ -51,9 +52,9 @@ class Clock:
 def test_requests_and_bytes_are_counted_by_kind() -> None:
     store = MeteredStore(MemoryStore(), log=True)
     store.create("vault.json", [b"12", b"345"])
-    data, tag = store.get_tagged("vault.json")
+    data, tag = store.get_tagged("vault.json", MOST)
     store.replace("vault.json", data + b"67", tag)
-    store.get("vault.json")
+    store.get("vault.json", MOST)
     store.read("vault.json", 1, 3)
     store.read("vault.json", 5, 30, up_to=True)
     store.size("vault.json")
@@ -82,7 +83,7 @@ def test_failed_requests_count_and_carry_nothing() -> None:
     with pytest.raises(ObjectExists):
         store.create("a", [b"other"])
     with pytest.raises(ObjectNotFound):
-        store.get("b")
+        store.get("b", MOST)
     with pytest.raises(ShortRead):
         store.read("a", 0, 10)
     assert store.snapshot() - before == Traffic(create=Count(1, 0), get=Count(1, 0), read=Count(1, 0))
@@ -122,7 +123,7 @@ def test_retries_end_when_patience_does(monkeypatch: pytest.MonkeyPatch) -> None
     away = UnreachableStore(MemoryStore())
     store = RetryingStore(away, 60, clock=clock, pause=clock.pause)
     with pytest.raises(StoreUnreachable):
-        store.get("vault.json")
+        store.get("vault.json", MOST)
     assert 30 < clock.now - 1000 <= 60
     assert away.seen == len(clock.pauses) + 1
     assert 8 <= away.seen <= 20
@@ -140,7 +141,7 @@ def test_the_store_that_comes_back_answers() -> None:
         clock.pause(seconds)
         away.reachable = len(clock.pauses) == 3
 
-    assert RetryingStore(away, 60, clock=clock, pause=pause).get("a") == b"data"
+    assert RetryingStore(away, 60, clock=clock, pause=pause).get("a", MOST) == b"data"
     assert away.seen == 4
 
 
@@ -151,13 +152,13 @@ def test_permanent_errors_are_not_repeated(error: type[Exception]) -> None:
     class Refusing(MemoryStore):
         asked = 0
 
-        def get(self, name: str) -> bytes:
+        def get(self, name: str, most: int) -> bytes:
             self.asked += 1
             raise error("no")
 
     inner = Refusing()
     with pytest.raises(error):
-        RetryingStore(inner, pause=lambda _: None).get("a")
+        RetryingStore(inner, pause=lambda _: None).get("a", MOST)
     assert inner.asked == 1
 
 
@@ -172,7 +173,7 @@ def test_closing_ends_the_patience() -> None:
     store = RetryingStore(UnreachableStore(MemoryStore()), 3600)
     store.close()
     with pytest.raises(StoreUnreachable):
-        store.get("a")
+        store.get("a", MOST)
 
 
 def test_each_fault_does_what_its_name_says() -> None:
@@ -184,7 +185,7 @@ def test_each_fault_does_what_its_name_says() -> None:
             call()
 
     once = FailOnceStore(memory, kinds=["create"])
-    assert once.get("a") == b"data"
+    assert once.get("a", MOST) == b"data"
     fails(StoreUnreachable, lambda: once.create("b", [b"x"]))
     assert "b" not in memory.objects
     once.create("b", [b"x"])
@@ -222,4 +223,4 @@ def test_nothing_happens_after_the_stop(after: bool) -> None:
             store.create(name, [b""])
     assert set(memory.objects) == ({"1", "2", "3"} if after else {"1", "2"})
     with pytest.raises(Stopped):
-        store.get("1")
+        store.get("1", MOST)

@@ -23,6 +23,7 @@ from tests.kit.drives import Home
 from tests.kit.make_faults import flip
 from tests.kit.restoring import a_point, assert_same_trees, restore, temporaries
 from tests.kit.sources import every_kind_and_deep
+from tests.kit.stores import MOST
 from tests.kit.vaultmaker import SmallFiles, open_empty
 from tests.kit.vaults import PASSPHRASE
 
@@ -188,7 +189,7 @@ def test_a_damaged_block_is_reported_as_without_helpers(tmp_path: Path, watched:
     store = MemoryStore()
     files = SmallFiles(open_empty(store), folders=3, each=100)
     (pack,) = (info for info in store.list("packs/"))
-    data = store.get(pack.name)
+    data = store.get(pack.name, MOST)
     store.delete(pack.name)
     store.create(pack.name, [flip(data, pack.size // 2)])
     report = back(files, tmp_path)

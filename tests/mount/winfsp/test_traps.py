@@ -19,6 +19,7 @@ from mount.drivers.winfsp.ntstatus import status_of
 from mount.view.point import PointView
 from tests.kit.drives import Maker, add_point, noise
 from tests.kit.faults import UnreachableStore
+from tests.kit.stores import MOST
 from tests.kit.winfsp_drives import AT, Served, a_vault, a_view, refused, serving, small_point
 
 MANY = 20_000
@@ -111,7 +112,7 @@ def test_damaged_data_is_an_error_and_nothing_else() -> None:
     bad, _good, gone = m.data.names
     reader = Reader(vault)
     view = a_view(vault, reader, nodes, m)
-    data = bytearray(memory.get(bad))
+    data = bytearray(memory.get(bad, MOST))
     data[1000] ^= 1
     memory.delete(bad)
     memory.create(bad, [bytes(data)])

@@ -90,8 +90,8 @@ class FileWriter:
         """Write a small file, or one of nothing but holes. Raises LocalError if the disk is full."""
         for attempt in (1, 2):
             try:
-                folder = self._target.handle(file.folder)
-                self._write_whole(folder.fd, file, data)
+                with self._target.handle(file.folder) as folder:
+                    self._write_whole(folder, file, data)
                 return
             except FileNotFoundError as e:
                 # Another restore removed the temporary file as a leftover: it is not locked.
@@ -145,7 +145,8 @@ class FileWriter:
             self._metadata.set_on_file(handle.fd, file.attributes, file.path, plain=False)
             if file.replace:
                 self._disk.fsync(handle.fd)
-            self._move_into_place(self._target.handle(file.folder).fd, file, partial.temporary, 0)
+            with self._target.handle(file.folder) as folder:
+                self._move_into_place(folder, file, partial.temporary, 0)
         except OSError as e:
             self._not_written(file, e)
             return
@@ -166,15 +167,15 @@ class FileWriter:
                 held = self._handles.get(file.number)
             if held is not None:
                 return held
-            folder = self._target.handle(file.folder).fd
-            if partial.temporary:
-                held = Handle(self._disk, self._disk.open(partial.temporary, _AGAIN, dir_fd=folder))
-            else:
-                temporary = temporary_name(mark(file), self._token)
-                mode = self._metadata.first_mode(file.attributes, plain=False)
-                held = Handle(self._disk, self._disk.open(temporary, NEW, mode, dir_fd=folder))
-                partial.temporary = temporary
-                self._disk.ftruncate(held.fd, file.size)
+            with self._target.handle(file.folder) as folder:
+                if partial.temporary:
+                    held = Handle(self._disk, self._disk.open(partial.temporary, _AGAIN, dir_fd=folder))
+                else:
+                    temporary = temporary_name(mark(file), self._token)
+                    mode = self._metadata.first_mode(file.attributes, plain=False)
+                    held = Handle(self._disk, self._disk.open(temporary, NEW, mode, dir_fd=folder))
+                    partial.temporary = temporary
+                    self._disk.ftruncate(held.fd, file.size)
             with suppress(OSError):  # shows other restores that the file is in use
                 self._disk.lock(held.fd)
             with self._lock:
@@ -187,8 +188,8 @@ class FileWriter:
         with self._lock:
             self._handles.pop(partial.file.number, None)
         if partial.temporary:
-            with suppress(OSError):
-                self._disk.unlink(partial.temporary, dir_fd=self._target.handle(partial.file.folder).fd)
+            with suppress(OSError), self._target.handle(partial.file.folder) as folder:
+                self._disk.unlink(partial.temporary, dir_fd=folder)
 
     def _not_written(self, file: FilePlan, error: OSError) -> None:
         if error.errno in FULL:

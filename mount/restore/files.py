@@ -139,7 +139,8 @@ class FilePlanner:
         """Whether an existing file has exactly the contents of an entry."""
         disk = self._target.disk
         try:
-            fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=self._target.handle(folder).fd)
+            with self._target.handle(folder) as parent:
+                fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=parent)
         except OSError:
             return False
         try:

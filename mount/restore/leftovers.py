@@ -47,9 +47,8 @@ class Leftovers:
         """The pieces that a temporary file lacks, or None if it can't be continued."""
         disk = self._disk
         try:
-            fd = disk.open(
-                name, os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK, dir_fd=self._target.handle(file.folder).fd
-            )
+            with self._target.handle(file.folder) as folder:
+                fd = disk.open(name, os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK, dir_fd=folder)
         except OSError:
             return None
         try:
@@ -73,8 +72,7 @@ class Leftovers:
 
     def _remove(self, folder: Folder, name: bytes) -> None:
         disk = self._disk
-        with suppress(OSError):
-            parent = self._target.handle(folder).fd
+        with suppress(OSError), self._target.handle(folder) as parent:
             fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK, dir_fd=parent)
             try:
                 if disk.fstat(fd).st_uid == disk.geteuid():

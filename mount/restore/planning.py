@@ -101,7 +101,8 @@ class Planning:
         """The entry that exists at a name, including the target of a symlink. Raises OSError."""
         target = b""
         if stat.S_ISLNK(st.st_mode):
-            target = self.target.disk.readlink(name, dir_fd=self.target.handle(folder).fd)
+            with self.target.handle(folder) as fd:
+                target = self.target.disk.readlink(name, dir_fd=fd)
         return Existing.of(st, target)
 
     def free_name(self, folder: Folder, name: bytes, wanted: Existing) -> tuple[bytes, Status | None]:

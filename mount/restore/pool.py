@@ -143,10 +143,8 @@ class WriterPool:
         """Remove the files that a helper was making when it died."""
         for row in rows:
             file = row.file
-            with suppress(OSError):
-                self._target.disk.unlink(
-                    temporary_of(file.number, token), dir_fd=self._target.handle(file.folder).fd
-                )
+            with suppress(OSError), self._target.handle(file.folder) as folder:
+                self._target.disk.unlink(temporary_of(file.number, token), dir_fd=folder)
 
 
 def useful_helpers() -> int:

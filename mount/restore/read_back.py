@@ -29,8 +29,8 @@ def read_back(keys: Keys, target: Target, plan: Plan, final_names: dict[int, byt
                         disk.close(fd)
                         fd = -1
                     name = final_names.get(number, file.final)
-                    folder = target.handle(file.folder).fd
-                    fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=folder)
+                    with target.handle(file.folder) as folder:
+                        fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC, dir_fd=folder)
                     of = number
                     disk.drop_cache(fd)
                 data = disk.pread(fd, row.length, row.position)

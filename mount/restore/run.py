@@ -89,8 +89,8 @@ class Restore:
             if folder.attributes is None or not folder.exists:
                 continue
             try:
-                handle = target.handle(folder)
-                fd = disk.open(b".", os.O_RDONLY | DIRECTORY | CLOEXEC, dir_fd=handle.fd)
+                with target.handle(folder) as itself:
+                    fd = disk.open(b".", os.O_RDONLY | DIRECTORY | CLOEXEC, dir_fd=itself)
                 try:
                     metadata.set_on_folder(fd, folder.attributes, folder.path, plain=folder.plain)
                 finally:

@@ -85,7 +85,14 @@ class SpecialFiles:
     def _make(
         self, files: FileWriter, folder: Folder, final: bytes, wanted: Existing, a: Attributes, *, replace: bool
     ) -> None:
-        disk, fd = self._target.disk, self._target.handle(folder).fd
+        with self._target.handle(folder) as fd:
+            self._make_in(fd, files, folder, final, wanted, a, replace=replace)
+
+    def _make_in(
+        self, fd: int, files: FileWriter, folder: Folder, final: bytes, wanted: Existing, a: Attributes, *,
+        replace: bool,
+    ) -> None:  # fmt: skip
+        disk = self._target.disk
         at = files.temporary(self._planning.number()) if replace else final
         try:
             if wanted.kind == _SYMLINK:

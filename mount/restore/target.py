@@ -28,12 +28,21 @@ class Refused(OSError):
 
 
 class Handle:
-    """A descriptor that is closed with its last reference: a table can drop it while a thread still uses it."""
+    """A descriptor that is closed with its last reference: a table can drop it while a thread still uses it.
+
+    So whoever uses the number must hold the handle, too: `with target.handle(folder) as fd:`.
+    """
 
     __slots__ = ("_disk", "fd")
 
     def __init__(self, disk: Disk, fd: int) -> None:
         self._disk, self.fd = disk, fd
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_error: object) -> None:
+        """Keep the handle alive until here; it is closed with its last reference."""
 
     def __del__(self) -> None:
         self._disk.close(self.fd)
@@ -134,9 +143,9 @@ class Target:
             assert self._handle is not None
             held = self._handle
         for step in reversed(way):
-            held = Handle(self.disk, open_folder(self.disk, step.name, held.fd))
+            opened = Handle(self.disk, open_folder(self.disk, step.name, held.fd))
             with self._lock:
-                self._open[step.number] = held
+                held = self._open.setdefault(step.number, opened)  # another thread may have opened it meanwhile
                 if len(self._open) > _OPEN_FOLDERS:
                     self._open.popitem(last=False)
         return held
@@ -144,22 +153,24 @@ class Target:
     def make(self, folder: Folder) -> None:
         """Make a folder whose parent exists. Raises FileExistsError if the name is taken, or another OSError."""
         assert folder.parent is not None
-        self.disk.mkdir(folder.name, UNFINISHED, dir_fd=self.handle(folder.parent).fd)
+        with self.handle(folder.parent) as parent:
+            self.disk.mkdir(folder.name, UNFINISHED, dir_fd=parent)
         folder.exists = folder.fresh = True
         folder.plain = folder.parent.plain
 
     def note_existing(self, folder: Folder, st: Status) -> None:
         """Record the properties of a folder that existed before this run."""
-        folder.plain = (
-            not st.st_mode & stat.S_ISGID
-            and st.st_gid == self.disk.getegid()
-            and not self.disk.has_default_acl(self.handle(folder).fd)
-        )
+        if st.st_mode & stat.S_ISGID or st.st_gid != self.disk.getegid():
+            folder.plain = False
+            return
+        with self.handle(folder) as fd:
+            folder.plain = not self.disk.has_default_acl(fd)
 
     def status(self, folder: Folder, name: bytes) -> Status | None:
         """The status of a name in a folder that exists, or None if it is free. Raises OSError."""
         try:
-            return self.disk.lstat(name, dir_fd=self.handle(folder).fd)
+            with self.handle(folder) as fd:
+                return self.disk.lstat(name, dir_fd=fd)
         except FileNotFoundError:
             return None
 
@@ -167,15 +178,21 @@ class Target:
         """Names of temporary files in a folder that existed before this run."""
         if folder.leftovers is None:
             with suppress(OSError):
-                fd = self.disk.open(b".", _FOLDER, dir_fd=self.handle(folder).fd)
+                with self.handle(folder) as parent:
+                    fd = self.disk.open(b".", _FOLDER, dir_fd=parent)
                 try:
                     folder.leftovers = [name for name in self.disk.names(fd) if is_leftover(name)]
                 finally:
                     self.disk.close(fd)
         return folder.leftovers or []
 
+    def close_folders(self) -> None:
+        """Close the descriptors of folders that no thread uses; they are opened again when they are needed."""
+        with self._lock:
+            self._open.clear()
+
     def close(self) -> None:
-        self._open.clear()
+        self.close_folders()
         self._handle = None
 
 

@@ -64,7 +64,7 @@ class Attempt(Generic[Folder, File, Stat]):
         self.record_bytes = record_bytes
         self._run, self._lineage, self._start, self._dry = run, lineage, start, dry
         parent = lineage.parent
-        self._pipeline = Pipeline(run.vault, run.mirror, level=run.level)
+        self._pipeline = Pipeline(run.vault, run.mirror, run.machine.id, level=run.level)
         self._previous = PreviousPoint()
         if parent is not None:
             trusted = parent.trusted or parent.time
@@ -144,7 +144,7 @@ class Attempt(Generic[Folder, File, Stat]):
             self._pipeline.flush_trees()
         self._publish()
         if mirror.evidence_due():
-            gone = gather_evidence(mirror, vault, self._start.time)
+            gone = gather_evidence(mirror, vault, self._run.machine, self._start.time)
             if gone:
                 raise LocalError(f"{gone} packs vanished from the vault during the backup", "run the backup again")
         point = self._point(self._settled(root))

@@ -26,8 +26,8 @@ def this_item(
     if name in known.items:
         item_id = bytes.fromhex(known.items[name])
         return Item(id=item_id, machine=machine.id, name=name, paths=paths, created=0)
-    for item in vault.items().values():
-        if item.machine == machine.id and item.name == name:
+    for item in vault.items(machine.id).values():
+        if item.name == name:
             break
     else:
         item = Item(id=os.urandom(16), machine=machine.id, name=name, paths=paths, created=time.time_ns())

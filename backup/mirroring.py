@@ -5,6 +5,8 @@ from __future__ import annotations
 from backup.mirror import Mirror
 from backup.run import Problems
 from catalog.errors import Damaged
+from catalog.format.blocks import PackKind
+from catalog.format.packs import pack_named, series_folder
 from catalog.format.records import IndexObject, Machine, decode_record
 from catalog.format.sealed import Kind, max_sealed, open_object
 from catalog.vault import Vault
@@ -32,16 +34,15 @@ def refresh_mirror(
     if known and not dry:  # some index objects are gone: the vault may be an older copy of itself
         mirror.forget_objects(known)
     if mirror.evidence_due() and not dry:
-        gather_evidence(mirror, vault, now)
+        gather_evidence(mirror, vault, machine, now)
 
 
-def gather_evidence(mirror: Mirror, vault: Vault, now: int) -> int:
-    """List the packs in the vault, at `now` (ns): one request for 5,000 of them. Returns how many are gone."""
+def gather_evidence(mirror: Mirror, vault: Vault, machine: Machine, now: int) -> int:
+    """List the machine's packs, at `now` (ns): one request for 5,000 of them. Returns how many are gone."""
     present = set()
-    for folder in ("packs/", "meta/"):
-        for info in vault.store.list(folder):
-            try:
-                present.add(bytes.fromhex(info.name.rsplit("/", 1)[1]))
-            except ValueError:
-                pass  # not a pack of rpdrive
+    for kind in (PackKind.DATA, PackKind.TREE):
+        for info in vault.store.list(series_folder(kind, machine.id)):
+            pack = pack_named(info.name)
+            if pack is not None:
+                present.add(pack)
     return mirror.evidence(present, now)

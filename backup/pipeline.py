@@ -113,11 +113,11 @@ class Uploads:
 
 
 class Pipeline:
-    """Writes the chunks and tree pages of one run. All methods are called by one thread."""
+    """Writes the chunks and tree pages of one run, for a machine (its id). All methods are called by one thread."""
 
-    def __init__(self, vault: Vault, mirror: Mirror, *, level: int = LEVEL) -> None:
+    def __init__(self, vault: Vault, mirror: Mirror, machine: bytes, *, level: int = LEVEL) -> None:
         self.sent = Sent()
-        self._vault, self._mirror, self._level = vault, mirror, level
+        self._vault, self._mirror, self._machine, self._level = vault, mirror, machine, level
         self._pool = ThreadPoolExecutor(min(usable_processors(), _COMPRESSORS), "compress")
         self._uploads = Uploads(vault, mirror, self.sent, self._arrived)
         self._pending: dict[bytes, Place] = {}  # chunks of this run that the store hasn't acknowledged
@@ -126,7 +126,7 @@ class Pipeline:
         self._waiting: deque[tuple[list[Place], Callable[[], None]]] = deque()
         self._pack: PackBuilder | None = None
         self._pack_chunks = 0
-        self.trees = TreeWriter(vault, mirror, self._uploads, level, self._flush_data)
+        self.trees = TreeWriter(vault, mirror, machine, self._uploads, level, self._flush_data)
         self._begin_block()
 
     # --- data ---------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class Pipeline:
         frame = block.frame.result()
         self._in_flight -= block.raw
         if self._pack is None:
-            self._pack, self._pack_chunks = PackBuilder(self._vault.keys, PackKind.DATA), 0
+            self._pack, self._pack_chunks = PackBuilder(self._vault.keys, PackKind.DATA, self._machine), 0
         row = self._pack.add(frame, block.lengths, b"".join(block.ids))
         for place, extent in zip(block.places, row.extents(self._pack.id), strict=True):
             place.extent = extent
@@ -276,9 +276,16 @@ class TreeWriter:
     """
 
     def __init__(
-        self, vault: Vault, mirror: Mirror, uploads: Uploads, level: int, flush_data: Callable[[], None]
+        self,
+        vault: Vault,
+        mirror: Mirror,
+        machine: bytes,
+        uploads: Uploads,
+        level: int,
+        flush_data: Callable[[], None],
     ) -> None:
-        self._vault, self._mirror, self._uploads, self._level = vault, mirror, uploads, level
+        self._vault, self._mirror, self._machine = vault, mirror, machine
+        self._uploads, self._level = uploads, level
         self._flush_data = flush_data
         self.missing: frozenset[bytes] = frozenset()  # packs whose pages must not be reused
         self._pack: PackBuilder | None = None
@@ -305,7 +312,7 @@ class TreeWriter:
         if known is not None:
             return self.resolve(known)
         if self._pack is None:
-            self._pack = PackBuilder(self._vault.keys, PackKind.TREE)
+            self._pack = PackBuilder(self._vault.keys, PackKind.TREE, self._machine)
         at = Extent(self._pack.id, self._pack.size, 0, self._raw, len(page), chunk)
         self._pages.append(page)
         self._ids.append(chunk)

@@ -6,16 +6,18 @@ Machines, items and points are immutable: their sealed records are cached in `re
 
 from __future__ import annotations
 
+import logging
 import os
-import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from catalog.errors import (
+    Damaged,
     MissingData,
+    NewerFormat,
     NoVault,
     ObjectExists,
     ObjectNotFound,
@@ -27,9 +29,11 @@ from catalog.format.keys import MAX_VAULT_FILE, KdfParameters, Keys, VaultFile, 
 from catalog.format.packs import Extent, pack_name
 from catalog.format.records import (
     Item,
+    ItemName,
     Job,
     JobName,
     Machine,
+    MachineName,
     Point,
     PointName,
     decode_record,
@@ -39,9 +43,19 @@ from catalog.format.sealed import Kind, max_sealed, open_object, seal_object
 from catalog.store.base import Store
 
 VAULT_FILE = "vault.json"
-_RECORD = re.compile("(?:machines|items)/[0-9a-f]{32}/[0-9]{8}")  # other names are ignored
 _PARALLEL = 8  # requests at once for records
 T = TypeVar("T")
+_log = logging.getLogger("rpdrive.vault")
+
+
+class _Name(Protocol):
+    """The name of a version of a machine or item."""
+
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def version(self) -> int: ...
+    def check(self, record: Any, /) -> None: ...
 
 
 def now_iso() -> str:
@@ -99,38 +113,69 @@ class Vault:
     # --- machines, items ----------------------------------------------------------------------------------
 
     def machines(self) -> dict[bytes, Machine]:
-        """Machines by id, each in its newest version. One listing, and one request for each record not cached."""
-        return self._latest(Kind.MACHINE, Machine, "machines/")
+        """Machines by id, each in its newest version that opens.
 
-    def items(self) -> dict[bytes, Item]:
-        """Items by id, each in its newest version. Requests as for `machines`."""
-        return self._latest(Kind.ITEM, Item, "items/")
+        One listing, and one request for each record not cached. A record that does not open is passed over with a
+        warning.
+        """
+        found = self._newest(Kind.MACHINE, Machine, "machines/", MachineName.parse)
+        return {machine: record for machine, (_version, record) in found.items()}
 
-    def _latest(self, kind: Kind, cls: type[T], prefix: str) -> dict[bytes, T]:
-        newest: dict[str, str] = {}
-        for info in self.store.list(prefix):
-            if _RECORD.fullmatch(info.name):  # listed in order of name: the last is the newest
-                newest[info.name.rsplit("/", 1)[0]] = info.name
-        names = list(newest.values())
-        return {
-            bytes.fromhex(n.split("/")[1]): r
-            for n, r in zip(names, self.read_records(kind, cls, names), strict=True)
-        }
+    def items(self, machine: bytes | None = None) -> dict[bytes, Item]:
+        """Items of one machine, or of all machines, by id. Otherwise as `machines`."""
+        prefix = "items/" if machine is None else f"items/{machine.hex()}/"
+        found = self._newest(Kind.ITEM, Item, prefix, ItemName.parse)
+        return {item: record for item, (_version, record) in found.items()}
 
     def machine(self, machine_id: bytes) -> tuple[int, Machine] | None:
-        """The number and content of a machine's newest version; None if there is none. 2 requests at most."""
+        """The number and content of a machine's newest version that opens; None if there is none.
+
+        2 requests, and one for each newer record that does not open: it is passed over with a warning.
+        """
         prefix = f"machines/{machine_id.hex()}/"
-        names = [info.name for info in self.store.list(prefix) if _RECORD.fullmatch(info.name)]
-        if not names:
-            return None
-        return int(names[-1].removeprefix(prefix)), self.read_record(Kind.MACHINE, Machine, names[-1])
+        return self._newest(Kind.MACHINE, Machine, prefix, MachineName.parse).get(machine_id)
+
+    def _newest(
+        self, kind: Kind, cls: type[T], prefix: str, parse: Callable[[str], _Name | None]
+    ) -> dict[bytes, tuple[int, T]]:
+        """The newest version of each record that opens, and its number, by id."""
+        names = [name for info in self.store.list(prefix) if (name := parse(info.name)) is not None]
+        left: dict[bytes, list[_Name]] = {}
+        for name in sorted(names, key=lambda n: n.version):
+            left.setdefault(name.id, []).append(name)
+        found: dict[bytes, tuple[int, T]] = {}
+        while left:
+            newest = [versions.pop() for versions in left.values()]
+            for name, record in zip(newest, self._read_each(kind, cls, newest), strict=True):
+                if record is not None:
+                    found[name.id] = name.version, record
+            left = {one: versions for one, versions in left.items() if versions and one not in found}
+        return found
+
+    def _read_each(self, kind: Kind, cls: type[T], names: list[_Name]) -> list[T | None]:
+        """Records, in the order of `names`; None, after a warning, for each that is missing or does not open."""
+
+        def read(name: _Name) -> T | None:
+            try:
+                record = self.read_record(kind, cls, str(name))
+                name.check(record)
+            except (Damaged, NewerFormat, ObjectNotFound) as e:
+                _log.warning("the record %s is passed over: %s", name, e)
+                return None
+            return record
+
+        if len(names) < 2:
+            return [read(n) for n in names]
+        with ThreadPoolExecutor(_PARALLEL, "records") as pool:
+            return list(pool.map(read, names))
 
     def add_machine(self, machine: Machine, version: int = 1) -> int:
         """Register a machine, or a new version of one. Raises ObjectExists if that version exists already."""
-        return self.write_record(Kind.MACHINE, machine, f"machines/{machine.id.hex()}/{version:08d}")
+        return self.write_record(Kind.MACHINE, machine, str(MachineName(machine.id, version)))
 
-    def add_item(self, item: Item) -> int:
-        return self.write_record(Kind.ITEM, item, f"items/{item.id.hex()}/{1:08d}")
+    def add_item(self, item: Item, version: int = 1) -> int:
+        """Store an item, or a new version of one. Raises ObjectExists if that version exists already."""
+        return self.write_record(Kind.ITEM, item, str(ItemName(item.machine, item.id, version)))
 
     # --- points -------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from catalog.errors import Damaged, NewerFormat
-from catalog.format.keys import VERSION, Keys, expand
+from catalog.format.keys import GENERATION, VERSION, Keys, expand
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -29,6 +29,7 @@ OVERHEAD = FRAME.size + TAG_BYTES
 RAW, ZSTD = 0, 1
 MAX_DATA_RAW = 8 << 20  # bytes a data block may decode to
 MAX_TREE_RAW = 1 << 20  # bytes a tree block may decode to
+_GENERATION_AT = 4  # byte of a pack id
 
 
 class PackKind(IntEnum):
@@ -137,8 +138,13 @@ def seal_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, frame: B
 
 
 def open_block(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> Buffer:
-    """The raw bytes of a sealed block. Raises Damaged if another block was written at this offset of the pack."""
-    what = f"block {pack_id.hex()[:8]}+{offset}"
+    """The raw bytes of a sealed block.
+
+    Raises Damaged if another block was written at this offset of the pack, NewerFormat if it has another key.
+    """
+    what = f"block {pack_id.hex()}+{offset}"
+    if pack_id[_GENERATION_AT] != GENERATION:
+        raise NewerFormat(f"{what} is sealed with key {pack_id[_GENERATION_AT]}, which this rpdrive doesn't know")
     try:
         ad = _ad(kind, keys.vault_id, pack_id, offset)
         frame = pack_cipher(keys, kind, pack_id).decrypt(_nonce(offset), sealed, ad)

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from catalog.errors import Damaged, NewerFormat, UsageError, WeakPassphrase, WrongPassphrase
 
 VERSION = 1  # of every format in docs/format.md
+GENERATION = 0  # of the master key; packs and sealed objects say theirs, and others are newer
 ID_BYTES = 16  # of a chunk id, as stored in extents and index
 MIN_PASSPHRASE = 16  # characters
 MAX_KDF_MEMORY_KIB = 1 << 20  # 1 GiB

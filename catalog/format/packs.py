@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import msgspec
 
 from catalog.errors import Damaged, NewerFormat
 from catalog.format.blocks import FRAME, MAX_RAW, Buffer, PackKind, encode_frame, open_block, seal_block
-from catalog.format.keys import ID_BYTES, VERSION, Keys
+from catalog.format.keys import GENERATION, ID_BYTES, VERSION, Keys
 from catalog.format.message import Length, Whole, decode
 
 HEADER = struct.Struct(">7sB")  # magic, version
@@ -19,6 +20,8 @@ MAGIC = b"RPDPACK"
 TRAILER = struct.Struct(">QI4s")  # offset and stored length of the contents, magic
 TRAILER_MAGIC = b"RPDT"
 PACK_TARGET = 32 << 20  # bytes; the block that reaches it closes the pack
+SERIES_BYTES = 4  # of a machine's id, with which the ids of its packs begin
+_NAME = re.compile("(packs|meta)/([0-9a-f]{8})/([0-9a-f]{2})/([0-9a-f]{32})")
 
 
 class Extent(NamedTuple):
@@ -58,21 +61,39 @@ def check_rows(rows: list[BlockRow], what: str) -> None:
         raise Damaged(f"{what} does not list one id for each chunk")
 
 
+def new_pack_id(machine: bytes) -> bytes:
+    """A new id for a pack of a machine: its series, the generation of the key, and 11 random bytes."""
+    return machine[:SERIES_BYTES] + bytes([GENERATION]) + os.urandom(ID_BYTES - SERIES_BYTES - 1)
+
+
 def pack_name(kind: PackKind, pack_id: bytes) -> str:
     """Full name of a pack in the store."""
     text = pack_id.hex()
-    return f"{kind.folder}/{text[:2]}/{text}"
+    return f"{series_folder(kind, pack_id)}{text[10:12]}/{text}"
+
+
+def series_folder(kind: PackKind, one: bytes) -> str:
+    """The folder of all packs in a series, with a slash. `one` is the id of the machine or of a pack."""
+    return f"{kind.folder}/{one[:SERIES_BYTES].hex()}/"
+
+
+def pack_named(name: str) -> bytes | None:
+    """The id of the pack with this full name in the store; None if it is not the name of a pack."""
+    m = _NAME.fullmatch(name)
+    if m is None or m[4][:8] != m[2] or m[4][10:12] != m[3]:
+        return None
+    return bytes.fromhex(m[4])
 
 
 class PackBuilder:
-    """Seals frames into one pack, in memory, in the order they are added. Not thread-safe.
+    """Seals frames into one new pack of a machine, in memory, in the order they are added. Not thread-safe.
 
     `parts` is the pack so far. Retries must send exactly these bytes: no other bytes may use this pack id.
     """
 
-    def __init__(self, keys: Keys, kind: PackKind, pack_id: bytes | None = None) -> None:
+    def __init__(self, keys: Keys, kind: PackKind, machine: bytes, *, pack_id: bytes | None = None) -> None:
         self.kind = kind
-        self.id = os.urandom(16) if pack_id is None else pack_id
+        self.id = new_pack_id(machine) if pack_id is None else pack_id
         self.rows: list[BlockRow] = []
         self.size = HEADER.size
         self.parts: list[Buffer] = [HEADER.pack(MAGIC, VERSION)]
@@ -113,7 +134,7 @@ def decode_trailer(data: Buffer, size: int, what: str) -> tuple[int, int]:
 
 def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sealed: Buffer) -> list[BlockRow]:
     """The table of contents from its sealed bytes. Raises Damaged, also if blocks have gaps or overlap."""
-    what = f"the contents of pack {pack_id.hex()[:8]}"
+    what = f"the contents of pack {pack_id.hex()}"
     raw = open_block(keys, kind.contents, pack_id, offset, sealed)
     rows = decode(_rows_decoder, raw, what)
     check_rows(rows, what)
@@ -129,7 +150,7 @@ def decode_contents(keys: Keys, kind: PackKind, pack_id: bytes, offset: int, sea
 
 def decode_pack(keys: Keys, kind: PackKind, pack_id: bytes, data: Buffer) -> list[BlockRow]:
     """The table of contents of a whole pack in memory. Raises Damaged or NewerFormat."""
-    what = f"pack {pack_id.hex()[:8]}"
+    what = f"pack {pack_id.hex()}"
     if len(data) < HEADER.size + TRAILER.size:
         raise Damaged(f"{what} is truncated")
     magic, version = HEADER.unpack_from(data)

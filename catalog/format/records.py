@@ -23,7 +23,8 @@ from catalog.format.values import NOTHING, Subtree, Totals
 class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
     """machines/<id>/<version>: a registered server. The highest version counts.
 
-    A `forgotten` machine is shown only when asked for by name; its points stay.
+    A `forgotten` machine is shown only when asked for by name; its points stay. Its trees refer only to its own
+    packs and to those of the machines (ids) in `shares`.
     """
 
     id: Id
@@ -32,10 +33,11 @@ class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
     system: str
     created: int
     forgotten: bool = False
+    shares: list[Id] = []
 
 
 class Item(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """items/<id>/<version>: what a machine protects under one policy."""
+    """items/<machine>/<id>/<version>: what a machine protects under one policy."""
 
     id: Id
     machine: Id
@@ -80,6 +82,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     the tree occupies, `fresh_blocks` those that a newly written tree would. An entry whose ctime is not before
     `trusted` may have changed later without a change of its times. `partial` points are hidden: they belong to a
     backup that is running or was interrupted, and their trees mix new entries with those of `previous`.
+    `checked` is when, by the store's clock, all that the tree refers to was last found in the vault (0: never).
     `distinct_names`: no two names of a folder differ only in case or in Unicode form (`catalog.names`).
     """
 
@@ -107,6 +110,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     problems: list[Problem] = []
     problem_count: int = 0  # `problems` has the first 1,000 at most
     distinct_names: bool = False
+    checked: Whole = 0
 
     @property
     def totals(self) -> Totals:
@@ -200,8 +204,14 @@ def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str)
 
 # --- names ------------------------------------------------------------------------------------------------
 
-_POINT = re.compile(r"points/([0-9a-f]{32})/([0-9a-f]{32})/(\d{8}T\d{6}Z)-(\d{8,})-([0-9a-f]{32})(\.partial)?")
-_JOB = re.compile(r"jobs/([0-9a-f]{32})/(\d{8}T\d{6}Z)-([0-9a-f]{32})")
+_ID = "([0-9a-f]{32})"
+_DATE = "([0-9]{8}T[0-9]{6}Z)"
+_NUMBER = "([0-9]{8}|[1-9][0-9]{8,18})"
+_POINT = re.compile(f"points/{_ID}/{_ID}/{_DATE}-{_NUMBER}-{_ID}(\\.partial)?")
+_JOB = re.compile(f"jobs/{_ID}/{_DATE}-{_ID}")
+_MACHINE = re.compile(f"machines/{_ID}/{_NUMBER}")
+_ITEM = re.compile(f"items/{_ID}/{_ID}/{_NUMBER}")
+HIGHEST_NUMBER = 2**63 - 1  # of a point, or of a version: names with higher ones are ignored
 _TIME = "%Y%m%dT%H%M%SZ"
 
 
@@ -238,10 +248,10 @@ class PointName(NamedTuple):
         if m is None:
             return None
         when = _parsed_time(m[3])
-        if when is None:
+        if when is None or int(m[4]) > HIGHEST_NUMBER:
             return None
         found = cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, int(m[4]), bytes.fromhex(m[5]), bool(m[6]))
-        return found if str(found) == name else None  # reject other spellings of a number
+        return found if str(found) == name else None  # reject other spellings of a time
 
     @classmethod
     def of(cls, point: Point) -> PointName:
@@ -282,3 +292,48 @@ class JobName(NamedTuple):
         """Raise Damaged if the record under this name belongs to another one."""
         if JobName.of(job) != self:
             raise Damaged(f"{self} holds a different job than its name says")
+
+
+class MachineName(NamedTuple):
+    """The fields of the name of a machine's record."""
+
+    id: bytes
+    version: int
+
+    def __str__(self) -> str:
+        return f"machines/{self.id.hex()}/{self.version:08d}"
+
+    @classmethod
+    def parse(cls, name: str) -> MachineName | None:
+        """The parsed name; None if it is not the name of a machine's record."""
+        m = _MACHINE.fullmatch(name)
+        return cls(bytes.fromhex(m[1]), int(m[2])) if m and int(m[2]) <= HIGHEST_NUMBER else None
+
+    def check(self, machine: Machine) -> None:
+        """Raise Damaged if the record under this name belongs to another one."""
+        if machine.id != self.id:
+            raise Damaged(f"{self} holds a different machine than its name says")
+
+
+class ItemName(NamedTuple):
+    """The fields of the name of an item's record."""
+
+    machine: bytes
+    id: bytes
+    version: int
+
+    def __str__(self) -> str:
+        return f"items/{self.machine.hex()}/{self.id.hex()}/{self.version:08d}"
+
+    @classmethod
+    def parse(cls, name: str) -> ItemName | None:
+        """The parsed name; None if it is not the name of an item's record."""
+        m = _ITEM.fullmatch(name)
+        if m is None or int(m[3]) > HIGHEST_NUMBER:
+            return None
+        return cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), int(m[3]))
+
+    def check(self, item: Item) -> None:
+        """Raise Damaged if the record under this name belongs to another one."""
+        if (item.machine, item.id) != (self.machine, self.id):
+            raise Damaged(f"{self} holds a different item than its name says")

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from catalog.errors import Damaged, NewerFormat
 from catalog.format.blocks import Buffer, decode_frame, encode_frame
-from catalog.format.keys import VERSION, Keys, derive
+from catalog.format.keys import GENERATION, VERSION, Keys, derive
 
-HEADER = struct.Struct(">4sBBH")  # magic, version, kind, zero
+HEADER = struct.Struct(">4sBBH")  # magic, version, kind, generation of the key
 MAGIC = b"RPDS"
 SALT_BYTES = 32
 MAX_OBJECT_RAW = 256 << 20
@@ -32,10 +32,14 @@ class Kind(IntEnum):
     ITEM = 2
     POINT = 3
     INDEX = 4
-    POLICY = 5
+    RETENTION = 5
     JOB = 6
-    MOVED = 7
-    CONDEMNED = 8
+    PLACES = 7
+    LEDGER = 9
+    CHECKS = 10
+    MARKS = 11
+    PLAN = 12
+    SEED = 13
 
 
 def max_sealed(kind: Kind) -> int:
@@ -50,7 +54,7 @@ def _key(keys: Keys, kind: Kind, salt: bytes) -> bytes:
 def seal_object(keys: Keys, kind: Kind, name: str, content: Buffer, *, salt: bytes | None = None) -> bytes:
     """The sealed bytes of an object to be stored under `name`."""
     salt = os.urandom(SALT_BYTES) if salt is None else salt
-    header = HEADER.pack(MAGIC, VERSION, kind, 0)
+    header = HEADER.pack(MAGIC, VERSION, kind, GENERATION)
     ad = header + keys.vault_id + name.encode()
     sealed = AESGCM(_key(keys, kind, salt)).encrypt(_ZERO_NONCE, encode_frame(content), ad)
     return header + salt + sealed
@@ -62,13 +66,15 @@ def open_object(keys: Keys, kind: Kind, name: str, data: Buffer) -> Buffer:
         raise Damaged(f"{name} is truncated")
     view = memoryview(data)
     header = bytes(view[: HEADER.size])
-    magic, version, got_kind, _zero = HEADER.unpack(header)
+    magic, version, got_kind, generation = HEADER.unpack(header)
     if magic != MAGIC:
         raise Damaged(f"{name} is not an rpdrive object")
     if version != VERSION:
         raise NewerFormat(f"{name} has format version {version}; this rpdrive reads version {VERSION}")
     if got_kind != kind:
         raise Damaged(f"{name} is an object of another kind")
+    if generation != GENERATION:
+        raise NewerFormat(f"{name} is sealed with key {generation}, which this rpdrive doesn't know")
     salt = bytes(view[HEADER.size : HEADER.size + SALT_BYTES])
     ad = header + keys.vault_id + name.encode()
     try:

@@ -20,15 +20,17 @@ import msgspec
 from catalog.access.settings import write_private
 from catalog.errors import (
     AmbiguousName,
+    Damaged,
     LocalError,
     NotFound,
     ObjectExists,
     UsageError,
 )
-from catalog.format.records import Item, Machine
+from catalog.format.records import Item, Machine, MachineName
 from catalog.vault import Vault
 
 NAME_LENGTH = 100  # characters
+_ATTEMPTS = 100  # numbers tried for a new version
 
 
 class Registration(msgspec.Struct):
@@ -145,9 +147,11 @@ def _up_to_date(vault: Vault, state: Path, known: Registration, is_there: bool) 
 def revise(vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine]) -> Machine:
     """Add a new version of a machine's record, unless `change` changes nothing. Returns the current record.
 
-    If two machines do this at once, the second applies `change` to the record of the first. Raises NotFound.
+    If two machines do this at once, the second applies `change` to the record of the first. Raises NotFound, and
+    Damaged if no number is free.
     """
-    while True:
+    number = 0
+    for _attempt in range(_ATTEMPTS):
         found = vault.machine(machine_id)
         if found is None:
             raise NotFound(
@@ -157,11 +161,15 @@ def revise(vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine]
         changed = change(machine)
         if changed == machine:
             return machine
+        number = max(number, version) + 1
         try:
-            vault.add_machine(changed, version + 1)
+            vault.add_machine(changed, number)
             return changed
         except ObjectExists:
-            continue  # another machine was faster: apply the change to its version
+            continue  # another machine was faster, or it is a record that does not open
+    raise Damaged(
+        f"the {_ATTEMPTS} records up to {MachineName(machine_id, number)} do not open", "delete them from the vault"
+    )
 
 
 def rename(vault: Vault, machine_id: bytes, name: str) -> Machine:

@@ -39,7 +39,7 @@ def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> 
     machine_id = choose_named(vault.machines(), machine, "machine").id if machine is not None else None
     if item is None:
         return machine_id, None
-    items = {i.id: i for i in vault.items().values() if machine_id in (None, i.machine)}
+    items = vault.items(machine_id)
     advice = "add --machine, or name the item by its id" if machine is None else ""
     chosen = choose_named(items, item, "item", advice)
     return chosen.machine, chosen.id

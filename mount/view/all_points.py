@@ -208,7 +208,7 @@ class AllPointsView(View):
                 _log.warning("cannot read the record of a point: %s", e)
         item = points[-1].item
         try:
-            return self._vault.items()[item].name
+            return self._vault.items(points[-1].machine)[item].name
         except (KeyError, *_BROKEN) as e:
             _log.warning("the item %s is shown by its id: %s", item.hex(), e)
             return item.hex()

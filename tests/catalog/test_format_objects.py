@@ -40,6 +40,7 @@ from tests.kit.format_values import (
     ids,
     lengths,
     names,
+    pack_ids,
     texts,
     whole,
 )
@@ -72,7 +73,7 @@ items = st.builds(Item, id=ids, machine=ids, name=texts, paths=st.lists(st.binar
 def rows(packs: list[tuple[bytes, list[int]]]) -> IndexObject:
     builders = []
     for pack, sizes in packs:
-        builder = PackBuilder(KEYS, PackKind.DATA, pack)
+        builder = PackBuilder(KEYS, PackKind.DATA, bytes(16), pack_id=pack)
         builder.add(encode_frame(bytes(sum(sizes))), sizes, b"".join(bytes([n]) * 16 for n in range(len(sizes))))
         builders.append(IndexedPack(pack, builder.rows))
     return IndexObject(packs=builders)
@@ -156,7 +157,7 @@ def test_frames_come_back_and_only_within_bounds(raw: bytes, level: int) -> None
 
 
 @MANY
-@given(raws, st.sampled_from(PackKind), ids, st.integers(8, 2**63), st.data())
+@given(raws, st.sampled_from(PackKind), pack_ids, st.integers(8, 2**63), st.data())
 def test_blocks_open_where_they_were_sealed_and_nowhere_else(
     raw: bytes, kind: PackKind, pack: bytes, offset: int, data: st.DataObject
 ) -> None:
@@ -186,7 +187,7 @@ def test_blocks_open_where_they_were_sealed_and_nowhere_else(
     st.lists(st.lists(st.binary(min_size=1, max_size=200), max_size=5), max_size=9),
 )
 def test_packs_come_back_from_their_own_contents(kind: PackKind, blocks: list[list[bytes]]) -> None:
-    builder = PackBuilder(KEYS, kind)
+    builder = PackBuilder(KEYS, kind, bytes(16))
     for chunks in blocks:
         chunk_ids = b"".join(KEYS.chunk_id(c) for c in chunks)
         builder.add(encode_frame(b"".join(chunks)), [len(c) for c in chunks], chunk_ids)
@@ -204,7 +205,7 @@ def test_packs_come_back_from_their_own_contents(kind: PackKind, blocks: list[li
 @pytest.mark.parametrize("kind", (PackKind.DATA, PackKind.TREE))
 def test_a_pack_refuses_blocks_that_could_not_be_read_again(kind: PackKind) -> None:
     size = MAX_RAW[kind]
-    builder = PackBuilder(KEYS, kind)
+    builder = PackBuilder(KEYS, kind, bytes(16))
     row = builder.add(encode_frame(bytes(size)), [size], bytes(16))
     data = b"".join(builder.finish())
     assert len(open_block(KEYS, kind, builder.id, row.offset, data[row.offset : row.offset + row.stored])) == size

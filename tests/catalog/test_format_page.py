@@ -145,6 +145,7 @@ TYPES: dict[str, Any] = {
     "bool": bool,
     "id or nil": message.Id | None,
     "array of bin": list[bytes],
+    "array of id": list[message.Id],
     "array of text": list[str],
     "root or nil": records.Root | None,
     "array of problem": list[records.Problem],

@@ -17,7 +17,7 @@ from cache.reader import Reader
 from catalog import errors
 from catalog.format.blocks import PackKind, decode_frame, open_block
 from catalog.format.keys import FileDigest, Keys, Slot, open_slot
-from catalog.format.packs import Extent, decode_pack
+from catalog.format.packs import Extent, decode_pack, pack_name
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
 from catalog.format.sealed import Kind, open_object
 from catalog.format.values import NOTHING, NodeKind, Subtree
@@ -117,7 +117,7 @@ def test_a_whole_vault() -> None:
     for name in (n for n in store.objects if n.startswith("index/")):
         index = decode_record(IndexObject, open_object(vault.keys, Kind.INDEX, name, store.get(name, MOST)), name)
         for pack in index.packs:
-            data = store.get(f"packs/{pack.pack.hex()[:2]}/{pack.pack.hex()}", MOST)
+            data = store.get(pack_name(PackKind.DATA, pack.pack), MOST)
             assert decode_pack(vault.keys, PackKind.DATA, pack.pack, data) == pack.blocks
 
 

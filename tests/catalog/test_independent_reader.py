@@ -176,7 +176,8 @@ def compare(path: bytes, entry: Any) -> None:
 
 def check_pack(vault: reader.Vault, pack: bytes, kind: int) -> list[Any]:
     """Check a whole pack by its table of contents, which reading does not need. Returns the table."""
-    data = (vault.folder / ("packs", "meta")[kind - 1] / pack.hex()[:2] / pack.hex()).read_bytes()
+    text = pack.hex()
+    data = (vault.folder / ("packs", "meta")[kind - 1] / text[:8] / text[10:12] / text).read_bytes()
     assert (data[:8], data[-4:]) == (b"RPDPACK\x01", b"RPDT")
     start, stored = int.from_bytes(data[-16:-8], "big"), int.from_bytes(data[-8:-4], "big")
     assert start + stored + 16 == len(data)
@@ -213,7 +214,7 @@ def check_objects(folder: Path) -> None:
                 assert rest == [record["id"].hex(), "00000001"]
             case "items":
                 record = reader.fields(vault.record(name), "id:id machine:id name:text paths:bin* created:int")
-                assert rest == [record["id"].hex(), "00000001"]
+                assert rest == [record["machine"].hex(), record["id"].hex(), "00000001"]
             case "points":
                 vault.point(name)
             case "jobs":
@@ -360,7 +361,7 @@ def test_refuses_changed_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     refused(vault, "vault.json", b'"created"', b'"treated"', point)
     refused(vault, "vault.json", b'"created":', b'"created":"", "created":', point)
     refused(vault, point, b"RPDS\x01\x03\x00", b"RPDS\x01\x03\x01", point)
-    for pack in (*vault.glob("packs/*/*"), *vault.glob("meta/*/*")):
+    for pack in (*vault.glob("packs/*/*/*"), *vault.glob("meta/*/*/*")):
         start = pack.read_bytes()[:200]
         refused(vault, pack.relative_to(vault).as_posix(), start, start[:-1] + bytes([start[-1] ^ 1]), point)
     other = point[:-1] + ("0" if point[-1] != "0" else "1")

@@ -108,7 +108,7 @@ def test_an_interrupted_backup_leaves_a_record(rpdrive: Cli, vault: Vault, tmp_p
         rpdrive.slow_command("backup", source), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     # Interrupted in the middle: the first of at least two packs is stored, and no point.
-    eventually(lambda: any(rpdrive.vault.glob("packs/*/*")) or process.poll() is not None, "a pack is stored")
+    eventually(lambda: any(rpdrive.vault.glob("packs/*/*/*")) or process.poll() is not None, "a pack is stored")
     process.send_signal(signal.SIGINT)
     _out, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

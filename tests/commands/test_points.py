@@ -356,7 +356,7 @@ def test_ls_costs_four_requests(rpdrive: Cli, tree: Callable[[str, int], str]) -
 
 def test_ls_of_a_point_whose_tree_is_damaged_or_gone(rpdrive: Cli, tree: Callable[[str, int], str]) -> None:
     tree("2026-11-17T08:30:05", 1)
-    [pack] = [p for p in rpdrive.vault.glob("meta/*/*") if p.is_file()]
+    [pack] = [p for p in rpdrive.vault.glob("meta/*/*/*") if p.is_file()]
     good = pack.read_bytes()
     pack.chmod(0o600)
     pack.write_bytes(good[:20] + bytes([good[20] ^ 1]) + good[21:])

@@ -20,11 +20,12 @@ from catalog.format.packs import Extent
 from catalog.format.records import Item, Machine, Point, Root
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Subtree
 from catalog.vault import Vault
+from tests.kit.vaultmaker import MACHINE as MAKER
 from tests.kit.vaultmaker import Packer, Trees
 from tests.kit.vaults import home_of
 
 ROOT = Path(__file__).parents[2]
-MACHINE, ITEM = bytes(range(16)), bytes(range(16, 32))
+MACHINE, ITEM = MAKER, bytes(range(16, 32))
 
 
 class Home:

@@ -23,6 +23,7 @@ MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCh
 KEYS = Keys(bytes(range(32)), bytes(range(16)))
 
 ids = st.binary(min_size=16, max_size=16)
+pack_ids = ids.map(lambda one: one[:4] + b"\0" + one[5:])
 whole = st.integers(0, 2**64 - 1)
 lengths = st.integers(1, 2**40)
 times = st.integers(-(2**63), 2**63 - 1)

@@ -50,6 +50,14 @@ def fixed(label: str, size: int = 16) -> bytes:
     return (label.encode() * size)[:size]
 
 
+MACHINE = fixed("machine")
+
+
+def pack_id(label: str) -> bytes:
+    """A fixed id for a pack of the machine."""
+    return MACHINE[:4] + b"\0" + fixed(label, 11)
+
+
 def raw_frame(raw: Buffer, level: int = 3) -> bytes:
     return FRAME.pack(RAW, len(raw)) + raw
 
@@ -132,15 +140,15 @@ class GoldenVault:
         self._records()
 
     def _data(self) -> None:
-        one = PackBuilder(KEYS, PackKind.DATA, fixed("data pack one"))
+        one = PackBuilder(KEYS, PackKind.DATA, MACHINE, pack_id=pack_id("data pack one"))
         self.small, self.other = put(one, b"hello, drive\n", b"other\n")
         (self.zstd,) = put(one, ZSTD_RAW, frame=zstd_frame())
-        two = PackBuilder(KEYS, PackKind.DATA, fixed("data pack two"))
+        two = PackBuilder(KEYS, PackKind.DATA, MACHINE, pack_id=pack_id("data pack two"))
         self.ending, self.last = put(two, chunk_that_ends_a_page(), b"hello, there\n")
         self.data = [one, two]
 
     def _tree(self) -> None:
-        pack = PackBuilder(KEYS, PackKind.TREE, fixed("tree pack"))
+        pack = PackBuilder(KEYS, PackKind.TREE, MACHINE, pack_id=pack_id("tree pack"))
         below = TreeBlock(pack)
         folder = FolderWriter(below.write)
         self.names = names_that_begin_pages(3)
@@ -192,7 +200,7 @@ class GoldenVault:
     def _records(self) -> None:
         for pack in (*self.data, self.tree):
             self.objects[pack.name] = b"".join(pack.finish())
-        machine, item = fixed("machine"), fixed("item")
+        machine, item = MACHINE, fixed("item")
         self.machine = Machine(id=machine, name="laptop", hostname="laptop.example", system="Linux", created=TIME)
         # Renamed and forgotten later: the newest version counts.
         self.forgotten = Machine(
@@ -225,7 +233,7 @@ class GoldenVault:
             (Kind.MACHINE, f"machines/{machine.hex()}/00000001", self.machine),
             (Kind.MACHINE, f"machines/{machine.hex()}/00000002", self.forgotten),
             (Kind.JOB, self.job_name, self.job),
-            (Kind.ITEM, f"items/{item.hex()}/00000001", self.item),
+            (Kind.ITEM, f"items/{machine.hex()}/{item.hex()}/00000001", self.item),
             (Kind.POINT, self.point_name, self.point),
             (Kind.POINT, self.empty_name, self.empty_point),
             (Kind.INDEX, self.index_name, self.index),

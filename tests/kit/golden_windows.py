@@ -11,7 +11,7 @@ from catalog.format.packs import PackBuilder
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Piece
 from catalog.format.windows import Stream, Windows
 from catalog.format.writing import FolderWriter, PieceWriter
-from tests.kit.golden_vault import KEYS, TIME, GoldenVault, TreeBlock, file, fixed, node
+from tests.kit.golden_vault import KEYS, MACHINE, TIME, GoldenVault, TreeBlock, file, node, pack_id
 
 OWNER = Owner(-1, -1, "LAPTOP\\anna", "S-1-5-21-1-2-3-513")
 ARCHIVE, DIRECTORY, SPARSE, REPARSE, ENCRYPTED = 0x20, 0x10, 0x200, 0x400, 0x4000
@@ -40,7 +40,7 @@ class GoldenWindowsVault(GoldenVault):
     system = "Windows"
 
     def _tree(self) -> None:
-        pack = PackBuilder(KEYS, PackKind.TREE, fixed("windows tree"))
+        pack = PackBuilder(KEYS, PackKind.TREE, MACHINE, pack_id=pack_id("windows tree"))
         below = TreeBlock(pack)
         pieces: list[Piece] = [self.small, Hole(7), self.ending] * 12
         writer, digest = PieceWriter(below.write), FileDigest()

@@ -145,6 +145,7 @@ class Vault:
         check(sealed[:4] == b"RPDS" and len(sealed) > 40, f"{name} is no sealed object")
         check(sealed[4] <= 1, f"newer: {name}")
         check(sealed[5] == kind, f"{name} is of another kind")
+        check(sealed[6:8] == bytes(2), f"newer: key of {name}")
         purpose = self.keys["index" if kind == 4 else "records"]
         key = hkdf.HKDF(SHA256(), 32, sealed[8:40], b"rpdrive/1 object").derive(purpose)
         frame = AESGCM(key).decrypt(bytes(12), sealed[40:], sealed[:8] + self.id + name.encode("ascii"))
@@ -154,7 +155,8 @@ class Vault:
         folder, purpose = ("packs", "data packs") if kind % 2 else ("meta", "tree packs")
         key = hkdf.HKDFExpand(SHA256(), 32, b"rpdrive/1 pack" + pack).derive(self.keys[purpose])
         bound = b"RPDB" + bytes([1, kind]) + self.id + pack + offset.to_bytes(8, "big")
-        path = self.folder / folder / pack.hex()[:2] / pack.hex()
+        check(pack[4] == 0, "newer: key of a pack")
+        path = self.folder / folder / pack.hex()[:8] / pack.hex()[10:12] / pack.hex()
         check(offset + stored <= path.stat().st_size, f"{path} is cut off")
         with path.open("rb") as file:
             file.seek(offset)

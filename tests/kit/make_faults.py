@@ -21,7 +21,7 @@ from catalog.format.sealed import Kind, seal_object
 from tests.kit import golden_vault as g
 from tests.kit.make_page_faults import Fault, fault, page_faults
 
-PACK, AT = g.fixed("pack"), 8
+PACK, AT = g.pack_id("pack"), 8
 
 
 def flip(data: bytes, at: int, bits: int = 1) -> bytes:
@@ -215,7 +215,18 @@ def _packs(made: g.GoldenVault) -> dict[str, Fault]:
     sealed = [data[r.offset : r.offset + r.stored] for r in (first, second)]
     elsewhere = (b"other bytes " * 9)[: first.stored - OVERHEAD]
     other_place = seal_block(g.KEYS, PackKind.DATA, one.id, first.offset, g.raw_frame(elsewhere))
+    later = one.id[:4] + b"\1" + one.id[5:]
     return {
+        "pack-of-another-key": fault(
+            "a block of a pack that is sealed with a later master key",
+            "NewerFormat",
+            "block",
+            how="block",
+            kind=1,
+            pack=later.hex(),
+            offset=first.offset,
+            sealed=seal_block(g.KEYS, PackKind.DATA, later, first.offset, g.raw_frame(b"later")).hex(),
+        ),
         "pack-header-flipped": pack("a bit of the header's magic", "Damaged", "pack", flip(data, 2)),
         "pack-newer": pack("a pack of version 2", "NewerFormat", "pack", data[:7] + b"\x02" + data[8:]),
         "pack-block-flipped": pack("a bit of a block", "Damaged", "block", flip(data, first.offset + 9)),
@@ -348,7 +359,9 @@ def _objects(made: g.GoldenVault) -> dict[str, Fault]:
         "object-magic-flipped": read("a bit of the magic", "Damaged", "object", flip(data, 0)),
         "object-newer": read("an object of version 2", "NewerFormat", "object", data[:4] + b"\x02" + data[5:]),
         "object-kind-wrong": read("an item read as a point", "Damaged", "object", data[:5] + b"\x02" + data[6:]),
-        "object-reserved-flipped": read("a bit of the two zero bytes", "Damaged", "object", flip(data, 7)),
+        "object-of-another-key": read(
+            "an object sealed with a later master key", "NewerFormat", "object", data[:7] + b"\x01" + data[8:]
+        ),
         "object-salt-flipped": read("a bit of the salt", "Damaged", "object", flip(data, 20)),
         "object-body-flipped": read("a bit of the content", "Damaged", "object", flip(data, 60)),
         "object-cut": read("cut by a byte", "Damaged", "object", data[:-1]),

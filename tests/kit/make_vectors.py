@@ -74,8 +74,8 @@ def blocks() -> list[dict[str, Any]]:
     rows = []
     for kind in PackKind:
         for offset in (8, 0x0102030405):
-            sealed = seal_block(g.KEYS, kind, g.fixed("pack"), offset, g.raw_frame(b"hello"))
-            row = {"kind": int(kind), "pack": g.fixed("pack").hex(), "offset": offset}
+            sealed = seal_block(g.KEYS, kind, g.pack_id("pack"), offset, g.raw_frame(b"hello"))
+            row = {"kind": int(kind), "pack": g.pack_id("pack").hex(), "offset": offset}
             rows.append(row | {"raw": b"hello".hex(), "sealed": sealed.hex()})
     return rows
 

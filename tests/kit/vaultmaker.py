@@ -15,6 +15,7 @@ from catalog.store.base import Store
 from catalog.vault import Vault
 
 OWNER = Owner(1000, 1000, "someone", "people")
+MACHINE = bytes(range(16))  # the id of the machine that makes these vaults
 SMALL_BLOCK = 1 << 20  # raw bytes of a block of small files
 SCATTER = 6  # packs; a tree of small files in more of them is written again
 
@@ -29,8 +30,11 @@ def open_empty(store: Store, seed: int = 1) -> Vault:
 class Packer:
     """Writes blocks of one kind into packs, one pack at a time."""
 
-    def __init__(self, vault: Vault, kind: PackKind, target: int = PACK_TARGET) -> None:
+    def __init__(
+        self, vault: Vault, kind: PackKind, target: int = PACK_TARGET, *, machine: bytes = MACHINE
+    ) -> None:
         self.vault = vault
+        self.machine = machine
         self.kind = kind
         self.target = target
         self.names: list[str] = []
@@ -40,7 +44,7 @@ class Packer:
     def block(self, chunks: Sequence[bytes]) -> list[Extent]:
         """Seal chunks into one block. Returns their extents."""
         if self._pack is None:
-            self._pack = PackBuilder(self.vault.keys, self.kind)
+            self._pack = PackBuilder(self.vault.keys, self.kind, self.machine)
         ids = b"".join(self.vault.keys.chunk_id(c) for c in chunks)
         row = self._pack.add(encode_frame(b"".join(chunks), 1), [len(c) for c in chunks], ids)
         extents = list(row.extents(self._pack.id))
@@ -76,7 +80,8 @@ class Packer:
 class Trees:
     """Writes tree pages. Equal pages of all points are stored once."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, *, machine: bytes = MACHINE) -> None:
+        self.machine = machine
         self.stored = 0  # bytes of finished packs
         self.packs_used: set[bytes] = set()  # packs of the pages written or found since it was last emptied
         self._vault = vault
@@ -92,7 +97,7 @@ class Trees:
             self.packs_used.add(place.pack)
             return place
         if self._pack is None:
-            self._pack = PackBuilder(self._vault.keys, PackKind.TREE)
+            self._pack = PackBuilder(self._vault.keys, PackKind.TREE, self.machine)
         inner = sum(map(len, self._pending))
         place = Extent(self._pack.id, self._pack.size, 0, inner, len(page), self._vault.keys.chunk_id(page))
         self._places[page] = place

@@ -102,10 +102,12 @@ class Fetcher:
         """Begin to fetch blocks, neighbours in one request, except those held or under way."""
         begun: list[Span] = []
         with self._lock:
-            for low, high, pack in self._merged(extents):
+            for low, high, pack, gaps in self._merged(extents):
                 if not self._spans.make_room(high - low):
                     break
                 span = Span(kind, pack, low, high, ahead)
+                for gap in gaps:
+                    span.skip(*gap)
                 self._spans.add(span)
                 self._streams.passed(pack, low, high)
                 begun.append(span)
@@ -161,15 +163,16 @@ class Fetcher:
         self._spans.add(span)
         return span
 
-    def _merged(self, extents: Sequence[Extent]) -> list[tuple[int, int, bytes]]:
-        runs: list[tuple[int, int, bytes]] = []
+    def _merged(self, extents: Sequence[Extent]) -> list[tuple[int, int, bytes, list[tuple[int, int]]]]:
+        """Ranges to fetch for blocks that are neither held nor under way: start, end, pack, and gaps in it."""
+        runs: list[tuple[int, int, bytes, list[tuple[int, int]]]] = []
         waste = 0
         for e in extents:
             low, high = e.offset, e.offset + e.stored
             if not self._spans.cover(e.pack, low, high)[1]:
                 continue
             if runs and runs[-1][2] == e.pack:
-                start, end, pack = runs[-1]
+                start, end, pack, gaps = runs[-1]
                 gap = low - end
                 joined = (
                     0 <= gap <= MERGE_GAP
@@ -178,13 +181,15 @@ class Fetcher:
                     and not self._spans.cover(pack, end, high)[0]
                 )
                 if joined:
-                    runs[-1] = (start, high, pack)
+                    if gap:
+                        gaps.append((end, low))
+                    runs[-1] = (start, high, pack, gaps)
                     waste += gap
                     continue
                 if low < end:
                     continue  # the same block again
             low, high = self._spans.cover(e.pack, low, high)[1][0]
-            runs.append((low, high, e.pack))
+            runs.append((low, high, e.pack, []))
             waste = 0
         return runs
 

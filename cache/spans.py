@@ -14,10 +14,11 @@ TRIM = 256 << 10  # bytes; once half of a longer span was used, only the rest is
 class Span:
     """Bytes `start` to `end` of a pack. `ahead`: not all of them were needed when they were asked for.
 
-    `used` bytes were taken from it so far, including all before `used_to`.
+    Nothing before `done_to` is needed any more: blocks that were taken, and `gaps` bytes between blocks that
+    nobody asked for.
     """
 
-    __slots__ = ("ahead", "end", "future", "kind", "pack", "start", "used", "used_to")
+    __slots__ = ("ahead", "done_to", "end", "future", "gaps", "kind", "later", "pack", "start")
 
     def __init__(self, kind: PackKind, pack: bytes, start: int, end: int, ahead: bool) -> None:
         self.kind = kind
@@ -25,13 +26,40 @@ class Span:
         self.start = start
         self.end = end
         self.ahead = ahead
-        self.used = 0
-        self.used_to = start
+        self.gaps = 0
+        self.done_to = start
+        self.later: dict[int, int] = {}  # ranges after `done_to` that are done with: start -> end
         self.future: Future[bytes] = Future()
 
     @property
     def length(self) -> int:
         return self.end - self.start
+
+    @property
+    def unused(self) -> int:
+        """Bytes that were not taken so far."""
+        done = self.done_to - self.start + sum(end - start for start, end in self.later.items())
+        return max(0, self.length - done) + self.gaps
+
+    def take(self, start: int, end: int) -> int:
+        """Note that a range was taken; returns its bytes, 0 if it was taken before.
+
+        Threads that decode blocks ahead take them out of order.
+        """
+        before = self.unused
+        if start > self.done_to:
+            self.later[start] = max(end, self.later.get(start, end))
+            return before - self.unused
+        following: int | None = start
+        self.later[start] = end
+        while following is not None:
+            self.done_to = max(self.done_to, self.later.pop(following))
+            following = next((low for low in self.later if low <= self.done_to), None)
+        return before - self.unused
+
+    def skip(self, start: int, end: int) -> None:
+        """Note that nobody asked for a range: it is a gap between blocks."""
+        self.gaps += self.take(start, end)
 
 
 class Spans:
@@ -80,15 +108,22 @@ class Spans:
         return min(low, start), max(high, end)
 
     def make_room(self, length: int) -> bool:
-        """Drop old spans until `length` more bytes fit. False if they still don't."""
-        if self.bytes + length <= self.limit:
+        """Drop old spans until `length` more bytes fit. False, and nothing is dropped, if they can't."""
+        excess = self.bytes + length - self.limit
+        if excess <= 0:
             return True
-        for span in list(self._recent):
+        old: list[Span] = []
+        for span in self._recent:
             if span.future.done():
-                self.drop(span)
-                if self.bytes + length <= self.limit:
-                    return True
-        return False
+                old.append(span)
+                excess -= span.length
+                if excess <= 0:
+                    break
+        else:
+            return False
+        for span in old:
+            self.drop(span)
+        return True
 
     def add(self, span: Span) -> None:
         """Hold a span. The caller made room for it, or needs it even beyond the limit."""
@@ -101,46 +136,47 @@ class Spans:
         if span in self._recent:
             self.bytes -= span.length - length
         span.end = span.start + length
+        for low in [low for low, high in span.later.items() if high > span.end]:
+            span.gaps -= span.later.pop(low) - low  # only gaps are noted before a span arrives
 
     def use(self, span: Span, start: int, end: int) -> None:
         """Note that a block from `start` to `end` was taken from a span."""
         if not span.future.done():
             return  # it timed out or was given up
-        n = max(0, min(end, span.end) - max(start, span.start))
-        span.used += n
+        taken = span.take(max(start, span.start), min(end, span.end))
         if span.ahead:
-            self.used += n
-        if start <= span.used_to:
-            span.used_to = max(span.used_to, min(end, span.end))
+            self.used += taken
         if span not in self._recent:
             return
         self._recent.move_to_end(span)
-        if span.used_to >= span.end:
-            span.used = span.length
+        if span.done_to >= span.end:
             self.drop(span)
-        elif span.length > TRIM and span.used_to - span.start > span.length // 2:
+        elif span.length > TRIM and span.done_to - span.start > span.length // 2:
             self._trim(span)
 
     def _trim(self, span: Span) -> None:
         # A new span: other threads may be cutting blocks from this one.
-        rest = Span(span.kind, span.pack, span.used_to, span.end, span.ahead)
-        rest.used = max(0, span.used - (span.used_to - span.start))
-        rest.future.set_result(span.future.result()[span.used_to - span.start :])
-        span.used = span.length
-        self.drop(span)
+        rest = Span(span.kind, span.pack, span.done_to, span.end, span.ahead)
+        rest.later, rest.gaps = span.later, span.gaps
+        rest.future.set_result(span.future.result()[span.done_to - span.start :])
+        self._remove(span)
         self.add(rest)
 
     def drop(self, span: Span) -> None:
+        """Hold a span no more, whatever was not taken from it. Does nothing if it is not held."""
         if span not in self._recent:
             return
+        self._remove(span)
+        if span.ahead:
+            self.wasted += span.unused
+
+    def _remove(self, span: Span) -> None:
         del self._recent[span]
         rows = self._packs[span.pack]
         rows.pop(next(n for n, (_start, held) in enumerate(rows) if held is span))
         if not rows:
             del self._packs[span.pack]
         self.bytes -= span.length
-        if span.ahead:
-            self.wasted += max(0, span.length - span.used)
 
     def clear(self) -> list[Span]:
         """Drop and return all spans."""

@@ -6,12 +6,16 @@ import random
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cache.disk import DiskCache
+from cache.fetcher import Fetcher
 from cache.reader import Reader
 from catalog.errors import Damaged
 from catalog.format.blocks import PackKind
@@ -82,6 +86,34 @@ def test_front_to_back(gib: Big) -> None:
     assert received <= 1.05 * gib.stored
     assert status.ahead_wasted == 0
     assert status.bytes_served == gib.size
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_threads_in_any_order_waste_nothing(gib: Big, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """However long fetching and decoding ahead take: each byte is fetched once, in as many requests."""
+    rng = random.Random(seed)
+
+    def hesitating(work: Callable[..., Any], most: float) -> Callable[..., Any]:
+        def hesitate(*args: Any, **named: Any) -> Any:
+            time.sleep(rng.random() * most if rng.random() < 0.3 else 0)
+            result = work(*args, **named)
+            time.sleep(rng.random() * most if rng.random() < 0.3 else 0)
+            return result
+
+        return hesitate
+
+    monkeypatch.setattr(Fetcher, "take", hesitating(Fetcher.take, 0.01))
+    monkeypatch.setattr(Fetcher, "_run", hesitating(Fetcher._run, 0.05))
+    reader = Reader(gib.vault)
+    file = reader.open(gib.content, gib.size)
+    requests, received = gib.reads()
+    for offset in range(0, 160 * MIB, 128 << 10):
+        file.read(offset, 128 << 10)
+    after, status = gib.reads(), reader.status()
+    reader.close()
+    assert status.ahead_wasted == 0
+    assert after[0] - requests <= 20
+    assert after[1] - received <= 160 * MIB + 40 * MIB
 
 
 def test_kernel_reads_from_several_threads_out_of_order(medium: Big) -> None:

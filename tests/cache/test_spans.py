@@ -1,0 +1,90 @@
+"""Ranges that were fetched: what is held of them, in whatever order threads take their blocks."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cache.spans import TRIM, Span, Spans
+from catalog.format.blocks import PackKind
+
+BLOCK = TRIM // 4
+BLOCKS = 4
+PACK = b"one"
+
+
+def held(spans: Spans, start: int, end: int, *, ahead: bool = True) -> Span:
+    """A span that has arrived."""
+    span = Span(PackKind.DATA, PACK, start, end, ahead)
+    spans.add(span)
+    span.future.set_result(bytes(end - start))
+    spans.settle(span, end - start)
+    return span
+
+
+def take(spans: Spans, n: int) -> None:
+    """Take the n-th block, as a thread does that has just cut it out."""
+    start, end = n * BLOCK, (n + 1) * BLOCK
+    for span in spans.cover(PACK, start, end)[0]:
+        spans.use(span, start, end)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(BLOCKS))))
+def test_a_span_is_dropped_once_all_of_it_was_taken(order: tuple[int, ...]) -> None:
+    """Decoding threads take blocks out of order: a span that was kept for that made unread ones go."""
+    spans = Spans(100 * BLOCK)
+    held(spans, 0, BLOCKS * BLOCK)
+    for n in order:
+        assert spans.bytes > 0
+        take(spans, n)
+        take(spans, n)  # again, e.g. by the reader that waited for it: not counted twice
+    assert (spans.bytes, spans.used, spans.wasted) == (0, BLOCKS * BLOCK, 0)
+    assert spans.cover(PACK, 0, BLOCK) == ([], [(0, BLOCK)])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3), (4, 0, 1, 2, 3)])
+def test_what_was_taken_of_a_long_span_is_let_go(order: tuple[int, ...]) -> None:
+    spans = Spans(100 * BLOCK)
+    held(spans, 0, 2 * BLOCKS * BLOCK)
+    for n in order:
+        take(spans, n)
+    assert spans.bytes == (BLOCKS - 1) * BLOCK
+    (rest,), gaps = spans.cover(PACK, (BLOCKS + 1) * BLOCK, 2 * BLOCKS * BLOCK)
+    assert not gaps and len(rest.future.result()) == rest.length == spans.bytes == rest.unused
+    spans.drop(rest)
+    assert (spans.bytes, spans.used, spans.wasted) == (0, (BLOCKS + 1) * BLOCK, (BLOCKS - 1) * BLOCK)
+
+
+def test_gaps_that_nobody_asked_for_do_not_keep_a_span() -> None:
+    spans = Spans(100 * BLOCK)
+    held(spans, 0, 3 * BLOCK).skip(BLOCK, 2 * BLOCK)
+    take(spans, 2)
+    take(spans, 0)
+    assert (spans.bytes, spans.used, spans.wasted) == (0, 2 * BLOCK, BLOCK)
+
+
+def test_nothing_is_dropped_for_what_does_not_fit_anyway() -> None:
+    spans = Spans(10 * BLOCK)
+    held(spans, 0, 2 * BLOCK)
+    held(spans, 2 * BLOCK, 4 * BLOCK)
+    under_way = Span(PackKind.DATA, PACK, 4 * BLOCK, 8 * BLOCK, True)
+    spans.add(under_way)
+    assert not spans.make_room(7 * BLOCK)
+    assert (spans.bytes, spans.wasted) == (8 * BLOCK, 0)
+    assert spans.make_room(4 * BLOCK)
+    assert (spans.bytes, spans.wasted) == (6 * BLOCK, 2 * BLOCK)
+    assert spans.cover(PACK, 0, 2 * BLOCK)[0] == []  # the one that was not used for longest
+
+
+def test_a_block_taken_from_a_span_that_ended_early() -> None:
+    """The pack ends before the range that was asked for, in the middle of a block."""
+    spans = Spans(100 * BLOCK)
+    span = Span(PackKind.DATA, PACK, 0, 4 * BLOCK, True)
+    span.skip(3 * BLOCK, 4 * BLOCK)
+    spans.add(span)
+    span.future.set_result(bytes(BLOCK + 5))
+    spans.settle(span, BLOCK + 5)
+    take(spans, 1)
+    take(spans, 0)
+    assert (spans.bytes, spans.used) == (0, BLOCK + 5)

@@ -14,9 +14,9 @@ from catalog.errors import UsageError
 from catalog.patterns import Patterns
 from catalog.store.memory import MemoryStore
 from mount.view.point import PointView
+from tests.commands.test_counts import go
 from tests.kit.backing import back_up
 from tests.kit.vaults import new_vault
-from tests.project.test_counts import go
 
 
 @pytest.fixture

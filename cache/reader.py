@@ -14,7 +14,7 @@ from cache.counters import Counters
 from cache.fetcher import Fetcher
 from cache.memory import Lru, steady_heap
 from cache.openfile import OpenFile
-from catalog.errors import Damaged
+from catalog.errors import Damaged, MissingData
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import (
@@ -183,8 +183,7 @@ class Reader:
                 if self._without_waiting.depth:
                     raise WouldWait from e
                 self._blocks.pop((at.pack, at.offset))
-                block = self._open(kind, at, self._again(kind, at))
-                self._verify(block, at)
+                block, _sealed = self._second(kind, at)
                 self._blocks.put((at.pack, at.offset), block)
         return block.raw[at.inner : at.inner + at.length]
 
@@ -260,14 +259,25 @@ class Reader:
             block = self._open(kind, at, sealed)
             self._verify(block, at)
         except Damaged:
-            sealed = self._again(kind, at)
+            block, sealed = self._second(kind, at)
             from_disk = False
-            block = self._open(kind, at, sealed)
-            self._verify(block, at)
         self.counters.add("blocks_from_disk" if from_disk else "blocks_from_store")
         if disk is not None and not from_disk:
             disk.put(kind, key, sealed)
         return block
+
+    def _second(self, kind: PackKind, at: Extent) -> tuple[Block, Buffer]:
+        """The block after its first copy failed verification, and its sealed bytes. Raises as `chunk`."""
+        try:
+            sealed = self._again(kind, at)
+            block = self._open(kind, at, sealed)
+            self._verify(block, at)
+        except MissingData:
+            raise  # a listing shows that, too
+        except Damaged:
+            self.vault.on_damage(kind, at.pack)
+            raise
+        return block, sealed
 
     def _again(self, kind: PackKind, at: Extent) -> Buffer:
         """Drop a copy that failed verification, and fetch the block once more."""

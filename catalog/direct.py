@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from catalog.errors import Damaged, RpdriveError
+from catalog.errors import Damaged, MissingData, RpdriveError
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import HEADER, Extent
 from catalog.tree import ChunkSource
@@ -46,10 +46,33 @@ class DirectSource(ChunkSource):
 
     def chunk(self, at: Extent) -> Buffer:
         """The verified bytes of a tree chunk. Raises Damaged, MissingData or StoreError."""
+        try:
+            return self._chunk(at)
+        except MissingData:
+            raise
+        except Damaged:
+            self._drop(at)
+        try:
+            return self._chunk(at)
+        except MissingData:
+            raise
+        except Damaged:
+            self._vault.on_damage(PackKind.TREE, at.pack)
+            raise
+
+    def _chunk(self, at: Extent) -> Buffer:
         raw = memoryview(self._block(at))[at.inner : at.inner + at.length]
         if len(raw) != at.length or self._vault.keys.chunk_id(raw) != at.id:
             raise Damaged(f"block {at.pack.hex()[:8]}+{at.offset} does not contain the expected chunk")
         return raw
+
+    def _drop(self, at: Extent) -> None:
+        """Forget what is kept of a block's pack, so that it is fetched again."""
+        block = self._blocks.pop((at.pack, at.offset), None)
+        self._block_bytes -= 0 if block is None else len(block)
+        for span in self._spans.pop(at.pack, ()):
+            self._span_order.remove((at.pack, span))
+            self._span_bytes -= len(span.data)
 
     def ready(self, pages: Sequence[Extent]) -> None:
         """Fetch the blocks of these pages that are not kept: several at a time, with neighbours in one request.

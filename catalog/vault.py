@@ -77,6 +77,8 @@ class Vault:
         self.keys = keys
         self.file = file
         self._records: MutableMapping[str, bytes] = {} if records is None else records
+        # Called with a pack of which a second read, too, brought other bytes than were written there.
+        self.on_damage: Callable[[PackKind, bytes], None] = lambda kind, pack: None
 
     @property
     def id(self) -> bytes:

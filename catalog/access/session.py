@@ -15,6 +15,7 @@ from catalog.errors import LocalError, RpdriveError, UsageError
 
 if TYPE_CHECKING:
     from catalog.access.credentials import Credentials
+    from catalog.access.damage import DamagedPacks
     from catalog.format.keys import Keys, VaultFile
     from catalog.store.base import Store
     from catalog.store.metered import MeteredStore
@@ -207,7 +208,15 @@ class Session:
             keys = file.verify(Keys(master, file.vault_id))
         else:
             keys = _unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
-        return Vault(store, keys, file, self._records(file.vault_id))
+        vault = Vault(store, keys, file, self._records(file.vault_id))
+        vault.on_damage = self.damaged_packs(vault.id).note
+        return vault
+
+    def damaged_packs(self, vault_id: bytes) -> DamagedPacks:
+        """The packs of a vault that were found damaged on this machine."""
+        from catalog.access.damage import DamagedPacks
+
+        return DamagedPacks(self.settings.where("state"), vault_id)
 
     def _records(self, vault_id: bytes) -> MutableMapping[str, bytes] | None:
         if self.is_local or self._records_factory is None:

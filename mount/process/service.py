@@ -143,7 +143,9 @@ def _vault(order: Order, session: Session, disk: DiskCache | None) -> Vault:
     store = session.open_store(patience=order.read_timeout)  # a folder's, too: it may be on a network
     file = VaultFile.decode(order.vault_file.encode())
     keys = file.verify(Keys(order.master, file.vault_id))
-    return Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
+    vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
+    vault.on_damage = session.damaged_packs(vault.id).note
+    return vault
 
 
 def _disk_cache(order: Order, session: Session) -> DiskCache | None:

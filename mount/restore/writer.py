@@ -193,6 +193,7 @@ class Writer:
                         raw = fresh
                         data = raw[inner : inner + length]
                     if len(data) != length or chunk_id(data) != chunk:
+                        self._vault.on_damage(PackKind.DATA, first.pack)
                         what = f"a chunk in block {first.pack.hex()[:8]}+{first.offset} failed verification"
                         self.files.give_up(file, what, damaged=True)
                         continue
@@ -211,5 +212,8 @@ class Writer:
         """Fetch the block again, in case the transfer was at fault. None if it is no better. Raises StoreError."""
         try:
             return memoryview(self._open_block(at, self._vault.fetch_block(PackKind.DATA, at)))
+        except MissingData:
+            return None
         except (Damaged, ShortRead):
+            self._vault.on_damage(PackKind.DATA, at.pack)
             return None

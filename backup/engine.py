@@ -29,7 +29,6 @@ def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
     start = Start.now()
     lineage = _lineage(run)
     refresh_mirror(run.mirror, run.vault, run.machine, run.problems, start.time, dry=dry)
-    run.system.raise_limits()
     mark = run.problems.mark()
     attempt = Attempt(run, lineage, start, dry=dry)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Callable
 from typing import Generic, TypeAlias
@@ -11,7 +12,7 @@ from pyfastcdc import FastCDC
 
 from backup.pipeline import Pipeline, Place, Placed
 from backup.run import Run
-from backup.systems.base import File, Folder, SideDataReader, Stat
+from backup.systems.base import File, Folder, SideDataReader, Stat, kept_time
 from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.keys import FileDigest
 from catalog.format.nodes import Node
@@ -25,6 +26,7 @@ _SMALL_RANGE = 64 << 10  # bytes; a shorter piece of a file with holes goes into
 _BUFFER = 2 * CUT_MAX
 _BATCH = 128  # pieces of a large file that are written together
 _XATTRS_INLINE = 16 << 10  # bytes of one entry's values within its page
+_UNTOLD_MAX = 64 << 30  # bytes read of a file that says it has none: it may have no end
 _NOBODY = Owner(0, 0)
 _XATTR_MAX = 192 << 10  # bytes; a larger value doesn't fit a tree block
 
@@ -75,6 +77,7 @@ class PendingPieces:
 
 
 Contents: TypeAlias = list[Placed | Hole] | PendingPieces
+Say: TypeAlias = Callable[[str], None]  # reports a problem of the entry at hand
 
 
 def settled(pieces: list[Placed | Hole]) -> list[Piece]:
@@ -105,10 +108,10 @@ class FileReader(Generic[Folder, File, Stat]):
     ) -> None:
         self._keys, self._pipeline, self._write_page = run.vault.keys, pipeline, write_page
         self._system, self._pages = run.system, run.pages
-        self._problem, self._progress, self._tick = run.problems.add, run.progress, tick
+        self._progress, self._tick = run.progress, tick
         self._cutter = FastCDC(CUT_AVERAGE, min_size=CUT_MIN, max_size=CUT_MAX, seed=run.vault.keys.cutter_seed)
 
-    def read(self, folder: Folder, path: bytes, name: bytes, node: Node) -> Contents:
+    def read(self, folder: Folder, say: Say, name: bytes, node: Node) -> Contents:
         """Store a file's data and complete its node. Raises OSError if it can't be read.
 
         The node keeps the times from before the reading, so that the next backup sees a change during it.
@@ -119,8 +122,8 @@ class FileReader(Generic[Folder, File, Stat]):
             if changed:
                 contents, changed = self._once(file, node)
                 if changed:
-                    self._problem(path, "changed while it was read; it was saved as it was read")
-            self.complete(path, file, folder, node)
+                    say("changed while it was read; it was saved as it was read")
+            self.complete(say, file, folder, node)
         finally:
             self._progress.left = 0
             self._system.close(file)
@@ -133,24 +136,32 @@ class FileReader(Generic[Folder, File, Stat]):
         if not stat.S_ISREG(st.st_mode):
             raise OSError(0, "it was replaced by something else while it was read")
         node.mtime, node.ctime, node.inode, node.mode = (
-            st.st_mtime_ns,
-            st.st_ctime_ns,
+            kept_time(st.st_mtime_ns),
+            kept_time(st.st_ctime_ns),
             st.st_ino,
             st.st_mode & 0o7777,
         )
         node.owner = self._system.owner(st)
-        contents = self._small(file, st, node)
-        if contents is None:
-            contents = self._large(file, st, node)
+        contents = self._contents(file, st, node)
         now = self._system.file_status(file)
         before = (st.st_size, st.st_mtime_ns, st.st_ctime_ns)
         return contents, (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != before
+
+    def _contents(self, file: File, st: Stat, node: Node) -> Contents:
+        """Store the data of a file or stream, and set the size of its node."""
+        contents = self._small(file, st, node)
+        if contents is not None:
+            return contents
+        small = st.st_size < SMALL_FILE and st.st_blocks * 512 >= st.st_size
+        if small and self._system.file_status(file).st_size == st.st_size:
+            return self._untold(file, node)
+        return self._large(file, st, node)
 
     def _small(self, file: File, st: Stat, node: Node) -> Contents | None:
         """Store a small file without holes. Returns None for any other file."""
         if st.st_size >= SMALL_FILE or st.st_blocks * 512 < st.st_size:
             return None
-        data = self._system.read_small(file, st.st_size, SMALL_FILE) if st.st_size else b""
+        data = self._system.read_small(file, st.st_size, SMALL_FILE)  # also of 0 bytes: see `_untold`
         if len(data) >= SMALL_FILE:  # the file grew
             return None
         node.size = len(data)
@@ -172,6 +183,14 @@ class FileReader(Generic[Folder, File, Stat]):
                 pending.add(Hole(st.st_size - position), st.st_size - position, None)
                 position = st.st_size
         node.size = position
+        return pending.end()
+
+    def _untold(self, file: File, node: Node) -> Contents:
+        """Store a file that has more bytes than it says: files of /proc, documents of some FUSE file systems."""
+        pending = PendingPieces(self._pipeline, self._write_page)
+        node.size = self._cut(file, (0, _UNTOLD_MAX), 0, pending, sparse=False)
+        if node.size >= _UNTOLD_MAX:
+            raise OSError(errno.EFBIG, f"it says that it is small, and has no end after {_UNTOLD_MAX >> 30} GiB")
         return pending.end()
 
     def _cut(self, file: File, extent: tuple[int, int], size: int, pending: PendingPieces, sparse: bool) -> int:
@@ -217,25 +236,25 @@ class FileReader(Generic[Folder, File, Stat]):
         except (Damaged, ObjectNotFound):
             pass  # then more pages are written
 
-    def complete(self, path: bytes, target: File | bytes, folder: Folder, node: Node) -> None:
+    def complete(self, say: Say, target: File | bytes, folder: Folder, node: Node) -> None:
         """Add extended attributes and side data of an open file, or of a name in a folder, to a node."""
-        node.xattrs = self.xattrs(path, target, folder)
+        node.xattrs = self.xattrs(say, target, folder)
         reader = self._system.side_data_reader
         if reader is not None:
-            self._add_side_data(reader, path, target, folder, node)
+            self._add_side_data(reader, say, target, folder, node)
 
-    def xattrs(self, path: bytes, target: File | bytes, folder: Folder) -> Xattrs | None:
+    def xattrs(self, say: Say, target: File | bytes, folder: Folder) -> Xattrs | None:
         """Extended attributes of an open file or of a name in a folder; large values go to pages of the tree."""
         try:
             found = self._system.xattrs(target, folder)
         except OSError as e:
-            self._problem(path, f"its extended attributes can't be read: {e.strerror}")
+            say(f"its extended attributes can't be read: {e.strerror}")
             return None
         values: Xattrs = {}
         room = _XATTRS_INLINE
         for name, value in sorted(found.items()):
             if len(value) > _XATTR_MAX:
-                self._problem(path, f"its extended attribute {name.decode(errors='replace')} is too large to save")
+                say(f"its extended attribute {name.decode(errors='replace')} is too large to save")
             elif len(value) > min(INLINE_XATTR, room):
                 values[name] = OutOfLine(self._write_page(value))
             else:
@@ -246,16 +265,16 @@ class FileReader(Generic[Folder, File, Stat]):
     # --- side data --------------------------------------------------------------------------------------------
 
     def _add_side_data(
-        self, reader: SideDataReader[Folder, File], path: bytes, target: File | bytes, folder: Folder, node: Node
+        self, reader: SideDataReader[Folder, File], say: Say, target: File | bytes, folder: Folder, node: Node
     ) -> None:
         """Set a node's `windows`, and do so before any action that is queued later."""
         try:
             data = reader.side_data(target, folder)
         except OSError as e:
-            self._problem(path, f"its attributes can't be read: {e.strerror}")
+            say(f"its attributes can't be read: {e.strerror}")
             return
         for reason in data.problems:
-            self._problem(path, reason)
+            say(reason)
         node.mode, node.owner = data.mode, data.owner
         data.store_large(self._write_page)
         streams: list[tuple[str, int, Contents]] = []
@@ -266,7 +285,7 @@ class FileReader(Generic[Folder, File, Stat]):
                 size, contents = self._stream(opened())
             except OSError as e:
                 text = name.encode(errors="replace").decode()
-                self._problem(path, f"its stream {text} can't be read: {e.strerror}")
+                say(f"its stream {text} can't be read: {e.strerror}")
                 continue
             pieces = 1 if isinstance(contents, PendingPieces) else len(contents)
             room -= stream_bound(Stream(name, size, [Hole(1)] * pieces))
@@ -276,7 +295,7 @@ class FileReader(Generic[Folder, File, Stat]):
             streams.append((name, size, contents))
             waits += waits_for(contents)
         if left_out:
-            self._problem(path, f"it has too many streams: {left_out:,} of them are not saved")
+            say(f"it has too many streams: {left_out:,} of them are not saved")
 
         def settle() -> None:
             settled = [Stream(name, size, finished(contents)) for name, size, contents in streams]
@@ -301,9 +320,7 @@ class FileReader(Generic[Folder, File, Stat]):
         try:
             st = self._system.file_status(file)
             shape = Node(b"", int(NodeKind.FILE), 0, _NOBODY, st.st_size, 0, 0, 0)
-            contents = self._small(file, st, shape)
-            if contents is None:
-                contents = self._large(file, st, shape)
+            contents = self._contents(file, st, shape)
             return shape.size, contents
         finally:
             self._progress.left = 0

@@ -17,7 +17,7 @@ from catalog.tree import PageSource
 
 
 class Frame(Generic[Folder]):
-    """One level of the walk. `node` is None at the top.
+    """One level of the walk. `node` is None at the top. `depth` counts the folders above.
 
     `previous` is the folder's subtree in the previous point; `unchanged` is its entry there, if the folder's own
     metadata is the same. `handle` is None if the folder is saved as an empty one. In a folder above the given
@@ -25,19 +25,19 @@ class Frame(Generic[Folder]):
     """
 
     __slots__ = (
-        "device", "handle", "name", "names", "node", "old", "older", "parent", "passed", "path", "previous", "seen",
-        "unchanged", "wanted", "writer",
+        "depth", "device", "handle", "name", "names", "node", "old", "older", "parent", "passed", "previous",
+        "seen", "unchanged", "wanted", "writer",
     )  # fmt: skip
 
     def __init__(
         self,
         parent: Frame[Folder] | None,
         node: Node | None,
-        path: bytes,
         previous: Subtree | None,
         unchanged: OldEntry | None,
     ) -> None:
-        self.parent, self.node, self.path = parent, node, path
+        self.parent, self.node = parent, node
+        self.depth: int = parent.depth + 1 if parent is not None else 0
         self.previous, self.unchanged = previous, unchanged
         self.handle: Folder | None = None
         self.device = 0
@@ -49,6 +49,18 @@ class Frame(Generic[Folder]):
         self.passed = 0  # unchanged entries of `previous` passed without a writer
         self.seen: list[Extent] = []  # pages of `previous` that were read
         self.writer: FolderWriter | None = None
+
+    def path(self, name: bytes = b"") -> bytes:
+        """The path of this folder, or of a name in it: from the root, without a leading slash.
+
+        Built when it is asked for: if each of 4,000 nested folders had its own, they would take gigabytes.
+        """
+        parts = [name] if name else []
+        at: Frame[Folder] | None = self
+        while at is not None and at.node is not None:
+            parts.append(at.node.name)
+            at = at.parent
+        return b"/".join(reversed(parts))
 
 
 class RecordingPages:

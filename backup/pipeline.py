@@ -68,6 +68,7 @@ class Uploads:
         self._vault, self._mirror, self._sent, self._forget = vault, mirror, sent, forget
         self._pool = ThreadPoolExecutor(_UPLOADS, "upload")
         self._running: dict[Future[int], PackBuilder] = {}
+        self._failed: BaseException | None = None
 
     def send(self, pack: PackBuilder) -> None:
         """Upload a pack. Waits while too many uploads are running."""
@@ -78,12 +79,14 @@ class Uploads:
         self._running[future] = pack
 
     def collect(self) -> None:
-        """Record uploads that are complete. Raises the error of one that failed, after recording the others."""
-        failed: BaseException | None = None
+        """Record uploads that are complete. Raises the error of one that failed, after recording the others.
+
+        It raises that error from then on: nothing may be committed, whoever catches it first.
+        """
         for future in [f for f in self._running if f.done()]:
             pack, error = self._running[future], future.exception()
             if error is not None:
-                failed = failed or error
+                self._failed = self._failed or error
                 del self._running[future]
                 continue
             self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
@@ -94,11 +97,12 @@ class Uploads:
             else:
                 self._sent.tree_bytes += pack.size
             self._forget(pack)
-        if failed is not None:
-            raise failed
+        if self._failed is not None:
+            raise self._failed
 
     def finish(self) -> None:
-        """Wait for all uploads."""
+        """Wait for all uploads. Raises the error of one that failed, now or before."""
+        self.collect()
         while self._running:
             wait(self._running, return_when=FIRST_COMPLETED)
             self.collect()

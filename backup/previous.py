@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backup.systems.base import Status
+from backup.systems.base import Status, kept_time
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
-from catalog.format.values import NodeKind, OutOfLine, Paged, Subtree, kind_of
+from catalog.format.values import KINDS, NodeKind, OutOfLine, Paged, Subtree
 
 _FILE = int(NodeKind.FILE)
 
@@ -41,10 +42,10 @@ class PreviousPoint:
         if not (
             e.inode == st.st_ino
             and e.ctime == st.st_ctime_ns
-            and e.mtime == st.st_mtime_ns
+            and (e.mtime == st.st_mtime_ns or e.mtime == kept_time(st.st_mtime_ns))
             and (e.size == st.st_size or e.kind != _FILE or (e.more is not None and "efs" in e.more))
             and (e.mode == st.st_mode & 0o7777 or not self.compare_modes)
-            and e.kind == kind_of(st.st_mode)
+            and e.kind == KINDS.get(stat.S_IFMT(st.st_mode))
             and e.ctime < self.trusted
         ):
             return False

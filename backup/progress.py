@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backup.pipeline import Sent
-from catalog.format.values import Totals
+from catalog.format.values import TOTAL_MAX, Totals
 from catalog.screen.progress import JobProgress
 
 
@@ -15,8 +16,8 @@ class Progress:
 
     `size` includes all of the current file; `left` are the bytes of it that are still to be read.
 
-    `new`, `changed` and `removed` compare with the previous point, whose totals are `previous`. `path` is the
-    current file (from the root, without a leading slash).
+    `new`, `changed` and `removed` compare with the previous point, whose totals are `previous`. `path` returns the
+    path of the current file (from the root, without a leading slash), which is built only when it is shown.
     """
 
     entries: int = 0
@@ -29,7 +30,7 @@ class Progress:
     changed: int = 0
     unchanged: int = 0
     removed: int = 0
-    path: bytes = b""
+    path: Callable[[], bytes] = bytes
     sent: Sent = field(default_factory=Sent)
     previous: Totals | None = None
 
@@ -40,7 +41,7 @@ class Progress:
 
     def totals(self) -> Totals:
         """The totals of all entries that the walk has passed."""
-        return Totals(self.entries, self.files, self.size, 0)
+        return Totals(self.entries, self.files, min(self.size, TOTAL_MAX), 0)
 
     def report(self, seconds: float, counted: int | None) -> JobProgress:
         """The progress for observers. `counted` are the bytes of all files, once they are counted."""
@@ -53,7 +54,7 @@ class Progress:
             self.done,
             max(expected, self.size) if expected else None,
             stored=self.sent.data_bytes + self.sent.tree_bytes,
-            path=self.path,
+            path=self.path(),
         )
 
     def reset(self, sent: Sent, previous: Totals | None) -> None:

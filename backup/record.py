@@ -59,7 +59,7 @@ class Record:
         stopped = not isinstance(error, Exception)  # KeyboardInterrupt, SystemExit
         job.outcome = Outcome.INTERRUPTED if stopped else Outcome.FAILED
         job.error_kind, job.error = type(error).__name__, "" if stopped else _plain(str(error))[:_ERROR]
-        job.entries, job.files, job.bytes = progress.entries, progress.files, progress.size
+        job.entries, job.files, job.bytes = progress.entries, progress.files, progress.totals().bytes
         self._fill(progress, 0)
         job.problems, job.problem_count = self._problems.listed, self._problems.count
         # A store that has just refused, or not answered, is not asked again.

@@ -10,8 +10,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Generic
 
+from backup.above import has_other_metadata
+from backup.entries import OWN, cause, checked, copied
 from backup.files import Contents, FileReader, finished, waits_for
 from backup.frame import Frame, RecordingPages
 from backup.links import Link, Links
@@ -19,7 +22,7 @@ from backup.pipeline import Pipeline
 from backup.previous import OldEntry, PreviousPoint
 from backup.run import Run
 from backup.selection import Wanted
-from backup.systems.base import File, Folder, OnlineOnly, Stat
+from backup.systems.base import TIME_MAX, TIME_MIN, File, Folder, OnlineOnly, Stat
 from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 from catalog.format.nodes import Node
@@ -32,6 +35,7 @@ from catalog.tree import leaves
 from catalog.vault import missing_pack
 
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
+_DEPTH = 4096  # folders in each other; each takes an open file
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
 
 
@@ -55,13 +59,14 @@ class Walk(Generic[Folder, File, Stat]):
         self.distinct_names = True
         self.links = Links(previous.links)
         self._pages, self._selection, self._previous = run.pages, run.selection, previous
-        self._progress, self._problem, self._tick = run.progress, run.problems.add, tick
-        self._pipeline, self._system = pipeline, run.system
+        self._progress, self._problems, self._tick = run.progress, run.problems, tick
+        self._pipeline, self._system, self._keys = pipeline, run.system, run.vault.keys
         if pipeline is not None:
             self._files = FileReader(run, pipeline, self._write_page, tick)
         self._excludes = Patterns(run.selection.excludes, "--exclude") if run.selection.excludes else None
         self._unwanted = run.system.unwanted_mounts()
         self._stack: list[Frame[Folder]] = []
+        self._deepest = min(_DEPTH, run.system.raise_limits())
 
     # --- the whole ----------------------------------------------------------------------------------------
 
@@ -70,7 +75,7 @@ class Walk(Generic[Folder, File, Stat]):
 
         Raises Damaged if the previous tree is damaged, and LocalError if the root folder can't be read.
         """
-        top = Frame[Folder](None, None, b"", self._previous.root, None)
+        top = Frame[Folder](None, None, self._previous.root, None)
         try:
             top.handle = self._system.open_top()
         except OSError as e:
@@ -120,21 +125,18 @@ class Walk(Generic[Folder, File, Stat]):
         below: Subtree | None = None
         node: Node | None = None
         for frame in reversed(self._stack):
+            first = [copied(node, content=below)] if node is not None else []
             rest = self._rest(frame, also=node is None)
-            if node is not None:
-                rest.insert(0, _copy(node, content=below))
             assert frame.writer is not None
-            below, node = frame.writer.so_far(rest), frame.node
+            below, node = frame.writer.so_far(chain(first, rest)), frame.node
         return below
 
-    def _rest(self, frame: Frame[Folder], *, also: bool) -> list[Node]:
+    def _rest(self, frame: Frame[Folder], *, also: bool) -> Iterator[Node]:
         """The entries of the previous point after the current one of a folder; `also` includes that one."""
-        return [
-            page.leaf.node(e)
-            for page in leaves(self._pages, frame.previous, 0, start=frame.name)
-            for e in page.leaf.entries
-            if e.name > frame.name or (also and e.name == frame.name)
-        ]
+        for page in leaves(self._pages, frame.previous, 0, start=frame.name):
+            for e in page.leaf.entries:
+                if e.name > frame.name or (also and e.name == frame.name):
+                    yield page.leaf.node(e)
 
     # --- folders ------------------------------------------------------------------------------------------
 
@@ -145,7 +147,7 @@ class Walk(Generic[Folder, File, Stat]):
         try:
             names = self._system.names(frame.handle) if frame.wanted is None else sorted(frame.wanted)
         except OSError as e:
-            self._problem(frame.path, f"the folder can't be listed: {e.strerror}")
+            self._say(frame, b"", f"the folder can't be listed: {e.strerror}")
             return []
         self.distinct_names = self.distinct_names and are_distinct(names)
         return names
@@ -159,10 +161,12 @@ class Walk(Generic[Folder, File, Stat]):
 
     def _next_folder(self, frame: Frame[Folder]) -> Frame[Folder] | None:
         """Handle the next entries of a folder, up to a folder to walk: returns it, or None at the end."""
-        fd, path, wanted = frame.handle, frame.path, frame.wanted
+        fd, wanted = frame.handle, frame.wanted
         older, old = frame.older, frame.old
         for name in frame.names:
             assert fd is not None  # without one there are no names
+            if name == frame.name:
+                continue  # a folder that changes while it is listed may list a name twice
             frame.name = name
             while old is not None and old.entry.name < name:
                 self._gone(frame, old)
@@ -170,18 +174,20 @@ class Walk(Generic[Folder, File, Stat]):
             match = None
             if old is not None and old.entry.name == name:
                 match, old = old, next(older, None)
-            here = path + b"/" + name if path else name
-            st = self._status(fd, here, name, must_be=wanted is not None)
-            if st is None or self._left_out(here, st, asked=wanted is not None):
+            frame.old = old
+            st = self._status(fd, frame, must_be=wanted is not None)
+            if st is None or self._left_out(frame, st, asked=wanted is not None):
                 if match is not None:
                     self._gone(frame, match)
-            elif stat.S_ISDIR(st.st_mode):
-                below = self._subfolder(fd, here, st, match, frame)
+                continue
+            if not TIME_MIN <= st.st_mtime_ns <= TIME_MAX:
+                self._say(frame, name, "its time is beyond the years 1677 to 2554: saved with the nearest one")
+            if stat.S_ISDIR(st.st_mode):
+                below = self._subfolder(fd, st, match, frame)
                 if below is not None:
-                    frame.old = old
                     return below
             else:
-                self._file(fd, here, st, match, frame)
+                self._file(fd, st, match, frame)
         while old is not None:
             frame.name = old.entry.name
             self._gone(frame, old)
@@ -202,29 +208,36 @@ class Walk(Generic[Folder, File, Stat]):
             for entry in page.leaf.entries:
                 yield OldEntry(entry, page.leaf)
 
-    def _status(self, fd: Folder, here: bytes, name: bytes, *, must_be: bool) -> Stat | None:
+    def _say(self, frame: Frame[Folder], name: bytes, reason: str) -> None:
+        """Report a problem of a folder, or of a name in it."""
+        self._problems.add(frame.path(name), reason)
+
+    def _status(self, fd: Folder, frame: Frame[Folder], *, must_be: bool) -> Stat | None:
+        """The status of the current name; None if it can't be saved, which is reported as a problem."""
         self._progress.entries += 1
         if self._progress.entries & 255 == 0:
             self._tick()
         try:
-            return self._system.status(name, fd)
+            return self._system.status(frame.name, fd)
         except FileNotFoundError:
             if must_be:
-                self._problem(here, "it does not exist")
-        except OSError as e:
-            self._problem(here, f"it can't be read: {e.strerror}")
+                self._say(frame, frame.name, "it does not exist")
+        except OWN:
+            raise
+        except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
+            self._say(frame, frame.name, f"it can't be read: {cause(e)}")
         return None
 
-    def _left_out(self, here: bytes, st: Stat, *, asked: bool) -> bool:
+    def _left_out(self, frame: Frame[Folder], st: Stat, *, asked: bool) -> bool:
         is_folder = stat.S_ISDIR(st.st_mode)
-        if self._excludes is not None and self._excludes.match(here, is_folder):
+        if self._excludes is not None and self._excludes.match(frame.path(frame.name), is_folder):
             reason = "given as a path, but excluded"
         elif is_folder and (st.st_dev, st.st_ino) in self._selection.skip:
             reason = "not saved: a vault, cache or state folder of rpdrive"
         else:
             return False
         if asked:
-            self._problem(here, reason)
+            self._say(frame, frame.name, reason)
         return True
 
     def _gone(self, frame: Frame[Folder], old: OldEntry) -> None:
@@ -288,31 +301,32 @@ class Walk(Generic[Folder, File, Stat]):
             self._progress.changed += 1
 
     def _subfolder(
-        self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]
+        self, fd: Folder, st: Stat, match: OldEntry | None, frame: Frame[Folder]
     ) -> Frame[Folder] | None:
         """Handle a folder in a folder. Returns it if it must be walked; None if it is empty, and was before."""
         old = match if match is not None and match.entry.kind == _FOLDER else None
         previous = old.leaf.subtree(old.entry) if old is not None else None
         wanted = frame.wanted.get(frame.name) if frame.wanted is not None else None
-        node = self._system.node(frame.name, st)
-        if old is not None and self._previous.is_same_folder(old, node, above=wanted is not None):
-            kept = old.leaf.node(old.entry)
-            node.size, node.mtime, node.ctime, node.xattrs = kept.size, kept.mtime, kept.ctime, kept.xattrs
-            node.more, node.windows = kept.more, kept.windows
-        else:
-            old = None
+        try:
+            node, old = self._folder_node(fd, st, old, frame, above=wanted is not None)
+        except OWN:
+            raise
+        except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
+            self._say(frame, frame.name, f"it can't be saved: {cause(e)}")
+            if match is not None:
+                self._gone(frame, match)
+            return None
+        if old is None:
             self._count(match)
             self._open(frame)
-            if self._pipeline is not None:
-                self._files.complete(here, frame.name, fd, node)
-        child = Frame(frame, node, here, previous, old)
+        child = Frame(frame, node, previous, old)
         child.device, child.wanted = st.st_dev, wanted
-        if self._is_entered(here, st, frame, wanted):
+        if self._is_entered(st, frame, wanted):
             try:
                 opener = self._system.open_folder if wanted is None else self._system.open_passage
                 child.handle = opener(frame.name, fd)
             except OSError as e:
-                self._problem(here, f"the folder can't be opened: {e.strerror}")
+                self._say(frame, frame.name, f"the folder can't be opened: {cause(e)}")
         names = self._names(child)
         if not names and previous is None:
             self._end(child)
@@ -320,14 +334,35 @@ class Walk(Generic[Folder, File, Stat]):
         child.names = iter(names)
         return child
 
-    def _is_entered(self, here: bytes, st: Stat, frame: Frame[Folder], wanted: Wanted | None) -> bool:
+    def _folder_node(
+        self, fd: Folder, st: Stat, old: OldEntry | None, frame: Frame[Folder], *, above: bool
+    ) -> tuple[Node, OldEntry | None]:
+        """The entry of a folder, without content; and its previous one, if that has the same metadata."""
+        node = self._system.node(frame.name, st)
+        if (
+            old is not None
+            and self._previous.is_same_folder(old, node, above=above)
+            and not (above and has_other_metadata(self._system, self._keys, old, frame.name, fd))
+        ):
+            kept = old.leaf.node(old.entry)
+            node.size, node.mtime, node.ctime, node.xattrs = kept.size, kept.mtime, kept.ctime, kept.xattrs
+            node.more, node.windows = kept.more, kept.windows
+            return node, old
+        if self._pipeline is not None:
+            self._files.complete(partial(self._say, frame, frame.name), frame.name, fd, node)
+        return checked(node), None
+
+    def _is_entered(self, st: Stat, frame: Frame[Folder], wanted: Wanted | None) -> bool:
         """Whether to walk a folder rather than save it as an empty one. Folders above a given path are walked."""
+        if frame.depth >= self._deepest:
+            self._say(frame, frame.name, f"its contents are not saved: it lies below {self._deepest:,} folders")
+            return False
         if wanted is not None:
             return True
         asked = frame.wanted is not None
-        if b"/" + here in self._unwanted:
+        if st.st_dev != frame.device and b"/" + frame.path(frame.name) in self._unwanted:
             if asked:
-                self._problem(here, "contents not saved: a pseudo file system or an rpdrive drive")
+                self._say(frame, frame.name, "contents not saved: a pseudo file system or an rpdrive drive")
             return False
         # A given path is walked even if it is the root of another file system.
         return asked or not self._selection.one_file_system or st.st_dev == frame.device
@@ -366,13 +401,13 @@ class Walk(Generic[Folder, File, Stat]):
 
     # --- everything else ----------------------------------------------------------------------------------
 
-    def _file(self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
+    def _file(self, fd: Folder, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
         progress = self._progress
         is_file = stat.S_ISREG(st.st_mode)
         if is_file:
             progress.files += 1
             progress.size += st.st_size
-            progress.path = here
+            progress.path = partial(frame.path, frame.name)
         if match is not None and self._previous.is_same(match, st) and self.links.is_same(match.entry, st):
             self._same(frame, match)
             return
@@ -383,13 +418,15 @@ class Walk(Generic[Folder, File, Stat]):
             progress.read_bytes += st.st_size if is_file else 0
             return
         try:
-            self._save(fd, here, st, match, frame)
-        except OSError as e:
+            self._save(fd, st, match, frame)
+        except OWN:
+            raise
+        except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
             if isinstance(e, OnlineOnly) and match is not None and self._is_kept(match, st):
                 progress.changed -= 1
                 self._same(frame, match)
                 return
-            self._problem(here, f"it can't be read: {e.strerror}")
+            self._say(frame, frame.name, f"it can't be read: {cause(e)}")
             if match is None:  # the file is left out of the point
                 progress.new -= 1
             else:
@@ -402,17 +439,17 @@ class Walk(Generic[Folder, File, Stat]):
         same = e.kind == _FILE and (e.inode, e.size, e.mtime) == (st.st_ino, st.st_size, st.st_mtime_ns)
         return same and self._previous.has_all(match)
 
-    def _save(self, fd: Folder, here: bytes, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
+    def _save(self, fd: Folder, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
         """Write a new or changed entry. Raises OSError if it can't be read."""
         assert self._pipeline is not None
-        name = frame.name
+        name, say = frame.name, partial(self._say, frame, frame.name)
         node = self._system.node(name, st)
         link: Link | None = None
         if st.st_nlink > 1:
             link = self.links.meet(match.entry if match is not None else None, st)
             node.nlink, node.link = st.st_nlink, link.number
             if link.node is not None:
-                node = _copy(link.node, name=name)
+                node = copied(link.node, name=name)
                 self._files.add_link(name, fd, node, link.node)
                 self._write(frame, node, link.contents)
                 return
@@ -420,13 +457,14 @@ class Walk(Generic[Folder, File, Stat]):
         if node.kind == _FILE:
             if match is not None and match.entry.kind == _FILE and not self._previous.afresh:
                 self._files.remember_pages(match.leaf.pieces(match.entry))
-            contents = self._files.read(fd, here, name, node)
+            contents = self._files.read(fd, say, name, node)
         else:
             if node.kind == _SYMLINK:
                 node.content = self._system.readlink(name, fd)
             elif node.kind in _DEVICES:
                 node.content = (os.major(st.st_rdev), os.minor(st.st_rdev))
-            self._files.complete(here, name, fd, node)
+            self._files.complete(say, name, fd, node)
+        checked(node)
         if link is not None and link.left > 0 and node.inode == st.st_ino:  # else it was replaced during the walk
             link.node, link.contents = node, contents
         self._write(frame, node, contents)
@@ -444,14 +482,6 @@ class Walk(Generic[Folder, File, Stat]):
             writer.add(node)
 
         self._pipeline.after(waits_for(contents), add)
-
-
-def _copy(n: Node, *, name: bytes | None = None, content: Subtree | None = None) -> Node:
-    """A copy of a node with another name, or of a folder's node with another content."""
-    return Node(
-        n.name if name is None else name, n.kind, n.mode, n.owner, n.size, n.mtime, n.ctime, n.inode, n.nlink,
-        n.link, n.content if name is not None else content, n.xattrs, n.more, n.windows,
-    )  # fmt: skip
 
 
 def _no_page(page: bytes) -> Extent:

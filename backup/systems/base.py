@@ -15,6 +15,13 @@ from backup.systems.side_data import SideData
 from catalog.format.nodes import Node
 from catalog.format.values import Owner
 
+TIME_MIN, TIME_MAX = -(2**63), 2**64 - 1  # ns since the epoch, as MessagePack has them: years 1677 to 2554
+
+
+def kept_time(time: int) -> int:
+    """The time (ns) that an entry holds for one of a file: the nearest that a page can hold."""
+    return min(max(time, TIME_MIN), TIME_MAX)
+
 
 class OnlineOnly(OSError):
     """The contents of a file or folder are only in a cloud, and reading them would download them."""
@@ -76,8 +83,8 @@ class System(Protocol[Folder, File, Stat]):
     def side_data_reader(self) -> SideDataReader[Folder, File] | None:
         """The reader of side data; None if the system has no metadata beyond POSIX."""
 
-    def raise_limits(self) -> None:
-        """Raise the limit of open files as far as this process may: a walk holds one folder open for each level."""
+    def raise_limits(self) -> int:
+        """Raise the limit of open files as far as this process may. Returns how many of them a walk may use."""
 
     def lock(self, file: int) -> None:
         """Lock a file until this process ends. Raises OSError if another process holds the lock."""
@@ -126,7 +133,7 @@ class System(Protocol[Folder, File, Stat]):
     # --- contents ---------------------------------------------------------------------------------------------
 
     def open_file(self, name: bytes, parent: Folder) -> File:
-        """A file in a folder; links are not followed. Raises OnlineOnly."""
+        """A file in a folder; links are not followed. Waits for a program with a lease on it. Raises OnlineOnly."""
 
     def file_status(self, handle: File | Folder) -> Stat:
         """The status of an open file or folder."""
@@ -138,4 +145,4 @@ class System(Protocol[Folder, File, Stat]):
         """Read until the buffer is full or the file ends. Returns the number of bytes read."""
 
     def data_ranges(self, file: File, st: Stat) -> Iterator[tuple[int, int]]:
-        """The ranges of a file (start, end in bytes) that are not holes, in order."""
+        """The ranges of a file of `st_size` bytes (start, end) that are not holes, in order."""

@@ -14,9 +14,13 @@ import os
 import platform
 import pwd
 import resource
+import stat
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from backup.systems.base import kept_time
 from catalog.format.nodes import Node
 from catalog.format.values import Owner, kind_of
 from catalog.mountinfo import mounts
@@ -24,6 +28,8 @@ from catalog.mountinfo import mounts
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_LEASES = 600.0  # seconds that one run waits for files under a lease: a user can take one after the other
+_SPARE = 256  # open files beside the folders of a walk
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM}
 _has_xattrs = hasattr(os, "listxattr")
 _UNWANTED = {
@@ -45,13 +51,17 @@ class PosixSystem:
 
     def __init__(self) -> None:
         self._owners: dict[tuple[int, int], Owner] = {}
+        self._patience = _LEASES
 
     @staticmethod
-    def raise_limits() -> None:
+    def raise_limits() -> int:
         """Raise the limit of open files to the hard limit: a walk holds one folder open for each level."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            with suppress(OSError, ValueError):  # macOS has a lower limit of its own
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+                soft = hard
+        return 1 << 20 if soft == resource.RLIM_INFINITY else max(soft - _SPARE, soft // 2)
 
     @staticmethod
     def lock(file: int) -> None:
@@ -93,10 +103,32 @@ class PosixSystem:
                 raise
             return os.open(name, _FOLDER | os.O_NOFOLLOW | os.O_PATH, dir_fd=parent)
 
-    @staticmethod
-    def open_file(name: bytes, parent: int) -> int:
-        """A descriptor of a file; symlinks are refused."""
-        return _open(name, _FILE, parent)
+    def open_file(self, name: bytes, parent: int) -> int:
+        """A descriptor of a file; symlinks are refused, and no FIFO is waited for."""
+        try:
+            return _open(name, _FILE, parent)
+        except BlockingIOError as e:
+            return self._open_leased(name, parent, e)
+
+    def _open_leased(self, name: bytes, parent: int, refusal: OSError) -> int:
+        """A descriptor of a file on which a program has a lease (Samba: each file that a client has open).
+
+        Opening it without O_NONBLOCK asks the program to give the lease back, and takes at most
+        /proc/sys/fs/lease-break-time (45 s). Raises `refusal` if it can't be done.
+        """
+        if not hasattr(os, "O_PATH") or self._patience <= 0:
+            raise refusal
+        place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        began = time.monotonic()
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):  # a FIFO could be waited for for ever
+                raise refusal
+            return _open(b"/proc/self/fd/%d" % place, os.O_RDONLY | os.O_CLOEXEC, None)
+        except FileNotFoundError:  # no /proc
+            raise refusal from None
+        finally:
+            self._patience -= time.monotonic() - began
+            os.close(place)
 
     @staticmethod
     def unwanted_mounts() -> set[bytes]:
@@ -127,8 +159,8 @@ class PosixSystem:
     def node(self, name: bytes, st: os.stat_result) -> Node:
         """An entry of this status, without content and extended attributes."""
         return Node(
-            name, kind_of(st.st_mode), st.st_mode & 0o7777, self.owner(st), st.st_size, st.st_mtime_ns,
-            st.st_ctime_ns, st.st_ino,
+            name, kind_of(st.st_mode), st.st_mode & 0o7777, self.owner(st), st.st_size, kept_time(st.st_mtime_ns),
+            kept_time(st.st_ctime_ns), st.st_ino,
         )  # fmt: skip
 
     @staticmethod

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, NamedTuple
 
-from backup.systems.base import OnlineOnly, System
+from backup.systems.base import OnlineOnly, System, kept_time
 from backup.systems.side_data import UNKNOWN_OWNER, SideData
 from catalog.errors import Damaged, LocalError
 from catalog.format.nodes import Node
@@ -100,8 +100,8 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     def side_data_reader(self) -> WindowsSystem:
         return self
 
-    def raise_limits(self) -> None:
-        pass  # handles have no limit
+    def raise_limits(self) -> int:
+        return 1 << 20  # handles have no limit of their own
 
     def lock(self, file: int) -> None:
         system: Any = import_module("msvcrt")
@@ -211,7 +211,8 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
             with suppress(OSError), self._api.opened(_rooted(st.path), w.READ_CONTROL) as handle:
                 mode, owner = self._permissions(self._api.security(handle, _PUBLIC), st.attributes)
         return Node(
-            name, kind_of(st.st_mode), mode, owner, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
+            name, kind_of(st.st_mode), mode, owner, st.st_size, kept_time(st.st_mtime_ns),
+            kept_time(st.st_ctime_ns), st.st_ino,
         )  # fmt: skip
 
     # --- side data --------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     def _read_side_data(
         self, handle: int, st: WindowsStatus, short: str, export: IO[bytes] | None
     ) -> SideData[WindowsFile]:
-        windows = Windows(st.attributes, st.created, short_name=short)
+        windows = Windows(st.attributes, kept_time(st.created), short_name=short)
         data = SideData[WindowsFile](windows, st.st_mode & 0o7777)
         if export is not None:
             windows.efs = st.st_size

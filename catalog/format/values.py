@@ -62,6 +62,9 @@ class Paged(NamedTuple):
     digest: bytes
 
 
+TOTAL_MAX = 2**64 - 1  # a larger sum is written as this
+
+
 class Totals(NamedTuple):
     """Sums over what is below a folder, as on the wire: entries, files, bytes of files, entries with xattrs."""
 
@@ -71,12 +74,12 @@ class Totals(NamedTuple):
     xattrs: Whole
 
     def plus(self, other: Totals) -> Totals:
-        return Totals(
-            self.entries + other.entries,
-            self.files + other.files,
-            self.bytes + other.bytes,
-            self.xattrs + other.xattrs,
-        )
+        """The sums of both. A sum beyond TOTAL_MAX is TOTAL_MAX: three sparse files can have more bytes."""
+        entries, files = self.entries + other.entries, self.files + other.files
+        size, xattrs = self.bytes + other.bytes, self.xattrs + other.xattrs
+        if size > TOTAL_MAX or entries > TOTAL_MAX:  # no other sum is larger than the number of entries
+            return Totals(*(min(n, TOTAL_MAX) for n in (entries, files, size, xattrs)))
+        return Totals(entries, files, size, xattrs)
 
 
 NOTHING = Totals(0, 0, 0, 0)

@@ -48,14 +48,14 @@ def when_opened(monkeypatch: pytest.MonkeyPatch, name: bytes, act: Callable[[], 
     """Call `act` each time just before the backup opens a file or folder with this name."""
 
     def instead(original: Callable[..., int]) -> Callable[..., int]:
-        def opened(wanted: bytes, parent: int | None = None) -> int:
-            if wanted == name:
+        def opened(*args: object) -> int:
+            if name in args:
                 act()
-            return original(wanted, parent)
+            return original(*args)
 
         return opened
 
-    monkeypatch.setattr(PosixSystem, "open_file", staticmethod(instead(PosixSystem.open_file)))
+    monkeypatch.setattr(PosixSystem, "open_file", instead(PosixSystem.open_file))
     monkeypatch.setattr(PosixSystem, "open_folder", staticmethod(instead(PosixSystem.open_folder)))
 
 

@@ -61,7 +61,7 @@ def test_without_an_observer_nothing_is_sampled() -> None:
 
 
 def test_a_backup_expects_what_was_counted_else_what_the_last_point_had() -> None:
-    progress = Progress(files=3, size=50, left=10, path=b"home/a")
+    progress = Progress(files=3, size=50, left=10, path=lambda: b"home/a")
     assert progress.report(1.0, None).total is None
     progress.previous = Totals(9, 8, 700, 0)
     assert progress.report(1.0, None)[1:5] == (3, None, 40, 700)

@@ -82,7 +82,9 @@ def fields(value: Any, kinds: str, optional: str = "") -> dict[str, Any]:
 
 
 def add(several: list[Any]) -> Any:
-    return [sum(column) for column in zip(*several, strict=True)] if isinstance(several[0], list) else sum(several)
+    if isinstance(several[0], list):
+        return [min(sum(column), 2**64 - 1) for column in zip(*several, strict=True)]
+    return sum(several)
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

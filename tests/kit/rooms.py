@@ -80,12 +80,14 @@ ROOMS = {
     "backup.run": "backup.mirror backup.pipeline backup.progress backup.selection backup.systems catalog.format"
     " catalog.tree catalog.vault",
     "backup.previous": "backup.systems catalog.format",
+    "backup.entries": "catalog.errors catalog.format",
+    "backup.above": "backup.previous backup.systems catalog.format",
     "backup.frame": "backup.previous backup.selection backup.systems catalog.format catalog.tree",
     "backup.files": "backup.pipeline backup.run backup.systems catalog.errors catalog.format",
     "backup.links": "backup.files backup.systems catalog.format",
-    "backup.walk": "backup.files backup.frame backup.links backup.pipeline backup.previous backup.run"
-    " backup.selection backup.systems catalog.errors catalog.format catalog.names catalog.patterns catalog.tree"
-    " catalog.vault",
+    "backup.walk": "backup.above backup.entries backup.files backup.frame backup.links backup.pipeline"
+    " backup.previous backup.run backup.selection backup.systems catalog.errors catalog.format catalog.names"
+    " catalog.patterns catalog.tree catalog.vault",
     "backup.mirroring": "backup.mirror backup.run catalog.errors catalog.format catalog.vault",
     "backup.attempt": "backup.mirroring backup.pipeline backup.previous backup.run backup.systems backup.walk"
     " catalog.errors catalog.format",

@@ -3,6 +3,7 @@
 # make demo          back up DIR (default: a real tree of this machine), open it as a drive and compare
 # make bench         speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
 # make bench-drives  only its part about drives (ARGS="--only cp,find --tools kernel,squashfuse")
+# make siege         the command under faults of every kind, 1,000 rounds (ARGS="--seed 1 --only rollback"; --list)
 # make soak          slow checks that `make test` leaves out
 
 PYTHON_HERE = .venv/bin/python
@@ -10,7 +11,7 @@ DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test quick lint types tests demo bench bench-drives soak setup setup-quick setup-demo setup-bench clean
+.PHONY: test quick lint types tests demo bench bench-drives soak siege setup setup-quick setup-demo setup-bench clean
 
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
@@ -44,6 +45,9 @@ tests: setup
 
 soak: setup
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
+
+siege: setup
+	$(PYTHON_HERE) -m tests.siege $(ARGS)
 
 demo: setup-demo
 	$(PYTHON_HERE) benchmarks/demo.py $(if $(DIR),"$(DIR)")

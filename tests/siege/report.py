@@ -1,0 +1,101 @@
+"""The table of a siege: kinds of faults, rounds, and what came of them, as text and JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.siege.campaign import Result, Round
+from tests.siege.world import SORTS
+
+ROOT = Path(__file__).parents[2]
+
+
+def commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short=9", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+class Table:
+    """Collects results of campaigns."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.rounds = self._commands = self._compared = self._reported = self._campaigns = 0
+        self._struck: Counter[str] = Counter()  # rounds by kind
+        self._hit: Counter[str] = Counter()  # those in which the fault came to be
+        self._found: Counter[tuple[str, str]] = Counter()  # by kind and sort
+        self._recipes: dict[tuple[str, str], str] = {}
+
+    @property
+    def faults(self) -> int:
+        return sum(self._found.values())
+
+    def seen(self, last: Round) -> int:
+        return self._found["+".join(last.kinds), last.sort]
+
+    def add(self, result: Result) -> None:
+        self._campaigns += 1
+        self._commands += result.commands
+        self._compared += result.compared
+        self._reported += result.reported
+        for one in result.rounds:
+            name = "+".join(one.kinds)
+            self.rounds += 1
+            for kind in one.kinds:
+                self._struck[kind] += 1
+                self._hit[kind] += bool(one.done)
+            if one.sort:
+                self._found[name, one.sort] += 1
+                self._recipes.setdefault((name, one.sort), result.recipe)
+
+    def text(self, seconds: float) -> str:
+        lines = [
+            f"Siege of {commit()}, {time.strftime('%Y-%m-%d', time.gmtime())}, seed {self._seed}: "
+            f"{self.rounds:,} rounds in {self._campaigns:,} campaigns, {self._commands:,} commands, "
+            f"{self._compared:,} points compared, {self._reported:,} reports of damage, {seconds:.0f} s",
+            "",
+            f"{'fault':22}{'rounds':>8}{'struck':>8}{'found':>8}",
+        ]
+        for kind, count in sorted(self._struck.items()):
+            bad = sum(n for (name, _sort), n in self._found.items() if kind in name.split("+"))
+            lines.append(f"{kind:22}{count:8,}{self._hit[kind]:8,}{bad:8,}")
+        by_sort: Counter[str] = Counter()
+        for (_name, sort), count in self._found.items():
+            by_sort[sort] += count
+        lines += [
+            "",
+            *(
+                f"{by_sort[sort]:6,}  {sort}: {about}"
+                for sort, about in (SORTS | {"siege": "a mistake of the siege itself"}).items()
+            ),
+        ]
+        lines += [
+            "",
+            *(f"{n} x {sort}, by {name}: {self._recipes[name, sort]}" for (name, sort), n in self._found.items()),
+        ]
+        return "\n".join(lines)
+
+    def json(self, seconds: float) -> str:
+        rows = {
+            kind: {
+                "rounds": count,
+                "struck": self._hit[kind],
+                "found": {s: n for (name, s), n in self._found.items() if kind in name.split("+")},
+            }
+            for kind, count in sorted(self._struck.items())
+        }
+        return json.dumps(
+            {
+                "commit": commit(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "seed": self._seed,
+                "rounds": self.rounds, "campaigns": self._campaigns, "commands": self._commands,
+                "compared": self._compared, "reported": self._reported, "seconds": round(seconds, 1), "kinds": rows,
+                "recipes": {f"{name}: {sort}": recipe for (name, sort), recipe in self._recipes.items()},
+            },
+            indent=1,
+        )  # fmt: skip

@@ -1,0 +1,30 @@
+"""A small siege, always the same. `make siege` is the large one; docs/reliability.md has its figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KINDS = ("kill-call", "kill-time", "interrupt", "rotation", "two-machines", "moving", "full-vault", "pulled-vault")
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_fuse
+@pytest.mark.slow
+@pytest.mark.unmeasured
+def test_a_small_siege(tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.siege", "--seed", "7", "--rounds", "20", "--each", "5", "--json", table,
+         "--only", ",".join(KINDS), "--keep", tmp_path / "kept"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = json.loads(table.read_text())
+    assert row["rounds"] == 20
+    assert sum(kind["struck"] for kind in row["kinds"].values()) >= 10

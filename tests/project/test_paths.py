@@ -32,7 +32,7 @@ def missing(text: str, folder: Path) -> set[str]:
     """What a text in a folder names that is not there."""
     # `tests/mount/test_*.py` is no name.
     paths = {found[0] for found in PATH.finditer(text) if text[found.end() : found.end() + 1] not in ("*", "_")}
-    modules = {name.replace(".", "/") + ".py" for name in MODULE.findall(text)}
+    modules = {_module(name.replace(".", "/")) for name in MODULE.findall(text)}
     links = {(folder / link).resolve().relative_to(ROOT).as_posix() for link in LINK.findall(text)}
     # docs/windows.md names tests by their path in tests/.
     places = ("{}", "tests/{}.py")
@@ -41,6 +41,11 @@ def missing(text: str, folder: Path) -> set[str]:
         for path in paths | modules | links
         if not any((ROOT / place.format(path)).exists() for place in places)
     }
+
+
+def _module(path: str) -> str:
+    """The file that `-m` runs."""
+    return f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -9,7 +9,8 @@ from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
 from catalog.format.values import NodeKind, OutOfLine, Subtree
 from catalog.format.windows import Value, Windows, others
-from catalog.history.overlay import BatchSource, Strand, Variant, data_id, follow, root_strands, streams_id, walk
+from catalog.history.overlay import BatchSource, Strand, data_id, follow, root_strands, streams_id, walk
+from catalog.history.variants import Variant
 
 _Comparable: TypeAlias = bytes | tuple[int, bytes] | None  # a value, or length and id of one stored out of line
 BEFORE, AFTER = 1, 2  # sets of points: the first tree, the second

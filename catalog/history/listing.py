@@ -9,9 +9,10 @@ from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
 from catalog.format.values import NodeKind
 from catalog.history.difference import Change
-from catalog.history.overlay import Variant, first, last, numbers
+from catalog.history.overlay import first, last, numbers
 from catalog.history.search import Hit
 from catalog.history.timeline import Timeline
+from catalog.history.variants import Variant
 from catalog.history.versions import Versions
 from catalog.points.listing import entry_json, entry_size
 from catalog.screen.text import iso_time, local_time, size_text, text_json

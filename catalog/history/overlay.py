@@ -19,6 +19,7 @@ from catalog.format.pages import Entry, FolderIndex, Leaf
 from catalog.format.records import Point
 from catalog.format.values import Hole, NodeKind, Paged, Piece, Subtree
 from catalog.format.windows import name_bytes
+from catalog.history.variants import Merged, Variant, without_entries
 from catalog.names import is_marked, meant, shows_as
 from catalog.tree import PageSource, check_level
 
@@ -38,14 +39,6 @@ class Strand(NamedTuple):
 
     points: int
     folder: Subtree
-
-
-class Variant(NamedTuple):
-    """An entry as the points of the set `points` have it, and its page."""
-
-    points: int
-    leaf: Leaf
-    entry: Entry
 
 
 _Key = tuple[int, bytes]  # level and id of a page
@@ -118,7 +111,7 @@ def lookup(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[
     pages: dict[_Key, _Page] = {}
     for points, folder in strands:
         _add(pages, folder.level, points, folder.at)
-    found: list[Variant] = []
+    found = Merged()
     while pages:
         source.ready([page.at for page in pages.values()])
         below: dict[_Key, _Page] = {}
@@ -131,9 +124,9 @@ def lookup(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[
             leaf = source.leaf(at)
             n = bisect_left(leaf.entries, name, key=lambda entry: entry.name)
             if n < len(leaf.entries) and leaf.entries[n].name == name:
-                found.append(Variant(points, leaf, leaf.entries[n]))
+                found.add(points, leaf, leaf.entries[n : n + 1])
         pages = below
-    return found
+    return found.pop(name)
 
 
 def lookup_meant(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
@@ -180,8 +173,8 @@ def _add(pages: dict[_Key, _Page], level: int, points: int, at: Extent) -> bool:
 class Overlay:
     """Iterates over the names of merged folders, in order, each with its variants.
 
-    Pages that exactly the points `skip` share are omitted, unread. Keeps only the pages around the current name in
-    memory, never a whole folder.
+    Pages that exactly the points `skip` share are omitted, unread. Of a page, only what differs from the pages of
+    other points is kept in memory (`Merged`), and only until its names are passed.
     """
 
     def __init__(self, source: BatchSource, strands: Sequence[Strand], skip: int = 0) -> None:
@@ -191,9 +184,9 @@ class Overlay:
         # only after everything that could refer to it: its set of points is complete by then.
         self._order: list[tuple[bytes, int, bytes]] = []
         self._pages: dict[_Key, _Page] = {}
-        # Pages in memory: (current name, number, position in the page). The number distinguishes equal names.
-        self._cursors: list[tuple[bytes, int, int]] = []
-        self._open: list[tuple[int, Leaf] | None] = []
+        self._alone: tuple[int, Leaf, int] | None = None  # the only page open, from one of its entries
+        self._merged = Merged()
+        self._names: list[bytes] = []  # those in `_merged`, a heap
         self._prepared = 0
         for points, folder in strands:
             self._expect(b"", folder.level, points, folder.at)
@@ -204,46 +197,33 @@ class Overlay:
 
     def __iter__(self) -> Iterator[tuple[bytes, list[Variant]]]:
         while True:
-            while self._order and (not self._cursors or self._order[0][0] <= self._cursors[0][0]):
+            while self._order and self._may_be_next(self._order[0][0]):
                 self._read_next()
-            if not self._cursors:
+            if self._alone is not None:
+                yield from self._of_one_page(*self._alone)
+            elif self._names:
+                name = heapq.heappop(self._names)
+                yield name, self._merged.pop(name)
+            else:
                 return
-            name = self._cursors[0][0]
-            if len(self._cursors) == 1:
-                yield from self._alone()
-                continue
-            variants: list[Variant] = []
-            while self._cursors and self._cursors[0][0] == name:
-                variants.append(self._advance())
-            yield name, variants
 
-    def _alone(self) -> Iterator[tuple[bytes, list[Variant]]]:
+    def _may_be_next(self, name: bytes) -> bool:
+        """Whether a page that begins with a name may have names up to the next one that is known."""
+        if self._alone is not None:
+            _points, leaf, place = self._alone
+            return name <= leaf.entries[place].name
+        return not self._names or name <= self._names[0]
+
+    def _of_one_page(self, points: int, leaf: Leaf, place: int) -> Iterator[tuple[bytes, list[Variant]]]:
         """Iterate over the only open page, up to the first name of the next page."""
-        _name, number, place = self._cursors.pop()
-        page = self._open[number]
-        assert page is not None
-        points, leaf = page
         border = self._order[0][0] if self._order else None
+        self._alone, tables = None, without_entries(leaf)
         for n in range(place, len(leaf.entries)):
             entry = leaf.entries[n]
             if border is not None and entry.name >= border:
-                self._cursors.append((entry.name, number, n))
+                self._alone = points, leaf, n
                 return
-            yield entry.name, [Variant(points, leaf, entry)]
-        self._open[number] = None
-
-    def _advance(self) -> Variant:
-        _name, number, place = self._cursors[0]
-        page = self._open[number]
-        assert page is not None
-        points, leaf = page
-        entry = leaf.entries[place]
-        if place + 1 < len(leaf.entries):
-            heapq.heapreplace(self._cursors, (leaf.entries[place + 1].name, number, place + 1))
-        else:
-            heapq.heappop(self._cursors)
-            self._open[number] = None
-        return Variant(points, leaf, entry)
+            yield entry.name, [Variant(points, tables, entry)]
 
     def _read_next(self) -> None:
         if not self._prepared:
@@ -260,10 +240,18 @@ class Overlay:
                 self._expect(max(child.first, name), -level - 1, points, index.at(child))
             return
         leaf = self._source.leaf(at)
-        if not self._cursors:
-            self._open.clear()
-        self._open.append((points, leaf))
-        heapq.heappush(self._cursors, (leaf.entries[0].name, len(self._open) - 1, 0))
+        if self._alone is None and not self._names:
+            self._alone = points, leaf, 0
+            return
+        if self._alone is not None:
+            other, page, place = self._alone
+            self._alone = None
+            self._merge(other, page, page.entries[place:])
+        self._merge(points, leaf, leaf.entries)
+
+    def _merge(self, points: int, leaf: Leaf, entries: Sequence[Entry]) -> None:
+        for name in self._merged.add(points, leaf, entries):
+            heapq.heappush(self._names, name)
 
     def _prepare(self) -> None:
         coming = heapq.nsmallest(AHEAD, self._order)

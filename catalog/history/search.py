@@ -11,7 +11,8 @@ from typing import NamedTuple
 from catalog.errors import UsageError
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
-from catalog.history.overlay import BatchSource, Variant, distinct, held, last, root_strands, walk
+from catalog.history.overlay import BatchSource, distinct, held, last, root_strands, walk
+from catalog.history.variants import Variant
 from catalog.names import in_pattern, is_marked, shows_as
 
 

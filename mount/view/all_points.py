@@ -44,7 +44,7 @@ from mount.view.nodes import (
 )
 from mount.view.numbers import Numbers
 from mount.view.point import Pages, Tree, TreeFolder, records_births
-from mount.view.versions import VERSIONS, History, VersionsFolder
+from mount.view.versions import VERSIONS, History
 
 LATEST = b"latest"
 FRESH_SECONDS = 5.0
@@ -230,14 +230,12 @@ class AllPointsView(View):
         return root
 
     def history(self, machine: bytes, item: bytes) -> History:
-        """The `.versions` of an item: made again when its points have changed."""
+        """The `.versions` of an item, with its points as they are listed now."""
         folders = self._listing.folders(machine, item)
         history = self._histories.get((machine, item))
-        if history is not None and history.folders is not folders and history.folders == folders:
-            history.folders = folders  # the next comparison costs nothing
-        if history is None or history.folders is not folders:
-            history = History(self._vault, self._reader, folders, self._secret)
-            self._histories[machine, item] = history
+        if history is None:
+            history = self._histories[machine, item] = History(self._vault, self._reader, folders, self._secret)
+        history.renew(folders)
         return history
 
     def origin(self, path: bytes) -> Origin | None:
@@ -347,7 +345,7 @@ class _Points(_Top):
             return self._latest(listing)
         folders = listing.folders(self._machine, self._item)
         if name == VERSIONS and folders:
-            return VersionsFolder(self._view.history(self._machine, self._item))
+            return self._view.history(self._machine, self._item).root()
         point = folders.get(name)
         if point is None:
             raise no_such(name)
@@ -359,7 +357,7 @@ class _Points(_Top):
         nodes: dict[bytes, Node] = {name: _PointFolder(self._view, folders[name]) for name in sorted(folders)}
         if folders:
             nodes[LATEST] = self._latest(listing)
-            nodes[VERSIONS] = VersionsFolder(self._view.history(self._machine, self._item))
+            nodes[VERSIONS] = self._view.history(self._machine, self._item).root()
         return nodes
 
     def _latest(self, listing: Listing) -> Node:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cache.memory import Lru
 from cache.reader import Reader
@@ -29,7 +29,6 @@ from catalog.format.values import NodeKind
 from catalog.history.overlay import (
     Overlay,
     Strand,
-    Variant,
     Version,
     distinct,
     first,
@@ -38,6 +37,7 @@ from catalog.history.overlay import (
     lookup,
     root_strands,
 )
+from catalog.history.variants import Variant
 from catalog.points.choice import read_points
 from mount.view.nodes import (
     LINK_BIT,
@@ -58,9 +58,9 @@ if TYPE_CHECKING:
 
 VERSIONS = b".versions"
 _PAGE = 128  # names of a folder in one page
-_RECENT = 64  # pages kept for the lookups that follow a listing,
-_RECENT_LEAVES = 512  # and the decoded pages of trees in them, some 50 KB each
-_KEPT = 50_000  # strands and versions in the folders kept, less than 1 KB each
+_RECENT = 32  # pages kept for the lookups that follow a listing,
+_RECENT_COST = 8192  # and the variants in them, some 1 KB each
+_KEPT = 4 << 20  # bytes of contents of paths
 _PARALLEL = 8  # requests at once
 _READY = 4096  # blocks remembered as fetched
 _EXTENSION = 20  # bytes; a longer one is part of the name
@@ -103,113 +103,176 @@ class PrefetchingSource:
             self._seen.pop((at.pack, at.offset))
 
 
-class History:
-    """The points of one item, and the folders of `.versions` made from them. `folders` are the points by date.
+class _Points:
+    """The points of an item as they are listed now, and what was made from them. Never changed.
 
-    `secret` (16 bytes) is the same for all histories of a drive. It serves until a point is added or removed.
-    Thread-safe.
+    Bit n of a set of points is the n-th of them, so nothing that holds such sets outlives this.
+    """
+
+    def __init__(self, names: dict[bytes, PointName]) -> None:
+        self.folders = names  # by date
+        self.lock = threading.Lock()
+        self.roots: list[Strand] | None = None  # None until `.versions` is used
+        self.dates: list[bytes] = []
+        self.tree: Tree | None = None
+        self.kept: Lru[bytes, _Contents] = Lru(_KEPT, lambda contents: contents.cost)
+        self.recent: tuple[_NamePage, ...] = ()
+
+    @property
+    def newest(self) -> int:
+        return max((name.time for name in self.folders.values()), default=0)
+
+    def date(self, version: Version) -> bytes:
+        """The date of the first point that has a version, as in its folder's name."""
+        return self.dates[first(version.points)]
+
+
+class _Contents(NamedTuple):
+    """What points have below a path, and its versions where it is no folder, by their names."""
+
+    strands: list[Strand]
+    versions: dict[bytes, Version]
+
+    @property
+    def cost(self) -> int:
+        """Approximate size in bytes."""
+        width = max((s.points.bit_length() for s in self.strands), default=0)
+        width = max(width, *(v.points.bit_length() for v in self.versions.values()), 0)
+        return 400 + (len(self.strands) + 3 * len(self.versions)) * (600 + width // 4)
+
+
+class History:
+    """`.versions` of one item, as long as a drive is open. Thread-safe.
+
+    `folders` are the points by date; `renew` replaces them when points are added or removed. `secret` (16 bytes) is
+    the same for all histories of a drive.
     """
 
     def __init__(self, vault: Vault, reader: Reader, folders: dict[bytes, PointName], secret: bytes) -> None:
-        self.folders = folders
-        self._secret = secret
-        self.names = list(folders.values())
         self.source = PrefetchingSource(reader)
         self._vault = vault
         self._reader = reader
-        self._lock = threading.Lock()
-        self._kept: Lru[bytes, PathFolder] = Lru(_KEPT, lambda folder: folder.cost)
-        self._recent: tuple[_NamePage, ...] = ()
-        self._dates: list[bytes] = []
-        self._tree: Tree | None = None
-        self._root: PathFolder | None = None
+        self._secret = secret
+        self._item = next((name.machine + name.item for name in folders.values()), b"")
+        self._now = _Points(folders)
+
+    def renew(self, folders: dict[bytes, PointName]) -> None:
+        """Show these points from now on."""
+        if folders != self._now.folders:
+            self._now = _Points(folders)
 
     def root(self) -> PathFolder:
-        """The folder `.versions`. 1 request for each record not seen before; unreadable points are left out."""
-        with self._lock:
-            if self._root is None:
-                self._root = self._read()
-        return self._root
+        """The folder `.versions`. No request."""
+        return PathFolder(self, b"", self.attributes())
 
-    def _read(self) -> PathFolder:
-        points, damaged = read_points(self._vault, self.names)
+    def points(self) -> _Points:
+        """The points now. 1 request for each record not seen before; unreadable points are left out."""
+        now = self._now
+        with now.lock:
+            if now.roots is None:
+                now.roots = self._read(now)
+        return now
+
+    def _read(self, now: _Points) -> list[Strand]:
+        points, damaged = read_points(self._vault, list(now.folders.values()))
         for error in damaged:
             _log.warning("left out of %s: %s", VERSIONS.decode(), error)
         points.sort(key=lambda p: (p.sequence, p.time, p.id))
-        dates = {name: date for date, name in self.folders.items()}
-        self._dates = [dates[PointName.of(p)] for p in points]
+        dates = {name: date for date, name in now.folders.items()}
+        now.dates = [dates[PointName.of(p)] for p in points]
         if points:  # only the tree's reader is used, which all points share
-            self._tree = Tree(self._reader, Pages(self._reader), points[-1])
-        return PathFolder(self, b"", self.attributes(), root_strands(points), [])
-
-    def _newest(self) -> int:
-        return max((name.time for name in self.names), default=0)
+            now.tree = Tree(self._reader, Pages(self._reader), points[-1])
+        return root_strands(points)
 
     def attributes(self) -> Attributes:
         """The attributes of `.versions` itself. No request."""
-        return folder_attributes(self.inode(b""), self._newest())
+        return folder_attributes(self.inode(b""), self._now.newest)
 
     @property
     def made_on(self) -> str:
         """The system of the newest point."""
-        return self._tree.point.system if self._tree is not None else ""
+        tree = self.points().tree
+        return tree.point.system if tree is not None else ""
 
     def inode(self, path: bytes, date: bytes = b"") -> int:
         """An inode number, the same as long as the drive is open: distinct from all numbers in points.
 
         62 bits of a keyed hash. A table of the numbers that are taken would grow with everything that was listed.
         """
-        name = self.names[0] if self.names else None
-        item = name.machine + name.item if name else b""
-        digest = hashlib.blake2b(b"%b%b\0%b" % (item, path, date), key=self._secret, digest_size=8).digest()
+        text = b"%b%b\0%b" % (self._item, path, date)
+        digest = hashlib.blake2b(text, key=self._secret, digest_size=8).digest()
         base = int.from_bytes(digest[:4]) & 0x7FFFFFFF or 1
         return base << POINT_SHIFT | _OWN_BITS | int.from_bytes(digest[4:8]) >> 1
 
+    # --- paths --------------------------------------------------------------------------------------------
+
+    def contents(self, points: _Points, path: bytes) -> _Contents | None:
+        """What is at a path; None if no point has it."""
+        known = points.kept.get(path)
+        if known is not None:
+            return known
+        here, contents = b"", _Contents(points.roots or [], {})
+        for name in path.split(b"/")[1:]:
+            here += b"/" + name
+            known = points.kept.get(here)
+            if known is None:
+                variants = self._variants(points, here, contents)
+                if not variants:
+                    return None
+                known = self._keep(points, here, variants)
+            contents = known
+        return contents
+
+    def _keep(self, points: _Points, path: bytes, variants: list[Variant]) -> _Contents:
+        extension = extension_of(path.rpartition(b"/")[2])
+        versions = distinct(v for v in variants if v.entry.kind != NodeKind.FOLDER)
+        contents = _Contents(folder_strands(variants), {points.date(v) + extension: v for v in versions})
+        points.kept.put(path, contents)
+        return contents
+
+    def _variants(self, points: _Points, path: bytes, above: _Contents) -> list[Variant]:
+        """What points have at a path, in the folder with the contents `above`."""
+        folder, _, name = path.rpartition(b"/")
+        for page in points.recent:
+            if page.path == folder and page.names[0] <= name <= page.names[-1]:
+                return page.variants(name)
+        return lookup(self.source, above.strands, name)
+
+    def below(self, points: _Points, path: bytes, name: bytes) -> PathFolder | None:
+        """The folder of a name in the folder at a path; None if no point has that name there."""
+        above, path = self.contents(points, path), path + b"/" + name
+        variants = self._variants(points, path, above) if above is not None else []
+        return self.folder(path, variants) if variants else None
+
     def folder(self, path: bytes, variants: list[Variant]) -> PathFolder:
         """The folder at a path that has these variants."""
-        known = self._kept.get(path)
-        if known is None:
-            versions = distinct(v for v in variants if v.entry.kind != NodeKind.FOLDER)
-            alone = [Version(v.points, _alone(v.variant)) for v in versions]
-            known = PathFolder(self, path, self._shape(path, variants), folder_strands(variants), alone)
-            self._kept.put(path, known)
-        return known
+        return PathFolder(self, path, self._shape(path, variants))
 
     def origin(self, path: bytes) -> Origin | None:
         """The first point with the version at a path in `.versions`. None if it is a folder. Raises NotFound."""
+        points = self.points()
         folder, _, name = path.rpartition(b"/")
-        node: Node = self.root()
-        for part in filter(None, folder.split(b"/")):
-            if not isinstance(node, PathFolder):
-                raise no_such(part)
-            node = node.lookup(part)
-        if not name:
+        folder = folder.strip(b"/")
+        above = b"/" + folder if folder else b""
+        contents = self.contents(points, above)
+        if contents is None:
+            raise no_such(path)
+        if not name or self.below(points, above, name) is not None:
             return None
-        if not isinstance(node, PathFolder):
+        version = contents.versions.get(name)
+        if version is None:
             raise no_such(name)
-        version = node.version(name)
-        return None if version is None else Origin(self._vault.point(self.folders[self.date(version)]), node.path)
+        return Origin(self._vault.point(points.folders[points.date(version)]), folder)
 
-    def known(self, path: bytes) -> PathFolder | None:
-        """The folder at a path, if it is cached."""
-        return self._kept.get(path)
-
-    def remember(self, page: _NamePage) -> None:
+    def remember(self, points: _Points, page: _NamePage) -> None:
         """Keep a page that is being listed: lookups of its names are likely."""
-        recent, leaves = [page], page.leaves
-        for other in self._recent[: _RECENT - 1]:
-            leaves += other.leaves
-            if leaves > _RECENT_LEAVES:
+        recent, cost = [page], page.cost
+        for other in points.recent[: _RECENT - 1]:
+            cost += other.cost
+            if cost > _RECENT_COST:
                 break
             recent.append(other)
-        self._recent = tuple(recent)
-
-    def listed(self, path: bytes, name: bytes) -> _NamePage | None:
-        """The page that would have a name of a path, if it was listed recently."""
-        for page in self._recent:
-            if page.path == path and page.names[0] <= name <= page.names[-1]:
-                return page
-        return None
+        points.recent = tuple(recent)
 
     def _shape(self, path: bytes, variants: list[Variant]) -> Attributes:
         """Attributes of the newest point's folder, but without permissions that any point denies."""
@@ -230,107 +293,74 @@ class History:
                 owner, mode = owner._replace(uid=shown_ids(-1, -1)[0]), mode & 0o755
         return shape._replace(mode=stat.S_IFDIR | mode, uid=owner.uid, gid=owner.gid)
 
-    def version(self, path: bytes, date: bytes, version: Version) -> Node:
+    def version(self, points: _Points, path: bytes, date: bytes, version: Version) -> Node:
         """The node of a version, with the attributes in the first point that has it. It has no hard links."""
-        assert self._tree is not None
-        node = self._tree.node(version.variant.leaf, version.variant.entry, 0)
+        assert points.tree is not None
+        node = points.tree.node(version.variant.leaf, version.variant.entry, 0)
         node.attributes = node.attributes._replace(inode=self.inode(path, date), nlink=1)
         return node
 
-    def date(self, version: Version) -> bytes:
-        """The date of the first point that has a version, as in its folder's name."""
-        return self._dates[first(version.points)]
-
 
 class PathFolder(Folder):
-    """A path in `.versions`: what points have below it, and its versions where it is no folder."""
+    """A path in `.versions`: what points have below it, and its versions where it is no folder.
 
-    __slots__ = ("_history", "_path", "_strands", "_versions")
+    Only the path is in it: a driver keeps a node for as long as the system knows it.
+    """
+
+    __slots__ = ("_history", "_path")
     changes = True
 
-    def __init__(
-        self,
-        history: History,
-        path: bytes,
-        attributes: Attributes,
-        strands: Sequence[Strand],
-        versions: Sequence[Version],
-    ) -> None:
+    def __init__(self, history: History, path: bytes, attributes: Attributes) -> None:
         super().__init__(attributes)
         self._history = history
         self._path = path
-        self._strands = strands
-        extension = extension_of(path.rpartition(b"/")[2])
-        self._versions = {history.date(v) + extension: v for v in versions}
 
     @property
     def made_on(self) -> str:
         return self._history.made_on
 
-    @property
-    def cost(self) -> int:
-        return 1 + len(self._strands) + len(self._versions)
-
     def lookup(self, name: bytes) -> Node:
-        page = self._history.listed(self._path, name)
-        below = page.find(name) if page is not None else self._below(name)
+        history = self._history
+        points = history.points()
+        below = history.below(points, self._path, name)
         if below is not None:
             return below
-        version = self._versions.get(name)
+        contents = history.contents(points, self._path)
+        version = contents.versions.get(name) if contents is not None else None
         if version is None:
             raise no_such(name)
-        return self._history.version(self._path, name, version)
-
-    @property
-    def path(self) -> bytes:
-        """The path in the points, from their roots."""
-        return self._path.lstrip(b"/")
-
-    def version(self, name: bytes) -> Version | None:
-        """The version of that name; None if the name is a folder's. Raises NotFound."""
-        if self._below(name) is not None:
-            return None
-        version = self._versions.get(name)
-        if version is None:
-            raise no_such(name)
-        return version
-
-    def _below(self, name: bytes) -> Node | None:
-        path = self._path + b"/" + name
-        known = self._history.known(path)
-        if known is not None:
-            return known
-        variants = lookup(self._history.source, self._strands, name)
-        return self._history.folder(path, variants) if variants else None
+        return history.version(points, self._path, name, version)
 
     def pages(self) -> Iterator[EntryPage]:
-        if self._strands:
-            below = iter(Overlay(self._history.source, self._strands))
-            while some := list(islice(below, _PAGE)):
-                page = _NamePage(self._history, self._path, some)
-                self._history.remember(page)
-                yield page
-        dates = self._dates()
+        history = self._history
+        points = history.points()
+        contents = history.contents(points, self._path)
+        if contents is None:
+            return
+        below = iter(Overlay(history.source, contents.strands))
+        while some := list(islice(below, _PAGE)):
+            page = _NamePage(history, self._path, some)
+            history.remember(points, page)
+            yield page
+        # Except a version whose name a point's folder has, too: a lookup finds the latter.
+        dates = {
+            name: v
+            for name, v in contents.versions.items()
+            if not (contents.strands and lookup(history.source, contents.strands, name))
+        }
         if dates:
-            yield _VersionPage(self._history, self._path, dates)
-
-    def _dates(self) -> dict[bytes, Version]:
-        """The versions, except one whose name a point's folder has, too: a lookup finds the latter."""
-        if not self._strands:
-            return self._versions
-        source = self._history.source
-        return {name: v for name, v in self._versions.items() if not lookup(source, self._strands, name)}
+            yield _VersionPage(history, points, self._path, dates)
 
 
 class _NamePage(EntryPage):
     """Neighbouring names of a path."""
 
-    __slots__ = ("_history", "_places", "_variants", "leaves", "names", "path")
+    __slots__ = ("_history", "_places", "_variants", "cost", "names", "path")
 
     def __init__(self, history: History, path: bytes, some: list[tuple[bytes, list[Variant]]]) -> None:
         self.path = path
         self.names = [name for name, _variants in some]
-        self.leaves = len({id(v.leaf) for _name, variants in some for v in variants})
+        self.cost = sum(len(variants) for _name, variants in some)
         self._places = {name: n for n, name in enumerate(self.names)}
         self._variants = [variants for _name, variants in some]
         self._history = history
@@ -341,9 +371,9 @@ class _NamePage(EntryPage):
     def node(self, n: int) -> Node:
         return self._history.folder(self.path + b"/" + self.names[n], self._variants[n])
 
-    def find(self, name: bytes) -> Node | None:
+    def variants(self, name: bytes) -> list[Variant]:
         n = self._places.get(name)
-        return None if n is None else self.node(n)
+        return [] if n is None else self._variants[n]
 
 
 class _VersionPage(EntryPage):
@@ -351,9 +381,9 @@ class _VersionPage(EntryPage):
 
     __slots__ = ("_nodes", "names")
 
-    def __init__(self, history: History, path: bytes, versions: dict[bytes, Version]) -> None:
+    def __init__(self, history: History, points: _Points, path: bytes, versions: dict[bytes, Version]) -> None:
         self.names = list(versions)
-        self._nodes = [history.version(path, date, version) for date, version in versions.items()]
+        self._nodes = [history.version(points, path, date, version) for date, version in versions.items()]
 
     def kind(self, n: int) -> tuple[int, int]:
         attributes = self._nodes[n].attributes
@@ -361,33 +391,6 @@ class _VersionPage(EntryPage):
 
     def node(self, n: int) -> Node:
         return self._nodes[n]
-
-
-class VersionsFolder(Folder):
-    """`.versions` in the folder of an item: its contents are read only when it is used."""
-
-    __slots__ = ("_history",)
-    changes = True
-
-    def __init__(self, history: History) -> None:
-        super().__init__(history.attributes())
-        self._history = history
-
-    def lookup(self, name: bytes) -> Node:
-        return self._history.root().lookup(name)
-
-    def pages(self) -> Iterator[EntryPage]:
-        return self._history.root().pages()
-
-    @property
-    def made_on(self) -> str:
-        return self._history.root().made_on
-
-
-def _alone(v: Variant) -> Variant:
-    """The same without its neighbours in the page, so that little memory is kept."""
-    leaf = Leaf(v.leaf.packs, v.leaf.owners, v.leaf.sets, [v.entry], v.leaf.home)
-    return v._replace(leaf=leaf)
 
 
 def extension_of(name: bytes) -> bytes:

@@ -8,7 +8,7 @@ from catalog.errors import Damaged
 from catalog.format.blocks import PackKind
 from catalog.format.packs import pack_named, series_folder
 from catalog.format.records import IndexObject, Machine, decode_record
-from catalog.format.sealed import Kind, max_sealed, open_object
+from catalog.format.sealed import Kind, open_object
 from catalog.vault import Vault
 
 
@@ -27,7 +27,7 @@ def refresh_mirror(
             known.discard(info.name)
             continue
         try:
-            raw = open_object(keys, Kind.INDEX, info.name, store.get(info.name, max_sealed(Kind.INDEX)))
+            raw = open_object(keys, Kind.INDEX, info.name, vault.fetch_sealed(Kind.INDEX, info.name))
             mirror.mirror(info.name, decode_record(IndexObject, raw, info.name).packs)
         except Damaged as e:
             problems.add(info.name.encode(), f"{e}; what it lists is stored again")

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from catalog.errors import (
+    AccessDenied,
     Damaged,
     MissingData,
     NewerFormat,
@@ -67,6 +68,11 @@ def missing_pack(kind: PackKind, pack: bytes) -> MissingData:
     return MissingData(f"the pack {pack_name(kind, pack)} is missing from the vault")
 
 
+def refused_object(name: str) -> MissingData:
+    """The error for an object that the store refuses, though it grants access to the vault."""
+    return MissingData(f"{name} can't be read: the store refuses access to this object, though not to the vault")
+
+
 class Vault:
     """An open vault. Thread-safe."""
 
@@ -94,10 +100,30 @@ class Vault:
                 return decode_record(cls, open_object(self.keys, kind, name, data), name)
             except Exception:  # noqa: BLE001 - the cached copy is bad: fetch the record again
                 self._records.pop(name, None)
-        data = self.store.get(name, max_sealed(kind))
+        data = self.fetch_sealed(kind, name)
         record = decode_record(cls, open_object(self.keys, kind, name, data), name)
         self._records[name] = data
         return record
+
+    def fetch_sealed(self, kind: Kind, name: str) -> bytes:
+        """The sealed bytes of an object, in one request.
+
+        Raises ObjectNotFound, MissingData if the store refuses this object alone, ObjectTooLarge, or StoreError.
+        """
+        try:
+            return self.store.get(name, max_sealed(kind))
+        except AccessDenied as e:
+            if self._is_refused():
+                raise
+            raise refused_object(name) from e
+
+    def _is_refused(self) -> bool:
+        """Whether the store refuses access to the vault, and not to a single object."""
+        try:
+            self.store.size(VAULT_FILE)
+        except RpdriveError:
+            return True
+        return False
 
     def read_records(self, kind: Kind, cls: type[T], names: list[str]) -> list[T]:
         """Many records in the order of `names`, with several requests at a time. Raises as `read_record`."""
@@ -247,6 +273,10 @@ class Vault:
             return self.store.read(name, offset, length, up_to=up_to)
         except ObjectNotFound as e:
             raise missing_pack(kind, pack) from e
+        except AccessDenied as e:
+            if self._is_refused():
+                raise
+            raise refused_object(name) from e
 
     def open_block(self, kind: PackKind, at: Extent, sealed: Buffer) -> Buffer:
         """The raw bytes of the block that holds `at`, from its sealed bytes. Raises Damaged."""

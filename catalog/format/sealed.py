@@ -52,12 +52,14 @@ def _key(keys: Keys, kind: Kind, salt: bytes) -> bytes:
 
 
 def seal_object(keys: Keys, kind: Kind, name: str, content: Buffer, *, salt: bytes | None = None) -> bytes:
-    """The sealed bytes of an object to be stored under `name`."""
+    """The sealed bytes of an object to be stored under `name`. Raises ValueError if it could not be read again."""
     salt = os.urandom(SALT_BYTES) if salt is None else salt
     header = HEADER.pack(MAGIC, VERSION, kind, GENERATION)
     ad = header + keys.vault_id + name.encode()
-    sealed = AESGCM(_key(keys, kind, salt)).encrypt(_ZERO_NONCE, encode_frame(content), ad)
-    return header + salt + sealed
+    data = header + salt + AESGCM(_key(keys, kind, salt)).encrypt(_ZERO_NONCE, encode_frame(content), ad)
+    if len(data) > max_sealed(kind) or memoryview(content).nbytes > MAX_OBJECT_RAW:
+        raise ValueError(f"{name}: an object of {len(data)} bytes could not be read again")
+    return data
 
 
 def open_object(keys: Keys, kind: Kind, name: str, data: Buffer) -> Buffer:

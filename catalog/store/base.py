@@ -1,10 +1,10 @@
 """The interface of an object store.
 
-Names are ASCII paths with `/` between their parts, no leading slash, no empty, `.` or `..` part. Objects are
-immutable: created once, whole, and never overwritten; `replace` exists for vault.json alone. Every method raises
-`catalog.errors.StoreError` or a subclass, or Damaged for a single object that is not what it must be, never a
-foreign exception, and is safe to call from any number of threads at once. No more bytes are taken from a store
-than were asked for.
+Names are ASCII paths with `/` between their parts, no leading slash, no empty, `.` or `..` part; other names are
+never listed. Objects are immutable: created once, whole, and never overwritten; `replace` exists for vault.json
+alone. Every method raises `catalog.errors.StoreError` or a subclass, or Damaged for a single object that is not
+what it must be, never a foreign exception, and is safe to call from any number of threads at once. No more bytes
+are taken from a store than were asked for.
 """
 
 from __future__ import annotations

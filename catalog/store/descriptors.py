@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,30 +23,31 @@ class Descriptors:
     """At most `limit` idle descriptors, the least recently used closed first. Thread-safe.
 
     A descriptor in use is never closed: the system would reuse its number, and the reader would get the bytes
-    of another file. Raises OSError like open(2), and FileNotFoundError for a folder, since no object is one.
+    of another file. `opener` opens a file by its name, and raises OSError.
     """
 
-    def __init__(self, limit: int = 64) -> None:
+    def __init__(self, limit: int = 64, opener: Callable[[str], int] = SYSTEM.open_file) -> None:
         self._limit = limit
+        self._opener = opener
         self._lock = threading.Lock()
         self._open: OrderedDict[str, _Open] = OrderedDict()
 
     @contextmanager
-    def borrow(self, path: str) -> Iterator[int]:
-        """A descriptor of the file that has this path now, for use with pread(2) only."""
-        held = self._taken(path)
+    def borrow(self, name: str) -> Iterator[int]:
+        """A descriptor of the file that has this name now, for use with pread(2) only."""
+        held = self._taken(name)
         try:
             yield held.number
         except OSError:
-            self.drop(path)
+            self.drop(name)
             raise
         finally:
             self._give_back(held)
 
-    def drop(self, path: str) -> None:
+    def drop(self, name: str) -> None:
         """Forget the file: the next borrower opens it again."""
         with self._lock:
-            held = self._open.pop(path, None)
+            held = self._open.pop(name, None)
             if held is not None:
                 self._discard(held)
 
@@ -56,12 +56,12 @@ class Descriptors:
             while self._open:
                 self._discard(self._open.popitem()[1])
 
-    def _taken(self, path: str) -> _Open:
+    def _taken(self, name: str) -> _Open:
         with self._lock:
-            held = self._open.get(path)
+            held = self._open.get(name)
             if held is not None:
                 held.users += 1
-                self._open.move_to_end(path)
+                self._open.move_to_end(name)
         if held is not None:
             try:
                 # A file that was deleted or replaced since it was opened has no links left.
@@ -69,21 +69,17 @@ class Descriptors:
                     return held
             except OSError:
                 pass
-            self.drop(path)
+            self.drop(name)
             self._give_back(held)
-        return self._opened(path)
+        return self._opened(name)
 
-    def _opened(self, path: str) -> _Open:
-        number = os.open(path, SYSTEM.read_flags)
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            os.close(number)
-            raise FileNotFoundError(f"not a file: {path}")
-        held = _Open(number, users=1)
+    def _opened(self, name: str) -> _Open:
+        held = _Open(self._opener(name), users=1)
         with self._lock:
-            if path in self._open:  # another thread was faster; close this one when it is given back
+            if name in self._open:  # another thread was faster; close this one when it is given back
                 held.dropped = True
                 return held
-            self._open[path] = held
+            self._open[name] = held
             if len(self._open) > self._limit:
                 self._discard(self._open.popitem(last=False)[1])
         return held

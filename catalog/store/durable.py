@@ -12,22 +12,29 @@ from pathlib import Path
 from typing import TypeAlias
 
 from catalog.store.base import Buffer
+from catalog.systems.base import Folder
 from catalog.systems.this import SYSTEM
 
 Copy: TypeAlias = Callable[[int], int]  # writes to a descriptor, from its position; returns how many bytes
 PREFIX = "writing-"
 STALE = 24 * 3600 * 10**9  # ns; no object takes a day to write
+PRIVATE = 0o700
 
 # Errors of link(2) on file systems without hard links: FAT, exFAT, some network and FUSE file systems.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+# Errors of renameat2(2) where RENAME_NOREPLACE is unknown: exfat-fuse and others of libfuse 2, and other systems.
+_NO_RENAME_NEW = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-def write_temporary(folder: Path, parts: Sequence[Buffer | Copy]) -> Path:
-    """Write the parts end to end into a new file in `folder`, and flush it to the disk. The caller removes it."""
-    path = folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy]) -> str:
+    """Write the parts end to end into a new file in `folder`, and flush it to the disk.
+
+    Returns its name. The caller removes it.
+    """
+    name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     length = 0
     try:
-        with path.open("xb") as file:
+        with open(folder.path(name), "xb", opener=folder.open) as file:
             for part in parts:
                 if callable(part):
                     file.flush()
@@ -37,41 +44,68 @@ def write_temporary(folder: Path, parts: Sequence[Buffer | Copy]) -> Path:
                     file.write(part)
             file.flush()
             if os.fstat(file.fileno()).st_size != length:
-                raise OSError(errno.EIO, "the file system stored a different length than was written", str(path))
+                raise OSError(errno.EIO, "the file system stored a different length than was written", name)
             os.fsync(file.fileno())
     except BaseException:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        remove(folder, name)
         raise
-    return path
+    return name
 
 
-def place_new(temporary: Path, target: Path) -> None:
-    """Give the file its final name, durably. Raises FileExistsError, and changes nothing, if it is taken."""
+def remove(folder: Folder, name: str) -> None:
+    """Remove a file, if it is there and that is possible."""
+    with suppress(OSError):
+        os.unlink(folder.path(name), dir_fd=folder.descriptor)
+
+
+def place_new(own: Folder, temporary: str, folder: Folder, name: str) -> None:
+    """Give the file its final name, durably. Raises FileExistsError, and changes nothing, if it is taken.
+
+    Where the file system has neither links nor a rename that never replaces, the name is first claimed by an empty
+    file. A crash in between leaves that behind, an object that is damaged and that nothing refers to.
+    """
+    old, new = own.path(temporary), folder.path(name)
     try:
-        os.link(temporary, target)
+        os.link(old, new, src_dir_fd=own.descriptor, dst_dir_fd=folder.descriptor)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        SYSTEM.rename_new(temporary, target)
-    SYSTEM.sync_folder(target.parent)
+        try:
+            SYSTEM.rename_new(old, new, dir_fd=own.descriptor, to_fd=folder.descriptor)
+        except OSError as refused:
+            if refused.errno not in _NO_RENAME_NEW:
+                raise
+            _claim_and_rename(own, old, folder, new)
+    SYSTEM.sync_folder(folder)
 
 
-def make_folders(folder: Path) -> None:
-    """Create the folder and its missing parents, each durable in the one above."""
+def _claim_and_rename(own: Folder, old: str, folder: Folder, new: str) -> None:
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder.descriptor))
+    try:
+        os.replace(old, new, src_dir_fd=own.descriptor, dst_dir_fd=folder.descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new, dir_fd=folder.descriptor)
+        raise
+
+
+def make_folders(folder: Path, mode: int = 0o777) -> None:
+    """Create the folder, with `mode`, and its missing parents, each durable in the one above."""
     if folder.is_dir():
         return
     make_folders(folder.parent)
     with suppress(FileExistsError):
-        folder.mkdir()
-    SYSTEM.sync_folder(folder.parent)
+        folder.mkdir(mode)
+    SYSTEM.sync_folder(Folder(None, f"{folder.parent}/"))
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Folder) -> None:
     """Remove the unfinished files of writers that died, if they are older than STALE."""
     now = time.time_ns()
-    with suppress(OSError), os.scandir(folder) as entries:
+    with suppress(OSError), folder.scan() as entries:
         for entry in entries:
             with suppress(OSError):
-                if entry.name.startswith(PREFIX) and now - entry.stat().st_mtime_ns > STALE:
-                    Path(entry.path).unlink()
+                if not entry.name.startswith(PREFIX):
+                    continue
+                if now - entry.stat(follow_symlinks=False).st_mtime_ns > STALE:
+                    os.unlink(folder.path(entry.name), dir_fd=folder.descriptor)

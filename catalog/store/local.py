@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from catalog.errors import (
     AccessDenied,
@@ -25,8 +26,9 @@ from catalog.store.base import REPLACEABLE, Buffer, ObjectInfo, Part, Range, Sto
 from catalog.store.bounded import check_size
 from catalog.store.deadline import Deadline, check
 from catalog.store.descriptors import Descriptors
-from catalog.store.durable import Copy, make_folders, place_new, sweep, write_temporary
+from catalog.store.durable import PRIVATE, Copy, make_folders, place_new, remove, sweep, write_temporary
 from catalog.store.name import RESERVED, checked_name, is_name
+from catalog.systems.base import Folder
 from catalog.systems.this import SYSTEM
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -51,6 +53,8 @@ _AWAY = {
 # Not objects. lost+found is at the root of a disk; it belongs to root, and others can't list it.
 _NOT_OURS = {RESERVED, "lost+found"}
 
+Rows: TypeAlias = list[tuple[str, ObjectInfo | None]]
+
 
 class LocalStore(Store):
     """One file per object, below the folder `root`.
@@ -65,7 +69,7 @@ class LocalStore(Store):
         self.url = url or self.root.as_uri()
         self._top = str(self.root)
         self._own = self.root / RESERVED
-        self._descriptors = Descriptors()
+        self._descriptors = Descriptors(opener=self._opened)
         self._lock = threading.Lock()
         self._identity = self._root_identity()
         self._swept = False
@@ -74,79 +78,75 @@ class LocalStore(Store):
         return self._create(name, parts, until)
 
     def compose(self, name: str, parts: Sequence[Part]) -> int:
-        def copied(part: Range) -> Callable[[int], int]:
+        def copied(part: Range) -> Copy:
             return lambda target: self._copy(part, target)
 
         return self._create(name, [copied(part) if isinstance(part, Range) else part for part in parts], None)
 
     def _create(self, name: str, parts: Sequence[Buffer | Copy], until: Deadline | None) -> int:
-        target = Path(self._path(name))
+        folder, file = _split(name)
         with self._translated(name):
             self._require_root()
-            if os.path.lexists(target):
-                raise ObjectExists(f"{name} exists already")
-            make_folders(target.parent)
-            temporary = self._temporary(parts)
+            make_folders(self.root, PRIVATE)
             try:
-                check(until, name)
-                place_new(temporary, target)
+                with SYSTEM.below(self._top, folder, make=True) as place:
+                    modified = self._placed(place, file, parts, until)
             except FileExistsError as error:
                 raise ObjectExists(f"{name} exists already") from error
+            except NotADirectoryError as error:
+                raise StoreError(f"{self.root}/{name}: a part of this path is not a folder") from error
             except FileNotFoundError as error:
                 raise StoreUnreachable(f"{self.root}: {error.strerror} while {name} was written") from error
-            finally:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-            modified = SYSTEM.named_at(target, os.stat(target))
         with self._lock:
             self._identity = self._identity or self._root_identity()
         return modified
 
+    def _placed(self, place: Folder, file: str, parts: Sequence[Buffer | Copy], until: Deadline | None) -> int:
+        if _is_there(place, file):
+            raise FileExistsError
+        with self._temporary(parts) as (own, temporary):
+            check(until, file)
+            place_new(own, temporary, place, file)
+        return SYSTEM.named_at(place.path(file), _status(place, file))
+
     def _copy(self, part: Range, target: int) -> int:
-        path = self._path(part.name)
-        with self._translated(part.name), self._descriptors.borrow(path) as source:
+        checked_name(part.name)
+        with self._translated(part.name), self._descriptors.borrow(part.name) as source:
             copied = SYSTEM.copy_range(source, part.offset, part.length, target)
         if copied < part.length:
             raise ShortRead(f"{part.name}: {copied} of {part.length} bytes arrived from offset {part.offset}")
         return copied
 
     def now(self) -> int:
-        self._require_root()
         with self._translated(RESERVED):
-            temporary = self._temporary([])
-            try:
-                return SYSTEM.named_at(temporary, os.stat(temporary))
-            finally:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+            self._require_root()
+            make_folders(self.root, PRIVATE)
+            with self._temporary([]) as (own, temporary):
+                return SYSTEM.named_at(own.path(temporary), _status(own, temporary))
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
-        target = Path(self._path(name))
+        folder, file = _split(name)
         with self._translated(name), self._alone():
             if self.get_tagged(name, REPLACEABLE)[1] != tag:
                 raise ObjectChanged(f"{name} was changed meanwhile")
-            temporary = self._temporary([data])
-            try:
-                temporary.replace(target)
-            finally:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-            SYSTEM.sync_folder(target.parent)
+            with SYSTEM.below(self._top, folder) as place, self._temporary([data]) as (own, temporary):
+                os.replace(
+                    own.path(temporary), place.path(file), src_dir_fd=own.descriptor, dst_dir_fd=place.descriptor
+                )
+                SYSTEM.sync_folder(place)
 
     def get(self, name: str, most: int) -> bytes:
-        path = self._path(name)
+        checked_name(name)
         with self._translated(name):
-            descriptor = os.open(path, SYSTEM.read_flags)
+            descriptor = self._opened(name)
             try:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise FileNotFoundError(errno.ENOENT, "not a file", path)
-                check_size(name, status.st_size, most)
-                data = _read(descriptor, 0, status.st_size)
+                size = os.fstat(descriptor).st_size
+                check_size(name, size, most)
+                data = _read(descriptor, 0, size)
             finally:
                 os.close(descriptor)
-        if len(data) < status.st_size:
-            raise ShortRead(f"{name}: {len(data)} of {status.st_size} bytes arrived")
+        if len(data) < size:
+            raise ShortRead(f"{name}: {len(data)} of {size} bytes arrived")
         return data
 
     def get_tagged(self, name: str, most: int) -> tuple[bytes, str]:
@@ -154,8 +154,8 @@ class LocalStore(Store):
         return data, hashlib.sha256(data).hexdigest()
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
-        path = self._path(name)
-        with self._translated(name), self._descriptors.borrow(path) as descriptor:
+        checked_name(name)
+        with self._translated(name), self._descriptors.borrow(name) as descriptor:
             wanted = length
             if length > _LARGE:  # memory is taken before the system reads: no more than the file can fill
                 wanted = max(0, min(length, os.fstat(descriptor).st_size - offset))
@@ -169,84 +169,104 @@ class LocalStore(Store):
         return data
 
     def size(self, name: str) -> int:
-        path = self._path(name)
+        checked_name(name)
         with self._translated(name):
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFoundError(errno.ENOENT, "not a file", path)
-            return status.st_size
+            descriptor = self._opened(name)
+            try:
+                return os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        folder, slash, start = prefix.rpartition("/")
+        folder, _slash, start = prefix.rpartition("/")
         if folder:
             checked_name(folder)
         self._require_root()
-        yield from self._listed(folder + slash, start)
+        yield from self._listed(folder, start)
 
     def folders(self, prefix: str) -> Iterator[str]:
-        if prefix:
-            checked_name(prefix.removesuffix("/"))
+        folder = checked_name(prefix.removesuffix("/")) if prefix else ""
         self._require_root()
-        found: list[str] = []
-        with suppress(ObjectNotFound), self._translated(prefix), self._scan(prefix) as entries:
-            found = [entry.name for entry in entries if entry.is_dir() and is_name(prefix + entry.name)]
-        yield from sorted(set(found) - ({*_NOT_OURS} if not prefix else set()), key=lambda name: name + "/")
+        names = [name.removesuffix("/") for name, entry in self._entries(folder, "") if entry is None]
+        yield from (name for name in names if is_name(prefix + name))
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
-        try:
-            with self._translated(name):
-                os.unlink(path)
-        except ObjectNotFound:
-            return
-        self._descriptors.drop(path)
-        with self._translated(name), suppress(FileNotFoundError):
-            SYSTEM.sync_folder(Path(path).parent)
+        folder, file = _split(name)
+        self._descriptors.drop(name)
+        with suppress(ObjectNotFound), self._translated(name), SYSTEM.below(self._top, folder) as place:
+            os.unlink(place.path(file), dir_fd=place.descriptor)
+            SYSTEM.sync_folder(place)
 
     def close(self) -> None:
         self._descriptors.close()
 
-    def _path(self, name: str) -> str:
-        return f"{self._top}/{checked_name(name)}"
+    def _opened(self, name: str) -> int:
+        """A new descriptor of an object's file. Nothing below the vault's folder is reached through a symlink."""
+        folder, _slash, file = name.rpartition("/")
+        with SYSTEM.below(self._top, folder) as place:
+            return SYSTEM.open_file(place.path(file), dir_fd=place.descriptor)
 
     def _listed(self, folder: str, start: str) -> Iterator[ObjectInfo]:
-        """All objects in and below `folder` ("" or ending with a slash) whose path in it begins with `start`."""
-        found: list[os.DirEntry[str]] = []
-        # What disappears meanwhile is left out, unless the whole vault has: _translated raises StoreUnreachable.
-        with suppress(ObjectNotFound), self._translated(folder), self._scan(folder) as entries:
-            found = [entry for entry in entries if entry.name.startswith(start)]
-        # With the slash, `a-b` sorts before `a/b`, as in the order of full names.
-        rows = [(entry.name + "/" * entry.is_dir(), entry) for entry in found]
-        for name, entry in sorted(rows, key=lambda row: row[0]):
-            if not folder and entry.name in _NOT_OURS:
+        """All objects in and below `folder` ("" or a path) whose path in it begins with `start`."""
+        prefix = f"{folder}/" if folder else ""
+        for name, info in self._entries(folder, start):
+            if not is_name((prefix + name).removesuffix("/")):
                 continue
-            if name.endswith("/"):
-                yield from self._listed(folder + name, "")
-            elif is_name(folder + name):
-                try:
-                    with self._translated(folder + name):
-                        status = entry.stat()
-                except ObjectNotFound:
+            if info is None:
+                yield from self._listed(prefix + name.removesuffix("/"), "")
+            else:
+                yield info._replace(name=prefix + name)
+
+    def _entries(self, folder: str, start: str) -> Rows:
+        """The folders (None; their names end with a slash) and files directly in `folder`, in order.
+
+        Symlinks are neither: a loop of them would have no end, and others may point anywhere.
+        """
+        found: Rows = []
+        # What disappears meanwhile is left out, unless the whole vault has: _translated raises StoreUnreachable.
+        with (
+            suppress(ObjectNotFound),
+            self._translated(folder),
+            SYSTEM.below(self._top, folder, listed=True) as place,
+            place.scan() as entries,
+        ):
+            for entry in entries:
+                if not entry.name.startswith(start) or (not folder and entry.name in _NOT_OURS):
                     continue
-                if stat.S_ISREG(status.st_mode):
-                    yield ObjectInfo(folder + name, status.st_size, SYSTEM.named_at(entry.path, status))
+                if entry.is_dir(follow_symlinks=False):
+                    # With the slash, `a-b` sorts before `a/b`, as in the order of full names.
+                    found.append((entry.name + "/", None))
+                    continue
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        modified = SYSTEM.named_at(place.path(entry.name), status)
+                        found.append((entry.name, ObjectInfo(entry.name, status.st_size, modified)))
+        return sorted(found, key=lambda row: row[0])
 
-    def _scan(self, folder: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
-        return os.scandir(f"{self._top}/{folder}")
+    @contextmanager
+    def _temporary(self, parts: Sequence[Buffer | Copy]) -> Iterator[tuple[Folder, str]]:
+        """A new file with these bytes, in a folder of the vault's own; afterwards it is gone from there."""
+        with self._own_folder() as own:
+            if not self._swept:
+                self._swept = True
+                sweep(own)
+            name = write_temporary(own, parts)
+            try:
+                yield own, name
+            finally:
+                remove(own, name)
 
-    def _temporary(self, parts: Sequence[Buffer | Copy]) -> Path:
-        make_folders(self._own)
-        if not self._swept:
-            self._swept = True
-            sweep(self._own)
-        return write_temporary(self._own, parts)
+    def _own_folder(self) -> AbstractContextManager[Folder]:
+        return SYSTEM.below(self._top, RESERVED, make=True, listed=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Exclude other calls of replace, in this process and others."""
         self._require_root()
-        make_folders(self._own)
-        descriptor = os.open(self._own / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        with self._own_folder() as own:
+            flags = os.O_RDWR | os.O_CREAT | SYSTEM.no_follow
+            descriptor = os.open(own.path("lock"), flags, 0o666, dir_fd=own.descriptor)
         try:
             SYSTEM.lock(descriptor)
             yield
@@ -293,6 +313,24 @@ class LocalStore(Store):
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The folder ("" or a path) and the file of an object. Raises StoreError if its name is not valid."""
+    folder, _slash, file = checked_name(name).rpartition("/")
+    return folder, file
+
+
+def _status(folder: Folder, name: str) -> os.stat_result:
+    return os.stat(folder.path(name), dir_fd=folder.descriptor, follow_symlinks=False)
+
+
+def _is_there(folder: Folder, name: str) -> bool:
+    try:
+        _status(folder, name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 _pread = SYSTEM.pread

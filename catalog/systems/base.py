@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 PathLike: TypeAlias = "str | bytes | os.PathLike[str]"
+
+
+class Folder(NamedTuple):
+    """A folder for calls of the system: as a descriptor for `dir_fd`, or, on Windows, by its path.
+
+    `prefix` goes before a name in it: "" with a descriptor, otherwise the folder's path and a slash.
+    """
+
+    descriptor: int | None
+    prefix: str
+
+    def path(self, name: str) -> str:
+        """The path of a name in this folder, relative to the descriptor."""
+        return self.prefix + name
+
+    def open(self, path: str, flags: int) -> int:
+        """Open a path that `path` returned: an opener for open()."""
+        return os.open(path, flags, 0o666, dir_fd=self.descriptor)
+
+    def scan(self) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        """The entries. Needs a descriptor that was opened for listing."""
+        return os.scandir(self.prefix if self.descriptor is None else self.descriptor)
 
 
 class System(Protocol):
@@ -19,16 +43,37 @@ class System(Protocol):
         """Read up to `length` bytes from `offset`, from any number of threads."""
         ...
 
-    def sync_folder(self, folder: Path) -> None:
+    def sync_folder(self, folder: Folder) -> None:
         """Make the names in a folder durable."""
+        ...
+
+    def below(
+        self, top: str, folder: str, *, make: bool = False, listed: bool = False
+    ) -> AbstractContextManager[Folder]:
+        """The folder `folder` ("" or a path) below `top`, reached without following a symlink below `top`.
+
+        With `make`, missing folders are made durably; with `listed`, it can be listed. Raises NotADirectoryError if
+        a part is a symlink or a file.
+        """
+        ...
+
+    def open_file(self, path: str, *, dir_fd: int | None = None) -> int:
+        """Open a file for reading, without following a symlink. Raises FileNotFoundError if it is not a file.
+
+        Never waits, as opening a FIFO would.
+        """
         ...
 
     def lock(self, descriptor: int) -> None:
         """Wait until this process alone holds the file, and hold it until the descriptor is closed."""
         ...
 
-    def rename_new(self, old: PathLike, new: PathLike, *, dir_fd: int | None = None) -> None:
+    def rename_new(
+        self, old: PathLike, new: PathLike, *, dir_fd: int | None = None, to_fd: int | None = None
+    ) -> None:
         """Rename a file unless `new` exists; paths are relative to the folder `dir_fd`, if given.
+
+        `new` is relative to `to_fd`, if that is given.
 
         Raises FileExistsError if `new` exists, and OSError with ENOSYS, EINVAL or EOPNOTSUPP if the system or
         the file system has no such call.

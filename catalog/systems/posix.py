@@ -6,15 +6,18 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from catalog.systems.base import PathLike
+from catalog.systems.base import Folder, PathLike
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _PRIVATE_FOLDER = 0o700
+_PATH: int = getattr(os, "O_PATH", 0)  # Linux: opens a folder that may be passed through, but not listed
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _BLOCK = 1 << 20  # bytes
 # Errors of copy_file_range(2) where it can't be used: other file systems, or none that knows it.
 _NO_COPY = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF}
@@ -27,23 +30,50 @@ class PosixSystem:
     no_follow = os.O_NOFOLLOW
     pread = staticmethod(os.pread)
 
-    def sync_folder(self, folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    def sync_folder(self, folder: Folder) -> None:
+        _sync(folder.prefix or ".", folder.descriptor)
+
+    @contextmanager
+    def below(self, top: str, folder: str, *, make: bool = False, listed: bool = False) -> Iterator[Folder]:
+        parts = folder.split("/") if folder else []
+        how = os.O_RDONLY | os.O_DIRECTORY | (0 if listed and not parts else _PATH)
+        here = os.open(top, how)
         try:
-            os.fsync(descriptor)
-        except OSError as error:
-            # Some network file systems can't, and make names durable by themselves.
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-                raise
+            for number, part in enumerate(parts, 1):
+                how = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+                if not (listed and number == len(parts)):
+                    how |= _PATH
+                deeper = _open_folder(part, how, here, make)
+                os.close(here)
+                here = deeper
+            yield Folder(here, "")
         finally:
+            os.close(here)
+
+    def open_file(self, path: str, *, dir_fd: int | None = None) -> int:
+        try:
+            descriptor = os.open(path, _FILE, dir_fd=dir_fd)
+        except BlockingIOError:
+            # Somebody has a lease on it, e.g. a file server: opening waits until it is given up, some seconds.
+            descriptor = _open_leased(path, dir_fd)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink; a socket
+                raise FileNotFoundError(errno.ENOENT, "not a file", path) from error
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "not a file", path)
+        return descriptor
 
     def lock(self, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-    def rename_new(self, old: PathLike, new: PathLike, *, dir_fd: int | None = None) -> None:
+    def rename_new(
+        self, old: PathLike, new: PathLike, *, dir_fd: int | None = None, to_fd: int | None = None
+    ) -> None:
         folder = _AT_FDCWD if dir_fd is None else dir_fd
-        code = find_renameat2()(folder, os.fsencode(old), folder, os.fsencode(new))
+        target = folder if to_fd is None else to_fd
+        code = find_renameat2()(folder, os.fsencode(old), target, os.fsencode(new))
         if code:
             raise OSError(code, os.strerror(code), os.fspath(new))
 
@@ -95,6 +125,46 @@ def _copied_by_the_kernel(source: int, offset: int, length: int, target: int) ->
         if error.errno not in _NO_COPY:
             raise
     return copied
+
+
+def _open_folder(name: str, how: int, folder: int, make: bool) -> int:
+    """Open a folder in a folder; with `make`, make it if it is missing."""
+    try:
+        return os.open(name, how, dir_fd=folder)
+    except FileNotFoundError:
+        if not make:
+            raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder", name) from error
+        raise
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    _sync(".", folder)
+    return _open_folder(name, how, folder, False)
+
+
+def _open_leased(path: str, folder: int | None) -> int:
+    """Open a regular file and wait for it. What it is, is looked at before: opening a FIFO waits without end."""
+    known = os.open(path, _PATH | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(known).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a file", path)
+        return os.open(f"/proc/self/fd/{known}", os.O_RDONLY)
+    finally:
+        os.close(known)
+
+
+def _sync(folder: str, dir_fd: int | None) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY, dir_fd=dir_fd)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems can't, and make names durable by themselves.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @cache

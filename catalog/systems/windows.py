@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from catalog.systems.base import PathLike
+from catalog.systems.base import Folder, PathLike
 
 _O_BINARY = 0x8000  # <fcntl.h>
 
@@ -36,8 +39,22 @@ class WindowsSystem:
             os.lseek(descriptor, offset, os.SEEK_SET)
             return os.read(descriptor, length)
 
-    def sync_folder(self, folder: Path) -> None:
+    def sync_folder(self, folder: Folder) -> None:
         """Do nothing: os.open opens no folders on Windows, and NTFS keeps names in a journal."""
+
+    @contextmanager
+    def below(self, top: str, folder: str, *, make: bool = False, listed: bool = False) -> Iterator[Folder]:
+        path = f"{top}/{folder}" if folder else top
+        if make:
+            os.makedirs(path, exist_ok=True)
+        yield Folder(None, path + "/")
+
+    def open_file(self, path: str, *, dir_fd: int | None = None) -> int:
+        descriptor = os.open(path, self.read_flags, dir_fd=dir_fd)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "not a file", path)
+        return descriptor
 
     def lock(self, descriptor: int) -> None:
         locking: Any = import_module("msvcrt")
@@ -50,8 +67,11 @@ class WindowsSystem:
                 if error.errno != errno.EDEADLK:  # that is: tried for ten seconds
                     raise
 
-    def rename_new(self, old: PathLike, new: PathLike, *, dir_fd: int | None = None) -> None:
-        os.rename(os.fsdecode(old), os.fsdecode(new), src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    def rename_new(
+        self, old: PathLike, new: PathLike, *, dir_fd: int | None = None, to_fd: int | None = None
+    ) -> None:
+        target = dir_fd if to_fd is None else to_fd
+        os.rename(os.fsdecode(old), os.fsdecode(new), src_dir_fd=dir_fd, dst_dir_fd=target)
 
     def named_at(self, path: PathLike, status: os.stat_result) -> int:
         # st_ctime is the time of creation here, which a temporary file has before it gets its name.

@@ -237,6 +237,8 @@ def test_limits() -> None:
         ("raw bytes of a tree block", blocks.MAX_RAW[blocks.PackKind.TREE]),
         ("raw bytes of a table of contents", blocks.MAX_RAW[blocks.PackKind.DATA_CONTENTS]),
         ("raw bytes of a sealed object's content", sealed.MAX_OBJECT_RAW),
+        ("bytes of a sealed object of kind 4", sealed.MAX_SEALED_INDEX),
+        ("bytes of a sealed object of any other kind", sealed.MAX_SEALED),
         ("bytes of vault.json", keys.MAX_VAULT_FILE),
         ("key slots", keys.MAX_SLOTS),
         ("Argon2id memory, KiB", keys.MAX_KDF_MEMORY_KIB),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from catalog.systems.base import System
+from catalog.systems.base import Folder, System
 from catalog.systems.posix import PosixSystem
 from catalog.systems.this import SYSTEM
 from catalog.systems.windows import WindowsSystem
@@ -59,6 +62,100 @@ def test_windows_leaves_permissions_to_the_profile(tmp_path: Path) -> None:
     system = WindowsSystem()
     tmp_path.chmod(0o755)
     system.make_private(tmp_path, tmp_path.stat())
-    system.sync_folder(tmp_path)
+    system.sync_folder(Folder(None, f"{tmp_path}/"))
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     assert system.is_own(tmp_path.stat()) and system.is_private(tmp_path.stat())
+
+
+@pytest.mark.parametrize("system", BOTH)
+def test_a_range_is_copied_to_where_the_other_file_is_written(system: System, tmp_path: Path) -> None:
+    data = os.urandom(3 << 20)
+    (tmp_path / "from").write_bytes(data)
+    source = os.open(tmp_path / "from", os.O_RDONLY)
+    target = os.open(tmp_path / "to", os.O_RDWR | os.O_CREAT)
+    os.write(target, b"before")
+    try:
+        assert system.copy_range(source, 7, 2 << 20, target) == 2 << 20
+        assert system.copy_range(source, len(data) - 5, 100, target) == 5
+        assert (tmp_path / "to").read_bytes() == b"before" + data[7 : 7 + (2 << 20)] + data[-5:]
+    finally:
+        os.close(source)
+        os.close(target)
+
+
+def test_a_file_that_got_its_name_late_is_no_older_than_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    os.utime(path, ns=(10**18, 10**18))
+    status = path.stat()
+    assert PosixSystem().named_at(path, status) == status.st_ctime_ns > 10**18
+
+
+def test_windows_asks_for_the_time_of_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    status = path.stat()
+    for change, named in ((0, status.st_mtime_ns), (status.st_mtime_ns + 5, status.st_mtime_ns + 5)):
+        monkeypatch.setattr("catalog.systems.windows._change_time", lambda _, change=change: change)
+        assert WindowsSystem().named_at(path, status) == named
+
+
+@pytest.mark.parametrize("system", BOTH)
+def test_a_folder_is_made_and_listed(system: System, tmp_path: Path) -> None:
+    with system.below(str(tmp_path), "a/b", make=True, listed=True) as folder:
+        os.close(os.open(folder.path("file"), os.O_CREAT | os.O_WRONLY, dir_fd=folder.descriptor))
+        with folder.scan() as entries:
+            assert [entry.name for entry in entries] == ["file"]
+        with pytest.raises(FileNotFoundError):
+            system.open_file(folder.path("none"), dir_fd=folder.descriptor)
+        os.close(system.open_file(folder.path("file"), dir_fd=folder.descriptor))
+    with pytest.raises(FileNotFoundError), system.below(str(tmp_path), "none"):
+        (tmp_path / "none" / "file").stat()
+    assert (tmp_path / "a" / "b" / "file").is_file()
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_no_symlink_is_followed_below_a_folder(tmp_path: Path, make: bool) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "vault").symlink_to("inside")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link").symlink_to("../outside")
+    (tmp_path / "inside" / "secret").symlink_to("/etc/passwd")
+    system = PosixSystem()
+    for folder in ("link", "link/deeper", "secret"):
+        with pytest.raises(NotADirectoryError), system.below(str(tmp_path / "vault"), folder, make=make):
+            pass
+    with system.below(str(tmp_path / "vault"), "") as top, pytest.raises(FileNotFoundError):
+        system.open_file("secret", dir_fd=top.descriptor)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    for name in ("fifo", "socket", "."):
+        with pytest.raises(FileNotFoundError):
+            PosixSystem().open_file(str(tmp_path / name))
+
+
+def test_a_leased_file_is_opened_all_the_same(tmp_path: Path) -> None:
+    """As a file server holds one for a file that a client has open."""
+    (tmp_path / "file").write_bytes(b"data")
+    holder = os.open(tmp_path / "file", os.O_RDWR)
+    given_up: list[int] = []
+
+    def give_up(*_: object) -> None:
+        given_up.append(1)
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+    before = signal.signal(signal.SIGIO, give_up)
+    try:
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        descriptor = PosixSystem().open_file(str(tmp_path / "file"))
+        assert os.read(descriptor, 10) == b"data"
+        os.close(descriptor)
+    finally:
+        signal.signal(signal.SIGIO, before)
+        os.close(holder)
+    assert given_up

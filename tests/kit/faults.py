@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 
-from catalog.errors import ShortRead, StoreFull, StoreUnreachable
+from catalog.errors import AccessDenied, ShortRead, StoreFull, StoreUnreachable
 from catalog.store.base import Store
 from catalog.store.wrapper import Request, StoreWrapper, T
 
@@ -89,6 +89,15 @@ class UnreachableStore(_Chosen):
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         if self._number(request) and not self.reachable:
             raise StoreUnreachable(f"{request.kind} {request.name}: no answer")
+        return call()
+
+
+class RefusingStore(_Chosen):
+    """Refuses the chosen requests: AccessDenied."""
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if self._number(request):
+            raise AccessDenied(f"{request.kind} {request.name}: refused")
         return call()
 
 

@@ -23,6 +23,7 @@ from azure.storage.blob import BlobBlock, BlobPrefix, generate_blob_sas
 
 from catalog.errors import (
     AccessDenied,
+    MissingData,
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
@@ -284,8 +285,9 @@ class AzureStore(Store):
         if code == "BlobAlreadyExists":
             raise ObjectExists(f"{name} exists already") from error
         if code == "BlobArchived":
-            raise StoreError(
-                f"{name} is in the archive tier", "rehydrate the container's blobs to the cool or hot tier"
+            # Whoever may create objects may create one there: it concerns this object, not the store.
+            raise MissingData(
+                f"{name} can't be read: it is in the archive tier", "rehydrate it to the cool or hot tier"
             ) from error
         if status == 404:
             raise ObjectNotFound(f"no object {name} in {self._where}") from error

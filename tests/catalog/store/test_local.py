@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from catalog.errors import (
     ObjectExists,
     ObjectNotFound,
     ObjectTooLarge,
+    StoreError,
     StoreUnreachable,
 )
 from catalog.store.address import open_store
@@ -25,6 +28,7 @@ from catalog.store.base import ObjectInfo
 from catalog.store.descriptors import Descriptors
 from catalog.store.durable import PREFIX, STALE, place_new
 from catalog.store.local import LocalStore
+from catalog.systems.base import Folder
 from catalog.systems.this import SYSTEM
 from tests.kit.stores import MOST
 
@@ -64,6 +68,13 @@ def test_a_writer_that_is_killed_leaves_whole_objects_or_none(tmp_path: Path) ->
     reader.create("points/m/i/p", [b"next"])
 
 
+def fails_with(number: int) -> Callable[..., object]:
+    def call(*_: object, **__: object) -> object:
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
 def test_old_files_of_dead_writers_are_swept(tmp_path: Path) -> None:
     LocalStore(tmp_path).create("packs/00/a", [b"data"])
     old, young = (tmp_path / ".rpdrive" / f"{PREFIX}{name}" for name in ("old", "young"))
@@ -85,10 +96,7 @@ def test_a_created_object_leaves_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_links_is_served_by_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "link", fails_with(errno.EPERM))
     store = LocalStore(tmp_path)
     store.create("packs/0a/pack", [b"data"])
     assert store.get("packs/0a/pack", MOST) == b"data"
@@ -97,6 +105,47 @@ def test_a_file_system_without_links_is_served_by_renaming(tmp_path: Path, monke
         SYSTEM.rename_new(tmp_path / "one", tmp_path / "packs/0a/pack")
     assert store.get("packs/0a/pack", MOST) == b"data"
     assert (tmp_path / "one").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("fault", [None, errno.EIO])
+def test_a_file_system_that_can_only_replace_is_served_by_claiming_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int | None
+) -> None:
+    """As exfat-fuse: link(2) is not implemented, and renameat2(2) knows no RENAME_NOREPLACE."""
+    monkeypatch.setattr(os, "link", fails_with(errno.ENOSYS))
+    monkeypatch.setattr(type(SYSTEM), "rename_new", fails_with(errno.EINVAL))
+    store = LocalStore(tmp_path / "vault")
+    if fault:
+        monkeypatch.setattr(os, "replace", fails_with(fault))
+        with pytest.raises(StoreUnreachable):
+            store.create("vault.json", [b"data"])
+        assert list(store.list("")) == []
+        return
+    store.create("vault.json", [b"data"])
+    with pytest.raises(ObjectExists):
+        store.create("vault.json", [b"other"])
+    assert store.get("vault.json", MOST) == b"data"
+    assert os.listdir(tmp_path / "vault" / ".rpdrive") == []
+    store.replace("vault.json", b"more", store.get_tagged("vault.json", MOST)[1])
+    assert store.get("vault.json", MOST) == b"more"
+
+
+def test_one_of_many_wins_where_a_name_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", fails_with(errno.ENOSYS))
+    monkeypatch.setattr(type(SYSTEM), "rename_new", fails_with(errno.EINVAL))
+    store = LocalStore(tmp_path)
+
+    def create(mine: int) -> int:
+        try:
+            store.create("vault.json", [b"%d" % mine])
+        except ObjectExists:
+            return 0
+        return mine
+
+    with ThreadPoolExecutor(8) as threads:
+        won = [mine for mine in threads.map(create, range(1, 9)) if mine]
+    assert store.get("vault.json", MOST) == b"%d" % won[0]
+    assert len(won) == 1
 
 
 def test_a_folder_that_never_existed_is_an_empty_store(tmp_path: Path) -> None:
@@ -260,9 +309,9 @@ def test_no_object_is_born_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """The writer may sleep for a week between the last byte and the name."""
     from catalog.store import local
 
-    def place_later(temporary: Path, target: Path) -> None:
-        os.utime(temporary, (1000, 1000))
-        place_new(temporary, target)
+    def place_later(own: Folder, temporary: str, folder: Folder, name: str) -> None:
+        os.utime(own.path(temporary), (1000, 1000), dir_fd=own.descriptor)
+        place_new(own, temporary, folder, name)
 
     monkeypatch.setattr(local, "place_new", place_later)
     store = LocalStore(tmp_path)
@@ -281,3 +330,74 @@ def test_a_huge_object_costs_no_memory(tmp_path: Path) -> None:
     with pytest.raises(ObjectTooLarge):
         store.get("points/p", 32 << 20)
     assert store.read("points/p", 2**43 - 5, 2**50, up_to=True) == bytes(5)
+
+
+def test_symlinks_in_a_vault_are_no_part_of_it(tmp_path: Path) -> None:
+    """A loop of them made a listing walk 2^40 paths, and one to elsewhere is somebody else's file."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "pack").write_bytes(b"secret")
+    (tmp_path / "vault").mkdir()
+    (tmp_path / "link").symlink_to("vault")
+    store = LocalStore(tmp_path / "link")
+    store.create("points/m/i/p", [b"data"])
+    points = tmp_path / "vault" / "points"
+    for name in ("a", "b"):
+        (points / name).symlink_to(".")
+    (points / "pack").symlink_to(outside / "pack")
+    (tmp_path / "vault" / "packs").symlink_to(outside)
+    assert [info.name for info in store.list("")] == ["points/m/i/p"]
+    assert list(store.folders("")) == ["points"]
+    assert list(store.folders("points/")) == ["m"]
+    assert list(store.list("packs/")) == []
+    for name in ("points/a/m/i/p", "points/pack", "packs/pack"):
+        with pytest.raises(ObjectNotFound):
+            store.get(name, MOST)
+        with pytest.raises(ObjectNotFound):
+            store.read(name, 0, 1)
+        with pytest.raises(ObjectNotFound):
+            store.size(name)
+    with pytest.raises(StoreError, match="a part of this path is not a folder"):
+        store.create("packs/00/new", [b"data"])
+    with pytest.raises(ObjectExists):
+        store.create("points/pack", [b"data"])
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"pack": b"secret"}
+
+
+def test_a_fifo_under_the_name_of_an_object_is_none(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    os.mkfifo(tmp_path / "vault.json")
+    with pytest.raises(ObjectNotFound):
+        store.get("vault.json", 9)
+    with pytest.raises(ObjectNotFound):
+        store.read("vault.json", 0, 1)
+
+
+def test_a_deep_tree_of_folders_ends_no_listing(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    store = LocalStore(tmp_path)
+    store.create("points/p", [b""])
+    try:
+        assert [info.name for info in store.list("")] == ["points/p"]
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # shutil.rmtree recurses
+
+
+def test_a_new_vault_is_private(tmp_path: Path) -> None:
+    """vault.json alone is enough to guess the passphrase, for as long as one likes."""
+    before = os.umask(0)
+    try:
+        LocalStore(tmp_path / "new" / "vault").create("vault.json", [b"data"])
+        (tmp_path / "made").mkdir(mode=0o755)
+        LocalStore(tmp_path / "made").create("vault.json", [b"data"])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new" / "vault").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o755

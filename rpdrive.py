@@ -6,6 +6,7 @@ all of them are listed, and imports little itself: a command imports its body wh
 
 from __future__ import annotations
 
+import codecs
 import copy
 import gc
 import importlib.util
@@ -39,6 +40,7 @@ _check_packages()
 from catalog.access.passphrases import GivenPassphrases  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
+from catalog.screen.text import safe_text  # noqa: E402
 
 # The modules with commands, and the names of these, so that only the modules needed are imported.
 PACKAGES = {
@@ -241,14 +243,29 @@ class _Output(io.FileIO):
 
 
 def _prepare_output() -> None:
-    """Write file names that are not valid text as their original bytes."""
+    """Write file names that are not valid text as their original bytes, and what stdout can't hold as escapes."""
     if not isinstance(sys.stdout, io.TextIOWrapper) or sys.stdout is not sys.__stdout__:
         return
+    codecs.register_error(_AS_BYTES, _as_bytes_or_escapes)
     if sys.stdout.isatty():
-        sys.stdout.reconfigure(errors="surrogateescape")
+        sys.stdout.reconfigure(errors=_AS_BYTES)
     else:
         output = io.BufferedWriter(_Output(1, "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(output, sys.stdout.encoding, errors="surrogateescape")
+        sys.stdout = io.TextIOWrapper(output, sys.stdout.encoding, errors=_AS_BYTES)
+
+
+_AS_BYTES = "rpdrive.bytes"
+
+
+def _as_bytes_or_escapes(error: UnicodeError) -> tuple[bytes, int]:
+    """The name's bytes where it is not text; `\\u65e5` for a character that the output's encoding does not have."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    parts = (
+        bytes((ord(c) - 0xDC00,)) if 0xDC80 <= ord(c) <= 0xDCFF else c.encode("ascii", "backslashreplace")
+        for c in error.object[error.start : error.end]
+    )
+    return b"".join(parts), error.end
 
 
 def _failed(args: list[str], error: BaseException) -> int:
@@ -294,11 +311,11 @@ def _report(args: list[str], error: RpdriveError) -> int:
         row = {"kind": error.kind, "message": str(error), "advice": error.advice, "exit_code": error.exit_code}
         text = json.dumps({"error": row})
     else:
-        text = " ".join(f"rpdrive: {error}{'; ' if error.advice else ''}{error.advice}".split())
+        text = safe_text(" ".join(f"rpdrive: {error}{'; ' if error.advice else ''}{error.advice}".split()))
         if error.__cause__ is not None and not {"-v", "--verbose"}.isdisjoint(args):
-            text += f"\nrpdrive: because of {type(error.__cause__).__name__}: {error.__cause__}"
+            text += "\n" + safe_text(f"rpdrive: because of {type(error.__cause__).__name__}: {error.__cause__}")
     try:
-        print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
     except OSError:
         _silence(2)  # stderr is closed or full; the exit code still reports the error
     return error.exit_code

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from backup.run import Result
 from catalog.format.records import Item, Machine
-from catalog.screen.text import counted, iso_time, local_time, size_text, text_json
+from catalog.screen.text import counted, iso_time, local_time, safe_text, size_text, text_json
 from catalog.store.metered import Traffic
 
 
 def summary(result: Result, item: str, job: str | None) -> list[str]:
     """The result of a backup, in a few lines. `job` is the id in `rpdrive jobs`."""
+    item = safe_text(item)
     p, totals = result.progress, result.totals
     what = f"{p.new:,} new, {p.changed:,} changed, {p.removed:,} removed, {p.unchanged:,} unchanged"
     if result.point is None:

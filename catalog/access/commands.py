@@ -11,7 +11,7 @@ import typer
 from catalog.access.session import Session
 from catalog.program import NEW_PASSPHRASE
 from catalog.screen.options import Json
-from catalog.screen.output import print_json
+from catalog.screen.output import print_json, say
 from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
@@ -38,7 +38,7 @@ def create(
     if as_json:
         print_json({"vault": session.address, "id": vault.id.hex()})
         return
-    print(f"Created the vault {vault.id.hex()} at {session.address}")
+    say(f"Created the vault {vault.id.hex()} at {session.address}")
     print("Keep the passphrase in a safe place, away from this machine: without it, nothing in the")
     print("vault can ever be read again.")
 
@@ -78,7 +78,7 @@ def passphrase(
     if as_json:
         print_json({"vault": session.address, "id": vault.id.hex(), "number": vault.file.number})
         return
-    print(f"Changed the passphrase of {session.address}")
+    say(f"Changed the passphrase of {session.address}")
     print("This revokes no access: the old passphrase still opens older copies of vault.json and vault/,")
     print("and keys saved by `rpdrive vault unlock --save` still open the vault.")
 
@@ -100,9 +100,9 @@ def unlock(
         row = {"vault": session.address, "id": vault.id.hex(), "saved": str(where) if where else None}
         print_json(row)
     elif where:
-        print(f"Saved the key of {session.address} in {where}")
+        say(f"Saved the key of {session.address} in {where}")
     else:
-        print(f"The passphrase of {session.address} is right; use --save to save the key on this machine")
+        say(f"The passphrase of {session.address} is right; use --save to save the key on this machine")
 
 
 @vault_app.command("lock")
@@ -113,9 +113,9 @@ def lock(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json({"vault": session.address, "deleted": deleted})
     elif deleted:
-        print(f"Deleted the saved key of {session.address}")
+        say(f"Deleted the saved key of {session.address}")
     else:
-        print(f"No key of {session.address} is saved on this machine")
+        say(f"No key of {session.address} is saved on this machine")
 
 
 @vault_app.command("credentials")
@@ -147,7 +147,7 @@ def credentials(
     if as_json:
         print_json({"file": str(path), **credentials_json(made), "warnings": warnings})
         return
-    print(f"Wrote vault credentials to {path}")
+    say(f"Wrote vault credentials to {path}")
     print(credentials_text(made))
     print("The file does not contain the passphrase: send that through another channel.")
     for warning in warnings:
@@ -175,7 +175,7 @@ def connect(
     if as_json:
         print_json({**credentials_json(given), "saved_key": save_key})
         return
-    print(f"Connected to {given.address}")
+    say(f"Connected to {given.address}")
     print(credentials_text(given))
     if given.tokens and session.environment_has_credentials():
         variables = given.tokens.variables
@@ -191,6 +191,6 @@ def disconnect(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json({"vault": address, "disconnected": done})
     elif done:
-        print(f"Forgot {address}; its cached data is encrypted, and `rpdrive cache clear` deletes it")
+        say(f"Forgot {address}; its cached data is encrypted, and `rpdrive cache clear` deletes it")
     else:
-        print(f"{address} was not known on this machine")
+        say(f"{address} was not known on this machine")

@@ -90,17 +90,16 @@ def vault_text(row: dict[str, Any]) -> str:
     ]
     lines.append(f"points    {row['points']:,}")
     for machine in row["machines"]:
-        text = f"machine   {safe_text(machine['name'])} ({machine['id'][:8]}), {safe_text(machine['system'])}"
+        text = f"machine   {machine['name']} ({machine['id'][:8]}), {machine['system']}"
         lines.append(text + (", forgotten" if machine["forgotten"] else ""))
         lines += [
-            f"  item    {safe_text(i['name'])} ({i['id'][:8]}): {counted(i['points'], 'point')}"
-            for i in machine["items"]
+            f"  item    {i['name']} ({i['id'][:8]}): {counted(i['points'], 'point')}" for i in machine["items"]
         ]
     for folder, held in row.get("stored", {}).items():
         lines.append(f"stored    {folder}: {counted(held['objects'], 'object')}, {size_text(held['bytes'])}")
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
-    return "\n".join(lines)
+    return "\n".join(map(safe_text, lines))
 
 
 def credentials_json(made: Credentials) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def credentials_text(made: Credentials) -> str:
     else:
         lines.append("  token    none: the vault is a folder. The role is only advice, which rpdrive follows;")
         lines.append("           the folder's permissions decide what others can do in it")
-    return "\n".join(lines)
+    return "\n".join(map(safe_text, lines))
 
 
 def credentials_warnings(made: Credentials) -> list[str]:

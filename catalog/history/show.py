@@ -23,9 +23,10 @@ from catalog.history.overlay import parts
 from catalog.history.search import pattern, search
 from catalog.history.timeline import Timelines, all_timelines, one_point
 from catalog.history.versions import versions
-from catalog.points.choice import choose_point, path_text, point_names
+from catalog.points.choice import choose_point, elsewhere, path_text, point_names
 from catalog.points.listing import point_json
-from catalog.screen.output import for_stdout, print_json, print_rows, print_table
+from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
+from catalog.screen.stderr import warn
 from catalog.screen.text import text_json
 from catalog.vault import Vault
 
@@ -63,7 +64,7 @@ def show_found(
         count += 1
     if not count:
         where = f"{lines.point_count:,} recovery points" if all_points else "that point"
-        print(f"nothing in {where} matches {text!r}", file=sys.stderr)
+        warn(f"nothing in {where} matches {text!r}")
     raise_damaged(lines)
 
 
@@ -80,7 +81,7 @@ def show_versions(vault: Vault, path: str, machine: str | None, item: str | None
         raise_damaged(lines)
         raise NotFound(
             f"none of {lines.point_count:,} recovery points has {path_text(raw)}",
-            "`rpdrive find --all-points NAME` finds names",
+            elsewhere(raw) or "`rpdrive find --all-points NAME` finds names",
         )
     if as_json:
         print_json({**text_json("path", raw), "items": [versions_json(line, history) for line, history in found]})
@@ -108,7 +109,10 @@ def show_differences(
     roots = root_of(old), root_of(new)
     source, raw, counts = DirectSource(vault), os.fsencode(path), Counts()
     if not exists(source, *roots, raw):
-        raise NotFound(f"there is no {path_text(raw)} in either recovery point", "see `rpdrive ls` of its folder")
+        raise NotFound(
+            f"there is no {path_text(raw)} in either recovery point",
+            elsewhere(raw) or "see `rpdrive ls` of its folder",
+        )
     changes = (c for c in difference(source, *roots, raw) if c.mark != "U" or not content_only)
     if as_json:
         machines = vault.machines()
@@ -127,7 +131,7 @@ def show_differences(
 
 def _print_heading(lines: Timelines, title: str) -> None:
     if len(lines.found) > 1:
-        print(for_stdout()(f"{title}:"))
+        say(f"{title}:")
 
 
 def raise_damaged(lines: Timelines) -> None:
@@ -135,5 +139,5 @@ def raise_damaged(lines: Timelines) -> None:
     if lines.damaged:
         sys.stdout.flush()
         for error in lines.damaged[1:]:
-            print(f"rpdrive: {error}", file=sys.stderr)
+            warn(str(error))
         raise lines.damaged[0]

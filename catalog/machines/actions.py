@@ -7,7 +7,7 @@ from catalog.errors import UsageError
 from catalog.machines import registry
 from catalog.machines.listing import MACHINE_COLUMNS, machine_cells, machine_json, machine_rows
 from catalog.machines.registry import Registration, choose_named
-from catalog.screen.output import print_json, print_table
+from catalog.screen.output import print_json, print_table, say
 from catalog.vault import Vault
 
 
@@ -33,7 +33,7 @@ def register_here(
     if as_json:
         print_json({"id": machine.id.hex(), "name": machine.name, "registered": new})
     else:
-        print(f"This machine {'is now' if new else 'was already'} {machine.name} ({machine.id.hex()[:8]})")
+        say(f"This machine {'is now' if new else 'was already'} {machine.name} ({machine.id.hex()[:8]})")
 
 
 def show_machines(session: Session, vault: Vault, *, every: bool, as_json: bool) -> None:
@@ -54,7 +54,7 @@ def rename_machine(vault: Vault, which: str, name: str, *, as_json: bool) -> Non
     if as_json:
         print_json({"id": renamed.id.hex(), "name": renamed.name, "before": chosen.name})
     else:
-        print(f"The machine {chosen.name} ({chosen.id.hex()[:8]}) is now called {renamed.name}")
+        say(f"The machine {chosen.name} ({chosen.id.hex()[:8]}) is now called {renamed.name}")
 
 
 def forget_machine(session: Session, vault: Vault, which: str, *, undo: bool, force: bool, as_json: bool) -> None:
@@ -70,6 +70,6 @@ def forget_machine(session: Session, vault: Vault, which: str, *, undo: bool, fo
     if as_json:
         print_json({"id": forgotten.id.hex(), "name": forgotten.name, "forgotten": forgotten.forgotten})
     elif undo:
-        print(f"The machine {forgotten.name} is shown again")
+        say(f"The machine {forgotten.name} is shown again")
     else:
-        print(f"Forgot the machine {forgotten.name} ({forgotten.id.hex()[:8]}); its points stay in the vault")
+        say(f"Forgot the machine {forgotten.name} ({forgotten.id.hex()[:8]}); its points stay in the vault")

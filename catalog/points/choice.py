@@ -109,7 +109,7 @@ def _apart(text: str) -> tuple[str, bytes]:
 
 def _can_be_point(text: str) -> bool:
     hexadecimal = bool(text) and all(c in "0123456789abcdefABCDEF" for c in text)
-    return text == "latest" or hexadecimal or time_end(text) is not None
+    return text == "latest" or hexadecimal or bool(time_ends(text))
 
 
 class Place(NamedTuple):
@@ -139,19 +139,46 @@ def find(source: PageSource, root: Subtree | None, path: bytes) -> Place:
         if name in (b"", b"."):
             continue
         if not place.is_folder:
-            raise NotFound(
-                f"{path_text(place.path)} is not a folder in this recovery point",
-                "see `rpdrive ls` of the folder above",
-            )
+            raise _not_a_folder(place, path)
         found = lookup_meant(source, place.folder, place.number, name)
         if found is None:
             here = place.path + b"/" + name
             raise NotFound(
-                f"there is no {path_text(here)} in this recovery point", "see `rpdrive ls` of its folder"
+                f"there is no {path_text(here)} in this recovery point",
+                elsewhere(b"/" + path) or "see `rpdrive ls` of its folder",
             )
         above = (*place.above, place.found) if place.found is not None else ()
         place = Place(place.path + b"/" + found.entry.name, found, _subtree(found.leaf, found), above)
     return place
+
+
+def _not_a_folder(place: Place, path: bytes) -> NotFound:
+    entry = place.found.entry if place.found is not None else None
+    if entry is not None and entry.kind == NodeKind.SYMLINK and isinstance(entry.content, bytes):
+        return NotFound(
+            f"{path_text(place.path)} is not a folder in this recovery point, but a symlink to "
+            f"{path_text(entry.content)}",
+            elsewhere(b"/" + path) or "name the path that the link leads to",
+        )
+    return NotFound(
+        f"{path_text(place.path)} is not a folder in this recovery point", "see `rpdrive ls` of the folder above"
+    )
+
+
+def elsewhere(path: bytes) -> str:
+    """Advice for a path that no point has, but which leads through a symlink here; "" if it doesn't.
+
+    A backup follows the symlinks in the paths that it is given, and saves what they lead to under its own path.
+    """
+    try:
+        real = os.path.realpath(path)
+        there = os.path.lexists(real)
+    except (OSError, ValueError):  # a NUL, a loop
+        return ""
+    plain = b"/" + b"/".join(name for name in path.split(b"/") if name not in (b"", b"."))
+    if not there or real == plain:
+        return ""
+    return f"on this machine it is {path_text(real)}: try that path"
 
 
 def lookup_meant(source: PageSource, folder: Subtree | None, number: int, name: bytes) -> Found | None:
@@ -190,7 +217,8 @@ def choose_point(names: list[PointName], spec: str) -> PointName:
     """The point that `spec` means among `names`: `latest`, an id or a unique prefix of one, or a local time.
 
     A time (`2026-11-17`, `2026-11-17 08:30`, an hour, with seconds, or ISO 8601 with a zone) means the newest point
-    made at or before its end: a day means its last point. Raises NotFound and AmbiguousName.
+    made at or before its end: a day means its last point. If the clock showed a time twice, and that makes a
+    difference, it is ambiguous. Raises NotFound and AmbiguousName.
     """
     if not names:
         raise NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
@@ -205,12 +233,9 @@ def choose_point(names: list[PointName], spec: str) -> PointName:
             raise AmbiguousName(
                 f"{len(found)} recovery points have ids that start with {spec}", "give more of the id"
             )
-    end = time_end(spec)
-    if end is not None:
-        before = [n for n in names if n.time < end]
-        if not before:
-            raise NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
-        return max(before, key=lambda n: (n.time, n.sequence))
+    ends = time_ends(spec)
+    if ends:
+        return _at_or_before(names, ends, spec)
     raise NotFound(f"there is no recovery point {spec}", "see `rpdrive points` for ids and times")
 
 
@@ -233,20 +258,50 @@ _FORMS = (
 )
 
 
-def time_end(spec: str) -> int | None:
-    """The first ns (UTC) after the local time that `spec` names; None if `spec` is not a time."""
+def time_ends(spec: str) -> list[int]:
+    """The first ns (UTC) after the local time that `spec` names; none if it is not a time.
+
+    There are two, in order, if the clock showed that minute or second twice, as when daylight saving time ends.
+    """
     for form, seconds in _FORMS:
         for text in (spec, spec.replace("T", " ")):
             try:
-                # Added to the wall-clock time, not to the instant: a day can have 23 or 25 hours.
-                end = datetime.strptime(text, form) + timedelta(seconds=seconds)
-                return int(end.astimezone().timestamp()) * 10**9
+                return _ends(datetime.strptime(text, form), seconds)
             except (ValueError, OverflowError, OSError):  # not a time, or a time outside the range of this system
                 continue
     try:
-        return (int(datetime.fromisoformat(spec).astimezone().timestamp()) + 1) * 10**9
+        time = datetime.fromisoformat(spec).replace(microsecond=0)
+        return _ends(time, 1) if time.tzinfo is None else [(_seconds(time) + 1) * 10**9]
     except (ValueError, OverflowError, OSError):
-        return None
+        return []
+
+
+def _ends(start: datetime, seconds: int) -> list[int]:
+    if seconds >= 3600:
+        # Added to the wall-clock time, not to the instant: a day can have 23 or 25 hours.
+        return [_seconds(start + timedelta(seconds=seconds)) * 10**9]
+    first, second = (_seconds(start.replace(fold=fold)) for fold in (0, 1))
+    starts = [first, second] if first < second else [first]  # a time that the clock skipped has first > second
+    return [(begin + seconds) * 10**9 for begin in starts]
+
+
+def _seconds(time: datetime) -> int:
+    return int(time.timestamp())
+
+
+def _at_or_before(names: list[PointName], ends: list[int], spec: str) -> PointName:
+    """The newest point before the end of a time."""
+    before = ([n for n in names if n.time < end] for end in ends)
+    found = [max(some, key=lambda n: (n.time, n.sequence)) for some in before if some]
+    if not found:
+        raise NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
+    if found[0] != found[-1]:
+        zones = [datetime.fromtimestamp(end // 10**9 - 1).astimezone().isoformat() for end in ends]
+        raise AmbiguousName(
+            f"the clock showed {spec} twice: it can mean {' or '.join(n.id.hex()[:8] for n in found)}",
+            f"write {' or '.join(zones)}, or the id of the point",
+        )
+    return found[0]
 
 
 def iter_items(names: list[PointName]) -> Iterator[tuple[tuple[bytes, bytes], list[PointName]]]:

@@ -20,6 +20,11 @@ def for_stdout() -> Callable[[str], str]:
     return safe_text if sys.stdout.isatty() else str
 
 
+def say(text: str) -> None:
+    """Print a line for people. Names in it may hold control characters, which could act on a terminal."""
+    print(safe_text(text))
+
+
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 

@@ -109,4 +109,6 @@ def text_json(key: str, value: bytes) -> dict[str, str]:
 
 def safe_text(text: str) -> str:
     """Text that is safe on a terminal: control characters, which a name may contain, become `?`."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "?" for c in text)

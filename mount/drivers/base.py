@@ -104,7 +104,10 @@ class Errors:
 
     def note(self, path: bytes, error: BaseException) -> None:
         """Count an error at a path of the drive."""
-        shown = path.decode(errors="backslashreplace")
+        text = path.decode(errors="backslashreplace")
+        shown = "".join(
+            c if c.isprintable() else ascii(c)[1:-1] for c in text
+        )  # a name can't add a line to the log
         key = f"{type(error).__name__} {shown} {error}"
         with self._lock:
             self.count += 1

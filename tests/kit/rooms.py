@@ -103,7 +103,7 @@ ROOMS = {
     "backup.commands": "backup.foreground catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors cache.commands backup.commands catalog.points"
-    " catalog.machines catalog.jobs catalog.history mount.commands mount.restore",
+    " catalog.machines catalog.jobs catalog.history catalog.screen mount.commands mount.restore",
 }
 
 # Files of more than 500 lines, and why each is one file.

@@ -9,7 +9,7 @@ from catalog.format.nodes import Node
 from catalog.format.values import Subtree
 
 OWN = (RpdriveError, sqlite3.Error, MemoryError)  # not the fault of one entry: they end the run
-_BITS_63, _BITS_64 = 2**63 - 1, 2**64 - 1
+_BITS_32, _BITS_63, _BITS_64 = 2**32 - 1, 2**63 - 1, 2**64 - 1
 
 
 def cause(error: Exception) -> str:
@@ -21,8 +21,8 @@ def cause(error: Exception) -> str:
 
 def checked(node: Node) -> Node:
     """The node itself. Raises OverflowError for a number that no page holds: it would cost the whole page."""
-    if not (0 <= node.size <= _BITS_63 and 0 <= node.inode <= _BITS_64 and 0 <= node.nlink <= _BITS_64):
-        raise OverflowError("its size, inode or number of links is not one of 64 bits")
+    if not (0 <= node.size <= _BITS_63 and 0 <= node.inode <= _BITS_64 and 0 <= node.nlink <= _BITS_32):
+        raise OverflowError("its size, inode or number of links is out of range")
     return node
 
 

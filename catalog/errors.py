@@ -169,3 +169,9 @@ class LocalError(RpdriveError):
     """A file or folder of this machine (state, cache, source) can't be used."""
 
     exit_code = 11
+
+
+class Unwritable(LocalError):
+    """Something of this machine does not fit into the vault's format: no reader would accept it."""
+
+    advice = "nothing was written for it; please report it"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from catalog.errors import Damaged
-from catalog.format.message import MAX_LEVEL
+from catalog.format.message import MAX_ENTRIES, MAX_LEVEL
 from catalog.format.packs import Extent
 from catalog.format.pages import (
     Entry,
@@ -57,7 +57,7 @@ class ChunkSource:
         return decode_piece_index(self.chunk(at), at)
 
 
-_FOLDER = int(NodeKind.FOLDER)
+_FILE = int(NodeKind.FILE)
 
 
 class NumberedLeaf(NamedTuple):
@@ -71,7 +71,8 @@ class NumberedLeaf(NamedTuple):
         numbers, number = [], self.first_number
         for entry in self.leaf.entries:
             numbers.append(number)
-            number += self.leaf.entries_in(entry) if entry.kind == _FOLDER else 1
+            number += self.leaf.entries_in(entry) if entry.kind != _FILE else 1
+        check_number(number - 1)
         return numbers
 
 
@@ -89,6 +90,12 @@ def check_level(level: int) -> None:
         raise Damaged(f"a page tree has {level} levels, more than the limit of {MAX_LEVEL}")
 
 
+def check_number(number: int) -> None:
+    """Raise Damaged if an entry's number does not fit in 32 bits: drives tell points apart by the bits above."""
+    if number > MAX_ENTRIES + 1:
+        raise Damaged("the totals of a tree's pages are more than a tree may have")
+
+
 def leaves(
     source: PageSource, folder: Subtree | None, folder_number: int, *, start: bytes = b""
 ) -> Iterator[NumberedLeaf]:
@@ -101,6 +108,7 @@ def leaves(
 
 def _leaves(source: PageSource, level: int, at: Extent, number: int, start: bytes) -> Iterator[NumberedLeaf]:
     if level == 0:
+        check_number(number)
         yield NumberedLeaf(source.leaf(at), number)
         return
     index = source.folder_index(at)
@@ -129,6 +137,7 @@ def page_with(source: PageSource, folder: Subtree, folder_number: int, number: i
         else:
             child = index.children[-1]
         at = index.at(child)
+    check_number(first)
     return at, first
 
 

@@ -23,12 +23,14 @@ from catalog.errors import (
     ObjectExists,
     ObjectNotFound,
     RpdriveError,
+    Unwritable,
     VaultExists,
 )
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import MAX_VAULT_FILE, KdfParameters, Keys, VaultFile, check_passphrase, make_slot
 from catalog.format.packs import Extent, pack_name
 from catalog.format.records import (
+    HIGHEST_NUMBER,
     Item,
     ItemName,
     Job,
@@ -238,8 +240,11 @@ class Vault:
         return points
 
     def add_point(self, point: Point) -> int:
-        """Store a point, which commits a backup. Returns its size in bytes."""
-        return self.write_record(Kind.POINT, point, str(PointName.of(point)))
+        """Store a point, which commits a backup. Returns its size in bytes. Raises Unwritable and StoreError."""
+        name = PointName.of(point)
+        if name.sequence > HIGHEST_NUMBER:
+            raise Unwritable(f"the sequence {name.sequence} of a point is higher than readers accept")
+        return self.write_record(Kind.POINT, point, str(name))
 
     # --- jobs ---------------------------------------------------------------------------------------------
 

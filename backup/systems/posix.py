@@ -153,7 +153,7 @@ class PosixSystem:
         key = (st.st_uid, st.st_gid)
         owner = self._owners.get(key)
         if owner is None:
-            owner = self._owners[key] = Owner(*key, _user(key[0]), _group(key[1]))
+            owner = self._owners[key] = Owner(_known(key[0]), _known(key[1]), _user(key[0]), _group(key[1]))
         return owner
 
     def node(self, name: bytes, st: os.stat_result) -> Node:
@@ -250,6 +250,11 @@ def _open(name: bytes, flags: int, parent: int | None) -> int:
 def _text(name: str) -> str:
     """The name with `?` for each byte that is not UTF-8. Owner also has the exact ids."""
     return name.encode(errors="replace").decode()
+
+
+def _known(one: int) -> int:
+    """A uid or gid; -1 for one that no system call accepts, which odd file systems report."""
+    return one if 0 <= one < 2**32 - 1 else -1
 
 
 def _user(uid: int) -> str:

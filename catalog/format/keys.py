@@ -30,11 +30,14 @@ VERSION = 1  # of every format in docs/format.md
 GENERATION = 0  # of the master key; packs and sealed objects say theirs, and others are newer
 ID_BYTES = 16  # of a chunk id, as stored in extents and index
 MIN_PASSPHRASE = 16  # characters
-MAX_KDF_MEMORY_KIB = 1 << 20  # 1 GiB
+MAX_KDF_MEMORY_KIB = 256 << 10  # 256 MiB
 MAX_KDF_PASSES = 16
 MAX_KDF_LANES = 64
 MAX_SLOTS = 32
+MAX_DEPTH = 32  # of nested arrays and objects in vault.json
+MAX_KDF_SUM = 16 * (64 << 10) * 3  # KiB x passes of all slots: 16 times those of a slot as written
 MAX_VAULT_FILE = 1 << 20  # bytes
+_RESTORE = "vault.json has been changed; restore it from a vault/<n>.json next to it"
 _T = TypeVar("_T")
 _ZERO_NONCE = bytes(12)  # each key used with it seals one message only
 
@@ -150,7 +153,7 @@ class KdfParameters:
         ):
             raise Damaged(
                 f"the vault's key slot asks for {self.memory_kib} KiB, {self.passes} passes, {self.lanes} lanes",
-                "vault.json has been changed; restore it from a vault/<n>.json next to it",
+                _RESTORE,
             )
 
 
@@ -309,6 +312,8 @@ class VaultFile:
             if len(data) > MAX_VAULT_FILE:
                 raise ValueError("too long")
             row = json.loads(data)
+            if _is_deep(row):
+                raise ValueError("nested too deeply")
             if row["format"] != "rpdrive vault":
                 raise ValueError("not a vault")
             version = _of(int, row["version"])
@@ -328,8 +333,16 @@ class VaultFile:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise Damaged("vault.json is malformed", "restore it from the newest vault/<n>.json next to it") from e
 
+    def check_costs(self) -> None:
+        """Raise Damaged if trying all slots would cost too much memory or time."""
+        for slot in self.slots:
+            slot.kdf.check()
+        if sum(slot.kdf.memory_kib * slot.kdf.passes for slot in self.slots) > MAX_KDF_SUM:
+            raise Damaged("the vault's key slots cost too much to try", _RESTORE)
+
     def unlock(self, passphrase: str) -> Keys:
         """The keys, from a passphrase. Raises WrongPassphrase, or Damaged if the file was changed."""
+        self.check_costs()
         wrong: WrongPassphrase | None = None
         for slot in self.slots:
             try:
@@ -349,6 +362,19 @@ class VaultFile:
                 "restore it from the newest vault/<n>.json next to it",
             )
         return keys
+
+
+def _is_deep(value: object) -> bool:
+    """Whether JSON is nested more deeply than it may be."""
+    level = [value]
+    for _depth in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(inner, dict | list) for inner in level)
 
 
 def _mac(row: Mapping[str, Any], keys: Keys) -> bytes:

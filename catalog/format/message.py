@@ -10,8 +10,23 @@ from catalog.errors import Damaged
 
 MAX_LEVEL = 8  # levels of pages above leaves: enough for 128 ** 8 pages; more means a damaged or forged page
 
+MAX_BLOCK = (8 << 20) + 21  # bytes of a sealed block: the largest frame, stored raw
+MAX_ENTRIES = 2**32 - 2  # of a tree, so that the number of each fits in 32 bits
+MAX_SIZE = 2**63 - 1  # bytes
+MAX_OFFSET = 2**48 - 1  # in a pack
+
 Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Length: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]  # bytes of something that is never empty
+Size: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE)]
+U32: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+Mode: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
+Owned: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, le=2**32 - 2)]  # a uid or gid, -1 for none
+U31: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Row: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]  # of a table of the page, -1 for none
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_ENTRIES)]
+Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_OFFSET)]
+Stored: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_BLOCK)]  # bytes of a sealed block
+HomeStored: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_BLOCK)]  # likewise, or 0
 Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Level: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVEL)]
 _T = TypeVar("_T")

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from catalog.errors import Damaged, NewerFormat
+from catalog.errors import Damaged, NewerFormat, Unwritable
 from catalog.format.blocks import FRAME, MAX_RAW, Buffer, PackKind, encode_frame, open_block, seal_block
 from catalog.format.keys import GENERATION, ID_BYTES, VERSION, Keys
-from catalog.format.message import Length, Whole, decode
+from catalog.format.message import MAX_OFFSET, Length, Offset, Stored, decode
 
 HEADER = struct.Struct(">7sB")  # magic, version
 MAGIC = b"RPDPACK"
@@ -38,8 +38,8 @@ class Extent(NamedTuple):
 class BlockRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A block in a table of contents. Its chunks follow each other without gaps; `ids` has 16 bytes for each."""
 
-    offset: Whole
-    stored: Length
+    offset: Offset
+    stored: Stored
     lengths: list[Length]
     ids: bytes
 
@@ -104,9 +104,13 @@ class PackBuilder:
         return pack_name(self.kind, self.id)
 
     def add(self, frame: Buffer, lengths: list[int], ids: bytes) -> BlockRow:
-        """Seal a frame of chunks at the end of the pack, and return its row in the table of contents."""
+        """Seal a frame of chunks at the end of the pack, and return its row in the table of contents.
+
+        Raises Unwritable if no reader would accept the block.
+        """
         _codec, raw = FRAME.unpack_from(frame)
-        assert raw == sum(lengths) <= MAX_RAW[self.kind], f"a block of {raw} bytes could not be read again"
+        if not raw == sum(lengths) <= MAX_RAW[self.kind] or len(frame) > MAX_RAW[self.kind] + FRAME.size:
+            raise Unwritable(f"a block of {raw} bytes in {self.name} could not be read again")
         sealed = seal_block(self._keys, self.kind, self.id, self.size, frame)
         row = BlockRow(self.size, len(sealed), lengths, ids)
         self.rows.append(row)
@@ -115,8 +119,11 @@ class PackBuilder:
         return row
 
     def finish(self) -> list[Buffer]:
-        """All parts of the object, contents and trailer included."""
-        frame = encode_frame(_encoder.encode(self.rows))
+        """All parts of the object, contents and trailer included. Raises Unwritable if it has too many chunks."""
+        contents = _encoder.encode(self.rows)
+        if len(contents) > MAX_RAW[self.kind.contents] or self.size > MAX_OFFSET:
+            raise Unwritable(f"the contents of {self.name}, {len(contents)} bytes, could not be read again")
+        frame = encode_frame(contents)
         sealed = seal_block(self._keys, self.kind.contents, self.id, self.size, frame)
         trailer = TRAILER.pack(self.size, len(sealed), TRAILER_MAGIC)
         return [*self.parts, sealed, trailer]

@@ -21,13 +21,42 @@ import msgspec
 
 from catalog.errors import Damaged
 from catalog.format.keys import ID_BYTES
-from catalog.format.message import Id, Length, Level, Whole, decode
+from catalog.format.message import (
+    U31,
+    U32,
+    HomeStored,
+    Id,
+    Length,
+    Level,
+    Mode,
+    Offset,
+    Owned,
+    Row,
+    Size,
+    Whole,
+    decode,
+)
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
-from catalog.format.values import Content, Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Subtree, Totals, Xattrs
+from catalog.format.values import (
+    TYPE_BITS,
+    Content,
+    Hole,
+    NodeKind,
+    OutOfLine,
+    Owner,
+    Paged,
+    Piece,
+    Subtree,
+    Totals,
+    Xattrs,
+)
 from catalog.format.windows import Windows, decode_windows, others
 
 _NO_NAMES = frozenset((b"", b".", b".."))
+UNREADABLE = -1  # the kind that a malformed entry gets here; the rest of its folder can be shown
+_FOLDER = int(NodeKind.FOLDER)
+_FOLDERS = (_FOLDER, UNREADABLE)
 _NOT_EMPTY = msgspec.Meta(min_length=1)
 _T = TypeVar("_T")
 
@@ -37,16 +66,16 @@ class Entry(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
     name: bytes
     kind: int
-    mode: int
-    owner: int
-    size: int
+    mode: Mode
+    owner: U31
+    size: Size
     mtime: int
     ctime: int
-    inode: int
-    nlink: int
-    link: int
+    inode: Whole
+    nlink: U32
+    link: U31
     content: Any
-    xattrs: int
+    xattrs: Row
     more: dict[str, Any] | None
 
 
@@ -54,9 +83,9 @@ class ExtentRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """An extent on the wire. `pack` is an index into the page's table of pack ids."""
 
     pack: Whole
-    offset: Whole
-    stored: Whole
-    inner: Whole
+    offset: Offset
+    stored: HomeStored
+    inner: Offset
     length: Length
     id: Id
 
@@ -64,11 +93,11 @@ class ExtentRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
 class PieceRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A piece on the wire: as ExtentRow; or a hole, with its length in `pack` and nothing else."""
 
-    pack: Whole
-    offset: Whole = 0
-    stored: Whole = 0
-    inner: Whole = 0
-    length: Whole = 0
+    pack: Size
+    offset: Offset = 0
+    stored: HomeStored = 0
+    inner: Offset = 0
+    length: Size = 0
     id: bytes = b""
 
 
@@ -77,7 +106,7 @@ class PagedRow(msgspec.Struct, gc=False, frozen=True):
 
     level: Level = msgspec.field(name="l")
     at: ExtentRow = msgspec.field(name="a")
-    allocated: Whole = msgspec.field(name="n")
+    allocated: Size = msgspec.field(name="n")
     digest: Id = msgspec.field(name="d")
 
 
@@ -100,14 +129,21 @@ class _PiecesCell(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class _DeviceCell(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    value: tuple[Whole, Whole]
+    value: tuple[U32, U32]
+
+
+_OwnerRow: TypeAlias = tuple[Owned, Owned, str, str]
+
+
+class _OwnerCell(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    value: _OwnerRow
 
 
 class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A page of a directory's entries, sorted by name (as bytes), with its tables. `home` is not on the wire."""
 
     packs: list[bytes]
-    owners: list[tuple[int, int, str, str]]
+    owners: list[_OwnerRow]
     sets: list[list[tuple[bytes, Any]]]
     entries: list[Entry]
     home: Extent | None = None
@@ -123,10 +159,13 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         return Subtree(row.level, _extent(self, row.at), row.totals)
 
     def entries_in(self, entry: Entry) -> int:
-        """The number of entries in an entry: itself and all below it."""
-        if entry.kind != NodeKind.FOLDER or entry.content is None:
+        """The number of entries in an entry: itself and all below it. A malformed folder counts as 1."""
+        if entry.kind not in _FOLDERS or entry.content is None:
             return 1
-        return 1 + _convert((entry.content,), _SubtreeCell, entry.name).value.totals.entries
+        try:
+            return 1 + _convert((entry.content,), _SubtreeCell, entry.name).value.totals.entries
+        except Damaged:
+            return 1
 
     def pieces(self, entry: Entry) -> list[Piece] | Paged:
         """The pieces of a file's entry. An empty file has none."""
@@ -145,9 +184,12 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
     def xattr_set(self, index: int, name: bytes) -> Xattrs:
         """A set of the page's table. `name` is the entry's, for errors."""
         try:
-            return {key: self._xattr(value) for key, value in self._at(self.sets, index)}
+            found = {key: self._xattr(value) for key, value in self._at(self.sets, index)}
         except msgspec.ValidationError as e:
             raise _garbled(name) from e
+        if any(not key or b"\0" in key for key in found):
+            raise _garbled(name)
+        return found
 
     def _xattr(self, value: Any) -> bytes | OutOfLine:
         return value if isinstance(value, bytes) else OutOfLine(_extent(self, msgspec.convert(value, ExtentRow)))
@@ -162,20 +204,24 @@ class Leaf(msgspec.Struct, array_like=True, gc=False, frozen=True):
         windows = self.windows(entry)
         return own + [s.content for s in windows.streams] if windows is not None else own
 
+    def check(self, entry: Entry) -> None:
+        """Raise Damaged if an entry is malformed, or of a kind that the format does not have."""
+        if entry.kind not in TYPE_BITS:
+            raise _garbled(entry.name)
+
     def node(self, entry: Entry) -> Node:
         """The entry, independent of this page."""
+        self.check(entry)
         e = entry
         content: Content
         if e.kind == NodeKind.FILE:
             content = self.pieces(e)
         elif e.kind == NodeKind.FOLDER:
             content = self.subtree(e)
-        elif e.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
-            content = _convert((e.content,), _DeviceCell, e.name).value
-        elif e.kind == NodeKind.SYMLINK:
-            content = _convert(e.content, bytes, e.name)
+        elif isinstance(e.content, list):
+            content = e.content[0], e.content[1]
         else:
-            content = None
+            content = e.content  # as that of a device, it was checked when the page was decoded
         return Node(
             e.name, e.kind, e.mode, self.owner(e), e.size, e.mtime, e.ctime, e.inode, e.nlink, e.link,
             content, self.xattrs(e), others(e.more), self.windows(e),
@@ -260,7 +306,7 @@ def _pieces(page: _Page, rows: list[PieceRow]) -> list[Piece]:
 
 
 def _piece(page: _Page, row: PieceRow) -> Piece:
-    if len(row.id) == ID_BYTES and row.length:
+    if len(row.id) == ID_BYTES and row.length and row.stored:
         return _extent(page, row)
     if row.pack and not (row.offset or row.stored or row.inner or row.length or row.id):
         return Hole(row.pack)
@@ -270,16 +316,19 @@ def _piece(page: _Page, row: PieceRow) -> Piece:
 leaf_decoder = msgspec.msgpack.Decoder(
     tuple[
         list[Id],
-        list[tuple[int, int, str, str]],
+        list[_OwnerRow],
         list[list[tuple[bytes, Any]]],
         Annotated[list[Entry], _NOT_EMPTY],
     ]
+)
+_loose_decoder = msgspec.msgpack.Decoder(
+    tuple[list[Id], list[Any], list[list[tuple[bytes, Any]]], Annotated[list[Any], _NOT_EMPTY]]
 )
 folder_index_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[FolderChild], _NOT_EMPTY]])
 piece_leaf_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceRow], _NOT_EMPTY]])
 piece_index_decoder = msgspec.msgpack.Decoder(tuple[list[Id], Annotated[list[PieceChild], _NOT_EMPTY]])
 # Have msgspec analyse now, in one thread, the classes that many threads convert to later.
-msgspec.msgpack.Decoder(tuple[ExtentRow, PagedRow, _SubtreeCell, _PiecesCell, _DeviceCell])
+msgspec.msgpack.Decoder(tuple[ExtentRow, PagedRow, _SubtreeCell, _PiecesCell, _DeviceCell, _OwnerCell, Entry])
 
 
 def _check_names(names: list[bytes]) -> None:
@@ -292,9 +341,58 @@ def _check_names(names: list[bytes]) -> None:
 
 def decode_leaf(data: bytes | bytearray | memoryview, home: Extent) -> Leaf:
     """A page of entries, from its bytes and its own extent. Raises Damaged."""
-    packs, owners, sets, entries = decode(leaf_decoder, data, "a page of a folder")
+    try:
+        packs, owners, sets, entries = leaf_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        packs, owners, sets, entries = _salvaged(data)
     _check_names([e.name for e in entries])
+    for n, entry in enumerate(entries):
+        if entry.kind > _FOLDER and not _fits(entry):
+            entries[n] = _unreadable(entry.name)
     return Leaf(packs, owners, sets, entries, home)
+
+
+def _salvaged(
+    data: bytes | bytearray | memoryview,
+) -> tuple[list[bytes], list[_OwnerRow], list[list[tuple[bytes, Any]]], list[Entry]]:
+    """The parts of a page, of which some entries or owners are malformed. Raises Damaged if more is."""
+    packs, owner_rows, sets, rows = decode(_loose_decoder, data, "a page of a folder")
+    owners, bad = [], set()
+    for n, row in enumerate(owner_rows):
+        try:
+            owners.append(msgspec.convert((row,), _OwnerCell).value)
+        except msgspec.ValidationError:
+            owners.append((-1, -1, "", ""))
+            bad.add(n)
+    entries = []
+    for row in rows:
+        try:
+            entry = msgspec.convert(row, Entry)
+        except msgspec.ValidationError as e:
+            if type(row) is not list or not row or type(row[0]) is not bytes:
+                raise Damaged("a page of a folder has an entry without a name") from e
+            entries.append(_unreadable(row[0], row[10] if row[1:2] == [_FOLDER] and len(row) > 10 else None))
+            continue
+        entries.append(_unreadable(entry.name, entry.content) if entry.owner in bad else entry)
+    return packs, owners, sets, entries
+
+
+def _unreadable(name: bytes, content: Any = None) -> Entry:
+    return Entry(name, UNREADABLE, 0, 0, 0, 0, 0, 0, 1, 0, content, -1, None)
+
+
+def _fits(entry: Entry) -> bool:
+    """Whether an entry that is neither a file nor a folder has a content of its kind."""
+    content = entry.content
+    if entry.kind == NodeKind.SYMLINK:
+        return type(content) is bytes and b"\0" not in content
+    if entry.kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
+        try:
+            msgspec.convert((content,), _DeviceCell)
+            return True
+        except msgspec.ValidationError:
+            return False
+    return content is None
 
 
 def decode_folder_index(data: bytes | bytearray | memoryview, home: Extent) -> FolderIndex:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from catalog.errors import Damaged, UsageError
-from catalog.format.message import Id, Length, Level, Whole, decode
+from catalog.errors import Damaged, Unwritable, UsageError
+from catalog.format.message import U31, Id, Length, Level, Offset, Stored, Whole, decode
 from catalog.format.packs import BlockRow, Extent, check_rows
 from catalog.format.values import NOTHING, Subtree, Totals
 
@@ -58,9 +58,9 @@ class Root(msgspec.Struct, array_like=True, gc=False):
 
     level: Level
     pack: Id
-    offset: Whole
-    stored: Length
-    inner: Whole
+    offset: Offset
+    stored: Stored
+    inner: Offset
     length: Length
     id: Id
     totals: Totals
@@ -102,7 +102,7 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     root: Root | None = None
     partial: bool = False
     trusted: int = 0
-    links: int = 0
+    links: U31 = 0
     tree_blocks: int = 0
     fresh_blocks: int = 0
     new_bytes: int = 0  # raw bytes of chunks new to the vault
@@ -182,20 +182,39 @@ _learning = threading.Lock()
 
 
 def encode_record(record: Machine | Item | Point | Job | IndexObject) -> bytes:
-    """The record's bytes. Raises UsageError if one of its texts is not UTF-8."""
+    """The record's bytes.
+
+    Raises UsageError if one of its texts is not UTF-8, Unwritable if no reader would accept one of its numbers.
+    """
     try:
-        return _encoder.encode(record)
+        data = _encoder.encode(record)
     except UnicodeEncodeError as e:
         raise UsageError("a name or pattern can't be recorded: it is not UTF-8") from e
+    except OverflowError as e:
+        raise _unwritable(record, str(e)) from e
+    if not isinstance(record, IndexObject):  # large, and its numbers come from a PackBuilder
+        try:
+            _decoder(type(record)).decode(data)
+        except msgspec.ValidationError as e:
+            raise _unwritable(record, str(e)) from e
+    return data
 
 
-def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str) -> R:
-    """The record in `data`. Raises Damaged if it is malformed."""
+def _unwritable(record: object, reason: str) -> Unwritable:
+    return Unwritable(f"the record of a {type(record).__name__.lower()} could not be read again: {reason}")
+
+
+def _decoder(cls: type[R]) -> msgspec.msgpack.Decoder[R]:
     decoder = _decoders.get(cls)
     if decoder is None:
         with _learning:
             decoder = _decoders.get(cls) or _decoders.setdefault(cls, msgspec.msgpack.Decoder(cls))
-    record: R = decode(decoder, data, name)
+    return decoder
+
+
+def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str) -> R:
+    """The record in `data`. Raises Damaged if it is malformed."""
+    record: R = decode(_decoder(cls), data, name)
     if isinstance(record, IndexObject):
         for pack in record.packs:
             check_rows(pack.blocks, name)

@@ -13,7 +13,7 @@ from enum import IntEnum
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from catalog.errors import Damaged, NewerFormat
+from catalog.errors import Damaged, NewerFormat, Unwritable
 from catalog.format.blocks import Buffer, decode_frame, encode_frame
 from catalog.format.keys import GENERATION, VERSION, Keys, derive
 
@@ -52,14 +52,20 @@ def _key(keys: Keys, kind: Kind, salt: bytes) -> bytes:
 
 
 def seal_object(keys: Keys, kind: Kind, name: str, content: Buffer, *, salt: bytes | None = None) -> bytes:
-    """The sealed bytes of an object to be stored under `name`. Raises ValueError if it could not be read again."""
+    """The sealed bytes of an object to be stored under `name`.
+
+    Raises Unwritable if it is larger than readers accept.
+    """
+    if memoryview(content).nbytes > MAX_OBJECT_RAW:
+        raise Unwritable(f"{name} would hold {len(content)} bytes, more than the limit of {MAX_OBJECT_RAW}")
     salt = os.urandom(SALT_BYTES) if salt is None else salt
     header = HEADER.pack(MAGIC, VERSION, kind, GENERATION)
     ad = header + keys.vault_id + name.encode()
-    data = header + salt + AESGCM(_key(keys, kind, salt)).encrypt(_ZERO_NONCE, encode_frame(content), ad)
-    if len(data) > max_sealed(kind) or memoryview(content).nbytes > MAX_OBJECT_RAW:
-        raise ValueError(f"{name}: an object of {len(data)} bytes could not be read again")
-    return data
+    sealed = AESGCM(_key(keys, kind, salt)).encrypt(_ZERO_NONCE, encode_frame(content), ad)
+    size = len(header) + len(salt) + len(sealed)
+    if size > max_sealed(kind):
+        raise Unwritable(f"{name} would have {size} bytes, more than the limit of {max_sealed(kind)}")
+    return header + salt + sealed
 
 
 def open_object(keys: Keys, kind: Kind, name: str, data: Buffer) -> Buffer:

@@ -6,7 +6,7 @@ import stat
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
-from catalog.format.message import Whole
+from catalog.format.message import Count, Whole
 from catalog.format.packs import Extent
 
 
@@ -68,10 +68,10 @@ TOTAL_MAX = 2**64 - 1  # a larger sum is written as this
 class Totals(NamedTuple):
     """Sums over what is below a folder, as on the wire: entries, files, bytes of files, entries with xattrs."""
 
-    entries: Whole
-    files: Whole
+    entries: Count
+    files: Count
     bytes: Whole
-    xattrs: Whole
+    xattrs: Count
 
     def plus(self, other: Totals) -> Totals:
         """The sums of both. A sum beyond TOTAL_MAX is TOTAL_MAX: three sparse files can have more bytes."""

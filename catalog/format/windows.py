@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from operator import itemgetter
-from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from catalog.errors import Damaged
-from catalog.format.message import Whole
+from catalog.format.message import U31, U32, Size
 from catalog.format.packs import Extent
 from catalog.format.values import Content, OutOfLine, Paged, Piece, Xattrs
 
@@ -23,7 +23,6 @@ STREAM_NAME_MAX = 255  # UTF-16 units
 STREAMS_MAX = 512 << 10  # bytes that the streams of one entry may occupy in its page
 _FORBIDDEN = frozenset("/\\:\0")
 
-Flags: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
 Value: TypeAlias = bytes | OutOfLine
 
 
@@ -93,21 +92,21 @@ class StreamRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """A stream on the wire."""
 
     name: bytes
-    size: Whole
+    size: Size
     content: Any
 
 
 class WindowsRow(msgspec.Struct, gc=False, frozen=True):
     """The keys of `more`. `security`, `reparse`, `extended` are indexes into the page's table of xattr sets."""
 
-    attributes: Flags
+    attributes: U32
     created: int | None = None
-    security: Whole | None = None
+    security: U31 | None = None
     streams: list[StreamRow] = []
-    reparse: Whole | None = None
-    extended: Whole | None = None
+    reparse: U31 | None = None
+    extended: U31 | None = None
     short: bytes = b""
-    efs: Whole | None = None
+    efs: Size | None = None
 
 
 KEYS = frozenset(WindowsRow.__struct_fields__)

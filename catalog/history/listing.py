@@ -14,7 +14,7 @@ from catalog.history.search import Hit
 from catalog.history.timeline import Timeline
 from catalog.history.variants import Variant
 from catalog.history.versions import Versions
-from catalog.points.listing import entry_json, entry_size
+from catalog.points.listing import entry_json, entry_size, kind_name
 from catalog.screen.text import iso_time, local_time, size_text, text_json
 
 HIT_COLUMNS = f"{'SIZE':>10}  {'MODIFIED':19}  {'IN POINTS OF':43}  {'POINTS':>6}  {'VERSIONS':>8}  PATH"
@@ -55,7 +55,7 @@ def version_rows(line: Timeline, history: Versions) -> list[list[str]]:
     rows = []
     for points, variant in history.found:
         size = size_text(entry_size(variant.leaf, variant.entry))
-        kind = _kind(variant.entry).replace("_", " ")
+        kind = kind_name(variant.entry).replace("_", " ")
         rows.append(_row(line, points, size, local_time(variant.entry.mtime), kind))
     if history.missing:
         rows.append(_row(line, history.missing, "", "", "not there"))
@@ -143,10 +143,6 @@ class Counts:
 
 
 # --- parts --------------------------------------------------------------------------------------------------
-
-
-def _kind(entry: Entry) -> str:
-    return str(NodeKind(entry.kind).name.lower())
 
 
 def _entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from catalog.format.keys import file_digest
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, FolderIndex, Leaf
 from catalog.format.records import Point
-from catalog.format.values import Hole, NodeKind, Paged, Piece, Subtree
+from catalog.format.values import TYPE_BITS, Hole, NodeKind, Paged, Piece, Subtree
 from catalog.format.windows import name_bytes
 from catalog.history.variants import Merged, Variant, without_entries
 from catalog.names import is_marked, meant, shows_as
@@ -320,6 +320,8 @@ def data_id(leaf: Leaf, entry: Entry) -> bytes:
     if entry.kind == NodeKind.FOLDER:
         below = leaf.subtree(entry)
         return kind + (below.at.id if below else b"")
+    if entry.kind not in TYPE_BITS:
+        return b"malformed"
     content = leaf.node(entry).content
     return kind + (content if isinstance(content, bytes) else repr(content).encode())
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from catalog.errors import Damaged, NewerFormat, UsageError
+from catalog.errors import Damaged, UsageError
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Machine, Point
-from catalog.format.values import NodeKind
+from catalog.format.values import TYPE_BITS, NodeKind
 from catalog.format.windows import Windows, name_bytes
 from catalog.machines.registry import machine_names
 from catalog.screen.text import iso_time, local_time, short_ids, size_text, text_json
@@ -64,19 +64,20 @@ def point_json(p: Point, machines: Mapping[bytes, Machine]) -> dict[str, Any]:
 # --- entries ------------------------------------------------------------------------------------------------
 
 
-def _kind(entry: Entry) -> NodeKind:
-    try:
-        return NodeKind(entry.kind)
-    except ValueError as e:
-        name = entry.name.decode(errors="replace")
-        raise NewerFormat(f"{name} is of kind {entry.kind}, which this rpdrive doesn't know") from e
+def kind_name(entry: Entry) -> str:
+    """The kind of an entry in words, e.g. `char_device`."""
+    return NodeKind(entry.kind).name.lower() if entry.kind in TYPE_BITS else "malformed"
 
 
 def long_line(leaf: Leaf, entry: Entry, name: str) -> str:
-    """An entry as in `ls -l`; a folder's size is that of all files below it."""
-    owner = leaf.owner(entry)
-    kind = _kind(entry)
-    size = f"{entry_size(leaf, entry)}"
+    """An entry as in `ls -l`; a folder's size is that of all files below it. Of a malformed one only the name."""
+    try:
+        leaf.check(entry)
+        owner = leaf.owner(entry)
+        size = f"{entry_size(leaf, entry)}"
+    except Damaged:
+        return f"{'?' * 10} {'?':>3} {'?':<8} {'?':<8} {'?':>13} {'malformed':<19} {name}"
+    kind = NodeKind(entry.kind)
     if kind in (NodeKind.CHAR_DEVICE, NodeKind.BLOCK_DEVICE):
         size = "{}, {}".format(*entry.content)
     mode = stat.filemode(entry.mode | kind.bits)
@@ -93,11 +94,23 @@ def entry_size(leaf: Leaf, entry: Entry) -> int:
 
 
 def entry_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
-    """An entry for --json. A name that is not UTF-8 is also given as `name_bytes` (base64)."""
+    """An entry for --json. A name that is not UTF-8 is also given as `name_bytes` (base64).
+
+    A malformed entry has only a name, and the kind `malformed`.
+    """
+    row: dict[str, Any] = text_json("name", entry.name)
+    try:
+        return row | _values_json(leaf, entry)
+    except Damaged:
+        return row | {"kind": "malformed"}
+
+
+def _values_json(leaf: Leaf, entry: Entry) -> dict[str, Any]:
+    leaf.check(entry)
     owner = leaf.owner(entry)
-    kind = _kind(entry)
-    row: dict[str, Any] = text_json("name", entry.name) | {
-        "kind": kind.name.lower(),
+    kind = NodeKind(entry.kind)
+    row: dict[str, Any] = {
+        "kind": kind_name(entry),
         "mode": f"{entry.mode:04o}",
         "size": entry_size(leaf, entry),
         "mtime": iso_time(entry.mtime),

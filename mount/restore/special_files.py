@@ -35,7 +35,7 @@ class SpecialFiles:
         """Decide about an entry, and make it. Raises Damaged or OSError."""
         planning, report = self._planning, self._report
         if entry.kind not in _KNOWN:
-            raise Damaged("this version of rpdrive does not know this kind of file")
+            raise Damaged("its entry is malformed, or of a kind unknown to this version of rpdrive")
         if entry.link and planning.further_link(leaf, entry, folder, name):
             return
         a = planning.attributes(leaf, entry, folder, name)

@@ -105,7 +105,7 @@ class Tree:
         """The node of an entry, whose number in a walk of the point is `number`. Raises Damaged."""
         bits = TYPE_BITS.get(e.kind)
         if bits is None:
-            raise Damaged(f"{shown_name(e.name)} is of a kind unknown to this version of rpdrive")
+            raise Damaged(f"{shown_name(e.name)} is malformed, or of a kind unknown to this version of rpdrive")
         uid, gid = shown_ids(*leaf.owner(e)[:2])
         xattrs = leaf.xattrs(e)
         windows = leaf.windows(e)

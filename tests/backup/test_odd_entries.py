@@ -125,7 +125,7 @@ def test_numbers_that_no_page_holds(
     outcome = machine.backup(roomy)
     assert file_status is PosixSystem.file_status
     assert saved(machine, outcome, roomy).keys() == {b"good"}
-    assert "64 bits" in reasons(outcome, roomy)["odd"]
+    assert "out of range" in reasons(outcome, roomy)["odd"]
 
 
 # --- exceptions -------------------------------------------------------------------------------------------------

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
+from unittest import mock
 
 import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from catalog.errors import Damaged, RpdriveError, UsageError
-from catalog.format.blocks import MAX_RAW, PackKind, decode_frame, encode_frame, open_block, seal_block
+from catalog.errors import Damaged, RpdriveError, Unwritable, UsageError
+from catalog.format import sealed
+from catalog.format.blocks import FRAME, MAX_RAW, PackKind, decode_frame, encode_frame, open_block, seal_block
 from catalog.format.keys import KdfParameters, Keys, Slot, VaultFile
 from catalog.format.packs import Extent, PackBuilder, decode_contents, decode_pack, decode_trailer
 from catalog.format.pages import Leaf, decode_folder_index, decode_leaf, decode_piece_index, decode_piece_leaf
@@ -30,8 +34,9 @@ from catalog.format.records import (
     decode_record,
     encode_record,
 )
-from catalog.format.sealed import Kind, open_object, seal_object
+from catalog.format.sealed import MAX_SEALED, MAX_SEALED_INDEX, Kind, open_object, seal_object
 from catalog.format.values import Hole
+from catalog.tree import NumberedLeaf
 from tests.kit.format_values import (
     FEW,
     KEYS,
@@ -40,22 +45,23 @@ from tests.kit.format_values import (
     ids,
     lengths,
     names,
+    offsets,
     pack_ids,
+    sealed_lengths,
     texts,
+    totals,
     whole,
 )
 
 # --- records -----------------------------------------------------------------------------------------------
 
-roots = st.builds(
-    Root, st.integers(0, 8), ids, whole, lengths, whole, lengths, ids, st.tuples(*[st.integers(0, 2**50)] * 4)
-)
+roots = st.builds(Root, st.integers(0, 8), ids, offsets, sealed_lengths, offsets, lengths, ids, totals)
 points = st.builds(
     Point,
     id=ids, machine=ids, item=ids, machine_name=texts, item_name=texts, hostname=texts, system=texts,
     sequence=st.integers(0, 10**12), previous=st.none() | ids, time=st.integers(10**18, 4 * 10**18), finished=whole,
     paths=st.lists(st.binary(max_size=50), max_size=3), excludes=st.lists(texts, max_size=3),
-    root=st.none() | roots, partial=st.booleans(), links=whole, new_bytes=whole,
+    root=st.none() | roots, partial=st.booleans(), links=st.integers(0, 2**31 - 1), new_bytes=whole,
     problems=st.lists(st.builds(Problem, st.binary(max_size=9), texts), max_size=3),
 )  # fmt: skip
 machines = st.builds(
@@ -209,7 +215,7 @@ def test_a_pack_refuses_blocks_that_could_not_be_read_again(kind: PackKind) -> N
     row = builder.add(encode_frame(bytes(size)), [size], bytes(16))
     data = b"".join(builder.finish())
     assert len(open_block(KEYS, kind, builder.id, row.offset, data[row.offset : row.offset + row.stored])) == size
-    with pytest.raises(AssertionError):
+    with pytest.raises(Unwritable, match=f"{size + 1} bytes in {builder.name} could not be read again"):
         builder.add(encode_frame(bytes(size + 1)), [size + 1], bytes(16))
 
 
@@ -358,9 +364,83 @@ def test_a_vault_file_with_any_one_value_changed(data: st.DataObject) -> None:
 
 def test_leaves_have_the_shape_that_the_garbage_tests_use() -> None:
     """A good page of this shape is read, so that the tests above don't all fail at the first field."""
-    entry = [b"name", 0, 0, 0, 0, 0, 0, 0, 1, 0, [[0, 8, 0, 0, 5, bytes(16)], [7]], 0, None]
+    entry = [b"name", 0, 0, 0, 0, 0, 0, 0, 1, 0, [[0, 8, 99, 0, 5, bytes(16)], [7]], 0, None]
     page = msgspec.msgpack.encode([[bytes(16)], [[0, 0, "", ""]], [[[b"user.a", b"1"]]], [entry]])
     leaf: Leaf = decode_leaf(page, HOME)
     node = leaf.node(leaf.entries[0])
     assert node.content == [HOME._replace(length=5), Hole(7)]
     assert node.xattrs == {b"user.a": b"1"}
+
+
+# --- what a reader would refuse is not written -----------------------------------------------------------------
+
+
+def test_a_pack_refuses_a_table_of_contents_that_could_not_be_read_again() -> None:
+    builder = PackBuilder(KEYS, PackKind.DATA, bytes(16))
+    row = builder.add(encode_frame(b"x"), [1], bytes(16))
+    builder.rows = [row] * (MAX_RAW[PackKind.DATA_CONTENTS] // 20)
+    with pytest.raises(Unwritable, match=f"the contents of {builder.name}, [0-9]+ bytes, could not be read again"):
+        builder.finish()
+
+
+def test_an_object_refuses_content_that_could_not_be_read_again() -> None:
+    noise = random.Random(1).randbytes(1 << 20)
+    for kind, most in ((Kind.POINT, MAX_SEALED), (Kind.INDEX, MAX_SEALED_INDEX)):
+        fits = noise * ((most >> 20) - 1)
+        with mock.patch.object(sealed, "encode_frame", lambda raw: FRAME.pack(0, len(raw)) + bytes(raw)):
+            data = seal_object(KEYS, kind, "a name", fits)
+            assert len(data) <= most and open_object(KEYS, kind, "a name", data) == fits
+            with pytest.raises(Unwritable, match=f"a name would have [0-9]+ bytes, more than the limit of {most}"):
+                seal_object(KEYS, kind, "a name", fits + noise)
+    with pytest.raises(Unwritable, match="a name would hold 268435457 bytes, more than the limit of 268435456"):
+        seal_object(KEYS, Kind.POINT, "a name", bytes((256 << 20) + 1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("time", -1), ("finished", -1), ("time", 2**64), ("links", 2**31), ("id", b"short"), ("sequence", -1)],
+)
+def test_a_record_refuses_values_that_could_not_be_read_again(field: str, value: object) -> None:
+    fields = {
+        "id": bytes(16), "machine": bytes(16), "item": bytes(16), "machine_name": "", "item_name": "",
+        "hostname": "", "system": "", "sequence": 1, "time": 1, "finished": 1, "paths": [],
+    }  # fmt: skip
+    encode_record(Point(**fields))  # type: ignore[arg-type]
+    with pytest.raises(Unwritable, match="the record of a point could not be read again"):
+        encode_record(Point(**fields | {field: value}))  # type: ignore[arg-type]
+
+
+# --- one bad entry costs that entry -----------------------------------------------------------------------------
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "faults"
+MALFORMED = sorted(p.stem for p in VECTORS.glob("entry-*.json"))
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_the_rest_of_a_folder_with_a_malformed_entry_is_read(name: str) -> None:
+    read = json.loads((VECTORS / f"{name}.json").read_text())["read"]
+    (page,) = (bytes.fromhex(p) for p in read["pages"])
+    if name == "entry-without-name":
+        with pytest.raises(Damaged):
+            decode_leaf(page, HOME)
+        return
+    leaf = decode_leaf(page, HOME)
+    bad = 0
+    for entry in leaf.entries:
+        try:
+            assert leaf.node(entry).name == entry.name
+        except Damaged as e:
+            bad += 1
+            assert repr(entry.name.decode()) in str(e)
+    assert bad == 1
+    assert NumberedLeaf(leaf, 2).numbers() == [2, 3, 4][: len(leaf.entries)]
+
+
+def test_a_malformed_folder_keeps_the_numbers_of_what_follows() -> None:
+    below = [0, [0, 8, 99, 0, 5, bytes(16)], [41, 0, 0, 0]]
+    rows = [[n, 1, mode, 0, 0, 0, 0, 0, 1, 0, below, -1, None] for n, mode in ((b"a", 1 << 20), (b"b", 0o755))]
+    leaf = decode_leaf(msgspec.msgpack.encode([[bytes(16)], [[0, 0, "", ""]], [], rows]), HOME)
+    assert NumberedLeaf(leaf, 2).numbers() == [2, 44]
+    with pytest.raises(Damaged):
+        leaf.node(leaf.entries[0])
+    assert leaf.node(leaf.entries[1]).mode == 0o755

@@ -224,7 +224,7 @@ def test_names_of_any_utf_16_come_back(name: str) -> None:
 
 
 def test_a_file_of_as_many_streams_as_may_be_fits_a_page() -> None:
-    at = Extent(b"p" * 16, 2**40, 2**32, 2**32, 2**40, b"i" * 16)
+    at = Extent(b"p" * 16, 2**40, 2**23, 2**32, 2**40, b"i" * 16)
     streams: list[Stream] = []
     room = STREAMS_MAX
     while True:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from catalog.format.keys import Keys
+from catalog.format.message import MAX_BLOCK, MAX_ENTRIES, MAX_OFFSET, MAX_SIZE
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Subtree, Totals
@@ -24,7 +25,7 @@ KEYS = Keys(bytes(range(32)), bytes(range(16)))
 
 ids = st.binary(min_size=16, max_size=16)
 pack_ids = ids.map(lambda one: one[:4] + b"\0" + one[5:])
-whole = st.integers(0, 2**64 - 1)
+whole, sizes, u32 = (st.integers(0, most) for most in (2**64 - 1, MAX_SIZE, 2**32 - 1))
 lengths = st.integers(1, 2**40)
 times = st.integers(-(2**63), 2**63 - 1)
 names = (
@@ -34,8 +35,10 @@ names = (
 )
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 other_keys = texts.filter(lambda key: key not in windows_keys)
-extents = st.builds(Extent, ids, whole, st.integers(1, 2**32), st.integers(0, 2**32), lengths, ids)
-totals = st.builds(Totals, *[st.integers(0, 2**50)] * 4)
+offsets, sealed_lengths = st.integers(0, MAX_OFFSET), st.integers(1, MAX_BLOCK)
+extents = st.builds(Extent, ids, offsets, sealed_lengths, offsets, lengths, ids)
+counts = st.integers(0, MAX_ENTRIES)
+totals = st.builds(Totals, counts, counts, whole, counts)
 pieces = st.lists(st.one_of(extents, st.builds(Hole, lengths)), max_size=32)
 anything: Any = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=20) | texts | st.floats(),
@@ -43,14 +46,15 @@ anything: Any = st.recursive(
     max_leaves=20,
 )
 xattrs = st.dictionaries(names, st.binary(max_size=300) | st.builds(OutOfLine, extents), min_size=1, max_size=5)
+owner_ids = st.integers(-1, 2**32 - 2)
 CONTENT: dict[NodeKind, st.SearchStrategy[Any]] = {
-    NodeKind.FILE: pieces | st.builds(Paged, st.integers(0, 8), extents, whole, ids),
+    NodeKind.FILE: pieces | st.builds(Paged, st.integers(0, 8), extents, sizes, ids),
     NodeKind.FOLDER: st.none() | st.builds(Subtree, st.integers(0, 8), extents, totals),
-    NodeKind.SYMLINK: st.binary(max_size=300),
+    NodeKind.SYMLINK: st.binary(max_size=300).map(lambda b: b.replace(b"\0", b"0")),
     NodeKind.FIFO: st.none(),
     NodeKind.SOCKET: st.none(),
-    NodeKind.CHAR_DEVICE: st.tuples(whole, whole),
-    NodeKind.BLOCK_DEVICE: st.tuples(whole, whole),
+    NodeKind.CHAR_DEVICE: st.tuples(u32, u32),
+    NodeKind.BLOCK_DEVICE: st.tuples(u32, u32),
 }
 assert set(CONTENT) == set(NodeKind)
 stream_names = st.text(st.characters(exclude_characters="/\\:\0", exclude_categories=()), min_size=1, max_size=20)
@@ -69,7 +73,7 @@ def windows(draw: st.DrawFn) -> Windows:
         draw(values),
         draw(values),
         draw(st.text(max_size=12)),
-        draw(st.none() | whole),
+        draw(st.none() | sizes),
     )
 
 
@@ -80,13 +84,13 @@ def nodes(draw: st.DrawFn, name: bytes) -> Node:
         name,
         kind,
         draw(st.integers(0, 0o7777)),
-        draw(st.builds(Owner, st.integers(0, 2**32), st.integers(0, 2**32), texts, texts)),
-        draw(st.integers(0, 2**50)),
+        draw(st.builds(Owner, owner_ids, owner_ids, texts, texts)),
+        draw(sizes),
         draw(times),
         draw(times),
         draw(whole),
-        nlink=draw(st.integers(1, 2**32)),
-        link=draw(st.integers(0, 2**32)),
+        nlink=draw(u32),
+        link=draw(st.integers(0, 2**31 - 1)),
         content=draw(CONTENT[kind]),
         xattrs=draw(st.none() | xattrs),
         more=draw(st.none() | st.dictionaries(other_keys, st.binary(max_size=9) | times, min_size=1, max_size=3)),

@@ -55,9 +55,9 @@ def _vault_files(made: g.GoldenVault) -> dict[str, Fault]:
         return ("B" if text[0] == "A" else "A") + text[1:]
 
     absurd = {
-        "memory": KdfParameters((1 << 20) + 1, 1, 1),
+        "memory": KdfParameters((256 << 10) + 1, 1, 1),
         "passes": KdfParameters(64, 17, 1),
-        "lanes": KdfParameters(1 << 20, 1, 65),
+        "lanes": KdfParameters(256 << 10, 1, 65),
         "too-little": KdfParameters(7, 1, 1),
         "nothing": KdfParameters(0, 0, 0),
     }
@@ -72,7 +72,22 @@ def _vault_files(made: g.GoldenVault) -> dict[str, Fault]:
         )
         for k, v in absurd.items()
     }
+    usual = good["slots"][0] | {"memory_kib": 65536, "passes": 3, "lanes": 4}
     return rows | {
+        "kdf-sum": changed(
+            "17 slots of the usual cost: too much to try in sum; must be refused before Argon2id is run",
+            "Damaged",
+            "kdf sum",
+            sign=True,
+            slots=[usual] * 17,
+        ),
+        "vault-nested-deeply": fault(
+            "a field of 990 nested arrays",
+            "Damaged",
+            "vault file",
+            how="vault",
+            replace={"vault.json": _with_nested(good).hex()},
+        ),
         "vault-newer": changed("a vault of version 2", "NewerFormat", "vault file", version=2),
         "vault-version-0": changed("a vault of version 0", "Damaged", "vault file", version=0),
         "vault-not-json": fault(
@@ -129,6 +144,10 @@ def _vault_files(made: g.GoldenVault) -> dict[str, Fault]:
             replace={"vault.json": _under_another_id(made).hex()},
         ),
     }
+
+
+def _with_nested(good: dict[str, Any]) -> bytes:
+    return (json.dumps(good)[:-1] + ', "later": ' + "[" * 990 + "]" * 990 + "}").encode()
 
 
 def _under_another_id(made: g.GoldenVault) -> bytes:

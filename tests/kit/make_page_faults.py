@@ -28,11 +28,25 @@ def page_faults() -> dict[str, Fault]:
         owner: int = 0,
         xattrs: int = -1,
         more: Any = None,
+        **values: Any,
     ) -> list[Any]:
-        return [name, kind, 0o644, owner, 0, 0, 0, 1, 1, 0, content, xattrs, more]
+        row = {
+            "name": name, "kind": kind, "mode": 0o644, "owner": owner, "size": 0, "mtime": 0, "ctime": 0,
+            "inode": 1, "nlink": 1, "link": 0, "content": content, "xattrs": xattrs, "more": more,
+        }  # fmt: skip
+        return [*(row | values).values()]
 
-    def leaf(*entries: Any, sets: Any = ()) -> list[Any]:
-        return [[pack], [[0, 0, "", ""]], sets, entries]
+    def leaf(*entries: Any, sets: Any = (), owners: Any = ((0, 0, "", ""),)) -> list[Any]:
+        return [[pack], owners, sets, entries]
+
+    def malformed(what: str, **values: Any) -> Fault:
+        """An entry between two good ones."""
+        return folder(what, "malformed", 0, leaf(entry(b"a"), entry(b"b", **values), entry(b"c")))
+
+    def owned(what: str, *owner: Any) -> Fault:
+        """As `malformed`, an entry of this owner."""
+        page = leaf(entry(b"a"), entry(b"b", owner=1), entry(b"c"), owners=[[0, 0, "", ""], list(owner)])
+        return folder(what, "malformed", 0, page)
 
     def folder(what: str, layer: str, level: int, *pages: Any) -> Fault:
         encoded = [p.hex() if isinstance(p, bytes) else msgspec.msgpack.encode(p).hex() for p in pages]
@@ -76,7 +90,7 @@ def page_faults() -> dict[str, Fault]:
             "a child in pack 1 of 1", "table", 1, [[pack], [[b"name", at(0, 1), totals]]]
         ),
         "page-owner-out-of-table": folder("owner 1 of 1", "table row", 0, leaf(entry(owner=1))),
-        "page-owner-negative": folder("owner -1", "table row", 0, leaf(entry(owner=-1))),
+        "page-owner-negative": folder("owner -1", "malformed", 0, leaf(entry(owner=-1))),
         "page-xattrs-out-of-table": folder("xattr set 0 of 0", "table row", 0, leaf(entry(xattrs=0))),
         "page-pack-id-short": folder(
             "a pack id of 15 bytes", "message", 1, [[pack[1:]], [[b"name", at(0), totals]]]
@@ -91,7 +105,10 @@ def page_faults() -> dict[str, Fault]:
             "an extent at 8.5", "entry", 0, leaf(entry(content=[[0, 8.5, 99, 0, 5, cid]]))
         ),
         "page-extent-elsewhere-without-length": folder(
-            "a stored length of 0 for another block", "table", 0, leaf(entry(content=[[0, 999, 0, 0, 5, cid]]))
+            "a stored length of 0 for another block",
+            "table",
+            0,
+            leaf(entry(kind=1, content=[0, [0, 999, 0, 0, 5, cid], totals])),
         ),
         "page-hole-empty": folder("a hole of 0 bytes", "piece", 0, leaf(entry(content=[[0]]))),
         "page-hole-negative": folder("a hole of -1 bytes", "entry", 0, leaf(entry(content=[[-1]]))),
@@ -106,12 +123,56 @@ def page_faults() -> dict[str, Fault]:
             "first names out of order", "names", 1, [[pack], [[b"b", at(0), totals], [b"a", at(0), totals]]]
         ),
         "page-device-of-one-number": folder(
-            "a device with a major number only", "entry", 0, leaf(entry(kind=4, content=[1]))
+            "a device with a major number only", "malformed", 0, leaf(entry(kind=4, content=[1]))
         ),
         "page-symlink-without-target": folder(
-            "a symlink without a target", "entry", 0, leaf(entry(kind=2, content=None))
+            "a symlink without a target", "malformed", 0, leaf(entry(kind=2, content=None))
         ),
         "page-file-without-pieces": folder("a file with nil for its pieces", "entry", 0, leaf(entry(content=None))),
+        "entry-mode-too-large": malformed("a mode of 13 bits", mode=0o10000),
+        "entry-mode-negative": malformed("mode -1", mode=-1),
+        "entry-size-too-large": malformed("a size of 64 bits", size=1 << 63),
+        "entry-size-negative": malformed("size -1", size=-1),
+        "entry-inode-negative": malformed("inode -1", inode=-1),
+        "entry-nlink-too-large": malformed("2^32 links", nlink=1 << 32),
+        "entry-link-too-large": malformed("link number 2^31", link=1 << 31),
+        "entry-link-negative": malformed("link number -1", link=-1),
+        "entry-time-is-text": malformed("a time given as text", mtime="now"),
+        "entry-xattrs-below-none": malformed("xattr set -2", xattrs=-2),
+        "entry-kind-unknown": malformed("kind 7", kind=7),
+        "entry-more-is-text": malformed("more given as text", more="text"),
+        "entry-owner-too-large": owned("uid 2^32 - 1", (1 << 32) - 1, 0, "", ""),
+        "entry-owner-below-none": owned("gid -2", 0, -2, "", ""),
+        "entry-owner-of-three": owned("an owner of three values", 0, 0, ""),
+        "entry-target-with-nul": malformed("a target with a NUL", kind=2, content=b"a\0b"),
+        "entry-device-too-large": malformed("a minor number of 33 bits", kind=5, content=[1, 1 << 32]),
+        "entry-fifo-with-content": malformed("a FIFO with a content", kind=3, content=b"x"),
+        "entry-xattr-with-nul": folder(
+            "an xattr whose name has a NUL", "xattrs", 0, leaf(entry(xattrs=0), sets=[[[b"user.a\0b", b"1"]]])
+        ),
+        "entry-xattr-without-name": folder(
+            "an xattr without a name", "xattrs", 0, leaf(entry(xattrs=0), sets=[[[b"", b"1"]]])
+        ),
+        "entry-without-name": folder("an entry that is an integer", "nameless", 0, leaf(entry(b"a"), 5)),
+        "page-stored-too-long": folder(
+            "a block of 8 MiB and 22 bytes", "entry", 0, leaf(entry(content=[[0, 8, (8 << 20) + 22, 0, 5, cid]]))
+        ),
+        "page-offset-too-large": folder(
+            "an offset of 49 bits", "entry", 0, leaf(entry(content=[[0, 1 << 48, 99, 0, 5, cid]]))
+        ),
+        "page-piece-without-stored": folder(
+            "a piece in the page's own block", "piece", 0, leaf(entry(content=[[0, 8, 0, 0, 5, cid]]))
+        ),
+        "page-hole-too-long": folder("a hole of 2^63 bytes", "entry", 0, leaf(entry(content=[[1 << 63]]))),
+        "page-entries-too-many": folder(
+            "a child with 2^32 - 1 entries", "message", 1, [[pack], [[b"name", at(1), [(1 << 32) - 1, 0, 0, 0]]]]
+        ),
+        "page-numbers-too-large": folder(
+            "two folders of 2^32 - 2 entries",
+            "numbers",
+            0,
+            leaf(*(entry(n, kind=1, content=[0, at(1), [(1 << 32) - 2, 0, 0, 0]]) for n in (b"a", b"b"))),
+        ),
         "page-xattr-neither": folder(
             "an xattr that is neither bytes nor an extent",
             "xattrs",

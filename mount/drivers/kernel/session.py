@@ -340,7 +340,7 @@ class Session:
             place = self.nodes.place(node_id)
             extent = extent_of_small(*place) if place is not None else None
             if place is not None and extent is not None:
-                return self._small.read(unique, *place, extent, offset, size)
+                return self._small.read(unique, node_id, *place, extent, offset, size)
             file = self._file(node_id)
             if offset or size < file.size:  # else this read is the whole file
                 self._files.put(node_id, file)

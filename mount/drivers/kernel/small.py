@@ -43,7 +43,7 @@ class SmallFiles:
         self._last = -NEAR  # number of the file read last, or pushed last
         self._in_order = 0  # small files read in order
 
-    def read(self, unique: int, page: TreePage, n: int, at: Extent, offset: int, size: int) -> None:
+    def read(self, unique: int, node_id: int, page: TreePage, n: int, at: Extent, offset: int, size: int) -> None:
         """Answer a read of a page's n-th entry, whose extent is `at`. Raises Ended, and as `Reader.chunk`."""
         data = self._reader.chunk(PackKind.DATA, at)
         number = page.numbers[n]
@@ -58,15 +58,19 @@ class SmallFiles:
             # at a time: a push may wait until other threads have answered a read of the same page.
             if self._pushing.acquire(blocking=False):
                 try:
-                    self._push_after(page, n, at)
+                    self._push_after(node_id, page, n, at)
                 finally:
                     self._pushing.release()
         data = data[offset : offset + size]
         self._reader.counters.add("bytes_served", len(data))
         self._send(unique, (data,))
 
-    def _push_after(self, page: TreePage, n: int, at: Extent) -> None:
-        """Push the files after the n-th in the same block, if the kernel knows them."""
+    def _push_after(self, read: int, page: TreePage, n: int, at: Extent) -> None:
+        """Push the files after the n-th in the same block, if the kernel knows them.
+
+        Not under another name of the file that is being `read` (its node id): the kernel would let the push wait
+        for the answer to that read, which follows the push.
+        """
         left, files = PUSH_BYTES, PUSH_FILES
         known, chunk = self._nodes.counts, self._reader.chunk
         while True:
@@ -78,7 +82,7 @@ class SmallFiles:
                     self._reader.prepare(extent)
                     return
                 inode, _bits = page.kind(m)
-                if inode not in known:
+                if inode == read or inode not in known:
                     continue
                 left, files = left - extent.length, files - 1
                 if left < 0 or files < 0:

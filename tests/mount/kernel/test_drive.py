@@ -105,6 +105,27 @@ def test_reading_what_was_pushed_costs_no_message(home: Counted) -> None:
     assert spent(before["messages"], home.messages()) == {}
 
 
+def test_reading_a_file_of_two_names_in_order(tmp_path: Path) -> None:
+    """Its second name comes next in the folder and in the block: pushing it would wait for the read itself."""
+    make_vault(tmp_path / "vault")
+    home = Home(tmp_path, tmp_path / "vault")
+    source = tmp_path / "source"
+    source.mkdir()
+    for n in range(8):
+        (source / f"{n} first").write_bytes(b"%d" % n * 1000)
+        os.link(source / f"{n} first", source / f"{n} second")
+    try:
+        home.run("backup", source)
+        top = home.mount("--point", "latest", "--driver", "kernel") / str(source).lstrip("/")
+        for n in range(8):  # not listed before: the kernel knows no second name
+            assert contents(top / f"{n} first") == b"%d" % n * 1000
+        assert subprocess.run(["diff", "-r", source, top], check=False).returncode == 0
+        (row,) = home.mounts()
+        assert row["errors"] == 0
+    finally:
+        home.close()
+
+
 def test_opening_and_reading_again_cost_nothing(home: Counted) -> None:
     top = home.open()
     whole = (home.source / "big").read_bytes()

@@ -168,6 +168,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         }
         if allow_other:
             options["allow_other"] = True
+            self.view.narrow()  # libfuse 2 has no way to have the kernel check ACLs
         try:
             super().__init__(
                 _Operations(_READS + _WRITES),

@@ -234,9 +234,13 @@ class AllPointsView(View):
         folders = self._listing.folders(machine, item)
         history = self._histories.get((machine, item))
         if history is None:
-            history = self._histories[machine, item] = History(self._vault, self._reader, folders, self._secret)
+            history = History(self._vault, self._reader, self._pages, folders, self._secret)
+            self._histories[machine, item] = history
         history.renew(folders)
         return history
+
+    def narrow(self) -> None:
+        self._pages.narrows = True
 
     def origin(self, path: bytes) -> Origin | None:
         """See View. Costs 1 request for a point not seen before, and those for the folders on the way."""

@@ -164,6 +164,13 @@ class View(ABC):
     def totals(self) -> Totals:
         """The size of the drive, as of a file system."""
 
+    @abstractmethod
+    def narrow(self) -> None:
+        """Show modes that keep out whom ACLs keep out. To be called before the first node is read.
+
+        For drives that others may enter, where the system goes by the modes alone.
+        """
+
     def has_xattrs(self) -> bool:
         """Whether any node of the view may have extended attributes."""
         return self.changes or self.totals().xattrs > 0

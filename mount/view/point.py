@@ -18,7 +18,7 @@ from catalog.format.values import TYPE_BITS, NodeKind, OutOfLine, Paged, Piece, 
 from catalog.format.windows import Windows
 from catalog.names import WINDOWS
 from catalog.tree import ROOT_NUMBER, NumberedLeaf, allocated, leaves, page_with
-from mount.view import windows_xattrs
+from mount.view import acl, windows_xattrs
 from mount.view.nodes import (
     LINK_BIT,
     Attributes,
@@ -53,6 +53,11 @@ class Tree:
         self.point = point
         self._pages = pages
         self._top = point.root.subtree() if point.root else None
+
+    @property
+    def narrows(self) -> bool:
+        """Whether modes keep out whom ACLs keep out (`View.narrow`)."""
+        return self._pages.narrows
 
     def root(self) -> TreeFolder:
         """The root. It has no original, so the user who opened the drive owns it."""
@@ -109,8 +114,11 @@ class Tree:
         uid, gid = shown_ids(*leaf.owner(e)[:2])
         xattrs = leaf.xattrs(e)
         windows = leaf.windows(e)
+        mode = e.mode & 0o7777
+        if self.narrows and xattrs:
+            mode = acl.narrowed(mode, xattrs.get(acl.ACCESS))
         shape = Attributes(
-            self.inode(e, number), bits | (e.mode & 0o7777), uid, gid,
+            self.inode(e, number), bits | mode, uid, gid,
             e.mtime, e.ctime, e.size, 0, e.nlink,
         )  # fmt: skip
         if e.kind == NodeKind.FILE:
@@ -171,6 +179,7 @@ class Pages:
     """The most recently used decoded pages, of all points of a drive. A PageSource in front of the reader."""
 
     def __init__(self, reader: Reader) -> None:
+        self.narrows = False
         self._reader = reader
         self._pages: Lru[tuple[PointName, int], TreePage] = Lru(_PAGES)
         self._indexes: Lru[Extent, FolderIndex] = Lru(_INDEXES)
@@ -346,7 +355,11 @@ class PointView(View):
         self.folds = point.distinct_names
         self.point = point
         self.has_births = records_births(point.system)
-        self.root = Tree(reader, Pages(reader), point).root()
+        self._pages = Pages(reader)
+        self.root = Tree(reader, self._pages, point).root()
+
+    def narrow(self) -> None:
+        self._pages.narrows = True
 
     def origin(self, path: bytes) -> Origin:
         return Origin(self.point, path)

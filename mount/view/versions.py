@@ -39,6 +39,7 @@ from catalog.history.overlay import (
 )
 from catalog.history.variants import Variant
 from catalog.points.choice import read_points
+from mount.view.acl import ACCESS, narrowed
 from mount.view.nodes import (
     LINK_BIT,
     POINT_SHIFT,
@@ -148,7 +149,10 @@ class History:
     the same for all histories of a drive.
     """
 
-    def __init__(self, vault: Vault, reader: Reader, folders: dict[bytes, PointName], secret: bytes) -> None:
+    def __init__(
+        self, vault: Vault, reader: Reader, pages: Pages, folders: dict[bytes, PointName], secret: bytes
+    ) -> None:
+        self._pages = pages
         self.source = PrefetchingSource(reader)
         self._vault = vault
         self._reader = reader
@@ -180,8 +184,8 @@ class History:
         points.sort(key=lambda p: (p.sequence, p.time, p.id))
         dates = {name: date for date, name in now.folders.items()}
         now.dates = [dates[PointName.of(p)] for p in points]
-        if points:  # only the tree's reader is used, which all points share
-            now.tree = Tree(self._reader, Pages(self._reader), points[-1])
+        if points:  # only the tree's reader and pages are used, which all points share
+            now.tree = Tree(self._reader, self._pages, points[-1])
         return root_strands(points)
 
     def attributes(self) -> Attributes:
@@ -286,7 +290,8 @@ class History:
         mode = 0o777
         for v in folders:
             theirs = v.leaf.owner(v.entry)
-            mode &= v.entry.mode
+            # The folder shown has no ACL, so its mode must keep out whom an ACL keeps out.
+            mode &= narrowed(v.entry.mode, (v.leaf.xattrs(v.entry) or {}).get(ACCESS))
             if theirs.gid != owner.gid:
                 mode &= 0o707
             if theirs.uid != owner.uid:

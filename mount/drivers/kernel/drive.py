@@ -61,6 +61,7 @@ class Drive:
         os.writev(self._descriptor, parts)
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+        self._session.for_others = allow_other
         self._descriptor = open_drive(mount_point, allow_other=allow_other)
         self._device = device_at(mount_point)
         try:

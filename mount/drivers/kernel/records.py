@@ -120,14 +120,14 @@ def _file_records(page: TreePage, places: Sequence[int]) -> tuple[list[bytes], l
 
     It takes 25% of the time of _record_of_node, and large folders consist of such files.
     """
-    leaf, base, pack = page.leaf, page.tree.base, DIRENTPLUS.pack
+    leaf, base, pack, narrows = page.leaf, page.tree.base, DIRENTPLUS.pack, page.tree.narrows
     entries, numbers = leaf.entries, page.numbers
     owners = [(uid & _MASK, gid & _MASK) for uid, gid in (shown_ids(*owner[:2]) for owner in leaf.owners)]
     known = len(owners)
     records, node_ids = [b""] * len(places), [0] * len(places)
     for place, n in enumerate(places):
         e, number = entries[n], numbers[n]
-        if e.kind != _FILE or e.link or not 0 <= e.owner < known:
+        if e.kind != _FILE or e.link or not 0 <= e.owner < known or (narrows and e.xattrs >= 0):
             continue
         allocated = _allocated(e.content)
         if allocated < 0:

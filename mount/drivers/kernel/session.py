@@ -71,6 +71,7 @@ class Session:
         self.counts: dict[int, int] = {}  # requests by kind
         self.handed_over = 0  # requests that had to wait
         self.started = False
+        self.for_others = False  # whether users other than the one who opened the drive may enter; set before INIT
         self._reader = reader
         connection = Connection(write)
         self._send = connection.send
@@ -183,6 +184,10 @@ class Session:
             return
         wanted = Init.ASYNC_READ | Init.DO_READDIRPLUS | Init.PARALLEL_DIROPS | Init.ABORT_ERROR | Init.MAX_PAGES
         wanted |= Init.NO_OPEN_SUPPORT | Init.NO_OPENDIR_SUPPORT | Init.CACHE_SYMLINKS
+        if self.for_others and not self._plain:
+            wanted |= Init.POSIX_ACL  # the kernel asks for ACLs, and goes by them
+            if not offered & Init.POSIX_ACL:
+                self.view.narrow()
         answer = protocol.INIT_OUT.pack(
             protocol.MAJOR, min(minor, protocol.MINOR), max(max_readahead, 1 << 20), offered & wanted,
             MAX_BACKGROUND, MAX_BACKGROUND * 3 // 4, PAGE, 1, MAX_PAGES, 0, 0,

@@ -176,6 +176,15 @@ def test_what_is_agreed_with_the_kernel(kernel: Kernel) -> None:
         assert 0 < congestion <= background
 
 
+def test_acls_are_left_to_the_kernel_where_others_may_enter(kernel: Kernel) -> None:
+    """Else the kernel would ask for them at every first look at an entry, for nothing."""
+    for others, offered, expected in ((True, 0xFFFFFFFF, True), (True, 0, False), (False, 0xFFFFFFFF, False)):
+        kernel.session.for_others = others
+        answer = kernel.ask(Op.INIT, 0, struct.pack("=IIII", 7, 38, 131072, offered))
+        flags = protocol.INIT_OUT.unpack(answer.body)[3]
+        assert bool(flags & Init.POSIX_ACL) == (expected and kernel.session.view.has_xattrs())
+
+
 def test_an_older_kernel_is_refused(kernel: Kernel) -> None:
     assert kernel.ask(Op.INIT, 0, struct.pack("=IIII", 7, 30, 131072, 0)).error == errno.EPROTO
     assert not kernel.session.started

@@ -52,7 +52,7 @@ def of_source(root: Path, leave_out: Collection[bytes] = ()) -> Snapshot:
                 continue
             path = os.path.join(os.fsencode(root), here)
             st = os.lstat(path)
-            entries[here] = _seen(path, st)
+            entries[here] = seen(path, st)
             if stat.S_ISDIR(st.st_mode):
                 pending.append(here)
             elif st.st_nlink > 1:
@@ -60,7 +60,8 @@ def of_source(root: Path, leave_out: Collection[bytes] = ()) -> Snapshot:
     return Snapshot(entries, {frozenset(g) for g in groups.values()})
 
 
-def _seen(path: bytes, st: os.stat_result) -> Seen:
+def seen(path: bytes, st: os.stat_result) -> Seen:
+    """One entry by plain system calls."""
     content: Any = None
     if stat.S_ISREG(st.st_mode):
         with open(path, "rb") as file:  # noqa: PTH123 - bytes

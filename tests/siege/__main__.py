@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.siege import circumstances, copies, disks, ends, rot  # noqa: F401 - they register their kinds
+from tests.siege import circumstances, copies, disks, drives, ends, rot  # noqa: F401 - they register their kinds
 from tests.siege.campaign import Result, campaign
 from tests.siege.command import preload
 from tests.siege.kinds import KINDS
@@ -34,6 +34,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="folder to work in (default: a new one in memory)")
     parser.add_argument("--keep", type=Path, default=Path("/var/tmp/rpdrive-siege"), help="folder of what is kept")
     parser.add_argument("--json", type=Path, help="also write the table there")
+    parser.add_argument("--litter", action="store_true", help="let temporary files lie: they are no fault")
     parser.add_argument("--list", action="store_true", help="list the kinds of faults")
     return parser.parse_args()
 
@@ -80,7 +81,7 @@ def main() -> int:
     try:
         run(
             given,
-            plans(only) if not (given.campaigns == 1 and given.only) else iter([only]),
+            iter([only]) if given.campaigns == 1 else plans(only),
             seed,
             rounds,
             work,
@@ -111,7 +112,11 @@ def run(
         and (given.campaigns is None or number < given.campaigns)
     ):
         result = campaign(
-            work / str(seed + number), seed + number, next(kinds), min(given.each, rounds - table.rounds)
+            work / str(seed + number),
+            seed + number,
+            next(kinds),
+            min(given.each, rounds - table.rounds),
+            litter=given.litter,
         )
         keep(result, given.keep, table)
         table.add(result)

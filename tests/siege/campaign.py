@@ -46,20 +46,27 @@ class Result:
         return f'make siege ARGS="--seed {self.seed} --campaigns 1{only}"'
 
 
-def campaign(folder: Path, seed: int, kinds: Sequence[str], rounds: int) -> Result:
-    """Run so many rounds, fewer if one of them finds a fault. The folder is removed if none does."""
+def campaign(folder: Path, seed: int, kinds: Sequence[str], rounds: int, *, litter: bool = False) -> Result:
+    """Run so many rounds, fewer if one of them finds a fault. The folder is removed if none does.
+
+    `litter`: temporary files that are left are no fault.
+    """
     began = time.monotonic()
     result = Result(seed, tuple(kinds))
     world = World(folder, seed)
+    world.may_litter = litter
     rng = random.Random(seed ^ 0x5EED)
     try:
-        world.backup(world.machine)
-        for _ in range(rounds):
+        for number in range(rounds):
             several = len(kinds) > 1 and rng.random() < 0.3
             now = Round(tuple(rng.choice(kinds) for _ in range(2 if several else 1)))
             result.rounds.append(now)
             try:
+                if not number:
+                    world.backup(world.machine)
                 _round(world, now)
+                if number == rounds - 1:
+                    _at_the_end(world)
             except Fault as e:
                 now.sort, now.text = e.sort, e.text
             except Exception:  # noqa: BLE001 - a mistake of the siege, or an error of the library that it calls
@@ -108,5 +115,14 @@ def _afterwards(world: World, machine: Machine) -> None:
         oracle.by_independent_reader(world, key)
     if world.rng.random() < _DRIVE:
         oracle.by_drive(world, machine, key)
-    if not any(m.killed for m in world.machines) and (litter := world.litter()):
+    if not world.may_litter and not any(m.killed for m in world.machines) and (litter := world.litter()):
         raise Fault("litter", f"{litter[:5]} after a complete backup")
+
+
+def _at_the_end(world: World) -> None:
+    """Every point is compared once more, some of them by every reader."""
+    oracle.verify(world, every=True)
+    keys = list(world.expected)
+    for key in world.rng.sample(keys, min(2, len(keys))):
+        oracle.by_restore(world, world.machine, key)
+        oracle.by_independent_reader(world, key)

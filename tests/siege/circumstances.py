@@ -16,6 +16,7 @@ from tests.siege.trees import Moved, Snapshot, of_source
 from tests.siege.world import Machine, World
 
 DAY = 86400.0
+EVIDENCE = 42 * 3600  # s; a commit looks again if what it knows is older
 
 
 @fault("clock")
@@ -31,6 +32,31 @@ def clock(world: World, machine: Machine) -> str:
         world.edit(machine)
         time.sleep(0.05)
     return f"days: {[round(w / DAY, 2) for w in wrongs]}"
+
+
+@fault("sleep")
+def sleep(world: World, machine: Machine) -> str:
+    """everything sleeps for days in the middle of a backup, and packs that it takes for granted go meanwhile"""
+    command = world.start(machine, *world.backup_args(machine), plan=chosen(world, machine, Plan("pause")))
+    paused, gone = command.until_paused(), []
+    time.sleep(0.05)
+    if paused and world.rng.random() < 0.7:
+        packs = [name for name in world.objects("packs/", "meta/") if name not in world.damaged]
+        for _ in range(min(len(packs), world.rng.choice([1, 1, 3, 30]))):
+            gone.append(one_of(world.rng, packs))
+            packs.remove(gone[-1])
+            world.spoilt(gone[-1], known=True)
+            (world.vault_folder / gone[-1]).unlink()
+    days = world.rng.choice([1, 3, 30])
+    if paused:
+        world.sleeps.append(command.go_on(int(days * DAY * 1e9)))
+    done = world.ended(command, (0, 3, 5, 9, 11))
+    world.took_note(machine, done)
+    if gone and (done.code not in (0, 3) or days * DAY < EVIDENCE):
+        world.newest_is_doubtful()
+    world.edit(machine)
+    time.sleep(0.05)
+    return f"{days} days at call {command.plan.at}, {len(gone)} packs gone: exit {done.code}" if paused else ""
 
 
 @fault("lag")

@@ -72,6 +72,7 @@ class Command:
         self._handle = os.pidfd_open(self.pid)
         self._status: int | None = None
         self._hung = False
+        self.over = False  # `end` has returned
 
     def until_paused(self, limit: float = LIMIT) -> bool:
         """Wait for the plan's pause, when every thread stands still; False if the command ended before."""
@@ -84,8 +85,13 @@ class Command:
         self._status = status
         return False
 
-    def go_on(self) -> None:
+    def go_on(self, asleep: int = 0) -> tuple[int, int]:
+        """Let a command that stands still go on, after a sleep of so many ns. When, and how long."""
+        slept = time.time_ns(), asleep
+        if asleep:
+            inside.SLEEP.pack_into(self._shared, inside.COUNTS.size, *slept)
         self.send(signal.SIGCONT)
+        return slept
 
     def send(self, number: int) -> None:
         if self._status is None:
@@ -116,6 +122,7 @@ class Command:
             os.close(descriptor)
         code = os.waitstatus_to_exitcode(self._status)
         out, error = texts
+        self.over = True
         return Ended(self.args, code, out, error, seconds, calls, files, entries, self.plan, self._hung, self.pid)
 
 

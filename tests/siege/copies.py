@@ -92,7 +92,7 @@ def two_machines(world: World, machine: Machine) -> str:
         (machine, world.start(machine, *world.backup_args(machine), plan=plan)),
         (other, world.start(other, *world.backup_args(other), plan=usual(world.rng))),
     ]
-    ended = [world.ended(c, (0, -signal.SIGKILL) if c.plan is plan else (0,)) for _m, c in both]
+    ended = [world.ended(c, (0, -signal.SIGKILL) if m is machine else (0,)) for m, c in both]
     for (who, _command), done in zip(both, ended, strict=True):
         world.took_note(who, done)
     return f"{machine.name} and {other.name}: exit {[e.code for e in ended]}"

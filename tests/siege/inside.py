@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
 
 import backup.attempt
@@ -27,12 +27,14 @@ import catalog.access.session
 import catalog.store.folder
 import rpdrive
 from catalog.errors import StoreUnreachable
-from catalog.store.base import ObjectInfo, Store
+from catalog.store.base import Buffer, ObjectInfo, Store
+from catalog.store.deadline import Deadline
 from catalog.store.wrapper import Request, StoreWrapper, T
 from tests.siege.plan import Events as Kind
 from tests.siege.plan import Plan
 
-COUNTS = struct.Struct("<QQQ")  # events of each kind so far, in memory that the parent shares
+COUNTS = struct.Struct("<QQQ")  # events of each kind so far, in memory that the parent shares; behind it:
+SLEEP = struct.Struct("<QQ")  # when everything fell asleep while the command stood still, and for how long (ns)
 _SMALL: list[tuple[Any, str, int]] = [
     (backup.pipeline, "PACK_TARGET", 60_000),
     (backup.pipeline, "BLOCK_RAW", 20_000),
@@ -49,6 +51,7 @@ _OPERATIONS = {
     "open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir", "os.listdir",
     "os.truncate", "os.symlink", "os.chmod", "os.utime",
 }  # fmt: skip
+_true_time = time.time_ns
 _TWO_NAMES = {"os.link", "os.rename"}  # their second argument is the new name
 
 
@@ -61,6 +64,12 @@ class Events:
         self._matching = 0
         self._lock = threading.RLock()
         self._busy = threading.local()
+
+    def later(self, moment: int) -> int:
+        """A moment (ns) by clocks that went on while everything slept."""
+        now_at, now_for = SLEEP.unpack_from(self._shared, COUNTS.size)
+        sleeps = [*self.plan.sleeps, (int(now_at), int(now_for))]
+        return moment + sum(length for at, length in sleeps if at <= moment)
 
     def call(self, request: Request, call: Callable[[], T]) -> T:
         """A request to the store."""
@@ -123,17 +132,22 @@ class WatchedStore(StoreWrapper):
 
     def __init__(self, inner: Store, events: Events) -> None:
         super().__init__(inner)
-        self._events, self._true_time = events, time.time_ns
+        self._events = events
+
+    def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
+        return self._events.later(super().create(name, parts, until=until))
+
+    def now(self) -> int:
+        return self._events.later(super().now())
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         return self._events.call(request, call)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        if not (hidden := self._events.plan.hidden):
-            yield from super().list(prefix)
-            return
-        since = self._true_time() - hidden * 1e9
-        yield from (row for row in super().list(prefix) if row.modified <= since)
+        since = _true_time() - self._events.plan.hidden * 1e9
+        for row in super().list(prefix):
+            if row.modified <= since:
+                yield row._replace(modified=self._events.later(row.modified))
 
 
 def _apply(plan: Plan, events: Events) -> None:
@@ -153,10 +167,9 @@ def _apply(plan: Plan, events: Events) -> None:
         )
     if plan.remote:
         catalog.access.session.Session.is_local = property(lambda self: False)  # type: ignore[assignment,method-assign]
-    if plan.clock:
-        wrong, seconds_now, ns_now = plan.clock, time.time, time.time_ns
-        time.time = lambda: seconds_now() + wrong
-        time.time_ns = lambda: ns_now() + int(wrong * 1e9)
+    wrong = int(plan.clock * 1e9)
+    time.time_ns = lambda: events.later(_true_time()) + wrong
+    time.time = lambda: time.time_ns() / 1e9
     sys.addaudithook(events.audit)
 
 

@@ -146,7 +146,7 @@ def by_drive(world: World, machine: Machine, key: str, *more: str) -> None:
     at.mkdir(exist_ok=True)
     command = world.start(machine, "mount", str(at), "--point", key, "--foreground", *more)
     try:
-        if not _appears(command, at):
+        if not appears(command, at):
             world.ended(command)
             raise Fault("stuck", "the drive ended by itself")
         found = of_source(at / root.relative_to("/"))
@@ -158,7 +158,8 @@ def by_drive(world: World, machine: Machine, key: str, *more: str) -> None:
     compare(world, key, found, "drive")
 
 
-def _appears(command: Command, at: Path) -> bool:
+def appears(command: Command, at: Path) -> bool:
+    """Wait until a drive is open; False if its command ended before."""
     for _ in range(1000):
         if os.path.ismount(at):
             return True

@@ -21,6 +21,7 @@ class Plan:
     `after`: a request is done first, and its answer lost. `fail` raises OSError(`error`), of a request
     StoreUnreachable, from `at` on, `times` times. `hidden`: objects younger than so many seconds are left out of
     listings. `clock`: seconds that the machine's clock is wrong by. `partial`: seconds between two partial points.
+    `sleeps`: moments (ns) at which everything, the store too, slept for so many ns.
     `remote`: the vault counts as far away, so that the disk cache is used. `small`: packs have a few KiB.
     """
 
@@ -33,6 +34,7 @@ class Plan:
     times: int = 1
     hidden: float = 0.0
     clock: float = 0.0
+    sleeps: tuple[tuple[int, int], ...] = ()
     partial: float | None = None
     remote: bool = False
     small: bool = True
@@ -52,7 +54,7 @@ QUIET = Plan()
 def usual(rng: random.Random) -> Plan:
     """The circumstances of a command that are no fault: how often partial points are written, and the like."""
     return Plan(
-        partial=rng.choice([None, None, 0.0, 0.02]),
+        partial=rng.choice([None, None, None, 0.0, 0.02, 0.05]),
         remote=rng.random() < 0.4,
         small=rng.random() < 0.9,
     )

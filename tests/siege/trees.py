@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.kit.recorded import Seen, Snapshot, of_source
+from tests.kit.recorded import Seen, Snapshot, of_source, seen
 
 _ODD = (b"new\nline", b"\xff\xfe not UTF-8", b" ", b"-dash", "é".encode(), "e\u0301".encode(), b"tab\t\x1b[31m",
         b"*", b"!", b"a[b]", b"#", b"~", b"n" * 255, b".hidden", b"trailing ", b"back\\slash", 
@@ -229,9 +229,9 @@ class Frozen:
         """Freeze what is below `root`. Contents that `kept` has not yet are copied into it."""
         snapshot = of_source(root)
         kept.mkdir(exist_ok=True)
-        for path, seen in snapshot.entries.items():
+        for path, entry in snapshot.entries.items():
             if stat.S_ISREG(os.lstat(os.path.join(os.fsencode(root), path)).st_mode):
-                copy = kept / seen.content[0]
+                copy = kept / entry.content[0]
                 if not copy.exists():
                     shutil.copyfile(os.path.join(os.fsencode(root), path), copy)
         return cls(number, snapshot)
@@ -269,4 +269,30 @@ class Moved(Frozen):
         return f"{len(bad)} entries are no version: " + "; ".join(bad[:3]) if bad else ""
 
 
-__all__ = ["Frozen", "Moved", "Snapshot", "Tree", "of_source"]
+def seen_where_readable(root: Path) -> Snapshot:
+    """What is below a folder, without what can't be read."""
+    entries: dict[bytes, Seen] = {}
+    groups: dict[tuple[int, int], set[bytes]] = {}
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        try:
+            names = os.listdir(os.path.join(os.fsencode(root), folder))
+        except OSError:
+            continue
+        for name in names:
+            here = folder + b"/" + name if folder else name
+            path = os.path.join(os.fsencode(root), here)
+            try:
+                st = os.lstat(path)
+                entries[here] = seen(path, st)
+            except OSError:
+                continue
+            if stat.S_ISDIR(st.st_mode):
+                pending.append(here)
+            elif st.st_nlink > 1:
+                groups.setdefault((st.st_dev, st.st_ino), set()).add(here)
+    return Snapshot(entries, {frozenset(g) for g in groups.values()})
+
+
+__all__ = ["Frozen", "Moved", "Snapshot", "Tree", "of_source", "seen_where_readable"]

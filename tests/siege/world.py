@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -107,8 +108,11 @@ class World:
         self.unnoticed: set[str] = set()  # of the damaged, those that nobody can have noticed yet
         self.unverified: set[str] = set()
         self.closures: dict[str, set[str]] = {}  # by point id: the objects that were read to verify it
+        self._started: list[Command] = []
+        self.sleeps: list[tuple[int, int]] = []  # when everything slept, and for how long (ns)
         self.roots: dict[str, Path] = {}  # by point id: the folder it saved
         self.tally = Tally()
+        self.may_litter = False
         self.machines: list[Machine] = []
         self.states: list[Frozen] = []
         self._copies = 0
@@ -142,7 +146,10 @@ class World:
     def start(self, machine: Machine, *args: str, plan: Plan = QUIET, also: Sequence[Path] = ()) -> Command:
         """Start a command. `also` are folders whose files count as events, beside home and vault."""
         self.tally.commands += 1
-        return Command(args, self.environ(machine), plan, [machine.home, self.vault_folder, *also])
+        plan = plan.but(sleeps=tuple(self.sleeps))
+        command = Command(args, self.environ(machine), plan, [machine.home, self.vault_folder, *also])
+        self._started.append(command)
+        return command
 
     def ended(self, command: Command, codes: Sequence[int] = (0,)) -> Ended:
         """Wait for a command's end; it must have one of these exit codes."""
@@ -157,7 +164,7 @@ class World:
         also: Sequence[Path] = (),
     ) -> Ended:
         """Run a command to its end; it must have one of these exit codes. A few run as new processes."""
-        if plan == QUIET and self.rng.random() < 0.02:
+        if self.rng.random() < 0.02 and plan == QUIET and not self.sleeps:
             self.tally.commands += 1
             return self._checked(as_new_process(args, self.environ(machine)), codes)
         return self.ended(self.start(machine, *args, plan=plan, also=also), codes)
@@ -203,6 +210,11 @@ class World:
         self._log.flush()
 
     def close(self) -> None:
+        """End what still runs, when a fault was found in the middle of something."""
+        for command in self._started:
+            if not command.over:
+                command.send(signal.SIGKILL)
+                command.end()
         self._log.close()
 
     def _checked(self, done: Ended, codes: Sequence[int]) -> Ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Generic
 
+from backup.exclusions import Layer
 from backup.previous import OldEntry
 from backup.selection import Wanted
 from backup.systems.base import Folder
@@ -13,6 +14,7 @@ from catalog.format.packs import Extent
 from catalog.format.pages import FolderIndex, Leaf
 from catalog.format.values import Subtree
 from catalog.format.writing import FolderWriter
+from catalog.patterns import Rule
 from catalog.tree import PageSource
 
 
@@ -21,12 +23,12 @@ class Frame(Generic[Folder]):
 
     `previous` is the folder's subtree in the previous point; `unchanged` is its entry there, if the folder's own
     metadata is the same. `handle` is None if the folder is saved as an empty one. In a folder above the given
-    paths, `wanted` has the names that lead to them.
+    paths, `wanted` has the names that lead to them. `layer` has the rules about the folder's entries.
     """
 
     __slots__ = (
-        "depth", "device", "handle", "name", "names", "node", "old", "older", "parent", "passed", "previous",
-        "seen", "unchanged", "wanted", "writer",
+        "depth", "device", "example", "handle", "layer", "left_out", "name", "names", "node", "old", "older",
+        "parent", "passed", "previous", "saved", "seen", "unchanged", "wanted", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +51,22 @@ class Frame(Generic[Folder]):
         self.passed = 0  # unchanged entries of `previous` passed without a writer
         self.seen: list[Extent] = []  # pages of `previous` that were read
         self.writer: FolderWriter | None = None
+        self.layer: Layer | None = None
+        self.saved = 0  # entries here and below that are saved, without folders
+        self.left_out = 0  # entries here and below that rules leave out
+        self.example: Rule | None = None  # one of these rules
+
+    def has_nothing(self) -> bool:
+        """Whether this folder was asked for, and rules leave out all its files. To be called once, at its end.
+
+        Adds what is counted to the folder above.
+        """
+        above = self.parent
+        if above is not None and self.left_out + self.saved:
+            above.left_out, above.saved = above.left_out + self.left_out, above.saved + self.saved
+            above.example = self.example or above.example
+        asked = self.wanted is None and (above is None or above.wanted is not None)
+        return asked and self.left_out > 0 and not self.saved
 
     def path(self, name: bytes = b"") -> bytes:
         """The path of this folder, or of a name in it: from the root, without a leading slash.

@@ -61,6 +61,12 @@ class PreviousPoint:
             return False
         return not self.missing or self.has_all(old)
 
+    def has_contents(self, old: OldEntry, st: Status) -> bool:
+        """Whether the point has the contents of a file that is now only in a cloud."""
+        e = old.entry
+        same = e.kind == _FILE and (e.inode, e.size, e.mtime) == (st.st_ino, st.st_size, st.st_mtime_ns)
+        return same and self.has_all(old)
+
     def has_all(self, old: OldEntry) -> bool:
         """Whether no data of an entry is in a missing pack."""
         (e, leaf), missing = old, self.missing

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from backup.exclusions import Exclusions
+
 Wanted: TypeAlias = "dict[bytes, Wanted | None]"
 
 
@@ -12,6 +14,7 @@ Wanted: TypeAlias = "dict[bytes, Wanted | None]"
 class Selection:
     """The paths to walk, which are absolute. `skip` are folders to leave out, as (st_dev, st_ino).
 
+    `excludes` are patterns as of `--exclude`, unless there are `exclusions`; then what a point lists of these.
     `fetch`: download files whose contents are only in a cloud.
     """
 
@@ -20,6 +23,12 @@ class Selection:
     one_file_system: bool = False
     skip: set[tuple[int, int]] = field(default_factory=set)
     fetch: bool = False
+    exclusions: Exclusions = field(default_factory=Exclusions)
+
+    def __post_init__(self) -> None:
+        if self.excludes and not self.exclusions.recorded:
+            self.exclusions = Exclusions(self.excludes)
+        self.excludes = self.exclusions.recorded
 
     def wanted(self) -> Wanted | None:
         """The paths as a tree of names; None means everything below, and the result is None if "/" is a path."""

@@ -14,7 +14,9 @@ from itertools import chain
 from typing import Generic
 
 from backup.above import has_other_metadata
+from backup.choosing import contents, left_out, not_walked
 from backup.entries import OWN, cause, checked, copied
+from backup.exclusions import CACHE_TAG
 from backup.files import Contents, FileReader, finished, waits_for
 from backup.frame import Frame, RecordingPages
 from backup.links import Link, Links
@@ -30,7 +32,7 @@ from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, Subtree
 from catalog.format.writing import FolderWriter
 from catalog.names import are_distinct
-from catalog.patterns import Patterns
+from catalog.patterns import Rule
 from catalog.tree import leaves
 from catalog.vault import missing_pack
 
@@ -63,7 +65,6 @@ class Walk(Generic[Folder, File, Stat]):
         self._pipeline, self._system, self._keys = pipeline, run.system, run.vault.keys
         if pipeline is not None:
             self._files = FileReader(run, pipeline, self._write_page, tick)
-        self._excludes = Patterns(run.selection.excludes, "--exclude") if run.selection.excludes else None
         self._unwanted = run.system.unwanted_mounts()
         self._stack: list[Frame[Folder]] = []
         self._deepest = min(_DEPTH, run.system.raise_limits())
@@ -80,7 +81,7 @@ class Walk(Generic[Folder, File, Stat]):
             top.handle = self._system.open_top()
         except OSError as e:
             raise LocalError(f"/ can't be read: {e.strerror}", "check its permissions") from e
-        top.wanted = self._selection.wanted()
+        top.wanted, top.layer = self._selection.wanted(), self._selection.exclusions.top
         self._walk(top)
         if top.writer is None:
             self._keep(top)
@@ -144,6 +145,11 @@ class Walk(Generic[Folder, File, Stat]):
         """The names to handle in a folder, sorted; none if it can't be listed, which is reported as a problem."""
         if frame.handle is None:
             return []
+        if frame.layer is not None and frame.wanted is None:
+            read = partial(contents, self._system, frame.handle)
+            frame.layer = frame.layer.within(read, frame.path, partial(self._say, frame, b""))
+            if frame.layer.is_cache(read):
+                return [CACHE_TAG]
         try:
             names = self._system.names(frame.handle) if frame.wanted is None else sorted(frame.wanted)
         except OSError as e:
@@ -229,13 +235,14 @@ class Walk(Generic[Folder, File, Stat]):
         return None
 
     def _left_out(self, frame: Frame[Folder], st: Stat, *, asked: bool) -> bool:
-        is_folder = stat.S_ISDIR(st.st_mode)
-        if self._excludes is not None and self._excludes.match(frame.path(frame.name), is_folder):
-            reason = "given as a path, but excluded"
-        elif is_folder and (st.st_dev, st.st_ino) in self._selection.skip:
-            reason = "not saved: a vault, cache or state folder of rpdrive"
-        else:
+        """Whether to leave out the current entry. That is a problem if it was `asked` for, or leads to what was."""
+        reason = left_out(self._selection, frame.layer, frame.name, st)
+        if reason is None:
             return False
+        given = frame.wanted is not None and frame.wanted.get(frame.name) is None
+        if isinstance(reason, Rule):
+            frame.left_out, frame.example = frame.left_out + 1, reason
+            reason = f"{'given as' if given else 'above'} a path, but left out by the rule {reason}"
         if asked:
             self._say(frame, frame.name, reason)
         return True
@@ -321,6 +328,7 @@ class Walk(Generic[Folder, File, Stat]):
             self._open(frame)
         child = Frame(frame, node, previous, old)
         child.device, child.wanted = st.st_dev, wanted
+        child.layer = frame.layer.below(frame.name) if frame.layer is not None else None
         if self._is_entered(st, frame, wanted):
             try:
                 opener = self._system.open_folder if wanted is None else self._system.open_passage
@@ -360,18 +368,19 @@ class Walk(Generic[Folder, File, Stat]):
         if wanted is not None:
             return True
         asked = frame.wanted is not None
-        if st.st_dev != frame.device and b"/" + frame.path(frame.name) in self._unwanted:
-            if asked:
-                self._say(frame, frame.name, "contents not saved: a pseudo file system or an rpdrive drive")
-            return False
-        # A given path is walked even if it is the root of another file system.
-        return asked or not self._selection.one_file_system or st.st_dev == frame.device
+        where = partial(frame.path, frame.name)
+        reason = not_walked(self._selection, self._unwanted, st, frame.device, where, asked=asked)
+        if reason and asked:
+            self._say(frame, frame.name, reason)
+        return not reason
 
     def _end(self, child: Frame[Folder]) -> None:
         """Close a folder after its last entry, and write or keep its own entry."""
         if child.handle is not None:
             self._system.close(child.handle)
         frame, node = child.parent, child.node
+        if child.has_nothing():
+            self._say(child, b"", f"no file of it is saved: all are left out, e.g. by the rule {child.example}")
         if frame is None or node is None:  # the top, which has no entry
             return
         if child.writer is not None:
@@ -409,10 +418,12 @@ class Walk(Generic[Folder, File, Stat]):
             progress.size += st.st_size
             progress.path = partial(frame.path, frame.name)
         if match is not None and self._previous.is_same(match, st) and self.links.is_same(match.entry, st):
+            frame.saved += 1
             self._same(frame, match)
             return
         self._count(match)
         self._open(frame)
+        frame.saved += 1
         if self._pipeline is None:
             progress.read_files += is_file
             progress.read_bytes += st.st_size if is_file else 0
@@ -422,22 +433,17 @@ class Walk(Generic[Folder, File, Stat]):
         except OWN:
             raise
         except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
-            if isinstance(e, OnlineOnly) and match is not None and self._is_kept(match, st):
+            if isinstance(e, OnlineOnly) and match is not None and self._previous.has_contents(match, st):
                 progress.changed -= 1
                 self._same(frame, match)
                 return
             self._say(frame, frame.name, f"it can't be read: {cause(e)}")
+            frame.saved -= 1
             if match is None:  # the file is left out of the point
                 progress.new -= 1
             else:
                 progress.changed -= 1
                 progress.removed += 1
-
-    def _is_kept(self, match: OldEntry, st: Stat) -> bool:
-        """Whether the previous point has the contents of a file that is now only in a cloud."""
-        e = match.entry
-        same = e.kind == _FILE and (e.inode, e.size, e.mtime) == (st.st_ino, st.st_size, st.st_mtime_ns)
-        return same and self._previous.has_all(match)
 
     def _save(self, fd: Folder, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
         """Write a new or changed entry. Raises OSError if it can't be read."""

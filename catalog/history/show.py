@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 from catalog.direct import DirectSource
 from catalog.errors import NotFound, UsageError
@@ -20,8 +21,8 @@ from catalog.history.listing import (
     versions_json,
 )
 from catalog.history.overlay import parts
-from catalog.history.search import pattern, search
-from catalog.history.timeline import Timelines, all_timelines, one_point
+from catalog.history.search import Hit, pattern, search
+from catalog.history.timeline import Timeline, Timelines, all_timelines, one_point
 from catalog.history.versions import versions
 from catalog.points.choice import choose_point, elsewhere, path_text, point_names
 from catalog.points.listing import point_json
@@ -47,14 +48,28 @@ def show_found(
     all_points = point is None
     lines = all_timelines(vault, machine, item) if point is None else one_point(vault, point, machine, item)
     source = DirectSource(vault)
-    hits = ((line, hit) for line in lines.found for hit in search(source, line.points, fits))
+
+    def hits() -> Iterator[tuple[Timeline, Hit]]:
+        """The paths that match. If none matches from its beginning, those of which the end does."""
+        none = True
+        for line in lines.found:
+            for hit in search(source, line.points, fits):
+                none = False
+                yield line, hit
+        end = text.lstrip("/")
+        if none and not regex and end != text and "/" in end:
+            at_the_end = pattern(end, ignore_case=ignore_case)
+            for line in lines.found:
+                for hit in search(source, line.points, at_the_end):
+                    yield line, hit
+
     if as_json:
         head = {"pattern": text, "points": lines.point_count}
-        print_rows(head, "found", (hit_json(line, hit) for line, hit in hits))
+        print_rows(head, "found", (hit_json(line, hit) for line, hit in hits()))
         raise_damaged(lines)
         return
     count, before, clean = 0, None, for_stdout()
-    for line, hit in hits:
+    for line, hit in hits():
         if line is not before:
             _print_heading(lines, line.title)
             if not count and all_points:

@@ -90,7 +90,7 @@ def test_what_was_asked_for_is_excluded(machine: Protected, folder: Path) -> Non
     """It is a problem: an empty point alone would look like a success."""
     outcome = machine.backup(folder / "a", folder / "x y", excludes=("a/",))
     assert [(p.path, p.reason) for p in outcome.problems] == [
-        (os.fsencode(folder / "a").strip(b"/"), "given as a path, but excluded")
+        (os.fsencode(folder / "a").strip(b"/"), "given as a path, but left out by the rule a/ (--exclude)")
     ]
     assert names(machine, outcome.point, folder) == {"x y/7"}
 

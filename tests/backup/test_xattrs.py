@@ -1,4 +1,4 @@
-"""Extended attributes that don't fit an entry's page, and exclude patterns that are not text."""
+"""Extended attributes that don't fit an entry's page."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from cache.reader import Reader
-from catalog.errors import UsageError
-from catalog.patterns import Patterns
 from catalog.store.memory import MemoryStore
 from mount.view.point import PointView
 from tests.commands.test_counts import go
@@ -45,8 +43,3 @@ def test_many_large_attributes_of_one_file(roomy: Path, tmp_path: Path) -> None:
             assert found is not None
             assert bytes(found) == (value[n:] if n % 2 else value)
     reader.close()
-
-
-def test_an_exclude_pattern_that_is_not_utf8_is_refused_at_once() -> None:
-    with pytest.raises(UsageError, match="not UTF-8"):
-        Patterns([os.fsdecode(b"caf\xe9")], "--exclude")

@@ -28,7 +28,6 @@ HEAVY = (
     "diskcache",
     "sqlite3",
     "fuse",
-    "pathspec",
 )
 
 

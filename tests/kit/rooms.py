@@ -13,7 +13,8 @@ ROOMS = {
     "catalog.names": "",
     "catalog.mountinfo": "",
     "catalog.program": "",
-    "catalog.patterns": "catalog.errors",
+    "catalog.globs": "",
+    "catalog.patterns": "catalog.errors catalog.globs",
     "catalog.processors": "",
     "catalog.systems": "",
     "catalog.screen": "catalog.errors",
@@ -72,8 +73,10 @@ ROOMS = {
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
-    "backup.selection": "",
-    "backup.census": "backup.selection catalog.patterns",
+    "backup.exclusions": "catalog.errors catalog.patterns",
+    "backup.selection": "backup.exclusions",
+    "backup.choosing": "backup.exclusions backup.selection backup.systems catalog.patterns",
+    "backup.census": "backup.exclusions backup.selection",
     "backup.mirror": "catalog.errors catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
     "backup.progress": "backup.pipeline catalog.format catalog.screen",
@@ -82,12 +85,13 @@ ROOMS = {
     "backup.previous": "backup.systems catalog.format",
     "backup.entries": "catalog.errors catalog.format",
     "backup.above": "backup.previous backup.systems catalog.format",
-    "backup.frame": "backup.previous backup.selection backup.systems catalog.format catalog.tree",
+    "backup.frame": "backup.exclusions backup.previous backup.selection backup.systems catalog.format"
+    " catalog.patterns catalog.tree",
     "backup.files": "backup.pipeline backup.run backup.systems catalog.errors catalog.format",
     "backup.links": "backup.files backup.systems catalog.format",
-    "backup.walk": "backup.above backup.entries backup.files backup.frame backup.links backup.pipeline"
-    " backup.previous backup.run backup.selection backup.systems catalog.errors catalog.format catalog.names"
-    " catalog.patterns catalog.tree catalog.vault",
+    "backup.walk": "backup.above backup.choosing backup.entries backup.exclusions backup.files backup.frame"
+    " backup.links backup.pipeline backup.previous backup.run backup.selection backup.systems catalog.errors"
+    " catalog.format catalog.names catalog.patterns catalog.tree catalog.vault",
     "backup.mirroring": "backup.mirror backup.run catalog.errors catalog.format catalog.vault",
     "backup.attempt": "backup.mirroring backup.pipeline backup.previous backup.run backup.systems backup.walk"
     " catalog.errors catalog.format",

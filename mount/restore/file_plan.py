@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mount.restore.disk.attributes import Attributes
-from mount.restore.target import Folder
+from mount.restore.target import Folder, Identity
 
 
 class FilePlan:
     """A file to write. `name` is the entry's, `final` its name in `folder`.
 
-    `whole`: it is a single piece. `todo`: bytes to fetch. `temporary`: the file that an earlier run has left of it.
+    `whole`: it is a single piece. `todo`: bytes to fetch. `temporary`: the name and identity of the file that an
+    earlier run has left of it.
     `link`: the same number for all names of a file, 0 if it has one. `time` (ns, UTC) is the point's, for the name
     of a copy.
     """
@@ -23,7 +24,8 @@ class FilePlan:
 
     def __init__(
         self, number: int, folder: Folder, name: bytes, final: bytes, size: int, attributes: Attributes,
-        replace: bool, link: int, time: int, whole: bool = True, todo: int = 0, temporary: bytes = b"",
+        replace: bool, link: int, time: int, whole: bool = True, todo: int = 0,
+        temporary: tuple[bytes, Identity] | None = None,
     ) -> None:  # fmt: skip
         self.number = number
         self.folder = folder

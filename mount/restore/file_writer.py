@@ -16,42 +16,47 @@ from catalog.errors import LocalError
 from catalog.format.blocks import Buffer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.disk.base import Metadata
-from mount.restore.disk.flags import CLOEXEC, NOFOLLOW
+from mount.restore.disk.flags import CLOEXEC, NOFOLLOW, NONBLOCK
 from mount.restore.disk.whole_file import NEW, make_whole, write_all
 from mount.restore.file_plan import FilePlan
 from mount.restore.report import Report
-from mount.restore.target import FREE_SPACE, FULL, Handle, Target, temporary_name
+from mount.restore.target import FREE_SPACE, FULL, Handle, Identity, Swapped, Target
+from mount.restore.temporary_names import TemporaryNames
 
 _OPEN_FILES = 256
-_AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC
+_AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
 _TRIES = 100  # names to try for one copy
 
 
 class _PartialFile:
     """A file of several pieces that is being written. `left` counts the bytes still to come."""
 
-    __slots__ = ("file", "left", "lock", "lost", "temporary", "writing")
+    __slots__ = ("file", "identity", "left", "lock", "lost", "temporary", "writing")
 
     def __init__(self, file: FilePlan) -> None:
         self.file = file
         self.left = file.todo
         self.lost = False
-        self.temporary = file.temporary
+        self.temporary = file.temporary[0] if file.temporary else b""
+        self.identity = file.temporary[1] if file.temporary else None
         self.lock = threading.Lock()
         self.writing = threading.Lock()
 
 
 class FileWriter:
-    """Writes files to a target. `token`: 4 bytes of this run, for temporary names. Thread-safe.
+    """Writes files to a target, under temporary `names` first. Thread-safe.
 
     `final_names`: by FilePlan.number, the names of files with several links, and of files that were not given the
     name that was planned.
     """
 
-    def __init__(self, target: Target, metadata: Metadata, report: Report, policy: Policy, token: bytes) -> None:
+    def __init__(
+        self, target: Target, metadata: Metadata, report: Report, policy: Policy, names: TemporaryNames
+    ) -> None:
+        self.names = names
         self.final_names: dict[int, bytes] = {}
         self._disk, self._target, self._metadata = target.disk, target, metadata
-        self._report, self._policy, self._token = report, policy, token
+        self._report, self._policy = report, policy
         self._lock = threading.Lock()
         self._partials: dict[int, _PartialFile] = {}
         self._handles: OrderedDict[int, Handle] = OrderedDict()
@@ -78,13 +83,10 @@ class FileWriter:
                 partial = self._partials[file.number] = _PartialFile(file)
             return partial
 
-    def temporary(self, number: int) -> bytes:
-        """A temporary name for a link or special file."""
-        return temporary_name(number.to_bytes(8, "big"), self._token)
-
-    def is_own(self, name: bytes) -> bool:
-        """Whether a temporary name was made by this run."""
-        return name.endswith(self._token.hex().encode() + b".part")
+    def continues(self, file: FilePlan, handle: Handle) -> None:
+        """Take the open, locked `file.temporary` over from the planner."""
+        with self._lock:
+            self._hold(file, handle)
 
     def write_whole(self, file: FilePlan, data: Buffer = b"") -> None:
         """Write a small file, or one of nothing but holes. Raises LocalError if the disk is full."""
@@ -102,7 +104,7 @@ class FileWriter:
                 return
 
     def _write_whole(self, folder: int, file: FilePlan, data: Buffer) -> None:
-        temporary = temporary_name(file.number.to_bytes(8, "big"), self._token)
+        temporary = self.names.numbered(file.number)
         make_whole(
             self._disk, self._metadata, folder, temporary, data, file.size, file.attributes, file.path,
             plain=file.folder.plain, sync=file.replace,
@@ -168,21 +170,40 @@ class FileWriter:
             if held is not None:
                 return held
             with self._target.handle(file.folder) as folder:
-                if partial.temporary:
-                    held = Handle(self._disk, self._disk.open(partial.temporary, _AGAIN, dir_fd=folder))
-                else:
-                    temporary = temporary_name(mark(file), self._token)
-                    mode = self._metadata.first_mode(file.attributes, plain=False)
-                    held = Handle(self._disk, self._disk.open(temporary, NEW, mode, dir_fd=folder))
-                    partial.temporary = temporary
-                    self._disk.ftruncate(held.fd, file.size)
-            with suppress(OSError):  # shows other restores that the file is in use
-                self._disk.lock(held.fd)
+                held = self._again(partial, folder) if partial.temporary else self._begin(partial, folder)
             with self._lock:
-                self._handles[file.number] = held
-                if len(self._handles) > _OPEN_FILES:
-                    self._handles.popitem(last=False)
+                self._hold(file, held)
             return held
+
+    def _hold(self, file: FilePlan, handle: Handle) -> None:
+        self._handles[file.number] = handle
+        if len(self._handles) > _OPEN_FILES:
+            self._handles.popitem(last=False)
+
+    def _begin(self, partial: _PartialFile, folder: int) -> Handle:
+        """Make the temporary file."""
+        disk, file = self._disk, partial.file
+        temporary = self.names.name(mark(file))
+        mode = self._metadata.first_mode(file.attributes, plain=False)
+        held = Handle(disk, disk.open(temporary, NEW, mode, dir_fd=folder))
+        partial.temporary = temporary
+        partial.identity = Identity.of(disk.fstat(held.fd))
+        disk.ftruncate(held.fd, file.size)
+        with suppress(OSError):  # a file system without locks
+            disk.lock(held.fd)
+        return held
+
+    def _again(self, partial: _PartialFile, folder: int) -> Handle:
+        """Open the temporary file again. Raises Swapped if its name leads to another file now."""
+        disk = self._disk
+        held = Handle(disk, disk.open(partial.temporary, _AGAIN, dir_fd=folder))
+        mode = self._metadata.first_mode(partial.file.attributes, plain=False)
+        if not self._target.is_own(held.fd, partial.identity, mode, folder):
+            partial.temporary = b""  # not ours to remove
+            raise Swapped("file")
+        with suppress(OSError):  # a thread may still use the descriptor that has the lock
+            disk.lock(held.fd)
+        return held
 
     def _forget(self, partial: _PartialFile) -> None:
         with self._lock:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 
 from catalog.errors import Damaged, LocalError
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind
 from mount.restore.conflict import Action, Existing, Policy, decide
-from mount.restore.disk.base import Status
+from mount.restore.disk.base import Metadata, Status
 from mount.restore.planning import Planning
-from mount.restore.target import FREE_SPACE, FULL, UNFINISHED, Folder, reason
+from mount.restore.target import FREE_SPACE, FULL, Folder, Refused, is_unfinished, reason
 
 
 class FolderPlanner:
     """Makes missing folders during the walk, except in a dry run. `entered` lists all folders that were walked."""
 
-    def __init__(self, planning: Planning) -> None:
-        self._planning = planning
+    def __init__(self, planning: Planning, metadata: Metadata) -> None:
+        self._planning, self._metadata = planning, metadata
         self._target, self._report = planning.target, planning.report
         self.entered: list[Folder] = []
 
@@ -66,8 +67,7 @@ class FolderPlanner:
             self._target.make(folder)
             return True
         except FileExistsError:
-            folder.exists = True  # another program made it; Target.handle refuses it if it is not a folder
-            return True
+            return self._meet_late(folder)
         except OSError as e:
             if e.errno in FULL:
                 text = folder.path().decode(errors="replace")
@@ -75,12 +75,26 @@ class FolderPlanner:
             self._report.failed(folder.path(), f"the folder could not be made: {reason(e)}")
             return False
 
+    def _meet_late(self, folder: Folder) -> bool:
+        """Record a folder that another program made after it was looked for."""
+        assert folder.parent is not None
+        try:
+            st = self._target.status(folder.parent, folder.name)
+            if st is None or not stat.S_ISDIR(st.st_mode):
+                raise Refused(errno.ENOTDIR, "a symlink or file is where a folder belongs")
+            self._meet(folder, st)
+            return True
+        except OSError as e:
+            self._report.failed(folder.path(), reason(e))
+            return False
+
     def _meet(self, folder: Folder, st: Status) -> None:
         """Record an existing folder. Unless a restore made it, only `overwrite` changes its attributes."""
         folder.exists = True
         a = folder.attributes
         assert a is not None
-        unfinished = stat.S_IMODE(st.st_mode) == UNFINISHED and st.st_uid == self._target.disk.geteuid()
+        owners = self._target.disk.geteuid(), self._metadata.owner_ids(a.owner)[0]
+        unfinished = is_unfinished(st) and st.st_uid in owners
         equal = st.st_mtime_ns == a.mtime  # an earlier restore finished it
         if not (unfinished or equal or self._planning.policy is Policy.OVERWRITE):
             folder.attributes = None

@@ -63,7 +63,7 @@ class Job:
         target = b"/" if to is None else os.path.abspath(os.fsencode(to.expanduser()))
         self._options = Options(
             target, in_place, Policy(on_conflict), permissions, owner_by == "name",
-            Selection(include, exclude), dry_run, verify,
+            Selection(include, exclude), dry_run, verify, session.settings.state,
         )  # fmt: skip
         self._arguments = read_arguments(session, places)
         _check_target(session, target)

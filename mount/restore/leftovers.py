@@ -1,4 +1,4 @@
-"""Temporary files of stopped restores: large files are continued, the others removed."""
+"""Temporary files of restores that ended early: large files are continued, the others removed."""
 
 from __future__ import annotations
 
@@ -9,74 +9,101 @@ from contextlib import suppress
 
 from catalog.format.packs import Extent
 from mount.restore.contents import has_piece
+from mount.restore.disk.base import Metadata
 from mount.restore.disk.flags import CLOEXEC, NOFOLLOW, NONBLOCK
 from mount.restore.file_plan import FilePlan
 from mount.restore.file_writer import FileWriter, mark
 from mount.restore.report import Report
-from mount.restore.target import LEFTOVER, Folder, Target
+from mount.restore.target import Folder, Handle, Identity, Target
+from mount.restore.temporary_names import TemporaryNames
+
+_AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
+_READ = os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK
 
 
 class Leftovers:
-    """Finds and removes temporary files, except those that a running restore has locked."""
+    """Finds and removes temporary files of `earlier` jobs, which have ended, and of no others.
 
-    def __init__(self, target: Target, chunk_id: Callable[[bytes], bytes], report: Report) -> None:
+    A file that the recovery point itself holds under such a name is the user's: see `keep`.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        metadata: Metadata,
+        files: FileWriter | None,
+        earlier: list[TemporaryNames],
+        chunk_id: Callable[[bytes], bytes],
+        report: Report,
+    ) -> None:
         self._target, self._disk = target, target.disk
+        self._metadata, self._files = metadata, files
+        self._earlier = earlier
         self._chunk_id, self._report = chunk_id, report
-        self._continued: set[tuple[int, bytes]] = set()  # folder number, name
+        self._kept: set[tuple[int, bytes]] = set()  # folder number, name
+
+    def keep(self, folder: Folder, name: bytes) -> None:
+        """Leave this name alone: the recovery point has an entry of that name."""
+        self._kept.add((folder.number, name))
 
     def resume(self, file: FilePlan, extents: list[tuple[int, Extent]]) -> list[tuple[int, Extent]]:
         """The pieces of a file that must still be fetched. Sets `file.temporary` if an earlier run began it."""
-        start = LEFTOVER + mark(file).hex().encode()
+        wanted = [names.name(mark(file)) for names in self._earlier]
+        if self._files is None or not wanted:
+            return extents
         for name in self._target.leftovers(file.folder):
-            if not name.startswith(start) or (file.folder.number, name) in self._continued:
+            if name not in wanted or (file.folder.number, name) in self._kept:
                 continue
-            missing = self._missing(file, name, extents)
+            handle = self._open(file.folder, name, self._metadata.first_mode(file.attributes, plain=False))
+            if handle is None:
+                continue
+            missing = self._missing(file, handle.fd, extents)
             if missing is None:
                 continue
-            file.temporary = name
-            self._continued.add((file.folder.number, name))
+            file.temporary = name, Identity.of(self._disk.fstat(handle.fd))
+            self._files.continues(file, handle)
+            self._kept.add((file.folder.number, name))
             done = sum(p.length for _at, p in extents) - sum(p.length for _at, p in missing)
             with self._report.lock:
                 self._report.same_bytes += done
             return missing
         return extents
 
+    def _open(self, folder: Folder, name: bytes, mode: int) -> Handle | None:
+        """The file, locked; None if it is not one that this user made with this mode, or if it is in use."""
+        with suppress(OSError), self._target.handle(folder) as parent:
+            handle = Handle(self._disk, self._disk.open(name, _AGAIN, dir_fd=parent))
+            self._disk.lock(handle.fd)
+            if self._target.is_own(handle.fd, None, mode, parent):
+                return handle
+        return None
+
     def _missing(
-        self, file: FilePlan, name: bytes, extents: list[tuple[int, Extent]]
+        self, file: FilePlan, fd: int, extents: list[tuple[int, Extent]]
     ) -> list[tuple[int, Extent]] | None:
         """The pieces that a temporary file lacks, or None if it can't be continued."""
-        disk = self._disk
-        try:
-            with self._target.handle(file.folder) as folder:
-                fd = disk.open(name, os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK, dir_fd=folder)
-        except OSError:
-            return None
-        try:
-            disk.lock(fd)
-            st = disk.fstat(fd)
-            if not stat.S_ISREG(st.st_mode) or st.st_size != file.size or st.st_uid != disk.geteuid():
-                return None
-            return [(at, p) for at, p in extents if not has_piece(disk, fd, at, p, self._chunk_id)]
-        except OSError:
-            return None
-        finally:
-            disk.close(fd)
+        with suppress(OSError):
+            if self._disk.fstat(fd).st_size == file.size:
+                return [(at, p) for at, p in extents if not has_piece(self._disk, fd, at, p, self._chunk_id)]
+        return None
 
-    def remove(self, folders: Iterable[Folder], files: FileWriter) -> None:
-        """Remove temporary files from these folders, except those of this run and those that it continues."""
+    def remove(self, folders: Iterable[Folder]) -> None:
+        """Remove what earlier jobs left in these folders, except what this run continues."""
+        if self._files is None or not self._earlier:
+            return
         for folder in folders:
             if folder.exists and not folder.fresh:
                 for name in self._target.leftovers(folder):
-                    if (folder.number, name) not in self._continued and not files.is_own(name):
+                    is_theirs = any(names.made(name) for names in self._earlier)
+                    if is_theirs and (folder.number, name) not in self._kept:
                         self._remove(folder, name)
 
     def _remove(self, folder: Folder, name: bytes) -> None:
+        """Remove a file by a name that only an earlier job can have made, unless another restore continues it."""
         disk = self._disk
         with suppress(OSError), self._target.handle(folder) as parent:
-            fd = disk.open(name, os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK, dir_fd=parent)
-            try:
-                if disk.fstat(fd).st_uid == disk.geteuid():
-                    disk.lock(fd)  # raises OSError while another restore writes it
-                    disk.unlink(name, dir_fd=parent)
-            finally:
-                disk.close(fd)
+            if stat.S_ISREG(disk.lstat(name, dir_fd=parent).st_mode):
+                with suppress(PermissionError):  # it had its final mode and owner already
+                    handle = Handle(disk, disk.open(name, _READ, dir_fd=parent))
+                    disk.lock(handle.fd)
+            disk.unlink(name, dir_fd=parent)  # refuses a folder

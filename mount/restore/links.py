@@ -69,7 +69,7 @@ class Linker:
             raise IsADirectoryError(21, "a folder exists there")
         if action in (Action.SAME, Action.KEEP):
             return
-        temporary = self._files.temporary(file.number)
+        temporary = self._files.names.numbered(file.number)
         disk.link(name, temporary, src_dir_fd=there.fd, dst_dir_fd=here.fd)
         try:
             if action is Action.REPLACE:

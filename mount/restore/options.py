@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mount.restore.conflict import Policy
 from mount.restore.selection import Selection
@@ -11,7 +12,10 @@ from mount.restore.selection import Selection
 
 @dataclass
 class Options:
-    """The options of a restore. `target` is a folder; `in_place`: keep whole paths of the point below it."""
+    """The options of a restore. `target` is a folder; `in_place`: keep whole paths of the point below it.
+
+    `state`: the folder for this machine's records; without it, no later run continues what this one left behind.
+    """
 
     target: bytes
     in_place: bool = False
@@ -21,4 +25,5 @@ class Options:
     selection: Selection = field(default_factory=Selection)
     dry_run: bool = False
     verify: bool = False
+    state: Path | None = None
     system: str = field(default_factory=platform.system)  # the target's system, whose rules for names apply

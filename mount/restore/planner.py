@@ -9,7 +9,6 @@ from catalog.errors import Damaged, LocalError
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind, Subtree
 from catalog.tree import Found, PageSource, leaves
-from mount.restore.file_writer import FileWriter
 from mount.restore.files import FilePlanner
 from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
@@ -17,7 +16,7 @@ from mount.restore.planning import Planning
 from mount.restore.selection import Selection
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
-from mount.restore.target import FREE_SPACE, FULL, Folder, reason
+from mount.restore.target import FREE_SPACE, FULL, Folder, mark_in, reason
 
 _FILE, _FOLDER = int(NodeKind.FILE), int(NodeKind.FOLDER)
 
@@ -62,10 +61,10 @@ class Planner:
         else:
             self._single(place.found, folder)
 
-    def finish(self, files: FileWriter) -> None:
+    def finish(self) -> None:
         """End a group of sources: write the deferred files, remove temporary files of stopped restores."""
         self._files.write_empty()
-        self._leftovers.remove(self._folders.entered, files)
+        self._leftovers.remove(self._folders.entered)
 
     def _tree(self, top: Subtree | None, folder: Folder, path: bytes) -> None:
         """Plan everything below a folder of the point (at `path` from its root) into `folder`."""
@@ -123,6 +122,8 @@ class Planner:
         report = self._report
         report.entries += 1
         name = self._planning.name(entry, folder)
+        if mark_in(name):
+            self._leftovers.keep(folder, name)
         try:
             if entry.kind == _FILE:
                 self._files.restore(leaf, entry, folder, name)

@@ -26,6 +26,7 @@ from mount.restore.disk.base import Metadata
 from mount.restore.file_plan import FilePlan, Row
 from mount.restore.report import Report
 from mount.restore.target import Handle, Target
+from mount.restore.temporary_names import TemporaryNames
 from mount.restore.worker import (
     ANSWER,
     FRAME,
@@ -36,7 +37,6 @@ from mount.restore.worker import (
     Task,
     encode,
     receive,
-    temporary_of,
 )
 
 MANY = 2_000  # files: writing so many takes as long as starting the helpers, 0.2 s
@@ -51,13 +51,14 @@ class WriterPool:
     """Helper processes, each with one block at a time. Thread-safe; `close` it."""
 
     def __init__(
-        self, keys: Keys, target: Target, metadata: Metadata, report: Report, *, permissions: bool
-    ) -> None:
-        self._target, self._metadata, self._report = target, metadata, report
+        self, keys: Keys, target: Target, metadata: Metadata, report: Report, names: TemporaryNames, *,
+        permissions: bool,
+    ) -> None:  # fmt: skip
+        self._target, self._metadata, self._report, self._names = target, metadata, report, names
         self._helpers: list[_Helper] = []
         self._free: queue.SimpleQueue[_Helper | None] = queue.SimpleQueue()
         for _ in range(useful_helpers()):
-            hello = Hello(keys.master, keys.vault_id, os.urandom(4), permissions)
+            hello = Hello(keys.master, keys.vault_id, names.key, permissions)
             try:
                 helper = _Helper(hello)
             except OSError:
@@ -94,7 +95,7 @@ class WriterPool:
         if done is None:
             helper.leave()
             helper.wait()
-            self._clean(helper.token, given)
+            self._clean(given)
             self._free.put(None)
             return rows
         self._free.put(helper)
@@ -139,12 +140,12 @@ class WriterPool:
         finished = {id(row) for row in made}
         return [row for row in rows if id(row) not in finished]
 
-    def _clean(self, token: bytes, rows: list[Row]) -> None:
+    def _clean(self, rows: list[Row]) -> None:
         """Remove the files that a helper was making when it died."""
         for row in rows:
             file = row.file
             with suppress(OSError), self._target.handle(file.folder) as folder:
-                self._target.disk.unlink(temporary_of(file.number, token), dir_fd=folder)
+                self._target.disk.unlink(self._names.numbered(file.number, helper=True), dir_fd=folder)
 
 
 def useful_helpers() -> int:
@@ -166,7 +167,6 @@ class _Helper:
     """One process. Raises OSError if it can't be started."""
 
     def __init__(self, hello: Hello) -> None:
-        self.token = hello.token
         ours, theirs = socket.socketpair()
         with theirs:
             try:

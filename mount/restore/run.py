@@ -24,6 +24,8 @@ from mount.restore.report import Report
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
 from mount.restore.target import Target
+from mount.restore.temporary_names import TemporaryNames
+from mount.restore.unfinished import UnfinishedJob
 from mount.restore.writer import Writer
 
 
@@ -45,40 +47,54 @@ class Restore:
             if o.dry_run:
                 self._plan_only(target, metadata, sources)
             else:
-                self._restore(target, metadata, sources)
-                self._finish_folders(target, metadata)
+                self._write(target, metadata, sources)
             return self.report
         finally:
             target.close()
 
+    def _write(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
+        """Restore, with a record from which a later run learns what this one left behind if it ends early."""
+        o = self._options
+        what = [*(s.place.path.decode(errors="backslashreplace") for s in sources), f"in place: {o.in_place}"]
+        job = UnfinishedJob(self._disk, o.state, self._vault.id, o.target, what + o.selection.texts)
+        complete = False
+        try:
+            self._restore(target, metadata, sources, job)
+            self._finish_folders(target, metadata)
+            complete = True
+        finally:
+            job.close(complete=complete)
+
     def _plan_only(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
-        planner = self._planner(self._planning(target), metadata, None)
+        planner = self._planner(self._planning(target), metadata, None, [])
         for source in sources:
             planner.walk(source, in_place=self._options.in_place)
         self.report.planning = False
 
-    def _restore(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
-        o, report = self._options, self.report
-        pool = self._pool(target, metadata, sources)
-        files = FileWriter(target, metadata, report, o.policy, os.urandom(4))
+    def _restore(self, target: Target, metadata: Metadata, sources: list[Source], job: UnfinishedJob) -> None:
+        o, report, keys = self._options, self.report, self._vault.keys
+        names = TemporaryNames.of(keys, job.id)
+        earlier = [TemporaryNames.of(keys, ended) for ended in job.earlier]
+        pool = self._pool(target, metadata, sources, names)
+        files = FileWriter(target, metadata, report, o.policy, names)
         linker = Linker(target, files, report, o.policy)
         with Writer(self._vault, files, pool) as writer:
             planning = self._planning(target)
-            planner = self._planner(planning, metadata, writer)
+            planner = self._planner(planning, metadata, writer, earlier)
             for group in _groups(sources, o.in_place):
                 plan = planning.plan = Plan(target.folders)
                 try:
                     report.planning = True
                     for source in group:
                         planner.walk(source, in_place=o.in_place)
-                    planner.finish(files)
+                    planner.finish()
                     report.planning = False
                     writer.wait_submitted()
                     writer.write(plan)
                     linker.link(planning.links)
                     planning.links.clear()
                     if o.verify:
-                        read_back(self._vault.keys, target, plan, files.final_names, report)
+                        read_back(keys, target, plan, files.final_names, report)
                 finally:
                     plan.close()
 
@@ -107,20 +123,25 @@ class Restore:
         )
         return Planning(target, self.report, o.policy, convert, system=o.system, dry=o.dry_run)
 
-    def _planner(self, planning: Planning, metadata: Metadata, writer: Writer | None) -> Planner:
+    def _planner(
+        self, planning: Planning, metadata: Metadata, writer: Writer | None, earlier: list[TemporaryNames]
+    ) -> Planner:
         o, chunk_id = self._options, self._vault.keys.chunk_id
-        folders = FolderPlanner(planning)
-        leftovers = Leftovers(planning.target, chunk_id, self.report)
+        folders = FolderPlanner(planning, metadata)
+        made = writer.files if writer is not None else None
+        leftovers = Leftovers(planning.target, metadata, made, earlier, chunk_id, self.report)
         files = FilePlanner(planning, folders, leftovers, self._reader, chunk_id, writer, verify=o.verify)
-        specials = SpecialFiles(planning, folders, metadata, writer.files if writer is not None else None)
+        specials = SpecialFiles(planning, folders, metadata, made)
         return Planner(planning, folders, files, specials, leftovers, self._reader, o.selection)
 
-    def _pool(self, target: Target, metadata: Metadata, sources: list[Source]) -> WriterPool | None:
+    def _pool(
+        self, target: Target, metadata: Metadata, sources: list[Source], names: TemporaryNames
+    ) -> WriterPool | None:
         """Helper processes, if there are enough files to be worth starting them."""
         if sum(source.files for source in sources) < MANY or not useful_helpers():
             return None
         permissions = self._options.permissions
-        return WriterPool(self._vault.keys, target, metadata, self.report, permissions=permissions)
+        return WriterPool(self._vault.keys, target, metadata, self.report, names, permissions=permissions)
 
 
 def _groups(sources: list[Source], in_place: bool) -> list[list[Source]]:

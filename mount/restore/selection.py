@@ -16,6 +16,7 @@ class Selection:
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self._include = _patterns(include, "--include")
         self._exclude = _patterns(exclude, "--exclude")
+        self.texts = [f"+{p}" for p in include] + [f"-{p}" for p in exclude]
 
     @property
     def everything(self) -> bool:

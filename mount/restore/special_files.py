@@ -93,7 +93,7 @@ class SpecialFiles:
         replace: bool,
     ) -> None:  # fmt: skip
         disk = self._target.disk
-        at = files.temporary(self._planning.number()) if replace else final
+        at = files.names.numbered(self._planning.number()) if replace else final
         try:
             if wanted.kind == _SYMLINK:
                 disk.symlink(wanted.target, at, dir_fd=fd)

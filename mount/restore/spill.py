@@ -15,7 +15,7 @@ from catalog.format.values import Hole, OutOfLine, Owner, Paged, Piece
 from catalog.format.windows import Stream, Value, Windows
 from mount.restore.disk.attributes import Attributes
 from mount.restore.file_plan import FilePlan, Row
-from mount.restore.target import Folder
+from mount.restore.target import Folder, Identity
 
 _BATCH = 512  # rows
 _LENGTH = 4  # bytes of a batch's length
@@ -41,7 +41,7 @@ class _FileRow(msgspec.Struct, array_like=True, gc=False):
     time: int
     whole: bool
     todo: int
-    temporary: bytes
+    temporary: tuple[bytes, tuple[int, int]] | None
     windows: Any
 
 
@@ -94,8 +94,8 @@ def _pack_file(file: FilePlan) -> _FileRow:
         xattrs = [(n, (*v.at,) if isinstance(v, OutOfLine) else v) for n, v in a.xattrs.items()]
     return _FileRow(
         file.number, file.folder.number, file.name, file.final, file.size, a.kind, a.mode, (*a.owner,), a.mtime,
-        xattrs, a.incomplete, file.replace, file.link, file.time, file.whole, file.todo, file.temporary,
-        pack_windows(a.windows),
+        xattrs, a.incomplete, file.replace, file.link, file.time, file.whole, file.todo,
+        file.temporary and (file.temporary[0], (*file.temporary[1],)), pack_windows(a.windows),
     )  # fmt: skip
 
 
@@ -108,7 +108,8 @@ def _unpack_file(row: _FileRow, folders: list[Folder]) -> FilePlan:
     )
     return FilePlan(
         row.number, folders[row.folder], row.name, row.final, row.size, attributes, row.replace,
-        row.link, row.time, row.whole, row.todo, row.temporary,
+        row.link, row.time, row.whole, row.todo,
+        row.temporary and (row.temporary[0], Identity(*row.temporary[1])),
     )  # fmt: skip
 
 

@@ -8,23 +8,53 @@ import stat
 import threading
 from collections import OrderedDict
 from contextlib import suppress
+from typing import NamedTuple
 
 from catalog.errors import LocalError
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Disk, Status
 from mount.restore.disk.flags import CLOEXEC, DIRECTORY, NOFOLLOW, PATH
+from mount.restore.disk.whole_file import NEW
 
 UNFINISHED = 0o1700  # mode of a new folder until its contents are complete; the next run recognises it
+PRIVATE = 0o600  # mode of a new file until its contents are complete
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _PASSAGE = _FOLDER | PATH
 _OPEN_FOLDERS = 192
-LEFTOVER = b".rpdrive-"
+_PREFIX, _SUFFIX = b".rpdrive-", b".part"  # of temporary names
+_MARK = TAG = 8  # bytes in a temporary name
+_NAME = len(_PREFIX) + 2 * _MARK + 1 + 2 * TAG + len(_SUFFIX)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 FREE_SPACE = "free some space and run the same command again: it continues where it stopped"  # advice for FULL
 
 
 class Refused(OSError):
     """A symlink or a file is where the path needs a folder."""
+
+
+class Swapped(OSError):
+    """What a name leads to is not what this restore made, or met, there."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(errno.ESTALE, f"another {what} has taken its place since; run the command again")
+
+
+class Identity(NamedTuple):
+    """Which file or folder a name led to."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, st: Status) -> Identity:
+        return cls(st.st_dev, st.st_ino)
+
+
+class New(NamedTuple):
+    """What a file system gives a new file: its owner, and whether the mode is the one that was asked for."""
+
+    uid: int
+    keeps_modes: bool
 
 
 class Handle:
@@ -52,10 +82,10 @@ class Folder:
     """A folder of the target. `attributes` are set at the end of the restore; None leaves the folder unchanged.
 
     `exists`: it is on the disk. `fresh`: this run made it, so it holds only what this run put there. `plain`: new
-    files in it get this process's group and inherit no ACL.
+    files in it get this process's group and inherit no ACL. `identity`: of the folder that this run made or met.
     """
 
-    __slots__ = ("attributes", "exists", "fresh", "leftovers", "name", "number", "parent", "plain")
+    __slots__ = ("attributes", "exists", "fresh", "identity", "leftovers", "name", "number", "parent", "plain")
 
     def __init__(self, number: int, parent: Folder | None, name: bytes, attributes: Attributes | None) -> None:
         self.number = number
@@ -65,6 +95,7 @@ class Folder:
         self.exists = False
         self.fresh = False
         self.plain = False
+        self.identity: Identity | None = None
         self.leftovers: list[bytes] | None = None
 
     def path(self, name: bytes = b"") -> bytes:
@@ -90,6 +121,7 @@ class Target:
         self.root = Folder(0, None, b"", None)
         self.folders = [self.root]
         self._handle: Handle | None = None
+        self._new: dict[int, New] = {}  # by device
         self._open_top(make)
 
     def _open_top(self, make: bool) -> None:
@@ -121,7 +153,10 @@ class Target:
         return folder
 
     def handle(self, folder: Folder) -> Handle:
-        """A descriptor of a folder that exists. Raises OSError, or Refused if a symlink is part of its path."""
+        """A descriptor of a folder that exists.
+
+        Raises OSError: Refused if a symlink is part of its path, Swapped if a part is not the folder it was.
+        """
         if folder.parent is None:
             assert self._handle is not None
             return self._handle
@@ -144,10 +179,9 @@ class Target:
             held = self._handle
         for step in reversed(way):
             opened = Handle(self.disk, open_folder(self.disk, step.name, held.fd))
+            self._recognise(step, self.disk.fstat(opened.fd))
             with self._lock:
-                held = self._open.setdefault(step.number, opened)  # another thread may have opened it meanwhile
-                if len(self._open) > _OPEN_FOLDERS:
-                    self._open.popitem(last=False)
+                held = self._keep(step.number, opened)
         return held
 
     def make(self, folder: Folder) -> None:
@@ -155,11 +189,80 @@ class Target:
         assert folder.parent is not None
         with self.handle(folder.parent) as parent:
             self.disk.mkdir(folder.name, UNFINISHED, dir_fd=parent)
+            opened = Handle(self.disk, open_folder(self.disk, folder.name, parent))
+            st = self.disk.fstat(opened.fd)
+            new = self.is_new(st, is_unfinished(st), parent)
+            if not new or self._has_entries(opened.fd):
+                raise Swapped("folder")
+        folder.identity = Identity.of(st)
         folder.exists = folder.fresh = True
         folder.plain = folder.parent.plain
+        with self._lock:
+            self._keep(folder.number, opened)
+
+    def _keep(self, number: int, handle: Handle) -> Handle:
+        """Put a handle into the table, unless another thread did so meanwhile. Returns the one to use."""
+        held = self._open.setdefault(number, handle)
+        if len(self._open) > _OPEN_FOLDERS:
+            self._open.popitem(last=False)
+        return held
+
+    def _recognise(self, folder: Folder, st: Status) -> None:
+        """Note which folder this is, when it is first opened. Later, raise Swapped if it is another one."""
+        found = Identity.of(st)
+        if folder.identity is None:
+            folder.identity = found
+        elif not self._is_same(folder.identity, found):
+            raise Swapped("folder")
+
+    def _is_same(self, known: Identity, found: Identity) -> bool:
+        return found == known or (found.device == known.device and self.disk.renumbers(found.device))
+
+    def _has_entries(self, fd: int) -> bool:
+        try:
+            return bool(self.disk.names(fd))
+        except OSError:  # a default ACL of the parent lets nobody read it
+            return False
+
+    def is_new(self, st: Status, private: bool, folder: int) -> bool:
+        """Whether a status can be that of something this process has made in the open `folder`.
+
+        `private`: its mode is one that it can have got. File systems that store no modes, and servers that give
+        new files to another user, are asked what they do with a new file.
+        """
+        if private and st.st_uid == self.disk.geteuid():
+            return True
+        new = self._new.get(st.st_dev)
+        if new is None:
+            new = self._new[st.st_dev] = self._try(folder)
+        return st.st_uid == new.uid and (private or not new.keeps_modes)
+
+    def is_own(self, fd: int, identity: Identity | None, mode: int, folder: int) -> bool:
+        """Whether an open file is one that this user made with a mode, and that nobody else has a name for.
+
+        `identity`: of the file it must be, if that is known; `folder`: the open folder that its name is in.
+        """
+        st = self.disk.fstat(fd)
+        if not stat.S_ISREG(st.st_mode) or st.st_nlink != 1:
+            return False
+        if identity is not None and not self._is_same(identity, Identity.of(st)):
+            return False
+        return self.is_new(st, not _surplus(st, mode), folder)
+
+    def _try(self, folder: int) -> New:
+        """Make a file and look at it: only the descriptor that made a file shows for certain what it got."""
+        name = temporary_name(os.urandom(_MARK), os.urandom(TAG))
+        fd = self.disk.open(name, NEW, PRIVATE, dir_fd=folder)
+        try:
+            st = self.disk.fstat(fd)
+            self.disk.unlink(name, dir_fd=folder)
+        finally:
+            self.disk.close(fd)
+        return New(st.st_uid, not _surplus(st, PRIVATE))
 
     def note_existing(self, folder: Folder, st: Status) -> None:
         """Record the properties of a folder that existed before this run."""
+        folder.identity = Identity.of(st)
         if st.st_mode & stat.S_ISGID or st.st_gid != self.disk.getegid():
             folder.plain = False
             return
@@ -175,13 +278,13 @@ class Target:
             return None
 
     def leftovers(self, folder: Folder) -> list[bytes]:
-        """Names of temporary files in a folder that existed before this run."""
+        """Names that look temporary in a folder that existed before this run."""
         if folder.leftovers is None:
             with suppress(OSError):
                 with self.handle(folder) as parent:
                     fd = self.disk.open(b".", _FOLDER, dir_fd=parent)
                 try:
-                    folder.leftovers = [name for name in self.disk.names(fd) if is_leftover(name)]
+                    folder.leftovers = [name for name in self.disk.names(fd) if mark_in(name)]
                 finally:
                     self.disk.close(fd)
         return folder.leftovers or []
@@ -209,18 +312,38 @@ def open_folder(disk: Disk, name: bytes, parent: int) -> int:
         raise
 
 
+def is_unfinished(st: Status) -> bool:
+    """Whether a folder has the mode that a restore gives it until it is complete.
+
+    A setgid parent adds its bit; a default ACL of the parent can take bits off, but never the sticky one.
+    """
+    return bool(st.st_mode & stat.S_ISVTX) and not _surplus(st, UNFINISHED | stat.S_ISGID)
+
+
+def _surplus(st: Status, mode: int) -> int:
+    """The permissions beyond a mode that was asked for: a default ACL or the umask can only take bits off."""
+    return stat.S_IMODE(st.st_mode) & ~mode
+
+
 def reason(e: OSError) -> str:
     """Why an entry could not be written, for a report."""
+    if isinstance(e, Swapped):
+        return str(e.strerror)
     if isinstance(e, Refused):
         return "a symlink or file is where one of its folders belongs; restoring through it would leave the target"
     return f"it could not be written: {e.strerror or e}"
 
 
-def is_leftover(name: bytes) -> bool:
-    """Whether a name is one that `temporary_name` makes."""
-    return len(name) == 39 and name.startswith(LEFTOVER) and name.endswith(b".part")
+def temporary_name(mark: bytes, tag: bytes) -> bytes:
+    """The name of a temporary file. `mark`: 8 bytes that identify the file; `tag`: 8 bytes (see TemporaryNames)."""
+    return _PREFIX + mark.hex().encode() + b"-" + tag.hex().encode() + _SUFFIX
 
 
-def temporary_name(mark: bytes, token: bytes) -> bytes:
-    """The name of a temporary file. `mark`: 8 bytes that identify the file; `token`: 4 bytes of this run."""
-    return LEFTOVER + mark.hex().encode() + b"-" + token.hex().encode() + b".part"
+def mark_in(name: bytes) -> bytes | None:
+    """The mark in a name that looks like one of `temporary_name`; None if it does not."""
+    if len(name) != _NAME or not name.startswith(_PREFIX) or not name.endswith(_SUFFIX):
+        return None
+    try:
+        return bytes.fromhex(name[len(_PREFIX) : len(_PREFIX) + 2 * _MARK].decode())
+    except ValueError:
+        return None

@@ -28,7 +28,7 @@ from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Content, Disk, PathOf
 from mount.restore.disk.this import THIS_DISK
 from mount.restore.disk.whole_file import make_whole
-from mount.restore.target import temporary_name
+from mount.restore.temporary_names import TemporaryNames
 
 MAX_FOLDERS = 200  # descriptors in one message; Linux allows 253
 FRAME = struct.Struct("=II")  # bytes of a message, and of the sealed block after it
@@ -36,11 +36,11 @@ ANSWER = struct.Struct("=I")
 
 
 class Hello(msgspec.Struct, array_like=True):
-    """The first message to a helper. `token`: 4 bytes of this helper, for temporary names."""
+    """The first message to a helper. `names`: the key of the restore's temporary names."""
 
     master: bytes
     vault_id: bytes
-    token: bytes
+    names: bytes
     permissions: bool
 
 
@@ -78,11 +78,6 @@ class Done(msgspec.Struct, array_like=True, gc=False):
 
 
 encode = msgspec.msgpack.Encoder().encode
-
-
-def temporary_of(number: int, token: bytes) -> bytes:
-    """The temporary name of a file by its FilePlan.number."""
-    return temporary_name(number.to_bytes(8, "big"), token)
 
 
 def receive(end: socket.socket, length: int) -> bytearray:
@@ -144,7 +139,7 @@ class _Worker:
     """Does the tasks of one helper."""
 
     def __init__(self, disk: Disk, hello: Hello) -> None:
-        self._disk, self._token = disk, hello.token
+        self._disk, self._names = disk, TemporaryNames(hello.names)
         self._keys = Keys(hello.master, hello.vault_id)
         self._problems: list[tuple[int, str]] = []  # of the current task
         self._metadata = disk.metadata(
@@ -182,7 +177,7 @@ class _Worker:
         attributes = Attributes(
             int(NodeKind.FILE), file.mode, Owner(*file.owner), file.mtime, dict(file.xattrs or {}), file.incomplete
         )
-        temporary = temporary_of(file.number, self._token)
+        temporary = self._names.numbered(file.number, helper=True)
         make_whole(
             self._disk, self._metadata, folder, temporary, data, file.length, attributes, path, plain=file.plain
         )

@@ -31,7 +31,10 @@ def a_point(root: Subtree | None, time: int = TIME) -> Point:
 
 
 def restore(vault: Vault, point: Point, to: Path, *paths: bytes, disk: Disk = THIS_DISK, **options: Any) -> Report:
-    """Restore paths of a point (all of it, if none are given) into a folder."""
+    """Restore paths of a point (all of it, if none are given) into a folder.
+
+    Without `state` among the options, no later restore continues or removes what this one may leave behind.
+    """
     reader = Reader(vault, memory=48 << 20)
     try:
         run = Restore(vault, reader, Options(os.fsencode(to), **options), disk)

@@ -62,7 +62,8 @@ ROOMS = {
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.mountinfo"
     " catalog.points catalog.program catalog.screen catalog.store catalog.vault catalog.windows mount.drivers"
     " mount.drivers.choice mount.place mount.view",
-    "mount.restore.disk": "catalog.errors catalog.format catalog.systems catalog.windows mount.view",
+    "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
+    " mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
     " catalog.jobs catalog.names catalog.patterns catalog.points catalog.processors catalog.program"
     " catalog.screen catalog.tree catalog.vault mount.process mount.restore.disk mount.view",

@@ -35,6 +35,8 @@ class Status(Protocol):
     @property
     def st_dev(self) -> int: ...
     @property
+    def st_nlink(self) -> int: ...
+    @property
     def st_uid(self) -> int: ...
     @property
     def st_gid(self) -> int: ...
@@ -99,6 +101,9 @@ class Disk(Protocol):
 
     def readlink(self, name: bytes, /, *, dir_fd: int | None = ...) -> bytes:
         """A link's target; on Windows its whole reparse point, since links to one place may differ in it."""
+
+    def renumbers(self, device: int, /) -> bool:
+        """Whether the file system with this st_dev may give a file another st_ino once no one has it open."""
 
     def names(self, fd: int, /) -> list[bytes]:
         """The names in an open folder, in any order."""

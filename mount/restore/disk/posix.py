@@ -7,6 +7,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from catalog.mountinfo import mounts
 from catalog.systems.posix import find_renameat2
 from mount.restore.disk.base import ConvertWindows, ReportProblem, Values
 from mount.restore.disk.flags import CLOEXEC
@@ -14,6 +15,8 @@ from mount.restore.disk.posix_metadata import PosixMetadata
 from mount.restore.disk.windows_xattrs import WindowsXattrs
 
 STATUS = Path("/proc/self/status")  # of this process; Linux alone has it
+# Linux numbers their files as it meets them. Owners mean nothing there: all files belong to who has mounted them.
+_RENUMBERING = {"vfat", "msdos", "exfat", "fuse", "fuseblk"}
 _NO_NOREPLACE = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 _renameat2 = find_renameat2()  # looked up once: every restored file is renamed
 
@@ -43,6 +46,15 @@ class PosixDisk:
     @staticmethod
     def lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @staticmethod
+    def renumbers(device: int) -> bool:
+        number = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            kinds = {mount.file_system.partition(".")[0] for mount in mounts() if mount.device == number}
+        except OSError:  # not Linux
+            return False
+        return not kinds.isdisjoint(_RENUMBERING)
 
     @staticmethod
     def names(fd: int) -> list[bytes]:

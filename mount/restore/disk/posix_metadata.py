@@ -6,17 +6,20 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from catalog.errors import RpdriveError
 from catalog.format.blocks import PackKind
-from catalog.format.values import NodeKind, OutOfLine, Owner, Xattrs
+from catalog.format.values import KINDS, NodeKind, OutOfLine, Owner, Xattrs
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import PathOf, ReportProblem, Values
 
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
 _SPECIAL = 0o7000
+_DESCRIPTORS = b"/proc/self/fd"  # on Linux: the entry itself, even if it is a symlink
 _AS_OWNER = 0o6000  # set-user-id and set-group-id: never set on a file whose owner could not be restored
 
 
@@ -81,47 +84,50 @@ class PosixMetadata:
             self._xattrs(fd, a, path, plain=plain)
         if a.incomplete:
             self._problem(path(), "it has metadata of another system that can't be stored here")
-        try:
-            os.utime(fd, ns=(a.mtime, a.mtime))
-        except (OSError, OverflowError) as e:
-            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+        self._set_time(lambda: os.utime(fd, ns=(a.mtime, a.mtime)), path)
 
     def set_on_folder(self, fd: int, a: Attributes, path: PathOf, *, plain: bool) -> None:
-        """See Metadata."""
+        """See Metadata. The mode comes last: it shows a later run that the folder is complete."""
+        mode = self._own_mode(a)
         if self._permissions:
             mode = a.mode if self._chown(fd, a, path) else a.mode & ~_AS_OWNER
-            if a.xattrs or not plain:
-                self._xattrs(fd, a, path, plain=plain)
-            self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
-        else:
-            if a.xattrs:
-                self._xattrs(fd, a, path, plain=plain)
-            self._attempt(lambda: os.fchmod(fd, self._own_mode(a)), path, "its permissions could not be set")
+        if a.xattrs or (self._permissions and not plain):
+            self._xattrs(fd, a, path, plain=plain)
         if a.incomplete:
             self._problem(path(), "it has metadata of another system that can't be stored here")
-        try:
-            os.utime(fd, ns=(a.mtime, a.mtime))
-        except (OSError, OverflowError) as e:
-            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+        self._set_time(lambda: os.utime(fd, ns=(a.mtime, a.mtime)), path)
+        self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
 
     def set_on_name(self, folder: int, name: bytes, a: Attributes, path: PathOf, *, plain: bool) -> None:
-        """See Metadata."""
-        is_link = a.kind == NodeKind.SYMLINK
-        mode = a.mode
-        if self._permissions:
-            uid, gid = self.owner_ids(a.owner, path)
-            st = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if (st.st_uid, st.st_gid) != (uid, gid) and not self._attempt_owner(
-                lambda u, g: os.chown(name, u, g, dir_fd=folder, follow_symlinks=False), a, uid, gid, path
-            ):
-                mode &= ~_AS_OWNER
-        if a.xattrs or not (plain or is_link):
-            self._xattrs(b"/proc/self/fd/%d/%s" % (folder, name), a, path, plain=plain or is_link)
-        if not is_link:
-            mode = mode if self._permissions else self._own_mode(a)
-            self._attempt(lambda: _chmod_name(folder, name, mode), path, "its permissions could not be set")
+        """See Metadata. The entry is held, so that it can't be swapped for another one meanwhile."""
+        with _held(folder, name) as at:
+            st = os.stat(at.path, **at.options)
+            if KINDS.get(stat.S_IFMT(st.st_mode)) != a.kind or st.st_nlink != 1 or st.st_uid != self._uid:
+                whose = "it belongs to another user, or something else has taken its place"
+                self._problem(path(), f"its metadata could not be set: {whose}")
+                return
+            is_link = a.kind == NodeKind.SYMLINK
+            mode = a.mode if self._permissions else self._own_mode(a)
+            if self._permissions:
+                uid, gid = self.owner_ids(a.owner, path)
+                if (st.st_uid, st.st_gid) != (uid, gid) and not self._attempt_owner(
+                    lambda u, g: os.chown(at.path, u, g, **at.options), a, uid, gid, path
+                ):
+                    mode &= ~_AS_OWNER
+            if a.xattrs or not (plain or is_link):
+                named = b"%s/%d/%s" % (_DESCRIPTORS, folder, name)  # setxattr takes no descriptor of a folder
+                self._xattrs(
+                    named if at.options else at.path, a, path, plain=plain or is_link, follow=not at.options
+                )
+            if not is_link:
+                self._attempt(
+                    lambda: os.chmod(at.path, mode, **at.options), path, "its permissions could not be set"
+                )
+            self._set_time(lambda: os.utime(at.path, ns=(a.mtime, a.mtime), **at.options), path)
+
+    def _set_time(self, change: Callable[[], None], path: PathOf) -> None:
         try:
-            os.utime(name, ns=(a.mtime, a.mtime), dir_fd=folder, follow_symlinks=False)
+            change()
         except (OSError, OverflowError, NotImplementedError) as e:
             self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
 
@@ -174,11 +180,10 @@ class PosixMetadata:
 
     # --- extended attributes ----------------------------------------------------------------------------------
 
-    def _xattrs(self, at: int | bytes, a: Attributes, path: PathOf, *, plain: bool) -> None:
-        follow = isinstance(at, int)
+    def _xattrs(self, at: int | bytes, a: Attributes, path: PathOf, *, plain: bool, follow: bool = True) -> None:
         wanted = a.xattrs or {}
         if not plain and self._permissions:
-            self._drop_inherited(at, wanted)
+            self._drop_inherited(at, wanted, follow)
         for name, value in wanted.items():
             if not self._permissions and not name.startswith(b"user."):
                 continue
@@ -194,12 +199,12 @@ class PosixMetadata:
             except AttributeError:
                 self._problem(path(), f"its attribute {text} could not be set: this system stores none")
 
-    def _drop_inherited(self, at: int | bytes, wanted: Xattrs) -> None:
+    def _drop_inherited(self, at: int | bytes, wanted: Xattrs, follow: bool) -> None:
         """Remove ACLs that were inherited from the folder, unless the recovery point has them."""
         for name in _ACLS:
             if name not in wanted:
                 try:
-                    os.removexattr(at, name, follow_symlinks=isinstance(at, int))
+                    os.removexattr(at, name, follow_symlinks=follow)
                 except (OSError, AttributeError):
                     pass  # none was inherited
 
@@ -210,12 +215,22 @@ class PosixMetadata:
             self._problem(path(), f"{reason}: {e.strerror}")
 
 
-def _chmod_name(folder: int, name: bytes, mode: int) -> None:
-    """chmod for an entry that must not be opened, unless it was swapped for a symlink meanwhile."""
+class _At(NamedTuple):
+    """A path, and the options with which the functions of `os` take it."""
+
+    path: bytes
+    options: dict[str, Any]
+
+
+@contextmanager
+def _held(folder: int, name: bytes) -> Iterator[_At]:
+    """An entry that must not be opened, by a path that keeps leading to it; by its name where there is none."""
+    if not hasattr(os, "O_PATH") or not os.path.isdir(_DESCRIPTORS):
+        yield _At(name, {"dir_fd": folder, "follow_symlinks": False})
+        return
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        if not stat.S_ISLNK(os.fstat(fd).st_mode):
-            os.chmod(f"/proc/self/fd/{fd}", mode)
+        yield _At(b"%s/%d" % (_DESCRIPTORS, fd), {})
     finally:
         os.close(fd)
 

@@ -32,6 +32,7 @@ class WindowsStatus(NamedTuple):
     st_mtime_ns: int
     st_ino: int
     st_dev: int
+    st_nlink: int = 1
     st_uid: int = 0
     st_gid: int = 0
     st_rdev: int = 0
@@ -103,6 +104,9 @@ class WindowsDisk:
     def names(self, fd: int, /) -> list[bytes]:
         with self._api.opened(rooted(self._handles.path_of(fd)), w.READ_DATA | w.READ_ATTRIBUTES) as handle:
             return [name_bytes(found.name) for found in files.listed(self._api, handle)]
+
+    def renumbers(self, device: int, /) -> bool:
+        return False
 
     def has_default_acl(self, fd: int, /) -> bool:
         return False

@@ -164,21 +164,6 @@ def test_folders_and_files_never_replace_each_other(made: tuple[Vault, Point], t
             assert (to / f"docs ({WHEN})" / "report.txt").exists() == (policy is Policy.COPY)
 
 
-def test_leftovers_of_dead_runs_are_removed(made: tuple[Vault, Point], tmp_path: Path) -> None:
-    run(made, tmp_path)
-    left = [tmp_path / "docs", tmp_path]
-    for folder in left:
-        put(folder / f".rpdrive-{'0' * 16}-{'1' * 8}.part", b"half a file")
-    put(tmp_path / "docs" / ".rpdrive-of-mine", b"no temporary file")
-    restore(*made, tmp_path, permissions=False)
-    assert (tmp_path / "docs/.rpdrive-of-mine").exists()
-    for folder in left:
-        assert list(folder.glob(".rpdrive-*.part")) == []
-    put(tmp_path / f".rpdrive-{'0' * 16}-{'1' * 8}.part", b"half a file")
-    restore(*made, tmp_path, b"empty", permissions=False)
-    assert list(tmp_path.glob(".rpdrive-*.part")) == []
-
-
 def test_choosing_by_patterns(made: tuple[Vault, Point], tmp_path: Path) -> None:
     run(made, tmp_path / "a", selection=Selection(["*.txt"]))
     assert names(tmp_path / "a") == ["docs"] and names(tmp_path / "a/docs") == ["report.txt"]

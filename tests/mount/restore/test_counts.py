@@ -180,19 +180,20 @@ def test_a_store_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     vault = open_empty(inner)
     root, ids = big_file(vault, 192 * MIB)
     packs = [i.size for i in inner.list("packs/")]
+    to = tmp_path / "to"
     meter = MeteredStore(inner)
     vault.store = GoneAfterStore(meter, 8)
     with pytest.raises(StoreUnreachable):
-        restore(vault, a_point(root), tmp_path)
-    assert not (tmp_path / "big").exists() and len(temporaries(tmp_path)) == 1
+        restore(vault, a_point(root), to, state=tmp_path)
+    assert not (to / "big").exists() and len(temporaries(to)) == 1
     vault.store = meter
     there = meter.snapshot().read.bytes
     assert there > 40 * MIB
     before = meter.snapshot()
-    report = restore(vault, a_point(root), tmp_path)
+    report = restore(vault, a_point(root), to, state=tmp_path)
     moved = (meter.snapshot() - before).received
     assert report.problem_count == 0 and report.written == 1
     assert moved < sum(packs) - 40 * MIB, "what had come was fetched again"
-    with (tmp_path / "big").open("rb") as file:
+    with (to / "big").open("rb") as file:
         assert [vault.keys.chunk_id(file.read(MIB)) for _ in ids] == ids
-    assert temporaries(tmp_path) == []
+    assert temporaries(to) == []

@@ -18,7 +18,7 @@ from catalog.vault import open_vault
 from mount.restore import pool, run
 from mount.restore.pool import WriterPool
 from mount.restore.report import Report
-from mount.restore.worker import temporary_of
+from mount.restore.temporary_names import TemporaryNames
 from tests.kit.drives import Home
 from tests.kit.make_faults import flip
 from tests.kit.restoring import a_point, assert_same_trees, restore, temporaries
@@ -137,6 +137,14 @@ def test_a_helper_that_dies_costs_nothing_but_time(
 ) -> None:  # fmt: skip
     asked: Iterator[int] = iter(range(10_000))
     ask = pool._Helper.ask
+    names: list[bytes] = []
+    start = pool._Helper.__init__
+
+    def noted(self: Any, hello: Any) -> None:
+        names.append(hello.names)
+        start(self, hello)
+
+    monkeypatch.setattr(pool._Helper, "__init__", noted)
     # As a program may have it that restores in its own process.
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(signal.SIGPIPE, before))
@@ -144,7 +152,7 @@ def test_a_helper_that_dies_costs_nothing_but_time(
     def killed(self: Any, task: Any, sealed: Any, folders: Any) -> Any:
         if next(asked) == 1 or dying == "all":
             if dying == "midway":  # with a file that it was just making
-                left = temporary_of(task.files[3].number, self.token)
+                left = TemporaryNames(names.pop()).numbered(task.files[3].number, helper=True)
                 os.close(os.open(left, os.O_CREAT | os.O_WRONLY, dir_fd=folders[task.files[3].folder].fd))
             os.kill(self.pid, signal.SIGKILL)
             self.wait()

@@ -68,6 +68,7 @@ def test_a_folder_swapped_for_a_symlink_meanwhile(tmp_path: Path) -> None:
     target = Target(THIS_DISK, os.fsencode(tmp_path / "to"), make=True)
     folder = target.add(target.root, b"folder", None)
     target.make(folder)
+    target.close_folders()
     (tmp_path / "to/folder").rmdir()
     (tmp_path / "to/folder").symlink_to(tmp_path / "outside")
     with pytest.raises(Refused):

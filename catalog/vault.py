@@ -26,11 +26,11 @@ from catalog.errors import (
     Unwritable,
     VaultExists,
 )
+from catalog.format.admins import make_admin
 from catalog.format.blocks import Buffer, PackKind, open_block
-from catalog.format.keys import MAX_VAULT_FILE, KdfParameters, Keys, VaultFile, check_passphrase, make_slot
+from catalog.format.keys import Keys
 from catalog.format.packs import Extent, pack_name
 from catalog.format.records import (
-    HIGHEST_NUMBER,
     Item,
     ItemName,
     Job,
@@ -43,6 +43,8 @@ from catalog.format.records import (
     encode_record,
 )
 from catalog.format.sealed import Kind, max_sealed, open_object, seal_object
+from catalog.format.slots import KdfParameters, check_passphrase, make_slot
+from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
 from catalog.store.base import Store
 
 VAULT_FILE = "vault.json"
@@ -242,8 +244,8 @@ class Vault:
     def add_point(self, point: Point) -> int:
         """Store a point, which commits a backup. Returns its size in bytes. Raises Unwritable and StoreError."""
         name = PointName.of(point)
-        if name.sequence > HIGHEST_NUMBER:
-            raise Unwritable(f"the sequence {name.sequence} of a point is higher than readers accept")
+        if PointName.parse(str(name)) is None:
+            raise Unwritable(f"no reader would take {name} for a point")
         return self.write_record(Kind.POINT, point, str(name))
 
     # --- jobs ---------------------------------------------------------------------------------------------
@@ -323,7 +325,7 @@ def create_vault(store: Store, passphrase: str, kdf: KdfParameters = KdfParamete
     keys = Keys(master, vault_id)
     created = now_iso()
     slot = make_slot(master, vault_id, passphrase, created, kdf=kdf)
-    body = VaultFile(vault_id, 1, created, (slot,)).encode(keys)
+    body = VaultFile(vault_id, 1, created, (slot,), (make_admin(keys, os.urandom(32), created),)).encode(keys)
     # vault.json first: if two programs create a vault at once, it alone decides which one succeeds.
     try:
         store.create(VAULT_FILE, [body])

@@ -76,7 +76,7 @@ class GivenPassphrases:
             "there is no terminal to ask for the new passphrase", f"set {self._variable}, or give it in a file"
         )
         first = self._asked(prompt, missing)
-        from catalog.format.keys import check_passphrase
+        from catalog.format.slots import check_passphrase
 
         check_passphrase(first)
         if self._asked("The same passphrase again", missing) != first:

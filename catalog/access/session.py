@@ -16,7 +16,8 @@ from catalog.errors import LocalError, RpdriveError, UsageError
 if TYPE_CHECKING:
     from catalog.access.credentials import Credentials
     from catalog.access.damage import DamagedPacks
-    from catalog.format.keys import Keys, VaultFile
+    from catalog.format.keys import Keys
+    from catalog.format.vaultfile import VaultFile
     from catalog.store.base import Store
     from catalog.store.metered import MeteredStore
     from catalog.store.roles import Grant, Role

@@ -226,12 +226,23 @@ def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str)
 _ID = "([0-9a-f]{32})"
 _DATE = "([0-9]{8}T[0-9]{6}Z)"
 _NUMBER = "([0-9]{8}|[1-9][0-9]{8,18})"
+_NUMBERS = re.compile(_NUMBER)
 _POINT = re.compile(f"points/{_ID}/{_ID}/{_DATE}-{_NUMBER}-{_ID}(\\.partial)?")
 _JOB = re.compile(f"jobs/{_ID}/{_DATE}-{_ID}")
 _MACHINE = re.compile(f"machines/{_ID}/{_NUMBER}")
 _ITEM = re.compile(f"items/{_ID}/{_ID}/{_NUMBER}")
 HIGHEST_NUMBER = 2**63 - 1  # of a point, or of a version: names with higher ones are ignored
 _TIME = "%Y%m%dT%H%M%SZ"
+
+
+def written_number(number: int) -> str:
+    """A sequence or version as names have it."""
+    return f"{number:08d}"
+
+
+def parsed_number(text: str) -> int | None:
+    """The sequence or version that a name has; None for other texts, and for a number that is ignored."""
+    return int(text) if _NUMBERS.fullmatch(text) and 0 < int(text) <= HIGHEST_NUMBER else None
 
 
 def _time_text(time: int) -> str:
@@ -266,10 +277,10 @@ class PointName(NamedTuple):
         m = _POINT.fullmatch(name)
         if m is None:
             return None
-        when = _parsed_time(m[3])
-        if when is None or int(m[4]) > HIGHEST_NUMBER:
+        when, number = _parsed_time(m[3]), parsed_number(m[4])
+        if when is None or number is None:
             return None
-        found = cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, int(m[4]), bytes.fromhex(m[5]), bool(m[6]))
+        found = cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), when, number, bytes.fromhex(m[5]), bool(m[6]))
         return found if str(found) == name else None  # reject other spellings of a time
 
     @classmethod
@@ -326,7 +337,8 @@ class MachineName(NamedTuple):
     def parse(cls, name: str) -> MachineName | None:
         """The parsed name; None if it is not the name of a machine's record."""
         m = _MACHINE.fullmatch(name)
-        return cls(bytes.fromhex(m[1]), int(m[2])) if m and int(m[2]) <= HIGHEST_NUMBER else None
+        version = parsed_number(m[2]) if m else None
+        return cls(bytes.fromhex(m[1]), version) if m and version is not None else None
 
     def check(self, machine: Machine) -> None:
         """Raise Damaged if the record under this name belongs to another one."""
@@ -348,9 +360,8 @@ class ItemName(NamedTuple):
     def parse(cls, name: str) -> ItemName | None:
         """The parsed name; None if it is not the name of an item's record."""
         m = _ITEM.fullmatch(name)
-        if m is None or int(m[3]) > HIGHEST_NUMBER:
-            return None
-        return cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), int(m[3]))
+        version = parsed_number(m[3]) if m else None
+        return cls(bytes.fromhex(m[1]), bytes.fromhex(m[2]), version) if m and version is not None else None
 
     def check(self, item: Item) -> None:
         """Raise Damaged if the record under this name belongs to another one."""

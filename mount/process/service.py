@@ -17,8 +17,9 @@ import msgspec
 from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import RpdriveError, StoreError
-from catalog.format.keys import Keys, VaultFile
+from catalog.format.keys import Keys
 from catalog.format.records import PointName
+from catalog.format.vaultfile import VaultFile
 from catalog.points.choice import choose_point, scope
 from catalog.screen.text import iso_time
 from catalog.vault import Vault

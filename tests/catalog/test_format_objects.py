@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from catalog.errors import Damaged, RpdriveError, Unwritable, UsageError
 from catalog.format import sealed
 from catalog.format.blocks import FRAME, MAX_RAW, PackKind, decode_frame, encode_frame, open_block, seal_block
-from catalog.format.keys import KdfParameters, Keys, Slot, VaultFile
+from catalog.format.keys import Keys
 from catalog.format.packs import Extent, PackBuilder, decode_contents, decode_pack, decode_trailer
 from catalog.format.pages import Leaf, decode_folder_index, decode_leaf, decode_piece_index, decode_piece_leaf
 from catalog.format.records import (
@@ -35,7 +35,9 @@ from catalog.format.records import (
     encode_record,
 )
 from catalog.format.sealed import MAX_SEALED, MAX_SEALED_INDEX, Kind, open_object, seal_object
+from catalog.format.slots import KdfParameters, Slot
 from catalog.format.values import Hole
+from catalog.format.vaultfile import VaultFile
 from catalog.tree import NumberedLeaf
 from tests.kit.format_values import (
     FEW,
@@ -59,7 +61,7 @@ roots = st.builds(Root, st.integers(0, 8), ids, offsets, sealed_lengths, offsets
 points = st.builds(
     Point,
     id=ids, machine=ids, item=ids, machine_name=texts, item_name=texts, hostname=texts, system=texts,
-    sequence=st.integers(0, 10**12), previous=st.none() | ids, time=st.integers(10**18, 4 * 10**18), finished=whole,
+    sequence=st.integers(1, 10**12), previous=st.none() | ids, time=st.integers(10**18, 4 * 10**18), finished=whole,
     paths=st.lists(st.binary(max_size=50), max_size=3), excludes=st.lists(texts, max_size=3),
     root=st.none() | roots, partial=st.booleans(), links=st.integers(0, 2**31 - 1), new_bytes=whole,
     problems=st.lists(st.builds(Problem, st.binary(max_size=9), texts), max_size=3),

@@ -11,7 +11,21 @@ import msgspec
 import pytest
 
 import catalog
-from catalog.format import blocks, keys, message, packs, pages, records, sealed, values, windows, writing
+from catalog.format import (
+    admins,
+    blocks,
+    keys,
+    message,
+    packs,
+    pages,
+    records,
+    sealed,
+    slots,
+    values,
+    vaultfile,
+    windows,
+    writing,
+)
 
 PAGE = (Path(catalog.__file__).parent.parent / "docs" / "format.md").read_text()
 
@@ -251,13 +265,13 @@ def test_limits() -> None:
         ("bytes of a sealed block", message.MAX_BLOCK),
         ("offset in a pack", message.MAX_OFFSET),
         ("entries of a tree, without its root", message.MAX_ENTRIES),
-        ("bytes of vault.json", keys.MAX_VAULT_FILE),
-        ("key slots", keys.MAX_SLOTS),
-        ("depth of vault.json", keys.MAX_DEPTH),
-        ("Argon2id memory x passes of all slots, KiB", keys.MAX_KDF_SUM),
-        ("Argon2id memory, KiB", keys.MAX_KDF_MEMORY_KIB),
-        ("Argon2id passes", keys.MAX_KDF_PASSES),
-        ("Argon2id lanes", keys.MAX_KDF_LANES),
+        ("bytes of vault.json", vaultfile.MAX_VAULT_FILE),
+        ("key slots", vaultfile.MAX_SLOTS),
+        ("depth of vault.json", vaultfile.MAX_DEPTH),
+        ("Argon2id memory x passes of all slots, KiB", slots.MAX_KDF_SUM),
+        ("Argon2id memory, KiB", slots.MAX_KDF_MEMORY_KIB),
+        ("Argon2id passes", slots.MAX_KDF_PASSES),
+        ("Argon2id lanes", slots.MAX_KDF_LANES),
         ("level of a page", message.MAX_LEVEL),
         ("pieces in an entry", writing.INLINE_PIECES),
         ("pieces in a page", writing.PIECES_MAX),
@@ -266,7 +280,7 @@ def test_limits() -> None:
         ("bytes of a data pack at which it is closed", packs.PACK_TARGET),
         ("UTF-16 units of a stream's name", windows.STREAM_NAME_MAX),
         ("bytes of an entry's streams in a page, as written", windows.STREAMS_MAX),
-        ("characters of a new passphrase, at least", keys.MIN_PASSPHRASE),
+        ("characters of a new passphrase, at least", slots.MIN_PASSPHRASE),
     ]
     assert blocks.MAX_RAW[blocks.PackKind.TREE_CONTENTS] == blocks.MAX_RAW[blocks.PackKind.DATA_CONTENTS]
 
@@ -278,16 +292,20 @@ def test_names_of_keys() -> None:
     want = {name: keys.derive(vault.master, vault.vault_id, b"rpdrive/1 " + name.encode()) for name in said}
     have = {
         name.replace("_", " "): getattr(vault, name)
-        for name in ("chunk_ids", "data_packs", "tree_packs", "records", "index", "vault_file")
+        for name in ("chunk_ids", "data_packs", "tree_packs", "records", "index", "vault_file", "admin_keys")
     }
     assert int.from_bytes(want.pop("cutter seed")[:8], "big") >> 1 == vault.cutter_seed
     assert want == have
 
 
 def test_fields_of_vault_json() -> None:
-    for heading, fields in (("## vault.json", keys._FIELDS), ("### Key slots", keys._SLOT_FIELDS)):
+    for heading, fields in (
+        ("## vault.json", vaultfile._FIELDS),
+        ("### Key slots", slots.SLOT_FIELDS),
+        ("### Admins", admins.OWN_FIELDS | admins.MASTER_FIELDS),
+    ):
         _before, _found, after = PAGE.partition(f"\n{heading}\n")
         section = re.split(r"\n##+ ", after)[0]
         assert set(re.findall(r"^\| `([a-z_]+)` \|", section, re.M)) == fields
-    standard = keys.KdfParameters()
+    standard = slots.KdfParameters()
     assert f"writes {standard.memory_kib:,} KiB, {standard.passes} passes, {standard.lanes} lanes" in PAGE

@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives.kdf import argon2
 
 from cache.reader import Reader
 from catalog import errors
+from catalog.format.admins import Admin, open_admin
 from catalog.format.blocks import PackKind, decode_frame, open_block
-from catalog.format.keys import FileDigest, Keys, Slot, open_slot
+from catalog.format.keys import FileDigest, Keys
 from catalog.format.packs import Extent, decode_pack, pack_name
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
 from catalog.format.sealed import Kind, open_object
+from catalog.format.signed import open_signed
+from catalog.format.slots import Slot, open_slot
 from catalog.format.values import NOTHING, NodeKind, Subtree
 from catalog.format.windows import Windows
 from catalog.format.writing import begins_page
@@ -76,6 +79,22 @@ def test_slots() -> None:
     keys = master_keys()
     for row in vector("slots.json"):
         assert open_slot(Slot.from_json(row["slot"]), keys.vault_id, row["passphrase"]) == keys.master
+
+
+def test_admins() -> None:
+    keys = master_keys()
+    for row in vector("admins.json"):
+        admin = Admin.from_json(row["admin"])
+        assert open_admin(keys, admin, row["passphrase"]).hex() == row["private"]
+        with pytest.raises(errors.Locked if row["passphrase"] else errors.Damaged):
+            open_admin(keys if row["passphrase"] else Keys(bytes(32), keys.vault_id), admin)
+
+
+def test_signed_records() -> None:
+    for row in vector("signed.json"):
+        admin, sealed = Admin.from_json(row["admin"]), bytes.fromhex(row["sealed"])
+        content = open_signed(master_keys(), [admin], Kind(row["kind"]), row["name"], sealed)
+        assert content.hex() == row["content"]
 
 
 def test_frames() -> None:
@@ -184,12 +203,14 @@ def test_the_whole_vault_has_every_kind_of_entry_and_page() -> None:
 # --- faults --------------------------------------------------------------------------------------------------
 
 LAYERS = {
-    "kdf parameters": "keys.check",
-    "vault file": "keys.decode",
-    "vault slots": "keys.unlock",
-    "vault mac": "keys.verify",
-    "kdf sum": "keys.check_costs",
-    "slot": "keys.open_slot",
+    "kdf parameters": "slots.check",
+    "kdf sum": "slots.check_costs",
+    "slot": "slots.open_slot",
+    "vault file": "vaultfile.decode",
+    "vault slots": "vaultfile.unlock",
+    "vault mac": "vaultfile.verify",
+    "admin": "admins.open_admin",
+    "signature": "signed.open_signed",
     "frame": "blocks.decode_frame",
     "block": "blocks.open_block",
     "pack": "packs.decode_pack",
@@ -258,6 +279,11 @@ def read(how: str, row: dict[str, Any]) -> None:
         if isinstance(record, Point):
             assert name is not None
             name.check(record)
+    elif how == "signed":
+        admins = [Admin.from_json(a) for a in row["admins"]]
+        open_signed(keys, admins, Kind(row["kind"]), row["name"], bytes.fromhex(row["data"]))
+    elif how == "admin":
+        open_admin(keys, Admin.from_json(row["admin"]), row["passphrase"])
     elif how == "pages":
         pages = [bytes.fromhex(p) for p in row["pages"]]
         at = Extent(bytes(16), 8, 99, 0, 1, bytes(16))

@@ -18,8 +18,9 @@ from catalog.errors import (
     WeakPassphrase,
     WrongPassphrase,
 )
-from catalog.format.keys import KdfParameters, VaultFile
 from catalog.format.records import Item, Machine, Point, PointName
+from catalog.format.slots import KdfParameters
+from catalog.format.vaultfile import VaultFile
 from catalog.points.choice import choose_point, iter_items, latest
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore

@@ -11,8 +11,9 @@ from typing import Any
 from unittest import mock
 
 from catalog.format import packs, sealed
+from catalog.format.admins import make_admin
 from catalog.format.blocks import FRAME, RAW, ZSTD, Buffer, PackKind
-from catalog.format.keys import FileDigest, Keys, VaultFile, make_slot
+from catalog.format.keys import FileDigest, Keys
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent, PackBuilder
 from catalog.format.records import (
@@ -29,7 +30,9 @@ from catalog.format.records import (
     encode_record,
 )
 from catalog.format.sealed import Kind, seal_object
+from catalog.format.slots import make_slot
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Piece
+from catalog.format.vaultfile import Immutable, VaultFile
 from catalog.format.writing import FolderWriter, PieceWriter, begins_page, ends_page
 from tests.kit.vaults import CHEAP
 
@@ -37,6 +40,8 @@ MASTER = bytes(range(32))
 VAULT_ID = bytes(range(0xA0, 0xB0))
 KEYS = Keys(MASTER, VAULT_ID)
 PASSPHRASE = "a long enough passphrase"
+PIN = "a passphrase of the admin"
+PRIVATE = bytes(range(32, 64))  # the key of an admin
 CREATED = "2026-01-02T03:04:05+00:00"
 TIME = 1_767_323_045_123_456_789  # 2026-01-02T03:04:05.123456789Z
 ROOT_OWNER = Owner(0, 0, "root", "root")
@@ -133,7 +138,17 @@ class GoldenVault:
         self.slot = make_slot(
             MASTER, VAULT_ID, PASSPHRASE, CREATED, kdf=CHEAP, salt=fixed("slot salt"), slot_id="0badcafe"
         )
-        self.vault_file = VaultFile(VAULT_ID, 1, CREATED, (self.slot,))
+        self.admin = make_admin(KEYS, PRIVATE, CREATED)
+        pin = make_admin(KEYS, fixed("second key", 32), CREATED, PIN, kdf=CHEAP, salt=fixed("admin salt"))
+        self.vault_file = VaultFile(
+            VAULT_ID,
+            1,
+            CREATED,
+            (self.slot,),
+            (self.admin, pin),
+            soft_delete_days=30,
+            immutable=Immutable(90, False),
+        )
         self.objects["vault.json"] = self.objects["vault/1.json"] = self.vault_file.encode(KEYS)
         self._data()
         self._tree()

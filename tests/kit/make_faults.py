@@ -14,12 +14,15 @@ import msgspec
 import zstandard
 
 from catalog.format.blocks import FRAME, OVERHEAD, PackKind, seal_block
-from catalog.format.keys import KdfParameters, Keys, VaultFile, _mac
+from catalog.format.keys import Keys
 from catalog.format.packs import TRAILER, PackBuilder
 from catalog.format.records import encode_record
 from catalog.format.sealed import Kind, seal_object
+from catalog.format.slots import KdfParameters
+from catalog.format.vaultfile import VaultFile, _mac
 from tests.kit import golden_vault as g
 from tests.kit.make_page_faults import Fault, fault, page_faults
+from tests.kit.make_signed_faults import signed_faults, vault_file_faults
 
 PACK, AT = g.pack_id("pack"), 8
 
@@ -31,7 +34,15 @@ def flip(data: bytes, at: int, bits: int = 1) -> bytes:
 
 def faults() -> dict[str, Fault]:
     made = g.GoldenVault()
-    return {**_vault_files(made), **_frames(), **_packs(made), **_objects(made), **page_faults()}
+    return {
+        **_vault_files(made),
+        **vault_file_faults(made),
+        **signed_faults(made),
+        **_frames(),
+        **_packs(made),
+        **_objects(made),
+        **page_faults(),
+    }
 
 
 # --- vault.json, slots -------------------------------------------------------------------------------------

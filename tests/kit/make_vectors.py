@@ -12,11 +12,14 @@ from typing import Any
 
 import msgspec
 
+from catalog.format.admins import make_admin
 from catalog.format.blocks import PackKind, seal_block
-from catalog.format.keys import FileDigest, KdfParameters, make_slot
+from catalog.format.keys import FileDigest
 from catalog.format.nodes import Node
 from catalog.format.pages import Leaf
 from catalog.format.sealed import Kind, seal_object
+from catalog.format.signed import SIGNED, seal_signed
+from catalog.format.slots import KdfParameters, make_slot
 from catalog.format.values import Hole, OutOfLine, Paged, Piece, Subtree
 from catalog.format.windows import Windows, name_bytes
 from catalog.format.writing import begins_page
@@ -32,7 +35,7 @@ FOLDER = Path(__file__).parents[1] / "vectors"
 
 
 def keys() -> dict[str, Any]:
-    names = ("chunk_ids", "data_packs", "tree_packs", "records", "index", "vault_file")
+    names = ("chunk_ids", "data_packs", "tree_packs", "records", "index", "vault_file", "admin_keys")
     digest = FileDigest()
     digest.add(5, g.fixed("chunk"))
     digest.add(3, None)
@@ -87,6 +90,26 @@ def objects() -> list[dict[str, Any]]:
         with g.raw_frames():
             sealed = seal_object(g.KEYS, kind, name, b"content", salt=g.fixed("salt", 32))
         rows.append({"kind": int(kind), "name": name, "content": b"content".hex(), "sealed": sealed.hex()})
+    return rows
+
+
+def admins() -> list[dict[str, Any]]:
+    rows = []
+    for passphrase in (None, "A\u030angstr\u00f6m, a long one"):
+        admin = make_admin(g.KEYS, g.PRIVATE, g.CREATED, passphrase, kdf=CHEAP, salt=g.fixed("salt"))
+        rows.append({"private": g.PRIVATE.hex(), "passphrase": passphrase, "admin": admin.to_json()})
+    return rows
+
+
+def signed() -> list[dict[str, Any]]:
+    rows = []
+    admin = make_admin(g.KEYS, g.PRIVATE, g.CREATED)
+    for kind in sorted(SIGNED):
+        name = f"folder/{kind.name.lower()}/00000001"
+        with g.raw_frames():
+            sealed = seal_signed(g.KEYS, admin, g.PRIVATE, kind, name, b"content", salt=g.fixed("salt", 32))
+        row = {"kind": int(kind), "name": name, "content": b"content".hex(), "sealed": sealed.hex()}
+        rows.append({"admin": admin.to_json()} | row)
     return rows
 
 
@@ -173,6 +196,8 @@ def everything() -> dict[str, Any]:
         "frames.json": frames(),
         "blocks.json": blocks(),
         "objects.json": objects(),
+        "admins.json": admins(),
+        "signed.json": signed(),
         "vault.json": vault(g.GoldenVault()),
         "windows.json": vault(golden_windows.GoldenWindowsVault()),
     }

@@ -15,10 +15,11 @@ from backup.selection import Selection
 from backup.systems.this import this_system
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
-from catalog.format.keys import Keys, VaultFile
+from catalog.format.keys import Keys
 from catalog.format.packs import Extent, decode_pack
 from catalog.format.records import IndexObject, Point, decode_record
 from catalog.format.sealed import Kind, open_object
+from catalog.format.vaultfile import VaultFile
 from catalog.store.base import Store
 from catalog.vault import Vault
 from tests.kit.recorded import PointReader, Snapshot, assert_equal, of_source

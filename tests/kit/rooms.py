@@ -23,6 +23,7 @@ ROOMS = {
     "catalog.store": "catalog.errors catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.store catalog.store.azure",
+    "catalog.signed": "catalog.errors catalog.format catalog.store",
     "catalog.vault": "catalog.errors catalog.format catalog.store",
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",

@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterable, Sequence
 
 from catalog.format.blocks import PackKind, encode_frame
-from catalog.format.keys import Keys, VaultFile, file_digest
+from catalog.format.keys import Keys, file_digest
 from catalog.format.nodes import Node
 from catalog.format.packs import PACK_TARGET, Extent, PackBuilder
 from catalog.format.values import Hole, NodeKind, Owner, Paged, Piece, Subtree
+from catalog.format.vaultfile import VaultFile
 from catalog.format.writing import TREE_BLOCK_RAW, PieceWriter, write_folder
 from catalog.store.base import Store
 from catalog.vault import Vault

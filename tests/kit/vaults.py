@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from catalog.format.keys import KdfParameters
+from catalog.format.slots import KdfParameters
 from catalog.store.address import open_store
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore

@@ -1,0 +1,82 @@
+"""Signed records in a vault: the newest that an admin signed counts. docs/format.md, "Signed records"."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from catalog.errors import Damaged, NewerFormat, ObjectChanged, ObjectExists, ObjectNotFound
+from catalog.format.admins import Admin
+from catalog.format.keys import Keys
+from catalog.format.records import parsed_number, written_number
+from catalog.format.sealed import Kind, max_sealed
+from catalog.format.signed import open_signed, seal_signed
+from catalog.store.base import Store
+
+MOST_JUNK = 100  # numbers without a good signature that are passed over
+_log = logging.getLogger("rpdrive.vault")
+
+
+class SignedRecord(NamedTuple):
+    """A record with a good signature."""
+
+    number: int
+    name: str
+    content: bytes
+
+
+class SignedRecords:
+    """The signed records of a vault, verified with the keys of its admins. Thread-safe."""
+
+    def __init__(self, store: Store, keys: Keys, admins: Sequence[Admin]) -> None:
+        self._store, self._keys, self._admins = store, keys, admins
+
+    def newest(self, kind: Kind, folder: str, *, after: int = 0) -> SignedRecord | None:
+        """The record of a folder (its name with a slash) with the highest number that has a good signature.
+
+        None if there is none with a number above `after`. One listing, and one request for each record that is
+        opened. Raises StoreError, or Damaged if more than 100 numbers are taken by what no admin signed.
+        """
+        numbers = sorted(
+            number
+            for info in self._store.list(folder)
+            if (number := parsed_number(info.name.removeprefix(folder))) is not None and number > after
+        )
+        for number in reversed(numbers[-MOST_JUNK - 1 :]):
+            content = self._open(kind, name := folder + written_number(number))
+            if content is not None:
+                return SignedRecord(number, name, content)
+        if len(numbers) > MOST_JUNK:
+            raise _too_much_junk(folder, numbers[-MOST_JUNK - 1], numbers[-1])
+        return None
+
+    def add(self, kind: Kind, folder: str, content: bytes, admin: Admin, private: bytes, *, after: int) -> int:
+        """Sign a record, and store it under the next number after that of the newest one (0: there is none).
+
+        Returns its number. Raises ObjectChanged if somebody else has added a record since, Damaged if more than 100
+        numbers are taken by what no admin signed, or another StoreError.
+        """
+        for number in range(after + 1, after + MOST_JUNK + 2):
+            name = folder + written_number(number)
+            data = seal_signed(self._keys, admin, private, kind, name, content)
+            try:
+                self._store.create(name, [data])
+                return number
+            except ObjectExists:
+                if self._open(kind, name) is not None:
+                    raise ObjectChanged(f"{name} was added by another run", "run the command again") from None
+        raise _too_much_junk(folder, after + 1, after + MOST_JUNK + 1)
+
+    def _open(self, kind: Kind, name: str) -> bytes | None:
+        """The content of a record; None, after a warning, if it is gone or no admin signed it."""
+        try:
+            return open_signed(self._keys, self._admins, kind, name, self._store.get(name, max_sealed(kind)))
+        except (Damaged, NewerFormat, ObjectNotFound) as e:
+            _log.warning("the record %s is passed over: %s", name, e)
+            return None
+
+
+def _too_much_junk(folder: str, first: int, last: int) -> Damaged:
+    names = f"{folder}{written_number(first)} to {written_number(last)}"
+    return Damaged(f"none of the records {names} is signed by an admin of this vault", "delete them from the vault")

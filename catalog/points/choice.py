@@ -279,7 +279,10 @@ def time_ends(spec: str) -> list[int]:
 def _ends(start: datetime, seconds: int) -> list[int]:
     if seconds >= 3600:
         # Added to the wall-clock time, not to the instant: a day can have 23 or 25 hours.
-        return [_seconds(start + timedelta(seconds=seconds)) * 10**9]
+        try:
+            return [_seconds(start + timedelta(seconds=seconds)) * 10**9]
+        except OverflowError:  # the last day or hour that Python knows
+            return [(_seconds(start) + seconds) * 10**9]
     first, second = (_seconds(start.replace(fold=fold)) for fold in (0, 1))
     starts = [first, second] if first < second else [first]  # a time that the clock skipped has first > second
     return [(begin + seconds) * 10**9 for begin in starts]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 import os
+import pickle
 import secrets
 import shutil
 import sys
@@ -31,6 +33,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how many rounds in all (default: 1,000)")
     parser.add_argument("--each", type=int, default=10, help="rounds in one campaign (default: 10)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no campaign after this time")
+    parser.add_argument("--jobs", type=int, default=1, help="sieges at once, each in a process (default: 1)")
     parser.add_argument("--work", type=Path, help="folder to work in (default: a new one in memory)")
     parser.add_argument("--keep", type=Path, default=Path("/var/tmp/rpdrive-siege"), help="folder of what is kept")
     parser.add_argument("--json", type=Path, help="also write the table there")
@@ -78,16 +81,12 @@ def main() -> int:
     preload()
     table = Table(seed)
     began = time.monotonic()
+    kinds = iter([only]) if given.campaigns == 1 else plans(only)
     try:
-        run(
-            given,
-            iter([only]) if given.campaigns == 1 else plans(only),
-            seed,
-            rounds,
-            work,
-            table,
-            began,
-        )
+        if given.jobs > 1:
+            side_by_side(given, kinds, seed, rounds, work, table, began)
+        else:
+            run(given, kinds, seed, rounds, work, table, began)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     finally:
@@ -98,6 +97,28 @@ def main() -> int:
     if given.json:
         given.json.write_text(table.json(time.monotonic() - began))
     return 1 if table.faults else 0
+
+
+def side_by_side(
+    given: argparse.Namespace, kinds: Iterator[tuple[str, ...]], seed: int, rounds: int, work: Path, table: Table,
+    began: float,
+) -> None:  # fmt: skip
+    """Run several sieges at once, in processes of their own; each begins with other kinds and seeds."""
+    children = []
+    for job in range(given.jobs):
+        place, own = work / f"job-{job}", itertools.islice(kinds, job * 7, None)
+        pid = os.fork()
+        if not pid:
+            place.mkdir()
+            try:
+                run(given, own, seed + job * 10**6, rounds // given.jobs, place, table, began)
+            finally:
+                (work / f"table-{job}").write_bytes(pickle.dumps(table))
+                os._exit(0)
+        children.append(pid)
+    for job, pid in enumerate(children):
+        os.waitpid(pid, 0)
+        table.merge(pickle.loads((work / f"table-{job}").read_bytes()))
 
 
 def run(

@@ -64,7 +64,7 @@ def rollback_during(world: World, machine: Machine) -> str:
         return ""
     world.bring_back(copy)
     command.go_on()
-    done = world.ended(command, (0, 3, 5, 6, 9, 11))
+    done = world.ended(command, (0, 3, 4, 5, 6, 9, 11))
     # Objects written before the exchange are gone; a point written after it may refer to them: it was damaged here.
     world.took_note(machine, done)
     world.newest_is_doubtful()
@@ -75,7 +75,7 @@ def rollback_during(world: World, machine: Machine) -> str:
 def _another(world: World) -> Machine:
     """Another machine with its own identity, a new one while there are few."""
     if len(world.machines) < MANY:
-        return world.add_machine(f"machine {len(world.machines)}")
+        return world.add_machine(f"machine-{len(world.machines)}")
     return world.rng.choice(world.machines[1:])
 
 
@@ -129,6 +129,7 @@ def clone(world: World, machine: Machine) -> str:
     """a machine is cloned with its state (one identity, two sources); both back up, in turn and at once"""
     twin = world.add_machine(f"{machine.name}-twin-{len(world.states)}")
     twin.item = machine.item
+    shutil.rmtree(twin.home, ignore_errors=True)
     shutil.copytree(machine.home, twin.home, ignore=shutil.ignore_patterns("run"))
     twin.known_as = machine.known_as or machine.name
     turns = []

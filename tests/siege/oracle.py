@@ -158,6 +158,39 @@ def by_drive(world: World, machine: Machine, key: str, *more: str) -> None:
     compare(world, key, found, "drive")
 
 
+def by_drive_of_all(world: World) -> None:
+    """Open all points as one drive: it shows each point once, and nothing else."""
+    at = world.folder / "drive"
+    at.mkdir(exist_ok=True)
+    command = world.start(world.machine, "mount", str(at), "--foreground")
+    found: list[tuple[str, Snapshot]] = []
+    try:
+        if not appears(command, at):
+            world.ended(command)
+            raise Fault("stuck", "the drive ended by itself")
+        roots = sorted({str(root.relative_to("/")) for root in world.roots.values()})
+        for point in sorted(p for p in at.glob("*/*/[0-9]*") if not p.is_symlink()):
+            found += [
+                (str(point.relative_to(at)), of_source(point / root)) for root in roots if (point / root).exists()
+            ]
+    finally:
+        closed = world.run(world.machine, "unmount", str(at), codes=range(256))
+    if closed.code:
+        raise Fault("stuck", f"unmount: exit {closed.code}: {closed.error}")
+    world.ended(command)
+    left = list(world.expected.values())
+    world.tally.compared += len(found)
+    for name, snapshot in found:
+        same = [state for state in left if not state.difference(snapshot)]
+        if not same:
+            raise Fault("wrong bytes", f"{name} on the drive of all points equals no state that is left")
+        left.remove(same[0])
+    if left:
+        raise Fault(
+            "lost", f"states {[state.number for state in left]} are not on the drive of all points: {found}"
+        )
+
+
 def appears(command: Command, at: Path) -> bool:
     """Wait until a drive is open; False if its command ended before."""
     for _ in range(1000):

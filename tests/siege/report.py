@@ -26,7 +26,7 @@ class Table:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self.rounds = self._commands = self._compared = self._reported = self._campaigns = 0
+        self.rounds = self.commands = self.compared = self.reported = self.campaigns = 0
         self._struck: Counter[str] = Counter()  # rounds by kind
         self._hit: Counter[str] = Counter()  # those in which the fault came to be
         self._found: Counter[tuple[str, str]] = Counter()  # by kind and sort
@@ -40,10 +40,10 @@ class Table:
         return self._found["+".join(last.kinds), last.sort]
 
     def add(self, result: Result) -> None:
-        self._campaigns += 1
-        self._commands += result.commands
-        self._compared += result.compared
-        self._reported += result.reported
+        self.campaigns += 1
+        self.commands += result.commands
+        self.compared += result.compared
+        self.reported += result.reported
         for one in result.rounds:
             name = "+".join(one.kinds)
             self.rounds += 1
@@ -54,11 +54,20 @@ class Table:
                 self._found[name, one.sort] += 1
                 self._recipes.setdefault((name, one.sort), result.recipe)
 
+    def merge(self, other: Table) -> None:
+        """Add what another table has counted."""
+        for name in ("rounds", "commands", "compared", "reported", "campaigns"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._struck += other._struck
+        self._hit += other._hit
+        self._found += other._found
+        self._recipes = other._recipes | self._recipes
+
     def text(self, seconds: float) -> str:
         lines = [
             f"Siege of {commit()}, {time.strftime('%Y-%m-%d', time.gmtime())}, seed {self._seed}: "
-            f"{self.rounds:,} rounds in {self._campaigns:,} campaigns, {self._commands:,} commands, "
-            f"{self._compared:,} points compared, {self._reported:,} reports of damage, {seconds:.0f} s",
+            f"{self.rounds:,} rounds in {self.campaigns:,} campaigns, {self.commands:,} commands, "
+            f"{self.compared:,} points compared, {self.reported:,} reports of damage, {seconds:.0f} s",
             "",
             f"{'fault':22}{'rounds':>8}{'struck':>8}{'found':>8}",
         ]
@@ -93,8 +102,8 @@ class Table:
         return json.dumps(
             {
                 "commit": commit(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "seed": self._seed,
-                "rounds": self.rounds, "campaigns": self._campaigns, "commands": self._commands,
-                "compared": self._compared, "reported": self._reported, "seconds": round(seconds, 1), "kinds": rows,
+                "rounds": self.rounds, "campaigns": self.campaigns, "commands": self.commands,
+                "compared": self.compared, "reported": self.reported, "seconds": round(seconds, 1), "kinds": rows,
                 "recipes": {f"{name}: {sort}": recipe for (name, sort), recipe in self._recipes.items()},
             },
             indent=1,

@@ -100,6 +100,23 @@ def rot_trees(world: World, machine: Machine) -> str:
     return rot(world, machine, "meta/")
 
 
+@fault("rot-mended")
+def rot_mended(world: World, machine: Machine) -> str:
+    """packs are damaged, read, backed up over, and then put back as they were: old points are whole again, too"""
+    names = world.objects("packs/", "meta/")
+    before = {name: (world.vault_folder / name).read_bytes() for name in names if name not in world.damaged}
+    done = damage(world, names, world.rng.choice([1, 2, 4]))
+    if world.rng.random() < 0.7:
+        read_all(world, machine)
+    if world.rng.random() < 0.7:
+        world.backup(machine)
+        world.edit(machine)
+    for name, data in before.items():
+        (world.vault_folder / name).write_bytes(data)
+    world.mended(set(before))
+    return done
+
+
 @fault("rot-index")
 def rot_index(world: World, machine: Machine) -> str:
     """index objects in the vault are damaged or gone; half of the time the mirror is lost as well"""

@@ -126,6 +126,8 @@ class World:
         machine = Machine(name, home or self.folder / f"home-{name}", tree)
         self.freeze(machine)
         self.machines.append(machine)
+        if self.rng.random() < 0.3:
+            self.run(machine, "vault", "unlock", "--save")
         return machine
 
     def freeze(self, machine: Machine) -> Frozen:
@@ -139,7 +141,8 @@ class World:
 
     def environ(self, machine: Machine) -> dict[str, str]:
         own = {k: v for k, v in os.environ.items() if not k.startswith(("RPDRIVE_", "AZURE_", "COVERAGE_"))}
-        return own | home_of(machine.home, str(self.vault_folder)) | {"TZ": "UTC", "LC_ALL": "C.UTF-8"}
+        more = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+        return own | home_of(machine.home, str(self.vault_folder)) | more
 
     # --- commands -----------------------------------------------------------------------------------------
 
@@ -266,6 +269,14 @@ class World:
             self.unnoticed.add(name)
         self.doubtful |= self.expected.keys()
         self.unverified |= self.expected.keys()
+
+    def mended(self, names: set[str]) -> None:
+        """Note that objects are as they were. If no other is damaged, every point has to be whole again."""
+        self.damaged -= names
+        self.unnoticed -= names
+        self.unverified |= self.expected.keys()
+        if not any(name.startswith(("packs/", "meta/", "points/")) for name in self.damaged):
+            self.doubtful.clear()
 
     def strange(self, name: str) -> None:
         """Note that a name in the vault is a stranger's."""

@@ -40,6 +40,7 @@ _check_packages()
 from catalog.access.passphrases import GivenPassphrases  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
+from catalog.screen.redacted import log_to_stderr, protect_stderr, redacted  # noqa: E402
 from catalog.screen.text import safe_text  # noqa: E402
 
 # The modules with commands, and the names of these, so that only the modules needed are imported.
@@ -129,7 +130,7 @@ def _be_verbose(ctx: typer.Context) -> None:
     import logging
 
     ctx.meta[_VERBOSE] = True
-    logging.basicConfig(format="rpdrive: %(message)s")
+    log_to_stderr("rpdrive: %(message)s", logging.WARNING)
     logging.getLogger("rpdrive").setLevel(logging.INFO)
 
 
@@ -195,6 +196,7 @@ def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | 
 def main() -> None:
     """Entry point of the console command."""
     _complete_descriptors()
+    protect_stderr()
     code = run(sys.argv[1:])
     gc.freeze()  # what the interpreter's last collection walks took a fifth of the CPU of `rpdrive points`
     sys.exit(code)
@@ -308,17 +310,24 @@ def _report(args: list[str], error: RpdriveError) -> int:
     if "--json" in args:
         import json
 
-        row = {"kind": error.kind, "message": str(error), "advice": error.advice, "exit_code": error.exit_code}
-        text = json.dumps({"error": row})
+        row = {"kind": error.kind, "message": redacted(str(error)), "advice": error.advice}
+        text = json.dumps({"error": row | {"exit_code": error.exit_code}})
     else:
-        text = safe_text(" ".join(f"rpdrive: {error}{'; ' if error.advice else ''}{error.advice}".split()))
-        if error.__cause__ is not None and not {"-v", "--verbose"}.isdisjoint(args):
-            text += "\n" + safe_text(f"rpdrive: because of {type(error.__cause__).__name__}: {error.__cause__}")
+        text = _line(f"{error}{'; ' if error.advice else ''}{error.advice}")
+        cause = error.__cause__
+        while cause is not None and not {"-v", "--verbose"}.isdisjoint(args):
+            text += "\n" + _line(f"because of {type(cause).__name__}: {cause}")
+            cause = cause.__cause__
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         _silence(2)  # stderr is closed or full; the exit code still reports the error
     return error.exit_code
+
+
+def _line(text: str) -> str:
+    """A message as one line that is safe to print: it has other people's names, and causes quote what they got."""
+    return safe_text(redacted("rpdrive: " + " ".join(text.split())))
 
 
 def _unexpected(error: BaseException) -> Unexpected:
@@ -327,7 +336,7 @@ def _unexpected(error: BaseException) -> Unexpected:
 
     from catalog.access.settings import Settings, private_folder, write_private
 
-    text = "".join(traceback.format_exception(error))
+    text = redacted("".join(traceback.format_exception(error)))
     what = f"unexpected {type(error).__name__}: {error}"
     try:
         folder = private_folder(Settings().state / "errors")

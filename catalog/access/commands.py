@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from catalog.access.session import Session
 from catalog.program import NEW_PASSPHRASE
 from catalog.screen.options import Json
 from catalog.screen.output import print_json, say
+from catalog.screen.stderr import warn
 from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
@@ -151,7 +151,7 @@ def credentials(
     print(credentials_text(made))
     print("The file does not contain the passphrase: send that through another channel.")
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning, prefix="warning")
 
 
 @vault_app.command("connect")
@@ -179,7 +179,7 @@ def connect(
     print(credentials_text(given))
     if given.tokens and session.environment_has_credentials():
         variables = given.tokens.variables
-        print(f"warning: credentials in the environment ({variables}) come before this token", file=sys.stderr)
+        warn(f"credentials in the environment ({variables}) come before this token", prefix="warning")
 
 
 @vault_app.command("disconnect")

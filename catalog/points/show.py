@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from catalog.access.session import Session
 from catalog.direct import DirectSource
 from catalog.format.values import NodeKind
@@ -11,6 +9,7 @@ from catalog.points.choice import Place, choose, entries, find, point_names, rea
 from catalog.points.listing import POINT_COLUMNS, entry_json, long_line, point_json, point_rows
 from catalog.points.seen import Seen
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table
+from catalog.screen.stderr import warn
 from catalog.screen.text import text_json
 from catalog.tree import PageSource
 from catalog.vault import Vault
@@ -41,7 +40,7 @@ def show_points(
     elif not damaged:
         print("There are no recovery points here yet; make one with `rpdrive backup PATH`")
     for warning in vanished if not as_json else ():
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning, prefix="warning")
     if damaged:
         raise damaged[0]
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from catalog.screen.progress import JobProgress
+from catalog.screen.redacted import redacted
 from catalog.screen.text import counted, duration_text, safe_text, size_text
 
 if TYPE_CHECKING:
@@ -58,15 +59,15 @@ class Screen:
             self._bar.close()
 
 
-def warn(text: str) -> None:
-    """Print a warning, one line."""
-    _print(f"rpdrive: {safe_text(text)}")
+def warn(text: str, *, prefix: str = "rpdrive") -> None:
+    """Print a warning or an error, one line."""
+    _print(f"{prefix}: {safe_text(text)}")
 
 
 def _print(text: str) -> None:
     """Print a line on stderr. No job fails because stderr is closed or its disk is full."""
     try:
-        print(text.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+        print(redacted(text).encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Python flushes once more at its end, and would fail
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +128,10 @@ def main(order_pipe: int, answer_pipe: int) -> None:
     # Modules are loaded while the command still prompts for the passphrase and computes the key.
     import logging
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    from catalog.screen.redacted import log_to_stderr, protect_stderr
+
+    protect_stderr()
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
     logging.raiseExceptions = False
     pipes = PROCESSES.inherited(Pipes(order_pipe, answer_pipe))
     failure: RpdriveError | None = None

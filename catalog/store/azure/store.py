@@ -40,8 +40,9 @@ from catalog.store.name import checked_name, is_name
 WHOLE = 2**42  # bytes; larger than any blob, so that each transfer is one request
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 
-# Keeps the SDK from printing warnings to the terminal: what they report is raised as errors here.
-logging.getLogger("azure").addHandler(logging.NullHandler())
+# Keeps the SDK and what it uses from printing warnings to the terminal: what they report is raised as errors here.
+for library in ("azure", "urllib3"):
+    logging.getLogger(library).addHandler(logging.NullHandler())
 
 
 class AzureStore(Store):

@@ -2,30 +2,36 @@
 
 The order is an invariant: data packs, tree packs, index object, point. Nothing refers to what the store has not
 acknowledged, so a run that ends at any instant leaves a vault in which everything that is referred to exists; what
-it had sent is found again through the mirror's journal.
+it had sent is found again through the mirror's journal. Before each point, partial ones included, the store is
+looked at again: whatever the point relies on must still be there, or the attempt must be repeated.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
+from dataclasses import replace
 from typing import Generic, NamedTuple
 
-from backup.mirroring import gather_evidence
+from backup.evidence import AGE, Evidence, StartOver
+from backup.lineage import Lineage, still
 from backup.pipeline import Pipeline
 from backup.previous import PreviousPoint
 from backup.run import Result, Run
 from backup.systems.base import File, Folder, Stat
 from backup.walk import Walk
-from catalog.errors import LocalError
+from catalog.errors import RpdriveError, TooLate
 from catalog.format.records import IndexObject, Point, PointName, Root, encode_record
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.values import Subtree
 from catalog.format.writing import TREE_BLOCK_RAW
+from catalog.store.deadline import Deadline
 
 SCATTERED = 2  # a tree in more than this many times the blocks of a fresh one (and 2) is written afresh
 INDEX_BYTES, INDEX_SECONDS = 256 << 20, 60.0  # an index object at least this often
+TRIES = 3  # at writing a point, if a deadline passes
 _RACY = 20 * 10**6  # ns; a file changed within a tick of the clock after it was read shows no new ctime
 
 
@@ -40,16 +46,10 @@ class Start(NamedTuple):
         return cls(time.monotonic(), time.time_ns())
 
 
-class Lineage(NamedTuple):
-    """The newest whole point, which the new one follows; and the point to compare with, which may be partial."""
+class PointIsBad(RpdriveError):
+    """The point was written, but so late that what it refers to may be gone."""
 
-    newest: PointName | None
-    parent: Point | None
-
-    @property
-    def sequence(self) -> int:
-        """The sequence number of the new point."""
-        return self.newest.sequence + 1 if self.newest else 1
+    advice = "run the backup again at once; the next point does not rely on this one"
 
 
 class Attempt(Generic[Folder, File, Stat]):
@@ -59,30 +59,39 @@ class Attempt(Generic[Folder, File, Stat]):
     """
 
     def __init__(
-        self, run: Run[Folder, File, Stat], lineage: Lineage, start: Start, *, dry: bool, record_bytes: int = 0
+        self,
+        run: Run[Folder, File, Stat],
+        lineage: Lineage,
+        evidence: Evidence,
+        start: Start,
+        *,
+        dry: bool,
+        record_bytes: int = 0,
     ) -> None:
         self.record_bytes = record_bytes
-        self._run, self._lineage, self._start, self._dry = run, lineage, start, dry
+        self._run, self._lineage, self._evidence, self._start, self._dry = run, lineage, evidence, start, dry
         parent = lineage.parent
-        self._pipeline = Pipeline(run.vault, run.mirror, run.machine.id, level=run.level)
+        self._pipeline = Pipeline(run.vault, run.mirror, run.machine.id, evidence.find, level=run.level)
         self._previous = PreviousPoint()
+        run.mirror.begin_attempt()
         if parent is not None:
-            trusted = parent.trusted or parent.time
-            # Its tree may refer to packs whose loss was noticed after it was made.
-            missing = self._pipeline.trees.missing = run.mirror.lost_since(trusted)
             self._previous = PreviousPoint(
                 root=parent.root.subtree() if parent.root else None,
-                trusted=trusted - _RACY,
+                trusted=(parent.trusted or parent.time) - _RACY,
                 links=parent.links,
-                missing=missing,
                 afresh=parent.tree_blocks > SCATTERED * parent.fresh_blocks + 2,
                 compare_modes=run.system.status_has_mode,
             )
+        if parent is not None and not dry:
+            doubtful = not lineage.sound or run.mirror.lost_since_whole(run.item.id)
+            self._pipeline.trees.absent = evidence.absent
+            self._previous = replace(self._previous, absent=evidence.absent, pages=run.pages if doubtful else None)
         self.progress = run.progress
         self.progress.reset(self._pipeline.sent, parent.totals if parent else None)
         self._walk = Walk(run, self._previous, None if dry else self._pipeline, self.tick)
         self._indexed = 0  # bytes of data packs at the last index object
-        self._next_partial = time.monotonic() + run.partial_seconds
+        # What a point that is not sound refers to is known to be there only once the walk has passed it.
+        self._next_partial = time.monotonic() + run.partial_seconds if lineage.sound else math.inf
         self._next_index = time.monotonic() + INDEX_SECONDS
 
     def run(self) -> Result:
@@ -117,7 +126,7 @@ class Attempt(Generic[Folder, File, Stat]):
             root = self._walk.so_far()
             self._pipeline.flush_trees()
             self._publish()
-            self.record_bytes += self._run.vault.add_point(self._point(self._settled(root), is_partial=True))
+            self._write(root, is_partial=True)
             self._next_partial = time.monotonic() + self._run.partial_seconds
 
     def _publish(self) -> None:
@@ -125,17 +134,15 @@ class Attempt(Generic[Folder, File, Stat]):
         vault, mirror = self._run.vault, self._run.mirror
         self._indexed = self._pipeline.sent.data_bytes
         self._next_index = time.monotonic() + INDEX_SECONDS
-        packs = mirror.unpublished()
-        if not packs:
-            return
-        name = f"index/{self._run.machine.id.hex()}/{os.urandom(16).hex()}"
-        data = seal_object(vault.keys, Kind.INDEX, name, encode_record(IndexObject(packs=packs)))
-        vault.store.create(name, [data])
-        self.record_bytes += len(data)
-        mirror.published(name, [p.pack for p in packs])
+        for packs in mirror.unpublished():
+            name = f"index/{self._run.machine.id.hex()}/{os.urandom(16).hex()}"
+            data = seal_object(vault.keys, Kind.INDEX, name, encode_record(IndexObject(packs=packs)))
+            vault.store.create(name, [data])
+            self.record_bytes += len(data)
+            mirror.published(name, [p.pack for p in packs])
 
     def _commit(self, root: Subtree | None) -> Point:
-        vault, mirror, trees = self._run.vault, self._run.mirror, self._pipeline.trees
+        run, trees = self._run, self._pipeline.trees
         self._pipeline.flush()
         if self._previous.afresh and not self._differs() and not trees.sent:
             trees.discard()  # nothing has changed: keep the scattered tree, which costs nothing
@@ -143,14 +150,40 @@ class Attempt(Generic[Folder, File, Stat]):
         else:
             self._pipeline.flush_trees()
         self._publish()
-        if mirror.evidence_due():
-            gone = gather_evidence(mirror, vault, self._run.machine, self._start.time)
-            if gone:
-                raise LocalError(f"{gone} packs vanished from the vault during the backup", "run the backup again")
-        point = self._point(self._settled(root))
-        self.record_bytes += vault.add_point(point)
-        mirror.committed()
+        point = self._write(root)
+        name = PointName.of(point)
+        run.mirror.committed(run.item.id, str(name))
+        run.seen.note(name)
         return point
+
+    def _write(self, root: Subtree | None, *, is_partial: bool = False) -> Point:
+        """Look at the store again, and write a point. Raises StartOver, or PointIsBad if it was too late."""
+        vault, late = self._run.vault, None
+        for _ in range(TRIES):
+            now = vault.store.now()
+            self._evidence.renew(now)
+            self._lineage = still(self._lineage, self._run)
+            point = self._point(self._settled(root), now, is_partial=is_partial)
+            try:
+                stored = vault.add_point(point, until=Deadline.after(AGE / 2 / 1e9))
+            except TooLate as e:  # the machine slept: look again
+                late = e
+                continue
+            self.record_bytes += stored.size
+            if stored.modified - now > AGE:  # it slept within the request
+                self._check_late(point)
+            return point
+        assert late is not None
+        raise late
+
+    def _check_late(self, point: Point) -> None:
+        """Look again after a point was written later than it may have been. Raises PointIsBad."""
+        try:
+            self._evidence.look()
+            self._evidence.require()
+            still(self._lineage, self._run)
+        except StartOver as e:
+            raise PointIsBad(f"the recovery point {point.id.hex()[:8]} can't be relied on: {e}") from e
 
     def _differs(self) -> bool:
         p, parent = self.progress, self._lineage.parent
@@ -159,10 +192,10 @@ class Attempt(Generic[Folder, File, Stat]):
     def _settled(self, root: Subtree | None) -> Subtree | None:
         return root and root._replace(at=self._pipeline.trees.resolve(root.at))
 
-    def _point(self, root: Subtree | None, *, is_partial: bool = False) -> Point:
+    def _point(self, root: Subtree | None, checked: int, *, is_partial: bool) -> Point:
         now, began = time.time_ns(), self._start.time
         run, walk, sent = self._run, self._walk, self._pipeline.sent
-        newest, parent = self._lineage
+        parent = self._lineage.parent
         kept = root is not None and root == self._previous.root and parent is not None
         trusted = 0
         if is_partial:  # it has entries of the parent, and is trusted no more than that
@@ -176,7 +209,7 @@ class Attempt(Generic[Folder, File, Stat]):
             hostname=socket.gethostname(),
             system=run.system.name,
             sequence=self._lineage.sequence,
-            previous=newest.id if newest else None,
+            previous=self._lineage.previous,
             time=now if is_partial else began,
             finished=now,
             paths=run.selection.paths,
@@ -192,4 +225,5 @@ class Attempt(Generic[Folder, File, Stat]):
             problems=run.problems.listed,
             problem_count=run.problems.count,
             distinct_names=walk.distinct_names and not is_partial,
+            checked=checked,
         )

@@ -2,56 +2,75 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 
-from backup.attempt import Attempt, Lineage, Start
-from backup.mirroring import refresh_mirror
+from backup.attempt import Attempt, PointIsBad, Start
+from backup.evidence import Evidence, StartOver
+from backup.lineage import find_lineage
+from backup.mirrorfile import is_malformed
+from backup.mirroring import read_index
 from backup.run import Result, Run
 from backup.systems.base import File, Folder, Stat
-from catalog.errors import Damaged, LocalError, ObjectNotFound
+from catalog.errors import Damaged, LocalError, MissingData
+
+ATTEMPTS = (
+    5  # before a run gives up because packs keep vanishing, or because the mirror is malformed again and again
+)
+_log = logging.getLogger("rpdrive.backup")
 
 
 def perform(run: Run[Folder, File, Stat], *, dry: bool = False) -> Result:
     """Back up and commit; `dry` writes nothing. A file that can't be read is a problem of the run, not an error.
 
-    Raises StoreError; LocalError if the mirror fails or packs vanish during the run.
+    Raises StoreError; LocalError if the mirror can't be used, or packs vanish again and again; MissingData if the
+    point was written but can't be relied on.
     """
-    try:
-        return _perform(run, dry)
-    except sqlite3.Error as e:
-        raise LocalError(
-            f"the mirror of the index failed: {e}",
-            "check that the disk of the state folder has room; if the file is damaged, remove it",
-        ) from e
+    run.vault.on_damage = run.damaged.note
+    mark = run.problems.mark()
+    left = ATTEMPTS
+    while True:
+        try:
+            return _perform(run, dry)
+        except sqlite3.Error as e:
+            left -= 1
+            if not (left and is_malformed(e)):
+                raise LocalError(
+                    f"the index mirror failed: {e}", "check that the disk of the state folder has room"
+                ) from e
+            _log.info("the index mirror is malformed, and made anew: %s", e)
+            run.mirror.remake()
+            run.problems.back_to(mark)
 
 
 def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
-    start = Start.now()
-    lineage = _lineage(run)
-    refresh_mirror(run.mirror, run.vault, run.machine, run.problems, start.time, dry=dry)
+    start, evidence = Start.now(), Evidence(run)
+    if not dry:
+        evidence.look()
+        read_index(run)
     mark = run.problems.mark()
-    attempt = Attempt(run, lineage, start, dry=dry)
-    try:
-        return attempt.run()
-    except Damaged as e:
-        if lineage.parent is None:
-            raise
-        # The parent's tree can't be read: read all files and compare their contents.
-        run.problems.back_to(mark)
-        run.problems.add(b"", f"the tree of the previous point can't be used ({e}); all files were read again")
-        lineage = lineage._replace(parent=None)
-        return Attempt(run, lineage, start, dry=dry, record_bytes=attempt.record_bytes).run()
-
-
-def _lineage(run: Run[Folder, File, Stat]) -> Lineage:
-    """Find the points before this one."""
-    names = run.vault.point_names(run.machine.id, run.item.id, partial=True)
-    newest = max((n for n in names if not n.partial), key=lambda n: n.sequence, default=None)
-    best = max(names, key=lambda n: (n.sequence, not n.partial, n.time), default=None)
-    parent = None
-    if best is not None:
+    unusable: Damaged | None = None
+    record_bytes = 0
+    left = ATTEMPTS
+    while True:
+        lineage = find_lineage(run)
+        if unusable is not None:  # read all files and compare their contents
+            why = f"the tree of the previous point can't be used ({unusable}); all files were read again"
+            run.problems.add(b"", why)
+            lineage = lineage.without_parent()
+        attempt = Attempt(run, lineage, evidence, start, dry=dry, record_bytes=record_bytes)
         try:
-            parent = run.vault.point(best)
-        except (Damaged, ObjectNotFound) as e:
-            run.problems.add(b"", f"the previous point can't be used ({e}); all files are read again")
-    return Lineage(newest, parent)
+            return attempt.run()
+        except StartOver as e:
+            left -= 1
+            if not left:
+                raise LocalError(str(e), e.advice) from e
+            _log.info("%s: the backup starts over", e)
+        except PointIsBad as e:
+            raise MissingData(str(e), e.advice) from e
+        except Damaged as e:
+            if lineage.parent is None:
+                raise
+            unusable = e
+        record_bytes = attempt.record_bytes
+        run.problems.back_to(mark)

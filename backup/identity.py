@@ -6,9 +6,10 @@ import os
 import time
 from pathlib import Path
 
-from catalog.errors import NotFound
-from catalog.format.records import Item, Machine
-from catalog.machines.registry import Registration, this_machine
+from catalog.errors import Damaged, NewerFormat, NotFound, ObjectNotFound
+from catalog.format.records import Item, ItemName, Machine
+from catalog.format.sealed import Kind
+from catalog.machines.registry import Registration, this_machine, write_anew
 from catalog.vault import Vault
 
 __all__ = ["item_name", "this_item", "this_machine"]
@@ -25,7 +26,10 @@ def this_item(
         known = Registration(machine.id.hex(), machine.name)
     if name in known.items:
         item_id = bytes.fromhex(known.items[name])
-        return Item(id=item_id, machine=machine.id, name=name, paths=paths, created=0)
+        item = Item(id=item_id, machine=machine.id, name=name, paths=paths, created=time.time_ns())
+        if not dry:
+            _write_if_lost(vault, item)
+        return item
     for item in vault.items(machine.id).values():
         if item.name == name:
             break
@@ -37,6 +41,18 @@ def this_item(
     if not dry:
         known.save(state, vault)
     return item
+
+
+def _write_if_lost(vault: Vault, item: Item) -> None:
+    """Write an item's record again if the vault has lost it, or it is damaged. One request if it is there."""
+    name = ItemName(item.machine, item.id, 1)
+    try:
+        name.check(vault.read_record(Kind.ITEM, Item, str(name), fresh=True))
+        return
+    except (Damaged, NewerFormat, ObjectNotFound):
+        pass
+    if item.id not in vault.items(item.machine):  # no later version opens, either
+        write_anew(lambda version: vault.add_item(item, version), f"the item {item.name}")
 
 
 def item_name(paths: list[bytes]) -> str:

@@ -23,6 +23,7 @@ from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
 from catalog.format.records import Problem
+from catalog.points.seen import Seen
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.screen.text import parse_size
 from catalog.vault import Vault
@@ -106,7 +107,7 @@ def opened(
         stack.enter_context(_locked(system.lock, state / f"backup-{vault.id.hex()}.lock"))
         machine = this_machine(vault, state, request.machine, dry=request.dry)
         item = this_item(vault, state, machine, request.item or item_name(paths), paths, dry=request.dry)
-        mirror = Mirror(state / f"index-{vault.id.hex()}-{machine.id.hex()}.sqlite")
+        mirror = Mirror(state / f"index-{vault.id.hex()}-{machine.id.hex()}.sqlite", vault.keys)
         stack.callback(mirror.close)
         disk = None if session.is_local else _disk_cache(settings.cache, limit)
         if disk is not None:
@@ -116,7 +117,8 @@ def opened(
         own = (system.identity(folder.path) for folder in session.own_folders(config=False))
         skip = {identity for identity in own if identity is not None}
         selection = Selection(paths, request.excludes, request.one_file_system, skip, fetch=request.fetch)
-        run = Run(vault, reader, mirror, machine, item, selection, system)
+        seen, damaged = Seen(state, vault.id), session.damaged_packs(vault.id)
+        run = Run(vault, reader, mirror, machine, item, selection, system, seen, damaged)
         yield Job(run, Record(vault, state, machine, item), dry=request.dry)
 
 

@@ -3,205 +3,431 @@
 It holds the contents of this machine's index objects, and a journal of packs that the store acknowledged and that
 no index object lists yet. After a kill, only packs that were not acknowledged are sent again. If the file is lost,
 the index is read again; restores don't need it.
+
+It has a row for each pack of the machine that the vault was last seen to have, or has acknowledged since. A chunk
+counts only while its pack has one: what is gone from the vault leaves the mirror with its pack's row.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator
+from enum import IntEnum
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
-from catalog.errors import LocalError
+from backup.mirrorfile import MirrorFile
 from catalog.format.blocks import PackKind
+from catalog.format.keys import Keys
 from catalog.format.packs import BlockRow, Extent
 from catalog.format.records import IndexedPack
 
-EVIDENCE_AGE = 42 * 3600 * 10**9  # ns; a quarter of the 7 days for which a condemned pack stays readable
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS packs (
-    number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind INTEGER NOT NULL,
-    seen INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS chunks (
-    id BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL, stored INTEGER NOT NULL,
-    place INTEGER NOT NULL, length INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pages (
-    id BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL, stored INTEGER NOT NULL,
-    place INTEGER NOT NULL, length INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS unpublished (pack BLOB PRIMARY KEY, contents BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS objects (name TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lost (pack BLOB PRIMARY KEY, noticed INTEGER NOT NULL) WITHOUT ROWID;
-"""
-_LAYOUT = 2  # of the tables above; a file with another layout is deleted and filled from the vault
-
+PUBLISHED_BYTES = 16 << 20  # of tables of contents in one index object
+_LARGEST = 1 << 62  # bytes; of a pack whose size is not known
+_KNOWN = 1 << 14  # packs that `has` remembers
+_PLACE = struct.Struct(">QQQQ")  # offset, stored, inner, length
+_PACK = struct.Struct(">BQB")  # kind, size, origin
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[BlockRow])
+_rows_decoder = msgspec.msgpack.Decoder(list[BlockRow])
+
+
+class Origin(IntEnum):
+    """Why a pack has a row."""
+
+    OWN = 1  # this machine sent it, and this file recorded that
+    LISTED = 2  # the vault has it, but its contents are not known
+    INDEX = 3  # an index object said what it holds; nothing of it was read yet
+    PROVEN = 4  # as INDEX; a chunk of it was read, and was what the index object said
+
+
+_ORIGINS = frozenset(Origin)
+
+
+class Found(NamedTuple):
+    """A chunk's extent, and the origin of its pack."""
+
+    at: Extent
+    origin: Origin
+
+
+class Listed(NamedTuple):
+    """A pack in a listing of the vault; `size` in bytes, None if only parts of it are left, elsewhere."""
+
+    id: bytes
+    kind: PackKind
+    size: int | None
+
+
+class Compared(NamedTuple):
+    """What a listing showed: how many packs are gone, and which are there with another size than they had."""
+
+    gone: int
+    cut: list[tuple[PackKind, bytes]]
 
 
 class Mirror:
-    """One vault's mirror for one machine. For one thread, and one backup at a time."""
+    """One vault's mirror for one machine. For one thread, and one backup at a time.
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._db = self._open(path)
-        except (sqlite3.Error, OSError) as e:
-            raise LocalError(
-                f"the index mirror {path} can't be opened: {e}", f"remove {path}; the next backup makes a new one"
-            ) from e
-        self.empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
-        self._ids: dict[int, bytes] = dict(self._db.execute("SELECT number, id FROM packs"))
+    Raises sqlite3.Error from any method; `is_malformed` (mirrorfile.py) says what helps.
+    """
 
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for attempt in (0, 1):
-            db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            try:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
-                db.execute("PRAGMA cache_size = -32768")
-                layout = db.execute("PRAGMA user_version").fetchone()[0]
-                if layout not in (0, _LAYOUT):
-                    raise sqlite3.DatabaseError(f"layout {layout}")
-                db.executescript(_SCHEMA)
-                db.execute(f"PRAGMA user_version = {_LAYOUT}")
-                return db
-            except sqlite3.DatabaseError as e:
-                db.close()
-                if attempt or isinstance(e, sqlite3.OperationalError):
-                    raise
-                # Damaged, or of another layout. The vault has everything that is in it.
-                for tail in ("", "-wal", "-shm"):
-                    path.with_name(path.name + tail).unlink(missing_ok=True)
-        raise AssertionError
+    def __init__(self, path: Path, keys: Keys) -> None:
+        self._file = MirrorFile(path, keys)
+        self.hidden: Callable[[Extent], bool] = lambda at: False  # whether nothing may newly refer to a block
+        self._begin()
+
+    def _begin(self) -> None:
+        self._db = self._file.db
+        self._db.create_function("pack_check", 4, self._pack_check, deterministic=True)
+        self._empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
+        self._known: dict[bytes, bool] = {}  # packs that `has` looked up, a bounded number
+        self._taken: set[bytes] = set()  # packs that were noted as taken, likewise
+
+    def remake(self) -> None:
+        """Make a malformed file anew. Raises LocalError."""
+        self._file.remake()
+        self._begin()
 
     def close(self) -> None:
-        self._db.close()
+        self._file.close()
 
-    # --- looking up ---------------------------------------------------------------------------------------
+    # --- chunks and pages ---------------------------------------------------------------------------------
 
-    def find(self, chunk: bytes) -> Extent | None:
-        """The extent of a data chunk, if it is known to be in the store."""
-        if self.empty:
-            return None
-        row = self._db.execute(
-            "SELECT pack, offset, stored, place, length FROM chunks WHERE id = ?", (chunk,)
-        ).fetchone()
-        return Extent(self._ids[row[0]], row[1], row[2], row[3], row[4], chunk) if row else None
+    def find(self, chunk: bytes) -> Found | None:
+        """Where a data chunk is, if it is known to be in the vault and may be referred to."""
+        return None if self._empty else self._find("chunks", chunk)
 
     def find_page(self, page: bytes) -> Extent | None:
         """The extent of a tree page that an interrupted run uploaded."""
-        row = self._db.execute(
-            "SELECT pack, offset, stored, place, length FROM pages WHERE id = ?", (page,)
-        ).fetchone()
-        return Extent(self._ids[row[0]], row[1], row[2], row[3], row[4], page) if row else None
+        found = self._find("pages", page)
+        if found is None:
+            return None
+        self.rely(found.at.pack, taken=True)
+        return found.at
 
     def has_pages(self) -> bool:
         return self._db.execute("SELECT 1 FROM pages LIMIT 1").fetchone() is not None
 
+    def _find(self, table: str, chunk: bytes) -> Found | None:
+        row = self._db.execute(
+            "SELECT p.id, p.origin, c.offset, c.stored, c.place, c.length, c.seal "
+            f"FROM {table} c JOIN packs p ON p.number = c.pack WHERE c.id = ?",
+            (chunk,),
+        ).fetchone()
+        if row is None:
+            return None
+        pack, origin, offset, stored, inner, length, seal = row
+        try:
+            if seal != self._file.check(b"row", chunk, pack, _PLACE.pack(offset, stored, inner, length)):
+                return None
+        except (TypeError, struct.error):  # a changed bit can change a column's type
+            return None
+        at = Extent(pack, offset, stored, inner, length, chunk)
+        return None if self.hidden(at) else Found(at, Origin(origin) if origin in _ORIGINS else Origin.INDEX)
+
+    def proven(self, pack: bytes) -> None:
+        """Note that a chunk of a pack was read, and was what an index object said."""
+        row = self._db.execute("SELECT kind, size FROM packs WHERE id = ?", (pack,)).fetchone()
+        if row is not None:
+            self._db.execute(
+                "UPDATE packs SET origin = ?, seal = ? WHERE id = ?",
+                (Origin.PROVEN, self._pack_check(pack, row[0], row[1], Origin.PROVEN), pack),
+            )
+
+    def drop(self, pack: bytes) -> None:
+        """Forget a pack, with all its chunks: it is damaged."""
+        with self._file.transaction():
+            self._lose([pack])
+
     # --- the journal --------------------------------------------------------------------------------------
 
-    def acknowledge(self, kind: PackKind, pack: bytes, rows: Iterable[BlockRow]) -> None:
-        """Record a pack that the store has. The record survives the end of this process."""
+    def acknowledge(self, kind: PackKind, pack: bytes, rows: Iterable[BlockRow], size: int) -> None:
+        """Record a pack of `size` bytes that the store has. The record survives the end of this process."""
         rows = list(rows)
-        with self._transaction():
-            self._add(kind, pack, rows, time.time_ns())
+        with self._file.transaction():
+            number = self._add_pack(pack, kind, size, Origin.OWN)
+            self._add_rows(kind, number, pack, rows, "OR REPLACE")
             if kind is PackKind.DATA:
                 contents = _encoder.encode(rows)
-                self._db.execute("INSERT OR REPLACE INTO unpublished VALUES (?, ?)", (pack, contents))
+                seal = self._file.check(b"unpublished", pack, contents)
+                self._db.execute("INSERT OR REPLACE INTO unpublished VALUES (?, ?, ?)", (pack, contents, seal))
+                self._empty = False
+        self.rely(pack, taken=True)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def _pack_check(self, pack: bytes, kind: int, size: int, origin: int) -> bytes:
+        return self._file.check(b"pack", pack, _PACK.pack(kind, size, origin))
 
-    def _add(self, kind: PackKind, pack: bytes, rows: Iterable[BlockRow], seen: int) -> None:
-        if self._db.execute("SELECT 1 FROM packs WHERE id = ?", (pack,)).fetchone():
-            return
-        cursor = self._db.execute("INSERT INTO packs (id, kind, seen) VALUES (?, ?, ?)", (pack, int(kind), seen))
+    def _add_pack(self, pack: bytes, kind: PackKind, size: int, origin: Origin) -> int:
+        self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
+        self._known.pop(pack, None)
+        seal = self._pack_check(pack, kind, size, origin)
+        cursor = self._db.execute(
+            "INSERT INTO packs (id, kind, size, origin, seal) VALUES (?, ?, ?, ?, ?)",
+            (pack, int(kind), size, int(origin), seal),
+        )
         number = cursor.lastrowid
         assert number is not None
+        return number
+
+    def _add_rows(self, kind: PackKind, number: int, pack: bytes, rows: Iterable[BlockRow], conflict: str) -> None:
+        check = self._file.check
         table = "chunks" if kind is PackKind.DATA else "pages"
         self._db.executemany(
-            f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?, ?, ?)",
-            ((e.id, number, e.offset, e.stored, e.inner, e.length) for row in rows for e in row.extents(pack)),
+            f"INSERT {conflict} INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (e.id, number, *place, check(b"row", e.id, pack, _PLACE.pack(*place)))
+                for row in rows
+                for e in row.extents(pack)
+                for place in [e[1:5]]
+            ),
         )
-        self._ids[number] = pack
-        if kind is PackKind.DATA:
-            self.empty = False
 
-    def unpublished(self) -> list[IndexedPack]:
-        """The data packs that no index object lists yet, with their tables of contents."""
-        rows = self._db.execute("SELECT pack, contents FROM unpublished ORDER BY pack").fetchall()
-        return [IndexedPack(pack, _decoder.decode(contents)) for pack, contents in rows]
+    def unpublished(self) -> Iterator[list[IndexedPack]]:
+        """The data packs that no index object lists yet, with their tables of contents: a list for each object."""
+        group: list[IndexedPack] = []
+        size = 0
+        names = self._db.execute(
+            "SELECT pack FROM unpublished u WHERE EXISTS (SELECT 1 FROM packs p WHERE p.id = u.pack) ORDER BY pack"
+        ).fetchall()
+        for name in names:
+            row = self._db.execute("SELECT * FROM unpublished WHERE pack = ?", name).fetchone()
+            rows = self._contents(*row)
+            if rows is None:
+                self.drop(name[0])  # its chunks would be lost with this file: store them again
+                continue
+            if group and size + len(row[1]) > PUBLISHED_BYTES:
+                yield group
+                group, size = [], 0
+            group.append(IndexedPack(name[0], rows))
+            size += len(row[1])
+        if group:
+            yield group
+
+    def _contents(self, pack: Any, contents: Any, seal: Any) -> list[BlockRow] | None:
+        try:
+            return (
+                _rows_decoder.decode(contents) if seal == self._file.check(b"unpublished", pack, contents) else None
+            )
+        except (TypeError, msgspec.DecodeError):
+            return None
 
     def published(self, name: str, packs: Iterable[bytes]) -> None:
         """Record that the index object `name` lists these packs."""
-        with self._transaction():
+        with self._file.transaction():
             self._db.executemany("DELETE FROM unpublished WHERE pack = ?", ((p,) for p in packs))
-            self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name,))
+            self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name.encode(),))
 
-    def committed(self) -> None:
-        """Record that the run's point is written: from now on, its tree pages are found through the point."""
-        self._db.execute("DELETE FROM pages")
+    def committed(self, item: bytes, point: str) -> None:
+        """Record that a `point` of an item (its name) is written. Now tree pages are found through the point."""
+        with self._file.transaction():
+            self._db.execute("DELETE FROM pages")
+            self._file.keep(b"whole" + item, self._file.number(b"losses"))
+            self._file.keep(b"point" + item, point.encode())
 
-    # --- mirroring ----------------------------------------------------------------------------------------
+    def last_point(self, item: bytes) -> str | None:
+        """The name of the newest whole point of an item that this machine wrote; None if it is not known."""
+        name = self._file.note(b"point" + item)
+        return None if name is None else name.decode(errors="replace")
 
-    def mirrored(self) -> set[str]:
-        return {row[0] for row in self._db.execute("SELECT name FROM objects")}
+    # --- index objects ------------------------------------------------------------------------------------
 
-    def mirror(self, name: str, packs: Iterable[IndexedPack]) -> None:
-        """Add an index object. That it lists a pack is no evidence that the pack still exists."""
-        with self._transaction():
-            for pack in packs:
-                self._add(PackKind.DATA, pack.pack, pack.blocks, 0)
-                self._db.execute("DELETE FROM unpublished WHERE pack = ?", (pack.pack,))
-            self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name,))
+    def has_read_index(self) -> bool:
+        """Whether all of the machine's index objects have been read since this file was made."""
+        return self._file.note(b"index") is not None
 
-    def forget_objects(self, names: Iterable[str]) -> None:
-        """Forget index objects that are gone from the vault. All packs must then be checked again."""
-        with self._transaction():
-            self._db.executemany("DELETE FROM objects WHERE name = ?", ((n,) for n in names))
-            self._db.execute("UPDATE packs SET seen = 0")
+    def must_list_index(self) -> bool:
+        """Whether the vault may have index objects that this file doesn't know.
 
-    # --- evidence -----------------------------------------------------------------------------------------
-
-    def evidence_due(self) -> bool:
-        """Whether some pack was last seen in the store more than EVIDENCE_AGE ago."""
-        oldest = self._db.execute("SELECT min(seen) FROM packs").fetchone()[0]
-        return oldest is not None and oldest < time.time_ns() - EVIDENCE_AGE
-
-    def evidence(self, present: set[bytes], now: int) -> int:
-        """Compare with a full listing of packs at `now` (ns). Packs that are gone are forgotten, with their chunks.
-
-        They are recorded as lost. Returns their number.
+        It has if a run ended between writing and recording one; or if packs are there that this file can't explain.
         """
-        gone = [
-            (number, pack)
-            for number, pack in self._db.execute("SELECT number, id FROM packs")
-            if pack not in present
-        ]
-        with self._transaction():
-            self._db.execute("UPDATE packs SET seen = ?", (time.time_ns(),))
-            self._db.executemany("DELETE FROM lost WHERE pack = ?", ((p,) for p in present))
-            for number, pack in gone:
-                for table in ("chunks", "pages"):
-                    self._db.execute(f"DELETE FROM {table} WHERE pack = ?", (number,))
-                self._db.execute("DELETE FROM unpublished WHERE pack = ?", (pack,))
-                self._db.execute("DELETE FROM packs WHERE number = ?", (number,))
-                self._db.execute("INSERT OR REPLACE INTO lost VALUES (?, ?)", (pack, now))
-        self.empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
-        return len(gone)
+        if not self.has_read_index() or self._db.execute("SELECT 1 FROM unpublished LIMIT 1").fetchone():
+            return True
+        return self._strangers() != self._file.note(b"strangers")
 
-    def lost_since(self, time: int) -> frozenset[bytes]:
-        """Packs whose loss was noticed after `time` (ns): a point of that time may refer to them."""
-        return frozenset(row[0] for row in self._db.execute("SELECT pack FROM lost WHERE noticed > ?", (time,)))
+    def listed_index(self) -> None:
+        """Record that every index object there is was looked at."""
+        self._file.keep(b"index", 1)
+        self._file.keep(b"strangers", self._strangers())
+
+    def _strangers(self) -> bytes:
+        """A digest of the data packs whose contents are not known."""
+        rows = self._db.execute(
+            "SELECT id FROM packs WHERE origin = ? AND kind = ? ORDER BY id", (Origin.LISTED, PackKind.DATA)
+        )
+        return self._file.check(b"strangers", *chain.from_iterable(rows))
+
+    def knows_object(self, name: str) -> bool:
+        return self._db.execute("SELECT 1 FROM objects WHERE name = ?", (name.encode(),)).fetchone() is not None
+
+    def pass_over(self, name: str) -> None:
+        """Don't look at an index object again."""
+        self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name.encode(),))
+
+    def is_own(self, packs: list[IndexedPack]) -> bool:
+        """Whether an index object lists only what this file was about to publish, or knows as its own."""
+        for pack in packs:
+            row = self._db.execute("SELECT * FROM unpublished WHERE pack = ?", (pack.pack,)).fetchone()
+            if row is None or self._contents(*row) != pack.blocks:
+                return False
+        return True
+
+    def mirror(self, name: str, packs: Iterable[IndexedPack]) -> list[bytes]:
+        """Add what an index object says about packs that the vault has. Returns those that are too short for it."""
+        short: list[bytes] = []
+        with self._file.transaction():
+            for pack, blocks in ((p.pack, p.blocks) for p in packs):
+                row = self._db.execute(
+                    "SELECT size FROM packs WHERE id = ? AND kind = ? AND origin = ?",
+                    (pack, PackKind.DATA, Origin.LISTED),
+                ).fetchone()
+                if row is None:
+                    continue
+                if any(b.offset + b.stored > (row[0] or _LARGEST) for b in blocks):
+                    short.append(pack)
+                    continue
+                number = self._add_pack(pack, PackKind.DATA, row[0], Origin.INDEX)
+                self._add_rows(PackKind.DATA, number, pack, blocks, "OR IGNORE")
+            self._lose(short)
+            self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name.encode(),))
+        self._empty = False
+        return short
+
+    # --- which packs the vault has ------------------------------------------------------------------------
+
+    def compare(self, listed: Iterable[Listed], damaged: Collection[bytes]) -> Compared:
+        """Compare with a listing of all packs of the machine, in which those in `damaged` don't count.
+
+        Packs that are gone, or have another size than they had, are forgotten with their chunks. Those that come
+        back as they were are known again; others that are new get a row.
+        """
+        db = self._db
+        db.execute("DELETE FROM listed")
+        db.execute("BEGIN")
+        try:
+            db.executemany(
+                "INSERT OR IGNORE INTO listed VALUES (?, ?, ?)",
+                ((p.id, int(p.kind), p.size) for p in listed if p.id not in damaged),
+            )
+        finally:
+            if db.in_transaction:
+                db.execute("COMMIT")
+        with self._file.transaction():
+            cut = self._cut()
+            db.executemany("DELETE FROM listed WHERE id = ?", ((pack,) for _kind, pack in cut))
+            self._lose([pack for _kind, pack in cut])
+            gone = self._lose_unlisted()
+            db.execute("DELETE FROM listed WHERE EXISTS (SELECT 1 FROM packs p WHERE p.id = listed.id)")
+            db.execute(
+                "INSERT OR IGNORE INTO packs SELECT number, l.id, l.kind, l.size, origin, seal FROM lost "
+                "JOIN listed l USING (id, kind, size)"
+            )
+            db.execute("DELETE FROM lost WHERE EXISTS (SELECT 1 FROM listed l WHERE l.id = lost.id)")
+            db.execute(
+                "INSERT OR IGNORE INTO packs (id, kind, size, origin, seal) "
+                "SELECT id, kind, ifnull(size, 0), :o, pack_check(id, kind, ifnull(size, 0), :o) FROM listed",
+                {"o": Origin.LISTED},
+            )
+        db.execute("DELETE FROM listed")
+        self._known.clear()
+        return Compared(gone, cut)
+
+    def _cut(self) -> list[tuple[PackKind, bytes]]:
+        """Packs that have another size than they had. A row that fails its check says nothing about that."""
+        cut = []
+        rows = self._db.execute(
+            "SELECT p.id, p.kind, p.size, p.origin, p.seal FROM packs p JOIN listed l USING (id, kind) "
+            "WHERE l.size IS NOT NULL AND p.size IS NOT 0 AND l.size IS NOT p.size"
+        ).fetchall()
+        for pack, kind, size, origin, seal in rows:
+            try:
+                genuine = seal == self._pack_check(pack, kind, size, origin)
+            except (TypeError, struct.error):
+                genuine = False
+            if genuine:
+                cut.append((PackKind(kind), pack))
+            else:
+                self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
+        return cut
+
+    def _lose_unlisted(self) -> int:
+        unlisted = (
+            "FROM packs WHERE NOT EXISTS (SELECT 1 FROM listed l WHERE l.id = packs.id AND l.kind = packs.kind)"
+        )
+        self._db.execute(f"INSERT OR REPLACE INTO lost SELECT * {unlisted}")
+        count = self._db.execute(f"DELETE {unlisted}").rowcount
+        if count:
+            self._lost()
+        return count
+
+    def _lose(self, packs: Collection[bytes]) -> None:
+        """Forget packs for good, and so their chunks: these are overwritten when they are stored again."""
+        if packs:
+            for table, column in (("unpublished", "pack"), ("packs", "id"), ("lost", "id")):
+                self._db.executemany(f"DELETE FROM {table} WHERE {column} = ?", ((p,) for p in packs))
+            self._lost()
+
+    def _lost(self) -> None:
+        self._file.keep(b"losses", self._file.number(b"losses") + 1)
+        self._known.clear()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete all rows of packs that are gone, in one scan, once they may be a fifth of all rows."""
+        left: int = self._db.execute("SELECT count(*) FROM packs").fetchone()[0]
+        last: int = self._db.execute("SELECT max(seq) FROM sqlite_sequence").fetchone()[0] or 0
+        gone = last - left - self._file.number(b"swept")
+        if gone > (left >> 2) + 64:
+            for table in ("chunks", "pages"):
+                self._db.execute(f"DELETE FROM {table} WHERE pack NOT IN (SELECT number FROM packs)")
+            self._db.execute("DELETE FROM unpublished WHERE pack NOT IN (SELECT id FROM packs)")
+            self._db.execute("DELETE FROM lost")
+            self._file.keep(b"swept", last - left)
+
+    def has(self, pack: bytes) -> bool:
+        """Whether the vault has a pack, so that what an earlier point has in it may be kept."""
+        known = self._known.get(pack)
+        if known is None:
+            known = self._db.execute("SELECT 1 FROM packs WHERE id = ?", (pack,)).fetchone() is not None
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[pack] = known
+            if known:
+                self.rely(pack, taken=False)
+        return known
+
+    def lost_since_whole(self, item: bytes) -> bool:
+        """Whether packs were lost since the item's last point, or this file knows nothing of that point."""
+        note = self._file.note(b"whole" + item)
+        return note is None or int.from_bytes(note, "big") != self._file.number(b"losses")
+
+    # --- what the point to come relies on -----------------------------------------------------------------
+
+    def begin_attempt(self) -> None:
+        """Nothing is relied on yet."""
+        self._db.execute("DELETE FROM relied")
+        self._known.clear()
+        self._taken.clear()
+
+    def rely(self, pack: bytes, *, taken: bool) -> None:
+        """Note that the point to come refers to a pack; `taken`: not only through the point before it."""
+        if taken:
+            if pack in self._taken:
+                return
+            if len(self._taken) >= _KNOWN:
+                self._taken.clear()
+            self._taken.add(pack)
+        self._db.execute(
+            "INSERT INTO relied VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET taken = max(taken, excluded.taken)",
+            (pack, taken),
+        )
+
+    def unreliable(self, hidden: Callable[[bytes], bool]) -> list[bytes]:
+        """Packs among those relied on that are gone; or taken, and `hidden` by now."""
+        rows = self._db.execute(
+            "SELECT id, taken, EXISTS (SELECT 1 FROM packs p WHERE p.id = r.id) FROM relied r WHERE taken OR "
+            "NOT EXISTS (SELECT 1 FROM packs p WHERE p.id = r.id)"
+        )
+        return [pack for pack, taken, there in rows if not there or (taken and hidden(pack))]

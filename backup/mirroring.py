@@ -1,48 +1,71 @@
-"""Brings the local mirror of the index up to date with the vault."""
+"""Brings the local mirror of the index up to date with the vault's index objects."""
 
 from __future__ import annotations
 
-from backup.mirror import Mirror
-from backup.run import Problems
-from catalog.errors import Damaged
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from backup.run import Run
+from backup.systems.base import File, Folder, Stat
+from catalog.errors import Damaged, NewerFormat, ObjectNotFound
 from catalog.format.blocks import PackKind
-from catalog.format.packs import pack_named, series_folder
-from catalog.format.records import IndexObject, Machine, decode_record
+from catalog.format.packs import pack_name
+from catalog.format.records import IndexObject, decode_record
 from catalog.format.sealed import Kind, open_object
 from catalog.vault import Vault
 
+_PARALLEL = 8  # index objects that are fetched at once
 
-def refresh_mirror(
-    mirror: Mirror, vault: Vault, machine: Machine, problems: Problems, now: int, *, dry: bool
-) -> None:
-    """Read the machine's new index objects, and check that the packs they list still exist if that is due.
 
-    `now` is in ns. A damaged index object is a problem; what it lists is stored again. With `dry`, nothing is
-    forgotten.
+def read_index(run: Run[Folder, File, Stat]) -> None:
+    """Read the machine's index objects, once the machine's packs are listed.
+
+    A mirror that was made anew takes what they say. Later, only those that its own runs wrote are of use, and
+    others are named: another machine could say with one that foreseeable content is stored already. A damaged one
+    is named, too, and what it lists is stored again. None is read twice.
     """
-    known = mirror.mirrored()
-    store, keys = vault.store, vault.keys
-    for info in store.list(f"index/{machine.id.hex()}/"):
-        if info.name in known:
-            known.discard(info.name)
-            continue
+    mirror, vault, problem = run.mirror, run.vault, run.problems.add
+    if not mirror.must_list_index():
+        return
+    takes_all = not mirror.has_read_index()
+    infos = vault.store.list(f"index/{run.machine.id.hex()}/")
+    for name, result in _fetched(vault, (info.name for info in infos if not mirror.knows_object(info.name))):
         try:
-            raw = open_object(keys, Kind.INDEX, info.name, vault.fetch_sealed(Kind.INDEX, info.name))
-            mirror.mirror(info.name, decode_record(IndexObject, raw, info.name).packs)
-        except Damaged as e:
-            problems.add(info.name.encode(), f"{e}; what it lists is stored again")
-    if known and not dry:  # some index objects are gone: the vault may be an older copy of itself
-        mirror.forget_objects(known)
-    if mirror.evidence_due() and not dry:
-        gather_evidence(mirror, vault, machine, now)
+            index = result.result()
+        except ObjectNotFound:
+            continue  # deleted since it was listed
+        except (Damaged, NewerFormat) as e:
+            problem(name.encode(), f"{e}; what it lists is stored again")
+            mirror.pass_over(name)
+            continue
+        if takes_all:
+            for pack in mirror.mirror(name, index.packs):
+                run.damaged.note(PackKind.DATA, pack)
+                problem(pack_name(PackKind.DATA, pack).encode(), "it is shorter than it was; it is stored again")
+        elif mirror.is_own(index.packs):
+            mirror.published(name, [p.pack for p in index.packs])
+        else:
+            problem(name.encode(), "this machine did not write this index object; it is not used")
+            mirror.pass_over(name)
+    mirror.listed_index()
 
 
-def gather_evidence(mirror: Mirror, vault: Vault, machine: Machine, now: int) -> int:
-    """List the machine's packs, at `now` (ns): one request for 5,000 of them. Returns how many are gone."""
-    present = set()
-    for kind in (PackKind.DATA, PackKind.TREE):
-        for info in vault.store.list(series_folder(kind, machine.id)):
-            pack = pack_named(info.name)
-            if pack is not None:
-                present.add(pack)
-    return mirror.evidence(present, now)
+def _fetched(vault: Vault, names: Iterator[str]) -> Iterator[tuple[str, Future[IndexObject]]]:
+    """Index objects in order, fetched a few at a time: no more than that are in memory."""
+
+    def fetch(name: str) -> IndexObject:
+        data = vault.fetch_sealed(Kind.INDEX, name)
+        return decode_record(IndexObject, open_object(vault.keys, Kind.INDEX, name, data), name)
+
+    waiting: deque[tuple[str, Future[IndexObject]]] = deque()
+    with ThreadPoolExecutor(_PARALLEL, "index") as pool:
+        try:
+            for name in names:
+                waiting.append((name, pool.submit(fetch, name)))
+                if len(waiting) >= _PARALLEL:
+                    yield waiting.popleft()
+            yield from waiting
+        finally:
+            for _name, future in waiting:
+                future.cancel()

@@ -61,13 +61,18 @@ class _Block(NamedTuple):
     places: list[Place]
 
 
+class _Sending(NamedTuple):
+    pack: PackBuilder
+    size: int  # of the object, in bytes
+
+
 class Uploads:
     """Uploads finished packs, a few at a time, and records each in the mirror once the store has it."""
 
     def __init__(self, vault: Vault, mirror: Mirror, sent: Sent, forget: Callable[[PackBuilder], None]) -> None:
         self._vault, self._mirror, self._sent, self._forget = vault, mirror, sent, forget
         self._pool = ThreadPoolExecutor(_UPLOADS, "upload")
-        self._running: dict[Future[int], PackBuilder] = {}
+        self._running: dict[Future[int], _Sending] = {}
         self._failed: BaseException | None = None
 
     def send(self, pack: PackBuilder) -> None:
@@ -75,8 +80,9 @@ class Uploads:
         while len(self._running) >= _UPLOADS:
             wait(self._running, return_when=FIRST_COMPLETED)
             self.collect()
-        future = self._pool.submit(self._vault.store.create, pack.name, pack.finish())
-        self._running[future] = pack
+        parts = pack.finish()
+        future = self._pool.submit(self._vault.store.create, pack.name, parts)
+        self._running[future] = _Sending(pack, sum(map(len, parts)))
 
     def collect(self) -> None:
         """Record uploads that are complete. Raises the error of one that failed, after recording the others.
@@ -84,12 +90,12 @@ class Uploads:
         It raises that error from then on: nothing may be committed, whoever catches it first.
         """
         for future in [f for f in self._running if f.done()]:
-            pack, error = self._running[future], future.exception()
+            (pack, size), error = self._running[future], future.exception()
             if error is not None:
                 self._failed = self._failed or error
                 del self._running[future]
                 continue
-            self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
+            self._mirror.acknowledge(pack.kind, pack.id, pack.rows, size)
             del self._running[future]  # not earlier: after a Ctrl-C in between, `stop` records it
             self._sent.packs += 1
             if pack.kind is PackKind.DATA:
@@ -110,18 +116,29 @@ class Uploads:
     def stop(self) -> None:
         """Wait for running uploads, record those that succeed, and accept no more. Raises nothing."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for future, pack in self._running.items():
+        for future, (pack, size) in self._running.items():
             if not future.cancelled() and future.exception() is None:
-                self._mirror.acknowledge(pack.kind, pack.id, pack.rows)
+                self._mirror.acknowledge(pack.kind, pack.id, pack.rows, size)
         self._running.clear()
 
 
 class Pipeline:
-    """Writes the chunks and tree pages of one run, for a machine (its id). All methods are called by one thread."""
+    """Writes the chunks and tree pages of one run, for a machine (its id). All methods are called by one thread.
 
-    def __init__(self, vault: Vault, mirror: Mirror, machine: bytes, *, level: int = LEVEL) -> None:
+    `find` returns the extent of a chunk that the vault has already, or None.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        mirror: Mirror,
+        machine: bytes,
+        find: Callable[[bytes], Extent | None],
+        *,
+        level: int = LEVEL,
+    ) -> None:
         self.sent = Sent()
-        self._vault, self._mirror, self._machine, self._level = vault, mirror, machine, level
+        self._vault, self._find, self._machine, self._level = vault, find, machine, level
         self._pool = ThreadPoolExecutor(min(usable_processors(), _COMPRESSORS), "compress")
         self._uploads = Uploads(vault, mirror, self.sent, self._arrived)
         self._pending: dict[bytes, Place] = {}  # chunks of this run that the store hasn't acknowledged
@@ -150,7 +167,7 @@ class Pipeline:
         place = self._pending.get(chunk)
         if place is not None:
             return place.extent or place
-        found = self._mirror.find(chunk)
+        found = self._find(chunk)
         if found is not None:
             return found
         self.sent.new_chunks += 1
@@ -291,7 +308,7 @@ class TreeWriter:
         self._vault, self._mirror, self._machine = vault, mirror, machine
         self._uploads, self._level = uploads, level
         self._flush_data = flush_data
-        self.missing: frozenset[bytes] = frozenset()  # packs whose pages must not be reused
+        self.absent: Callable[[bytes], bool] = lambda pack: False  # whether a pack's pages must not be reused
         self._pack: PackBuilder | None = None
         self._pages: list[bytes] = []
         self._ids: list[bytes] = []
@@ -303,8 +320,10 @@ class TreeWriter:
 
     def remember(self, at: Extent) -> None:
         """Let a page of the parent point be reused."""
-        if at.pack in self.missing:
-            return
+        if not self.absent(at.pack):
+            self._keep(at)
+
+    def _keep(self, at: Extent) -> None:
         self._known[at.id] = at
         if len(self._known) > _KNOWN_PAGES:
             self._known.popitem(last=False)
@@ -321,7 +340,7 @@ class TreeWriter:
         self._pages.append(page)
         self._ids.append(chunk)
         self._raw += len(page)
-        self.remember(at)
+        self._keep(at)
         if self._raw >= TREE_BLOCK_RAW:
             self._close_block()
         return at

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from backup.systems.base import Status, kept_time
+from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import KINDS, NodeKind, OutOfLine, Paged, Subtree
+from catalog.tree import PageSource, check_level
 
 _FILE = int(NodeKind.FILE)
 
 
 class OldEntry(NamedTuple):
-    """An entry of the previous point, and its page, whose tables the entry's indexes refer to."""
+    """An entry of the previous point, and its page, whose tables the entry's indexes refer to.
+
+    In a `doubtful` page, some entry refers to a pack that is gone.
+    """
 
     entry: Entry
     leaf: Leaf
+    doubtful: bool = False
+
+
+def _nothing_absent(pack: bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -27,12 +38,15 @@ class PreviousPoint:
     """The point to compare with. An entry whose ctime (ns) is not before `trusted` is read again.
 
     Without `compare_modes`, an unchanged ctime shows that the mode is unchanged: on Windows, the mode takes a call.
+    `absent` says whether a pack is gone from the vault. With `pages`, the pages of long files are looked through,
+    too: they may refer to packs that are gone.
     """
 
     root: Subtree | None = None
     trusted: int = 0
     links: int = 0
-    missing: frozenset[bytes] = frozenset()  # packs that are gone from the vault
+    absent: Callable[[bytes], bool] = _nothing_absent
+    pages: PageSource | None = None
     afresh: bool = False  # its tree is scattered: write all pages again
     compare_modes: bool = True
 
@@ -49,7 +63,7 @@ class PreviousPoint:
             and e.ctime < self.trusted
         ):
             return False
-        return not self.missing or self.has_all(old)
+        return self._is_there(old)
 
     def is_same_folder(self, old: OldEntry, now: Node, *, above: bool) -> bool:
         """Whether a folder's own metadata is unchanged. For a folder `above` a given path, times don't count."""
@@ -59,7 +73,14 @@ class PreviousPoint:
         times = e.mtime == now.mtime and e.ctime == now.ctime and e.size == now.size and e.ctime < self.trusted
         if not times and not above:
             return False
-        return not self.missing or self.has_all(old)
+        return self._is_there(old)
+
+    def is_doubtful(self, leaf: Leaf) -> bool:
+        """Whether some entry of a page refers to a pack that is gone."""
+        return any(map(self.absent, leaf.packs))
+
+    def _is_there(self, old: OldEntry) -> bool:
+        return (not old.doubtful and self.pages is None) or self.has_all(old)
 
     def has_contents(self, old: OldEntry, st: Status) -> bool:
         """Whether the point has the contents of a file that is now only in a cloud."""
@@ -68,15 +89,36 @@ class PreviousPoint:
         return same and self.has_all(old)
 
     def has_all(self, old: OldEntry) -> bool:
-        """Whether no data of an entry is in a missing pack."""
-        (e, leaf), missing = old, self.missing
+        """Whether no data of an entry is in a pack that is gone."""
+        e, leaf = old.entry, old.leaf
         windows = leaf.windows(e)
         values = [*(leaf.xattrs(e) or {}).values(), *(windows.values() if windows is not None else ())]
-        if any(isinstance(v, OutOfLine) and v.at.pack in missing for v in values):
+        if any(isinstance(v, OutOfLine) and self.absent(v.at.pack) for v in values):
             return False
         for pieces in leaf.contents(e):
             if isinstance(pieces, Paged):
-                return False  # reading the file again is simpler than checking page by page
-            if any(isinstance(p, Extent) and p.pack in missing for p in pieces):
+                if not self._has_pages(pieces):
+                    return False
+            elif any(isinstance(p, Extent) and self.absent(p.pack) for p in pieces):
                 return False
+        return True
+
+    def _has_pages(self, content: Paged) -> bool:
+        """Whether the pages of a long file are there, and (with `pages`) no pack that they refer to is gone."""
+        check_level(content.level)
+        below = [(content.level, content.at)]
+        try:
+            while below:
+                level, at = below.pop()
+                if self.absent(at.pack):
+                    return False
+                if self.pages is None:
+                    continue
+                if level:
+                    index = self.pages.piece_index(at)
+                    below.extend((level - 1, index.at(child)) for child in index.children)
+                elif any(map(self.absent, self.pages.piece_leaf(at).packs)):
+                    return False
+        except (Damaged, ObjectNotFound):
+            return False
         return True

@@ -11,8 +11,10 @@ from backup.pipeline import LEVEL
 from backup.progress import Progress
 from backup.selection import Selection
 from backup.systems.base import File, Folder, Stat, System
+from catalog.access.damage import DamagedPacks
 from catalog.format.records import Item, Machine, Point, Problem
 from catalog.format.values import Totals
+from catalog.points.seen import Seen
 from catalog.tree import PageSource
 from catalog.vault import Vault
 
@@ -77,7 +79,8 @@ def _valid(text: str) -> str:
 class Run(Generic[Folder, File, Stat]):
     """One run for one item of this machine. `pages` has the tree pages of earlier points.
 
-    `progress` may be read by another thread at any time.
+    `seen` and `damaged` are this machine's notes about the vault. `progress` may be read by another thread at any
+    time.
     """
 
     vault: Vault
@@ -87,6 +90,8 @@ class Run(Generic[Folder, File, Stat]):
     item: Item
     selection: Selection
     system: System[Folder, File, Stat]
+    seen: Seen
+    damaged: DamagedPacks
     level: int = LEVEL
     partial_seconds: float = PARTIAL_SECONDS
     progress: Progress = field(default_factory=Progress)

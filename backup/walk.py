@@ -204,15 +204,16 @@ class Walk(Generic[Folder, File, Stat]):
         """The entries of a folder's previous version."""
 
         def record(at: Extent) -> None:
-            if at.pack in self._previous.missing:  # even if a cache still has the page
+            if self._previous.absent(at.pack):  # even if a cache still has the page
                 raise missing_pack(PackKind.TREE, at.pack)
             frame.seen.append(at)
             if self._pipeline is not None and not self._previous.afresh:
                 self._pipeline.trees.remember(at)
 
         for page in leaves(RecordingPages(self._pages, record), frame.previous, 0):
+            doubtful = self._previous.is_doubtful(page.leaf)
             for entry in page.leaf.entries:
-                yield OldEntry(entry, page.leaf)
+                yield OldEntry(entry, page.leaf, doubtful)
 
     def _say(self, frame: Frame[Folder], name: bytes, reason: str) -> None:
         """Report a problem of a folder, or of a name in it."""

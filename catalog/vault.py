@@ -12,7 +12,7 @@ from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from catalog.errors import (
     AccessDenied,
@@ -46,11 +46,19 @@ from catalog.format.sealed import Kind, max_sealed, open_object, seal_object
 from catalog.format.slots import KdfParameters, check_passphrase, make_slot
 from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
 from catalog.store.base import Store
+from catalog.store.deadline import Deadline
 
 VAULT_FILE = "vault.json"
 _PARALLEL = 8  # requests at once for records
 T = TypeVar("T")
 _log = logging.getLogger("rpdrive.vault")
+
+
+class Stored(NamedTuple):
+    """An object that was stored: its size (bytes), and when, by the store's clock (ns since the epoch, UTC)."""
+
+    size: int
+    modified: int
 
 
 class _Name(Protocol):
@@ -96,8 +104,13 @@ class Vault:
 
     # --- records ------------------------------------------------------------------------------------------
 
-    def read_record(self, kind: Kind, cls: type[T], name: str) -> T:
-        """A sealed record by its full name. Raises ObjectNotFound, another StoreError, Damaged or NewerFormat."""
+    def read_record(self, kind: Kind, cls: type[T], name: str, *, fresh: bool = False) -> T:
+        """A sealed record by its full name; `fresh`: as the store has it, and no cached copy.
+
+        Raises ObjectNotFound, another StoreError, Damaged or NewerFormat.
+        """
+        if fresh:
+            self._records.pop(name, None)
         data = self._records.get(name)
         if data is not None:
             try:
@@ -138,9 +151,13 @@ class Vault:
 
     def write_record(self, kind: Kind, record: Machine | Item | Point | Job, name: str) -> int:
         """Seal and store a record. Returns its size in bytes. Raises ObjectExists or another StoreError."""
+        return self._write(kind, record, name).size
+
+    def _write(
+        self, kind: Kind, record: Machine | Item | Point | Job, name: str, until: Deadline | None = None
+    ) -> Stored:
         data = seal_object(self.keys, kind, name, encode_record(record))
-        self.store.create(name, [data])
-        return len(data)
+        return Stored(len(data), self.store.create(name, [data], until=until))
 
     # --- machines, items ----------------------------------------------------------------------------------
 
@@ -159,16 +176,17 @@ class Vault:
         found = self._newest(Kind.ITEM, Item, prefix, ItemName.parse)
         return {item: record for item, (_version, record) in found.items()}
 
-    def machine(self, machine_id: bytes) -> tuple[int, Machine] | None:
+    def machine(self, machine_id: bytes, *, fresh: bool = False) -> tuple[int, Machine] | None:
         """The number and content of a machine's newest version that opens; None if there is none.
 
-        2 requests, and one for each newer record that does not open: it is passed over with a warning.
+        2 requests, and one for each newer record that does not open: it is passed over with a warning. `fresh`: as
+        the store has it, and no cached copy.
         """
         prefix = f"machines/{machine_id.hex()}/"
-        return self._newest(Kind.MACHINE, Machine, prefix, MachineName.parse).get(machine_id)
+        return self._newest(Kind.MACHINE, Machine, prefix, MachineName.parse, fresh=fresh).get(machine_id)
 
     def _newest(
-        self, kind: Kind, cls: type[T], prefix: str, parse: Callable[[str], _Name | None]
+        self, kind: Kind, cls: type[T], prefix: str, parse: Callable[[str], _Name | None], *, fresh: bool = False
     ) -> dict[bytes, tuple[int, T]]:
         """The newest version of each record that opens, and its number, by id."""
         names = [name for info in self.store.list(prefix) if (name := parse(info.name)) is not None]
@@ -178,18 +196,18 @@ class Vault:
         found: dict[bytes, tuple[int, T]] = {}
         while left:
             newest = [versions.pop() for versions in left.values()]
-            for name, record in zip(newest, self._read_each(kind, cls, newest), strict=True):
+            for name, record in zip(newest, self._read_each(kind, cls, newest, fresh), strict=True):
                 if record is not None:
                     found[name.id] = name.version, record
             left = {one: versions for one, versions in left.items() if versions and one not in found}
         return found
 
-    def _read_each(self, kind: Kind, cls: type[T], names: list[_Name]) -> list[T | None]:
+    def _read_each(self, kind: Kind, cls: type[T], names: list[_Name], fresh: bool) -> list[T | None]:
         """Records, in the order of `names`; None, after a warning, for each that is missing or does not open."""
 
         def read(name: _Name) -> T | None:
             try:
-                record = self.read_record(kind, cls, str(name))
+                record = self.read_record(kind, cls, str(name), fresh=fresh)
                 name.check(record)
             except (Damaged, NewerFormat, ObjectNotFound) as e:
                 _log.warning("the record %s is passed over: %s", name, e)
@@ -241,12 +259,12 @@ class Vault:
             name.check(point)
         return points
 
-    def add_point(self, point: Point) -> int:
-        """Store a point, which commits a backup. Returns its size in bytes. Raises Unwritable and StoreError."""
+    def add_point(self, point: Point, *, until: Deadline | None = None) -> Stored:
+        """Store a point, which commits a backup. Raises Unwritable, StoreError, and TooLate if `until` passed."""
         name = PointName.of(point)
         if PointName.parse(str(name)) is None:
             raise Unwritable(f"no reader would take {name} for a point")
-        return self.write_record(Kind.POINT, point, str(name))
+        return self._write(Kind.POINT, point, str(name), until)
 
     # --- jobs ---------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ from catalog.vault import Vault
 
 NAME_LENGTH = 100  # characters
 _ATTEMPTS = 100  # numbers tried for a new version
+Found: TypeAlias = tuple[int, Machine]  # a version of a machine's record, and its number
 
 
 class Registration(msgspec.Struct):
@@ -85,12 +86,12 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: b
     known = Registration.load(state, vault)
     if known is not None:
         machine_id = bytes.fromhex(known.machine)
-        found = vault.machine(machine_id)
+        found = vault.machine(machine_id, fresh=not dry)
         name = found[1].name if found else known.name
         if wanted in (None, name, known.name, known.machine):
             if dry:
                 return found[1] if found else _new(machine_id, name)
-            return _up_to_date(vault, state, known, found is not None)
+            return _up_to_date(vault, state, known, found)
     if wanted is not None:
         taken = find_machine(vault.machines(), wanted)
         if taken is not None:
@@ -123,36 +124,52 @@ def take_over(vault: Vault, state: Path, machine: Machine) -> Machine:
     """Continue as a machine that the vault has already, e.g. after a new installation."""
     known = Registration(machine.id.hex(), machine.name)
     known.save(state, vault)
-    return _up_to_date(vault, state, known, True)
+    return _up_to_date(vault, state, known, vault.machine(machine.id))
 
 
-def _up_to_date(vault: Vault, state: Path, known: Registration, is_there: bool) -> Machine:
-    """Update the record from the host, and return it. A machine that is in use is no longer forgotten."""
+def _up_to_date(vault: Vault, state: Path, known: Registration, found: Found | None) -> Machine:
+    """Update the record `found` from the host, and return it. A machine that is in use is no longer forgotten.
+
+    Without one that opens, a new one is written: the previous run ended too early, the vault is an older copy of
+    itself, or its record is damaged.
+    """
     new = _new(bytes.fromhex(known.machine), known.name)
-    if not is_there:  # the previous run ended too early, or the vault is an older copy
-        try:
-            vault.add_machine(new)
-        except ObjectExists:
-            pass
+    if found is None:
+        write_anew(lambda version: vault.add_machine(new, version), f"the machine {known.name}")
     if not known.registered:
         known.registered = True
         known.save(state, vault)
+    if found is None:
+        return new
     now = {"hostname": new.hostname, "system": new.system, "forgotten": False}
-    return revise(vault, new.id, lambda m: msgspec.structs.replace(m, **now))
+    return revise(vault, new.id, lambda m: msgspec.structs.replace(m, **now), found)
+
+
+def write_anew(write: Callable[[int], object], what: str) -> None:
+    """Write a record of which no version opens, under the first number that is free. Raises Damaged if none is."""
+    for version in range(1, _ATTEMPTS + 1):
+        try:
+            write(version)
+            return
+        except ObjectExists:
+            continue
+    raise Damaged(f"{_ATTEMPTS} records of {what} do not open", "delete them from the vault")
 
 
 # --- all machines -------------------------------------------------------------------------------------------
 
 
-def revise(vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine]) -> Machine:
+def revise(
+    vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine], found: Found | None = None
+) -> Machine:
     """Add a new version of a machine's record, unless `change` changes nothing. Returns the current record.
 
-    If two machines do this at once, the second applies `change` to the record of the first. Raises NotFound, and
-    Damaged if no number is free.
+    `found` is the newest version, if it was read just now. If two machines do this at once, the second applies
+    `change` to the record of the first. Raises NotFound, and Damaged if no number is free.
     """
     number = 0
     for _attempt in range(_ATTEMPTS):
-        found = vault.machine(machine_id)
+        found = found or vault.machine(machine_id)
         if found is None:
             raise NotFound(
                 f"there is no machine {machine_id.hex()} in the vault", "see `rpdrive machine list --all`"
@@ -166,7 +183,7 @@ def revise(vault: Vault, machine_id: bytes, change: Callable[[Machine], Machine]
             vault.add_machine(changed, number)
             return changed
         except ObjectExists:
-            continue  # another machine was faster, or it is a record that does not open
+            found = None  # another machine was faster, or it is a record that does not open
     raise Damaged(
         f"the {_ATTEMPTS} records up to {MachineName(machine_id, number)} do not open", "delete them from the vault"
     )

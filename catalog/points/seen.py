@@ -63,6 +63,13 @@ class Seen:
         except (OSError, ValueError, TypeError, LookupError):
             return {}
 
+    def note(self, name: PointName) -> None:
+        """Record a point that this machine has written. A record that can't be saved is made by a later command."""
+        key = (name.machine, name.item)
+        now = self.highest()
+        if name.sequence > now.get(key, 0):
+            self._save(now | {key: name.sequence})
+
     def check(self, names: list[PointName]) -> list[Gap]:
         """Compare with a listing of the points of some or all items, and record it. Returns the gaps."""
         before = self.highest()
@@ -73,9 +80,12 @@ class Seen:
             key = (n.machine, n.item)
             now[key] = max(now.get(key, 0), n.sequence if not n.partial else 0)
         if now != before:
-            rows = [[m.hex(), i.hex(), sequence] for (m, i), sequence in sorted(now.items())]
-            try:
-                write_private(self._path, json.dumps(rows).encode() + b"\n")
-            except LocalError:
-                pass  # recorded by a later command
+            self._save(now)
         return missing
+
+    def _save(self, highest: Highest) -> None:
+        rows = [[m.hex(), i.hex(), sequence] for (m, i), sequence in sorted(highest.items())]
+        try:
+            write_private(self._path, json.dumps(rows).encode() + b"\n")
+        except LocalError:
+            pass  # recorded by a later command

@@ -23,7 +23,7 @@ HERE, THERE = (Extent(pack, 8, 99, 0, 5, b"c" * 16) for pack in (b"h" * 16, GONE
     [
         (Windows(streams=[Stream("a", 5, [HERE]), Stream("b", 5, [THERE])]), NodeKind.FILE),
         (Windows(streams=[Stream("a", 5, [THERE])]), NodeKind.FOLDER),
-        (Windows(streams=[Stream("a", 5, Paged(0, HERE, 5, b"d" * 16))]), NodeKind.FILE),  # pages are not looked up
+        (Windows(streams=[Stream("a", 5, Paged(0, THERE, 5, b"d" * 16))]), NodeKind.FILE),
         (Windows(security=OutOfLine(THERE)), NodeKind.FILE),
         (Windows(reparse=OutOfLine(THERE)), NodeKind.SYMLINK),
         (Windows(extended=OutOfLine(THERE)), NodeKind.FOLDER),
@@ -37,5 +37,5 @@ def test_what_windows_knew_is_looked_for(windows: Windows, kind: NodeKind) -> No
     for node in nodes:
         node.kind = kind
     found = [OldEntry(w.found.entry, w.found.leaf) for w in walk(pages, write_folder(nodes, pages.write))]
-    previous = PreviousPoint(missing=frozenset((GONE,)))
+    previous = PreviousPoint(absent=GONE.__eq__)
     assert [previous.has_all(old) for old in found] == [True, False]

@@ -12,6 +12,8 @@ from backup.run import Result, Run
 from backup.selection import Selection
 from backup.systems.this import this_system
 from cache.reader import Reader
+from catalog.access.damage import DamagedPacks
+from catalog.points.seen import Seen
 from catalog.vault import Vault
 
 
@@ -20,10 +22,14 @@ def back_up(vault: Vault, state: Path, *paths: Path, item: str | None = None, dr
     wanted = [os.fsencode(p.resolve()) for p in paths]
     machine = this_machine(vault, state, None)
     record = this_item(vault, state, machine, item or item_name(wanted), wanted)
-    mirror = Mirror(state / "mirror.sqlite")
+    mirror = Mirror(state / "mirror.sqlite", vault.keys)
     reader = Reader(vault)
     try:
-        return perform(Run(vault, reader, mirror, machine, record, Selection(wanted), this_system()), dry=dry)
+        run = Run(
+            vault, reader, mirror, machine, record, Selection(wanted), this_system(), Seen(state, vault.id),
+            DamagedPacks(state, vault.id),
+        )  # fmt: skip
+        return perform(run, dry=dry)
     finally:
         reader.close()
         mirror.close()

@@ -14,12 +14,14 @@ from backup.run import Result, Run
 from backup.selection import Selection
 from backup.systems.this import this_system
 from cache.reader import Reader
+from catalog.access.damage import DamagedPacks
 from catalog.format.blocks import PackKind
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent, decode_pack
 from catalog.format.records import IndexObject, Point, decode_record
 from catalog.format.sealed import Kind, open_object
 from catalog.format.vaultfile import VaultFile
+from catalog.points.seen import Seen
 from catalog.store.base import Store
 from catalog.vault import Vault
 from tests.kit.recorded import PointReader, Snapshot, assert_equal, of_source
@@ -59,12 +61,13 @@ class Protected:
         self.state.mkdir(parents=True, exist_ok=True)
         machine = this_machine(vault, self.state, self.name)
         item = this_item(vault, self.state, machine, self.item or item_name(wanted), wanted)
-        mirror = Mirror(self.state / f"index-{machine.id.hex()}.sqlite")
+        mirror = Mirror(self.state / f"index-{machine.id.hex()}.sqlite", vault.keys)
         reader = Reader(vault, memory=16 << 20, parallel=2)
         selection = Selection(wanted, list(excludes), one_file_system, skip or set())
         try:
             run = Run(
-                vault, reader, mirror, machine, item, selection, this_system(), partial_seconds=self.partial_seconds
+                vault, reader, mirror, machine, item, selection, this_system(), Seen(self.state, vault.id),
+                DamagedPacks(self.state, vault.id), partial_seconds=self.partial_seconds,
             )  # fmt: skip
             return perform(run, dry=dry)
         finally:

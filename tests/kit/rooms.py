@@ -79,12 +79,13 @@ ROOMS = {
     "backup.selection": "backup.exclusions",
     "backup.choosing": "backup.exclusions backup.selection backup.systems catalog.patterns",
     "backup.census": "backup.exclusions backup.selection",
-    "backup.mirror": "catalog.errors catalog.format",
+    "backup.mirrorfile": "catalog.errors catalog.format",
+    "backup.mirror": "backup.mirrorfile catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
     "backup.progress": "backup.pipeline catalog.format catalog.screen",
-    "backup.run": "backup.mirror backup.pipeline backup.progress backup.selection backup.systems catalog.format"
-    " catalog.tree catalog.vault",
-    "backup.previous": "backup.systems catalog.format",
+    "backup.run": "backup.mirror backup.pipeline backup.progress backup.selection backup.systems catalog.access"
+    " catalog.format catalog.points catalog.tree catalog.vault",
+    "backup.previous": "backup.systems catalog.errors catalog.format catalog.tree",
     "backup.entries": "catalog.errors catalog.format",
     "backup.above": "backup.previous backup.systems catalog.format",
     "backup.frame": "backup.exclusions backup.previous backup.selection backup.systems catalog.format"
@@ -94,16 +95,19 @@ ROOMS = {
     "backup.walk": "backup.above backup.choosing backup.entries backup.exclusions backup.files backup.frame"
     " backup.links backup.pipeline backup.previous backup.run backup.selection backup.systems catalog.errors"
     " catalog.format catalog.names catalog.patterns catalog.tree catalog.vault",
-    "backup.mirroring": "backup.mirror backup.run catalog.errors catalog.format catalog.vault",
-    "backup.attempt": "backup.mirroring backup.pipeline backup.previous backup.run backup.systems backup.walk"
-    " catalog.errors catalog.format",
-    "backup.engine": "backup.attempt backup.mirroring backup.run backup.systems catalog.errors",
+    "backup.evidence": "backup.mirror backup.run backup.systems catalog.errors catalog.format",
+    "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format",
+    "backup.mirroring": "backup.run backup.systems catalog.errors catalog.format catalog.vault",
+    "backup.attempt": "backup.evidence backup.lineage backup.pipeline backup.previous backup.run backup.systems"
+    " backup.walk catalog.errors catalog.format catalog.store",
+    "backup.engine": "backup.attempt backup.evidence backup.lineage backup.mirrorfile backup.mirroring backup.run"
+    " backup.systems catalog.errors",
     "backup.display": "backup.run catalog.format catalog.screen catalog.store",
     "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs catalog.vault",
     "backup.identity": "catalog.errors catalog.format catalog.machines catalog.vault",
     "backup.job": "backup.census backup.engine backup.identity backup.mirror backup.record backup.run"
     " backup.selection backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.screen catalog.vault",
+    " catalog.points catalog.screen catalog.vault",
     "backup.foreground": "backup.display backup.job backup.systems catalog.access catalog.errors catalog.screen"
     " catalog.vault",
     "backup.commands": "backup.foreground catalog.access catalog.store",

@@ -14,9 +14,11 @@ from backup.run import Result, Run
 from backup.selection import Selection
 from backup.systems.windows import WindowsSystem
 from cache.reader import Reader
+from catalog.access.damage import DamagedPacks
 from catalog.format.nodes import Node
 from catalog.format.records import Point
 from catalog.format.values import Hole, OutOfLine
+from catalog.points.seen import Seen
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk
 from catalog.vault import Vault
@@ -112,11 +114,12 @@ class Machine:
         wanted = [source.point_path(Path(path)) for path in paths or ("C:\\Users\\anna",)]
         record = this_machine(vault, state, None)
         item = this_item(vault, state, record, "home", wanted)
-        mirror, reader = Mirror(state / "mirror.sqlite"), Reader(vault, memory=16 << 20, parallel=2)
+        mirror, reader = Mirror(state / "mirror.sqlite", vault.keys), Reader(vault, memory=16 << 20, parallel=2)
         try:
             selection = Selection(wanted, list(excludes), fetch=fetch)
             run = Run(
-                vault, reader, mirror, record, item, selection, source, partial_seconds=partial_seconds
+                vault, reader, mirror, record, item, selection, source, Seen(state, vault.id),
+                DamagedPacks(state, vault.id), partial_seconds=partial_seconds,
             )  # fmt: skip
             return perform(run, dry=dry)
         finally:

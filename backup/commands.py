@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catalog.access.session import Session
 from catalog.store.roles import Role
+
+if TYPE_CHECKING:
+    from backup.request import Request
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -29,6 +32,24 @@ def backup(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="leave out paths that match, as in .gitignore; can be repeated"),
     ] = None,
+    exclude_file: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", readable=False, help="read such patterns from a file; can be repeated"),
+    ] = None,
+    ignore_files: Annotated[
+        str, typer.Option(metavar="NAME", help="read more from files of this name in the folders that are saved")
+    ] = "",
+    exclude_caches: Annotated[
+        bool, typer.Option("--exclude-caches", help="leave out what is in folders with a CACHEDIR.TAG")
+    ] = False,
+    ignore_case: Annotated[
+        bool | None,
+        typer.Option("--ignore-case/--match-case", help="case in patterns (default: ignored on Windows and macOS)"),
+    ] = None,
+    why: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="say whether PATH would be saved, and which rule decides; store nothing"),
+    ] = None,
     one_file_system: Annotated[
         bool, typer.Option("--one-file-system", "-x", help="stay within the file systems of the paths")
     ] = False,
@@ -45,22 +66,36 @@ def backup(
 ) -> None:
     """Save files and folders as a new recovery point."""
     session: Session = ctx.obj
+
+    def request() -> Request:
+        from backup.request import Request
+
+        return Request(
+            paths,
+            item=item,
+            machine=machine,
+            excludes=exclude or [],
+            exclude_files=exclude_file or [],
+            ignore_files=ignore_files,
+            exclude_caches=exclude_caches,
+            ignore_case=ignore_case,
+            one_file_system=one_file_system,
+            fetch=cloud_files,
+            cache_size=cache_size,
+            dry=dry_run,
+        )
+
+    if why:
+        from backup.why import explain
+
+        explain(session, request(), why, as_json=as_json)
+        return
     if not dry_run:
         session.require(Role.BACKUP)
     vault = session.open_vault(meanwhile=_load)
-    from backup.foreground import Request, back_up
+    from backup.foreground import back_up
 
-    request = Request(
-        paths,
-        item=item,
-        machine=machine,
-        excludes=exclude or [],
-        one_file_system=one_file_system,
-        fetch=cloud_files,
-        cache_size=cache_size,
-        dry=dry_run,
-    )
-    code = back_up(session, vault, request, as_json=as_json)
+    code = back_up(session, vault, request(), as_json=as_json)
     if code:
         raise typer.Exit(code)
 

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from backup.display import result_json, summary
-from backup.job import Request, opened
+from backup.job import opened
+from backup.request import Request
 from backup.systems.this import this_system
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, LocalError
 from catalog.screen.output import print_last
 from catalog.screen.stderr import Screen, warn
 from catalog.vault import Vault
-
-__all__ = ["Request", "back_up"]
 
 
 def back_up(session: Session, vault: Vault, request: Request, *, as_json: bool) -> int:

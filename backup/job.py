@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic
 
@@ -15,8 +13,8 @@ from backup.engine import perform
 from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.record import Record
+from backup.request import Request, own_folders, selected
 from backup.run import Result, Run
-from backup.selection import Selection
 from backup.systems.base import File, Folder, Stat, System
 from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
@@ -30,20 +28,6 @@ from catalog.vault import Vault
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what `lock` says if another process holds the lock
 _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
-
-
-@dataclass(frozen=True)
-class Request:
-    """The paths to back up, and options. `cache_size` is the text the user gave; `dry` writes nothing."""
-
-    paths: list[Path]
-    item: str | None = None
-    machine: str | None = None
-    excludes: list[str] = field(default_factory=list)
-    one_file_system: bool = False
-    fetch: bool = False
-    cache_size: str | None = None
-    dry: bool = False
 
 
 class Job(Generic[Folder, File, Stat]):
@@ -101,7 +85,8 @@ def opened(
     """
     settings = session.settings
     limit = LIMIT if request.cache_size is None else parse_size(request.cache_size)
-    paths = _point_paths(request.paths, system)
+    selection = selected(request, system)
+    paths = selection.paths
     with ExitStack() as stack:
         state = settings.state
         stack.enter_context(_locked(system.lock, state / f"backup-{vault.id.hex()}.lock"))
@@ -114,30 +99,10 @@ def opened(
             stack.callback(disk.close)
         reader = Reader(vault, memory=_READER_MEMORY, disk=disk, parallel=4)
         stack.callback(reader.close)
-        own = (system.identity(folder.path) for folder in session.own_folders(config=False))
-        skip = {identity for identity in own if identity is not None}
-        selection = Selection(paths, request.excludes, request.one_file_system, skip, fetch=request.fetch)
+        selection.skip = own_folders(session, system)
         seen, damaged = Seen(state, vault.id), session.damaged_packs(vault.id)
         run = Run(vault, reader, mirror, machine, item, selection, system, seen, damaged)
         yield Job(run, Record(vault, state, machine, item), dry=request.dry)
-
-
-def _point_paths(paths: list[Path], system: System[Folder, File, Stat]) -> list[bytes]:
-    """The paths as a point has them, sorted. Raises LocalError if none of them exists."""
-    resolved = [_resolved(p) for p in paths]
-    if not any(os.path.lexists(p) for p in resolved):
-        names = ", ".join(str(p) for p in paths)
-        raise LocalError(
-            f"nothing to save: {names} does not exist", "check the paths, and that the disk is mounted"
-        )
-    return sorted({system.point_path(p) for p in resolved})
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError) as e:  # the current folder was removed; symlinks form a loop
-        raise LocalError(f"{path} can't be found: {e}", "check the path") from e
 
 
 @contextmanager

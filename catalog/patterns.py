@@ -35,6 +35,7 @@ class Name(NamedTuple):
 
 
 ANY = Name("any folders", b"")
+_NO_NAME = Name("is", b"")
 _Row: TypeAlias = tuple[Name, ...]
 
 
@@ -47,6 +48,11 @@ class Rule(NamedTuple):
     negated: bool
     folders_only: bool
     rows: tuple[_Row, ...]
+
+    @property
+    def is_void(self) -> bool:
+        """Whether no path can fit, e.g. because a class has no end. In a file, that is no error."""
+        return all(_NO_NAME in row for row in self.rows)
 
     def __str__(self) -> str:
         place = f"{self.source}, line {self.line}" if self.line else self.source
@@ -73,15 +79,18 @@ def rules_in(data: bytes, source: str, *, ignore_case: bool = False) -> list[Rul
 
 
 def rules_of(patterns: Sequence[str], option: str, *, ignore_case: bool = False) -> list[Rule]:
-    """The rules that an option was given. Raises UsageError."""
+    """The rules that an option was given. Raises UsageError for one that is too long, or can't match anything."""
     found = []
     for pattern in patterns:
         try:
             rule = _rule(os.fsencode(pattern), option, 0, ignore_case)
         except TooLong as e:
             raise UsageError(f"the {option} pattern {pattern[:20]!r}… has more than {LENGTH_MAX:,} bytes") from e
-        if rule is not None:
-            found.append(rule)
+        if rule is None:
+            continue
+        if rule.is_void:
+            raise UsageError(f"malformed {option} pattern: {rule.text!r} matches nothing", "see docs/exclude.md")
+        found.append(rule)
     return found
 
 

@@ -74,6 +74,7 @@ class System(Protocol[Folder, File, Stat]):
     """The calls of one operating system."""
 
     name: str  # as platform.system() returns it
+    ignores_case: bool  # whether names that differ only in case are usually taken for equal
     paths_are_native: bool  # whether os.lstat takes the paths of a point
     status_has_mode: (
         bool  # whether a status has the permission bits; else st_ctime_ns alone shows that they changed

@@ -43,6 +43,7 @@ class PosixSystem:
     """The System of POSIX."""
 
     name = platform.system()
+    ignores_case = name == "Darwin"
     status_has_mode = True
     paths_are_native = True
     side_data_reader = None

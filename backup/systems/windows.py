@@ -85,6 +85,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     """The System of Windows. `fetch`: download files whose contents are only in a cloud."""
 
     name = "Windows"
+    ignores_case = True
     paths_are_native = False
     status_has_mode = False  # permissions are in the security descriptor, which takes a call of its own
 

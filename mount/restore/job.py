@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalog.access.session import Session
-from catalog.errors import Damaged, LocalError, RpdriveError, UsageError
+from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
 from catalog.format.records import Outcome
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.screen.progress import Observer, Reporting
@@ -92,6 +92,9 @@ class Job:
                 self._name(sources)
                 report = restore.run(sources)
             _check_all_damaged(report)
+            selection = self._options.selection
+            if selection.chooses and not selection.found and not report.problem_count:
+                raise NotFound("nothing matches --include", "patterns with a slash begin at / (docs/exclude.md)")
             self.record.outcome = Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED
             return report
         except KeyboardInterrupt:

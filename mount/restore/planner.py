@@ -58,7 +58,7 @@ class Planner:
             below = self._folders.enter(place.found.leaf, place.found.entry, folder)
             if below is not None:
                 self._tree(place.folder, below, place.path.strip(b"/"))
-        else:
+        elif self._selection.takes(place.path.strip(b"/")):
             self._single(place.found, folder)
 
     def finish(self) -> None:

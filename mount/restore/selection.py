@@ -17,6 +17,7 @@ class Selection:
         self._include = _patterns(include, "--include")
         self._exclude = _patterns(exclude, "--exclude")
         self.texts = [f"+{p}" for p in include] + [f"-{p}" for p in exclude]
+        self.found = False  # whether a path matched `include`
 
     @property
     def everything(self) -> bool:
@@ -33,7 +34,13 @@ class Selection:
 
     def includes(self, path: bytes, is_folder: bool) -> bool:
         """Whether the path itself matches `include`; every path does without `include`."""
-        return self._include is None or self._include.match(path, is_folder)
+        included = self._include is None or self._include.match(path, is_folder)
+        self.found = self.found or included
+        return included
+
+    def takes(self, path: bytes) -> bool:
+        """Whether to restore a file that was itself given as a source."""
+        return not self.excludes(path, False) and self.includes(path, False)
 
 
 def _patterns(patterns: Sequence[str], option: str) -> Patterns | None:

@@ -113,7 +113,7 @@ def test_rules(repository: Path, rules: str, entries: dict[bytes, bool]) -> None
     }
     pair = Pair({p: p in folders for p in sorted(folders | entries.keys())}, {b"": rules.encode()})
     compare(repository, [pair], ignore_case=False)
-    patterns = Patterns(rules.split("\n"), "--exclude")
+    patterns = Patterns([r for r in rules.split("\n") if r != "a\\"], "--exclude")
     assert {p: patterns.match(p, p in folders) for p in entries} == entries
 
 
@@ -144,6 +144,13 @@ def test_no_warning_of_pythons() -> None:
         warnings.simplefilter("error")
         for text in ("[[:upper:]]*", "[[a]*?", "[a--b]", "[a||b]x*y", "[a&&b]*x?", "[a~~b]?"):
             Patterns([text], "--exclude").match(b"xyz", False)
+
+
+@pytest.mark.parametrize("text", ["!", "/", "//", "a[b", "[[:nothing:]]", "a\\", "a//b", "!a\\/"])
+def test_a_pattern_that_matches_nothing(text: str) -> None:
+    with pytest.raises(UsageError, match=r"malformed --exclude pattern: .* matches nothing"):
+        Patterns([text], "--exclude")
+    assert len(rules_in(text.encode(), "a file")) == 1  # as git: no error
 
 
 def test_bounds() -> None:

@@ -105,12 +105,15 @@ ROOMS = {
     "backup.display": "backup.run catalog.format catalog.screen catalog.store",
     "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs catalog.vault",
     "backup.identity": "catalog.errors catalog.format catalog.machines catalog.vault",
-    "backup.job": "backup.census backup.engine backup.identity backup.mirror backup.record backup.run"
-    " backup.selection backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format"
+    "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors",
+    "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"
+    " catalog.patterns catalog.screen",
+    "backup.job": "backup.census backup.engine backup.identity backup.mirror backup.record backup.request"
+    " backup.run backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format"
     " catalog.points catalog.screen catalog.vault",
-    "backup.foreground": "backup.display backup.job backup.systems catalog.access catalog.errors catalog.screen"
-    " catalog.vault",
-    "backup.commands": "backup.foreground catalog.access catalog.store",
+    "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
+    " catalog.screen catalog.vault",
+    "backup.commands": "backup.foreground backup.request backup.why catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors cache.commands backup.commands catalog.points"
     " catalog.machines catalog.jobs catalog.history catalog.screen mount.commands mount.restore",

@@ -1,0 +1,77 @@
+"""A backup as the user asked for it: the paths and options, and the selection of files that they mean."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backup.exclusions import Exclusions
+from backup.selection import Selection
+from backup.systems.base import File, Folder, Stat, System
+from catalog.access.session import Session
+from catalog.errors import LocalError
+
+
+@dataclass(frozen=True)
+class Request:
+    """The paths to back up, and options. `cache_size` is the text the user gave; `dry` writes nothing.
+
+    `ignore_case` is None for what is usual on the system.
+    """
+
+    paths: list[Path]
+    item: str | None = None
+    machine: str | None = None
+    excludes: list[str] = field(default_factory=list)
+    exclude_files: list[Path] = field(default_factory=list)
+    ignore_files: str = ""
+    exclude_caches: bool = False
+    ignore_case: bool | None = None
+    one_file_system: bool = False
+    fetch: bool = False
+    cache_size: str | None = None
+    dry: bool = False
+
+
+def selected(request: Request, system: System[Folder, File, Stat]) -> Selection:
+    """What a request selects, without `skip`. Raises LocalError if nothing is there; UsageError for a bad rule."""
+    ignore_case = system.ignores_case if request.ignore_case is None else request.ignore_case
+    exclusions = Exclusions(
+        request.excludes,
+        request.exclude_files,
+        ignore_files=request.ignore_files,
+        caches=request.exclude_caches,
+        ignore_case=ignore_case,
+    )
+    return Selection(
+        _point_paths(request.paths, system),
+        one_file_system=request.one_file_system,
+        fetch=request.fetch,
+        exclusions=exclusions,
+    )
+
+
+def own_folders(session: Session, system: System[Folder, File, Stat]) -> set[tuple[int, int]]:
+    """The folders of rpdrive and its vault that exist, as (st_dev, st_ino)."""
+    own = (system.identity(folder.path) for folder in session.own_folders(config=False))
+    return {identity for identity in own if identity is not None}
+
+
+def _point_paths(paths: list[Path], system: System[Folder, File, Stat]) -> list[bytes]:
+    """The paths as a point has them, sorted. Raises LocalError if none of them exists."""
+    real = [resolved(p) for p in paths]
+    if not any(os.path.lexists(p) for p in real):
+        names = ", ".join(str(p) for p in paths)
+        raise LocalError(
+            f"nothing to save: {names} does not exist", "check the paths, and that the disk is mounted"
+        )
+    return sorted({system.point_path(p) for p in real})
+
+
+def resolved(path: Path) -> Path:
+    """The path without links and `..`. Raises LocalError."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as e:  # the current folder was removed; symlinks form a loop
+        raise LocalError(f"{path} can't be found: {e}", "check the path") from e

@@ -7,6 +7,7 @@ folder that happens to be the current one (`-P`). It gets no secret through its 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,10 @@ PASSPHRASE = "RPDRIVE_PASSPHRASE"
 NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
 # Not passed on to processes that rpdrive starts: they get keys in another way, and may run for weeks.
 SECRETS = (PASSPHRASE, NEW_PASSPHRASE)
+# Variables of stores and of other programs, e.g. AZURE_STORAGE_KEY.
+_SECRET = re.compile(
+    r".*(?:KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING)(?:_[0-9]+)?", re.IGNORECASE
+)
 
 _FOLDER = Path(__file__).parents[1]  # holds our packages and rpdrive.py
 _CODE = "import sys; sys.path.append({folder!r}); from {module} import main; main({arguments})"
@@ -39,8 +44,16 @@ def rpdrive_command() -> list[str]:
 
 
 def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """This environment for a child in any current folder: without secrets, RPDRIVE_HOME as an absolute path."""
-    return _absolute({name: value for name, value in environ.items() if name not in SECRETS})
+    """This environment for a child in any current folder: without secrets, RPDRIVE_HOME as an absolute path.
+
+    Everybody with the rights of the child's user can read its environment as long as it runs.
+    """
+    return _absolute({name: value for name, value in environ.items() if not _SECRET.fullmatch(name)})
+
+
+def secret_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that `child_environment` leaves out and a child may need: the credentials of stores."""
+    return {name: value for name, value in environ.items() if _SECRET.fullmatch(name) and name not in SECRETS}
 
 
 def lasting_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

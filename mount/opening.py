@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from catalog.access.session import Session
 from catalog.errors import Locked, UsageError
+from catalog.program import secret_environment
 from catalog.screen.text import parse_duration, parse_size, safe_text
 from mount.drivers import choice
 from mount.place.this import PLACES
@@ -151,7 +152,7 @@ def _order(session: Session, request: Request, place: Path, *, counted: bool = F
         address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
         mount_point=bytes(place), point=request.point, machine=request.machine, item=request.item,
         allow_other=request.allow_other, driver=request.driver, disk=request.disk, cache_size=sizes.cache,
-        read_timeout=request.read_timeout, idle=sizes.idle, total=sizes.total,
+        read_timeout=request.read_timeout, idle=sizes.idle, total=sizes.total, secrets=secret_environment(),
         requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
     )  # fmt: skip
 

@@ -6,14 +6,14 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from catalog.access.credentials import Credentials, issue, read_credentials
-from catalog.access.passphrases import Passphrases
+from catalog.access.credentials import Connections, Credentials, issue, read_credentials
+from catalog.access.passphrases import Passphrases, confirm_on_terminal
 from catalog.access.session import Session
 from catalog.access.settings import write_private
-from catalog.errors import LocalError
-from catalog.screen.text import parse_duration
+from catalog.errors import LocalError, UsageError
+from catalog.screen.text import parse_duration, safe_text
 from catalog.store.roles import Role
-from catalog.vault import Vault, check_no_vault, create_vault, read_vault_file
+from catalog.vault import Vault, check_no_vault, create_vault
 
 _LONGEST_FILE = 64 << 10  # bytes of vault credentials
 
@@ -44,15 +44,19 @@ def write_credentials(
     """
     session.require(role)
     seconds = None if lifetime is None else parse_duration(lifetime)
-    vault_id = read_vault_file(session.open_store()).vault_id
+    vault_id = session.read_vault_file().vault_id
     made = issue(session.address, vault_id, role, None if seconds is None else timedelta(seconds=seconds))
     path = file or Path(f"rpdrive-{role}-{vault_id.hex()[:8]}.json")
     write_private(path, json.dumps(made.to_json(), indent=2).encode() + b"\n")
     return path, made
 
 
-def connect(session: Session, file: Path, *, save_key: bool) -> Credentials:
-    """Connect this machine to a vault with a vault credentials file. `save_key` also saves the vault's key."""
+def connect(session: Session, file: Path, *, save_key: bool, accept_endpoint: bool = False) -> Credentials:
+    """Connect this machine to a vault with a vault credentials file. `save_key` also saves the vault's key.
+
+    A person is asked whether an endpoint that the address does not name is right, unless `accept_endpoint`. Raises
+    UsageError if it is not, or nobody can answer.
+    """
     try:
         with file.open("rb") as f:
             data = f.read(_LONGEST_FILE)
@@ -61,7 +65,25 @@ def connect(session: Session, file: Path, *, save_key: bool) -> Credentials:
             f"the vault credentials file {file} can't be read: {e.strerror}", "check its path and permissions"
         ) from e
     credentials = read_credentials(data, str(file))
+    if not accept_endpoint:
+        _check_endpoint(session, credentials)
     vault = session.connect(credentials)
     if save_key:
         session.save_key(vault)
     return credentials
+
+
+def _check_endpoint(session: Session, new: Credentials) -> None:
+    endpoint = new.foreign_endpoint
+    if endpoint is None:
+        return
+    earlier = Connections(session.settings).load(new.vault_id)
+    if earlier and (earlier.address, earlier.foreign_endpoint) == (new.address, endpoint):
+        return  # accepted before
+    shown = safe_text(endpoint)
+    question = f"These credentials send the token and all requests to {shown}, not to {new.address}. Is that right?"
+    if not confirm_on_terminal(question):
+        raise UsageError(
+            f"the credentials are for the endpoint {shown}, which the address {new.address} does not name",
+            "if the vault's administrator confirms it, use --accept-endpoint",
+        )

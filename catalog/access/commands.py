@@ -161,6 +161,10 @@ def connect(
     save_key: Annotated[
         bool, typer.Option("--save-key", help="save the key, too, so that the vault opens without the passphrase")
     ] = False,
+    accept_endpoint: Annotated[
+        bool,
+        typer.Option("--accept-endpoint", help="accept a server that the vault's address does not name"),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Connect this machine to a vault, or renew its connection.
@@ -171,7 +175,7 @@ def connect(
     from catalog.access.listing import credentials_json, credentials_text
 
     session: Session = ctx.obj
-    given = connect_by(session, file, save_key=save_key)
+    given = connect_by(session, file, save_key=save_key, accept_endpoint=accept_endpoint)
     if as_json:
         print_json({**credentials_json(given), "saved_key": save_key})
         return

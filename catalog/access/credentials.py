@@ -42,6 +42,11 @@ class Credentials:
         return scheme_of(self.address).tokens
 
     @property
+    def foreign_endpoint(self) -> str | None:
+        """The URL to which the token and all requests go if the address does not lead there by itself."""
+        return self.tokens.foreign_endpoint(self.address, self.token) if self.tokens and self.token else None
+
+    @property
     def grant(self) -> Grant:
         expires = int(self.expires.timestamp()) * 10**9
         if self.token is None:

@@ -111,6 +111,7 @@ def credentials_json(made: Credentials) -> dict[str, Any]:
         "role": row["role"],
         "issued": row["issued"],
         "expires": row["expires"],
+        "endpoint": made.token.endpoint if made.token else None,
         "signed_by": made.token.signed_by if made.token else None,
         "enforced_by": "the server" if made.token else "rpdrive only",
     }
@@ -123,6 +124,8 @@ def credentials_text(made: Credentials) -> str:
         f"  role     {made.role}: {_MAY[made.role]}",
         f"  expires  {made.expires:%Y-%m-%d %H:%M:%S} UTC",
     ]
+    if made.foreign_endpoint:
+        lines.append(f"  endpoint {safe_text(made.foreign_endpoint)}: the token and all requests go there")
     if made.tokens and made.token:
         lines.append(f"  token    {made.tokens.describe(made.token)}")
     else:

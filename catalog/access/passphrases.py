@@ -44,6 +44,14 @@ def ask_on_terminal(prompt: str) -> str | None:
         return None
 
 
+def confirm_on_terminal(question: str) -> bool | None:
+    """Ask a person for yes or no; no is the default. None if nobody can answer."""
+    if not sys.stdin.isatty():
+        return None
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 class GivenPassphrases:
     """Passphrases from a file, an environment variable or a person: the first of these that exists."""
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from catalog.access.memory import protect_memory
 from catalog.access.passphrases import GivenPassphrases, Passphrases
 from catalog.access.secrets import SavedKeys
 from catalog.access.settings import Settings
-from catalog.errors import LocalError, RpdriveError, UsageError
+from catalog.errors import LocalError, NoVault, RpdriveError, UsageError
 
 if TYPE_CHECKING:
     from catalog.access.credentials import Credentials
@@ -106,6 +107,7 @@ class Session:
         Raises UsageError if the address is malformed, and AccessDenied if the credentials are missing or expired.
         """
         if self._stack is None:
+            protect_memory()  # soon there will be tokens, and keys
             from catalog.store.address import open_store, scheme_of
             from catalog.store.stack import StoreStack
 
@@ -197,10 +199,11 @@ class Session:
         `meanwhile` runs while keys are derived from the passphrase, which keeps one core busy for a third of a
         second. Raises NoVault, Locked, WrongPassphrase, Damaged, NewerFormat, LocalError or StoreError.
         """
-        from catalog.vault import Vault, read_vault_file
+        from catalog.access.numbers import note_number
+        from catalog.vault import Vault
 
         store = self.open_store()
-        file = read_vault_file(store)
+        file = self.read_vault_file()
         if master is None and saved:
             master = self.saved_keys.load(file.vault_id)
         if master is not None:
@@ -209,9 +212,31 @@ class Session:
             keys = file.verify(Keys(master, file.vault_id))
         else:
             keys = _unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
+        note_number(self.settings.where("state"), file)
         vault = Vault(store, keys, file, self._records(file.vault_id))
         vault.on_damage = self.damaged_packs(vault.id).note
         return vault
+
+    def read_vault_file(self) -> VaultFile:
+        """vault.json, parsed but not authenticated.
+
+        Raises NoVault, also if it is that of another vault than the one known by this address, NewerFormat,
+        Damaged or StoreError.
+        """
+        from catalog.vault import read_vault_file
+
+        file = read_vault_file(self.open_store())
+        try:
+            known = None if self.connecting is not None else self.settings.known_vaults().get(self.address)
+        except LocalError:
+            known = None  # the list is not needed if --vault names the vault
+        if known not in (None, file.vault_id):
+            raise NoVault(
+                f"the vault at {self.address} is {file.vault_id.hex()[:8]}, and not {known.hex()[:8]}, which this "
+                "machine knows by that address",
+                "if it was replaced on purpose, run `rpdrive vault disconnect` first",
+            )
+        return file
 
     def damaged_packs(self, vault_id: bytes) -> DamagedPacks:
         """The packs of a vault that were found damaged on this machine."""

@@ -65,6 +65,7 @@ class RoleStore(StoreWrapper):
 
     `renewed` looks for a newer grant and returns None if there is none. It is called when the grant has expired
     or the store refuses; the store then gets the new token and the request once more, so an open drive goes on.
+    A grant for another endpoint is none for this store.
     """
 
     def __init__(self, inner: Store, grant: Grant, renewed: Callable[[], Grant | None]) -> None:
@@ -120,8 +121,8 @@ class RoleStore(StoreWrapper):
             if self.grant != failed:
                 return True  # another thread has renewed it
             newer = self._renewed()
-            if newer is None or newer == failed:
-                return False
+            if newer is None or newer == failed or newer.endpoint != failed.endpoint:
+                return False  # this store talks to its endpoint: a token for another one must not go there
             if newer.token is not None:
                 self.inner.renew(newer.token)
             self.grant = newer

@@ -54,6 +54,10 @@ class Tokens(ABC):
     def revocation(self, token: Token) -> str:
         """A phrase for users: how to end a token before it expires; "" if this needs no warning."""
 
+    def foreign_endpoint(self, url: str, token: Token) -> str | None:
+        """The token's endpoint if the vault's address does not name it: all requests would go there."""
+        return token.endpoint
+
     @abstractmethod
     def warnings(self, url: str) -> list[str]:
         """Warnings for the person who hands out a token for the vault at an address."""

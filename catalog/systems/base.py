@@ -107,6 +107,13 @@ class System(Protocol):
         """Keep other users out of a folder of this user."""
         ...
 
+    def protect_memory(self) -> None:
+        """Keep what this process remembers out of core dumps, and from other processes of the same user.
+
+        Raises nothing: where that can't be done, it isn't.
+        """
+        ...
+
     def has_terminal(self) -> bool:
         """Whether there is a terminal on which a passphrase can be typed."""
         ...

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -14,6 +16,7 @@ from pathlib import Path
 from catalog.systems.base import Folder, PathLike
 
 _AT_FDCWD = -100
+_PR_SET_DUMPABLE = 4
 _RENAME_NOREPLACE = 1
 _PRIVATE_FOLDER = 0o700
 _PATH: int = getattr(os, "O_PATH", 0)  # Linux: opens a folder that may be passed through, but not listed
@@ -102,6 +105,16 @@ class PosixSystem:
     def make_private(self, folder: Path, status: os.stat_result) -> None:
         if stat.S_IMODE(status.st_mode) != _PRIVATE_FOLDER:
             folder.chmod(_PRIVATE_FOLDER)
+
+    def protect_memory(self) -> None:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        if sys.platform == "linux":
+            import ctypes
+
+            # Also hides /proc/PID/environ and mem, and refuses ptrace(2), to all but root.
+            with suppress(OSError, AttributeError):
+                ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
     def has_terminal(self) -> bool:
         try:

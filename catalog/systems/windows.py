@@ -95,6 +95,9 @@ class WindowsSystem:
     def make_private(self, folder: Path, status: os.stat_result) -> None:
         """Do nothing: the folder inherits permissions that keep other users out."""
 
+    def protect_memory(self) -> None:
+        """Do nothing: Windows writes no dump of a process to disk unless an administrator asks for that."""
+
     def has_terminal(self) -> bool:
         return sys.stdin is not None and sys.stdin.isatty()
 

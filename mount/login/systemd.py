@@ -12,8 +12,10 @@ import os
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from mount.login.base import Entry
 _NAME_MAX = 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
 # Where rpdrive keeps its files: a service doesn't see the environment of the shell that made the unit.
-_KEPT = (HOME, "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH")
+_KEPT = (HOME, "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH", "RPDRIVE_ALLOW_HTTP")
 _SYSTEM_LIMITS = """\
 NoNewPrivileges=yes
 CapabilityBoundingSet=CAP_SYS_ADMIN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH
@@ -105,6 +107,8 @@ class SystemdUnits:
     def add(self, entry: Entry, *, now: bool) -> Iterator[str]:
         """See Login. If systemd doesn't answer, e.g. in a chroot, yields the commands that the user has to run."""
         unit = unit_for(entry.place, system=entry.system)
+        if entry.system:
+            check_program([sys.executable, *sys.path])
         write(unit, unit_text(entry.place, entry.arguments, system=entry.system, vault=entry.vault))
         yield f"Wrote {unit.path}"
         if enable(unit, now=now):
@@ -177,6 +181,36 @@ def unit_text(
         lines += _SYSTEM_LIMITS.splitlines()
     lines += ["", "[Install]", f"WantedBy={'multi-user' if system else 'default'}.target", ""]
     return "\n".join(lines)
+
+
+def check_program(paths: Iterable[str]) -> None:
+    """Check that root alone can change the program that root's unit runs. Raises LocalError.
+
+    `paths` are the interpreter and where it looks for modules; those that don't exist count by the folder above.
+    """
+    for path in {resolved for text in paths if text for resolved in (Path(text).absolute(), Path(text).resolve())}:
+        below: os.stat_result | None = None
+        for here in (path, *path.parents):
+            try:
+                status = os.lstat(here)
+            except FileNotFoundError:
+                continue
+            if _others_can_change(status, below):
+                raise LocalError(
+                    f"a unit that runs as root would run {path}, and others than root can change {here}",
+                    "install rpdrive as root in a folder of root's, or use --at-login",
+                )
+            below = status
+
+
+def _others_can_change(status: os.stat_result, below: os.stat_result | None) -> bool:
+    """Whether users other than root can change a file, or put another one in the place of `below` in a folder."""
+    if status.st_uid != 0:
+        return True
+    if stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o022:
+        return False
+    # In a folder like /tmp nobody can replace what is root's.
+    return not (status.st_mode & stat.S_ISVTX and below is not None and below.st_uid == 0)
 
 
 def _one_line(path: Path) -> str:

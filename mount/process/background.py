@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalog import errors
+from catalog.access.memory import protect_memory
 from catalog.access.settings import Settings
 from catalog.errors import LocalError, MountFailed, RpdriveError
 from mount.place.base import Places
@@ -130,6 +131,7 @@ def main(order_pipe: int, answer_pipe: int) -> None:
 
     from catalog.screen.redacted import log_to_stderr, protect_stderr
 
+    protect_memory()
     protect_stderr()
     log_to_stderr("%(asctime)s %(levelname)s %(message)s", logging.WARNING)
     logging.raiseExceptions = False
@@ -162,6 +164,7 @@ def main(order_pipe: int, answer_pipe: int) -> None:
         if failure is not None:
             raise failure
         order = msgspec.msgpack.decode(data, type=Order)
+        os.environ.update(order.secrets)
         service.serve(order, Session(), lambda: report({"ready": True}))
     except RpdriveError as e:
         if not answer.closed:

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """The recovery points to mount, the options, and the keys of the vault.
+    """The recovery points to mount, the options, the keys of the vault, and the credentials of its store.
 
     `vault_file` is the text of vault.json; `requests` and `received` (bytes) are the command's traffic so far.
     Sizes are in bytes; `read_timeout`, `idle` and `total` (see lifetime.py) in seconds. `disk`: on Windows, show a
-    letter as a local disk.
+    letter as a local disk. `secrets` are variables of the command's environment, which the process did
+    not inherit.
     """
 
     address: str
@@ -33,6 +34,7 @@ class Order(msgspec.Struct, kw_only=True):
     read_timeout: float = 60.0
     idle: float | None = None
     total: float | None = None
+    secrets: dict[str, str] = msgspec.field(default_factory=dict)
     requests: int = 0
     received: int = 0
 

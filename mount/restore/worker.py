@@ -19,6 +19,7 @@ from contextlib import suppress
 
 import msgspec
 
+from catalog.access.memory import protect_memory
 from catalog.errors import Damaged
 from catalog.format.blocks import PackKind, open_block
 from catalog.format.keys import Keys
@@ -97,6 +98,7 @@ def receive(end: socket.socket, length: int) -> bytearray:
 
 def main(number: int) -> None:
     """Serve the socket whose descriptor is `number`, until the other side closes it."""
+    protect_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the restore decides what an interruption means
     end = socket.socket(fileno=number)
     received = _next(end)

@@ -323,8 +323,11 @@ def test_azure_credentials_name_the_key_that_signed_them(azurite: Azurite, rpdri
     row = json.loads(path.read_text())
     assert row["token"]["endpoint"] == azurite.endpoint and row["token"]["signed_by"] == "account key"
     assert "AccountKey" not in path.read_text()
-    done = rpdrive.run("vault", "connect", path)
+    assert azurite.endpoint in rpdrive.fails("vault", "connect", path, code=2)
+    done = rpdrive.run("vault", "connect", path, "--accept-endpoint")
     assert done.returncode == 0 and b"environment" in done.stderr
+    assert f"endpoint {azurite.endpoint}".encode() in done.stdout
+    assert rpdrive.run("vault", "connect", path).returncode == 0  # accepted once for this vault
     assert row["token"]["sas"] not in rpdrive.ok("vault", "credentials", "--role", "restore", "-o", path, "--json")
 
 

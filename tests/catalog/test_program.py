@@ -34,8 +34,10 @@ def test_rpdrive_is_found_by_its_lasting_environment(tmp_path: Path) -> None:
 
 
 def test_a_child_gets_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in SECRETS:
+    stores = {"AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_CONNECTION_STRING", "a_client_secret"}
+    for name in (*SECRETS, *stores):
         monkeypatch.setenv(name, "secret")
+    assert {name for name, value in program.secret_environment().items() if value == "secret"} == stores
     monkeypatch.setenv(HOME, "~/rpdrive")
     environment = program.child_environment()
     assert not set(SECRETS) & set(environment) and "secret" not in environment.values()

@@ -115,6 +115,7 @@ class Two:
         self.vault = new_vault(store)
         a.environ |= azurite.environ | {"RPDRIVE_VAULT": self.url}
         del b.environ["RPDRIVE_VAULT"]
+        b.environ["RPDRIVE_ALLOW_HTTP"] = "1"
 
     def objects(self) -> dict[str, str]:
         return {blob.name: blob.etag for blob in self.container.list_blobs()}
@@ -167,7 +168,8 @@ def test_two_machines_and_a_server(two: Two, drives: Drives, tmp_path: Path) -> 
     elsewhere: dict[str, str | None] = {"AZURE_STORAGE_SERVICE_ENDPOINT": given["token"]["endpoint"]}
     refused = two.b.fails("points", "--vault", two.url, code=5, env=elsewhere)
     assert "credentials" in refused
-    two.b.ok("vault", "connect", tmp_path / "file")
+    assert "--accept-endpoint" in two.b.fails("vault", "connect", tmp_path / "file", code=2)
+    two.b.ok("vault", "connect", tmp_path / "file", "--accept-endpoint")
     before = two.objects()
     restore_all(two.b, drives, source, tmp_path / "out")
 
@@ -192,7 +194,7 @@ def test_a_drive_rides_out_the_renewal_of_its_token(two: Two, drives: Drives, tm
     two.a.ok("backup", source, "--machine", "SRV01")
     at = str(source).lstrip("/")
     given = two.credentials(tmp_path / "first", "restore", "--expires", "12s")
-    two.b.ok("vault", "connect", tmp_path / "first", "--save-key")
+    two.b.ok("vault", "connect", tmp_path / "first", "--save-key", "--accept-endpoint")
     drive = drives.mount(two.b, tmp_path / "drive", "--point", "latest")
     assert (drive / at / "large-0").read_bytes() == (source / "large-0").read_bytes()
     end = datetime.fromisoformat(given["expires"]).timestamp()

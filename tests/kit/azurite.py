@@ -40,7 +40,8 @@ class Azurite:
     @property
     def environ(self) -> dict[str, str]:
         """What rpdrive needs in its environment to reach it."""
-        return {"AZURE_STORAGE_CONNECTION_STRING": self.connection_string}
+        plain = {} if "//127." in self.endpoint else {"RPDRIVE_ALLOW_HTTP": "1"}
+        return {"AZURE_STORAGE_CONNECTION_STRING": self.connection_string, **plain}
 
     def container(self, name: str) -> ContainerClient:
         """A new container, as the SDK shows it: around the store under test."""

@@ -68,8 +68,8 @@ ROOMS = {
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
     " catalog.jobs catalog.names catalog.patterns catalog.points catalog.processors catalog.program"
     " catalog.screen catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
-    "mount.opening": "catalog.access catalog.errors catalog.screen mount.drivers.choice mount.login mount.place"
-    " mount.process",
+    "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen mount.drivers.choice mount.login"
+    " mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
     "mount.listing": "catalog.access catalog.screen mount.process",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",

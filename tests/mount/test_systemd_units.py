@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mount.login.systemd import Unit, quoted, unit_for, unit_name, unit_text, write
+from catalog.errors import LocalError
+from mount.login.systemd import Unit, check_program, quoted, unit_for, unit_name, unit_text, write
 from tests.kit.drives import Home, Maker, add_machine, add_point, mount_options
 from tests.kit.vaults import make_vault
 
@@ -145,3 +146,41 @@ def test_words_that_are_not_text() -> None:
     assert quoted("a\nb") == '"a\\x0ab"'
     assert quoted(os.fsdecode(b"\xff%")) == '"\\xff%%"'
     assert quoted("ü$1") == '"ü$$1"'
+
+
+@pytest.mark.needs_root
+def test_roots_unit_runs_only_what_is_roots(tmp_path: Path) -> None:
+    """Else the owner of a checkout, or of a Python, becomes root at the next start."""
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    python = folder / "python"
+    python.write_text("#!")
+    python.chmod(0o755)
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    paths = [str(link / "python"), str(folder / "none"), ""]
+    check_program(paths)
+
+    def refused(path: Path, *, uid: int = 0, mode: int = 0o755) -> None:
+        before = path.lstat()
+        os.chown(path, uid, 0, follow_symlinks=False)
+        if not path.is_symlink():
+            path.chmod(mode)
+        with pytest.raises(LocalError, match=f"others than root can change {path}"):
+            check_program(paths)
+        os.chown(path, before.st_uid, before.st_gid, follow_symlinks=False)
+        if not path.is_symlink():
+            path.chmod(before.st_mode & 0o7777)
+
+    for path in (python, folder, link, tmp_path):
+        refused(path, uid=1234)
+    for path in (python, folder, tmp_path):
+        refused(path, mode=0o775)
+        refused(path, mode=0o757)
+    tmp_path.chmod(0o1777)  # as /tmp
+    check_program(paths)
+    folder.chmod(0o1777)
+    os.chown(python, 1234, 0)
+    with pytest.raises(LocalError):
+        check_program(paths)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,6 +18,11 @@ CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 SAS_TOKEN = "AZURE_STORAGE_SAS_TOKEN"
 KEY = "AZURE_STORAGE_KEY"
 ENDPOINT = "AZURE_STORAGE_SERVICE_ENDPOINT"
+ALLOW_HTTP = "RPDRIVE_ALLOW_HTTP"
+# The clouds of Azure, and the accounts with a DNS zone of their own.
+_AZURE = re.compile(
+    r"blob\.(?:core\.windows\.net|core\.chinacloudapi\.cn|core\.usgovcloudapi\.net)|z[0-9]+\.blob\.storage\.azure\.net"
+)
 ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"  # what signs a token
 
 
@@ -32,7 +39,7 @@ def container_client(
 
     The first three come from the variables of the `az` command; AZURE_STORAGE_SERVICE_ENDPOINT replaces
     https://ACCOUNT.blob.core.windows.net. `endpoint` is the one of `sas`. Raises UsageError if a credential is
-    malformed or belongs to another account, and AccessDenied if there is none.
+    malformed or belongs to another account, or if the endpoint has no TLS, and AccessDenied if there is none.
     """
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import ContainerClient
@@ -40,14 +47,13 @@ def container_client(
     try:
         if text := environ.get(CONNECTION_STRING):
             _check_account(text, account)
-            return ContainerClient.from_connection_string(text, container, **options)
+            client = ContainerClient.from_connection_string(text, container, **options)
+            check_endpoint(client.url, environ)
+            return client
         if in_environment(environ):
             sas = endpoint = None
         url = environ.get(ENDPOINT) or endpoint or f"https://{account}.blob.core.windows.net"
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise UsageError(
-                f"{ENDPOINT} is not an https:// address", f"correct or unset {ENDPOINT} (docs/azure.md)"
-            )
+        check_endpoint(url, environ)
         credential: Any
         if token := environ.get(SAS_TOKEN):
             credential = AzureSasCredential(token.lstrip("?"))
@@ -64,6 +70,46 @@ def container_client(
             f"the credentials for Azure account {account} in the environment are malformed",
             f"check {CONNECTION_STRING}, {SAS_TOKEN} or {KEY} (docs/azure.md)",
         ) from error
+
+
+def check_endpoint(url: str, environ: Mapping[str, str]) -> None:
+    """Raise UsageError unless an endpoint has TLS, or is on this machine, or the environment allows plain http.
+
+    Over plain http, everybody on the way can read the token and use it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return
+    if parts.scheme != "http" or not parts.hostname:
+        raise UsageError(
+            "the endpoint of the vault's store is not an https:// address",
+            f"correct or unset {ENDPOINT}, or ask for new credentials (docs/azure.md)",
+        )
+    if not (_is_loopback(parts.hostname) or environ.get(ALLOW_HTTP) == "1"):
+        raise UsageError(
+            f"the endpoint {parts.scheme}://{parts.netloc} has no TLS: others could read and use the token",
+            f"use https, or set {ALLOW_HTTP}=1 if you trust every network on the way",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def foreign_endpoint(account: str, endpoint: str | None) -> str | None:
+    """The endpoint of a token if it is not one of Azure's for this account."""
+    if endpoint is None:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        name, _dot, zone = (parts.hostname or "").partition(".")
+        own = parts.scheme == "https" and parts.port in (None, 443) and not parts.username and name == account
+    except ValueError:
+        return endpoint
+    return None if own and _AZURE.fullmatch(zone) else endpoint
 
 
 def _check_account(connection_string: str, account: str) -> None:

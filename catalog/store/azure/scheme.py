@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from catalog.errors import UsageError
-from catalog.store.azure.credentials import ACCOUNT_KEY, in_environment
+from catalog.store.azure.credentials import ACCOUNT_KEY, foreign_endpoint, in_environment
 from catalog.store.base import Store
 from catalog.store.roles import Role
 from catalog.store.scheme import Scheme, Token, Tokens
@@ -59,6 +59,9 @@ class AzureTokens(Tokens):
 
     def revocation(self, token: Token) -> str:
         return "only a new account key ends it sooner" if token.signed_by == ACCOUNT_KEY else ""
+
+    def foreign_endpoint(self, url: str, token: Token) -> str | None:
+        return foreign_endpoint(azure_address(url).account, token.endpoint)
 
     def warnings(self, url: str) -> list[str]:
         if not azure_address(url).prefix:

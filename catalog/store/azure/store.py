@@ -219,7 +219,8 @@ class AzureStore(Store):
         blob = self._blob(name)
         try:
             with self._translated(name):
-                blob.delete_blob()
+                # Whoever may create blobs may also make snapshots, with which a plain delete is refused.
+                blob.delete_blob(delete_snapshots="include")
         except ObjectNotFound:
             pass
 

@@ -95,19 +95,20 @@ def split_place(text: str) -> tuple[str, bytes]:
 
 def _apart(text: str) -> tuple[str, bytes]:
     head, sep, _ = text.partition(":/")
-    if sep and _can_be_point(head):
+    if sep and can_be_point(head):
         return head, os.fsencode(text[len(head) + 1 :])
-    if _can_be_point(text):
+    if can_be_point(text):
         return text, b""
     end = len(text)
     while (end := text.rfind(":", 0, end)) >= 0:
-        if _can_be_point(text[:end]):
+        if can_be_point(text[:end]):
             return text[:end], os.fsencode(text[end + 1 :])
     head, _, path = text.partition(":")
     return head, os.fsencode(path)
 
 
-def _can_be_point(text: str) -> bool:
+def can_be_point(text: str) -> bool:
+    """Whether a text has the form of `latest`, an id or its beginning, or a time."""
     hexadecimal = bool(text) and all(c in "0123456789abcdefABCDEF" for c in text)
     return text == "latest" or hexadecimal or bool(time_ends(text))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +22,7 @@ def restore(
             metavar="POINT[:PATH]…", help="a recovery point, a path in one, or a path in a mounted drive"
         ),
     ],
-    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="the folder to restore into")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="DIR", help="the folder to restore into")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="restore to the original paths")] = False,
     on_conflict: Annotated[
         str,
@@ -37,6 +36,13 @@ def restore(
     owner_by: Annotated[
         str, typer.Option(metavar="id|name", help="set owners by number, or by name if this system knows the name")
     ] = "id",
+    trust_modes: Annotated[
+        bool,
+        typer.Option(
+            "--trust-modes",
+            help="restore set-user-id bits, capabilities and devices of another machine's point, too",
+        ),
+    ] = False,
     include: Annotated[
         list[str] | None,
         typer.Option(metavar="PATTERN", help="restore only what matches, as in .gitignore; may be repeated"),
@@ -72,6 +78,7 @@ def restore(
         on_conflict=on_conflict,
         permissions=not no_permissions,
         owner_by=owner_by,
+        trust_modes=trust_modes,
         include=include or [],
         exclude=exclude or [],
         dry_run=dry_run,

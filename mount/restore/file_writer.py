@@ -12,7 +12,6 @@ from collections import OrderedDict
 from contextlib import suppress
 from hashlib import blake2b
 
-from catalog.errors import LocalError
 from catalog.format.blocks import Buffer
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.disk.base import Metadata
@@ -20,7 +19,7 @@ from mount.restore.disk.flags import CLOEXEC, NOFOLLOW, NONBLOCK
 from mount.restore.disk.whole_file import NEW, make_whole, write_all
 from mount.restore.file_plan import FilePlan
 from mount.restore.report import Report
-from mount.restore.target import FREE_SPACE, FULL, Handle, Identity, Swapped, Target
+from mount.restore.target import Handle, Identity, Swapped, Target, reason
 from mount.restore.temporary_names import TemporaryNames
 
 _OPEN_FILES = 256
@@ -99,7 +98,7 @@ class FileWriter:
                 # Another restore removed the temporary file as a leftover: it is not locked.
                 if attempt == 2:
                     self._not_written(file, e)
-            except OSError as e:
+            except (OSError, OverflowError, ValueError) as e:
                 self._not_written(file, e)
                 return
 
@@ -125,7 +124,7 @@ class FileWriter:
             handle = self._handle(partial)
             with partial.writing:  # the kernel lets one thread at a time write to a file; others would spin
                 write_all(self._disk, handle.fd, data, position)
-        except OSError as e:
+        except (OSError, OverflowError, ValueError) as e:
             self._not_written(file, e)
             return
         with partial.lock:
@@ -149,7 +148,7 @@ class FileWriter:
                 self._disk.fsync(handle.fd)
             with self._target.handle(file.folder) as folder:
                 self._move_into_place(folder, file, partial.temporary, 0)
-        except OSError as e:
+        except (OSError, OverflowError, ValueError) as e:
             self._not_written(file, e)
             return
         with self._lock:
@@ -212,11 +211,12 @@ class FileWriter:
             with suppress(OSError), self._target.handle(partial.file.folder) as folder:
                 self._disk.unlink(partial.temporary, dir_fd=folder)
 
-    def _not_written(self, file: FilePlan, error: OSError) -> None:
-        if error.errno in FULL:
-            where = os.fsdecode(self._target.top)
-            raise LocalError(f"cannot write to {where}: {error.strerror}", FREE_SPACE) from error
-        self.give_up(file, f"it could not be written: {error.strerror or error}")
+    def _not_written(self, file: FilePlan, error: OSError | OverflowError | ValueError) -> None:
+        if isinstance(error, OSError):
+            self._target.check_usable(error)
+            self.give_up(file, reason(error))
+        else:  # a number or name that this system doesn't take
+            self.give_up(file, f"it could not be written: {error}")
 
     # --- final names ------------------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ class FilePlanner:
                 self._writer.files.final_names[file.number] = final
                 planning.links.append(LinkPlan(file.number, file))
             return
+        planning.note_left_out(leaf, entry, folder, final)
         if self._writer is None or not self._folders.ensure(folder):
             return
         if entry.link:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import stat
 
-from catalog.errors import Damaged, LocalError
+from catalog.errors import Damaged
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind
 from mount.restore.conflict import Action, Existing, Policy, decide
 from mount.restore.disk.base import Metadata, Status
 from mount.restore.planning import Planning
-from mount.restore.target import FREE_SPACE, FULL, Folder, Refused, is_unfinished, reason
+from mount.restore.target import Folder, Refused, is_unfinished, reason
 
 
 class FolderPlanner:
@@ -55,6 +55,8 @@ class FolderPlanner:
             self._report.failed(parent.path(name), str(e), damaged=True)
         except OSError as e:
             self._report.failed(parent.path(name), reason(e))
+        except (OverflowError, ValueError) as e:  # a number or name that this system doesn't take
+            self._report.failed(parent.path(name), f"it could not be written: {e}")
         return None
 
     def ensure(self, folder: Folder) -> bool:
@@ -69,9 +71,7 @@ class FolderPlanner:
         except FileExistsError:
             return self._meet_late(folder)
         except OSError as e:
-            if e.errno in FULL:
-                text = folder.path().decode(errors="replace")
-                raise LocalError(f"cannot make the folder {text}: {e.strerror}", FREE_SPACE) from e
+            self._target.check_usable(e)
             self._report.failed(folder.path(), f"the folder could not be made: {reason(e)}")
             return False
 

@@ -14,6 +14,7 @@ from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
 from catalog.format.records import Outcome
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
+from catalog.machines.registry import Registration
 from catalog.screen.progress import Observer, Reporting
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
@@ -40,11 +41,12 @@ class Job:
         session: Session,
         places: list[str],
         *,
-        to: Path | None,
+        to: str | None,
         in_place: bool,
         on_conflict: str = "copy",
         permissions: bool = True,
         owner_by: str = "id",
+        trust_modes: bool = False,
         include: list[str],
         exclude: list[str],
         dry_run: bool = False,
@@ -55,15 +57,18 @@ class Job:
                 "a restore needs either --to or --in-place",
                 "--to DIR restores into a folder, --in-place to the original paths",
             )
+        if to == "":
+            raise UsageError("--to names no folder", "--to . restores into the current folder")
         if on_conflict not in tuple(Policy):
             raise UsageError(f"--on-conflict does not take {on_conflict!r}", "use copy, overwrite, skip or newer")
         if owner_by not in ("id", "name"):
             raise UsageError(f"--owner-by does not take {owner_by!r}", "use id or name")
         self._session = session
-        target = b"/" if to is None else os.path.abspath(os.fsencode(to.expanduser()))
+        target = b"/" if to is None else os.path.abspath(os.fsencode(Path(to).expanduser()))
         self._options = Options(
             target, in_place, Policy(on_conflict), permissions, owner_by == "name",
-            Selection(include, exclude), dry_run, verify, session.settings.state,
+            Selection(include, exclude), dry_run, verify, trust_modes=trust_modes,
+            state=session.settings.where("state"),
         )  # fmt: skip
         self._arguments = read_arguments(session, places)
         _check_target(session, target)
@@ -83,12 +88,14 @@ class Job:
         from mount.restore.run import Restore
 
         self.record.vault = vault.id.hex()
+        own = self._options.own = _own_id(self._session, vault)
+        only = own or b"" if self._options.in_place and machine is None else None
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=48 * MIB, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
         try:
             with without_collection(), Reporting(restore.report.progress, observer):
-                sources = resolve(vault, reader, self._arguments, machine, item)
+                sources = resolve(vault, reader, self._arguments, machine, item, only)
                 self._name(sources)
                 report = restore.run(sources)
             _check_all_damaged(report)
@@ -139,6 +146,15 @@ def without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _own_id(session: Session, vault: Vault) -> bytes | None:
+    """The id of this machine; None if it is not registered in the vault."""
+    try:
+        known = Registration.load(session.settings.where("state"), vault)
+        return None if known is None else bytes.fromhex(known.machine)
+    except (LocalError, ValueError):
+        return None
 
 
 def _disk(session: Session) -> DiskCache | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 
-from catalog.errors import LocalError
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.file_plan import FilePlan, LinkPlan
 from mount.restore.file_writer import FileWriter
 from mount.restore.report import Report
-from mount.restore.target import FREE_SPACE, FULL, Refused, Target
+from mount.restore.target import Refused, Target
 
 
 class Linker:
@@ -35,10 +33,7 @@ class Linker:
             try:
                 self._one(first, name, file)
             except OSError as e:
-                if e.errno in FULL:
-                    raise LocalError(
-                        f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}", FREE_SPACE
-                    ) from e
+                self._target.check_usable(e)
                 why = "a symlink is where one of its folders belongs" if isinstance(e, Refused) else e.strerror or e
                 self._report.failed(file.path(), f"the hard link could not be made: {why}")
 

@@ -14,7 +14,9 @@ from mount.restore.selection import Selection
 class Options:
     """The options of a restore. `target` is a folder; `in_place`: keep whole paths of the point below it.
 
-    `state`: the folder for this machine's records; without it, no later run continues what this one left behind.
+    `own`: the id of this machine; unless `trust_modes`, set-id bits, capabilities and devices in points of other
+    machines are left out. `state`: the folder for this machine's records; without it, no later run continues what
+    this one left behind.
     """
 
     target: bytes
@@ -25,5 +27,7 @@ class Options:
     selection: Selection = field(default_factory=Selection)
     dry_run: bool = False
     verify: bool = False
+    own: bytes | None = None
+    trust_modes: bool = True
     state: Path | None = None
     system: str = field(default_factory=platform.system)  # the target's system, whose rules for names apply

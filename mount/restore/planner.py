@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
-from catalog.errors import Damaged, LocalError
+from catalog.errors import Damaged
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind, Subtree
 from catalog.tree import Found, PageSource, leaves
@@ -16,7 +15,7 @@ from mount.restore.planning import Planning
 from mount.restore.selection import Selection
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
-from mount.restore.target import FREE_SPACE, FULL, Folder, mark_in, reason
+from mount.restore.target import Folder, mark_in, reason
 
 _FILE, _FOLDER = int(NodeKind.FILE), int(NodeKind.FOLDER)
 
@@ -68,7 +67,7 @@ class Planner:
 
     def _tree(self, top: Subtree | None, folder: Folder, path: bytes) -> None:
         """Plan everything below a folder of the point (at `path` from its root) into `folder`."""
-        included = not self._selection.chooses or bool(path and self._selection.includes(path, True))
+        included = not self._selection.chooses or bool(path and self._selection.includes_source(path, True))
         self._folders.entered.append(folder)
         stack = [(path, folder, included, self._entries(top, folder))]
         while stack:
@@ -132,8 +131,7 @@ class Planner:
         except Damaged as e:
             report.failed(folder.path(name), str(e), damaged=True)
         except OSError as e:
-            if e.errno in FULL:
-                raise LocalError(
-                    f"cannot write to {os.fsdecode(self._target.top)}: {e.strerror}", FREE_SPACE
-                ) from e
+            self._target.check_usable(e)
             report.failed(folder.path(name), reason(e))
+        except (OverflowError, ValueError) as e:  # a number or name that this system doesn't take
+            report.failed(folder.path(name), f"it could not be written: {e}")

@@ -8,15 +8,20 @@ from itertools import count
 
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
-from catalog.format.values import Owner
+from catalog.format.values import NodeKind, Owner, Xattrs
 from catalog.names import IGNORE_CASE, apart, folded, spelling
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import ConvertWindows, Status
 from mount.restore.file_plan import FilePlan, LinkPlan
+from mount.restore.options import Options
 from mount.restore.plan import Plan
 from mount.restore.report import Planned, Report
 from mount.restore.target import Folder, Target
+
+FOREIGN = "the recovery point is of another machine (see --trust-modes)"
+_CAPABILITIES = b"security.capability"
+_SET_ID = 0o6000
 
 
 class Planning:
@@ -25,16 +30,16 @@ class Planning:
     `links` are all names of files with several names, in walk order.
     """
 
-    def __init__(
-        self, target: Target, report: Report, policy: Policy, convert: ConvertWindows, *, system: str, dry: bool
-    ) -> None:
-        self.target, self.report, self.policy, self.dry = target, report, policy, dry
+    def __init__(self, target: Target, report: Report, options: Options, convert: ConvertWindows) -> None:
+        self.target, self.report, self._options = target, report, options
+        self.policy, self.dry = options.policy, options.dry_run
         self.plan = Plan(target.folders)
         self.links: list[LinkPlan] = []
         self.time = 0  # of the point
         self._item = b""
         self._numbers = count(1)
-        self._system, self._convert = system, convert
+        self.foreign = False  # the point is of another machine, whose modes are not trusted
+        self._system, self._convert = options.system, convert
         self._taken: dict[int, dict[str, bytes]] = {}  # by folder number: names in use, by their folded form
         self._firsts: dict[tuple[bytes, int], int] = {}  # (item, link number) -> FilePlan.number
         self._leaf: Leaf | None = None  # the page in use, and its owners by their numbers
@@ -43,6 +48,7 @@ class Planning:
     def begin(self, point: Point) -> None:
         """Start a source of this point."""
         self.time, self._item = point.time, point.item
+        self.foreign = not self._options.trust_modes and point.machine != self._options.own
         self._spell = spelling(self._system, point.system)
 
     def number(self) -> int:
@@ -76,10 +82,21 @@ class Planning:
         if owner is None:
             owner = self._owners[entry.owner] = leaf.owner(entry)
         xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
-        a = Attributes(entry.kind, entry.mode & 0o7777, owner, entry.mtime, xattrs, bool(entry.more))
+        mode = entry.mode & 0o7777
+        if self.foreign:
+            mode, xattrs = _harmless(entry.kind, mode, xattrs)
+        a = Attributes(entry.kind, mode, owner, entry.mtime, xattrs, bool(entry.more))
         if entry.more and not link and (windows := leaf.windows(entry)) is not None:
             return self._convert(a, windows, lambda: folder.path(name))
         return a
+
+    def note_left_out(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
+        """Report what `attributes` leaves out of an entry of another machine that is going to be written."""
+        if self.foreign and self._options.permissions:
+            xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
+            if _harmless(entry.kind, entry.mode, xattrs) != (entry.mode, xattrs):
+                why = "its set-user-id or set-group-id bit, or its capabilities, were left out"
+                self.report.problem(folder.path(name), f"{why}: {FOREIGN}")
 
     def list_action(self, folder: Folder, name: bytes, action: Action, size: int, final: bytes = b"") -> None:
         """In a dry run, list what would be done. An empty name means the folder itself."""
@@ -136,3 +153,12 @@ class Planning:
     def link_plan(self, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry) -> FilePlan:
         """The plan of one name of a file that has several, with no data to fetch."""
         return FilePlan(self.number(), folder, name, final, entry.size, a, False, entry.link, self.time)
+
+
+def _harmless(kind: int, mode: int, xattrs: Xattrs | None) -> tuple[int, Xattrs | None]:
+    """Mode and extended attributes without what gives a program more rights than its user has."""
+    if kind == NodeKind.FOLDER:
+        return mode, xattrs  # its set-group-id bit only chooses the group of new files
+    if xattrs is not None and _CAPABILITIES in xattrs:
+        xattrs = {name: value for name, value in xattrs.items() if name != _CAPABILITIES} or None
+    return mode & ~_SET_ID, xattrs

@@ -201,7 +201,7 @@ class _Helper:
             head = receive(self._socket, ANSWER.size)
             body = receive(self._socket, ANSWER.unpack(head)[0]) if head else b""
             return _decode(body) if body else None
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, OverflowError, ValueError, msgspec.MsgspecError):
             return None
 
     def leave(self) -> None:

@@ -55,7 +55,7 @@ class Restore:
     def _write(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
         """Restore, with a record from which a later run learns what this one left behind if it ends early."""
         o = self._options
-        what = [*(s.place.path.decode(errors="backslashreplace") for s in sources), f"in place: {o.in_place}"]
+        what = [*(os.fsdecode(s.place.path) for s in sources), f"in place: {o.in_place}"]
         job = UnfinishedJob(self._disk, o.state, self._vault.id, o.target, what + o.selection.texts)
         complete = False
         try:
@@ -121,7 +121,7 @@ class Restore:
         convert = self._disk.windows_converter(
             self._reader, self.report.problem, permissions=o.permissions, fetch=not o.dry_run
         )
-        return Planning(target, self.report, o.policy, convert, system=o.system, dry=o.dry_run)
+        return Planning(target, self.report, o, convert)
 
     def _planner(
         self, planning: Planning, metadata: Metadata, writer: Writer | None, earlier: list[TemporaryNames]

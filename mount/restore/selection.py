@@ -40,7 +40,13 @@ class Selection:
 
     def takes(self, path: bytes) -> bool:
         """Whether to restore a file that was itself given as a source."""
-        return not self.excludes(path, False) and self.includes(path, False)
+        return not self.excludes(path, False) and self.includes_source(path, False)
+
+    def includes_source(self, path: bytes, is_folder: bool) -> bool:
+        """As `includes`, for a path that the user named: a folder above it may match, too."""
+        above = path.split(b"/")[:-1]
+        folders = (b"/".join(above[: n + 1]) for n in range(len(above)))
+        return self.includes(path, is_folder) or any(self.includes(folder, True) for folder in folders)
 
 
 def _patterns(patterns: Sequence[str], option: str) -> Patterns | None:

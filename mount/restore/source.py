@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from catalog.access.session import Session
-from catalog.errors import UsageError
+from catalog.errors import NotFound, UsageError
 from catalog.format.records import Point, PointName
 from catalog.points.choice import (
     Place,
+    can_be_point,
     choose,
     choose_point,
     find,
@@ -18,6 +20,7 @@ from catalog.points.choice import (
     point_names,
     split_place,
 )
+from catalog.screen.text import safe_text
 from catalog.tree import PageSource
 from catalog.vault import Vault
 from mount.process.registry import Registry
@@ -72,7 +75,7 @@ def read_arguments(session: Session, texts: list[str]) -> list[Argument]:
     drives = Registry(session.settings, PROCESSES).drives()
     arguments = []
     for text in texts:
-        drive = _in_drive(text, drives)
+        drive = None if _names_point(text) else _in_drive(text, drives)
         if drive is None and text.startswith(("/", "./", "../", "~/")):
             raise UsageError(
                 f"{text!r} is neither in an open drive nor a recovery point",
@@ -92,6 +95,13 @@ def read_arguments(session: Session, texts: list[str]) -> list[Argument]:
     return arguments
 
 
+def _names_point(text: str) -> bool:
+    """Whether a text means POINT[:PATH], even if the current folder is in a drive: it is no file there."""
+    if os.path.isabs(text) or text.startswith(("~", ".")):
+        return False
+    return can_be_point(split_place(text)[0]) and not os.path.lexists(text)
+
+
 def _in_drive(text: str, drives: list[DriveRow]) -> DrivePath | None:
     path = os.path.abspath(Path(text).expanduser()) + os.sep
     for drive in drives:
@@ -102,11 +112,16 @@ def _in_drive(text: str, drives: list[DriveRow]) -> DrivePath | None:
 
 
 def resolve(
-    vault: Vault, pages: Reader, arguments: list[Argument], machine: str | None, item: str | None
+    vault: Vault,
+    pages: Reader,
+    arguments: list[Argument],
+    machine: str | None,
+    item: str | None,
+    only: bytes | None = None,
 ) -> list[Source]:
-    """Find what the arguments name. One listing, and one request for each point.
+    """Find what the arguments name, in points of the machine `only`. One listing, and one request for each point.
 
-    Raises NotFound, AmbiguousName, Damaged and StoreError.
+    Raises NotFound, AmbiguousName, Damaged and StoreError; UsageError if a point is of another machine than `only`.
     """
     points: dict[str, Point] = {}
     names: list[PointName] | None = None
@@ -119,10 +134,24 @@ def resolve(
             if argument.spec not in points:
                 if names is None:
                     names = point_names(vault, machine, item)
-                points[argument.spec] = vault.point(choose_point(names, argument.spec))
+                points[argument.spec] = vault.point(_choose(names, argument.spec, only))
             point = points[argument.spec]
+        if only not in (None, point.machine):
+            name = safe_text(point.machine_name)
+            raise UsageError(
+                f"the recovery point {point.id.hex()[:8]} is of the machine {name}, not of this one",
+                f"add --machine {name} to restore it over the files of this machine, or use --to",
+            )
         sources.append(place_in(pages, argument.text, point, path))
     return sources
+
+
+def _choose(names: list[PointName], spec: str, only: bytes | None) -> PointName:
+    """The point of the machine `only` that `spec` means; else that of another machine, to name it."""
+    if only is not None:
+        with suppress(NotFound):
+            return choose_point([n for n in names if n.machine == only], spec)
+    return choose_point(names, spec)
 
 
 def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:

@@ -13,7 +13,7 @@ from mount.restore.disk.base import Metadata
 from mount.restore.file_plan import LinkPlan
 from mount.restore.file_writer import FileWriter
 from mount.restore.folders import FolderPlanner
-from mount.restore.planning import Planning
+from mount.restore.planning import FOREIGN, Planning
 from mount.restore.target import Folder
 
 _SYMLINK = int(NodeKind.SYMLINK)
@@ -48,6 +48,11 @@ class SpecialFiles:
             final, same = planning.free_name(folder, name, wanted)
             if same is not None:
                 action = Action.SAME
+        if planning.foreign and entry.kind in _DEVICES and action not in (Action.KEEP, Action.SAME):
+            report.failed(folder.path(name), f"this device was left out: {FOREIGN}")
+            return
+        if action not in (Action.KEEP, Action.SAME, Action.REFUSE):
+            planning.note_left_out(leaf, entry, folder, final)
         planning.list_action(folder, name, action, 0, final)
         if action is Action.REFUSE:
             report.failed(folder.path(name), "a folder exists where this entry belongs; left unchanged")

@@ -24,8 +24,9 @@ _OPEN_FOLDERS = 192
 _PREFIX, _SUFFIX = b".rpdrive-", b".part"  # of temporary names
 _MARK = TAG = 8  # bytes in a temporary name
 _NAME = len(_PREFIX) + 2 * _MARK + 1 + 2 * TAG + len(_SUFFIX)
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-FREE_SPACE = "free some space and run the same command again: it continues where it stopped"  # advice for FULL
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FREE_SPACE = "free some space and run the same command again: it continues where it stopped"
+_READ_ONLY = "restore into another folder, or mount that file system for writing first"
 
 
 class Refused(OSError):
@@ -138,7 +139,8 @@ class Target:
             raise LocalError(f"{os.fsdecode(self.top)} is not a folder", "choose a folder to restore into") from e
         except OSError as e:
             text = os.fsdecode(self.top)
-            raise LocalError(f"cannot restore into {text}: {e.strerror}", "choose another folder") from e
+            advice = _FREE_SPACE if e.errno in _FULL else "choose another folder"
+            raise LocalError(f"cannot restore into {text}: {e.strerror}", advice) from e
 
     def _top_exists(self) -> bool:
         try:
@@ -288,6 +290,16 @@ class Target:
                 finally:
                     self.disk.close(fd)
         return folder.leftovers or []
+
+    def check_usable(self, e: OSError) -> None:
+        """Raise LocalError if an error of one entry is one of all: the disk is full or read-only."""
+        if e.errno in _FULL:
+            advice = _FREE_SPACE
+        elif e.errno == errno.EROFS and self._handle is not None and self.disk.is_read_only(self._handle.fd):
+            advice = _READ_ONLY
+        else:
+            return
+        raise LocalError(f"cannot write to {os.fsdecode(self.top)}: {e.strerror}", advice) from e
 
     def close_folders(self) -> None:
         """Close the descriptors of folders that no thread uses; they are opened again when they are needed."""

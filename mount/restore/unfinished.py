@@ -42,7 +42,8 @@ class UnfinishedJob:
         self._disk = disk
         self._folder: Path | None = None
         self._fd: int | None = None
-        record = _Record(vault.hex(), _text(os.path.realpath(target)), what)
+        where = _text(os.path.realpath(target))
+        record = _Record(vault.hex(), where, [_text(os.fsencode(text)) for text in what])
         if state is None:
             return
         with suppress(LocalError, OSError):

@@ -170,7 +170,7 @@ class _Worker:
             reported = len(self._problems)
             try:
                 self._make(file, data, folders[file.folder], _path(n))
-            except OSError:
+            except (OSError, OverflowError, ValueError):
                 left.append(n)
                 del self._problems[reported:]
         return Done(left, list(self._problems))

@@ -66,8 +66,8 @@ ROOMS = {
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.jobs catalog.names catalog.patterns catalog.points catalog.processors catalog.program"
-    " catalog.screen catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
+    " catalog.jobs catalog.machines catalog.names catalog.patterns catalog.points catalog.processors"
+    " catalog.program catalog.screen catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
     "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen mount.drivers.choice mount.login"
     " mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",

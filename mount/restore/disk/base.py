@@ -102,6 +102,9 @@ class Disk(Protocol):
     def readlink(self, name: bytes, /, *, dir_fd: int | None = ...) -> bytes:
         """A link's target; on Windows its whole reparse point, since links to one place may differ in it."""
 
+    def is_read_only(self, fd: int, /) -> bool:
+        """Whether the file system of an open file takes no changes."""
+
     def renumbers(self, device: int, /) -> bool:
         """Whether the file system with this st_dev may give a file another st_ino once no one has it open."""
 

@@ -48,6 +48,10 @@ class PosixDisk:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @staticmethod
+    def is_read_only(fd: int) -> bool:
+        return bool(os.fstatvfs(fd).f_flag & os.ST_RDONLY)
+
+    @staticmethod
     def renumbers(device: int) -> bool:
         number = f"{os.major(device)}:{os.minor(device)}"
         try:

@@ -15,8 +15,9 @@ from catalog.format.blocks import PackKind
 from catalog.format.values import KINDS, NodeKind, OutOfLine, Owner, Xattrs
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import PathOf, ReportProblem, Values
+from mount.view.acl import ACCESS, narrowed
 
-_ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
+_ACLS = (ACCESS, b"system.posix_acl_default")
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
 _SPECIAL = 0o7000
 _DESCRIPTORS = b"/proc/self/fd"  # on Linux: the entry itself, even if it is a symlink
@@ -53,9 +54,9 @@ class PosixMetadata:
         """See Metadata."""
         if not self._permissions:
             return self._own_mode(a)
-        if plain and self._is_own(a):
+        if plain and self._is_own(a) and not (a.xattrs and ACCESS in a.xattrs):
             return a.mode & 0o777
-        return 0o600
+        return 0o600  # with an ACL, the group's bits are its mask: not what the group may do
 
     def _own_mode(self, a: Attributes) -> int:
         whole = 0o777 if a.mode & 0o111 or a.kind == NodeKind.FOLDER else 0o666
@@ -76,12 +77,12 @@ class PosixMetadata:
             own = plain and self._is_own(a)
             mode = a.mode if own or self._chown(fd, a, path) else a.mode & ~_AS_OWNER
             if a.xattrs or not plain:
-                self._xattrs(fd, a, path, plain=plain)
+                mode = self._xattrs(fd, a, mode, path, plain=plain)
             if not own or mode & (self._umask | _SPECIAL) or a.xattrs:
                 # After chown, which clears the set-user-id bit.
                 self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
         elif a.xattrs:
-            self._xattrs(fd, a, path, plain=plain)
+            self._xattrs(fd, a, 0, path, plain=plain)
         if a.incomplete:
             self._problem(path(), "it has metadata of another system that can't be stored here")
         self._set_time(lambda: os.utime(fd, ns=(a.mtime, a.mtime)), path)
@@ -92,7 +93,7 @@ class PosixMetadata:
         if self._permissions:
             mode = a.mode if self._chown(fd, a, path) else a.mode & ~_AS_OWNER
         if a.xattrs or (self._permissions and not plain):
-            self._xattrs(fd, a, path, plain=plain)
+            mode = self._xattrs(fd, a, mode, path, plain=plain)
         if a.incomplete:
             self._problem(path(), "it has metadata of another system that can't be stored here")
         self._set_time(lambda: os.utime(fd, ns=(a.mtime, a.mtime)), path)
@@ -116,9 +117,8 @@ class PosixMetadata:
                     mode &= ~_AS_OWNER
             if a.xattrs or not (plain or is_link):
                 named = b"%s/%d/%s" % (_DESCRIPTORS, folder, name)  # setxattr takes no descriptor of a folder
-                self._xattrs(
-                    named if at.options else at.path, a, path, plain=plain or is_link, follow=not at.options
-                )
+                where = named if at.options else at.path
+                mode = self._xattrs(where, a, mode, path, plain=plain or is_link, follow=not at.options)
             if not is_link:
                 self._attempt(
                     lambda: os.chmod(at.path, mode, **at.options), path, "its permissions could not be set"
@@ -128,7 +128,7 @@ class PosixMetadata:
     def _set_time(self, change: Callable[[], None], path: PathOf) -> None:
         try:
             change()
-        except (OSError, OverflowError, NotImplementedError) as e:
+        except (OSError, OverflowError, ValueError, NotImplementedError) as e:
             self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
 
     # --- owners -------------------------------------------------------------------------------------------
@@ -168,19 +168,23 @@ class PosixMetadata:
         try:
             change(uid, gid)
             return True
-        except OSError as e:
+        except (OSError, OverflowError, ValueError) as e:
             try:
                 change(-1, gid)  # allowed for a group of which this user is a member
-            except OSError:
+            except (OSError, OverflowError, ValueError):
                 pass
             who = a.owner.user or str(uid)
-            why = "this needs root" if e.errno == errno.EPERM else e.strerror
+            number = getattr(e, "errno", None)
+            why = "this needs root" if number == errno.EPERM else getattr(e, "strerror", None) or e
             self._problem(path(), f"its owner {who} could not be set: {why}")
             return False
 
     # --- extended attributes ----------------------------------------------------------------------------------
 
-    def _xattrs(self, at: int | bytes, a: Attributes, path: PathOf, *, plain: bool, follow: bool = True) -> None:
+    def _xattrs(
+        self, at: int | bytes, a: Attributes, mode: int, path: PathOf, *, plain: bool, follow: bool = True
+    ) -> int:
+        """Set extended attributes. Returns the mode to set: narrower if an ACL that keeps somebody out is lost."""
         wanted = a.xattrs or {}
         if not plain and self._permissions:
             self._drop_inherited(at, wanted, follow)
@@ -188,6 +192,7 @@ class PosixMetadata:
             if not self._permissions and not name.startswith(b"user."):
                 continue
             text = name.decode(errors="replace")
+            data: bytes | None = None
             try:
                 data = bytes(self._values.chunk(PackKind.TREE, value.at)) if isinstance(value, OutOfLine) else value
                 os.setxattr(at, name, data, follow_symlinks=follow)
@@ -196,8 +201,15 @@ class PosixMetadata:
             except OSError as e:
                 why = "this file system stores none" if e.errno in _NO_XATTRS else e.strerror
                 self._problem(path(), f"its attribute {text} could not be set: {why}")
+            except ValueError as e:
+                self._problem(path(), f"its attribute {text} could not be set: {e}")
             except AttributeError:
                 self._problem(path(), f"its attribute {text} could not be set: this system stores none")
+            else:
+                continue
+            if name == ACCESS:
+                mode = narrowed(mode, data or b"")
+        return mode
 
     def _drop_inherited(self, at: int | bytes, wanted: Xattrs, follow: bool) -> None:
         """Remove ACLs that were inherited from the folder, unless the recovery point has them."""
@@ -211,8 +223,8 @@ class PosixMetadata:
     def _attempt(self, change: Callable[[], None], path: PathOf, reason: str) -> None:
         try:
             change()
-        except OSError as e:
-            self._problem(path(), f"{reason}: {e.strerror}")
+        except (OSError, OverflowError, ValueError) as e:
+            self._problem(path(), f"{reason}: {getattr(e, 'strerror', None) or e}")
 
 
 class _At(NamedTuple):

@@ -128,6 +128,14 @@ def test_from_a_drive(backed: Backed, tmp_path: Path) -> None:
         version = item / ".versions" / inside / name / (point + os.path.splitext(name)[1])
         backed.run("restore", version, "--to", tmp_path / "version")
         assert (tmp_path / "version" / name).read_bytes() == (backed.source / "small" / name).read_bytes()
+        # A point means the same if the current folder is in a drive; what is there means itself.
+        for n, spec in enumerate((f"latest:{backed.source}/small/007", "small/007", "./small/007")):
+            done = subprocess.run(
+                backed.command("restore", spec, "--to", tmp_path / f"inside{n}"), env=backed.environment,
+                capture_output=True, check=False, cwd=one / str(backed.source).lstrip("/"),
+            )  # fmt: skip
+            assert done.returncode == 0, done
+            assert (tmp_path / f"inside{n}" / "007").exists()
         refused = backed.run("restore", item, "--to", tmp_path / "x", exit_code=2)
         assert "holds many recovery points" in refused.stderr
         refused = backed.run("restore", item / "2001-01-01 00.00.00" / "x", "--to", tmp_path / "x", exit_code=4)

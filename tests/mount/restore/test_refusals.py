@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from catalog.errors import Damaged
+from catalog.errors import Damaged, LocalError
 from catalog.format.packs import Extent
 from catalog.format.pages import decode_leaf
 from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from mount.restore.conflict import Policy
+from mount.restore.disk.posix import PosixDisk
 from mount.restore.disk.this import THIS_DISK
+from mount.restore.selection import Selection
 from mount.restore.target import Folder, Refused, Target
 from tests.kit.drives import Home, Maker, noise
 from tests.kit.restoring import a_point, restore, temporaries
@@ -133,6 +137,9 @@ def test_when_nothing_can_be_restored_it_is_an_error(tmp_path: Path) -> None:
         (["latest", "--to", "{}/x", "--on-conflict", "perhaps"], 2, "use copy, overwrite, skip or newer"),
         (["latest", "--to", "{}/x", "--owner-by", "luck"], 2, "use id or name"),
         (["latest", "--to", "{}/x", "--exclude", "!"], 2, "malformed --exclude pattern"),
+        (["latest", "--to", ""], 2, "--to names no folder"),
+        (["latest", "--to", "{}/x", "--include", "x" * 100_000], 2, "has more than"),
+        (["latest", "--to", "{}/x", "--include", "a\udcff"], 4, "matches --include"),
         (["latest", "--to", "{}/vault/packs"], 2, "is in the vault"),
         (["latest", "--to", "{}/home/state"], 2, "is in rpdrive's own folder"),
         (["latest:../../etc/passwd", "--to", "{}/x"], 2, "holds `..`"),
@@ -149,4 +156,82 @@ def test_what_is_refused_before_any_work(tmp_path: Path, arguments: list[str], c
     home.run("backup", source)
     done = home.run("restore", *(a.format(tmp_path) for a in arguments), exit_code=code)
     assert says in done.stderr, done.stderr
-    assert not (tmp_path / "x").exists()
+    assert all_below(tmp_path / "x") == []
+
+
+class ReadOnly(PosixDisk):
+    """A file system below the target, or the target's own, that takes no changes."""
+
+    def __init__(self, whole: bool) -> None:
+        self.whole = whole
+
+    def is_read_only(self, fd: int) -> bool:  # type: ignore[override]
+        return self.whole
+
+    def mkdir(self, name: bytes, mode: int, *, dir_fd: int | None = None) -> None:  # type: ignore[override]
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_read_only_target_is_not_told_to_make_room(tmp_path: Path) -> None:
+    vault = open_empty(MemoryStore())
+    maker = Maker(vault)
+    point = a_point(maker.root([maker.folder(b"folder", [maker.file(b"x", b"x")]), maker.file(b"z", b"z")]))
+    with pytest.raises(LocalError, match="Read-only file system") as caught:
+        restore(vault, point, tmp_path / "a", disk=ReadOnly(True))
+    assert "mount that file system for writing" in caught.value.advice and "space" not in caught.value.advice
+    # One that is mounted below the target costs what belongs there.
+    report = restore(vault, point, tmp_path / "b", disk=ReadOnly(False))
+    assert [p.path for p in report.problems] == [b"folder"] and (tmp_path / "b" / "z").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_target_is(tmp_path: Path, number: int) -> None:
+    class Full(PosixDisk):
+        def pwrite(self, fd: int, data: Any, position: int) -> int:
+            raise OSError(number, os.strerror(number))
+
+        def makedirs(self, path: bytes) -> None:  # type: ignore[override]
+            if path.endswith(b"c"):
+                raise OSError(number, os.strerror(number))
+            os.makedirs(path, exist_ok=True)
+
+    vault = open_empty(MemoryStore())
+    maker = Maker(vault)
+    point = a_point(maker.root([maker.file(b"x", b"x")]))
+    for name in ("a", "c"):
+        with pytest.raises(LocalError, match=os.strerror(number)) as caught:
+            restore(vault, point, tmp_path / name, disk=Full())
+        assert "free some space" in caught.value.advice
+
+
+@pytest.mark.parametrize("dry", [False, True])
+@pytest.mark.parametrize(
+    ("includes", "path", "found"),
+    [
+        (["*.txt"], b"", True),
+        (["*.nothing"], b"", False),
+        (["/folder"], b"folder", True),
+        (["/folder"], b"folder/x.txt", True),
+        (["x.*"], b"folder/x.txt", True),
+        (["*.md"], b"folder/x.txt", False),
+        (["empty"], b"", True),
+    ],
+)
+def test_include_that_fits_nothing(
+    tmp_path: Path, includes: list[str], path: bytes, found: bool, dry: bool
+) -> None:
+    vault = open_empty(MemoryStore())
+    maker = Maker(vault)
+    point = a_point(maker.root([maker.folder(b"folder", [maker.file(b"x.txt", b"x")]), maker.folder(b"empty", [])]))
+    selection = Selection(includes)
+    report = restore(vault, point, tmp_path, path, selection=selection, dry_run=dry)
+    assert report.problems == [] and selection.found == found
+    assert found or all_below(tmp_path) == []
+
+
+def test_exclude_takes_a_file_that_was_named(tmp_path: Path) -> None:
+    vault = open_empty(MemoryStore())
+    maker = Maker(vault)
+    point = a_point(maker.root([maker.file(b"x.txt", b"x")]))
+    report = restore(vault, point, tmp_path, b"x.txt", selection=Selection([], ["*.txt"]))
+    assert report.written == 0 and all_below(tmp_path) == []

@@ -33,7 +33,7 @@ __all__ = ["made", "one_range"]  # fixtures
 pytestmark = pytest.mark.needs_root
 
 BOB = 3000
-SWAPPED = "it could not be written: another {} has taken its place since; run the command again"
+SWAPPED = "another {} has taken its place since; run the command again"
 
 
 def reasons(report: Report) -> dict[bytes, str]:

@@ -39,7 +39,7 @@ class ReadNames(StoreWrapper):
 def listed(world: World, machine: Machine | None = None) -> list[str]:
     """The ids of the whole points that `rpdrive points` lists."""
     done = world.run(
-        machine or world.machine, "points", "--all", "--json", codes=(0,) if not world.damaged else (0, 9)
+        machine or world.machine, "points", "--all", "--json", codes=(0,) if not world.damaged else (0, 7, 9)
     )
     return [row["id"] for row in json.loads(done.out)["points"]] if done.out else []
 
@@ -113,7 +113,7 @@ def by_restore(world: World, machine: Machine, key: str, plan: Plan = QUIET) -> 
         str(out),
         "--json",
         plan=plan,
-        codes=(0,) if key not in world.doubtful else (0, 3, 4, 5, 9),
+        codes=(0,) if key not in world.doubtful else (0, 3, 4, 5, 7, 9),
     )
     partly = done.code != 0
     place = out / root.relative_to("/")

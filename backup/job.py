@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
-from catalog.format.records import Problem
+from catalog.format.records import Machine, Problem
 from catalog.points.seen import Seen
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.screen.text import parse_size
@@ -91,6 +93,9 @@ def opened(
         state = settings.state
         stack.enter_context(_locked(system.lock, state / f"backup-{vault.id.hex()}.lock"))
         machine = this_machine(vault, state, request.machine, dry=request.dry)
+        if not request.dry:
+            # No other backup of this machine runs now: what killed ones left in the vault's folder may go.
+            vault.store.sweep(_mark(machine))
         item = this_item(vault, state, machine, request.item or item_name(paths), paths, dry=request.dry)
         mirror = Mirror(state / f"index-{vault.id.hex()}-{machine.id.hex()}.sqlite", vault.keys)
         stack.callback(mirror.close)
@@ -125,6 +130,11 @@ def _locked(lock: Callable[[int], None], path: Path) -> Iterator[None]:
                 "another backup into this vault is running on this machine", "wait until it ends, then try again"
             ) from e
         yield
+
+
+def _mark(machine: Machine) -> str:
+    """A mark for this machine's unfinished objects; a copy of it on another host has another one."""
+    return hashlib.blake2b(machine.id + socket.gethostname().encode(), digest_size=8).hexdigest()
 
 
 def _disk_cache(folder: Path, limit: int) -> DiskCache | None:

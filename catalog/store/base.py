@@ -122,6 +122,12 @@ class Store(ABC):
     def delete(self, name: str) -> None:
         """Delete an object. A missing object is not an error, since a retried delete must succeed."""
 
+    def sweep(self, mark: str) -> None:  # noqa: B027 - most stores leave nothing unfinished
+        """Mark what is being written as `mark`, and remove what writers with that mark left unfinished.
+
+        The caller must be the only writer with it. `mark` has letters and digits.
+        """
+
     def renew(self, token: str) -> None:  # noqa: B027 - most stores have no tokens
         """Use another access token from the next request on, in place of the one the store was opened with.
 

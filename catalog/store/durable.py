@@ -26,12 +26,12 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EI
 _NO_RENAME_NEW = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy]) -> str:
+def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy], mark: str = "") -> str:
     """Write the parts end to end into a new file in `folder`, and flush it to the disk.
 
-    Returns its name. The caller removes it.
+    Returns its name, which contains `mark` (see `Store.sweep`). The caller removes it.
     """
-    name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+    name = f"{PREFIX}{_marked(mark)}{os.getpid()}-{secrets.token_hex(8)}"
     length = 0
     try:
         with open(folder.path(name), "xb", opener=folder.open) as file:
@@ -99,13 +99,18 @@ def make_folders(folder: Path, mode: int = 0o777) -> None:
     SYSTEM.sync_folder(Folder(None, f"{folder.parent}/"))
 
 
-def sweep(folder: Folder) -> None:
-    """Remove the unfinished files of writers that died, if they are older than STALE."""
+def _marked(mark: str) -> str:
+    return mark and f"{mark}-"
+
+
+def sweep(folder: Folder, mark: str = "") -> None:
+    """Remove the unfinished files of writers that died: those with this `mark`, and others older than STALE."""
     now = time.time_ns()
     with suppress(OSError), folder.scan() as entries:
         for entry in entries:
             with suppress(OSError):
                 if not entry.name.startswith(PREFIX):
                     continue
-                if now - entry.stat(follow_symlinks=False).st_mtime_ns > STALE:
+                own = mark and entry.name.startswith(f"{PREFIX}{mark}-")
+                if own or now - entry.stat(follow_symlinks=False).st_mtime_ns > STALE:
                     os.unlink(folder.path(entry.name), dir_fd=folder.descriptor)

@@ -72,7 +72,7 @@ class LocalStore(Store):
         self._descriptors = Descriptors(opener=self._opened)
         self._lock = threading.Lock()
         self._identity = self._root_identity()
-        self._swept = False
+        self._swept, self._mark = False, ""
 
     def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         return self._create(name, parts, until)
@@ -244,14 +244,17 @@ class LocalStore(Store):
                         found.append((entry.name, ObjectInfo(entry.name, status.st_size, modified)))
         return sorted(found, key=lambda row: row[0])
 
+    def sweep(self, mark: str) -> None:
+        self._swept, self._mark = False, mark  # the next write removes them: it makes sure that the vault is there
+
     @contextmanager
     def _temporary(self, parts: Sequence[Buffer | Copy]) -> Iterator[tuple[Folder, str]]:
         """A new file with these bytes, in a folder of the vault's own; afterwards it is gone from there."""
         with self._own_folder() as own:
             if not self._swept:
                 self._swept = True
-                sweep(own)
-            name = write_temporary(own, parts)
+                sweep(own, self._mark)
+            name = write_temporary(own, parts, self._mark)
             try:
                 yield own, name
             finally:

@@ -84,6 +84,9 @@ class StoreWrapper(Store):
     def delete(self, name: str) -> None:
         self._pass_on(Request("delete", name), lambda: self.inner.delete(name))
 
+    def sweep(self, mark: str) -> None:
+        self.inner.sweep(mark)
+
     def renew(self, token: str) -> None:
         self.inner.renew(token)
 

@@ -103,6 +103,7 @@ def test_killed_again_and_again(rpdrive: Cli, vault: Vault, folder: Path) -> Non
     assert sent_twice(vault) <= again
     row = rpdrive.json("backup", folder)
     assert (row["new_bytes"], row["data_bytes"]) == (0, 0)
+    assert list((rpdrive.vault / ".rpdrive").glob("writing-*")) == []
 
 
 @pytest.mark.slow

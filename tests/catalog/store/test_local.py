@@ -28,6 +28,7 @@ from catalog.store.base import ObjectInfo
 from catalog.store.descriptors import Descriptors
 from catalog.store.durable import PREFIX, STALE, place_new
 from catalog.store.local import LocalStore
+from catalog.store.retrying import RetryingStore
 from catalog.systems.base import Folder
 from catalog.systems.this import SYSTEM
 from tests.kit.stores import MOST
@@ -84,6 +85,18 @@ def test_old_files_of_dead_writers_are_swept(tmp_path: Path) -> None:
     os.utime(old, ns=(past, past))
     LocalStore(tmp_path).create("packs/00/b", [b"data"])
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next_one(tmp_path: Path) -> None:
+    LocalStore(tmp_path).create("packs/00/a", [b"data"])
+    names = ("one-1-half", "two-1-half", "1-half")
+    files = [tmp_path / ".rpdrive" / f"{PREFIX}{name}" for name in names]
+    for file in files:
+        file.write_bytes(b"half")
+    store = RetryingStore(LocalStore(tmp_path))
+    store.sweep("one")
+    store.create("packs/00/b", [b"data"])
+    assert [file.exists() for file in files] == [False, True, True]
 
 
 def test_a_created_object_leaves_nothing_else(tmp_path: Path) -> None:

@@ -71,12 +71,12 @@ fi
 # --- what is missing of the rest -----------------------------------------------------------------
 
 # A stamp holds the hash of what the Python packages were installed from. Those for tests include those of the demo.
-now=$({ cat pyproject.toml; pwd; } | sha256sum | cut -d ' ' -f 1)
+now=$({ cat pyproject.toml tests/locks/*.txt; pwd; } | sha256sum | cut -d ' ' -f 1)
 installed() { [ "$(cat ".venv/.installed-$1" 2>/dev/null)" = "$now" ]; }
 
-case $goal in quick | test) packages=test extras='[dev]' ;; *) packages=demo extras='' ;; esac
+case $goal in quick | test) packages=test ;; *) packages=demo ;; esac
 by_pip=() by_npm=()
-installed test || { [ "$packages" = demo ] && installed demo; } || by_pip+=("rpdrive$extras into .venv")
+installed test || { [ "$packages" = demo ] && installed demo; } || by_pip+=("rpdrive and what tests/locks/$packages.txt names into .venv")
 if [ "$packages" = test ] && [ ! -e ".tools/winfspy-$WINFSPY/winfspy/plumbing/_bindings.pyd" ]; then
     by_pip+=("winfspy $WINFSPY into .tools")
 fi
@@ -119,17 +119,24 @@ if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
     [ -e /dev/fuse ] || fail "there is no /dev/fuse: load the kernel module (modprobe fuse); in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"
 fi
 
+by_hash() { # only the versions in tests/locks, and only files with the hashes there
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes "$@"
+}
+
 for what in ${by_pip+"${by_pip[@]}"}; do
     case $what in
     rpdrive*)
         [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv || fail "python3 -m venv failed: install python3-venv"
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable ".$extras" ||
-            fail "pip could not install the packages that pyproject.toml names (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
+        # What builds packages comes first: in an environment of its own, pip would fetch it without a hash.
+        { by_hash -r tests/locks/build.txt && by_hash --no-build-isolation -r "tests/locks/$packages.txt"; } ||
+            fail "pip could not install the packages in tests/locks (it needs PyPI, or PIP_INDEX_URL set to a mirror with the same files)"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . ||
+            fail "pip could not install rpdrive itself"
         echo "$now" >".venv/.installed-$packages"
         ;;
     winfspy*) # its Windows wheel, unpacked: its Python runs here on the stand-in for WinFsp in tests/kit/winfsp
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-compile \
-            --platform win_amd64 --python-version 3.11 --upgrade --target ".tools/winfspy-$WINFSPY" "winfspy==$WINFSPY" ||
+        by_hash --no-deps --only-binary=:all: --no-compile --platform win_amd64 --python-version 3.11 --upgrade \
+            --target ".tools/winfspy-$WINFSPY" -r tests/locks/winfspy.txt ||
             fail "pip could not fetch winfspy $WINFSPY for Windows (it needs PyPI, or PIP_INDEX_URL set to a mirror)"
         ;;
     esac
@@ -137,8 +144,9 @@ done
 
 if [ ${#by_npm[@]} != 0 ]; then
     mkdir -p .tools
-    npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error --no-update-notifier \
-        "azurite@$AZURITE" >/dev/null ||
+    cp tests/locks/azurite/package.json tests/locks/azurite/package-lock.json .tools/
+    # No scripts of packages run, and each file has the hash in the lock.
+    npm ci --prefix .tools --ignore-scripts --no-audit --no-fund --loglevel=error --no-update-notifier >/dev/null ||
         fail "npm could not install azurite@$AZURITE (it needs the npm registry, or npm's registry setting on a mirror)"
     rm -f .tools/.azurite-*
     touch ".tools/.azurite-$AZURITE"

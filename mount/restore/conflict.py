@@ -34,6 +34,7 @@ class Action(StrEnum):
     COPY = "copy"  # restore under another name
     KEEP = "keep"  # leave the existing file
     SAME = "same"  # it exists already, complete
+    CORRECT = "attributes"  # it exists already, and only its metadata is put back
     REFUSE = "refuse"  # a folder is where another kind of entry belongs, or the reverse
 
 

@@ -20,10 +20,11 @@ def summary(r: Report, job: LocalJob) -> list[str]:
         f"Restored {counted(r.written, 'entry', 'entries')}, {size_text(r.written_bytes)}, "
         f"{'back in place' if job.target == '/' else f'to {safe_text(job.target)}'} in {seconds:.1f} s"
     ]
+    only = "file: only attributes" if r.corrected == 1 else "files: only attributes"
     rest = [
         f"{count:,} {what}"
         for count, what in (
-            (r.same, "there already"), (r.copies, "as copies"), (r.replaced, "overwritten"),
+            (r.same, "there already"), (r.corrected, only), (r.copies, "as copies"), (r.replaced, "overwritten"),
             (r.kept, "left as they were"), (r.verified, "read back and compared"),
         )
         if count
@@ -64,6 +65,7 @@ def problem_lines(r: Report, top: str = "") -> list[str]:
 
 _VERBS = {
     "write": "new", "replace": "overwrite", "copy": "copy", "keep": "keep", "same": "same", "refuse": "refuse",
+    "attributes": "attributes",
 }  # fmt: skip
 
 
@@ -97,6 +99,7 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
         "written": r.written,
         "written_bytes": r.written_bytes,
         "same": r.same,
+        "only_attributes": r.corrected,
         "kept": r.kept,
         "copies": r.copies,
         "replaced": r.replaced,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
@@ -11,6 +12,7 @@ from catalog.format.values import NodeKind, Paged, Piece
 from catalog.tree import PageSource
 from mount.restore.conflict import Action, Existing, decide
 from mount.restore.contents import checked, holds, positions
+from mount.restore.corrections import Corrections
 from mount.restore.disk.flags import CLOEXEC, NOFOLLOW
 from mount.restore.file_plan import FilePlan, LinkPlan
 from mount.restore.folders import FolderPlanner
@@ -34,6 +36,7 @@ class FilePlanner:
         self,
         planning: Planning,
         folders: FolderPlanner,
+        corrections: Corrections,
         leftovers: Leftovers,
         pages: PageSource,
         chunk_id: Callable[[bytes], bytes],
@@ -42,6 +45,7 @@ class FilePlanner:
         verify: bool,
     ) -> None:
         self._planning, self._folders, self._leftovers = planning, folders, leftovers
+        self._corrections = corrections
         self._report, self._target = planning.report, planning.target
         self._pages, self._chunk_id, self._writer = pages, chunk_id, writer
         self._verify = verify
@@ -68,6 +72,9 @@ class FilePlanner:
                 final, same = planning.free_name(folder, name, wanted)
                 if same is not None:
                     action = Action.SAME
+        if action is Action.SAME and final == name and there is not None and self._corrections.wanted:
+            holds_it = partial(self._has, content, size)
+            action = self._corrections.file(folder, name, there, attributes, holds_it)
         planning.list_action(folder, name, action, size, final)
         if action is Action.REFUSE:
             report.failed(folder.path(name), "a folder exists where this file belongs; left unchanged")
@@ -81,9 +88,12 @@ class FilePlanner:
             return
         if entry.link:
             planning.first_link(entry, file.number)
-        if action is Action.SAME:
-            report.same += 1
+        if action in (Action.SAME, Action.CORRECT):
+            report.same += action is Action.SAME
+            report.corrected += action is Action.CORRECT
             report.same_bytes += size
+            if action is Action.CORRECT:
+                planning.note_left_out(leaf, entry, folder, final)
             if entry.link and self._writer is not None:
                 self._writer.files.final_names[file.number] = final
                 planning.links.append(LinkPlan(file.number, file))
@@ -145,9 +155,12 @@ class FilePlanner:
         except OSError:
             return False
         try:
-            return holds(disk, fd, positions(self._pages, content), size, self._chunk_id)
+            return self._has(content, size, fd)
         finally:
             disk.close(fd)
+
+    def _has(self, content: list[Piece] | Paged, size: int, fd: int) -> bool:
+        return holds(self._target.disk, fd, positions(self._pages, content), size, self._chunk_id)
 
 
 def _each(files: list[FilePlan], write: Callable[[FilePlan], None]) -> None:

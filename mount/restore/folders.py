@@ -98,4 +98,6 @@ class FolderPlanner:
         equal = st.st_mtime_ns == a.mtime  # an earlier restore finished it
         if not (unfinished or equal or self._planning.policy is Policy.OVERWRITE):
             folder.attributes = None
+        elif not self._planning.dry and stat.S_IMODE(st.st_mode) & 0o700 != 0o700:
+            self._target.open_up(folder, st)
         self._target.note_existing(folder, st)

@@ -167,7 +167,7 @@ def _disk(session: Session) -> DiskCache | None:
 
 
 def _check_all_damaged(report: Report) -> None:
-    if report.damaged and not (report.written or report.same or report.kept):
+    if report.damaged and not (report.written or report.same or report.corrected or report.kept):
         raise Damaged(f"nothing could be restored: {report.problems[0].reason}")
 
 

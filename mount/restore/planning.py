@@ -38,6 +38,7 @@ class Planning:
         self.time = 0  # of the point
         self._item = b""
         self._numbers = count(1)
+        self.permissions = options.permissions
         self.foreign = False  # the point is of another machine, whose modes are not trusted
         self._system, self._convert = options.system, convert
         self._taken: dict[int, dict[str, bytes]] = {}  # by folder number: names in use, by their folded form
@@ -92,7 +93,7 @@ class Planning:
 
     def note_left_out(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
         """Report what `attributes` leaves out of an entry of another machine that is going to be written."""
-        if self.foreign and self._options.permissions:
+        if self.foreign and self.permissions:
             xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
             if _harmless(entry.kind, entry.mode, xattrs) != (entry.mode, xattrs):
                 why = "its set-user-id or set-group-id bit, or its capabilities, were left out"

@@ -40,8 +40,9 @@ class Report:
     """Counters of one restore. Another thread may read them at any time. Sizes in bytes.
 
     `files` and `size`: to restore. `written` and `written_bytes`: restored so far. `same` and `same_bytes`: already
-    there. `kept`: existing files left alone because of --on-conflict. `copies`: restored next to an existing file,
-    under another name. `renamed_count`: restored under a name that this system can store.
+    there. `corrected`: already there, and only their attributes were put back. `kept`: existing files left alone
+    because of --on-conflict. `copies`: restored next to an existing file, under another name. `renamed_count`:
+    restored under a name that this system can store.
     A dry run fills `planned`.
     """
 
@@ -52,6 +53,7 @@ class Report:
     written_bytes: int = 0
     same: int = 0
     same_bytes: int = 0
+    corrected: int = 0
     kept: int = 0
     copies: int = 0
     replaced: int = 0
@@ -77,7 +79,7 @@ class Report:
             return JobProgress(seconds, self.files, None, self.written_bytes, None, planning=True, path=self.path)
         return JobProgress(
             seconds,
-            self.written + self.same,
+            self.written + self.same + self.corrected,
             self.files,
             self.written_bytes + self.same_bytes,
             self.size,

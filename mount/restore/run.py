@@ -6,6 +6,7 @@ import os
 
 from cache.reader import Reader
 from catalog.vault import Vault
+from mount.restore.corrections import Corrections
 from mount.restore.disk.base import Disk, Metadata
 from mount.restore.disk.flags import CLOEXEC, DIRECTORY
 from mount.restore.disk.this import THIS_DISK
@@ -108,6 +109,8 @@ class Restore:
                 with target.handle(folder) as itself:
                     fd = disk.open(b".", os.O_RDONLY | DIRECTORY | CLOEXEC, dir_fd=itself)
                 try:
+                    if not folder.fresh:
+                        metadata.drop_surplus(fd, folder.attributes, folder.path)
                     metadata.set_on_folder(fd, folder.attributes, folder.path, plain=folder.plain)
                 finally:
                     disk.close(fd)
@@ -130,8 +133,11 @@ class Restore:
         folders = FolderPlanner(planning, metadata)
         made = writer.files if writer is not None else None
         leftovers = Leftovers(planning.target, metadata, made, earlier, chunk_id, self.report)
-        files = FilePlanner(planning, folders, leftovers, self._reader, chunk_id, writer, verify=o.verify)
-        specials = SpecialFiles(planning, folders, metadata, made)
+        corrections = Corrections(planning, metadata)
+        files = FilePlanner(
+            planning, folders, corrections, leftovers, self._reader, chunk_id, writer, verify=o.verify
+        )
+        specials = SpecialFiles(planning, folders, corrections, metadata, made)
         return Planner(planning, folders, files, specials, leftovers, self._reader, o.selection)
 
     def _pool(

@@ -8,6 +8,7 @@ from catalog.errors import Damaged
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import TYPE_BITS, NodeKind
 from mount.restore.conflict import Action, Existing, decide
+from mount.restore.corrections import Corrections
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Metadata
 from mount.restore.file_plan import LinkPlan
@@ -18,6 +19,7 @@ from mount.restore.target import Folder
 
 _SYMLINK = int(NodeKind.SYMLINK)
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
+_MAKING = (Action.WRITE, Action.REPLACE, Action.COPY)
 _KNOWN = {int(kind) for kind in NodeKind}
 
 
@@ -25,9 +27,10 @@ class SpecialFiles:
     """Makes entries without data. Without `files` (a dry run) it only decides about them."""
 
     def __init__(
-        self, planning: Planning, folders: FolderPlanner, metadata: Metadata, files: FileWriter | None
-    ) -> None:
-        self._planning, self._folders = planning, folders
+        self, planning: Planning, folders: FolderPlanner, corrections: Corrections, metadata: Metadata,
+        files: FileWriter | None,
+    ) -> None:  # fmt: skip
+        self._planning, self._folders, self._corrections = planning, folders, corrections
         self._report, self._target = planning.report, planning.target
         self._metadata, self._files = metadata, files
 
@@ -48,10 +51,12 @@ class SpecialFiles:
             final, same = planning.free_name(folder, name, wanted)
             if same is not None:
                 action = Action.SAME
-        if planning.foreign and entry.kind in _DEVICES and action not in (Action.KEEP, Action.SAME):
+        if action is Action.SAME and final == name and st is not None and self._corrections.wanted:
+            action = self._corrections.named(folder, name, st, a)
+        if planning.foreign and entry.kind in _DEVICES and action in _MAKING:
             report.failed(folder.path(name), f"this device was left out: {FOREIGN}")
             return
-        if action not in (Action.KEEP, Action.SAME, Action.REFUSE):
+        if action in _MAKING or action is Action.CORRECT:
             planning.note_left_out(leaf, entry, folder, final)
         planning.list_action(folder, name, action, 0, final)
         if action is Action.REFUSE:
@@ -60,6 +65,8 @@ class SpecialFiles:
             report.kept += 1
         elif action is Action.SAME:
             report.same += 1
+        elif action is Action.CORRECT:
+            report.corrected += 1
         elif self._files is not None and self._folders.ensure(folder):
             self._make(self._files, folder, final, wanted, a, replace=action is Action.REPLACE)
             with report.lock:

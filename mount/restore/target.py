@@ -262,6 +262,16 @@ class Target:
             self.disk.close(fd)
         return New(st.st_uid, not _surplus(st, PRIVATE))
 
+    def open_up(self, folder: Folder, st: Status) -> None:
+        """Let this user into a folder of its own whose mode will be set at the end. Raises OSError."""
+        if st.st_uid != self.disk.geteuid() or folder.parent is None:
+            return
+        with self.handle(folder.parent) as parent:
+            opened = Handle(self.disk, open_folder(self.disk, folder.name, parent))
+        if not self._is_same(Identity.of(st), Identity.of(self.disk.fstat(opened.fd))):
+            raise Swapped("folder")
+        self.disk.let_owner_in(opened.fd)
+
     def note_existing(self, folder: Folder, st: Status) -> None:
         """Record the properties of a folder that existed before this run."""
         folder.identity = Identity.of(st)

@@ -8,6 +8,7 @@ WTF-8); errors are OSError, with a `strerror` that can be shown to the user.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Protocol, TypeAlias
 
 from catalog.format.blocks import Buffer, PackKind
@@ -58,6 +59,15 @@ class Values(Protocol):
     def open(self, content: list[Piece] | Paged, size: int, /) -> Content: ...
 
 
+class Wrong(IntEnum):
+    """How the metadata of an existing file differs from what it should be."""
+
+    NOTHING = 0
+    LESS = 1  # putting it back gives nobody more rights
+    GIVES = 2  # putting it back gives it to another owner, or gives somebody more rights
+    PRIVILEGES = 3  # putting it back gives a program rights that its user does not have
+
+
 class Metadata(Protocol):
     """Sets the metadata of restored files. What can't be set is reported as a problem, not raised.
 
@@ -76,8 +86,25 @@ class Metadata(Protocol):
     def set_on_folder(self, fd: int, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
         """Set all metadata on a folder whose contents are complete."""
 
+    def drop_surplus(self, fd: int, a: Attributes, path: PathOf, /) -> None:
+        """Remove what an existing folder has beyond this metadata, before it is set."""
+
     def set_on_name(self, folder: int, name: bytes, a: Attributes, path: PathOf, /, *, plain: bool) -> None:
         """Set all metadata on an entry that must not be opened: a symlink, FIFO, device or socket."""
+
+    def compare(self, fd: int, a: Attributes, /) -> Wrong:
+        """Compare the metadata of an open file, except on Windows. Raises OSError."""
+
+    def put_back(self, fd: int, a: Attributes, path: PathOf, /) -> bool:
+        """Set all metadata on an open file that existed, and remove what it has beyond. Whether that changed it."""
+
+    def correct_name(
+        self, folder: int, name: bytes, identity: tuple[int, int], a: Attributes, path: PathOf, /, *, dry: bool
+    ) -> bool:
+        """Compare and put back the metadata of an existing entry that must not be opened; whether it was wrong.
+
+        `identity`: its device and inode. With `dry`, it is only compared. Raises OSError.
+        """
 
     def owner_ids(self, owner: Owner, path: PathOf | None = None, /) -> tuple[int, int]:
         """User and group id to set. With `path`, a name that is unknown here is reported, once."""
@@ -101,6 +128,9 @@ class Disk(Protocol):
 
     def readlink(self, name: bytes, /, *, dir_fd: int | None = ...) -> bytes:
         """A link's target; on Windows its whole reparse point, since links to one place may differ in it."""
+
+    def let_owner_in(self, fd: int, /) -> None:
+        """Let the owner of an open folder read, change and pass it; nothing where modes do not keep owners out."""
 
     def is_read_only(self, fd: int, /) -> bool:
         """Whether the file system of an open file takes no changes."""

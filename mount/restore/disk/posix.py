@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from catalog.mountinfo import mounts
@@ -46,6 +47,11 @@ class PosixDisk:
     @staticmethod
     def lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @staticmethod
+    def let_owner_in(fd: int) -> None:
+        if os.geteuid() and os.path.isdir("/proc/self/fd"):  # it may be open as a path only
+            os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(os.fstat(fd).st_mode) | 0o700)
 
     @staticmethod
     def is_read_only(fd: int) -> bool:

@@ -8,16 +8,20 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from catalog.errors import RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.values import KINDS, NodeKind, OutOfLine, Owner, Xattrs
 from mount.restore.disk.attributes import Attributes
-from mount.restore.disk.base import PathOf, ReportProblem, Values
+from mount.restore.disk.base import PathOf, ReportProblem, Values, Wrong
 from mount.view.acl import ACCESS, narrowed
 
 _ACLS = (ACCESS, b"system.posix_acl_default")
+CAPABILITIES = b"security.capability"
+# What an existing file may have beyond the point's, and must not keep. Others belong to the system (SELinux).
+_REMOVABLE = (*_ACLS, CAPABILITIES, b"user.", b"trusted.")
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
 _SPECIAL = 0o7000
 _DESCRIPTORS = b"/proc/self/fd"  # on Linux: the entry itself, even if it is a symlink
@@ -107,23 +111,93 @@ class PosixMetadata:
                 whose = "it belongs to another user, or something else has taken its place"
                 self._problem(path(), f"its metadata could not be set: {whose}")
                 return
+            self._set_on(at, folder, name, st, a, path, plain=plain)
+
+    def _set_on(
+        self, at: _At, folder: int, name: bytes, st: os.stat_result, a: Attributes, path: PathOf, *, plain: bool
+    ) -> None:
+        is_link = a.kind == NodeKind.SYMLINK
+        mode = a.mode if self._permissions else self._own_mode(a)
+        if self._permissions:
+            uid, gid = self.owner_ids(a.owner, path)
+            if (st.st_uid, st.st_gid) != (uid, gid) and not self._attempt_owner(
+                lambda u, g: os.chown(at.path, u, g, **at.options), a, uid, gid, path
+            ):
+                mode &= ~_AS_OWNER
+        if a.xattrs or not (plain or is_link):
+            named = b"%s/%d/%s" % (_DESCRIPTORS, folder, name)  # setxattr takes no descriptor of a folder
+            where = named if at.options else at.path
+            mode = self._xattrs(where, a, mode, path, plain=plain or is_link, follow=not at.options)
+        if not is_link:
+            self._attempt(lambda: os.chmod(at.path, mode, **at.options), path, "its permissions could not be set")
+        self._set_time(lambda: os.utime(at.path, ns=(a.mtime, a.mtime), **at.options), path)
+
+    # --- what exists --------------------------------------------------------------------------------------
+
+    def compare(self, fd: int, a: Attributes) -> Wrong:
+        """See Metadata."""
+        st, (uid, gid) = os.fstat(fd), self.owner_ids(a.owner)
+        own = _owned(st, uid, gid)
+        mode = stat.S_IMODE(st.st_mode)
+        wrong, surplus = self._compare_xattrs(fd, a)
+        if own and mode == a.mode and not wrong and not surplus:
+            return Wrong.NOTHING if st.st_mtime_ns == a.mtime else Wrong.LESS
+        if a.mode & _AS_OWNER or CAPABILITIES in wrong:
+            return Wrong.PRIVILEGES
+        if not own or a.mode & ~mode or ACCESS in wrong or ACCESS in surplus:
+            return Wrong.GIVES
+        return Wrong.LESS
+
+    def put_back(self, fd: int, a: Attributes, path: PathOf) -> bool:
+        """See Metadata."""
+        before = os.fstat(fd)
+        wrong, surplus = self._compare_xattrs(fd, a)
+        self.drop(fd, surplus, path)
+        self.set_on_file(fd, a, path, plain=False)
+        return bool(wrong or surplus) or _seen(before) != _seen(os.fstat(fd))
+
+    def correct_name(
+        self, folder: int, name: bytes, identity: tuple[int, int], a: Attributes, path: PathOf, *, dry: bool
+    ) -> bool:
+        """See Metadata."""
+        with _held(folder, name) as at:
+            st = os.stat(at.path, **at.options)
+            if (st.st_dev, st.st_ino) != identity:
+                raise OSError(errno.ESTALE, "something else has taken its place")
             is_link = a.kind == NodeKind.SYMLINK
-            mode = a.mode if self._permissions else self._own_mode(a)
-            if self._permissions:
-                uid, gid = self.owner_ids(a.owner, path)
-                if (st.st_uid, st.st_gid) != (uid, gid) and not self._attempt_owner(
-                    lambda u, g: os.chown(at.path, u, g, **at.options), a, uid, gid, path
-                ):
-                    mode &= ~_AS_OWNER
-            if a.xattrs or not (plain or is_link):
-                named = b"%s/%d/%s" % (_DESCRIPTORS, folder, name)  # setxattr takes no descriptor of a folder
-                where = named if at.options else at.path
-                mode = self._xattrs(where, a, mode, path, plain=plain or is_link, follow=not at.options)
-            if not is_link:
-                self._attempt(
-                    lambda: os.chmod(at.path, mode, **at.options), path, "its permissions could not be set"
-                )
-            self._set_time(lambda: os.utime(at.path, ns=(a.mtime, a.mtime), **at.options), path)
+            owned = _owned(st, *self.owner_ids(a.owner))
+            if owned and (is_link or stat.S_IMODE(st.st_mode) == a.mode) and st.st_mtime_ns == a.mtime:
+                return False
+            if not dry:
+                self._set_on(at, folder, name, st, a, path, plain=False)
+            return True
+
+    def _compare_xattrs(self, fd: int, a: Attributes) -> tuple[set[bytes], set[bytes]]:
+        """The names of attributes to set, and of those to remove."""
+        try:
+            there = {os.fsencode(name) for name in os.listxattr(fd)}
+        except (OSError, AttributeError):
+            there = set()
+        wanted = a.xattrs or {}
+        wrong = {name for name in wanted if name not in there or not self._has(fd, name, wanted[name])}
+        return wrong, {name for name in there - wanted.keys() if name.startswith(_REMOVABLE)}
+
+    def _has(self, fd: int, name: bytes, value: bytes | OutOfLine) -> bool:
+        try:
+            data = self._values.chunk(PackKind.TREE, value.at) if isinstance(value, OutOfLine) else value
+            return os.getxattr(fd, name) == data
+        except (OSError, RpdriveError):
+            return False
+
+    def drop_surplus(self, fd: int, a: Attributes, path: PathOf) -> None:
+        """Remove the extended attributes and ACLs that an existing folder has beyond those of the point."""
+        if self._permissions:
+            self.drop(fd, self._compare_xattrs(fd, a)[1], path)
+
+    def drop(self, fd: int, names: set[bytes], path: PathOf) -> None:
+        for name in sorted(names):
+            text = name.decode(errors="replace")
+            self._attempt(partial(os.removexattr, fd, name), path, f"its attribute {text} could not be removed")
 
     def _set_time(self, change: Callable[[], None], path: PathOf) -> None:
         try:
@@ -225,6 +299,15 @@ class PosixMetadata:
             change()
         except (OSError, OverflowError, ValueError) as e:
             self._problem(path(), f"{reason}: {getattr(e, 'strerror', None) or e}")
+
+
+def _owned(st: os.stat_result, uid: int, gid: int) -> bool:
+    """Whether an owner is right; an id of -1 was saved on a system without ids, and is never set."""
+    return uid in (-1, st.st_uid) and gid in (-1, st.st_gid)
+
+
+def _seen(st: os.stat_result) -> tuple[int, int, int, int]:
+    return st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns
 
 
 class _At(NamedTuple):

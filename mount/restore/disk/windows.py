@@ -105,6 +105,9 @@ class WindowsDisk:
         with self._api.opened(rooted(self._handles.path_of(fd)), w.READ_DATA | w.READ_ATTRIBUTES) as handle:
             return [name_bytes(found.name) for found in files.listed(self._api, handle)]
 
+    def let_owner_in(self, fd: int, /) -> None:
+        pass
+
     def is_read_only(self, fd: int, /) -> bool:
         return False  # its errors say so: none is EROFS
 

@@ -16,7 +16,7 @@ from catalog.windows.links import symlink, windows_target
 from catalog.windows.reparse import MOUNT_POINT, tag_of
 from catalog.windows.times import to_filetime
 from mount.restore.disk.attributes import Attributes
-from mount.restore.disk.base import PathOf, ReportProblem, Values
+from mount.restore.disk.base import PathOf, ReportProblem, Values, Wrong
 from mount.restore.disk.windows_handles import WindowsHandles, rooted
 
 # READONLY … NOT_CONTENT_INDEXED. Windows sets other attributes by itself, e.g. when a file is compressed.
@@ -67,6 +67,20 @@ class WindowsMetadata:
                 self._handles.api.remove(where)
                 make_link(self._handles.api, where, buffer, folder=True)
         self._put(where, a, path)
+
+    def compare(self, fd: int, a: Attributes) -> Wrong:
+        return Wrong.NOTHING  # what Windows itself changes can't be told from what somebody else did
+
+    def drop_surplus(self, fd: int, a: Attributes, path: PathOf) -> None:
+        """Do nothing: a security descriptor is set as a whole."""
+
+    def put_back(self, fd: int, a: Attributes, path: PathOf) -> bool:
+        return False
+
+    def correct_name(
+        self, folder: int, name: bytes, identity: tuple[int, int], a: Attributes, path: PathOf, *, dry: bool
+    ) -> bool:
+        return False
 
     def _bytes(self, value: bytes | OutOfLine) -> bytes:
         return bytes(self._values.chunk(PackKind.TREE, value.at)) if isinstance(value, OutOfLine) else value

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from backup.exclusions import Layer
 from backup.selection import Selection
 from backup.systems.base import File, Folder, Stat, Status, System
+from backup.systems.names import ManyNames, Names
+from catalog.names import are_distinct, folded, shown
 from catalog.patterns import Rule
 
 OWN_FOLDER = "not saved: a vault, cache or state folder of rpdrive"
@@ -56,3 +58,17 @@ def contents(system: System[Folder, File, Stat], folder: Folder, name: bytes, mo
         return None
     finally:
         system.close(file)
+
+
+def are_all_distinct(names: Names) -> bool:
+    """Whether no two names of a folder differ only in case or Unicode form."""
+    if isinstance(names, list):
+        return are_distinct(names)
+    if names.are_plain:
+        return True
+    before = None
+    for key in ManyNames(folded(shown(name)).encode(errors="surrogatepass") for name in names):
+        if key == before:
+            return False
+        before = key
+    return True

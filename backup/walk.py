@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Generic
 
 from backup.above import has_other_metadata
-from backup.choosing import contents, left_out, not_walked
+from backup.choosing import are_all_distinct, contents, left_out, not_walked
 from backup.entries import OWN, cause, checked, copied
 from backup.exclusions import CACHE_TAG
 from backup.files import Contents, FileReader, finished, waits_for
@@ -25,13 +25,13 @@ from backup.previous import OldEntry, PreviousPoint
 from backup.run import Run
 from backup.selection import Wanted
 from backup.systems.base import TIME_MAX, TIME_MIN, File, Folder, OnlineOnly, Stat
+from backup.systems.names import Names
 from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, Subtree
 from catalog.format.writing import FolderWriter
-from catalog.names import are_distinct
 from catalog.patterns import Rule
 from catalog.tree import leaves
 from catalog.vault import missing_pack
@@ -141,7 +141,7 @@ class Walk(Generic[Folder, File, Stat]):
 
     # --- folders ------------------------------------------------------------------------------------------
 
-    def _names(self, frame: Frame[Folder]) -> list[bytes]:
+    def _names(self, frame: Frame[Folder]) -> Names:
         """The names to handle in a folder, sorted; none if it can't be listed, which is reported as a problem."""
         if frame.handle is None:
             return []
@@ -155,7 +155,7 @@ class Walk(Generic[Folder, File, Stat]):
         except OSError as e:
             self._say(frame, b"", f"the folder can't be listed: {e.strerror}")
             return []
-        self.distinct_names = self.distinct_names and are_distinct(names)
+        self.distinct_names = self.distinct_names and are_all_distinct(names)
         return names
 
     def _begin(self, frame: Frame[Folder]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from backup.systems.names import Names
 from backup.systems.side_data import SideData
 from catalog.format.nodes import Node
 from catalog.format.values import Owner
@@ -113,7 +114,7 @@ class System(Protocol[Folder, File, Stat]):
     def close(self, handle: Folder | File) -> None:
         """Close a file or folder."""
 
-    def names(self, folder: Folder) -> list[bytes]:
+    def names(self, folder: Folder) -> Names:
         """Names in a folder, sorted as bytes."""
 
     def status(self, name: bytes, folder: Folder) -> Stat:

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from backup.systems.base import kept_time
+from backup.systems.names import Names, sorted_names
 from catalog.format.nodes import Node
 from catalog.format.values import Owner, kind_of
 from catalog.mountinfo import mounts
@@ -140,9 +141,10 @@ class PosixSystem:
             return set()  # not Linux
 
     @staticmethod
-    def names(folder: int) -> list[bytes]:
+    def names(folder: int) -> Names:
         """Names in a folder, sorted as bytes."""
-        return sorted(map(os.fsencode, os.listdir(folder)))
+        with os.scandir(folder) as entries:
+            return sorted_names(os.fsencode(entry.name) for entry in entries)
 
     @staticmethod
     def status(name: bytes, folder: int) -> os.stat_result:

@@ -18,6 +18,7 @@ from pathlib import Path, PureWindowsPath
 from typing import IO, Any, NamedTuple
 
 from backup.systems.base import OnlineOnly, System, kept_time
+from backup.systems.names import Names, sorted_names
 from backup.systems.side_data import UNKNOWN_OWNER, SideData
 from catalog.errors import Damaged, LocalError
 from catalog.format.nodes import Node
@@ -156,15 +157,17 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         if isinstance(handle, WindowsFile) and handle.export is not None:
             handle.export.close()
 
-    def names(self, folder: WindowsFolder) -> list[bytes]:
+    def names(self, folder: WindowsFolder) -> Names:
         if folder.handle is None:
             return [letter.encode() for letter in self._api.drives()]
-        found = []
-        for name, short in files.listed(self._api, folder.handle):
-            found.append(name_bytes(name))
+        return sorted_names(self._listed(folder, folder.handle))
+
+    def _listed(self, folder: WindowsFolder, handle: int) -> Iterator[bytes]:
+        for name, short in files.listed(self._api, handle):
+            found = name_bytes(name)
             if short:
-                folder.shorts[found[-1]] = short
-        return sorted(found)
+                folder.shorts[found] = short
+            yield found
 
     def status(self, name: bytes, folder: WindowsFolder) -> WindowsStatus:
         # A handle for each name, as the listing of a folder can be out of date: NTFS updates it when a file is

@@ -77,7 +77,7 @@ ROOMS = {
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
     "backup.exclusions": "catalog.errors catalog.patterns",
     "backup.selection": "backup.exclusions",
-    "backup.choosing": "backup.exclusions backup.selection backup.systems catalog.patterns",
+    "backup.choosing": "backup.exclusions backup.selection backup.systems catalog.names catalog.patterns",
     "backup.census": "backup.exclusions backup.selection",
     "backup.mirrorfile": "catalog.errors catalog.format",
     "backup.mirror": "backup.mirrorfile catalog.format",
@@ -91,10 +91,10 @@ ROOMS = {
     "backup.frame": "backup.exclusions backup.previous backup.selection backup.systems catalog.format"
     " catalog.patterns catalog.tree",
     "backup.files": "backup.pipeline backup.run backup.systems catalog.errors catalog.format",
-    "backup.links": "backup.files backup.systems catalog.format",
+    "backup.links": "backup.files backup.systems catalog.errors catalog.format",
     "backup.walk": "backup.above backup.choosing backup.entries backup.exclusions backup.files backup.frame"
     " backup.links backup.pipeline backup.previous backup.run backup.selection backup.systems catalog.errors"
-    " catalog.format catalog.names catalog.patterns catalog.tree catalog.vault",
+    " catalog.format catalog.patterns catalog.tree catalog.vault",
     "backup.evidence": "backup.mirror backup.run backup.systems catalog.errors catalog.format",
     "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format",
     "backup.mirroring": "backup.run backup.systems catalog.errors catalog.format catalog.vault",

@@ -269,24 +269,28 @@ class Moved(Frozen):
         return f"{len(bad)} entries are no version: " + "; ".join(bad[:3]) if bad else ""
 
 
-def seen_where_readable(root: Path) -> Snapshot:
-    """What is below a folder, without what can't be read."""
+def seen_where_readable(root: Path, failures: int) -> Snapshot:
+    """What is below a folder, without what can't be read; ends after so many failures."""
     entries: dict[bytes, Seen] = {}
     groups: dict[tuple[int, int], set[bytes]] = {}
     pending = [b""]
-    while pending:
+    while pending and failures > 0:
         folder = pending.pop()
         try:
             names = os.listdir(os.path.join(os.fsencode(root), folder))
         except OSError:
+            failures -= 1
             continue
         for name in names:
+            if failures <= 0:
+                break
             here = folder + b"/" + name if folder else name
             path = os.path.join(os.fsencode(root), here)
             try:
                 st = os.lstat(path)
                 entries[here] = seen(path, st)
             except OSError:
+                failures -= 1
                 continue
             if stat.S_ISDIR(st.st_mode):
                 pending.append(here)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catalog.errors import WITH_PROBLEMS
 from catalog.format.records import Point
 from catalog.store.local import LocalStore
 from catalog.vault import Vault, open_vault
@@ -231,7 +233,10 @@ class World:
             raise Fault("traceback", what)
         if done.code >= 0 and done.code not in DOCUMENTED:
             raise Fault("exit code", f"not documented: {what}")
-        if done.code not in codes:
+        lists = done.args[0] in ("points", "jobs", "vault", "machine")
+        if done.code not in codes and not (
+            self._only_warned(done) or (lists and self.damaged and done.code in (7, 9))
+        ):
             raise Fault("stuck" if list(codes) == [0] else "exit code", f"not in {list(codes)}: {what}")
         if (
             done.code > 0
@@ -293,6 +298,13 @@ class World:
     def newest_is_doubtful(self) -> None:
         """The points made just now may refer to what the siege took away meanwhile."""
         self.doubtful |= self.unverified
+
+    def _only_warned(self, done: Ended) -> bool:
+        """Whether a backup's problems are none of the source's, but e.g. a record that was passed over."""
+        if done.code != WITH_PROBLEMS or done.args[0] != "backup":
+            return False
+        rows = json.loads(done.out)["problems"]
+        return bool(rows) and not any(row["path"].startswith(str(self.folder)) for row in rows)
 
     # --- the vault ----------------------------------------------------------------------------------------
 

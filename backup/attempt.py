@@ -28,6 +28,7 @@ from catalog.format.sealed import Kind, seal_object
 from catalog.format.values import Subtree
 from catalog.format.writing import TREE_BLOCK_RAW
 from catalog.store.deadline import Deadline
+from catalog.vault import Stored
 
 SCATTERED = 2  # a tree in more than this many times the blocks of a fresh one (and 2) is written afresh
 INDEX_BYTES, INDEX_SECONDS = 256 << 20, 60.0  # an index object at least this often
@@ -166,9 +167,12 @@ class Attempt(Generic[Folder, File, Stat]):
             point = self._point(self._settled(root), now, is_partial=is_partial)
             try:
                 stored = vault.add_point(point, until=Deadline.after(AGE / 2 / 1e9))
-            except TooLate as e:  # the machine slept: look again
-                late = e
-                continue
+            except TooLate as e:  # the machine slept: look again, unless it was stored and the answer lost
+                infos = list(vault.store.list(str(PointName.of(point))))
+                if not infos:
+                    late = e
+                    continue
+                stored = Stored(infos[0].size, infos[0].modified)
             self.record_bytes += stored.size
             if stored.modified - now > AGE:  # it slept within the request
                 self._check_late(point)

@@ -50,6 +50,10 @@ class Protected:
     def vault(self) -> Vault:
         return vault_on(self.store)
 
+    @property
+    def damaged(self) -> DamagedPacks:
+        return DamagedPacks(self.state, self.vault.id)
+
     def backup(
         self, *paths: Path, dry: bool = False, excludes: tuple[str, ...] = (), one_file_system: bool = False,
         skip: set[tuple[int, int]] | None = None,
@@ -67,7 +71,7 @@ class Protected:
         try:
             run = Run(
                 vault, reader, mirror, machine, item, selection, this_system(), Seen(self.state, vault.id),
-                DamagedPacks(self.state, vault.id), partial_seconds=self.partial_seconds,
+                self.damaged, partial_seconds=self.partial_seconds,
             )  # fmt: skip
             return perform(run, dry=dry)
         finally:

@@ -99,7 +99,7 @@ ROOMS = {
     "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format",
     "backup.mirroring": "backup.run backup.systems catalog.errors catalog.format catalog.vault",
     "backup.attempt": "backup.evidence backup.lineage backup.pipeline backup.previous backup.run backup.systems"
-    " backup.walk catalog.errors catalog.format catalog.store",
+    " backup.walk catalog.errors catalog.format catalog.store catalog.vault",
     "backup.engine": "backup.attempt backup.evidence backup.lineage backup.mirrorfile backup.mirroring backup.run"
     " backup.systems catalog.errors",
     "backup.display": "backup.run catalog.format catalog.screen catalog.store",

@@ -12,6 +12,7 @@ import gc
 import importlib.util
 import io
 import os
+import re
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -56,6 +57,7 @@ PACKAGES = {
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+_EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
 _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
 
 
@@ -217,6 +219,7 @@ def run(args: list[str]) -> int:
     """Run one command and return its exit code (docs/exit-codes.md). An RpdriveError is one line on stderr."""
     _prepare_output()
     try:
+        _refuse_empty(args)
         result = typer.main.get_command(app).main(args, "rpdrive", standalone_mode=False)
         if result == Interrupted.exit_code:  # Typer's result for KeyboardInterrupt
             raise KeyboardInterrupt
@@ -230,6 +233,21 @@ def run(args: list[str]) -> int:
         return _broken_pipe()
     except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001 - the last line of defence
         return _failed(args, e)
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """Raise UsageError for an empty argument or value. In a script that is a variable that was never set.
+
+    As a path it would mean the current folder, and as a name whatever is the default.
+    """
+    before = ""
+    for arg in args:
+        if arg == "":
+            what = f"the value of {before}" if before.startswith("-") and before != "--" else "an argument"
+            raise UsageError(f"{what} is empty", "if it came from a variable, see that it is set")
+        if before != "--" and _EMPTY_OPTION.fullmatch(arg):
+            raise UsageError(f"the value of {arg[:-1]} is empty", "if it came from a variable, see that it is set")
+        before = "--" if before == "--" else arg
 
 
 class _Output(io.FileIO):

@@ -222,3 +222,38 @@ def test_a_bug_leaves_its_traceback_in_a_file(rpdrive: Cli) -> None:
     assert "Traceback" in log.read_text() and "ZeroDivisionError: a bug" in log.read_text()
     done = subprocess.run([*command, "--json"], env=rpdrive.environ, capture_output=True, check=False)
     assert json.loads(done.stderr)["error"]["exit_code"] == done.returncode == 70
+
+
+@pytest.mark.parametrize(
+    ("args", "what"),
+    [
+        (["backup", ""], "an argument"),
+        (["backup", "a", ""], "an argument"),
+        (["backup", "--", ""], "an argument"),
+        (["backup", "a", "--machine", ""], "the value of --machine"),
+        (["backup", "a", "--machine="], "the value of --machine"),
+        (["restore", "latest:/a", "--to", ""], "the value of --to"),
+        (["restore", "latest:/a", "--to="], "the value of --to"),
+        (["--vault", "", "points"], "the value of --vault"),
+        (["restore", "latest:/a", "--json", "--to", ""], "the value of --to"),
+    ],
+)
+def test_an_empty_argument_is_no_argument(rpdrive: Cli, vault: Vault, args: list[str], what: str) -> None:
+    """`--to "$UNSET"` restored into the current folder, and `--machine ""` registered a second machine."""
+    done = rpdrive.run(*args)
+    assert done.returncode == 2
+    text = done.stderr.decode()
+    assert f"{what} is empty" in text and done.stdout == b""
+    assert list(vault.store.folders("")) == ["vault"], "nothing was stored"
+
+
+def test_what_only_looks_empty_is_an_argument(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    (tmp_path / "--to=").write_bytes(b"a file of this name")
+    done = subprocess.run(
+        rpdrive.command("backup", "--", "--to="),
+        env=rpdrive.environ,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done

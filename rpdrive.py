@@ -219,6 +219,7 @@ def run(args: list[str]) -> int:
     """Run one command and return its exit code (docs/exit-codes.md). An RpdriveError is one line on stderr."""
     _prepare_output()
     try:
+        _check_current_folder()
         _refuse_empty(args)
         result = typer.main.get_command(app).main(args, "rpdrive", standalone_mode=False)
         if result == Interrupted.exit_code:  # Typer's result for KeyboardInterrupt
@@ -233,6 +234,14 @@ def run(args: list[str]) -> int:
         return _broken_pipe()
     except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001 - the last line of defence
         return _failed(args, e)
+
+
+def _check_current_folder() -> None:
+    """Raise LocalError if this process stands in a folder that was deleted: paths would mean nothing."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as e:
+        raise LocalError("the current folder no longer exists", "change to another one") from e
 
 
 def _refuse_empty(args: list[str]) -> None:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from catalog.errors import UsageError
+
 HOME = "RPDRIVE_HOME"
 VAULT = "RPDRIVE_VAULT"
 PASSPHRASE = "RPDRIVE_PASSPHRASE"
@@ -26,6 +28,16 @@ _SECRET = re.compile(
 _FOLDER = Path(__file__).parents[1]  # holds our packages and rpdrive.py
 _CODE = "import sys; sys.path.append({folder!r}); from {module} import main; main({arguments})"
 _SET = "import os; os.environ.update({variables!r}); "
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """A path as a person writes it: `~` and `~NAME` are home folders. Raises UsageError if there is no such one."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as e:
+        raise UsageError(
+            f"the home folder in {os.fspath(text)} is not known", "write the whole path, or set HOME"
+        ) from e
 
 
 def main_command(module: str, *arguments: int, variables: Mapping[str, str] | None = None) -> list[str]:
@@ -71,5 +83,5 @@ def named_variables(names: Iterable[str], environ: Mapping[str, str]) -> dict[st
 
 def _absolute(environment: dict[str, str]) -> dict[str, str]:
     if environment.get(HOME):
-        environment[HOME] = str(Path(environment[HOME]).expanduser().absolute())
+        environment[HOME] = str(user_path(environment[HOME]).absolute())
     return environment

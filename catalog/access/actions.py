@@ -11,6 +11,7 @@ from catalog.access.passphrases import Passphrases, confirm_on_terminal
 from catalog.access.session import Session
 from catalog.access.settings import write_private
 from catalog.errors import LocalError, UsageError
+from catalog.screen.stderr import warn
 from catalog.screen.text import parse_duration, safe_text
 from catalog.store.roles import Role
 from catalog.vault import Vault, check_no_vault, create_vault
@@ -23,7 +24,10 @@ def make_vault(session: Session) -> Vault:
     check_no_vault(session.open_store())
     passphrase = session.passphrases.new("Passphrase (16 characters or more)")
     vault = create_vault(session.open_store(), passphrase)
-    session.settings.remember_vault(session.address, vault.id)
+    try:
+        session.settings.remember_vault(session.address, vault.id)
+    except LocalError as e:
+        warn(f"the vault was made, but this machine will not know it by itself: {e}")
     return vault
 
 

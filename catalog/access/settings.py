@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from catalog.errors import LocalError, UsageError
-from catalog.program import HOME, VAULT
+from catalog.program import HOME, VAULT, user_path
 from catalog.systems.this import SYSTEM
 
 
@@ -51,7 +51,16 @@ class Settings:
         """The path of the folder `kind` (`config`, `state`, `cache` or `run`), which may not exist yet."""
         home = self._environ.get(HOME)
         if home:
-            return Path(home).expanduser().absolute() / kind
+            return user_path(home).absolute() / kind
+        try:
+            return self._of_platform(kind)
+        except (RuntimeError, KeyError) as e:  # no HOME, and no entry for this user in the system's list
+            raise LocalError(
+                "this user has no home folder, where rpdrive would keep its own files",
+                f"set HOME, or {HOME} to a folder for them",
+            ) from e
+
+    def _of_platform(self, kind: str) -> Path:
         import platformdirs
 
         if kind == "config":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from catalog.errors import UsageError
+from catalog.program import user_path
 from catalog.store.azure.scheme import AzureScheme
 from catalog.store.base import Store
 from catalog.store.folder import FolderScheme
@@ -50,7 +50,7 @@ def open_store(url: str, *, token: str | None = None, endpoint: str | None = Non
 def normal_address(text: str) -> str:
     """An address in its normal spelling: folders as file://, and no slash at the end. Raises UsageError."""
     if "://" not in text:
-        text = os.path.abspath(Path(text).expanduser())
+        text = os.path.abspath(user_path(text))
     scheme = _named(text)
     return text.rstrip("/") if scheme is None else scheme.normal(text)
 

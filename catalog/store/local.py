@@ -296,7 +296,12 @@ class LocalStore(Store):
             raise StoreError(what) from error
 
     def _require_root(self) -> None:
-        """Raise StoreUnreachable if the folder has disappeared, or is now the bare folder below a mount."""
+        """Raise StoreUnreachable if the folder has disappeared, or is now the bare folder below a mount.
+
+        Raises StoreError if it is a file.
+        """
+        if os.path.isfile(self._top):
+            raise StoreError(f"{self.root} is a file, not the folder of a vault", "choose another address")
         with self._lock:  # around stat, too: a folder that another thread makes must not seem to have changed
             identity = self._root_identity()
             if identity == self._identity or self._identity is None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import LocalError, MountFailed
-from catalog.program import HOME, lasting_environment, rpdrive_command
+from catalog.program import HOME, lasting_environment, rpdrive_command, user_path
 from mount.login.base import Entry
 
 _NAME_MAX = 255
@@ -59,7 +59,7 @@ def unit_for(place: Path, *, system: bool, environ: Mapping[str, str] = os.envir
         folder = Path("/etc/systemd/system")
     else:
         config = environ.get("XDG_CONFIG_HOME") or "~/.config"
-        folder = Path(config).expanduser().absolute() / "systemd" / "user"
+        folder = user_path(config).absolute() / "systemd" / "user"
     return Unit(folder / unit_name(place), system)
 
 

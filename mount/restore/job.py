@@ -15,6 +15,7 @@ from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageErr
 from catalog.format.records import Outcome
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import Registration
+from catalog.program import user_path
 from catalog.screen.progress import Observer, Reporting
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
@@ -64,7 +65,7 @@ class Job:
         if owner_by not in ("id", "name"):
             raise UsageError(f"--owner-by does not take {owner_by!r}", "use id or name")
         self._session = session
-        target = b"/" if to is None else os.path.abspath(os.fsencode(Path(to).expanduser()))
+        target = b"/" if to is None else os.path.abspath(os.fsencode(user_path(to)))
         self._options = Options(
             target, in_place, Policy(on_conflict), permissions, owner_by == "name",
             Selection(include, exclude), dry_run, verify, trust_modes=trust_modes,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from catalog.access.session import Session
@@ -20,6 +19,7 @@ from catalog.points.choice import (
     point_names,
     split_place,
 )
+from catalog.program import user_path
 from catalog.screen.text import safe_text
 from catalog.tree import PageSource
 from catalog.vault import Vault
@@ -103,7 +103,7 @@ def _names_point(text: str) -> bool:
 
 
 def _in_drive(text: str, drives: list[DriveRow]) -> DrivePath | None:
-    path = os.path.abspath(Path(text).expanduser()) + os.sep
+    path = os.path.abspath(user_path(text)) + os.sep
     for drive in drives:
         top = drive.mount_point.rstrip(os.sep) + os.sep
         if os.path.normcase(path).startswith(os.path.normcase(top)):

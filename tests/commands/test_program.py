@@ -17,6 +17,7 @@ import rpdrive as program
 from catalog.errors import RpdriveError
 from catalog.vault import Vault
 from tests.kit.cli import ROOT, Cli
+from tests.kit.vaults import PASSPHRASE
 
 HEAVY = (
     "azure",
@@ -257,3 +258,55 @@ def test_what_only_looks_empty_is_an_argument(rpdrive: Cli, vault: Vault, tmp_pa
         check=False,
     )
     assert done.returncode == 0, done
+
+
+COMMANDS = [["points"], ["mounts"], ["backup", "/etc/hostname"], ["vault", "unlock", "--save"]]
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("args", COMMANDS)
+    "args", [["points"], ["mounts"], ["backup", "/etc/hostname"], ["vault", "unlock", "--save"]]
+)
+def test_a_user_without_a_home(vault: Vault, tmp_path: Path, args: list[str]) -> None:
+    """A container or unit that runs as a number, without HOME: a traceback of 110 lines."""
+    done = subprocess.run(
+        ["unshare", "--user", "--map-user=54321", "env", "-i", "PATH=/usr/bin:/bin", f"PYTHONPATH={ROOT}",
+         f"RPDRIVE_PASSPHRASE={PASSPHRASE}", sys.executable, "-m", "rpdrive", f"--vault={tmp_path}/vault", *args],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 11, done
+    assert done.stderr.count("\n") == 1 and "set HOME, or RPDRIVE_HOME" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["vault"]
+
+
+def test_a_home_that_nobody_has(rpdrive: Cli) -> None:
+    for args in (
+        ["--vault", "~nobody-at-all/vault", "points"],
+        ["restore", "latest:/x", "--to", "~nobody-at-all/x"],
+    ):
+        assert "~nobody-at-all" in rpdrive.fails(*args, code=2)
+    assert "~nobody-at-all" in rpdrive.fails("points", code=2, env={"RPDRIVE_HOME": "~nobody-at-all"})
+
+
+def test_a_current_folder_that_is_gone(rpdrive: Cli, tmp_path: Path) -> None:
+    script = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec {sys.executable} -m rpdrive mount ."
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(["sh", "-c", script], env=rpdrive.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 11
+    assert done.stderr == "rpdrive: the current folder no longer exists; change to another one\n"
+
+
+def test_a_vault_cannot_be_a_file(rpdrive: Cli) -> None:
+    rpdrive.vault.write_bytes(b"mine")
+    for args in (["vault", "create"], ["points"], ["backup", rpdrive.home]):
+        assert "is a file, not the folder of a vault" in rpdrive.fails(*args, code=5)
+    assert rpdrive.vault.read_bytes() == b"mine"
+
+
+def test_a_vault_is_made_though_its_address_cannot_be_remembered(rpdrive: Cli) -> None:
+    rpdrive.ok("points", "--help")
+    (rpdrive.home / "config" / "vaults.json").mkdir(parents=True)
+    rpdrive.fails("vault", "info", code=6)
+    done = rpdrive.run("vault", "create")
+    assert done.returncode == 0, done
+    assert b"the vault was made, but this machine will not know it by itself" in done.stderr

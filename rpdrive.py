@@ -175,8 +175,19 @@ def rpdrive(
     """Back up files into an encrypted vault, and open any recovery point of it as a read-only drive."""
     if verbose:
         _be_verbose(ctx)
-    ctx.obj = Session(vault=vault, passphrases=GivenPassphrases(passphrase_file), records_factory=_records)
+    ctx.obj = Session(
+        vault=vault,
+        passphrases=GivenPassphrases(passphrase_file),
+        records_factory=_records,
+        waiting=None if "--json" in sys.argv else _say,
+    )
     ctx.call_on_close(lambda: _close(ctx))
+
+
+def _say(text: str) -> None:
+    from catalog.screen.stderr import warn
+
+    warn(text)
 
 
 def _close(ctx: typer.Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from catalog.store.stack import StoreStack
     from catalog.vault import Vault
 
+FIRST_SILENCE = 5.0  # seconds
 RecordsFactory: TypeAlias = "Callable[[Session, bytes], MutableMapping[str, bytes] | None]"
 
 
@@ -46,7 +48,7 @@ class Session:
 
     `passphrases` is asked when no saved key opens the vault. `records_factory` returns the mapping in which a
     vault (by id) caches its immutable records, or None: the cache is a package above this one. `opener` opens
-    the store in place of `open_store`.
+    the store in place of `open_store`. `waiting` gets a message when the store does not answer for some seconds.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Session:
         passphrases: Passphrases | None = None,
         records_factory: RecordsFactory | None = None,
         opener: Opener | None = None,
+        waiting: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.vault_option = vault
@@ -64,6 +67,8 @@ class Session:
         self._records_factory = records_factory
         self.connecting: Credentials | None = None  # new credentials on trial, in place of the remembered ones
         self._opener = opener
+        self._waiting = waiting
+        self._silent_until = 0.0
         self._stack: StoreStack | None = None
         self._address: str | None = None
 
@@ -115,12 +120,12 @@ class Session:
             opener = self._opener or open_store
             credentials = self.credentials()
             if credentials is None:
-                self._stack = StoreStack(opener(self.address), scheme.patience)
+                self._stack = StoreStack(opener(self.address), scheme.patience, waiting=self._say_waiting)
             else:
                 grant = credentials.grant
                 grant.check(self.address)
                 store = opener(self.address, token=grant.token, endpoint=grant.endpoint)
-                self._stack = StoreStack(store, scheme.patience, grant, self._newest_grant)
+                self._stack = StoreStack(store, scheme.patience, grant, self._newest_grant, self._say_waiting)
         return self._stack.front(patience)
 
     def credentials(self) -> Credentials | None:
@@ -225,7 +230,15 @@ class Session:
         """
         from catalog.vault import read_vault_file
 
-        file = read_vault_file(self.open_store())
+        store = self.open_store()
+        # The first request: a network that swallows packets is silent for as long as connecting may take.
+        silence = threading.Timer(FIRST_SILENCE, self._say_waiting)
+        silence.daemon = True
+        silence.start()
+        try:
+            file = read_vault_file(store)
+        finally:
+            silence.cancel()
         try:
             known = None if self.connecting is not None else self.settings.known_vaults().get(self.address)
         except LocalError:
@@ -237,6 +250,13 @@ class Session:
                 "if it was replaced on purpose, run `rpdrive vault disconnect` first",
             )
         return file
+
+    def _say_waiting(self) -> None:
+        """Tell the person that the store does not answer, at most once a minute."""
+        now = time.monotonic()
+        if self._waiting is not None and now >= self._silent_until:
+            self._silent_until = now + 60.0
+            self._waiting(f"no answer yet from {self.address}; still trying")
 
     def damaged_packs(self, vault_id: bytes) -> DamagedPacks:
         """The packs of a vault that were found damaged on this machine."""

@@ -14,6 +14,7 @@ from catalog.store.wrapper import Request, StoreWrapper, T
 
 FIRST_PAUSE = 0.25  # seconds
 LONGEST_PAUSE = 8.0  # seconds
+QUIET = 3.0  # seconds
 
 
 class RetryingStore(StoreWrapper):
@@ -26,6 +27,8 @@ class RetryingStore(StoreWrapper):
 
     A create, compose or replace whose answer was lost may have taken effect. If a later attempt finds that the
     object exists, or has changed, the object is read back; the call succeeds if it holds exactly the bytes sent.
+    `waiting` is called once in each outage, when requests have had no answer for QUIET seconds.
+
     No attempt to create begins after the deadline `until`, however long a pause or the machine's sleep lasted.
     """
 
@@ -36,11 +39,14 @@ class RetryingStore(StoreWrapper):
         *,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] | None = None,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(inner)
         self.patience = patience
         self._clock = clock
         self._closed = threading.Event()
+        self._waiting = waiting
+        self._told = False  # of this outage
         self._pause: Callable[[float], object] = pause or self._closed.wait
 
     def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
@@ -148,14 +154,20 @@ class RetryingStore(StoreWrapper):
         raise StoreUnreachable(f"{name} was stored, but is not listed yet")
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
-        give_up = self._clock() + self.patience
+        began = self._clock()
+        give_up = began + self.patience
         pause = FIRST_PAUSE
         while True:
             try:
-                return call()
+                result = call()
+                self._told = False
+                return result
             except (StoreUnreachable, ShortRead):
                 wait = random.uniform(pause / 2, pause)
                 if self._closed.is_set() or self._clock() + wait > give_up:
                     raise
+                if not self._told and self._clock() - began >= QUIET:
+                    self._told = True
+                    self._waiting()
                 self._pause(wait)
                 pause = min(2 * pause, LONGEST_PAUSE)

@@ -14,7 +14,7 @@ class StoreStack:
     """A store in its wrappers, from the inside out: meter, retries, role.
 
     In this order the meter counts each retry, and a request outside the role is never sent. `patience` is how
-    long a request is repeated, in seconds (0: never); `renewed` is passed to RoleStore.
+    long a request is repeated, in seconds (0: never); `waiting` is passed to RetryingStore, `renewed` to RoleStore.
     """
 
     def __init__(
@@ -23,11 +23,13 @@ class StoreStack:
         patience: float = 0.0,
         grant: Grant | None = None,
         renewed: Callable[[], Grant | None] = lambda: None,
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self.meter = MeteredStore(store)
         self._patience = patience
         self._grant = grant
         self._renewed = renewed
+        self._waiting = waiting
         self._fronts: dict[float, Store] = {}
 
     def front(self, patience: float | None = None) -> Store:
@@ -36,7 +38,7 @@ class StoreStack:
         if seconds not in self._fronts:
             front: Store = self.meter
             if seconds > 0:
-                front = RetryingStore(front, seconds)
+                front = RetryingStore(front, seconds, waiting=self._waiting)
             if self._grant is not None:
                 front = RoleStore(front, self._grant, self._renewed)
             self._fronts[seconds] = front

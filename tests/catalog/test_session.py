@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import pytest
 
 from catalog.access.session import Session
@@ -9,12 +12,13 @@ from catalog.access.settings import Settings
 from catalog.errors import NotFound, StoreUnreachable, WrongPassphrase
 from catalog.store.address import open_store
 from catalog.store.base import Store
+from catalog.store.wrapper import StoreWrapper
 from catalog.vault import Vault
 from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.cli import Cli
 from tests.kit.faults import FailOnceStore
 from tests.kit.stores import MOST
-from tests.kit.vaults import PASSPHRASE
+from tests.kit.vaults import PASSPHRASE, make_vault
 
 
 @pytest.fixture
@@ -108,3 +112,29 @@ def test_the_own_folders_are_those_of_the_vault_and_of_the_settings(session: Ses
     assert [folder.path for folder in session.own_folders(config=False)] == [rpdrive.vault, *home[1:]]
     elsewhere = Session(session.settings, vault="azure://account/container")
     assert [folder.path for folder in elsewhere.own_folders()] == home
+
+
+def test_a_store_that_does_not_answer_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`points` and `mount` said nothing for a minute when the network was away."""
+    monkeypatch.setattr("catalog.access.session.FIRST_SILENCE", 0.01)
+    make_vault(tmp_path / "vault")
+    said: list[str] = []
+    told = threading.Event()
+
+    class Silent(StoreWrapper):
+        def get(self, name: str, most: int) -> bytes:
+            assert told.wait(60)
+            return super().get(name, most)
+
+    def opener(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
+        return Silent(open_store(url, token=token, endpoint=endpoint))
+
+    def waiting(text: str) -> None:
+        said.append(text)
+        told.set()
+
+    settings = Settings({"RPDRIVE_HOME": str(tmp_path / "home")})
+    address = (tmp_path / "vault").as_uri()
+    session = Session(settings, vault=address, opener=opener, waiting=waiting)
+    session.read_vault_file()
+    assert said == [f"no answer yet from {address}; still trying"]

@@ -260,11 +260,8 @@ def test_what_only_looks_empty_is_an_argument(rpdrive: Cli, vault: Vault, tmp_pa
     assert done.returncode == 0, done
 
 
-COMMANDS = [["points"], ["mounts"], ["backup", "/etc/hostname"], ["vault", "unlock", "--save"]]
-
-
 @pytest.mark.needs_root
-@pytest.mark.parametrize("args", COMMANDS)
+@pytest.mark.parametrize(
     "args", [["points"], ["mounts"], ["backup", "/etc/hostname"], ["vault", "unlock", "--save"]]
 )
 def test_a_user_without_a_home(vault: Vault, tmp_path: Path, args: list[str]) -> None:

@@ -20,7 +20,7 @@ from catalog.store.base import LIST_PAGE
 from catalog.store.delayed import DelayedStore
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import Count, MeteredStore, Traffic
-from catalog.store.retrying import LONGEST_PAUSE, RetryingStore
+from catalog.store.retrying import LONGEST_PAUSE, QUIET, RetryingStore
 from catalog.store.wrapper import Request
 from tests.kit.faults import (
     FailOnceStore,
@@ -224,3 +224,29 @@ def test_nothing_happens_after_the_stop(after: bool) -> None:
     assert set(memory.objects) == ({"1", "2", "3"} if after else {"1", "2"})
     with pytest.raises(Stopped):
         store.get("1", MOST)
+
+
+def test_an_outage_is_told_once() -> None:
+    clock = Clock()
+    memory = MemoryStore()
+    memory.create("a", [b"data"])
+    away = UnreachableStore(memory)
+    told: list[float] = []
+
+    def pause(seconds: float) -> None:
+        clock.pause(seconds)
+        away.reachable = clock.now > 1030
+
+    store = RetryingStore(away, 60, clock=clock, pause=pause, waiting=lambda: told.append(clock.now))
+    assert store.get("a", MOST) == b"data"
+    assert len(told) == 1 and 1000 + QUIET <= told[0] < 1000 + QUIET + LONGEST_PAUSE
+    away.reachable = False
+    clock.now = 1000.0
+    assert store.get("a", MOST) == b"data"
+    assert len(told) == 2
+    clock.now, away.reachable = 1000.0, False
+    quick = RetryingStore(
+        FailOnceStore(memory), 60, clock=clock, pause=clock.pause, waiting=lambda: told.append(0.0)
+    )
+    assert quick.get("a", MOST) == b"data"
+    assert len(told) == 2

@@ -17,7 +17,7 @@ from catalog.errors import Damaged, ObjectNotFound
 from catalog.format.keys import FileDigest
 from catalog.format.nodes import Node
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Xattrs
-from catalog.format.windows import STREAMS_MAX, Stream, stream_bound
+from catalog.format.windows import STREAMS_MAX, Stream, is_stream_name, stream_bound
 from catalog.format.writing import INLINE_PIECES, INLINE_XATTR, PieceWriter, WritePage
 
 SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk in a shared block
@@ -281,10 +281,13 @@ class FileReader(Generic[Folder, File, Stat]):
         waits: list[Placed] = []
         room, left_out = STREAMS_MAX, 0
         for name, opened in data.streams:
+            text = name.encode(errors="replace").decode()
+            if not is_stream_name(name) or any(name == other for other, _size, _contents in streams):
+                say(f"its stream {text} has a name that can't be saved")
+                continue
             try:
                 size, contents = self._stream(opened())
             except OSError as e:
-                text = name.encode(errors="replace").decode()
                 say(f"its stream {text} can't be read: {e.strerror}")
                 continue
             pieces = 1 if isinstance(contents, PendingPieces) else len(contents)

@@ -152,8 +152,10 @@ class Walk(Generic[Folder, File, Stat]):
                 return [CACHE_TAG]
         try:
             names = self._system.names(frame.handle) if frame.wanted is None else sorted(frame.wanted)
-        except OSError as e:
-            self._say(frame, b"", f"the folder can't be listed: {e.strerror}")
+        except OWN:
+            raise
+        except Exception as e:  # noqa: BLE001 - the fault of one folder costs that folder
+            self._say(frame, b"", f"the folder can't be listed: {cause(e)}")
             return []
         self.distinct_names = self.distinct_names and are_all_distinct(names)
         return names
@@ -334,7 +336,9 @@ class Walk(Generic[Folder, File, Stat]):
             try:
                 opener = self._system.open_folder if wanted is None else self._system.open_passage
                 child.handle = opener(frame.name, fd)
-            except OSError as e:
+            except OWN:
+                raise
+            except Exception as e:  # noqa: BLE001 - the fault of one folder costs that folder
                 self._say(frame, frame.name, f"the folder can't be opened: {cause(e)}")
         names = self._names(child)
         if not names and previous is None:

@@ -21,7 +21,9 @@ TIME_MIN, TIME_MAX = -(2**63), 2**64 - 1  # ns since the epoch, as MessagePack h
 
 def kept_time(time: int) -> int:
     """The time (ns) that an entry holds for one of a file: the nearest that a page can hold."""
-    return min(max(time, TIME_MIN), TIME_MAX)
+    if TIME_MIN <= time <= TIME_MAX:  # quicker than min and max, which show: four calls for each new file
+        return time
+    return TIME_MIN if time < 0 else TIME_MAX
 
 
 class OnlineOnly(OSError):

@@ -27,7 +27,7 @@ from catalog.format.windows import Windows, name_bytes, name_text
 from catalog.windows import api as w
 from catalog.windows import descriptor, files, sid
 from catalog.windows.reparse import is_link, link_target
-from catalog.windows.times import from_filetime
+from catalog.windows.times import EPOCH, UNIT
 
 _RANGES = 4096  # bytes of a sparse file's ranges in one call
 _SPOOL = 8 << 20  # bytes of an encrypted file's export that are kept in memory
@@ -185,10 +185,10 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         attributes, tag = found.attributes, found.tag
         is_folder = attributes & files.DIRECTORY
         kind = stat.S_IFLNK if tag and is_link(tag) else stat.S_IFDIR if is_folder else stat.S_IFREG
-        written = from_filetime(found.written)
+        written = _ns(found.written)
         # Without a change time (FAT), derive one from the write time: later by more than a step of that clock, so
         # that a file changed within a step is read again; and different for other attributes.
-        when = from_filetime(found.changed) if found.changed else written + _COARSE + attributes % _COARSE
+        when = _ns(found.changed) if found.changed else written + _COARSE + attributes % _COARSE
         return WindowsStatus(
             st_mode=kind | descriptor.mode(None, attributes),
             st_ino=found.file_id,
@@ -200,7 +200,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
             st_mtime_ns=written,
             st_ctime_ns=when,
             attributes=attributes,
-            created=from_filetime(found.created),
+            created=_ns(found.created),
             tag=tag,
             path=path,
         )
@@ -395,6 +395,11 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
                     yield start, position
             if position == before:
                 return
+
+
+def _ns(filetime: int) -> int:
+    """ns since 1970 (UTC), also beyond what an entry can hold: that is said, and the nearest time is saved."""
+    return (filetime - EPOCH) * UNIT
 
 
 def _rooted(path: str) -> str:

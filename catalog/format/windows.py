@@ -205,10 +205,13 @@ def _value(leaf: Page, entry: Entry, key: str, index: int | None) -> Value | Non
     return found[key.encode()]
 
 
+def is_stream_name(name: str) -> bool:
+    """Whether an entry may have a stream of this name."""
+    return 1 <= _units(name) <= STREAM_NAME_MAX and _FORBIDDEN.isdisjoint(name)
+
+
 def _check_streams(entry: bytes, raw: list[bytes], streams: list[Stream]) -> None:
-    bad = any(a >= b for a, b in pairwise(raw)) or any(
-        not 1 <= _units(s.name) <= STREAM_NAME_MAX or not _FORBIDDEN.isdisjoint(s.name) for s in streams
-    )
+    bad = any(a >= b for a, b in pairwise(raw)) or any(not is_stream_name(s.name) for s in streams)
     if bad:
         raise Damaged(f"the streams of {entry.decode(errors='replace')!r} have invalid names")
 

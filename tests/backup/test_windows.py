@@ -14,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from backup.request import Request, selected
 from backup.run import Result
 from backup.systems.windows import WindowsSystem
+from backup.why import answer
 from catalog.errors import LocalError
 from catalog.format.values import Hole, NodeKind, Owner
 from catalog.format.windows import Windows
@@ -475,6 +477,50 @@ def test_excludes(machine: Machine, windows: Double) -> None:
     outcome = machine.back_up(windows, excludes=("/C/Users/anna/Documents/", "*.exe"))
     saved = machine.entries(outcome)
     assert f"{HOME}\\setup.exe" not in saved and f"{HOME}\\Documents" not in saved
+
+
+def test_times_beyond_64_bits(machine: Machine, windows: Double) -> None:
+    """FILETIME goes to the year 30828."""
+    item = windows.item(f"{HOME}\\setup.exe")
+    item.written = item.created = 2**63 - 1
+    for _ in range(2):
+        outcome = machine.back_up(windows)
+        assert [p.reason for p in outcome.problems] == [
+            "its time is beyond the years 1677 to 2554: saved with the nearest one"
+        ]
+        node = machine.entries(outcome)[f"{HOME}\\setup.exe"]
+        assert node.windows is not None
+        assert (node.mtime, node.windows.created) == (2**64 - 1, 2**64 - 1)
+
+
+def test_case_is_ignored_in_rules_on_windows(windows: Double) -> None:
+    system = WindowsSystem(windows.api())
+    selection = selected(Request([Path("/")], excludes=["/c/users/*/DOCUMENTS/"]), _at_home(system))
+    assert not answer(selection, system, b"/C/Users/anna/Documents").saved
+    assert answer(selection, system, b"/C/Users/anna/setup.exe").saved
+    selection = selected(Request([Path("/")], excludes=["/c/*"], ignore_case=False), _at_home(system))
+    assert answer(selection, system, b"/C/Users/anna/Documents").saved
+
+
+def _at_home(system: WindowsSystem) -> WindowsSystem:
+    """The system, with the path of this machine that exists as the home folder of the double."""
+    system.point_path = lambda path: b"/C/Users/anna"  # type: ignore[method-assign]
+    return system
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "x" * 256, "a\0b"])
+def test_streams_of_names_that_no_reader_takes(machine: Machine, windows: Double, name: str) -> None:
+    item = windows.item(f"{HOME}\\setup.exe")
+    source = WindowsSystem(windows.api())
+    with pytest.MonkeyPatch.context() as patch:
+        listed = files.streams
+        patch.setattr(files, "streams", lambda data: [(name, 1), *listed(data), *listed(data)])
+        outcome = machine.back_up(windows)
+    assert any("has a name that can't be saved" in p.reason for p in outcome.problems)
+    node = machine.entries(outcome)[f"{HOME}\\setup.exe"]
+    assert node.windows is not None
+    assert [s.name for s in node.windows.streams] == [n for n in item.streams if n]
+    assert source.ignores_case
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.kit.azurite import Azurite
 
 MEASURING = "COVERAGE_PROCESS_CONFIG"  # makes a Python process measure its coverage
+CHOSEN = "RPDRIVE_TEST_CHOSEN"  # names of the variables by which `driver` chooses one
 WINFSP = Path(__file__).parent / "mount" / "winfsp"
 
 
@@ -84,15 +85,25 @@ def driver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     name = str(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "RPDRIVE_DRIVER", name)
+        patch.setitem(os.environ, CHOSEN, "RPDRIVE_DRIVER")
         if name != "winfsp":
             yield name
             return
         told = tmp_path_factory.mktemp("winfsp")
         patch.setitem(os.environ, FOLDER, str(told))
         patch.setitem(os.environ, "PYTHONPATH", str(Path(__file__).parent / "kit" / "winfsp" / "site"))
+        patch.setitem(os.environ, CHOSEN, f"RPDRIVE_DRIVER PYTHONPATH {FOLDER}")
         yield name
         assert (told / RAN).exists(), "no drive was one of WinFsp's"
         assert not (told / FAULTS).exists(), (told / FAULTS).read_text()
+
+
+@pytest.fixture(autouse=True)
+def driver_of_its_own(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a test that does not take `driver` the automatic one, though other tests of its module have chosen."""
+    if CHOSEN in os.environ and "driver" not in request.fixturenames:
+        for name in os.environ[CHOSEN].split():
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

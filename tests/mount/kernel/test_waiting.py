@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,21 +70,31 @@ def bring_back(home: Home) -> None:
     (home.folder / "away").rename(home.vault)
 
 
-def waits(home: Home, wanted: dict[str, int]) -> None:
+def waits(home: Home, wanted: dict[str, int], since: dict[str, int] | None = None) -> None:
+    """Wait until so many requests have arrived, by kind; `since` are those before."""
+    since = since or {}
+
     def arrived() -> bool:
         found = messages(home)
-        return all(found.get(kind, 0) >= n for kind, n in wanted.items())
+        return all(found.get(kind, 0) - since.get(kind, 0) >= n for kind, n in wanted.items())
 
     eventually(arrived, f"{wanted} are under way")
 
 
-def handling(folder: Path) -> subprocess.Popen[str]:
+@contextmanager
+def handling(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A program that handles a signal, about to list a folder."""
-    return subprocess.Popen([sys.executable, "-c", HANDLES, folder], stdout=subprocess.PIPE, text=True)
+    command: list[str | Path] = [sys.executable, "-c", HANDLES, folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # else a test that failed would wait for it
 
 
 def test_whoever_is_killed_dies_though_the_vault_is_away(home: Home) -> None:
     drive = open_without_vault(home)
+    before = messages(home)
     lists, looks, reads = ["ls", "folder"], ["stat", "folder/name"], ["cat", "file"]
     kinds = [(number, how) for number in (signal.SIGTERM, signal.SIGKILL) for how in (lists, looks, reads)]
     # Not while it reads: there, as on any disk, the kernel holds a process that will dump core.
@@ -93,7 +104,7 @@ def test_whoever_is_killed_dies_though_the_vault_is_away(home: Home) -> None:
         # Of two who look for one name, one waits for the other.
         words: list[str | Path] = [command, drive / f"{path} {n}" if command == "stat" else drive / path]
         processes.append((number, words, subprocess.Popen(words, stdout=subprocess.DEVNULL)))
-    waits(home, {"readdirplus": 3, "lookup": 3, "read": 1})
+    waits(home, {"readdirplus": 3, "lookup": 3, "read": 1}, before)
     for number, words, process in processes:
         process.send_signal(number)
         assert process.wait(60) == -number, words  # a tenth of what a read waits
@@ -107,8 +118,9 @@ def test_whoever_is_killed_dies_though_the_vault_is_away(home: Home) -> None:
 def test_whoever_handles_a_signal_gets_its_answer(home: Home) -> None:
     """Unless it is killed later on: the kernel tells of the first signal only."""
     drive = open_without_vault(home)
+    before = messages(home)
     with handling(drive / "folder") as patient, handling(drive / "folder") as killed:
-        waits(home, {"readdirplus": 2})
+        waits(home, {"readdirplus": 2}, before)
         for process in (patient, killed):
             os.kill(process.pid, signal.SIGUSR1)
         waits(home, {"interrupt": 2})

@@ -27,7 +27,7 @@ class Fetcher:
     """Fetches ranges of packs, and keeps neighbours that were read with them for later. Thread-safe.
 
     `limit` bounds the bytes held or under way; `resized` is called when their sum changes. No wait for the store is
-    longer than `timeout` seconds.
+    longer than `timeout` seconds, nor than `patience` returns for the thread that waits.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class Fetcher:
         *,
         limit: int,
         timeout: float,
+        patience: Callable[[], float],
         parallel: int,
         resized: Callable[[int], None],
     ) -> None:
         self._vault = vault
         self._counters = counters
         self._timeout = timeout
+        self._patience = patience
         self._resized = resized
         self._lock = threading.Lock()
         self._spans = Spans(limit)
@@ -230,15 +232,17 @@ class Fetcher:
 
     def _wait(self, spans: list[Span], start: int, end: int) -> bytes | memoryview:
         """The bytes of a range from the spans that cover it: fewer where one is shorter than expected."""
-        give_up = time.monotonic() + self._timeout
+        patience = self._patience()
+        give_up = time.monotonic() + patience
         parts: list[memoryview] = []
         position = start
         for span in spans:
             try:
                 data = memoryview(span.future.result(max(give_up - time.monotonic(), 0.0)))
             except FutureTimeout as e:
-                with self._lock:  # the next reader asks again
-                    self._spans.drop(span)
+                if patience > self._timeout / 2:  # else it may have been asked for just now
+                    with self._lock:  # the next reader asks again
+                        self._spans.drop(span)
                 name = pack_name(span.kind, span.pack)
                 raise StoreUnreachable(f"no answer within {self._timeout:.0f} s to a read of {name}") from e
             part = data[position - span.start : end - span.start]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -14,7 +16,7 @@ from cache.counters import Counters
 from cache.fetcher import Fetcher
 from cache.memory import Lru, steady_heap
 from cache.openfile import OpenFile
-from catalog.errors import Damaged, MissingData
+from catalog.errors import Damaged, MissingData, StoreUnreachable
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import (
@@ -56,6 +58,12 @@ class _WithoutWaiting(threading.local):
         self.depth -= 1
 
 
+class _Patience(threading.local):
+    """When the current thread gives up waiting for the store (time.monotonic)."""
+
+    until = float("inf")
+
+
 class Block:
     """A decoded block, and its chunks that were verified: offset in it -> (length, id)."""
 
@@ -94,8 +102,8 @@ class Reader:
 
     `memory` (bytes) bounds decoded blocks and everything read ahead together, `page_memory` decoded tree pages.
     Tree blocks are kept on `disk`, if given, and data blocks as well unless `disk_data` is False. The reader does
-    not close the disk cache or the vault's store. No read waits for the store longer than `timeout` seconds; after
-    that the next read asks again.
+    not close the disk cache or the vault's store. No read waits for the store longer than `timeout` seconds, nor
+    beyond the moment that the thread has set with `giving_up_at`; after that the next read asks again.
     """
 
     def __init__(
@@ -113,6 +121,8 @@ class Reader:
         self.vault = vault
         self.counters = Counters()
         self._without_waiting = _WithoutWaiting()
+        self._patience = _Patience()
+        self._timeout = timeout
         self._disk = disk
         self._disk_data = disk_data
         self._memory = memory
@@ -125,6 +135,7 @@ class Reader:
             self.counters,
             limit=memory * 7 // 16,  # 40 MiB of the default: two of the largest range reads
             timeout=timeout,
+            patience=self._seconds_left,
             parallel=parallel,
             resized=lambda held: self._blocks.resize(memory - held),
         )
@@ -142,6 +153,23 @@ class Reader:
     def must_not_wait(self) -> bool:
         """Whether this thread is inside `without_waiting`."""
         return self._without_waiting.depth > 0
+
+    @contextmanager
+    def giving_up_at(self, moment: float) -> Iterator[None]:
+        """A context in which this thread waits for the store until `moment` (time.monotonic) at most.
+
+        For work that reads several times, and must end in time as a whole.
+        """
+        before = self._patience.until
+        self._patience.until = min(moment, before)
+        try:
+            yield
+        finally:
+            self._patience.until = before
+
+    def _seconds_left(self) -> float:
+        """For how long this thread may wait now."""
+        return min(self._timeout, max(self._patience.until - time.monotonic(), 0.0))
 
     # --- pages --------------------------------------------------------------------------------------------
 
@@ -234,7 +262,12 @@ class Reader:
                     return block
                 flight = self._flights[key] = Future()
         if not mine:
-            return flight.result()
+            try:
+                return flight.result(self._seconds_left())
+            except FutureTimeout as e:
+                raise StoreUnreachable(
+                    f"no answer within {self._timeout:.0f} s to a read that another reader waits for, too"
+                ) from e
         try:
             block = self._load(kind, at)
             self._blocks.put(key, block)

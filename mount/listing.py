@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from catalog.access.session import Session
 from catalog.screen.output import print_json, print_table
-from catalog.screen.text import duration_text, size_text
+from catalog.screen.text import counted, duration_text, safe_text, size_text
 from mount.process.control.this import CONTROL
+from mount.process.files import DriveFiles
 from mount.process.registry import Registry
 from mount.process.rows import DriveRow, DriveStatus, info_json, to_json
 from mount.process.this import PROCESSES
@@ -48,8 +50,16 @@ def show_drives(session: Session, *, as_json: bool) -> None:
         print_json([drive.json() for drive in drives])
     elif drives:
         print_table(_COLUMNS, [drive.cells() for drive in drives])
+        for drive in drives:
+            if drive.status is not None and drive.status.overdue:
+                print(safe_text(_overdue(session, drive.row.mount_point, drive.status.overdue)))
     else:
         print("No drives are open")
+
+
+def _overdue(session: Session, mount_point: str, number: int) -> str:
+    log = DriveFiles(session.settings).log(Path(mount_point))
+    return f"{counted(number, 'request')} of {mount_point} had no answer in time; the drive's log says why: {log}"
 
 
 def _closes(status: DriveStatus) -> str:

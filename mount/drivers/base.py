@@ -1,21 +1,18 @@
-"""The interface of drivers, and parts that they share: errors as errno, recent errors, a folder being listed."""
+"""The interface of drivers, and parts that they share: errors as errno, a folder being listed."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from catalog.errors import NotFound, RpdriveError, UsageError
+from mount.drivers.errors import Errors
 from mount.view.nodes import EntryPage, Folder
 
 BLOCK = 4096  # bytes; unit of statfs
-_SAME_ERROR_SECONDS = 60
-_log = logging.getLogger("rpdrive.drive")
 
 # Our errors to errno; the first match counts. Any other error is EIO: never zeros, never an empty file.
 ERRNO: tuple[tuple[type[Exception], int], ...] = (
@@ -91,38 +88,6 @@ def errno_of(error: BaseException) -> int:
     if isinstance(error, Refusal):
         return error.number
     return next((number for kind, number in ERRNO if isinstance(error, kind)), errno.EIO)
-
-
-class Errors:
-    """Recent errors on the drive; a repeated error is logged at most once a minute. Thread-safe."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._last: dict[str, float] = {}
-        self._lock = threading.Lock()
-        self.recent: list[dict[str, Any]] = []
-
-    def note(self, path: bytes, error: BaseException) -> None:
-        """Count an error at a path of the drive."""
-        text = path.decode(errors="backslashreplace")
-        shown = "".join(
-            c if c.isprintable() else ascii(c)[1:-1] for c in text
-        )  # a name can't add a line to the log
-        key = f"{type(error).__name__} {shown} {error}"
-        with self._lock:
-            self.count += 1
-            now = time.monotonic()
-            if now - self._last.get(key, -1e9) < _SAME_ERROR_SECONDS:
-                return
-            if len(self._last) > 1000:
-                self._last.clear()
-            self._last[key] = now
-            row = {"time": time.time_ns(), "path": shown, "kind": type(error).__name__, "message": str(error)}
-            self.recent = [*self.recent[-19:], row]
-        if isinstance(error, RpdriveError):
-            _log.error("%s: %s: %s", shown, type(error).__name__, error)
-        else:
-            _log.error("%s: unexpected %s", shown, type(error).__name__, exc_info=error)
 
 
 class OpenFolder:

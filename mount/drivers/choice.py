@@ -64,10 +64,10 @@ def make_driver(
     if name == "kernel":
         from mount.drivers.kernel.drive import Drive as KernelDrive
 
-        return KernelDrive(view, reader, ready=ready)
+        return KernelDrive(view, reader, ready=ready, read_timeout=read_timeout)
     from mount.drivers.libfuse import Drive as FuseDrive
 
-    return FuseDrive(view, ready=ready)
+    return FuseDrive(view, reader, ready=ready, read_timeout=read_timeout)
 
 
 def preload() -> None:

@@ -13,13 +13,17 @@ import itertools
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from cache.memory import Lru
 from cache.openfile import OpenFile
-from catalog.errors import MountFailed, NotFound
-from mount.drivers.base import BLOCK, ERRNO, Errors, OpenFolder, Refusal
+from cache.reader import Reader
+from catalog.errors import MountFailed, NotFound, StoreError
+from mount.drivers.ages import Ages, time_limit
+from mount.drivers.base import BLOCK, OpenFolder, Refusal, errno_of
+from mount.drivers.errors import Errors, FailedReads
 from mount.view.nodes import FOREVER, NEGATIVE_SHORT, SHORT, File, Folder, Link, Node, View
 
 # Unless the user has set a path, this name saves fusepy a search through ldconfig and gcc.
@@ -124,8 +128,10 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     closable = None
     windows_names = False
 
-    def __init__(self, view: View, *, ready: Callable[[], None] = lambda: None) -> None:
-        """`ready` is called once the drive is mounted."""
+    def __init__(
+        self, view: View, reader: Reader, *, ready: Callable[[], None] = lambda: None, read_timeout: float = 60.0
+    ) -> None:
+        """`ready` is called once the drive is mounted. `read_timeout`: what a request waits for the store (s)."""
         # Not FUSE.__init__: that is what mounts.
         self.view = view
         self.errors = Errors()
@@ -133,6 +139,11 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self.calls = 0
         self.statfs_calls = 0
         self._ready = ready
+        self._reader = reader
+        self._read_timeout = read_timeout
+        self._failed = FailedReads()
+        # Only libfuse can answer a request, so one that is overdue is logged and counted, no more.
+        self._ages = Ages(time_limit(read_timeout), self.errors.note_overdue)
         self._paths = Paths(view.root)
         # If nothing in the view has extended attributes, one ENOSYS stops the kernel from asking for them; `ls -l`
         # would cause two requests for each name. (Listing them still works: getfattr is silent, as at the source.)
@@ -143,7 +154,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self._next_handle = itertools.count(1)
 
     def status(self) -> dict[str, Any]:
-        return {}
+        return {"waiting": len(self._ages), "oldest": self._ages.oldest()}
 
     def run(self, mount_point: str, *, allow_other: bool = False) -> None:
         # libfuse 2 has one timeout for all names of a drive.
@@ -179,6 +190,8 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             )
         except RuntimeError as e:
             raise MountFailed(f"libfuse cannot mount at {mount_point}", mount_advice(allow_other)) from e
+        finally:
+            self._ages.close()
 
     # --- callbacks: take libfuse's arguments, return a count of bytes or 0 ---------------------------------
 
@@ -186,21 +199,24 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self.calls += 1
         if not hasattr(_thread, "kept"):
             _keep_thread()
+        path = args[0] if args and isinstance(args[0], bytes) else b""
+        self._ages.begin(function.__name__, path)
         try:
-            return function(*args) or 0
-        except Refusal as e:
-            return -e.number
-        except NotFound:
-            return -errno.ENOENT
+            with self._reader.giving_up_at(time.monotonic() + self._read_timeout):
+                return function(*args) or 0
+        except (Refusal, NotFound) as e:
+            return -errno_of(e)
         except BaseException as e:  # noqa: BLE001 - nothing may pass into libfuse
-            path = args[0] if args and isinstance(args[0], bytes) else b""
             try:
                 self.errors.note(path, e)
             except Exception:  # noqa: BLE001 - a full log disk must not fail a read
                 pass
-            return -next((number for kind, number in ERRNO if isinstance(e, kind)), errno.EIO)
+            return -errno_of(e)
+        finally:
+            self._ages.end()
 
     def init(self, connection: Any) -> int:
+        self._ages.start()
         self._ready()
         return 0
 
@@ -245,17 +261,26 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         return node.open()
 
     def read(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
-        file = self._files.get(path)
-        if file is None:
-            file = self._file(path)
-            if offset or size < file.size:  # else this read is the whole file
-                self._files.put(path, file)
-        data = file.read(offset, size)
+        if self._failed.repeats(path, offset, size):
+            return -errno.EIO
+        try:
+            data = self._file_to_read(path, offset, size).read(offset, size)
+        except StoreError:
+            self._failed.note(path, offset, size)
+            raise
         length = len(data)
         if length:
             ctypes.memmove(buffer, data if isinstance(data, bytes) else bytes(data), length)
             self.served += length
         return length
+
+    def _file_to_read(self, path: bytes, offset: int, size: int) -> OpenFile:
+        file = self._files.get(path)
+        if file is None:
+            file = self._file(path)
+            if offset or size < file.size:  # else this read is the whole file
+                self._files.put(path, file)
+        return file
 
     def opendir(self, path: bytes, info: Any) -> int:
         node = self._paths.find(path)

@@ -60,7 +60,10 @@ class DriveRow(DriveInfo):
 
 @dataclass(frozen=True, kw_only=True)
 class DriveStatus(DriveInfo):
-    """A drive's answer. Times in seconds, None where there is no limit; `driver` and `cache` as these report."""
+    """A drive's answer. Times in seconds, None where there is no limit; `driver` and `cache` as these report.
+
+    `overdue` requests failed, or still wait, because nothing answered them within the read timeout.
+    """
 
     idle: float | int | None = None
     idle_left: float | int | None = None
@@ -72,6 +75,7 @@ class DriveStatus(DriveInfo):
     bytes_served: int = 0
     calls: int = 0
     errors: int = 0
+    overdue: int = 0
     recent_errors: list[dict[str, Any]] = field(default_factory=list)
     driver: dict[str, Any] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict)

@@ -98,6 +98,7 @@ class RunningDrive:
             bytes_served=driver.served,
             calls=driver.calls,
             errors=driver.errors.count,
+            overdue=driver.errors.overdue,
             recent_errors=driver.errors.recent,
             driver={"name": driver.name, **driver.status()},
             cache=msgspec.to_builtins(self._reader.status()),

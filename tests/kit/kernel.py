@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import queue
 import struct
@@ -46,10 +47,11 @@ class Listed(NamedTuple):
 class Kernel:
     """Asks, and waits for the answer. `stored` is what was pushed: (node id, contents)."""
 
-    def __init__(self, view: View, reader: Reader) -> None:
-        self.session = Session(view, reader, self._take)
+    def __init__(self, view: View, reader: Reader, read_timeout: float = 60.0) -> None:
+        self.session = Session(view, reader, self._take, read_timeout=read_timeout)
         self.stored: list[tuple[int, bytes]] = []
         self._answers: queue.Queue[bytes] = queue.Queue()
+        self._asked: set[int] = set()  # requests without an answer
         self._numbers = itertools.count(2, 2)
         self._reader = reader
 
@@ -59,6 +61,9 @@ class Kernel:
         assert length == len(message)
         if unique:
             assert -512 < code <= 0 and (code == 0 or length == OUT_HEADER.size)
+            if unique not in self._asked:
+                raise OSError(errno.ENOENT, "it has its answer")
+            self._asked.discard(unique)
             self._answers.put(message)
             return
         assert code == Notify.STORE
@@ -68,6 +73,7 @@ class Kernel:
 
     def tell(self, op: int, node_id: int, body: bytes = b"", *, thread: int = 1) -> int:
         unique = next(self._numbers)
+        self._asked.add(unique)
         head = IN_HEADER.pack(IN_HEADER.size + len(body), op, unique, node_id, 0, 0, thread, 0, 0)
         with self._reader.without_waiting():
             self.session.answer(memoryview(bytearray(head + body)))
@@ -81,6 +87,15 @@ class Kernel:
         _length, code, answered = OUT_HEADER.unpack_from(message)
         assert answered == unique
         return Answer(-code, message[OUT_HEADER.size :])
+
+    def receive_all(self, number: int) -> dict[int, Answer]:
+        """So many answers, in any order, by the numbers of their requests."""
+        found = {}
+        for _n in range(number):
+            message = self._answers.get(timeout=60)
+            _length, code, answered = OUT_HEADER.unpack_from(message)
+            found[answered] = Answer(-code, message[OUT_HEADER.size :])
+        return found
 
     def nothing_more(self) -> bool:
         return self._answers.empty()

@@ -53,7 +53,7 @@ ROOMS = {
     " catalog.names catalog.points catalog.tree catalog.vault catalog.windows",
     "mount.place": "catalog.errors catalog.mountinfo catalog.windows",
     "mount.login": "catalog.errors catalog.program catalog.windows mount.place",
-    "mount.drivers": "cache.memory cache.openfile catalog.errors mount.view",
+    "mount.drivers": "cache.memory cache.openfile cache.reader catalog.errors catalog.screen mount.view",
     "mount.drivers.kernel": "cache.memory cache.openfile cache.reader catalog.errors catalog.format"
     " catalog.mountinfo mount.drivers mount.place mount.view",
     "mount.drivers.winfsp": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.names"

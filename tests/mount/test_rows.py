@@ -25,7 +25,7 @@ ANSWERED: dict[str, Any] = {
     "mount_point": "R:", "pid": 4711, "vault": "file:///vault", "vault_id": "00ff", "point": "ab",
     "point_time": "2026-11-26T00:00:00Z", "machine": "box", "item": "data", "since": "2026-11-27T00:00:00Z",
     "fold": True, "idle": 1800.0, "idle_left": 12.5, "for": None, "for_left": None, "uptime": 3,
-    "store_requests": 5, "bytes_fetched": 6, "bytes_served": 7, "calls": 8, "errors": 1,
+    "store_requests": 5, "bytes_fetched": 6, "bytes_served": 7, "calls": 8, "errors": 1, "overdue": 2,
     "recent_errors": [{"time": 1, "path": "/a", "kind": "Damaged", "message": "…"}],
     "driver": {"name": "winfsp", "handles": 2}, "cache": {"store_requests": 5, "disk": None},
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,7 @@ from mount.view.nodes import View
 
 READ_AHEAD = 4 << 20  # bytes that the kernel reads ahead, in several reads of the largest size
 BUFFER = 128 << 10  # bytes; the largest request that the kernel may send
+_CONNECTIONS = Path("/sys/fs/fuse/connections")  # there if fusectl is mounted, as systemd does
 
 
 class Stopped(BaseException):
@@ -33,15 +35,17 @@ class Drive:
     closable = None
     windows_names = False
 
-    def __init__(self, view: View, reader: Reader, *, ready: Callable[[], None] = lambda: None) -> None:
-        """`ready` is called once the drive is mounted."""
+    def __init__(
+        self, view: View, reader: Reader, *, ready: Callable[[], None] = lambda: None, read_timeout: float = 60.0
+    ) -> None:
+        """`ready` is called once the drive is mounted. `read_timeout` is in seconds, see Session."""
         self.view = view
         self._descriptor = -1
         self._device: str | None = None  # as the kernel numbers it
         self._ready = ready
         self._reader = reader
         self._stopping = False
-        self._session = Session(view, reader, self._write)
+        self._session = Session(view, reader, self._write, read_timeout=read_timeout, abort=self._abort)
         self.errors = self._session.errors
         self.status = self._session.status
 
@@ -69,8 +73,11 @@ class Drive:
                 self._serve_until_stopped(mount_point)
         finally:
             self._session.close()
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)  # ends the connection if it is still open
+            # Ends the connection if it is still open. The number stays taken: a thread that is late with an answer
+            # must not write it into a file that got the number meanwhile.
+            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            os.dup2(nowhere, self._descriptor, inheritable=False)
+            os.close(nowhere)
 
     def _serve_until_stopped(self, mount_point: str) -> None:
         try:
@@ -81,6 +88,13 @@ class Drive:
             self._stopping = True
             if device_at(mount_point) == self._device:  # else it is another drive's mount by now
                 unmount(Path(mount_point), lazy=True)
+
+    def _abort(self) -> None:
+        """End the drive at once: the thread that reads its requests is stuck."""
+        if self._device is not None:
+            with suppress(OSError):  # a thread that waits in the kernel for this very drive keeps a process alive
+                (_CONNECTIONS / self._device.rpartition(":")[2] / "abort").write_text("1\n")
+        os._exit(MountFailed.exit_code)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if not self._stopping:  # a further signal must not interrupt the unmount

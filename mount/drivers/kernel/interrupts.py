@@ -7,6 +7,7 @@ the first signal, without its number, so /proc is read until the request is answ
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ _HARMLESS = sum(
         signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU,
     )
 )  # fmt: skip
+_log = logging.getLogger("rpdrive.drive")
 _KILL = 1 << signal.SIGKILL - 1
 
 
@@ -83,9 +85,16 @@ class Interrupts:
 
     def _watch(self) -> None:
         while not self._over.wait(TICK):
-            for unique in tuple(self._watched):
-                if self._look(unique):
+            for unique in self._watched.copy():
+                if self._needs_no_more(unique):
                     with self._lock:
                         self._watched.discard(unique)
                         if not self._watched:
-                            return
+                            return  # the next signal starts another thread
+
+    def _needs_no_more(self, unique: int) -> bool:
+        try:
+            return self._look(unique)
+        except Exception:  # noqa: BLE001 - the others must still be watched; this one is answered in time
+            _log.exception("cannot determine whether a caller is dying")
+            return True

@@ -12,7 +12,7 @@ from catalog.format.blocks import Buffer
 from mount.drivers.base import OpenFolder, Refusal
 from mount.drivers.kernel import protocol
 from mount.drivers.kernel.connection import Connection
-from mount.drivers.kernel.nodes import Nodes
+from mount.drivers.kernel.nodes import Named, Nodes
 from mount.drivers.kernel.protocol import Opened
 from mount.drivers.kernel.records import FIRST_COOKIE, Encoded, plain, record_in
 from mount.view.point import TreeFolder
@@ -23,11 +23,13 @@ ENCODED = 64  # pages of folders kept encoded, some 25 KB each
 class Answer:
     """The entries of one answer, up to its size (bytes)."""
 
-    __slots__ = ("node_ids", "parts", "room")
+    __slots__ = ("links", "named", "node_ids", "parts", "room")
 
     def __init__(self, size: int) -> None:
         self.parts: list[Buffer] = []
         self.node_ids: list[int] = []  # of the entries that the kernel counts as looked up
+        self.links: list[tuple[int, int]] = []  # of these: files with several links, and the number of one link
+        self.named: list[Named] = []  # of these: found by their names only
         self.room = size
 
     def add(self, row: bytes) -> bool:
@@ -106,10 +108,9 @@ class Listings:
                 # An answer may be short: the request for the rest meets what is damaged, or not here yet.
                 if not answer.parts:
                     raise
-        self._nodes.looked_up(answer.node_ids)
+        self._nodes.looked_up(answer.node_ids, links=answer.links, named=answer.named)
         if not self._send(unique, answer.parts):
-            for counted in answer.node_ids:
-                self._nodes.forget(counted, 1)
+            self._nodes.forget((counted, 1) for counted in answer.node_ids)
 
     def _list_tree(self, answer: Answer, folder: TreeFolder, after: int, plus: bool) -> None:
         while (found := folder.after(after)) is not None:
@@ -128,7 +129,7 @@ class Listings:
                 end = answer.add_page(encoded, n)
                 for m in encoded.links:
                     if n <= m < end:
-                        self._nodes.add_link(encoded.node_ids[m], page.numbers[m])
+                        answer.links.append((encoded.node_ids[m], page.numbers[m]))
                 if end < len(page.names):
                     return
             after = page.numbers[-1]
@@ -143,7 +144,7 @@ class Listings:
             node = page.node(n)
             if not answer.add(record_in(listing.folder, node, name, after + FIRST_COOKIE)):
                 return
-            self._nodes.add_named(node_id, name, node)
+            answer.named.append(Named(node_id, name, node))
             answer.node_ids.append(node.attributes.inode)
 
 

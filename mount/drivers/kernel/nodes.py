@@ -98,6 +98,7 @@ class Nodes:
         self._trees: dict[int, Tree] = {}
         self._folders: Lru[int, Folder] = Lru(_FOLDERS)
         self._recent: list[TreePage] = []  # most recent first; replaced, never changed
+        self._lock = threading.Lock()
         self._open(view.root)
 
     def __len__(self) -> int:
@@ -106,24 +107,33 @@ class Nodes:
 
     # --- nodes that the kernel gets and forgets -----------------------------------------------------------
 
-    def looked_up(self, node_ids: Iterable[int]) -> None:
-        """Count nodes that are about to be sent to the kernel. Call it before the answer is sent."""
-        self.counts.add(node_ids)
+    def looked_up(
+        self,
+        node_ids: Iterable[int],
+        *,
+        links: Iterable[tuple[int, int]] = (),
+        named: Iterable[Named] = (),
+    ) -> None:
+        """Count nodes that are about to be sent to the kernel. Call it before the answer is sent.
 
-    def add_link(self, node_id: int, number: int) -> None:
-        """Remember the number of one link to a file with several."""
-        self._links[node_id] = number
+        `links` are node ids of files with several links, and the number of one link of each; `named` are nodes that
+        are found by their names only.
+        """
+        with self._lock:  # with the count: a node that is forgotten meanwhile must not lose what is kept for it
+            self.counts.add(node_ids)
+            for node_id, number in links:
+                self._links[node_id] = number
+            for row in named:
+                self._named[row.node.attributes.inode] = row
 
-    def add_named(self, parent: int, name: bytes, node: Node) -> None:
-        """Remember a node that is found by its name only."""
-        self._named[node.attributes.inode] = Named(parent, name, node)
-
-    def forget(self, node_id: int, times: int) -> None:
-        """Note that the kernel dropped `times` of its lookups of a node."""
-        if self.counts.forget(node_id, times):
-            self._named.pop(node_id, None)
-            self._links.pop(node_id, None)
-            self._folders.pop(node_id)
+    def forget(self, rows: Iterable[tuple[int, int]]) -> None:
+        """Note that the kernel dropped lookups of nodes: node ids, and how many of each."""
+        with self._lock:
+            for node_id, times in rows:
+                if self.counts.forget(node_id, times):
+                    self._named.pop(node_id, None)
+                    self._links.pop(node_id, None)
+                    self._folders.pop(node_id)
 
     # --- from node ids to nodes ---------------------------------------------------------------------------
 

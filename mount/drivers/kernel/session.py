@@ -1,7 +1,8 @@
 """The session with the kernel: each request from /dev/fuse is answered by one write.
 
 One thread reads requests and answers from memory, in some 20 us each. A request that has to wait for the store, or
-to decode a block, is repeated from the start in a pool of threads, so that a slow fetch delays no other request.
+to decode a block, is repeated from the start in a pool of threads, so that a slow fetch delays no other request. A
+request that gets no answer in time, for whatever reason, is answered with EIO.
 """
 
 from __future__ import annotations
@@ -10,29 +11,31 @@ import errno
 import logging
 import os
 import struct
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 from cache.memory import Lru
 from cache.openfile import OpenFile
 from cache.reader import Reader, WouldWait
-from catalog.errors import NotFound
+from catalog.errors import NotFound, StoreError, StoreUnreachable
 from catalog.format.blocks import Buffer
-from mount.drivers.base import BLOCK, Errors, Refusal, errno_of
+from mount.drivers.ages import time_limit
+from mount.drivers.base import BLOCK, Refusal, errno_of
+from mount.drivers.errors import Errors, FailedReads
 from mount.drivers.kernel import protocol
 from mount.drivers.kernel.connection import Connection, Ended
 from mount.drivers.kernel.interrupts import Interrupts
 from mount.drivers.kernel.listings import Listings
-from mount.drivers.kernel.nodes import Nodes
+from mount.drivers.kernel.nodes import Named, Nodes
 from mount.drivers.kernel.protocol import NO_REPLY, PAGE, Init, Op
 from mount.drivers.kernel.records import ATTRIBUTES, ENTRY, made_at, record, record_in, statx, tree_record
 from mount.drivers.kernel.small import SmallFiles, extent_of_small
+from mount.drivers.kernel.waiting import Current, Handler, Request, Waiting
 from mount.view.nodes import FOREVER, LINK_BIT, NEGATIVE_SHORT, SHORT, File, Folder, Link, View
 from mount.view.point import TreeFolder, TreePage
 
-WORKERS = 6
 MAX_PAGES = 256  # of 4 KiB, in one read
 MAX_BACKGROUND = 64  # reads ahead that the kernel may have pending
 _FILES = 256  # files being read
@@ -43,7 +46,6 @@ _EROFS = (
     Op.SETATTR, Op.SYMLINK, Op.MKNOD, Op.MKDIR, Op.UNLINK, Op.RMDIR, Op.RENAME, Op.LINK, Op.WRITE, Op.SETXATTR,
     Op.REMOVEXATTR, Op.CREATE, Op.FALLOCATE, Op.RENAME2, Op.COPY_FILE_RANGE, Op.TMPFILE,
 )  # fmt: skip
-Handler = Callable[[int, int, memoryview], None]
 
 
 class Session:
@@ -59,9 +61,13 @@ class Session:
         reader: Reader,
         write: Callable[[Sequence[Buffer]], object],
         *,
-        pool: ThreadPoolExecutor | None = None,
+        read_timeout: float = 60.0,
+        abort: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pool` has the threads that may wait; `close` shuts it down."""
+        """`read_timeout` (seconds) limits what a request waits for the store.
+
+        `abort` ends the connection to the kernel. It is called if the thread that reads requests is stuck.
+        """
         self.view = view
         self.nodes = Nodes(view, reader)
         self.errors = Errors()
@@ -81,9 +87,15 @@ class Session:
         # would cause a request for each name. (Listing them still works: getfattr is silent, as at the source.)
         self._plain = not view.has_xattrs()
         self._files: Lru[int, OpenFile] = Lru(_FILES)
-        self._pool = pool or ThreadPoolExecutor(WORKERS, "answer")
-        self._waiting: dict[int, tuple[Future[None], int]] = {}  # by unique: our work, the caller's thread
-        self._interrupts = Interrupts(self._waiting_thread, self._give_up)
+        self._failed = FailedReads()
+        self._read_timeout = read_timeout
+        self._abort = abort
+        self._current: Current | None = None
+        self.waiting = Waiting(
+            self._serve, self._give_up_overdue, seconds=time_limit(read_timeout),
+            current=lambda: self._current, give_up_current=self._give_up_current,
+        )  # fmt: skip
+        self._interrupts = Interrupts(self.waiting.caller, self._give_up)
         self._handlers: dict[int, Handler] = {
             Op.LOOKUP: self._lookup, Op.FORGET: self._forget, Op.BATCH_FORGET: self._batch_forget,
             Op.GETATTR: self._getattr, Op.READLINK: self._readlink, Op.OPEN: self._open, Op.READ: self._read,
@@ -98,7 +110,7 @@ class Session:
     def close(self) -> None:
         """Drop the requests that still wait."""
         self._interrupts.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.waiting.close()
 
     def status(self) -> dict[str, Any]:
         """Counters other than `served` and `calls`, for `rpdrive mounts --json`."""
@@ -106,6 +118,16 @@ class Session:
         return {
             "messages": {names.get(op, str(op)): n for op, n in sorted(self.counts.copy().items())},
             "handed_over": self.handed_over,
+            "waiting": len(self.waiting),
+            "oldest": [
+                {
+                    "kind": names.get(r.op, str(r.op)),
+                    "node": r.node_id,
+                    "seconds": round(seconds, 1),
+                    "thread": thread,
+                }
+                for r, seconds, thread in self.waiting.oldest()
+            ],
             "pushed_files": self._small.pushed_files,
             "pushed_bytes": self._small.pushed_bytes,
             "nodes": len(self.nodes.counts),
@@ -123,37 +145,64 @@ class Session:
         self.counts[op] = self.counts.get(op, 0) + 1
         handler = self._handlers.get(op, self._unknown)
         body = request[protocol.IN_HEADER.size : length]
+        self._current = Current(unique, node_id, op)
         try:
             if length != len(request):
                 raise ValueError(f"its header says {length} bytes, it has {len(request)}")
             handler(unique, node_id, body)
         except WouldWait:
             self.handed_over += 1
-            self._hand_over(handler, unique, node_id, bytes(body), op, thread)
+            row = Request(handler, unique, node_id, bytes(body), op, thread, time.monotonic())
+            if not self.waiting.add(row):
+                self._fail(unique, node_id, op, body, ValueError(f"another request has the number {unique}"))
         except Ended:
             raise
         except Exception as e:  # noqa: BLE001 - no request may end the session
             self._fail(unique, node_id, op, body, e)
+        finally:
+            self._current = None
 
-    def _hand_over(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int, thread: int) -> None:
+    def _serve(self, request: Request) -> None:
+        """Answer a request in a thread that may wait."""
+        handler, unique, node_id, body, op, _caller, began = request
         try:
-            future = self._pool.submit(self._answer_in_pool, handler, unique, node_id, body, op)
-        except RuntimeError:
-            return  # closed
-        self._waiting[unique] = future, thread
-        if future.done():
-            self._waiting.pop(unique, None)
-
-    def _answer_in_pool(self, handler: Handler, unique: int, node_id: int, body: bytes, op: int) -> None:
-        try:
-            handler(unique, node_id, memoryview(body))
+            with self._reader.giving_up_at(began + self._read_timeout):
+                handler(unique, node_id, memoryview(body))
         except Ended:
             pass  # the reading thread gets it, too
         except BaseException as e:  # noqa: BLE001 - every request needs an answer
+            if unique in self.waiting:  # else it was given up, and has its answer
+                with suppress(Ended):
+                    self._fail(unique, node_id, op, body, e)
+
+    def _give_up_overdue(self, request: Request, stuck: bool) -> None:
+        """Answer EIO to a request that nothing else answered in time. `stuck`: although a thread was serving it."""
+        _handler, unique, node_id, body, op, _caller, began = request
+        waited = time.monotonic() - began
+        if stuck:
+            self._note_overdue(op, node_id, waited)
+        else:
+            self._note(op, node_id, body, StoreUnreachable(f"no answer within {waited:.0f} s: others wait, too"))
+        if op == Op.READ:
+            self._failed.note(node_id, *_range(body))
+        with suppress(Ended):
+            self._send(unique, (), errno.EIO)
+
+    def _give_up_current(self, current: Current, times: int) -> None:
+        """Answer EIO to the request in which the reading thread is stuck. If that does not help, end the drive."""
+        if times > 2:
+            return
+        self._note_overdue(current.op, current.node_id, times * time_limit(self._read_timeout))
+        if times == 2:
+            return self._abort()
+        if current.op not in NO_REPLY:
             with suppress(Ended):
-                self._fail(unique, node_id, op, body, e)
-        finally:
-            self._waiting.pop(unique, None)
+                self._send(current.unique, (), errno.EIO)
+
+    def _note_overdue(self, op: int, node_id: int, seconds: float) -> None:
+        with suppress(Exception):
+            name = Op(op).name if op in Op._value2member_map_ else str(op)
+            self.errors.note_overdue(self._path_at_once(node_id), name, seconds)
 
     def _fail(self, unique: int, node_id: int, op: int, body: Buffer, error: BaseException) -> None:
         number = errno_of(error)
@@ -161,18 +210,37 @@ class Session:
             number = errno.EINVAL
             _log.error("malformed request of kind %d for node %d: %s", op, node_id, error)
         elif not isinstance(error, (Refusal, NotFound)):
-            with suppress(Exception):  # a full log disk must not fail a read
-                path = self.nodes.path(node_id)
-                if op == Op.LOOKUP:
-                    path += b"/" + protocol.name_of(memoryview(body))
-                self.errors.note(path or b"/", error)
+            self._note(op, node_id, body, error)
+            if op == Op.READ and isinstance(error, StoreError):
+                self._failed.note(node_id, *_range(body))
         if op not in NO_REPLY:
             self._send(unique, (), number)
 
-    def _send_entry(self, unique: int, entry: Buffer, node_id: int) -> None:
-        self.nodes.looked_up((node_id,))
+    def _note(self, op: int, node_id: int, body: Buffer, error: BaseException) -> None:
+        with suppress(Exception):  # a full log disk must not fail a read
+            # What is not known of the path may be fetched, but not after waiting for the store in vain.
+            path = self._path_at_once(node_id) if isinstance(error, StoreError) else self.nodes.path(node_id)
+            if op == Op.LOOKUP:
+                path += b"/" + protocol.name_of(memoryview(body))
+            self.errors.note(path or b"/", error)
+
+    def _path_at_once(self, node_id: int) -> bytes:
+        """The path of a node as far as it is known: an error must not wait for what caused it."""
+        with self._reader.without_waiting():
+            return self.nodes.path(node_id)
+
+    def _send_entry(
+        self,
+        unique: int,
+        entry: Buffer,
+        node_id: int,
+        *,
+        links: Sequence[tuple[int, int]] = (),
+        named: Sequence[Named] = (),
+    ) -> None:
+        self.nodes.looked_up((node_id,), links=links, named=named)
         if not self._send(unique, (entry,)):
-            self.nodes.forget(node_id, 1)
+            self.nodes.forget(((node_id, 1),))
 
     # --- the session itself -------------------------------------------------------------------------------
 
@@ -194,32 +262,25 @@ class Session:
         )  # fmt: skip
         self._send(unique, (answer,))
         self.started = True
+        self.waiting.watch()
 
     def _forget(self, _unique: int, node_id: int, body: memoryview) -> None:
         (times,) = protocol.FORGET_IN.unpack_from(body)
-        self.nodes.forget(node_id, times)
+        self.nodes.forget(((node_id, times),))
 
     def _batch_forget(self, _unique: int, _node_id: int, body: memoryview) -> None:
         count, _pad = protocol.BATCH_FORGET_IN.unpack_from(body)
         rows = body[8 : 8 + 16 * count]
         if len(rows) != 16 * count:
             raise ValueError(f"it forgets {count} nodes in {len(body)} bytes")
-        forget = self.nodes.forget
-        for node_id, times in protocol.FORGET_ONE.iter_unpack(rows):
-            forget(node_id, times)
+        self.nodes.forget(protocol.FORGET_ONE.iter_unpack(rows))
 
     def _interrupt(self, _unique: int, _node_id: int, body: memoryview) -> None:
         self._interrupts.add(*protocol.INTERRUPT_IN.unpack_from(body))
 
-    def _waiting_thread(self, unique: int) -> int | None:
-        waiting = self._waiting.get(unique)
-        return waiting[1] if waiting is not None else None
-
     def _give_up(self, unique: int) -> None:
         """Answer EINTR so that a dying caller can exit; the fetch goes on and serves the next reader."""
-        waiting = self._waiting.pop(unique, None)
-        if waiting is not None:
-            waiting[0].cancel()
+        if self.waiting.take(unique) is not None:
             with suppress(Ended):
                 self._send(unique, (), errno.EINTR)
 
@@ -257,9 +318,7 @@ class Session:
         page, n = found
         entry = self._entry(page, n)
         inode, _bits = page.kind(n)
-        if inode & LINK_BIT:
-            self.nodes.add_link(inode, page.numbers[n])
-        self._send_entry(unique, entry, inode)
+        self._send_entry(unique, entry, inode, links=((inode, page.numbers[n]),) if inode & LINK_BIT else ())
 
     def _entry(self, page: TreePage, n: int) -> Buffer:
         """The record of an entry. Raises Damaged if it has no attributes."""
@@ -275,8 +334,8 @@ class Session:
         except NotFound:
             self._send(unique, (_no_entry(NEGATIVE_SHORT if folder.changes else FOREVER),))
             return
-        self.nodes.add_named(node_id, name, node)
-        self._send_entry(unique, record_in(folder, node, name)[ENTRY], node.attributes.inode)
+        entry = record_in(folder, node, name)[ENTRY]
+        self._send_entry(unique, entry, node.attributes.inode, named=(Named(node_id, name, node),))
 
     def _getattr(self, unique: int, node_id: int, _body: memoryview) -> None:
         place = self.nodes.place(node_id)
@@ -340,6 +399,9 @@ class Session:
 
     def _read(self, unique: int, node_id: int, body: memoryview) -> None:
         _handle, offset, size, *_ = protocol.READ_IN.unpack_from(body)
+        if self._failed.repeats(node_id, offset, size):
+            self._send(unique, (), errno.EIO)
+            return
         file = self._files.get(node_id)
         if file is None:
             place = self.nodes.place(node_id)
@@ -375,6 +437,12 @@ class Session:
         if found is None:
             raise Refusal(errno.ENXIO)
         self._send(unique, (protocol.LSEEK_OUT.pack(found),))
+
+
+def _range(body: Buffer) -> tuple[int, int]:
+    """Offset and size of a READ."""
+    _handle, offset, size, *_ = protocol.READ_IN.unpack_from(body)
+    return offset, size
 
 
 _KEEP = protocol.ATTR_OUT_HEAD.pack(FOREVER, 0, 0)

@@ -16,7 +16,7 @@ from cache.reader import Reader, WouldWait
 from catalog.errors import NotFound
 from catalog.format.blocks import Buffer
 from catalog.windows.files import DIRECTORY
-from mount.drivers.base import Errors
+from mount.drivers.errors import Errors
 from mount.drivers.winfsp import library, ntstatus
 from mount.drivers.winfsp.library import NTStatusError, ffi, lib
 from mount.drivers.winfsp.ntstatus import NtRefusal, status_of

@@ -11,7 +11,6 @@ import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -134,10 +133,7 @@ def test_a_signal_is_no_failure_of_the_request_that_it_interrupts(view: tuple[Po
 @given(requests=st.lists(REQUESTS, min_size=1, max_size=4))
 def test_no_request_ends_the_session(view: tuple[PointView, Reader], requests: list[bytes]) -> None:
     answers: list[int] = []
-    pool = ThreadPoolExecutor(2)
-    session = Session(
-        *view, lambda parts: answers.append(struct.unpack_from("=IiQ", b"".join(parts))[2]), pool=pool
-    )
+    session = Session(*view, lambda parts: answers.append(struct.unpack_from("=IiQ", b"".join(parts))[2]))
     try:
         expected = []
         for request in requests:
@@ -145,7 +141,7 @@ def test_no_request_ends_the_session(view: tuple[PointView, Reader], requests: l
             if len(request) >= IN_HEADER.size:
                 _length, op, unique, *_ = IN_HEADER.unpack_from(request)
                 expected += [unique] if op not in NO_REPLY else []
-        pool.shutdown(wait=True)
+        session.waiting.close(finish=True)
         assert Counter(answers) == Counter(expected)  # each is answered, once
     finally:
         session.close()

@@ -6,6 +6,7 @@ import sqlite3
 
 from catalog.errors import RpdriveError
 from catalog.format.nodes import Node
+from catalog.format.packs import Extent
 from catalog.format.values import Subtree
 
 OWN = (RpdriveError, sqlite3.Error, MemoryError)  # not the fault of one entry: they end the run
@@ -32,3 +33,8 @@ def copied(n: Node, *, name: bytes | None = None, content: Subtree | None = None
         n.name if name is None else name, n.kind, n.mode, n.owner, n.size, n.mtime, n.ctime, n.inode, n.nlink,
         n.link, n.content if name is not None else content, n.xattrs, n.more, n.windows,
     )  # fmt: skip
+
+
+def no_page(page: bytes) -> Extent:
+    """In place of what writes pages, for a dry run."""
+    raise AssertionError("a dry run writes nothing")

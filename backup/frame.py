@@ -65,8 +65,13 @@ class Frame(Generic[Folder]):
         if above is not None and self.left_out + self.saved:
             above.left_out, above.saved = above.left_out + self.left_out, above.saved + self.saved
             above.example = self.example or above.example
-        asked = self.wanted is None and (above is None or above.wanted is not None)
-        return asked and self.left_out > 0 and not self.saved
+        return self.is_asked and self.left_out > 0 and not self.saved
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the folder itself was given as a path."""
+        above = self.parent
+        return self.wanted is None and (above is None or above.wanted is not None)
 
     def path(self, name: bytes = b"") -> bytes:
         """The path of this folder, or of a name in it: from the root, without a leading slash.

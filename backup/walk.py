@@ -15,7 +15,7 @@ from typing import Generic
 
 from backup.above import has_other_metadata
 from backup.choosing import are_all_distinct, contents, left_out, not_walked
-from backup.entries import OWN, cause, checked, copied
+from backup.entries import OWN, cause, checked, copied, no_page
 from backup.exclusions import CACHE_TAG
 from backup.files import Contents, FileReader, finished, waits_for
 from backup.frame import Frame, RecordingPages
@@ -149,6 +149,8 @@ class Walk(Generic[Folder, File, Stat]):
             read = partial(contents, self._system, frame.handle)
             frame.layer = frame.layer.within(read, frame.path, partial(self._say, frame, b""))
             if frame.layer.is_cache(read):
+                if frame.is_asked:
+                    self._say(frame, b"", "given as a path, but a CACHEDIR.TAG marks it as a cache: left out")
                 return [CACHE_TAG]
         try:
             names = self._system.names(frame.handle) if frame.wanted is None else sorted(frame.wanted)
@@ -266,7 +268,7 @@ class Walk(Generic[Folder, File, Stat]):
 
     def _give_writer(self, frame: Frame[Folder]) -> None:
         if self._pipeline is None:
-            frame.writer = FolderWriter(_no_page)
+            frame.writer = FolderWriter(no_page)
             return
         frame.writer = FolderWriter(self._write_page, self._pipeline.trees.resolve)
         left = frame.passed
@@ -493,7 +495,3 @@ class Walk(Generic[Folder, File, Stat]):
             writer.add(node)
 
         self._pipeline.after(waits_for(contents), add)
-
-
-def _no_page(page: bytes) -> Extent:
-    raise AssertionError("a dry run writes nothing")

@@ -57,7 +57,9 @@ class Planner:
             below = self._folders.enter(place.found.leaf, place.found.entry, folder)
             if below is not None:
                 self._tree(place.folder, below, place.path.strip(b"/"))
-        elif self._selection.takes(place.path.strip(b"/")):
+        elif self._selection.excludes(place.path.strip(b"/"), False):
+            self._report.failed(place.path, "given as a source, but left out by --exclude")
+        elif self._selection.includes_source(place.path.strip(b"/"), False):
             self._single(place.found, folder)
 
     def finish(self) -> None:

@@ -38,10 +38,6 @@ class Selection:
         self.found = self.found or included
         return included
 
-    def takes(self, path: bytes) -> bool:
-        """Whether to restore a file that was itself given as a source."""
-        return not self.excludes(path, False) and self.includes_source(path, False)
-
     def includes_source(self, path: bytes, is_folder: bool) -> bool:
         """As `includes`, for a path that the user named: a folder above it may match, too."""
         above = path.split(b"/")[:-1]

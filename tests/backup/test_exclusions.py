@@ -131,6 +131,14 @@ def test_caches(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     assert saved(vault, folder) == left
 
 
+def test_a_cache_that_was_given_as_a_path(rpdrive: Cli, vault: Vault, folder: Path) -> None:
+    (folder / "cache/CACHEDIR.TAG").write_bytes(TAG)
+    done = rpdrive.run("backup", folder / "cache", folder / "own", "--exclude-caches")
+    assert done.returncode == 3
+    assert b"/cache: given as a path, but a CACHEDIR.TAG marks it as a cache: left out" in done.stderr
+    assert saved(vault, folder) == {"cache/CACHEDIR.TAG", "own/1", "own/2.tmp", "own/deep/3"}
+
+
 def test_case(rpdrive: Cli, vault: Vault, folder: Path) -> None:
     rpdrive.ok("backup", folder, "--exclude", "*.XLSX", "--exclude", "CACHE/")
     assert saved(vault, folder) == ALL
@@ -264,6 +272,8 @@ def test_restore_by_rules(rpdrive: Cli, vault: Vault, folder: Path, tmp_path: Pa
     text = rpdrive.fails("restore", f"latest:{folder}", "--to", tmp_path / "1", "--include", "*.nothing", code=4)
     assert "nothing matches --include" in text
     text = rpdrive.fails("restore", f"latest:{folder}/r.xlsx", "--to", tmp_path / "2", "--include", "*.tmp", code=4)
+    done = rpdrive.run("restore", f"latest:{folder}/r.xlsx", "--to", tmp_path / "5", "--exclude", "*.xlsx")
+    assert done.returncode == 3 and b"given as a source, but left out by --exclude" in done.stdout, done
     rpdrive.ok("restore", f"latest:{folder}", "--to", tmp_path / "3", "--include", f"{folder}/cache/**/")
     assert sorted(p.name for p in (tmp_path / "3").rglob("*") if p.is_file()) == ["h"]
     exclude = ["--exclude", f"{folder}/cache/**", "--exclude", f"!{folder}/cache/f"]

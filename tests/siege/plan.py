@@ -54,7 +54,7 @@ QUIET = Plan()
 def usual(rng: random.Random) -> Plan:
     """The circumstances of a command that are no fault: how often partial points are written, and the like."""
     return Plan(
-        partial=rng.choice([None, None, None, 0.0, 0.02, 0.05]),
+        partial=rng.choice([None, None, None, 0.01, 0.02, 0.05]),
         remote=rng.random() < 0.4,
         small=rng.random() < 0.9,
     )

@@ -40,6 +40,7 @@ def sleep(world: World, machine: Machine) -> str:
     command = world.start(machine, *world.backup_args(machine), plan=chosen(world, machine, Plan("pause")))
     paused, gone = command.until_paused(), []
     time.sleep(0.05)
+    world.attribute()  # its point may be written already: then the packs go afterwards
     if paused and world.rng.random() < 0.7:
         packs = [name for name in world.objects("packs/", "meta/") if name not in world.damaged]
         for _ in range(min(len(packs), world.rng.choice([1, 1, 3, 30]))):

@@ -21,14 +21,14 @@ import msgspec
 
 from backup.mirrorfile import MirrorFile
 from catalog.format.blocks import PackKind
-from catalog.format.keys import Keys
+from catalog.format.keys import ID_BYTES, Keys
 from catalog.format.packs import BlockRow, Extent
 from catalog.format.records import IndexedPack
 
 PUBLISHED_BYTES = 16 << 20  # of tables of contents in one index object
 _LARGEST = 1 << 62  # bytes; of a pack whose size is not known
 _KNOWN = 1 << 14  # packs that `has` remembers
-_PLACE = struct.Struct(">QQQQ")  # offset, stored, inner, length
+_ROW = struct.Struct(">16s16sQQQQ")  # chunk, pack, offset, stored, inner, length
 _PACK = struct.Struct(">BQB")  # kind, size, origin
 _encoder = msgspec.msgpack.Encoder()
 _rows_decoder = msgspec.msgpack.Decoder(list[BlockRow])
@@ -80,7 +80,7 @@ class Mirror:
         self._begin()
 
     def _begin(self) -> None:
-        self._db = self._file.db
+        self._db, self._row_check = self._file.db, self._file.checks(b"row")
         self._db.create_function("pack_check", 4, self._pack_check, deterministic=True)
         self._empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
         self._known: dict[bytes, bool] = {}  # packs that `has` looked up, a bounded number
@@ -121,7 +121,9 @@ class Mirror:
             return None
         pack, origin, offset, stored, inner, length, seal = row
         try:
-            if seal != self._file.check(b"row", chunk, pack, _PLACE.pack(offset, stored, inner, length)):
+            if len(pack) != ID_BYTES or seal != self._row_check(
+                _ROW.pack(chunk, pack, offset, stored, inner, length)
+            ):
                 return None
         except (TypeError, struct.error):  # a changed bit can change a column's type
             return None
@@ -173,15 +175,22 @@ class Mirror:
         return number
 
     def _add_rows(self, kind: PackKind, number: int, pack: bytes, rows: Iterable[BlockRow], conflict: str) -> None:
-        check = self._file.check
+        check, packed = self._row_check, _ROW.pack
         table = "chunks" if kind is PackKind.DATA else "pages"
         self._db.executemany(
             f"INSERT {conflict} INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                (e.id, number, *place, check(b"row", e.id, pack, _PLACE.pack(*place)))
+                (
+                    chunk,
+                    number,
+                    offset,
+                    stored,
+                    inner,
+                    length,
+                    check(packed(chunk, pack, offset, stored, inner, length)),
+                )
                 for row in rows
-                for e in row.extents(pack)
-                for place in [e[1:5]]
+                for _pack, offset, stored, inner, length, chunk in row.extents(pack)
             ),
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +70,18 @@ class MirrorFile:
         found = self._hash.copy()
         found.update(b"".join((table, *fields)))
         return found.digest()
+
+    def checks(self, table: bytes) -> Callable[[bytes], bytes]:
+        """A function that returns the check of a row of `table` from all its fields: for many rows."""
+        started = self._hash.copy()
+        started.update(table)
+
+        def check(fields: bytes) -> bytes:
+            found = started.copy()
+            found.update(fields)
+            return found.digest()
+
+        return check
 
     def _opened(self) -> sqlite3.Connection:
         try:

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,7 @@ from catalog.access.passphrases import GivenPassphrases  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
 from catalog.screen.redacted import log_to_stderr, protect_stderr, redacted  # noqa: E402
+from catalog.screen.stderr import warn  # noqa: E402
 from catalog.screen.text import safe_text  # noqa: E402
 
 # The modules with commands, and the names of these, so that only the modules needed are imported.
@@ -192,9 +194,30 @@ def _say(text: str) -> None:
 
 def _close(ctx: typer.Context) -> None:
     session: Session = ctx.obj
+    _warn_of_passed_over(session, sys.exc_info()[1])
     if ctx.meta.get(_VERBOSE) and session.meter is not None:
         print(f"rpdrive: {session.meter.snapshot()}", file=sys.stderr)
     session.close()
+
+
+def _warn_of_passed_over(session: Session, error: BaseException | None) -> None:
+    """Name the records that the command passed over, except the one of the error that it ends with."""
+    if session.vault is None:
+        return
+    but = error if isinstance(error, RpdriveError) else None
+    rows = session.vault.passed_over.report(but=but)
+    if not rows:
+        return
+    with suppress(OSError, LocalError):
+        sys.stdout.flush()  # so that the output appears before the warnings
+    if "--json" not in sys.argv:
+        for row in rows:
+            warn(str(row), prefix="warning")
+        return
+    import json
+
+    for row in rows:
+        warn(json.dumps({"warning": row.json()}), prefix="")
 
 
 def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | None:

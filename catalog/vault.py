@@ -6,9 +6,8 @@ Machines, items and points are immutable: their sealed records are cached in `re
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,13 +44,13 @@ from catalog.format.records import (
 from catalog.format.sealed import Kind, max_sealed, open_object, seal_object
 from catalog.format.slots import KdfParameters, check_passphrase, make_slot
 from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
+from catalog.passed_over import PassedOver
 from catalog.store.base import Store
 from catalog.store.deadline import Deadline
 
 VAULT_FILE = "vault.json"
 _PARALLEL = 8  # requests at once for records
 T = TypeVar("T")
-_log = logging.getLogger("rpdrive.vault")
 
 
 class Stored(NamedTuple):
@@ -62,13 +61,17 @@ class Stored(NamedTuple):
 
 
 class _Name(Protocol):
+    """The name of a record."""
+
+    def check(self, record: Any, /) -> None:
+        """Raise Damaged if the record under this name belongs to another one."""
+
+
+class _Version(_Name, Protocol):
     """The name of a version of a machine or item."""
 
     @property
-    def id(self) -> bytes: ...
-    @property
     def version(self) -> int: ...
-    def check(self, record: Any, /) -> None: ...
 
 
 def now_iso() -> str:
@@ -94,6 +97,7 @@ class Vault:
         self.store = store
         self.keys = keys
         self.file = file
+        self.passed_over = PassedOver()
         self._records: MutableMapping[str, bytes] = {} if records is None else records
         # Called with a pack of which a second read, too, brought other bytes than were written there.
         self.on_damage: Callable[[PackKind, bytes], None] = lambda kind, pack: None
@@ -142,12 +146,42 @@ class Vault:
             return True
         return False
 
-    def read_records(self, kind: Kind, cls: type[T], names: list[str]) -> list[T]:
-        """Many records in the order of `names`, with several requests at a time. Raises as `read_record`."""
+    def read_checked(self, kind: Kind, cls: type[T], name: _Name, *, fresh: bool = False) -> T:
+        """A record by its name, with which it must agree. Raises as `read_record`."""
+        record = self.read_record(kind, cls, str(name), fresh=fresh)
+        name.check(record)
+        return record
+
+    def read_each(
+        self,
+        kind: Kind,
+        cls: type[T],
+        names: Sequence[_Name],
+        keep: Callable[[T], T] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> list[T | RpdriveError]:
+        """Many records in the order of `names`, eight requests at a time; the error of each that does not open.
+
+        `keep`, if given, returns what is kept of each record. `fresh`: as the store has them, and no cached copies.
+        Raises StoreError if the store itself fails.
+        """
+
+        def read(name: _Name) -> T | RpdriveError:
+            try:
+                record = self.read_checked(kind, cls, name, fresh=fresh)
+                return record if keep is None else keep(record)
+            except ObjectNotFound as e:
+                error = MissingData(f"{name} is missing from the vault")
+                error.__cause__ = e
+                return error
+            except (Damaged, NewerFormat) as e:
+                return e
+
         if len(names) < 2:
-            return [self.read_record(kind, cls, n) for n in names]
+            return [read(n) for n in names]
         with ThreadPoolExecutor(_PARALLEL, "records") as pool:
-            return list(pool.map(lambda n: self.read_record(kind, cls, n), names))
+            return list(pool.map(read, names))
 
     def write_record(self, kind: Kind, record: Machine | Item | Point | Job, name: str) -> int:
         """Seal and store a record. Returns its size in bytes. Raises ObjectExists or another StoreError."""
@@ -164,60 +198,56 @@ class Vault:
     def machines(self) -> dict[bytes, Machine]:
         """Machines by id, each in its newest version that opens.
 
-        One listing, and one request for each record not cached. A record that does not open is passed over with a
-        warning.
+        One listing, and one request for each record not cached. A record that does not open is noted in
+        `passed_over`.
         """
-        found = self._newest(Kind.MACHINE, Machine, "machines/", MachineName.parse)
-        return {machine: record for machine, (_version, record) in found.items()}
+        return {machine.id: machine for _version, machine in self._newest(Kind.MACHINE, Machine, "machines/")}
 
-    def items(self, machine: bytes | None = None) -> dict[bytes, Item]:
-        """Items of one machine, or of all machines, by id. Otherwise as `machines`."""
-        prefix = "items/" if machine is None else f"items/{machine.hex()}/"
-        found = self._newest(Kind.ITEM, Item, prefix, ItemName.parse)
-        return {item: record for item, (_version, record) in found.items()}
+    def items(self, machine: bytes) -> dict[bytes, Item]:
+        """Items of one machine, by id. Otherwise as `machines`."""
+        return {item.id: item for _version, item in self._newest(Kind.ITEM, Item, f"items/{machine.hex()}/")}
+
+    def all_items(self) -> list[Item]:
+        """Items of all machines; two machines may use the same id. Otherwise as `machines`."""
+        return [item for _version, item in self._newest(Kind.ITEM, Item, "items/")]
 
     def machine(self, machine_id: bytes, *, fresh: bool = False) -> tuple[int, Machine] | None:
         """The number and content of a machine's newest version that opens; None if there is none.
 
-        2 requests, and one for each newer record that does not open: it is passed over with a warning. `fresh`: as
-        the store has it, and no cached copy.
+        2 requests, and one for each newer record that does not open: it is noted in `passed_over`. `fresh`: as the
+        store has it, and no cached copy.
         """
-        prefix = f"machines/{machine_id.hex()}/"
-        return self._newest(Kind.MACHINE, Machine, prefix, MachineName.parse, fresh=fresh).get(machine_id)
+        found = self._newest(Kind.MACHINE, Machine, f"machines/{machine_id.hex()}/", fresh=fresh)
+        return next(iter(found), None)
 
-    def _newest(
-        self, kind: Kind, cls: type[T], prefix: str, parse: Callable[[str], _Name | None], *, fresh: bool = False
-    ) -> dict[bytes, tuple[int, T]]:
-        """The newest version of each record that opens, and its number, by id."""
-        names = [name for info in self.store.list(prefix) if (name := parse(info.name)) is not None]
-        left: dict[bytes, list[_Name]] = {}
-        for name in sorted(names, key=lambda n: n.version):
-            left.setdefault(name.id, []).append(name)
-        found: dict[bytes, tuple[int, T]] = {}
+    def _newest(self, kind: Kind, cls: type[T], prefix: str, *, fresh: bool = False) -> list[tuple[int, T]]:
+        """The newest version of each record below a prefix that opens, and its number."""
+        parse: Callable[[str], _Version | None] = MachineName.parse if kind is Kind.MACHINE else ItemName.parse
+        left: dict[str, list[_Version]] = {}
+        for info in self.store.list(prefix):
+            name = parse(info.name)
+            if name is not None:
+                left.setdefault(info.name.rpartition("/")[0], []).append(name)
+        for versions in left.values():
+            versions.sort(key=lambda name: name.version)
+        found: dict[str, tuple[int, T]] = {}
+        bad: list[tuple[str, RpdriveError]] = []
+        some = 1
         while left:
-            newest = [versions.pop() for versions in left.values()]
-            for name, record in zip(newest, self._read_each(kind, cls, newest, fresh), strict=True):
-                if record is not None:
-                    found[name.id] = name.version, record
-            left = {one: versions for one, versions in left.items() if versions and one not in found}
-        return found
-
-    def _read_each(self, kind: Kind, cls: type[T], names: list[_Name], fresh: bool) -> list[T | None]:
-        """Records, in the order of `names`; None, after a warning, for each that is missing or does not open."""
-
-        def read(name: _Name) -> T | None:
-            try:
-                record = self.read_record(kind, cls, str(name), fresh=fresh)
-                name.check(record)
-            except (Damaged, NewerFormat, ObjectNotFound) as e:
-                _log.warning("the record %s is passed over: %s", name, e)
-                return None
-            return record
-
-        if len(names) < 2:
-            return [read(n) for n in names]
-        with ThreadPoolExecutor(_PARALLEL, "records") as pool:
-            return list(pool.map(read, names))
+            newest = [name for versions in left.values() for name in reversed(versions[-some:])]
+            for name, record in zip(newest, self.read_each(kind, cls, newest, fresh=fresh), strict=True):
+                folder = str(name).rpartition("/")[0]
+                if folder in found:
+                    continue
+                if isinstance(record, RpdriveError):
+                    bad.append((str(name), record))
+                else:
+                    found[folder] = name.version, record
+            left = {one: rest for one, versions in left.items() if one not in found and (rest := versions[:-some])}
+            some = min(some * 4, 64)  # many that don't open are no accident: look for one that does in large steps
+        for object_name, error in bad:
+            self.passed_over.note(object_name, error, lost=object_name.rpartition("/")[0] not in found)
+        return list(found.values())
 
     def add_machine(self, machine: Machine, version: int = 1) -> int:
         """Register a machine, or a new version of one. Raises ObjectExists if that version exists already."""
@@ -236,28 +266,28 @@ class Vault:
 
         `item` is ignored without `machine`. With `partial`, includes points of running or interrupted backups.
         """
+        names = [p for p in self.each_point_name(machine, item) if partial or not p.partial]
+        return sorted(names, key=lambda p: (p.machine, p.item, p.sequence, p.time, p.id))
+
+    def each_point_name(self, machine: bytes | None = None, item: bytes | None = None) -> Iterator[PointName]:
+        """The names that `point_names` has, also of partial points, in the order of the listing: none is kept."""
         prefix = "points/"
         if machine is not None:
             prefix += machine.hex() + "/"
             if item is not None:
                 prefix += item.hex() + "/"
-        names = [p for i in self.store.list(prefix) if (p := PointName.parse(i.name)) is not None]
-        if not partial:
-            names = [p for p in names if not p.partial]
-        return sorted(names, key=lambda p: (p.machine, p.item, p.sequence, p.time, p.id))
+        for info in self.store.list(prefix):
+            name = PointName.parse(info.name)
+            if name is not None:
+                yield name
 
     def point(self, name: PointName) -> Point:
         """The record of a point. Raises ObjectNotFound, another StoreError or Damaged."""
-        point = self.read_record(Kind.POINT, Point, str(name))
-        name.check(point)
-        return point
+        return self.read_checked(Kind.POINT, Point, name)
 
     def points(self, names: list[PointName]) -> list[Point]:
-        """Records of many points, in the order of `names`. Raises as `point`."""
-        points = self.read_records(Kind.POINT, Point, [str(n) for n in names])
-        for name, point in zip(names, points, strict=True):
-            name.check(point)
-        return points
+        """Records of many points, in the order of `names`. Raises Damaged, NewerFormat or StoreError."""
+        return _all(self.read_each(Kind.POINT, Point, names))
 
     def add_point(self, point: Point, *, until: Deadline | None = None) -> Stored:
         """Store a point, which commits a backup. Raises Unwritable, StoreError, and TooLate if `until` passed."""
@@ -274,12 +304,13 @@ class Vault:
         names = [j for i in self.store.list(prefix) if (j := JobName.parse(i.name)) is not None]
         return sorted(names, key=lambda j: (j.time, j.id))
 
+    def job(self, name: JobName) -> Job:
+        """The record of a job. Raises ObjectNotFound, another StoreError or Damaged."""
+        return self.read_checked(Kind.JOB, Job, name)
+
     def jobs(self, names: list[JobName]) -> list[Job]:
-        """Records of jobs, in the order of `names`. Raises ObjectNotFound, another StoreError or Damaged."""
-        jobs = self.read_records(Kind.JOB, Job, [str(n) for n in names])
-        for name, job in zip(names, jobs, strict=True):
-            name.check(job)
-        return jobs
+        """Records of jobs, in the order of `names`. Raises as `points`."""
+        return _all(self.read_each(Kind.JOB, Job, names))
 
     def add_job(self, job: Job) -> int:
         """Store the record of a job. Returns its size in bytes."""
@@ -334,6 +365,16 @@ class Vault:
                 number += 1
         self.store.replace(VAULT_FILE, body, tag)
         self.file = VaultFile.decode(body)
+
+
+def _all(records: list[T | RpdriveError]) -> list[T]:
+    """The records. Raises the first error among them."""
+    found = []
+    for record in records:
+        if isinstance(record, RpdriveError):
+            raise record
+        found.append(record)
+    return found
 
 
 def create_vault(store: Store, passphrase: str, kdf: KdfParameters = KdfParameters()) -> Vault:

@@ -7,10 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from catalog.access.credentials import Connections, Credentials, issue, read_credentials
+from catalog.access.listing import vault_json, vault_text
 from catalog.access.passphrases import Passphrases, confirm_on_terminal
 from catalog.access.session import Session
 from catalog.access.settings import write_private
 from catalog.errors import LocalError, UsageError
+from catalog.screen.output import print_json
 from catalog.screen.stderr import warn
 from catalog.screen.text import parse_duration, safe_text
 from catalog.store.roles import Role
@@ -37,6 +39,22 @@ def change_passphrase(session: Session, new: Passphrases) -> Vault:
     vault = session.open_vault()
     vault.change_passphrase(new.new("New passphrase"))
     return vault
+
+
+def show_vault(session: Session, *, sizes: bool, as_json: bool) -> None:
+    """Print what the vault is and holds.
+
+    Raises the error of the first machine or item of which no record opens, after the others are printed.
+    """
+    vault = session.open_vault()
+    row = vault_json(vault, sizes=sizes)
+    lost = vault.passed_over.lost()
+    if as_json:
+        print_json({**row, "damaged": vault.passed_over.json()})
+    else:
+        print(vault_text(row))
+    if lost:
+        raise lost[0]
 
 
 def write_credentials(

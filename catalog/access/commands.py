@@ -50,14 +50,9 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Show the vault's id, keys, machines, items and points."""
-    from catalog.access.listing import vault_json, vault_text
+    from catalog.access.actions import show_vault
 
-    session: Session = ctx.obj
-    row = vault_json(session.open_vault(), sizes=sizes)
-    if as_json:
-        print_json(row)
-    else:
-        print(vault_text(row))
+    show_vault(ctx.obj, sizes=sizes, as_json=as_json)
 
 
 @vault_app.command("passphrase")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from catalog.access.credentials import DEFAULT_LIFETIME, Credentials
@@ -22,8 +23,8 @@ def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
 
     Costs 3 listings, and 1 request for each machine and item not seen before.
     """
-    names = vault.point_names()
-    items = vault.items()
+    counts = Counter((n.machine, n.item) for n in vault.each_point_name() if not n.partial)
+    items = sorted(vault.all_items(), key=lambda i: i.name)
     row: dict[str, Any] = {
         "vault": vault.store.url,
         "id": vault.id.hex(),
@@ -51,15 +52,15 @@ def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
                     {
                         "id": item.id.hex(),
                         "name": item.name,
-                        "points": sum(n.machine == machine.id and n.item == item.id for n in names),
+                        "points": counts[machine.id, item.id],
                     }
-                    for item in sorted(items.values(), key=lambda i: i.name)
+                    for item in items
                     if item.machine == machine.id
                 ],
             }
             for machine in sorted(vault.machines().values(), key=lambda m: m.name)
         ],
-        "points": len(names),
+        "points": counts.total(),
     }
     if sizes:
         row["stored"] = _stored(vault)

@@ -70,6 +70,7 @@ class Session:
         self._waiting = waiting
         self._silent_until = 0.0
         self._stack: StoreStack | None = None
+        self.vault: Vault | None = None  # once it is open
         self._address: str | None = None
 
     @property
@@ -218,7 +219,7 @@ class Session:
         else:
             keys = _unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
         note_number(self.settings.where("state"), file)
-        vault = Vault(store, keys, file, self._records(file.vault_id))
+        self.vault = vault = Vault(store, keys, file, self._records(file.vault_id))
         vault.on_damage = self.damaged_packs(vault.id).note
         return vault
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 
 from catalog.direct import DirectSource
@@ -24,8 +23,9 @@ from catalog.history.overlay import parts
 from catalog.history.search import Hit, pattern, search
 from catalog.history.timeline import Timeline, Timelines, all_timelines, one_point
 from catalog.history.versions import versions
-from catalog.points.choice import choose_point, elsewhere, path_text, point_names
+from catalog.points.choice import elsewhere, path_text
 from catalog.points.listing import point_json
+from catalog.points.opening import open_point, point_names
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
 from catalog.screen.text import text_json
@@ -120,7 +120,7 @@ def show_differences(
 ) -> None:
     """Print what differs between two points at a path and below. Raises NotFound if neither has the path."""
     names = point_names(vault, machine, item)
-    old, new = vault.points([choose_point(names, before), choose_point(names, after)])
+    old, new = open_point(vault, names, before), open_point(vault, names, after)
     roots = root_of(old), root_of(new)
     source, raw, counts = DirectSource(vault), os.fsencode(path), Counts()
     if not exists(source, *roots, raw):
@@ -150,9 +150,6 @@ def _print_heading(lines: Timelines, title: str) -> None:
 
 
 def raise_damaged(lines: Timelines) -> None:
-    """Report the points that were left out, after the rest is printed: raises the first error."""
+    """Raise the error of the first point that was left out, after the rest is printed. The others get a warning."""
     if lines.damaged:
-        sys.stdout.flush()
-        for error in lines.damaged[1:]:
-            warn(str(error))
         raise lines.damaged[0]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Machine, Point
 from catalog.machines.registry import machine_names
-from catalog.points.choice import choose_point, point_names, read_points
+from catalog.points.opening import open_point, point_names, read_points
 from catalog.vault import Vault
 
 
@@ -58,7 +58,7 @@ def all_timelines(vault: Vault, machine: str | None = None, item: str | None = N
 
 def one_point(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> Timelines:
     """One point, as the only one of its item. Raises NotFound, AmbiguousName, Damaged and StoreError."""
-    point = vault.point(choose_point(point_names(vault, machine, item), spec))
+    point = open_point(vault, point_names(vault, machine, item), spec)
     return Timelines([_timeline([point], vault.machines())], [])
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
-from catalog.errors import AmbiguousName, Damaged, MissingData, NewerFormat, NotFound, ObjectNotFound, RpdriveError
-from catalog.format.records import Job, JobName, Machine, Problem
+from catalog.errors import AmbiguousName, Damaged, NewerFormat, NotFound, ObjectNotFound, RpdriveError
+from catalog.format.records import Job, Machine, Problem
 from catalog.jobs.local import LocalJob
+from catalog.jobs.recent import newest_jobs, newest_names
 from catalog.machines.registry import choose_named, machine_names
 from catalog.screen.text import duration_text, iso_time, local_time, safe_text, short_ids, size_text, text_json
 from catalog.vault import Vault
@@ -75,38 +77,26 @@ def job_rows(
     """
     machines = vault.machines()
     chosen = choose_named(machines, machine, "machine") if machine is not None else None
-    names = vault.job_names(chosen.id if chosen else None)
     here = [
         job
         for job in local
         if job.vault in ("", vault.id.hex()) and (chosen is None or chosen.name in job.machine.split(", "))
     ]
+    names = newest_names(vault, chosen.id if chosen else None)
     if last:
-        begun = sorted([n.time for n in names] + [job.started for job in here])[-last:]
+        first = list(islice(names, last))
+        begun = sorted([n.time for n in first] + [job.started for job in here])[-last:]
         since = begun[0] if begun else 0
-        names, here = [n for n in names if n.time >= since], [job for job in here if job.started >= since]
-    jobs, damaged = _read(vault, names)
+        here = [job for job in here if job.started >= since]
+        wanted = sum(n.time >= since for n in first)
+        jobs, damaged = newest_jobs(vault, chain(first, names), wanted)
+    else:
+        every = list(names)
+        jobs, damaged = newest_jobs(vault, iter(every), len(every))
     there = {job.id.hex() for job in jobs}
     rows = [_vault_row(job, machines) for job in jobs] + [_local_row(job) for job in here if job.id not in there]
     rows.sort(key=lambda row: (row.began, row.id))
     return rows[-last:], damaged
-
-
-def _read(vault: Vault, names: list[JobName]) -> tuple[list[Job], list[RpdriveError]]:
-    try:
-        return vault.jobs(names), []
-    except _BROKEN:
-        pass
-    found, damaged = list[Job](), list[RpdriveError]()
-    for name in names:
-        try:
-            found += vault.jobs([name])
-        except ObjectNotFound as e:
-            damaged.append(MissingData(f"the job {name} is missing from the vault"))
-            damaged[-1].__cause__ = e
-        except (Damaged, NewerFormat) as e:
-            damaged.append(e)
-    return found, damaged
 
 
 def one_job(vault: Vault, local: Sequence[LocalJob], spec: str) -> JobRow:
@@ -121,7 +111,7 @@ def one_job(vault: Vault, local: Sequence[LocalJob], spec: str) -> JobRow:
     if len(names) + len(here) > 1:
         raise AmbiguousName(f"{len(names) + len(here)} jobs have ids that start with {spec}", "give more of the id")
     if names:
-        (job,) = vault.jobs(names)
+        job = vault.job(names[0])
         problems = [JobProblem(p.path, p.reason) for p in _problems(vault, job)]
         return _vault_row(job, vault.machines())._replace(problems=problems)
     if here:

@@ -22,7 +22,8 @@ def show_jobs(session: Session, vault: Vault, machine: str | None, last: int, *,
     """Print the `last` jobs (all if 0). Raises the first error of a record that can't be read, after the others."""
     rows, damaged = job_rows(vault, LocalJobs(session.settings.where("state")).all(), machine, last)
     if as_json:
-        print_json({"vault": session.address, "jobs": [row_json(row) for row in rows]})
+        found = [row_json(row) for row in rows]
+        print_json({"vault": session.address, "jobs": found, "damaged": vault.passed_over.json()})
     elif rows:
         print_table(JOB_COLUMNS, job_columns(rows))
     elif not damaged:

@@ -37,15 +37,22 @@ def register_here(
 
 
 def show_machines(session: Session, vault: Vault, *, every: bool, as_json: bool) -> None:
-    """Print the machines of the vault; `every` includes forgotten ones."""
+    """Print the machines of the vault; `every` includes forgotten ones.
+
+    Raises the error of the first machine of which no record opens, after the others are printed.
+    """
     known = Registration.load(session.settings.where("state"), vault)
     rows = [row for row in machine_rows(vault, known.machine if known else None) if every or not row.forgotten]
+    lost = vault.passed_over.lost()
     if as_json:
-        print_json({"vault": session.address, "machines": [machine_json(row) for row in rows]})
+        found = [machine_json(row) for row in rows]
+        print_json({"vault": session.address, "machines": found, "damaged": vault.passed_over.json()})
     elif rows:
         print_table(MACHINE_COLUMNS, [machine_cells(row) for row in rows])
-    else:
+    elif not lost:
         print("There are no machines here yet; the first backup registers one, or `rpdrive machine register`")
+    if lost:
+        raise lost[0]
 
 
 def rename_machine(vault: Vault, which: str, name: str, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from catalog.format.records import Machine
@@ -27,12 +28,15 @@ class MachineRow(NamedTuple):
 def machine_rows(vault: Vault, here: str | None) -> list[MachineRow]:
     """All machines, by name. `here` is the id (hex) of the machine you are on. Costs 2 listings."""
     machines = vault.machines()
-    points = vault.point_names()
-    rows = []
-    for machine in sorted(machines.values(), key=lambda m: (m.name, m.created, m.id)):
-        times = [p.time for p in points if p.machine == machine.id]
-        rows.append(MachineRow(machine, len(times), max(times, default=None), machine.id.hex() == here))
-    return rows
+    counts, newest = Counter[bytes](), dict[bytes, int]()
+    for name in vault.each_point_name():
+        if not name.partial:
+            counts[name.machine] += 1
+            newest[name.machine] = max(name.time, newest.get(name.machine, 0))
+    return [
+        MachineRow(machine, counts[machine.id], newest.get(machine.id), machine.id.hex() == here)
+        for machine in sorted(machines.values(), key=lambda m: (m.name, m.created, m.id))
+    ]
 
 
 def machine_json(row: MachineRow) -> dict[str, object]:

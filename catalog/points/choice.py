@@ -1,81 +1,23 @@
-"""Resolves what users type: a machine, an item, a recovery point, a path in one."""
+"""Resolves what users type: a recovery point among names, a path in one."""
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from catalog.errors import (
-    AmbiguousName,
-    Damaged,
-    MissingData,
-    NewerFormat,
-    NotFound,
-    ObjectNotFound,
-    RpdriveError,
-)
+from catalog.errors import AmbiguousName, NotFound
 from catalog.format.pages import Entry, Leaf
-from catalog.format.records import (
-    Point,
-    PointName,
-)
+from catalog.format.records import PointName
 from catalog.format.values import NodeKind, Subtree
-from catalog.machines.registry import choose_named
 from catalog.names import is_marked, meant, shows_as
 from catalog.tree import ROOT_NUMBER, Found, PageSource, leaves, lookup
-from catalog.vault import Vault
 
 _ON_DRIVE = re.compile(rb"([A-Za-z]):(\\.*)", re.DOTALL)
-
-
-def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[bytes | None, bytes | None]:
-    """The ids of a machine and an item; None for each that is not named. Raises NotFound and AmbiguousName.
-
-    Costs 1 listing for each name given, and 1 request for each record not seen before.
-    """
-    machine_id = choose_named(vault.machines(), machine, "machine").id if machine is not None else None
-    if item is None:
-        return machine_id, None
-    items = vault.items(machine_id)
-    advice = "add --machine, or name the item by its id" if machine is None else ""
-    chosen = choose_named(items, item, "item", advice)
-    return chosen.machine, chosen.id
-
-
-def point_names(vault: Vault, machine: str | None = None, item: str | None = None) -> list[PointName]:
-    """Names of the points of a machine, of an item, or of all. Raises NotFound and AmbiguousName.
-
-    Costs 1 listing more than `scope`.
-    """
-    return vault.point_names(*scope(vault, machine, item))
-
-
-def choose(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> PointName:
-    """The recovery point that `spec` means (see `choose_point`). Raises NotFound and AmbiguousName."""
-    return choose_point(point_names(vault, machine, item), spec)
-
-
-def read_points(vault: Vault, names: list[PointName]) -> tuple[list[Point], list[RpdriveError]]:
-    """The records of points by time, and an error for each that can't be read: it must not hide the others.
-
-    Raises StoreError if the store itself fails.
-    """
-    found, damaged = list[Point](), list[RpdriveError]()
-    try:
-        found = vault.points(names)
-    except (Damaged, NewerFormat, ObjectNotFound):
-        for name in names:
-            try:
-                found.append(vault.point(name))
-            except ObjectNotFound as e:
-                damaged.append(MissingData(f"the recovery point {name} is missing from the vault"))
-                damaged[-1].__cause__ = e
-            except (Damaged, NewerFormat) as e:
-                damaged.append(e)
-    return sorted(found, key=lambda p: (p.time, p.sequence)), damaged
 
 
 # --- POINT[:PATH] -------------------------------------------------------------------------------------------
@@ -219,35 +161,81 @@ def choose_point(names: list[PointName], spec: str) -> PointName:
 
     A time (`2026-11-17`, `2026-11-17 08:30`, an hour, with seconds, or ISO 8601 with a zone) means the newest point
     made at or before its end: a day means its last point. If the clock showed a time twice, and that makes a
-    difference, it is ambiguous. Raises NotFound and AmbiguousName.
+    difference, it is ambiguous. The names are believed: see `open_point`. Raises NotFound and AmbiguousName.
     """
     if not names:
-        raise NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
+        raise no_points()
     if spec == "latest":
-        return latest(names)
-    text = spec.lower()
-    if text and all(c in "0123456789abcdef" for c in text):
-        found = [n for n in names if n.id.hex().startswith(text)]
-        if len(found) == 1:
-            return found[0]
-        if len(found) > 1:
-            raise AmbiguousName(
-                f"{len(found)} recovery points have ids that start with {spec}", "give more of the id"
-            )
+        return next(newest_first(names))
+    found = by_id(names, spec)
+    if found is not None:
+        return found
     ends = time_ends(spec)
-    if ends:
-        return _at_or_before(names, ends, spec)
-    raise NotFound(f"there is no recovery point {spec}", "see `rpdrive points` for ids and times")
+    if not ends:
+        raise no_such_point(spec)
+    newest = [some[0] for some in before_each(names, ends, spec)]
+    return newest[only_one(newest, ends, spec)]
+
+
+def no_points() -> NotFound:
+    return NotFound("there are no recovery points here yet", "make one with `rpdrive backup PATH`")
+
+
+def no_such_point(spec: str) -> NotFound:
+    return NotFound(f"there is no recovery point {spec}", "see `rpdrive points` for ids and times")
+
+
+def by_id(names: list[PointName], spec: str) -> PointName | None:
+    text = spec.lower()
+    if not text or not all(c in "0123456789abcdef" for c in text):
+        return None
+    found = [n for n in names if n.id.hex().startswith(text)]
+    if len(found) > 1:
+        raise AmbiguousName(f"{len(found)} recovery points have ids that start with {spec}", "give more of the id")
+    return found[0] if found else None
+
+
+def before_each(names: list[PointName], ends: list[int], spec: str) -> list[list[PointName]]:
+    """For each end of a time before which there are points: those points, newest first. Raises NotFound."""
+    before = [sorted((n for n in names if n.time < end), key=_age, reverse=True) for end in ends]
+    if not any(before):
+        raise NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
+    return [some for some in before if some]
+
+
+def only_one(found: list[PointName], ends: list[int], spec: str) -> int:
+    """The index of the point that a time means. Raises AmbiguousName if its two readings mean different points."""
+    if found[0] != found[-1]:
+        zones = [datetime.fromtimestamp(end // 10**9 - 1).astimezone().isoformat() for end in ends]
+        raise AmbiguousName(
+            f"the clock showed {spec} twice: it can mean {' or '.join(n.id.hex()[:8] for n in found)}",
+            f"write {' or '.join(zones)}, or the id of the point",
+        )
+    return 0
+
+
+def _age(name: PointName) -> tuple[int, int]:
+    return name.time, name.sequence
+
+
+def newest_first(names: list[PointName]) -> Iterator[PointName]:
+    """The points from the newest on: of those with the highest sequence of their items, the latest by time.
+
+    Whoever passes over one gets what would be the newest without it.
+    """
+    items = [sorted(some, key=lambda n: (n.sequence, n.time, n.id)) for _item, some in iter_items(names)]
+    tops = [(-some[-1].time, -some[-1].sequence, n) for n, some in enumerate(items)]
+    heapq.heapify(tops)
+    while tops:
+        _time, _sequence, n = heapq.heappop(tops)
+        yield items[n].pop()
+        if items[n]:
+            heapq.heappush(tops, (-items[n][-1].time, -items[n][-1].sequence, n))
 
 
 def latest(names: list[PointName]) -> PointName:
-    """The newest point: the latest by time among the points with the highest sequence of their items."""
-    by_item: dict[tuple[bytes, bytes], PointName] = {}
-    for n in names:
-        key = (n.machine, n.item)
-        if key not in by_item or n.sequence >= by_item[key].sequence:
-            by_item[key] = n
-    return max(by_item.values(), key=lambda n: (n.time, n.sequence))
+    """The newest of some points."""
+    return next(newest_first(names))
 
 
 _FORMS = (
@@ -272,7 +260,7 @@ def time_ends(spec: str) -> list[int]:
                 continue
     try:
         time = datetime.fromisoformat(spec).replace(microsecond=0)
-        return _ends(time, 1) if time.tzinfo is None else [(_seconds(time) + 1) * 10**9]
+        return _ends(time, 1) if time.tzinfo is None else [(int(time.timestamp()) + 1) * 10**9]
     except (ValueError, OverflowError, OSError):
         return []
 
@@ -281,31 +269,14 @@ def _ends(start: datetime, seconds: int) -> list[int]:
     if seconds >= 3600:
         # Added to the wall-clock time, not to the instant: a day can have 23 or 25 hours.
         try:
-            return [_seconds(start + timedelta(seconds=seconds)) * 10**9]
+            return [int((start + timedelta(seconds=seconds)).timestamp()) * 10**9]
         except OverflowError:  # the last day or hour that Python knows
-            return [(_seconds(start) + seconds) * 10**9]
-    first, second = (_seconds(start.replace(fold=fold)) for fold in (0, 1))
-    starts = [first, second] if first < second else [first]  # a time that the clock skipped has first > second
+            return [(int(start.timestamp()) + seconds) * 10**9]
+    starts = [int(start.timestamp())]
+    with suppress(ValueError, OverflowError):  # on the last day of all, Python looks beyond it for the second one
+        second = int(start.replace(fold=1).timestamp())
+        starts += [second] if second > starts[0] else []  # before it if the clock skipped that time
     return [(begin + seconds) * 10**9 for begin in starts]
-
-
-def _seconds(time: datetime) -> int:
-    return int(time.timestamp())
-
-
-def _at_or_before(names: list[PointName], ends: list[int], spec: str) -> PointName:
-    """The newest point before the end of a time."""
-    before = ([n for n in names if n.time < end] for end in ends)
-    found = [max(some, key=lambda n: (n.time, n.sequence)) for some in before if some]
-    if not found:
-        raise NotFound(f"no recovery point was made before {spec}", "see `rpdrive points`")
-    if found[0] != found[-1]:
-        zones = [datetime.fromtimestamp(end // 10**9 - 1).astimezone().isoformat() for end in ends]
-        raise AmbiguousName(
-            f"the clock showed {spec} twice: it can mean {' or '.join(n.id.hex()[:8] for n in found)}",
-            f"write {' or '.join(zones)}, or the id of the point",
-        )
-    return found[0]
 
 
 def iter_items(names: list[PointName]) -> Iterator[tuple[tuple[bytes, bytes], list[PointName]]]:

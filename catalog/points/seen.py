@@ -2,7 +2,8 @@
 
 A point's sequence increases by one within its item, and this machine records the highest one it saw of each item.
 The owner of the store can delete points or restore an old state of the vault; no key prevents that, but a gap in
-the sequence, or a highest one that decreased, reveals it.
+the sequence, or a highest one that decreased, reveals it. Only points whose records opened count: whoever may
+create objects can give one the name of any point.
 """
 
 from __future__ import annotations
@@ -33,16 +34,19 @@ class Gap(NamedTuple):
 
 
 def gaps(names: Iterable[PointName], highest: Mapping[tuple[bytes, bytes], int]) -> list[Gap]:
-    """The complete points that are missing from the items in `names` or `highest` (the highest seen of each)."""
+    """The complete points that are missing among `names`, up to the highest sequence of each item.
+
+    A name above that is nobody's; one below it is not missing, even if its record does not open: it is damaged.
+    """
     found: dict[tuple[bytes, bytes], set[int]] = {key: set() for key in highest}
     for n in names:
-        if not n.partial:
-            found.setdefault((n.machine, n.item), set()).add(n.sequence)
+        key = n.machine, n.item
+        if not n.partial and n.sequence <= highest.get(key, 0):
+            found[key].add(n.sequence)
     missing = []
     for (machine, item), there in sorted(found.items()):
-        last = max(max(there, default=0), highest.get((machine, item), 0))
         expected = 1
-        for sequence in [*sorted(there), last + 1]:
+        for sequence in [*sorted(there), highest[machine, item] + 1]:
             if sequence > expected:
                 missing.append(Gap(machine, item, expected, sequence - 1))
             expected = sequence + 1
@@ -70,15 +74,19 @@ class Seen:
         if name.sequence > now.get(key, 0):
             self._save(now | {key: name.sequence})
 
-    def check(self, names: list[PointName]) -> list[Gap]:
-        """Compare with a listing of the points of some or all items, and record it. Returns the gaps."""
-        before = self.highest()
-        items = {(n.machine, n.item) for n in names}
-        missing = gaps(names, {key: seq for key, seq in before.items() if key in items})
+    def check(self, names: Iterable[PointName], opened: Iterable[PointName]) -> list[Gap]:
+        """Compare with a listing of the points of some or all items, and record it. Returns the gaps.
+
+        `opened` are those whose records opened.
+        """
+        names, before = list(names), self.highest()
         now = dict(before)
-        for n in names:
-            key = (n.machine, n.item)
-            now[key] = max(now.get(key, 0), n.sequence if not n.partial else 0)
+        for n in opened:
+            if not n.partial:
+                key = n.machine, n.item
+                now[key] = max(now.get(key, 0), n.sequence)
+        items = {(n.machine, n.item) for n in names}
+        missing = gaps(names, {key: sequence for key, sequence in now.items() if key in items})
         if now != before:
             self._save(now)
         return missing

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from catalog.access.session import Session
 from catalog.direct import DirectSource
+from catalog.format.records import PointName
 from catalog.format.values import NodeKind
-from catalog.points.choice import Place, choose, entries, find, point_names, read_points, split_place
+from catalog.points.choice import Place, entries, find, split_place
 from catalog.points.listing import POINT_COLUMNS, entry_json, long_line, point_json, point_rows
+from catalog.points.opening import open_point, point_names, read_points
 from catalog.points.seen import Seen
-from catalog.screen.output import for_stdout, print_json, print_rows, print_table
+from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
 from catalog.screen.text import text_json
 from catalog.tree import PageSource
@@ -20,25 +22,28 @@ def show_points(
 ) -> None:
     """Print the points of a machine, an item or all; `every` includes those of forgotten machines.
 
-    Raises the first error of a point that can't be read, after the others are printed.
+    Points that can't be read are named in warnings (with `as_json`, in `damaged`), after the others are printed;
+    then the error of the first is raised.
     """
     names = point_names(vault, machine, item)
-    vanished = [str(gap) for gap in Seen(session.settings.state, vault.id).check(names)]
     machines = vault.machines() if names else {}
     forgotten = 0
     if machine is None and item is None and not every:
         shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
         forgotten, names = len(names) - len(shown), shown
     found, damaged = read_points(vault, names)
+    seen = Seen(session.settings.state, vault.id)
+    vanished = [str(gap) for gap in seen.check(names, map(PointName.of, found))]
     if as_json:
         rows = [point_json(p, machines) for p in found]
-        print_json({"vault": session.address, "points": rows, "warnings": vanished})
+        passed = vault.passed_over.json()
+        print_json({"vault": session.address, "points": rows, "warnings": vanished, "damaged": passed})
     elif found:
         print_table(POINT_COLUMNS, point_rows(found, machines))
     elif forgotten:
-        print("There are only recovery points of forgotten machines; --all shows them")
+        say("There are only recovery points of forgotten machines; --all shows them")
     elif not damaged:
-        print("There are no recovery points here yet; make one with `rpdrive backup PATH`")
+        say("There are no recovery points here yet; make one with `rpdrive backup PATH`")
     for warning in vanished if not as_json else ():
         warn(warning, prefix="warning")
     if damaged:
@@ -53,7 +58,7 @@ def show_folder(
     Raises NotFound, AmbiguousName and Damaged.
     """
     spec, path = split_place(text)
-    point = vault.point(choose(vault, spec, machine, item))
+    point = open_point(vault, point_names(vault, machine, item), spec)
     source = DirectSource(vault)
     place = find(source, point.root.subtree() if point.root else None, path)
     if not as_json:

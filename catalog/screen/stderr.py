@@ -60,8 +60,8 @@ class Screen:
 
 
 def warn(text: str, *, prefix: str = "rpdrive") -> None:
-    """Print a warning or an error, one line."""
-    _print(f"{prefix}: {safe_text(text)}")
+    """Print a warning or an error, one line. Without a prefix, e.g. for JSON, the text alone."""
+    _print(f"{prefix}: {safe_text(text)}" if prefix else safe_text(text))
 
 
 def _print(text: str) -> None:

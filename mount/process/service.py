@@ -18,9 +18,8 @@ from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import RpdriveError, StoreError
 from catalog.format.keys import Keys
-from catalog.format.records import PointName
 from catalog.format.vaultfile import VaultFile
-from catalog.points.choice import choose_point, scope
+from catalog.points.opening import open_point, scope
 from catalog.screen.text import iso_time
 from catalog.vault import Vault
 from mount.drivers import choice
@@ -176,14 +175,13 @@ def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View,
     )
     machine, item = scope(vault, order.machine, order.item)
 
-    def names() -> list[PointName]:
-        return vault.point_names(machine, item)
-
     if order.point is None:
         from mount.view.all_points import AllPointsView
 
-        return AllPointsView(vault, reader, names, forgotten=machine is not None), info
-    point = vault.point(choose_point(names(), order.point))
+        return AllPointsView(vault, reader, machine, item, forgotten=machine is not None), info
+    point = open_point(vault, vault.point_names(machine, item), order.point)
+    for row in vault.passed_over.report():
+        _log.warning("%s", row)
     return PointView(reader, point), replace(
         info, point=point.id.hex(), point_time=iso_time(point.time), machine=point.machine_name,
         item=point.item_name,

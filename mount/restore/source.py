@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from catalog.access.session import Session
 from catalog.errors import NotFound, UsageError
 from catalog.format.records import Point, PointName
-from catalog.points.choice import (
-    Place,
-    can_be_point,
-    choose,
-    choose_point,
-    find,
-    path_text,
-    point_names,
-    split_place,
-)
+from catalog.points.choice import Place, can_be_point, find, path_text, split_place
+from catalog.points.opening import open_point, point_names, scope
 from catalog.program import user_path
 from catalog.screen.text import safe_text
 from catalog.tree import PageSource
@@ -134,7 +126,7 @@ def resolve(
             if argument.spec not in points:
                 if names is None:
                     names = point_names(vault, machine, item)
-                points[argument.spec] = vault.point(_choose(names, argument.spec, only))
+                points[argument.spec] = _open(vault, names, argument.spec, only)
             point = points[argument.spec]
         if only not in (None, point.machine):
             name = safe_text(point.machine_name)
@@ -146,12 +138,12 @@ def resolve(
     return sources
 
 
-def _choose(names: list[PointName], spec: str, only: bytes | None) -> PointName:
+def _open(vault: Vault, names: list[PointName], spec: str, only: bytes | None) -> Point:
     """The point of the machine `only` that `spec` means; else that of another machine, to name it."""
     if only is not None:
         with suppress(NotFound):
-            return choose_point([n for n in names if n.machine == only], spec)
-    return choose_point(names, spec)
+            return open_point(vault, [n for n in names if n.machine == only], spec)
+    return open_point(vault, names, spec)
 
 
 def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:
@@ -178,8 +170,8 @@ def _origin(vault: Vault, reader: Reader, at: DrivePath, text: str) -> Origin:
 def _view(vault: Vault, reader: Reader, drive: DriveRow) -> View:
     """The view that a drive shows."""
     if drive.point is not None:
-        return PointView(reader, vault.point(choose(vault, drive.point)))
+        return PointView(reader, open_point(vault, vault.point_names(), drive.point))
     from mount.view.all_points import AllPointsView
 
-    names = point_names(vault, drive.machine, drive.item)
-    return AllPointsView(vault, reader, lambda: names, forgotten=drive.machine is not None)
+    machine, item = scope(vault, drive.machine, drive.item)
+    return AllPointsView(vault, reader, machine, item, forgotten=drive.machine is not None)

@@ -1,9 +1,9 @@
 """The drive of all points: `<machine>/<item>/<local date and time>/…`, `latest`, and `.versions` next to them.
 
-New points appear while the drive is mounted. When one of the top folders is used, and the listing of the vault's
-points is older than a few seconds, it is read again; while that takes long or fails, the last listing serves.
-`latest` is a symlink: it can move without changing the meaning of any path below a folder, so the kernel may keep
-what it knows of each point.
+New points appear while the drive is mounted. The machines that have points are listed when the top is used, the
+points of a machine when its folder is. When that listing is older than a few seconds, it is read again; while that
+takes long or fails, the last listing serves. `latest` is a symlink: it can move without changing the meaning of any
+path below a folder, so the kernel may keep what it knows of each point.
 """
 
 from __future__ import annotations
@@ -11,22 +11,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import stat
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 from cache.memory import Lru
 from cache.reader import Reader
-from catalog.errors import Damaged, NewerFormat, NotFound, ObjectNotFound, RpdriveError
-from catalog.format.records import Machine, PointName
+from catalog.errors import NotFound
+from catalog.format.records import Machine, Point, PointName
+from catalog.format.sealed import Kind
 from catalog.format.values import NOTHING, Totals
 from catalog.names import WINDOWS
-from catalog.points.choice import iter_items, latest
+from catalog.points.choice import newest_first
+from catalog.points.opening import first_that_opens, without_problems
 from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
+from mount.view.listing import Listing, shown_names
 from mount.view.nodes import (
     LINK_BIT,
     POINT_SHIFT,
@@ -44,40 +46,30 @@ from mount.view.nodes import (
 )
 from mount.view.numbers import Numbers
 from mount.view.point import Pages, Tree, TreeFolder, records_births
+from mount.view.renewed import AFTER_FAILURE_SECONDS, FRESH_SECONDS, Renewed
 from mount.view.versions import VERSIONS, History
 
 LATEST = b"latest"
-FRESH_SECONDS = 5.0
-AFTER_FAILURE_SECONDS = 30.0
-PATIENCE_SECONDS = 2.0  # for a new listing, before the old one serves
 _TREES = 1024  # roots of points kept
-_TRIED = 5  # points of an item that are read for its name, if records are damaged
-_BROKEN = (Damaged, ObjectNotFound, NewerFormat)  # errors of one object, not of the connection
+_LISTED = 100_000  # points of machines whose listings are kept, some 500 bytes each
+_ID = re.compile("[0-9a-f]{32}")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Listing:
-    """The points of the vault at one moment, by machine and item."""
+class _Newest(NamedTuple):
+    """The newest point of an item: by its name, and the one whose record opens (the same if none does)."""
 
-    def __init__(self, names: list[PointName]) -> None:
-        self.machines: dict[bytes, dict[bytes, list[PointName]]] = {}
-        for (machine, item), points in iter_items(names):
-            self.machines.setdefault(machine, {})[item] = points
-        self.newest = max((n.time for n in names), default=0)
-        self._folders: dict[tuple[bytes, bytes], dict[bytes, PointName]] = {}
-
-    def folders(self, machine: bytes, item: bytes) -> dict[bytes, PointName]:
-        """The points of an item by the names of their folders. Computed once: `ls -l` asks for each point."""
-        folders = self._folders.get((machine, item))
-        if folders is None:
-            folders = point_folders(self.machines.get(machine, {}).get(item, []))
-            self._folders[machine, item] = folders
-        return folders
+    named: PointName
+    opens: PointName
 
 
 class AllPointsView(View):
-    """All points that `list_names` returns. It is called once at first; each call is one listing of the store."""
+    """All points, or those of a machine or an item (ids).
+
+    Costs at first one listing of the machines that have points, one of their records, and a request for each of
+    these; then one for each machine whose folder is used, and a request for each item in it.
+    """
 
     changes = True
 
@@ -85,133 +77,155 @@ class AllPointsView(View):
         self,
         vault: Vault,
         reader: Reader,
-        list_names: Callable[[], list[PointName]],
+        machine: bytes | None = None,
+        item: bytes | None = None,
         *,
         forgotten: bool = False,
         fresh: float = FRESH_SECONDS,
         after_failure: float = AFTER_FAILURE_SECONDS,
     ) -> None:
-        """`forgotten`: show forgotten machines too.
-
-        A listing younger than `fresh` seconds is not read again, nor one that failed for `after_failure` seconds.
-        """
-        self._fresh, self._after_failure = fresh, after_failure
-        self._vault = vault
+        """`forgotten`: show forgotten machines too. `fresh` and `after_failure` in seconds, see Renewed."""
+        self._vault, self._reader = vault, reader
+        self._only_machine, self._only_item = machine, item
         self._forgotten = forgotten
-        self._reader = reader
-        self._list_names = list_names
+        self._fresh, self._after_failure = fresh, after_failure
         self._lock = threading.Lock()
-        self._renewal: threading.Event | None = None
-        self._wait_until = 0.0  # for the renewal that is running
-        self._listing = Listing(list_names())
-        self._due = time.monotonic() + fresh
+        self._records: dict[bytes, Machine] = {}
         self._machine_names: dict[bytes, bytes] = {}
+        self._named: set[bytes] = set()  # machines whose names were chosen, hidden ones included
         self._item_names: dict[tuple[bytes, bytes], str] = {}
-        self._systems: set[str] = set()
+        self._newest: dict[tuple[bytes, bytes], _Newest] = {}
         self._bases: Numbers[PointName] = Numbers(1, (1 << 64 - POINT_SHIFT) - 1)
         self._tops: Numbers[tuple[bytes, ...]] = Numbers(2, LINK_BIT - 1)
         self._secret = os.urandom(16)  # nobody can choose names whose numbers in `.versions` are equal
         self._pages = Pages(reader)
         self._trees: Lru[PointName, TreeFolder] = Lru(_TREES)
         self._histories: dict[tuple[bytes, bytes], History] = {}
+        self._listings: dict[bytes, Renewed[Listing]] = {}  # the most recently used last
         self.has_births = False
-        self._name_machines(self._listing)
-        self.folds = self._systems == {WINDOWS}  # fixed: a drive can't change this while it is mounted
+        self._machines = Renewed(
+            self._list_machines, "the list of machines", fresh=fresh, after_failure=after_failure
+        )
+        self._machines.get()
+        # Fixed: a drive can't change this while it is mounted.
+        self.folds = {record.system for record in self._records.values()} == {WINDOWS}
         self.root = _Machines(self)
 
     # --- what there is ------------------------------------------------------------------------------------
 
-    def listing(self) -> Listing:
-        """The current points; at most a few seconds old if the store answers."""
-        with self._lock:
-            if self._renewal is None and time.monotonic() >= self._due:
-                self._renewal = threading.Event()
-                self._wait_until = time.monotonic() + PATIENCE_SECONDS
-                threading.Thread(target=self._renew, args=(self._renewal,), name="points", daemon=True).start()
-            renewal = self._renewal
-        if renewal is not None:
-            renewal.wait(max(self._wait_until - time.monotonic(), 0.0))
-        return self._listing
+    def _list_machines(self, _last: list[bytes] | None) -> list[bytes]:
+        """The ids of machines that have points. Chooses the names of their folders if there are new ones."""
+        if self._only_machine is not None:
+            found = [self._only_machine]
+        else:
+            folders = self._vault.store.folders("points/")
+            found = [bytes.fromhex(name) for name in folders if _ID.fullmatch(name)]
+        if not self._named.issuperset(found):
+            self._name_machines(found)
+        return found
 
-    def _renew(self, done: threading.Event) -> None:
-        wait = self._after_failure
-        try:
-            listing = Listing(self._list_names())
-            if not listing.machines.keys() <= self._machine_names.keys():
-                self._name_machines(listing)
-            self._listing = listing
-            wait = self._fresh
-        except RpdriveError as e:
-            _log.warning("cannot renew the list of points: %s", e)
-        except Exception:  # noqa: BLE001 - the old listing serves, whatever the error
-            _log.exception("cannot renew the list of points")
-        finally:
-            with self._lock:
-                self._due = time.monotonic() + wait
-                self._renewal = None
-            done.set()
-
-    def _name_machines(self, listing: Listing) -> None:
+    def _name_machines(self, found: list[bytes]) -> None:
         """Choose folder names for machines. 1 listing, and 1 request for each machine not seen before."""
-        if not listing.machines:
-            return
-        machines = self._machines(listing)
-        self.has_births |= any(records_births(m.system) for m in machines.values())
-        known = {i: machines[i] for i in listing.machines if i in machines}
-        self._systems = {machine.system for machine in known.values()}
+        records = self._vault.machines()
+        self._log_passed_over()
+        self.has_births |= any(records_births(m.system) for m in records.values())
+        known = self._records = {i: records[i] for i in found if i in records}
         hidden = {i for i in known if known[i].forgotten and not self._forgotten}
         order = sorted(known.keys() - hidden, key=lambda i: (known[i].created, i))
-        named = {i: known[i].name for i in order} | {i: i.hex() for i in listing.machines if i not in known}
-        self._machine_names = shown_names(named)
-
-    def _machines(self, listing: Listing) -> dict[bytes, Machine]:
-        """The records of machines, without those that can't be read."""
-        try:
-            return self._vault.machines()
-        except _BROKEN as e:
-            _log.warning("cannot read the record of a machine: %s", e)
-        found = {}
-        for machine in listing.machines:
-            try:
-                record = self._vault.machine(machine)
-            except _BROKEN as e:
-                _log.warning("the machine %s is shown by its id: %s", machine.hex(), e)
-                continue
-            if record is not None:
-                found[machine] = record[1]
-        return found
+        named = {i: known[i].name for i in order} | {i: i.hex() for i in found if i not in known}
+        self._machine_names, self._named = shown_names(named), set(found)
 
     def machine_folders(self) -> dict[bytes, bytes]:
         """Machine ids by the names of their folders."""
-        machines = self.listing().machines
-        return {name: machine for machine, name in self._machine_names.items() if machine in machines}
+        there = set(self._machines.get())
+        return {name: machine for machine, name in self._machine_names.items() if machine in there}
+
+    def listing(self, machine: bytes) -> Listing:
+        """The points of a machine now; at most a few seconds old if the store answers."""
+        with self._lock:
+            renewed = self._listings.pop(machine, None)
+            if renewed is None:
+
+                def read(last: Listing | None) -> Listing:
+                    return self._list_points(machine, last)
+
+                what = f"the list of points of machine {machine.hex()}"
+                renewed = Renewed(read, what, fresh=self._fresh, after_failure=self._after_failure)
+            self._listings[machine] = renewed
+        return renewed.get()
+
+    def _list_points(self, machine: bytes, last: Listing | None) -> Listing:
+        names = self._vault.point_names(machine, self._only_item)
+        if last is not None and names == last.names:
+            return last
+        for name in names:  # in their order, so that the numbers are the same at every mount
+            self.base(name)
+        with self._lock:
+            self._drop_unused(machine, len(names))
+        return Listing(names)
+
+    def _drop_unused(self, machine: bytes, kept: int) -> None:
+        """Forget the listings that were used longest ago, so that few points beyond _LISTED are kept."""
+        for other in reversed([one for one in self._listings if one != machine]):
+            last = self._listings[other].last
+            kept += len(last.names) if last is not None else 0
+            if kept > _LISTED:
+                del self._listings[other]
+
+    def known(self, machine: bytes) -> Listing | None:
+        """The listing of a machine as it was last; None if it was not used."""
+        renewed = self._listings.get(machine)
+        return renewed.last if renewed is not None else None
+
+    def newest_time(self, machine: bytes) -> int:
+        """The time of a machine's newest point if its points were listed, else that of its registration. In ns."""
+        listing, record = self.known(machine), self._records.get(machine)
+        if listing is not None:
+            return listing.newest
+        return record.created if record is not None else 0
 
     def item_folders(self, machine: bytes) -> dict[bytes, bytes]:
         """Item ids by the names of their folders. 1 request for each item not seen before, for its newest point."""
-        items = self.listing().machines.get(machine, {})
+        items = self.listing(machine).items
         unknown = [i for i in sorted(items) if (machine, i) not in self._item_names]
-        try:
-            for point in self._vault.points([latest(items[i]) for i in unknown]):
-                self._item_names[machine, point.item] = point.item_name
-        except _BROKEN:
-            for i in unknown:
-                self._item_names[machine, i] = self._item_name(items[i])
+        tops = [items[i][-1] for i in unknown]
+        records = self._vault.read_each(Kind.POINT, Point, tops, without_problems)
+        for name, point in zip(tops, records, strict=True):
+            key = machine, name.item
+            if isinstance(point, Point):
+                self._newest[key] = _Newest(name, name)
+                self._item_names[key] = point.item_name
+            else:
+                self._item_names[key] = self._item_name(machine, name.item, items[name.item])
         names = shown_names({i: self._item_names[machine, i] for i in sorted(items)})
         return {name: item for item, name in names.items()}
 
-    def _item_name(self, points: list[PointName]) -> str:
-        """The name of an item with damaged points: from its newest readable point, else its record, else its id."""
-        for name in points[: -_TRIED - 1 : -1]:
-            try:
-                return self._vault.point(name).item_name
-            except _BROKEN as e:
-                _log.warning("cannot read the record of a point: %s", e)
-        item = points[-1].item
-        try:
-            return self._vault.items(points[-1].machine)[item].name
-        except (KeyError, *_BROKEN) as e:
-            _log.warning("the item %s is shown by its id: %s", item.hex(), e)
-            return item.hex()
+    def _item_name(self, machine: bytes, item: bytes, points: list[PointName]) -> str:
+        """The name of an item whose newest point does not open: from an older one, else its record, else its id."""
+        found = self._find_newest(machine, item, points)
+        if isinstance(found, Point):
+            return found.item_name
+        record = self._vault.items(machine).get(item)
+        self._log_passed_over()
+        return record.name if record is not None else item.hex()
+
+    def newest(self, machine: bytes, item: bytes, points: list[PointName]) -> PointName:
+        """The newest of an item's points whose record opens. 1 request when there is a new one."""
+        known = self._newest.get((machine, item))
+        if known is None or known.named != points[-1] or known.opens not in points:
+            self._find_newest(machine, item, points)
+        return self._newest[machine, item].opens
+
+    def _find_newest(self, machine: bytes, item: bytes, points: list[PointName]) -> Point | None:
+        found = first_that_opens(self._vault, newest_first(points))
+        self._log_passed_over()
+        opens = PointName.of(found) if isinstance(found, Point) else points[-1]
+        self._newest[machine, item] = _Newest(points[-1], opens)
+        return found if isinstance(found, Point) else None
+
+    def _log_passed_over(self) -> None:
+        for row in self._vault.passed_over.report():
+            _log.warning("%s", row)
 
     def base(self, name: PointName) -> int:
         """The upper bits of all inode numbers in a point: 31 bits of its id, or the next free number."""
@@ -225,13 +239,14 @@ class AllPointsView(View):
         """The root of a point. 1 request the first time, for its record."""
         root = self._trees.get(name)
         if root is None:
-            root = Tree(self._reader, self._pages, self._vault.point(name), self.base(name)).root()
+            point = without_problems(self._vault.point(name))
+            root = Tree(self._reader, self._pages, point, self.base(name)).root()
             self._trees.put(name, root)
         return root
 
     def history(self, machine: bytes, item: bytes) -> History:
         """The `.versions` of an item, with its points as they are listed now."""
-        folders = self._listing.folders(machine, item)
+        folders = self.listing(machine).folders(item)
         history = self._histories.get((machine, item))
         if history is None:
             history = History(self._vault, self._reader, self._pages, folders, self._secret)
@@ -252,18 +267,20 @@ class AllPointsView(View):
         inside = parts[3] if len(parts) > 3 else b""
         if parts[2] == VERSIONS:
             return self.history(machine, item).origin(inside)
-        folders = self.listing().folders(machine, item)
-        name = latest(list(folders.values())) if parts[2] == LATEST else _folder(folders, parts[2])
+        listing = self.listing(machine)
+        if parts[2] == LATEST:
+            name = self.newest(machine, item, listing.items[item])
+        else:
+            name = _folder(listing.folders(item), parts[2])
         return Origin(self.tree(name).tree.point, inside)
 
     def totals(self) -> Totals:
         """Totals of the newest point of each item that was opened: others would have to be fetched."""
         totals = NOTHING
-        for items in self._listing.machines.values():
-            for points in items.values():
-                root = self._trees.get(latest(points))
-                if root is not None:
-                    totals = totals.plus(root.tree.point.totals)
+        for newest in list(self._newest.values()):
+            root = self._trees.get(newest.opens)
+            if root is not None:
+                totals = totals.plus(root.tree.point.totals)
         return totals
 
 
@@ -314,7 +331,7 @@ class _Machines(_Top):
     __slots__ = ()
 
     def __init__(self, view: AllPointsView) -> None:
-        super().__init__(view, 1, view.listing().newest)
+        super().__init__(view, ROOT_NUMBER, max(map(view.newest_time, view.machine_folders().values()), default=0))
 
     def _nodes(self) -> Mapping[bytes, Node]:
         folders = self._view.machine_folders()
@@ -325,8 +342,7 @@ class _Items(_Top):
     __slots__ = ("_machine",)
 
     def __init__(self, view: AllPointsView, machine: bytes) -> None:
-        newest = max((p[-1].time for p in view.listing().machines.get(machine, {}).values()), default=0)
-        super().__init__(view, view.top_inode(machine), newest)
+        super().__init__(view, view.top_inode(machine), view.newest_time(machine))
         self._machine = machine
 
     def _nodes(self) -> Mapping[bytes, Node]:
@@ -338,16 +354,17 @@ class _Points(_Top):
     __slots__ = ("_item", "_machine")
 
     def __init__(self, view: AllPointsView, machine: bytes, item: bytes) -> None:
-        points = view.listing().machines.get(machine, {}).get(item, [])
+        listing = view.known(machine)
+        points = listing.items.get(item, []) if listing is not None else []
         super().__init__(view, view.top_inode(machine, item), points[-1].time if points else 0)
         self._machine = machine
         self._item = item
 
     def lookup(self, name: bytes) -> Node:
-        listing = self._view.listing()
+        listing = self._view.listing(self._machine)
         if name == LATEST:
             return self._latest(listing)
-        folders = listing.folders(self._machine, self._item)
+        folders = listing.folders(self._item)
         if name == VERSIONS and folders:
             return self._view.history(self._machine, self._item).root()
         point = folders.get(name)
@@ -356,8 +373,8 @@ class _Points(_Top):
         return _PointFolder(self._view, point)
 
     def _nodes(self) -> Mapping[bytes, Node]:
-        listing = self._view.listing()
-        folders = listing.folders(self._machine, self._item)
+        listing = self._view.listing(self._machine)
+        folders = listing.folders(self._item)
         nodes: dict[bytes, Node] = {name: _PointFolder(self._view, folders[name]) for name in sorted(folders)}
         if folders:
             nodes[LATEST] = self._latest(listing)
@@ -365,10 +382,10 @@ class _Points(_Top):
         return nodes
 
     def _latest(self, listing: Listing) -> Node:
-        folders = listing.folders(self._machine, self._item)
+        folders = listing.folders(self._item)
         if not folders:
             raise no_such(LATEST)
-        newest = latest(list(folders.values()))
+        newest = self._view.newest(self._machine, self._item, listing.items[self._item])
         target = next(name for name, point in folders.items() if point == newest)
         # A new inode for each target, as if the link were replaced: a kernel's cache of the old one can't mislead.
         inode = self._view.top_inode(self._machine, self._item, LATEST, str(newest).encode())
@@ -413,41 +430,8 @@ class _PointFolder(Folder):
         return self._view.tree(self._name)
 
 
-# --- names and numbers ----------------------------------------------------------------------------------------
-
-
-def point_folders(points: list[PointName]) -> dict[bytes, PointName]:
-    """Points by the names of their folders: local time, followed by a number if seconds are equal.
-
-    No colons in it, so that Windows can show it.
-    """
-    folders: dict[bytes, PointName] = {}
-    for point in sorted(points, key=lambda p: (p.time, p.sequence, p.id)):
-        text = datetime.fromtimestamp(point.time // 10**9).strftime("%Y-%m-%d %H.%M.%S")
-        name, number = text, 1
-        while name.encode() in folders:
-            number += 1
-            name = f"{text} ({number})"
-        folders[name.encode()] = point
-    return folders
-
-
 def _folder(folders: dict[bytes, T], name: bytes) -> T:
     found = folders.get(name)
     if found is None:
         raise NotFound(f"the drive has no folder {shown_name(name)}", "see `ls` of its mount point")
     return found
-
-
-def shown_names(names: Mapping[bytes, str]) -> dict[bytes, bytes]:
-    """Folder names for ids, in the order given; a name that is taken gets part of its id."""
-    taken: dict[bytes, bytes] = {}
-    for key, text in names.items():
-        plain = "".join("_" if c in "/\0" else c for c in text).strip()
-        if plain in ("", ".", ".."):
-            plain = key.hex()
-        name = plain.encode(errors="surrogateescape")[:200]
-        if name in taken.values():
-            name += f" ({key.hex()[:8]})".encode()
-        taken[key] = name
-    return taken

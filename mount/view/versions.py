@@ -38,7 +38,7 @@ from catalog.history.overlay import (
     root_strands,
 )
 from catalog.history.variants import Variant
-from catalog.points.choice import read_points
+from catalog.points.opening import read_points
 from mount.view.acl import ACCESS, narrowed
 from mount.view.nodes import (
     LINK_BIT,

@@ -247,7 +247,7 @@ def test_machine_is_taken_over(rpdrive: Cli, vault: Vault, tiny: Path) -> None:
     rpdrive.home.rename(rpdrive.home.with_name("lost"))
     row = rpdrive.json("backup", tiny, "--machine", "web")
     assert (row["sequence"], row["data_bytes"], row["new_bytes"]) == (2, 0, 0)
-    assert len(vault.machines()) == len(vault.items()) == 1
+    assert len(vault.machines()) == len(vault.all_items()) == 1
     # A third home without --machine is another machine, even with the same name.
     rpdrive.home.rename(rpdrive.home.with_name("lost too"))
     assert rpdrive.json("backup", tiny)["sequence"] == 1

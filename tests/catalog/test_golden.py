@@ -130,7 +130,7 @@ def test_a_whole_vault() -> None:
     assert [str(n) for n in names if not n.partial] == [row["point"]]
     assert [p.sequence for p in vault.points(names)] == [1, 2]
     assert [(m.name, m.forgotten) for m in vault.machines().values()] == [("old laptop", True)]
-    assert [i.name for i in vault.items().values()] == ["home"]
+    assert [i.name for i in vault.all_items()] == ["home"]
     (job,) = vault.jobs(vault.job_names())
     assert (job.point, job.problem_count, job.stored_bytes) == (names[0].id, 1, 4321)
     for name in (n for n in store.objects if n.startswith("index/")):
@@ -189,7 +189,7 @@ def test_objects_of_unknown_names_are_ignored() -> None:
     assert [str(n) for n in vault.point_names()] == [point]
     assert [str(n) for n in vault.job_names()] == [job]
     assert [m.name for m in vault.machines().values()] == ["old laptop"]
-    assert [i.name for i in vault.items().values()] == ["home"]
+    assert [i.name for i in vault.all_items()] == ["home"]
 
 
 def test_the_whole_vault_has_every_kind_of_entry_and_page() -> None:

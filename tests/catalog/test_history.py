@@ -25,7 +25,7 @@ from catalog.history.search import pattern, search
 from catalog.history.show import raise_damaged
 from catalog.history.timeline import all_timelines
 from catalog.history.versions import versions
-from catalog.points.choice import read_points
+from catalog.points.opening import read_points
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import Vault

@@ -89,7 +89,7 @@ def test_a_walk_through_versions_lets_go_what_it_passed() -> None:
     for count in (FEW, MANY):
         vault, _points = points_of_200_files(count)
         reader = Reader(vault, memory=MIB, page_memory=MIB)
-        view = AllPointsView(vault, reader, vault.point_names)
+        view = AllPointsView(vault, reader)
         box = view.root.lookup(b"box")
         assert isinstance(box, Folder)
         home = box.lookup(b"home")

@@ -248,7 +248,7 @@ def test_a_drive_leaves_forgotten_machines_out(memory: Vault, source: Path, tmp_
     reader = Reader(memory)
 
     def shown(forgotten: bool) -> set[bytes]:
-        root = AllPointsView(memory, reader, memory.point_names, forgotten=forgotten).root
+        root = AllPointsView(memory, reader, forgotten=forgotten).root
         assert isinstance(root, Folder)
         return {name for page in root.pages() for name in page.names}
 

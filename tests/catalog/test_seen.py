@@ -14,8 +14,13 @@ def name(sequence: int, item: bytes = ITEM, *, partial: bool = False) -> PointNa
     return PointName(M, item, sequence * 10**9, sequence, sequence.to_bytes(16, "big"), partial)
 
 
+def check(folder: Path, *names: PointName) -> list[Gap]:
+    """A listing in which all records open."""
+    return Seen(folder, b"v" * 16).check(names, names)
+
+
 def test_a_whole_row_has_no_gap() -> None:
-    assert gaps([name(1), name(2), name(3, partial=True)], {}) == []
+    assert gaps([name(1), name(2), name(3, partial=True)], {(M, ITEM): 2}) == []
 
 
 def test_gaps_at_the_beginning_in_the_middle_and_at_the_end() -> None:
@@ -27,22 +32,36 @@ def test_an_item_of_which_nothing_is_left() -> None:
 
 
 def test_a_vault_brought_back_to_an_old_state_is_noticed(tmp_path: Path) -> None:
-    seen = Seen(tmp_path, b"v" * 16)
-    assert seen.check([name(1), name(2), name(3), name(1, OTHER)]) == []
-    missing = Seen(tmp_path, b"v" * 16).check([name(1), name(1, OTHER)])
+    assert check(tmp_path, name(1), name(2), name(3), name(1, OTHER)) == []
+    missing = check(tmp_path, name(1), name(1, OTHER))
     assert missing == [Gap(M, ITEM, 2, 3)]
     assert "points 2 to 3" in str(missing[0])
-    assert seen.highest() == {(M, ITEM): 3, (M, OTHER): 1}
+    assert Seen(tmp_path, b"v" * 16).highest() == {(M, ITEM): 3, (M, OTHER): 1}
 
 
 def test_a_listing_of_one_item_says_nothing_of_others(tmp_path: Path) -> None:
-    seen = Seen(tmp_path, b"v" * 16)
-    seen.check([name(1), name(1, OTHER)])
-    assert seen.check([name(1, OTHER)]) == []
+    check(tmp_path, name(1), name(1, OTHER))
+    assert check(tmp_path, name(1, OTHER)) == []
 
 
 def test_a_damaged_memory_claims_nothing(tmp_path: Path) -> None:
-    seen = Seen(tmp_path, b"v" * 16)
-    seen.check([name(1)])
+    check(tmp_path, name(1))
     next(tmp_path.iterdir()).write_text("[[1]]")
-    assert seen.check([name(2)]) == [Gap(M, ITEM, 1, 1)]
+    assert check(tmp_path, name(2)) == [Gap(M, ITEM, 1, 1)]
+
+
+def test_a_name_alone_is_never_seen(tmp_path: Path) -> None:
+    """Whoever may create objects gave one the name of point 900,000; an admin deleted it again."""
+    seen, good, junk = Seen(tmp_path, b"v" * 16), [name(1), name(2)], name(900_000)
+    assert seen.check([*good, junk], good) == []
+    assert seen.check(good, good) == []
+    assert seen.highest() == {(M, ITEM): 2}
+    nothing_opens = name(2**63 - 1, OTHER)
+    assert seen.check([*good, nothing_opens], good) == []
+
+
+def test_a_point_that_does_not_open_is_damaged_and_not_missing(tmp_path: Path) -> None:
+    seen = Seen(tmp_path, b"v" * 16)
+    assert seen.check([name(1), name(2), name(3)], [name(1), name(3)]) == []
+    assert seen.check([name(1), name(2), name(3)], [name(1)]) == []
+    assert seen.check([name(1), name(2)], [name(1)]) == [Gap(M, ITEM, 3, 3)]

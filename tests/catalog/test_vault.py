@@ -217,7 +217,7 @@ def test_machines_and_items_are_the_newest_versions_of_each() -> None:
 
     vault.write_record(Kind.MACHINE, later, f"machines/{MACHINE.hex()}/{2:08d}")
     assert vault.machines() == {MACHINE: later}
-    assert vault.items()[ITEM].paths == [b"/home"]
+    assert vault.items(MACHINE)[ITEM].paths == [b"/home"]
 
 
 def test_records_are_fetched_once_and_a_bad_copy_again() -> None:

@@ -69,7 +69,7 @@ def requests(cli: Cli, *args: str) -> int:
 
 def test_no_points_yet(rpdrive: Cli, vault: Vault) -> None:
     assert "rpdrive backup" in rpdrive.ok("points")
-    assert rpdrive.json("points") == {"vault": rpdrive.vault.as_uri(), "points": [], "warnings": []}
+    assert rpdrive.json("points") == {"vault": rpdrive.vault.as_uri(), "points": [], "warnings": [], "damaged": []}
 
 
 def test_points_are_listed_by_time_and_partial_ones_never(rpdrive: Cli, vault: Vault) -> None:

@@ -59,7 +59,12 @@ def test_create_is_remembered_if_it_is_the_only_one(rpdrive: Cli, tmp_path: Path
     assert "--vault" in rpdrive.fails("points", code=2, env=nameless)
     made = rpdrive.json("vault", "create", tmp_path / "first", env=nameless)
     assert made["vault"] == (tmp_path / "first").as_uri()
-    assert rpdrive.json("points", env=nameless) == {"vault": made["vault"], "points": [], "warnings": []}
+    assert rpdrive.json("points", env=nameless) == {
+        "vault": made["vault"],
+        "points": [],
+        "warnings": [],
+        "damaged": [],
+    }
     rpdrive.ok("vault", "create", tmp_path / "second", env=nameless)
     message = rpdrive.fails("points", code=2, env=nameless)
     assert "first" in message and "second" in message

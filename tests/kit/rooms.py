@@ -24,7 +24,8 @@ ROOMS = {
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.program catalog.store catalog.store.azure",
     "catalog.signed": "catalog.errors catalog.format catalog.store",
-    "catalog.vault": "catalog.errors catalog.format catalog.store",
+    "catalog.passed_over": "catalog.errors",
+    "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.store",
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
     # The subjects of the catalog, each with its commands.
@@ -33,7 +34,8 @@ ROOMS = {
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.screen catalog.tree catalog.vault catalog.windows",
-    "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.vault",
+    "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
+    " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
     # Reading file contents.

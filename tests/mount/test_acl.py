@@ -121,7 +121,7 @@ def test_views_narrow_if_a_driver_asks() -> None:
     assert modes(one.root) == [0o750, 0o755]
     one.narrow()
     assert modes(one.root) == [0o700, 0o700]
-    every = AllPointsView(vault, reader, vault.point_names)
+    every = AllPointsView(vault, reader)
     every.narrow()
     home = every.root.lookup(b"box")
     for name in (b"home", b"latest"):

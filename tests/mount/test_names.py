@@ -397,16 +397,16 @@ def test_a_drive_of_all_points_folds_if_all_machines_are_windows() -> None:
     reader = Reader(vault)
     maker = Maker(vault)
     root = maker.root([maker.file(b"README", b"1"), maker.file(b"readme", b"22")])
-    assert not AllPointsView(vault, reader, vault.point_names).folds
+    assert not AllPointsView(vault, reader).folds
     _windows(vault, MACHINE)
     point = _point(vault, root, WINDOWS)
-    view = AllPointsView(vault, reader, vault.point_names)
+    view = AllPointsView(vault, reader)
     assert view.folds
     # A point that has what it should not have, all the same: each name opens its own file, whatever its case.
     drive = Names(fold=view.folds)
     folder: Folder = view.root
     for step in ("BOX", "Home", None):
-        text = step or next(iter(view.listing().folders(point.machine, point.item))).decode()
+        text = step or next(iter(view.listing(point.machine).folders(point.item))).decode()
         found = drive.find(folder, text)
         assert found is not None and isinstance(found[1], Folder)
         folder = found[1]
@@ -421,7 +421,7 @@ def test_a_drive_of_all_points_folds_if_all_machines_are_windows() -> None:
     assert drive.find(folder, "readme") is None
     add_machine(vault, b"l" * 16, "tux")
     add_point(vault, root, 1, machine=b"l" * 16, machine_name="tux")
-    assert not AllPointsView(vault, reader, vault.point_names).folds
+    assert not AllPointsView(vault, reader).folds
 
 
 def _windows(vault: Vault, machine: bytes) -> None:

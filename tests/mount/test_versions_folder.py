@@ -52,7 +52,7 @@ def vault(store: MeteredStore) -> Vault:
 
 
 def open_view(vault: Vault, **options: Any) -> AllPointsView:
-    return AllPointsView(vault, Reader(vault), vault.point_names, **options)
+    return AllPointsView(vault, Reader(vault), **options)
 
 
 def find(view: AllPointsView, *path: bytes) -> Node:

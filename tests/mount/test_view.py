@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import TypeVar
 
 import pytest
 
@@ -13,11 +14,14 @@ from cache.reader import Reader
 from catalog.errors import NotFound
 from catalog.format.records import PointName
 from catalog.format.values import NodeKind, Subtree
+from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
+from catalog.store.wrapper import Request, StoreWrapper
 from catalog.vault import open_vault
-from mount.view.all_points import AllPointsView, point_folders, shown_names
-from mount.view.nodes import Folder, Link, Node
+from mount.view.all_points import AllPointsView
+from mount.view.listing import point_folders, shown_names
+from mount.view.nodes import Attributes, Folder, Link, Node
 from mount.view.numbers import Numbers
 from mount.view.point import PointView
 from tests.kit.drives import ITEM, MACHINE, Maker, add_machine, add_point
@@ -27,6 +31,7 @@ from tests.kit.vaults import PASSPHRASE, new_vault
 
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ def test_mounting_one_point_takes_four_requests(store: MeteredStore, count: int)
     assert (store.snapshot() - before).requests <= 4
 
 
-def test_all_points_take_three_requests_and_one_for_each_machine_and_item(store: MeteredStore) -> None:
+def test_all_points_take_three_requests_two_for_each_machine_and_one_for_each_item(store: MeteredStore) -> None:
     vault = new_vault(store)
     m = Maker(vault)
     root = m.root([m.file(b"file", b"x")])
@@ -89,7 +94,7 @@ def test_all_points_take_three_requests_and_one_for_each_machine_and_item(store:
                 )  # fmt: skip
     before = store.snapshot()
     vault = open_vault(store, passphrase=PASSPHRASE)
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault))
     top = names(view.root)
     assert top == [b"machine 0", b"machine 1", b"machine 2"]
     for machine_name in top:
@@ -97,7 +102,67 @@ def test_all_points_take_three_requests_and_one_for_each_machine_and_item(store:
         assert names(items) == [b"item 0", b"item 1", b"item 2", b"item 3"]
         for item_name in names(items):
             assert len(names(find(view, machine_name, item_name))) == 22
-    assert (store.snapshot() - before).requests <= 3 + 3 + 12
+    # vault.json, the machines that have points, and their records; the points of each machine; one of each item
+    assert (store.snapshot() - before).requests == 3 + 2 * 3 + 12
+
+
+class Listed(StoreWrapper):
+    """Remembers the prefixes that were listed, and which records were fetched."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.prefixes: list[str] = []
+        self.fetched: list[str] = []
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if request.kind == "list":
+            self.prefixes.append(request.name)
+        elif request.kind == "get":
+            self.fetched.append(request.name)
+        return call()
+
+
+def test_only_points_of_machines_that_somebody_looks_at_are_listed() -> None:
+    """In one listing of all points, 20 million names would be listed every 5 seconds while a folder is watched."""
+    store = Listed(MemoryStore())
+    vault = new_vault(store)
+    for number in range(5):
+        machine = bytes([number]) * 16
+        add_machine(vault, machine, f"machine {number}", number)
+        for n in range(20):
+            add_point(vault, None, n + 1, START + n * SECOND, machine=machine, item=machine)
+    view = AllPointsView(vault, Reader(vault), fresh=0)
+    assert len(names(view.root)) == 5
+    assert set(store.prefixes) == {"points/", "machines/"} and store.prefixes.count("machines/") == 1
+    store.fetched.clear()
+    store.prefixes.clear()
+    for _ in range(3):
+        assert len(names(find(view, b"machine 3", b"home"))) == 22
+    assert set(store.prefixes) == {"points/", f"points/{'03' * 16}/"}  # the first lists folders only
+    assert len(store.fetched) == 1  # the newest point, for the item's name
+    store.prefixes.clear()
+    narrow = AllPointsView(vault, Reader(vault), bytes([1]) * 16, bytes([1]) * 16)
+    assert names(narrow.root) == [b"machine 1"] and len(names(find(narrow, b"machine 1", b"home"))) == 22
+    assert store.prefixes == ["machines/", f"points/{'01' * 16}/{'01' * 16}/"]
+
+
+def test_listings_that_nobody_uses_are_dropped(store: MeteredStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mount.view.all_points._LISTED", 50)
+    vault = new_vault(store)
+    for number in range(6):
+        machine = bytes([number]) * 16
+        add_machine(vault, machine, f"machine {number}", number)
+        for n in range(20):
+            add_point(vault, None, n + 1, START + n * SECOND, machine=machine, item=machine)
+    view = AllPointsView(vault, Reader(vault), fresh=1000)
+    inodes: dict[int, dict[bytes, Attributes]] = {}
+    for number in (0, 1, 2, 3, 4, 5, 0):
+        folder = find(view, b"machine %d" % number, b"home")
+        listed = {name: find(view, b"machine %d" % number, b"home", name).attributes for name in names(folder)}
+        assert inodes.setdefault(number, listed) == listed
+        kept = [view.known(bytes([n]) * 16) for n in range(6)]
+        assert sum(len(one.names) for one in kept if one is not None) <= 50
+        assert kept[number] is not None
 
 
 def test_inodes_are_the_same_at_every_mount_and_ascend_in_walk_order(store: MeteredStore) -> None:
@@ -195,7 +260,7 @@ def test_new_points_appear_and_latest_moves(store: MeteredStore) -> None:
     add_machine(vault)
     m = Maker(vault)
     add_point(vault, _root(m, b"one"), 1, START)
-    view = AllPointsView(vault, Reader(vault), vault.point_names, fresh=0)
+    view = AllPointsView(vault, Reader(vault), fresh=0)
 
     def latest() -> bytes:
         link = find(view, b"box", b"home", b"latest")
@@ -230,7 +295,7 @@ def test_the_listing_is_not_read_again_within_seconds(store: MeteredStore) -> No
     root = _root(m, b"x")
     for n in range(50):
         add_point(vault, root, n + 1, START + n * SECOND)
-    view = AllPointsView(vault, Reader(vault), vault.point_names, fresh=1000)
+    view = AllPointsView(vault, Reader(vault), fresh=1000)
     folder = find(view, b"box", b"home")
     before = store.snapshot()
     for name in names(folder):
@@ -246,7 +311,7 @@ def test_while_the_store_is_away_the_last_listing_serves() -> None:
     add_machine(vault)
     m = Maker(vault)
     add_point(vault, _root(m, b"x"), 1, START)
-    view = AllPointsView(vault, Reader(vault), vault.point_names, fresh=0, after_failure=0)
+    view = AllPointsView(vault, Reader(vault), fresh=0, after_failure=0)
     day = names(find(view, b"box", b"home"))[0]
     assert names(find(view, b"box", b"home", day)) == [b"file"]
     away.reachable = False
@@ -263,12 +328,12 @@ def test_inodes_of_points_differ(store: MeteredStore) -> None:
     root = m.root([m.file(b"a", b"x"), m.file(b"b", b"y", link=1, nlink=2)])
     for n in range(3):
         add_point(vault, root, n + 1, START + n * SECOND)
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault))
     inodes = [1, *(node.attributes.inode for _path, node in walk(view.root))]
     in_versions = 1 + 2 * 2  # two files, of one content each
     assert len(inodes) == len(set(inodes)) == 1 + 2 + 1 + 3 * 3 + in_versions
     assert max(inodes) < 1 << 64
-    again = AllPointsView(vault, Reader(vault), vault.point_names)
+    again = AllPointsView(vault, Reader(vault))
     fixed = [path for path, _node in walk(view.root) if b".versions" not in path]
     assert [find(again, *path).attributes.inode for path in fixed] == [
         find(view, *path).attributes.inode for path in fixed
@@ -281,7 +346,7 @@ def test_points_and_machines_whose_ids_begin_alike_have_numbers_of_their_own(sto
     m = Maker(vault)
     for n in range(3):
         add_point(vault, _root(m, b"x" * n), n + 1, START + n * SECOND, point_id=b"same" + bytes([n]) * 12)
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault))
     days = names(find(view, b"box", b"home"))[:3]
     assert [find(view, b"box", b"home", day, b"file").attributes.size for day in days] == [0, 1, 2]
     inodes = [node.attributes.inode for _path, node in walk(view.root)]
@@ -302,7 +367,7 @@ def test_what_is_on_a_drive_has_an_origin(store: MeteredStore) -> None:
     points = [add_point(vault, _root(m, b"x" * n), n, START + n * SECOND) for n in (1, 2)]
     one = PointView(Reader(vault), points[0])
     assert [one.origin(path) for path in (b"", b"file")] == [(points[0], b""), (points[0], b"file")]
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault))
     days = names(find(view, b"box", b"home"))[:2]
     for day, point in zip(days, points, strict=True):
         assert view.origin(b"box/home/" + day) == (point, b"")
@@ -334,6 +399,6 @@ def test_names_that_a_folder_cannot_have() -> None:
 
 def test_an_empty_vault_is_an_empty_drive(store: MeteredStore) -> None:
     vault = new_vault(store)
-    view = AllPointsView(vault, Reader(vault), vault.point_names)
+    view = AllPointsView(vault, Reader(vault))
     assert names(view.root) == []
     assert view.totals().entries == 0

@@ -325,5 +325,5 @@ def test_every_order_on_a_point(vault: Vault, reader: Reader, callers: list[list
     [([[BOX], [BOX, Ask(Op.GETATTR, b"box")]], 1), ([[BOX, HOME], [BOX]], 1)],
 )
 def test_every_order_above_the_points(vault: Vault, reader: Reader, callers: list[list[Ask]], events: int) -> None:
-    view = AllPointsView(vault, reader, vault.point_names, fresh=1e9)
+    view = AllPointsView(vault, reader, fresh=1e9)
     assert every_order(lambda choices: Model(view, reader, callers, events, choices).run()) > 1000

@@ -75,7 +75,7 @@ def test_case_counts_where_names_of_a_point_may_differ_in_nothing_else() -> None
 def test_of_all_points_listings_grow_old(small: tuple[PointView, Reader]) -> None:
     reader = small[1]
     vault = reader.vault
-    view = AllPointsView(vault, reader, vault.point_names)
+    view = AllPointsView(vault, reader)
     with serving(view, reader, r"\\rpdrive\all") as served:
         found = served.volume.parameters
         assert found.dir_info_timeout == 1000 and found.volume_info_timeout == 3000
@@ -93,7 +93,7 @@ def test_an_absolute_link_stays_in_its_point() -> None:
     link = m.node(b"link", NodeKind.SYMLINK, content=b"/folder/file")
     add_point(vault, m.root([link, m.folder(b"folder", [m.file(b"file", b"of then")])]), 1, AT)
     reader = Reader(vault)
-    with serving(AllPointsView(vault, reader, vault.point_names), reader) as served:
+    with serving(AllPointsView(vault, reader), reader) as served:
         assert served.caller.read("\\box\\home\\latest\\link") == b"of then"
         (day,) = (name for name in served.caller.names("\\box\\home") if name not in ("latest", ".versions"))
         assert served.caller.read(f"\\box\\home\\{day}\\link") == b"of then"

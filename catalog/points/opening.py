@@ -1,0 +1,148 @@
+"""Finds machines, items and points by what users type, and opens the records of points.
+
+The name of an object proves nothing: whoever may create objects may give one any name. A point counts once its
+record opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import msgspec
+
+from catalog.errors import NotFound, RpdriveError
+from catalog.format.records import Item, Machine, Point, PointName
+from catalog.format.sealed import Kind
+from catalog.machines.registry import choose_named
+from catalog.points.choice import before_each, by_id, newest_first, no_points, no_such_point, only_one, time_ends
+from catalog.vault import Vault
+
+_AT_ONCE = 8  # records read at once, after one did not open
+
+
+def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[bytes | None, bytes | None]:
+    """The ids of a machine and an item; None for each that is not named. Raises NotFound and AmbiguousName.
+
+    Costs 1 listing for each name given, and 1 request for each record not seen before. If no record has the name,
+    it is looked for in points of machines and items whose records do not open.
+    """
+    machine_id = _machine(vault, machine) if machine is not None else None
+    if item is None:
+        return machine_id, None
+    known = vault.all_items() if machine_id is None else list(vault.items(machine_id).values())
+    items = {i.machine + i.id: i for i in known}
+    advice = "add --machine, or name the item by its id" if machine is None else ""
+    try:
+        chosen = choose_named(items, item, "item", advice)
+    except NotFound:
+        newest = _newest_points(vault, machine_id, lambda n: n.machine + n.item)
+        unknown = {p.machine + p.item: p for p in newest if p.machine + p.item not in items}
+        if not unknown:
+            raise
+        of_points = {
+            key: Item(id=p.item, machine=p.machine, name=p.item_name, paths=[], created=0)
+            for key, p in unknown.items()
+        }
+        chosen = choose_named({**items, **of_points}, item, "item", advice)
+    return chosen.machine, chosen.id
+
+
+def _machine(vault: Vault, text: str) -> bytes:
+    machines = vault.machines()
+    try:
+        return choose_named(machines, text, "machine").id
+    except NotFound:
+        unknown = [p for p in _newest_points(vault, None, lambda n: n.machine) if p.machine not in machines]
+        if not unknown:
+            raise
+        of_points = {
+            p.machine: Machine(id=p.machine, name=p.machine_name, hostname=p.hostname, system=p.system, created=0)
+            for p in unknown
+        }
+        return choose_named({**machines, **of_points}, text, "machine").id
+
+
+def _newest_points(vault: Vault, machine: bytes | None, by: Callable[[PointName], bytes]) -> list[Point]:
+    """The newest point that opens of each machine or item (`by`). 1 listing, and 1 request for each."""
+    groups: dict[bytes, list[PointName]] = {}
+    for name in vault.point_names(machine):
+        groups.setdefault(by(name), []).append(name)
+    points = (first_that_opens(vault, newest_first(names)) for names in groups.values())
+    return [p for p in points if isinstance(p, Point)]
+
+
+def point_names(vault: Vault, machine: str | None = None, item: str | None = None) -> list[PointName]:
+    """Names of the points of a machine, of an item, or of all. Raises NotFound and AmbiguousName.
+
+    Costs 1 listing more than `scope`.
+    """
+    return vault.point_names(*scope(vault, machine, item))
+
+
+def open_point(vault: Vault, names: list[PointName], spec: str) -> Point:
+    """The record of the point that `spec` means among `names`, as `choose_point`.
+
+    A name proves nothing: if the record of the newest point does not open, it is noted in `passed_over`, and the
+    next one is taken. A point named by its id is the only one meant. Raises NotFound, AmbiguousName, StoreError,
+    and Damaged or NewerFormat if none opens.
+    """
+    if not names:
+        raise no_points()
+    if spec == "latest":
+        return _opened(vault, newest_first(names))
+    found = by_id(names, spec)
+    if found is not None:
+        return vault.point(found)
+    ends = time_ends(spec)
+    if not ends:
+        raise no_such_point(spec)
+    points = [_opened(vault, iter(some)) for some in before_each(names, ends, spec)]
+    return points[only_one([PointName.of(p) for p in points], ends, spec)]
+
+
+def _opened(vault: Vault, ranked: Iterator[PointName]) -> Point:
+    found = first_that_opens(vault, ranked)
+    if isinstance(found, Point):
+        return found
+    raise found
+
+
+def first_that_opens(vault: Vault, ranked: Iterator[PointName]) -> Point | RpdriveError:
+    """The record of the first point that opens, or the error of the first that does not.
+
+    Those before it are noted in `passed_over`. One request; if that record does not open, eight at a time.
+    """
+    bad: list[tuple[PointName, RpdriveError]] = []
+    found: Point | None = None
+    while found is None and (some := list(islice(ranked, _AT_ONCE if bad else 1))):
+        for name, point in zip(some, vault.read_each(Kind.POINT, Point, some), strict=True):
+            if isinstance(point, Point):
+                found = point
+                break
+            bad.append((name, point))
+    for name, error in bad:
+        vault.passed_over.note(str(name), error, lost=found is None)
+    return found if found is not None else bad[0][1]
+
+
+def read_points(vault: Vault, names: list[PointName]) -> tuple[list[Point], list[RpdriveError]]:
+    """The records of points by time, and an error for each that can't be read: it must not hide the others.
+
+    The errors are noted in `passed_over`, too. The records are without their problems, of which there may be 1 MiB.
+    Raises StoreError if the store itself fails.
+    """
+    found, damaged = list[Point](), list[RpdriveError]()
+    records = vault.read_each(Kind.POINT, Point, names, without_problems)
+    for name, point in zip(names, records, strict=True):
+        if isinstance(point, Point):
+            found.append(point)
+        else:
+            vault.passed_over.note(str(name), point)
+            damaged.append(point)
+    return sorted(found, key=lambda p: (p.time, p.sequence)), damaged
+
+
+def without_problems(point: Point) -> Point:
+    """A point to keep in memory among many."""
+    return msgspec.structs.replace(point, problems=[])

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,7 +22,10 @@ from catalog.format.records import Item, JobName, Machine, Outcome, Problem, enc
 from catalog.format.sealed import Kind, seal_object
 from catalog.jobs.listing import job_rows, one_job, row_json
 from catalog.jobs.local import LocalJob, LocalJobs, restore_word
+from catalog.jobs.recent import newest_names
+from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
+from catalog.store.wrapper import Request, StoreWrapper
 from catalog.vault import Vault
 from tests.kit.backing import back_up
 from tests.kit.cli import Cli
@@ -30,6 +35,8 @@ from tests.kit.vaults import new_vault
 
 MACHINE = Machine(id=b"the machine's id", name="server", hostname="host", system="Linux", created=1)
 ITEM = Item(id=b"the id of a item", machine=MACHINE.id, name="home", paths=[b"/home"], created=1)
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -230,3 +237,60 @@ def test_a_damaged_record_hides_no_other(tmp_path: Path) -> None:
     assert [type(e) for e in damaged] == [Damaged, Damaged]
     with pytest.raises(Damaged):
         one_job(fresh, [], first.id.hex())
+
+
+# --- the newest among many ------------------------------------------------------------------------------------
+
+
+class Listed(StoreWrapper):
+    """Remembers which prefixes were listed, page by page."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.pages: list[tuple[str, int]] = []
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if request.kind == "list":
+            self.pages.append((request.name, request.offset))
+        return call()
+
+
+def many_jobs(count: int, machines: int) -> tuple[Listed, list[JobName]]:
+    """A store with names of jobs of some machines, one an hour back from now; newest first."""
+    store, hour = Listed(MemoryStore()), 3600 * 10**9
+    now = time.time_ns() // 10**9 * 10**9
+    names = [JobName(bytes([n % machines]) * 16, now - n * hour, n.to_bytes(16, "big")) for n in range(count)]
+    for name in names:
+        store.create(str(name), [b"junk"])
+    return store, names
+
+
+@pytest.mark.parametrize("machines", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 500, 4000])
+def test_the_newest_jobs_are_listed_without_the_rest(
+    monkeypatch: pytest.MonkeyPatch, count: int, machines: int
+) -> None:
+    page = 100
+    for module in ("catalog.jobs.recent", "catalog.store.wrapper"):
+        monkeypatch.setattr(f"{module}.LIST_PAGE", page)
+    store, names = many_jobs(count, machines)
+    vault = new_vault(store)
+    for machine in (None, bytes(16)):
+        wanted = names if machine is None else [n for n in names if n.machine == machine]
+        store.pages.clear()
+        assert list(islice(newest_names(vault, machine), 50)) == wanted[:50]
+        needed = -(-len(wanted) // page)
+        folders = machines if machine is None else 1
+        # The first pages, the folders, and two months of each, which have at most 62 days of 24 hours.
+        assert len(store.pages) <= max(needed, 1) + 1 or len(store.pages) <= 2 + 4 * folders + 62 * 24 // page
+        store.pages.clear()
+        assert list(newest_names(vault, machine)) == wanted
+
+
+def test_jobs_of_a_clock_in_the_future_are_listed_with_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catalog.jobs.recent.LIST_PAGE", 10)
+    store, names = many_jobs(100, 1)
+    future = JobName(bytes(16), names[0].time + 100 * 86400 * 10**9, b"f" * 16)
+    store.create(str(future), [b"junk"])
+    every = list(newest_names(new_vault(store)))
+    assert sorted(every) == sorted([*names, future])

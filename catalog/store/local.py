@@ -202,9 +202,7 @@ class LocalStore(Store):
 
     def _opened(self, name: str) -> int:
         """A new descriptor of an object's file. Nothing below the vault's folder is reached through a symlink."""
-        folder, _slash, file = name.rpartition("/")
-        with SYSTEM.below(self._top, folder) as place:
-            return SYSTEM.open_file(place.path(file), dir_fd=place.descriptor)
+        return SYSTEM.open_below(self._top, name)
 
     def _listed(self, folder: str, start: str) -> Iterator[ObjectInfo]:
         """All objects in and below `folder` ("" or a path) whose path in it begins with `start`."""

@@ -80,6 +80,10 @@ class System(Protocol):
         """
         ...
 
+    def open_below(self, top: str, name: str) -> int:
+        """Open the file `name` (a path) below `top` for reading, as `below` and `open_file` would together."""
+        ...
+
     def named_at(self, path: PathLike, status: os.stat_result) -> int:
         """When the file at `path`, of which `status` is known, got its name or its contents: ns since the epoch.
 

@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from catalog.systems.base import Folder, PathLike
@@ -67,6 +67,19 @@ class PosixSystem:
             os.close(descriptor)
             raise FileNotFoundError(errno.ENOENT, "not a file", path)
         return descriptor
+
+    def open_below(self, top: str, name: str) -> int:
+        # One call where there is no symlink, as Linux tells: half the time of a step for each folder.
+        descriptor = self.open_file(f"{top}/{name}")
+        try:
+            if os.readlink(f"/proc/self/fd/{descriptor}") == f"{_real(top)}/{name}":
+                return descriptor
+        except OSError:
+            pass  # no /proc
+        os.close(descriptor)
+        folder, _slash, file = name.rpartition("/")
+        with self.below(top, folder) as place:
+            return self.open_file(place.path(file), dir_fd=place.descriptor)
 
     def lock(self, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -138,6 +151,12 @@ def _copied_by_the_kernel(source: int, offset: int, length: int, target: int) ->
         if error.errno not in _NO_COPY:
             raise
     return copied
+
+
+@lru_cache(16)
+def _real(path: str) -> str:
+    """A path without symlinks. One that has changed since only costs the quick way in `open_below`."""
+    return os.path.realpath(path).rstrip("/")
 
 
 def _open_folder(name: str, how: int, folder: int, make: bool) -> int:

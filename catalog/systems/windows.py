@@ -56,6 +56,9 @@ class WindowsSystem:
             raise FileNotFoundError(errno.ENOENT, "not a file", path)
         return descriptor
 
+    def open_below(self, top: str, name: str) -> int:
+        return self.open_file(f"{top}/{name}")
+
     def lock(self, descriptor: int) -> None:
         locking: Any = import_module("msvcrt")
         while True:

@@ -159,3 +159,26 @@ def test_a_leased_file_is_opened_all_the_same(tmp_path: Path) -> None:
         signal.signal(signal.SIGIO, before)
         os.close(holder)
     assert given_up
+
+
+@pytest.mark.parametrize("top", ["vault", "link", "link/", "."])
+def test_a_file_is_opened_below_a_folder_and_nowhere_else(tmp_path: Path, top: str) -> None:
+    vault = tmp_path if top == "." else tmp_path / "vault"
+    (vault / "a" / "b").mkdir(parents=True)
+    (vault / "a" / "b" / "file").write_bytes(b"data")
+    (tmp_path / "link").symlink_to("vault")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_bytes(b"secret")
+    (vault / "a" / "out").symlink_to(tmp_path / "outside")
+    (vault / "a" / "in").symlink_to("b")
+    (vault / "a" / "last").symlink_to("b/file")
+    system = PosixSystem()
+    descriptor = system.open_below(str(tmp_path / top), "a/b/file")
+    assert os.read(descriptor, 10) == b"data"
+    os.close(descriptor)
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    for name in ("a/out/file", "a/in/file", "a/last", "a/none", "a/b", "a/b/file/x"):
+        with pytest.raises((FileNotFoundError, NotADirectoryError)):
+            system.open_below(str(tmp_path / top), name)
+    if before:
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -60,6 +60,7 @@ PACKAGES = {
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 _EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
+_ERROR_LOGS = 50  # kept; an error in every run must not fill the disk
 _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
 
 
@@ -401,9 +402,11 @@ def _unexpected(error: BaseException) -> Unexpected:
     what = f"unexpected {type(error).__name__}: {error}"
     try:
         folder = private_folder(Settings().state / "errors")
+        for old in sorted(folder.glob("*.log"))[: 1 - _ERROR_LOGS]:  # named by time
+            old.unlink(missing_ok=True)
         path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
         write_private(path, text.encode(errors="backslashreplace"))
-    except RpdriveError:
+    except (RpdriveError, OSError):
         print(text, file=sys.stderr)
         return Unexpected(what, "this is a bug in rpdrive: please report it")
     return Unexpected(what, f"this is a bug in rpdrive: please report it with {path}")

@@ -72,7 +72,7 @@ class Traffic:
 class MeteredStore(StoreWrapper):
     """Counts all requests, including failed ones, and the bytes of those that succeeded.
 
-    A composed object counts as Azure counts it: one request for each part, and one more. `now` counts as none.
+    A composed object counts as Azure counts it: one request for each part, and two more. `now` counts as none.
 
     If `log` is set, the attribute `log` lists every request in the order in which they ended; its `length` is
     the number of bytes carried, so a failed `read` has length 0.
@@ -93,7 +93,7 @@ class MeteredStore(StoreWrapper):
         if request.kind == "now":
             return call()
         carried = 0
-        sent = request.offset + 1 if request.kind == "compose" else 1
+        sent = request.offset + 2 if request.kind == "compose" else 1
         try:
             result = call()
             carried = _carried(request, result)

@@ -307,3 +307,22 @@ def test_a_vault_is_made_though_its_address_cannot_be_remembered(rpdrive: Cli) -
     done = rpdrive.run("vault", "create")
     assert done.returncode == 0, done
     assert b"the vault was made, but this machine will not know it by itself" in done.stderr
+
+
+def test_error_logs_do_not_pile_up(rpdrive: Cli, vault: Vault) -> None:
+    folder = rpdrive.home / "state" / "errors"
+    folder.mkdir(parents=True, mode=0o700)
+    for number in range(60):
+        (folder / f"20260101T0000{number:02}-1.log").write_text("old")
+    script = (
+        "import sys, rpdrive\nfrom catalog.access.session import Session\n"
+        "Session.open_vault = lambda self, **options: 1 / 0\nsys.exit(rpdrive.run(['points']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=rpdrive.environ, capture_output=True, check=False)
+    assert done.returncode == 70
+    left = sorted(path.name for path in folder.iterdir())
+    assert (
+        len(left) == 50
+        and left[0] == "20260101T000011-1.log"
+        and "ZeroDivisionError" in (folder / left[-1]).read_text()
+    )

@@ -22,7 +22,10 @@ Fault = Literal["busy", "throttled", "lost", "cut", "silent", "portal"]
 
 
 class Proxy:
-    """`requests` are all that came, as (method, path with query). The next ones meet `faults`, in turn."""
+    """`requests` are all that came, as (method, path with query). The next ones meet `faults`, in turn.
+
+    With `copies`, the proxy does Put Block From URL itself, which Azurite can't: it reads the range and puts it.
+    """
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
@@ -30,6 +33,7 @@ class Proxy:
         self.path = parts.path
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
+        self.copies = False
         self.lock = threading.Lock()
         self.ending = threading.Event()
         self.endpoint = ""
@@ -78,8 +82,18 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "portal":
             return self._answer(200, [("Content-Type", "text/html")], b"<html>Please sign in</html>")
         connection = http.client.HTTPConnection(*self.way.target, timeout=60)
+        headers = dict(self.headers.items())
         try:
-            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            if self.way.copies and (source := headers.pop("x-ms-copy-source", None)):
+                parts = urlsplit(source)
+                reading = {"x-ms-version": headers["x-ms-version"], "x-ms-range": headers.pop("x-ms-source-range")}
+                connection.request("GET", f"{parts.path}?{parts.query}", headers=reading)
+                found = connection.getresponse()
+                body = found.read()
+                if found.status >= 300:
+                    return self._answer(found.status, [("x-ms-error-code", "CannotVerifyCopySource")], b"")
+                headers["Content-Length"] = str(len(body))
+            connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             data = answer.read()
         finally:

@@ -98,17 +98,22 @@ class AzureStore(Store):
             return _modified(blob.upload_blob(data, overwrite=False, validate_content=True))
 
     def compose(self, name: str, parts: Sequence[Part]) -> int:
-        """Put Block (From URL) for each part, then Put Block List, which alone makes the object.
+        """Put Block (From URL) for each part, a look at their lengths, and Put Block List, which makes the object.
 
         Blocks of an attempt that broke off are never seen, and Azure drops them after a week.
         """
         blob = self._blob(name)
         blocks = [BlobBlock(f"{secrets.token_hex(12)}{number:08x}") for number in range(len(parts))]
+        copied: dict[str, Range] = {}
         for block, part in zip(blocks, parts, strict=True):
-            if not (isinstance(part, Range) and self._copied(blob, name, block.id, part)):
+            if isinstance(part, Range) and self._copied(blob, name, block.id, part):
+                copied[block.id] = part
+            else:
                 data = self.read(*part) if isinstance(part, Range) else bytes(part)
                 with self._translated(name):
                     blob.stage_block(block.id, data, validate_content=True)
+        if copied:
+            self._check_lengths(blob, name, copied)
         with self._creating(name):
             return _modified(blob.commit_block_list(blocks, match_condition=MatchConditions.IfMissing))
 
@@ -130,6 +135,16 @@ class AzureStore(Store):
             self._copies = not (isinstance(cause, HttpResponseError) and cause.status_code == 501)
             return False
         return True
+
+    def _check_lengths(self, blob: Any, name: str, copied: Mapping[str, Range]) -> None:
+        """Raise ShortRead if a source ended before its range did: Azure would copy what there is."""
+        with self._translated(name):
+            _committed, new = blob.get_block_list("uncommitted")
+        lengths = {block.id: block.size for block in new}
+        for block, part in copied.items():
+            got = lengths.get(block, 0)
+            if got != part.length:
+                raise ShortRead(f"{part.name}: {got} of {part.length} bytes arrived from offset {part.offset}")
 
     def _source(self, name: str) -> tuple[str, dict[str, Any]]:
         """The URL from which Azure itself reads an object, and the options that let it."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DELEGATION_DAYS = 7  # Azure's limit for a SAS signed by a user-delegation key
 _PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.ADMIN: "racwdl"}
-_PATIENCE: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1, "connection_timeout": 10}
+_PATIENCE: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
 
 
 def make_token(
@@ -43,6 +43,8 @@ def make_token(
     StoreUnreachable.
     """
     from azure.storage.blob import BlobServiceClient
+
+    from catalog.store.azure.transport import Transport
 
     client = container_client(account, container, os.environ if environ is None else environ)
     endpoint = client.url.split("?")[0].rsplit("/", 1)[0]
@@ -66,7 +68,7 @@ def make_token(
             f"ask for fewer days, or set {KEY} to sign it with the account key",
         )
     expires = now + min(lifetime, limit)
-    with BlobServiceClient(endpoint, credential, **_PATIENCE) as service:
+    with BlobServiceClient(endpoint, credential, transport=Transport(10.0, 30.0), **_PATIENCE) as service:
         return Token(delegated(service, account, container, role, expires, endpoint), USER_DELEGATION, expires, own)
 
 

@@ -6,6 +6,8 @@ import os
 import secrets
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +26,7 @@ from catalog.errors import (
 )
 from catalog.store.address import open_store
 from catalog.store.azure.store import AzureStore
+from catalog.store.base import Part, Range
 from catalog.store.retrying import RetryingStore
 from tests.kit.azurite import ACCOUNT, KEY, Azurite
 from tests.kit.faults import LostAnswerStore
@@ -362,3 +365,58 @@ def test_the_sdk_stays_out_until_an_azure_vault_is_opened() -> None:
         "sys.exit('azure' in sys.modules or 'requests' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_azure_itself_copies_what_an_object_is_put_together_from(
+    azurite: Azurite, around: ContainerClient, proxy: Proxy
+) -> None:
+    """Azurite has no Put Block From URL: the proxy stands in for that one call."""
+    environ = {
+        "AZURE_STORAGE_SAS_TOKEN": sas(around, "rcwdl"), "AZURE_STORAGE_SERVICE_ENDPOINT": proxy.endpoint,
+    }  # fmt: skip
+    store = AzureStore(ACCOUNT, around.container_name, "below/here", environ=environ)
+    data = os.urandom(500_000)
+    store.create("packs/00/one", [data])
+    proxy.copies = True
+    proxy.requests.clear()
+    parts: list[Part] = [b"head", Range("packs/00/one", 1000, 300_000), Range("packs/00/one", 0, 10)]
+    modified = store.compose("packs/00/carrier", parts)
+    methods = [method for method, _ in proxy.requests]
+    assert methods == ["PUT"] * 3 + ["GET", "PUT"], "no byte of the range came here"
+    assert store.get("packs/00/carrier", MOST) == b"head" + data[1000:301_000] + data[:10]
+    assert modified in {info.modified for info in store.list("packs/00/carrier")}
+    with pytest.raises(ObjectExists):
+        store.compose("packs/00/carrier", parts)
+    # What Azure won't copy is read, which says why.
+    with pytest.raises(ObjectNotFound):
+        store.compose("packs/00/next", [Range("packs/00/none", 0, 1)])
+    with pytest.raises(ShortRead):
+        store.compose("packs/00/next", [Range("packs/00/one", 499_990, 11)])
+    with pytest.raises(ShortRead):
+        store.compose("packs/00/next", [Range("packs/00/one", 500_000, 1)])
+    assert [info.name for info in store.list("packs/00/next")] == []
+    # A store that has no such call is asked once.
+    proxy.copies = False
+    proxy.requests.clear()
+    for name in ("a", "b"):
+        store.compose(f"packs/00/{name}", [Range("packs/00/one", 0, 10)])
+    assert [method for method, _ in proxy.requests] == ["PUT", "GET", "PUT", "PUT", "GET", "PUT", "PUT"]
+
+
+def test_what_azure_copies_from_is_readable_to_it(azurite: Azurite, around: ContainerClient) -> None:
+    """The source of a range has a token of its own where the client signs each request with the account's key."""
+    store = AzureStore(ACCOUNT, around.container_name, "a-b", environ=azurite.environ)
+    store.create("packs/00/one", [b"data"])
+    url, options = store._source("packs/00/one")
+    assert options == {}
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"data"
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(url.replace("packs/00/one", "packs/00/two"))
+
+
+def test_snapshots_do_not_keep_a_blob_from_being_deleted(store: AzureStore, around: ContainerClient) -> None:
+    store.create("pack", [b"data"])
+    around.get_blob_client("pack").create_snapshot()
+    store.delete("pack")
+    assert list(around.list_blobs(include=["snapshots"])) == []

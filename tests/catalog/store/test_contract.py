@@ -33,17 +33,19 @@ from catalog.store.azure.scheme import azure_address
 from catalog.store.azure.store import AzureStore
 from catalog.store.base import LIST_PAGE, Part, Range, Store
 from catalog.store.deadline import Deadline
+from catalog.store.delayed import DelayedStore
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore, Traffic
 from catalog.store.retrying import RetryingStore
+from catalog.store.roles import Grant, Role, RoleStore
 from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.faults import FailOnceStore, LostAnswerStore
 from tests.kit.stores import MOST
 
 REAL = "RPDRIVE_TEST_AZURE_URL"
 AZURITE = pytest.param("azurite", marks=pytest.mark.needs_azurite)
-KINDS = ["memory", "local", AZURITE, *(["account"] if os.environ.get(REAL) else [])]
+KINDS = ["memory", "wrapped", "local", AZURITE, *(["account"] if os.environ.get(REAL) else [])]
 
 
 class Place(ABC):
@@ -71,6 +73,26 @@ class InMemory(Place):
 
     def remove(self, name: str) -> None:
         del self.store.objects[name]
+
+
+class Wrapped(Place):
+    """A store in memory behind every wrapper that there is."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryStore()
+        later = time.time_ns() + 10**15
+        store: Store = DelayedStore(MeteredStore(FailOnceStore(self.memory, ["read"], "no such object")), 0.0)
+        store = RetryingStore(store, pause=lambda _: None)
+        self.store = RoleStore(store, Grant(Role.ADMIN, later), lambda: None)
+
+    def put(self, name: str, data: bytes) -> None:
+        self.memory.objects[name] = data
+
+    def held(self, name: str) -> bytes | None:
+        return self.memory.objects.get(name)
+
+    def remove(self, name: str) -> None:
+        del self.memory.objects[name]
 
 
 class InFolder(Place):
@@ -122,6 +144,8 @@ def azurite_container(request: pytest.FixtureRequest) -> ContainerClient:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "memory":
         yield InMemory()
+    elif request.param == "wrapped":
+        yield Wrapped()
     elif request.param == "local":
         folder = InFolder(tmp_path / "vault")
         yield folder

@@ -16,7 +16,7 @@ from catalog.errors import (
     StoreFull,
     StoreUnreachable,
 )
-from catalog.store.base import LIST_PAGE
+from catalog.store.base import LIST_PAGE, Range
 from catalog.store.delayed import DelayedStore
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import Count, MeteredStore, Traffic
@@ -250,3 +250,12 @@ def test_an_outage_is_told_once() -> None:
     )
     assert quick.get("a", MOST) == b"data"
     assert len(told) == 2
+
+
+def test_a_composition_counts_as_azure_counts_it() -> None:
+    store = MeteredStore(MemoryStore())
+    store.create("a", [b"0123456789"])
+    before = store.snapshot()
+    store.compose("b", [b"head", Range("a", 2, 5)])
+    assert store.snapshot() - before == Traffic(compose=Count(4, 4))
+    assert store.snapshot().sent == 14

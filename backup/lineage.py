@@ -12,9 +12,10 @@ from backup.evidence import AGE, StartOver
 from backup.run import Run
 from backup.systems.base import File, Folder, Stat
 from catalog.errors import Damaged, NewerFormat, ObjectNotFound
-from catalog.format.records import Point, PointName
+from catalog.format.records import HIGHEST_NUMBER, Point, PointName
 
 TRIED = 100  # records that don't open, before the rest of them is passed over unread
+FAR = 2**32  # a number that is so much higher than any before it is nobody's: it would soon use up all numbers
 
 
 class Lineage(NamedTuple):
@@ -38,9 +39,13 @@ class Lineage(NamedTuple):
 def find_lineage(run: Run[Folder, File, Stat]) -> Lineage:
     """Find the points before the new one. One listing, and a request for each record that is not cached."""
     listed = _listed(run)
-    order = sorted(listed, key=lambda n: (n.sequence, not n.partial, n.time), reverse=True)
-    parent = _first(run, order)
     noted = run.seen.highest().get((run.machine.id, run.item.id), 0)
+    noted = noted if noted < HIGHEST_NUMBER - FAR else 0  # a note that is damaged
+    order = sorted(listed, key=lambda n: (n.sequence, not n.partial, n.time), reverse=True)
+    possible = _possible(order, noted)
+    if len(possible) < len(order):
+        run.problems.add(b"", f"recovery points with impossible numbers were passed over, e.g. {order[0]}")
+    parent = _first(run, possible)
     if parent is None:
         return Lineage(None, True, None, noted + 1, frozenset(listed))
     # A partial point has the number of the point that its run was to make.
@@ -65,6 +70,16 @@ def still(lineage: Lineage, run: Run[Folder, File, Stat]) -> Lineage:
     if point is not None:  # another run with this machine's id was faster
         lineage = lineage._replace(previous=point.id, sequence=point.sequence + 1)
     return lineage._replace(names=frozenset(listed))
+
+
+def _possible(names: list[PointName], noted: int) -> list[PointName]:
+    """Without names whose numbers are far above those below them, and above the one `noted`."""
+    highest = noted
+    for n, name in enumerate(reversed(names)):
+        if name.sequence > highest + FAR:
+            return names[len(names) - n :]
+        highest = max(highest, name.sequence)
+    return names
 
 
 def _listed(run: Run[Folder, File, Stat]) -> dict[PointName, int]:

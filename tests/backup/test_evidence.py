@@ -506,7 +506,22 @@ def test_a_partial_point_says_what_its_run_was_to_write(world: World) -> None:
     assert outcome.point is not None and outcome.point.sequence == 2
 
 
-@pytest.mark.parametrize("sequence", [2, 900_000, 2**63 - 1])
+def test_a_number_far_above_all_others_is_nobodys(world: World) -> None:
+    """Not even a record that opens, of another machine with the key, may use up all numbers."""
+    point = world.checked().point
+    assert point is not None
+    for number in (2**63 - 1, 2**63 - 5, 2**40):
+        forged_point = msgspec.structs.replace(point, sequence=number, id=number.to_bytes(16, "big"))
+        world.machine.vault.add_point(forged_point)
+    again = world.checked(problems=1).point
+    assert again is not None and again.sequence == 2
+    seen = Seen(world.machine.state, world.machine.vault.id)
+    seen.note(PointName.of(again)._replace(sequence=2**63 - 1))
+    last = world.checked(problems=1).point
+    assert last is not None and last.sequence == 3
+
+
+@pytest.mark.parametrize("sequence", [2, 900_000, 2**32 + 1])
 @pytest.mark.parametrize("content", [b"junk", b"RPDS\x09" + bytes(80), b""])
 def test_junk_points_are_passed_over(world: World, sequence: int, content: bytes) -> None:
     point = world.checked().point

@@ -21,7 +21,8 @@ STALE = 24 * 3600 * 10**9  # ns; no object takes a day to write
 PRIVATE = 0o700
 
 # Errors of link(2) on file systems without hard links: FAT, exFAT, some network and FUSE file systems.
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+# EROFS too: the temporary file could be written, and some FUSE libraries say so of a call that they lack.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EROFS}
 # Errors of renameat2(2) where RENAME_NOREPLACE is unknown: exfat-fuse and others of libfuse 2, and other systems.
 _NO_RENAME_NEW = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 

@@ -108,8 +108,11 @@ def test_a_created_object_leaves_nothing_else(tmp_path: Path) -> None:
     assert files == ["packs/0a/pack"]
 
 
-def test_a_file_system_without_links_is_served_by_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "link", fails_with(errno.EPERM))
+@pytest.mark.parametrize("refusal", [errno.EPERM, errno.EROFS])
+def test_a_file_system_without_links_is_served_by_renaming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    monkeypatch.setattr(os, "link", fails_with(refusal))
     store = LocalStore(tmp_path)
     store.create("packs/0a/pack", [b"data"])
     assert store.get("packs/0a/pack", MOST) == b"data"

@@ -12,9 +12,10 @@ from contextlib import suppress
 from cache.counters import Counters
 from cache.spans import Span, Spans
 from cache.streams import Streams
-from catalog.errors import Damaged, StoreUnreachable
+from catalog.errors import Damaged, MissingData, StoreUnreachable
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name
+from catalog.places import Run
 from catalog.vault import Vault
 
 MIB = 1 << 20
@@ -55,42 +56,15 @@ class Fetcher:
 
     def take(self, kind: PackKind, at: Extent) -> bytes | memoryview:
         """The sealed bytes of a block. Raises MissingData, Damaged (the pack is truncated) or StoreError."""
-        start, end = at.offset, at.offset + at.stored
-        with self._lock:
-            spans, gaps = self._spans.cover(at.pack, start, end)
-            begun = self._begin_missing(kind, at.pack, start, end, gaps) if gaps else []
-        for span in begun:
-            self._submit(self._asked, span)
-        spans = sorted([*spans, *begun], key=lambda span: span.start)
-        data = self._wait(spans, start, end)
-        if len(data) < at.stored:  # a range under way was shorter than expected, or was dropped
-            data = self.fresh(kind, at)
-        with self._lock:
-            for span in spans:
-                self._spans.use(span, start, end)
-            following = self._begin_following(kind, at.pack, start, end)
-            held = self._spans.bytes
-        if following is not None:
-            self._submit(self._ahead, following)
-        self._resized(held)
-        return data
+        return self._where_it_is(kind, at, self._take)
 
     def fresh(self, kind: PackKind, at: Extent) -> bytes | memoryview:
         """Like `take`, but always from the store. Drops the bytes of the block that are held."""
-        start, end = at.offset, at.offset + at.stored
-        with self._lock:
-            for span in self._spans.cover(at.pack, start, end)[0]:
-                if span.future.done():
-                    self._spans.drop(span)
-        alone = Span(kind, at.pack, start, end, False)  # not among the spans: for this caller only
-        self._submit(self._asked, alone)
-        data = self._wait([alone], start, end)
-        if len(data) < at.stored:
-            raise Damaged(f"the pack {pack_name(kind, at.pack)} ends at byte {alone.end}, in the middle of a block")
-        return data
+        return self._where_it_is(kind, at, self._fresh)
 
-    def ready(self, at: Extent) -> bool:
+    def ready(self, kind: PackKind, at: Extent) -> bool:
         """Whether all bytes of a block are held."""
+        at = self._vault.places.locate(kind, at)
         with self._lock:
             spans, gaps = self._spans.cover(at.pack, at.offset, at.offset + at.stored)
         return not gaps and all(span.future.done() for span in spans)
@@ -102,9 +76,10 @@ class Fetcher:
 
     def fetch(self, kind: PackKind, extents: Sequence[Extent], *, ahead: bool) -> None:
         """Begin to fetch blocks, neighbours in one request, except those held or under way."""
+        places = [self._vault.places.locate(kind, e) for e in extents]
         begun: list[Span] = []
         with self._lock:
-            for low, high, pack, gaps in self._merged(extents):
+            for low, high, pack, gaps in self._merged(places):
                 if not self._spans.make_room(high - low):
                     break
                 span = Span(kind, pack, low, high, ahead)
@@ -133,35 +108,103 @@ class Fetcher:
         for span in held:
             self._give_up(span)
 
+    # --- one block, where it is ---------------------------------------------------------------------------
+
+    def _where_it_is(
+        self, kind: PackKind, at: Extent, read: Callable[[PackKind, Extent, Run | None], bytes | memoryview]
+    ) -> bytes | memoryview:
+        """Read a block from the object that holds it: its pack, or the carrier of a run."""
+        run = self._vault.places.run(kind, at)
+        try:
+            return read(kind, at, run)
+        except MissingData:
+            now = self._vault.places.run(kind, at)  # the failed read has looked where it is
+            if now == run:
+                raise
+            return read(kind, at, now)
+
+    def _take(self, kind: PackKind, at: Extent, run: Run | None) -> bytes | memoryview:
+        holder, shift = (at.pack, 0) if run is None else (run.holder, run.shift)
+        start, end = at.offset + shift, at.offset + at.stored + shift
+        with self._lock:
+            spans, gaps = self._spans.cover(holder, start, end)
+            begun = self._begin_missing(kind, at, run, gaps) if gaps else []
+        for span in begun:
+            self._submit(self._asked, span)
+        spans = sorted([*spans, *begun], key=lambda span: span.start)
+        data = self._wait(spans, start, end)
+        if len(data) < at.stored:  # a range under way was shorter than expected, or was dropped
+            data = self._fresh(kind, at, run)
+        with self._lock:
+            for span in spans:
+                self._spans.use(span, start, end)
+            following = self._begin_following(kind, at, run)
+            held = self._spans.bytes
+        if following is not None:
+            self._submit(self._ahead, following)
+        self._resized(held)
+        return data
+
+    def _fresh(self, kind: PackKind, at: Extent, run: Run | None) -> bytes | memoryview:
+        holder, shift = (at.pack, 0) if run is None else (run.holder, run.shift)
+        start, end = at.offset + shift, at.offset + at.stored + shift
+        with self._lock:
+            for span in self._spans.cover(holder, start, end)[0]:
+                if span.future.done():
+                    self._spans.drop(span)
+        alone = Span(kind, holder, start, end, False, (at.pack, shift))  # not held: for this caller only
+        self._submit(self._asked, alone)
+        data = self._wait([alone], start, end)
+        if len(data) < at.stored:
+            raise Damaged(f"the pack {pack_name(kind, holder)} ends at byte {alone.end}, in the middle of a block")
+        return data
+
     # --- under the lock -----------------------------------------------------------------------------------
 
+    # Streams are of packs, as the tree knows them, and end where a run does: what follows in a carrier was saved at
+    # another time. Spans are of the objects that are read.
+
     def _begin_missing(
-        self, kind: PackKind, pack: bytes, start: int, end: int, gaps: list[tuple[int, int]]
+        self, kind: PackKind, at: Extent, run: Run | None, gaps: list[tuple[int, int]]
     ) -> list[Span]:
-        low, high = self._streams.missing(kind, pack, start, end)
+        start, end = at.offset, at.offset + at.stored
+        low, high = self._streams.missing(kind, at.pack, start, end)
+        holder, shift = at.pack, 0
+        if run is not None:
+            holder, shift = run.holder, run.shift
+            self._streams.ends_at(at.pack, run.end)
+            low, high = max(low, run.start) + shift, min(high, run.end) + shift
+            if self._spans.wasted <= self._spans.used:  # there is room for what is read around a block
+                before, after = self._streams.around(holder, start + shift, end + shift)
+                low, high = min(low, before), max(high, after)
         begun = []
         for gap in gaps:
-            wide = self._spans.around(pack, gap, low, high)
+            wide = self._spans.around(holder, gap, low, high)
             if not self._spans.make_room(wide[1] - wide[0]):
                 wide = gap
-            span = Span(kind, pack, *wide, ahead=wide != gap)
+            span = Span(kind, holder, *wide, ahead=wide != gap, origin=(at.pack, shift))
             self._spans.add(span)
             begun.append(span)
         return begun
 
-    def _begin_following(self, kind: PackKind, pack: bytes, start: int, end: int) -> Span | None:
-        following = self._streams.used(pack, start, end)
+    def _begin_following(self, kind: PackKind, at: Extent, run: Run | None) -> Span | None:
+        following = self._streams.used(at.pack, at.offset, at.offset + at.stored)
         if following is None:
             return None
         stream, low, high = following
-        _spans, gaps = self._spans.cover(pack, low, high)
+        holder, shift = at.pack, 0
+        if run is not None:
+            holder, shift, high = run.holder, run.shift, min(high, run.end)
+        if low >= high:
+            return None
+        _spans, gaps = self._spans.cover(holder, low + shift, high + shift)
         if not gaps:
             return None
         low, high = gaps[0]
         if not self._spans.make_room(high - low):
-            stream.end = low
+            stream.end = low - shift
             return None
-        span = Span(kind, pack, low, high, True)
+        span = Span(kind, holder, low, high, True, (at.pack, shift))
         self._spans.add(span)
         return span
 
@@ -217,14 +260,15 @@ class Fetcher:
         except BaseException as e:  # noqa: BLE001 - raised in the threads that wait for the span
             with self._lock:
                 self._spans.drop(span)
-                self._streams.failed(span.pack)
+                self._streams.failed(span.origin[0])
             with suppress(InvalidStateError):
                 span.future.set_exception(e)
             return
         self._counters.add("bytes_fetched", len(data))
         with self._lock:
             self._spans.settle(span, len(data))
-            self._streams.fetched(span.kind, span.pack, asked, span.end)
+            pack, shift = span.origin
+            self._streams.fetched(span.kind, pack, asked - shift, span.end - shift)
             if not data:
                 self._spans.drop(span)
         with suppress(InvalidStateError):

@@ -197,6 +197,9 @@ class Reader:
 
     def chunk(self, kind: PackKind, at: Extent) -> memoryview:
         """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError."""
+        return self.vault.with_other_copies(kind, at, self._chunk)
+
+    def _chunk(self, kind: PackKind, at: Extent) -> memoryview:
         block = self._blocks.get((at.pack, at.offset))
         if block is None:
             if self._without_waiting.depth:
@@ -235,7 +238,7 @@ class Reader:
         key = (at.pack, at.offset)
         if key in self._blocks or key in self._flights:
             return
-        if self._fetcher.ready(at) or self._on_disk(PackKind.DATA, at):
+        if self._fetcher.ready(PackKind.DATA, at) or self._on_disk(PackKind.DATA, at):
             try:
                 self._decoders.submit(self._block, PackKind.DATA, at)
             except RuntimeError:
@@ -283,7 +286,7 @@ class Reader:
     def _load(self, kind: PackKind, at: Extent) -> Block:
         disk, key = self._disk_for(kind), self._disk_key(at)
         sealed: Buffer | None = None
-        if disk is not None and not self._fetcher.ready(at):
+        if disk is not None and not self._fetcher.ready(kind, at):
             sealed = disk.get(kind, key)
         from_disk = sealed is not None
         if sealed is None:

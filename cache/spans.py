@@ -12,17 +12,27 @@ TRIM = 256 << 10  # bytes; once half of a longer span was used, only the rest is
 
 
 class Span:
-    """Bytes `start` to `end` of a pack. `ahead`: not all of them were needed when they were asked for.
+    """Bytes `start` to `end` of a pack or carrier. `ahead`: not all of them were needed when they were asked for.
 
+    `origin`: the pack for which they were asked, and by how much offsets in it are less than here.
     Nothing before `done_to` is needed any more: blocks that were taken, and `gaps` bytes between blocks that
     nobody asked for.
     """
 
-    __slots__ = ("ahead", "done_to", "end", "future", "gaps", "kind", "later", "pack", "start")
+    __slots__ = ("ahead", "done_to", "end", "future", "gaps", "kind", "later", "origin", "pack", "start")
 
-    def __init__(self, kind: PackKind, pack: bytes, start: int, end: int, ahead: bool) -> None:
+    def __init__(
+        self,
+        kind: PackKind,
+        pack: bytes,
+        start: int,
+        end: int,
+        ahead: bool,
+        origin: tuple[bytes, int] | None = None,
+    ) -> None:
         self.kind = kind
         self.pack = pack
+        self.origin = origin or (pack, 0)
         self.start = start
         self.end = end
         self.ahead = ahead

@@ -22,6 +22,7 @@ REACH = 256 << 10  # bytes beyond the end of a stream where a read still continu
 TREE_START = 512 << 10  # bytes read at once from the start of a tree pack; small packs are read whole
 TREE_ALONE = 192 << 10  # bytes read around a tree block elsewhere, to get the pages of its neighbours
 PACK_END = PACK_TARGET + MIB  # about where a pack of small files ends
+AROUND = (0, 256 << 10, MIB, 4 * MIB)  # bytes read around a block in a carrier
 CONFIRMED = 8  # streams
 ENDS = 1024  # packs whose end is remembered
 CANDIDATES = 256  # blocks read on their own: many may come between the first two blocks of a stream
@@ -48,6 +49,9 @@ class Streams:
         self._candidates: OrderedDict[Stream, None] = OrderedDict()
         self._packs: dict[bytes, list[Stream]] = {}
         self._ends: OrderedDict[bytes, int] = OrderedDict()  # where packs end, if that was seen
+        self._reads: OrderedDict[bytes, tuple[int, int]] = (
+            OrderedDict()
+        )  # of carriers: reads, and bytes around them
         self._ended: dict[PackKind, int] = {}  # windows of streams that reached the end of a pack
 
     def missing(self, kind: PackKind, pack: bytes, start: int, end: int) -> tuple[int, int]:
@@ -83,15 +87,33 @@ class Streams:
     def fetched(self, kind: PackKind, pack: bytes, asked: int, end: int) -> None:
         """Note that a range up to `asked` was fetched. It ends at `end`, which is less where the pack ends."""
         if end < asked:
-            self._ends[pack] = end
-            if len(self._ends) > ENDS:
-                self._ends.popitem(last=False)
+            self.ends_at(pack, end)
         for stream in list(self._packs.get(pack, ())):
             if end < asked:
                 if stream.end >= end:
                     self._came_to_end(stream)
             elif stream.start == HEADER.size and stream.window:
                 self._ended.pop(kind, None)  # continued by this pack
+
+    def ends_at(self, pack: bytes, end: int) -> None:
+        """Note where a pack, or a part of it that is read in sequence, ends."""
+        self._ends[pack] = end
+        if len(self._ends) > ENDS:
+            self._ends.popitem(last=False)
+
+    def around(self, pack: bytes, start: int, end: int) -> tuple[int, int]:
+        """The range to fetch for a block in a carrier, by the number of earlier reads of the carrier.
+
+        What was saved at different times lies together there, so a walk in the order of names reads all of it, but
+        not in its order: a lookup reads only what it needs, a walk soon reads large ranges. Once it has read as
+        much as a carrier has, there is no room for it, and it reads single blocks.
+        """
+        reads, size = self._reads.pop(pack, (0, 0))
+        window = AROUND[min(reads, len(AROUND) - 1)] if size < PACK_TARGET else 0
+        self._reads[pack] = reads + 1, size + window
+        if len(self._reads) > ENDS:
+            self._reads.popitem(last=False)
+        return max(HEADER.size, start - window // 4), end + window * 3 // 4
 
     def passed(self, pack: bytes, start: int, end: int) -> None:
         """Note that a range was fetched for other reasons: a stream that ends there has it, too."""

@@ -46,33 +46,13 @@ class DirectSource(ChunkSource):
 
     def chunk(self, at: Extent) -> Buffer:
         """The verified bytes of a tree chunk. Raises Damaged, MissingData or StoreError."""
-        try:
-            return self._chunk(at)
-        except MissingData:
-            raise
-        except Damaged:
-            self._drop(at)
-        try:
-            return self._chunk(at)
-        except MissingData:
-            raise
-        except Damaged:
-            self._vault.on_damage(PackKind.TREE, at.pack)
-            raise
+        return self._vault.with_other_copies(PackKind.TREE, at, self._chunk)
 
-    def _chunk(self, at: Extent) -> Buffer:
+    def _chunk(self, _kind: PackKind, at: Extent) -> Buffer:
         raw = memoryview(self._block(at))[at.inner : at.inner + at.length]
         if len(raw) != at.length or self._vault.keys.chunk_id(raw) != at.id:
             raise Damaged(f"block {at.pack.hex()[:8]}+{at.offset} does not contain the expected chunk")
         return raw
-
-    def _drop(self, at: Extent) -> None:
-        """Forget what is kept of a block's pack, so that it is fetched again."""
-        block = self._blocks.pop((at.pack, at.offset), None)
-        self._block_bytes -= 0 if block is None else len(block)
-        for span in self._spans.pop(at.pack, ()):
-            self._span_order.remove((at.pack, span))
-            self._span_bytes -= len(span.data)
 
     def ready(self, pages: Sequence[Extent]) -> None:
         """Fetch the blocks of these pages that are not kept: several at a time, with neighbours in one request.
@@ -82,13 +62,14 @@ class DirectSource(ChunkSource):
         missing: dict[tuple[bytes, int], Extent] = {}
         size = 0
         for at in pages:
-            place = at.pack, at.offset
-            if place in self._blocks or place in missing or self._sealed(at) is not None:
+            held = self._locate(at)
+            place = held.pack, held.offset
+            if (at.pack, at.offset) in self._blocks or place in missing or self._sealed(held) is not None:
                 continue
             size += at.stored
             if size > KEPT:
                 break
-            missing[place] = at
+            missing[place] = held
         ranges: list[list[Extent]] = []
         for _place, at in sorted(missing.items()):
             before = ranges[-1][-1] if ranges else None
@@ -115,19 +96,34 @@ class DirectSource(ChunkSource):
         except RpdriveError:
             return None
 
+    def _locate(self, at: Extent) -> Extent:
+        """The extent with the object that holds the block, and its offset there: spans and reads are of objects."""
+        return self._vault.places.locate(PackKind.TREE, at)
+
     def _block(self, at: Extent) -> Buffer:
         place = at.pack, at.offset
         block = self._blocks.get(place)
         if block is None:
-            sealed = self._sealed(at)
-            if sealed is None:
-                sealed = self._fetch(at)
-            block = self._blocks[place] = self._vault.open_block(PackKind.TREE, at, sealed)
+            block = self._blocks[place] = self._vault.open_block(PackKind.TREE, at, self._fetched(at))
             self._block_bytes += len(block)
             while self._block_bytes > KEPT and len(self._blocks) > 1:
                 self._block_bytes -= len(self._blocks.popitem(last=False)[1])
         self._blocks.move_to_end(place)
         return block
+
+    def _fetched(self, at: Extent) -> Buffer:
+        """The sealed bytes of a block."""
+        held = self._locate(at)
+        sealed = self._sealed(held)
+        if sealed is not None:
+            return sealed
+        try:
+            return self._fetch(held)
+        except MissingData:
+            now = self._locate(at)  # the failed read has looked where it is
+            if now == held:
+                raise
+            return self._fetch(now)
 
     def _sealed(self, at: Extent) -> Buffer | None:
         for span in self._spans.get(at.pack, ()):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from catalog.errors import Damaged, NewerFormat, ObjectChanged, ObjectExists, ObjectNotFound
 from catalog.format.admins import Admin
 from catalog.format.keys import Keys
 from catalog.format.records import parsed_number, written_number
-from catalog.format.sealed import Kind, max_sealed
+from catalog.format.sealed import Kind
 from catalog.format.signed import open_signed, seal_signed
 from catalog.store.base import Store
 
@@ -27,28 +27,36 @@ class SignedRecord(NamedTuple):
 
 
 class SignedRecords:
-    """The signed records of a vault, verified with the keys of its admins. Thread-safe."""
+    """The signed records of a vault, verified with the keys of its admins. Thread-safe.
 
-    def __init__(self, store: Store, keys: Keys, admins: Sequence[Admin]) -> None:
-        self._store, self._keys, self._admins = store, keys, admins
+    `fetch` gets the sealed bytes of an object.
+    """
 
-    def newest(self, kind: Kind, folder: str, *, after: int = 0) -> SignedRecord | None:
+    def __init__(
+        self, store: Store, fetch: Callable[[Kind, str], bytes], keys: Keys, admins: Sequence[Admin]
+    ) -> None:
+        self._store, self._fetch, self._keys, self._admins = store, fetch, keys, admins
+
+    def newest(self, kind: Kind, folder: str) -> SignedRecord | None:
         """The record of a folder (its name with a slash) with the highest number that has a good signature.
 
-        None if there is none with a number above `after`. One listing, and one request for each record that is
-        opened. Raises StoreError, or Damaged if more than 100 numbers are taken by what no admin signed.
+        None if there is none. One listing; otherwise as `among`.
         """
-        numbers = sorted(
-            number
-            for info in self._store.list(folder)
-            if (number := parsed_number(info.name.removeprefix(folder))) is not None and number > after
-        )
-        for number in reversed(numbers[-MOST_JUNK - 1 :]):
+        numbers = [parsed_number(info.name.removeprefix(folder)) for info in self._store.list(folder)]
+        return self.among(kind, folder, [number for number in numbers if number is not None])
+
+    def among(self, kind: Kind, folder: str, numbers: Iterable[int]) -> SignedRecord | None:
+        """As `newest`, among records of these numbers. One request for each record that is opened.
+
+        Raises StoreError, or Damaged if more than 100 numbers are taken by what no admin signed.
+        """
+        highest = sorted(numbers)[-MOST_JUNK - 1 :]
+        for number in reversed(highest):
             content = self._open(kind, name := folder + written_number(number))
             if content is not None:
                 return SignedRecord(number, name, content)
-        if len(numbers) > MOST_JUNK:
-            raise _too_much_junk(folder, numbers[-MOST_JUNK - 1], numbers[-1])
+        if len(highest) > MOST_JUNK:
+            raise _too_much_junk(folder, highest[0], highest[-1])
         return None
 
     def add(self, kind: Kind, folder: str, content: bytes, admin: Admin, private: bytes, *, after: int) -> int:
@@ -71,7 +79,7 @@ class SignedRecords:
     def _open(self, kind: Kind, name: str) -> bytes | None:
         """The content of a record; None, after a warning, if it is gone or no admin signed it."""
         try:
-            return open_signed(self._keys, self._admins, kind, name, self._store.get(name, max_sealed(kind)))
+            return open_signed(self._keys, self._admins, kind, name, self._fetch(kind, name))
         except (Damaged, NewerFormat, ObjectNotFound) as e:
             _log.warning("the record %s is passed over: %s", name, e)
             return None

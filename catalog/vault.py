@@ -1,12 +1,11 @@
 """An open vault: its keys and its store, and the records and packs read through both.
 
-`create_vault` makes a vault. `open_vault` opens one with a passphrase or a master key, in one request (vault.json).
+`open_vault` opens one with a passphrase or a master key, in one request (vault.json).
 Machines, items and points are immutable: their sealed records are cached in `records`, if a mapping is given.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,9 +22,7 @@ from catalog.errors import (
     ObjectNotFound,
     RpdriveError,
     Unwritable,
-    VaultExists,
 )
-from catalog.format.admins import make_admin
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent, pack_name
@@ -45,6 +42,8 @@ from catalog.format.sealed import Kind, max_sealed, open_object, seal_object
 from catalog.format.slots import KdfParameters, check_passphrase, make_slot
 from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
 from catalog.passed_over import PassedOver
+from catalog.places import Places, Run, run_at
+from catalog.signed import SignedRecords
 from catalog.store.base import Store
 from catalog.store.deadline import Deadline
 
@@ -99,6 +98,8 @@ class Vault:
         self.file = file
         self.passed_over = PassedOver()
         self._records: MutableMapping[str, bytes] = {} if records is None else records
+        self.signed = SignedRecords(store, self.fetch_sealed, keys, file.admins)
+        self.places = Places(store, self.signed)
         # Called with a pack of which a second read, too, brought other bytes than were written there.
         self.on_damage: Callable[[PackKind, bytes], None] = lambda kind, pack: None
 
@@ -321,18 +322,77 @@ class Vault:
     def read_pack(self, kind: PackKind, pack: bytes, offset: int, length: int, *, up_to: bool = False) -> bytes:
         """`length` bytes of a pack from `offset`, in one request. Every read of a pack's bytes goes through here.
 
-        With `up_to`, returns fewer bytes if the pack ends earlier; otherwise that raises ShortRead. Raises
-        MissingData if the vault does not have the pack, or another StoreError.
+        A pack that is not found is looked for in the records of places, and then read where its blocks are now, in
+        one request for each run of them; from then on it is read there at once. `pack` may be a carrier, too.
+
+        With `up_to`, returns fewer bytes if the pack ends earlier, or if blocks are gone; otherwise that raises
+        ShortRead. Raises MissingData if the vault does not have the bytes, Damaged, or another StoreError.
         """
+        runs = self.places.runs(kind, pack)
+        try:
+            return self._read(kind, pack, runs, offset, length, up_to)
+        except ObjectNotFound as e:
+            gone = e
+        is_carrier = self.places.is_carrier(pack)
+        for wait in (False, True):
+            self.places.look(pack, wait=wait)
+            if is_carrier and not self.places.is_carrier(pack):
+                break  # its blocks have moved again: the caller can locate them now
+            before, runs = runs, self.places.runs(kind, pack)
+            if runs != before:
+                try:
+                    return self._read(kind, pack, runs, offset, length, up_to)
+                except ObjectNotFound as e:
+                    gone = e
+        raise missing_pack(kind, pack) from gone
+
+    def _read(
+        self, kind: PackKind, pack: bytes, runs: tuple[Run, ...], offset: int, length: int, up_to: bool
+    ) -> bytes:
+        """Bytes of a pack from the pack itself or, if there are `runs`, from the objects that hold its blocks."""
+        if not runs:
+            return self._read_object(kind, pack, offset, length, up_to)
+        parts, position, end = list[bytes](), offset, offset + length
+        while position < end and (run := run_at(runs, position)) is not None:
+            there, wanted = run.at + position - run.start, min(run.end, end) - position
+            parts.append(self._read_object(kind, run.holder, there, wanted, False))
+            position += wanted
+        if not parts or (position < end and not up_to):
+            raise ObjectNotFound(f"no object holds byte {position} of {pack_name(kind, pack)}")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_object(self, kind: PackKind, pack: bytes, offset: int, length: int, up_to: bool) -> bytes:
         name = pack_name(kind, pack)
         try:
             return self.store.read(name, offset, length, up_to=up_to)
-        except ObjectNotFound as e:
-            raise missing_pack(kind, pack) from e
         except AccessDenied as e:
             if self._is_refused():
                 raise
             raise refused_object(name) from e
+
+    def with_other_copies(self, kind: PackKind, at: Extent, read: Callable[[PackKind, Extent], T]) -> T:
+        """`read` a chunk; if its block is lost, where the records of places say that another copy of it is."""
+        other = self.places.instead(kind, at)
+        if other is not None:
+            try:
+                return read(kind, other)
+            except Damaged:
+                return read(kind, at)
+        try:
+            return read(kind, at)
+        except Damaged:
+            other = self.other_copy(kind, at)
+            if other is None:
+                raise
+            return read(kind, other)
+
+    def other_copy(self, kind: PackKind, at: Extent) -> Extent | None:
+        """Another copy of a chunk whose block is lost, by the newest record of places; None if there is none."""
+        try:
+            self.places.look(at.pack)
+        except RpdriveError:
+            return None  # the caller has the error that matters
+        return self.places.instead(kind, at)
 
     def open_block(self, kind: PackKind, at: Extent, sealed: Buffer) -> Buffer:
         """The raw bytes of the block that holds `at`, from its sealed bytes. Raises Damaged."""
@@ -377,48 +437,7 @@ def _all(records: list[T | RpdriveError]) -> list[T]:
     return found
 
 
-def create_vault(store: Store, passphrase: str, kdf: KdfParameters = KdfParameters()) -> Vault:
-    """Make a vault. Raises VaultExists, WeakPassphrase or StoreError."""
-    check_passphrase(passphrase)
-    vault_id, master = os.urandom(16), os.urandom(32)
-    keys = Keys(master, vault_id)
-    created = now_iso()
-    slot = make_slot(master, vault_id, passphrase, created, kdf=kdf)
-    body = VaultFile(vault_id, 1, created, (slot,), (make_admin(keys, os.urandom(32), created),)).encode(keys)
-    # vault.json first: if two programs create a vault at once, it alone decides which one succeeds.
-    try:
-        store.create(VAULT_FILE, [body])
-    except ObjectExists as e:
-        raise VaultExists(f"a vault already exists at {store.url}") from e
-    try:
-        store.create("vault/1.json", [body])
-    except ObjectExists:
-        pass  # left by an earlier vault; it is only a spare copy
-    return Vault(store, keys, VaultFile.decode(body))
-
-
-_LOST = "copy its vault/<number>.json with the highest number to vault.json (docs/vault.md)"
-_ALL_LOST = "restore vault.json from a copy of the vault, or choose another address"
-
-
-def check_no_vault(store: Store) -> None:
-    """Raise VaultExists if there is a vault, before a passphrase for a new one is asked for.
-
-    A vault that has lost its vault.json counts, too: a new vault.json would make all of it unreadable for ever,
-    and a copy of the old one may exist.
-    """
-    # List first: another program may create a vault meanwhile, and then vault.json must be found.
-    copies = _copies(store)
-    left = copies or any(True for folder in ("points/", "packs/") for _ in store.list(folder))
-    try:
-        store.size(VAULT_FILE)
-    except ObjectNotFound:
-        if not left:
-            return
-        raise VaultExists(
-            f"the vault at {store.url} has lost its vault.json", _LOST if copies else _ALL_LOST
-        ) from None
-    raise VaultExists(f"a vault already exists at {store.url}", "use it, or choose another address")
+LOST = "copy its vault/<number>.json with the highest number to vault.json (docs/vault.md)"
 
 
 def read_vault_file(store: Store) -> VaultFile:
@@ -427,15 +446,15 @@ def read_vault_file(store: Store) -> VaultFile:
         return VaultFile.decode(store.get(VAULT_FILE, MAX_VAULT_FILE))
     except ObjectNotFound as e:
         try:
-            lost = _copies(store)
+            lost = has_copies(store)
         except RpdriveError:
             lost = False
         if lost:
-            raise NoVault(f"the vault at {store.url} has lost its vault.json", _LOST) from e
+            raise NoVault(f"the vault at {store.url} has lost its vault.json", LOST) from e
         raise NoVault(f"there is no vault at {store.url}") from e
 
 
-def _copies(store: Store) -> bool:
+def has_copies(store: Store) -> bool:
     """Whether there are copies of a vault.json."""
     return any(True for _ in store.list("vault/"))
 

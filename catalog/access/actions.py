@@ -12,11 +12,12 @@ from catalog.access.passphrases import Passphrases, confirm_on_terminal
 from catalog.access.session import Session
 from catalog.access.settings import write_private
 from catalog.errors import LocalError, UsageError
+from catalog.new_vault import check_no_vault, create_vault
 from catalog.screen.output import print_json
 from catalog.screen.stderr import warn
 from catalog.screen.text import parse_duration, safe_text
 from catalog.store.roles import Role
-from catalog.vault import Vault, check_no_vault, create_vault
+from catalog.vault import Vault
 
 _LONGEST_FILE = 64 << 10  # bytes of vault credentials
 

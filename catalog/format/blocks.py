@@ -39,14 +39,22 @@ class PackKind(IntEnum):
     TREE = 2
     DATA_CONTENTS = 3
     TREE_CONTENTS = 4
+    DATA_CARRIED = 5
+    TREE_CARRIED = 6
 
     @property
     def folder(self) -> str:
-        return "packs" if self in (PackKind.DATA, PackKind.DATA_CONTENTS) else "meta"
+        return "packs" if self % 2 else "meta"
 
     @property
     def contents(self) -> PackKind:
+        """The kind of the table of contents of a pack of this kind."""
         return PackKind.DATA_CONTENTS if self is PackKind.DATA else PackKind.TREE_CONTENTS
+
+    @property
+    def carried(self) -> PackKind:
+        """The kind of the table of contents of a carrier of such packs."""
+        return PackKind.DATA_CARRIED if self is PackKind.DATA else PackKind.TREE_CARRIED
 
 
 MAX_RAW = {
@@ -54,6 +62,8 @@ MAX_RAW = {
     PackKind.TREE: MAX_TREE_RAW,
     PackKind.DATA_CONTENTS: 64 << 20,
     PackKind.TREE_CONTENTS: 64 << 20,
+    PackKind.DATA_CARRIED: 64 << 20,
+    PackKind.TREE_CARRIED: 64 << 20,
 }
 
 _threads = threading.local()

@@ -10,6 +10,7 @@ from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
 from catalog.format.values import NodeKind, Owner, Xattrs
 from catalog.names import IGNORE_CASE, apart, folded, spelling
+from catalog.places import Places
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import ConvertWindows, Status
@@ -30,10 +31,12 @@ class Planning:
     `links` are all names of files with several names, in walk order.
     """
 
-    def __init__(self, target: Target, report: Report, options: Options, convert: ConvertWindows) -> None:
+    def __init__(
+        self, target: Target, report: Report, options: Options, convert: ConvertWindows, places: Places
+    ) -> None:
         self.target, self.report, self._options = target, report, options
         self.policy, self.dry = options.policy, options.dry_run
-        self.plan = Plan(target.folders)
+        self.plan = Plan(target.folders, places)
         self.links: list[LinkPlan] = []
         self.time = 0  # of the point
         self._item = b""

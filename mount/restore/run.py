@@ -83,7 +83,7 @@ class Restore:
             planning = self._planning(target)
             planner = self._planner(planning, metadata, writer, earlier)
             for group in _groups(sources, o.in_place):
-                plan = planning.plan = Plan(target.folders)
+                plan = planning.plan = Plan(target.folders, self._vault.places)
                 try:
                     report.planning = True
                     for source in group:
@@ -124,7 +124,7 @@ class Restore:
         convert = self._disk.windows_converter(
             self._reader, self.report.problem, permissions=o.permissions, fetch=not o.dry_run
         )
-        return Planning(target, self.report, o, convert)
+        return Planning(target, self.report, o, convert, self._vault.places)
 
     def _planner(
         self, planning: Planning, metadata: Metadata, writer: Writer | None, earlier: list[TemporaryNames]

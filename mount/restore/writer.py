@@ -125,31 +125,33 @@ class Writer:
             self._budget.release(length)
             return
         try:
-            data = self._vault.read_pack(PackKind.DATA, wanted.pack, wanted.start, length, up_to=True)
+            data = self._vault.read_pack(PackKind.DATA, wanted.holder, wanted.start, length, up_to=True)
         except MissingData as e:
-            why = str(e)
-            self._guarded(lambda: self._give_up_all(wanted, why))
-            self._budget.release(length)
-            return
+            if plan.is_pack(wanted):
+                why = str(e)
+                self._guarded(lambda: self._give_up_all(plan, wanted, why))
+                self._budget.release(length)
+                return
+            data = b""  # the carrier is gone: each block is looked for
         except BaseException as e:  # noqa: BLE001 - `_check` raises it in the planning thread
             self._failure = self._failure or e
             self._budget.release(length)
             return
         fetched = _Fetched(wanted, data)
-        for block in wanted.blocks:
+        for offset, block in wanted.blocks:
             try:
-                self._writers.submit(self._block, plan, fetched, block)
+                self._writers.submit(self._block, plan, fetched, offset - wanted.start, block)
             except RuntimeError:  # closed
                 self._done(fetched)
 
-    def _give_up_all(self, wanted: Range, why: str) -> None:
-        for block in wanted.blocks:
-            for row in block:
-                self.files.give_up(row.file, why, damaged=True)
+    def _give_up_all(self, plan: Plan, wanted: Range, why: str) -> None:
+        for _offset, rows in wanted.blocks:
+            for row in rows:
+                self._give_up(plan, row, why)
 
-    def _block(self, plan: Plan, fetched: _Fetched, rows: list[Row]) -> None:
+    def _block(self, plan: Plan, fetched: _Fetched, start: int, rows: list[Row]) -> None:
         try:
-            self._guarded(lambda: self._write_block(plan, fetched, rows))
+            self._guarded(lambda: self._write_block(plan, fetched.data[start:], rows))
         finally:
             self._done(fetched)
 
@@ -162,10 +164,10 @@ class Writer:
 
     # --- blocks -------------------------------------------------------------------------------------------
 
-    def _write_block(self, plan: Plan, fetched: _Fetched, rows: list[Row]) -> None:
+    def _write_block(self, plan: Plan, data: memoryview, rows: list[Row]) -> None:
+        """Write the pieces in a block, which `data` begins with."""
         first = plan.extent(rows[0])
-        start = first.offset - fetched.range.start
-        sealed = fetched.data[start : start + first.stored]
+        sealed = data[: first.stored]
         if self._pool is not None and len(sealed) == first.stored:
             rows = self._pool.write(first, sealed, rows)
             if not rows:
@@ -177,13 +179,13 @@ class Writer:
             fresh = self._fetch_again(first)
             if fresh is None:
                 for row in rows:
-                    self.files.give_up(row.file, str(e), damaged=True)
+                    self._give_up(plan, row, str(e))
                 return
             raw, again = fresh, True
         chunk_id = self._vault.keys.chunk_id
         verified: tuple[int, int, bytes] | None = None
         for row in rows:
-            inner, length, chunk, file = row.inner, row.length, row.chunk, row.file
+            inner, length, chunk = row.inner, row.length, row.chunk
             data = raw[inner : inner + length]
             if verified != (inner, length, chunk):
                 if len(data) != length or chunk_id(data) != chunk:
@@ -195,13 +197,26 @@ class Writer:
                     if len(data) != length or chunk_id(data) != chunk:
                         self._vault.on_damage(PackKind.DATA, first.pack)
                         what = f"a chunk in block {first.pack.hex()[:8]}+{first.offset} failed verification"
-                        self.files.give_up(file, what, damaged=True)
+                        self._give_up(plan, row, what)
                         continue
                 verified = (inner, length, chunk)
-            if file.whole:
-                self.files.write_whole(file, data)
-            else:
-                self.files.write_piece(file, row.position, data)
+            self._write_row(row, data)
+
+    def _write_row(self, row: Row, data: Buffer) -> None:
+        if row.file.whole:
+            self.files.write_whole(row.file, data)
+        else:
+            self.files.write_piece(row.file, row.position, data)
+
+    def _give_up(self, plan: Plan, row: Row, why: str) -> None:
+        """Write another copy of a lost piece, if the vault knows one; otherwise give up its file."""
+        other = self._vault.other_copy(PackKind.DATA, plan.extent(row))
+        raw = None if other is None else self._fetch_again(other)
+        data = b"" if raw is None or other is None else raw[other.inner : other.inner + other.length]
+        if len(data) == row.length and self._vault.keys.chunk_id(data) == row.chunk:
+            self._write_row(row, data)
+        else:
+            self.files.give_up(row.file, why, damaged=True)
 
     def _open_block(self, at: Extent, sealed: Buffer) -> Buffer:
         if len(sealed) < at.stored:

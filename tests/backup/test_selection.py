@@ -259,8 +259,8 @@ def test_pseudo_file_systems(machine: Protected, folder: Path, mounted: Any) -> 
 
 
 def test_own_folders_are_left_out(tmp_path: Path) -> None:
+    from catalog.new_vault import create_vault
     from catalog.store.local import LocalStore
-    from catalog.vault import create_vault
 
     everything = tmp_path / "everything"
     cli = Cli(everything)

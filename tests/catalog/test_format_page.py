@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -14,10 +14,12 @@ import catalog
 from catalog.format import (
     admins,
     blocks,
+    carriers,
     keys,
     message,
     packs,
     pages,
+    places,
     records,
     sealed,
     slots,
@@ -54,6 +56,7 @@ STRUCTS = {
     "pack trailer": packs.TRAILER,
     "block associated data": blocks.BLOCK_AD,
     "sealed header": sealed.HEADER,
+    "carrier header": packs.HEADER,
 }
 AFTER = {"frame": ["payload"], "sealed header": ["salt", "sealed frame"]}  # rows beyond the struct
 CODES = {"1": "B", "2": "H", "4": "I", "8": "Q"}
@@ -84,6 +87,7 @@ def test_magics_and_versions() -> None:
     for name, magic in (
         ("pack header", packs.MAGIC),
         ("pack trailer", packs.TRAILER_MAGIC),
+        ("carrier header", carriers.MAGIC),
         ("block associated data", b"RPDB"),
         ("sealed header", sealed.MAGIC),
     ):
@@ -112,6 +116,13 @@ ARRAYS: dict[str, list[str]] = {
         records.Problem,
         records.IndexedPack,
         windows.StreamRow,
+        places.DeadRow,
+        places.MovedRow,
+        places.RunRow,
+        places.LeavingRow,
+        places.InsteadRow,
+        places.FarExtent,
+        places.BrokenRow,
     )
 }
 
@@ -148,6 +159,7 @@ MAPS: dict[str, type[msgspec.Struct]] = {
     "IndexObject": records.IndexObject,
     "PagedRow": pages.PagedRow,
     "WindowsRow": windows.WindowsRow,
+    "PlacesRecord": places.PlacesRecord,
 }
 TYPES: dict[str, Any] = {
     "id": message.Id,
@@ -181,6 +193,18 @@ TYPES: dict[str, Any] = {
     "u31 or nil": message.U31 | None,
     "row": message.Row,
     "offset": message.Offset,
+    "offset or nil": message.Offset | None,
+    "series": places.Series,
+    "pack kind": places.Kind,
+    "whole or nil": message.Whole | None,
+    "array of span": list[tuple[message.Offset, message.Offset]],
+    "array of run": Annotated[list[places.RunRow], msgspec.Meta(min_length=1)],
+    "array of dead row": list[places.DeadRow],
+    "array of moved row": list[places.MovedRow],
+    "array of leaving row": list[places.LeavingRow],
+    "array of instead row": list[places.InsteadRow],
+    "array of broken row": list[places.BrokenRow],
+    "far extent": places.FarExtent,
     "stored": message.Stored,
     "stored or 0": message.HomeStored,
     "array of stream": list[windows.StreamRow],
@@ -218,6 +242,13 @@ def test_maps_have_their_fields_types_and_defaults(name: str) -> None:
         records.Root,
         records.IndexedPack,
         windows.StreamRow,
+        places.DeadRow,
+        places.MovedRow,
+        places.RunRow,
+        places.LeavingRow,
+        places.InsteadRow,
+        places.FarExtent,
+        places.BrokenRow,
     ],
 )
 def test_arrays_have_their_types(cls: type) -> None:
@@ -247,7 +278,8 @@ def test_every_kind_is_in_the_page(name: str) -> None:
             assert row[1].split()[0].lower() == kind.name.lower().split("_")[0].replace("char", "character")
         else:
             assert row[2] == f"{kind.folder}/"
-            assert ("contents" in row[1]) == ("CONTENTS" in kind.name)
+            assert ("contents" in row[1]) == ("CONTENTS" in kind.name or "CARRIED" in kind.name)
+            assert ("carrier" in row[1]) == ("CARRIED" in kind.name)
 
 
 def test_every_enum_is_compared() -> None:

@@ -21,10 +21,11 @@ from catalog.errors import (
 from catalog.format.records import Item, Machine, Point, PointName
 from catalog.format.slots import KdfParameters
 from catalog.format.vaultfile import VaultFile
+from catalog.new_vault import check_no_vault, create_vault
 from catalog.points.choice import choose_point, iter_items, latest
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from catalog.vault import VAULT_FILE, Vault, check_no_vault, create_vault, open_vault
+from catalog.vault import VAULT_FILE, Vault, open_vault
 from tests.kit.stores import MOST
 from tests.kit.vaults import CHEAP
 

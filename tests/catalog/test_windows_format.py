@@ -19,9 +19,9 @@ from catalog.format.pages import decode_leaf
 from catalog.format.values import Hole, NodeKind, Paged, Piece
 from catalog.format.windows import STREAMS_MAX, Stream, Windows, name_bytes, name_text, stream_bound
 from catalog.format.writing import FolderWriter, write_folder
+from catalog.new_vault import create_vault
 from catalog.store.address import open_store
 from catalog.tree import leaves, walk
-from catalog.vault import create_vault
 from catalog.windows.descriptor import from_sddl
 from tests.catalog.test_independent_reader import DECOMPOSED, check_objects
 from tests.kit import independent_reader as reader

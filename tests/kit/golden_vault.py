@@ -172,6 +172,12 @@ class GoldenVault:
         many = folder.finish()
         assert many is not None and many.level == 1
 
+        folder = FolderWriter(below.write)
+        for name in (b"a", b"b", b"c"):
+            folder.add(file(name, 15, [Hole(2**63 - 1)]))
+        giants = folder.finish()
+        assert giants is not None and giants.totals.bytes == 2**64 - 1, "more than a total holds"
+
         some: list[Piece] = [self.small, Hole(7), self.ending]
         pieces = [*some * 12, Hole(1 << 40), self.zstd]
         writer, digest = PieceWriter(below.write), FileDigest()
@@ -182,6 +188,9 @@ class GoldenVault:
         assert not isinstance(paged, list) and paged.level >= 1
         outside = below.seal(paged.at)
         self.pages = outside
+        giants = giants._replace(
+            at=outside._replace(inner=giants.at.inner, length=giants.at.length, id=giants.at.id)
+        )
         many = many._replace(at=outside._replace(inner=many.at.inner, length=many.at.length, id=many.at.id))
         paged = paged._replace(at=outside)
 
@@ -196,6 +205,7 @@ class GoldenVault:
             file(b"compressed", 4, [self.zstd], mtime=-1, more={"future": [1, "two", b"three"]}),
             file(b"empty", 5, []),
             node(b"empty folder", NodeKind.FOLDER, 6, mode=0o1777),
+            node(b"giants", NodeKind.FOLDER, 14, content=giants),
             file(b"link a", 7, [self.last], nlink=2, link=1, mode=0o4755),
             file(b"link b", 7, [self.last], nlink=2, link=1, mode=0o4755),
             node(b"many", NodeKind.FOLDER, 8, content=many, mode=0o755),
@@ -219,7 +229,13 @@ class GoldenVault:
         self.machine = Machine(id=machine, name="laptop", hostname="laptop.example", system="Linux", created=TIME)
         # Renamed and forgotten later: the newest version counts.
         self.forgotten = Machine(
-            id=machine, name="old laptop", hostname="laptop.example", system="Linux", created=TIME, forgotten=True
+            id=machine,
+            name="old laptop",
+            hostname="laptop.example",
+            system="Linux",
+            created=TIME,
+            forgotten=True,
+            shares=[fixed("other machine")],
         )
         self.item = Item(id=item, machine=machine, name="home", paths=[b"/home/\xff"], created=TIME)
         self.index = IndexObject(packs=[IndexedPack(pack.id, pack.rows) for pack in self.data])
@@ -228,7 +244,8 @@ class GoldenVault:
             id=fixed("point"), machine=machine, item=item, machine_name="laptop", item_name="home",
             hostname="laptop.example", system=self.system, sequence=1, time=TIME, finished=TIME + 5 * 10**9,
             paths=[b"/home/\xff"], excludes=["*.tmp"], root=Root.of(self.root), trusted=TIME - 10**9, links=1,
-            tree_blocks=2, fresh_blocks=2, new_bytes=5050, stored_bytes=4000, problem_count=0,
+            tree_blocks=2, fresh_blocks=2, new_bytes=5050, stored_bytes=4000, problem_count=1,
+            problems=[Problem(b"home/\xff", "Permission denied")], checked=TIME + 4 * 10**9,
         )  # fmt: skip
         self.empty_point = Point(
             id=fixed("empty point"), machine=machine, item=item, machine_name="laptop", item_name="home",

@@ -1,12 +1,15 @@
 """Makes tests/vectors, the same bytes each time: `python -m tests.kit.make_vectors`.
 
 tests/catalog/test_golden.py reads them with today's code. It also makes them again and compares: today's code must
-write the same bytes. They change only with the format.
+write the same bytes. They change only with the format, and the
+format is frozen: `HASHES` has the SHA-256 of every file. `python -m tests.kit.make_vectors freeze` writes it anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,13 @@ from catalog.format.writing import begins_page
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk
 from catalog.vault import open_vault
+from tests.kit import golden_moved, golden_windows
 from tests.kit import golden_vault as g
-from tests.kit import golden_windows
 from tests.kit.make_faults import faults
 from tests.kit.vaults import CHEAP
 
 FOLDER = Path(__file__).parents[1] / "vectors"
+HASHES = FOLDER / "SHA256SUMS"
 
 
 def keys() -> dict[str, Any]:
@@ -200,13 +204,22 @@ def everything() -> dict[str, Any]:
         "signed.json": signed(),
         "vault.json": vault(g.GoldenVault()),
         "windows.json": vault(golden_windows.GoldenWindowsVault()),
+        "moved.json": vault(golden_moved.GoldenMovedVault()),
     }
     return files | {f"faults/{name}.json": fault for name, fault in faults().items()}
 
 
+def hashes() -> str:
+    """The SHA-256 of every vector, as `sha256sum` prints them."""
+    files = {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in FOLDER.rglob("*.json")}
+    return "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(files.items()))
+
+
 def main() -> None:
     for path, vector in everything().items():
-        (FOLDER / path).write_text(json.dumps(vector, indent=1) + "\n")
+        (FOLDER / path).write_text(json.dumps(vector, indent=1) + "\n", newline="\n")
+    if sys.argv[1:] == ["freeze"]:
+        HASHES.write_text(hashes(), newline="\n")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,14 @@ ROOMS = {
     "catalog.store.address": "catalog.errors catalog.program catalog.store catalog.store.azure",
     "catalog.signed": "catalog.errors catalog.format catalog.store",
     "catalog.passed_over": "catalog.errors",
-    "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.store",
+    "catalog.places": "catalog.format catalog.signed catalog.store",
+    "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.places catalog.signed"
+    " catalog.store",
+    "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault",
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
     # The subjects of the catalog, each with its commands.
-    "catalog.access": "catalog.errors catalog.format catalog.program catalog.screen catalog.store"
+    "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen catalog.store"
     " catalog.store.address catalog.systems catalog.vault",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
@@ -45,7 +48,8 @@ ROOMS = {
     "cache.streams": "catalog.format",
     "cache.shelf": "catalog.errors",
     "cache.disk": "cache.memory cache.shelf catalog.format",
-    "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.vault",
+    "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.places"
+    " catalog.vault",
     "cache.openfile": "cache.counters catalog.errors catalog.format catalog.tree",
     "cache.reader": "cache.counters cache.disk cache.fetcher cache.memory cache.openfile catalog.errors"
     " catalog.format catalog.processors catalog.vault",
@@ -68,7 +72,7 @@ ROOMS = {
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.jobs catalog.machines catalog.names catalog.patterns catalog.points catalog.processors"
+    " catalog.jobs catalog.machines catalog.names catalog.patterns catalog.places catalog.points catalog.processors"
     " catalog.program catalog.screen catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
     "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen mount.drivers.choice mount.login"
     " mount.place mount.process",

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.format.slots import KdfParameters
+from catalog.new_vault import create_vault
 from catalog.store.address import open_store
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore, Traffic
-from catalog.vault import Vault, create_vault, open_vault
+from catalog.vault import Vault, open_vault
 from tests.kit.faults import UnreachableStore
 
 PASSPHRASE = "a passphrase of many words"

@@ -127,6 +127,8 @@ def second_run(world: World, machine: Machine) -> str:
 @fault("clone")
 def clone(world: World, machine: Machine) -> str:
     """a machine is cloned with its state (one identity, two sources); both back up, in turn and at once"""
+    if not machine.home.exists():
+        world.backup(machine)  # its state was lost
     twin = world.add_machine(f"{machine.name}-twin-{len(world.states)}")
     twin.item = machine.item
     shutil.rmtree(twin.home, ignore_errors=True)

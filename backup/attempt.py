@@ -15,14 +15,14 @@ import time
 from dataclasses import replace
 from typing import Generic, NamedTuple
 
-from backup.evidence import AGE, Evidence, StartOver
+from backup.evidence import AGE, Evidence, Fatal, StartOver
 from backup.lineage import Lineage, still
 from backup.pipeline import Pipeline
 from backup.previous import PreviousPoint
 from backup.run import Result, Run
 from backup.systems.base import File, Folder, Stat
 from backup.walk import Walk
-from catalog.errors import RpdriveError, TooLate
+from catalog.errors import MissingData, TooLate
 from catalog.format.records import IndexObject, Point, PointName, Root, encode_record
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.values import Subtree
@@ -45,12 +45,6 @@ class Start(NamedTuple):
     @classmethod
     def now(cls) -> Start:
         return cls(time.monotonic(), time.time_ns())
-
-
-class PointIsBad(RpdriveError):
-    """The point was written, but so late that what it refers to may be gone."""
-
-    advice = "run the backup again at once; the next point does not rely on this one"
 
 
 class Attempt(Generic[Folder, File, Stat]):
@@ -158,7 +152,7 @@ class Attempt(Generic[Folder, File, Stat]):
         return point
 
     def _write(self, root: Subtree | None, *, is_partial: bool = False) -> Point:
-        """Look at the store again, and write a point. Raises StartOver, or PointIsBad if it was too late."""
+        """Look at the store again, and write a point. Raises StartOver, or Fatal if it was too late."""
         vault, late = self._run.vault, None
         for _ in range(TRIES):
             now = vault.store.now()
@@ -181,13 +175,13 @@ class Attempt(Generic[Folder, File, Stat]):
         raise late
 
     def _check_late(self, point: Point) -> None:
-        """Look again after a point was written later than it may have been. Raises PointIsBad."""
+        """Look again after a point was written later than it may have been. Raises Fatal."""
         try:
-            self._evidence.look()
-            self._evidence.require()
+            self._evidence.renew(point.checked + 2 * AGE)
             still(self._lineage, self._run)
         except StartOver as e:
-            raise PointIsBad(f"the recovery point {point.id.hex()[:8]} can't be relied on: {e}") from e
+            what = f"the recovery point {point.id.hex()[:8]} can't be relied on: {e}"
+            raise Fatal(MissingData(what, "run the backup again at once: it does not rely on this point")) from e
 
     def _differs(self) -> bool:
         p, parent = self.progress, self._lineage.parent

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 
-from backup.attempt import Attempt, PointIsBad, Start
-from backup.evidence import Evidence, StartOver
+from backup.attempt import Attempt, Start
+from backup.evidence import Evidence, Fatal, StartOver
 from backup.lineage import find_lineage
 from backup.mirrorfile import is_malformed
 from backup.mirroring import read_index
 from backup.run import Result, Run
 from backup.systems.base import File, Folder, Stat
-from catalog.errors import Damaged, LocalError, MissingData
+from catalog.errors import Damaged, LocalError
 
 ATTEMPTS = (
     5  # before a run gives up because packs keep vanishing, or because the mirror is malformed again and again
@@ -44,6 +44,13 @@ def perform(run: Run[Folder, File, Stat], *, dry: bool = False) -> Result:
 
 
 def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
+    try:
+        return _attempts(run, dry)
+    except Fatal as e:
+        raise e.error from e
+
+
+def _attempts(run: Run[Folder, File, Stat], dry: bool) -> Result:
     start, evidence = Start.now(), Evidence(run)
     if not dry:
         evidence.look()
@@ -66,8 +73,8 @@ def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
             if not left:
                 raise LocalError(str(e), e.advice) from e
             _log.info("%s: the backup starts over", e)
-        except PointIsBad as e:
-            raise MissingData(str(e), e.advice) from e
+        except Fatal as e:
+            raise e.error from e
         except Damaged as e:
             if lineage.parent is None:
                 raise

@@ -2,30 +2,45 @@
 
 A writer may refer only to what the vault has, and not to what is about to be deleted. Its evidence is a listing of
 the machine's packs, by name and size, which is as old as its beginning by the store's clock. It is made when a run
-begins; what mirror and journal say beyond it is forgotten. It is renewed before a point is written if it is older
-than AGE.
+begins; what mirror and journal say beyond it is forgotten.
+
+Before a point is written, the records of places are looked at: upkeep says there which blocks it hides, a week
+before it deletes them, and where it moved others. If a record is new, or the evidence is older than AGE, the packs
+are listed again, and whatever the point relies on must still be there. At the start, records of places are read if
+there were any at the last run, or if something is missing: what a run does not know then, it sees at its end.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
-from backup.mirror import Listed, Origin
+from backup.mirror import Listed, Moved, Origin
 from backup.run import Run
 from backup.systems.base import File, Folder, Stat
 from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name, pack_named, series_folder
+from catalog.format.places import PlacesRecord
 
 AGE = 42 * 3600 * 10**9  # ns; a quarter of the 7 days between hiding a pack and deleting it
 SAMPLED = 0.01  # of the chunks found in a pack that this machine did not write are read back
+_Spans: TypeAlias = tuple[tuple[int, int], ...]  # bytes of a pack, [from, to); none: all of it
 
 
 class StartOver(RpdriveError):
     """What the point to come relies on is no longer there: the attempt must be repeated."""
 
     advice = "run the backup again"
+
+
+class Fatal(RpdriveError):
+    """An error that another attempt does not help against, though it may look like a damaged parent."""
+
+    def __init__(self, error: RpdriveError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Evidence:
@@ -35,13 +50,23 @@ class Evidence:
         self._vault, self._mirror, self._machine = run.vault, run.mirror, run.machine
         self._damaged, self._problem = run.damaged, run.problems.add
         self.began = 0
+        self._state: str | None = None  # which records of places were read; None: not looked
+        self._records: list[PlacesRecord] = []
+        self._hidden: dict[bytes, _Spans] = {}
+        self._newly: set[bytes] = set()  # packs of which more was hidden than before, when that was last looked at
+        run.mirror.hidden = self._is_hidden
 
     # --- looking ------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """List the machine's packs: one request for 5,000 of each kind, two at least."""
+        """List the machine's packs: one request for 5,000 of each kind, two at least. Raises Fatal."""
+        mirror = self._mirror
         began = self._vault.store.now()
-        found = self._mirror.compare(self._listed(), self._damaged.packs())
+        mirror.take_listing(self._listed())
+        if self._state is None and (mirror.places() or mirror.lacks_some()):
+            self._look_at_places()
+        broken = {row.pack for record in self._records for row in record.broken}
+        found = mirror.compare(_moved(self._records), self._damaged.packs() | broken)
         for kind, pack in found.cut:
             self._damaged.note(kind, pack)
             name = pack_name(kind, pack)
@@ -49,23 +74,46 @@ class Evidence:
         self.began = began
 
     def _listed(self) -> Iterator[Listed]:
-        for kind in (PackKind.DATA, PackKind.TREE):
-            for info in self._vault.store.list(series_folder(kind, self._machine.id)):
-                pack = pack_named(info.name)
-                if pack is not None:
-                    yield Listed(pack, kind, info.size)
+        for machine in (self._machine.id, *self._machine.shares):
+            for kind in (PackKind.DATA, PackKind.TREE):
+                for info in self._vault.store.list(series_folder(kind, machine)):
+                    pack = pack_named(info.name)
+                    if pack is not None:
+                        yield Listed(pack, kind, info.size)
+
+    def _look_at_places(self) -> bool:
+        """Read the newest records of places: one request, if there is no new one. Whether there was."""
+        try:
+            records = self._vault.places.newest(self._machine.id)
+        except Damaged as e:
+            raise Fatal(e) from e
+        state = " ".join(sorted(f"{r.digits}/{r.number}" for r in records))
+        if state == (self._state or ""):
+            self._state, self._newly = state, set()
+            return False
+        before, self._hidden = self._hidden, _hidden(records)
+        self._newly = {pack for pack, spans in self._hidden.items() if before.get(pack) != spans}
+        self._state, self._records = state, records
+        self._mirror.keep_places(state)
+        return True
 
     def renew(self, now: int) -> None:
-        """Look again before a point is written at `now`, by the store's clock. Raises StartOver."""
-        if now - self.began > AGE:
+        """Look again before a point is written at `now`, by the store's clock. Raises StartOver and Fatal."""
+        if self._look_at_places() or now - self.began > AGE:
             self.look()
             self.require()
 
     def require(self) -> None:
-        """Raise StartOver if anything that the point to come refers to is gone, or was taken and is hidden."""
-        bad = self._mirror.unreliable(lambda pack: False)
+        """Raise StartOver if anything that the point to come refers to is gone, or was taken and is now hidden."""
+        bad = self._mirror.unreliable(self._newly)
         if bad:
             raise StartOver(f"{len(bad)} packs vanished from the vault during the backup")
+
+    def _is_hidden(self, at: Extent) -> bool:
+        spans = self._hidden.get(at.pack)
+        if spans is None:
+            return False
+        return not spans or any(start < at.offset + at.stored and at.offset < end for start, end in spans)
 
     # --- using --------------------------------------------------------------------------------------------
 
@@ -105,3 +153,24 @@ class Evidence:
             return False
         data = raw[at.inner : at.inner + at.length]
         return len(data) == at.length and self._vault.keys.chunk_id(data) == at.id
+
+
+def _hidden(records: Iterable[PlacesRecord]) -> dict[bytes, _Spans]:
+    """What nothing may newly refer to, by pack: blocks that were found dead, and objects that are to go."""
+    found: dict[bytes, _Spans] = {}
+    for record in records:
+        moved = {row.pack for row in record.moved}
+        for gone in record.leaving:
+            if gone.object not in moved:
+                found[gone.object] = ()
+        for row in record.dead:
+            spans = tuple(row.spans)
+            if found.get(row.pack) != ():
+                found[row.pack] = (*found.get(row.pack, ()), *spans) if spans else ()
+    return found
+
+
+def _moved(records: Iterable[PlacesRecord]) -> Iterator[Moved]:
+    for record in records:
+        for row in record.moved:
+            yield Moved(row.pack, PackKind(row.kind), {record.carriers[run.carrier] for run in row.runs})

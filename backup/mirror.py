@@ -11,7 +11,7 @@ counts only while its pack has one: what is gone from the vault leaves the mirro
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import chain
 from pathlib import Path
@@ -43,6 +43,8 @@ class Origin(IntEnum):
     PROVEN = 4  # as INDEX; a chunk of it was read, and was what the index object said
 
 
+# Packs that the listing lacks: `FROM …`.
+_UNLISTED = "FROM packs WHERE NOT EXISTS (SELECT 1 FROM listed l WHERE l.id = packs.id AND l.kind = packs.kind)"
 _ORIGINS = frozenset(Origin)
 
 
@@ -54,11 +56,19 @@ class Found(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A pack in a listing of the vault; `size` in bytes, None if only parts of it are left, elsewhere."""
+    """A pack in a listing of the vault; `size` in bytes."""
 
     id: bytes
     kind: PackKind
-    size: int | None
+    size: int
+
+
+class Moved(NamedTuple):
+    """A pack whose blocks lie in other objects, all of which must be listed."""
+
+    pack: bytes
+    kind: PackKind
+    holders: set[bytes]
 
 
 class Compared(NamedTuple):
@@ -306,24 +316,32 @@ class Mirror:
 
     # --- which packs the vault has ------------------------------------------------------------------------
 
-    def compare(self, listed: Iterable[Listed], damaged: Collection[bytes]) -> Compared:
-        """Compare with a listing of all packs of the machine, in which those in `damaged` don't count.
+    def take_listing(self, listed: Iterable[Listed]) -> None:
+        """Take a listing of all packs of the machine. `compare` draws the conclusions."""
+        db = self._db
+        db.execute("DELETE FROM listed")
+        db.execute("BEGIN")
+        try:
+            rows = ((p.id, int(p.kind), p.size) for p in listed)
+            db.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?, ?)", rows)
+        finally:
+            if db.in_transaction:
+                db.execute("COMMIT")
+
+    def lacks_some(self) -> bool:
+        """Whether the listing lacks a pack that this file knows."""
+        return self._db.execute(f"SELECT 1 {_UNLISTED} LIMIT 1").fetchone() is not None
+
+    def compare(self, moved: Iterable[Moved], damaged: Collection[bytes]) -> Compared:
+        """Compare with the listing, in which packs in `damaged` don't count, and those in `moved` do.
 
         Packs that are gone, or have another size than they had, are forgotten with their chunks. Those that come
         back as they were are known again; others that are new get a row.
         """
         db = self._db
-        db.execute("DELETE FROM listed")
-        db.execute("BEGIN")
-        try:
-            db.executemany(
-                "INSERT OR IGNORE INTO listed VALUES (?, ?, ?)",
-                ((p.id, int(p.kind), p.size) for p in listed if p.id not in damaged),
-            )
-        finally:
-            if db.in_transaction:
-                db.execute("COMMIT")
         with self._file.transaction():
+            self._list_moved(moved)
+            db.executemany("DELETE FROM listed WHERE id = ?", ((pack,) for pack in damaged))
             cut = self._cut()
             db.executemany("DELETE FROM listed WHERE id = ?", ((pack,) for _kind, pack in cut))
             self._lose([pack for _kind, pack in cut])
@@ -342,6 +360,19 @@ class Mirror:
         db.execute("DELETE FROM listed")
         self._known.clear()
         return Compared(gone, cut)
+
+    def _list_moved(self, moved: Iterable[Moved]) -> None:
+        """Let packs count whose blocks lie in carriers that are listed; and carriers themselves not."""
+        carriers: set[bytes] = set()
+        for pack, kind, holders in moved:
+            carriers |= holders
+            marks = ", ".join("?" * len(holders))
+            self._db.execute(
+                "INSERT OR IGNORE INTO listed SELECT ?, ?, NULL WHERE ? = "
+                f"(SELECT count(*) FROM listed WHERE kind = ? AND id IN ({marks}))",
+                (pack, int(kind), len(holders), int(kind), *holders),
+            )
+        self._db.executemany("DELETE FROM listed WHERE id = ?", ((carrier,) for carrier in carriers))
 
     def _cut(self) -> list[tuple[PackKind, bytes]]:
         """Packs that have another size than they had. A row that fails its check says nothing about that."""
@@ -362,11 +393,8 @@ class Mirror:
         return cut
 
     def _lose_unlisted(self) -> int:
-        unlisted = (
-            "FROM packs WHERE NOT EXISTS (SELECT 1 FROM listed l WHERE l.id = packs.id AND l.kind = packs.kind)"
-        )
-        self._db.execute(f"INSERT OR REPLACE INTO lost SELECT * {unlisted}")
-        count = self._db.execute(f"DELETE {unlisted}").rowcount
+        self._db.execute(f"INSERT OR REPLACE INTO lost SELECT * {_UNLISTED}")
+        count = self._db.execute(f"DELETE {_UNLISTED}").rowcount
         if count:
             self._lost()
         return count
@@ -407,6 +435,13 @@ class Mirror:
                 self.rely(pack, taken=False)
         return known
 
+    def places(self) -> str:
+        """Which records of places were read last; empty if there were none."""
+        return (self._file.note(b"places") or b"").decode(errors="replace")
+
+    def keep_places(self, state: str) -> None:
+        self._file.keep(b"places", state.encode())
+
     def lost_since_whole(self, item: bytes) -> bool:
         """Whether packs were lost since the item's last point, or this file knows nothing of that point."""
         note = self._file.note(b"whole" + item)
@@ -433,10 +468,10 @@ class Mirror:
             (pack, taken),
         )
 
-    def unreliable(self, hidden: Callable[[bytes], bool]) -> list[bytes]:
+    def unreliable(self, hidden: Collection[bytes]) -> Sequence[bytes]:
         """Packs among those relied on that are gone; or taken, and `hidden` by now."""
         rows = self._db.execute(
             "SELECT id, taken, EXISTS (SELECT 1 FROM packs p WHERE p.id = r.id) FROM relied r WHERE taken OR "
             "NOT EXISTS (SELECT 1 FROM packs p WHERE p.id = r.id)"
         )
-        return [pack for pack, taken, there in rows if not there or (taken and hidden(pack))]
+        return [pack for pack, taken, there in rows if not there or (taken and pack in hidden)]

@@ -266,7 +266,8 @@ def test_losing_a_pack_takes_no_scan_of_the_chunks(tmp_path: Path) -> None:
             return 0
 
         mirror._db.set_progress_handler(step, 100)
-        found = mirror.compare((Listed(pack, PackKind.DATA, 1_000) for pack in packs[1:]), frozenset())
+        mirror.take_listing(Listed(pack, PackKind.DATA, 1_000) for pack in packs[1:])
+        found = mirror.compare((), frozenset())
         assert found.gone == 1
         assert mirror.find(rows[0].ids[:16]) is not None
         work.append(steps)

@@ -22,16 +22,18 @@ class OpenDrive(NamedTuple):
 
     row: DriveRow
     status: DriveStatus | None
+    elsewhere: bool  # in another namespace of mounts
 
     def json(self) -> dict[str, Any]:
         known = info_json(self.row)
-        return known | (to_json(self.status) if self.status else {}) | {"answers": self.status is not None}
+        known |= to_json(self.status) if self.status else {}
+        return known | {"answers": self.status is not None, "elsewhere": self.elsewhere}
 
     def cells(self) -> list[str]:
         """A row for the table of drives, see show_drives."""
         row, status = self.row, self.status
         return [
-            row.mount_point,
+            row.mount_point + (" (in another mount namespace)" if self.elsewhere else ""),
             (row.point or "all")[:8],
             row.vault,
             str(row.pid),
@@ -45,7 +47,8 @@ class OpenDrive(NamedTuple):
 
 def show_drives(session: Session, *, as_json: bool) -> None:
     """Print this user's drives on this machine. Raises LocalError."""
-    drives = [OpenDrive(row, CONTROL.ask(row)) for row in Registry(session.settings, PROCESSES).drives()]
+    registry = Registry(session.settings, PROCESSES)
+    drives = [OpenDrive(row, CONTROL.ask(row), registry.is_elsewhere(row)) for row in registry.drives()]
     if as_json:
         print_json([drive.json() for drive in drives])
     elif drives:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ from catalog.errors import Locked, UsageError
 from catalog.program import secret_environment
 from catalog.screen.text import parse_duration, parse_size, safe_text
 from mount.drivers import choice
+from mount.place.base import Held
 from mount.place.this import PLACES
 from mount.process.background import BackgroundDrive
 from mount.process.this import PROCESSES
@@ -83,12 +85,13 @@ class Opened(NamedTuple):
 def open_in_background(session: Session, request: Request) -> Opened:
     """Open a drive in a process of its own. Raises UsageError, MountFailed, LocalError, and as `serve`."""
     place = _prepare(session, request)
-    # Started before the passphrase prompt: it loads while the user types and the key is computed.
-    drive = BackgroundDrive(session.settings, place, PLACES, PROCESSES)
-    try:
-        drive.mount(_order(session, request, place))
-    finally:
-        drive.cancel()
+    with closing(PLACES.hold(place)) as held:
+        # Started before the passphrase prompt: it loads while the user types and the key is computed.
+        drive = BackgroundDrive(session.settings, place, PLACES, PROCESSES)
+        try:
+            drive.mount(_order(session, request, place, held))
+        finally:
+            drive.cancel()
     return Opened(place, request.point)
 
 
@@ -106,8 +109,9 @@ def serve_in_foreground(session: Session, request: Request, opened: Callable[[Op
         opened(Opened(place, request.point))
         LOGIN.report_ready()
 
-    # The session goes on with the drive, and counts its own traffic.
-    serve(_order(session, request, place, counted=True), session, ready)
+    with closing(PLACES.hold(place)) as held:
+        order = _order(session, request, place, held, counted=True)  # the session goes on with the drive
+    serve(order, session, ready)
 
 
 def open_by_itself(session: Session, request: Request, *, at_login: bool, service: bool) -> Iterator[str]:
@@ -141,7 +145,7 @@ def _prepare(session: Session, request: Request) -> Path:
     return PLACES.prepare(request.mount_point, session.own_folders())
 
 
-def _order(session: Session, request: Request, place: Path, *, counted: bool = False) -> Order:
+def _order(session: Session, request: Request, place: Path, held: Held, *, counted: bool = False) -> Order:
     """The order for the drive's process. `counted`: the drive runs in this session, whose meter counts on."""
     from mount.process.order import Order  # loads msgspec, as opening the vault does
 
@@ -150,7 +154,8 @@ def _order(session: Session, request: Request, place: Path, *, counted: bool = F
     sizes = request.sizes()
     return Order(
         address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
-        mount_point=bytes(place), point=request.point, machine=request.machine, item=request.item,
+        mount_point=bytes(place), folder=held.identity,
+        point=request.point, machine=request.machine, item=request.item,
         allow_other=request.allow_other, driver=request.driver, disk=request.disk, cache_size=sizes.cache,
         read_timeout=request.read_timeout, idle=sizes.idle, total=sizes.total, secrets=secret_environment(),
         requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,

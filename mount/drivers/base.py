@@ -68,9 +68,10 @@ class Driver(Protocol):
     def status(self) -> dict[str, Any]:
         """The driver's other counters, for `rpdrive mounts --json`."""
 
-    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+    def run(self, mount_point: str, *, allow_other: bool = False, at: str | None = None) -> None:
         """Mount, and serve until the drive is unmounted or the process is asked to end.
 
+        `at` is another name of the mount point, which nobody can exchange: it is mounted by that name.
         Raises MountFailed if it can't be mounted. Called once.
         """
 

@@ -156,7 +156,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     def status(self) -> dict[str, Any]:
         return {"waiting": len(self._ages), "oldest": self._ages.oldest()}
 
-    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+    def run(self, mount_point: str, *, allow_other: bool = False, at: str | None = None) -> None:
         # libfuse 2 has one timeout for all names of a drive.
         keep = SHORT if self.view.changes else FOREVER
         options: dict[str, Any] = {
@@ -183,7 +183,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         try:
             super().__init__(
                 _Operations(_READS + _WRITES),
-                os.fsencode(mount_point).decode("latin-1"),
+                os.fsencode(at or mount_point).decode("latin-1"),
                 encoding="latin-1",
                 foreground=True,
                 **options,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from catalog.errors import MountFailed
 
@@ -39,6 +39,33 @@ class OpenDrive(Protocol):
         ...
 
 
+Identity: TypeAlias = tuple[int, int]  # of a folder: its device and inode
+
+
+class Held(Protocol):
+    """A place that was looked at, and stays the same until it is closed, whoever can change what is above it."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """The folder, so that another process can hold the same one; None if the place is no folder."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where to mount: a name of this very folder, if the system has one."""
+        ...
+
+    def check(self) -> None:
+        """Raise MountFailed unless the drive that was just mounted is at the place, and no other one is there."""
+        ...
+
+    def undo(self) -> None:
+        """Unmount the drive that was just mounted, wherever the folder is now. Never raises."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Places(Protocol):
     """The places where drives can be mounted on one operating system."""
 
@@ -59,6 +86,13 @@ class Places(Protocol):
 
         `forbidden` are folders (and what they are) that the drive itself reads from or writes to: a mount over or
         inside one would make the drive wait for itself.
+        """
+        ...
+
+    def hold(self, place: Path, identity: Identity | None = None) -> Held:
+        """Hold a place that `prepare` has returned. Follows no symlinks. Raises MountFailed.
+
+        `identity`: it must be this folder still.
         """
         ...
 

@@ -14,7 +14,7 @@ from catalog.mountinfo import mounted_at
 from mount.place.base import User
 
 FILE_SYSTEM = "fuse.rpdrive"
-_MNT_DETACH = 2
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8  # of umount2(2)
 
 
 def file_system_at(path: Path) -> str | None:
@@ -24,6 +24,10 @@ def file_system_at(path: Path) -> str | None:
     except OSError:
         return FILE_SYSTEM if os.path.ismount(path) else None  # no table of mounts: macOS, BSD
     return mounted.file_system if mounted is not None else None
+
+
+def already_mounted(path: Path) -> MountFailed:
+    return MountFailed(f"a drive is mounted at {path} already", f"unmount it first: `rpdrive unmount {path}`")
 
 
 def is_stale(path: Path) -> bool:
@@ -46,7 +50,7 @@ def unmount(place: Path, *, lazy: bool) -> int:
     """Unmount a drive. Returns 0, or an errno: EBUSY if it is in use, unless `lazy`. Raises MountFailed."""
     if os.geteuid() == 0 and os.uname().sysname == "Linux":
         libc = ctypes.CDLL(None, use_errno=True)
-        done = libc.umount2(os.fsencode(place), _MNT_DETACH if lazy else 0)
+        done = libc.umount2(os.fsencode(place), UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0))
         return ctypes.get_errno() if done != 0 else 0
     for tool in ("fusermount3", "fusermount"):
         program = shutil.which(tool)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from catalog.errors import MountFailed
-from mount.place.base import check_empty, check_no_overlap
-from mount.place.mounted import FILE_SYSTEM, detach, file_system_at, is_stale
+from mount.place.base import Identity, check_empty, check_no_overlap
+from mount.place.held import HeldFolder
+from mount.place.mounted import FILE_SYSTEM, already_mounted, detach, file_system_at, is_stale
 
 _FUSE_CONF = Path("/etc/fuse.conf")
 
@@ -51,14 +52,15 @@ class PosixPlaces:
             raise MountFailed(f"the mount point {path} is not a folder", "name an empty folder")
         there = file_system_at(place)
         if there == FILE_SYSTEM:
-            raise MountFailed(
-                f"a drive is mounted at {path} already", f"unmount it first: `rpdrive unmount {path}`"
-            )
+            raise already_mounted(path)
         if there is not None:
             raise MountFailed(f"{path} is the mount point of another file system", "name an empty folder")
         check_no_overlap(place, path, [(what, self.absolute(folder)) for what, folder in forbidden])
         check_empty(place, path)
         return place
+
+    def hold(self, place: Path, identity: Identity | None = None) -> HeldFolder:
+        return HeldFolder(place, identity)
 
     def answers(self, place: Path) -> bool:
         if file_system_at(place) != FILE_SYSTEM:

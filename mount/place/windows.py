@@ -8,10 +8,25 @@ from pathlib import Path
 
 from catalog.errors import MountFailed
 from catalog.windows.machine import free_letter, is_taken, taken_letters
-from mount.place.base import check_empty, check_no_overlap
+from mount.place.base import Identity, check_empty, check_no_overlap
 from mount.place.spelling import Place
 
 _NEXT_FREE = ("*", "*:")
+
+
+class HeldPlace:
+    """Implements Held on Windows, where WinFsp itself refuses a place that is taken."""
+
+    identity = None
+
+    def __init__(self, place: Path) -> None:
+        self.path = str(place)
+
+    def check(self) -> None: ...
+
+    def undo(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class WindowsPlaces:
@@ -55,6 +70,9 @@ class WindowsPlaces:
         if place.mount_point:
             return is_taken(place.mount_point[0], self._taken())
         return self.answers(Path(place.shown))
+
+    def hold(self, place: Path, identity: Identity | None = None) -> HeldPlace:
+        return HeldPlace(place)
 
     def answers(self, place: Path) -> bool:
         """See Places. False for a moment after the drive's start."""

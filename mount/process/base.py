@@ -36,3 +36,7 @@ class Processes(Protocol):
     def is_running(self, pid: int, started: str | None) -> bool:
         """Whether the process still runs; its start time guards against a reused process id."""
         ...
+
+    def namespace(self) -> str | None:
+        """The table of mounts that this process sees, where there are several; None where there is one."""
+        ...

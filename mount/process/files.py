@@ -23,6 +23,10 @@ class DriveFiles:
     def row(self, mount_point: Path) -> Path:
         return self.rows / f"{_key(mount_point)}.json"
 
+    def lock(self, mount_point: Path) -> Path:
+        """The file that is locked while a drive is being mounted."""
+        return self.rows / f"{_key(mount_point)}.lock"
+
     def log(self, mount_point: Path) -> Path:
         """The file in which the drive's process logs errors."""
         return private_folder(self._settings.state / "logs") / f"drive-{_key(mount_point)}.log"

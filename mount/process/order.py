@@ -15,15 +15,16 @@ class Order(msgspec.Struct, kw_only=True):
     """The recovery points to mount, the options, the keys of the vault, and the credentials of its store.
 
     `vault_file` is the text of vault.json; `requests` and `received` (bytes) are the command's traffic so far.
-    Sizes are in bytes; `read_timeout`, `idle` and `total` (see lifetime.py) in seconds. `disk`: on Windows, show a
-    letter as a local disk. `secrets` are variables of the command's environment, which the process did
-    not inherit.
+    `folder` identifies the folder at the mount point, see Places.hold. Sizes are in bytes; `read_timeout`, `idle`
+    and `total` (see lifetime.py) in seconds. `disk`: on Windows, show a letter as a local disk. `secrets` are
+    variables of the command's environment, which the process did not inherit.
     """
 
     address: str
     vault_file: str
     master: bytes
     mount_point: bytes
+    folder: tuple[int, int] | None = None
     point: str | None = None
     machine: str | None = None
     item: str | None = None

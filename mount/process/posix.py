@@ -47,3 +47,10 @@ class PosixProcesses:
         except PermissionError:
             pass
         return self.started(pid) == started
+
+    def namespace(self) -> str | None:
+        """See Processes. The name of the mount namespace; None on systems other than Linux."""
+        try:
+            return os.readlink("/proc/self/ns/mnt")
+        except OSError:
+            return None

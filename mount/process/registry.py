@@ -22,7 +22,10 @@ class Registry:
 
     def add(self, mount_point: Path, info: DriveInfo, endpoint: Endpoint) -> None:
         """Register a drive of this process. Raises LocalError."""
-        row = DriveRow(**vars(info), process_start=self._processes.started(info.pid), **vars(endpoint))
+        row = DriveRow(
+            **vars(info), process_start=self._processes.started(info.pid), namespace=self._processes.namespace(),
+            **vars(endpoint),
+        )  # fmt: skip
         write_private(self._files.row(mount_point), json.dumps(to_json(row)).encode())
 
     def remove(self, mount_point: Path) -> None:
@@ -51,6 +54,10 @@ class Registry:
     def is_alive(self, row: DriveRow) -> bool:
         """Whether the drive's process runs."""
         return self._processes.is_running(row.pid, row.process_start)
+
+    def is_elsewhere(self, row: DriveRow) -> bool:
+        """Whether the drive is mounted in another namespace, e.g. in a container: its mount point is empty here."""
+        return row.namespace is not None and row.namespace != self._processes.namespace()
 
     def await_end(self, row: DriveRow, seconds: float = 5.0) -> bool:
         """Wait for a drive's process to end: it may still wait for the store. False if it hasn't ended."""

@@ -49,10 +49,12 @@ class Endpoint:
 class DriveRow(DriveInfo):
     """A drive's entry in the registry. `process_start` guards against a reused process id.
 
-    A row has either `socket` or `pipe` and `token`, see Endpoint.
+    A row has either `socket` or `pipe` and `token`, see Endpoint. `namespace` is the one in which the drive is
+    mounted, where the system has several (see Processes.namespace).
     """
 
     process_start: str | None
+    namespace: str | None = field(default=None, metadata={"optional": True})
     socket: str | None = field(default=None, metadata={"optional": True})
     pipe: str | None = field(default=None, metadata={"optional": True})
     token: str | None = field(default=None, metadata={"optional": True})

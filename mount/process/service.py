@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,17 +16,19 @@ import msgspec
 
 from cache.reader import Reader
 from catalog.access.session import Session
-from catalog.errors import RpdriveError, StoreError
+from catalog.errors import MountFailed, RpdriveError, StoreError
 from catalog.format.keys import Keys
 from catalog.format.vaultfile import VaultFile
 from catalog.points.opening import open_point, scope
 from catalog.screen.text import iso_time
 from catalog.vault import Vault
 from mount.drivers import choice
+from mount.place.base import Held
 from mount.process.control.base import Control
 from mount.process.control.this import CONTROL
 from mount.process.files import DriveFiles
 from mount.process.lifetime import Lifetime
+from mount.process.lock import PlaceLock
 from mount.process.order import Order
 from mount.process.registry import Registry
 from mount.process.rows import DriveInfo, DriveStatus
@@ -68,6 +70,9 @@ class RunningDrive:
         )  # fmt: skip
         self._info = replace(info, fold=self._view.folds) if self._driver.windows_names else info
         self._registry = Registry(session.settings, PROCESSES)
+        self._held: Held | None = None
+        self._lock: PlaceLock | None = None
+        self._misplaced: MountFailed | None = None
         self._own = control.own(self._place, self._driver)
         self._watcher = Watcher(str(self._place))
         self._lifetime = Lifetime(
@@ -80,6 +85,15 @@ class RunningDrive:
         return self._driver.calls - self._driver.statfs_calls
 
     def _mounted(self) -> None:
+        assert self._held is not None
+        try:
+            self._held.check()
+        except MountFailed as e:
+            self._misplaced = e
+            self._held.undo()
+            raise
+        if self._lock is not None:
+            self._lock.release()
         self._watcher.start()
         self._lifetime.start()
         self._ready()
@@ -105,19 +119,25 @@ class RunningDrive:
 
     def run(self) -> None:
         """Mount, and serve until the drive is unmounted. Raises MountFailed or LocalError. Called once."""
-        with self._registered():
-            if isinstance(self._view, PointView):
-                # The root is sure to be listed, and mounting takes a while.
-                threading.Thread(target=_warm, args=(self._view,), name="warm", daemon=True).start()
-            try:
-                self._driver.run(str(self._place), allow_other=self._order.allow_other)
-            finally:
-                self._watcher.close()
-                self._lifetime.close()
-                self._view.close()
-                self._reader.close()
-                if self._disk is not None:
-                    self._disk.close()
+        if isinstance(self._view, PointView):
+            # The root is sure to be listed, and mounting takes a while.
+            threading.Thread(target=_warm, args=(self._view,), name="warm", daemon=True).start()
+        try:
+            self._lock = PlaceLock(DriveFiles(self._session.settings).lock(self._place))
+            # The place is looked at again: another drive may have been mounted there meanwhile.
+            with closing(self._own.hold(self._order.folder)) as self._held, self._registered():
+                self._driver.run(str(self._place), allow_other=self._order.allow_other, at=self._held.path)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+            self._watcher.close()
+            self._lifetime.close()
+            self._view.close()
+            self._reader.close()
+            if self._disk is not None:
+                self._disk.close()
+        if self._misplaced is not None:
+            raise self._misplaced
 
     @contextmanager
     def _registered(self) -> Iterator[None]:

@@ -18,9 +18,9 @@ _END_SECONDS = 5.0
 _log = logging.getLogger("rpdrive.drive")
 
 # $1 is the drive's device number, $2 its mount point as the table of mounts spells it, $3 its mount point; the rest
-# is the command that unmounts it. Device numbers are reused, so the drive must be dead, too. Only statfs shows that
-# reliably: the kernel answers much else from its cache. Signals are ignored: when a service is stopped, all of its
-# processes get them, and the drive unmounts itself.
+# is the command that unmounts it. It follows no symlinks, or else (busybox) there must be none. Device numbers are
+# reused, so the drive must be dead, too. Only statfs shows that reliably: the kernel answers much else from its
+# cache. Signals are ignored: when a service is stopped, all its processes get them, and the drive unmounts itself.
 _SCRIPT = """\
 trap '' HUP INT TERM
 read -r _
@@ -28,8 +28,9 @@ while read -r _ _ device _ place _; do
     [ "$place" = "$2" ] && there=$device
 done < /proc/self/mountinfo
 [ "$there" = "$1" ] && ! stat -f "$3" || exit 0
+place=$3
 shift 3
-exec "$@"
+"$@" "$place" || [ -L "$place" ] || exec umount -l "$place"
 """
 
 
@@ -50,8 +51,7 @@ class Watcher:
         try:
             self._process = subprocess.Popen(
                 [
-                    "/bin/sh", "-c", _SCRIPT, "rpdrive", mounted.device, mounted.place_as_written, place,
-                    *unmount, place,
+                    "/bin/sh", "-c", _SCRIPT, "rpdrive", mounted.device, mounted.place_as_written, place, *unmount,
                 ],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}, start_new_session=True,
@@ -80,6 +80,6 @@ def _unmount_command() -> list[str] | None:
     """The command that unmounts a drive, in use or not, up to its last word, the mount point."""
     program = shutil.which("umount") if os.geteuid() == 0 else None
     if program is not None:
-        return [program, "-l"]
+        return [program, "-l", "--no-canonicalize"]
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     return [program, "-u", "-z", "--"] if program is not None else None

@@ -62,6 +62,9 @@ class WindowsProcesses:
         """See Processes. Does not use os.kill(pid, 0), which would send Ctrl+C."""
         return started is not None and self._started(pid) == started
 
+    def namespace(self) -> str | None:
+        return None
+
 
 def _handle_of(descriptor: int) -> int:
     msvcrt: Any = import_module("msvcrt")

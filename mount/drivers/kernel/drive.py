@@ -64,9 +64,9 @@ class Drive:
     def _write(self, parts: Sequence[Buffer]) -> None:
         os.writev(self._descriptor, parts)
 
-    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+    def run(self, mount_point: str, *, allow_other: bool = False, at: str | None = None) -> None:
         self._session.for_others = allow_other
-        self._descriptor = open_drive(mount_point, allow_other=allow_other)
+        self._descriptor = open_drive(at or mount_point, allow_other=allow_other)
         self._device = device_at(mount_point)
         try:
             with on_signals(self._stop):

@@ -107,7 +107,7 @@ class Drive:
         """Make `run` return."""
         self._stop.set()
 
-    def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+    def run(self, mount_point: str, *, allow_other: bool = False, at: str | None = None) -> None:
         library.check_version()
         place = Place.of(mount_point, disk=self._disk)
         self._descriptors.for_all = allow_other

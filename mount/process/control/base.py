@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mount.place.base import OpenDrive
+from mount.place.base import Held, Identity, OpenDrive
 from mount.process.registry import Registry
 from mount.process.rows import DriveRow, DriveStatus, Endpoint
 
@@ -27,6 +27,10 @@ class StatusServer(Protocol):
 
 class OwnDrive(OpenDrive, Protocol):
     """A drive of this process."""
+
+    def hold(self, identity: Identity | None) -> Held:
+        """Hold its place, which is free, see Places.hold. Raises MountFailed."""
+        ...
 
     def serve(self, socket: Path, status: Callable[[], DriveStatus]) -> StatusServer:
         """Start to answer status requests; on POSIX, on a socket with this path. Raises LocalError."""

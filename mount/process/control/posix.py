@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from catalog.errors import MountFailed
 from mount.place import mounted
-from mount.place.base import User
+from mount.place.base import Identity, User
+from mount.place.held import HeldFolder
 from mount.process.control.socket_status import SocketServer, ask
 from mount.process.registry import Registry
 from mount.process.rows import DriveRow, DriveStatus
@@ -27,6 +28,9 @@ class MountedDrive:
 
     def __init__(self, place: Path) -> None:
         self.place = place
+
+    def hold(self, identity: Identity | None) -> HeldFolder:
+        return HeldFolder(self.place, identity)
 
     def unmount(self) -> int:
         return mounted.unmount(self.place, lazy=False)
@@ -55,6 +59,11 @@ class PosixControl:
 
     def close(self, registry: Registry, place: Path, *, lazy: bool) -> None:
         drive = registry.drive_at(place)
+        if drive is not None and registry.is_elsewhere(drive) and not self.is_open(registry, place):
+            raise MountFailed(
+                f"the drive at {place} is mounted in another mount namespace",
+                f"end its process: `kill {drive.pid}`",
+            )
         _unmount(place, lazy=lazy)
         if drive is not None and not lazy:
             registry.await_end(drive)

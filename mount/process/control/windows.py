@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from catalog.errors import MountFailed
 from catalog.screen.text import counted
-from mount.place.base import User
+from mount.place.base import Identity, User
+from mount.place.windows import HeldPlace
 from mount.process.control.pipe_status import PipeServer, ask, ask_to_close, free_pipe
 from mount.process.registry import Registry
 from mount.process.rows import DriveRow, DriveStatus
@@ -27,6 +28,9 @@ class ClosableDrive:
         self.place = place
         self._drive = drive
         self._free_pipe = free_pipe
+
+    def hold(self, identity: Identity | None) -> HeldPlace:
+        return HeldPlace(self.place)
 
     def unmount(self) -> int:
         if self._drive.handles:

@@ -28,6 +28,7 @@ from catalog.errors import LocalError
 log = logging.getLogger("rpdrive.cache")
 
 MIN_FILE = 64 << 10  # bytes; smaller values are stored in the database
+LEFT_FREE = 1 << 30  # bytes of the disk left to others, or a twentieth of a small disk
 PAUSE = 30.0  # seconds without writing after a failed write
 _FAULTS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
 _FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
@@ -102,9 +103,12 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]
             for key in keys:
                 sql("UPDATE Cache SET store_time = ? WHERE key = ? AND raw = 1", (now, sqlite3.Binary(key)))
 
-    def shrink(self) -> None:
-        """Evict the least recently stored values, by bytes: the library limits only their number."""
-        excess = self.volume() - self.size_limit
+    def shrink(self, lacking: int) -> None:
+        """Evict the least recently stored values, by bytes: the library limits only their number.
+
+        `lacking` is how many bytes the disk lacks for others.
+        """
+        excess = max(self.volume() - self.size_limit, lacking)
         if excess <= 0:
             return
         with self._transact(retry=False) as (sql, cleanup):
@@ -209,7 +213,7 @@ class Shelf:
                 for key, value in items:
                     cache.set(key, value)
                     stored += 1
-            cache.shrink()
+            cache.shrink(_lacking(self.folder))
             self.fault = ""
         except _FAULTS as e:
             self._writing_failed(e)
@@ -331,6 +335,12 @@ class Shelf:
         if not self.fault:
             log.warning("the cache in %s can't be used: %s; reading continues without it", self.folder, reason)
         self.fault = str(reason) or type(reason).__name__
+
+
+def _lacking(folder: Path) -> int:
+    """How many bytes more should be free on the disk with this folder."""
+    usage = shutil.disk_usage(folder)
+    return min(LEFT_FREE, usage.total // 20) - usage.free
 
 
 def _damaged(reason: Exception) -> bool:

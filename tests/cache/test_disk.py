@@ -18,7 +18,7 @@ from cache.shelf import BytesDisk, Shelf, private_folder
 from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 
-MIB = 1 << 20
+GIB, MIB = 1 << 30, 1 << 20
 VAULT = b"v" * 16
 
 
@@ -42,6 +42,31 @@ def test_a_value_can_be_read_at_once_and_later(tmp_path: Path) -> None:
     assert disk.get(PackKind.TREE, key(2)) is None
     disk.drop(PackKind.DATA, key(1))
     assert disk.get(PackKind.DATA, key(1)) is None
+    disk.close()
+
+
+def test_the_cache_leaves_room_on_the_disk_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much it may take: the oldest values make room, in the end all of them."""
+    taken = [0]  # by others
+
+    def usage(folder: Path) -> shutil._ntuple_diskusage:
+        held = sum(path.stat().st_size for path in tmp_path.rglob("*.val"))
+        return shutil._ntuple_diskusage(200 * GIB, held + taken[0], 200 * GIB - held - taken[0])
+
+    monkeypatch.setattr("cache.shelf.shutil.disk_usage", usage)
+    disk = DiskCache(tmp_path / "c")
+    for n in range(1, 9):
+        disk.put(PackKind.DATA, key(n), os.urandom(MIB))
+        assert disk.flush()
+    assert [n for n in range(1, 9) if disk.has(PackKind.DATA, key(n))] == list(range(1, 9))
+    taken[0] = 199 * GIB - 5 * MIB
+    disk.put(PackKind.DATA, key(9), os.urandom(MIB))
+    assert disk.flush()
+    assert [n for n in range(1, 10) if disk.has(PackKind.DATA, key(n))] == [5, 6, 7, 8, 9]
+    taken[0] = 200 * GIB - 9 * MIB
+    disk.put(PackKind.DATA, key(10), os.urandom(MIB))
+    assert disk.flush()
+    assert disk.status().data.items == 0
     disk.close()
 
 

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("kill-call", "kill-time", "interrupt", "rotation", "two-machines", "moving", "full-vault", "pulled-vault")
+KINDS = (
+    "rollback",
+    "kill-call",
+    "rot-packs",
+    "interrupt",
+    "rotation",
+    "pulled-vault",
+    "full-vault",
+    "two-machines",
+    "moving",
+    "kill-time",
+)
 
 
 @pytest.mark.needs_root

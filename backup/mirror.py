@@ -262,8 +262,12 @@ class Mirror:
 
         It has if a run ended between writing and recording one; or if packs are there that this file can't explain.
         """
-        if not self.has_read_index() or self._db.execute("SELECT 1 FROM unpublished LIMIT 1").fetchone():
+        if self._db.execute("SELECT 1 FROM unpublished LIMIT 1").fetchone():
             return True
+        if not self.has_read_index():
+            if self._db.execute("SELECT 1 FROM packs LIMIT 1").fetchone():
+                return True
+            self.listed_index()  # without packs there is nothing that an index could say
         return self._strangers() != self._file.note(b"strangers")
 
     def listed_index(self) -> None:

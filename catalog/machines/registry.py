@@ -30,6 +30,7 @@ from catalog.format.records import Item, Machine, MachineName
 from catalog.vault import Vault
 
 NAME_LENGTH = 100  # characters
+LOOK = 42 * 3600.0  # s
 _ATTEMPTS = 100  # numbers tried for a new version
 Found: TypeAlias = tuple[int, Machine]  # a version of a machine's record, and its number
 
@@ -86,7 +87,7 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: b
     known = Registration.load(state, vault)
     if known is not None:
         machine_id = bytes.fromhex(known.machine)
-        found = vault.machine(machine_id, fresh=not dry)
+        found = vault.machine(machine_id, fresh=not dry and _is_due(_path(state, vault)))
         name = found[1].name if found else known.name
         if wanted in (None, name, known.name, known.machine):
             if dry:
@@ -97,6 +98,17 @@ def this_machine(vault: Vault, state: Path, wanted: str | None = None, *, dry: b
         if taken is not None:
             return taken if dry else take_over(vault, state, taken)
     return _new(os.urandom(16), wanted) if dry else register(vault, state, wanted)
+
+
+def _is_due(path: Path) -> bool:
+    """Whether the vault's own copy of the machine's record is to be read, whatever a cache has: once in LOOK."""
+    try:
+        if 0 <= time.time() - path.stat().st_mtime < LOOK:
+            return False
+        os.utime(path)
+    except OSError:
+        pass  # then it is read each time
+    return True
 
 
 def register(vault: Vault, state: Path, name: str | None = None) -> Machine:

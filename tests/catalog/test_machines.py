@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from pathlib import Path
@@ -75,6 +76,30 @@ def test_a_machine_survives_another_host_name(
     # Nothing is written if nothing changed.
     version = memory.machine(first.id)
     assert this_machine(memory, state) == machine and memory.machine(first.id) == version
+
+
+def test_a_damaged_record_is_written_again(memory: Vault, state: Path, source: Path) -> None:
+    """At the next backup; within two days if a cache has a copy of the record."""
+    back_up(memory, state, source)
+    point = back_up(memory, state, source).point  # which reads the record, and caches it
+    store = memory.store
+    assert isinstance(store, MemoryStore) and point is not None
+    for name in [n for n in store.objects if n.startswith(("machines/", "items/"))]:
+        store.objects[name] = store.objects[name][:-1] + b"?"
+    back_up(memory, state, source)
+    fresh = Vault(store, memory.keys, memory.file)
+    assert fresh.items(point.machine).keys() == {point.item} and fresh.machines() == {}
+    (identity,) = state.glob("identity-*.json")
+    os.utime(identity, (0, 0))
+    back_up(memory, state, source)
+    fresh = Vault(store, memory.keys, memory.file)
+    assert len(fresh.machines()) == len(fresh.items(point.machine)) == 1
+    assert identity.stat().st_mtime > 0
+    os.utime(identity, (0, 0))
+    store.objects = {n: d for n, d in store.objects.items() if not n.startswith(("machines/", "items/"))}
+    back_up(Vault(store, memory.keys, memory.file), state, source)
+    fresh = Vault(store, memory.keys, memory.file)
+    assert len(fresh.machines()) == len(fresh.items(point.machine)) == 1
 
 
 def test_a_renamed_machine_goes_on(memory: Vault, state: Path, source: Path) -> None:

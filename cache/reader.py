@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from cache.blocks import Block, Blocks
 from cache.counters import Counters
 from cache.fetcher import Fetcher
 from cache.memory import Lru, steady_heap
@@ -62,16 +63,6 @@ class _Patience(threading.local):
     """When the current thread gives up waiting for the store (time.monotonic)."""
 
     until = float("inf")
-
-
-class Block:
-    """A decoded block, and its chunks that were verified: offset in it -> (length, id)."""
-
-    __slots__ = ("raw", "verified")
-
-    def __init__(self, raw: Buffer) -> None:
-        self.raw = memoryview(raw)
-        self.verified: dict[int, tuple[int, bytes]] = {}
 
 
 class ReaderStatus(msgspec.Struct, frozen=True):
@@ -126,7 +117,7 @@ class Reader:
         self._disk = disk
         self._disk_data = disk_data
         self._memory = memory
-        self._blocks: Lru[tuple[bytes, int], Block] = Lru(memory, lambda b: b.raw.nbytes)
+        self._blocks = Blocks(memory)
         self._pages: Lru[Extent, tuple[Any, int]] = Lru(page_memory, lambda p: p[1])
         self._lock = threading.Lock()
         self._flights: dict[tuple[bytes, int], Future[Block]] = {}
@@ -137,7 +128,7 @@ class Reader:
             timeout=timeout,
             patience=self._seconds_left,
             parallel=parallel,
-            resized=lambda held: self._blocks.resize(memory - held),
+            resized=self._blocks.read_ahead,
         )
         self._decoders = ThreadPoolExecutor(min(usable_processors(), DECODERS), "decode")
 
@@ -200,7 +191,7 @@ class Reader:
         return self.vault.with_other_copies(kind, at, self._chunk)
 
     def _chunk(self, kind: PackKind, at: Extent) -> memoryview:
-        block = self._blocks.get((at.pack, at.offset))
+        block = self._blocks.get(kind, (at.pack, at.offset))
         if block is None:
             if self._without_waiting.depth:
                 raise WouldWait
@@ -213,9 +204,9 @@ class Reader:
             except Damaged as e:
                 if self._without_waiting.depth:
                     raise WouldWait from e
-                self._blocks.pop((at.pack, at.offset))
+                self._blocks.pop(kind, (at.pack, at.offset))
                 block, _sealed = self._second(kind, at)
-                self._blocks.put((at.pack, at.offset), block)
+                self._blocks.put(kind, (at.pack, at.offset), block)
         return block.raw[at.inner : at.inner + at.length]
 
     def open(self, content: list[Piece] | Paged, size: int) -> OpenFile:
@@ -236,7 +227,7 @@ class Reader:
     def prepare(self, at: Extent) -> None:
         """Decode a data block in another thread, if its bytes are cached."""
         key = (at.pack, at.offset)
-        if key in self._blocks or key in self._flights:
+        if self._blocks.has_data(key) or key in self._flights:
             return
         if self._fetcher.ready(PackKind.DATA, at) or self._on_disk(PackKind.DATA, at):
             try:
@@ -246,7 +237,7 @@ class Reader:
 
     def _is_cached(self, at: Extent) -> bool:
         key = (at.pack, at.offset)
-        return key in self._blocks or key in self._flights or self._on_disk(PackKind.DATA, at)
+        return self._blocks.has_data(key) or key in self._flights or self._on_disk(PackKind.DATA, at)
 
     def _on_disk(self, kind: PackKind, at: Extent) -> bool:
         disk = self._disk_for(kind)
@@ -260,7 +251,7 @@ class Reader:
             flight = self._flights.get(key)
             mine = flight is None
             if flight is None:
-                block = self._blocks.get(key)
+                block = self._blocks.get(kind, key)
                 if block is not None:  # another thread has finished it meanwhile
                     return block
                 flight = self._flights[key] = Future()
@@ -273,7 +264,7 @@ class Reader:
                 ) from e
         try:
             block = self._load(kind, at)
-            self._blocks.put(key, block)
+            self._blocks.put(kind, key, block)
             flight.set_result(block)
             return block
         except BaseException as e:

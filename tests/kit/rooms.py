@@ -44,6 +44,7 @@ ROOMS = {
     # Reading file contents.
     "cache.counters": "",
     "cache.memory": "",
+    "cache.blocks": "cache.memory catalog.format",
     "cache.spans": "catalog.format",
     "cache.streams": "catalog.format",
     "cache.shelf": "catalog.errors",
@@ -51,8 +52,8 @@ ROOMS = {
     "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.places"
     " catalog.vault",
     "cache.openfile": "cache.counters catalog.errors catalog.format catalog.tree",
-    "cache.reader": "cache.counters cache.disk cache.fetcher cache.memory cache.openfile catalog.errors"
-    " catalog.format catalog.processors catalog.vault",
+    "cache.reader": "cache.blocks cache.counters cache.disk cache.fetcher cache.memory cache.openfile"
+    " catalog.errors catalog.format catalog.processors catalog.vault",
     "cache.commands": "cache.disk catalog.access catalog.screen",
     # Drives and restores.
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"

@@ -1,326 +1,460 @@
-"""A second reader of vaults, written from docs/format.md alone, to prove that the page is sufficient.
+"""A reader of vaults, written from docs/format.md alone: what it can read, the page defines.
 
-It shares no code with the program and checks all that the page requires; it raises one of REFUSED. By hand:
-RPDRIVE_PASSPHRASE=... python -m tests.kit.independent_reader VAULT POINT|latest OUT_DIR
+By hand: RPDRIVE_PASSPHRASE=… python -m tests.kit.independent_reader VAULT POINT|latest OUT_DIR
 """
 
-import base64
-import hmac
-import json
+from __future__ import annotations
+
+import datetime
 import os
 import re
+import stat
 import sys
-import unicodedata
-from collections import namedtuple
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from functools import lru_cache
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace as Entry
 from typing import Any
 
-import msgspec
-import zstandard
-from blake3 import blake3
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf import argon2, hkdf
+from tests.kit.independent import sealing, shapes, tree
+from tests.kit.independent.shapes import Damaged, Missing, Newer, Refused
+from tests.kit.independent.stores import Folder, Objects, Store
+from tests.kit.independent.tree import Entry, Extent, Pieces, Subtree
 
-FILE, FOLDER, SYMLINK, FIFO, CHARACTER, BLOCK, SOCKET = range(7)
-PACKS, META = 1, 2  # kinds of blocks; 3 and 4 are the tables of contents of these packs
-LIMITS = {PACKS: 8 << 20, META: 1 << 20, 3: 64 << 20, 4: 64 << 20}
-OBJECT_KINDS = {"machines": 1, "items": 2, "points": 3, "index": 4, "jobs": 6}
-VAULT_FILE = "format:text version:length id:text number:length created:text slots:map* mac:text"
-SLOT = "id:text memory_kib:int passes:int lanes:int salt:text commitment:text wrapped:text created:text"
-ENTRY = """name:bin kind:int mode:int owner:int size:int mtime:int ctime:int inode:int nlink:int link:int
-    content:any xattrs:int more:map?"""
-POINT = """id:id machine:id item:id machine_name:text item_name:text hostname:text system:text sequence:whole
-    time:whole finished:whole paths:bin*"""
-POINT_OPTIONAL = """previous:id? excludes:text* root:array? partial:bool trusted:int links:int tree_blocks:int
-    fresh_blocks:int new_bytes:int stored_bytes:int problems:array* problem_count:int distinct_names:bool"""
-WINDOWS = "created:int? security:whole? streams:array* reparse:whole? extended:whole? short:bin efs:whole?"
-BOUNDS = {"whole": (0, 2**64 - 1), "int": (-(2**63), 2**64 - 1), "length": (1, 2**64 - 1), "level": (0, 8)}
-BOUNDS["flags"] = (0, 2**32 - 1)
-TYPES = {"id": bytes, "bin": bytes, "text": str, "bool": bool, "map": dict, "array": list, "any": object}
-POINT_NAME = re.compile("points/(?:[0-9a-f]{32}/){2}[0-9]{8}T[0-9]{6}Z-([0-9]{8}|[1-9][0-9]{8,})-[0-9a-f]{32}")
-REFUSED = (ValueError, LookupError, RecursionError, OSError, InvalidTag, zstandard.ZstdError, msgspec.MsgspecError)
+PACKS, META = 1, 2
+FILE, FOLDER, SYMLINK, FIFO = tree.FILE, tree.FOLDER, tree.SYMLINK, tree.FIFO
+REFUSED = Refused
 
-Place = namedtuple("Place", "pack offset stored inner length id")  # an extent, with the pack's id itself
-Page = namedtuple("Page", "place packs tables rows")  # `rows` is the last table of the page
+__all__ = ["FIFO", "FILE", "FOLDER", "META", "PACKS", "REFUSED", "SYMLINK", "Objects", "Vault", "read_point"]
+
+ID = "([0-9a-f]{32})"
+VERSION = "([0-9]{8}|[1-9][0-9]{8,18})"
+TIME = "([0-9]{8}T[0-9]{6}Z)"
+POINT = re.compile(f"points/{ID}/{ID}/{TIME}-{VERSION}-{ID}(\\.partial)?")
+JOB = re.compile(f"jobs/{ID}/{TIME}-{ID}")
+MACHINE = re.compile(f"machines/{ID}/{VERSION}")
+ITEM = re.compile(f"items/{ID}/{ID}/{VERSION}")
+PLACES = re.compile(rf"places/([0-9a-f]{{8}})(?:\.([0-9a-f]{{1,4}}))?/{VERSION}")
 
 
-def check(fits: object, why: str) -> None:
-    if not fits:
-        raise ValueError(why)
+def version(digits: str) -> int | None:
+    return int(digits) if 1 <= int(digits) <= 2**63 - 1 else None
 
 
-def typed(value: Any, kind: str) -> Any:
-    """The value, if it has this type, named as in the page. `?` after a type means or nil, `*` an array of it."""
-    if kind[-1] == "?":
-        return None if value is None else typed(value, kind[:-1])
-    if kind[-1] == "*":
-        return [typed(element, kind[:-1]) for element in typed(value, "array")]
-    if kind == "totals":
-        return row(value, "whole whole whole whole", exactly=True)
-    low, high = BOUNDS.get(kind, (0, 0))
-    fits = type(value) is int and low <= value <= high if high else isinstance(value, TYPES[kind])
-    check(fits and (kind != "id" or len(value) == 16), f"{value!r} is no {kind}")
-    return value
+def stamp(ns: int) -> str:
+    when = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=ns // 10**9)
+    return when.strftime("%Y%m%dT%H%M%SZ") if when.year >= 1000 else ""
 
 
-def row(value: Any, kinds: str, exactly: bool = False) -> list[Any]:
-    wanted, length = [kind.rpartition(":")[2] for kind in kinds.split()], len(typed(value, "array"))
-    check(length == len(wanted) or (length > len(wanted) and not exactly), "number of elements")
-    return [typed(element, kind) for element, kind in zip(value, wanted, strict=False)]
+def is_time(value: str) -> bool:
+    try:
+        return bool(datetime.datetime.strptime(value, "%Y%m%dT%H%M%SZ")) and value[13:15] < "60"
+    except ValueError:
+        return False
 
 
-def fields(value: Any, kinds: str, optional: str = "") -> dict[str, Any]:
-    always, maybe = (dict(field.split(":") for field in text.split()) for text in (kinds, optional))
-    present = always | {name: maybe[name] for name in maybe.keys() & typed(value, "map").keys()}
-    return {name: typed(value[name], kind) for name, kind in present.items()}
+def match(pattern: re.Pattern[str], name: str) -> tuple[str, ...] | None:
+    found = pattern.fullmatch(name) if name.isascii() else None
+    return found.groups() if found else None
 
 
-def add(several: list[Any]) -> Any:
-    if isinstance(several[0], list):
-        return [min(sum(column), 2**64 - 1) for column in zip(*several, strict=True)]
-    return sum(several)
+@dataclass(frozen=True)
+class Point:
+    name: str
+    record: dict[str, Any]
+
+    @property
+    def order(self) -> tuple[int, int, bytes]:
+        return self.record["sequence"], self.record["time"], self.record["id"]
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    check(len(dict(pairs)) == len(pairs), "a field twice in vault.json")
-    return dict(pairs)
+def read_point_of(name: str, content: bytes) -> Point:
+    named = match(POINT, name)
+    record = shapes.point(shapes.unpack(content))
+    if named is None or named != (
+        record["machine"].hex(), record["item"].hex(), stamp(record["time"]), f"{record['sequence']:08}",
+        record["id"].hex(), ".partial" if record["partial"] else None,
+    ):  # fmt: skip
+        raise Damaged("a point that is not that of its name")
+    return Point(name, record)
 
 
-def unframe(frame: bytes, limit: int) -> bytes:
-    codec, length, payload = frame[0], int.from_bytes(frame[1:5], "big"), frame[5:]
-    check(codec <= 1, "newer: codec")
-    check(len(frame) >= 5 and length <= limit, "raw length above the limit")
-    if codec == 1:
-        head = zstandard.get_frame_parameters(payload)
-        check(head.content_size == length and not head.dict_id, "content size of zstd")
-        payload = zstandard.ZstdDecompressor().decompress(payload, length, allow_extra_data=False)
-    check(len(payload) == length, "raw length")
-    return payload
+def top_of(point: Point) -> Subtree | None:
+    root = point.record["root"]
+    return None if root is None else Subtree(root[0], Extent(*root[1:7]), root[7])
+
+
+def read_machine(name: str, content: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = shapes.machine(shapes.unpack(content))
+    named = match(MACHINE, name)
+    if named is None or named[0] != record["id"].hex():
+        raise Damaged("a machine that is not that of its name")
+    return record
+
+
+def read_item(name: str, content: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = shapes.item(shapes.unpack(content))
+    named = match(ITEM, name)
+    if named is None or named[:2] != (record["machine"].hex(), record["id"].hex()):
+        raise Damaged("an item that is not that of its name")
+    return record
+
+
+def read_job(name: str, content: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = shapes.job(shapes.unpack(content))
+    if match(JOB, name) != (record["machine"].hex(), stamp(record["time"]), record["id"].hex()):
+        raise Damaged("a job that is not that of its name")
+    return record
+
+
+def read_index(content: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = shapes.index(shapes.unpack(content))
+    for _, rows in record["packs"]:
+        for row in rows:
+            sealing.check_row(row)
+    return record
+
+
+def read_places(name: str, content: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = shapes.places(shapes.unpack(content))
+    if match(PLACES, name) != (record["series"].hex(), record["digits"] or None, f"{record['number']:08}"):
+        raise Damaged("a record of places that is not that of its name")
+    if len({row[:2] for row in record["moved"]}) != len(record["moved"]):
+        raise Damaged("a pack that was moved twice")
+    for _, _, runs in record["moved"]:
+        end = 0
+        for carrier, start, length, at in runs:
+            if carrier >= len(record["carriers"]) or start < end or max(start, at) + length > 2**48:
+                raise Damaged("the runs of a pack")
+            end = start + length
+    return record
 
 
 class Vault:
-    """A vault in a local folder, unlocked."""
+    """A vault that was opened with a passphrase (or its master key)."""
 
-    def __init__(self, folder: str | os.PathLike[str], passphrase: str) -> None:
-        self.folder, self.block = Path(folder), lru_cache(maxsize=8)(self._block)
-        text = (self.folder / "vault.json").read_bytes()
-        check(len(text) <= 1 << 20, "vault.json is too long")
-        file = json.loads(text.decode("utf-8"), object_pairs_hook=once)
-        check(typed(file, "map").get("format") == "rpdrive vault", "this is no vault")
-        check(typed(file.get("version"), "length") == 1, "newer: vault.json")
-        check(fields(file, VAULT_FILE) and len(file["slots"]) <= 32, "number of slots")
-        check(re.fullmatch("[0-9a-f]{32}", file["id"]), "vault id")
-        self.id = bytes.fromhex(file["id"])
-        master = self._master_key(file["slots"], unicodedata.normalize("NFC", passphrase).encode("utf-8"))
-        names = "chunk ids", "data packs", "tree packs", "records", "index", "vault file"
-        self.keys = {n: hkdf.HKDF(SHA256(), 32, self.id, b"rpdrive/1 " + n.encode()).derive(master) for n in names}
-        stated = file.pop("mac")
-        canonical = json.dumps(file, sort_keys=True, separators=(",", ":")).encode("ascii")
-        mac = hmac.digest(self.keys["vault file"], canonical, "sha256")
-        check(stated == base64.b64encode(mac).decode(), "MAC of vault.json")
+    def __init__(
+        self, place: Store | Path, passphrase: str = "", *, master: bytes | None = None, wait: float = 2.0
+    ) -> None:
+        store: Store = Folder(place) if isinstance(place, Path) else place
+        self.store, self.wait = store, wait
+        data = store.get("vault.json")
+        if data is None:
+            raise Missing("vault.json")
+        self.file = sealing.VaultFile.parse(data)
+        self.keys = self.file.open(passphrase) if master is None else self.file.with_master(master)
+        self.blocks: dict[tuple[int, bytes, int], bytes] = {}
+        self.places: dict[str, list[dict[str, Any]]] = {}
+        self.listed: dict[str, float] = {}
 
-    def _master_key(self, slots: list[Any], text: bytes) -> bytes:
-        known = [fields(slot, SLOT) for slot in slots if typed(slot.get("kdf"), "text") == "argon2id"]
-        check(known, "newer: no slot of a known kind")
-        for slot in known:
-            memory, passes, lanes = slot["memory_kib"], slot["passes"], slot["lanes"]
-            check(8 * lanes <= memory <= 1 << 20 and 1 <= passes <= 16 and 1 <= lanes <= 64, "limits of a slot")
-            secrets = [base64.b64decode(slot[name], validate=True) for name in ("salt", "commitment", "wrapped")]
-            check([len(secret) for secret in secrets] == [16, 32, 48], "lengths in a slot")
-            salt, commitment, wrapped = secrets
-            kdf = argon2.Argon2id(salt=salt, length=64, iterations=passes, lanes=lanes, memory_cost=memory)
-            both = kdf.derive(text)
-            bound = b"rpdrive/1 slot" + self.id + f"|{memory}|{passes}|{lanes}|{slot['id']}".encode("ascii")
-            if hmac.compare_digest(commitment, hmac.digest(both[32:], bound, "sha256")):
-                return AESGCM(both[:32]).decrypt(bytes(12), wrapped, bound)
-        raise ValueError("the passphrase opens no slot")
+    # Records
 
-    def record(self, name: str) -> Any:
-        """The content of a sealed object."""
-        sealed, kind = (self.folder / name).read_bytes(), OBJECT_KINDS[name.partition("/")[0]]
-        check(sealed[:4] == b"RPDS" and len(sealed) > 40, f"{name} is no sealed object")
-        check(sealed[4] <= 1, f"newer: {name}")
-        check(sealed[5] == kind, f"{name} is of another kind")
-        check(sealed[6:8] == bytes(2), f"newer: key of {name}")
-        purpose = self.keys["index" if kind == 4 else "records"]
-        key = hkdf.HKDF(SHA256(), 32, sealed[8:40], b"rpdrive/1 object").derive(purpose)
-        frame = AESGCM(key).decrypt(bytes(12), sealed[40:], sealed[:8] + self.id + name.encode("ascii"))
-        return msgspec.msgpack.decode(unframe(frame, 256 << 20))
+    def content(self, kind: int, name: str) -> bytes:
+        data = self.store.get(name)
+        if data is None:
+            raise Missing(name)
+        if kind in sealing.SIGNED:
+            return sealing.open_signed(self.keys, self.file.admins, kind, name, data)
+        return sealing.open_object(self.keys, kind, name, data)
 
-    def _block(self, pack: bytes, offset: int, stored: int, kind: int) -> bytes:
-        folder, purpose = ("packs", "data packs") if kind % 2 else ("meta", "tree packs")
-        key = hkdf.HKDFExpand(SHA256(), 32, b"rpdrive/1 pack" + pack).derive(self.keys[purpose])
-        bound = b"RPDB" + bytes([1, kind]) + self.id + pack + offset.to_bytes(8, "big")
-        check(pack[4] == 0, "newer: key of a pack")
-        path = self.folder / folder / pack.hex()[:8] / pack.hex()[10:12] / pack.hex()
-        check(offset + stored <= path.stat().st_size, f"{path} is cut off")
-        with path.open("rb") as file:
-            file.seek(offset)
-            sealed = file.read(stored)
-        return unframe(AESGCM(key).decrypt(offset.to_bytes(12, "big"), sealed, bound), LIMITS[kind])
+    def points(self, problems: list[tuple[str, Refused]] | None = None, *, partial: bool = False) -> list[Point]:
+        """Points from the oldest to the newest of each item; those that do not open are problems."""
+        found = []
+        for name in self.store.names("points/"):
+            named = match(POINT, name)
+            if named is None or not is_time(named[2]) or not version(named[3]) or (named[5] and not partial):
+                continue
+            try:
+                found.append(read_point_of(name, self.content(3, name)))
+            except Refused as error:
+                if problems is None:
+                    raise
+                problems.append((name, error))
+        return sorted(found, key=lambda point: point.order)
 
-    def chunk(self, place: Place, kind: int) -> bytes:
-        raw = self.block(place.pack, place.offset, place.stored, kind)
-        chunk = raw[place.inner : place.inner + place.length]
-        check(place[4:] == (len(chunk), blake3(chunk, key=self.keys["chunk ids"]).digest(16)), "chunk id")
-        return chunk
+    def find(self, wanted: str) -> Point:
+        """A point by its name or id, or the latest of all that open."""
+        if match(POINT, wanted):
+            return read_point_of(wanted, self.content(3, wanted))
+        points = [p for p in self.points([]) if wanted in ("latest", p.record["id"].hex())]
+        if not points:
+            raise Missing(f"point {wanted}")
+        return max(points, key=lambda point: (point.record["time"], point.order))
 
-    def points(self) -> list[str]:
-        """Names of recovery points, grouped by item, in order of sequence."""
-        found = (path.relative_to(self.folder).as_posix() for path in self.folder.glob("points/*/*/*"))
-        matches = [match for match in map(POINT_NAME.fullmatch, found) if match]
-        return [match[0] for match in sorted(matches, key=lambda match: (match[0][:73], int(match[1]), match[0]))]
+    def newest(
+        self, kind: int, prefix: str, pattern: re.Pattern[str], parse: Callable[[str, bytes], dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """The newest record of each folder, of those that open."""
+        folders: dict[str, list[tuple[int, str]]] = {}
+        for name in self.store.names(prefix):
+            named = match(pattern, name)
+            if named and (number := version(named[-1])):
+                folders.setdefault(name.rpartition("/")[0], []).append((number, name))
+        for numbers in folders.values():
+            for tried, (_, name) in enumerate(sorted(numbers, reverse=True), 1):
+                try:
+                    content = self.content(kind, name)
+                    if kind not in sealing.SIGNED:
+                        yield parse(name, content)
+                        break
+                except Refused as error:
+                    if kind in sealing.SIGNED and tried > 100:
+                        raise Damaged(f"no record that is signed among the newest 101: {name}") from error
+                    continue
+                yield parse(name, content)
+                break
 
-    def point(self, name: str) -> dict[str, Any]:
-        point = fields(self.record(name), POINT, POINT_OPTIONAL)
-        made = datetime.fromtimestamp(point["time"] // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
-        owner = f"points/{point['machine'].hex()}/{point['item'].hex()}"
-        own = f"{owner}/{made}-{point['sequence']:08}-{point['id'].hex()}"
-        check(name == own + ".partial" * point.get("partial", False), "the record of another point")
-        return point
+    def machines(self) -> list[dict[str, Any]]:
+        return list(self.newest(1, "machines/", MACHINE, read_machine))
 
-    def page(self, place: Place, kinds: str) -> Page:
-        packs, *tables, rows = row(msgspec.msgpack.decode(self.chunk(place, META)), "id* " + kinds, exactly=True)
-        check(rows, "an empty page")
-        return Page(place, packs, tables, rows)
+    def items(self) -> list[dict[str, Any]]:
+        return list(self.newest(2, "items/", ITEM, read_item))
 
-    def place(self, page: Page, extent: Any, kind: int = META) -> Place:
-        pack, offset, stored, *chunk = row(extent, "whole whole whole whole length id")
-        check(stored or (kind == META and (page.packs[pack], offset) == page.place[:2]), "stored is 0 elsewhere")
-        return Place(page.packs[pack], offset, stored or page.place.stored, *chunk)
+    def jobs(self) -> list[dict[str, Any]]:
+        names = [name for name in self.store.names("jobs/") if (m := match(JOB, name)) and is_time(m[1])]
+        return [read_job(name, self.content(6, name)) for name in names]
 
-    def leaves(self, at: Place, level: int, kinds: list[str], whole: Any, first: Any = None) -> Iterator[Any]:
-        """Leaves of a folder with their totals, or leaves of pieces with the bytes that they cover."""
-        page = self.page(at, "array*" if level else kinds[0])
-        check(first is None or page.rows[0][:1] == [first], "first name of a page")
-        if level == 0:
-            yield page, whole
+    # Blocks
+
+    def list_places(self, series: str) -> None:
+        self.places[series] = list(self.newest(7, f"places/{series}", PLACES, read_places))
+        self.listed[series] = time.monotonic()
+
+    def rows(self, pack: bytes, name: str) -> Iterator[tuple[dict[str, Any], tuple[Any, ...]]]:
+        """Rows about a pack, those of the folder with the most digits first."""
+        digits = pack.hex()
+        for record in sorted(self.places.get(digits[:8], []), key=lambda r: len(r["digits"]), reverse=True):
+            if digits[10:].startswith(record["digits"]) and record["series"] == pack[:4]:
+                yield from ((record, row) for row in record[name] if row[0] == pack)
+
+    def fetch(self, kind: int, pack: bytes, offset: int, stored: int) -> bytes | None:
+        """Bytes of a pack or carrier; None if the store says that it does not exist."""
+        digits = pack.hex()
+        name = f"{'packs' if kind == 1 else 'meta'}/{digits[:8]}/{digits[10:12]}/{digits}"
+        for _ in range(2):
+            data = self.store.read(name, offset, stored)
+            if data is None or len(data) == stored:
+                return data
+        raise Damaged(f"{name} is cut")
+
+    def moved(self, kind: int, pack: bytes, offset: int, stored: int) -> bytes | None:
+        for record, row in self.rows(pack, "moved"):
+            if row[1] == kind:
+                for carrier, start, length, at in row[2]:
+                    if start <= offset and offset + stored <= start + length:
+                        return self.fetch(kind, record["carriers"][carrier], at + offset - start, stored)
+                return None
+        return None
+
+    def sealed(self, kind: int, pack: bytes, offset: int, stored: int) -> bytes:
+        if not any(row[1] == kind for _, row in self.rows(pack, "moved")):
+            data = self.fetch(kind, pack, offset, stored)
+            if data is not None:
+                return data
+        series = pack[:4].hex()
+        if time.monotonic() - self.listed.get(series, -60.0) >= 30:
+            self.list_places(series)
+        for pause in (0.0, self.wait):
+            data = self.moved(kind, pack, offset, stored)
+            if data is not None:
+                return data
+            time.sleep(pause)
+            self.list_places(series)
+        data = self.moved(kind, pack, offset, stored)
+        if data is None:
+            raise Missing(f"a block of pack {pack.hex()}")
+        return data
+
+    def block(self, kind: int, pack: bytes, offset: int, stored: int) -> bytes:
+        key = kind, pack, offset
+        if key not in self.blocks:
+            if pack[4]:
+                raise Newer(f"a pack of generation {pack[4]}")
+            try:
+                raw = sealing.open_block(self.keys, kind, pack, offset, self.sealed(kind, pack, offset, stored))
+            except Damaged:
+                raw = sealing.open_block(self.keys, kind, pack, offset, self.sealed(kind, pack, offset, stored))
+            if len(self.blocks) > 16:
+                del self.blocks[next(iter(self.blocks))]
+            self.blocks[key] = raw
+        return self.blocks[key]
+
+    def chunk(self, at: Extent, kind: int, *, copies: bool = True) -> bytes:
+        try:
+            raw = self.block(kind, at.pack, at.offset, at.stored)
+            data = raw[at.inner : at.inner + at.length]
+            if len(data) != at.length or sealing.chunk_id(self.keys.chunk_ids, data) != at.id:
+                raise Damaged("a chunk of another id")
+            return data
+        except (Damaged, Missing):
+            series = at.pack[:4].hex()
+            if copies and series not in self.listed:
+                self.list_places(series)
+            for _, row in self.rows(at.pack, "instead"):
+                copy = Extent(*row[4])
+                if copies and row[1:4] == (kind, at.offset, at.inner) and copy[4:] == at[4:]:
+                    return self.chunk(copy, kind, copies=False)
+            raise
+
+    # Trees
+
+    def page(self, at: Extent) -> bytes:
+        return self.chunk(at, META)
+
+    def walk(self, point: Point) -> Iterator[tuple[bytes, int, Entry]]:
+        top = top_of(point)
+        if top is not None:
+            yield from tree.walk(self.page, top)
+
+    def data(self, pieces: Pieces, size: int) -> Iterator[bytes | int]:
+        """The contents of a file, in order: bytes, or the length of a hole."""
+        for piece in tree.pieces_of(self.page, pieces, size):
+            yield piece.length if piece.chunk is None else self.chunk(piece.chunk, PACKS)
+
+    def value(self, value: bytes | Extent) -> bytes:
+        return self.chunk(value, META) if isinstance(value, Extent) else value
+
+    # Folders
+
+    def restore(self, point: Point, target: Path) -> list[tuple[bytes, str]]:
+        """Writes a point to an empty folder, and returns what could not be written."""
+        problems: list[tuple[bytes, str]] = []
+        links: dict[int, bytes] = {}
+        folders: list[tuple[bytes, Entry]] = []
+        root = os.fsencode(target)
+        target.mkdir(parents=True, exist_ok=True)
+        if any(target.iterdir()):
+            raise FileExistsError(f"{target} is not empty")
+        levels = [(b"", top_of(point))]
+        while levels:
+            above, below = levels.pop()
+            try:
+                for entry in tree.entries_of(self.page, below) if below else ():
+                    path = above + entry.name
+                    try:
+                        self.write(entry, os.path.join(root, path), links)
+                        if entry.kind == tree.FOLDER:
+                            folders.append((os.path.join(root, path), entry))
+                            levels.append((path + b"/", entry.below))
+                    except (Refused, OSError, OverflowError) as error:
+                        problems.append((path, f"{type(error).__name__}: {error}"))
+            except Refused as error:
+                problems.append((above, f"{type(error).__name__}: {error}"))
+        for name, entry in reversed(folders):
+            self.settle(entry, name)
+        return problems
+
+    def write(self, entry: Entry, name: bytes, links: dict[int, bytes]) -> None:
+        if entry.damage:
+            raise entry.damage
+        if entry.link and entry.kind != tree.FOLDER and entry.link in links:
+            os.link(links[entry.link], name, follow_symlinks=False)
             return
-        children = [row(child, kinds[1]) for child in page.rows]
-        check(whole == add([child[-1] for child in children]), "totals of an index page")
-        for *names, extent, below in children:
-            yield from self.leaves(self.place(page, extent), level - 1, kinds, below, *names)
+        if entry.kind == tree.FOLDER:
+            os.mkdir(name)
+            return
+        if entry.kind == tree.FILE:
+            self.write_file(entry.pieces, entry.size, name)
+            for stream in entry.windows.streams if entry.windows else []:
+                for _ in self.data(stream.content, stream.size):
+                    pass
+        elif entry.kind == tree.SYMLINK:
+            os.symlink(entry.target, name)
+        else:
+            kind = {3: stat.S_IFIFO, 4: stat.S_IFCHR, 5: stat.S_IFBLK, 6: stat.S_IFSOCK}[entry.kind]
+            os.mknod(name, kind | 0o600, os.makedev(*entry.device))
+        self.settle(entry, name)
+        if entry.link:
+            links[entry.link] = name
 
-    def walk(self, path: bytes, number: int, at: Place, level: int, whole: list[int]) -> Iterator[Any]:
-        """Paths from the root and entries of everything below a folder with this number."""
-        last, number = b"", number + 1
-        for page, totals in self.leaves(at, level, ["array* array* array*", "bin array totals"], whole):
-            entries = [self.entry(page, values) for values in page.rows]
-            check(totals == add([entry.totals for entry in entries]), "totals of a leaf")
-            for entry in entries:
-                check(entry.name > last, "order of names")
-                last, entry.number, number = entry.name, number, number + entry.totals[0]
-                yield path + entry.name, entry
-                if entry.below:
-                    yield from self.walk(path + entry.name + b"/", entry.number, *entry.below)
+    def write_file(self, pieces: Pieces, size: int, name: bytes) -> None:
+        try:
+            with open(name, "xb") as file:  # noqa: PTH123
+                for part in self.data(pieces, size):
+                    if isinstance(part, int):
+                        file.truncate(file.seek(part, os.SEEK_CUR))
+                    else:
+                        file.write(part)
+        except BaseException:
+            os.unlink(name)
+            raise
 
-    def entry(self, page: Page, values: Any) -> Entry:
-        names = [field.partition(":")[0] for field in ENTRY.split()]
-        found = Entry(**dict(zip(names, row(values, ENTRY), strict=True)))
-        check(re.fullmatch(rb"(?!\.{1,2}\Z)[^/\0]{1,1024}", found.name), f"the name {found.name!r}")
-        owners, sets = page.tables
-        check(0 <= found.owner < len(owners) and -1 <= found.xattrs < len(sets), "an index outside its table")
-        found.uid, found.gid, found.user, found.group = row(owners[found.owner], "int int text text", exactly=True)
-        found.xattrs = self.set(page, sets[found.xattrs]) if found.xattrs >= 0 else {}
-        found.windows = self.windows(page, found.more) if "attributes" in (found.more or {}) else None
-        kind, content, found.totals = found.kind, found.content, [1, 0, 0, int(bool(found.xattrs))]
-        found.target, found.device, found.below, found.content = None, None, None, ()
-        if kind == FILE:
-            found.content = self.content(page, content, typed(found.size, "whole"))
-            found.totals[1:3] = 1, found.size
-        elif kind == FOLDER and content is not None:
-            level, extent, totals = row(content, "level array totals", exactly=True)
-            found.below, found.totals = (self.place(page, extent), level, totals), add([found.totals, totals])
-        elif kind == SYMLINK:
-            found.target = typed(content, "bin")
-        elif kind in (CHARACTER, BLOCK):
-            found.device = tuple(row(content, "whole whole", exactly=True))
-        elif kind in (FIFO, SOCKET):
-            check(content is None, "content of a FIFO or socket")
-        return found
-
-    def set(self, page: Page, attributes: Any) -> dict[bytes, bytes]:
-        pairs = [row(attribute, "bin any", exactly=True) for attribute in typed(attributes, "array")]
-        check([name for name, _ in pairs] == sorted({name for name, _ in pairs}), "order of xattrs")
-        return {n: v if isinstance(v, bytes) else self.chunk(self.place(page, v), META) for n, v in pairs}
-
-    def windows(self, page: Page, more: dict[str, Any]) -> dict[str, Any]:
-        """An entry's Windows metadata by key; streams as name -> (size, content)."""
-        found = fields(more, "attributes:flags", WINDOWS)
-        for key in {"security", "reparse", "extended"} & {
-            name for name, value in found.items() if value is not None
-        }:
-            referred = self.set(page, page.tables[1][found[key]])
-            check(list(referred) == [key.encode()], "the set of a value")
-            found[key] = referred[key.encode()]
-        streams = [row(stream, "bin whole any") for stream in found.get("streams", [])]
-        check([name for name, *_ in streams] == sorted({name for name, *_ in streams}), "order of streams")
-        for text in [name.decode("utf-8", "surrogatepass") for name, *_ in streams]:
-            units = len(text.encode("utf-16-le", "surrogatepass")) // 2
-            check(1 <= units <= 255 and not set("/\\:\0") & set(text), "name of a stream")
-        found["streams"] = {name: (size, self.content(page, content, size)) for name, size, content in streams}
-        return found
-
-    def content(self, page: Page, content: Any, size: int) -> Iterator[bytes | int]:
-        paged, leaves = None, iter([(page, size)])
-        if isinstance(content, dict):
-            paged = fields(content, "l:level a:array n:whole d:id")
-            leaves = self.leaves(self.place(page, paged["a"]), paged["l"], ["array*", "array length"], size)
-        data, hole, digest = 0, 0, blake3()
-        for leaf, covers in leaves:
-            rows = typed(leaf.rows if paged else content, "array*")
-            pieces = [
-                typed(piece[0], "length") if len(piece) == 1 else self.place(leaf, piece, PACKS) for piece in rows
-            ]
-            check(covers == sum(p if isinstance(p, int) else p.length for p in pieces), "length of pieces")
-            for piece in pieces:
-                if isinstance(piece, int):
-                    hole += piece
-                    yield piece
-                else:
-                    digest.update(hole.to_bytes(8, "big") + bytes(16) if hole else b"")
-                    digest.update(piece.length.to_bytes(8, "big") + piece.id)
-                    data, hole = data + piece.length, 0
-                    yield self.chunk(piece, PACKS)
-        digest.update(hole.to_bytes(8, "big") + bytes(16) if hole else b"")
-        check(paged is None or (paged["n"], paged["d"]) == (data, digest.digest(16)), "digest of a file")
+    def settle(self, entry: Entry, name: bytes) -> None:
+        if os.geteuid() == 0 and entry.owner[0] >= 0:
+            os.chown(name, *entry.owner[:2], follow_symlinks=False)
+        for attribute, value in entry.xattrs:
+            os.setxattr(name, attribute, self.value(value), follow_symlinks=False)
+        if entry.kind != tree.SYMLINK:
+            os.chmod(name, entry.mode)
+        os.utime(name, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
 
 
-def read_point(vault: str | os.PathLike[str], passphrase: str, point: str | None = None) -> Iterator[Any]:
-    """Paths and entries of the point with this name or id, or of the last one; each folder before its contents.
+@dataclass
+class Found:
+    """An entry of a point, with all that belongs to it. The content is read as it is asked for."""
 
-    An entry has name, kind, mode, uid, gid, user, group, size, mtime, ctime, inode, nlink, link, number; xattrs
-    (a dict); target of a symlink; device (a pair); content of a file, to iterate over once (bytes, or the int size
-    of a hole); windows (None, or a dict by the keys of `more`, in which streams are name -> size and content)."""
-    opened = Vault(vault, passphrase)
-    names = [name for name in opened.points() if point is None or name == point or name.endswith("-" + point)]
-    check(names, "there is no such point")
-    if root := opened.point(names[-1]).get("root"):
-        level, *place, totals = row(root, "level id whole length whole length id totals")
-        yield from opened.walk(b"", 1, Place(*place), level, totals)
+    name: bytes
+    number: int
+    kind: int
+    mode: int
+    uid: int
+    gid: int
+    user: str
+    group: str
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    nlink: int
+    link: int
+    target: bytes
+    device: tuple[int, int]
+    xattrs: dict[bytes, bytes]
+    more: dict[str, Any] | None
+    windows: Any
+    below: Subtree | None
+    content: Iterator[bytes | int]
 
 
-def main() -> None:
-    vault, point, out = sys.argv[1:]
-    Path(out).mkdir(parents=True)
-    for path, entry in read_point(vault, os.environ["RPDRIVE_PASSPHRASE"], None if point == "latest" else point):
-        target = Path(out, os.fsdecode(path))
-        if entry.kind == FOLDER:
-            target.mkdir()
-        elif entry.kind == SYMLINK:
-            target.symlink_to(os.fsdecode(entry.target))
-        elif entry.kind == FILE:
-            with target.open("xb") as file:
-                for piece in entry.content:
-                    file.seek(piece, os.SEEK_CUR) if isinstance(piece, int) else file.write(piece)
-                file.truncate(entry.size)
+def found(vault: Vault, number: int, entry: Entry) -> Found:
+    if entry.damage:
+        raise entry.damage
+    windows = None
+    if entry.windows:
+        windows = {
+            name: vault.value(value) if isinstance(value, Extent) else value
+            for name, value in vars(entry.windows).items()
+            if value is not None
+        }
+        windows["streams"] = {
+            stream.name: (stream.size, vault.data(stream.content, stream.size)) for stream in entry.windows.streams
+        }
+    return Found(
+        entry.name, number, entry.kind, entry.mode, *entry.owner, entry.size, entry.mtime, entry.ctime, entry.inode,
+        entry.nlink, entry.link, entry.target, entry.device,
+        {name: vault.value(value) for name, value in entry.xattrs}, entry.more, windows, entry.below,
+        vault.data(entry.pieces, entry.size),
+    )  # fmt: skip
+
+
+def read_point(place: Store | Path, passphrase: str, wanted: str | None = None) -> Iterator[tuple[bytes, Found]]:
+    """Path and entry of all that is in a point, which is given by its name or id."""
+    vault = Vault(place, passphrase)
+    for path, number, entry in vault.walk(vault.find(wanted or "latest")):
+        yield path, found(vault, number, entry)
+
+
+def main() -> int:
+    folder, wanted, target = sys.argv[1:4]
+    vault = Vault(Path(folder), os.environ["RPDRIVE_PASSPHRASE"])
+    problems: list[tuple[str, Refused]] = []
+    for point in vault.points(problems):
+        print(point.name, point.record["machine_name"], point.record["item_name"])
+    failed = vault.restore(vault.find(wanted), Path(target))
+    for path, reason in [(os.fsencode(name), f"{type(e).__name__}: {e}") for name, e in problems] + failed:
+        print(f"{os.fsdecode(path)}: {reason}", file=sys.stderr)
+    return 1 if failed or problems else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

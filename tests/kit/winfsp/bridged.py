@@ -42,7 +42,7 @@ def bridged(drive_of_windows: type[Any]) -> type[Any]:
             self._ready_there = threading.Event()
             super().__init__(*arguments, ready=self._ready_there.set, **options)
 
-        def run(self, mount_point: str, *, allow_other: bool = False) -> None:
+        def run(self, mount_point: str, *, allow_other: bool = False, at: str | None = None) -> None:
             failures: list[BaseException] = []
 
             def run_there() -> None:

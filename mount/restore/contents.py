@@ -12,6 +12,7 @@ from catalog.format.values import Hole, Paged, Piece
 from catalog.tree import PageSource, Pieces
 from mount.restore.disk.base import Disk
 
+_KEPT = 20_000  # pieces kept in memory: 5 MB; the pages of a longer list are read again
 _PART = 1 << 20  # bytes read at once to look for zeros
 
 
@@ -23,14 +24,20 @@ def positions(pages: PageSource, content: list[Piece] | Paged) -> Iterator[tuple
         position += piece.length
 
 
-def checked(pieces: Iterator[tuple[int, Piece]], content: Paged) -> list[tuple[int, Piece]]:
-    """All pieces. Raises Damaged if they do not match the digest in the entry."""
-    digest, all_pieces = FileDigest(), list(pieces)
-    for _at, piece in all_pieces:
+def checked(pages: PageSource, content: Paged) -> Callable[[], Iterator[tuple[int, Piece]]]:
+    """A function that returns all pieces, again at each call. Raises Damaged if they do not match the digest."""
+    digest, kept, count = FileDigest(), list[tuple[int, Piece]](), 0
+    for at, piece in positions(pages, content):
         digest.add(piece.length, None if isinstance(piece, Hole) else piece.id)
+        count += 1
+        if count <= _KEPT:
+            kept.append((at, piece))
     if digest.digest() != content.digest:
         raise Damaged("its list of pieces does not match its digest")
-    return all_pieces
+    if count > _KEPT:
+        kept.clear()
+        return lambda: positions(pages, content)
+    return lambda: iter(kept)
 
 
 def holds(

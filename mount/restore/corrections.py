@@ -14,8 +14,9 @@ from mount.restore.conflict import Action, Policy
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Metadata, PathOf, Status, Wrong
 from mount.restore.disk.flags import CLOEXEC, NOFOLLOW, NONBLOCK
+from mount.restore.folder import Folder, Identity
 from mount.restore.planning import Planning
-from mount.restore.target import Folder, Identity, Swapped
+from mount.restore.target import Swapped
 
 _READ = os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK
 

@@ -75,7 +75,7 @@ def dry_lines(r: Report, job: LocalJob) -> Iterator[str]:
     for path, action, _size, note in r.planned:
         counts[action] = counts.get(action, 0) + 1
         text = _top(job) + safe_text(os.fsdecode(path))
-        yield f"{_VERBS[action]:<10} {text}" + (f" -> {safe_text(note)}" if note else "")
+        yield f"{_VERBS[action]:<10} {text}" + (f" -> {safe_text(os.fsdecode(note))}" if note else "")
     words = ", ".join(f"{count:,} {_VERBS[action]}" for action, count in counts.items()) or "nothing to do"
     yield f"Dry run: nothing was written; {size_text(r.size)}: {words}"
     yield from renamed_lines(r, _top(job))
@@ -110,17 +110,14 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
         "problem_count": r.problem_count,
         "problems": [{**text_json("path", p.path), "reason": p.reason} for p in r.problems],
     }
-    if dry:
-        row["planned"] = [
-            {
-                **text_json("path", p.path),
-                "action": p.action,
-                "bytes": p.size,
-                **({"name": safe_text(p.note)} if p.note else {}),
-            }
-            for p in r.planned
-        ]
     return row
+
+
+def planned_json(r: Report) -> Iterator[dict[str, Any]]:
+    """What a dry run would do, for --json."""
+    for p in r.planned:
+        name = {"name": safe_text(os.fsdecode(p.note))} if p.note else {}
+        yield {**text_json("path", p.path), "action": p.action, "bytes": p.size, **name}
 
 
 def _top(job: LocalJob) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mount.restore.disk.attributes import Attributes
-from mount.restore.target import Folder, Identity
+from mount.restore.folder import Folder, Identity
 
 
 class FilePlan:
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
 
 class LinkPlan(NamedTuple):
-    """One name of a file that has several. `first` is the FilePlan.number of the name that is restored first."""
+    """A further name of a file that has several, and the name that is restored first."""
 
-    first: int
+    first: FilePlan
     file: FilePlan

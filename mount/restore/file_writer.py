@@ -18,8 +18,10 @@ from mount.restore.disk.base import Metadata
 from mount.restore.disk.flags import CLOEXEC, NOFOLLOW, NONBLOCK
 from mount.restore.disk.whole_file import NEW, make_whole, write_all
 from mount.restore.file_plan import FilePlan
+from mount.restore.final_names import FinalNames
+from mount.restore.folder import Identity
 from mount.restore.report import Report
-from mount.restore.target import Handle, Identity, Swapped, Target, reason
+from mount.restore.target import Handle, Swapped, Target, reason
 from mount.restore.temporary_names import TemporaryNames
 
 _OPEN_FILES = 256
@@ -43,17 +45,13 @@ class _PartialFile:
 
 
 class FileWriter:
-    """Writes files to a target, under temporary `names` first. Thread-safe.
-
-    `final_names`: by FilePlan.number, the names of files with several links, and of files that were not given the
-    name that was planned.
-    """
+    """Writes files to a target, under temporary `names` first. Thread-safe."""
 
     def __init__(
         self, target: Target, metadata: Metadata, report: Report, policy: Policy, names: TemporaryNames
     ) -> None:
         self.names = names
-        self.final_names: dict[int, bytes] = {}
+        self.final_names = FinalNames()
         self._disk, self._target, self._metadata = target.disk, target, metadata
         self._report, self._policy = report, policy
         self._lock = threading.Lock()
@@ -244,12 +242,11 @@ class FileWriter:
                     self._disk.unlink(temporary, dir_fd=folder)
                     with self._report.lock:
                         self._report.kept += 1
-                    self.final_names[file.number] = final
+                    self.final_names.put(file, final)
                     return
                 else:
                     raise
-        if file.link or final != file.final:
-            self.final_names[file.number] = final
+        self.final_names.put(file, final)
         report = self._report
         with report.lock:
             report.written += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from catalog.format.packs import Extent
@@ -14,11 +14,11 @@ from mount.restore.conflict import Action, Existing, decide
 from mount.restore.contents import checked, holds, positions
 from mount.restore.corrections import Corrections
 from mount.restore.disk.flags import CLOEXEC, NOFOLLOW
-from mount.restore.file_plan import FilePlan, LinkPlan
+from mount.restore.file_plan import FilePlan
+from mount.restore.folder import Folder
 from mount.restore.folders import FolderPlanner
-from mount.restore.leftovers import Leftovers
+from mount.restore.leftovers import Extents, Leftovers
 from mount.restore.planning import Planning
-from mount.restore.target import Folder
 from mount.restore.writer import Writer
 
 _FILE = int(NodeKind.FILE)
@@ -62,7 +62,7 @@ class FilePlanner:
             return
         content = leaf.pieces(entry)
         attributes = planning.attributes(leaf, entry, folder, name)
-        there = planning.status(folder, name)
+        there = None if folder.fresh else planning.status(folder, name)
         report.size += size
         action = Action.WRITE
         if there is not None:
@@ -75,7 +75,8 @@ class FilePlanner:
         if action is Action.SAME and final == name and there is not None and self._corrections.wanted:
             holds_it = partial(self._has, content, size)
             action = self._corrections.file(folder, name, there, attributes, holds_it)
-        planning.list_action(folder, name, action, size, final)
+        if planning.dry:
+            planning.list_action(folder, name, action, size, final)
         if action is Action.REFUSE:
             report.failed(folder.path(name), "a folder exists where this file belongs; left unchanged")
             return
@@ -87,22 +88,20 @@ class FilePlanner:
             report.kept += 1
             return
         if entry.link:
-            planning.first_link(entry, file.number)
+            planning.first_link(file)
         if action in (Action.SAME, Action.CORRECT):
             report.same += action is Action.SAME
             report.corrected += action is Action.CORRECT
             report.same_bytes += size
-            if action is Action.CORRECT:
+            if planning.foreign and action is Action.CORRECT:
                 planning.note_left_out(leaf, entry, folder, final)
-            if entry.link and self._writer is not None:
-                self._writer.files.final_names[file.number] = final
-                planning.links.append(LinkPlan(file.number, file))
+            if self._writer is not None:
+                self._writer.files.final_names.put(file, final)
             return
-        planning.note_left_out(leaf, entry, folder, final)
+        if planning.foreign:
+            planning.note_left_out(leaf, entry, folder, final)
         if self._writer is None or not self._folders.ensure(folder):
             return
-        if entry.link:
-            planning.links.append(LinkPlan(file.number, file))
         if isinstance(content, list) and len(content) == 1 and isinstance(content[0], Extent):
             planning.plan.add(file, ((0, content[0]),))  # most files
             return
@@ -112,8 +111,7 @@ class FilePlanner:
         """Write the deferred files without data, in a thread of the writer."""
         files, self._empty = self._empty, []
         if files and self._writer is not None:
-            write = self._writer.files.write_whole
-            self._writer.submit(lambda: _each(files, write))
+            self._writer.submit(files, self._writer.files.write_whole)
 
     def _decide(
         self, folder: Folder, name: bytes, there: Existing, wanted: Existing, content: list[Piece] | Paged
@@ -125,26 +123,32 @@ class FilePlanner:
 
     def _plan(self, writer: Writer, file: FilePlan, content: list[Piece] | Paged) -> None:
         """Plan a file that is not a single piece."""
-        pieces = positions(self._pages, content)
-        if isinstance(content, list):
-            extents = [(at, p) for at, p in pieces if isinstance(p, Extent)]
-            file.whole = len(extents) <= 1 and (not extents or extents[0][1].length == file.size)
-        else:
-            extents = [(at, p) for at, p in checked(pieces, content) if isinstance(p, Extent)]
-            file.whole = False
-        if not extents:
+        extents = self._extents(content)
+        lengths = [p.length for _at, p in extents()] if isinstance(content, list) else []
+        file.whole = isinstance(content, list) and len(lengths) <= 1 and sum(lengths) in (0, file.size)
+        file.todo = sum(lengths) if isinstance(content, list) else sum(p.length for _at, p in extents())
+        if not file.todo:
             self._empty.append(file)
             if len(self._empty) >= _BATCH:
                 self.write_empty()
             return
-        if not file.whole:
-            if file.size >= _CONTINUED and file.folder.exists and not file.folder.fresh:
-                extents = self._leftovers.resume(file, extents)
-            file.todo = sum(p.length for _at, p in extents)
-            if not file.todo:
-                writer.files.adopt(file)
-                return
-        self._planning.plan.add(file, extents)
+        wanted = extents()
+        if not file.whole and file.size >= _CONTINUED and file.folder.exists and not file.folder.fresh:
+            missing = self._leftovers.resume(file, extents)
+            if missing is not None:
+                wanted = (pair for n, pair in enumerate(extents()) if n in missing)
+                if not file.todo:
+                    writer.files.adopt(file)
+                    return
+        self._planning.plan.add(file, wanted)
+
+    def _extents(self, content: list[Piece] | Paged) -> Extents:
+        """What returns the pieces that are not holes. Raises Damaged if a paged list is not what it was."""
+        if isinstance(content, list):
+            listed = list(positions(self._pages, content))
+            return lambda: _extents(iter(listed))
+        pieces = checked(self._pages, content)
+        return lambda: _extents(pieces())
 
     def _holds(self, folder: Folder, name: bytes, content: list[Piece] | Paged, size: int) -> bool:
         """Whether an existing file has exactly the contents of an entry."""
@@ -163,6 +167,5 @@ class FilePlanner:
         return holds(self._target.disk, fd, positions(self._pages, content), size, self._chunk_id)
 
 
-def _each(files: list[FilePlan], write: Callable[[FilePlan], None]) -> None:
-    for file in files:
-        write(file)
+def _extents(pieces: Iterator[tuple[int, Piece]]) -> Iterator[tuple[int, Extent]]:
+    return ((at, p) for at, p in pieces if isinstance(p, Extent))

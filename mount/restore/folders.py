@@ -10,17 +10,17 @@ from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind
 from mount.restore.conflict import Action, Existing, Policy, decide
 from mount.restore.disk.base import Metadata, Status
+from mount.restore.folder import Folder
 from mount.restore.planning import Planning
-from mount.restore.target import Folder, Refused, is_unfinished, reason
+from mount.restore.target import Refused, is_unfinished, reason
 
 
 class FolderPlanner:
-    """Makes missing folders during the walk, except in a dry run. `entered` lists all folders that were walked."""
+    """Makes missing folders during the walk, except in a dry run."""
 
     def __init__(self, planning: Planning, metadata: Metadata) -> None:
         self._planning, self._metadata = planning, metadata
         self._target, self._report = planning.target, planning.report
-        self.entered: list[Folder] = []
 
     def enter(
         self, leaf: Leaf, entry: Entry, parent: Folder, *, make: bool = True, passage: bool = False
@@ -43,12 +43,12 @@ class FolderPlanner:
                 why = "something else exists where this folder belongs; left unchanged"
                 self._report.failed(parent.path(name), why)
                 return None
-            folder = self._target.add(parent, name, attributes)
+            folder = planning.folders.add(parent, name)
+            folder.attributes = attributes
             if there is not None:
                 self._meet(folder, there)
             elif make and not self.ensure(folder):
                 return None
-            self.entered.append(folder)
             planning.list_action(folder, b"", Action.WRITE if there is None else Action.SAME, 0)
             return folder
         except Damaged as e:
@@ -61,10 +61,16 @@ class FolderPlanner:
 
     def ensure(self, folder: Folder) -> bool:
         """Make a folder and its parents if they are missing. False if that fails; the report has the reason."""
-        if folder.exists or self._planning.dry:
+        if folder.exists:
             return True
-        if folder.parent is not None and not self.ensure(folder.parent):
-            return False
+        missing: list[Folder] = []
+        at: Folder | None = folder
+        while at is not None and not at.exists and not self._planning.dry:
+            missing.append(at)
+            at = at.parent
+        return all(self._make(folder) for folder in reversed(missing))
+
+    def _make(self, folder: Folder) -> bool:
         try:
             self._target.make(folder)
             return True

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _LISTED = 100  # warnings kept in the record
 MIB = 1 << 20
+TREES = 32 * MIB  # of tree blocks in memory, and read ahead
+PAGES = 8 * MIB  # of decoded pages: a walk needs each once
 
 
 class Job:
@@ -92,7 +94,7 @@ class Job:
         own = self._options.own = _own_id(self._session, vault)
         only = own or b"" if self._options.in_place and machine is None else None
         disk = None if self._session.is_local else _disk(self._session)
-        reader = Reader(vault, memory=48 * MIB, disk=disk, disk_data=False)
+        reader = Reader(vault, memory=TREES, page_memory=PAGES, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
         try:
             with without_collection(), Reporting(restore.report.progress, observer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
@@ -18,16 +19,11 @@ class Linker:
         self._target, self._files = target, files
         self._report, self._policy = report, policy
 
-    def link(self, links: list[LinkPlan]) -> None:
+    def link(self, links: Iterable[LinkPlan]) -> None:
         """Make all links. Raises LocalError if the disk is full; other failures are reported."""
-        firsts: dict[int, FilePlan] = {}
-        for number, file in links:
-            if number == file.number:
-                firsts[number] = file
-                continue
-            first = firsts.get(number)
-            name = self._files.final_names.get(number)
-            if first is None or name is None:
+        for first, file in links:
+            name = self._files.final_names.of_linked(first)
+            if name is None:
                 self._report.failed(file.path(), "a hard link to a file that could not be restored")
                 continue
             try:

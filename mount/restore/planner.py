@@ -9,13 +9,14 @@ from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind, Subtree
 from catalog.tree import Found, PageSource, leaves
 from mount.restore.files import FilePlanner
+from mount.restore.folder import Folder
 from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
 from mount.restore.planning import Planning
 from mount.restore.selection import Selection
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
-from mount.restore.target import Folder, mark_in, reason
+from mount.restore.target import PREFIX, mark_in, reason
 
 _FILE, _FOLDER = int(NodeKind.FILE), int(NodeKind.FOLDER)
 
@@ -65,17 +66,17 @@ class Planner:
     def finish(self) -> None:
         """End a group of sources: write the deferred files, remove temporary files of stopped restores."""
         self._files.write_empty()
-        self._leftovers.remove(self._folders.entered)
+        self._leftovers.remove()
 
     def _tree(self, top: Subtree | None, folder: Folder, path: bytes) -> None:
         """Plan everything below a folder of the point (at `path` from its root) into `folder`."""
         included = not self._selection.chooses or bool(path and self._selection.includes_source(path, True))
-        self._folders.entered.append(folder)
         stack = [(path, folder, included, self._entries(top, folder))]
         while stack:
             above, here, chosen, rest = stack[-1]
             found = next(rest, None)
             if found is None:
+                self._leftovers.look(here)
                 self._planning.leave(here)
                 stack.pop()
                 continue
@@ -99,10 +100,8 @@ class Planner:
 
     def _single(self, found: Found, folder: Folder) -> None:
         """Plan one entry that is not a folder."""
-        entered = self._folders.entered
-        if folder not in entered[-1:]:
-            entered.append(folder)
         self._entry(found.leaf, found.entry, folder)
+        self._leftovers.look(folder)
 
     def _subtree(self, leaf: Leaf, entry: Entry, folder: Folder) -> Subtree | None:
         try:
@@ -123,7 +122,7 @@ class Planner:
         report = self._report
         report.entries += 1
         name = self._planning.name(entry, folder)
-        if mark_in(name):
+        if name.startswith(PREFIX) and mark_in(name):
             self._leftovers.keep(folder, name)
         try:
             if entry.kind == _FILE:

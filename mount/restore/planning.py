@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from itertools import count
+from typing import TypeAlias
 
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
@@ -13,39 +15,47 @@ from catalog.names import IGNORE_CASE, apart, folded, spelling
 from catalog.places import Places
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.disk.attributes import Attributes
-from mount.restore.disk.base import ConvertWindows, Status
-from mount.restore.file_plan import FilePlan, LinkPlan
+from mount.restore.disk.base import ConvertWindows, PathOf, Status
+from mount.restore.file_plan import FilePlan
+from mount.restore.folder import Folder
+from mount.restore.folder_table import FolderTable
+from mount.restore.link_table import LinkTable
 from mount.restore.options import Options
 from mount.restore.plan import Plan
 from mount.restore.report import Planned, Report
-from mount.restore.target import Folder, Target
+from mount.restore.target import Target
 
+OwnerIds: TypeAlias = Callable[[Owner, PathOf], tuple[int, int]]
 FOREIGN = "the recovery point is of another machine (see --trust-modes)"
 _CAPABILITIES = b"security.capability"
 _SET_ID = 0o6000
 
 
 class Planning:
-    """The state of one walk. `plan` may be replaced between two sources. `dry`: nothing is made.
-
-    `links` are all names of files with several names, in walk order.
-    """
+    """The state of one walk. `plan` may be replaced between two sources. `dry`: nothing is made."""
 
     def __init__(
-        self, target: Target, report: Report, options: Options, convert: ConvertWindows, places: Places
+        self,
+        target: Target,
+        folders: FolderTable,
+        report: Report,
+        options: Options,
+        convert: ConvertWindows,
+        owner_ids: OwnerIds,
+        places: Places,
     ) -> None:
         self.target, self.report, self._options = target, report, options
         self.policy, self.dry = options.policy, options.dry_run
-        self.plan = Plan(target.folders, places)
-        self.links: list[LinkPlan] = []
+        self.folders = folders
+        self.plan = Plan(folders, places)
+        self.links = LinkTable(folders)
         self.time = 0  # of the point
         self._item = b""
-        self._numbers = count(1)
+        self.number = count(1).__next__  # a number for the next file
         self.permissions = options.permissions
         self.foreign = False  # the point is of another machine, whose modes are not trusted
-        self._system, self._convert = options.system, convert
+        self._system, self._convert, self._owner_ids = options.system, convert, owner_ids
         self._taken: dict[int, dict[str, bytes]] = {}  # by folder number: names in use, by their folded form
-        self._firsts: dict[tuple[bytes, int], int] = {}  # (item, link number) -> FilePlan.number
         self._leaf: Leaf | None = None  # the page in use, and its owners by their numbers
         self._owners: dict[int, Owner] = {}
 
@@ -54,10 +64,6 @@ class Planning:
         self.time, self._item = point.time, point.item
         self.foreign = not self._options.trust_modes and point.machine != self._options.own
         self._spell = spelling(self._system, point.system)
-
-    def number(self) -> int:
-        """A number for the next file."""
-        return next(self._numbers)
 
     # --- one entry ----------------------------------------------------------------------------------------------
 
@@ -73,8 +79,9 @@ class Planning:
         return name
 
     def leave(self, folder: Folder) -> None:
-        """Forget the names of a folder: no more of its entries will come."""
+        """End a folder: no more of its entries will come."""
         self._taken.pop(folder.number, None)
+        self.folders.settle(folder)
 
     def attributes(
         self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes, *, link: bool = False
@@ -84,7 +91,9 @@ class Planning:
             self._leaf, self._owners = leaf, {}
         owner = self._owners.get(entry.owner)
         if owner is None:
-            owner = self._owners[entry.owner] = leaf.owner(entry)
+            saved = leaf.owner(entry)
+            ids = self._owner_ids(saved, lambda: folder.path(name))
+            owner = self._owners[entry.owner] = Owner(*ids, saved.user, saved.group)
         xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
         mode = entry.mode & 0o7777
         if self.foreign:
@@ -95,8 +104,8 @@ class Planning:
         return a
 
     def note_left_out(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
-        """Report what `attributes` leaves out of an entry of another machine that is going to be written."""
-        if self.foreign and self.permissions:
+        """Report what `attributes` leaves out of an entry of a `foreign` point that is going to be written."""
+        if self.permissions:
             xattrs = leaf.xattrs(entry) if entry.xattrs >= 0 else None
             if _harmless(entry.kind, entry.mode, xattrs) != (entry.mode, xattrs):
                 why = "its set-user-id or set-group-id bit, or its capabilities, were left out"
@@ -107,7 +116,7 @@ class Planning:
         if not self.dry or (not name and action is Action.SAME):
             return
         path = folder.path(name) + (b"" if name else b"/")
-        note = os.fsdecode(final) if action is Action.COPY else ""
+        note = final if action is Action.COPY else b""
         self.report.planned.append(Planned(path, action.value, size, note))
 
     # --- what exists --------------------------------------------------------------------------------------------
@@ -142,17 +151,17 @@ class Planning:
 
     def further_link(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> bool:
         """Whether an entry is a further name of a file that was met before. If so, it is linked after that file."""
-        first = self._firsts.get((self._item, entry.link))
+        first = self.links.place(self._item, entry.link)
         if first is None:
             return False
         attributes = self.attributes(leaf, entry, folder, name, link=True)
-        self.links.append(LinkPlan(first, self.link_plan(folder, name, name, attributes, entry)))
+        self.links.add_further(first, self.link_plan(folder, name, name, attributes, entry))
         self.list_action(folder, name, Action.WRITE, 0)
         return True
 
-    def first_link(self, entry: Entry, number: int) -> None:
-        """Record that a file with several names is restored under this FilePlan.number."""
-        self._firsts[self._item, entry.link] = number
+    def first_link(self, file: FilePlan) -> None:
+        """Record that this name of a file with several names is restored first."""
+        self.links.add_first(self._item, file)
 
     def link_plan(self, folder: Folder, name: bytes, final: bytes, a: Attributes, entry: Entry) -> FilePlan:
         """The plan of one name of a file that has several, with no data to fetch."""

@@ -18,13 +18,12 @@ import msgspec
 from catalog.format.blocks import Buffer
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
-from catalog.format.values import OutOfLine
 from catalog.processors import usable_processors
 from catalog.program import child_environment, main_command
 from mount.restore import worker
-from mount.restore.disk.base import Metadata
-from mount.restore.file_plan import FilePlan, Row
+from mount.restore.plan import Plan
 from mount.restore.report import Report
+from mount.restore.spill import brief_of
 from mount.restore.target import Handle, Target
 from mount.restore.temporary_names import TemporaryNames
 from mount.restore.worker import (
@@ -33,7 +32,6 @@ from mount.restore.worker import (
     MAX_FOLDERS,
     Done,
     Hello,
-    NewFile,
     Task,
     encode,
     receive,
@@ -51,10 +49,9 @@ class WriterPool:
     """Helper processes, each with one block at a time. Thread-safe; `close` it."""
 
     def __init__(
-        self, keys: Keys, target: Target, metadata: Metadata, report: Report, names: TemporaryNames, *,
-        permissions: bool,
-    ) -> None:  # fmt: skip
-        self._target, self._metadata, self._report, self._names = target, metadata, report, names
+        self, keys: Keys, target: Target, report: Report, names: TemporaryNames, *, permissions: bool
+    ) -> None:
+        self._target, self._report, self._names = target, report, names
         self._helpers: list[_Helper] = []
         self._free: queue.SimpleQueue[_Helper | None] = queue.SimpleQueue()
         for _ in range(useful_helpers()):
@@ -79,71 +76,70 @@ class WriterPool:
         for helper in self._helpers:
             helper.wait()
 
-    def write(self, at: Extent, sealed: Buffer, rows: list[Row]) -> list[Row]:
+    def write(self, plan: Plan, at: Extent, sealed: Buffer, rows: list[bytes]) -> list[bytes]:
         """Write the files of a block. Returns the rows that were not written: the caller must do that."""
-        simple = [row for row in rows if _is_simple(row.file)]
-        if len(simple) < FEW:
-            return rows
-        files, folders, given = self._task(simple)
-        if not files:
+        given, handles, folders = self._given(plan, rows)
+        if len(given) < FEW:
             return rows
         helper = self._free.get()
         if helper is None:
             self._free.put(None)
             return rows
-        done = helper.ask(Task(at.pack, at.offset, at.stored, files), sealed, folders)
+        done = helper.ask(Task(at.pack, at.offset, given, folders), sealed, handles)
         if done is None:
             helper.leave()
             helper.wait()
-            self._clean(given)
+            self._clean(plan, given)
             self._free.put(None)
             return rows
         self._free.put(helper)
-        return self._account(rows, given, done)
+        return self._account(plan, rows, given, done)
 
-    def _task(self, rows: list[Row]) -> tuple[list[NewFile], list[Handle], list[Row]]:
-        files: list[NewFile] = []
-        given: list[Row] = []
-        folders: dict[int, int] = {}
+    def _given(self, plan: Plan, rows: list[bytes]) -> tuple[list[bytes], list[Handle], list[tuple[int, bool]]]:
+        """The rows that a helper can write, descriptors of their folders, and what it must know of these."""
+        given: list[bytes] = []
         handles: list[Handle] = []
+        folders: list[tuple[int, bool]] = []
+        known: dict[int, bool] = {}  # by number: whether a descriptor is sent
         for row in rows:
-            file = row.file
-            number = folders.get(file.folder.number)
-            if number is None:
-                if len(folders) == MAX_FOLDERS:
-                    continue
-                try:
-                    handles.append(self._target.handle(file.folder))
-                except OSError:
-                    continue
-                number = folders[file.folder.number] = len(folders)
-            a = file.attributes
-            owner = (*self._metadata.owner_ids(a.owner, file.path), a.owner.user, a.owner.group)
-            xattrs = {k: v for k, v in a.xattrs.items() if isinstance(v, bytes)} if a.xattrs else None
-            files.append(NewFile(
-                row.inner, row.length, row.chunk, number, file.number, file.final, a.mode, owner, a.mtime, xattrs,
-                a.incomplete, file.folder.plain,
-            ))  # fmt: skip
-            given.append(row)
-        return files, handles, given
+            brief = brief_of(row)
+            if not brief.simple:
+                continue
+            sent = known.get(brief.folder)
+            if sent is None:
+                sent = len(handles) < MAX_FOLDERS
+                if sent:
+                    folder = plan.folder(brief.folder)
+                    try:
+                        handles.append(self._target.handle(folder))
+                        folders.append((brief.folder, folder.plain))
+                    except OSError:
+                        sent = False
+                known[brief.folder] = sent
+            if sent:
+                given.append(row)
+        return given, handles, folders
 
-    def _account(self, rows: list[Row], given: list[Row], done: Done) -> list[Row]:
+    def _account(self, plan: Plan, rows: list[bytes], given: list[bytes], done: Done) -> list[bytes]:
         report = self._report
         for n, reason in done.problems:
-            report.problem(given[n].file.path(), reason)
+            report.problem(plan.unpack(given[n]).file.path(), reason)
         left = set(done.left)
         made = [row for n, row in enumerate(given) if n not in left]
+        briefs = [brief_of(row) for row in made]
         with report.lock:
             report.written += len(made)
-            report.written_bytes += sum(row.length for row in made)
-            report.copies += sum(row.file.final != row.file.name for row in made)
-        finished = {id(row) for row in made}
+            report.written_bytes += sum(brief.length for brief in briefs)
+            report.copies += sum(brief.copy for brief in briefs)
+        if len(made) == len(rows):
+            return []
+        finished = set(map(id, made))
         return [row for row in rows if id(row) not in finished]
 
-    def _clean(self, rows: list[Row]) -> None:
+    def _clean(self, plan: Plan, rows: list[bytes]) -> None:
         """Remove the files that a helper was making when it died."""
         for row in rows:
-            file = row.file
+            file = plan.unpack(row).file
             with suppress(OSError), self._target.handle(file.folder) as folder:
                 self._target.disk.unlink(self._names.numbered(file.number, helper=True), dir_fd=folder)
 
@@ -154,13 +150,6 @@ def useful_helpers() -> int:
         return 0
     processors = usable_processors()
     return min(processors, MOST) if processors > 1 else 0
-
-
-def _is_simple(file: FilePlan) -> bool:
-    """Whether a file is made in one go, replaces nothing, and has all its metadata in its entry."""
-    xattrs = file.attributes.xattrs
-    inline = not xattrs or not any(isinstance(value, OutOfLine) for value in xattrs.values())
-    return file.whole and not file.replace and not file.link and inline and file.attributes.windows is None
 
 
 class _Helper:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from catalog.screen.progress import JobProgress
+from mount.restore.spool import Spool
 
 LISTED = 1000  # problems, and changed names, kept with their paths; all are counted
+REASONS = 10_000  # different reasons that are counted apart
+OTHER = "another reason"
 
 
 class Problem(NamedTuple):
@@ -32,7 +38,24 @@ class Planned(NamedTuple):
     path: bytes
     action: str
     size: int
-    note: str = ""
+    note: bytes = b""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Planned).decode
+
+
+class PlannedList:
+    """What a dry run would do, in the order of the walk, in a spool: there may be millions of paths."""
+
+    def __init__(self) -> None:
+        self._spool = Spool()
+
+    def append(self, planned: Planned) -> None:
+        self._spool.append(_encode(planned))
+
+    def __iter__(self) -> Iterator[Planned]:
+        return map(_decode, self._spool.records())
 
 
 @dataclass
@@ -66,7 +89,7 @@ class Report:
     reasons: Counter[str] = field(default_factory=Counter)
     renamed_count: int = 0
     renames: list[Renamed] = field(default_factory=list)
-    planned: list[Planned] = field(default_factory=list)
+    planned: PlannedList = field(default_factory=PlannedList)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -88,7 +111,7 @@ class Report:
 
     def problem(self, path: bytes, reason: str) -> None:
         with self.lock:
-            self.reasons[reason] += 1
+            self.reasons[reason if reason in self.reasons or len(self.reasons) < REASONS else OTHER] += 1
             if len(self.problems) < LISTED:
                 self.problems.append(Problem(path, reason))
 

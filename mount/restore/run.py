@@ -12,6 +12,7 @@ from mount.restore.disk.flags import CLOEXEC, DIRECTORY
 from mount.restore.disk.this import THIS_DISK
 from mount.restore.file_writer import FileWriter
 from mount.restore.files import FilePlanner
+from mount.restore.folder_table import FolderTable
 from mount.restore.folders import FolderPlanner
 from mount.restore.leftovers import Leftovers
 from mount.restore.links import Linker
@@ -41,16 +42,16 @@ class Restore:
         """Restore. Raises StoreError, or LocalError if the target can't be used or is full; reports the rest."""
         o = self._options
         target = Target(self._disk, o.target, make=not o.dry_run)
+        self._folders = FolderTable(target.root)
         try:
-            metadata = self._disk.metadata(
-                self._reader, self.report.problem, permissions=o.permissions, owners_by_name=o.by_name
-            )
+            metadata = self._metadata()
             if o.dry_run:
                 self._plan_only(target, metadata, sources)
             else:
                 self._write(target, metadata, sources)
             return self.report
         finally:
+            self._folders.close()
             target.close()
 
     def _write(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
@@ -76,14 +77,14 @@ class Restore:
         o, report, keys = self._options, self.report, self._vault.keys
         names = TemporaryNames.of(keys, job.id)
         earlier = [TemporaryNames.of(keys, ended) for ended in job.earlier]
-        pool = self._pool(target, metadata, sources, names)
+        pool = self._pool(target, sources, names)
         files = FileWriter(target, metadata, report, o.policy, names)
         linker = Linker(target, files, report, o.policy)
         with Writer(self._vault, files, pool) as writer:
             planning = self._planning(target)
             planner = self._planner(planning, metadata, writer, earlier)
             for group in _groups(sources, o.in_place):
-                plan = planning.plan = Plan(target.folders, self._vault.places)
+                plan = planning.plan = Plan(self._folders, self._vault.places)
                 try:
                     report.planning = True
                     for source in group:
@@ -92,17 +93,17 @@ class Restore:
                     report.planning = False
                     writer.wait_submitted()
                     writer.write(plan)
-                    linker.link(planning.links)
-                    planning.links.clear()
+                    linker.link(planning.links.pairs())
                     if o.verify:
                         read_back(keys, target, plan, files.final_names, report)
                 finally:
                     plan.close()
+            planning.links.close()
 
     def _finish_folders(self, target: Target, metadata: Metadata) -> None:
         """Set the attributes of folders, the innermost first, since writing into a folder changes its time."""
         disk = self._disk
-        for folder in reversed(target.folders):
+        for folder in self._folders.backwards():
             if folder.attributes is None or not folder.exists:
                 continue
             try:
@@ -119,12 +120,19 @@ class Restore:
 
     # --- the parts --------------------------------------------------------------------------------------------
 
+    def _metadata(self, *, owners_by_name: bool = False) -> Metadata:
+        """The setter of metadata. Owners have their numbers of this system since they were planned."""
+        return self._disk.metadata(
+            self._reader, self.report.problem, permissions=self._options.permissions, owners_by_name=owners_by_name
+        )
+
     def _planning(self, target: Target) -> Planning:
         o = self._options
         convert = self._disk.windows_converter(
             self._reader, self.report.problem, permissions=o.permissions, fetch=not o.dry_run
         )
-        return Planning(target, self.report, o, convert, self._vault.places)
+        owner_ids = self._metadata(owners_by_name=o.by_name).owner_ids
+        return Planning(target, self._folders, self.report, o, convert, owner_ids, self._vault.places)
 
     def _planner(
         self, planning: Planning, metadata: Metadata, writer: Writer | None, earlier: list[TemporaryNames]
@@ -140,14 +148,12 @@ class Restore:
         specials = SpecialFiles(planning, folders, corrections, metadata, made)
         return Planner(planning, folders, files, specials, leftovers, self._reader, o.selection)
 
-    def _pool(
-        self, target: Target, metadata: Metadata, sources: list[Source], names: TemporaryNames
-    ) -> WriterPool | None:
+    def _pool(self, target: Target, sources: list[Source], names: TemporaryNames) -> WriterPool | None:
         """Helper processes, if there are enough files to be worth starting them."""
         if sum(source.files for source in sources) < MANY or not useful_helpers():
             return None
         permissions = self._options.permissions
-        return WriterPool(self._vault.keys, target, metadata, self.report, names, permissions=permissions)
+        return WriterPool(self._vault.keys, target, self.report, names, permissions=permissions)
 
 
 def _groups(sources: list[Source], in_place: bool) -> list[list[Source]]:

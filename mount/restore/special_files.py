@@ -11,11 +11,10 @@ from mount.restore.conflict import Action, Existing, decide
 from mount.restore.corrections import Corrections
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Metadata
-from mount.restore.file_plan import LinkPlan
 from mount.restore.file_writer import FileWriter
+from mount.restore.folder import Folder
 from mount.restore.folders import FolderPlanner
 from mount.restore.planning import FOREIGN, Planning
-from mount.restore.target import Folder
 
 _SYMLINK = int(NodeKind.SYMLINK)
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
@@ -56,7 +55,7 @@ class SpecialFiles:
         if planning.foreign and entry.kind in _DEVICES and action in _MAKING:
             report.failed(folder.path(name), f"this device was left out: {FOREIGN}")
             return
-        if action in _MAKING or action is Action.CORRECT:
+        if planning.foreign and (action in _MAKING or action is Action.CORRECT):
             planning.note_left_out(leaf, entry, folder, final)
         planning.list_action(folder, name, action, 0, final)
         if action is Action.REFUSE:
@@ -75,9 +74,8 @@ class SpecialFiles:
                 report.replaced += action is Action.REPLACE
         if entry.link and self._files is not None and action not in (Action.KEEP, Action.REFUSE):
             file = planning.link_plan(folder, name, final, a, entry)
-            planning.first_link(entry, file.number)
-            planning.links.append(LinkPlan(file.number, file))
-            self._files.final_names[file.number] = final
+            planning.first_link(file)
+            self._files.final_names.put(file, final)
 
     def _wanted(self, leaf: Leaf, entry: Entry, a: Attributes) -> Existing:
         node = leaf.node(entry)

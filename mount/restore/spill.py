@@ -1,116 +1,166 @@
-"""Runs: sorted rows of a plan in a temporary file, as batches of MessagePack, each after its length.
+"""Files, rows of a plan and attributes as bytes, for spools and for sorting.
 
-Only the process that wrote a run reads it, so the format has no version.
+Only the process that wrote them reads them, so the format has no version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import IO, Any, TypeAlias
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from catalog.format.blocks import Buffer
 from catalog.format.packs import Extent
-from catalog.format.values import Hole, OutOfLine, Owner, Paged, Piece
+from catalog.format.values import Hole, OutOfLine, Owner, Paged, Piece, Xattrs
 from catalog.format.windows import Stream, Value, Windows
 from mount.restore.disk.attributes import Attributes
 from mount.restore.file_plan import FilePlan, Row
-from mount.restore.target import Folder, Identity
+from mount.restore.folder import Folder, Identity
 
-_BATCH = 512  # rows
-_LENGTH = 4  # bytes of a batch's length
-_ExtentRow: TypeAlias = tuple[bytes, int, int, int, int, bytes]
+FolderOf: TypeAlias = Callable[[int], Folder]
+_XattrRow: TypeAlias = list[tuple[bytes, bytes | Extent]] | None
+# The beginning of a packed row. As bytes, rows sort as their fields do: pack, offset, stored, inner, the file's
+# number, position. The piece's length, the folder's number and flags follow.
+_HEAD = struct.Struct(">IQQQQQQQB")
+_BLOCK = struct.Struct(">IQQ")
+BLOCK = _BLOCK.size  # bytes of a packed row that are the same for all rows of a block
+_REST = struct.Struct(">QQB")
+_REST_AT = _HEAD.size - _REST.size
+_SIMPLE, _COPY = 1, 2
+
+# Tuples: msgspec makes them, and the tuples with names in them, twice as fast as structs.
+_AttributesRow: TypeAlias = tuple[int, int, Owner, int, _XattrRow, bool, Any]
+# folder, name, final name if it is another, size, replace, link, time, whole, todo, temporary, attributes
+_FileRow: TypeAlias = tuple[
+    int, bytes, bytes | None, int, bool, int, int, bool, int, tuple[bytes, Identity] | None, int, int, Owner, int,
+    _XattrRow, bool, Any,
+]  # fmt: skip
+_encode = msgspec.msgpack.Encoder().encode
+_decode_row = msgspec.msgpack.Decoder(tuple[bytes, _FileRow]).decode
+_decode_file = msgspec.msgpack.Decoder(tuple[int, _FileRow]).decode
 
 
-class _FileRow(msgspec.Struct, array_like=True, gc=False):
-    """A FilePlan, as a list in the file."""
+def pack_row(order: int, at: Extent, position: int, file: FilePlan) -> bytes:
+    """A piece of a file, in the pack with this number."""
+    _pack, offset, stored, inner, length, chunk = at
+    folder, number = file.folder.number, file.number
+    flags = _SIMPLE * _is_simple(file) | _COPY * (file.final != file.name)
+    head = _HEAD.pack(order, offset, stored, inner, number, position, length, folder, flags)
+    return head + _encode((chunk, _file_row(file)))
 
-    number: int
+
+def block_of(packed: bytes) -> tuple[int, int, int]:
+    """The block of a packed row: the number of its pack, its place in it, and its stored length."""
+    return _BLOCK.unpack_from(packed)
+
+
+def brief_of(packed: bytes) -> Brief:
+    """What is needed to pass a row on."""
+    length, folder, flags = _REST.unpack_from(packed, _REST_AT)
+    return Brief(length, folder, bool(flags & _SIMPLE), bool(flags & _COPY))
+
+
+def unpack_row(packed: bytes, folder: FolderOf) -> Row:
+    pack, offset, stored, inner, number, position, length, _folder, _flags = _HEAD.unpack_from(packed)
+    chunk, file = _decode_row(packed[_HEAD.size :])
+    return Row(pack, offset, stored, inner, length, chunk, number, position, _file(number, file, folder))
+
+
+def unpack_new(packed: bytes) -> tuple[tuple[int, int, bytes], int, int, bytes, int, Attributes]:
+    """A simple file, for a helper, which makes nothing else and has no other folders.
+
+    Its place in the decoded block, length and chunk id; its number, its folder's, its name, size and attributes.
+    """
+    _pack, _offset, _stored, inner, number, _position, length, folder, _flags = _HEAD.unpack_from(packed)
+    chunk, row = _decode_row(packed[_HEAD.size :])
+    xattrs = row[14]
+    a = Attributes(row[10], row[11], row[12], row[13], None if xattrs is None else _xattrs(xattrs), row[15])
+    return (inner, length, chunk), number, folder, row[1] if row[2] is None else row[2], row[3], a
+
+
+def _is_simple(file: FilePlan) -> bool:
+    """Whether a file is made in one go, replaces nothing, and has all its metadata in its entry."""
+    if not file.whole or file.replace or file.link or file.attributes.windows is not None:
+        return False
+    xattrs = file.attributes.xattrs
+    return not xattrs or not any(isinstance(value, OutOfLine) for value in xattrs.values())
+
+
+class Brief(NamedTuple):
+    """Of a packed row: the piece's length (bytes), the number of the file's folder; whether a helper can make the
+    file, and whether that is a copy next to an existing one."""
+
+    length: int
     folder: int
-    name: bytes
-    final: bytes
-    size: int
+    simple: bool
+    copy: bool
+
+
+def pack_file(file: FilePlan) -> bytes:
+    return _encode((file.number, _file_row(file)))
+
+
+def unpack_file(data: Buffer, folder: FolderOf) -> FilePlan:
+    number, row = _decode_file(data)
+    return _file(number, row, folder)
+
+
+def _file_row(f: FilePlan) -> _FileRow:
+    a, name = f.attributes, f.name
+    return (
+        f.folder.number, name, None if f.final == name else f.final, f.size, f.replace, f.link, f.time, f.whole,
+        f.todo, f.temporary, a.kind, a.mode, a.owner, a.mtime, _xattr_row(a.xattrs), a.incomplete,
+        a.windows and pack_windows(a.windows),
+    )  # fmt: skip
+
+
+def _file(number: int, row: _FileRow, folder: FolderOf) -> FilePlan:
+    (
+        where, name, final, size, replace, link, time, whole, todo, temporary, kind, mode, owner, mtime, xattrs,
+        incomplete, windows,
+    ) = row  # fmt: skip
+    a = Attributes(kind, mode, owner, mtime, _xattrs(xattrs), incomplete, windows and unpack_windows(windows))
+    return FilePlan(
+        number, folder(where), name, name if final is None else final, size, a, replace, link, time, whole, todo,
+        temporary,
+    )  # fmt: skip
+
+
+class AttributesRow(msgspec.Struct, array_like=True, gc=False):
+    """Attributes, as a list."""
+
     kind: int
     mode: int
-    owner: tuple[int, int, str, str]
+    owner: Owner
     mtime: int
-    xattrs: list[tuple[bytes, bytes | _ExtentRow]] | None
+    xattrs: _XattrRow
     incomplete: bool
-    replace: bool
-    link: int
-    time: int
-    whole: bool
-    todo: int
-    temporary: tuple[bytes, tuple[int, int]] | None
     windows: Any
 
 
-class _PieceRow(msgspec.Struct, array_like=True, gc=False):
-    """A Row, as a list in the file."""
-
-    pack: int
-    offset: int
-    stored: int
-    inner: int
-    length: int
-    chunk: bytes
-    number: int
-    position: int
-    file: _FileRow
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[_PieceRow]).decode
-
-
-def write_run(run: IO[bytes], rows: list[Row]) -> None:
-    """Write sorted rows. Raises OSError."""
-    for n in range(0, len(rows), _BATCH):
-        data = _encode([_PieceRow(*row[:8], _pack_file(row.file)) for row in rows[n : n + _BATCH]])
-        run.write(len(data).to_bytes(_LENGTH, "big") + data)
-
-
-def read_run(run: IO[bytes], folders: list[Folder]) -> Iterator[Row]:
-    """The rows of a run, in order; `folders` by number. Other reads of the run may take turns with this one."""
-    position = 0
-    while True:
-        run.seek(position)
-        head = run.read(_LENGTH)
-        if not head:
-            return
-        data = run.read(int.from_bytes(head, "big"))
-        position = run.tell()
-        for p in _decode(data):
-            yield Row(
-                p.pack, p.offset, p.stored, p.inner, p.length, p.chunk, p.number, p.position,
-                _unpack_file(p.file, folders),
-            )  # fmt: skip
-
-
-def _pack_file(file: FilePlan) -> _FileRow:
-    a = file.attributes
-    xattrs = None
-    if a.xattrs is not None:
-        xattrs = [(n, (*v.at,) if isinstance(v, OutOfLine) else v) for n, v in a.xattrs.items()]
-    return _FileRow(
-        file.number, file.folder.number, file.name, file.final, file.size, a.kind, a.mode, (*a.owner,), a.mtime,
-        xattrs, a.incomplete, file.replace, file.link, file.time, file.whole, file.todo,
-        file.temporary and (file.temporary[0], (*file.temporary[1],)), pack_windows(a.windows),
-    )  # fmt: skip
-
-
-def _unpack_file(row: _FileRow, folders: list[Folder]) -> FilePlan:
-    xattrs = None
-    if row.xattrs is not None:
-        xattrs = {n: v if isinstance(v, bytes) else OutOfLine(Extent(*v)) for n, v in row.xattrs}
-    attributes = Attributes(
-        row.kind, row.mode, Owner(*row.owner), row.mtime, xattrs, row.incomplete, unpack_windows(row.windows)
+def pack_attributes(a: Attributes) -> AttributesRow:
+    return AttributesRow(
+        a.kind, a.mode, a.owner, a.mtime, _xattr_row(a.xattrs), a.incomplete, pack_windows(a.windows)
     )
-    return FilePlan(
-        row.number, folders[row.folder], row.name, row.final, row.size, attributes, row.replace,
-        row.link, row.time, row.whole, row.todo,
-        row.temporary and (row.temporary[0], Identity(*row.temporary[1])),
-    )  # fmt: skip
+
+
+def unpack_attributes(row: AttributesRow) -> Attributes:
+    xattrs = _xattrs(row.xattrs)
+    return Attributes(row.kind, row.mode, row.owner, row.mtime, xattrs, row.incomplete, unpack_windows(row.windows))
+
+
+def _xattr_row(xattrs: Xattrs | None) -> _XattrRow:
+    if xattrs is None:
+        return None
+    return [(name, value.at if isinstance(value, OutOfLine) else value) for name, value in xattrs.items()]
+
+
+def _xattrs(row: _XattrRow) -> Xattrs | None:
+    if row is None:
+        return None
+    return {name: value if isinstance(value, bytes) else OutOfLine(value) for name, value in row}
 
 
 # --- Windows metadata

@@ -11,19 +11,19 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from catalog.errors import LocalError
-from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Disk, Status
 from mount.restore.disk.flags import CLOEXEC, DIRECTORY, NOFOLLOW, PATH
 from mount.restore.disk.whole_file import NEW
+from mount.restore.folder import Folder, Identity
 
 UNFINISHED = 0o1700  # mode of a new folder until its contents are complete; the next run recognises it
 PRIVATE = 0o600  # mode of a new file until its contents are complete
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _PASSAGE = _FOLDER | PATH
 _OPEN_FOLDERS = 192
-_PREFIX, _SUFFIX = b".rpdrive-", b".part"  # of temporary names
+PREFIX, _SUFFIX = b".rpdrive-", b".part"  # of temporary names
 _MARK = TAG = 8  # bytes in a temporary name
-_NAME = len(_PREFIX) + 2 * _MARK + 1 + 2 * TAG + len(_SUFFIX)
+_NAME = len(PREFIX) + 2 * _MARK + 1 + 2 * TAG + len(_SUFFIX)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FREE_SPACE = "free some space and run the same command again: it continues where it stopped"
 _READ_ONLY = "restore into another folder, or mount that file system for writing first"
@@ -38,17 +38,6 @@ class Swapped(OSError):
 
     def __init__(self, what: str) -> None:
         super().__init__(errno.ESTALE, f"another {what} has taken its place since; run the command again")
-
-
-class Identity(NamedTuple):
-    """Which file or folder a name led to."""
-
-    device: int
-    inode: int
-
-    @classmethod
-    def of(cls, st: Status) -> Identity:
-        return cls(st.st_dev, st.st_ino)
 
 
 class New(NamedTuple):
@@ -79,36 +68,6 @@ class Handle:
         self._disk.close(self.fd)
 
 
-class Folder:
-    """A folder of the target. `attributes` are set at the end of the restore; None leaves the folder unchanged.
-
-    `exists`: it is on the disk. `fresh`: this run made it, so it holds only what this run put there. `plain`: new
-    files in it get this process's group and inherit no ACL. `identity`: of the folder that this run made or met.
-    """
-
-    __slots__ = ("attributes", "exists", "fresh", "identity", "leftovers", "name", "number", "parent", "plain")
-
-    def __init__(self, number: int, parent: Folder | None, name: bytes, attributes: Attributes | None) -> None:
-        self.number = number
-        self.parent = parent
-        self.name = name
-        self.attributes = attributes
-        self.exists = False
-        self.fresh = False
-        self.plain = False
-        self.identity: Identity | None = None
-        self.leftovers: list[bytes] | None = None
-
-    def path(self, name: bytes = b"") -> bytes:
-        """The path of the folder, or of a name in it, from the target's top."""
-        parts = [name] if name else []
-        at: Folder | None = self
-        while at is not None and at.parent is not None:
-            parts.append(at.name)
-            at = at.parent
-        return b"/".join(reversed(parts))
-
-
 class Target:
     """Folders below `top` on a disk, by number. Thread-safe once all folders are added.
 
@@ -119,8 +78,7 @@ class Target:
         self.disk, self.top = disk, top
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Handle] = OrderedDict()
-        self.root = Folder(0, None, b"", None)
-        self.folders = [self.root]
+        self.root = Folder(0, None, b"")
         self._handle: Handle | None = None
         self._new: dict[int, New] = {}  # by device
         self._open_top(make)
@@ -148,11 +106,6 @@ class Target:
         except OSError:
             return False
         return True
-
-    def add(self, parent: Folder, name: bytes, attributes: Attributes | None) -> Folder:
-        folder = Folder(len(self.folders), parent, name, attributes)
-        self.folders.append(folder)
-        return folder
 
     def handle(self, folder: Folder) -> Handle:
         """A descriptor of a folder that exists.
@@ -358,14 +311,14 @@ def reason(e: OSError) -> str:
 
 def temporary_name(mark: bytes, tag: bytes) -> bytes:
     """The name of a temporary file. `mark`: 8 bytes that identify the file; `tag`: 8 bytes (see TemporaryNames)."""
-    return _PREFIX + mark.hex().encode() + b"-" + tag.hex().encode() + _SUFFIX
+    return PREFIX + mark.hex().encode() + b"-" + tag.hex().encode() + _SUFFIX
 
 
 def mark_in(name: bytes) -> bytes | None:
     """The mark in a name that looks like one of `temporary_name`; None if it does not."""
-    if len(name) != _NAME or not name.startswith(_PREFIX) or not name.endswith(_SUFFIX):
+    if len(name) != _NAME or not name.startswith(PREFIX) or not name.endswith(_SUFFIX):
         return None
     try:
-        return bytes.fromhex(name[len(_PREFIX) : len(_PREFIX) + 2 * _MARK].decode())
+        return bytes.fromhex(name[len(PREFIX) : len(PREFIX) + 2 * _MARK].decode())
     except ValueError:
         return None

@@ -19,6 +19,7 @@ class TemporaryNames:
 
     def __init__(self, key: bytes) -> None:
         self.key = key
+        self._hash = blake2b(key=key, digest_size=TAG)
 
     @classmethod
     def of(cls, keys: Keys, job: bytes) -> TemporaryNames:
@@ -28,7 +29,9 @@ class TemporaryNames:
 
     def name(self, mark: bytes) -> bytes:
         """The temporary name for a mark of 8 bytes."""
-        return temporary_name(mark, blake2b(mark, key=self.key, digest_size=TAG).digest())
+        keyed = self._hash.copy()
+        keyed.update(mark)
+        return temporary_name(mark, keyed.digest())
 
     def numbered(self, number: int, *, helper: bool = False) -> bytes:
         """The name for a file that no later run continues, by its FilePlan.number."""

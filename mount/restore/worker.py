@@ -24,11 +24,11 @@ from catalog.errors import Damaged
 from catalog.format.blocks import PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
-from catalog.format.values import NodeKind, Owner, Paged, Piece
-from mount.restore.disk.attributes import Attributes
+from catalog.format.values import Paged, Piece
 from mount.restore.disk.base import Content, Disk, PathOf
 from mount.restore.disk.this import THIS_DISK
 from mount.restore.disk.whole_file import make_whole
+from mount.restore.spill import unpack_new
 from mount.restore.temporary_names import TemporaryNames
 
 MAX_FOLDERS = 200  # descriptors in one message; Linux allows 253
@@ -45,30 +45,13 @@ class Hello(msgspec.Struct, array_like=True):
     permissions: bool
 
 
-class NewFile(msgspec.Struct, array_like=True, gc=False):
-    """A file to make: its place in the decoded block, chunk id, folder (index of those sent), name, attributes."""
-
-    inner: int
-    length: int
-    chunk: bytes
-    folder: int
-    number: int
-    name: bytes
-    mode: int
-    owner: tuple[int, int, str, str]
-    mtime: int
-    xattrs: dict[bytes, bytes] | None
-    incomplete: bool
-    plain: bool
-
-
 class Task(msgspec.Struct, array_like=True, gc=False):
-    """A block, and the files to make of it."""
+    """A block, and files to make of it, as packed rows. `folders`: number, and Folder.plain, of each descriptor."""
 
     pack: bytes
     offset: int
-    stored: int
-    files: list[NewFile]
+    rows: list[bytes]
+    folders: list[tuple[int, bool]]
 
 
 class Done(msgspec.Struct, array_like=True, gc=False):
@@ -151,40 +134,40 @@ class _Worker:
     def _problem(self, path: bytes, reason: str) -> None:
         self._problems.append((int(path), reason))
 
-    def write(self, task: Task, sealed: bytearray, folders: array.array[int]) -> Done:
+    def write(self, task: Task, sealed: bytearray, descriptors: array.array[int]) -> Done:
         self._problems.clear()
         try:
             raw = memoryview(open_block(self._keys, PackKind.DATA, task.pack, task.offset, sealed))
         except Damaged:
-            return Done(list(range(len(task.files))), [])
+            return Done(list(range(len(task.rows))), [])
+        folders = {number: (fd, plain) for (number, plain), fd in zip(task.folders, descriptors, strict=True)}
         left: list[int] = []
         verified: tuple[int, int, bytes] | None = None
-        for n, file in enumerate(task.files):
-            data = raw[file.inner : file.inner + file.length]
-            place = (file.inner, file.length, file.chunk)
+        for n, packed in enumerate(task.rows):
+            place, number, where, name, size, attributes = unpack_new(packed)
+            inner, length, chunk = place
+            data = raw[inner : inner + length]
             if verified != place:
-                if len(data) != file.length or self._keys.chunk_id(data) != file.chunk:
+                if len(data) != length or self._keys.chunk_id(data) != chunk:
                     left.append(n)
                     continue
                 verified = place
             reported = len(self._problems)
+            folder, plain = folders[where]
+            temporary = self._names.numbered(number, helper=True)
             try:
-                self._make(file, data, folders[file.folder], _path(n))
+                make_whole(
+                    self._disk, self._metadata, folder, temporary, data, size, attributes, _path(n), plain=plain
+                )
+                self._name(folder, temporary, name)
             except (OSError, OverflowError, ValueError):
                 left.append(n)
                 del self._problems[reported:]
         return Done(left, list(self._problems))
 
-    def _make(self, file: NewFile, data: memoryview, folder: int, path: PathOf) -> None:
-        attributes = Attributes(
-            int(NodeKind.FILE), file.mode, Owner(*file.owner), file.mtime, dict(file.xattrs or {}), file.incomplete
-        )
-        temporary = self._names.numbered(file.number, helper=True)
-        make_whole(
-            self._disk, self._metadata, folder, temporary, data, file.length, attributes, path, plain=file.plain
-        )
+    def _name(self, folder: int, temporary: bytes, name: bytes) -> None:
         try:
-            self._disk.rename_new(folder, temporary, file.name)
+            self._disk.rename_new(folder, temporary, name)
         except OSError:
             with suppress(OSError):
                 self._disk.unlink(temporary, dir_fd=folder)

@@ -3,59 +3,65 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 
 from cache.memory import roomy_heap
 from catalog.errors import Damaged, LocalError, MissingData, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.vault import Vault
-from mount.restore.file_plan import Row
+from mount.restore.budget import Budget
+from mount.restore.file_plan import FilePlan, Row
 from mount.restore.file_writer import FileWriter
 from mount.restore.plan import Plan, Range
 from mount.restore.pool import WriterPool
+from mount.restore.spill import BLOCK
 
 MIB = 1 << 20
-BUDGET = 128 * MIB  # bytes requested or fetched, and not yet written
+BUDGET = 72 * MIB  # bytes requested or fetched, and not yet written
 FETCHERS = 8
 WRITERS = 8  # more than processors, as they mostly wait for the disk: no slower with a warm cache, faster cold
+ROWS = 8_000  # pieces of blocks that are being written: about 6 MB
+_AT_ONCE = 1_000  # pieces of a block that one thread writes: a block of tiny files has 200,000
 
 
-class Budget:
-    """Limits the bytes in memory. A request above the limit is granted once nothing else is held."""
+class _Fetch:
+    """A range that is fetched, and how many threads still need it. `again`: its blocks that were fetched again."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._held = limit, 0
-        self._changed = threading.Condition()
+    __slots__ = ("again", "future", "range", "users")
 
-    def acquire(self, length: int) -> None:
-        with self._changed:
-            while self._held and self._held + length > self._limit:
-                self._changed.wait()
-            self._held += length
+    def __init__(self, wanted: Range, future: Future[memoryview]) -> None:
+        self.range, self.future = wanted, future
+        self.users = 1
+        self.again: dict[Extent, memoryview | None] = {}  # None if that was no better
 
-    def release(self, length: int) -> None:
-        with self._changed:
-            self._held -= length
-            self._changed.notify_all()
-
-    def wait_idle(self) -> None:
-        """Wait until nothing is held."""
-        with self._changed:
-            while self._held:
-                self._changed.wait()
+    @property
+    def length(self) -> int:
+        return self.range.end - self.range.start
 
 
-class _Fetched:
-    """A fetched range, and how many of its blocks are not written yet."""
+class _Rows:
+    """The packed rows of a plan, in order, one range after the other."""
 
-    __slots__ = ("data", "left", "range")
+    def __init__(self, rows: Iterator[bytes]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
 
-    def __init__(self, wanted: Range, data: Buffer) -> None:
-        self.range = wanted
-        self.data = memoryview(data)
-        self.left = len(wanted.blocks)
+    def parts(self, wanted: Range) -> Iterator[tuple[int, list[bytes]]]:
+        """The rows of a range: the offset of a block in it, and rows of that block, but not too many at once."""
+        for offset in wanted.blocks:
+            block = b"" if self._next is None else self._next[:BLOCK]
+            while (row := self._next) is not None and row[:BLOCK] == block:
+                part: list[bytes] = []
+                while row is not None and row[:BLOCK] == block and len(part) < _AT_ONCE:
+                    part.append(row)
+                    row = next(self._rows, None)
+                self._next = row
+                yield offset - wanted.start, part
 
 
 class Writer:
@@ -69,7 +75,7 @@ class Writer:
         self._vault, self._pool = vault, pool
         self.files = files
         self._lock = threading.Lock()
-        self._budget = Budget(BUDGET)
+        self._bytes, self._rows = Budget(BUDGET), Budget(ROWS)
         self._failure: BaseException | None = None
         self._fetchers = ThreadPoolExecutor(FETCHERS, "fetch")
         self._writers = ThreadPoolExecutor(WRITERS, "write")
@@ -89,24 +95,43 @@ class Writer:
 
     def write(self, plan: Plan) -> None:
         """Fetch and write a plan. Raises StoreError, or LocalError if the disk is full; reports other failures."""
-        for wanted in plan.ranges():
-            self._budget.acquire(wanted.end - wanted.start)
-            self._check()
-            self._fetchers.submit(self._fetch, plan, wanted)
-        self._budget.wait_idle()
+        pending: deque[_Fetch] = deque()
+        rows = _Rows(plan.packed_rows())
+        try:
+            for wanted in plan.ranges():
+                length = wanted.end - wanted.start
+                while not self._bytes.try_acquire(length):
+                    if not pending:
+                        self._bytes.acquire(length)
+                        break
+                    self._hand_out(plan, pending.popleft(), rows)
+                self._check()
+                pending.append(_Fetch(wanted, self._fetchers.submit(self._fetch, plan, wanted)))
+                while pending and pending[0].future.done():
+                    self._hand_out(plan, pending.popleft(), rows)
+            while pending:
+                self._hand_out(plan, pending.popleft(), rows)
+        except BaseException:
+            self._keep_fetched(plan, pending, rows)
+            raise
+        self._bytes.wait_idle()
         self._check()
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Run `work` in a writing thread."""
-        self._budget.acquire(0)
+    def submit(self, files: list[FilePlan], work: Callable[[FilePlan], None]) -> None:
+        """Run `work` on each file in a writing thread."""
+        self._rows.acquire(len(files))
         self._check()
-        self._writers.submit(self._guarded, work)
+        self._writers.submit(self._each, files, work)
 
     def wait_submitted(self) -> None:
         """Wait until all submitted work is done. Raises the first error of any."""
-        self._writers.shutdown()
-        self._writers = ThreadPoolExecutor(WRITERS, "write")
+        self._rows.wait_idle()
         self._check()
+
+    def _each(self, files: list[FilePlan], work: Callable[[FilePlan], None]) -> None:
+        for file in files:
+            self._guarded(partial(work, file))
+        self._rows.release(len(files))
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -119,64 +144,78 @@ class Writer:
             except BaseException as e:  # noqa: BLE001 - `_check` raises it in the planning thread
                 self._failure = self._failure or e
 
-    def _fetch(self, plan: Plan, wanted: Range) -> None:
-        length = wanted.end - wanted.start
+    def _fetch(self, plan: Plan, wanted: Range) -> memoryview:
         if self._failure is not None:
-            self._budget.release(length)
-            return
+            raise self._failure
+        length = wanted.end - wanted.start
         try:
-            data = self._vault.read_pack(PackKind.DATA, wanted.holder, wanted.start, length, up_to=True)
-        except MissingData as e:
+            return memoryview(self._vault.read_pack(PackKind.DATA, wanted.holder, wanted.start, length, up_to=True))
+        except MissingData:
             if plan.is_pack(wanted):
-                why = str(e)
-                self._guarded(lambda: self._give_up_all(plan, wanted, why))
-                self._budget.release(length)
-                return
-            data = b""  # the carrier is gone: each block is looked for
-        except BaseException as e:  # noqa: BLE001 - `_check` raises it in the planning thread
-            self._failure = self._failure or e
-            self._budget.release(length)
-            return
-        fetched = _Fetched(wanted, data)
-        for offset, block in wanted.blocks:
-            try:
-                self._writers.submit(self._block, plan, fetched, offset - wanted.start, block)
-            except RuntimeError:  # closed
-                self._done(fetched)
+                raise
+            return memoryview(b"")  # the carrier is gone: each block is looked for
 
-    def _give_up_all(self, plan: Plan, wanted: Range, why: str) -> None:
-        for _offset, rows in wanted.blocks:
-            for row in rows:
-                self._give_up(plan, row, why)
-
-    def _block(self, plan: Plan, fetched: _Fetched, start: int, rows: list[Row]) -> None:
+    def _hand_out(self, plan: Plan, fetch: _Fetch, rows: _Rows) -> None:
+        """Have the writing threads write a range, once it is fetched."""
         try:
-            self._guarded(lambda: self._write_block(plan, fetched.data[start:], rows))
-        finally:
-            self._done(fetched)
+            data = fetch.future.result()
+        except MissingData as e:
+            for _offset, part in rows.parts(fetch.range):
+                for row in part:
+                    self._guarded(partial(self._give_up, plan, plan.unpack(row), str(e)))
+            self._done(fetch)
+            return
+        except BaseException as e:
+            self._failure = self._failure or e
+            for _part in rows.parts(fetch.range):
+                pass  # the rows of the next range follow
+            self._done(fetch)
+            raise
+        for offset, part in rows.parts(fetch.range):
+            self._rows.acquire(len(part))
+            with self._lock:
+                fetch.users += 1
+            self._writers.submit(self._block, plan, fetch, data[offset:], part)
+        self._done(fetch)
 
-    def _done(self, fetched: _Fetched) -> None:
+    def _keep_fetched(self, plan: Plan, pending: deque[_Fetch], rows: _Rows) -> None:
+        """Write what was fetched when the restore failed, so that the next run need not fetch it."""
+        for fetch in pending:
+            fetch.future.cancel()
+        while pending and not isinstance(self._failure, LocalError):
+            with suppress(Exception, CancelledError):
+                self._hand_out(plan, pending.popleft(), rows)
+
+    def _block(self, plan: Plan, fetch: _Fetch, data: memoryview, rows: list[bytes]) -> None:
+        try:
+            self._guarded(lambda: self._write_block(plan, fetch, data, rows))
+        finally:
+            self._rows.release(len(rows))
+            self._done(fetch)
+
+    def _done(self, fetch: _Fetch) -> None:
         with self._lock:
-            fetched.left -= 1
-            left = fetched.left
-        if not left:
-            self._budget.release(fetched.range.end - fetched.range.start)
+            fetch.users -= 1
+            users = fetch.users
+        if not users:
+            self._bytes.release(fetch.length)
 
     # --- blocks -------------------------------------------------------------------------------------------
 
-    def _write_block(self, plan: Plan, data: memoryview, rows: list[Row]) -> None:
-        """Write the pieces in a block, which `data` begins with."""
-        first = plan.extent(rows[0])
+    def _write_block(self, plan: Plan, fetch: _Fetch, data: memoryview, packed: list[bytes]) -> None:
+        """Write pieces of one block, which `data` begins with."""
+        first = plan.block(packed[0])
         sealed = data[: first.stored]
         if self._pool is not None and len(sealed) == first.stored:
-            rows = self._pool.write(first, sealed, rows)
-            if not rows:
+            packed = self._pool.write(plan, first, sealed, packed)
+            if not packed:
                 return
+        rows = map(plan.unpack, packed)
         again = False
         try:
             raw = memoryview(self._open_block(first, sealed))
         except Damaged as e:
-            fresh = self._fetch_again(first)
+            fresh = self._fetched_again(fetch, first)
             if fresh is None:
                 for row in rows:
                     self._give_up(plan, row, str(e))
@@ -186,35 +225,35 @@ class Writer:
         verified: tuple[int, int, bytes] | None = None
         for row in rows:
             inner, length, chunk = row.inner, row.length, row.chunk
-            data = raw[inner : inner + length]
+            piece = raw[inner : inner + length]
             if verified != (inner, length, chunk):
-                if len(data) != length or chunk_id(data) != chunk:
-                    fresh = None if again else self._fetch_again(first)
+                if len(piece) != length or chunk_id(piece) != chunk:
+                    fresh = None if again else self._fetched_again(fetch, first)
                     again = True
                     if fresh is not None:
                         raw = fresh
-                        data = raw[inner : inner + length]
-                    if len(data) != length or chunk_id(data) != chunk:
+                        piece = raw[inner : inner + length]
+                    if len(piece) != length or chunk_id(piece) != chunk:
                         self._vault.on_damage(PackKind.DATA, first.pack)
                         what = f"a chunk in block {first.pack.hex()[:8]}+{first.offset} failed verification"
                         self._give_up(plan, row, what)
                         continue
                 verified = (inner, length, chunk)
-            self._write_row(row, data)
+            self._write_row(row, piece)
 
-    def _write_row(self, row: Row, data: Buffer) -> None:
+    def _write_row(self, row: Row, piece: Buffer) -> None:
         if row.file.whole:
-            self.files.write_whole(row.file, data)
+            self.files.write_whole(row.file, piece)
         else:
-            self.files.write_piece(row.file, row.position, data)
+            self.files.write_piece(row.file, row.position, piece)
 
     def _give_up(self, plan: Plan, row: Row, why: str) -> None:
         """Write another copy of a lost piece, if the vault knows one; otherwise give up its file."""
         other = self._vault.other_copy(PackKind.DATA, plan.extent(row))
         raw = None if other is None else self._fetch_again(other)
-        data = b"" if raw is None or other is None else raw[other.inner : other.inner + other.length]
-        if len(data) == row.length and self._vault.keys.chunk_id(data) == row.chunk:
-            self._write_row(row, data)
+        piece = b"" if raw is None or other is None else raw[other.inner : other.inner + other.length]
+        if len(piece) == row.length and self._vault.keys.chunk_id(piece) == row.chunk:
+            self._write_row(row, piece)
         else:
             self.files.give_up(row.file, why, damaged=True)
 
@@ -222,6 +261,12 @@ class Writer:
         if len(sealed) < at.stored:
             raise Damaged(f"the pack {pack_name(PackKind.DATA, at.pack)} is truncated")
         return self._vault.open_block(PackKind.DATA, at, sealed)
+
+    def _fetched_again(self, fetch: _Fetch, at: Extent) -> memoryview | None:
+        """The block, fetched again once, however many threads write its pieces."""
+        if at not in fetch.again:
+            fetch.again[at] = self._fetch_again(at)
+        return fetch.again[at]
 
     def _fetch_again(self, at: Extent) -> memoryview | None:
         """Fetch the block again, in case the transfer was at fault. None if it is no better. Raises StoreError."""

@@ -13,6 +13,7 @@ from catalog.format.values import Subtree
 from catalog.vault import Vault
 from mount.restore.disk.base import Disk
 from mount.restore.disk.this import THIS_DISK
+from mount.restore.job import PAGES, TREES
 from mount.restore.options import Options
 from mount.restore.report import Report
 from mount.restore.run import Restore
@@ -35,12 +36,19 @@ def restore(vault: Vault, point: Point, to: Path, *paths: bytes, disk: Disk = TH
 
     Without `state` among the options, no later restore continues or removes what this one may leave behind.
     """
-    reader = Reader(vault, memory=48 << 20)
+    reader = Reader(vault, memory=TREES, page_memory=PAGES)
     try:
-        run = Restore(vault, reader, Options(os.fsencode(to), **options), disk)
-        return run.run([place_in(reader, "", point, path) for path in paths or (b"",)])
+        return restore_with(reader, vault, point, to, *paths, disk=disk, **options)
     finally:
         reader.close()
+
+
+def restore_with(
+    reader: Reader, vault: Vault, point: Point, to: Path, *paths: bytes, disk: Disk = THIS_DISK, **options: Any
+) -> Report:
+    """As `restore`, with a reader of one's own."""
+    run = Restore(vault, reader, Options(os.fsencode(to), **options), disk)
+    return run.run([place_in(reader, "", point, path) for path in paths or (b"",)])
 
 
 def assert_same_trees(found: Path, wanted: Path, *options: str, flags: str = "-aHAXSc") -> None:

@@ -89,7 +89,10 @@ class PosixMetadata:
             self._xattrs(fd, a, 0, path, plain=plain)
         if a.incomplete:
             self._problem(path(), "it has metadata of another system that can't be stored here")
-        self._set_time(lambda: os.utime(fd, ns=(a.mtime, a.mtime)), path)
+        try:
+            os.utime(fd, ns=(a.mtime, a.mtime))
+        except (OSError, OverflowError, ValueError) as e:
+            self._no_time(path, e)
 
     def set_on_folder(self, fd: int, a: Attributes, path: PathOf, *, plain: bool) -> None:
         """See Metadata. The mode comes last: it shows a later run that the folder is complete."""
@@ -203,7 +206,10 @@ class PosixMetadata:
         try:
             change()
         except (OSError, OverflowError, ValueError, NotImplementedError) as e:
-            self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+            self._no_time(path, e)
+
+    def _no_time(self, path: PathOf, e: Exception) -> None:
+        self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
 
     # --- owners -------------------------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ def test_a_dry_run_lists_each_and_writes_nothing(made: tuple[Vault, Point], tmp_
     report = run(made, tmp_path, dry_run=True)
     assert set(report.planned) == {
         Planned(b"docs/big.bin", "write", 700_000),
-        Planned(b"docs/report.txt", "copy", 5, f"report ({WHEN}).txt"),
+        Planned(b"docs/report.txt", "copy", 5, f"report ({WHEN}).txt".encode()),
         Planned(b"empty", "same", 0),
         Planned(b"link", "write", 0),
         Planned(b"notes.tar.gz", "write", 5),

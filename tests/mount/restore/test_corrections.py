@@ -209,7 +209,7 @@ def test_entries_that_must_not_be_opened(kind: NodeKind, tmp_path: Path) -> None
     if kind != NodeKind.SYMLINK:
         (tmp_path / "x").chmod(0o666)
     spoilt = state(tmp_path / "x")
-    assert again(vault, point, tmp_path, dry_run=True).planned[0].action == "attributes"
+    assert [p.action for p in again(vault, point, tmp_path, dry_run=True).planned] == ["attributes"]
     assert state(tmp_path / "x") == spoilt
     assert counts(again(vault, point, tmp_path)) == (0, 1, 0)
     assert state(tmp_path / "x") == right

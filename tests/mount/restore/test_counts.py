@@ -163,13 +163,14 @@ def test_a_plan_that_does_not_fit_in_memory(
 
     def noting(self: Plan) -> None:
         nonlocal most
-        most = max(most, len(self._rows))
+        most = max(most, self._size)
         spill(self)
 
     monkeypatch.setattr(Plan, "_spill", noting)
-    monkeypatch.setattr(Plan.__init__, "__defaults__", (3_000,))
+    monkeypatch.setattr(Plan.__init__, "__defaults__", (500_000,))
+    monkeypatch.setattr("mount.restore.folder_table._RECENT", 10)
     check(meter, files.vault, files.root, tmp_path)
-    assert 3_000 <= most < 3_100
+    assert 500_000 <= most < 501_000
     assert sum(len(names) for _a, _f, names in os.walk(tmp_path)) == 20_000
     assert (tmp_path / "folder-100" / "file-007.txt").read_bytes() == files.contents[b"folder-100", b"file-007.txt"]
 

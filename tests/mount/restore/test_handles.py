@@ -13,6 +13,7 @@ import pytest
 
 import mount.restore
 from mount.restore.disk.posix import PosixDisk
+from mount.restore.folder_table import FolderTable
 from mount.restore.target import Target
 
 
@@ -34,7 +35,7 @@ def test_two_threads_that_open_a_folder_at_once(tmp_path: Path) -> None:
     """The one that came second closed the descriptor of the first: it wrote nowhere, or into another folder."""
     disk = MeetingDisk()
     target = Target(disk, os.fsencode(tmp_path), make=True)
-    folder = target.add(target.root, b"folder", None)
+    folder = FolderTable(target.root).add(target.root, b"folder")
     target.make(folder)
     target.close_folders()
     disk.waits = True
@@ -64,7 +65,7 @@ def test_two_threads_that_open_a_folder_at_once(tmp_path: Path) -> None:
 
 def test_a_descriptor_outlives_its_place_in_the_table(tmp_path: Path) -> None:
     target = Target(PosixDisk(), os.fsencode(tmp_path), make=True)
-    folder = target.add(target.root, b"folder", None)
+    folder = FolderTable(target.root).add(target.root, b"folder")
     target.make(folder)
     with target.handle(folder) as fd:
         target.close_folders()

@@ -16,8 +16,10 @@ from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
 from catalog.vault import open_vault
 from mount.restore import pool, run
+from mount.restore.folder import Folder
 from mount.restore.pool import WriterPool
 from mount.restore.report import Report
+from mount.restore.spill import unpack_row
 from mount.restore.temporary_names import TemporaryNames
 from tests.kit.drives import Home
 from tests.kit.make_faults import flip
@@ -49,8 +51,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     found = Watched()
     write, start = WriterPool.write, WriterPool.__init__
 
-    def counted(self: WriterPool, at: Any, sealed: Any, rows: Any) -> Any:
-        left = write(self, at, sealed, rows)
+    def counted(self: WriterPool, plan: Any, at: Any, sealed: Any, rows: Any) -> Any:
+        left = write(self, plan, at, sealed, rows)
         found.made += len(rows) - len(left)
         return left
 
@@ -152,8 +154,10 @@ def test_a_helper_that_dies_costs_nothing_but_time(
     def killed(self: Any, task: Any, sealed: Any, folders: Any) -> Any:
         if next(asked) == 1 or dying == "all":
             if dying == "midway":  # with a file that it was just making
-                left = TemporaryNames(names.pop()).numbered(task.files[3].number, helper=True)
-                os.close(os.open(left, os.O_CREAT | os.O_WRONLY, dir_fd=folders[task.files[3].folder].fd))
+                file = unpack_row(task.rows[3], lambda number: Folder(number, None, b"")).file
+                left = TemporaryNames(names.pop()).numbered(file.number, helper=True)
+                at = [number for number, _plain in task.folders].index(file.folder.number)
+                os.close(os.open(left, os.O_CREAT | os.O_WRONLY, dir_fd=folders[at].fd))
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
         return ask(self, task, sealed, folders)
@@ -180,10 +184,10 @@ def test_a_file_created_during_the_restore_is_kept(
 ) -> None:
     write, there = WriterPool.write, tmp_path / "folder-003" / "file-007.txt"
 
-    def disturbed(self: WriterPool, at: Any, sealed: Any, rows: Any) -> Any:
-        if any(row.file.folder.name == b"folder-003" for row in rows) and not there.exists():
+    def disturbed(self: WriterPool, plan: Any, at: Any, sealed: Any, rows: Any) -> Any:
+        if any(plan.unpack(row).file.folder.name == b"folder-003" for row in rows) and not there.exists():
             there.write_bytes(b"mine")
-        return write(self, at, sealed, rows)
+        return write(self, plan, at, sealed, rows)
 
     monkeypatch.setattr(WriterPool, "write", disturbed)
     report = back(many, tmp_path)

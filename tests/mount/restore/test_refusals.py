@@ -17,8 +17,10 @@ from catalog.store.memory import MemoryStore
 from mount.restore.conflict import Policy
 from mount.restore.disk.posix import PosixDisk
 from mount.restore.disk.this import THIS_DISK
+from mount.restore.folder import Folder
+from mount.restore.folder_table import FolderTable
 from mount.restore.selection import Selection
-from mount.restore.target import Folder, Refused, Target
+from mount.restore.target import Refused, Target
 from tests.kit.drives import Home, Maker, noise
 from tests.kit.restoring import a_point, restore, temporaries
 from tests.kit.stores import MOST
@@ -70,7 +72,7 @@ def test_a_symlink_of_the_point_is_not_followed(tmp_path: Path) -> None:
 def test_a_folder_swapped_for_a_symlink_meanwhile(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     target = Target(THIS_DISK, os.fsencode(tmp_path / "to"), make=True)
-    folder = target.add(target.root, b"folder", None)
+    folder = FolderTable(target.root).add(target.root, b"folder")
     target.make(folder)
     target.close_folders()
     (tmp_path / "to/folder").rmdir()
@@ -78,7 +80,7 @@ def test_a_folder_swapped_for_a_symlink_meanwhile(tmp_path: Path) -> None:
     with pytest.raises(Refused):
         target.handle(folder)
     with pytest.raises(Refused):
-        target.handle(Folder(9, folder, b"below", None))
+        target.handle(Folder(9, folder, b"below"))
 
 
 @pytest.mark.parametrize("name", [b"..", b".", b"", b"../x", b"/etc/passwd", b"a/b", b"a\0b"])
@@ -137,7 +139,7 @@ def test_when_nothing_can_be_restored_it_is_an_error(tmp_path: Path) -> None:
         (["latest", "--to", "{}/x", "--on-conflict", "perhaps"], 2, "use copy, overwrite, skip or newer"),
         (["latest", "--to", "{}/x", "--owner-by", "luck"], 2, "use id or name"),
         (["latest", "--to", "{}/x", "--exclude", "!"], 2, "malformed --exclude pattern"),
-        (["latest", "--to", ""], 2, "--to names no folder"),
+        (["latest", "--to", ""], 2, "the value of --to is empty"),
         (["latest", "--to", "{}/x", "--include", "x" * 100_000], 2, "has more than"),
         (["latest", "--to", "{}/x", "--include", "a\udcff"], 4, "matches --include"),
         (["latest", "--to", "{}/vault/packs"], 2, "is in the vault"),

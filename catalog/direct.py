@@ -46,13 +46,38 @@ class DirectSource(ChunkSource):
 
     def chunk(self, at: Extent) -> Buffer:
         """The verified bytes of a tree chunk. Raises Damaged, MissingData or StoreError."""
-        return self._vault.with_other_copies(PackKind.TREE, at, self._chunk)
+        return self._vault.with_other_copies(PackKind.TREE, at, self._read)
 
-    def _chunk(self, _kind: PackKind, at: Extent) -> Buffer:
+    def _read(self, kind: PackKind, at: Extent) -> Buffer:
+        """The bytes of a chunk; what is damaged is fetched once more, and noted if it is damaged then."""
+        try:
+            return self._chunk(at)
+        except MissingData:
+            raise
+        except Damaged:
+            self._drop(at)
+        try:
+            return self._chunk(at)
+        except MissingData:
+            raise
+        except Damaged:
+            self._vault.on_damage(kind, at.pack)
+            raise
+
+    def _chunk(self, at: Extent) -> Buffer:
         raw = memoryview(self._block(at))[at.inner : at.inner + at.length]
         if len(raw) != at.length or self._vault.keys.chunk_id(raw) != at.id:
             raise Damaged(f"block {at.pack.hex()[:8]}+{at.offset} does not contain the expected chunk")
         return raw
+
+    def _drop(self, at: Extent) -> None:
+        """Forget what is kept of the object that holds a block, so that it is fetched again."""
+        block = self._blocks.pop((at.pack, at.offset), None)
+        self._block_bytes -= 0 if block is None else len(block)
+        holder = self._locate(at).pack
+        for span in self._spans.pop(holder, ()):
+            self._span_order.remove((holder, span))
+            self._span_bytes -= len(span.data)
 
     def ready(self, pages: Sequence[Extent]) -> None:
         """Fetch the blocks of these pages that are not kept: several at a time, with neighbours in one request.

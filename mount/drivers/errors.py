@@ -22,6 +22,7 @@ STACKS_SECONDS = 60.0  # between two lists of stacks, at least
 _RECENT = 20  # errors shown
 _TEXTS = 1000  # errors remembered, to notice that one is repeated
 _READS = 64  # files with failed reads remembered, and reads of each
+_WAITED = 0.5  # seconds; a repetition that takes less harms nobody, and may succeed, e.g. with a new token
 _KERNEL_REPEATS = 2.0  # seconds within which the kernel repeats a read that failed
 _log = logging.getLogger("rpdrive.drive")
 
@@ -109,8 +110,10 @@ class FailedReads:
         self._failed: Lru[Hashable, list[tuple[int, int, float]]] = Lru(_READS)  # by file: start, end, until
         self._repeated: Lru[tuple[Hashable, int, int], bool] = Lru(_READS * _READS)
 
-    def note(self, file: Hashable, offset: int, size: int) -> None:
-        """Note that a read of a file failed."""
+    def note(self, file: Hashable, offset: int, size: int, waited: float) -> None:
+        """Note that a read of a file failed, after `waited` seconds. One that took no time may be repeated."""
+        if waited < _WAITED:
+            return
         with self._lock:
             if (file, offset, size) in self._repeated:
                 return  # not a read ahead

@@ -263,10 +263,11 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     def read(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
         if self._failed.repeats(path, offset, size):
             return -errno.EIO
+        began = time.monotonic()
         try:
             data = self._file_to_read(path, offset, size).read(offset, size)
         except StoreError:
-            self._failed.note(path, offset, size)
+            self._failed.note(path, offset, size, time.monotonic() - began)
             raise
         length = len(data)
         if length:

@@ -172,6 +172,8 @@ class Session:
             pass  # the reading thread gets it, too
         except BaseException as e:  # noqa: BLE001 - every request needs an answer
             if unique in self.waiting:  # else it was given up, and has its answer
+                if op == Op.READ and isinstance(e, StoreError):
+                    self._failed.note(node_id, *_range(body), time.monotonic() - began)
                 with suppress(Ended):
                     self._fail(unique, node_id, op, body, e)
 
@@ -184,7 +186,7 @@ class Session:
         else:
             self._note(op, node_id, body, StoreUnreachable(f"no answer within {waited:.0f} s: others wait, too"))
         if op == Op.READ:
-            self._failed.note(node_id, *_range(body))
+            self._failed.note(node_id, *_range(body), waited)
         with suppress(Ended):
             self._send(unique, (), errno.EIO)
 
@@ -211,8 +213,6 @@ class Session:
             _log.error("malformed request of kind %d for node %d: %s", op, node_id, error)
         elif not isinstance(error, (Refusal, NotFound)):
             self._note(op, node_id, body, error)
-            if op == Op.READ and isinstance(error, StoreError):
-                self._failed.note(node_id, *_range(body))
         if op not in NO_REPLY:
             self._send(unique, (), number)
 

@@ -307,14 +307,16 @@ def test_stacks_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> No
 def test_only_the_kernels_own_repetition_fails_at_once() -> None:
     clock = Clock()
     failed = FailedReads(clock)
-    failed.note("file", 0, 1000)
-    failed.note("file", 1000, 1000)
+    failed.note("file", 0, 1000, 5.0)
+    failed.note("file", 1000, 1000, 5.0)
     assert not failed.repeats("other", 0, 100) and not failed.repeats("file", 2000, 100)
     assert failed.repeats("file", 900, 100) and not failed.repeats("file", 900, 100)
     assert failed.repeats("file", 1000, 100)
-    failed.note("file", 1000, 100)  # as when its caller tries again: the kernel repeats no more
+    failed.note("file", 1000, 100, 5.0)  # as when its caller tries again: the kernel repeats no more
     assert not failed.repeats("file", 1000, 100)
-    failed.note("file", 0, 1000)
+    failed.note("file", 0, 1000, 5.0)
     clock.now += 10
     assert not failed.repeats("file", 0, 100)
     assert len(failed._failed) == 0
+    failed.note("file", 0, 1000, 0.01)  # without a wait, e.g. since a token has expired: a new one may be there
+    assert not failed.repeats("file", 0, 100)

@@ -21,6 +21,7 @@ from catalog.format import (
     pages,
     places,
     records,
+    retention,
     sealed,
     slots,
     values,
@@ -160,6 +161,8 @@ MAPS: dict[str, type[msgspec.Struct]] = {
     "PagedRow": pages.PagedRow,
     "WindowsRow": windows.WindowsRow,
     "PlacesRecord": places.PlacesRecord,
+    "Retention": retention.Retention,
+    "RetentionRule": retention.RetentionRule,
 }
 TYPES: dict[str, Any] = {
     "id": message.Id,
@@ -208,6 +211,15 @@ TYPES: dict[str, Any] = {
     "stored": message.Stored,
     "stored or 0": message.HomeStored,
     "array of stream": list[windows.StreamRow],
+    "kept": retention.Kept,
+    "kept or nil": retention.Kept | None,
+    "zone or nil": retention.ZoneName | None,
+    "rule or nil": retention.RetentionRule | None,
+    "array of minute": list[retention.Minute],
+    "array of weekday": list[retention.Weekday],
+    "array of week": list[retention.Week],
+    "array of day": list[retention.Day],
+    "array of month": list[retention.Month],
 }
 DEFAULTS: dict[str, Any] = {"nil": None, "[]": [], "false": False, "0": 0, '""': ""}
 
@@ -284,6 +296,14 @@ def test_every_kind_is_in_the_page(name: str) -> None:
 
 def test_every_enum_is_compared() -> None:
     assert marks("enum") == set(ENUMS)
+
+
+def test_bounds_of_retention() -> None:
+    for name, said in (("weekly", "weeks, at most"), ("monthly", "months, at most"), ("yearly", "years, at most")):
+        row = next(r for r in table("map: Retention") if r[0] == name)
+        assert row[3] == f"{said} {retention.MOST[name]:,}"
+    (times,) = (r for r in table("map: RetentionRule") if r[0] == "times")
+    assert times[3].startswith(f"at most {retention.MOST_TIMES};")
 
 
 def test_limits() -> None:

@@ -22,6 +22,7 @@ from catalog.format.keys import FileDigest, Keys
 from catalog.format.packs import Extent, decode_pack, pack_name
 from catalog.format.places import decode_places
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
+from catalog.format.retention import decode_retention, encode_retention
 from catalog.format.sealed import Kind, open_object
 from catalog.format.signed import open_signed
 from catalog.format.slots import Slot, open_slot
@@ -32,7 +33,7 @@ from catalog.places import Places
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
-from tests.kit import make_vectors
+from tests.kit import golden_retention, make_vectors
 from tests.kit.stores import MOST
 
 FOLDER = make_vectors.FOLDER
@@ -106,6 +107,15 @@ def test_signed_records() -> None:
         admin, sealed = Admin.from_json(row["admin"]), bytes.fromhex(row["sealed"])
         content = open_signed(master_keys(), [admin], Kind(row["kind"]), row["name"], sealed)
         assert content.hex() == row["content"]
+
+
+def test_records_of_retention() -> None:
+    for row in vector("retention.json"):
+        admin, sealed = Admin.from_json(row["admin"]), bytes.fromhex(row["sealed"])
+        content = open_signed(master_keys(), [admin], Kind.RETENTION, row["name"], sealed)
+        assert content.hex() == row["content"]
+        assert golden_retention.values(content, row["name"]) == {k: row[k] for k in ("record", "unknown")}
+        assert encode_retention(*decode_retention(content, row["name"])) == content
 
 
 def test_frames() -> None:
@@ -232,6 +242,7 @@ LAYERS = {
     "admin": "admins.open_admin",
     "signature": "signed.open_signed",
     "places": "places.decode_places",
+    "retention": "retention.decode_retention",
     "runs": "places._check_runs",
     "carrier": "carriers.decode_carrier",
     "frame": "blocks.decode_frame",
@@ -313,6 +324,8 @@ def read(how: str, row: dict[str, Any]) -> None:
         read_everything(LoosePages(pages), Subtree(row["level"], at, NOTHING))
     elif how == "places":
         decode_places(bytes.fromhex(row["content"]), row["name"])
+    elif how == "retention":
+        decode_retention(bytes.fromhex(row["content"]), row["name"])
     elif how == "carrier":
         decode_carrier(keys, PackKind(row["kind"]), bytes.fromhex(row["id"]), bytes.fromhex(row["data"]))
     elif how == "vault":

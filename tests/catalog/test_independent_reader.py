@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from tests.kit import independent_reader as reader
-from tests.kit.independent import sealing, shapes, tree
+from tests.kit.independent import retention, sealing, shapes, tree
 from tests.kit.independent.tree import Extent, Subtree
 
 ROOT = Path(__file__).parents[2]
@@ -442,6 +442,20 @@ def test_reads_golden_vaults(name: str) -> None:
 SAME = ("kind", "mode", "size", "mtime", "ctime", "inode", "nlink", "link", "number")
 
 
+def test_reads_golden_records_of_retention() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
+    for row in json.loads((VECTORS / "retention.json").read_text(encoding="utf-8")):
+        sealed = bytes.fromhex(row["sealed"])
+        content = sealing.open_signed(opened, sealing.read_admins([row["admin"]]), 5, row["name"], sealed)
+        record = retention.read_retention(row["name"], content)
+        said = {name: record[name] for name in row["record"]}
+        for name in ("daily", "weekly", "monthly", "yearly"):
+            if name in said:
+                said[name] = {field: said[name][field] for field in row["record"][name]}
+        assert said | {"id": said["id"].hex()} == row["record"]
+
+
 def read_all(vault: reader.Vault, point: str) -> None:
     for _, number, entry in vault.walk(vault.find(point)):
         for _ in reader.found(vault, number, entry).content:
@@ -500,6 +514,8 @@ def read_fault(read: dict[str, Any]) -> None:
             sealing.open_signed(keys, sealing.read_admins(read["admins"]), read["kind"], read["name"], data)
         case "places":
             reader.read_places(read["name"], bytes.fromhex(read["content"]))
+        case "retention":
+            retention.read_retention(read["name"], bytes.fromhex(read["content"]))
         case "pages":
             read_pages(read["level"], [bytes.fromhex(page) for page in read["pages"]])
         case "vault":

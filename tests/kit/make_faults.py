@@ -21,6 +21,7 @@ from catalog.format.sealed import Kind, seal_object
 from catalog.format.slots import KdfParameters
 from catalog.format.vaultfile import VaultFile, _mac
 from tests.kit import golden_vault as g
+from tests.kit.golden_retention import retention_faults
 from tests.kit.make_moved_faults import moved_faults
 from tests.kit.make_page_faults import Fault, fault, page_faults
 from tests.kit.make_signed_faults import signed_faults, vault_file_faults
@@ -44,6 +45,7 @@ def faults() -> dict[str, Fault]:
         **_objects(made),
         **page_faults(),
         **moved_faults(),
+        **retention_faults(),
     }
 
 

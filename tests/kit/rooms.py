@@ -19,6 +19,7 @@ ROOMS = {
     "catalog.systems": "",
     "catalog.screen": "catalog.errors",
     "catalog.format": "catalog.errors",
+    "catalog.retention": "catalog.errors catalog.format",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
     "catalog.store": "catalog.errors catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",

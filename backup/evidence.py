@@ -19,7 +19,7 @@ from typing import TypeAlias
 from backup.mirror import Listed, Moved, Origin
 from backup.run import Run
 from backup.systems.base import File, Folder, Stat
-from catalog.errors import Damaged, NewerFormat, ObjectNotFound, RpdriveError
+from catalog.errors import Damaged, LocalError, NewerFormat, ObjectNotFound, RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name, pack_named, series_folder
 from catalog.format.places import PlacesRecord
@@ -66,12 +66,17 @@ class Evidence:
         if self._state is None and (mirror.places() or mirror.lacks_some()):
             self._look_at_places()
         broken = {row.pack for record in self._records for row in record.broken}
-        found = mirror.compare(_moved(self._records), self._damaged.packs() | broken)
+        found = mirror.compare(_moved(self._records), self._damaged.packs() | broken, self._note)
         for kind, pack in found.cut:
-            self._damaged.note(kind, pack)
             name = pack_name(kind, pack)
             self._problem(name.encode(), "the vault has it with another size than was written; it is stored again")
         self.began = began
+
+    def _note(self, kind: PackKind, pack: bytes) -> None:
+        try:
+            self._damaged.record(kind, pack)
+        except LocalError as e:
+            raise Fatal(e) from e
 
     def _listed(self) -> Iterator[Listed]:
         for machine in (self._machine.id, *self._machine.shares):
@@ -133,8 +138,8 @@ class Evidence:
         at, origin = found
         if origin == Origin.INDEX or (origin == Origin.PROVEN and random.random() < SAMPLED):
             if not self._is_there(at):
+                self._note(PackKind.DATA, at.pack)
                 self._mirror.drop(at.pack)
-                self._damaged.note(PackKind.DATA, at.pack)
                 name = pack_name(PackKind.DATA, at.pack)
                 self._problem(name.encode(), "it does not hold what the index says; its data is stored again")
                 if origin == Origin.PROVEN:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import IntEnum
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -46,6 +46,7 @@ class Origin(IntEnum):
 # Packs that the listing lacks: `FROM …`.
 _UNLISTED = "FROM packs WHERE NOT EXISTS (SELECT 1 FROM listed l WHERE l.id = packs.id AND l.kind = packs.kind)"
 _ORIGINS = frozenset(Origin)
+NoteDamage: TypeAlias = Callable[[PackKind, bytes], None]  # records a damaged pack where it outlives this process
 
 
 class Found(NamedTuple):
@@ -297,8 +298,11 @@ class Mirror:
                 return False
         return True
 
-    def mirror(self, name: str, packs: Iterable[IndexedPack]) -> list[bytes]:
-        """Add what an index object says about packs that the vault has. Returns those that are too short for it."""
+    def mirror(self, name: str, packs: Iterable[IndexedPack], note: NoteDamage) -> list[bytes]:
+        """Add what an index object says about packs that the vault has. Returns those that are too short for it.
+
+        `note` is told of these before this file forgets them.
+        """
         short: list[bytes] = []
         with self._file.transaction():
             for pack, blocks in ((p.pack, p.blocks) for p in packs):
@@ -309,6 +313,7 @@ class Mirror:
                 if row is None:
                     continue
                 if any(b.offset + b.stored > (row[0] or _LARGEST) for b in blocks):
+                    note(PackKind.DATA, pack)
                     short.append(pack)
                     continue
                 number = self._add_pack(pack, PackKind.DATA, row[0], Origin.INDEX)
@@ -336,17 +341,20 @@ class Mirror:
         """Whether the listing lacks a pack that this file knows."""
         return self._db.execute(f"SELECT 1 {_UNLISTED} LIMIT 1").fetchone() is not None
 
-    def compare(self, moved: Iterable[Moved], damaged: Collection[bytes]) -> Compared:
+    def compare(self, moved: Iterable[Moved], damaged: Collection[bytes], note: NoteDamage) -> Compared:
         """Compare with the listing, in which packs in `damaged` don't count, and those in `moved` do.
 
         Packs that are gone, or have another size than they had, are forgotten with their chunks. Those that come
-        back as they were are known again; others that are new get a row.
+        back as they were are known again; others that are new get a row. `note` is told of those with another size
+        before this file forgets the size they had: a run that is killed between the two must not forget the damage.
         """
         db = self._db
         with self._file.transaction():
             self._list_moved(moved)
             db.executemany("DELETE FROM listed WHERE id = ?", ((pack,) for pack in damaged))
             cut = self._cut()
+            for kind, pack in cut:
+                note(kind, pack)
             db.executemany("DELETE FROM listed WHERE id = ?", ((pack,) for _kind, pack in cut))
             self._lose([pack for _kind, pack in cut])
             gone = self._lose_unlisted()

@@ -40,8 +40,7 @@ def read_index(run: Run[Folder, File, Stat]) -> None:
             mirror.pass_over(name)
             continue
         if takes_all:
-            for pack in mirror.mirror(name, index.packs):
-                run.damaged.note(PackKind.DATA, pack)
+            for pack in mirror.mirror(name, index.packs, run.damaged.record):
                 problem(pack_name(PackKind.DATA, pack).encode(), "it is shorter than it was; it is stored again")
         elif mirror.is_own(index.packs):
             mirror.published(name, [p.pack for p in index.packs])

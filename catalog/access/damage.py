@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 
+from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 from catalog.format.packs import pack_name, pack_named
 
@@ -29,17 +31,29 @@ class DamagedPacks:
     def note(self, kind: PackKind, pack: bytes) -> None:
         """Note a pack. A note that can't be written is dropped: whoever reads the pack again notes it then."""
         with self._lock:
-            if pack in self._noted:
-                return
-            self._noted.add(pack)
+            if pack not in self._noted:
+                with suppress(OSError):
+                    self._write(kind, pack)
+                self._noted.add(pack)
+
+    def record(self, kind: PackKind, pack: bytes) -> None:
+        """Note a pack for one that will not find the damage again. Raises LocalError if that fails."""
+        with self._lock:
             try:
-                if pack in self._read() or self._size() > MOST_BYTES:
-                    return
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with self._path.open("ab") as file:  # one short write at the end: no process loses another's
-                    file.write(b"\n" + pack_name(kind, pack).encode() + b"\n")
-            except OSError:
-                pass
+                self._write(kind, pack)
+            except OSError as e:
+                raise LocalError(
+                    f"a damaged pack can't be noted in {self._path}: {e.strerror}",
+                    "check the permissions of its folder and the free space there",
+                ) from e
+            self._noted.add(pack)
+
+    def _write(self, kind: PackKind, pack: bytes) -> None:
+        if pack in self._read() or self._size() > MOST_BYTES:
+            return
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._path.open("ab") as file:  # one short write at the end: no process loses another's
+            file.write(b"\n" + pack_name(kind, pack).encode() + b"\n")
 
     def packs(self) -> frozenset[bytes]:
         """The packs noted; only those of this process if the file can't be read."""

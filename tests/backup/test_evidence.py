@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sqlite3
@@ -17,6 +18,7 @@ import pytest
 from backup import attempt, files, pipeline
 from backup.evidence import AGE
 from backup.run import Result
+from catalog.access.damage import DamagedPacks
 from catalog.errors import LocalError, MissingData, ObjectNotFound, TooLate
 from catalog.format.blocks import PackKind, encode_frame
 from catalog.format.packs import PackBuilder, pack_name
@@ -168,6 +170,36 @@ def test_a_pack_that_is_cut_short_is_stored_again(world: World, kind: PackKind) 
     assert world.checked().progress.sent.data_bytes == 0, "it is remembered"
 
 
+@pytest.mark.parametrize("moment", ["before", "after", "refused"])
+def test_a_run_that_ends_when_it_notes_a_cut_pack(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The mirror forgets the size that a pack had only when the damage is noted: the next run knows of it."""
+
+    class Killed(BaseException):
+        pass
+
+    write = DamagedPacks._write
+
+    def killed(self: DamagedPacks, kind: PackKind, pack: bytes) -> None:
+        if moment == "refused":
+            raise OSError(errno.EIO, "no disk")
+        if moment == "after":
+            write(self, kind, pack)
+        raise Killed
+
+    world.checked()
+    for name in world.packs(PackKind.DATA):
+        world.memory.objects[name] = world.memory.objects[name][:1000]
+    with monkeypatch.context() as patched:
+        patched.setattr(DamagedPacks, "_write", killed)
+        with pytest.raises(LocalError if moment == "refused" else Killed):
+            world.machine.backup(world.source)
+    outcome = world.machine.backup(world.source)
+    assert outcome.point is not None
+    assert_equal(world.machine.snapshot(outcome.point, world.source), of_source(world.source))
+
+
 def test_what_a_lost_mirror_and_a_damaged_index_hide_is_checked(world: World) -> None:
     """W5: the packs that the parent refers to are looked for, whoever knows of them."""
     world.checked()
@@ -267,7 +299,7 @@ def test_losing_a_pack_takes_no_scan_of_the_chunks(tmp_path: Path) -> None:
 
         mirror._db.set_progress_handler(step, 100)
         mirror.take_listing(Listed(pack, PackKind.DATA, 1_000) for pack in packs[1:])
-        found = mirror.compare((), frozenset())
+        found = mirror.compare((), frozenset(), lambda kind, pack: None)
         assert found.gone == 1
         assert mirror.find(rows[0].ids[:16]) is not None
         work.append(steps)

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from catalog.errors import LocalError
 from catalog.format.keys import Keys, expand
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS notes (name BLOB PRIMARY KEY, value BLOB NOT NULL, se
 CREATE TEMP TABLE IF NOT EXISTS listed (id BLOB PRIMARY KEY, kind INTEGER, size INTEGER) WITHOUT ROWID;
 CREATE TEMP TABLE IF NOT EXISTS relied (id BLOB PRIMARY KEY, taken INTEGER) WITHOUT ROWID;
 """
+_TABLES = ("packs", "chunks", "pages", "unpublished", "objects", "lost", "notes", "sqlite_sequence")
 # What the disk, its permissions or another process is to blame for; anything else is a malformed file.
 _OF_THE_SYSTEM = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_LOCKED,
@@ -46,10 +48,44 @@ _OF_THE_SYSTEM = {
 _CUT = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}  # the file is unreadable, or ends too early
 
 
+class _Connection(sqlite3.Connection):
+    """Raises sqlite3.Error for a malformed file in every case.
+
+    SQLite's message quotes the file's schema. If that is not text, the module raises UnicodeDecodeError instead.
+    """
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        try:
+            return super().execute(*args)
+        except UnicodeDecodeError as e:
+            raise _malformed(e) from e
+
+    def executemany(self, *args: Any) -> sqlite3.Cursor:
+        try:
+            return super().executemany(*args)
+        except UnicodeDecodeError as e:
+            raise _malformed(e) from e
+
+    def executescript(self, *args: Any) -> sqlite3.Cursor:
+        try:
+            return super().executescript(*args)
+        except UnicodeDecodeError as e:
+            raise _malformed(e) from e
+
+
+def _malformed(error: UnicodeDecodeError) -> sqlite3.DatabaseError:
+    return sqlite3.DatabaseError(error.object.decode(errors="backslashreplace"))
+
+
 def is_malformed(error: sqlite3.Error) -> bool:
     """Whether the file itself is to blame for an error: then it must be made anew."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
+    code = _code(error)
     return code is None or code in _CUT or code & 0xFF not in _OF_THE_SYSTEM
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code
 
 
 class MirrorFile:
@@ -88,7 +124,8 @@ class MirrorFile:
             try:
                 return self._connected()
             except sqlite3.Error as e:
-                if not is_malformed(e):
+                # "Read-only" may be the header's word; a disk that is read-only refuses to remove the file.
+                if not is_malformed(e) and _code(e) != sqlite3.SQLITE_READONLY:
                     raise
             self._remove()
             return self._connected()
@@ -101,7 +138,9 @@ class MirrorFile:
 
     def _connected(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(
+            self._path, timeout=30, isolation_level=None, check_same_thread=False, factory=_Connection
+        )
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
@@ -112,6 +151,10 @@ class MirrorFile:
                 raise sqlite3.DatabaseError(f"layout {layout}")
             self.made = layout == 0
             db.executescript(_SCHEMA)
+            for (
+                table
+            ) in _TABLES:  # a file that can't be read at all is found out here, and not in the middle of a run
+                db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
             db.execute(f"PRAGMA user_version = {_LAYOUT}")
             return db
         except BaseException:

@@ -100,11 +100,23 @@ def bad_schema(data: bytes) -> bytes:
     return data.replace(b"CREATE TABLE chunks", b"CREATE TABLE chinks").replace(b"chunks", b"chonks", 2)
 
 
+def schema_that_is_no_text(data: bytes) -> bytes:
+    """SQLite quotes it in its message: sqlite3 raises UnicodeDecodeError."""
+    return data.replace(b"CREATE TABLE chunks", b"CR\xd5ATE TABLE chunks")
+
+
+def written_for_later_ones(data: bytes) -> bytes:
+    """The header says that only a later SQLite may write to the file: to this one it is read-only."""
+    return data[:18] + b"\xff" + data[19:]
+
+
 def empty(data: bytes) -> bytes:
     return b""
 
 
-@pytest.mark.parametrize("spoil", [cut, no_header, bad_page, bad_schema, empty])
+@pytest.mark.parametrize(
+    "spoil", [cut, no_header, bad_page, bad_schema, schema_that_is_no_text, written_for_later_ones, empty]
+)
 def test_a_malformed_mirror_is_made_anew(world: World, spoil: Callable[[bytes], bytes]) -> None:
     assert world.back_up_with(spoil(world.good)) == 0
     (world.source / "new").write_bytes(b"new")

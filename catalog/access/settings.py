@@ -6,12 +6,19 @@ RPDRIVE_HOME moves everything into subfolders of one folder; otherwise the platf
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from catalog.errors import LocalError, UsageError
 from catalog.program import HOME, VAULT, user_path
 from catalog.systems.this import SYSTEM
+
+_UNFINISHED = re.compile(r"\.([0-9]{1,9})\.tmp$")  # the process that writes it
+_ABANDONED = 86400.0  # s; by then no process still writes such a file
+_ATTEMPTS = 3
 
 
 class Settings:
@@ -72,6 +79,11 @@ class Settings:
             return platformdirs.user_runtime_path("rpdrive", appauthor=False)
         state = platformdirs.user_state_path("rpdrive", appauthor=False)
         return state / "run" if kind == "run" else state
+
+    def remove_unfinished(self) -> None:
+        """Remove what killed processes left unfinished in the folders of settings and state. Raises nothing."""
+        for kind in ("config", "state"):
+            _remove_unfinished(self.where(kind), deep=True)
 
     # --- the vault ----------------------------------------------------------------------------------------
 
@@ -145,21 +157,48 @@ def private_folder(path: Path) -> Path:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file with mode 0600, whole or not at all. Raises LocalError."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Write a file with mode 0600, whole or not at all. Raises LocalError.
+
+    What killed processes left unfinished in the same folder is removed first.
+    """
     try:
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        _remove_unfinished(path.parent)
+        for attempt in range(_ATTEMPTS):
+            try:
+                _write_private(path, data)
+                return
+            except FileNotFoundError:  # to a process in another namespace this one seems to have ended
+                if attempt == _ATTEMPTS - 1:
+                    raise
     except OSError as e:
         raise LocalError(
             f"{path} can't be written: {e.strerror}", "check the folder's permissions and free space"
         ) from e
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remove_unfinished(folder: str | Path, *, deep: bool = False) -> None:
+    """Remove files that processes began to write in a folder before they were killed; `deep`: below it, too."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if deep and entry.is_dir(follow_symlinks=False):
+                    _remove_unfinished(entry.path)
+                elif (found := _UNFINISHED.search(entry.name)) is not None:
+                    age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                    if age > _ABANDONED or SYSTEM.has_ended(int(found[1])):
+                        os.unlink(entry.path)

@@ -118,6 +118,10 @@ class System(Protocol):
         """
         ...
 
+    def has_ended(self, pid: int) -> bool:
+        """Whether no process has this id; False where that can't be told."""
+        ...
+
     def has_terminal(self) -> bool:
         """Whether there is a terminal on which a passphrase can be typed."""
         ...

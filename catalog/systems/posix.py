@@ -129,6 +129,16 @@ class PosixSystem:
             with suppress(OSError, AttributeError):
                 ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
+    def has_ended(self, pid: int) -> bool:
+        """See System."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # it is another user's
+            pass
+        return False
+
     def has_terminal(self) -> bool:
         try:
             os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))

@@ -101,6 +101,10 @@ class WindowsSystem:
     def protect_memory(self) -> None:
         """Do nothing: Windows writes no dump of a process to disk unless an administrator asks for that."""
 
+    def has_ended(self, pid: int) -> bool:
+        """See System. Here, a signal would end the process."""
+        return False
+
     def has_terminal(self) -> bool:
         return sys.stdin is not None and sys.stdin.isatty()
 

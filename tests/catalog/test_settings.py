@@ -213,3 +213,40 @@ def test_a_key_under_the_name_of_another_vault_is_refused(settings: Settings) ->
 
 def test_a_private_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
     assert mode(private_folder(tmp_path / "a" / "b")) == 0o700
+
+
+@pytest.mark.parametrize("folder", ["state", "state/keys", "state/jobs", "config"])
+def test_what_killed_processes_left_goes(tmp_path: Path, folder: str) -> None:
+    settings = Settings({"RPDRIVE_HOME": str(tmp_path)})
+    here = tmp_path / folder
+    here.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    old = here / f"b.json.{os.getpid()}.tmp"
+    names = [f"a.json.{ended.pid}.tmp", f"c.json.{os.getppid()}.tmp", "user.tmp", "d.tmp.json", old.name]
+    for name in names:
+        (here / name).write_text("half")
+    os.utime(old, (1, 1))
+    settings.remove_unfinished()
+    assert sorted(p.name for p in here.iterdir()) == sorted(names[1:4])
+    (here / names[0]).write_text("half")
+    write_private(here / "a.json", b"{}")
+    assert sorted(p.name for p in here.iterdir()) == sorted(["a.json", *names[1:4]])
+
+
+def test_a_process_of_another_namespace_takes_a_file_for_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process id is no process's there: the file is removed while it is written, and written again."""
+    sync = os.fsync
+    removed: list[Path] = []
+
+    def swept(descriptor: int) -> None:
+        sync(descriptor)
+        if len(removed) < 2:
+            removed.extend(tmp_path.glob("*.tmp"))
+            removed[-1].unlink()
+
+    monkeypatch.setattr(os, "fsync", swept)
+    write_private(tmp_path / "a.json", b"{}")
+    assert len(removed) == 2 and [p.name for p in tmp_path.iterdir()] == ["a.json"]

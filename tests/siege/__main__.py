@@ -37,7 +37,6 @@ def options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="folder to work in (default: a new one in memory)")
     parser.add_argument("--keep", type=Path, default=Path("/var/tmp/rpdrive-siege"), help="folder of what is kept")
     parser.add_argument("--json", type=Path, help="also write the table there")
-    parser.add_argument("--litter", action="store_true", help="let temporary files lie: they are no fault")
     parser.add_argument("--list", action="store_true", help="list the kinds of faults")
     return parser.parse_args()
 
@@ -137,7 +136,6 @@ def run(
             seed + number,
             next(kinds),
             min(given.each, rounds - table.rounds),
-            litter=given.litter,
         )
         keep(result, given.keep, table)
         table.add(result)

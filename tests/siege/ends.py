@@ -99,7 +99,7 @@ def kill_a_restore(world: World, machine: Machine) -> str:
         key = newest(world, machine)
         assert key is not None
     out = world.folder / "again"
-    args = ["restore", key, "--to", str(out), "--json"]
+    args = ["restore", key, "--to", str(out), "--trust-modes", "--json"]
     done = 0
     for _ in range(world.rng.choice([1, 2])):
         act: Act = world.rng.choice(["kill", "kill", "interrupt"])

@@ -115,6 +115,7 @@ def by_restore(world: World, machine: Machine, key: str, plan: Plan = QUIET) -> 
         key,
         "--to",
         str(out),
+        "--trust-modes",  # of another machine, too, or of one that was moved away and has another id now
         "--json",
         plan=plan,
         codes=(0,) if key not in world.doubtful else (0, 3, 4, 5, 7, 9),

@@ -32,7 +32,7 @@ def test_a_small_siege(tmp_path: Path) -> None:
     table = tmp_path / "table.json"
     done = subprocess.run(
         [sys.executable, "-m", "tests.siege", "--seed", "7", "--rounds", "20", "--each", "2", "--json", table,
-         "--only", ",".join(KINDS), "--keep", tmp_path / "kept", "--litter"],
+         "--only", ",".join(KINDS), "--keep", tmp_path / "kept"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import os
-import socket
+import platform
 import time
-from dataclasses import replace
 from typing import Generic, NamedTuple
+
+from msgspec.structs import replace
 
 from backup.evidence import AGE, Evidence, Fatal, StartOver
 from backup.lineage import Lineage, still
@@ -204,7 +205,7 @@ class Attempt(Generic[Folder, File, Stat]):
             item=run.item.id,
             machine_name=run.machine.name,
             item_name=run.item.name,
-            hostname=socket.gethostname(),
+            hostname=platform.node(),
             system=run.system.name,
             sequence=self._lineage.sequence,
             previous=self._lineage.previous,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 from backup.display import result_json, summary
 from backup.job import opened
@@ -23,7 +21,6 @@ def back_up(session: Session, vault: Vault, request: Request, *, as_json: bool) 
     with (
         opened(session, vault, request, this_system(fetch=request.fetch)) as job,
         nullcontext() if as_json else Screen() as screen,
-        rare_collections(),
     ):
         result = job.run(screen)
     if as_json:
@@ -39,16 +36,3 @@ def back_up(session: Session, vault: Vault, request: Request, *, as_json: bool) 
     if failed is not None:
         raise LocalError(failed, "check where stdout goes")
     return WITH_PROBLEMS if result.problem_count else 0
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Collect garbage rarely. A run makes many long-lived objects and no cycles: the defaults cost it 5%."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import socket
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from backup.census import Census
 from backup.engine import perform
@@ -18,7 +18,6 @@ from backup.record import Record
 from backup.request import Request, own_folders, selected
 from backup.run import Result, Run
 from backup.systems.base import File, Folder, Stat, System
-from cache.disk import LIMIT, DiskCache
 from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
@@ -27,6 +26,9 @@ from catalog.points.seen import Seen
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.screen.text import parse_size
 from catalog.vault import Vault
+
+if TYPE_CHECKING:
+    from cache.disk import DiskCache
 
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # what `lock` says if another process holds the lock
 _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
@@ -86,7 +88,7 @@ def opened(
     AmbiguousName, StoreError.
     """
     settings = session.settings
-    limit = LIMIT if request.cache_size is None else parse_size(request.cache_size)
+    limit = None if request.cache_size is None else parse_size(request.cache_size)
     selection = selected(request, system)
     paths = selection.paths
     with ExitStack() as stack:
@@ -135,11 +137,13 @@ def _locked(lock: Callable[[int], None], path: Path) -> Iterator[None]:
 
 def _mark(machine: Machine) -> str:
     """A mark for this machine's unfinished objects; a copy of it on another host has another one."""
-    return hashlib.blake2b(machine.id + socket.gethostname().encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(machine.id + platform.node().encode(), digest_size=8).hexdigest()
 
 
-def _disk_cache(folder: Path, limit: int) -> DiskCache | None:
+def _disk_cache(folder: Path, limit: int | None) -> DiskCache | None:
+    from cache.disk import LIMIT, DiskCache  # a vault on a local disk needs none
+
     try:
-        return DiskCache(folder, limit=limit)
+        return DiskCache(folder, limit=LIMIT if limit is None else limit)
     except LocalError:
         return None  # slower, but as correct

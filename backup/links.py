@@ -9,11 +9,11 @@ the files met last are held in memory; the others are in a temporary database.
 
 from __future__ import annotations
 
-import pickle
 import sqlite3
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
+
+import msgspec
 
 from backup.files import Contents
 from backup.systems.base import Status
@@ -25,8 +25,7 @@ _HELD = 20_000  # files in memory: about 1 KB each
 _Key: TypeAlias = tuple[int, int]  # st_dev, st_ino
 
 
-@dataclass
-class Link:
+class Link(msgspec.Struct):
     """A file with several links: its number, how many links are still to come, and what was saved for the first."""
 
     number: int
@@ -118,6 +117,8 @@ class _Away:
         self._db.close()
 
     def put(self, links: list[tuple[_Key, Link]]) -> None:
+        import pickle  # here: few sources have so many links
+
         rows = [(*map(_signed, key), pickle.dumps((link.number, link.left, link.node))) for key, link in links]
         try:
             self._db.execute("BEGIN")
@@ -128,6 +129,8 @@ class _Away:
 
     def take(self, key: _Key) -> Link | None:
         """Remove a file. None if it is not here."""
+        import pickle
+
         where = tuple(map(_signed, key))
         try:
             row = self._db.execute("SELECT link FROM links WHERE device = ? AND inode = ?", where).fetchone()

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from backup.mirror import Mirror
 from catalog.format.blocks import Buffer, PackKind, encode_frame
@@ -42,8 +43,7 @@ class Place:
 Placed: TypeAlias = Extent | Place
 
 
-@dataclass
-class Sent:
+class Sent(msgspec.Struct):
     """Amounts that this run added to the vault."""
 
     new_chunks: int = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from backup.systems.base import Status, kept_time
 from catalog.errors import Damaged, ObjectNotFound
@@ -33,8 +34,7 @@ def _nothing_absent(pack: bytes) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class PreviousPoint:
+class PreviousPoint(msgspec.Struct, frozen=True):
     """The point to compare with. An entry whose ctime (ns) is not before `trusted` is read again.
 
     Without `compare_modes`, an unchanged ctime shows that the mode is unchanged: on Windows, the mode takes a call.

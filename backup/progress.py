@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from backup.pipeline import Sent
 from catalog.format.values import TOTAL_MAX, Totals
 from catalog.screen.progress import JobProgress
 
 
-@dataclass
-class Progress:
+class Progress(msgspec.Struct):
     """Entries, files and bytes that the walk has passed, and how many files and bytes of them were read.
 
     `size` includes all of the current file; `left` are the bytes of it that are still to be read.
@@ -31,7 +31,7 @@ class Progress:
     unchanged: int = 0
     removed: int = 0
     path: Callable[[], bytes] = bytes
-    sent: Sent = field(default_factory=Sent)
+    sent: Sent = msgspec.field(default_factory=Sent)
     previous: Totals | None = None
 
     @property
@@ -59,4 +59,6 @@ class Progress:
 
     def reset(self, sent: Sent, previous: Totals | None) -> None:
         """Start from zero."""
-        self.__dict__.update(Progress(sent=sent, previous=previous).__dict__)
+        fresh = Progress(sent=sent, previous=previous)
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(fresh, name))

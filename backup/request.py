@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from backup.exclusions import Exclusions
 from backup.selection import Selection
@@ -13,8 +14,7 @@ from catalog.access.session import Session
 from catalog.errors import LocalError
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """The paths to back up, and options. `cache_size` is the text the user gave; `dry` writes nothing.
 
     `ignore_case` is None for what is usual on the system.
@@ -23,8 +23,8 @@ class Request:
     paths: list[Path]
     item: str | None = None
     machine: str | None = None
-    excludes: list[str] = field(default_factory=list)
-    exclude_files: list[Path] = field(default_factory=list)
+    excludes: list[str] = []
+    exclude_files: list[Path] = []
     ignore_files: str = ""
     exclude_caches: bool = False
     ignore_case: bool | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Generic, NamedTuple
+
+import msgspec
 
 from backup.mirror import Mirror
 from backup.pipeline import LEVEL
@@ -75,8 +76,7 @@ def _valid(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-@dataclass
-class Run(Generic[Folder, File, Stat]):
+class Run(msgspec.Struct, Generic[Folder, File, Stat]):
     """One run for one item of this machine. `pages` has the tree pages of earlier points.
 
     `seen` and `damaged` are this machine's notes about the vault. `progress` may be read by another thread at any
@@ -94,12 +94,11 @@ class Run(Generic[Folder, File, Stat]):
     damaged: DamagedPacks
     level: int = LEVEL
     partial_seconds: float = PARTIAL_SECONDS
-    progress: Progress = field(default_factory=Progress)
-    problems: Problems = field(default_factory=Problems)
+    progress: Progress = msgspec.field(default_factory=Progress)
+    problems: Problems = msgspec.field(default_factory=Problems)
 
 
-@dataclass
-class Result:
+class Result(msgspec.Struct):
     """The result of a run. `point` is None for a dry run; sizes in bytes, `seconds` from start to commit."""
 
     point: Point | None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from backup.exclusions import Exclusions
 
 Wanted: TypeAlias = "dict[bytes, Wanted | None]"
 
 
-@dataclass
-class Selection:
+class Selection(msgspec.Struct):
     """The paths to walk, which are absolute. `skip` are folders to leave out, as (st_dev, st_ino).
 
     `excludes` are patterns as of `--exclude`, unless there are `exclusions`; then what a point lists of these.
@@ -19,11 +19,11 @@ class Selection:
     """
 
     paths: list[bytes]
-    excludes: list[str] = field(default_factory=list)
+    excludes: list[str] = []
     one_file_system: bool = False
-    skip: set[tuple[int, int]] = field(default_factory=set)
+    skip: set[tuple[int, int]] = set()
     fetch: bool = False
-    exclusions: Exclusions = field(default_factory=Exclusions)
+    exclusions: Exclusions = msgspec.field(default_factory=Exclusions)
 
     def __post_init__(self) -> None:
         if self.excludes and not self.exclusions.recorded:

@@ -21,9 +21,7 @@ NEW_PASSPHRASE = "RPDRIVE_NEW_PASSPHRASE"
 # Not passed on to processes that rpdrive starts: they get keys in another way, and may run for weeks.
 SECRETS = (PASSPHRASE, NEW_PASSPHRASE)
 # Variables of stores and of other programs, e.g. AZURE_STORAGE_KEY.
-_SECRET = re.compile(
-    r".*(?:KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING)(?:_[0-9]+)?", re.IGNORECASE
-)
+_SECRET = r"(?i).*(?:KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING)(?:_[0-9]+)?"
 
 _FOLDER = Path(__file__).parents[1]  # holds our packages and rpdrive.py
 _CODE = "import sys; sys.path.append({folder!r}); from {module} import main; main({arguments})"
@@ -60,12 +58,12 @@ def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]
 
     Everybody with the rights of the child's user can read its environment as long as it runs.
     """
-    return _absolute({name: value for name, value in environ.items() if not _SECRET.fullmatch(name)})
+    return _absolute({name: value for name, value in environ.items() if not re.fullmatch(_SECRET, name)})
 
 
 def secret_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that `child_environment` leaves out and a child may need: the credentials of stores."""
-    return {name: value for name, value in environ.items() if _SECRET.fullmatch(name) and name not in SECRETS}
+    return {name: value for name, value in environ.items() if re.fullmatch(_SECRET, name) and name not in SECRETS}
 
 
 def lasting_environment(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -10,9 +10,10 @@ The file never contains the passphrase. Times are ISO 8601, UTC. The token's fir
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from catalog.access.settings import Settings
 from catalog.errors import NewerFormat, UsageError
@@ -25,8 +26,7 @@ VERSION = 1
 DEFAULT_LIFETIME = timedelta(days=10)
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True):
     """The contents of a vault credentials file. `token` is None if the kind of store has no tokens."""
 
     address: str

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec.structs import replace
 
 from catalog.errors import Damaged, Locked, NewerFormat
 from catalog.format.keys import Keys, expand
@@ -48,8 +49,7 @@ def key_id(public: bytes) -> bytes:
     return hashlib.sha256(public).digest()[:KEY_ID_BYTES]
 
 
-@dataclass(frozen=True)
-class Admin:
+class Admin(msgspec.Struct, frozen=True):
     """A public key (32 bytes) that may sign records, and its private key, wrapped.
 
     `wrapped` (48 bytes) is the private key under the master key; `slot` has it under a passphrase instead. Both are

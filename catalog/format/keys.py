@@ -6,7 +6,6 @@ HKDF is RFC 5869 with SHA-256. Keys are 32 bytes everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import cached_property
 
 from blake3 import blake3
@@ -28,12 +27,11 @@ def derive(key: bytes, salt: bytes, info: bytes) -> bytes:
     return HKDF(SHA256(), 32, salt, info).derive(key)
 
 
-@dataclass(frozen=True)
 class Keys:
     """All keys of one vault, from its master key (32 bytes) and its id (16 bytes)."""
 
-    master: bytes = field(repr=False)
-    vault_id: bytes
+    def __init__(self, master: bytes, vault_id: bytes) -> None:
+        self.master, self.vault_id = master, vault_id
 
     def _purpose(self, name: str) -> bytes:
         return derive(self.master, self.vault_id, b"rpdrive/1 " + name.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, TypeAlias
 
@@ -103,8 +104,12 @@ class PlacesRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     broken: list[BrokenRow] = []
 
 
-_decoder = msgspec.msgpack.Decoder(PlacesRecord)
 _encoder = msgspec.msgpack.Encoder()
+
+
+@cache
+def _decoder() -> msgspec.msgpack.Decoder[PlacesRecord]:
+    return msgspec.msgpack.Decoder(PlacesRecord)  # when one is read: few vaults have such records
 
 
 def encode_places(places: PlacesRecord) -> bytes:
@@ -113,7 +118,7 @@ def encode_places(places: PlacesRecord) -> bytes:
 
 def decode_places(data: bytes, name: str) -> PlacesRecord:
     """The record in the content of the signed object of this name. Raises Damaged."""
-    places = decode(_decoder, data, name)
+    places = decode(_decoder(), data, name)
     if places_folder(places.series, places.digits) + written_number(places.number) != name:
         raise Damaged(f"{name} holds a different record than its name says")
     for row in places.moved:

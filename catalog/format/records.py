@@ -250,8 +250,14 @@ def _time_text(time: int) -> str:
 
 
 def _parsed_time(text: str) -> int | None:
+    """The time (ns) that the digits of _DATE mean; None if there is none."""
     try:
-        return int(datetime.strptime(text, _TIME).replace(tzinfo=UTC).timestamp()) * 10**9
+        # strptime takes three times as long, and loads two modules.
+        day, clock = (
+            (int(text[:4]), int(text[4:6]), int(text[6:8])),
+            (int(text[9:11]), int(text[11:13]), int(text[13:15])),
+        )
+        return int(datetime(*day, *clock, tzinfo=UTC).timestamp()) * 10**9
     except ValueError:
         return None
 

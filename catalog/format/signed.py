@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -19,8 +20,12 @@ SIGNED = frozenset((Kind.RETENTION, Kind.PLACES, Kind.LEDGER, Kind.MARKS))
 
 _KeyId: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 _Signature: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
-signed_decoder = msgspec.msgpack.Decoder(tuple[bytes, _KeyId, _Signature])
 _encoder = msgspec.msgpack.Encoder()
+
+
+@cache
+def _decoder() -> msgspec.msgpack.Decoder[tuple[bytes, bytes, bytes]]:
+    return msgspec.msgpack.Decoder(tuple[bytes, _KeyId, _Signature])  # when one is read: few vaults have such
 
 
 def signed_message(vault_id: bytes, name: str, content: Buffer) -> bytes:
@@ -42,7 +47,7 @@ def open_signed(keys: Keys, admins: Sequence[Admin], kind: Kind, name: str, data
 
     Raises Damaged, also if no admin of the vault signed it under this name, or NewerFormat.
     """
-    content, signer, signature = decode(signed_decoder, open_object(keys, kind, name, data), name)
+    content, signer, signature = decode(_decoder(), open_object(keys, kind, name, data), name)
     message = signed_message(keys.vault_id, name, content)
     for admin in admins:
         if admin.id == signer and admin.verify(message, signature):

@@ -11,9 +11,9 @@ import hmac
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -30,8 +30,7 @@ _T = TypeVar("_T")
 _ZERO_NONCE = bytes(12)  # each key used with it seals one message only
 
 
-@dataclass(frozen=True)
-class KdfParameters:
+class KdfParameters(msgspec.Struct, frozen=True):
     """The cost parameters of Argon2id; memory in KiB."""
 
     memory_kib: int = 64 * 1024
@@ -51,8 +50,7 @@ class KdfParameters:
             )
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """A secret of 32 bytes, usually the master key, wrapped under one passphrase."""
 
     id: str

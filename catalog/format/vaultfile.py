@@ -7,8 +7,9 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import msgspec
 
 from catalog.errors import Damaged, NewerFormat, WrongPassphrase
 from catalog.format.admins import ALGORITHM, Admin, knows_admin
@@ -22,8 +23,7 @@ SOFT_DELETE_DAYS = 14, 180  # least, which is the default, and most
 MAX_IMMUTABLE_DAYS = 36_500
 
 
-@dataclass(frozen=True)
-class Immutable:
+class Immutable(msgspec.Struct, frozen=True):
     """The rule that nobody takes recovery points away before `days` are over. `locked`: it can't be undone."""
 
     days: int
@@ -43,8 +43,7 @@ class Immutable:
 _IMMUTABLE_FIELDS = frozenset(("days", "locked"))
 
 
-@dataclass(frozen=True)
-class VaultFile:
+class VaultFile(msgspec.Struct, frozen=True):
     """vault.json: public, authenticated under the master key. `number` counts its versions from 1.
 
     `admins` are the keys that may sign records. For `soft_delete_days` a point that somebody takes away can still
@@ -59,7 +58,7 @@ class VaultFile:
     soft_delete_days: int = SOFT_DELETE_DAYS[0]
     immutable: Immutable | None = None
     mac: bytes = b""
-    parsed: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    parsed: Mapping[str, Any] | None = None
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -71,7 +70,7 @@ class VaultFile:
             "slots": [s.to_json() for s in self.slots],
             "admins": [a.to_json() for a in self.admins],
             "soft_delete_days": self.soft_delete_days,
-            "immutable": None if self.immutable is None else asdict(self.immutable),
+            "immutable": None if self.immutable is None else msgspec.structs.asdict(self.immutable),
         }
 
     def encode(self, keys: Keys) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -125,8 +124,8 @@ def register(vault: Vault, state: Path, name: str | None = None) -> Machine:
 def _new(machine_id: bytes, name: str | None) -> Machine:
     return Machine(
         id=machine_id,
-        name=checked_name(name or socket.gethostname() or "machine"),
-        hostname=socket.gethostname(),
+        name=checked_name(name or platform.node() or "machine"),
+        hostname=platform.node(),
         system=platform.system(),
         created=time.time_ns(),
     )

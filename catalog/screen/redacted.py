@@ -14,19 +14,18 @@ from typing import Any
 
 HIDDEN = "…"
 _VALUE = r"""[^&;,\s"'<>()\\]+"""
-_SECRETS = re.compile(
+_SECRETS = (  # compiled when a text is shown: most commands show none
     # A SAS: its signature alone makes it valid. In a URL within a URL, = is %3D.
     rf"(?P<name>(?<![a-z_])(?:sig|AccountKey|SharedAccessSignature|client_secret|password|passphrase)(?:=|%3D))"
     rf"{_VALUE}"
     # Headers.
-    rf"|(?P<scheme>\b(?:Bearer|SharedKey(?:Lite)?) +)[^\s\"']{{16,}}",
-    re.IGNORECASE,
+    rf"|(?P<scheme>\b(?:Bearer|SharedKey(?:Lite)?) +)[^\s\"']{{16,}}"
 )
 
 
 def redacted(text: str) -> str:
     """The text without the secrets that it may quote."""
-    return _SECRETS.sub(lambda found: (found["name"] or found["scheme"]) + HIDDEN, text)
+    return re.sub(_SECRETS, lambda found: (found["name"] or found["scheme"]) + HIDDEN, text, flags=re.IGNORECASE)
 
 
 class RedactedStream(io.TextIOWrapper):

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from catalog.errors import UsageError
 
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMGTP]?)(?:I?B)?", re.IGNORECASE | re.ASCII)
-_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([smhdw])", re.IGNORECASE | re.ASCII)
+_SIZE = r"(?ai)(\d{1,15}(?:\.\d{1,15})?) ?([KMGTP]?)(?:I?B)?"
+_DURATION = r"(?ai)(\d{1,15}(?:\.\d{1,15})?) ?([smhdw])"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST = 100 * 365 * 86400  # seconds
 
@@ -41,7 +41,7 @@ def short_ids(ids: Sequence[str]) -> list[str]:
 
 def parse_size(text: str) -> int:
     """Bytes, from a number and a unit K, M, G, T or P (powers of 1024): `500M`, `1.5 GiB`. Raises UsageError."""
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(_SIZE, text.strip())
     if found is None:
         raise UsageError(f"{text!r} is not a size", "write e.g. 500M or 10G")
     return int(float(found[1]) * 1024.0 ** " KMGTP".index(found[2].upper() or " "))
@@ -49,7 +49,7 @@ def parse_size(text: str) -> int:
 
 def parse_duration(text: str) -> float:
     """Seconds, from a positive number and a unit: `90s`, `30m`, `6h`, `2d`, `1w`. Raises UsageError."""
-    found = _DURATION.fullmatch(text.strip())
+    found = re.fullmatch(_DURATION, text.strip())
     seconds = float(found[1]) * _SECONDS[found[2].lower()] if found else 0.0
     if not 0 < seconds <= _LONGEST:
         raise UsageError(f"{text!r} is not a length of time", "write e.g. 90s, 30m, 6h or 2d")

@@ -7,16 +7,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from catalog.systems.this import SYSTEM
 
 
-@dataclass
 class _Open:
-    number: int
-    users: int = 0
-    dropped: bool = False
+    def __init__(self, number: int, users: int) -> None:
+        self.number, self.users, self.dropped = number, users, False
 
 
 class Descriptors:
@@ -74,7 +71,7 @@ class Descriptors:
         return self._opened(name)
 
     def _opened(self, name: str) -> _Open:
-        held = _Open(self._opener(name), users=1)
+        held = _Open(self._opener(name), 1)
         with self._lock:
             if name in self._open:  # another thread was faster; close this one when it is given back
                 held.dropped = True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from operator import add, sub
 from typing import NamedTuple
+
+import msgspec
 
 from catalog.store.base import Store
 from catalog.store.wrapper import Kind, Request, StoreWrapper, T
@@ -22,8 +23,7 @@ class Count(NamedTuple):
 NONE = Count()
 
 
-@dataclass(frozen=True)
-class Traffic:
+class Traffic(msgspec.Struct, frozen=True):
     """Requests to a store, by kind. Two of them can be subtracted: after - before."""
 
     create: Count = NONE
@@ -38,7 +38,7 @@ class Traffic:
     @property
     def requests(self) -> int:
         """Requests of every kind."""
-        return sum(self.of(field.name).requests for field in fields(self))
+        return sum(self.of(kind).requests for kind in self.__struct_fields__)
 
     @property
     def sent(self) -> int:
@@ -61,9 +61,7 @@ class Traffic:
         return self._combined(other, add)
 
     def _combined(self, other: Traffic, how: Callable[[int, int], int]) -> Traffic:
-        return Traffic(
-            **{field.name: Count(*map(how, self.of(field.name), other.of(field.name))) for field in fields(self)}
-        )
+        return Traffic(*(Count(*map(how, self.of(kind), other.of(kind))) for kind in self.__struct_fields__))
 
     def __str__(self) -> str:
         return f"{self.requests} requests, {self.received} bytes received, {self.sent} bytes sent"

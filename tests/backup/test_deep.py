@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from backup.foreground import rare_collections
 from backup.systems.posix import PosixSystem
 from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
@@ -100,13 +98,3 @@ def test_folders_are_closed_when_the_walk_breaks_off(
     with pytest.raises(KeyboardInterrupt):
         machine.backup(deep)
     assert set(os.listdir("/proc/self/fd")) == before
-
-
-def test_the_garbage_collector_is_as_before() -> None:
-    before = gc.get_threshold(), gc.isenabled()
-    with pytest.raises(KeyError), rare_collections():
-        assert gc.get_threshold() != before[0]
-        assert gc.get_freeze_count() > 0
-        raise KeyError
-    assert (gc.get_threshold(), gc.isenabled()) == before
-    assert gc.get_freeze_count() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import threading
 from pathlib import Path
 
@@ -67,8 +67,8 @@ def test_a_machine_survives_another_host_name(
     memory: Vault, state: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = this_machine(memory, state)
-    assert first.name == first.hostname == socket.gethostname()
-    monkeypatch.setattr(socket, "gethostname", lambda: "renamed-host")
+    assert first.name == first.hostname == platform.node()
+    monkeypatch.setattr(platform, "node", lambda: "renamed-host")
     outcome = back_up(memory, state, source)
     assert outcome.point is not None and outcome.point.machine == first.id
     (machine,) = memory.machines().values()

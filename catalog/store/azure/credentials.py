@@ -20,8 +20,9 @@ KEY = "AZURE_STORAGE_KEY"
 ENDPOINT = "AZURE_STORAGE_SERVICE_ENDPOINT"
 ALLOW_HTTP = "RPDRIVE_ALLOW_HTTP"
 # The clouds of Azure, and the accounts with a DNS zone of their own.
-_AZURE = re.compile(
-    r"blob\.(?:core\.windows\.net|core\.chinacloudapi\.cn|core\.usgovcloudapi\.net)|z[0-9]+\.blob\.storage\.azure\.net"
+_AZURE = (
+    r"blob\.(?:core\.windows\.net|core\.chinacloudapi\.cn|core\.usgovcloudapi\.net)"
+    r"|z[0-9]+\.blob\.storage\.azure\.net"
 )
 ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"  # what signs a token
 
@@ -109,7 +110,7 @@ def foreign_endpoint(account: str, endpoint: str | None) -> str | None:
         own = parts.scheme == "https" and parts.port in (None, 443) and not parts.username and name == account
     except ValueError:
         return endpoint
-    return None if own and _AZURE.fullmatch(zone) else endpoint
+    return None if own and re.fullmatch(_AZURE, zone) else endpoint
 
 
 def _check_account(connection_string: str, account: str) -> None:

@@ -14,11 +14,10 @@ from catalog.store.roles import Role
 from catalog.store.scheme import Scheme, Token, Tokens
 
 _FORM = "azure://ACCOUNT/CONTAINER[/PREFIX]"
-_ADDRESS = re.compile(
-    r"azure://(?P<account>[a-z0-9]{3,24})"
+_ADDRESS = (  # compiled for a vault in Azure only
+    r"(?s)azure://(?P<account>[a-z0-9]{3,24})"
     r"/(?P<container>(?=[^/]{3,63}(?:/|\Z))[a-z0-9]+(?:-[a-z0-9]+)*)"
-    r"(?:/(?P<prefix>.*))?",
-    re.DOTALL,
+    r"(?:/(?P<prefix>.*))?"
 )
 
 
@@ -32,7 +31,7 @@ class AzureAddress(NamedTuple):
 
 def azure_address(url: str) -> AzureAddress:
     """The parts of an address. Raises UsageError if it is malformed."""
-    found = _ADDRESS.fullmatch(url)
+    found = re.fullmatch(_ADDRESS, url)
     if found is None:
         raise UsageError(f"{url!r} is not the address of a container", f"an address is {_FORM}")
     return AzureAddress(found["account"], found["container"], (found["prefix"] or "").strip("/"))
@@ -77,7 +76,7 @@ class AzureScheme(Scheme):
     tokens = AzureTokens()
 
     def accepts(self, url: str) -> bool:
-        return _ADDRESS.fullmatch(url) is not None
+        return re.fullmatch(_ADDRESS, url) is not None
 
     def open(self, url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
         from catalog.store.azure.store import AzureStore

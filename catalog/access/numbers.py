@@ -22,7 +22,7 @@ def note_number(state: Path, file: VaultFile) -> None:
     path = state / f"number-{file.vault_id.hex()}.json"
     try:
         highest = int(json.loads(path.read_bytes())["number"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         highest = 0
     if not 0 <= highest <= _MOST:
         highest = 0

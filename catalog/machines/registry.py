@@ -6,6 +6,7 @@ two machines of the same name can share a vault. Everything else about a machine
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import time
@@ -25,6 +26,7 @@ from catalog.errors import (
     ObjectExists,
     UsageError,
 )
+from catalog.format.keys import ID_BYTES
 from catalog.format.records import Item, Machine, MachineName
 from catalog.vault import Vault
 
@@ -35,30 +37,45 @@ Found: TypeAlias = tuple[int, Machine]  # a version of a machine's record, and i
 
 
 class Registration(msgspec.Struct):
-    """This machine's file about a vault: its own id and first name there, and its items' ids (hex) by name."""
+    """This machine's file about a vault: its own id and first name there, and its items' ids (hex) by name.
+
+    `check` is a digest of the rest: a changed digit would make this another machine, with backups of its own. It is
+    empty in files of earlier versions.
+    """
 
     machine: str
     name: str
     registered: bool = True
     items: dict[str, str] = {}
+    check: str = ""
 
     @classmethod
     def load(cls, state: Path, vault: Vault) -> Registration | None:
         """The saved registration; None if this machine is not registered in the vault. Raises LocalError."""
         path = _path(state, vault)
         try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
+            found = msgspec.json.decode(path.read_bytes(), type=cls)
+            if found.check not in ("", found._digest()) or not all(
+                len(bytes.fromhex(known)) == ID_BYTES for known in (found.machine, *found.items.values())
+            ):
+                raise ValueError("it has been changed")
+            return found
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as e:
+        except (OSError, ValueError) as e:  # msgspec's errors are ValueErrors
             raise LocalError(
                 f"{path} can't be read: {e}", f"move {path} away, and name the machine with --machine"
             ) from e
+
+    def _digest(self) -> str:
+        rows = msgspec.json.encode([self.machine, self.name, self.registered, self.items])
+        return hashlib.blake2b(rows, digest_size=8).hexdigest()
 
     def save(self, state: Path, vault: Vault) -> None:
         """Save this registration. Raises LocalError."""
         path = _path(state, vault)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.check = self._digest()
         write_private(path, msgspec.json.encode(self))
 
 

@@ -64,7 +64,7 @@ class Seen:
         try:
             rows = json.loads(self._path.read_bytes())
             return {(bytes.fromhex(r[0]), bytes.fromhex(r[1])): int(r[2]) for r in rows}
-        except (OSError, ValueError, TypeError, LookupError):
+        except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return {}
 
     def note(self, name: PointName) -> None:

@@ -42,7 +42,7 @@ class PosixProcesses:
     def is_running(self, pid: int, started: str | None) -> bool:
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return False
         except PermissionError:
             pass

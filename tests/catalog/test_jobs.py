@@ -159,7 +159,11 @@ def test_outcomes_in_files_of_other_versions(tmp_path: Path, written: str, read:
         id="1", kind="restore", point="", machine="", item="", target="/", started=1, finished=2, bytes=0, files=0,
         warnings=[], warning_count=0, outcome=written,
     )  # fmt: skip
-    LocalJobs(tmp_path).add(job)
+    whole = LocalJobs(tmp_path).add(job)
+    for n, bad in enumerate(
+        (b"", whole.read_bytes()[:50], whole.read_bytes().replace(b'"kind":"', b'"kind":"\xb3'))
+    ):
+        whole.with_name(f"bad-{n}.json").write_bytes(bad)
     assert [job.outcome for job in LocalJobs(tmp_path).all()] == [read]
     assert restore_word(read) == written
 

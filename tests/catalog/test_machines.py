@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cache.reader import Reader
-from catalog.errors import AmbiguousName, NotFound, UsageError
+from catalog.errors import AmbiguousName, LocalError, NotFound, UsageError
 from catalog.format.records import Machine
 from catalog.machines.registry import (
     Registration,
@@ -118,6 +118,46 @@ def test_after_a_new_installation_a_machine_is_taken_over(memory: Vault, tmp_pat
     assert this_machine(memory, tmp_path / "three").id != first.id
     known = Registration.load(tmp_path / "two", memory)
     assert known is not None and known.machine == first.id.hex()
+
+
+def other_digit(text: bytes, at: int) -> bytes:
+    return text[:at] + (b"1" if text[at : at + 1] != b"1" else b"2") + text[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "how", ["another id", "another item", "no id", "no text", "cut", "empty", "no id, no check"]
+)
+def test_a_changed_identity_is_no_other_machine(memory: Vault, state: Path, source: Path, how: str) -> None:
+    """One flipped bit made another machine, whose backups began anew; or an exit 70."""
+    back_up(memory, state, source, item="data")
+    (path,) = state.glob("identity-*")
+    text = path.read_bytes()
+    at, item = text.index(b'"machine":"') + 15, text.index(b'"data":"') + 12
+    changed = {
+        "another id": other_digit(text, at), "another item": other_digit(text, item),
+        "no id": text[:at] + b"x" + text[at + 1 :], "no text": text[:at] + b"\xb3" + text[at + 1 :],
+        "cut": text[: len(text) // 2], "empty": b"", "no id, no check": b'{"machine":"abcd","name":"x"}',
+    }[how]  # fmt: skip
+    path.write_bytes(changed)
+    with pytest.raises(LocalError, match="can't be read") as raised:
+        this_machine(memory, state)
+    assert raised.value.advice == f"move {path} away, and name the machine with --machine"
+    with pytest.raises(LocalError):
+        back_up(memory, state, source, item="data")
+    path.unlink()
+    (name,) = {m.name for m in memory.machines().values()}
+    assert this_machine(memory, state, name).name == name
+    assert back_up(memory, state, source, item="data").progress.read_files == 0
+    assert len(memory.machines()) == 1
+
+
+def test_an_identity_of_an_earlier_version_has_no_check(memory: Vault, state: Path) -> None:
+    first = this_machine(memory, state)
+    (path,) = state.glob("identity-*")
+    rows = msgspec.json.decode(path.read_bytes())
+    del rows["check"]
+    path.write_bytes(msgspec.json.encode(rows))
+    assert this_machine(memory, state).id == first.id
 
 
 def test_a_dry_run_registers_nothing(memory: Vault, state: Path) -> None:

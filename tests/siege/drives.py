@@ -83,6 +83,8 @@ def _newest(world: World, machine: Machine) -> str:
 def drive_while_the_vault_is_away(world: World, machine: Machine) -> str:
     """the vault's disk is pulled under an open drive: right bytes or an error; all of it when the disk is back"""
     key = _newest(world, machine)
+    if world.may_be_damaged(key):
+        return ""
     with on_a_disk(world.vault_folder) as disk, opened(world, machine, key) as (_command, root):
         if world.rng.random() < 0.5:
             compare(world, key, read_apart(world, root), "drive", only=True)
@@ -114,6 +116,8 @@ def drive_of_a_damaged_vault(world: World, machine: Machine) -> str:
 def drive_whose_process_dies(world: World, machine: Machine) -> str:
     """the process of a drive is killed; unmount, or the next mount there, clears the mount point"""
     key = _newest(world, machine)
+    if world.may_be_damaged(key):
+        return ""
     with opened(world, machine, key) as (command, _root):
         command.send(signal.SIGKILL)
         command.wait(10)

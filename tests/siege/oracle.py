@@ -118,7 +118,7 @@ def by_restore(world: World, machine: Machine, key: str, plan: Plan = QUIET) -> 
         "--trust-modes",  # of another machine, too, or of one that was moved away and has another id now
         "--json",
         plan=plan,
-        codes=(0,) if key not in world.doubtful else (0, 3, 4, 5, 7, 9),
+        codes=(0,) if not world.may_be_damaged(key) else (0, 3, 4, 5, 7, 9),
     )
     partly = done.code != 0
     place = out / root.relative_to("/")
@@ -154,7 +154,7 @@ def by_drive(world: World, machine: Machine, key: str, *more: str) -> None:
         if not appears(command, at):
             world.ended(command)
             raise Fault("stuck", "the drive ended by itself")
-        found = None if key in world.doubtful else of_source(at / root.relative_to("/"))
+        found = None if world.may_be_damaged(key) else of_source(at / root.relative_to("/"))
     except OSError as e:
         raise Fault("lost", f"point {key} can't be read on a drive: {e}") from e
     finally:
@@ -233,7 +233,7 @@ def by_independent_reader(world: World, key: str) -> None:
                 if entry.link:
                     groups.setdefault(entry.link, set()).add(here)
     except independent_reader.REFUSED as e:
-        if key in world.doubtful:
+        if world.may_be_damaged(key):
             return
         raise Fault(
             "lost", f"whole point {key} is refused by the independent reader: {type(e).__name__}: {e}"

@@ -77,7 +77,7 @@ def read_all(world: World, machine: Machine) -> None:
     """The user restores every point of the vault: what is damaged is reported, and noted on this machine."""
     for key in list(world.expected):
         by_restore(world, machine, key)
-    world.noticed()
+    world.noticed(machine)
 
 
 def rot(world: World, machine: Machine, *prefixes: str) -> str:
@@ -124,6 +124,7 @@ def rot_index(world: World, machine: Machine) -> str:
     if done and world.rng.random() < 0.5:
         for path in (machine.home / "state").glob("index-*"):
             path.unlink()
+        world.forgot()
         done += ", no mirror"
     return done
 
@@ -177,6 +178,7 @@ def rot_state(world: World, machine: Machine) -> str:
             how = world.rng.choice([*SAME_SIZE, "cut", "empty", "gone", "longer"])
             spoil(path, how, world.rng)
             done.append(f"{path.relative_to(machine.home)}: {how}")
+    world.forgot()
     if world.backup(machine, None, (0, 3, 4, 8, 9, 11)).code not in (0, 3):
         shutil.rmtree(machine.home)  # what the user is told: move it away, and name the machine
         done.append("moved away")
@@ -192,6 +194,7 @@ def rot_mirror(world: World, machine: Machine) -> str:
         if path.stat().st_size and not path.name.endswith("-shm"):
             spoil(path, how, world.rng)
             done.append(f"{path.name.rpartition('.')[2]}: {how}")
+    world.forgot()
     return ", ".join(done)
 
 
@@ -199,6 +202,7 @@ def rot_mirror(world: World, machine: Machine) -> str:
 def state_lost(world: World, machine: Machine) -> str:
     """state, config and cache of a machine are gone, or an old copy of them comes back"""
     kept = world.folder / f"old-{machine.name}"
+    world.forgot()
     if kept.exists() and world.rng.random() < 0.6:
         shutil.rmtree(machine.home)
         shutil.copytree(kept, machine.home)

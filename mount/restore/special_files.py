@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 
 from catalog.errors import Damaged
 from catalog.format.pages import Entry, Leaf
@@ -102,8 +103,9 @@ class SpecialFiles:
         self, fd: int, files: FileWriter, folder: Folder, final: bytes, wanted: Existing, a: Attributes, *,
         replace: bool,
     ) -> None:  # fmt: skip
+        """Under a temporary name until it is complete: a later run takes what has its final name for restored."""
         disk = self._target.disk
-        at = files.names.numbered(self._planning.number()) if replace else final
+        at = files.names.numbered(self._planning.number())
         try:
             if wanted.kind == _SYMLINK:
                 disk.symlink(wanted.target, at, dir_fd=fd)
@@ -114,6 +116,13 @@ class SpecialFiles:
                 what = NodeKind(wanted.kind).name.lower().replace("_", " ")
                 raise OSError(e.errno, f"only root may create a {what}") from e
             raise
-        self._metadata.set_on_name(fd, at, a, lambda: folder.path(final), plain=folder.plain)
-        if replace:
-            disk.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)
+        try:
+            self._metadata.set_on_name(fd, at, a, lambda: folder.path(final), plain=folder.plain)
+            if replace:
+                disk.rename(at, final, src_dir_fd=fd, dst_dir_fd=fd)
+            else:
+                disk.rename_new(fd, at, final)
+        except OSError:
+            with suppress(OSError):
+                disk.unlink(at, dir_fd=fd)
+            raise

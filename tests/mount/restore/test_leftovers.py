@@ -14,8 +14,10 @@ import pytest
 
 from catalog.errors import StoreUnreachable
 from catalog.format.records import Point
+from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
+from mount.restore.disk.posix_metadata import PosixMetadata
 from mount.restore.disk.this import THIS_DISK
 from mount.restore.target import mark_in, temporary_name
 from mount.restore.temporary_names import TemporaryNames
@@ -79,6 +81,34 @@ def test_the_same_restore_continues_and_removes(made: tuple[Vault, Point], tmp_p
     assert (report.problem_count, report.same_bytes >= 500_000) == (0, True)
     assert (to / "large").read_bytes() == b"".join(LARGE)
     assert temporaries(to) == [] and list((state / "restores").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [NodeKind.SYMLINK, NodeKind.FIFO])
+def test_a_link_or_fifo_of_a_killed_restore(
+    kind: NodeKind, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had its final name before its time: the same restore, run again, took it for complete."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: PosixMetadata, *args: object, **options: object) -> None:
+        raise Killed
+
+    vault, to = open_empty(MemoryStore()), tmp_path / "to"
+    maker = Maker(vault)
+    point = a_point(
+        maker.root([maker.node(b"x", kind, content=b"somewhere" if kind is NodeKind.SYMLINK else None)])
+    )
+    restore(vault, point, tmp_path / "right", state=state)
+    with monkeypatch.context() as patched:
+        patched.setattr(PosixMetadata, "set_on_name", killed)
+        with pytest.raises(Killed):
+            restore(vault, point, to, state=state)
+    assert restore(vault, point, to, state=state).problem_count == 0
+    (x,), right = to.iterdir(), (tmp_path / "right" / "x").lstat()
+    found = x.lstat()
+    assert (found.st_mtime_ns, found.st_mode) == (right.st_mtime_ns, right.st_mode)
 
 
 def test_a_file_that_looks_like_ours_is_left_alone(made: tuple[Vault, Point], tmp_path: Path, state: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from catalog.errors import Damaged, NewerFormat, NotFound, ObjectNotFound
+from catalog.errors import Damaged, LocalError, NewerFormat, ObjectNotFound
 from catalog.format.records import Item, ItemName, Machine
 from catalog.format.sealed import Kind
 from catalog.machines.registry import Registration, this_machine, write_anew
@@ -22,7 +22,10 @@ def this_item(
     known = Registration.load(state, vault)
     if known is None or known.machine != machine.id.hex():
         if not dry:
-            raise NotFound(f"machine {machine.name} is not registered here")
+            raise LocalError(
+                f"the record of this machine, {machine.name}, has gone from the state folder {state}",
+                "check that its disk is there, and run the backup again",
+            )
         known = Registration(machine.id.hex(), machine.name)
     if name in known.items:
         item_id = bytes.fromhex(known.items[name])

@@ -157,6 +157,6 @@ def pulled_state(world: World, machine: Machine) -> str:
         if paused:
             unmounted(machine.home, "-l")
             command.go_on()
-        done = world.ended(command, (0, 3, 4, 5, 11, -signal.SIGBUS) if paused else (0,))
+        done = world.ended(command, (0, 3, 5, 11, -signal.SIGBUS) if paused else (0,))
         world.took_note(machine, done)
     return f"pulled at {plan.events} {plan.at}: exit {done.code}" if paused else ""

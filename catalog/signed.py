@@ -59,15 +59,26 @@ class SignedRecords:
             raise _too_much_junk(folder, highest[0], highest[-1])
         return None
 
-    def add(self, kind: Kind, folder: str, content: bytes, admin: Admin, private: bytes, *, after: int) -> int:
+    def add(
+        self,
+        kind: Kind,
+        folder: str,
+        content: bytes | Callable[[int], bytes],
+        admin: Admin,
+        private: bytes,
+        *,
+        after: int,
+    ) -> int:
         """Sign a record, and store it under the next number after that of the newest one (0: there is none).
 
-        Returns its number. Raises ObjectChanged if somebody else has added a record since, Damaged if more than 100
+        Records that hold their own number are given as a function of it: junk may have taken the next number.
+        Returns the number. Raises ObjectChanged if somebody else has added a record since, Damaged if more than 100
         numbers are taken by what no admin signed, or another StoreError.
         """
         for number in range(after + 1, after + MOST_JUNK + 2):
             name = folder + written_number(number)
-            data = seal_signed(self._keys, admin, private, kind, name, content)
+            made = content(number) if callable(content) else content
+            data = seal_signed(self._keys, admin, private, kind, name, made)
             try:
                 self._store.create(name, [data])
                 return number

@@ -99,10 +99,14 @@ class Vault:
         self.file = file
         self.passed_over = PassedOver()
         self._records: MutableMapping[str, bytes] = {} if records is None else records
-        self.signed = SignedRecords(store, self.fetch_sealed, keys, file.admins)
-        self.places = Places(store, self.signed)
+        self._follow_admins()
         # Called with a pack of which a second read, too, brought other bytes than were written there.
         self.on_damage: Callable[[PackKind, bytes], None] = lambda kind, pack: None
+
+    def _follow_admins(self) -> None:
+        """Take records of upkeep that the admins of vault.json have signed, and no others."""
+        self.signed = SignedRecords(self.store, self.fetch_sealed, self.keys, self.file.admins)
+        self.places = Places(self.store, self.signed)
 
     @property
     def id(self) -> bytes:
@@ -273,6 +277,12 @@ class Vault:
 
     def each_point_name(self, machine: bytes | None = None, item: bytes | None = None) -> Iterator[PointName]:
         """The names that `point_names` has, also of partial points, in the order of the listing: none is kept."""
+        return (name for name, _modified in self.stored_points(machine, item))
+
+    def stored_points(
+        self, machine: bytes | None = None, item: bytes | None = None
+    ) -> Iterator[tuple[PointName, int]]:
+        """The same, each with the time by the store's clock when it was stored (ns since the epoch, UTC)."""
         prefix = "points/"
         if machine is not None:
             prefix += machine.hex() + "/"
@@ -281,7 +291,7 @@ class Vault:
         for info in self.store.list(prefix):
             name = PointName.parse(info.name)
             if name is not None:
-                yield name
+                yield name, info.modified
 
     def point(self, name: PointName) -> Point:
         """The record of a point. Raises ObjectNotFound, another StoreError or Damaged."""
@@ -403,7 +413,7 @@ class Vault:
         """The sealed bytes of the block that holds `at`, in one request. Raises as `read_pack`."""
         return self.read_pack(kind, at.pack, at.offset, at.stored)
 
-    # --- passphrases --------------------------------------------------------------------------------------
+    # --- vault.json ------------------------------------------------------------------------------------------
 
     def change_passphrase(self, new: str, kdf: KdfParameters = KdfParameters()) -> None:
         """Replace all key slots with one for the new passphrase. The keys of the data stay the same.
@@ -411,14 +421,17 @@ class Vault:
         Raises WeakPassphrase, ObjectChanged if vault.json was changed meanwhile, or another StoreError.
         """
         check_passphrase(new)
+        slot = make_slot(self.keys.master, self.id, new, now_iso(), kdf=kdf)
+        self.change_file(lambda file: replace(file, slots=(slot,)))
+
+    def change_file(self, change: Callable[[VaultFile], VaultFile]) -> None:
+        """Replace vault.json. Raises NewerFormat, ObjectChanged if it was changed meanwhile, or StoreError."""
         data, tag = self.store.get_tagged(VAULT_FILE, MAX_VAULT_FILE)
         current = VaultFile.decode(data)
         current.verify(self.keys)
         number = current.number + 1
         while True:  # skip numbers used by changes that were interrupted before they replaced vault.json
-            slot = make_slot(self.keys.master, self.id, new, now_iso(), kdf=kdf)
-            file = replace(current, number=number, slots=(slot,), mac=b"")
-            body = file.encode(self.keys)
+            body = replace(change(current), number=number, mac=b"").encode(self.keys)
             try:
                 self.store.create(f"vault/{number}.json", [body])
                 break
@@ -426,6 +439,7 @@ class Vault:
                 number += 1
         self.store.replace(VAULT_FILE, body, tag)
         self.file = VaultFile.decode(body)
+        self._follow_admins()
 
 
 def _all(records: list[T | RpdriveError]) -> list[T]:

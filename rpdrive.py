@@ -54,6 +54,7 @@ PACKAGES = {
     "backup.commands": ("backup",),
     "catalog.points.commands": ("points", "ls"),
     "catalog.access.commands": ("vault",),
+    "catalog.policies.commands": ("policy",),
     "catalog.machines.commands": ("machine",),
     "catalog.jobs.commands": ("jobs",),
     "catalog.history.commands": ("find", "versions", "diff"),

@@ -18,6 +18,7 @@ def points(
     machine: MachineName = None,
     item: ItemName = None,
     every: All = False,
+    why: Annotated[bool, typer.Option("--why", help="show why, and until when, each point is kept")] = False,
     as_json: Json = False,
 ) -> None:
     """List recovery points, the newest last."""
@@ -25,7 +26,7 @@ def points(
     vault = session.open_vault(meanwhile=importing("catalog.points.show"))
     from catalog.points.show import show_points
 
-    show_points(session, vault, machine, item, every=every, as_json=as_json)
+    show_points(session, vault, machine, item, every=every, why=why, as_json=as_json)
 
 
 @app.command("ls")

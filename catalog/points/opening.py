@@ -27,14 +27,23 @@ def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> 
     Costs 1 listing for each name given, and 1 request for each record not seen before. If no record has the name,
     it is looked for in points of machines and items whose records do not open.
     """
-    machine_id = _machine(vault, machine) if machine is not None else None
+    a_machine, an_item = chosen(vault, machine, item)
+    if an_item is not None:
+        return an_item.machine, an_item.id
+    return (None if a_machine is None else a_machine.id), None
+
+
+def chosen(vault: Vault, machine: str | None = None, item: str | None = None) -> tuple[Machine | None, Item | None]:
+    """The machine and the item that are named, as `scope`; for those without a record, what their points say."""
+    a_machine = _machine(vault, machine) if machine is not None else None
+    machine_id = None if a_machine is None else a_machine.id
     if item is None:
-        return machine_id, None
+        return a_machine, None
     known = vault.all_items() if machine_id is None else list(vault.items(machine_id).values())
     items = {i.machine + i.id: i for i in known}
     advice = "add --machine, or name the item by its id" if machine is None else ""
     try:
-        chosen = choose_named(items, item, "item", advice)
+        return a_machine, choose_named(items, item, "item", advice)
     except NotFound:
         newest = _newest_points(vault, machine_id, lambda n: n.machine + n.item)
         unknown = {p.machine + p.item: p for p in newest if p.machine + p.item not in items}
@@ -44,14 +53,13 @@ def scope(vault: Vault, machine: str | None = None, item: str | None = None) -> 
             key: Item(id=p.item, machine=p.machine, name=p.item_name, paths=[], created=0)
             for key, p in unknown.items()
         }
-        chosen = choose_named({**items, **of_points}, item, "item", advice)
-    return chosen.machine, chosen.id
+        return a_machine, choose_named({**items, **of_points}, item, "item", advice)
 
 
-def _machine(vault: Vault, text: str) -> bytes:
+def _machine(vault: Vault, text: str) -> Machine:
     machines = vault.machines()
     try:
-        return choose_named(machines, text, "machine").id
+        return choose_named(machines, text, "machine")
     except NotFound:
         unknown = [p for p in _newest_points(vault, None, lambda n: n.machine) if p.machine not in machines]
         if not unknown:
@@ -60,7 +68,7 @@ def _machine(vault: Vault, text: str) -> bytes:
             p.machine: Machine(id=p.machine, name=p.machine_name, hostname=p.hostname, system=p.system, created=0)
             for p in unknown
         }
-        return choose_named({**machines, **of_points}, text, "machine").id
+        return choose_named({**machines, **of_points}, text, "machine")
 
 
 def _newest_points(vault: Vault, machine: bytes | None, by: Callable[[PointName], bytes]) -> list[Point]:
@@ -78,6 +86,13 @@ def point_names(vault: Vault, machine: str | None = None, item: str | None = Non
     Costs 1 listing more than `scope`.
     """
     return vault.point_names(*scope(vault, machine, item))
+
+
+def stored_names(vault: Vault, machine: str | None = None, item: str | None = None) -> dict[PointName, int]:
+    """The same, each with the time when it was stored, by the store's clock (ns since the epoch, UTC)."""
+    found = {name: stored for name, stored in vault.stored_points(*scope(vault, machine, item)) if not name.partial}
+    order = sorted(found, key=lambda n: (n.machine, n.item, n.sequence, n.time, n.id))
+    return {name: found[name] for name in order}
 
 
 def open_point(vault: Vault, names: list[PointName], spec: str) -> Point:

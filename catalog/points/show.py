@@ -8,7 +8,7 @@ from catalog.format.records import PointName
 from catalog.format.values import NodeKind
 from catalog.points.choice import Place, entries, find, split_place
 from catalog.points.listing import POINT_COLUMNS, entry_json, long_line, point_json, point_rows
-from catalog.points.opening import open_point, point_names, read_points
+from catalog.points.opening import open_point, point_names, read_points, stored_names
 from catalog.points.seen import Seen
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
@@ -18,14 +18,25 @@ from catalog.vault import Vault
 
 
 def show_points(
-    session: Session, vault: Vault, machine: str | None, item: str | None, *, every: bool, as_json: bool
+    session: Session,
+    vault: Vault,
+    machine: str | None,
+    item: str | None,
+    *,
+    every: bool,
+    why: bool = False,
+    as_json: bool,
 ) -> None:
     """Print the points of a machine, an item or all; `every` includes those of forgotten machines.
+
+    `why` prints for each why it is kept, and until when, by the policies: one more listing, and one request for
+    each level that has one.
 
     Points that can't be read are named in warnings (with `as_json`, in `damaged`), after the others are printed;
     then the error of the first is raised.
     """
-    names = point_names(vault, machine, item)
+    stored = stored_names(vault, machine, item)
+    names = list(stored)
     machines = vault.machines() if names else {}
     forgotten = 0
     if machine is None and item is None and not every:
@@ -34,10 +45,22 @@ def show_points(
     found, damaged = read_points(vault, names)
     seen = Seen(session.settings.state, vault.id)
     vanished = [str(gap) for gap in seen.check(names, map(PointName.of, found))]
+    reasons = None
+    if why:
+        from catalog.points.why import Reasons  # loads time zones
+
+        reasons = Reasons(vault, found, stored)
+        damaged += vault.passed_over.lost("policies/")
     if as_json:
         rows = [point_json(p, machines) for p in found]
+        if reasons is not None:
+            rows = [row | more for row, more in zip(rows, reasons.json(), strict=True)]
         passed = vault.passed_over.json()
         print_json({"vault": session.address, "points": rows, "warnings": vanished, "damaged": passed})
+    elif found and reasons is not None:
+        print_table(reasons.columns, reasons.rows(machines))
+        for line in reasons.still():
+            say(line)
     elif found:
         print_table(POINT_COLUMNS, point_rows(found, machines))
     elif forgotten:

@@ -20,18 +20,16 @@ LEAST = {"daily": 7, "weekly": 4, "monthly": 3, "yearly": 1, "erase_after": 7}  
 class Level(NamedTuple):
     """The newest record of the vault, a machine or an item.
 
-    `what` is `vault`, `machine` or `item`, `name` that of the machine or item. `number` 0: there is no record.
+    `what` is `vault`, `machine` or `item`, `name` that of the machine or item. `number` is that of the record, 0 if
+    there is none; a record that can't be read has a number, too.
     """
 
     what: str
     name: str
     id: bytes
+    number: int = 0
     record: Retention | None = None
     unknown: Unknown = MappingProxyType({})
-
-    @property
-    def number(self) -> int:
-        return 0 if self.record is None else self.record.number
 
     def __str__(self) -> str:
         return f"the {self.what}" + (f" {self.name}" if self.name else "")

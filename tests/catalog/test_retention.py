@@ -175,6 +175,14 @@ def test_hourly_and_last_are_kept_too() -> None:
     assert kept(decisions) == ["2026-06-01 00:05", "2026-06-01 22:05", "2026-06-01 23:05", "2026-06-01 23:35"]
 
 
+def test_the_last_are_those_of_today_and_of_a_day_ago() -> None:
+    made = points(f"2026-06-{day:02} {hour}:00" for day in (1, 2, 3) for hour in (10, 11, 12))
+    decisions = decide(made, daily(7, last=2), [], ns("2026-06-03 13:00"))
+    assert [name(d) for d in decisions if Why.LAST in {r.why for r in d.reasons}] == [
+        f"2026-06-{day:02} {hour}:00" for day in (2, 3) for hour in (11, 12)
+    ]  # fmt: skip
+
+
 # --- guards, times, the clock -----------------------------------------------------------------------------------
 
 
@@ -246,6 +254,25 @@ def test_in_a_fresh_copy_of_a_vault_nothing_goes() -> None:
     assert left == [f"new {n}" for n in range(22, 30)]
 
 
+def test_what_no_trusted_point_follows_is_kept() -> None:
+    made = points(days("2026-06-01", 20, "08:00"))
+    old = ns("2020-01-01 00:00")
+    odd = [Fact(b"odd", 1000, old + 40 * DAY, old), Fact(b"newest", 1001, 0, old), Fact(b"before", 7, 0, old)]
+    decisions = decide([*made, *odd], daily(7), [], ns("2026-06-21 00:00"))[-3:]
+    assert [[r.why for r in d.reasons] for d in decisions] == [
+        [Why.NOT_REPLACED],
+        [Why.NOT_REPLACED, Why.NEWEST],
+        [],
+    ]
+
+
+def test_the_newest_of_a_day_ago_is_kept_though_it_holds_no_slot() -> None:
+    made = points(["2026-06-01 08:00", "2026-06-01 20:00", "2026-06-02 20:00", "2026-06-02 22:00"])
+    after = ["2026-06-01 08:00", "2026-06-02 20:00", "2026-06-02 22:00"]
+    assert kept(decide(made, daily(7), [], ns("2026-06-03 20:01"))) == after
+    assert kept(decide(made, daily(7), [], ns("2026-06-03 20:00"))) == sorted([*after, "2026-06-01 20:00"])
+
+
 def test_an_attacker_who_floods_an_item_gets_no_slot_that_is_held() -> None:
     made = points(days("2026-06-01", 30, "08:00"))
     now = ns("2026-06-30 20:00")
@@ -259,7 +286,7 @@ def test_an_attacker_who_floods_an_item_gets_no_slot_that_is_held() -> None:
 
 
 def level(what: str, **fields: object) -> Level:
-    return Level(what, what, what.encode(), Retention(id=bytes(16), number=3, written=1, **fields))  # type: ignore[arg-type]
+    return Level(what, what, what.encode(), 3, Retention(id=bytes(16), number=3, written=1, **fields))  # type: ignore[arg-type]
 
 
 def test_the_nearest_level_counts_field_by_field() -> None:

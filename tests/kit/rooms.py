@@ -36,8 +36,11 @@ ROOMS = {
     "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen catalog.store"
     " catalog.store.address catalog.systems catalog.vault",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
+    "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
-    " catalog.screen catalog.tree catalog.vault catalog.windows",
+    " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
+    "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
+    " catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
@@ -124,7 +127,7 @@ ROOMS = {
     "backup.commands": "backup.foreground backup.request backup.why catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors cache.commands backup.commands catalog.points"
-    " catalog.machines catalog.jobs catalog.history catalog.screen mount.commands mount.restore",
+    " catalog.policies catalog.machines catalog.jobs catalog.history catalog.screen mount.commands mount.restore",
 }
 
 # Files of more than 500 lines, and why each is one file.

@@ -1,0 +1,1 @@
+"""The policies of a vault: its records of retention, and the commands `rpdrive policy …`."""

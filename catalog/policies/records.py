@@ -1,0 +1,115 @@
+"""Reads and writes the records of retention of an open vault."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from catalog.errors import Damaged
+from catalog.format.admins import Admin, make_admin, open_admin
+from catalog.format.retention import (
+    Retention,
+    Unknown,
+    decode_retention,
+    encode_retention,
+    policy_folder,
+    policy_named,
+)
+from catalog.format.sealed import Kind
+from catalog.retention.policy import Level, Policy, effective
+from catalog.vault import Vault, now_iso
+
+UNREADABLE = "a record that can't be read"  # among the unknown fields of a level: nothing is removed then
+
+
+class Policies:
+    """The newest records of retention in a vault. One listing, when it is made, and one request for each level.
+
+    A record that an admin signed and that is malformed is noted in the vault's `passed_over`. An earlier one does
+    not count in its place: it could keep less.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._numbers: dict[bytes, list[int]] = {}
+        self._levels: dict[bytes, Level] = {}
+        self._policies: dict[tuple[bytes | None, bytes | None], Policy] = {}
+        for info in vault.store.list("policies/"):
+            named = policy_named(info.name)
+            if named is not None:
+                self._numbers.setdefault(named[0], []).append(named[1])
+
+    @property
+    def ids(self) -> list[bytes]:
+        """The ids of the vault, the machines and items that may have records."""
+        return list(self._numbers)
+
+    def level(self, what: str, name: str, level: bytes) -> Level:
+        """What the vault, a machine or an item says. Raises StoreError, or Damaged if nobody signed its records."""
+        found = self._levels.get(level)
+        if found is None:
+            found = self._levels[level] = self._read(Level(what, name, level))
+        return found
+
+    def _read(self, level: Level) -> Level:
+        numbers = self._numbers.get(level.id)
+        found = self._vault.signed.among(Kind.RETENTION, policy_folder(level.id), numbers) if numbers else None
+        if found is None:
+            return level
+        try:
+            record, unknown = decode_retention(found.content, found.name)
+        except Damaged as e:
+            error = Damaged(str(e), "write a new one with `rpdrive policy set --replace`")
+            error.__cause__ = e
+            self._vault.passed_over.note(found.name, error, lost=True)
+            return level._replace(number=found.number, unknown={UNREADABLE: None})
+        return level._replace(number=found.number, record=record, unknown=unknown)
+
+    def suppose(self, level: Level) -> None:
+        """Take a level as it is given here, and not as it is in the vault."""
+        self._levels[level.id] = level
+
+    def of_vault(self) -> Level:
+        return self.level("vault", "", self._vault.id)
+
+    def policy(self, machine: bytes, item: bytes) -> Policy:
+        """The policy of the points of an item. Raises as `level`, and LocalError for an unknown time zone."""
+        key = machine, item
+        if key not in self._policies:
+            levels = [self.level("item", "", item), self.level("machine", "", machine), self.of_vault()]
+            self._policies[key] = effective(levels, immutable_days(self._vault))
+        return self._policies[key]
+
+
+def immutable_days(vault: Vault) -> int:
+    """For how many days the vault keeps every point; 0 if it doesn't."""
+    return 0 if vault.file.immutable is None else vault.file.immutable.days
+
+
+def add_retention(vault: Vault, level: Level, record: Retention, unknown: Unknown) -> int:
+    """Sign a record and store it after the newest one of its level. Returns its number.
+
+    `record.number` is not looked at. Raises Locked if the signing key needs a passphrase of its own, ObjectChanged
+    if somebody else was faster, or another StoreError.
+    """
+    admin, private = signing_key(vault)
+
+    def content(number: int) -> bytes:
+        return encode_retention(msgspec.structs.replace(record, number=number), unknown)
+
+    return vault.signed.add(Kind.RETENTION, policy_folder(level.id), content, admin, private, after=level.number)
+
+
+def signing_key(vault: Vault) -> tuple[Admin, bytes]:
+    """An admin of the vault and its private key: one that the master key opens; made, if the vault has no admin.
+
+    Raises Locked, NewerFormat, ObjectChanged or another StoreError.
+    """
+    admins = sorted(vault.file.admins, key=lambda admin: not admin.wrapped)
+    if admins:
+        return admins[0], open_admin(vault.keys, admins[0])
+    private = os.urandom(32)
+    admin = make_admin(vault.keys, private, now_iso())
+    vault.change_file(lambda file: msgspec.structs.replace(file, admins=(*file.admins, admin)))
+    return admin, private

@@ -50,6 +50,8 @@ if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
         has dbus-run-session || want dbus-x11
         has import || want imagemagick
         has xprop || want x11-utils
+        has mount.exfat-fuse || want exfat-fuse
+        has mkfs.exfat || want exfatprogs
     fi
 fi
 if [ "$goal" = test ]; then

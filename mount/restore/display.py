@@ -53,7 +53,7 @@ def problem_lines(r: Report, top: str = "") -> list[str]:
     if not r.problem_count:
         return []
     lines = [f"  {counted(r.problem_count, 'problem')}:"]
-    for reason, count in r.reasons.most_common(_SHOWN):
+    for reason, count in r.limits.most_common() + r.reasons.most_common(_SHOWN):
         paths = [p.path for p in r.problems if p.reason == reason][:3]
         names = ", ".join(top + safe_text(os.fsdecode(p)) or "/" for p in paths)
         more = f" and {count - len(paths):,} more" if count > len(paths) else ""
@@ -107,6 +107,7 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
         "lost": r.lost,
         "renamed": r.renamed_count,
         "renames": [{**text_json("path", n.path), **text_json("name", n.name)} for n in r.renames],
+        "limits": [{"reason": reason, "entries": count} for reason, count in r.limits.most_common()],
         "problem_count": r.problem_count,
         "problems": [{**text_json("path", p.path), "reason": p.reason} for p in r.problems],
     }

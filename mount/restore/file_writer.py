@@ -23,6 +23,7 @@ from mount.restore.folder import Identity
 from mount.restore.report import Report
 from mount.restore.target import Handle, Swapped, Target, reason
 from mount.restore.temporary_names import TemporaryNames
+from mount.restore.twins import Twins
 
 _OPEN_FILES = 256
 _AGAIN = os.O_RDWR | NOFOLLOW | CLOEXEC | NONBLOCK
@@ -48,9 +49,10 @@ class FileWriter:
     """Writes files to a target, under temporary `names` first. Thread-safe."""
 
     def __init__(
-        self, target: Target, metadata: Metadata, report: Report, policy: Policy, names: TemporaryNames
-    ) -> None:
-        self.names = names
+        self, target: Target, metadata: Metadata, report: Report, policy: Policy, names: TemporaryNames,
+        twins: Twins,
+    ) -> None:  # fmt: skip
+        self.names, self._twins = names, twins
         self.final_names = FinalNames()
         self._disk, self._target, self._metadata = target.disk, target, metadata
         self._report, self._policy = report, policy
@@ -230,7 +232,11 @@ class FileWriter:
                 self._disk.rename_new(folder, temporary, final)
                 break
             except FileExistsError:
-                # The file was created after the plan was made.
+                # The file was created after the plan was made: perhaps by this run, for an entry of an equal name.
+                if self._twins.is_spelled_otherwise(file.folder, folder, final):
+                    final = self._twins.apart(file.name)
+                    self._report.renamed(file.folder.path(final), file.name)
+                    continue
                 there = Existing.of(self._disk.lstat(final, dir_fd=folder))
                 action = self._decide(file, there)
                 if action is Action.REPLACE:

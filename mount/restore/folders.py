@@ -75,11 +75,26 @@ class FolderPlanner:
             self._target.make(folder)
             return True
         except FileExistsError:
-            return self._meet_late(folder)
+            return self._make_apart(folder) or self._meet_late(folder)
         except OSError as e:
             self._target.check_usable(e)
             self._report.failed(folder.path(), f"the folder could not be made: {reason(e)}")
             return False
+
+    def _make_apart(self, folder: Folder) -> bool:
+        """Make a folder under a changed name, if its name is that of another entry to the target."""
+        assert folder.parent is not None
+        twins, name = self._planning.twins, folder.name
+        try:
+            with self._target.handle(folder.parent) as parent:
+                if not twins.is_spelled_otherwise(folder.parent, parent, name):
+                    return False
+            folder.name = twins.apart(name)
+            self._target.make(folder)
+        except OSError:
+            return False
+        self._report.renamed(folder.path(), name)
+        return True
 
     def _meet_late(self, folder: Folder) -> bool:
         """Record a folder that another program made after it was looked for."""

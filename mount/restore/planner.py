@@ -43,15 +43,20 @@ class Planner:
 
         Raises StoreError, and LocalError if the disk is full.
         """
-        self._planning.begin(source.point)
+        planning = self._planning
+        planning.begin(source.point)
         folder: Folder | None = self._target.root
         assert folder is not None
-        if in_place:
-            for found in source.place.above:
+        place = source.place
+        saved = source.point.root.subtree() if source.point.root else None
+        for found in place.above:
+            if in_place:
+                planning.twins.enter(folder, saved)
                 folder = self._folders.enter(found.leaf, found.entry, folder, passage=True)
                 if folder is None:
                     return
-        place = source.place
+            saved = found.leaf.subtree(found.entry)
+        planning.twins.enter(folder, saved)
         if place.found is None:
             self._tree(place.folder, folder, b"")
         elif place.is_folder:
@@ -71,6 +76,7 @@ class Planner:
     def _tree(self, top: Subtree | None, folder: Folder, path: bytes) -> None:
         """Plan everything below a folder of the point (at `path` from its root) into `folder`."""
         included = not self._selection.chooses or bool(path and self._selection.includes_source(path, True))
+        self._planning.twins.enter(folder, top)
         stack = [(path, folder, included, self._entries(top, folder))]
         while stack:
             above, here, chosen, rest = stack[-1]
@@ -96,7 +102,9 @@ class Planner:
                 continue
             below = self._folders.enter(leaf, entry, here, make=taken)
             if below is not None:
-                stack.append((inside, below, taken, self._entries(self._subtree(leaf, entry, below), below)))
+                inner = self._subtree(leaf, entry, below)
+                self._planning.twins.enter(below, inner)
+                stack.append((inside, below, taken, self._entries(inner, below)))
 
     def _single(self, found: Found, folder: Folder) -> None:
         """Plan one entry that is not a folder."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable
 from itertools import count
@@ -11,7 +10,7 @@ from typing import TypeAlias
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
 from catalog.format.values import NodeKind, Owner, Xattrs
-from catalog.names import IGNORE_CASE, apart, folded, spelling
+from catalog.names import spelling
 from catalog.places import Places
 from mount.restore.conflict import Action, Existing, Policy, copy_name, decide
 from mount.restore.disk.attributes import Attributes
@@ -24,6 +23,7 @@ from mount.restore.options import Options
 from mount.restore.plan import Plan
 from mount.restore.report import Planned, Report
 from mount.restore.target import Target
+from mount.restore.twins import Twins
 
 OwnerIds: TypeAlias = Callable[[Owner, PathOf], tuple[int, int]]
 FOREIGN = "the recovery point is of another machine (see --trust-modes)"
@@ -43,10 +43,11 @@ class Planning:
         convert: ConvertWindows,
         owner_ids: OwnerIds,
         places: Places,
+        twins: Twins,
     ) -> None:
         self.target, self.report, self._options = target, report, options
         self.policy, self.dry = options.policy, options.dry_run
-        self.folders = folders
+        self.folders, self.twins = folders, twins
         self.plan = Plan(folders, places)
         self.links = LinkTable(folders)
         self.time = 0  # of the point
@@ -55,7 +56,6 @@ class Planning:
         self.permissions = options.permissions
         self.foreign = False  # the point is of another machine, whose modes are not trusted
         self._system, self._convert, self._owner_ids = options.system, convert, owner_ids
-        self._taken: dict[int, dict[str, bytes]] = {}  # by folder number: names in use, by their folded form
         self._leaf: Leaf | None = None  # the page in use, and its owners by their numbers
         self._owners: dict[int, Owner] = {}
 
@@ -68,19 +68,15 @@ class Planning:
     # --- one entry ----------------------------------------------------------------------------------------------
 
     def name(self, entry: Entry, folder: Folder) -> bytes:
-        """The name to give an entry in a folder: its own if the target's system can store it."""
-        name = self._spell(entry.name)
-        if self._system in IGNORE_CASE:
-            taken = self._taken.setdefault(folder.number, {})
-            if taken.setdefault(folded(os.fsdecode(name)), name) != name:
-                name = apart(entry.name, self._system)
+        """The name to give an entry in a folder: its own if the target can store it. Raises StoreError."""
+        name = self.twins.place(self._spell(entry.name), entry.name, folder)
         if name != entry.name:
             self.report.renamed(folder.path(name), entry.name)
         return name
 
     def leave(self, folder: Folder) -> None:
         """End a folder: no more of its entries will come."""
-        self._taken.pop(folder.number, None)
+        self.twins.leave(folder)
         self.folders.settle(folder)
 
     def attributes(
@@ -125,7 +121,10 @@ class Planning:
         """The status of a name in a folder, or None if it is free. Raises OSError."""
         if not folder.exists or folder.fresh:
             return None
-        return self.target.status(folder, name)
+        st = self.target.status(folder, name)
+        if st is not None:
+            self.twins.met(folder, name)
+        return st
 
     def existing(self, folder: Folder, name: bytes, st: Status) -> Existing:
         """The entry that exists at a name, including the target of a symlink. Raises OSError."""

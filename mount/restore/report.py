@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from catalog.screen.progress import JobProgress
+from mount.restore.disk.limits import LIMITS
 from mount.restore.spool import Spool
 
 LISTED = 1000  # problems, and changed names, kept with their paths; all are counted
@@ -87,6 +88,7 @@ class Report:
     path: bytes = b""
     problems: list[Problem] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    limits: Counter[str] = field(default_factory=Counter)  # entries, by what the target can't keep
     renamed_count: int = 0
     renames: list[Renamed] = field(default_factory=list)
     planned: PlannedList = field(default_factory=PlannedList)
@@ -94,7 +96,7 @@ class Report:
 
     @property
     def problem_count(self) -> int:
-        return self.reasons.total()
+        return self.reasons.total() + len(self.limits)
 
     def progress(self, seconds: float) -> JobProgress:
         """The progress, `seconds` after the start."""
@@ -111,9 +113,17 @@ class Report:
 
     def problem(self, path: bytes, reason: str) -> None:
         with self.lock:
-            self.reasons[reason if reason in self.reasons or len(self.reasons) < REASONS else OTHER] += 1
+            if reason in LIMITS:
+                self.limits[reason] += 1
+                if self.limits[reason] > 1:
+                    return
+            else:
+                self._count(reason)
             if len(self.problems) < LISTED:
                 self.problems.append(Problem(path, reason))
+
+    def _count(self, reason: str) -> None:
+        self.reasons[reason if reason in self.reasons or len(self.reasons) < REASONS else OTHER] += 1
 
     def renamed(self, path: bytes, name: bytes) -> None:
         """Record that an entry called `name` is restored as `path`."""

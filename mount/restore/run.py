@@ -27,6 +27,7 @@ from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
 from mount.restore.target import Target
 from mount.restore.temporary_names import TemporaryNames
+from mount.restore.twins import Twins
 from mount.restore.unfinished import UnfinishedJob
 from mount.restore.writer import Writer
 
@@ -68,7 +69,8 @@ class Restore:
             job.close(complete=complete)
 
     def _plan_only(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
-        planner = self._planner(self._planning(target), metadata, None, [])
+        twins = Twins(target, self._reader, self._options.system)
+        planner = self._planner(self._planning(target, twins), metadata, None, [])
         for source in sources:
             planner.walk(source, in_place=self._options.in_place)
         self.report.planning = False
@@ -78,10 +80,11 @@ class Restore:
         names = TemporaryNames.of(keys, job.id)
         earlier = [TemporaryNames.of(keys, ended) for ended in job.earlier]
         pool = self._pool(target, sources, names)
-        files = FileWriter(target, metadata, report, o.policy, names)
-        linker = Linker(target, files, report, o.policy)
+        twins = Twins(target, self._reader, o.system)
+        files = FileWriter(target, metadata, report, o.policy, names, twins)
+        linker = Linker(target, files, metadata, report, o.policy, twins)
         with Writer(self._vault, files, pool) as writer:
-            planning = self._planning(target)
+            planning = self._planning(target, twins)
             planner = self._planner(planning, metadata, writer, earlier)
             for group in _groups(sources, o.in_place):
                 plan = planning.plan = Plan(self._folders, self._vault.places)
@@ -126,13 +129,13 @@ class Restore:
             self._reader, self.report.problem, permissions=self._options.permissions, owners_by_name=owners_by_name
         )
 
-    def _planning(self, target: Target) -> Planning:
+    def _planning(self, target: Target, twins: Twins) -> Planning:
         o = self._options
         convert = self._disk.windows_converter(
             self._reader, self.report.problem, permissions=o.permissions, fetch=not o.dry_run
         )
         owner_ids = self._metadata(owners_by_name=o.by_name).owner_ids
-        return Planning(target, self._folders, self.report, o, convert, owner_ids, self._vault.places)
+        return Planning(target, self._folders, self.report, o, convert, owner_ids, self._vault.places, twins)
 
     def _planner(
         self, planning: Planning, metadata: Metadata, writer: Writer | None, earlier: list[TemporaryNames]

@@ -12,14 +12,17 @@ from mount.restore.conflict import Action, Existing, decide
 from mount.restore.corrections import Corrections
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Metadata
+from mount.restore.disk.limits import SYMLINKS
 from mount.restore.file_writer import FileWriter
 from mount.restore.folder import Folder
 from mount.restore.folders import FolderPlanner
 from mount.restore.planning import FOREIGN, Planning
+from mount.restore.target import Unsupported
 
 _SYMLINK = int(NodeKind.SYMLINK)
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
 _MAKING = (Action.WRITE, Action.REPLACE, Action.COPY)
+_NO_SYMLINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP}
 _KNOWN = {int(kind) for kind in NodeKind}
 
 
@@ -68,7 +71,7 @@ class SpecialFiles:
         elif action is Action.CORRECT:
             report.corrected += 1
         elif self._files is not None and self._folders.ensure(folder):
-            self._make(self._files, folder, final, wanted, a, replace=action is Action.REPLACE)
+            final = self._make(self._files, folder, final, wanted, a, replace=action is Action.REPLACE)
             with report.lock:
                 report.written += 1
                 report.copies += action is Action.COPY
@@ -95,9 +98,19 @@ class SpecialFiles:
 
     def _make(
         self, files: FileWriter, folder: Folder, final: bytes, wanted: Existing, a: Attributes, *, replace: bool
-    ) -> None:
+    ) -> bytes:
+        """Make an entry. Returns its name. Raises OSError."""
+        twins = self._planning.twins
         with self._target.handle(folder) as fd:
-            self._make_in(fd, files, folder, final, wanted, a, replace=replace)
+            try:
+                self._make_in(fd, files, folder, final, wanted, a, replace=replace)
+            except FileExistsError:
+                if not twins.is_spelled_otherwise(folder, fd, final):
+                    raise
+                name, final = final, twins.apart(final)
+                self._make_in(fd, files, folder, final, wanted, a, replace=False)
+                self._report.renamed(folder.path(final), name)
+        return final
 
     def _make_in(
         self, fd: int, files: FileWriter, folder: Folder, final: bytes, wanted: Existing, a: Attributes, *,
@@ -112,6 +125,8 @@ class SpecialFiles:
             else:
                 disk.mknod(at, TYPE_BITS[wanted.kind] | 0o600, wanted.device, dir_fd=fd)
         except OSError as e:
+            if wanted.kind == _SYMLINK and e.errno in _NO_SYMLINKS:
+                raise Unsupported(e.errno, SYMLINKS) from e
             if e.errno == errno.EPERM and wanted.kind != _SYMLINK:
                 what = NodeKind(wanted.kind).name.lower().replace("_", " ")
                 raise OSError(e.errno, f"only root may create a {what}") from e

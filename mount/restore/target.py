@@ -18,8 +18,8 @@ from mount.restore.folder import Folder, Identity
 
 UNFINISHED = 0o1700  # mode of a new folder until its contents are complete; the next run recognises it
 PRIVATE = 0o600  # mode of a new file until its contents are complete
-_FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
-_PASSAGE = _FOLDER | PATH
+FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
+_PASSAGE = FOLDER | PATH
 _OPEN_FOLDERS = 192
 PREFIX, _SUFFIX = b".rpdrive-", b".part"  # of temporary names
 _MARK = TAG = 8  # bytes in a temporary name
@@ -31,6 +31,10 @@ _READ_ONLY = "restore into another folder, or mount that file system for writing
 
 class Refused(OSError):
     """A symlink or a file is where the path needs a folder."""
+
+
+class Unsupported(OSError):
+    """The target can't keep entries of this kind. `strerror` is one of LIMITS (mount/restore/disk/limits.py)."""
 
 
 class Swapped(OSError):
@@ -90,7 +94,7 @@ class Target:
             elif not self._top_exists():
                 return
             # The user named this path: symlinks in it are followed.
-            self._handle = Handle(self.disk, self.disk.open(self.top, _FOLDER & ~NOFOLLOW))
+            self._handle = Handle(self.disk, self.disk.open(self.top, FOLDER & ~NOFOLLOW))
             self.root.exists = True
             self.note_existing(self.root, self.disk.fstat(self._handle.fd))
         except FileExistsError as e:
@@ -167,10 +171,11 @@ class Target:
         found = Identity.of(st)
         if folder.identity is None:
             folder.identity = found
-        elif not self._is_same(folder.identity, found):
+        elif not self.is_same(folder.identity, found):
             raise Swapped("folder")
 
-    def _is_same(self, known: Identity, found: Identity) -> bool:
+    def is_same(self, known: Identity, found: Identity) -> bool:
+        """Whether two looks at a name found one file, as far as numbers of the file system show."""
         return found == known or (found.device == known.device and self.disk.renumbers(found.device))
 
     def _has_entries(self, fd: int) -> bool:
@@ -200,7 +205,7 @@ class Target:
         st = self.disk.fstat(fd)
         if not stat.S_ISREG(st.st_mode) or st.st_nlink != 1:
             return False
-        if identity is not None and not self._is_same(identity, Identity.of(st)):
+        if identity is not None and not self.is_same(identity, Identity.of(st)):
             return False
         return self.is_new(st, not _surplus(st, mode), folder)
 
@@ -221,7 +226,7 @@ class Target:
             return
         with self.handle(folder.parent) as parent:
             opened = Handle(self.disk, open_folder(self.disk, folder.name, parent))
-        if not self._is_same(Identity.of(st), Identity.of(self.disk.fstat(opened.fd))):
+        if not self.is_same(Identity.of(st), Identity.of(self.disk.fstat(opened.fd))):
             raise Swapped("folder")
         self.disk.let_owner_in(opened.fd)
 
@@ -247,7 +252,7 @@ class Target:
         if folder.leftovers is None:
             with suppress(OSError):
                 with self.handle(folder) as parent:
-                    fd = self.disk.open(b".", _FOLDER, dir_fd=parent)
+                    fd = self.disk.open(b".", FOLDER, dir_fd=parent)
                 try:
                     folder.leftovers = [name for name in self.disk.names(fd) if mark_in(name)]
                 finally:
@@ -278,7 +283,7 @@ def open_folder(disk: Disk, name: bytes, parent: int) -> int:
     """A descriptor of a folder in a folder. Raises OSError, or Refused for a symlink."""
     try:
         try:
-            return disk.open(name, _FOLDER, dir_fd=parent)
+            return disk.open(name, FOLDER, dir_fd=parent)
         except PermissionError:  # not readable, but perhaps searchable
             return disk.open(name, _PASSAGE, dir_fd=parent)
     except OSError as e:
@@ -302,7 +307,7 @@ def _surplus(st: Status, mode: int) -> int:
 
 def reason(e: OSError) -> str:
     """Why an entry could not be written, for a report."""
-    if isinstance(e, Swapped):
+    if isinstance(e, Swapped | Unsupported):
         return str(e.strerror)
     if isinstance(e, Refused):
         return "a symlink or file is where one of its folders belongs; restoring through it would leave the target"

@@ -16,6 +16,7 @@ from catalog.format.blocks import PackKind
 from catalog.format.values import KINDS, NodeKind, OutOfLine, Owner, Xattrs
 from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import PathOf, ReportProblem, Values, Wrong
+from mount.restore.disk.limits import ACLS, MODES, OWNERS, XATTRS
 from mount.view.acl import ACCESS, narrowed
 
 _ACLS = (ACCESS, b"system.posix_acl_default")
@@ -23,6 +24,8 @@ CAPABILITIES = b"security.capability"
 # What an existing file may have beyond the point's, and must not keep. Others belong to the system (SELinux).
 _REMOVABLE = (*_ACLS, CAPABILITIES, b"user.", b"trusted.")
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
+_NOT_SUPPORTED = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}  # answers of file systems without such things, to root
+_TRIED = 100  # files whose mode is read back: some file systems take any, and keep none
 _SPECIAL = 0o7000
 _DESCRIPTORS = b"/proc/self/fd"  # on Linux: the entry itself, even if it is a symlink
 _AS_OWNER = 0o6000  # set-user-id and set-group-id: never set on a file whose owner could not be restored
@@ -53,6 +56,7 @@ class PosixMetadata:
         self._umask = umask
         self._ids: dict[Owner, tuple[int, int]] = {}
         self._reporting = threading.Lock()
+        self._kept_modes = 0
 
     def first_mode(self, a: Attributes, *, plain: bool) -> int:
         """See Metadata."""
@@ -84,7 +88,9 @@ class PosixMetadata:
                 mode = self._xattrs(fd, a, mode, path, plain=plain)
             if not own or mode & (self._umask | _SPECIAL) or a.xattrs:
                 # After chown, which clears the set-user-id bit.
-                self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
+                self._set_mode(lambda: os.fchmod(fd, mode), path, fd, mode)
+            else:
+                self._check_mode(fd, mode, path)
         elif a.xattrs:
             self._xattrs(fd, a, 0, path, plain=plain)
         if a.incomplete:
@@ -104,7 +110,7 @@ class PosixMetadata:
         if a.incomplete:
             self._problem(path(), "it has metadata of another system that can't be stored here")
         self._set_time(lambda: os.utime(fd, ns=(a.mtime, a.mtime)), path)
-        self._attempt(lambda: os.fchmod(fd, mode), path, "its permissions could not be set")
+        self._set_mode(lambda: os.fchmod(fd, mode), path, fd if self._permissions else None, mode)
 
     def set_on_name(self, folder: int, name: bytes, a: Attributes, path: PathOf, *, plain: bool) -> None:
         """See Metadata. The entry is held, so that it can't be swapped for another one meanwhile."""
@@ -132,7 +138,7 @@ class PosixMetadata:
             where = named if at.options else at.path
             mode = self._xattrs(where, a, mode, path, plain=plain or is_link, follow=not at.options)
         if not is_link:
-            self._attempt(lambda: os.chmod(at.path, mode, **at.options), path, "its permissions could not be set")
+            self._set_mode(lambda: os.chmod(at.path, mode, **at.options), path, None, mode)
         self._set_time(lambda: os.utime(at.path, ns=(a.mtime, a.mtime), **at.options), path)
 
     # --- what exists --------------------------------------------------------------------------------------
@@ -253,8 +259,11 @@ class PosixMetadata:
                 change(-1, gid)  # allowed for a group of which this user is a member
             except (OSError, OverflowError, ValueError):
                 pass
-            who = a.owner.user or str(uid)
             number = getattr(e, "errno", None)
+            if self._uid == 0 and number in _NOT_SUPPORTED:
+                self._problem(path(), OWNERS)
+                return False
+            who = a.owner.user or str(uid)
             why = "this needs root" if number == errno.EPERM else getattr(e, "strerror", None) or e
             self._problem(path(), f"its owner {who} could not be set: {why}")
             return False
@@ -279,8 +288,10 @@ class PosixMetadata:
             except RpdriveError as e:
                 self._problem(path(), f"its attribute {text} could not be read from the vault: {e}")
             except OSError as e:
-                why = "this file system stores none" if e.errno in _NO_XATTRS else e.strerror
-                self._problem(path(), f"its attribute {text} could not be set: {why}")
+                if e.errno in _NO_XATTRS:
+                    self._problem(path(), ACLS if name in _ACLS else XATTRS)
+                else:
+                    self._problem(path(), f"its attribute {text} could not be set: {e.strerror}")
             except ValueError as e:
                 self._problem(path(), f"its attribute {text} could not be set: {e}")
             except AttributeError:
@@ -299,6 +310,27 @@ class PosixMetadata:
                     os.removexattr(at, name, follow_symlinks=follow)
                 except (OSError, AttributeError):
                     pass  # none was inherited
+
+    def _set_mode(self, change: Callable[[], None], path: PathOf, fd: int | None, mode: int) -> None:
+        """Set the mode of an entry. If it is open as `fd`, look whether it was set, too."""
+        try:
+            change()
+        except (OSError, OverflowError, ValueError) as e:
+            if self._uid == 0 and getattr(e, "errno", None) in _NOT_SUPPORTED:
+                self._problem(path(), MODES)
+            else:
+                self._problem(path(), f"its permissions could not be set: {getattr(e, 'strerror', None) or e}")
+            return
+        if fd is not None:
+            self._check_mode(fd, mode, path)
+
+    def _check_mode(self, fd: int, mode: int, path: PathOf) -> None:
+        """Report a mode that was set and is not there. Ends once enough were kept."""
+        if self._kept_modes < _TRIED:
+            if (os.fstat(fd).st_mode ^ mode) & 0o777:
+                self._problem(path(), MODES)
+            else:
+                self._kept_modes += 1
 
     def _attempt(self, change: Callable[[], None], path: PathOf, reason: str) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 
-from catalog.errors import AccessDenied, ShortRead, StoreFull, StoreUnreachable
+from catalog.errors import AccessDenied, ShortRead, StoreError, StoreFull, StoreUnreachable
 from catalog.store.base import Store
 from catalog.store.wrapper import Request, StoreWrapper, T
 
@@ -40,27 +40,6 @@ class _Chosen(StoreWrapper):
         with self._lock:
             self.seen += 1
             return self.seen
-
-
-class TruncatingStore(_Chosen):
-    """The first `times` transfers of gets and reads break off (all of them when None): ShortRead."""
-
-    def __init__(
-        self,
-        inner: Store,
-        times: int | None = None,
-        kinds: Collection[str] = ("get", "read"),
-        prefix: str = "",
-    ) -> None:
-        super().__init__(inner, kinds, prefix)
-        self.times = times
-
-    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
-        number = self._number(request)
-        result = call()
-        if number and (self.times is None or number <= self.times):
-            raise ShortRead(f"{request.name}: the transfer broke off")
-        return result
 
 
 class FailOnceStore(_Chosen):
@@ -119,24 +98,32 @@ class FullStore(StoreWrapper):
 
 
 class LostAnswerStore(_Chosen):
-    """Does the first `times` chosen requests, and loses the answer: StoreUnreachable."""
+    """Does the first `times` chosen requests (all of them when None), and loses the answer: StoreUnreachable."""
 
     def __init__(
         self,
         inner: Store,
-        times: int = 1,
+        times: int | None = 1,
         kinds: Collection[str] = ("create", "replace", "delete"),
         prefix: str = "",
+        error: type[StoreError] = StoreUnreachable,
     ) -> None:
         super().__init__(inner, kinds, prefix)
-        self.times = times
+        self.times, self._error = times, error
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         number = self._number(request)
         result = call()
-        if 0 < number <= self.times:
-            raise StoreUnreachable(f"{request.kind} {request.name}: the answer was lost")
+        if number and (self.times is None or number <= self.times):
+            raise self._error(f"{request.kind} {request.name}: the answer was lost")
         return result
+
+
+class TruncatingStore(LostAnswerStore):
+    """The first `times` transfers of gets and reads break off (all of them when None): ShortRead."""
+
+    def __init__(self, inner: Store, times: int | None = None, prefix: str = "") -> None:
+        super().__init__(inner, times, ("get", "read"), prefix, ShortRead)
 
 
 class StopAtStore(_Chosen):

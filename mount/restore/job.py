@@ -60,8 +60,6 @@ class Job:
                 "a restore needs either --to or --in-place",
                 "--to DIR restores into a folder, --in-place to the original paths",
             )
-        if to == "":
-            raise UsageError("--to names no folder", "--to . restores into the current folder")
         if on_conflict not in tuple(Policy):
             raise UsageError(f"--on-conflict does not take {on_conflict!r}", "use copy, overwrite, skip or newer")
         if owner_by not in ("id", "name"):

@@ -51,6 +51,10 @@ def restore(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="leave out what matches, as in .gitignore; may be repeated"),
     ] = None,
+    ignore_case: Annotated[
+        bool | None,
+        typer.Option("--ignore-case/--match-case", help="case in patterns (default: ignored on Windows and macOS)"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="show what would be done, write nothing")
     ] = False,
@@ -81,6 +85,7 @@ def restore(
         trust_modes=trust_modes,
         include=include or [],
         exclude=exclude or [],
+        ignore_case=ignore_case,
         dry_run=dry_run,
         verify=verify,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageErr
 from catalog.format.records import Outcome
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import Registration
+from catalog.names import IGNORE_CASE
 from catalog.program import user_path
 from catalog.screen.progress import Observer, Reporting
 from catalog.vault import Vault
@@ -36,6 +38,8 @@ PAGES = 8 * MIB  # of decoded pages: a walk needs each once
 class Job:
     """One restore. Raises UsageError for options that don't fit together, before any work.
 
+    `ignore_case` in patterns is None for what is usual on this system.
+
     Needs no key until `run`, so bad options are refused before the passphrase prompt.
     """
 
@@ -52,6 +56,7 @@ class Job:
         trust_modes: bool = False,
         include: list[str],
         exclude: list[str],
+        ignore_case: bool | None = None,
         dry_run: bool = False,
         verify: bool = False,
     ) -> None:
@@ -64,11 +69,12 @@ class Job:
             raise UsageError(f"--on-conflict does not take {on_conflict!r}", "use copy, overwrite, skip or newer")
         if owner_by not in ("id", "name"):
             raise UsageError(f"--owner-by does not take {owner_by!r}", "use id or name")
+        fold = platform.system() in IGNORE_CASE if ignore_case is None else ignore_case
         self._session = session
         target = b"/" if to is None else os.path.abspath(os.fsencode(user_path(to)))
         self._options = Options(
             target, in_place, Policy(on_conflict), permissions, owner_by == "name",
-            Selection(include, exclude), dry_run, verify, trust_modes=trust_modes,
+            Selection(include, exclude, ignore_case=fold), dry_run, verify, trust_modes=trust_modes,
             state=session.settings.where("state"),
         )  # fmt: skip
         self._arguments = read_arguments(session, places)

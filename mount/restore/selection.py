@@ -10,13 +10,15 @@ from catalog.patterns import Patterns
 class Selection:
     """`include`: only paths that match one of these patterns, or are below a match. `exclude`: leave out.
 
-    Raises UsageError for a malformed pattern.
+    `ignore_case`: of ASCII letters. Raises UsageError for a malformed pattern.
     """
 
-    def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
-        self._include = _patterns(include, "--include")
-        self._exclude = _patterns(exclude, "--exclude")
-        self.texts = [f"+{p}" for p in include] + [f"-{p}" for p in exclude]
+    def __init__(
+        self, include: Sequence[str] = (), exclude: Sequence[str] = (), *, ignore_case: bool = False
+    ) -> None:
+        self._include = _patterns(include, "--include", ignore_case)
+        self._exclude = _patterns(exclude, "--exclude", ignore_case)
+        self.texts = [f"+{p}" for p in include] + [f"-{p}" for p in exclude] + ["ignore case"] * ignore_case
         self.found = False  # whether a path matched `include`
 
     @property
@@ -45,5 +47,5 @@ class Selection:
         return self.includes(path, is_folder) or any(self.includes(folder, True) for folder in folders)
 
 
-def _patterns(patterns: Sequence[str], option: str) -> Patterns | None:
-    return Patterns(patterns, option) if patterns else None
+def _patterns(patterns: Sequence[str], option: str, ignore_case: bool) -> Patterns | None:
+    return Patterns(patterns, option, ignore_case=ignore_case) if patterns else None

@@ -171,6 +171,8 @@ def test_choosing_by_patterns(made: tuple[Vault, Point], tmp_path: Path) -> None
     assert names(tmp_path / "b") == ["docs", "empty", "notes.tar.gz"]
     run(made, tmp_path / "c", selection=Selection(["/docs/"], ["*.txt"]))
     assert names(tmp_path / "c") == ["docs"] and names(tmp_path / "c/docs") == ["big.bin"]
+    run(made, tmp_path / "d", selection=Selection(["/DOCS/"], ["*.TXT"], ignore_case=True))
+    assert names(tmp_path / "d") == ["docs"] and names(tmp_path / "d/docs") == ["big.bin"]
 
 
 def test_existing_folders_stay_as_they_are(made: tuple[Vault, Point], tmp_path: Path) -> None:

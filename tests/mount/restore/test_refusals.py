@@ -161,6 +161,18 @@ def test_what_is_refused_before_any_work(tmp_path: Path, arguments: list[str], c
     assert all_below(tmp_path / "x") == []
 
 
+def test_patterns_ignore_case_if_asked_to(tmp_path: Path) -> None:
+    make_vault(tmp_path / "vault")
+    home = Home(tmp_path, tmp_path / "vault")
+    source = tmp_path / "File"
+    source.write_bytes(b"contents")
+    home.run("backup", source)
+    include = ["restore", "latest", "--to", str(tmp_path / "x"), "--include", "fiLE"]
+    home.run(*include, "--match-case", exit_code=4)
+    home.run(*include, "--ignore-case")
+    assert all_below(tmp_path / "x")[-1].endswith("/File")
+
+
 class ReadOnly(PosixDisk):
     """A file system below the target, or the target's own, that takes no changes."""
 

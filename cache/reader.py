@@ -17,7 +17,7 @@ from cache.counters import Counters
 from cache.fetcher import Fetcher
 from cache.memory import Lru, steady_heap
 from cache.openfile import OpenFile
-from catalog.errors import Damaged, MissingData, StoreUnreachable
+from catalog.errors import Damaged, StoreUnreachable
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import (
@@ -295,16 +295,14 @@ class Reader:
 
     def _second(self, kind: PackKind, at: Extent) -> tuple[Block, Buffer]:
         """The block after its first copy failed verification, and its sealed bytes. Raises as `chunk`."""
-        try:
+
+        def read() -> tuple[Block, Buffer]:
             sealed = self._again(kind, at)
             block = self._open(kind, at, sealed)
             self._verify(block, at)
-        except MissingData:
-            raise  # a listing shows that, too
-        except Damaged:
-            self.vault.on_damage(kind, at.pack)
-            raise
-        return block, sealed
+            return block, sealed
+
+        return self.vault.second_read(kind, at, read)
 
     def _again(self, kind: PackKind, at: Extent) -> Buffer:
         """Drop a copy that failed verification, and fetch the block once more."""

@@ -49,20 +49,14 @@ class DirectSource(ChunkSource):
         return self._vault.with_other_copies(PackKind.TREE, at, self._read)
 
     def _read(self, kind: PackKind, at: Extent) -> Buffer:
-        """The bytes of a chunk; what is damaged is fetched once more, and noted if it is damaged then."""
+        """The bytes of a chunk; what is damaged is fetched once more."""
         try:
             return self._chunk(at)
         except MissingData:
             raise
         except Damaged:
             self._drop(at)
-        try:
-            return self._chunk(at)
-        except MissingData:
-            raise
-        except Damaged:
-            self._vault.on_damage(kind, at.pack)
-            raise
+        return self._vault.second_read(kind, at, lambda: self._chunk(at))
 
     def _chunk(self, at: Extent) -> Buffer:
         raw = memoryview(self._block(at))[at.inner : at.inner + at.length]

@@ -397,6 +397,16 @@ class Vault:
                 raise
             return read(kind, other)
 
+    def second_read(self, kind: PackKind, at: Extent, read: Callable[[], T]) -> T:
+        """`read` a block of which a first read brought other bytes than were written; note it if this does."""
+        try:
+            return read()
+        except MissingData:
+            raise  # a listing shows that, too
+        except Damaged:
+            self.on_damage(kind, at.pack)
+            raise
+
     def other_copy(self, kind: PackKind, at: Extent) -> Extent | None:
         """Another copy of a chunk whose block is lost, by the newest record of places; None if there is none."""
         try:

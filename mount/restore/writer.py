@@ -221,25 +221,33 @@ class Writer:
                     self._give_up(plan, row, str(e))
                 return
             raw, again = fresh, True
-        chunk_id = self._vault.keys.chunk_id
         verified: tuple[int, int, bytes] | None = None
         for row in rows:
-            inner, length, chunk = row.inner, row.length, row.chunk
-            piece = raw[inner : inner + length]
-            if verified != (inner, length, chunk):
-                if len(piece) != length or chunk_id(piece) != chunk:
-                    fresh = None if again else self._fetched_again(fetch, first)
-                    again = True
-                    if fresh is not None:
-                        raw = fresh
-                        piece = raw[inner : inner + length]
-                    if len(piece) != length or chunk_id(piece) != chunk:
-                        self._vault.on_damage(PackKind.DATA, first.pack)
-                        what = f"a chunk in block {first.pack.hex()[:8]}+{first.offset} failed verification"
-                        self._give_up(plan, row, what)
-                        continue
-                verified = (inner, length, chunk)
+            place = row.inner, row.length, row.chunk
+            piece = raw[row.inner : row.inner + row.length]
+            if verified != place and not self._holds(piece, row):
+                fresh = None if again else self._fetched_again(fetch, first)
+                again = True
+                raw = raw if fresh is None else fresh
+                try:
+                    piece = self._vault.second_read(
+                        PackKind.DATA, first, partial(self._piece, first.pack, raw, row)
+                    )
+                except Damaged as e:
+                    self._give_up(plan, row, str(e))
+                    continue
+            verified = place
             self._write_row(row, piece)
+
+    def _holds(self, piece: memoryview, row: Row) -> bool:
+        return len(piece) == row.length and self._vault.keys.chunk_id(piece) == row.chunk
+
+    def _piece(self, pack: bytes, raw: memoryview, row: Row) -> memoryview:
+        """A piece of a block of this pack. Raises Damaged if it is not what was written."""
+        piece = raw[row.inner : row.inner + row.length]
+        if not self._holds(piece, row):
+            raise Damaged(f"a chunk in block {pack.hex()[:8]}+{row.offset} failed verification")
+        return piece
 
     def _write_row(self, row: Row, piece: Buffer) -> None:
         if row.file.whole:
@@ -251,8 +259,8 @@ class Writer:
         """Write another copy of a lost piece, if the vault knows one; otherwise give up its file."""
         other = self._vault.other_copy(PackKind.DATA, plan.extent(row))
         raw = None if other is None else self._fetch_again(other)
-        piece = b"" if raw is None or other is None else raw[other.inner : other.inner + other.length]
-        if len(piece) == row.length and self._vault.keys.chunk_id(piece) == row.chunk:
+        piece = memoryview(b"") if raw is None or other is None else raw[other.inner : other.inner + other.length]
+        if self._holds(piece, row):
             self._write_row(row, piece)
         else:
             self.files.give_up(row.file, why, damaged=True)
@@ -271,9 +279,9 @@ class Writer:
     def _fetch_again(self, at: Extent) -> memoryview | None:
         """Fetch the block again, in case the transfer was at fault. None if it is no better. Raises StoreError."""
         try:
-            return memoryview(self._open_block(at, self._vault.fetch_block(PackKind.DATA, at)))
-        except MissingData:
-            return None
+            return self._vault.second_read(PackKind.DATA, at, partial(self._block_again, at))
         except (Damaged, ShortRead):
-            self._vault.on_damage(PackKind.DATA, at.pack)
             return None
+
+    def _block_again(self, at: Extent) -> memoryview:
+        return memoryview(self._open_block(at, self._vault.fetch_block(PackKind.DATA, at)))

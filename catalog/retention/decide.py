@@ -195,7 +195,7 @@ class _Reasons:
         by_time = sorted(self._trusted, key=self._time.__getitem__)
         self._times, self._ranks = [self._time[n] for n in by_time], [rank[n] for n in by_time]
         for unit, rule in policy.rules.items():
-            for slot, n in self._holders(Slots(unit, rule, zone)):
+            for slot, n in self._holders(policy.slots[unit]):
                 self._add(self._usual, n, Reason(Why(unit), end_of(slot.wall, unit, rule.keep, zone), slot.start))
         if policy.hourly:
             self._hours(policy.hourly * HOUR)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from catalog.errors import LocalError
 from catalog.format.retention import MOST, OTHERS, Retention, RetentionRule, Unknown
-from catalog.retention.slots import Unit
+from catalog.retention.slots import Slots, Unit
 
 FIELDS = ("zone", *MOST, *OTHERS)
 LEAST = {"daily": 7, "weekly": 4, "monthly": 3, "yearly": 1, "erase_after": 7}  # without --unsafe-short
@@ -51,6 +52,12 @@ class Policy:
     immutable: int = 0
     unknown: tuple[str, ...] = ()
     origins: Mapping[str, Level] = field(default_factory=dict)
+
+    @cached_property
+    def slots(self) -> dict[Unit, Slots]:
+        """The slots of each rule, which remember what they found: a forecast asks for the same ones each day."""
+        assert self.zone is not None
+        return {unit: Slots(unit, rule, self.zone) for unit, rule in self.rules.items()}
 
     @property
     def is_complete(self) -> bool:

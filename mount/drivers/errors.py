@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.memory import Lru
-from catalog.errors import RpdriveError
+from catalog.errors import RpdriveError, StoreUnreachable
 from catalog.screen.text import safe_text
 
 SAME_SECONDS = 60.0  # between two lines about the same error, at least
@@ -22,8 +22,8 @@ STACKS_SECONDS = 60.0  # between two lists of stacks, at least
 _RECENT = 20  # errors shown
 _TEXTS = 1000  # errors remembered, to notice that one is repeated
 _READS = 64  # files with failed reads remembered, and reads of each
-_WAITED = 0.5  # seconds; a repetition that takes less harms nobody, and may succeed, e.g. with a new token
 _KERNEL_REPEATS = 2.0  # seconds within which the kernel repeats a read that failed
+_READ_AHEAD = 1 << 20  # bytes that the kernel reads ahead, at most
 _log = logging.getLogger("rpdrive.drive")
 
 
@@ -100,25 +100,30 @@ class Errors:
 class FailedReads:
     """Reads that failed for lack of an answer, for a moment. Thread-safe.
 
-    When a read ahead fails, the kernel asks for the page that its caller needs once more. Without this, the caller
-    would wait for the store a second time. A caller that tries again later brings that second request only.
+    When a read ahead fails, the kernel asks for the page that its caller needs once more. Without this, it would
+    wait for the store a second time. The caller gets the error then, and what the kernel had read ahead behind
+    that page is asked for by nobody: reads there are those of a caller that tries again, and go to the store.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._failed: Lru[Hashable, list[tuple[int, int, float]]] = Lru(_READS)  # by file: start, end, until
+        self._told: Lru[Hashable, list[tuple[int, float]]] = Lru(_READS)  # by file: offset that was repeated, until
         self._repeated: Lru[tuple[Hashable, int, int], bool] = Lru(_READS * _READS)
 
-    def note(self, file: Hashable, offset: int, size: int, waited: float) -> None:
-        """Note that a read of a file failed, after `waited` seconds. One that took no time may be repeated."""
-        if waited < _WAITED:
+    def note(self, file: Hashable, offset: int, size: int, error: BaseException) -> None:
+        """Note that a read of a file failed. Only lack of an answer counts: a refusal takes no time to repeat."""
+        if not isinstance(error, StoreUnreachable):
             return
         with self._lock:
             if (file, offset, size) in self._repeated:
                 return  # not a read ahead
+            now = self._clock()
+            if any(now < until and _ahead(offset, page) for page, until in self._told.get(file) or []):
+                return  # its caller has the error already
             ranges = (self._failed.get(file) or [])[1 - _READS :]
-            self._failed.put(file, [*ranges, (offset, offset + size, self._clock() + _KERNEL_REPEATS)])
+            self._failed.put(file, [*ranges, (offset, offset + size, now + _KERNEL_REPEATS)])
 
     def repeats(self, file: Hashable, offset: int, size: int) -> bool:
         """Whether a read is such a repetition. Said once for each failure."""
@@ -127,15 +132,22 @@ class FailedReads:
         with self._lock:
             now = self._clock()
             ranges = [row for row in self._failed.get(file) or [] if now < row[2]]
-            found = next((row for row in ranges if row[0] <= offset < row[1]), None)
-            if found is not None:
-                ranges.remove(found)
+            found = any(row[0] <= offset < row[1] for row in ranges)
+            if found:
+                ranges = [row for row in ranges if not (row[0] <= offset < row[1] or _ahead(row[0], offset))]
+                told = [row for row in self._told.get(file) or [] if now < row[1]]
+                self._told.put(file, [*told[1 - _READS :], (offset, now + _KERNEL_REPEATS)])
                 self._repeated.put((file, offset, size), True)
             if ranges:
                 self._failed.put(file, ranges)
             else:
                 self._failed.pop(file)
-        return found is not None
+        return found
+
+
+def _ahead(offset: int, page: int) -> bool:
+    """Whether the kernel may read this offset ahead for a caller that needs this page."""
+    return page <= offset < page + _READ_AHEAD
 
 
 def stacks() -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from cache.memory import Lru
 from cache.openfile import OpenFile
 from cache.reader import Reader
-from catalog.errors import MountFailed, NotFound, StoreError
+from catalog.errors import MountFailed, NotFound, StoreUnreachable
 from mount.drivers.ages import Ages, time_limit
 from mount.drivers.base import BLOCK, OpenFolder, Refusal, errno_of
 from mount.drivers.errors import Errors, FailedReads
@@ -263,11 +263,10 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
     def read(self, path: bytes, buffer: Any, size: int, offset: int, info: Any) -> int:
         if self._failed.repeats(path, offset, size):
             return -errno.EIO
-        began = time.monotonic()
         try:
             data = self._file_to_read(path, offset, size).read(offset, size)
-        except StoreError:
-            self._failed.note(path, offset, size, time.monotonic() - began)
+        except StoreUnreachable as e:
+            self._failed.note(path, offset, size, e)
             raise
         length = len(data)
         if length:

@@ -218,6 +218,7 @@ def read_through(remote: Remote, source: Path, disk: DiskCache | None = None) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # 200 backups, on a machine with other work
 def test_20000_small_files_first_again_offline_and_after_200_points(remote: Remote, tmp_path: Path) -> None:
     source = tmp_path / "source"
     small_files(source)

@@ -172,8 +172,8 @@ class Session:
             pass  # the reading thread gets it, too
         except BaseException as e:  # noqa: BLE001 - every request needs an answer
             if unique in self.waiting:  # else it was given up, and has its answer
-                if op == Op.READ and isinstance(e, StoreError):
-                    self._failed.note(node_id, *_range(body), time.monotonic() - began)
+                if op == Op.READ:
+                    self._failed.note(node_id, *_range(body), e)
                 with suppress(Ended):
                     self._fail(unique, node_id, op, body, e)
 
@@ -181,12 +181,13 @@ class Session:
         """Answer EIO to a request that nothing else answered in time. `stuck`: although a thread was serving it."""
         _handler, unique, node_id, body, op, _caller, began = request
         waited = time.monotonic() - began
+        error = StoreUnreachable(f"no answer within {waited:.0f} s: others wait, too")
         if stuck:
             self._note_overdue(op, node_id, waited)
         else:
-            self._note(op, node_id, body, StoreUnreachable(f"no answer within {waited:.0f} s: others wait, too"))
+            self._note(op, node_id, body, error)
         if op == Op.READ:
-            self._failed.note(node_id, *_range(body), waited)
+            self._failed.note(node_id, *_range(body), error)
         with suppress(Ended):
             self._send(unique, (), errno.EIO)
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from cache.reader import Reader
+from catalog.errors import AccessDenied, StoreUnreachable
 from catalog.store.memory import MemoryStore
 from mount.drivers import errors as drive_errors
 from mount.drivers.ages import Ages, time_limit
@@ -110,7 +111,7 @@ def test_a_read_that_fails_waits_once(tmp_path: Path, driver: str) -> None:
     add_point(vault, m.root([m.file(b"file", CONTENT), m.file(b"other", CONTENT)]), 1)
     home = Home(tmp_path, tmp_path / "vault")
     try:
-        drive = home.mount("--point", "latest", "--read-timeout", "2")  # of which 0.75 to 1.5 s are waited
+        drive = home.mount("--point", "latest", "--read-timeout", "1")
         assert len(os.listdir(drive)) == 2
         home.vault.rename(home.folder / "away")
         for n in range(1, 3):
@@ -307,16 +308,20 @@ def test_stacks_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> No
 def test_only_the_kernels_own_repetition_fails_at_once() -> None:
     clock = Clock()
     failed = FailedReads(clock)
-    failed.note("file", 0, 1000, 5.0)
-    failed.note("file", 1000, 1000, 5.0)
+    silent = StoreUnreachable("no answer")
+    failed.note("file", 0, 1000, silent)
+    failed.note("file", 1000, 1000, silent)
+    failed.note("file", 9_000_000, 1000, silent)  # of another caller
     assert not failed.repeats("other", 0, 100) and not failed.repeats("file", 2000, 100)
     assert failed.repeats("file", 900, 100) and not failed.repeats("file", 900, 100)
-    assert failed.repeats("file", 1000, 100)
-    failed.note("file", 1000, 100, 5.0)  # as when its caller tries again: the kernel repeats no more
+    assert not failed.repeats("file", 1000, 100)  # read ahead for a caller that has its error, who tries again
+    failed.note("file", 1000, 100, silent)  # as when that fails, too: the kernel repeats no more
     assert not failed.repeats("file", 1000, 100)
-    failed.note("file", 0, 1000, 5.0)
+    assert failed.repeats("file", 9_000_500, 100)
+    clock.now += 10
+    failed.note("file", 0, 1000, silent)
     clock.now += 10
     assert not failed.repeats("file", 0, 100)
     assert len(failed._failed) == 0
-    failed.note("file", 0, 1000, 0.01)  # without a wait, e.g. since a token has expired: a new one may be there
+    failed.note("file", 0, 1000, AccessDenied("the token has expired"))  # there may be a new one
     assert not failed.repeats("file", 0, 100)

@@ -28,6 +28,7 @@ from catalog.retention.slots import DAY, SECOND, Unit
 from catalog.retention.wording import parse_rule, rule_text
 from catalog.vault import Vault, open_vault
 from tests.catalog.test_retention_slots import at, rules
+from tests.kit.faults import StopAtStore, Stopped
 from tests.kit.vaults import CHEAP, PASSPHRASE, Remote
 
 MACHINE, ITEM = b"m" * 16, b"i" * 16
@@ -325,6 +326,30 @@ def test_a_vault_without_an_admin_gets_one(world: World) -> None:
     assert len(world.remote.opened().file.admins) == 1
     assert signing_key(world.remote.opened())[0] == admin
     assert stale.file.admins == ()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_setting_a_policy_that_is_stopped_at_any_call_can_be_set_again(world: World, after: bool) -> None:
+    """In a vault without an admin: a copy of vault.json, vault.json itself, then the record."""
+    world.vault.change_file(lambda file: replace(file, admins=()))
+    before = dict(world.remote.memory.objects)
+    for call in range(1, 8):
+        world.remote.memory.objects.clear()
+        world.remote.memory.objects |= before
+        vault = world.remote.opened()
+        store = StopAtStore(vault.store, call, after=after, kinds=("create", "replace"))
+        stopping = Vault(store, vault.keys, vault.file)
+        try:
+            world.set(ITEM, stopping, daily="60")
+        except Stopped:
+            again = world.remote.opened()
+            assert world.set(ITEM, again, daily="60") in (1, 2)
+        opened = world.remote.opened()
+        assert Policies(opened).level("item", "", ITEM).record is not None
+        assert len(opened.file.admins) == 1
+        if not store.stopped:
+            break
+    assert call == 4
 
 
 def test_an_admin_with_a_passphrase_of_its_own_is_asked_for_it(world: World) -> None:

@@ -231,6 +231,18 @@ def test_only_erase_after_goes_on_by_real_time_and_never_takes_the_newest() -> N
     assert kept(decide(made, immutable, [], ns("2026-08-25 08:00"))) == kept(decide(made, immutable, [], 0))
 
 
+def test_a_date_until_which_a_point_is_retained_stands_still_too() -> None:
+    made = points(["2026-06-01 08:00", "2026-06-01 09:00", "2026-06-02 08:00"])
+    hold = Hold(b"2026-06-01 09:00", ns("2026-06-20 00:00"), "before the upgrade")
+    for now in ("2026-06-19 00:00", "2026-07-01 00:00"):
+        decision = decide(made, daily(7), [hold], ns(now))[1]
+        assert [(r.why, local(r.until), r.note) for r in decision.reasons] == [
+            (Why.HOLD, "2026-06-20 00:00", "before the upgrade")
+        ]
+    made.append(points(["2026-07-01 08:00"])[0]._replace(sequence=4))
+    assert not decide(made, daily(7), [hold], ns("2026-07-02 09:00"))[1].keep
+
+
 def test_a_wrong_time_holds_no_slot_and_is_kept_like_the_longest_rule() -> None:
     policy = Policy(zone=BERLIN, rules={Unit.DAILY: RetentionRule(keep=7), Unit.MONTHLY: RetentionRule(keep=3)})
     made = points(days("2026-06-01", 20, "08:00"))

@@ -77,7 +77,7 @@ def run(points: Sequence[Fact], policy: Policy, now: int, holds: Sequence[Hold] 
 
 
 later = st.integers(0, 800).map(lambda days: days * DAY // 2)
-laws = settings(max_examples=80, deadline=None)
+laws = settings(max_examples=60, deadline=None)
 
 
 @laws

@@ -69,7 +69,7 @@ class Evidence:
         found = mirror.compare(_moved(self._records), self._damaged.packs() | broken, self._note)
         for kind, pack in found.cut:
             name = pack_name(kind, pack)
-            self._problem(name.encode(), "the vault has it with another size than was written; it is stored again")
+            self._problem(b"", f"{name}: the vault has it with another size than was written; it is stored again")
         self.began = began
 
     def _note(self, kind: PackKind, pack: bytes) -> None:
@@ -141,7 +141,7 @@ class Evidence:
                 self._note(PackKind.DATA, at.pack)
                 self._mirror.drop(at.pack)
                 name = pack_name(PackKind.DATA, at.pack)
-                self._problem(name.encode(), "it does not hold what the index says; its data is stored again")
+                self._problem(b"", f"{name}: it does not hold what the index says; its data is stored again")
                 if origin == Origin.PROVEN:
                     raise StartOver("the index lists chunks that are not where it says")
                 return None

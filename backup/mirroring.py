@@ -36,16 +36,16 @@ def read_index(run: Run[Folder, File, Stat]) -> None:
         except ObjectNotFound:
             continue  # deleted since it was listed
         except (Damaged, NewerFormat) as e:
-            problem(name.encode(), f"{e}; what it lists is stored again")
+            problem(b"", f"{name}: {e}; what it lists is stored again")
             mirror.pass_over(name)
             continue
         if takes_all:
             for pack in mirror.mirror(name, index.packs, run.damaged.record):
-                problem(pack_name(PackKind.DATA, pack).encode(), "it is shorter than it was; it is stored again")
+                problem(b"", f"{pack_name(PackKind.DATA, pack)}: it is shorter than it was; it is stored again")
         elif mirror.is_own(index.packs):
             mirror.published(name, [p.pack for p in index.packs])
         else:
-            problem(name.encode(), "this machine did not write this index object; it is not used")
+            problem(b"", f"{name}: this state folder has no record of writing this index object; it is not used")
             mirror.pass_over(name)
     mirror.listed_index()
 

@@ -92,7 +92,7 @@ class Record:
 
     def _keep_here(self) -> None:
         job = self._job
-        texts = [f"/{p.path.decode(errors='replace')}: {p.reason}" for p in job.problems]
+        texts = [f"/{p.path.decode(errors='replace')}: {p.reason}" if p.path else p.reason for p in job.problems]
         row = LocalJob(
             id=job.id.hex(), kind=job.kind, vault=self._vault.id.hex(), point=job.point.hex() if job.point else "",
             machine=job.machine_name, item=job.item_name, target="", started=job.time, finished=job.finished,

@@ -262,7 +262,7 @@ def job_text(row: JobRow) -> str:
     lines.append(f"warnings  {row.warnings:,}")
     problems = row.problems or []
     for problem in problems:
-        path = "" if problem.path is None else f"/{problem.path.decode(errors='replace')}: "
+        path = "" if not problem.path else f"/{problem.path.decode(errors='replace')}: "
         lines.append(f"  {path}{problem.reason}")
     if row.warnings > len(problems):
         lines.append(f"  and {row.warnings - len(problems):,} more, of which only the number was recorded")

@@ -42,11 +42,11 @@ class Screen:
             self._bar.show(progress.done, progress.total, beside_bar(progress))
 
     def problem(self, path: bytes, reason: str) -> None:
-        """Print a problem, above the bar if there is one."""
+        """Print a problem, above the bar if there is one. It has no path if it is no file's."""
         self._problems += 1
         if self._problems > _PROBLEMS:
             return
-        text = f"/{safe_text(path.decode(errors='replace'))}: {safe_text(reason)}"
+        text = f"/{safe_text(path.decode(errors='replace'))}: " * bool(path) + safe_text(reason)
         if self._bar is None:
             _print(text)
         else:

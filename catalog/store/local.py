@@ -34,6 +34,7 @@ from catalog.systems.this import SYSTEM
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LARGE = 2**20  # bytes
+_ATTEMPTS = 3
 # The disk was removed or the file server is down: the data may be intact.
 _AWAY = {
     errno.EIO,
@@ -104,9 +105,16 @@ class LocalStore(Store):
     def _placed(self, place: Folder, file: str, parts: Sequence[Buffer | Copy], until: Deadline | None) -> int:
         if _is_there(place, file):
             raise FileExistsError
-        with self._temporary(parts) as (own, temporary):
-            check(until, file)
-            place_new(own, temporary, place, file)
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._temporary(parts) as (own, temporary):
+                    check(until, file)
+                    place_new(own, temporary, place, file)
+                break
+            except FileNotFoundError:  # a clone of this machine, of the same host name, has swept it away
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                self._require_root()
         return SYSTEM.named_at(place.path(file), _status(place, file))
 
     def _copy(self, part: Range, target: int) -> int:

@@ -23,6 +23,7 @@ from catalog.errors import (
     StoreError,
     StoreUnreachable,
 )
+from catalog.store import local
 from catalog.store.address import open_store
 from catalog.store.base import ObjectInfo
 from catalog.store.descriptors import Descriptors
@@ -97,6 +98,32 @@ def test_what_a_killed_writer_left_is_swept_by_the_next_one(tmp_path: Path) -> N
     store.sweep("one")
     store.create("packs/00/b", [b"data"])
     assert [file.exists() for file in files] == [False, True, True]
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_clone_of_the_same_host_name_sweeps_while_this_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Two machines with one identity back up at once: each takes the other's unfinished files for left ones."""
+    swept: list[str] = []
+    store = LocalStore(tmp_path)
+    store.sweep("one")
+
+    def between(until: object, file: str) -> None:
+        if file == "a" and len(swept) < times:
+            clone = LocalStore(tmp_path)
+            clone.sweep("one")
+            clone.create(f"packs/00/clone-{len(swept)}", [b"clone's"])
+            swept.append(file)
+
+    monkeypatch.setattr(local, "check", between)
+    if times == 3:
+        with pytest.raises(StoreUnreachable):  # it goes on and on: another run will do
+            store.create("packs/00/a", [b"da", b"ta"])
+        return
+    store.create("packs/00/a", [b"da", b"ta"])
+    assert store.get("packs/00/a", MOST) == b"data" and len(swept) == times
+    assert not list((tmp_path / ".rpdrive").glob(f"{PREFIX}*"))
 
 
 def test_a_created_object_leaves_nothing_else(tmp_path: Path) -> None:

@@ -20,6 +20,15 @@ def cause(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def no_status(error: Exception, *, must_be: bool) -> str:
+    """Why a name without a status can't be saved; empty if it is merely gone. Raises an error that ends the run."""
+    if isinstance(error, OWN):
+        raise error
+    if not isinstance(error, FileNotFoundError):
+        return f"it can't be read: {cause(error)}"
+    return "it does not exist" if must_be else ""
+
+
 def checked(node: Node) -> Node:
     """The node itself. Raises OverflowError for a number that no page holds: it would cost the whole page."""
     if not (0 <= node.size <= _BITS_63 and 0 <= node.inode <= _BITS_64 and 0 <= node.nlink <= _BITS_32):

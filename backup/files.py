@@ -250,6 +250,8 @@ class FileReader(Generic[Folder, File, Stat]):
         except OSError as e:
             say(f"its extended attributes can't be read: {e.strerror}")
             return None
+        if not found:
+            return None
         values: Xattrs = {}
         room = _XATTRS_INLINE
         for name, value in sorted(found.items()):

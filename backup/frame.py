@@ -73,6 +73,10 @@ class Frame(Generic[Folder]):
         above = self.parent
         return self.wanted is None and (above is None or above.wanted is not None)
 
+    def current(self) -> bytes:
+        """The path of the current entry."""
+        return self.path(self.name)
+
     def path(self, name: bytes = b"") -> bytes:
         """The path of this folder, or of a name in it: from the root, without a leading slash.
 

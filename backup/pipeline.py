@@ -227,8 +227,8 @@ class Pipeline:
     def _arrived(self, pack: PackBuilder) -> None:
         if pack.kind is PackKind.DATA:
             for row in pack.rows:
-                for extent in row.extents(pack.id):
-                    self._pending.pop(extent.id, None)
+                for chunk in row.chunks():
+                    self._pending.pop(chunk, None)
 
     def advance(self) -> None:
         """Seal blocks, run actions and record uploads that are ready, without waiting."""
@@ -254,8 +254,9 @@ class Pipeline:
         waiting = self._waiting
         while waiting:
             places, action = waiting[0]
-            if any(p.extent is None for p in places):
-                return
+            for place in places:
+                if place.extent is None:
+                    return
             waiting.popleft()
             action()
 

@@ -15,7 +15,7 @@ from typing import Generic
 
 from backup.above import has_other_metadata
 from backup.choosing import are_all_distinct, contents, left_out, not_walked
-from backup.entries import OWN, cause, checked, copied, no_page
+from backup.entries import OWN, cause, checked, copied, no_page, no_status
 from backup.exclusions import CACHE_TAG
 from backup.files import Contents, FileReader, finished, waits_for
 from backup.frame import Frame, RecordingPages
@@ -37,6 +37,7 @@ from catalog.tree import leaves
 from catalog.vault import missing_pack
 
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
+_TYPE = stat.S_IFMT(0o177777)  # the bits of the type
 _DEPTH = 4096  # folders in each other; each takes an open file
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
 
@@ -171,8 +172,10 @@ class Walk(Generic[Folder, File, Stat]):
 
     def _next_folder(self, frame: Frame[Folder]) -> Frame[Folder] | None:
         """Handle the next entries of a folder, up to a folder to walk: returns it, or None at the end."""
-        fd, wanted = frame.handle, frame.wanted
+        fd, wanted, layer = frame.handle, frame.wanted, frame.layer
         older, old = frame.older, frame.old
+        progress, status = self._progress, self._system.status
+        progress.path = frame.current
         for name in frame.names:
             assert fd is not None  # without one there are no names
             if name == frame.name:
@@ -185,14 +188,26 @@ class Walk(Generic[Folder, File, Stat]):
             if old is not None and old.entry.name == name:
                 match, old = old, next(older, None)
             frame.old = old
-            st = self._status(fd, frame, must_be=wanted is not None)
-            if st is None or self._left_out(frame, st, asked=wanted is not None):
+            progress.entries += 1
+            if progress.entries & 255 == 0:
+                self._tick()
+            try:
+                st: Stat | None = status(name, fd)
+            except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
+                st, reason = None, no_status(e, must_be=wanted is not None)
+                if reason:
+                    self._say(frame, name, reason)
+            is_folder = st is not None and st.st_mode & _TYPE == stat.S_IFDIR
+            # Rules aside, only folders are left out.
+            if st is None or (
+                (is_folder or layer is not None) and self._left_out(frame, st, asked=wanted is not None)
+            ):
                 if match is not None:
                     self._gone(frame, match)
                 continue
             if not TIME_MIN <= st.st_mtime_ns <= TIME_MAX:
                 self._say(frame, name, "its time is beyond the years 1677 to 2554: saved with the nearest one")
-            if stat.S_ISDIR(st.st_mode):
+            if is_folder:
                 below = self._subfolder(fd, st, match, frame)
                 if below is not None:
                     return below
@@ -222,22 +237,6 @@ class Walk(Generic[Folder, File, Stat]):
     def _say(self, frame: Frame[Folder], name: bytes, reason: str) -> None:
         """Report a problem of a folder, or of a name in it."""
         self._problems.add(frame.path(name), reason)
-
-    def _status(self, fd: Folder, frame: Frame[Folder], *, must_be: bool) -> Stat | None:
-        """The status of the current name; None if it can't be saved, which is reported as a problem."""
-        self._progress.entries += 1
-        if self._progress.entries & 255 == 0:
-            self._tick()
-        try:
-            return self._system.status(frame.name, fd)
-        except FileNotFoundError:
-            if must_be:
-                self._say(frame, frame.name, "it does not exist")
-        except OWN:
-            raise
-        except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
-            self._say(frame, frame.name, f"it can't be read: {cause(e)}")
-        return None
 
     def _left_out(self, frame: Frame[Folder], st: Stat, *, asked: bool) -> bool:
         """Whether to leave out the current entry. That is a problem if it was `asked` for, or leads to what was."""
@@ -419,12 +418,15 @@ class Walk(Generic[Folder, File, Stat]):
 
     def _file(self, fd: Folder, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
         progress = self._progress
-        is_file = stat.S_ISREG(st.st_mode)
+        is_file = st.st_mode & _TYPE == stat.S_IFREG
         if is_file:
             progress.files += 1
             progress.size += st.st_size
-            progress.path = partial(frame.path, frame.name)
-        if match is not None and self._previous.is_same(match, st) and self.links.is_same(match.entry, st):
+        if (
+            match is not None
+            and self._previous.is_same(match, st)
+            and (st.st_nlink < 2 or self.links.is_same(match.entry, st))
+        ):
             frame.saved += 1
             self._same(frame, match)
             return

@@ -15,6 +15,7 @@ import platform
 import pwd
 import resource
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +27,7 @@ from catalog.format.nodes import Node
 from catalog.format.values import Owner, kind_of
 from catalog.mountinfo import mounts
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -144,7 +146,8 @@ class PosixSystem:
     def names(folder: int) -> Names:
         """Names in a folder, sorted as bytes."""
         with os.scandir(folder) as entries:
-            return sorted_names(os.fsencode(entry.name) for entry in entries)
+            # os.fsencode does the same, in three times the time.
+            return sorted_names(entry.name.encode(_ENCODING, _ERRORS) for entry in entries)
 
     @staticmethod
     def status(name: bytes, folder: int) -> os.stat_result:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from catalog.format.values import NOTHING, Content, NodeKind, Owner, Subtree, Totals, Xattrs
 from catalog.format.windows import Windows
+
+_FILE = int(NodeKind.FILE)  # a plain int compares in half the time
 
 
 class Node(msgspec.Struct, gc=False):
@@ -34,13 +37,17 @@ class Node(msgspec.Struct, gc=False):
     more: dict[str, Any] | None = None
     windows: Windows | None = None
 
-    def totals(self) -> Totals:
-        """The share of this entry in the totals of its folder."""
-        below = self.content.totals if isinstance(self.content, Subtree) else NOTHING
-        return own_totals(self.kind, self.size, bool(self.xattrs)).plus(below)
 
-
-def own_totals(kind: int, size: int, xattrs: bool) -> Totals:
-    """The share of an entry in the totals of its folder, without everything below the entry."""
-    is_file = kind == NodeKind.FILE
-    return Totals(1, int(is_file), size if is_file else 0, int(xattrs))
+def totals(nodes: Sequence[Node]) -> Totals:
+    """The sums over the entries of a folder and everything below them."""
+    files = size = xattrs = 0
+    below = NOTHING
+    for node in nodes:
+        if node.kind == _FILE:
+            files += 1
+            size += node.size
+        if node.xattrs:
+            xattrs += 1
+        if type(node.content) is Subtree:
+            below = below.plus(node.content.totals)
+    return below.plus(Totals(len(nodes), files, size, xattrs))

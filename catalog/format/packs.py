@@ -43,11 +43,15 @@ class BlockRow(msgspec.Struct, array_like=True, gc=False, frozen=True):
     lengths: list[Length]
     ids: bytes
 
+    def chunks(self) -> list[bytes]:
+        """The ids of the chunks, in their order."""
+        ids = self.ids
+        return [ids[n : n + ID_BYTES] for n in range(0, len(self.lengths) * ID_BYTES, ID_BYTES)]
+
     def extents(self, pack: bytes) -> Iterator[Extent]:
-        inner = 0
-        for n, length in enumerate(self.lengths):
-            chunk = self.ids[n * ID_BYTES : (n + 1) * ID_BYTES]
-            yield Extent(pack, self.offset, self.stored, inner, length, chunk)
+        offset, stored, inner = self.offset, self.stored, 0
+        for length, chunk in zip(self.lengths, self.chunks(), strict=True):
+            yield Extent(pack, offset, stored, inner, length, chunk)
             inner += length
 
 

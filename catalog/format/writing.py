@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from catalog.format.nodes import Node
+from catalog.format.nodes import Node, totals
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, ExtentRow, PagedRow
 from catalog.format.values import NOTHING, Content, Hole, Owner, Paged, Piece, Subtree, Totals, Xattrs
@@ -64,12 +64,12 @@ class Tables:
         return self.sets[key]
 
     def content(self, content: Content) -> object:
+        if isinstance(content, list):  # of most entries
+            return [self.piece(p) for p in content]
         if isinstance(content, Paged):
             return PagedRow(content.level, self.extent(content.at), content.allocated, content.digest)
         if isinstance(content, Subtree):
             return content.level, self.extent(content.at), content.totals
-        if isinstance(content, list):
-            return [self.piece(p) for p in content]
         return content
 
     def entry(self, n: Node) -> Entry:
@@ -104,7 +104,7 @@ class FolderWriter:
 
     def _begin_page(self) -> None:
         self._nodes: list[Node] = []
-        self._size, self._totals = 0, NOTHING
+        self._size = 0
 
     def add(self, node: Node) -> None:
         """Add the next node; its name must be greater, as bytes, than the one before."""
@@ -113,14 +113,13 @@ class FolderWriter:
             self._flush()
         self._nodes.append(node)
         self._size += size
-        self._totals = self._totals.plus(node.totals())
 
     def _flush(self) -> None:
         # Encode only now: blocks may have been sealed since the nodes were added, and stored lengths be known.
         t = Tables(self._resolve)
         entries = [t.entry(node) for node in self._nodes]
         page = _encoder.encode((list(t.packs), list(t.owners), t.set_rows, entries))
-        self._rows.append((self._nodes[0].name, self._write(page), self._totals))
+        self._rows.append((self._nodes[0].name, self._write(page), totals(self._nodes)))
         self._begin_page()
 
     def finish(self) -> Subtree | None:
@@ -150,13 +149,19 @@ def write_folder(nodes: Iterable[Node], write: WritePage, resolve: Resolve = _as
 
 def _bound(node: Node) -> int:
     """An upper bound of the bytes that a node occupies in a page, with its rows of the tables."""
-    pieces = len(node.content) if isinstance(node.content, list) else 2
-    inline = sum(len(k) + (len(v) if isinstance(v, bytes) else 70) for k, v in (node.xattrs or {}).items())
-    target = len(node.content) if isinstance(node.content, bytes) else 0
-    names = len(node.owner.user) + len(node.owner.group)
-    more = len(_encoder.encode(node.more)) if node.more else 0
-    more += windows_bound(node.windows) if node.windows is not None else 0
-    return 76 + len(node.name) + 66 * pieces + inline + target + names + more
+    content, owner = node.content, node.owner
+    bound = 76 + len(node.name) + len(owner.user) + len(owner.group)
+    if isinstance(content, list):
+        bound += 66 * len(content)
+    else:
+        bound += 132 + (len(content) if isinstance(content, bytes) else 0)
+    if node.xattrs:
+        bound += sum(len(k) + (len(v) if isinstance(v, bytes) else 70) for k, v in node.xattrs.items())
+    if node.more:
+        bound += len(_encoder.encode(node.more))
+    if node.windows is not None:
+        bound += windows_bound(node.windows)
+    return bound
 
 
 def _folder_levels(rows: list[tuple[bytes, Extent, Totals]], write: WritePage, resolve: Resolve) -> Subtree:

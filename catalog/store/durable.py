@@ -27,8 +27,8 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EI
 _NO_RENAME_NEW = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy], mark: str = "") -> str:
-    """Write the parts end to end into a new file in `folder`, and flush it to the disk.
+def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy], mark: str = "", *, durable: bool = True) -> str:
+    """Write the parts end to end into a new file in `folder`, and, if it is to be `durable`, flush it to the disk.
 
     Returns its name, which contains `mark` (see `Store.sweep`). The caller removes it.
     """
@@ -46,7 +46,8 @@ def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy], mark: str = 
             file.flush()
             if os.fstat(file.fileno()).st_size != length:
                 raise OSError(errno.EIO, "the file system stored a different length than was written", name)
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
     except BaseException:
         remove(folder, name)
         raise

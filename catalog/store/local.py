@@ -129,7 +129,7 @@ class LocalStore(Store):
         with self._translated(RESERVED):
             self._require_root()
             make_folders(self.root, PRIVATE)
-            with self._temporary([]) as (own, temporary):
+            with self._temporary([], durable=False) as (own, temporary):  # its time is wanted, and nothing kept
                 return SYSTEM.named_at(own.path(temporary), _status(own, temporary))
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
@@ -254,13 +254,13 @@ class LocalStore(Store):
         self._swept, self._mark = False, mark  # the next write removes them: it makes sure that the vault is there
 
     @contextmanager
-    def _temporary(self, parts: Sequence[Buffer | Copy]) -> Iterator[tuple[Folder, str]]:
+    def _temporary(self, parts: Sequence[Buffer | Copy], *, durable: bool = True) -> Iterator[tuple[Folder, str]]:
         """A new file with these bytes, in a folder of the vault's own; afterwards it is gone from there."""
         with self._own_folder() as own:
             if not self._swept:
                 self._swept = True
                 sweep(own, self._mark)
-            name = write_temporary(own, parts, self._mark)
+            name = write_temporary(own, parts, self._mark, durable=durable)
             try:
                 yield own, name
             finally:

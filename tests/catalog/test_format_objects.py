@@ -18,6 +18,7 @@ from catalog.errors import Damaged, RpdriveError, Unwritable, UsageError
 from catalog.format import sealed
 from catalog.format.blocks import FRAME, MAX_RAW, PackKind, decode_frame, encode_frame, open_block, seal_block
 from catalog.format.keys import Keys
+from catalog.format.nodes import totals as totals_of
 from catalog.format.packs import Extent, PackBuilder, decode_contents, decode_pack, decode_trailer
 from catalog.format.pages import Leaf, decode_folder_index, decode_leaf, decode_piece_index, decode_piece_leaf
 from catalog.format.records import (
@@ -246,7 +247,7 @@ def use_leaf(data: bytes) -> None:
     leaf = decode_leaf(data, HOME)
     for entry in leaf.entries:
         leaf.entries_in(entry)
-        leaf.node(entry).totals()
+    totals_of([leaf.node(entry) for entry in leaf.entries])
 
 
 def use_pack(data: bytes) -> None:

@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from msgspec.structs import replace
-
 from catalog.errors import (
     AccessDenied,
     Damaged,
@@ -432,7 +430,7 @@ class Vault:
         """
         check_passphrase(new)
         slot = make_slot(self.keys.master, self.id, new, now_iso(), kdf=kdf)
-        self.change_file(lambda file: replace(file, slots=(slot,)))
+        self.change_file(lambda file: file.changed(slots=(slot,)))
 
     def change_file(self, change: Callable[[VaultFile], VaultFile]) -> None:
         """Replace vault.json. Raises NewerFormat, ObjectChanged if it was changed meanwhile, or StoreError."""
@@ -441,7 +439,7 @@ class Vault:
         current.verify(self.keys)
         number = current.number + 1
         while True:  # skip numbers used by changes that were interrupted before they replaced vault.json
-            body = replace(change(current), number=number, mac=b"").encode(self.keys)
+            body = change(current).changed(number=number).encode(self.keys)
             try:
                 self.store.create(f"vault/{number}.json", [body])
                 break

@@ -73,6 +73,10 @@ class VaultFile(msgspec.Struct, frozen=True):
             "immutable": None if self.immutable is None else msgspec.structs.asdict(self.immutable),
         }
 
+    def changed(self, **fields: Any) -> VaultFile:
+        """The file with other values of these fields. It has no MAC until it is encoded."""
+        return msgspec.structs.replace(self, **fields, mac=b"")
+
     def encode(self, keys: Keys) -> bytes:
         """The file's bytes. Raises NewerFormat if it was read with parts that this version would drop."""
         if self.parsed is not None and not _knows(self.parsed):

@@ -118,6 +118,7 @@ class World:
         self.unnoticed: set[str] = set()  # of the damaged, those that nobody can have noticed yet
         self.unverified: set[str] = set()
         self.closures: dict[str, set[str]] = {}  # by point id: the objects that were read to verify it
+        self._too_late: set[str] = set()  # of the doubtful, those that no mended object makes whole
         self._started: list[Command] = []
         self.sleeps: list[tuple[int, int]] = []  # when everything slept, and for how long (ns)
         self.roots: dict[str, Path] = {}  # by point id: the folder it saved
@@ -293,7 +294,7 @@ class World:
         self.unnoticed -= names
         self.unverified |= self.expected.keys()
         if not any(name.startswith(("packs/", "meta/", "points/")) for name in self.damaged):
-            self.doubtful.clear()
+            self.doubtful &= self._too_late
 
     def strange(self, name: str) -> None:
         """Note that a name in the vault is a stranger's."""
@@ -319,6 +320,7 @@ class World:
 
     def newest_is_doubtful(self) -> None:
         """The points made just now may refer to what the siege took away meanwhile."""
+        self._too_late |= self.unverified
         self.doubtful |= self.unverified
 
     def _only_warned(self, done: Ended) -> bool:

@@ -24,6 +24,7 @@ from catalog.errors import MountFailed, NotFound, StoreUnreachable
 from mount.drivers.ages import Ages, time_limit
 from mount.drivers.base import BLOCK, OpenFolder, Refusal, errno_of
 from mount.drivers.errors import Errors, FailedReads
+from mount.drivers.signals import interrupted_once
 from mount.view.nodes import FOREVER, NEGATIVE_SHORT, SHORT, File, Folder, Link, Node, View
 
 # Unless the user has set a path, this name saves fusepy a search through ldconfig and gcc.
@@ -112,7 +113,7 @@ class _Operations:
 
 _READS = (
     "getattr", "readlink", "open", "read", "statfs", "getxattr", "listxattr",
-    "opendir", "readdir", "releasedir", "init",
+    "opendir", "readdir", "releasedir", "init", "destroy",
 )  # fmt: skip
 # The kernel refuses these on a read-only mount; the callbacks refuse them after a remount, too.
 _WRITES = (
@@ -152,6 +153,8 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         self._files: Lru[bytes, OpenFile] = Lru(_FILES)
         self._listings: dict[int, OpenFolder] = {}
         self._next_handle = itertools.count(1)
+        self._loop: int | None = None  # libfuse's, from `init` to `destroy`
+        self._loop_lock = threading.Lock()
 
     def status(self) -> dict[str, Any]:
         return {"waiting": len(self._ages), "oldest": self._ages.oldest()}
@@ -181,13 +184,14 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             options["allow_other"] = True
             self.view.narrow()  # libfuse 2 has no way to have the kernel check ACLs
         try:
-            super().__init__(
-                _Operations(_READS + _WRITES),
-                os.fsencode(at or mount_point).decode("latin-1"),
-                encoding="latin-1",
-                foreground=True,
-                **options,
-            )
+            with interrupted_once(self._is_over):
+                super().__init__(
+                    _Operations(_READS + _WRITES),
+                    os.fsencode(at or mount_point).decode("latin-1"),
+                    encoding="latin-1",
+                    foreground=True,
+                    **options,
+                )
         except RuntimeError as e:
             raise MountFailed(f"libfuse cannot mount at {mount_point}", mount_advice(allow_other)) from e
         finally:
@@ -216,9 +220,21 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             self._ages.end()
 
     def init(self, connection: Any) -> int:
+        with self._loop_lock:
+            self._loop = fuse._libfuse.fuse_get_context().contents.fuse
         self._ages.start()
         self._ready()
         return 0
+
+    def destroy(self, _private: Any) -> int:
+        with self._loop_lock:
+            self._loop = None
+        return 0
+
+    def _is_over(self) -> bool:
+        """Whether a signal has ended libfuse's loop, which may still sleep."""
+        with self._loop_lock:
+            return self._loop is not None and bool(fuse._libfuse.fuse_exited(ctypes.c_void_p(self._loop)))
 
     def fgetattr(self, path: bytes, buffer: Any, info: Any) -> int:
         a = self._paths.find(path).attributes

@@ -12,6 +12,7 @@ from types import FrameType
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")  # SIGHUP is of Unix, SIGBREAK of Windows
 _TICK = 0.1  # seconds between two attempts to wake the main thread
+_LOOK = 0.5  # seconds between two looks whether a foreign loop is over
 
 
 @contextmanager
@@ -67,3 +68,30 @@ if sys.platform != "win32":
             signal.signal(_WAKE, former)
             handled.set()
             os.close(write_end)  # ends the thread
+
+    @contextmanager
+    def interrupted_once(over: Callable[[], bool]) -> Iterator[None]:
+        """Interrupt the system calls of this thread once `over` is true; does nothing outside the main thread.
+
+        For a loop of a library that notes a signal and then waits: a signal given to another thread, or one that
+        arrives just before it waits, does not wake it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        me, ended = threading.get_ident(), threading.Event()
+
+        def look() -> None:
+            while not ended.wait(_LOOK):
+                if over():
+                    signal.pthread_kill(me, _WAKE)
+
+        former = signal.signal(_WAKE, lambda _number, _frame: None)
+        thread = threading.Thread(target=look, name="over?", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            signal.signal(_WAKE, former)

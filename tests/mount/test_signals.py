@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from catalog.mountinfo import mounted_at
 from mount.drivers.signals import on_signals
+from tests.kit.drives import Home
+from tests.kit.vaults import make_vault
+
+TGKILL = {"x86_64": 234, "aarch64": 131}.get(platform.machine(), 0)
 
 
 class Stop(BaseException):
@@ -49,3 +57,34 @@ def test_afterwards_signals_are_handled_as_before() -> None:
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def threads_that_take(pid: int, number: int) -> list[int]:
+    """The threads of a process, except its first, that do not block a signal."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        (blocked,) = [line for line in (task / "status").read_text().splitlines() if line.startswith("SigBlk")]
+        if int(task.name) != pid and not int(blocked.split()[1], 16) & 1 << number - 1:
+            found.append(int(task.name))
+    return found
+
+
+@pytest.mark.needs_fuse
+def test_a_signal_given_to_another_thread_ends_a_drive_that_nobody_uses(tmp_path: Path, driver: str) -> None:
+    """libfuse noted it, and slept until the next request."""
+    make_vault(tmp_path / "vault")
+    (tmp_path / "source").mkdir()
+    home = Home(tmp_path, tmp_path / "vault")
+    home.run("backup", tmp_path / "source")
+    try:
+        place = home.mount("--driver", driver)
+        pid = home.pid()
+        thread = min(threads_that_take(pid, signal.SIGTERM))
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.syscall(TGKILL, pid, thread, signal.SIGTERM) == 0
+        limit = time.monotonic() + 60
+        while mounted_at(os.fsencode(place)) is not None:
+            assert time.monotonic() < limit, "it still waits"
+            time.sleep(0.05)
+    finally:
+        home.close()

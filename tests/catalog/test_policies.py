@@ -29,6 +29,7 @@ from catalog.retention.wording import parse_rule, rule_text
 from catalog.vault import Vault, open_vault
 from tests.catalog.test_retention_slots import at, rules
 from tests.kit.faults import StopAtStore, Stopped
+from tests.kit.format_values import MANY
 from tests.kit.vaults import CHEAP, PASSPHRASE, Remote
 
 MACHINE, ITEM = b"m" * 16, b"i" * 16
@@ -57,7 +58,7 @@ def test_rules_are_read_and_written(unit: Unit, text: str, plain: str) -> None:
     assert parse_rule(unit, plain) == parse_rule(unit, rule_text(unit, parse_rule(unit, plain)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(MANY)
 @given(rules(), st.integers(0, 99))
 def test_every_rule_is_read_as_it_is_written(made: tuple[Unit, RetentionRule], keep: int) -> None:
     unit, rule = made

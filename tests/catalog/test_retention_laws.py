@@ -16,6 +16,7 @@ from catalog.format.retention import RetentionRule
 from catalog.retention.decide import TRUSTED, Decision, Fact, Hold, Why, age_of, decide
 from catalog.retention.policy import Policy
 from catalog.retention.slots import DAY, HOUR, SECOND, Unit
+from tests.kit.format_values import FEW, MANY
 from tests.kit.independent import retention as independent
 
 START = 1_300_000_000 * SECOND  # 2011: the year when Samoa left out a day
@@ -76,8 +77,9 @@ def run(points: Sequence[Fact], policy: Policy, now: int, holds: Sequence[Hold] 
     return kept(decide(points, policy, holds, now))
 
 
+extremes = st.sampled_from([0, 1, DAY, START, START + 1, START + DAY, 2**63, 2**64 - DAY, 2**64 - 1])
 later = st.integers(0, 800).map(lambda days: days * DAY // 2)
-laws = settings(max_examples=60, deadline=None)
+laws = settings(MANY, max_examples=60)
 
 
 @laws
@@ -232,7 +234,18 @@ def test_holds_keep_points_and_touch_no_other(
     assert set(run(points, policy, now, [Hold(p.id, START, "over") for p in held])) == left
 
 
-@settings(max_examples=25, deadline=None)
+@laws
+@given(policies(), st.lists(st.tuples(extremes, extremes, st.integers(0, 2**64 - 1)), max_size=6), extremes)
+def test_every_time_that_a_record_can_have_is_decided(
+    policy: Policy, rows: list[tuple[int, int, int]], now: int
+) -> None:
+    points = [Fact(bytes([n]), sequence, time, stored) for n, (time, stored, sequence) in enumerate(rows)]
+    left = run(points, policy, now)
+    assert run(left, policy, now) == left
+    assert not points or max(points, key=age_of) in left
+
+
+@settings(FEW)
 @given(histories(), policies())
 def test_slots_are_held_as_the_format_says(points: list[Fact], policy: Policy) -> None:
     """Compared with holders that were found by looking at every day, by code written from docs/format.md alone."""

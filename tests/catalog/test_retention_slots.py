@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from catalog.format.retention import RetentionRule
 from catalog.retention.slots import DAY, HOUR, SECOND, Slots, Unit, end_of, hour_start, instant, next_day, wall_of
+from tests.kit.format_values import MANY
 
 # North and south, half hours and quarters, summer time of 30 minutes and of two hours, at midnight, in winter, and
 # zones that left out a day.
@@ -171,7 +172,7 @@ def rules(draw: st.DrawFn) -> tuple[Unit, RetentionRule]:
     return unit, RetentionRule(keep=9, **rule)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(MANY)
 @given(rules(), times, st.sampled_from(ZONES))
 def test_every_instant_is_in_one_slot(made: tuple[Unit, RetentionRule], time: int, name: str) -> None:
     slots = Slots(*made, zone(name))
@@ -183,7 +184,7 @@ def test_every_instant_is_in_one_slot(made: tuple[Unit, RetentionRule], time: in
         assert next(slots.since(slot.start - SECOND)) != slot
 
 
-@settings(max_examples=200, deadline=None)
+@settings(MANY, max_examples=200)
 @given(times, st.sampled_from(ZONES))
 def test_the_hour_of_the_clock_and_the_next_day(time: int, name: str) -> None:
     where = zone(name)

@@ -10,7 +10,8 @@ from catalog.format.keys import Keys
 from catalog.format.slots import KdfParameters, check_passphrase, make_slot
 from catalog.format.vaultfile import VaultFile
 from catalog.store.base import Store
-from catalog.vault import LOST, VAULT_FILE, Vault, has_copies, now_iso
+from catalog.vault import VAULT_FILE, Vault, now_iso
+from catalog.vault_json import LOST, has_copies
 
 _ALL_LOST = "restore vault.json from a copy of the vault, or choose another address"
 

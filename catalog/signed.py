@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
-from catalog.errors import Damaged, NewerFormat, ObjectChanged, ObjectExists, ObjectNotFound
+from catalog.errors import Damaged, NewerFormat, ObjectChanged, ObjectExists, ObjectNotFound, RpdriveError
 from catalog.format.admins import Admin
 from catalog.format.keys import Keys
 from catalog.format.records import parsed_number, written_number
 from catalog.format.sealed import Kind
-from catalog.format.signed import open_signed, seal_signed
+from catalog.format.signed import open_signed, seal_signed, signer_of
+from catalog.format.vaultfile import VaultFile
 from catalog.store.base import Store
 
 MOST_JUNK = 100  # numbers without a good signature that are passed over
+ASK_EVERY = 60.0  # seconds
 _log = logging.getLogger("rpdrive.vault")
 
 
@@ -27,15 +32,25 @@ class SignedRecord(NamedTuple):
 
 
 class SignedRecords:
-    """The signed records of a vault, verified with the keys of its admins. Thread-safe.
+    """The signed records of a vault, verified with the keys of its admins in vault.json (`file`). Thread-safe.
 
-    `fetch` gets the sealed bytes of an object.
+    `fetch` gets the sealed bytes of an object, `file_now` vault.json as it is now. That is read if a record is
+    signed with an unknown key, but not again within a minute: whoever makes backups may store such records.
     """
 
     def __init__(
-        self, store: Store, fetch: Callable[[Kind, str], bytes], keys: Keys, admins: Sequence[Admin]
+        self,
+        store: Store,
+        fetch: Callable[[Kind, str], bytes],
+        keys: Keys,
+        file: VaultFile,
+        file_now: Callable[[], VaultFile],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._fetch, self._keys, self._admins = store, fetch, keys, admins
+        self._store, self._fetch, self._keys, self._file = store, fetch, keys, file
+        self._file_now, self._clock = file_now, clock
+        self._asked: float | None = None
+        self._lock = threading.Lock()
 
     def newest(self, kind: Kind, folder: str) -> SignedRecord | None:
         """The record of a folder (its name with a slash) with the highest number that has a good signature.
@@ -90,10 +105,25 @@ class SignedRecords:
     def _open(self, kind: Kind, name: str) -> bytes | None:
         """The content of a record; None, after a warning, if it is gone or no admin signed it."""
         try:
-            return open_signed(self._keys, self._admins, kind, name, self._fetch(kind, name))
+            data = self._fetch(kind, name)
+            signer = signer_of(self._keys, kind, name, data)
+            if all(admin.id != signer for admin in self._file.admins):
+                self._ask_again()
+            return open_signed(self._keys, self._file.admins, kind, name, data)
         except (Damaged, NewerFormat, ObjectNotFound) as e:
             _log.warning("the record %s is passed over: %s", name, e)
             return None
+
+    def _ask_again(self) -> None:
+        with self._lock:
+            now = self._clock()
+            if self._asked is None or now - self._asked >= ASK_EVERY:
+                self._asked = now
+                with suppress(RpdriveError):
+                    file = self._file_now()
+                    file.verify(self._keys)
+                    if file.number > self._file.number:  # an older one could name a key that was taken away
+                        self._file = file
 
 
 def _too_much_junk(folder: str, first: int, last: int) -> Damaged:

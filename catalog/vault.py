@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from catalog.errors import (
@@ -16,7 +17,6 @@ from catalog.errors import (
     Damaged,
     MissingData,
     NewerFormat,
-    NoVault,
     ObjectExists,
     ObjectNotFound,
     RpdriveError,
@@ -45,8 +45,9 @@ from catalog.places import Places, Run, run_at
 from catalog.signed import SignedRecords
 from catalog.store.base import Store
 from catalog.store.deadline import Deadline
+from catalog.vault_json import NAME, read_vault_file
 
-VAULT_FILE = "vault.json"
+VAULT_FILE = NAME
 _PARALLEL = 8  # requests at once for records
 T = TypeVar("T")
 
@@ -103,7 +104,8 @@ class Vault:
 
     def _follow_admins(self) -> None:
         """Take records of upkeep that the admins of vault.json have signed, and no others."""
-        self.signed = SignedRecords(self.store, self.fetch_sealed, self.keys, self.file.admins)
+        again = partial(read_vault_file, self.store)
+        self.signed = SignedRecords(self.store, self.fetch_sealed, self.keys, self.file, again)
         self.places = Places(self.store, self.signed)
 
     @property
@@ -458,28 +460,6 @@ def _all(records: list[T | RpdriveError]) -> list[T]:
             raise record
         found.append(record)
     return found
-
-
-LOST = "copy its vault/<number>.json with the highest number to vault.json (docs/vault.md)"
-
-
-def read_vault_file(store: Store) -> VaultFile:
-    """vault.json, parsed but not authenticated. Raises NoVault, NewerFormat, Damaged or StoreError."""
-    try:
-        return VaultFile.decode(store.get(VAULT_FILE, MAX_VAULT_FILE))
-    except ObjectNotFound as e:
-        try:
-            lost = has_copies(store)
-        except RpdriveError:
-            lost = False
-        if lost:
-            raise NoVault(f"the vault at {store.url} has lost its vault.json", LOST) from e
-        raise NoVault(f"there is no vault at {store.url}") from e
-
-
-def has_copies(store: Store) -> bool:
-    """Whether there are copies of a vault.json."""
-    return any(True for _ in store.list("vault/"))
 
 
 def open_vault(

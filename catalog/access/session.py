@@ -229,7 +229,7 @@ class Session:
         Raises NoVault, also if it is that of another vault than the one known by this address, NewerFormat,
         Damaged or StoreError.
         """
-        from catalog.vault import read_vault_file
+        from catalog.vault_json import read_vault_file
 
         store = self.open_store()
         # The first request: a network that swallows packets is silent for as long as connecting may take.
@@ -286,7 +286,7 @@ class Session:
         Raises UsageError if they are for another vault, and as `open_vault`.
         """
         from catalog.access.credentials import Connections
-        from catalog.vault import read_vault_file
+        from catalog.vault_json import read_vault_file
 
         self.address, self.connecting = credentials.address, credentials
         credentials.grant.check(self.address)
@@ -318,7 +318,7 @@ class Session:
         """Delete the vault's saved key. False if there was none. Sends a request only if the vault is not known."""
         vault_id = self.settings.known_vaults().get(self.address)
         if vault_id is None:
-            from catalog.vault import read_vault_file
+            from catalog.vault_json import read_vault_file
 
             vault_id = read_vault_file(self.open_store()).vault_id
         return self.saved_keys.delete(vault_id)

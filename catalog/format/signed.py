@@ -53,3 +53,8 @@ def open_signed(keys: Keys, admins: Sequence[Admin], kind: Kind, name: str, data
         if admin.id == signer and admin.verify(message, signature):
             return content
     raise Damaged(f"{name} is not signed by an admin of this vault")
+
+
+def signer_of(keys: Keys, kind: Kind, name: str, data: Buffer) -> bytes:
+    """The id of the key that a record says it is signed with. Raises Damaged or NewerFormat."""
+    return decode(_decoder(), open_object(keys, kind, name, data), name)[1]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from catalog.errors import Damaged, Locked, NewerFormat, ObjectChanged, WrongPassphrase
 from catalog.format.admins import Admin, make_admin, open_admin
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.signed import SIGNED, open_signed, seal_signed
-from catalog.format.vaultfile import VaultFile
-from catalog.signed import SignedRecord
+from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
+from catalog.signed import SignedRecord, SignedRecords
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import VAULT_FILE, Vault, open_vault
+from catalog.vault_json import read_vault_file
 from tests.kit.vaults import CHEAP, PASSPHRASE, new_vault
 
 FOLDER = "places/00112233/"
@@ -168,3 +171,51 @@ def test_a_file_with_admins_of_later_kinds_opens_and_is_not_replaced(world: Worl
     for file in (later, wrapped):
         with pytest.raises(NewerFormat, match="can't change the file"):
             file.encode(world.vault.keys)
+
+
+def renewed(world: World, *, number: int) -> tuple[Admin, bytes]:
+    """Give vault.json another admin, as another machine would. Returns it with its private key."""
+    private = os.urandom(32)
+    admin = make_admin(world.vault.keys, private, "2026-01-01T00:00:00+00:00")
+    data, tag = world.store.get_tagged(VAULT_FILE, MAX_VAULT_FILE)
+    file = replace(VaultFile.decode(data), number=number, admins=(admin,), mac=b"")
+    world.store.replace(VAULT_FILE, file.encode(world.vault.keys), tag)
+    return admin, private
+
+
+def test_an_open_vault_learns_of_a_new_admin(world: World) -> None:
+    now = [0.0]
+    file = world.vault.file
+    again = partial(read_vault_file, world.store)
+    world.records = SignedRecords(
+        world.store, world.vault.fetch_sealed, world.vault.keys, file, again, clock=lambda: now[0]
+    )
+    world.add(b"old admin's", 0)
+    admin, private = renewed(world, number=file.number + 1)
+    world.records.add(Kind.PLACES, FOLDER, b"new admin's", admin, private, after=1)
+    before = world.requests()
+    assert world.newest() == (2, FOLDER + "00000002", b"new admin's")
+    assert world.requests() - before == 3  # a listing, the record, vault.json
+
+    stranger = make_admin(world.vault.keys, os.urandom(32), "2026-01-01T00:00:00+00:00")
+    forged = seal_signed(
+        world.vault.keys,
+        stranger,
+        open_admin(world.vault.keys, stranger),
+        Kind.PLACES,
+        FOLDER + "00000003",
+        b"forged",
+    )
+    world.junk(3, forged)
+    for now[0], requests in ((59.0, 3), (60.0, 4), (119.0, 3), (120.0, 4)):  # vault.json at most once a minute
+        before = world.requests()
+        assert world.newest() == (2, FOLDER + "00000002", b"new admin's")
+        assert world.requests() - before == requests
+
+
+def test_an_older_vault_json_takes_no_admin_away_and_brings_none_back(world: World) -> None:
+    world.add(b"first", 0)
+    admin, private = renewed(world, number=world.vault.file.number)
+    name = FOLDER + "00000002"
+    world.junk(2, seal_signed(world.vault.keys, admin, private, Kind.PLACES, name, b"of an older admin"))
+    assert world.newest() == (1, FOLDER + "00000001", b"first")

@@ -27,14 +27,15 @@ ROOMS = {
     "catalog.signed": "catalog.errors catalog.format catalog.store",
     "catalog.passed_over": "catalog.errors",
     "catalog.places": "catalog.format catalog.signed catalog.store",
+    "catalog.vault_json": "catalog.errors catalog.format catalog.store",
     "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.places catalog.signed"
-    " catalog.store",
-    "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault",
+    " catalog.store catalog.vault_json",
+    "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault catalog.vault_json",
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
     # The subjects of the catalog, each with its commands.
     "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen catalog.store"
-    " catalog.store.address catalog.systems catalog.vault",
+    " catalog.store.address catalog.systems catalog.vault catalog.vault_json",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"

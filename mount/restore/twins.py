@@ -55,7 +55,7 @@ class Twins:
 
     def place(self, name: bytes, own: bytes, folder: Folder) -> bytes:
         """The name for an entry called `own`: `name`, unless another entry has an equal one. Raises StoreError."""
-        if not self._always and not self._are_equal(folder, name):
+        if not self._always and (folder.fresh or not self._are_equal(folder, name)):
             return name
         key = self._key(name)
         taken = self._taken.setdefault(folder.number, {})

@@ -11,6 +11,7 @@ descriptors come with the frame. An answer has no block.
 from __future__ import annotations
 
 import array
+import gc
 import os
 import signal
 import socket
@@ -81,6 +82,7 @@ def receive(end: socket.socket, length: int) -> bytearray:
 
 def main(number: int) -> None:
     """Serve the socket whose descriptor is `number`, until the other side closes it."""
+    gc.set_threshold(50_000, 20, 50)  # a task has many tuples and no cycles
     protect_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the restore decides what an interruption means
     end = socket.socket(fileno=number)

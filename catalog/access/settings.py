@@ -16,7 +16,7 @@ from catalog.errors import LocalError, UsageError
 from catalog.program import HOME, VAULT, user_path
 from catalog.systems.this import SYSTEM
 
-_UNFINISHED = re.compile(r"\.([0-9]{1,9})\.tmp$")  # the process that writes it
+_UNFINISHED = re.compile(r"(.+)\.([0-9]{1,9})\.tmp", re.DOTALL)  # the file, and the process that writes it
 _ABANDONED = 86400.0  # s; by then no process still writes such a file
 _ATTEMPTS = 3
 
@@ -83,7 +83,7 @@ class Settings:
     def remove_unfinished(self) -> None:
         """Remove what killed processes left unfinished in the folders of settings and state. Raises nothing."""
         for kind in ("config", "state"):
-            _remove_unfinished(self.where(kind), deep=True)
+            remove_unfinished(self.where(kind), deep=True)
 
     # --- the vault ----------------------------------------------------------------------------------------
 
@@ -159,10 +159,10 @@ def private_folder(path: Path) -> Path:
 def write_private(path: Path, data: bytes) -> None:
     """Write a file with mode 0600, whole or not at all. Raises LocalError.
 
-    What killed processes left unfinished in the same folder is removed first.
+    What killed processes left of the same file is removed first, and nothing else: the folder may be the user's.
     """
     try:
-        _remove_unfinished(path.parent)
+        remove_unfinished(path.parent, path.name)
         for attempt in range(_ATTEMPTS):
             try:
                 _write_private(path, data)
@@ -191,14 +191,18 @@ def _write_private(path: Path, data: bytes) -> None:
         raise
 
 
-def _remove_unfinished(folder: str | Path, *, deep: bool = False) -> None:
-    """Remove files that processes began to write in a folder before they were killed; `deep`: below it, too."""
+def remove_unfinished(folder: str | Path, name: str = "", *, deep: bool = False) -> None:
+    """Remove what processes began to write in a folder before they were killed. Raises nothing.
+
+    With `name`, only what was to be that file; otherwise the folder must be rpdrive's own. `deep`: in the folders
+    below it, too.
+    """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
                 if deep and entry.is_dir(follow_symlinks=False):
-                    _remove_unfinished(entry.path)
-                elif (found := _UNFINISHED.search(entry.name)) is not None:
+                    remove_unfinished(entry.path)
+                elif (found := _UNFINISHED.fullmatch(entry.name)) is not None and name in ("", found[1]):
                     age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-                    if age > _ABANDONED or SYSTEM.has_ended(int(found[1])):
+                    if age > _ABANDONED or SYSTEM.has_ended(int(found[2])):
                         os.unlink(entry.path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from catalog.access.settings import private_folder, write_private
+from catalog.access.settings import private_folder, remove_unfinished, write_private
 from catalog.format.records import Outcome
 
 # Earlier words for the outcome of a restore: in files already written, and still in `restore --json`, for scripts.
@@ -57,6 +57,7 @@ class LocalJobs:
         """Write a record. Returns its file. Raises LocalError."""
         when = datetime.fromtimestamp(job.started // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
         path = private_folder(self._folder) / f"{when}-{job.id}.json"
+        remove_unfinished(self._folder)
         write_private(path, msgspec.json.encode(job) + b"\n")
         return path
 

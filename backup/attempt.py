@@ -82,6 +82,8 @@ class Attempt(Generic[Folder, File, Stat]):
             doubtful = not lineage.sound or run.mirror.lost_since_whole(run.item.id)
             self._pipeline.trees.absent = evidence.absent
             self._previous = replace(self._previous, absent=evidence.absent, pages=run.pages if doubtful else None)
+            if not lineage.sound:
+                self._previous = replace(self._previous, hides=evidence.hides)
         self.progress = run.progress
         self.progress.reset(self._pipeline.sent, parent.totals if parent else None)
         self._walk = Walk(run, self._previous, None if dry else self._pipeline, self.tick)
@@ -156,12 +158,13 @@ class Attempt(Generic[Folder, File, Stat]):
         """Look at the store again, and write a point. Raises StartOver, or Fatal if it was too late."""
         vault, late = self._run.vault, None
         for _ in range(TRIES):
+            until = Deadline.after(AGE / 2 / 1e9)  # from before the look: what was seen counts for no longer
             now = vault.store.now()
             self._evidence.renew(now)
             self._lineage = still(self._lineage, self._run)
             point = self._point(self._settled(root), now, is_partial=is_partial)
             try:
-                stored = vault.add_point(point, until=Deadline.after(AGE / 2 / 1e9))
+                stored = vault.add_point(point, until=until)
             except TooLate as e:  # the machine slept: look again, unless it was stored and the answer lost
                 infos = list(vault.store.list(str(PointName.of(point))))
                 if not infos:

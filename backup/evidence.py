@@ -25,6 +25,7 @@ from catalog.format.packs import Extent, pack_name, pack_named, series_folder
 from catalog.format.places import PlacesRecord
 
 AGE = 42 * 3600 * 10**9  # ns; a quarter of the 7 days between hiding a pack and deleting it
+HIDING = 4 * AGE  # 7 days: upkeep deletes, or cuts from a pack, what it has hidden for as long
 SAMPLED = 0.01  # of the chunks found in a pack that this machine did not write are read back
 _Spans: TypeAlias = tuple[tuple[int, int], ...]  # bytes of a pack, [from, to); none: all of it
 
@@ -53,6 +54,8 @@ class Evidence:
         self._state: str | None = None  # which records of places were read; None: not looked
         self._records: list[PlacesRecord] = []
         self._hidden: dict[bytes, _Spans] = {}
+        self._runs: dict[bytes, _Spans] = {}  # of packs that were moved: what is there; all else was cut from them
+        self._looked = 0  # time by the store's clock (ns) when records of places were last looked at
         self._newly: set[bytes] = set()  # packs of which more was hidden than before, when that was last looked at
         run.mirror.hidden = self._is_hidden
 
@@ -64,7 +67,7 @@ class Evidence:
         began = self._vault.store.now()
         mirror.take_listing(self._listed())
         if self._state is None and (mirror.places() or mirror.lacks_some()):
-            self._look_at_places()
+            self._look_at_places(began)
         broken = {row.pack for record in self._records for row in record.broken}
         found = mirror.compare(_moved(self._records), self._damaged.packs() | broken, self._note)
         for kind, pack in found.cut:
@@ -86,8 +89,9 @@ class Evidence:
                     if pack is not None:
                         yield Listed(pack, kind, info.size)
 
-    def _look_at_places(self) -> bool:
+    def _look_at_places(self, now: int) -> bool:
         """Read the newest records of places: one request, if there is no new one. Whether there was."""
+        looked, self._looked = self._looked, now
         try:
             records = self._vault.places.newest(self._machine.id)
         except Damaged as e:
@@ -98,13 +102,16 @@ class Evidence:
             return False
         before, self._hidden = self._hidden, _hidden(records)
         self._newly = {pack for pack, spans in self._hidden.items() if before.get(pack) != spans}
+        was, self._runs = self._runs, _runs(records)
+        if now - looked >= HIDING:  # blocks may have been hidden and cut since; otherwise, a move keeps them
+            self._newly |= {pack for pack, runs in self._runs.items() if was.get(pack) != runs}
         self._state, self._records = state, records
         self._mirror.keep_places(state)
         return True
 
     def renew(self, now: int) -> None:
         """Look again before a point is written at `now`, by the store's clock. Raises StartOver and Fatal."""
-        if self._look_at_places() or now - self.began > AGE:
+        if self._look_at_places(now) or now - self.began > AGE:
             self.look()
             self.require()
 
@@ -115,6 +122,9 @@ class Evidence:
             raise StartOver(f"{len(bad)} packs vanished from the vault during the backup")
 
     def _is_hidden(self, at: Extent) -> bool:
+        runs = self._runs.get(at.pack)
+        if runs is not None and not any(start <= at.offset and at.offset + at.stored <= end for start, end in runs):
+            return True
         spans = self._hidden.get(at.pack)
         if spans is None:
             return False
@@ -125,6 +135,11 @@ class Evidence:
     def absent(self, pack: bytes) -> bool:
         """Whether a pack that an earlier point refers to is gone, or damaged."""
         return not self._mirror.has(pack)
+
+    def hides(self, at: Extent) -> bool:
+        """Whether upkeep hides a block of an earlier point; if not, the point to come relies on that."""
+        self._mirror.rely(at.pack, taken=True)
+        return self._is_hidden(at)
 
     def find(self, chunk: bytes) -> Extent | None:
         """The extent of a data chunk that the vault has and that a point may refer to.
@@ -173,6 +188,14 @@ def _hidden(records: Iterable[PlacesRecord]) -> dict[bytes, _Spans]:
             if found.get(row.pack) != ():
                 found[row.pack] = (*found.get(row.pack, ()), *spans) if spans else ()
     return found
+
+
+def _runs(records: Iterable[PlacesRecord]) -> dict[bytes, _Spans]:
+    return {
+        row.pack: tuple((run.start, run.start + run.length) for run in row.runs)
+        for record in records
+        for row in record.moved
+    }
 
 
 def _moved(records: Iterable[PlacesRecord]) -> Iterator[Moved]:

@@ -34,12 +34,17 @@ def _nothing_absent(pack: bytes) -> bool:
     return False
 
 
+def _nothing_hidden(at: Extent) -> bool:
+    return False
+
+
 class PreviousPoint(msgspec.Struct, frozen=True):
     """The point to compare with. An entry whose ctime (ns) is not before `trusted` is read again.
 
     Without `compare_modes`, an unchanged ctime shows that the mode is unchanged: on Windows, the mode takes a call.
     `absent` says whether a pack is gone from the vault. With `pages`, the pages of long files are looked through,
-    too: they may refer to packs that are gone.
+    too: they may refer to packs that are gone. `hides` says whether a block may not be kept though its pack is
+    there: upkeep may be about to delete what a point that is not sound refers to.
     """
 
     root: Subtree | None = None
@@ -47,6 +52,7 @@ class PreviousPoint(msgspec.Struct, frozen=True):
     links: int = 0
     absent: Callable[[bytes], bool] = _nothing_absent
     pages: PageSource | None = None
+    hides: Callable[[Extent], bool] = _nothing_hidden
     afresh: bool = False  # its tree is scattered: write all pages again
     compare_modes: bool = True
 
@@ -78,6 +84,10 @@ class PreviousPoint(msgspec.Struct, frozen=True):
         """Whether some entry of a page refers to a pack that is gone."""
         return any(map(self.absent, leaf.packs))
 
+    def lacks(self, at: Extent) -> bool:
+        """Whether a block is gone from the vault, or may not be kept."""
+        return self.absent(at.pack) or self.hides(at)
+
     def _is_there(self, old: OldEntry) -> bool:
         return (not old.doubtful and self.pages is None) or self.has_all(old)
 
@@ -88,17 +98,17 @@ class PreviousPoint(msgspec.Struct, frozen=True):
         return same and self.has_all(old)
 
     def has_all(self, old: OldEntry) -> bool:
-        """Whether no data of an entry is in a pack that is gone."""
+        """Whether no data of an entry is gone, or may not be kept."""
         e, leaf = old.entry, old.leaf
         windows = leaf.windows(e)
         values = [*(leaf.xattrs(e) or {}).values(), *(windows.values() if windows is not None else ())]
-        if any(isinstance(v, OutOfLine) and self.absent(v.at.pack) for v in values):
+        if any(isinstance(v, OutOfLine) and self.lacks(v.at) for v in values):
             return False
         for pieces in leaf.contents(e):
             if isinstance(pieces, Paged):
                 if not self._has_pages(pieces):
                     return False
-            elif any(isinstance(p, Extent) and self.absent(p.pack) for p in pieces):
+            elif any(isinstance(p, Extent) and self.lacks(p) for p in pieces):
                 return False
         return True
 
@@ -109,14 +119,14 @@ class PreviousPoint(msgspec.Struct, frozen=True):
         try:
             while below:
                 level, at = below.pop()
-                if self.absent(at.pack):
+                if self.lacks(at):
                     return False
                 if self.pages is None:
                     continue
                 if level:
                     index = self.pages.piece_index(at)
                     below.extend((level - 1, index.at(child)) for child in index.children)
-                elif any(map(self.absent, self.pages.piece_leaf(at).packs)):
+                elif any(isinstance(p, Extent) and self.lacks(p) for p in self.pages.piece_leaf(at).pieces()):
                     return False
         except (Damaged, ObjectNotFound):
             return False

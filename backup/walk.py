@@ -223,7 +223,7 @@ class Walk(Generic[Folder, File, Stat]):
         """The entries of a folder's previous version."""
 
         def record(at: Extent) -> None:
-            if self._previous.absent(at.pack):  # even if a cache still has the page
+            if self._previous.lacks(at):  # even if a cache still has the page
                 raise missing_pack(PackKind.TREE, at.pack)
             frame.seen.append(at)
             if self._pipeline is not None and not self._previous.afresh:

@@ -396,6 +396,21 @@ def test_each_attempt_at_a_point_has_a_deadline(world: World) -> None:
     assert len(world.points()) == 2
 
 
+def test_the_deadline_counts_from_before_the_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine sleeps while it looks: by then, what it has seen is too old, and it looks once more."""
+    world.checked()
+    real = time.time_ns
+    looks: list[str] = []
+
+    def sleepy(request: Request) -> None:
+        if request.kind == "list" and request.name.startswith("places/"):
+            looks.append(request.name)
+            monkeypatch.setattr(time, "time_ns", lambda: real() + 24 * HOUR)
+
+    assert world.acting(sleepy).point is not None
+    assert len(looks) == 2
+
+
 def test_a_lost_answer_and_a_sleep_make_one_point(world: World) -> None:
     """The point was stored, but the answer came too late to be heard."""
     world.checked()

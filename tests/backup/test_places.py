@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from backup import pipeline
@@ -14,6 +15,7 @@ from catalog.errors import Damaged
 from catalog.format.blocks import PackKind
 from catalog.format.packs import decode_pack, pack_name
 from catalog.format.places import BrokenRow, DeadRow, LeavingRow, PlacesRecord, encode_places
+from catalog.format.records import PointName
 from catalog.format.sealed import Kind
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
@@ -134,6 +136,38 @@ def test_blocks_are_hidden_one_by_one(world: World) -> None:
     world.checked()
     world.copy("c")
     assert world.checked().progress.sent.new_bytes == sum(rows[0].lengths)
+
+
+def test_what_was_cut_from_a_pack_is_given_to_nobody(world: World) -> None:
+    """The pack itself is still there for a while; and no row says any more that the block was dead."""
+    pack = world.mover.packs(DATA)[0]
+    rows = decode_pack(
+        world.machine.vault.keys, DATA, pack, world.memory.get(pack_name(DATA, pack), MOST)
+    )  # fmt: skip
+    world.mover.cut(DATA, pack, lambda row: row.offset != rows[0].offset)
+    world.mover.publish()
+    world.copy("c")
+    assert world.checked().progress.sent.new_bytes == sum(rows[0].lengths)
+    world.copy("d")
+    assert world.checked().progress.sent.new_bytes == 0, "the second copy is whole"
+
+
+@pytest.mark.parametrize("kind", [DATA, TREE])
+def test_what_only_an_unsound_point_refers_to_is_stored_again(world: World, kind: PackKind) -> None:
+    """Upkeep that has not seen the point may be about to delete what it hides."""
+    vault = world.machine.vault
+    late = vault.point(vault.point_names()[-1])
+    world.memory.delete(str(PointName.of(late)))
+    vault.add_point(msgspec.structs.replace(late, checked=1))
+    hidden = world.mover.packs(kind)
+    for pack in hidden:
+        world.hide(pack, kind=kind)
+    world.mover.publish()
+    sent = world.machine.backup(world.source).progress.sent
+    assert (sent.new_bytes, sent.tree_bytes > 0) == (96_000 if kind is DATA else 0, True)
+    world.mover.delete(kind, hidden)
+    newest = vault.point(vault.point_names()[-1])
+    assert_equal(world.machine.snapshot(newest, world.source), of_source(world.source))
 
 
 def test_moved_packs_are_there(world: World) -> None:

@@ -112,7 +112,7 @@ def test_version(rpdrive: Cli) -> None:
 
 def test_completion_offers_commands(rpdrive: Cli) -> None:
     asked = {"_RPDRIVE_COMPLETE": "complete_bash", "COMP_WORDS": "rpdrive po", "COMP_CWORD": "1"}
-    assert rpdrive.run(env=dict(asked)).stdout.decode().split() == ["points"]
+    assert rpdrive.run(env=dict(asked)).stdout.decode().split() == ["points", "policy"]
     asked |= {"COMP_WORDS": "rpdrive vault ", "COMP_CWORD": "2"}
     offered = rpdrive.run(env=dict(asked)).stdout.decode().split()
     want = ["create", "info", "passphrase", "unlock", "lock", "credentials", "connect", "disconnect"]

@@ -119,6 +119,13 @@ def test_a_slot_that_nobody_held_for_days_is_held_by_the_first_point_after_it() 
     }
 
 
+def test_five_minutes_early_are_in_time_if_times_are_given() -> None:
+    times = ["2026-06-01 12:00", "2026-06-01 23:54", "2026-06-01 23:56", "2026-06-02 12:00"]
+    for rule, holders in (([MIDNIGHT], [0, 2]), ([], [0, 3])):
+        decisions = decide(points(times), daily(7, *rule), [], ns("2026-06-03 00:00"))
+        assert list(held(decisions, Why.DAILY)) == [times[n] for n in holders]
+
+
 def test_a_month_without_the_day_has_its_last() -> None:
     rule = RetentionRule(keep=3, days=[30])
     policy = Policy(zone=BERLIN, rules={Unit.MONTHLY: rule})

@@ -42,6 +42,16 @@ class Settings:
         return self._folder("state")
 
     @property
+    def state_to_read(self) -> Path:
+        """As `state`, for commands that only read: if the folder is missing and can't be made, they do without."""
+        try:
+            return self.state
+        except LocalError:
+            if self.where("state").exists():
+                raise
+            return self.where("state")
+
+    @property
     def cache(self) -> Path:
         """Data that can be deleted at any time."""
         return self._folder("cache")

@@ -43,7 +43,7 @@ def show_points(
         shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
         forgotten, names = len(names) - len(shown), shown
     found, damaged = read_points(vault, names)
-    seen = Seen(session.settings.state, vault.id)
+    seen = Seen(session.settings.state_to_read, vault.id)
     vanished = [str(gap) for gap in seen.check(names, map(PointName.of, found))]
     reasons = None
     if why:

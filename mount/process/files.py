@@ -20,6 +20,10 @@ class DriveFiles:
         """The folder of the registry."""
         return private_folder(self._settings.state / "drives")
 
+    def are_possible(self) -> bool:
+        """Whether there is a state folder, or it could be made. Raises LocalError if it can't be used."""
+        return self._settings.state_to_read.exists()
+
     def row(self, mount_point: Path) -> Path:
         return self.rows / f"{_key(mount_point)}.json"
 

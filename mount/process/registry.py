@@ -37,8 +37,13 @@ class Registry:
             self._files.socket(mount_point).unlink(missing_ok=True)
 
     def drives(self) -> list[DriveRow]:
-        """The drives whose processes run, by mount point. Removes the rows of the others."""
+        """The drives whose processes run, by mount point. Removes the rows of the others.
+
+        None, if there is no state folder and none can be made. Raises LocalError if it can't be used.
+        """
         rows = []
+        if not self._files.are_possible():
+            return []
         for path in sorted(self._files.rows.glob("*.json")):
             row = _read(path)
             if row is not None and self.is_alive(row):

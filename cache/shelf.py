@@ -30,7 +30,9 @@ log = logging.getLogger("rpdrive.cache")
 MIN_FILE = 64 << 10  # bytes; smaller values are stored in the database
 LEFT_FREE = 1 << 30  # bytes of the disk left to others, or a twentieth of a small disk
 PAUSE = 30.0  # seconds without writing after a failed write
-_FAULTS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
+# The library believes what it finds in its tables: a malformed file can raise any of these. `_damaged` knows them.
+_GARBLED = (UnicodeError, TypeError, AttributeError, LookupError, ArithmeticError)
+_FAULTS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError, *_GARBLED)
 _FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _SETTINGS: dict[str, Any] = {
     # Reading must not write. So values are evicted by the time of storing, which `touch` updates now and then.
@@ -276,10 +278,8 @@ class Shelf:
             if self._cache is None and not self._off:
                 try:
                     self._open()
-                except sqlite3.DatabaseError as e:
-                    self._rebuild(e)
                 except (*_FAULTS, LocalError) as e:
-                    self._turn_off(e)
+                    self._rebuild(e)
             return self._cache
 
     def _open(self) -> None:
@@ -347,7 +347,7 @@ def _damaged(reason: Exception) -> bool:
     """Whether the database itself is damaged, not only this operation failed."""
     if isinstance(reason, sqlite3.OperationalError):
         return any(sign in str(reason) for sign in ("malformed", "no such table", "no such column"))
-    return isinstance(reason, sqlite3.DatabaseError)
+    return isinstance(reason, (sqlite3.DatabaseError, *_GARBLED))
 
 
 def _locked(reason: Exception) -> bool:

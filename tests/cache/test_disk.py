@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -173,7 +174,20 @@ def test_deleted_while_in_use(tmp_path: Path) -> None:
     disk.close()
 
 
-@pytest.mark.parametrize("garbage", [b"no database at all" * 1000, b""])
+def without_a_key() -> bytes:
+    """A database whose settings lost a name: the library raised AttributeError, and commands ended with exit 70."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript("CREATE TABLE Settings (key TEXT UNIQUE, value); INSERT INTO Settings VALUES (NULL, 1)")
+        return db.serialize()
+
+
+def no_text() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript("CREATE TABLE Settings (key TEXT UNIQUE, value)")
+        return db.serialize().replace(b"CREATE TABLE", b"CR\xd5ATE TABLE")
+
+
+@pytest.mark.parametrize("garbage", [b"no database at all" * 1000, b"", without_a_key(), no_text()])
 def test_damaged_database_is_created_again(tmp_path: Path, garbage: bytes) -> None:
     disk = DiskCache(tmp_path / "c")
     disk.put(PackKind.DATA, key(0), os.urandom(MIB))

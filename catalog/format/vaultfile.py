@@ -19,6 +19,7 @@ from catalog.format.slots import SLOT_FIELDS, Slot, b64, check_costs, of, open_s
 MAX_VAULT_FILE = 1 << 20  # bytes
 MAX_DEPTH = 32  # of nested arrays and objects
 MAX_SLOTS = 32  # and as many admins
+MAX_NUMBER = 2**63 - 1  # of versions of the file
 SOFT_DELETE_DAYS = 14, 180  # least, which is the default, and most
 MAX_IMMUTABLE_DAYS = 36_500
 
@@ -91,7 +92,7 @@ class VaultFile(msgspec.Struct, frozen=True):
         try:
             if len(data) > MAX_VAULT_FILE:
                 raise ValueError("too long")
-            row = json.loads(data)
+            row = json.loads(data, object_pairs_hook=_without_repeats)
             if _is_deep(row):
                 raise ValueError("nested too deeply")
             if row["format"] != "rpdrive vault":
@@ -110,6 +111,8 @@ class VaultFile(msgspec.Struct, frozen=True):
                 raise ValueError("vault id")
             number, created, mac = of(int, row["number"]), of(str, row["created"]), unb64(row["mac"])
             admins, days = _admins(of(list, row["admins"])), of(int, row["soft_delete_days"])
+            if not 1 <= number <= MAX_NUMBER:
+                raise ValueError("number")
             if not SOFT_DELETE_DAYS[0] <= days <= SOFT_DELETE_DAYS[1]:
                 raise ValueError("soft_delete_days")
             immutable = Immutable.from_json(row["immutable"])
@@ -139,6 +142,14 @@ class VaultFile(msgspec.Struct, frozen=True):
                 "restore it from the newest vault/<n>.json next to it",
             )
         return keys
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError if a field repeats: readers would differ in which one they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a field repeats")
+    return found
 
 
 def _is_deep(value: object) -> bool:

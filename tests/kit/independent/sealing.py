@@ -137,8 +137,8 @@ ADMIN = shapes.record(
 )
 IMMUTABLE = shapes.record(days=shapes.number(1, 36_500), locked=shapes.boolean)
 VAULT = shapes.record(
-    format=shapes.text, version=shapes.number(1, 1), id=hex_id, number=shapes.number(1, 2**64), mac=base64_of(32),
-    created=shapes.text, slots=shapes.sequence, admins=shapes.sequence,
+    format=shapes.text, version=shapes.number(1, 1), id=hex_id, number=shapes.number(1, 2**63 - 1),
+    mac=base64_of(32), created=shapes.text, slots=shapes.sequence, admins=shapes.sequence,
     soft_delete_days=shapes.number(14, 180), immutable=shapes.or_nil(IMMUTABLE),
 )  # fmt: skip
 

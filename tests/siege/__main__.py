@@ -19,7 +19,7 @@ from tests.siege import circumstances, copies, disks, drives, ends, rot  # noqa:
 from tests.siege.campaign import Result, campaign
 from tests.siege.command import preload
 from tests.siege.kinds import KINDS
-from tests.siege.report import Table
+from tests.siege.report import Table, row
 from tests.siege.world import mounts_below, unmounted
 
 KEPT = 3  # folders kept for the same fault of the same kind
@@ -37,6 +37,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="folder to work in (default: a new one in memory)")
     parser.add_argument("--keep", type=Path, default=Path("/var/tmp/rpdrive-siege"), help="folder of what is kept")
     parser.add_argument("--json", type=Path, help="also write the table there")
+    parser.add_argument("--row", type=Path, help="print the row of docs/reliability.md for such a table, and end")
     parser.add_argument("--list", action="store_true", help="list the kinds of faults")
     return parser.parse_args()
 
@@ -67,6 +68,9 @@ def main() -> int:
     if given.list:
         for kind in KINDS.values():
             print(f"{kind.name:18} {kind.about}")
+        return 0
+    if given.row:
+        print(row(given.row))
         return 0
     only = tuple(given.only.split(",")) if given.only else can
     if unknown := set(only) - KINDS.keys():

@@ -63,6 +63,12 @@ class Table:
         self._found += other._found
         self._recipes = other._recipes | self._recipes
 
+    def _by_sort(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for (_name, sort), count in self._found.items():
+            found[sort] += count
+        return found
+
     def text(self, seconds: float) -> str:
         lines = [
             f"Siege of {commit()}, {time.strftime('%Y-%m-%d', time.gmtime())}, seed {self._seed}: "
@@ -74,9 +80,7 @@ class Table:
         for kind, count in sorted(self._struck.items()):
             bad = sum(n for (name, _sort), n in self._found.items() if kind in name.split("+"))
             lines.append(f"{kind:22}{count:8,}{self._hit[kind]:8,}{bad:8,}")
-        by_sort: Counter[str] = Counter()
-        for (_name, sort), count in self._found.items():
-            by_sort[sort] += count
+        by_sort = self._by_sort()
         lines += [
             "",
             *(
@@ -103,8 +107,17 @@ class Table:
             {
                 "commit": commit(), "date": time.strftime("%Y-%m-%d", time.gmtime()), "seed": self._seed,
                 "rounds": self.rounds, "campaigns": self.campaigns, "commands": self.commands,
-                "compared": self.compared, "reported": self.reported, "seconds": round(seconds, 1), "kinds": rows,
+                "compared": self.compared, "reported": self.reported, "seconds": round(seconds, 1),
+                "found": self._by_sort(), "kinds": rows,
                 "recipes": {f"{name}: {sort}": recipe for (name, sort), recipe in self._recipes.items()},
             },
             indent=1,
         )  # fmt: skip
+
+
+def row(table: Path) -> str:
+    """The row of docs/reliability.md for a table that was written by --json."""
+    t = json.loads(table.read_text())
+    found = ", ".join(f"{count} {sort}" for sort, count in sorted(t["found"].items())) or "none"
+    counts = " | ".join(f"{t[name]:,}" for name in ("rounds", "commands", "compared"))
+    return f"| {t['date']} | `{t['commit']}` | {counts} | {found} |"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.siege import report
 
 ROOT = Path(__file__).parents[2]
 KINDS = (
@@ -39,3 +42,4 @@ def test_a_small_siege(tmp_path: Path) -> None:
     row = json.loads(table.read_text())
     assert row["rounds"] == 20
     assert sum(kind["struck"] for kind in row["kinds"].values()) >= 10
+    assert re.fullmatch(r"\| \d{4}-\d\d-\d\d \| `[0-9a-z]+` \| 20 \| \d+ \| \d+ \| none \|", report.row(table))

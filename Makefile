@@ -4,6 +4,7 @@
 # make bench         speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
 # make bench-drives  only its part about drives (ARGS="--only cp,find --tools kernel,squashfuse")
 # make siege         the command under faults of every kind, 1,000 rounds (ARGS="--seed 1 --only rollback"; --list)
+# make model         the model of pruning: every history of small scenes, and long ones at random (docs/prune-design.md)
 # make soak          slow checks that `make test` leaves out
 
 PYTHON_HERE = .venv/bin/python
@@ -11,7 +12,7 @@ DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test quick lint types tests demo bench bench-drives soak siege setup setup-quick setup-demo setup-bench clean
+.PHONY: test quick lint types tests demo bench bench-drives model soak siege setup setup-quick setup-demo setup-bench clean
 
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
@@ -45,6 +46,9 @@ tests: setup
 
 soak: setup
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
+
+model: setup-quick
+	$(PYTHON_HERE) -m tests.model --full $(ARGS)
 
 siege: setup
 	$(PYTHON_HERE) -m tests.siege $(ARGS)

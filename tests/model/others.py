@@ -1,0 +1,68 @@
+"""A reader, who forgets, undeletes and holds, and what happens to the store without rpdrive."""
+
+from __future__ import annotations
+
+from tests.model.values import Actor, Ledger, Places, Point, holder
+
+
+def read(_design: object, one: int) -> Actor:
+    """Read a point: each block from its pack, then where the records say (docs/format.md, "Reading a block")."""
+    _now, points, ledger = yield ("points",)
+    gone = {point for point, _ in ledger.gone}
+    point = next((p for p in points if p.id == one and p.id not in gone), None)
+    if point is None:
+        return
+    record: Places | None = None
+    for place, value in point.refs:
+        for _ in range(3):  # as known, after a listing, and after another one
+            at = place >> 1 if record is None else holder(record, place)
+            blocks = yield ("get", at)
+            if blocks is not None and (place, value) in blocks:
+                break
+            record = yield ("places",)
+        else:
+            yield ("missing", point.id, place)
+
+
+def forget(_design: object, one: int, until: int) -> Actor:
+    """Forget a point, which may go after `until`."""
+    _, ledger = yield ("records",)
+    if one not in {point for point, _ in (*ledger.forgotten, *ledger.gone)}:
+        rows = tuple(sorted((*ledger.forgotten, (one, until))))
+        yield ("ledger", Ledger(ledger.number + 1, rows, ledger.gone, ledger.held))
+
+
+def remember(_design: object, one: int) -> Actor:
+    """Undelete a point that is not gone."""
+    _, ledger = yield ("records",)
+    rows = tuple(row for row in ledger.forgotten if row[0] != one)
+    if rows != ledger.forgotten:
+        yield ("ledger", Ledger(ledger.number + 1, rows, ledger.gone, ledger.held))
+
+
+def hold(_design: object, one: int) -> Actor:
+    """Hold a point: it does not go, whatever else is said."""
+    _, ledger = yield ("records",)
+    if one not in ledger.held and one not in {point for point, _ in ledger.gone}:
+        yield ("ledger", Ledger(ledger.number + 1, ledger.forgotten, ledger.gone, (*ledger.held, one)))
+
+
+def forge(_design: object, ledger: Ledger) -> Actor:
+    """A machine with the role backup stores a record that says that points are gone."""
+    yield ("forge", ledger)
+
+
+def accident(_design: object, one: int) -> Actor:
+    """Somebody deletes a point by the store's own means, and brings it back later."""
+    yield ("accident", one)
+    yield ("undelete",)
+
+
+def serve(_design: object, point: Point) -> Actor:
+    """The creation of a point, which hung, is served."""
+    yield ("serve", point)
+
+
+def undelete(_design: object) -> Actor:
+    """The store's own undelete."""
+    yield ("undelete",)

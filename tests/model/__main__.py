@@ -16,7 +16,7 @@ from tests.model.quiet import converges
 from tests.model.scenarios import EVERYTHING, SCENARIOS
 from tests.model.search import Found, breadth_first, fewest_switches, shortened, walk
 
-MOST = 250_000  # states of a scene that are searched, at least
+MOST = 400_000  # states of a scene; a search ends after the length of history that goes beyond
 SWITCHES, MOST_SWITCHED = 11, 1_000_000
 WALKS, LENGTH = 1000, 400
 

@@ -286,7 +286,7 @@ EVERYTHING = Scenario(
     ),
     Limits(
         ("L-", "L+", "G-", "G+", "15 d", "60 d"),
-        24,
+        48,
         crashes=6,
         faults=12,
         kinds=frozenset({"behind", "cut short", "answer lost", "refused", "request fails", "request hangs"}),

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from tests.model.world import Scene, World
 
+CLOCK = 1 / 12
+
 
 class Found(NamedTuple):
     """The result of a search: how many states it saw, whether all of them, and a history that broke something."""
@@ -70,14 +72,16 @@ def fewest_switches(scene: Scene, switches: int, most: int) -> Found:
 
 
 def walk(scene: Scene, seed: int, length: int, *, at_end: Callable[[World], str] | None = None) -> Found:
-    """One history at random."""
+    """One history at random, with the clock moved at one step in twelve."""
     rng = random.Random(seed)
     world, trail = scene.first, None
     for n in range(length):
         steps = list(scene.steps(world))
         if not steps:
             break
-        label, world, broken = rng.choice(steps)
+        moves = [step for step in steps if step.world.ticked]
+        rest = [step for step in steps if not step.world.ticked]
+        label, world, broken = rng.choice(moves if not rest or (moves and rng.random() < CLOCK) else rest)
         trail = (label, trail)  # type: ignore[assignment]
         if not broken and at_end is not None and n % 16 == 15:
             broken = at_end(world)

@@ -77,6 +77,10 @@ class DiskCache:
         """Delete a block whose copy is bad."""
         self._drop(self._shelf(kind), b"b" + key)
 
+    def waiting(self) -> int:
+        """Bytes in memory that wait to be written."""
+        return self._queued
+
     def records(self, vault_id: bytes) -> MutableMapping[str, bytes]:
         """The sealed records of one vault, by name: for `Vault(records=…)`."""
         return _Records(self, vault_id)

@@ -27,8 +27,9 @@ MOST = 20 * MIB  # bytes of one range read
 class Fetcher:
     """Fetches ranges of packs, and keeps neighbours that were read with them for later. Thread-safe.
 
-    `limit` bounds the bytes held or under way; `resized` is called when their sum changes. No wait for the store is
-    longer than `timeout` seconds, nor than `patience` returns for the thread that waits.
+    `limit` returns what bounds the bytes held or under way. `resized` is called when their sum changes, and with
+    whether most of what was read ahead is dropped unused. No wait for the store is longer than `timeout` seconds,
+    nor than `patience` returns for the thread that waits.
     """
 
     def __init__(
@@ -36,11 +37,11 @@ class Fetcher:
         vault: Vault,
         counters: Counters,
         *,
-        limit: int,
+        limit: Callable[[], int],
         timeout: float,
         patience: Callable[[], float],
         parallel: int,
-        resized: Callable[[int], None],
+        resized: Callable[[int, bool], None],
     ) -> None:
         self._vault = vault
         self._counters = counters
@@ -48,7 +49,8 @@ class Fetcher:
         self._patience = patience
         self._resized = resized
         self._lock = threading.Lock()
-        self._spans = Spans(limit)
+        self._limit = limit
+        self._spans = Spans(limit())
         self._streams = Streams()
         # Two pools, so that reading ahead never delays a range that a reader waits for.
         self._asked = ThreadPoolExecutor(parallel, "fetch")
@@ -69,29 +71,40 @@ class Fetcher:
             spans, gaps = self._spans.cover(at.pack, at.offset, at.offset + at.stored)
         return not gaps and all(span.future.done() for span in spans)
 
+    def share(self) -> int:
+        """The bytes that one reader may have read ahead now, so that there is room for the others'."""
+        with self._lock:
+            self._spans.limit = self._limit()
+            return self._spans.share()
+
     def room(self, length: int) -> bool:
         """Whether `length` bytes can be read ahead now."""
         with self._lock:
+            self._spans.limit = self._limit()
             return self._spans.make_room(length)
 
-    def fetch(self, kind: PackKind, extents: Sequence[Extent], *, ahead: bool) -> None:
-        """Begin to fetch blocks, neighbours in one request, except those held or under way."""
+    def fetch(self, kind: PackKind, extents: Sequence[Extent], *, owner: object = None) -> None:
+        """Begin to fetch blocks, neighbours in one request, except those held or under way.
+
+        `owner`: the reader for which they are read ahead; None if they are needed now.
+        """
+        ahead = owner is not None
         places = [self._vault.places.locate(kind, e) for e in extents]
         begun: list[Span] = []
         with self._lock:
             for low, high, pack, gaps in self._merged(places):
                 if not self._spans.make_room(high - low):
                     break
-                span = Span(kind, pack, low, high, ahead)
+                span = Span(kind, pack, low, high, ahead, owner=owner)
                 for gap in gaps:
                     span.skip(*gap)
                 self._spans.add(span)
                 self._streams.passed(pack, low, high)
                 begun.append(span)
-            held = self._spans.bytes
+            held, in_vain = self._spans.bytes, self._spans.wasted > self._spans.used
         for span in begun:
             self._submit(self._ahead if ahead else self._asked, span)
-        self._resized(held)
+        self._resized(held, in_vain)
 
     @property
     def held(self) -> tuple[int, int, int]:
@@ -139,10 +152,10 @@ class Fetcher:
             for span in spans:
                 self._spans.use(span, start, end)
             following = self._begin_following(kind, at, run)
-            held = self._spans.bytes
+            held, in_vain = self._spans.bytes, self._spans.wasted > self._spans.used
         if following is not None:
             self._submit(self._ahead, following)
-        self._resized(held)
+        self._resized(held, in_vain)
         return data
 
     def _fresh(self, kind: PackKind, at: Extent, run: Run | None) -> bytes | memoryview:
@@ -168,7 +181,8 @@ class Fetcher:
         self, kind: PackKind, at: Extent, run: Run | None, gaps: list[tuple[int, int]]
     ) -> list[Span]:
         start, end = at.offset, at.offset + at.stored
-        low, high = self._streams.missing(kind, at.pack, start, end)
+        self._spans.limit = self._limit()
+        low, high, stream = self._streams.missing(kind, at.pack, start, end, self._spans.share())
         holder, shift = at.pack, 0
         if run is not None:
             holder, shift = run.holder, run.shift
@@ -182,13 +196,14 @@ class Fetcher:
             wide = self._spans.around(holder, gap, low, high)
             if not self._spans.make_room(wide[1] - wide[0]):
                 wide = gap
-            span = Span(kind, holder, *wide, ahead=wide != gap, origin=(at.pack, shift))
+            owner = stream if wide != gap else None
+            span = Span(kind, holder, *wide, ahead=wide != gap, origin=(at.pack, shift), owner=owner)
             self._spans.add(span)
             begun.append(span)
         return begun
 
     def _begin_following(self, kind: PackKind, at: Extent, run: Run | None) -> Span | None:
-        following = self._streams.used(at.pack, at.offset, at.offset + at.stored)
+        following = self._streams.used(at.pack, at.offset, at.offset + at.stored, self._spans.share())
         if following is None:
             return None
         stream, low, high = following
@@ -204,7 +219,7 @@ class Fetcher:
         if not self._spans.make_room(high - low):
             stream.end = low - shift
             return None
-        span = Span(kind, holder, low, high, True, (at.pack, shift))
+        span = Span(kind, holder, low, high, True, (at.pack, shift), owner=stream)
         self._spans.add(span)
         return span
 

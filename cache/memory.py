@@ -21,11 +21,18 @@ class Lru(Generic[K, V]):
     """A mapping that evicts its least recently used values while their costs exceed `limit` in sum. Thread-safe.
 
     `cost` gives what a value counts in the unit of `limit`, its bytes for example. Without it each value counts 1:
-    `Lru(16)` holds 16 values. `held` is the sum now. The newest value stays, whatever it costs. `get` takes no
+    `Lru(16)` holds 16 values. `held` is the sum now. The newest value stays, whatever it costs. `evicted` is
+    called with the key of each value that is evicted. `get` takes no
     lock: a hit must cost next to nothing.
     """
 
-    def __init__(self, limit: int, cost: Callable[[V], int] = _one) -> None:
+    def __init__(
+        self,
+        limit: int,
+        cost: Callable[[V], int] = _one,
+        evicted: Callable[[K], object] | None = None,
+    ) -> None:
+        self._evicted = evicted
         self.limit = limit
         self.held = 0
         self._cost = cost
@@ -55,7 +62,7 @@ class Lru(Generic[K, V]):
             self._items[key] = value
             self.held += self._cost(value)
             if self.held > self.limit:
-                self._shrink()
+                self._shrink(self.limit)
 
     def pop(self, key: K) -> None:
         with self._lock:
@@ -67,29 +74,37 @@ class Lru(Generic[K, V]):
         """Change the limit, and evict what exceeds it."""
         with self._lock:
             self.limit = limit
-            self._shrink()
+            self._shrink(limit)
+
+    def shrink(self, to: int) -> None:
+        """Evict what exceeds `to` now. The limit stays."""
+        with self._lock:
+            self._shrink(to)
 
     def clear(self) -> None:
         with self._lock:
             self._items.clear()
             self.held = 0
 
-    def _shrink(self) -> None:
-        while self.held > self.limit and len(self._items) > 1:
-            _key, value = self._items.popitem(last=False)
+    def _shrink(self, to: int) -> None:
+        while self.held > to and len(self._items) > 1:
+            key, value = self._items.popitem(last=False)
             self.held -= self._cost(value)
+            if self._evicted is not None:
+                self._evicted(key)
 
 
 @cache
 def steady_heap() -> None:
-    """Limit glibc to two arenas and 20 MiB of retained free memory, process-wide.
+    """Limit glibc to one arena and 8 MiB of retained free memory, process-wide.
 
-    By default glibc adapts its limits to what is freed, retains any amount and has an arena per thread. Reading 1
-    GiB then took 280 MiB of memory, with these limits 210. Ranges of 16 MiB are mapped one by one, which costs the
-    system a fault and a page of zeros for each page. Kept in the heap as well, they took 10% less time and 10 MiB
-    more memory.
+    By default glibc adapts its limits to what is freed, retains any amount and has an arena per thread. Each arena
+    has gaps of its own: under 64 readers two of them took 20 MiB more than one, which took no more time, since the
+    threads run Python one at a time. Ranges of 2 MiB and more are mapped one by one, so that they leave no gaps
+    between blocks, which live longer. That costs the system a fault and a page of zeros for each page: for blocks
+    as well, it was 40% more processor time.
     """
-    _mallopt({_MMAP_THRESHOLD: 12 << 20, _TRIM_THRESHOLD: 20 << 20, _ARENA_MAX: 2})
+    _mallopt({_MMAP_THRESHOLD: 2 << 20, _TRIM_THRESHOLD: 8 << 20, _ARENA_MAX: 1})
 
 
 def roomy_heap() -> None:

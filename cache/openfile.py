@@ -18,6 +18,7 @@ MIB = 1 << 20
 SURE = 256 << 10  # bytes read in sequence before reading ahead begins
 SLACK = MIB  # bytes by which reads may be out of order, as those of several kernel threads are
 FIRST_WINDOW = 2 * MIB
+LEAST = MIB  # a smaller window, which many readers leave to each, would hold no block
 WINDOW = 16 * MIB  # stored bytes of one range read
 STRETCH = 20 * MIB  # the same, if that saves a read for the rest of a pack
 DECODE_AHEAD = 2 * MIB  # bytes of the file
@@ -33,8 +34,14 @@ class BlockSource(PageSource, Protocol):
     def chunk(self, kind: PackKind, at: Extent) -> memoryview:
         """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError."""
 
-    def expect(self, extents: Sequence[Extent], *, ahead: bool) -> bool:
-        """Begin to fetch the data blocks of `extents` that are not cached. False if there is no room now."""
+    def expect(self, extents: Sequence[Extent], *, owner: object = None) -> bool:
+        """Begin to fetch the data blocks of `extents` that are not cached. False if there is no room now.
+
+        `owner`: the reader for which they are read ahead; None if they are needed now.
+        """
+
+    def share(self) -> int:
+        """The bytes that one reader may have read ahead now, so that there is room for the others'."""
 
     def prepare(self, at: Extent) -> None:
         """Decode a data block in another thread, if its bytes are cached."""
@@ -136,17 +143,23 @@ class OpenFile:
             due = sure and position < self.size and self._planned - position <= self._window
             if due:
                 window = min(max(2 * self._window, FIRST_WINDOW), WINDOW)
-                extents, planned = self._upcoming(self._planned, window)
-                if self._reader.expect(extents, ahead=True):
-                    self._planned, self._window = planned, window
+                most = self._reader.share() // 2  # the next is read while this one is used
+                stretch = STRETCH if window <= most else 0
+                window = min(window, most)
+                if window >= LEAST:
+                    extents, planned = self._upcoming(self._planned, window, stretch=stretch)
+                    if self._reader.expect(extents, owner=self):
+                        self._planned, self._window = planned, window
         if end - offset > SURE:
             wanted, _end = self._upcoming(offset, 1 << 62, end)
             if len(wanted) > 1:
-                self._reader.expect(wanted, ahead=False)
+                self._reader.expect(wanted)
         if sure:
             self._prepare(end)
 
-    def _upcoming(self, position: int, window: int, end: int = 1 << 62) -> tuple[list[Extent], int]:
+    def _upcoming(
+        self, position: int, window: int, end: int = 1 << 62, stretch: int = STRETCH
+    ) -> tuple[list[Extent], int]:
         """Blocks from `position`, about `window` stored bytes of them, and where in the file they end."""
         extents: list[Extent] = []
         stored = 0
@@ -159,7 +172,7 @@ class OpenFile:
                 if stored >= window:
                     if not follows:
                         return extents, position
-                    if stored + piece.stored > max(window, STRETCH):
+                    if stored + piece.stored > max(window, stretch):
                         return extents[:kept], kept_to
                 extents.append(piece)
                 stored += piece.stored

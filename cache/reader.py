@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from cache.blocks import Block, Blocks
 from cache.counters import Counters
 from cache.fetcher import Fetcher
-from cache.memory import Lru, steady_heap
+from cache.memory import steady_heap
 from cache.openfile import OpenFile
 from catalog.errors import Damaged, StoreUnreachable
 from catalog.format.blocks import Buffer, PackKind
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cache.disk import DiskCache, DiskStatus
 
 MIB = 1 << 20
+_LOADING = 1  # copies of a block's bytes while it is decoded, besides the range that it is cut from
 PAGE_COST = 8  # bytes that a decoded page occupies for each encoded byte, about
 DECODERS = 4  # threads that decode ahead of need, at most: 2 MiB of a file are decoded ahead, 2 to 8 blocks
 Page = TypeVar("Page")
@@ -69,7 +70,7 @@ class ReaderStatus(msgspec.Struct, frozen=True):
     """The work of a reader since its start, and the bytes that it holds now.
 
     Of the bytes read ahead, `ahead_used` were used and `ahead_wasted` dropped unused; `ahead_bytes` are held or
-    under way. `memory_bytes` of decoded blocks and `ahead_bytes` share the limit `memory`.
+    under way. `memory_bytes` of decoded blocks, `page_bytes` and `ahead_bytes` share the limit `memory`.
     """
 
     store_requests: int
@@ -91,17 +92,18 @@ class ReaderStatus(msgspec.Struct, frozen=True):
 class Reader:
     """Reads blocks, pages and files of one vault; a catalog.tree.PageSource. Thread-safe.
 
-    `memory` (bytes) bounds decoded blocks and everything read ahead together, `page_memory` decoded tree pages.
-    Tree blocks are kept on `disk`, if given, and data blocks as well unless `disk_data` is False. The reader does
-    not close the disk cache or the vault's store. No read waits for the store longer than `timeout` seconds, nor
-    beyond the moment that the thread has set with `giving_up_at`; after that the next read asks again.
+    `memory` (bytes) bounds what all readers together have in memory: decoded blocks and pages, and what is read
+    ahead, being decoded or waiting for the disk. `page_memory` (bytes) bounds decoded tree pages in it. Tree blocks
+    are kept on `disk`, if given, and data blocks as well unless `disk_data` is False. The reader does not close the
+    disk cache or the vault's store. No read waits for the store longer than `timeout` seconds, nor beyond the
+    moment that the thread has set with `giving_up_at`; after that the next read asks again.
     """
 
     def __init__(
         self,
         vault: Vault,
         *,
-        memory: int = 92 * MIB,
+        memory: int = 80 * MIB,
         disk: DiskCache | None = None,
         disk_data: bool = True,
         timeout: float = 60.0,
@@ -117,14 +119,13 @@ class Reader:
         self._disk = disk
         self._disk_data = disk_data
         self._memory = memory
-        self._blocks = Blocks(memory)
-        self._pages: Lru[Extent, tuple[Any, int]] = Lru(page_memory, lambda p: p[1])
+        self._blocks = Blocks(memory, page_memory, disk.waiting if disk is not None else lambda: 0)
         self._lock = threading.Lock()
         self._flights: dict[tuple[bytes, int], Future[Block]] = {}
         self._fetcher = Fetcher(
             vault,
             self.counters,
-            limit=memory * 7 // 16,  # 40 MiB of the default: two of the largest range reads
+            limit=lambda: self._blocks.for_ahead,
             timeout=timeout,
             patience=self._seconds_left,
             parallel=parallel,
@@ -177,11 +178,10 @@ class Reader:
         return self._page(at, decode_piece_index)
 
     def _page(self, at: Extent, decode: Callable[[memoryview, Extent], Page]) -> Page:
-        found = self._pages.get(at)
-        if found is None:
-            found = (decode(self.chunk(PackKind.TREE, at), at), PAGE_COST * at.length)
-            self._pages.put(at, found)
-        page: Page = found[0]
+        page: Page | None = self._blocks.page(at)
+        if page is None:
+            page = decode(self.chunk(PackKind.TREE, at), at)
+            self._blocks.put_page(at, page, PAGE_COST * at.length)
         return page
 
     # --- chunks -------------------------------------------------------------------------------------------
@@ -215,13 +215,15 @@ class Reader:
 
     # --- ahead of need ------------------------------------------------------------------------------------
 
-    def expect(self, extents: Sequence[Extent], *, ahead: bool) -> bool:
-        """Begin to fetch the data blocks of `extents` that are not cached. False if there is no room now."""
+    def share(self) -> int:
+        return self._fetcher.share()
+
+    def expect(self, extents: Sequence[Extent], *, owner: object = None) -> bool:
         missing = [e for e in extents if not self._is_cached(e)]
-        if ahead and missing and not self._fetcher.room(sum(e.stored for e in missing)):
+        if owner is not None and missing and not self._fetcher.room(sum(e.stored for e in missing)):
             return False
         if missing:
-            self._fetcher.fetch(PackKind.DATA, missing, ahead=ahead)
+            self._fetcher.fetch(PackKind.DATA, missing, owner=owner)
         return True
 
     def prepare(self, at: Extent) -> None:
@@ -263,7 +265,8 @@ class Reader:
                     f"no answer within {self._timeout:.0f} s to a read that another reader waits for, too"
                 ) from e
         try:
-            block = self._load(kind, at)
+            with self._blocks.loading(_LOADING * at.stored):
+                block = self._load(kind, at)
             self._blocks.put(kind, key, block)
             flight.set_result(block)
             return block
@@ -282,6 +285,8 @@ class Reader:
         from_disk = sealed is not None
         if sealed is None:
             sealed = self._fetcher.take(kind, at)
+            if disk is not None or _is_part(sealed):
+                sealed = bytes(sealed)  # a copy lets go the range that it was cut from; the disk needs one, too
         try:
             block = self._open(kind, at, sealed)
             self._verify(block, at)
@@ -340,7 +345,7 @@ class Reader:
             count["store_requests"], count["bytes_fetched"], count["bytes_served"], count["blocks_from_memory"],
             count["blocks_from_disk"], count["blocks_from_store"], count["verify_failures"],
             ahead_used=used, ahead_wasted=wasted, ahead_bytes=held,
-            memory_bytes=self._blocks.held, page_bytes=self._pages.held, memory=self._memory,
+            memory_bytes=self._blocks.held, page_bytes=self._blocks.page_bytes, memory=self._memory,
             disk=self._disk.status() if self._disk is not None else None,
         )  # fmt: skip
 
@@ -349,4 +354,8 @@ class Reader:
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._fetcher.close()
         self._blocks.clear()
-        self._pages.clear()
+
+
+def _is_part(sealed: Buffer) -> bool:
+    """Whether a block is cut from a range of more than twice its length."""
+    return isinstance(sealed, memoryview) and 2 * sealed.nbytes < memoryview(sealed.obj).nbytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from concurrent.futures import Future
 
 from catalog.format.blocks import PackKind
@@ -14,12 +14,13 @@ TRIM = 256 << 10  # bytes; once half of a longer span was used, only the rest is
 class Span:
     """Bytes `start` to `end` of a pack or carrier. `ahead`: not all of them were needed when they were asked for.
 
+    `owner`: the reader or stream that they were read ahead for.
     `origin`: the pack for which they were asked, and by how much offsets in it are less than here.
     Nothing before `done_to` is needed any more: blocks that were taken, and `gaps` bytes between blocks that
     nobody asked for.
     """
 
-    __slots__ = ("ahead", "done_to", "end", "future", "gaps", "kind", "later", "origin", "pack", "start")
+    __slots__ = ("ahead", "done_to", "end", "future", "gaps", "kind", "later", "origin", "owner", "pack", "start")
 
     def __init__(
         self,
@@ -29,7 +30,9 @@ class Span:
         end: int,
         ahead: bool,
         origin: tuple[bytes, int] | None = None,
+        owner: object = None,
     ) -> None:
+        self.owner = owner
         self.kind = kind
         self.pack = pack
         self.origin = origin or (pack, 0)
@@ -86,6 +89,11 @@ class Spans:
         self.wasted = 0  # bytes that were read ahead and dropped unused
         self._packs: dict[bytes, list[tuple[int, Span]]] = {}  # by start
         self._recent: OrderedDict[Span, None] = OrderedDict()
+        self._owners: Counter[object] = Counter()  # and how many spans each has
+
+    def share(self) -> int:
+        """The bytes that one owner may have: all have the same share, so that none pushes out the others' spans."""
+        return self.limit // max(1, len(self._owners))
 
     def cover(self, pack: bytes, start: int, end: int) -> tuple[list[Span], list[tuple[int, int]]]:
         """The spans that overlap a range, in order, and the parts of the range that none of them has."""
@@ -140,6 +148,8 @@ class Spans:
         insort(self._packs.setdefault(span.pack, []), (span.start, span), key=_start)
         self._recent[span] = None
         self.bytes += span.length
+        if span.owner is not None:
+            self._owners[span.owner] += 1
 
     def settle(self, span: Span, length: int) -> None:
         """Note that a span arrived with `length` bytes: fewer than asked for where the pack ends."""
@@ -166,7 +176,7 @@ class Spans:
 
     def _trim(self, span: Span) -> None:
         # A new span: other threads may be cutting blocks from this one.
-        rest = Span(span.kind, span.pack, span.done_to, span.end, span.ahead)
+        rest = Span(span.kind, span.pack, span.done_to, span.end, span.ahead, owner=span.owner)
         rest.later, rest.gaps = span.later, span.gaps
         rest.future.set_result(span.future.result()[span.done_to - span.start :])
         self._remove(span)
@@ -187,6 +197,10 @@ class Spans:
         if not rows:
             del self._packs[span.pack]
         self.bytes -= span.length
+        if span.owner is not None:
+            self._owners[span.owner] -= 1
+            if not self._owners[span.owner]:
+                del self._owners[span.owner]
 
     def clear(self) -> list[Span]:
         """Drop and return all spans."""

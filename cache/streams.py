@@ -54,26 +54,32 @@ class Streams:
         )  # of carriers: reads, and bytes around them
         self._ended: dict[PackKind, int] = {}  # windows of streams that reached the end of a pack
 
-    def missing(self, kind: PackKind, pack: bytes, start: int, end: int) -> tuple[int, int]:
-        """The range to fetch for a block that is needed and not held."""
+    def missing(
+        self, kind: PackKind, pack: bytes, start: int, end: int, most: int = WINDOW
+    ) -> tuple[int, int, Stream | None]:
+        """The range to fetch for a block that is needed and not held, and the stream that it belongs to, if any.
+
+        `most` (bytes) bounds what is read ahead of data now.
+        """
         stream = self._find(pack, start)
         if stream is not None:
             if end <= stream.end:
-                return start, end  # it was fetched before, and dropped
-            return start, self._advance(stream, max(start, stream.end), end)
+                return start, end, None  # it was fetched before, and dropped
+            return start, self._advance(stream, max(start, stream.end), end, most), stream
         if kind is PackKind.TREE:
             if end <= TREE_START:
                 low, high = HEADER.size, TREE_START
             else:
                 low, high = start, max(end, start + TREE_ALONE)
             self._begin(Stream(kind, pack, low, high, 0))
-            return low, high
+            return low, high, None
         window = self._ended.get(kind, 0) if start == HEADER.size else 0
-        high = max(end, start + window)
-        self._begin(Stream(kind, pack, start, high, window))
-        return start, high
+        high = max(end, start + min(window, most))
+        stream = Stream(kind, pack, start, high, window)
+        self._begin(stream)
+        return start, high, stream
 
-    def used(self, pack: bytes, start: int, end: int) -> tuple[Stream, int, int] | None:
+    def used(self, pack: bytes, start: int, end: int, most: int = WINDOW) -> tuple[Stream, int, int] | None:
         """Note that a block was taken. Returns the range that should be under way now, if any."""
         stream = self._find(pack, start)
         if stream is None or not stream.window or end + stream.window // 2 <= stream.end:
@@ -82,7 +88,8 @@ class Streams:
             self._came_to_end(stream)
             return None
         low = stream.end
-        return stream, low, self._advance(stream, low, low)
+        high = self._advance(stream, low, low, most)
+        return (stream, low, high) if high > low else None
 
     def fetched(self, kind: PackKind, pack: bytes, asked: int, end: int) -> None:
         """Note that a range up to `asked` was fetched. It ends at `end`, which is less where the pack ends."""
@@ -132,11 +139,15 @@ class Streams:
                 return stream
         return None
 
-    def _advance(self, stream: Stream, start: int, end: int) -> int:
+    def _advance(self, stream: Stream, start: int, end: int, most: int) -> int:
         """The end of the next window, which begins at `start` and must reach `end`."""
         stream.window = min(max(2 * stream.window, FIRST_WINDOW), WINDOW)
-        high = max(end, start + stream.window)
-        if high > PACK_END - stream.window // 2 and start < PACK_END:
+        if stream.kind is not PackKind.TREE and stream.window > most:
+            stream.window = max(most, FIRST_WINDOW)
+            high = max(end, start + most if most >= FIRST_WINDOW else 0)
+        else:
+            high = max(end, start + stream.window)
+        if high > PACK_END - stream.window // 2 and start < PACK_END and most >= WINDOW:
             high = max(high, PACK_END + stream.window // 2)  # no separate request for the last bytes of a pack
         stream.end = high
         self._candidates.pop(stream, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cache.blocks import TREES, Block, Blocks
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
+from catalog.format.packs import Extent
 from catalog.store.memory import MemoryStore
 from mount.view.nodes import Folder
 from mount.view.point import PointView
@@ -68,3 +69,32 @@ def test_a_walk_leaves_most_of_the_memory_to_contents() -> None:
     assert status.blocks_from_store * (256 << 10) > 2 * MIB  # the tree has more than fits
     assert status.memory_bytes <= MIB // TREES + (256 << 10)
     reader.close()
+
+
+def test_all_that_is_in_memory_shares_the_limit() -> None:
+    queued = 0
+    blocks = Blocks(400, 100, lambda: queued)
+    for n in range(10):
+        blocks.put_page(Extent(b"pack", n, 1, 0, 1, b"id"), n, 10)
+    for n in range(30):
+        blocks.put(PackKind.TREE, *block(n))
+    for n in range(100, 150):
+        blocks.put(PackKind.DATA, *block(n))
+    assert blocks.held + blocks.page_bytes <= 400
+    blocks.read_ahead(100)
+    queued = 50
+    with blocks.loading(50):
+        blocks.put(PackKind.DATA, *block(200))
+        assert blocks.held + blocks.page_bytes <= 200
+        assert blocks.has_data((b"pack", 200)) and blocks.page_bytes <= 50  # data got its half
+
+
+def test_blocks_that_come_back_leave_less_to_read_ahead() -> None:
+    blocks = Blocks(400)
+    for n in range(80):
+        blocks.put(PackKind.DATA, *block(n % 50))
+    assert blocks.for_ahead == 200  # what was read ahead was used
+    blocks.read_ahead(0, in_vain=True)
+    for n in range(80):
+        blocks.put(PackKind.DATA, *block(n % 50))
+    assert blocks.for_ahead < 50

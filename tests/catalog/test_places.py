@@ -240,7 +240,7 @@ def test_neighbours_in_a_carrier_are_one_request(world: World, tmp_path: Path) -
     assert names(reader, world.point) == sorted(world.contents)
     assert world.log(mark) == ["read meta", "list places", "get places", "read meta"]
     mark = world.mark()
-    reader.expect(list(world.extents.values()), ahead=False)
+    reader.expect(list(world.extents.values()))
     assert contents(reader, world.point) == world.contents
     assert world.log(mark) == ["read packs"]
     reader.close()

@@ -31,7 +31,8 @@ def prune(design: Design, *, merge: bool = False, cut: bool = False) -> Actor:
         yield ("report", reason)
         return
     plan.mark()
-    for blocks in (*plan.cuts(cut), *plan.merged(merge)):
+    cuts = plan.cuts(cut)
+    for blocks in (*cuts, *plan.merged(merge, cuts)):
         carrier = yield ("carrier", blocks)
         if design.carrier_read_back and (yield ("check", carrier)) != blocks:
             return  # it is an orphan; a later run removes it
@@ -206,9 +207,10 @@ class _Plan:
                 found.append(blocks)
         return found
 
-    def merged(self, wanted: bool) -> list[_Blocks]:
-        """The blocks of all packs that lie in their own objects, and are to stay."""
-        busy = {home(p) for p in self.moved} | {*self.deletes} | {*self.leaving}
+    def merged(self, wanted: bool, cuts: list[_Blocks]) -> list[_Blocks]:
+        """The blocks of all packs that lie in their own objects, and are to stay. A run moves a pack only once."""
+        busy = {home(p) for p in (*self.moved, *(p for blocks in cuts for p, _ in blocks))}
+        busy |= {*self.deletes, *self.leaving}
         packs = [obj for obj in self.packs.values() if wanted and obj.id not in busy]
         blocks = tuple(row for obj in packs for row in obj.blocks if home(row[0]) == obj.id)
         return [blocks] if blocks else []

@@ -249,6 +249,13 @@ SCENARIOS = (
         Limits(("G+",), 2),
         ("gaps_refused",),
     ),
+    # Upkeep alone, which crashes, and whose requests fail: each of its moments must converge.
+    Scenario(
+        "crashes",
+        _vault(point(5, 1, 1), LAST, dead=((0, 0),), ledger=FORGOTTEN),
+        (upkeep(4, merge=True, cut=True),),
+        Limits(("G+",), 3, crashes=2, faults=2, kinds=frozenset({"refused", "answer lost", "cut short"})),
+    ),
     Scenario(
         "instead",
         _vault(

@@ -32,6 +32,7 @@ class Design:
     deletes_in_time: bool = True  # and nothing is deleted long after that
     compare_and_swap: bool = True  # the next state is stored only if it is absent
     tombstones: bool = True  # a deleted pack stays hidden for G
+    tombstones_restart: bool = True  # for another G, if it came back and is deleted again
     orphans_through_state: bool = True  # an unknown carrier leaves through a state
     originals_wait: bool = True  # packs that were moved stay for a day
     carrier_read_back: bool = True  # a carrier is read before a state names it

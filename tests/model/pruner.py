@@ -189,6 +189,8 @@ class _Plan:
             del self.leaving[one]
         elif moved <= self.packs.keys():
             self.deletes.append(one)
+            if not moved and self.design.tombstones_restart:
+                self.leaving[one] = NEW  # it may have been back
 
     # --- carriers -----------------------------------------------------------------------------------------
 

@@ -178,6 +178,14 @@ SCENARIOS = (
         ("deletes_in_time",),
         ("upkeep: records", "upkeep: points", "upkeep: packs"),
     ),
+    # The same, and the pack comes back after its first deletion.
+    Scenario(
+        "deleted again",
+        _vault(point(5, 1, 0, 1), dead=((2, 0), (3, 0))),
+        (writer((0, 2)), upkeep(4), other("store", STORE, undelete)),
+        Limits(("G+",), 1),
+        ("tombstones_restart",),
+    ),
     # A merge, and a host that has slept.
     Scenario(
         "merge",

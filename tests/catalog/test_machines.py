@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from mount.view.all_points import AllPointsView
 from mount.view.nodes import Folder
 from tests.kit.backing import back_up
 from tests.kit.cli import Cli
+from tests.kit.protected import SETTLED
 from tests.kit.vaults import new_vault
 
 
@@ -50,6 +52,7 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
     folder.mkdir()
     folder.joinpath("file").write_text("content")
+    time.sleep(SETTLED)  # else the second backup reads it again
     return folder
 
 

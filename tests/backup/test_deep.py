@@ -16,6 +16,7 @@ from backup.systems.posix import PosixSystem
 from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
 from catalog.tree import walk
+from tests.kit.descriptors import descriptors
 from tests.kit.protected import Protected
 from tests.kit.recorded import PointReader
 
@@ -62,7 +63,7 @@ def entries(machine: Protected) -> dict[bytes, int]:
 @pytest.mark.parametrize("partial_seconds", [900.0, 0.0])
 def test_four_thousand_nested_folders(tmp_path: Path, deep: Path, partial_seconds: float) -> None:
     machine = Protected(MemoryStore(), tmp_path / "state", partial_seconds=partial_seconds)
-    limit, before = sys.getrecursionlimit(), set(os.listdir("/proc/self/fd"))
+    limit, before = sys.getrecursionlimit(), descriptors()
     above = os.fsencode(deep).strip(b"/")
     bottom = above + b"/d" * LEVELS
     first = machine.backup(deep)
@@ -81,7 +82,7 @@ def test_four_thousand_nested_folders(tmp_path: Path, deep: Path, partial_second
     assert (third.problems, third.progress.new, third.progress.changed) == ([], 0, 0)
     assert third.progress.unchanged == len(found) + 1
     assert sys.getrecursionlimit() == limit
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_folders_are_closed_when_the_walk_breaks_off(
@@ -89,7 +90,7 @@ def test_folders_are_closed_when_the_walk_breaks_off(
 ) -> None:
     machine = Protected(MemoryStore(), tmp_path / "state")
     write(deep, "file", b"at the bottom")
-    before = set(os.listdir("/proc/self/fd"))
+    before = descriptors()
 
     def stop(system: PosixSystem, name: bytes, parent: int) -> int:
         raise KeyboardInterrupt
@@ -97,4 +98,4 @@ def test_folders_are_closed_when_the_walk_breaks_off(
     monkeypatch.setattr(PosixSystem, "open_file", stop)
     with pytest.raises(KeyboardInterrupt):
         machine.backup(deep)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before

@@ -18,6 +18,7 @@ from catalog.errors import LocalError, UsageError
 from catalog.format.records import Point
 from catalog.vault import Vault
 from tests.kit.cli import Cli
+from tests.kit.descriptors import descriptors
 from tests.kit.recorded import PointReader
 
 TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# made by a test\n"
@@ -253,7 +254,7 @@ def test_exclusions_of_a_wrong_kind() -> None:
 
 
 def test_the_whole_machine_and_other_file_systems(tmp_path: Path) -> None:
-    system, before = this_system(), len(os.listdir("/proc/self/fd"))
+    system, before = this_system(), descriptors()
     everything = Selection([b"/"], exclusions=Exclusions(["/dev/shm/none"]))
     assert answer(everything, system, os.fsencode(tmp_path)).saved
     assert "pseudo file system" in answer(everything, system, b"/proc/version").reason
@@ -263,7 +264,7 @@ def test_the_whole_machine_and_other_file_systems(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         there = Selection([b"/"], one_file_system=True)
         assert not answer(there, system, os.fsencode(other)).saved
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_restore_by_rules(rpdrive: Cli, vault: Vault, folder: Path, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Wrapped(Place):
         self.memory = MemoryStore()
         later = time.time_ns() + 10**15
         store: Store = DelayedStore(MeteredStore(FailOnceStore(self.memory, ["read"], "no such object")), 0.0)
-        store = RetryingStore(store, pause=lambda _: None)
+        store = RetryingStore(store, 0.2, pause=lambda _: None)
         self.store = RoleStore(store, Grant(Role.ADMIN, later), lambda: None)
 
     def put(self, name: str, data: bytes) -> None:

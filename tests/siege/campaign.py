@@ -122,5 +122,5 @@ def _at_the_end(world: World) -> None:
     for key in world.rng.sample(keys, min(2, len(keys))):
         oracle.by_restore(world, world.machine, key)
         oracle.by_independent_reader(world, key)
-    if not world.damaged and world.rng.random() < 0.5:
+    if not (world.damaged or world.doubtful) and world.rng.random() < 0.5:
         oracle.by_drive_of_all(world)

@@ -20,6 +20,7 @@ from catalog.errors import (
     ObjectExists,
     ObjectNotFound,
     RpdriveError,
+    ShortRead,
     Unwritable,
 )
 from catalog.format.blocks import Buffer, PackKind, open_block
@@ -403,7 +404,7 @@ class Vault:
             return read()
         except MissingData:
             raise  # a listing shows that, too
-        except Damaged:
+        except (Damaged, ShortRead):  # a pack that was cut, too
             self.on_damage(kind, at.pack)
             raise
 

@@ -126,6 +126,14 @@ def test_a_restore_notes_it(world: World, tmp_path: Path) -> None:
     assert world.noted.packs() == {world.data[1].pack}
 
 
+def test_a_restore_notes_a_pack_that_was_cut(world: World, tmp_path: Path) -> None:
+    """Its size in a listing says so only to a machine that knows which size it had."""
+    name = pack_name(PackKind.DATA, world.data[1].pack)
+    world.memory.objects[name] = world.memory.objects[name][: world.data[1].offset + 9]
+    assert restore(world.vault, world.point, tmp_path / "out").damaged == 1
+    assert world.noted.packs() == {world.data[1].pack}
+
+
 def test_a_bad_transfer_is_no_damage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second read brings what was written."""
     plain, reads = world.vault.store.read, 0

@@ -16,7 +16,7 @@ from catalog.format.values import KINDS, NodeKind, OutOfLine, Paged, Subtree
 from catalog.tree import PageSource, check_level
 
 _FILE = int(NodeKind.FILE)
-_TYPE = stat.S_IFMT(0o177777)  # the bits of the type; one operation instead of a call for each entry
+TYPE_BITS = stat.S_IFMT(0o177777)  # the bits of the type; one operation instead of a call for each entry
 
 
 class OldEntry(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +65,7 @@ class PreviousPoint(msgspec.Struct, frozen=True):
             and (e.mtime == st.st_mtime_ns or e.mtime == kept_time(st.st_mtime_ns))
             and (e.size == st.st_size or e.kind != _FILE or (e.more is not None and "efs" in e.more))
             and (e.mode == mode & 0o7777 or not self.compare_modes)
-            and e.kind == KINDS.get(mode & _TYPE)
+            and e.kind == KINDS.get(mode & TYPE_BITS)
             and e.ctime < self.trusted
             and ((not old.doubtful and self.pages is None) or self.has_all(old))
         )

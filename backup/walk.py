@@ -21,7 +21,7 @@ from backup.files import Contents, FileReader, finished, waits_for
 from backup.frame import Frame, RecordingPages
 from backup.links import Link, Links
 from backup.pipeline import Pipeline
-from backup.previous import OldEntry, PreviousPoint
+from backup.previous import TYPE_BITS, OldEntry, PreviousPoint
 from backup.run import Run
 from backup.selection import Wanted
 from backup.systems.base import TIME_MAX, TIME_MIN, File, Folder, OnlineOnly, Stat
@@ -37,7 +37,6 @@ from catalog.tree import leaves
 from catalog.vault import missing_pack
 
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
-_TYPE = stat.S_IFMT(0o177777)  # the bits of the type
 _DEPTH = 4096  # folders in each other; each takes an open file
 _DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
 
@@ -197,7 +196,7 @@ class Walk(Generic[Folder, File, Stat]):
                 st, reason = None, no_status(e, must_be=wanted is not None)
                 if reason:
                     self._say(frame, name, reason)
-            is_folder = st is not None and st.st_mode & _TYPE == stat.S_IFDIR
+            is_folder = st is not None and st.st_mode & TYPE_BITS == stat.S_IFDIR
             # Rules aside, only folders are left out.
             if st is None or (
                 (is_folder or layer is not None) and self._left_out(frame, st, asked=wanted is not None)
@@ -418,7 +417,7 @@ class Walk(Generic[Folder, File, Stat]):
 
     def _file(self, fd: Folder, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
         progress = self._progress
-        is_file = st.st_mode & _TYPE == stat.S_IFREG
+        is_file = st.st_mode & TYPE_BITS == stat.S_IFREG
         if is_file:
             progress.files += 1
             progress.size += st.st_size

@@ -128,7 +128,10 @@ class Blocks:
 
     def _share(self) -> None:
         with self._lock:
-            self._data.resize(self._room() - self._trees.held - self._pages.held)
+            self._resize()
+
+    def _resize(self) -> None:
+        self._data.resize(self._room() - self._trees.held - self._pages.held)
 
     def _adapt(self, key: Key, size: int) -> None:
         """Divide the memory between blocks in use and what is read ahead: many readers at once need the former.
@@ -150,4 +153,4 @@ class Blocks:
             if self._data.limit < room // 2:
                 self._trees.shrink(room // 4)
                 self._pages.shrink(room // 4)
-            self._data.resize(room - self._trees.held - self._pages.held)
+            self._resize()

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from cache.disk import DiskCache, DiskStatus
 
 MIB = 1 << 20
-_LOADING = 1  # copies of a block's bytes while it is decoded, besides the range that it is cut from
 PAGE_COST = 8  # bytes that a decoded page occupies for each encoded byte, about
 DECODERS = 4  # threads that decode ahead of need, at most: 2 MiB of a file are decoded ahead, 2 to 8 blocks
 Page = TypeVar("Page")
@@ -265,7 +264,7 @@ class Reader:
                     f"no answer within {self._timeout:.0f} s to a read that another reader waits for, too"
                 ) from e
         try:
-            with self._blocks.loading(_LOADING * at.stored):
+            with self._blocks.loading(at.stored):
                 block = self._load(kind, at)
             self._blocks.put(kind, key, block)
             flight.set_result(block)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import socket
+import platform
 import time
 import tomllib
 from collections.abc import Mapping
@@ -104,7 +104,7 @@ def _who() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = "somebody"
-    return f"{user} at {socket.gethostname()}".encode(errors="replace").decode()[:200]
+    return f"{user} at {platform.node()}".encode(errors="replace").decode()[:200]
 
 
 def check(levels: list[Level], fields: Fields, old: Policy, immutable: int, *, locked: bool, short: bool) -> Policy:

@@ -49,7 +49,8 @@ def set_policy(
     nearest, *wider = levels_of(vault, policies, machine, item)
     if not anew:
         _raise_unreadable(vault)
-    days, old = immutable_days(vault), effective([nearest, *wider], immutable_days(vault))
+    days = immutable_days(vault)
+    old = effective([nearest, *wider], days)
     new = changed(nearest, fields, anew=anew)
     locked = immutable is not None and immutable.locked
     policy = check([new, *wider], fields, old, days, locked=locked, short=short)

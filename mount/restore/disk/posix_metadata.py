@@ -215,7 +215,7 @@ class PosixMetadata:
             self._no_time(path, e)
 
     def _no_time(self, path: PathOf, e: Exception) -> None:
-        self._problem(path(), f"its time could not be set: {getattr(e, 'strerror', None) or e}")
+        self._problem(path(), f"its time could not be set: {_why(e)}")
 
     # --- owners -------------------------------------------------------------------------------------------
 
@@ -264,7 +264,7 @@ class PosixMetadata:
                 self._problem(path(), OWNERS)
                 return False
             who = a.owner.user or str(uid)
-            why = "this needs root" if number == errno.EPERM else getattr(e, "strerror", None) or e
+            why = "this needs root" if number == errno.EPERM else _why(e)
             self._problem(path(), f"its owner {who} could not be set: {why}")
             return False
 
@@ -319,7 +319,7 @@ class PosixMetadata:
             if self._uid == 0 and getattr(e, "errno", None) in _NOT_SUPPORTED:
                 self._problem(path(), MODES)
             else:
-                self._problem(path(), f"its permissions could not be set: {getattr(e, 'strerror', None) or e}")
+                self._problem(path(), f"its permissions could not be set: {_why(e)}")
             return
         if fd is not None:
             self._check_mode(fd, mode, path)
@@ -336,7 +336,11 @@ class PosixMetadata:
         try:
             change()
         except (OSError, OverflowError, ValueError) as e:
-            self._problem(path(), f"{reason}: {getattr(e, 'strerror', None) or e}")
+            self._problem(path(), f"{reason}: {_why(e)}")
+
+
+def _why(e: Exception) -> object:
+    return getattr(e, "strerror", None) or e
 
 
 def _owned(st: os.stat_result, uid: int, gid: int) -> bool:

@@ -14,6 +14,7 @@ from catalog.vault import Vault
 _MAY = {
     Role.RESTORE: "list, mount and restore",
     Role.BACKUP: "list, mount, restore and back up, but not delete or overwrite",
+    Role.MAINTAIN: "list, mount, restore, back up and delete, but not overwrite",
     Role.ADMIN: "everything",
 }
 

@@ -15,10 +15,14 @@ from catalog.store.wrapper import Kind, Request, StoreWrapper, T
 
 
 class Role(StrEnum):
-    """The rights of credentials. Each role includes the ones before it."""
+    """The rights of credentials. Each role includes the ones before it.
+
+    Only an admin may overwrite an object; a maintainer may add and delete some.
+    """
 
     RESTORE = "restore"
     BACKUP = "backup"
+    MAINTAIN = "maintain"
     ADMIN = "admin"
 
     def includes(self, other: Role) -> bool:
@@ -28,9 +32,9 @@ class Role(StrEnum):
 
 _NEEDS: dict[Kind, Role] = {
     "create": Role.BACKUP,
-    "compose": Role.ADMIN,
+    "compose": Role.MAINTAIN,
     "replace": Role.ADMIN,
-    "delete": Role.ADMIN,
+    "delete": Role.MAINTAIN,
 }
 _DOES = {
     "create": "add objects",

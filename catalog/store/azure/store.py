@@ -73,6 +73,7 @@ class AzureStore(Store):
         self._sas = AzureSasCredential(token) if token else None
         self._transport = Transport(connect_timeout, read_timeout)
         self._copies = True  # until it says that it can't
+        self._blocks = True  # until the token turns out not to allow Put Block
         self._client = container_client(
             account,
             container,
@@ -88,6 +89,7 @@ class AzureStore(Store):
     def renew(self, token: str) -> None:
         if self._sas is not None:
             self._sas.update(token)
+            self._blocks = True
 
     def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         blob = self._blob(name)
@@ -100,8 +102,20 @@ class AzureStore(Store):
     def compose(self, name: str, parts: Sequence[Part]) -> int:
         """Put Block (From URL) for each part, a look at their lengths, and Put Block List, which makes the object.
 
-        Blocks of an attempt that broke off are never seen, and Azure drops them after a week.
+        Blocks of an attempt that broke off are never seen, and Azure drops them after a week. Azure takes a block
+        only with the permission to overwrite: without it, the parts are read and written by one Put Blob.
         """
+        if self._blocks:
+            try:
+                return self._from_blocks(name, parts)
+            except AccessDenied as error:
+                cause = error.__cause__
+                if not isinstance(cause, HttpResponseError) or _code(cause) != "AuthorizationPermissionMismatch":
+                    raise
+                self._blocks = False
+        return super().compose(name, parts)
+
+    def _from_blocks(self, name: str, parts: Sequence[Part]) -> int:
         blob = self._blob(name)
         blocks = [BlobBlock(f"{secrets.token_hex(12)}{number:08x}") for number in range(len(parts))]
         copied: dict[str, Range] = {}

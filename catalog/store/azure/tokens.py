@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
 
 DELEGATION_DAYS = 7  # Azure's limit for a SAS signed by a user-delegation key
-_PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.ADMIN: "racwdl"}
+# No role gets x (delete versions) or y (delete for ever): what versions and soft delete keep, no token takes away.
+_PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.MAINTAIN: "rcdl", Role.ADMIN: "rcwdl"}
 _PATIENCE: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
 
 

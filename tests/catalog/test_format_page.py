@@ -15,6 +15,7 @@ from catalog.format import (
     admins,
     blocks,
     carriers,
+    checks,
     keys,
     message,
     packs,
@@ -124,6 +125,10 @@ ARRAYS: dict[str, list[str]] = {
         places.InsteadRow,
         places.FarExtent,
         places.BrokenRow,
+        checks.SliceRow,
+        checks.PartRow,
+        checks.BadRow,
+        checks.DamagedRow,
     )
 }
 
@@ -163,6 +168,7 @@ MAPS: dict[str, type[msgspec.Struct]] = {
     "PlacesRecord": places.PlacesRecord,
     "Retention": retention.Retention,
     "RetentionRule": retention.RetentionRule,
+    "ChecksRecord": checks.ChecksRecord,
 }
 TYPES: dict[str, Any] = {
     "id": message.Id,
@@ -212,6 +218,12 @@ TYPES: dict[str, Any] = {
     "stored or 0": message.HomeStored,
     "array of stream": list[windows.StreamRow],
     "kept": retention.Kept,
+    "slice": checks.SliceNumber,
+    "check level": checks.CheckLevel,
+    "array of slice row": list[checks.SliceRow],
+    "array of part row": list[checks.PartRow],
+    "array of bad row": list[checks.BadRow],
+    "array of damaged row": list[checks.DamagedRow],
     "kept or nil": retention.Kept | None,
     "zone or nil": retention.ZoneName | None,
     "rule or nil": retention.RetentionRule | None,
@@ -261,6 +273,10 @@ def test_maps_have_their_fields_types_and_defaults(name: str) -> None:
         places.InsteadRow,
         places.FarExtent,
         places.BrokenRow,
+        checks.SliceRow,
+        checks.PartRow,
+        checks.BadRow,
+        checks.DamagedRow,
     ],
 )
 def test_arrays_have_their_types(cls: type) -> None:

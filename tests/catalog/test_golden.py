@@ -18,6 +18,7 @@ from catalog import errors
 from catalog.format.admins import Admin, open_admin
 from catalog.format.blocks import PackKind, decode_frame, open_block
 from catalog.format.carriers import decode_carrier
+from catalog.format.checks import decode_checks, encode_checks
 from catalog.format.keys import FileDigest, Keys
 from catalog.format.packs import Extent, decode_pack, pack_name
 from catalog.format.places import decode_places
@@ -33,7 +34,7 @@ from catalog.places import Places
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
-from tests.kit import golden_retention, make_vectors
+from tests.kit import golden_checks, golden_retention, make_vectors
 from tests.kit.stores import MOST
 
 FOLDER = make_vectors.FOLDER
@@ -107,6 +108,14 @@ def test_signed_records() -> None:
         admin, sealed = Admin.from_json(row["admin"]), bytes.fromhex(row["sealed"])
         content = open_signed(master_keys(), [admin], Kind(row["kind"]), row["name"], sealed)
         assert content.hex() == row["content"]
+
+
+def test_records_of_checks() -> None:
+    for row in vector("checks.json"):
+        content = bytes(open_object(master_keys(), Kind.CHECKS, row["name"], bytes.fromhex(row["sealed"])))
+        assert content.hex() == row["content"]
+        assert golden_checks.values(content, row["name"]) == {"record": row["record"]}
+        assert encode_checks(decode_checks(content, row["name"])) == content
 
 
 def test_records_of_retention() -> None:
@@ -243,6 +252,7 @@ LAYERS = {
     "signature": "signed.open_signed",
     "places": "places.decode_places",
     "retention": "retention.decode_retention",
+    "checks": "checks.decode_checks",
     "runs": "places._check_runs",
     "carrier": "carriers.decode_carrier",
     "frame": "blocks.decode_frame",
@@ -324,6 +334,8 @@ def read(how: str, row: dict[str, Any]) -> None:
         read_everything(LoosePages(pages), Subtree(row["level"], at, NOTHING))
     elif how == "places":
         decode_places(bytes.fromhex(row["content"]), row["name"])
+    elif how == "checks":
+        decode_checks(bytes.fromhex(row["content"]), row["name"])
     elif how == "retention":
         decode_retention(bytes.fromhex(row["content"]), row["name"])
     elif how == "carrier":

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from tests.kit import independent_reader as reader
-from tests.kit.independent import retention, sealing, shapes, tree
+from tests.kit.independent import checks, retention, sealing, shapes, tree
 from tests.kit.independent.tree import Extent, Subtree
 
 ROOT = Path(__file__).parents[2]
@@ -456,6 +456,21 @@ def test_reads_golden_records_of_retention() -> None:
         assert said | {"id": said["id"].hex()} == row["record"]
 
 
+def test_reads_golden_records_of_checks() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
+    for row in json.loads((VECTORS / "checks.json").read_text(encoding="utf-8")):
+        content = sealing.open_object(opened, 10, row["name"], bytes.fromhex(row["sealed"]))
+        record = checks.read_checks(row["name"], content)
+        assert {name: in_hex(record[name]) for name in row["record"]} == row["record"]
+
+
+def in_hex(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    return [in_hex(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def read_all(vault: reader.Vault, point: str) -> None:
     for _, number, entry in vault.walk(vault.find(point)):
         for _ in reader.found(vault, number, entry).content:
@@ -514,6 +529,8 @@ def read_fault(read: dict[str, Any]) -> None:
             sealing.open_signed(keys, sealing.read_admins(read["admins"]), read["kind"], read["name"], data)
         case "places":
             reader.read_places(read["name"], bytes.fromhex(read["content"]))
+        case "checks":
+            checks.read_checks(read["name"], bytes.fromhex(read["content"]))
         case "retention":
             retention.read_retention(read["name"], bytes.fromhex(read["content"]))
         case "pages":

@@ -21,6 +21,7 @@ from catalog.format.sealed import Kind, seal_object
 from catalog.format.slots import KdfParameters
 from catalog.format.vaultfile import VaultFile, _mac
 from tests.kit import golden_vault as g
+from tests.kit.golden_checks import checks_faults
 from tests.kit.golden_retention import retention_faults
 from tests.kit.make_moved_faults import moved_faults
 from tests.kit.make_page_faults import Fault, fault, page_faults
@@ -46,6 +47,7 @@ def faults() -> dict[str, Fault]:
         **page_faults(),
         **moved_faults(),
         **retention_faults(),
+        **checks_faults(),
     }
 
 

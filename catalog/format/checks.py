@@ -130,10 +130,10 @@ def decode_checks(data: bytes | bytearray | memoryview, name: str) -> ChecksReco
     checks = decode(_decoder(), data, name)
     if checks_folder(checks.series) + written_number(checks.number) != name:
         raise Damaged(f"{name} holds a different record than its name says")
-    for rows in (checks.slices, checks.parts):
-        if any(a.slice >= b.slice for a, b in pairwise(rows)):
+    for numbers in ([row.slice for row in checks.slices], [row.slice for row in checks.parts]):
+        if any(a >= b for a, b in pairwise(numbers)):
             raise Damaged(f"{name} does not list its slices in order")
-    packs = [row.pack for rows in (checks.parts, checks.bad) for row in rows]
+    packs = [*(row.pack for row in checks.parts), *(row.pack for row in checks.bad)]
     if any(pack[:SERIES_BYTES] != checks.series for pack in packs):
         raise Damaged(f"{name} lists a pack of another series")
     if any(slice_of(row.pack) != row.slice for row in checks.parts):

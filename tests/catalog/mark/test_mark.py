@@ -1,0 +1,47 @@
+"""The mark finds exactly what recovery points refer to, reading each page once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from catalog.format.blocks import PackKind
+from catalog.format.records import Point
+from catalog.mark.live import Live
+from catalog.mark.roots import find_roots
+from catalog.mark.run import mark
+from catalog.store.memory import MemoryStore
+from tests.kit.random_trees import Block, RandomTrees, referred
+from tests.kit.vaults import new_vault
+
+Spans = dict[tuple[int, bytes], list[tuple[int, int]]]
+
+
+def spans(live: Live) -> Spans:
+    return {(kind, pack): some for kind in (PackKind.DATA, PackKind.TREE) for pack, some in live.spans(kind)}
+
+
+def joined(blocks: Iterable[Block]) -> Spans:
+    """The spans of blocks, byte by byte."""
+    found: Spans = {}
+    for kind, pack, offset, stored in sorted(blocks):
+        rows = found.setdefault((kind, pack), [])
+        if rows and offset <= rows[-1][1]:
+            rows[-1] = rows[-1][0], max(rows[-1][1], offset + stored)
+        else:
+            rows.append((offset, offset + stored))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_marks_what_a_plain_walk_finds(seed: int) -> None:
+    vault = new_vault(MemoryStore())
+    trees = RandomTrees(vault, seed)
+    points: list[Point] = [trees.point() for _ in range(8)]
+    marked = mark(vault, find_roots(vault))
+    assert not marked.faults and not marked.is_blind
+    assert spans(marked.live) == joined(referred(vault, points))
+    kept = points[::3]
+    rest = mark(vault, find_roots(vault, gone=lambda name: name.id not in {p.id for p in kept}))
+    assert spans(rest.live) == joined(referred(vault, kept))

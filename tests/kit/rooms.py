@@ -43,6 +43,7 @@ ROOMS = {
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
+    "catalog.check": "catalog.format",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"

@@ -17,6 +17,8 @@ ARGS ?=
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
 PYTEST = -m pytest -n 2 --dist loadfile --basetemp "$$folder/t"
+# Files with tests that draw their data.
+DRAWN = $(shell grep -rlE "^from hypothesis" tests --include="test_*.py")
 QUICK = not slow and not soak and not needs_root and not needs_fuse and not needs_azurite and not needs_program
 
 # One after the other, the quickest first, also under `make -j`.
@@ -46,6 +48,7 @@ tests: setup
 
 soak: setup
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
+	for n in 1 2 3 4 5 6 7 8 9 10; do RPDRIVE_TEST_DRAWS=random $(PYTHON_HERE) -m pytest -q -m "$(QUICK)" $(DRAWN) || exit 1; done
 
 model: setup-quick
 	$(PYTHON_HERE) -m tests.model --full $(ARGS)

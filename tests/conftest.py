@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.kit.cli import rpdrive, vault  # noqa: F401
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 
 MEASURING = "COVERAGE_PROCESS_CONFIG"  # makes a Python process measure its coverage
 CHOSEN = "RPDRIVE_TEST_CHOSEN"  # names of the variables by which `driver` chooses one
+PROFILE = "RPDRIVE_TEST_DRAWS"  # of hypothesis: "same" or "random"
 WINFSP = Path(__file__).parent / "mount" / "winfsp"
+
+
+# What `make test` draws depends on the test alone, so that it doesn't fail for a change that is not at fault.
+# `make soak` draws at random, and more.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.load_profile(os.environ.get(PROFILE, "same"))
 
 
 def pytest_configure() -> None:

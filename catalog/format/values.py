@@ -6,7 +6,7 @@ import stat
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
-from catalog.format.message import Count, Whole
+from catalog.format.message import MAX_ENTRIES, Count, Whole
 from catalog.format.packs import Extent
 
 
@@ -62,7 +62,7 @@ class Paged(NamedTuple):
     digest: bytes
 
 
-TOTAL_MAX = 2**64 - 1  # a larger sum is written as this
+TOTAL_MAX = 2**64 - 1  # bytes; a larger sum is written as this
 
 
 class Totals(NamedTuple):
@@ -74,11 +74,13 @@ class Totals(NamedTuple):
     xattrs: Count
 
     def plus(self, other: Totals) -> Totals:
-        """The sums of both. A sum beyond TOTAL_MAX is TOTAL_MAX: three sparse files can have more bytes."""
+        """The sums of both. One that the wire has no room for is the largest that it has: three sparse files can
+        have more bytes, and the counts of a page that another machine wrote may be anything."""
         entries, files = self.entries + other.entries, self.files + other.files
         size, xattrs = self.bytes + other.bytes, self.xattrs + other.xattrs
-        if size > TOTAL_MAX or entries > TOTAL_MAX:  # no other sum is larger than the number of entries
-            return Totals(*(min(n, TOTAL_MAX) for n in (entries, files, size, xattrs)))
+        if size > TOTAL_MAX or entries > MAX_ENTRIES or files > MAX_ENTRIES or xattrs > MAX_ENTRIES:
+            entries, files, xattrs = (min(n, MAX_ENTRIES) for n in (entries, files, xattrs))
+            size = min(size, TOTAL_MAX)
         return Totals(entries, files, size, xattrs)
 
 

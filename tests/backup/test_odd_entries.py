@@ -23,6 +23,7 @@ from backup.run import Result
 from backup.systems import posix
 from backup.systems.posix import PosixSystem
 from catalog.format.blocks import PackKind, encode_frame
+from catalog.format.message import MAX_ENTRIES
 from catalog.format.packs import PackBuilder
 from catalog.format.records import Root
 from catalog.format.values import TOTAL_MAX, Totals
@@ -101,6 +102,12 @@ def test_totals_do_not_pass_64_bits() -> None:
     most = Totals(1, 1, TOTAL_MAX, 0)
     assert most.plus(Totals(1, 1, 0, 0)) == Totals(2, 2, TOTAL_MAX, 0)
     assert most.plus(Totals(1, 1, 1, 1)) == Totals(2, 2, TOTAL_MAX, 1)
+
+
+@pytest.mark.parametrize("field", ["entries", "files", "xattrs"])
+def test_counts_that_another_machine_wrote_do_not_pass_theirs(field: str) -> None:
+    forged = Totals(0, 0, 0, 0)._replace(**{field: MAX_ENTRIES})
+    assert forged.plus(Totals(3, 2, 5, 1)) == Totals(3, 2, 5, 1)._replace(**{field: MAX_ENTRIES})
 
 
 @pytest.mark.parametrize("number", ["st_size", "st_ino", "st_nlink"])

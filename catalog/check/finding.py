@@ -31,8 +31,8 @@ class Finding(NamedTuple):
     """One fault, found by the check of `level`.
 
     `object` is the name of the object that has it. `kind`, `pack`, `offset` and `stored` say which bytes of a pack
-    are bad, if any: a sealed block, or all of the pack if `stored` is 0. `points` and `path` are where it is met. `acknowledged`: a record of places says that it is lost. `healed`: every file
-    has another copy of what is lost.
+    are bad, if any: a sealed block, or all of the pack if `stored` is 0. `points` and `path` are where it is met.
+    `acknowledged`: a record of places says that it is lost. `healed`: every file has another copy of what is lost.
     """
 
     level: int

@@ -42,7 +42,7 @@ def test_histories_with_few_switches(scenario: Scenario) -> None:
 
 
 def test_long_histories_at_random() -> None:
-    for seed in range(10):
+    for seed in (*range(10), 398, 941):  # in the last two, a partial point goes during the quiet at the end
         found = walk(EVERYTHING.scene(), seed, 300, at_end=converges)
         assert found.broken == "", (seed, found.history)
 

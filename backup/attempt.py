@@ -80,8 +80,9 @@ class Attempt(Generic[Folder, File, Stat]):
             )
         if parent is not None and not dry:
             doubtful = not lineage.sound or run.mirror.lost_since_whole(run.item.id)
-            self._pipeline.trees.absent = evidence.absent
-            self._previous = replace(self._previous, absent=evidence.absent, pages=run.pages if doubtful else None)
+            self._pipeline.trees.gone = evidence.gone
+            pages = run.pages if doubtful else None
+            self._previous = replace(self._previous, lossy=evidence.lossy, gone=evidence.gone, pages=pages)
             if not lineage.sound:
                 self._previous = replace(self._previous, hides=evidence.hides)
         self.progress = run.progress

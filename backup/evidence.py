@@ -12,11 +12,13 @@ there were any at the last run, or if something is missing: what a run does not 
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-from backup.mirror import Listed, Moved, Origin
+from backup.mirror import Origin
+from backup.mirrorfile import Listed, Moved
 from backup.run import Run
 from backup.systems.base import File, Folder, Stat
 from catalog.errors import Damaged, LocalError, NewerFormat, ObjectNotFound, RpdriveError
@@ -55,8 +57,11 @@ class Evidence:
         self._records: list[PlacesRecord] = []
         self._hidden: dict[bytes, _Spans] = {}
         self._runs: dict[bytes, _Spans] = {}  # of packs that were moved: what is there; all else was cut from them
+        self._short: set[bytes] = set()  # packs that end before a block that an earlier point has there
         self._looked = 0  # time by the store's clock (ns) when records of places were last looked at
         self._newly: set[bytes] = set()  # packs of which more was hidden than before, when that was last looked at
+        self._broken: dict[bytes, frozenset[int]] = {}  # offsets of lost blocks, by pack
+        self._newly_broken: set[bytes] = set()  # packs of which more was lost than before, likewise
         run.mirror.hidden = self._is_hidden
 
     # --- looking ------------------------------------------------------------------------------------------
@@ -68,7 +73,8 @@ class Evidence:
         mirror.take_listing(self._listed())
         if self._state is None and (mirror.places() or mirror.lacks_some()):
             self._look_at_places(began)
-        broken = {row.pack for record in self._records for row in record.broken}
+        mirror.note_broken(_digest(self._broken))
+        broken = {row.pack for record in self._records for row in record.broken if row.offset is None}
         found = mirror.compare(_moved(self._records), self._damaged.packs() | broken, self._note)
         for kind, pack in found.cut:
             name = pack_name(kind, pack)
@@ -98,10 +104,12 @@ class Evidence:
             raise Fatal(e) from e
         state = " ".join(sorted(f"{r.digits}/{r.number}" for r in records))
         if state == (self._state or ""):
-            self._state, self._newly = state, set()
+            self._state, self._newly, self._newly_broken = state, set(), set()
             return False
         before, self._hidden = self._hidden, _hidden(records)
         self._newly = {pack for pack, spans in self._hidden.items() if before.get(pack) != spans}
+        had, self._broken = self._broken, _broken(records)
+        self._newly_broken = {pack for pack, blocks in self._broken.items() if blocks - had.get(pack, frozenset())}
         was, self._runs = self._runs, _runs(records)
         if now - looked >= HIDING:  # blocks may have been hidden and cut since; otherwise, a move keeps them
             self._newly |= {pack for pack, runs in self._runs.items() if was.get(pack) != runs}
@@ -117,13 +125,15 @@ class Evidence:
 
     def require(self) -> None:
         """Raise StartOver if anything that the point to come refers to is gone, or was taken and is now hidden."""
-        bad = self._mirror.unreliable(self._newly)
+        bad = self._mirror.unreliable(self._newly, self._newly_broken)
         if bad:
             raise StartOver(f"{len(bad)} packs vanished from the vault during the backup")
 
     def _is_hidden(self, at: Extent) -> bool:
         runs = self._runs.get(at.pack)
         if runs is not None and not any(start <= at.offset and at.offset + at.stored <= end for start, end in runs):
+            return True
+        if at.offset in self._broken.get(at.pack, ()):
             return True
         spans = self._hidden.get(at.pack)
         if spans is None:
@@ -132,9 +142,25 @@ class Evidence:
 
     # --- using --------------------------------------------------------------------------------------------
 
-    def absent(self, pack: bytes) -> bool:
-        """Whether a pack that an earlier point refers to is gone, or damaged."""
-        return not self._mirror.has(pack)
+    def lossy(self, pack: bytes) -> bool:
+        """Whether a pack that an earlier point refers to is gone or damaged, or has lost blocks."""
+        return not self._mirror.reach(pack) or pack in self._broken
+
+    def gone(self, at: Extent) -> bool:
+        """Whether a block that an earlier point refers to is gone: its pack, all after a cut, or it alone.
+
+        A pack that ends before a block was cut: where nothing else says how long it was, that is noted, too.
+        """
+        reach = self._mirror.reach(at.pack)
+        if at.offset + at.stored <= reach:
+            return at.offset in self._broken.get(at.pack, ())
+        kind = self._mirror.kind(at.pack)
+        if kind is not None and at.pack not in self._short:
+            self._short.add(at.pack)
+            self._note(kind, at.pack)
+            name = pack_name(kind, at.pack)
+            self._problem(b"", f"{name}: it is shorter than it was; what is lost is stored again")
+        return True
 
     def hides(self, at: Extent) -> bool:
         """Whether upkeep hides a block of an earlier point; if not, the point to come relies on that."""
@@ -188,6 +214,23 @@ def _hidden(records: Iterable[PlacesRecord]) -> dict[bytes, _Spans]:
             if found.get(row.pack) != ():
                 found[row.pack] = (*found.get(row.pack, ()), *spans) if spans else ()
     return found
+
+
+def _broken(records: Iterable[PlacesRecord]) -> dict[bytes, frozenset[int]]:
+    """Offsets of blocks that are lost, by pack."""
+    found: dict[bytes, set[int]] = {}
+    for record in records:
+        for row in record.broken:
+            if row.offset is not None:
+                found.setdefault(row.pack, set()).add(row.offset)
+    return {pack: frozenset(offsets) for pack, offsets in found.items()}
+
+
+def _digest(blocks: dict[bytes, frozenset[int]]) -> bytes:
+    found = hashlib.blake2b(digest_size=16)
+    for pack, offsets in sorted(blocks.items()):
+        found.update(pack + b"".join(n.to_bytes(6, "big") for n in sorted(offsets)))
+    return found.digest() if blocks else b""
 
 
 def _runs(records: Iterable[PlacesRecord]) -> dict[bytes, _Spans]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from backup.mirrorfile import MirrorFile
+from backup.mirrorfile import Compared, Listed, MirrorFile, Moved
 from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES, Keys
 from catalog.format.packs import BlockRow, Extent
@@ -27,7 +27,7 @@ from catalog.format.records import IndexedPack
 
 PUBLISHED_BYTES = 16 << 20  # of tables of contents in one index object
 _LARGEST = 1 << 62  # bytes; of a pack whose size is not known
-_KNOWN = 1 << 14  # packs that `has` remembers
+_KNOWN = 1 << 14  # packs that `reach` remembers
 _ROW = struct.Struct(">16s16sQQQQ")  # chunk, pack, offset, stored, inner, length
 _PACK = struct.Struct(">BQB")  # kind, size, origin
 _encoder = msgspec.msgpack.Encoder()
@@ -56,29 +56,6 @@ class Found(NamedTuple):
     origin: Origin
 
 
-class Listed(NamedTuple):
-    """A pack in a listing of the vault; `size` in bytes."""
-
-    id: bytes
-    kind: PackKind
-    size: int
-
-
-class Moved(NamedTuple):
-    """A pack whose blocks lie in other objects, all of which must be listed."""
-
-    pack: bytes
-    kind: PackKind
-    holders: set[bytes]
-
-
-class Compared(NamedTuple):
-    """What a listing showed: how many packs are gone, and which are there with another size than they had."""
-
-    gone: int
-    cut: list[tuple[PackKind, bytes]]
-
-
 class Mirror:
     """One vault's mirror for one machine. For one thread, and one backup at a time.
 
@@ -94,7 +71,7 @@ class Mirror:
         self._db, self._row_check = self._file.db, self._file.checks(b"row")
         self._db.create_function("pack_check", 4, self._pack_check, deterministic=True)
         self._empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
-        self._known: dict[bytes, bool] = {}  # packs that `has` looked up, a bounded number
+        self._known: dict[bytes, int] = {}  # packs that `reach` looked up, a bounded number
         self._taken: set[bytes] = set()  # packs that were noted as taken, likewise
 
     def remake(self) -> None:
@@ -435,11 +412,15 @@ class Mirror:
             self._db.execute("DELETE FROM lost")
             self._file.keep(b"swept", last - left)
 
-    def has(self, pack: bytes) -> bool:
-        """Whether the vault has a pack, so that what an earlier point has in it may be kept."""
+    def reach(self, pack: bytes) -> int:
+        """Up to which offset what an earlier point has in a pack may be kept; 0 if the vault lacks the pack.
+
+        That is its size if nothing but a listing is known of it: it may have been cut.
+        """
         known = self._known.get(pack)
         if known is None:
-            known = self._db.execute("SELECT 1 FROM packs WHERE id = ?", (pack,)).fetchone() is not None
+            row = self._db.execute("SELECT size, origin FROM packs WHERE id = ?", (pack,)).fetchone()
+            known = 0 if row is None else (row[0] if row[1] == Origin.LISTED and row[0] else _LARGEST)
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known[pack] = known
@@ -447,12 +428,22 @@ class Mirror:
                 self.rely(pack, taken=False)
         return known
 
+    def kind(self, pack: bytes) -> PackKind | None:
+        row = self._db.execute("SELECT kind FROM packs WHERE id = ?", (pack,)).fetchone()
+        return PackKind(row[0]) if row else None
+
     def places(self) -> str:
         """Which records of places were read last; empty if there were none."""
         return (self._file.note(b"places") or b"").decode(errors="replace")
 
     def keep_places(self, state: str) -> None:
         self._file.keep(b"places", state.encode())
+
+    def note_broken(self, blocks: bytes) -> None:
+        """Take a digest of the blocks that are lost: if it is another one than before, more were lost since."""
+        if blocks != (self._file.note(b"broken") or b""):
+            self._lost()
+            self._file.keep(b"broken", blocks)
 
     def lost_since_whole(self, item: bytes) -> bool:
         """Whether packs were lost since the item's last point, or this file knows nothing of that point."""
@@ -480,10 +471,12 @@ class Mirror:
             (pack, taken),
         )
 
-    def unreliable(self, hidden: Collection[bytes]) -> Sequence[bytes]:
-        """Packs among those relied on that are gone; or taken, and `hidden` by now."""
+    def unreliable(self, hidden: Collection[bytes], broken: Collection[bytes]) -> Sequence[bytes]:
+        """Packs among those relied on that are gone; or taken, and `hidden` by now; or have lost blocks."""
         rows = self._db.execute(
             "SELECT id, taken, EXISTS (SELECT 1 FROM packs p WHERE p.id = r.id) FROM relied r WHERE taken OR "
             "NOT EXISTS (SELECT 1 FROM packs p WHERE p.id = r.id)"
         )
-        return [pack for pack, taken, there in rows if not there or (taken and pack in hidden)]
+        bad = {pack for pack, taken, there in rows if not there or (taken and pack in hidden)}
+        relied = "SELECT 1 FROM relied WHERE id = ?"
+        return [*bad, *(pack for pack in broken if self._db.execute(relied, (pack,)).fetchone())]

@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from catalog.errors import LocalError
+from catalog.format.blocks import PackKind
 from catalog.format.keys import Keys, expand
 
 CHECK_BYTES = 8
@@ -46,6 +47,29 @@ _OF_THE_SYSTEM = {
     sqlite3.SQLITE_NOLFS, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
 }  # fmt: skip
 _CUT = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}  # the file is unreadable, or ends too early
+
+
+class Listed(NamedTuple):
+    """A pack in a listing of the vault; `size` in bytes."""
+
+    id: bytes
+    kind: PackKind
+    size: int
+
+
+class Moved(NamedTuple):
+    """A pack whose blocks lie in other objects, all of which must be listed."""
+
+    pack: bytes
+    kind: PackKind
+    holders: set[bytes]
+
+
+class Compared(NamedTuple):
+    """What a listing showed: how many packs are gone, and which are there with another size than they had."""
+
+    gone: int
+    cut: list[tuple[PackKind, bytes]]
 
 
 class _Connection(sqlite3.Connection):

@@ -309,7 +309,7 @@ class TreeWriter:
         self._vault, self._mirror, self._machine = vault, mirror, machine
         self._uploads, self._level = uploads, level
         self._flush_data = flush_data
-        self.absent: Callable[[bytes], bool] = lambda pack: False  # whether a pack's pages must not be reused
+        self.gone: Callable[[Extent], bool] = lambda at: False  # whether a page is lost, and must not be reused
         self._pack: PackBuilder | None = None
         self._pages: list[bytes] = []
         self._ids: list[bytes] = []
@@ -321,7 +321,7 @@ class TreeWriter:
 
     def remember(self, at: Extent) -> None:
         """Let a page of the parent point be reused."""
-        if not self.absent(at.pack):
+        if not self.gone(at):
             self._keep(at)
 
     def _keep(self, at: Extent) -> None:

@@ -22,7 +22,7 @@ TYPE_BITS = stat.S_IFMT(0o177777)  # the bits of the type; one operation instead
 class OldEntry(msgspec.Struct, frozen=True, gc=False):
     """An entry of the previous point, and its page, whose tables the entry's indexes refer to.
 
-    In a `doubtful` page, some entry refers to a pack that is gone.
+    In a `doubtful` page, some entry refers to a pack that is gone, or that has lost blocks.
     """
 
     entry: Entry
@@ -30,11 +30,11 @@ class OldEntry(msgspec.Struct, frozen=True, gc=False):
     doubtful: bool = False
 
 
-def _nothing_absent(pack: bytes) -> bool:
+def _no_pack(pack: bytes) -> bool:
     return False
 
 
-def _nothing_hidden(at: Extent) -> bool:
+def _no_block(at: Extent) -> bool:
     return False
 
 
@@ -42,17 +42,18 @@ class PreviousPoint(msgspec.Struct, frozen=True):
     """The point to compare with. An entry whose ctime (ns) is not before `trusted` is read again.
 
     Without `compare_modes`, an unchanged ctime shows that the mode is unchanged: on Windows, the mode takes a call.
-    `absent` says whether a pack is gone from the vault. With `pages`, the pages of long files are looked through,
-    too: they may refer to packs that are gone. `hides` says whether a block may not be kept though its pack is
-    there: upkeep may be about to delete what a point that is not sound refers to.
+    `lossy` says whether a pack is gone from the vault or has lost blocks, `gone` whether a block is lost. With
+    `pages`, the pages of long files are looked through, too: they may refer to what is gone. `hides` says whether a
+    block may not be kept though it is there: upkeep may delete what a point that is not sound refers to.
     """
 
     root: Subtree | None = None
     trusted: int = 0
     links: int = 0
-    absent: Callable[[bytes], bool] = _nothing_absent
+    lossy: Callable[[bytes], bool] = _no_pack
+    gone: Callable[[Extent], bool] = _no_block
     pages: PageSource | None = None
-    hides: Callable[[Extent], bool] = _nothing_hidden
+    hides: Callable[[Extent], bool] = _no_block
     afresh: bool = False  # its tree is scattered: write all pages again
     compare_modes: bool = True
 
@@ -81,12 +82,12 @@ class PreviousPoint(msgspec.Struct, frozen=True):
         return self._is_there(old)
 
     def is_doubtful(self, leaf: Leaf) -> bool:
-        """Whether some entry of a page refers to a pack that is gone."""
-        return any(map(self.absent, leaf.packs))
+        """Whether some entry of a page refers to a pack that is gone, or that has lost blocks."""
+        return any(map(self.lossy, leaf.packs))
 
     def lacks(self, at: Extent) -> bool:
         """Whether a block is gone from the vault, or may not be kept."""
-        return self.absent(at.pack) or self.hides(at)
+        return self.gone(at) or self.hides(at)
 
     def _is_there(self, old: OldEntry) -> bool:
         return (not old.doubtful and self.pages is None) or self.has_all(old)
@@ -113,7 +114,7 @@ class PreviousPoint(msgspec.Struct, frozen=True):
         return True
 
     def _has_pages(self, content: Paged) -> bool:
-        """Whether the pages of a long file are there, and (with `pages`) no pack that they refer to is gone."""
+        """Whether the pages of a long file are there, and (with `pages`) nothing that they refer to is gone."""
         check_level(content.level)
         below = [(content.level, content.at)]
         try:

@@ -29,7 +29,7 @@ from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper, T
 from tests.kit.faults import StopAtStore, Stopped
-from tests.kit.protected import Protected, vault_on
+from tests.kit.protected import Protected, extents_of, vault_on
 from tests.kit.recorded import PointReader, assert_equal, of_source
 
 HOUR = 3600 * 10**9
@@ -231,6 +231,26 @@ def test_a_pack_of_another_machine_is_no_evidence(world: World) -> None:
         assert {row[0][:4].hex() for row in db.execute("SELECT id FROM packs")} == series
 
 
+@pytest.mark.parametrize("kind", [PackKind.DATA, PackKind.TREE])
+def test_a_cut_pack_is_noticed_by_its_size_when_all_state_is_lost(world: World, kind: PackKind) -> None:
+    """Nobody has read it, and nothing but the places in trees says how long it was."""
+    world.checked()
+    for name in [n for n in world.memory.objects if n.startswith("index/")]:
+        del world.memory.objects[name]
+    extents = extents_of(world.machine.vault, kind)
+    name = max(extents, key=lambda n: len(extents[n]))
+    cut = extents[name][-1]
+    world.memory.objects[name] = world.memory.objects[name][: cut.offset + cut.stored - 1]
+    world.lose_mirror()
+    outcome = world.acting(lambda request: None, problems=1)
+    said = "shorter than it was" if kind is PackKind.DATA else "the tree of the previous point can't be used"
+    assert said in outcome.problems[0].reason
+    assert world.machine.damaged.packs() == {cut.pack}
+    world.acting(lambda request: None)
+    del world.memory.objects[name]
+    assert world.checked().progress.read_files == 0
+
+
 # --- one lost pack -------------------------------------------------------------------------------------------
 
 
@@ -281,7 +301,8 @@ def test_what_came_back_is_known_again(world: World) -> None:
 
 def test_losing_a_pack_takes_no_scan_of_the_chunks(tmp_path: Path) -> None:
     """W8: the work does not grow with the number of chunks."""
-    from backup.mirror import Listed, Mirror
+    from backup.mirror import Mirror
+    from backup.mirrorfile import Listed
     from catalog.format.packs import BlockRow
 
     work = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backup import pipeline
+from backup import files, pipeline
 from backup.run import Result
 from catalog.errors import Damaged
 from catalog.format.blocks import PackKind
@@ -22,7 +22,7 @@ from catalog.vault import Vault
 from tests.backup.test_evidence import Acting, at_first
 from tests.backup.test_requests import BEGINNING, COMMIT, Asked
 from tests.kit.mover import Mover, with_admin
-from tests.kit.protected import Protected, vault_on
+from tests.kit.protected import Protected, extents_of, vault_on
 from tests.kit.recorded import assert_equal, of_source
 from tests.kit.stores import MOST
 
@@ -204,6 +204,61 @@ def test_broken_packs_are_stored_again(world: World) -> None:
     assert world.checked().progress.sent.new_bytes == 0
     del world.memory.objects[pack_name(DATA, pack)]
     point = world.checked().point
+    assert point is not None
+    assert_equal(world.machine.snapshot(point, world.source), of_source(world.source))
+
+
+def test_broken_blocks_are_stored_again_and_no_others(world: World) -> None:
+    """The parent's files that have them are read again; the rest of their pack is kept, and found."""
+    pack = world.mover.packs(DATA)[0]
+    rows = decode_pack(world.machine.vault.keys, DATA, pack, world.memory.get(pack_name(DATA, pack), MOST))
+    world.add(broken=[BrokenRow(pack, int(DATA), rows[1].offset, 1, "it rots")])
+    lost = sum(rows[1].lengths)
+    for _ in range(2):  # seen at its end, the attempt starts over; then it is known
+        outcome = world.checked()
+        assert outcome.progress.sent.new_bytes == lost
+        assert outcome.progress.read_files == len(rows[1].lengths)
+        lost, rows = 0, [rows[0], msgspec.structs.replace(rows[1], lengths=[])]
+    world.copy("c")
+    assert world.checked().progress.sent.new_bytes == 0
+    data = bytearray(world.memory.objects[pack_name(DATA, pack)])
+    data[rows[1].offset : rows[1].offset + rows[1].stored] = bytes(rows[1].stored)
+    world.memory.objects[pack_name(DATA, pack)] = bytes(data)
+    point = world.checked().point
+    assert point is not None
+    assert_equal(world.machine.snapshot(point, world.source), of_source(world.source))
+
+
+def test_a_broken_block_that_is_known_at_the_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also pieces of long files, whose pages alone lead to the block."""
+    for name, value in (
+        ("SMALL_FILE", 1 << 14),
+        ("CUT_MIN", 1 << 12),
+        ("CUT_AVERAGE", 1 << 13),
+        ("CUT_MAX", 1 << 14),
+    ):
+        monkeypatch.setattr(files, name, value)
+    (world.source / "long").write_bytes(random.Random(7).randbytes(400_000))
+    world.add()
+    assert world.checked().progress.read_files == 1
+    extent = next(
+        at for found in extents_of(world.machine.vault, DATA).values() for at in found if at.length != 4_000
+    )
+    world.add(broken=[BrokenRow(extent.pack, int(DATA), extent.offset, 1, "it rots")])
+    outcome = world.checked()
+    assert outcome.progress.read_files == 1
+    assert outcome.progress.sent.new_bytes == extent.length
+    assert world.checked().progress.read_files == 0
+
+
+def test_a_broken_tree_block_is_not_referred_to(world: World) -> None:
+    (pack,) = world.mover.packs(TREE)
+    rows = decode_pack(world.machine.vault.keys, TREE, pack, world.memory.get(pack_name(TREE, pack), MOST))
+    world.add(broken=[BrokenRow(pack, int(TREE), rows[0].offset, 1, "it rots")])
+    outcome = world.machine.backup(world.source)
+    assert outcome.progress.sent.data_bytes == 0 and outcome.progress.sent.tree_bytes > 0
+    del world.memory.objects[pack_name(TREE, pack)]
+    point = outcome.point
     assert point is not None
     assert_equal(world.machine.snapshot(point, world.source), of_source(world.source))
 

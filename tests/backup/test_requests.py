@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backup.mirror import Listed, Mirror
+from backup.mirror import Mirror
+from backup.mirrorfile import Listed
 from catalog.format.blocks import PackKind
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
@@ -117,7 +118,7 @@ def test_memory_beside_100_000_packs(tmp_path: Path) -> None:
         listing(100_000)
         listing(100_000)
         rng = random.Random(1)
-        assert all(mirror.has(bytes(5) + rng.randbytes(11)) for _ in range(100_000))
+        assert all(mirror.reach(bytes(5) + rng.randbytes(11)) for _ in range(100_000))
         mirror.must_list_index()
         _held, peak = tracemalloc.get_traced_memory()
     finally:

@@ -37,5 +37,5 @@ def test_what_windows_knew_is_looked_for(windows: Windows, kind: NodeKind) -> No
     for node in nodes:
         node.kind = kind
     found = [OldEntry(w.found.entry, w.found.leaf) for w in walk(pages, write_folder(nodes, pages.write))]
-    previous = PreviousPoint(absent=GONE.__eq__)
+    previous = PreviousPoint(lossy=GONE.__eq__, gone=lambda at: at.pack == GONE)
     assert [previous.has_all(old) for old in found] == [True, False]

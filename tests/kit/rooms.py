@@ -109,7 +109,7 @@ ROOMS = {
     "backup.walk": "backup.above backup.choosing backup.entries backup.exclusions backup.files backup.frame"
     " backup.links backup.pipeline backup.previous backup.run backup.selection backup.systems catalog.errors"
     " catalog.format catalog.patterns catalog.tree catalog.vault",
-    "backup.evidence": "backup.mirror backup.run backup.systems catalog.errors catalog.format",
+    "backup.evidence": "backup.mirror backup.mirrorfile backup.run backup.systems catalog.errors catalog.format",
     "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format",
     "backup.mirroring": "backup.run backup.systems catalog.errors catalog.format catalog.vault",
     "backup.attempt": "backup.evidence backup.lineage backup.pipeline backup.previous backup.run backup.systems"

@@ -17,6 +17,7 @@ from catalog.format import (
     carriers,
     checks,
     keys,
+    ledger,
     message,
     packs,
     pages,
@@ -129,6 +130,10 @@ ARRAYS: dict[str, list[str]] = {
         checks.PartRow,
         checks.BadRow,
         checks.DamagedRow,
+        ledger.ForgottenRow,
+        ledger.HeldRow,
+        ledger.GoneRow,
+        ledger.PastRow,
     )
 }
 
@@ -166,6 +171,7 @@ MAPS: dict[str, type[msgspec.Struct]] = {
     "PagedRow": pages.PagedRow,
     "WindowsRow": windows.WindowsRow,
     "PlacesRecord": places.PlacesRecord,
+    "LedgerRecord": ledger.LedgerRecord,
     "Retention": retention.Retention,
     "RetentionRule": retention.RetentionRule,
     "ChecksRecord": checks.ChecksRecord,
@@ -217,6 +223,13 @@ TYPES: dict[str, Any] = {
     "stored": message.Stored,
     "stored or 0": message.HomeStored,
     "array of stream": list[windows.StreamRow],
+    "sequence": ledger.Sequence,
+    "way": ledger.Way,
+    "counts": ledger.Counts,
+    "array of forgotten row": list[ledger.ForgottenRow],
+    "array of held row": list[ledger.HeldRow],
+    "array of gone row": list[ledger.GoneRow],
+    "array of past row": list[ledger.PastRow],
     "kept": retention.Kept,
     "slice": checks.SliceNumber,
     "check level": checks.CheckLevel,
@@ -277,6 +290,10 @@ def test_maps_have_their_fields_types_and_defaults(name: str) -> None:
         checks.PartRow,
         checks.BadRow,
         checks.DamagedRow,
+        ledger.ForgottenRow,
+        ledger.HeldRow,
+        ledger.GoneRow,
+        ledger.PastRow,
     ],
 )
 def test_arrays_have_their_types(cls: type) -> None:

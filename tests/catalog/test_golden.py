@@ -20,6 +20,7 @@ from catalog.format.blocks import PackKind, decode_frame, open_block
 from catalog.format.carriers import decode_carrier
 from catalog.format.checks import decode_checks, encode_checks
 from catalog.format.keys import FileDigest, Keys
+from catalog.format.ledger import decode_ledger, encode_ledger
 from catalog.format.packs import Extent, decode_pack, pack_name
 from catalog.format.places import decode_places
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
@@ -34,7 +35,7 @@ from catalog.places import Places
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
-from tests.kit import golden_checks, golden_retention, make_vectors
+from tests.kit import golden_checks, golden_ledger, golden_retention, make_vectors
 from tests.kit.stores import MOST
 
 FOLDER = make_vectors.FOLDER
@@ -125,6 +126,15 @@ def test_records_of_retention() -> None:
         assert content.hex() == row["content"]
         assert golden_retention.values(content, row["name"]) == {k: row[k] for k in ("record", "unknown")}
         assert encode_retention(*decode_retention(content, row["name"])) == content
+
+
+def test_ledgers() -> None:
+    for row in vector("ledger.json"):
+        admin, sealed = Admin.from_json(row["admin"]), bytes.fromhex(row["sealed"])
+        content = open_signed(master_keys(), [admin], Kind.LEDGER, row["name"], sealed)
+        assert content.hex() == row["content"]
+        assert golden_ledger.values(content, row["name"]) == {k: row[k] for k in ("record", "unknown")}
+        assert encode_ledger(*decode_ledger(content, row["name"])) == content
 
 
 def test_frames() -> None:
@@ -253,6 +263,7 @@ LAYERS = {
     "places": "places.decode_places",
     "retention": "retention.decode_retention",
     "checks": "checks.decode_checks",
+    "ledger": "ledger.decode_ledger",
     "runs": "places._check_runs",
     "carrier": "carriers.decode_carrier",
     "frame": "blocks.decode_frame",
@@ -338,6 +349,8 @@ def read(how: str, row: dict[str, Any]) -> None:
         decode_checks(bytes.fromhex(row["content"]), row["name"])
     elif how == "retention":
         decode_retention(bytes.fromhex(row["content"]), row["name"])
+    elif how == "ledger":
+        decode_ledger(bytes.fromhex(row["content"]), row["name"])
     elif how == "carrier":
         decode_carrier(keys, PackKind(row["kind"]), bytes.fromhex(row["id"]), bytes.fromhex(row["data"]))
     elif how == "vault":

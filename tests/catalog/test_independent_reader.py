@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from tests.kit import independent_reader as reader
-from tests.kit.independent import checks, retention, sealing, shapes, tree
+from tests.kit.independent import checks, ledger, retention, sealing, shapes, tree
 from tests.kit.independent.tree import Extent, Subtree
 
 ROOT = Path(__file__).parents[2]
@@ -471,6 +471,18 @@ def in_hex(value: Any) -> Any:
     return [in_hex(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+def test_reads_golden_ledgers() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
+    for row in json.loads((VECTORS / "ledger.json").read_text(encoding="utf-8")):
+        sealed = bytes.fromhex(row["sealed"])
+        content = sealing.open_signed(opened, sealing.read_admins([row["admin"]]), 9, row["name"], sealed)
+        record = ledger.read_ledger(row["name"], content)
+        assert {name: in_hex(value) for name, value in record.items()} == row["record"]
+        taken = [point for field in ("forgotten", "gone") for point, *_ in row["record"][field]]
+        assert {point.hex() for point in ledger.hidden(record)} == set(taken)
+
+
 def read_all(vault: reader.Vault, point: str) -> None:
     for _, number, entry in vault.walk(vault.find(point)):
         for _ in reader.found(vault, number, entry).content:
@@ -533,6 +545,8 @@ def read_fault(read: dict[str, Any]) -> None:
             checks.read_checks(read["name"], bytes.fromhex(read["content"]))
         case "retention":
             retention.read_retention(read["name"], bytes.fromhex(read["content"]))
+        case "ledger":
+            ledger.read_ledger(read["name"], bytes.fromhex(read["content"]))
         case "pages":
             read_pages(read["level"], [bytes.fromhex(page) for page in read["pages"]])
         case "vault":

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.kit.independent import sealing, shapes, tree
+from tests.kit.independent import ledger, sealing, shapes, tree
 from tests.kit.independent.shapes import Damaged, Missing, Newer, Refused
 from tests.kit.independent.stores import Folder, Objects, Store
 from tests.kit.independent.tree import Entry, Extent, Pieces, Subtree
@@ -34,6 +34,7 @@ POINT = re.compile(f"points/{ID}/{ID}/{TIME}-{VERSION}-{ID}(\\.partial)?")
 JOB = re.compile(f"jobs/{ID}/{TIME}-{ID}")
 MACHINE = re.compile(f"machines/{ID}/{VERSION}")
 ITEM = re.compile(f"items/{ID}/{ID}/{VERSION}")
+LEDGER = re.compile(f"ledger/{ID}/{ID}/{VERSION}")
 PLACES = re.compile(rf"places/([0-9a-f]{{8}})(?:\.([0-9a-f]{{1,4}}))?/{VERSION}")
 
 
@@ -159,10 +160,12 @@ class Vault:
 
     def points(self, problems: list[tuple[str, Refused]] | None = None, *, partial: bool = False) -> list[Point]:
         """Points from the oldest to the newest of each item; those that do not open are problems."""
-        found = []
+        found, taken = [], self.taken()
         for name in self.store.names("points/"):
             named = match(POINT, name)
             if named is None or not is_time(named[2]) or not version(named[3]) or (named[5] and not partial):
+                continue
+            if named[4] in taken.get(named[:2], ()):
                 continue
             try:
                 found.append(read_point_of(name, self.content(3, name)))
@@ -171,6 +174,14 @@ class Vault:
                     raise
                 problems.append((name, error))
         return sorted(found, key=lambda point: point.order)
+
+    def taken(self) -> dict[tuple[str, ...], set[str]]:
+        """Ids of the points that ledgers have taken away, by machine and item."""
+        found: dict[tuple[str, ...], set[str]] = {}
+        for record in self.newest(9, "ledger/", LEDGER, ledger.read_ledger):
+            key = record["machine"].hex(), record["item"].hex()
+            found[key] = {point.hex() for point in ledger.hidden(record)}
+        return found
 
     def find(self, wanted: str) -> Point:
         """A point by its name or id, or the latest of all that open."""

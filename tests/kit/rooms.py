@@ -38,12 +38,15 @@ ROOMS = {
     "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen catalog.store"
     " catalog.store.address catalog.systems catalog.vault catalog.vault_json",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
+    "catalog.ledger.state": "catalog.format",
+    "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.vault",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.check": "catalog.format",
+    "catalog.ledger": "",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"

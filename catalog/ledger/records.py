@@ -1,0 +1,129 @@
+"""Reads and writes the ledgers of an open vault."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+from collections.abc import Callable
+
+from catalog.errors import Damaged, ObjectChanged
+from catalog.format.admins import Admin
+from catalog.format.ledger import decode_ledger, encode_ledger, ledger_folder, ledger_named
+from catalog.format.sealed import Kind
+from catalog.ledger.state import Ledger
+from catalog.vault import Vault
+
+__all__ = ["Ledger", "Ledgers", "Signer"]
+
+Key = tuple[bytes, bytes]  # machine and item
+Signer = tuple[Admin, bytes]  # an admin, and its private key
+_TRIES = 20  # of writing a ledger, while others are faster
+_ADVICE = "points of this item can't be forgotten or removed; a newer version of rpdrive may be able to read it"
+
+
+class Ledgers:
+    """The newest ledgers of a vault, of a machine or of an item. Not thread-safe.
+
+    One listing, when it is made and at each `refresh`, and one request for each ledger that is asked for and new.
+    """
+
+    def __init__(self, vault: Vault, machine: bytes | None = None, item: bytes | None = None) -> None:
+        self._vault = vault
+        self._prefix = "ledger/"
+        if machine is not None:
+            self._prefix = ledger_folder(machine, item) if item is not None else f"ledger/{machine.hex()}/"
+        self._numbers: dict[Key, list[int]] = {}
+        self._read: dict[Key, tuple[list[int], Ledger]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List the ledgers again; those that are still the newest are not read again."""
+        self._numbers = self._listed(self._prefix)
+
+    def _listed(self, prefix: str) -> dict[Key, list[int]]:
+        found: dict[Key, list[int]] = {}
+        for info in self._vault.store.list(prefix):
+            named = ledger_named(info.name)
+            if named is not None:
+                found.setdefault(named[:2], []).append(named[2])
+        return found
+
+    @property
+    def keys(self) -> list[Key]:
+        """The machines and items that may have a ledger."""
+        return list(self._numbers)
+
+    def of(self, machine: bytes, item: bytes) -> Ledger:
+        """The ledger of an item; one with the number 0 if it has none.
+
+        Raises StoreError, and Damaged if the newest that an admin signed is malformed (an older one does not count
+        in its place: what it says of the points is not true any more), or if nobody signed any.
+        """
+        key = machine, item
+        numbers = self._numbers.get(key, [])
+        known = self._read.get(key)
+        if known is not None and known[0] == numbers:
+            return known[1]
+        ledger = self._opened(key, numbers)
+        self._read[key] = numbers, ledger
+        return ledger
+
+    def _opened(self, key: Key, numbers: list[int]) -> Ledger:
+        found = self._vault.signed.among(Kind.LEDGER, ledger_folder(*key), numbers) if numbers else None
+        if found is None:
+            return Ledger(*key)
+        try:
+            return Ledger.of(*decode_ledger(found.content, found.name))
+        except Damaged as e:
+            raise Damaged(str(e), _ADVICE) from e
+
+    def change(
+        self,
+        machine: bytes,
+        item: bytes,
+        change: Callable[[Ledger], Ledger],
+        signer: Signer,
+        now: int,
+    ) -> Ledger:
+        """Store what `change` makes of an item's newest ledger after that one; nothing, if it changes nothing.
+
+        If somebody else was faster, `change` is called again with what is there then. `now` is the store's time
+        (ns). Returns the newest ledger. Raises as `of`, what `change` raises, ObjectChanged if others were faster
+        again and again, or another StoreError.
+        """
+        for left in reversed(range(_TRIES)):
+            before = self.of(machine, item)
+            after = change(before)
+            if after == before:
+                return before
+            try:
+                return self._added(before, after, signer, now)
+            except ObjectChanged:
+                if not left:
+                    raise
+                folder = ledger_folder(machine, item)
+                self._numbers[machine, item] = self._listed(folder).get((machine, item), [])
+        raise AssertionError
+
+    def _added(self, before: Ledger, after: Ledger, signer: Signer, now: int) -> Ledger:
+        key = after.machine, after.item
+        number = self._vault.signed.add(
+            Kind.LEDGER,
+            ledger_folder(*key),
+            lambda number: encode_ledger(after.record(number, now, who()), after.unknown),
+            *signer,
+            after=before.number,
+        )
+        after = after._replace(number=number)
+        self._numbers[key] = [*self._numbers.get(key, []), number]
+        self._read[key] = self._numbers[key], after
+        return after
+
+
+def who() -> str:
+    """The user and the machine that change something, for people."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"
+    return f"{user} at {platform.node()}".encode(errors="replace").decode()[:200]

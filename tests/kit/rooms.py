@@ -41,6 +41,7 @@ ROOMS = {
     "catalog.ledger.state": "catalog.format",
     "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.vault",
+    "catalog.prune": "catalog.errors catalog.format catalog.places",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"

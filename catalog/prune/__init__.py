@@ -1,0 +1,1 @@
+"""Pruning: what no recovery point refers to is hidden, and a week later deleted. docs/prune.md."""

@@ -1,0 +1,1 @@
+"""Upkeep of a vault: retention, pruning, checking, repairing."""

@@ -358,6 +358,10 @@ class Vault:
                     gone = e
         raise missing_pack(kind, pack) from gone
 
+    def object_size(self, kind: PackKind, one: bytes) -> int:
+        """Bytes of the object of a pack or carrier, in one request. Raises ObjectNotFound or another StoreError."""
+        return self.store.size(pack_name(kind, one))
+
     def _read(
         self, kind: PackKind, pack: bytes, runs: tuple[Run, ...], offset: int, length: int, up_to: bool
     ) -> bytes:

@@ -78,8 +78,13 @@ def decode_carrier(keys: Keys, kind: PackKind, carrier_id: bytes, data: Buffer) 
     if version != VERSION:
         raise NewerFormat(f"{what} has format version {version}; this rpdrive reads version {VERSION}")
     offset, stored = decode_trailer(data, len(data), what)
-    raw = open_block(keys, kind.carried, carrier_id, offset, memoryview(data)[offset : offset + stored])
-    packs = decode(_decoder, raw, what)
+    return decode_carried(keys, kind, carrier_id, offset, memoryview(data)[offset : offset + stored])
+
+
+def decode_carried(keys: Keys, kind: PackKind, carrier_id: bytes, offset: int, sealed: Buffer) -> list[IndexedPack]:
+    """The same, from the sealed bytes of the carrier's table of contents and their offset. Raises Damaged."""
+    what = f"carrier {carrier_id.hex()}"
+    packs = decode(_decoder, open_block(keys, kind.carried, carrier_id, offset, sealed), what)
     for pack in packs:
         check_rows(pack.blocks, what)
     if HEADER.size + sum(row.stored for pack in packs for row in pack.blocks) != offset:

@@ -164,10 +164,18 @@ def decode_pack(keys: Keys, kind: PackKind, pack_id: bytes, data: Buffer) -> lis
     what = f"pack {pack_id.hex()}"
     if len(data) < HEADER.size + TRAILER.size:
         raise Damaged(f"{what} is truncated")
+    check_header(data, pack_id)
+    offset, stored = decode_trailer(data, len(data), what)
+    return decode_contents(keys, kind, pack_id, offset, memoryview(data)[offset : offset + stored])
+
+
+def check_header(data: Buffer, pack_id: bytes) -> None:
+    """Raise Damaged or NewerFormat unless a pack begins with these bytes."""
+    what = f"pack {pack_id.hex()}"
+    if len(data) < HEADER.size:
+        raise Damaged(f"{what} is truncated")
     magic, version = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise Damaged(f"{what} is not a pack")
     if version != VERSION:
         raise NewerFormat(f"{what} has format version {version}; this rpdrive reads version {VERSION}")
-    offset, stored = decode_trailer(data, len(data), what)
-    return decode_contents(keys, kind, pack_id, offset, memoryview(data)[offset : offset + stored])

@@ -46,7 +46,7 @@ ROOMS = {
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
-    "catalog.check": "catalog.format",
+    "catalog.check": "catalog.errors catalog.format catalog.places catalog.processors catalog.vault",
     "catalog.ledger": "",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",

@@ -17,13 +17,13 @@ from typing import IO, TypeAlias
 from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES
 
-RECENT = 200_000  # blocks that are gathered before they are joined to spans: 20 MB
-HELD = 24 << 20  # bytes that joined spans may occupy in memory, about
+RECENT = 100_000  # blocks that are gathered before they are joined to spans: 10 MB
+HELD = 16 << 20  # bytes that joined spans may occupy in memory, about
 _PACK_COST = 300  # bytes in memory that a pack costs beside its spans
 _SPAN_COST = 16
 _AT_ONCE = 4096  # rows read of a temporary file
 _ROW = struct.Struct(">B16sQQ")  # kind, pack, from, to; sorts as bytes
-_STORED_BITS = 24  # of the length of a sealed block, which has at most 2^23 + 21 bytes
+STORED_BITS = 24  # of the length of a sealed block, which has at most 2^23 + 21 bytes
 
 Span: TypeAlias = tuple[int, int]  # bytes of a pack, [from, to)
 _Key: TypeAlias = bytes  # kind (1 byte) and pack
@@ -44,7 +44,7 @@ class Live:
 
     def add(self, kind: int, pack: bytes, offset: int, stored: int) -> None:
         """Add a block: `stored` bytes from `offset` of a pack."""
-        self.add_blocks(kind, pack, ((offset << _STORED_BITS) | stored,))
+        self.add_blocks(kind, pack, ((offset << STORED_BITS) | stored,))
 
     def add_blocks(self, kind: int, pack: bytes, blocks: Iterable[int]) -> None:
         """Add blocks of one pack, each as `packed` returns it."""
@@ -70,7 +70,7 @@ class Live:
     def _join(self) -> None:
         """Join what was gathered to spans; write those to a file if there are too many."""
         for key, blocks in self._recent.items():
-            new = [(b >> _STORED_BITS, (b >> _STORED_BITS) + (b & ((1 << _STORED_BITS) - 1))) for b in blocks]
+            new = [(b >> STORED_BITS, (b >> STORED_BITS) + (b & ((1 << STORED_BITS) - 1))) for b in blocks]
             old = self._joined.get(key)
             self._joined[key] = array("Q", _flat(_joined(new if old is None else [*_pairs(old), *new])))
         self._recent, self._count = {}, 0
@@ -119,7 +119,12 @@ class Live:
 
 def packed(offset: int, stored: int) -> int:
     """A block as one number, for `Live.add_blocks`."""
-    return (offset << _STORED_BITS) | stored
+    return (offset << STORED_BITS) | stored
+
+
+def unpacked(block: int) -> tuple[int, int]:
+    """The offset and the stored length of a block."""
+    return block >> STORED_BITS, block & ((1 << STORED_BITS) - 1)
 
 
 def _joined(spans: Iterable[Span]) -> Iterator[Span]:

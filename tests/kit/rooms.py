@@ -33,7 +33,8 @@ ROOMS = {
     "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault catalog.vault_json",
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
-    "catalog.mark": "catalog.direct catalog.errors catalog.format catalog.tree catalog.vault",
+    "catalog.mark": "catalog.errors catalog.format catalog.places catalog.screen catalog.store catalog.tree"
+    " catalog.vault",
     # The subjects of the catalog, each with its commands.
     "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen catalog.store"
     " catalog.store.address catalog.systems catalog.vault catalog.vault_json",

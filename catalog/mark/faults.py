@@ -34,8 +34,8 @@ class Fault(NamedTuple):
     """One fault, and where people meet it.
 
     `at` names the tree block that can't be read or has the fault, or the data block that is bad: kind, pack and
-    offset. `path` is a folder or file that has it, without a leading slash; `points` are those that do, at most 1,000. A
-    fault of a tree block that a record of places acknowledges (`broken`) stops nothing.
+    offset. `path` is a folder or file that has it, without a leading slash; `points` are those that do, at most
+    1,000. A fault of a tree block that a record of places acknowledges (`broken`) stops nothing.
     """
 
     kind: FaultKind

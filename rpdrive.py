@@ -45,6 +45,7 @@ _check_packages()
 from catalog.access.passphrases import GivenPassphrases  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
+from catalog.program import ADMIN_PASSPHRASE  # noqa: E402
 from catalog.screen.redacted import log_to_stderr, protect_stderr, redacted  # noqa: E402
 from catalog.screen.stderr import warn  # noqa: E402
 from catalog.screen.text import safe_text  # noqa: E402
@@ -65,6 +66,7 @@ PACKAGES = {
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 _EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
 _ERROR_LOGS = 50  # kept; an error in every run must not fill the disk
+_EVERYWHERE = ("vault", "passphrase_file", "admin_passphrase_file", "verbose")
 _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
 
 
@@ -101,7 +103,7 @@ class Commands(TyperGroup):
         loaded.add(package)
         module = importlib.import_module(package)
         module.app.rich_markup_mode = None
-        shared = [p for p in self.params if p.name in ("vault", "passphrase_file", "verbose")]
+        shared = [p for p in self.params if p.name in _EVERYWHERE]
         for name, command in typer.main.get_group(module.app).commands.items():
             _accept_everywhere(command, shared)
             self.commands[name] = command
@@ -118,6 +120,7 @@ def _accept_everywhere(command: Any, shared: list[Any]) -> None:
         if taken.isdisjoint(param.opts):
             again = copy.copy(param)
             again.expose_value, again.callback, again.envvar, again.default = False, _override, None, None
+            again.hidden = param.name == "admin_passphrase_file"  # few commands sign
             command.params.append(again)
 
 
@@ -131,6 +134,8 @@ def _override(ctx: typer.Context, param: Any, value: Any) -> None:
             session.vault_option = value
         case "passphrase_file":
             session.passphrases = GivenPassphrases(Path(value))
+        case "admin_passphrase_file":
+            session.admin_passphrases = GivenPassphrases(Path(value), ADMIN_PASSPHRASE, admin=True)
         case "verbose":
             _be_verbose(ctx)
 
@@ -174,6 +179,10 @@ def rpdrive(
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="read the passphrase from a file")
     ] = None,
+    admin_passphrase_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="read the passphrase of the admin key from a file, where one is needed"),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="print details to stderr")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
@@ -185,6 +194,7 @@ def rpdrive(
     ctx.obj = Session(
         vault=vault,
         passphrases=GivenPassphrases(passphrase_file),
+        admin_passphrases=GivenPassphrases(admin_passphrase_file, ADMIN_PASSPHRASE, admin=True),
         records_factory=_records,
         waiting=None if "--json" in sys.argv else _say,
     )

@@ -35,7 +35,8 @@ class SignedRecords:
     """The signed records of a vault, verified with the keys of its admins in vault.json (`file`). Thread-safe.
 
     `fetch` gets the sealed bytes of an object, `file_now` vault.json as it is now. That is read if a record is
-    signed with an unknown key, but not again within a minute: whoever makes backups may store such records.
+    signed with an unknown key, but not again within a minute: whoever makes backups may store such records. It is
+    also read before a record is signed, if it was last read more than a minute ago.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class SignedRecords:
         self._store, self._fetch, self._keys, self._file = store, fetch, keys, file
         self._file_now, self._clock = file_now, clock
         self._asked: float | None = None
+        self._read = clock()
         self._lock = threading.Lock()
 
     def newest(self, kind: Kind, folder: str) -> SignedRecord | None:
@@ -90,6 +92,10 @@ class SignedRecords:
         Returns the number. Raises ObjectChanged if somebody else has added a record since, Damaged if more than 100
         numbers are taken by what no admin signed, or another StoreError.
         """
+        if self._clock() - self._read >= ASK_EVERY:
+            self._ask_again()  # the key may have been changed during a long run: what it signs would not count
+        if all(admin.id != known.id for known in self._file.admins):
+            raise ObjectChanged("the key that signs records of this vault was changed", "run the command again")
         for number in range(after + 1, after + MOST_JUNK + 2):
             name = folder + written_number(number)
             made = content(number) if callable(content) else content
@@ -118,7 +124,7 @@ class SignedRecords:
         with self._lock:
             now = self._clock()
             if self._asked is None or now - self._asked >= ASK_EVERY:
-                self._asked = now
+                self._asked = self._read = now
                 with suppress(RpdriveError):
                     file = self._file_now()
                     file.verify(self._keys)

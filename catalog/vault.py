@@ -23,6 +23,7 @@ from catalog.errors import (
     ShortRead,
     Unwritable,
 )
+from catalog.format.admins import Admin, open_admin
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent, pack_name
@@ -102,6 +103,8 @@ class Vault:
         self._follow_admins()
         # Called with a pack of which a second read, too, brought other bytes than were written there.
         self.on_damage: Callable[[PackKind, bytes], None] = lambda kind, pack: None
+        # Called with an admin whose key has a passphrase of its own. Returns the private key, or raises Locked.
+        self.unlock_admin: Callable[[Admin], bytes] = partial(open_admin, keys)
 
     def _follow_admins(self) -> None:
         """Take records of upkeep that the admins of vault.json have signed, and no others."""

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from catalog.access.session import Session
-from catalog.program import NEW_PASSPHRASE
+from catalog.program import NEW_ADMIN_PASSPHRASE, NEW_PASSPHRASE
 from catalog.screen.options import Json
 from catalog.screen.output import print_json, say
 from catalog.screen.stderr import warn
+from catalog.screen.text import counted
 from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
@@ -20,7 +21,13 @@ vault_app = typer.Typer(
     no_args_is_help=True,
     help="Create, inspect and unlock vaults, and connect machines to them.",
 )
+admin_app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="The key that signs policies and what upkeep may take away, and its passphrase.",
+)
 app.add_typer(vault_app, name="vault")
+vault_app.add_typer(admin_app, name="admin")
 
 
 @vault_app.command("create")
@@ -76,6 +83,95 @@ def passphrase(
     say(f"Changed the passphrase of {session.address}")
     print("This revokes no access: the old passphrase still opens older copies of vault.json and vault/,")
     print("and keys saved by `rpdrive vault unlock --save` still open the vault.")
+
+
+@admin_app.command("show")
+def admin_show(ctx: typer.Context, as_json: Json = False) -> None:
+    """Show the keys that sign, and what opens each."""
+    from catalog.access.admin import admin_json, admin_text
+
+    session: Session = ctx.obj
+    vault = session.open_vault()
+    rows = [admin_json(admin) for admin in vault.file.admins]
+    if as_json:
+        print_json({"vault": session.address, "admins": rows})
+        return
+    for row in rows:
+        say(f"Admin key {admin_text(row)}")
+    if not rows:
+        say("The vault has no admin key; `rpdrive vault admin passphrase` makes one")
+
+
+@admin_app.command("passphrase")
+def admin_passphrase(
+    ctx: typer.Context,
+    new_admin_passphrase_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"read the new passphrase from a file; default: {NEW_ADMIN_PASSPHRASE}"),
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="need no passphrase: the vault's own key opens the admin key")
+    ] = False,
+    forgotten: Annotated[
+        bool, typer.Option("--forgotten", help="do not ask for the present passphrase, because it is lost")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give the admin key a passphrase of its own, or another one.
+
+    The vault gets a new key, with which all that counts is signed again. The old key then counts for nothing.
+    """
+    from catalog.access.admin import admin_json, admin_text, change_admin_passphrase
+    from catalog.access.passphrases import GivenPassphrases
+
+    session: Session = ctx.obj
+    new = GivenPassphrases(new_admin_passphrase_file, NEW_ADMIN_PASSPHRASE)
+    _vault, done = change_admin_passphrase(session, new, remove=remove, forgotten=forgotten)
+    row = admin_json(done.admin)
+    if as_json:
+        removed = [key.hex() for key in done.removed]
+        print_json({"vault": session.address, **row, "signed": done.signed, "removed": removed})
+        return
+    say(f"The admin key of {session.address} is {admin_text(row)}")
+    gone = counted(len(done.removed), "earlier key")
+    say(f"Signed {counted(done.signed, 'record')} again; {gone} left the vault")
+
+
+@admin_app.command("unlock")
+def admin_unlock(
+    ctx: typer.Context,
+    save: Annotated[bool, typer.Option("--save", help="save the key for your user until `admin lock`")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the passphrase of the admin key; with --save, save the key, e.g. for a timer.
+
+    With a saved key, your user on this machine signs without the passphrase, until `admin lock`.
+    """
+    from catalog.access.admin import unlock_admin
+
+    session: Session = ctx.obj
+    vault, where = unlock_admin(session, save=save)
+    if as_json:
+        print_json({"vault": session.address, "id": vault.id.hex(), "saved": where})
+    elif where:
+        say(f"Saved the admin key of {session.address} in {where}")
+    elif save:
+        say(f"The admin key of {session.address} has no passphrase of its own: there is nothing to save")
+    else:
+        say(f"The admin key of {session.address} opens; use --save to save it on this machine")
+
+
+@admin_app.command("lock")
+def admin_lock(ctx: typer.Context, as_json: Json = False) -> None:
+    """Delete the admin key that `admin unlock --save` saved."""
+    session: Session = ctx.obj
+    deleted = session.delete_admin_key()
+    if as_json:
+        print_json({"vault": session.address, "deleted": deleted})
+    elif deleted:
+        say(f"Deleted the saved admin key of {session.address}")
+    else:
+        say(f"No admin key of {session.address} is saved on this machine")
 
 
 @vault_app.command("unlock")

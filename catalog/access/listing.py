@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
+
+from catalog.access.admin import admin_json, admin_text
 from catalog.access.credentials import DEFAULT_LIFETIME, Credentials
 from catalog.format.keys import VERSION
 from catalog.screen.text import counted, safe_text, size_text
@@ -43,6 +46,9 @@ def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
             }
             for slot in vault.file.slots
         ],
+        "admins": [admin_json(admin) for admin in vault.file.admins],
+        "soft_delete_days": vault.file.soft_delete_days,
+        "immutable": None if vault.file.immutable is None else msgspec.structs.asdict(vault.file.immutable),
         "machines": [
             {
                 "id": machine.id.hex(),
@@ -90,6 +96,9 @@ def vault_text(row: dict[str, Any]) -> str:
         f"{s['lanes']} lanes"
         for s in row["slots"]
     ]
+    lines += [f"admin key {admin_text(admin)}" for admin in row["admins"]] or ["admin key none"]
+    if row["immutable"] is not None:
+        lines.append(f"immutable {immutable_text(row['immutable'])}")
     lines.append(f"points    {row['points']:,}")
     for machine in row["machines"]:
         text = f"machine   {machine['name']} ({machine['id'][:8]}), {machine['system']}"
@@ -102,6 +111,12 @@ def vault_text(row: dict[str, Any]) -> str:
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
     return "\n".join(map(safe_text, lines))
+
+
+def immutable_text(row: dict[str, Any]) -> str:
+    """What `immutable` of vault.json says, as text."""
+    locked = "locked: nobody can undo or shorten it" if row["locked"] else "not locked"
+    return f"every point is kept for {counted(row['days'], 'day')}, {locked}"
 
 
 def credentials_json(made: Credentials) -> dict[str, Any]:

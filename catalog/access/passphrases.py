@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from catalog.errors import LocalError, Locked, UsageError
-from catalog.program import PASSPHRASE
+from catalog.program import ADMIN_PASSPHRASE, PASSPHRASE
 from catalog.systems.this import SYSTEM
 
 # Shows a prompt and returns the answer; None if there is no terminal, or no answer.
@@ -52,8 +52,16 @@ def confirm_on_terminal(question: str) -> bool | None:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+_ADMIN_LOCKED = (
+    f"set {ADMIN_PASSPHRASE}, use --admin-passphrase-file, or run `rpdrive vault admin unlock --save` once"
+)
+
+
 class GivenPassphrases:
-    """Passphrases from a file, an environment variable or a person: the first of these that exists."""
+    """Passphrases from a file, an environment variable or a person: the first of these that exists.
+
+    They are those of vaults or, with `admin`, of the keys that sign records.
+    """
 
     def __init__(
         self,
@@ -62,7 +70,9 @@ class GivenPassphrases:
         *,
         environ: Mapping[str, str] = os.environ,
         ask: Ask = ask_on_terminal,
+        admin: bool = False,
     ) -> None:
+        self._of, self._locked = ("the admin key of ", _ADMIN_LOCKED) if admin else ("", Locked.advice)
         self._file = file
         self._variable = variable
         self._environ = environ
@@ -70,11 +80,10 @@ class GivenPassphrases:
 
     def existing(self, address: str) -> str:
         given = self._given()
-        return (
-            given
-            if given is not None
-            else self._asked(f"Passphrase of {address}", Locked(f"the vault {address} is locked"))
-        )
+        if given is not None:
+            return given
+        what = self._of or "the vault "
+        return self._asked(f"Passphrase of {self._of}{address}", Locked(f"{what}{address} is locked", self._locked))
 
     def new(self, prompt: str) -> str:
         given = self._given()

@@ -1,4 +1,4 @@
-"""Secrets stored on this machine: master keys, which open a vault without its passphrase, and access tokens.
+"""Secrets stored on this machine: master keys, which open a vault without passphrase, admin keys, access tokens.
 
 A secret is stored in the platform's keyring if `rpdrive[keyring]` is installed and finds a working one; otherwise
 in a file with mode 0600 below `state/`. The file exists in both cases: with a keyring, it refers to that and
@@ -53,6 +53,19 @@ class Secrets:
         if row.get(_IN_KEYRING) is True:
             row = self._parsed(path, vault_id, self._from_keyring(path))
         return row
+
+    def load_bytes(self, vault_id: bytes, field: str) -> bytes | None:
+        """32 bytes that the secret has in a field, in base64; None if there is no secret. Raises LocalError."""
+        row = self.load(vault_id)
+        if row is None:
+            return None
+        try:
+            found = base64.b64decode(row[field], validate=True)
+        except (KeyError, TypeError, binascii.Error, ValueError) as e:
+            raise self.damaged(vault_id) from e
+        if len(found) != 32:
+            raise self.damaged(vault_id)
+        return found
 
     def _read(self, path: Path) -> bytes | None:
         try:
@@ -137,20 +150,30 @@ class SavedKeys:
 
     def load(self, vault_id: bytes) -> bytes | None:
         """The master key (32 bytes); None if none is saved. Raises LocalError, like `Secrets.load`."""
-        row = self.secrets.load(vault_id)
-        if row is None:
-            return None
-        try:
-            master = base64.b64decode(row["master"], validate=True)
-        except (KeyError, TypeError, binascii.Error, ValueError) as e:
-            raise self.secrets.damaged(vault_id) from e
-        if len(master) != 32:
-            raise self.secrets.damaged(vault_id)
-        return master
+        return self.secrets.load_bytes(vault_id, "master")
 
     def save(self, vault_id: bytes, master: bytes) -> Path:
         """Save a master key. Returns its file. Raises LocalError."""
         return self.secrets.save(vault_id, {"master": base64.b64encode(master).decode()})
+
+    def delete(self, vault_id: bytes) -> bool:
+        """Delete a key. False if none was saved. Raises LocalError."""
+        return self.secrets.delete(vault_id)
+
+
+class SavedAdminKeys:
+    """The saved keys of admins, which sign records of upkeep, by vault id."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.secrets = Secrets(settings, "admin-keys", "saved admin key", "rpdrive vault admin unlock --save")
+
+    def load(self, vault_id: bytes) -> bytes | None:
+        """The private key (32 bytes); None if none is saved. Raises LocalError, like `Secrets.load`."""
+        return self.secrets.load_bytes(vault_id, "private")
+
+    def save(self, vault_id: bytes, private: bytes) -> Path:
+        """Save a private key. Returns its file. Raises LocalError."""
+        return self.secrets.save(vault_id, {"private": base64.b64encode(private).decode()})
 
     def delete(self, vault_id: bytes) -> bool:
         """Delete a key. False if none was saved. Raises LocalError."""

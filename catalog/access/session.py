@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from catalog.access.memory import protect_memory
 from catalog.access.passphrases import GivenPassphrases, Passphrases
-from catalog.access.secrets import SavedKeys
+from catalog.access.secrets import SavedAdminKeys, SavedKeys
 from catalog.access.settings import Settings
 from catalog.errors import LocalError, NoVault, RpdriveError, UsageError
+from catalog.program import ADMIN_PASSPHRASE
 
 if TYPE_CHECKING:
     from catalog.access.credentials import Credentials
@@ -46,8 +47,9 @@ class OwnFolder(NamedTuple):
 class Session:
     """The vault that the global options name, and what was opened of it.
 
-    `passphrases` is asked when no saved key opens the vault. `records_factory` returns the mapping in which a
-    vault (by id) caches its immutable records, or None: the cache is a package above this one. `opener` opens
+    `passphrases` is asked when no saved key opens the vault, `admin_passphrases` when a record is to be signed and
+    no saved key can. `records_factory` returns the mapping in which a vault (by id) caches its immutable records,
+    or None: the cache is a package above this one. `opener` opens
     the store in place of `open_store`. `waiting` gets a message when the store does not answer for some seconds.
     """
 
@@ -57,6 +59,7 @@ class Session:
         *,
         vault: str | None = None,
         passphrases: Passphrases | None = None,
+        admin_passphrases: Passphrases | None = None,
         records_factory: RecordsFactory | None = None,
         opener: Opener | None = None,
         waiting: Callable[[str], None] | None = None,
@@ -64,6 +67,7 @@ class Session:
         self.settings = settings or Settings()
         self.vault_option = vault
         self.passphrases = passphrases or GivenPassphrases()
+        self.admin_passphrases = admin_passphrases or GivenPassphrases(variable=ADMIN_PASSPHRASE, admin=True)
         self._records_factory = records_factory
         self.connecting: Credentials | None = None  # new credentials on trial, in place of the remembered ones
         self._opener = opener
@@ -100,6 +104,10 @@ class Session:
     @property
     def saved_keys(self) -> SavedKeys:
         return SavedKeys(self.settings)
+
+    @property
+    def saved_admin_keys(self) -> SavedAdminKeys:
+        return SavedAdminKeys(self.settings)
 
     @property
     def meter(self) -> MeteredStore | None:
@@ -205,6 +213,7 @@ class Session:
         `meanwhile` runs while keys are derived from the passphrase, which keeps one core busy for a third of a
         second. Raises NoVault, Locked, WrongPassphrase, Damaged, NewerFormat, LocalError or StoreError.
         """
+        from catalog.access.admin_key import AdminUnlock
         from catalog.access.numbers import note_number
         from catalog.vault import Vault
 
@@ -220,6 +229,7 @@ class Session:
             keys = _unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
         note_number(self.settings.where("state"), file)
         self.vault = vault = Vault(store, keys, file, self._records(file.vault_id))
+        vault.unlock_admin = AdminUnlock(self.saved_admin_keys, self.admin_passphrases, keys, self.address)
         vault.on_damage = self.damaged_packs(vault.id).note
         return vault
 
@@ -311,17 +321,25 @@ class Session:
             return False
         Connections(self.settings).delete(vault_id)
         self.saved_keys.delete(vault_id)
+        self.saved_admin_keys.delete(vault_id)
         self.settings.forget_vault(self.address)
         return True
 
     def delete_key(self) -> bool:
         """Delete the vault's saved key. False if there was none. Sends a request only if the vault is not known."""
+        return self.saved_keys.delete(self._vault_id())
+
+    def delete_admin_key(self) -> bool:
+        """The same for the saved key of an admin."""
+        return self.saved_admin_keys.delete(self._vault_id())
+
+    def _vault_id(self) -> bytes:
         vault_id = self.settings.known_vaults().get(self.address)
         if vault_id is None:
             from catalog.vault_json import read_vault_file
 
             vault_id = read_vault_file(self.open_store()).vault_id
-        return self.saved_keys.delete(vault_id)
+        return vault_id
 
     def close(self) -> None:
         """Close the store."""

@@ -112,7 +112,7 @@ def make_admin(
     salt: bytes | None = None,
 ) -> Admin:
     """An admin with this private key (32 random bytes), wrapped under a passphrase, else under the master key."""
-    public = _public(private)
+    public = public_key(private)
     admin = Admin(public, created)
     if passphrase is None:
         return replace(admin, wrapped=_cipher(keys, public).encrypt(_ZERO_NONCE, private, _ad(keys, public)))
@@ -139,7 +139,7 @@ def open_admin(keys: Keys, admin: Admin, passphrase: str | None = None) -> bytes
             raise Damaged("an admin's key in vault.json has been changed", RESTORE) from e
     else:
         raise NewerFormat("an admin's key in vault.json is wrapped in a way that this rpdrive doesn't know")
-    if _public(private) != admin.public:
+    if public_key(private) != admin.public:
         raise Damaged("an admin's private key in vault.json is not that of its public key", RESTORE)
     return private
 
@@ -155,7 +155,8 @@ def _signer(private: bytes) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(private)
 
 
-def _public(private: bytes) -> bytes:
+def public_key(private: bytes) -> bytes:
+    """The public key of a private one, 32 bytes each."""
     return _signer(private).public_key().public_bytes_raw()
 
 

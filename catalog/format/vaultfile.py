@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from catalog.errors import Damaged, NewerFormat, WrongPassphrase
+from catalog.errors import Damaged, NewerFormat, Unwritable, WrongPassphrase
 from catalog.format.admins import ALGORITHM, Admin, knows_admin
 from catalog.format.keys import VERSION, Keys
 from catalog.format.slots import SLOT_FIELDS, Slot, b64, check_costs, of, open_slot, unb64
@@ -79,9 +79,14 @@ class VaultFile(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, **fields, mac=b"")
 
     def encode(self, keys: Keys) -> bytes:
-        """The file's bytes. Raises NewerFormat if it was read with parts that this version would drop."""
+        """The file's bytes. Raises NewerFormat if it was read with parts that this version would drop.
+
+        Raises Unwritable if no reader would take it.
+        """
         if self.parsed is not None and not _knows(self.parsed):
             raise NewerFormat("vault.json holds fields that this rpdrive doesn't know, so it can't change the file")
+        if max(len(self.slots), len(self.admins)) > MAX_SLOTS:
+            raise Unwritable(f"vault.json would have more than {MAX_SLOTS} keys of a kind")
         row = self._body()
         row["mac"] = b64(_mac(row, keys))
         return json.dumps(row, indent=2, ensure_ascii=True).encode() + b"\n"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
 from catalog.errors import Damaged
-from catalog.format.admins import Admin, make_admin, open_admin
 from catalog.format.retention import (
     Retention,
     Unknown,
@@ -18,7 +15,8 @@ from catalog.format.retention import (
 )
 from catalog.format.sealed import Kind
 from catalog.retention.policy import Level, Policy, effective
-from catalog.vault import Vault, now_iso
+from catalog.signing import signing_key
+from catalog.vault import Vault
 
 UNREADABLE = "a record that can't be read"  # among the unknown fields of a level: nothing is removed then
 
@@ -99,17 +97,3 @@ def add_retention(vault: Vault, level: Level, record: Retention, unknown: Unknow
         return encode_retention(msgspec.structs.replace(record, number=number), unknown)
 
     return vault.signed.add(Kind.RETENTION, policy_folder(level.id), content, admin, private, after=level.number)
-
-
-def signing_key(vault: Vault) -> tuple[Admin, bytes]:
-    """An admin of the vault and its private key: one that the master key opens; made, if the vault has no admin.
-
-    Raises Locked, NewerFormat, ObjectChanged or another StoreError.
-    """
-    admins = sorted(vault.file.admins, key=lambda admin: not admin.wrapped)
-    if admins:
-        return admins[0], open_admin(vault.keys, admins[0])
-    private = os.urandom(32)
-    admin = make_admin(vault.keys, private, now_iso())
-    vault.change_file(lambda file: msgspec.structs.replace(file, admins=(*file.admins, admin)))
-    return admin, private

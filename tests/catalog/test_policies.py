@@ -18,7 +18,7 @@ from catalog.format.records import written_number
 from catalog.format.retention import Retention, RetentionRule, decode_retention, encode_retention, policy_folder
 from catalog.format.sealed import Kind
 from catalog.format.vaultfile import Immutable
-from catalog.policies.records import Policies, add_retention, signing_key
+from catalog.policies.records import Policies, add_retention
 from catalog.policies.setting import changed, check, read_fields
 from catalog.policies.zone import local_zone
 from catalog.retention.decide import Fact
@@ -26,6 +26,7 @@ from catalog.retention.forecast import forecast
 from catalog.retention.policy import Level, Policy, effective
 from catalog.retention.slots import DAY, SECOND, Unit
 from catalog.retention.wording import parse_rule, rule_text
+from catalog.signing import signing_key
 from catalog.vault import Vault, open_vault
 from tests.catalog.test_retention_slots import at, rules
 from tests.kit.faults import StopAtStore, Stopped

@@ -192,7 +192,8 @@ def test_an_open_vault_learns_of_a_new_admin(world: World) -> None:
     )
     world.add(b"old admin's", 0)
     admin, private = renewed(world, number=file.number + 1)
-    world.records.add(Kind.PLACES, FOLDER, b"new admin's", admin, private, after=1)
+    other = open_vault(world.store, passphrase=PASSPHRASE).signed
+    other.add(Kind.PLACES, FOLDER, b"new admin's", admin, private, after=1)
     before = world.requests()
     assert world.newest() == (2, FOLDER + "00000002", b"new admin's")
     assert world.requests() - before == 3  # a listing, the record, vault.json

@@ -19,9 +19,9 @@ from catalog.format.records import written_number
 from catalog.format.retention import policy_folder
 from catalog.format.sealed import Kind
 from catalog.points.show import show_points
-from catalog.policies.records import signing_key
 from catalog.policies.setting import read_fields
 from catalog.policies.show import preview, set_policy, show_policy
+from catalog.signing import signing_key
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
 from tests.commands.test_points import DATA, HOME, LAPTOP, LAPTOP_HOME, SERVER, add_machines, add_point

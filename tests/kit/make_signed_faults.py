@@ -127,5 +127,5 @@ def _of_another() -> dict[str, Any]:
     from catalog.format import admins
 
     public = make_admin(g.KEYS, g.PRIVATE, g.CREATED).public
-    with mock.patch.object(admins, "_public", lambda private: public):
+    with mock.patch.object(admins, "public_key", lambda private: public):
         return make_admin(g.KEYS, g.fixed("another key", 32), g.CREATED).to_json()

@@ -30,18 +30,19 @@ ROOMS = {
     "catalog.vault_json": "catalog.errors catalog.format catalog.store",
     "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.places catalog.signed"
     " catalog.store catalog.vault_json",
+    "catalog.signing": "catalog.errors catalog.format catalog.signed catalog.vault",
     "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault catalog.vault_json",
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
     "catalog.mark": "catalog.errors catalog.format catalog.places catalog.screen catalog.store catalog.tree"
     " catalog.vault",
     # The subjects of the catalog, each with its commands.
-    "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen catalog.store"
-    " catalog.store.address catalog.systems catalog.vault catalog.vault_json",
+    "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen"
+    " catalog.signing catalog.store catalog.store.address catalog.systems catalog.vault catalog.vault_json",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.ledger.state": "catalog.format",
     "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",
-    "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.vault",
+    "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
     "catalog.prune": "catalog.errors catalog.format catalog.places",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
@@ -134,8 +135,9 @@ ROOMS = {
     " catalog.screen catalog.vault",
     "backup.commands": "backup.foreground backup.request backup.why catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
-    "rpdrive": "cache.disk catalog.access catalog.errors cache.commands backup.commands catalog.points"
-    " catalog.policies catalog.machines catalog.jobs catalog.history catalog.screen mount.commands mount.restore",
+    "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
+    " catalog.points catalog.policies catalog.machines catalog.jobs catalog.history catalog.screen mount.commands"
+    " mount.restore",
 }
 
 # Files of more than 500 lines, and why each is one file.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from catalog.errors import Damaged
@@ -30,13 +32,13 @@ class Policies:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._numbers: dict[bytes, list[int]] = {}
+        self._numbers: dict[bytes, dict[int, int]] = {}  # by level: when each was stored, by the store's clock (ns)
         self._levels: dict[bytes, Level] = {}
         self._policies: dict[tuple[bytes | None, bytes | None], Policy] = {}
         for info in vault.store.list("policies/"):
             named = policy_named(info.name)
             if named is not None:
-                self._numbers.setdefault(named[0], []).append(named[1])
+                self._numbers.setdefault(named[0], {})[named[1]] = info.modified
 
     @property
     def ids(self) -> list[bytes]:
@@ -50,8 +52,9 @@ class Policies:
             found = self._levels[level] = self._read(Level(what, name, level))
         return found
 
-    def _read(self, level: Level) -> Level:
-        numbers = self._numbers.get(level.id)
+    def _read(self, level: Level, below: int | None = None) -> Level:
+        """The newest record of a level; or the newest of those with a number `below` this one."""
+        numbers = [n for n in self._numbers.get(level.id, ()) if below is None or n < below]
         found = self._vault.signed.among(Kind.RETENTION, policy_folder(level.id), numbers) if numbers else None
         if found is None:
             return level
@@ -78,6 +81,21 @@ class Policies:
             levels = [self.level("item", "", item), self.level("machine", "", machine), self.of_vault()]
             self._policies[key] = effective(levels, immutable_days(self._vault))
         return self._policies[key]
+
+    def before(self, machine: bytes, item: bytes, since: int) -> Iterator[tuple[int, Policy]]:
+        """When, by the store's clock (ns), an item's policy changed since a time, and what it was before.
+
+        The last change comes first. One request for each earlier record. Raises as `policy`.
+        """
+        levels = [self.level("item", "", item), self.level("machine", "", machine), self.of_vault()]
+        while True:
+            changes = [(self._numbers[level.id][level.number], n) for n, level in enumerate(levels) if level.number]
+            when, last = max(changes, default=(-1, 0))
+            if when < since:
+                return
+            now = levels[last]
+            levels[last] = self._read(Level(now.what, now.name, now.id), below=now.number)
+            yield when, effective(levels, immutable_days(self._vault))
 
 
 def immutable_days(vault: Vault) -> int:

@@ -49,7 +49,8 @@ ROOMS = {
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.check": "catalog.errors catalog.format catalog.places catalog.processors catalog.vault",
-    "catalog.ledger": "",
+    "catalog.ledger": "catalog.errors catalog.format catalog.ledger.records catalog.points"
+    " catalog.policies.records catalog.retention catalog.screen catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"

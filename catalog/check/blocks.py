@@ -47,11 +47,22 @@ def check_blocks(vault: Vault, kind: PackKind, pack: bytes, blocks: Sequence[Sea
     return found
 
 
-def recheck(vault: Vault, kind: PackKind, pack: bytes, row: BlockRow) -> list[Finding]:
-    """Fetch a block again and check it: what is wrong with it, if anything. Raises StoreError."""
+def recheck(vault: Vault, kind: PackKind, pack: bytes, row: BlockRow, *, has_chunks: bool = True) -> list[Finding]:
+    """Fetch a block again and check it: what is wrong with it, if anything. Raises StoreError.
+
+    Without `has_chunks`, the row says only where the block is: then it is opened, which proves each of its bytes.
+    """
     at = Extent(pack, row.offset, row.stored, 0, 0, b"")
+
+    def check() -> None:
+        sealed = vault.fetch_block(kind, at)
+        if has_chunks:
+            check_block(vault.keys, kind, pack, row, sealed)
+        else:
+            vault.open_block(kind, at, sealed)
+
     try:
-        vault.second_read(kind, at, lambda: check_block(vault.keys, kind, pack, row, vault.fetch_block(kind, at)))
+        vault.second_read(kind, at, check)
     except MissingData as e:
         return [bad_block(kind, pack, row, What.MISSING, e)]
     except ShortRead as e:

@@ -84,6 +84,16 @@ class ObjectChanged(StoreError):
     """The object to replace is no longer the version that the change is based on."""
 
 
+class ObjectImmutable(StoreError):
+    """The store keeps the object by a lock, a policy or a legal hold: it can't be deleted or overwritten yet."""
+
+    advice = "it goes when the lock ends: a later run tries again (docs/protect.md)"
+
+
+class NotSupported(StoreError):
+    """This kind of store, or the account, can't do what was asked of it."""
+
+
 class ShortRead(StoreError):
     """The store returned fewer bytes than the object has in the range: a transport fault."""
 

@@ -13,7 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+from catalog.errors import NotSupported
 from catalog.store.deadline import Deadline
+from catalog.store.protection import Fact, Lock
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 REPLACEABLE = 2**20  # bytes; no larger object can be replaced
@@ -120,7 +122,32 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Delete an object. A missing object is not an error, since a retried delete must succeed."""
+        """Delete an object. A missing object is not an error, since a retried delete must succeed.
+
+        Raises ObjectImmutable if the store keeps it by a lock that has not ended.
+        """
+
+    def protection(self, sample: Sequence[str]) -> Sequence[Fact]:
+        """What the place of the store does by itself to keep objects; none where nothing can be asked.
+
+        Looks at the objects of `sample`, too. What these credentials may not read is UNKNOWN.
+        """
+        return []
+
+    def locks(self, prefix: str) -> Iterator[Lock]:
+        """The locks of all objects whose name starts with `prefix`, in order of name. Requests as of `list`.
+
+        Raises NotSupported if the store has no locks.
+        """
+        raise NotSupported(f"{self.url} has no locks on objects")
+
+    def extend(self, name: str, until: int, *, fixed: bool) -> None:
+        """Lock an object until a time (ns since the epoch, UTC), or lengthen its lock. One request.
+
+        With `fixed`, nobody can shorten the lock from then on, also not the owner of the store. Raises NotSupported
+        if the store has no locks, ObjectNotFound, or another StoreError, e.g. if the lock would be shortened.
+        """
+        raise NotSupported(f"{self.url} has no locks on objects")
 
     def sweep(self, mark: str) -> None:  # noqa: B027 - most stores leave nothing unfinished
         """Mark what is being written as `mark`, and remove what writers with that mark left unfinished.

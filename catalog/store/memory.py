@@ -7,23 +7,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead
+from catalog.errors import (
+    ObjectChanged,
+    ObjectExists,
+    ObjectImmutable,
+    ObjectNotFound,
+    ShortRead,
+    StoreError,
+)
 from catalog.store.base import Buffer, ObjectInfo, Store
 from catalog.store.bounded import check_size
 from catalog.store.deadline import Deadline, check
 from catalog.store.name import checked_name
+from catalog.store.protection import Lock
 
 
 class MemoryStore(Store):
     """An object store that lasts as long as this instance. Tests may change `objects`: name -> bytes.
 
-    `clock` returns ns since the epoch (UTC): the store's own clock.
+    `clock` returns ns since the epoch (UTC): the store's own clock. `locked` has the locks of objects: name ->
+    (until, fixed). As with a policy for a whole container, what is locked can't be deleted or replaced.
     """
 
     def __init__(self, url: str = "memory:", clock: Callable[[], int] = time.time_ns) -> None:
         self.url = url
         self._clock = clock
         self.objects: dict[str, bytes] = {}
+        self.locked: dict[str, tuple[int, bool]] = {}
         self._modified: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -43,6 +53,7 @@ class MemoryStore(Store):
         with self._lock:
             if _tag(self._held(name)) != tag:
                 raise ObjectChanged(f"{name} was changed meanwhile")
+            self._check_lock(name)
             self._put(name, bytes(data))
 
     def get(self, name: str, most: int) -> bytes:
@@ -82,7 +93,26 @@ class MemoryStore(Store):
 
     def delete(self, name: str) -> None:
         with self._lock:
+            self._check_lock(name)
             self.objects.pop(checked_name(name), None)
+            self.locked.pop(name, None)
+
+    def locks(self, prefix: str) -> Iterator[Lock]:
+        for info in self.list(prefix):
+            until, fixed = self.locked.get(info.name, (None, False))
+            yield Lock(info.name, until, fixed)
+
+    def extend(self, name: str, until: int, *, fixed: bool) -> None:
+        with self._lock:
+            self._held(name)
+            earlier, was_fixed = self.locked.get(name, (0, False))
+            if was_fixed and (until < earlier or not fixed):
+                raise StoreError(f"{name}: a fixed lock can't be shortened")
+            self.locked[name] = until, fixed
+
+    def _check_lock(self, name: str) -> None:
+        if self.locked.get(name, (0, False))[0] > self._clock():
+            raise ObjectImmutable(f"{name} is locked")
 
     def _held(self, name: str) -> bytes:
         try:

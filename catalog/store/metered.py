@@ -34,6 +34,8 @@ class Traffic(msgspec.Struct, frozen=True):
     list: Count = NONE
     size: Count = NONE
     delete: Count = NONE
+    protection: Count = NONE
+    extend: Count = NONE
 
     @property
     def requests(self) -> int:
@@ -70,7 +72,8 @@ class Traffic(msgspec.Struct, frozen=True):
 class MeteredStore(StoreWrapper):
     """Counts all requests, including failed ones, and the bytes of those that succeeded.
 
-    A composed object counts as Azure counts it: one request for each part, and two more. `now` counts as none.
+    A composed object counts as Azure counts it: one request for each part, and two more; so does `protection`, with
+    one for each object. `now` counts as none.
 
     If `log` is set, the attribute `log` lists every request in the order in which they ended; its `length` is
     the number of bytes carried, so a failed `read` has length 0.
@@ -91,7 +94,7 @@ class MeteredStore(StoreWrapper):
         if request.kind == "now":
             return call()
         carried = 0
-        sent = request.offset + 2 if request.kind == "compose" else 1
+        sent = request.offset + 2 if request.kind in ("compose", "protection") else 1
         try:
             result = call()
             carried = _carried(request, result)
@@ -105,6 +108,8 @@ class MeteredStore(StoreWrapper):
 
 
 def _carried(request: Request, result: object) -> int:
+    if request.kind == "protection":
+        return 0
     if isinstance(result, tuple):  # get_tagged
         result = result[0]
     return len(result) if isinstance(result, bytes) else request.length

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead, StoreUnreachable, TooLate
 from catalog.store.base import Buffer, ObjectInfo, Part, Range, Store
 from catalog.store.deadline import Deadline, check
+from catalog.store.protection import Lock
 from catalog.store.wrapper import Request, StoreWrapper, T
 
 FIRST_PAUSE = 0.25  # seconds
@@ -105,6 +106,9 @@ class RetryingStore(StoreWrapper):
 
     def folders(self, prefix: str) -> Iterator[str]:
         return self._whole(prefix, self.inner.folders, lambda name: name + "/")
+
+    def locks(self, prefix: str) -> Iterator[Lock]:
+        return self._whole(prefix, self.inner.locks, lambda lock: lock.name)
 
     def _whole(self, prefix: str, listing: Callable[[str], Iterator[T]], key: Callable[[T], str]) -> Iterator[T]:
         last = ""

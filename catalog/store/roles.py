@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from catalog.errors import AccessDenied
 from catalog.store.base import ObjectInfo, Store
+from catalog.store.protection import Lock
 from catalog.store.wrapper import Kind, Request, StoreWrapper, T
 
 
@@ -35,12 +36,14 @@ _NEEDS: dict[Kind, Role] = {
     "compose": Role.MAINTAIN,
     "replace": Role.ADMIN,
     "delete": Role.MAINTAIN,
+    "extend": Role.MAINTAIN,
 }
 _DOES = {
     "create": "add objects",
     "compose": "put objects together",
     "replace": "change objects",
     "delete": "delete objects",
+    "extend": "lock objects",
 }
 _RENEW = "ask the vault's administrator for new credentials, then run `rpdrive vault connect FILE`"
 
@@ -94,6 +97,9 @@ class RoleStore(StoreWrapper):
 
     def folders(self, prefix: str) -> Iterator[str]:
         return self._renewing(prefix, self.inner.folders, lambda name: name + "/")
+
+    def locks(self, prefix: str) -> Iterator[Lock]:
+        return self._renewing(prefix, self.inner.locks, lambda lock: lock.name)
 
     def _renewing(self, prefix: str, listing: Callable[[str], Iterator[T]], key: Callable[[T], str]) -> Iterator[T]:
         last = ""

@@ -7,8 +7,11 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Part, Range, Store
 from catalog.store.deadline import Deadline
+from catalog.store.protection import Fact, Lock
 
-Kind: TypeAlias = Literal["create", "compose", "now", "replace", "get", "read", "list", "size", "delete"]
+Kind: TypeAlias = Literal[
+    "create", "compose", "now", "replace", "get", "read", "list", "size", "delete", "protection", "extend"
+]
 T = TypeVar("T")
 
 
@@ -16,7 +19,8 @@ class Request(NamedTuple):
     """One request to a store. `length` is the number of bytes sent, or requested by `read`; otherwise 0.
 
     For a listing (of objects or folders), `name` is the prefix and `offset` the number of names before this page.
-    For `compose`, `offset` is the number of parts, and `length` counts only bytes that this process sends.
+    For `protection`, `offset` is the number of objects to look at. For `compose`, `offset` is the number of parts,
+    and `length` counts only bytes that this process sends.
     """
 
     kind: Kind
@@ -83,6 +87,15 @@ class StoreWrapper(Store):
 
     def delete(self, name: str) -> None:
         self._pass_on(Request("delete", name), lambda: self.inner.delete(name))
+
+    def protection(self, sample: Sequence[str]) -> Sequence[Fact]:
+        return self._pass_on(Request("protection", "", len(sample)), lambda: self.inner.protection(sample))
+
+    def locks(self, prefix: str) -> Iterator[Lock]:
+        return self._paged(prefix, self.inner.locks(prefix))
+
+    def extend(self, name: str, until: int, *, fixed: bool) -> None:
+        self._pass_on(Request("extend", name), lambda: self.inner.extend(name, until, fixed=fixed))
 
     def sweep(self, mark: str) -> None:
         self.inner.sweep(mark)

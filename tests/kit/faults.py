@@ -9,7 +9,10 @@ from catalog.errors import AccessDenied, ShortRead, StoreError, StoreFull, Store
 from catalog.store.base import Store
 from catalog.store.wrapper import Request, StoreWrapper, T
 
-EVERY_KIND = frozenset({"create", "compose", "now", "replace", "get", "read", "list", "size", "delete"})
+EVERY_KIND = frozenset({"create", "compose", "now", "replace", "get", "read", "list", "size", "delete"}) | {
+    "protection",
+    "extend",
+}
 
 
 def spoilt(data: bytes) -> bytes:

@@ -6,10 +6,12 @@ import http.client
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 # busy:      503 ServerBusy, and the request does not reach the server
@@ -21,9 +23,19 @@ from urllib.parse import urlsplit
 Fault = Literal["busy", "throttled", "lost", "cut", "silent", "portal"]
 
 
+class Answer(NamedTuple):
+    """An answer that the server behind the proxy could not give."""
+
+    status: int
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: bytes = b""
+
+
 class Proxy:
     """`requests` are all that came, as (method, path with query). The next ones meet `faults`, in turn.
 
+    A request with a method and a part of its path that `answers` has gets that answer, and goes no further.
+    `note` is called with the method, path and headers of each request.
     With `copies`, the proxy does Put Block From URL itself, which Azurite can't: it reads the range and puts it.
     """
 
@@ -34,6 +46,8 @@ class Proxy:
         self.requests: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
         self.copies = False
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.note: Callable[[str, str, dict[str, str]], None] = lambda method, path, headers: None
         self.lock = threading.Lock()
         self.ending = threading.Event()
         self.endpoint = ""
@@ -42,6 +56,12 @@ class Proxy:
         with self.lock:
             self.requests.append((method, path))
             return self.faults.pop(0) if self.faults else None
+
+    def answer_to(self, method: str, path: str) -> Answer | None:
+        for (of, part), answer in self.answers.items():
+            if of == method and part in path:
+                return answer
+        return None
 
 
 @contextmanager
@@ -74,6 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.way.note(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
         fault = self.way.arrived(self.command, self.path)
         if fault == "busy":
             return self._answer(503, [("x-ms-error-code", "ServerBusy")], b"")
@@ -81,6 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(429, [], b"")
         if fault == "portal":
             return self._answer(200, [("Content-Type", "text/html")], b"<html>Please sign in</html>")
+        if (told := self.way.answer_to(self.command, self.path)) is not None:
+            own = [("x-ms-request-id", "0"), ("Date", formatdate(usegmt=True))]
+            return self._answer(told.status, own + list(told.headers.items()), told.body)
         connection = http.client.HTTPConnection(*self.way.target, timeout=60)
         headers = dict(self.headers.items())
         try:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from azure.core import MatchConditions
@@ -24,8 +25,10 @@ from azure.storage.blob import BlobBlock, BlobPrefix, generate_blob_sas
 from catalog.errors import (
     AccessDenied,
     MissingData,
+    NotSupported,
     ObjectChanged,
     ObjectExists,
+    ObjectImmutable,
     ObjectNotFound,
     ShortRead,
     StoreError,
@@ -36,6 +39,7 @@ from catalog.store.azure.transport import Transport
 from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Part, Range, Store
 from catalog.store.deadline import Deadline, check, steady
 from catalog.store.name import checked_name, is_name
+from catalog.store.protection import Fact, Lock
 
 WHOLE = 2**42  # bytes; larger than any blob, so that each transfer is one request
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
@@ -253,6 +257,31 @@ class AzureStore(Store):
         except ObjectNotFound:
             pass
 
+    def protection(self, sample: Sequence[str]) -> Sequence[Fact]:
+        from catalog.store.azure.protection import container_facts, object_facts, service_facts
+
+        with self._translated(""):
+            return [
+                *service_facts(self._client, self._transport),
+                *container_facts(self._client),
+                *object_facts([self._blob(name) for name in sample]),
+            ]
+
+    def locks(self, prefix: str) -> Iterator[Lock]:
+        from catalog.store.azure.protection import LOCKS, lock_of
+
+        for row in self._rows(prefix, partial(self._client.list_blobs, include=LOCKS)):
+            name = row.name.removeprefix(self._prefix)
+            if is_name(name):
+                yield lock_of(name, row)
+
+    def extend(self, name: str, until: int, *, fixed: bool) -> None:
+        from catalog.store.azure.protection import policy
+
+        blob = self._blob(name)
+        with self._translated(name):
+            blob.set_immutability_policy(policy(until, fixed))
+
     def close(self) -> None:
         self._client.close()
 
@@ -322,7 +351,11 @@ class AzureStore(Store):
             ) from error
         if status == 404:
             raise ObjectNotFound(f"no object {name} in {self._where}") from error
-        if status in (401, 403) or code == "BlobImmutableDueToPolicy":
+        if code.startswith("BlobImmutable"):
+            raise ObjectImmutable(f"{name} is kept by a policy or a legal hold of {self._where}") from error
+        if status == 501:
+            raise NotSupported(f"{self._where} can't do this: {code}") from error
+        if status in (401, 403):
             raise self._denied(error) from error
         if status == 412:
             raise ObjectChanged(f"{name} was changed meanwhile") from error

@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple
 from msgspec.structs import replace
 
 from backup.evidence import AGE, Evidence, Fatal, StartOver
-from backup.lineage import Lineage, still
+from backup.lineage import Ancestry, Lineage
 from backup.pipeline import Pipeline
 from backup.previous import PreviousPoint
 from backup.run import Result, Run
@@ -57,6 +57,7 @@ class Attempt(Generic[Folder, File, Stat]):
     def __init__(
         self,
         run: Run[Folder, File, Stat],
+        ancestry: Ancestry[Folder, File, Stat],
         lineage: Lineage,
         evidence: Evidence,
         start: Start,
@@ -65,7 +66,8 @@ class Attempt(Generic[Folder, File, Stat]):
         record_bytes: int = 0,
     ) -> None:
         self.record_bytes = record_bytes
-        self._run, self._lineage, self._evidence, self._start, self._dry = run, lineage, evidence, start, dry
+        self._run, self._evidence, self._start, self._dry = run, evidence, start, dry
+        self._ancestry, self._lineage = ancestry, lineage
         parent = lineage.parent
         self._pipeline = Pipeline(run.vault, run.mirror, run.machine.id, evidence.find, level=run.level)
         self._previous = PreviousPoint()
@@ -162,7 +164,7 @@ class Attempt(Generic[Folder, File, Stat]):
             until = Deadline.after(AGE / 2 / 1e9)  # from before the look: what was seen counts for no longer
             now = vault.store.now()
             self._evidence.renew(now)
-            self._lineage = still(self._lineage, self._run)
+            self._lineage = self._ancestry.still(self._lineage)
             point = self._point(self._settled(root), now, is_partial=is_partial)
             try:
                 stored = vault.add_point(point, until=until)
@@ -183,7 +185,7 @@ class Attempt(Generic[Folder, File, Stat]):
         """Look again after a point was written later than it may have been. Raises Fatal."""
         try:
             self._evidence.renew(point.checked + 2 * AGE)
-            still(self._lineage, self._run)
+            self._ancestry.still(self._lineage)
         except StartOver as e:
             what = f"the recovery point {point.id.hex()[:8]} can't be relied on: {e}"
             raise Fatal(MissingData(what, "run the backup again at once: it does not rely on this point")) from e

@@ -7,7 +7,7 @@ import sqlite3
 
 from backup.attempt import Attempt, Start
 from backup.evidence import Evidence, Fatal, StartOver
-from backup.lineage import find_lineage
+from backup.lineage import Ancestry
 from backup.mirrorfile import is_malformed
 from backup.mirroring import read_index
 from backup.run import Result, Run
@@ -51,7 +51,7 @@ def _perform(run: Run[Folder, File, Stat], dry: bool) -> Result:
 
 
 def _attempts(run: Run[Folder, File, Stat], dry: bool) -> Result:
-    start, evidence = Start.now(), Evidence(run)
+    start, evidence, ancestry = Start.now(), Evidence(run), Ancestry(run)
     if not dry:
         evidence.look()
         read_index(run)
@@ -60,12 +60,12 @@ def _attempts(run: Run[Folder, File, Stat], dry: bool) -> Result:
     record_bytes = 0
     left = ATTEMPTS
     while True:
-        lineage = find_lineage(run)
+        lineage = ancestry.find()
         if unusable is not None:  # read all files and compare their contents
             why = f"the tree of the previous point can't be used ({unusable}); all files were read again"
             run.problems.add(b"", why)
             lineage = lineage.without_parent()
-        attempt = Attempt(run, lineage, evidence, start, dry=dry, record_bytes=record_bytes)
+        attempt = Attempt(run, ancestry, lineage, evidence, start, dry=dry, record_bytes=record_bytes)
         try:
             return attempt.run()
         except StartOver as e:

@@ -229,6 +229,14 @@ class Mirror:
         name = self._file.note(b"point" + item)
         return None if name is None else name.decode(errors="replace")
 
+    def had_ledger(self, item: bytes) -> bool:
+        """Whether an item had a ledger when that was last looked for."""
+        return self._file.note(b"ledger" + item) is not None
+
+    def keep_ledger(self, item: bytes) -> None:
+        if not self.had_ledger(item):
+            self._file.keep(b"ledger" + item, 1)
+
     # --- index objects ------------------------------------------------------------------------------------
 
     def has_read_index(self) -> bool:

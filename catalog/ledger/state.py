@@ -94,12 +94,17 @@ class Ledger(NamedTuple):
         return self.past[at] if at >= 0 and self.past[at].last >= sequence else None
 
     @property
-    def highest(self) -> int:
-        """The highest sequence number that it names; 0 if it names none."""
+    def numbers(self) -> list[int]:
+        """The sequence numbers that it names; of a range, the last one. In no order, and some twice."""
         numbers = [row.sequence for row in self.forgotten.values()]
         numbers += [row.sequence for row in self.held.values()]
         numbers += [row.sequence for row in self.gone.values()]
-        return max(numbers + [row.last for row in self.past], default=0)
+        return numbers + [row.last for row in self.past]
+
+    @property
+    def highest(self) -> int:
+        """The highest sequence number that it names; 0 if it names none."""
+        return max(self.numbers, default=0)
 
     def gaps(self, present: Iterable[int], highest: int) -> list[tuple[int, int]]:
         """Numbers from 1 to `highest` that neither a point has nor the ledger explains, as first and last ones."""

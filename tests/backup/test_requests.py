@@ -46,11 +46,11 @@ BEGINNING = [
     ("list", "machines"), ("get", "machines"), ("get", "items"),
     ("list", "packs"), ("list", "meta"), ("list", "points"), ("get", "points"),
 ]  # fmt: skip
-COMMIT = [("list", "places"), ("list", "points"), ("create", "points")]
+COMMIT = [("list", "places"), ("list", "points"), ("list", "ledger"), ("create", "points")]
 
 
 def test_an_unchanged_backup(tmp_path: Path, source: Path) -> None:
-    """Besides vault.json and the record of the job, and at most 3 more than before evidence was looked for."""
+    """Besides vault.json and the record of the job, and 4 listings more than before evidence was looked for."""
     memory = MemoryStore()
     machine = Protected(memory, tmp_path / "state")
     machine.checked(source)

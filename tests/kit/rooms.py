@@ -117,7 +117,8 @@ ROOMS = {
     " backup.links backup.pipeline backup.previous backup.run backup.selection backup.systems catalog.errors"
     " catalog.format catalog.patterns catalog.tree catalog.vault",
     "backup.evidence": "backup.mirror backup.mirrorfile backup.run backup.systems catalog.errors catalog.format",
-    "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format",
+    "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format"
+    " catalog.ledger.records",
     "backup.mirroring": "backup.run backup.systems catalog.errors catalog.format catalog.vault",
     "backup.attempt": "backup.evidence backup.lineage backup.pipeline backup.previous backup.run backup.systems"
     " backup.walk catalog.errors catalog.format catalog.store catalog.vault",

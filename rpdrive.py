@@ -61,6 +61,7 @@ PACKAGES = {
     "catalog.history.commands": ("find", "versions", "diff"),
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore.commands": ("restore",),
+    "mount.restoretest.commands": ("test-restore",),
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE

@@ -93,6 +93,9 @@ ROOMS = {
     " mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
     "mount.listing": "catalog.access catalog.screen mount.process",
+    "mount.restoretest": "cache.reader catalog.access catalog.errors catalog.format catalog.jobs catalog.machines"
+    " catalog.names catalog.points catalog.program catalog.screen catalog.tree catalog.vault mount.closing"
+    " mount.opening mount.view",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
@@ -139,7 +142,7 @@ ROOMS = {
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
     " catalog.points catalog.policies catalog.machines catalog.jobs catalog.history catalog.screen mount.commands"
-    " mount.restore",
+    " mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

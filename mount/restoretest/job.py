@@ -1,0 +1,230 @@
+"""A restore test as a job: chooses files, reads them back, compares them, and keeps a record of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+from cache.reader import Reader
+from catalog.access.session import Session
+from catalog.errors import Damaged, LocalError, NewerFormat, NotFound, RpdriveError, ShortRead, UsageError
+from catalog.format.records import Outcome, Point
+from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
+from catalog.machines.registry import Registration
+from catalog.points.opening import open_point, point_names
+from catalog.screen.progress import JobProgress, Observer, Reporting
+from catalog.vault import Vault
+from mount.restoretest.compare import compare
+from mount.restoretest.drive import open_drive, open_file, run_command
+from mount.restoretest.live import Live, compare_live, is_here
+from mount.restoretest.sample import Lost, Sampled, sample, wanted
+
+FILES = 20  # that are read unless told otherwise
+MIB = 1 << 20
+_LISTED = 100  # failures kept in the record
+_BAD = (Damaged, NewerFormat, NotFound, ShortRead)
+
+
+class Request(NamedTuple):
+    """The options of a restore test. `command` is run in the drive's folder, which opens the drive."""
+
+    point: str
+    machine: str | None
+    item: str | None
+    files: int | None
+    percent: float | None
+    mount: bool
+    command: str | None
+    driver: str
+
+    def check(self) -> None:
+        """Raise UsageError if options are out of range or don't fit together."""
+        if self.files is not None and self.percent is not None:
+            raise UsageError("--files and --percent exclude each other", "use one of them")
+        if self.percent is not None and not 0 < self.percent <= 100:
+            raise UsageError("--percent is not between 0 and 100", "e.g. --percent 1")
+
+    @property
+    def opens_drive(self) -> bool:
+        return self.mount or self.command is not None
+
+
+class Failure(NamedTuple):
+    """A file that can't be given back, or comes back with other bytes. Its path may be unknown."""
+
+    path: bytes
+    reason: str
+
+
+class Verdict(NamedTuple):
+    """The result. `size` bytes were read, once, of `files` of the `there` files of the point.
+
+    `same`, `changed` and `differs` count files by the one of their path on this machine; `is_here` is False if it
+    did not save the point. `command_code` is the exit code of the command.
+    """
+
+    point: Point
+    there: int
+    files: int
+    size: int
+    seconds: float
+    failures: list[Failure]
+    on_drive: bool
+    is_here: bool
+    same: int
+    changed: int
+    differs: list[bytes]
+    command: str | None = None
+    command_code: int | None = None
+
+    @property
+    def is_damaged(self) -> bool:
+        return bool(self.failures)
+
+    @property
+    def has_problems(self) -> bool:
+        """Whether something else is wrong than the vault: the command's verdict, or files here."""
+        return bool(self.differs) or bool(self.command_code)
+
+
+class RestoreTest:
+    """One restore test."""
+
+    def __init__(self, session: Session, request: Request, rng: random.Random | None = None) -> None:
+        request.check()
+        self._session, self._request = session, request
+        self._rng = rng or random.SystemRandom()
+        self._files = self._bytes = self._total = 0
+        self._path = b""
+        self.record = LocalJob(
+            id=new_job_id(), kind="restore test", point="", machine="", item="", target="", started=time.time_ns(),
+            finished=0, bytes=0, files=0, warnings=[], warning_count=0, outcome=Outcome.FAILED,
+        )  # fmt: skip
+
+    def run(self, vault: Vault, observer: Observer | None = None) -> Verdict:
+        """Test, followed by `observer`. Raises NotFound, StoreError, MountFailed and LocalError.
+
+        Files are read from the store and not from the cache of this machine, and then once more through the drive.
+        """
+        self.record.vault = vault.id.hex()
+        try:
+            verdict = self._run(vault, observer)
+        except KeyboardInterrupt:
+            self.record.outcome = Outcome.INTERRUPTED
+            self._keep()
+            raise
+        except RpdriveError as e:
+            self.record.error = _plain(str(e))
+            self._keep()
+            raise
+        self._fill(verdict)
+        self._keep()
+        return verdict
+
+    def _run(self, vault: Vault, observer: Observer | None) -> Verdict:
+        request = self._request
+        names = point_names(vault, request.machine, request.item)
+        point = open_point(vault, names, request.point)
+        self.record.point, self.record.machine = point.id.hex(), point.machine_name
+        self.record.item = point.item_name
+        there = point.totals.files
+        self._total = wanted(point, FILES if request.files is None else request.files, request.percent)
+        here = is_here(point, _own_id(self._session, vault))
+        failures, seen, differs = list[Failure](), dict[Live, int](), list[bytes]()
+        code = None
+        began = time.monotonic()
+        with _reader(vault) as reader, Reporting(self._progress, observer):
+            drive = open_drive(self._session, point, request.driver) if request.opens_drive else nullcontext()
+            with drive as place:
+                for one in sample(reader, point, self._total, self._rng):
+                    self._path = one.path
+                    failure = self._one(vault, reader, one, place)
+                    self._files += 1
+                    if failure is not None:
+                        failures.append(failure)
+                    elif here and isinstance(one, Sampled):
+                        live = compare_live(vault.keys, reader, one)
+                        seen[live] = seen.get(live, 0) + 1
+                        if live is Live.DIFFERS:
+                            differs.append(one.path)
+                if request.command is not None and place is not None:
+                    code = run_command(request.command, place)
+        return Verdict(
+            point, there, self._files, self._bytes, time.monotonic() - began, failures, request.opens_drive, here,
+            seen.get(Live.SAME, 0), seen.get(Live.CHANGED, 0), differs, request.command, code,
+        )  # fmt: skip
+
+    def _one(self, vault: Vault, reader: Reader, one: Sampled | Lost, place: Path | None) -> Failure | None:
+        """Read a file back, from the store and through the drive. What is wrong with it, if anything."""
+        if isinstance(one, Lost):
+            return Failure(one.path, str(one.error))
+        size = one.entry.size
+        try:
+            opened = reader.open(one.content, size)
+            compare(vault.keys, reader, one.content, size, opened.read, self._count)
+            if place is not None:
+                with open_file(place, one.path) as read:
+                    compare(vault.keys, reader, one.content, size, read)
+        except _BAD as e:
+            return Failure(one.path, str(e))
+        return None
+
+    def _count(self, done: int) -> None:
+        self._bytes += done
+
+    def _progress(self, seconds: float) -> JobProgress:
+        return JobProgress(seconds, self._files, self._total, self._bytes, None, path=self._path)
+
+    # --- the record -------------------------------------------------------------------------------------------
+
+    def _fill(self, verdict: Verdict) -> None:
+        r = self.record
+        rows = [f"{_text(f.path) or 'a file'}: {f.reason}" for f in verdict.failures]
+        rows += [f"{_text(path)}: the file on this machine has other bytes" for path in verdict.differs]
+        if verdict.command_code:
+            rows.append(f"the command ended with exit code {verdict.command_code}")
+        r.bytes, r.files = verdict.size, verdict.files
+        r.warnings, r.warning_count = [_plain(row) for row in rows[:_LISTED]], len(rows)
+        if verdict.is_damaged:
+            r.outcome = Outcome.FAILED
+            r.error = f"{len(verdict.failures)} of {verdict.files} files can't be given back"
+        else:
+            r.outcome = Outcome.WITH_WARNINGS if verdict.has_problems else Outcome.COMPLETED
+
+    def _keep(self) -> None:
+        self.record.finished = time.time_ns()
+        try:
+            LocalJobs(self._session.settings.state).add(self.record)
+        except LocalError:
+            pass  # the verdict is printed all the same
+
+
+@contextmanager
+def _reader(vault: Vault) -> Iterator[Reader]:
+    """A reader that keeps nothing on a disk: what is tested is the store."""
+    reader = Reader(vault, memory=48 * MIB, page_memory=8 * MIB)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _own_id(session: Session, vault: Vault) -> bytes | None:
+    """The id of this machine; None if it is not registered in the vault."""
+    try:
+        known = Registration.load(session.settings.where("state"), vault)
+        return None if known is None else bytes.fromhex(known.machine)
+    except (LocalError, ValueError):
+        return None
+
+
+def _text(path: bytes) -> str:
+    return "/" + path.decode(errors="backslashreplace") if path else ""
+
+
+def _plain(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -59,6 +59,7 @@ PACKAGES = {
     "catalog.machines.commands": ("machine",),
     "catalog.jobs.commands": ("jobs",),
     "catalog.history.commands": ("find", "versions", "diff"),
+    "catalog.check.commands": ("check",),
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore.commands": ("restore",),
     "mount.restoretest.commands": ("test-restore",),

@@ -23,7 +23,17 @@ class FaultKind(StrEnum):
     STRANGER = "foreign pack"  # a page refers to a series that the machine's record does not name
     VALUE = "unreadable value"  # of an extended attribute, or of Windows
     CONTENT = "lost content"  # of a file: its block is bad, by what the caller of the mark knows
+    SHORT = "cut content"  # the same: its pack is there, and ends too early
     TREE = "wrong tree"  # totals, names or lengths differ from what the pages above say
+
+
+class Place(NamedTuple):
+    """A sealed block in a pack (bytes); all of the pack if `stored` is 0."""
+
+    kind: PackKind
+    pack: bytes
+    offset: int = 0
+    stored: int = 0
 
 
 # After these it is not known what is live: nothing may be deleted.
@@ -33,16 +43,17 @@ BLINDING = frozenset({FaultKind.POINT, FaultKind.PAGE, FaultKind.ENTRY, FaultKin
 class Fault(NamedTuple):
     """One fault, and where people meet it.
 
-    `at` names the tree block that can't be read or has the fault, or the data block that is bad: kind, pack and
-    offset. `path` is a folder or file that has it, without a leading slash; `points` are those that do, at most
-    1,000. A fault of a tree block that a record of places acknowledges (`broken`) stops nothing.
+    `at` is the tree block that can't be read or has the fault, or the data block that is bad; `object`, if known,
+    the name of the object that is at fault. `path` is a folder or file that has it, without a leading slash;
+    `points` are those that do, at most 1,000. A fault of a tree block that a record of places acknowledges
+    (`broken`) stops nothing.
     """
 
     kind: FaultKind
     path: bytes
     reason: str
     points: tuple[PointName, ...]
-    at: tuple[PackKind, bytes, int] = (PackKind.TREE, b"", 0)
+    at: Place = Place(PackKind.TREE, b"")
     object: str = ""
     acknowledged: bool = False
 
@@ -53,12 +64,15 @@ class Fault(NamedTuple):
 
 
 class Bad(NamedTuple):
-    """Why a block can't be read: known from elsewhere, as from listings. Equal ones are one fault."""
+    """Why a block can't be read: known from elsewhere, as from listings. Equal ones are one fault.
+
+    `at` is the block, or all of its pack. `short`: `object` is there, and ends before the block does.
+    """
 
     object: str
     reason: str
-    pack: bytes
-    offset: int = 0
+    at: Place
+    short: bool = False
 
 
 # Kind, pack, and the first and last + 1 byte of a block -> why it can't be read; None if it can.
@@ -82,7 +96,7 @@ class Problem(NamedTuple):
     """
 
     kind: FaultKind
-    at: tuple[PackKind, bytes, int]
+    at: Place
     inner: int
     reason: str
     object: str = ""
@@ -99,6 +113,7 @@ class Harm:
 
     def __init__(self) -> None:
         self.problems: dict[Problem, bytes] = {}
+        self.hides = False  # it is not known what there is below
         self.files = 0
         self.paths: list[bytes] = []
         self._counted: set[bytes] = set()  # names of files in this page that are counted
@@ -107,6 +122,7 @@ class Harm:
         return bool(self.problems)
 
     def add(self, problem: Problem, path: bytes) -> None:
+        self.hides |= problem.kind in BLINDING
         if problem not in self.problems and self._room(problem):
             self.problems[problem] = path
 
@@ -130,6 +146,7 @@ class Harm:
 
     def take(self, name: bytes, below: Harm, *, is_file: bool) -> None:
         """Add what is wrong in a page below: of the folder or file with this name, or, without one, of this one."""
+        self.hides |= below.hides
         for problem, path in below.problems.items():
             self.add(problem, _join(name, path))
         if not below.files and not below.paths:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
-from typing import IO
+
+from catalog.mark.spill import Spill
 
 _ID = 16
 _EMPTY = bytes(_ID)
@@ -17,15 +16,15 @@ _FULL = 0.6  # of the slots
 class Ids:
     """Ids of 16 bytes that are spread evenly. Not thread-safe. Open addressing: a slot of 16 bytes for each id.
 
-    `most_in_memory` is the number of slots (a power of two) from which the table is in a temporary file, which has
-    no name. `close` removes it.
+    `most_in_memory` is the number of slots (a power of two) from which the table is in a temporary file, which
+    `close` removes. Raises LocalError if that can't be used.
     """
 
     def __init__(self, most_in_memory: int = MOST_IN_MEMORY) -> None:
         self._most = most_in_memory
         self._slots = min(_FIRST, most_in_memory)
         self._table = bytearray(self._slots * _ID)
-        self._file: IO[bytes] | None = None
+        self._file: Spill | None = None
         self._count = 0
 
     def __len__(self) -> int:
@@ -83,21 +82,21 @@ class Ids:
     def _read(self, slot: int, count: int) -> bytes:
         if self._file is None:
             return bytes(self._table[slot * _ID : (slot + count) * _ID])
-        return os.pread(self._file.fileno(), count * _ID, slot * _ID)
+        return self._file.read(slot * _ID, count * _ID)
 
     def _write(self, slot: int, one: bytes) -> None:
         if self._file is None:
             self._table[slot * _ID : (slot + 1) * _ID] = one
         else:
-            os.pwrite(self._file.fileno(), one, slot * _ID)
+            self._file.write(slot * _ID, one)
 
     def _grow(self) -> None:
         old = Ids.__new__(Ids)
         old._slots, old._table, old._file = self._slots, self._table, self._file
         self._slots *= 2
         if self._slots > self._most:
-            self._file = tempfile.TemporaryFile(prefix="rpdrive-", buffering=0)  # noqa: SIM115 - closed with this
-            self._file.truncate(self._slots * _ID)
+            self._file = Spill()
+            self._file.extend(self._slots * _ID)
             self._table = bytearray()
         else:
             self._table = bytearray(self._slots * _ID)

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import heapq
 import struct
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import groupby
-from typing import IO, TypeAlias
+from itertools import groupby, islice
+from typing import TypeAlias
 
 from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES
+from catalog.mark.spill import Spill
 
 RECENT = 100_000  # blocks that are gathered before they are joined to spans: 10 MB
 HELD = 16 << 20  # bytes that joined spans may occupy in memory, about
 _PACK_COST = 300  # bytes in memory that a pack costs beside its spans
 _SPAN_COST = 16
-_AT_ONCE = 4096  # rows read of a temporary file
-_ROW = struct.Struct(">B16sQQ")  # kind, pack, from, to; sorts as bytes
+AT_ONCE = 4096  # rows that are written or read at once
+ROW = struct.Struct(">B16sQQ")  # kind, pack, from, to; sorts as bytes
 STORED_BITS = 24  # of the length of a sealed block, which has at most 2^23 + 21 bytes
 
 Span: TypeAlias = tuple[int, int]  # bytes of a pack, [from, to)
@@ -32,7 +32,7 @@ _Key: TypeAlias = bytes  # kind (1 byte) and pack
 class Live:
     """Spans of bytes by pack. Nothing may be added while `spans` is iterated.
 
-    Not thread-safe. `close` removes the temporary files.
+    Not thread-safe. `close` removes the temporary files. Raises LocalError if these can't be used.
     """
 
     def __init__(self, recent: int = RECENT, held: int = HELD) -> None:
@@ -40,7 +40,7 @@ class Live:
         self._recent: dict[_Key, set[int]] = {}
         self._count = 0
         self._joined: dict[_Key, array[int]] = {}
-        self._runs: list[IO[bytes]] = []
+        self._runs: list[Spill] = []
 
     def add(self, kind: int, pack: bytes, offset: int, stored: int) -> None:
         """Add a block: `stored` bytes from `offset` of a pack."""
@@ -62,10 +62,15 @@ class Live:
         """Add a span of any length, that an earlier gathering has joined."""
         key = bytes((kind,)) + pack
         spans = self._joined.get(key)
-        if spans is not None:
+        if spans is None:
+            self._joined[key] = array("Q", (start, end))
+        elif start > spans[-1]:  # they come in order, as a rule
+            spans.extend((start, end))
+        else:
             self._joined[key] = array("Q", _flat(_joined([*_pairs(spans), (start, end)])))
-            return
-        self._joined[key] = array("Q", (start, end))
+        self._count += 1
+        if self._count >= self._most_recent:
+            self._join()
 
     def _join(self) -> None:
         """Join what was gathered to spans; write those to a file if there are too many."""
@@ -81,18 +86,18 @@ class Live:
             self._spill()
 
     def _spill(self) -> None:
-        file = tempfile.TemporaryFile(prefix="rpdrive-")  # noqa: SIM115 - closed with this object
-        for row in self._memory_rows():
-            file.write(row)
-        file.flush()
+        file, at = Spill(), 0
         self._runs.append(file)
+        for rows in batched(self._memory_rows(), AT_ONCE):
+            file.write(at, data := b"".join(rows))
+            at += len(data)
         self._joined = {}
 
     def _memory_rows(self, kind: int | None = None) -> Iterator[bytes]:
         for key in sorted(self._joined):
             if kind is None or key[0] == kind:
                 for start, end in _pairs(self._joined[key]):
-                    yield _ROW.pack(key[0], key[1:], start, end)
+                    yield ROW.pack(key[0], key[1:], start, end)
 
     def spans(self, kind: PackKind) -> Iterator[tuple[bytes, list[Span]]]:
         """Each pack of this kind with live bytes, by id ascending: its spans in order, adjacent ones joined."""
@@ -102,7 +107,7 @@ class Live:
                 yield key[1:], list(_pairs(self._joined[key]))
             return
         rows = heapq.merge(*(_rows(run, kind) for run in self._runs), self._memory_rows(kind))
-        fields = (_ROW.unpack(row) for row in rows)
+        fields = (ROW.unpack(row) for row in rows)
         for pack, some in groupby(fields, key=lambda row: bytes(row[1])):
             yield pack, list(_joined((start, end) for _kind, _pack, start, end in some))
 
@@ -151,19 +156,24 @@ def _flat(spans: Iterable[Span]) -> Iterator[int]:
         yield end
 
 
-def _rows(file: IO[bytes], kind: int) -> Iterator[bytes]:
+def _rows(file: Spill, kind: int) -> Iterator[bytes]:
     """The rows of one kind in a file."""
-    file.seek(0)
-    position = 0
-    while data := file.read(_AT_ONCE * _ROW.size):
-        position += len(data)
-        for at in range(0, len(data), _ROW.size):
-            row = data[at : at + _ROW.size]
+    at = 0
+    while data := file.read(at, AT_ONCE * ROW.size):
+        for n in range(0, len(data), ROW.size):
+            row = data[n : n + ROW.size]
             if row[0] == kind:
                 yield row
             elif row[0] > kind:
                 return
-        file.seek(position)  # another reader of the same file may have moved it
+        at += len(data)
 
 
-assert _ROW.size == 1 + ID_BYTES + 16
+def batched(rows: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    """The rows in lists of `size`; the last may be shorter."""
+    rest = iter(rows)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+assert ROW.size == 1 + ID_BYTES + 16

@@ -6,15 +6,16 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from catalog.errors import AccessDenied, ObjectNotFound
 from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES
 from catalog.format.packs import SERIES_BYTES, pack_name, pack_named, series_folder
-from catalog.places import Places
 from catalog.store.base import Store
 from catalog.vault import Vault
 
 _KEY = 1 + ID_BYTES  # kind, and the id in the order of listings
 _KEPT = 4096  # answers that are kept
+_ASKED = 1000  # objects that are asked for one by one
 
 
 class Listed(NamedTuple):
@@ -106,19 +107,18 @@ class Absence(NamedTuple):
 
 
 class Presence:
-    """Whether blocks are in the objects that were listed, in packs or in carriers, without a request."""
+    """Whether blocks are in the objects that were listed, in packs or in carriers.
 
-    def __init__(self, objects: Objects, places: Places) -> None:
-        self._objects, self._places = objects, places
+    An object that is not listed is asked for, up to 1,000 of them: listings may be behind.
+    """
 
-    @classmethod
-    def look(cls, vault: Vault, machines: Iterable[bytes]) -> Presence:
-        """List the packs of these machines (ids)."""
-        return cls(Objects.of(vault.store, machines), vault.places)
+    def __init__(self, objects: Objects, vault: Vault) -> None:
+        self._objects, self._vault = objects, vault
+        self._asked: set[tuple[int, bytes]] = set()
 
     def absence(self, kind: PackKind, pack: bytes, start: int, end: int) -> Absence | None:
         """Why not all bytes from `start` to `end` of a pack can be there; None if they can."""
-        runs = self._places.runs(kind, pack)
+        runs = self._vault.places.runs(kind, pack)
         if not runs:
             return self._absent_in(kind, pack, end, pack)
         position = start
@@ -135,13 +135,24 @@ class Presence:
         return Absence(name, f"no carrier holds byte {position} of {name}, which was moved", False)
 
     def _absent_in(self, kind: PackKind, holder: bytes, end: int, pack: bytes) -> Absence | None:
-        size, name = self._objects.size(kind, holder), pack_name(kind, holder)
+        size, name = self._size(kind, holder), pack_name(kind, holder)
         what = "" if holder == pack else f", which holds blocks of {pack_name(kind, pack)}"
         if size is None:
             return Absence(name, f"{name} is missing{what}", False)
         if end > size:
-            return Absence(name, f"{name} has {size} bytes, and blocks are in use up to {end}{what}", True)
+            return Absence(name, f"{name} has {size} bytes, fewer than recovery points refer to{what}", True)
         return None
+
+    def _size(self, kind: PackKind, one: bytes) -> int | None:
+        size = self._objects.size(kind, one)
+        if size is None and (kind, one) not in self._asked and len(self._asked) < _ASKED:
+            self._asked.add((kind, one))
+            try:
+                size = self._vault.object_size(kind, one)
+            except (ObjectNotFound, AccessDenied):
+                return None
+            self._objects.add(kind, one, size, self._vault.store.now())
+        return size
 
 
 def _key(kind: int, one: bytes) -> bytes:

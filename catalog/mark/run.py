@@ -26,7 +26,7 @@ class Marked:
 
     `live` are the bytes of packs that the roots refer to. If `is_blind`, some of them are not known: nothing may be
     deleted. `faults` says why, and what else is wrong. `harmed` are the points that can't give back files. `pages`
-    and `entries` count what was read in this run. `seen` are references to pages that led to nothing wrong.
+    and `entries` count what was read in this run. `seen` are the references to pages that were followed.
     """
 
     def __init__(self, live: Live, seen: Ids) -> None:
@@ -35,7 +35,8 @@ class Marked:
         self.harmed: dict[PointName, Harmed] = {}
         self.is_blind = False
         self.pages = self.entries = 0
-        self.tainted: frozenset[bytes] = frozenset()  # references in `seen` that led to something wrong
+        self.lost: frozenset[tuple[PackKind, bytes]] = frozenset()  # packs with blocks that can't be read
+        self.hiding: frozenset[bytes] = frozenset()  # references in `seen` below which not everything is known
 
     @property
     def damaged(self) -> list[Fault]:
@@ -116,7 +117,8 @@ class _Run:
         marked.is_blind |= bool(roots.unread)
         for p, (path, points) in self._points.items():
             marked.faults.append(Fault(p.kind, path, p.reason, tuple(points), p.at, p.object, p.acknowledged))
-        marked.tainted = frozenset(self._walk.harmed)
+        marked.lost = frozenset(self._walk.lost)
+        marked.hiding = self._walk.hiding
 
     def _ahead(self, roots: Iterable[Root]) -> None:
         """Begin to read the trees of these roots that were not followed before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -13,9 +13,9 @@ from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES
 from catalog.format.packs import SERIES_BYTES, Extent, pack_name
 from catalog.format.pages import FolderIndex, Leaf, PieceIndex, PieceLeaf
-from catalog.format.places import PlacesRecord
+from catalog.format.places import PlacesRecord, near
 from catalog.format.values import NOTHING, Subtree, Totals
-from catalog.mark.faults import Bad, FaultKind, Harm, IsBad, Problem
+from catalog.mark.faults import Bad, FaultKind, Harm, IsBad, Place, Problem
 from catalog.mark.ids import Ids
 from catalog.mark.leaf import LeafContents, pieces_in_entries
 from catalog.mark.live import Live, packed, unpacked
@@ -63,7 +63,7 @@ class _Frame:
 
 
 class Walk:
-    """Gathers blocks into `live`, and passes over the references in `seen`, which lead to nothing wrong.
+    """Gathers blocks into `live`, and passes over the references in `seen`, below which everything is known.
 
     `places` are the newest records of the series; `is_bad` says which blocks of data packs can't be read. `tick` is
     called after every 256 pages. Not thread-safe.
@@ -80,15 +80,16 @@ class Walk:
     ) -> None:
         self._source, self._live, self._seen, self._is_bad, self._tick = source, live, seen, is_bad, tick
         self._broken = {(r.kind, r.pack, r.offset) for p in places for r in p.broken}
-        self._copied = {(r.kind, r.pack, r.offset, r.inner) for p in places for r in p.instead}
+        self._copies = {(r.kind, r.pack, r.offset, r.inner): near(r.extent) for p in places for r in p.instead}
         self._allowed: list[bytes] = []
         self._harmed: dict[bytes, Harm] = {}  # what is wrong in and below pages, by their keys
+        self.lost: set[tuple[PackKind, bytes]] = set()  # packs with blocks that can't be read, and have no copies
         self.pages = self.entries = 0
 
     @property
-    def harmed(self) -> Collection[bytes]:
-        """The keys in `seen` of references that lead to something wrong."""
-        return self._harmed.keys()
+    def hiding(self) -> frozenset[bytes]:
+        """The keys in `seen` of references below which not everything is known."""
+        return frozenset(key for key, harm in self._harmed.items() if harm.hides)
 
     def tree(self, root: Subtree, allowed: Iterable[bytes]) -> Harm:
         """Follow the tree of a point. `allowed` are the series that its pages may refer to. What is wrong in it."""
@@ -131,6 +132,7 @@ class Walk:
             self._open(frame)
         except _UNREADABLE as e:
             kind = FaultKind.PAGE if ref.level != _VALUE else FaultKind.VALUE
+            self.lost.add((PackKind.TREE, at.pack))
             self._problem(frame, kind, b"", str(e), sure=_is_sure(e), object_name=pack_name(PackKind.TREE, at.pack))
             if ref.pieces:
                 frame.harm.lose_file(b"")
@@ -252,11 +254,17 @@ class Walk:
         """Count the files whose pieces are in bad blocks, and have no other copy."""
         for name, piece in pieces:
             why = bad.get((piece.pack, piece.offset))
-            if why is None or (PackKind.DATA, piece.pack, piece.offset, piece.inner) in self._copied:
+            if why is None:
                 continue
-            place = PackKind.DATA, why.pack, why.offset
-            known = self._is_broken(PackKind.DATA, piece.pack, piece.offset)
-            frame.harm.add(Problem(FaultKind.CONTENT, place, 0, why.reason, why.object, known), name)
+            copy = self._copies.get((PackKind.DATA, piece.pack, piece.offset, piece.inner))
+            if copy is not None and (copy.id, copy.length) == (piece.id, piece.length):
+                if not self._bad({copy.pack: {packed(copy.offset, copy.stored)}}):
+                    continue
+                self.lost.add((PackKind.DATA, copy.pack))
+            self.lost.add((PackKind.DATA, piece.pack))
+            known = self._is_broken(Place(PackKind.DATA, piece.pack, piece.offset))
+            kind = FaultKind.SHORT if why.short else FaultKind.CONTENT
+            frame.harm.add(Problem(kind, why.at, 0, why.reason, why.object, known), name)
             frame.harm.lose_file(name)
 
     def _check_series(self, frame: _Frame, name: bytes, pack: bytes) -> None:
@@ -276,13 +284,13 @@ class Walk:
     ) -> None:
         """Note what is wrong with a page, or with an entry in it."""
         at = frame.ref.at
-        place = PackKind.TREE, at.pack, at.offset
-        broken = self._is_broken(*place)
+        place = Place(PackKind.TREE, at.pack, at.offset, at.stored)
+        broken = self._is_broken(place)
         frame.harm.add(Problem(kind, place, at.inner, reason, object_name, broken, sure), name)
 
-    def _is_broken(self, kind: PackKind, pack: bytes, offset: int) -> bool:
+    def _is_broken(self, at: Place) -> bool:
         """Whether a record of places acknowledges that a block is lost."""
-        return (kind, pack, offset) in self._broken or (kind, pack, None) in self._broken
+        return (at.kind, at.pack, at.offset) in self._broken or (at.kind, at.pack, None) in self._broken
 
 
 def _is_sure(error: Exception) -> bool:

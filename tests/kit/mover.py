@@ -21,6 +21,7 @@ from catalog.format.packs import (
 )
 from catalog.format.packs import MAGIC as PACK
 from catalog.format.places import (
+    BrokenRow,
     DeadRow,
     InsteadRow,
     MovedRow,
@@ -60,6 +61,7 @@ class Mover:
         self.moved: dict[tuple[PackKind, bytes], list[RunRow]] = {}
         self.instead: list[InsteadRow] = []
         self.dead: list[DeadRow] = []
+        self.broken: list[BrokenRow] = []
 
     @property
     def folder(self) -> str:
@@ -98,7 +100,7 @@ class Mover:
         """Write the next record of places, and return its number."""
         record = PlacesRecord(
             series=self.machine[:4], digits=self.digits, number=self.number + 1, by=os.urandom(16), began=1,
-            dead=self.dead, carriers=self.carriers, instead=self.instead,
+            dead=self.dead, carriers=self.carriers, instead=self.instead, broken=self.broken,
             moved=[MovedRow(pack, int(kind), runs) for (kind, pack), runs in self.moved.items()],
         )  # fmt: skip
         content = encode_places(record)

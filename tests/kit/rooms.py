@@ -34,8 +34,7 @@ ROOMS = {
     "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault catalog.vault_json",
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
-    "catalog.mark": "catalog.errors catalog.format catalog.places catalog.screen catalog.store catalog.tree"
-    " catalog.vault",
+    "catalog.mark": "catalog.errors catalog.format catalog.screen catalog.store catalog.tree catalog.vault",
     # The subjects of the catalog, each with its commands.
     "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen"
     " catalog.signing catalog.store catalog.store.address catalog.systems catalog.vault catalog.vault_json",
@@ -48,9 +47,10 @@ ROOMS = {
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
-    "catalog.check": "catalog.errors catalog.format catalog.places catalog.processors catalog.vault",
     "catalog.ledger": "catalog.errors catalog.format catalog.ledger.records catalog.points"
     " catalog.policies.records catalog.retention catalog.screen catalog.vault",
+    "catalog.check": "catalog.access catalog.errors catalog.format catalog.ledger.records catalog.machines"
+    " catalog.mark catalog.places catalog.points catalog.processors catalog.screen catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
@@ -141,8 +141,8 @@ ROOMS = {
     "backup.commands": "backup.foreground backup.request backup.why catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
-    " catalog.points catalog.policies catalog.machines catalog.jobs catalog.history catalog.screen mount.commands"
-    " mount.restore mount.restoretest",
+    " catalog.check catalog.points catalog.policies catalog.machines catalog.jobs catalog.history catalog.screen"
+    " mount.commands mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

@@ -1,0 +1,82 @@
+"""Level 0: what listings and records show, without reading a page or a pack."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from catalog.check.finding import Finding, What
+from catalog.check.ground import Ground, Key
+from catalog.format.blocks import PackKind
+from catalog.format.packs import pack_named
+from catalog.ledger.records import Ledger
+from catalog.mark.live import Live
+
+LEVEL = 0
+EVIDENCE = 42 * 3600 * 10**9  # ns: how old the listing may be that a point rests on
+
+
+def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding]:
+    """Points that can't be read, that are missing without a reason, and that rest on old evidence.
+
+    `highest` are the highest sequence numbers that this machine has seen, by machine and item.
+    """
+    for (machine, item), error in ground.unread.items():
+        yield Finding(LEVEL, What.OTHER, f"ledger/{machine.hex()}/{item.hex()}/", str(error))
+    for one in ground.roots.unread:
+        yield Finding(LEVEL, What.POINT, str(one.name), str(one.error), points=(one.name,))
+    yield from _gaps(ground, highest)
+    for root in ground.roots.roots:
+        late = root.modified - root.point.checked
+        if not root.name.partial and late > EVIDENCE:
+            reason = "it was stored long after the vault was last seen to have all that it refers to"
+            yield Finding(LEVEL, What.UNSOUND, str(root.name), reason, points=(root.name,))
+
+
+def _gaps(ground: Ground, seen: Mapping[Key, int]) -> Iterator[Finding]:
+    listed: dict[Key, set[int]] = {}
+    opened: dict[Key, int] = {}
+    for name in [*(r.name for r in ground.roots.roots), *(r.name for r in ground.roots.unread)]:
+        if not name.partial:
+            listed.setdefault((name.machine, name.item), set()).add(name.sequence)
+    for root in ground.roots.roots:
+        if not root.name.partial:  # a name proves nothing: only points that open have a number
+            key = root.name.machine, root.name.item
+            opened[key] = max(opened.get(key, 0), root.name.sequence)
+    for key in sorted(set(listed) | set(ground.ledgers) | _of(ground, seen)):
+        if key in ground.unread:
+            continue
+        ledger = ground.ledgers.get(key) or Ledger(*key)
+        highest = max(opened.get(key, 0), ledger.highest, seen.get(key, 0))
+        for first, last in ledger.gaps(listed.get(key, ()), highest):
+            which = f"recovery point {first}" if first == last else f"recovery points {first} to {last}"
+            folder = f"points/{key[0].hex()}/{key[1].hex()}/"
+            yield Finding(LEVEL, What.GAP, folder, f"{which} vanished, and no record says why")
+
+
+def _of(ground: Ground, seen: Mapping[Key, int]) -> set[Key]:
+    return {key for key in seen if key[0] == ground.machine and ground.item in (None, key[1])}
+
+
+def check_objects(
+    ground: Ground, live: Live, lost: Collection[tuple[PackKind, bytes]] | None = None
+) -> Iterator[Finding]:
+    """Packs and carriers that are missing, or end before the last byte that points refer to.
+
+    `lost` are the packs without which files or folders can't be given back; None if that is not known. For all that
+    points refer to in the others, the records of places have other copies.
+    """
+    known = {(row.kind, row.pack) for record in ground.places for row in record.broken if row.offset is None}
+    for kind in (PackKind.DATA, PackKind.TREE):
+        for pack, spans in live.spans(kind):
+            for start, end in spans:
+                absent = ground.presence.absence(kind, pack, start, end)
+                if absent is None:
+                    continue
+                what = What.SHORT if absent.short else What.MISSING
+                holder = pack_named(absent.object) or pack
+                healed = lost is not None and (kind, pack) not in lost
+                yield Finding(
+                    LEVEL, what, absent.object, absent.reason, kind, holder,
+                    acknowledged=(kind, pack) in known, healed=healed,
+                )  # fmt: skip
+                break

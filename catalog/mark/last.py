@@ -1,0 +1,185 @@
+"""The last mark of a machine's points, in a file of this machine: the next one reads only what is new.
+
+Trees never change, so a reference that was followed once stands for all that is below it. The file holds ids of
+references, of packs and of points, and offsets. It may be lost; a changed one is noticed by its digest, under a key
+of the vault, and counts as lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from catalog.errors import Damaged
+from catalog.format.blocks import PackKind
+from catalog.format.keys import ID_BYTES, Keys, expand
+from catalog.format.message import decode
+from catalog.mark.ids import Ids
+from catalog.mark.live import AT_ONCE, ROW, Live, batched
+from catalog.mark.roots import Roots
+from catalog.mark.run import Marked
+from catalog.vault import Vault
+
+_MAGIC = b"RPDMARK\1"
+_LENGTH = struct.Struct(">I")
+_DIGEST = 32
+_PIECE = 1 << 20  # bytes read or written at once
+_MOST_HEAD = 64 << 20
+_log = logging.getLogger("rpdrive.mark")
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """`machines` whose points were marked; when the last run and the last `full` one began (ns, store's time)."""
+
+    vault: bytes
+    machines: list[bytes]
+    began: int
+    full: int
+    points: list[bytes]
+    seen: int
+    rows: int
+
+
+_head = msgspec.msgpack.Decoder(_Head)
+
+
+class Last(NamedTuple):
+    """A mark that was made before: when it and the last full one began (ns, by the store's clock), of which points.
+
+    `marked` is given to `mark` as what is begun already.
+    """
+
+    marked: Marked
+    began: int
+    full: int
+    points: frozenset[bytes]
+
+    def gone(self, roots: Roots) -> int:
+        """How many of its points are no roots any more: what only they referred to is still taken for live."""
+        return len(self.points - {root.name.id for root in roots.roots})
+
+
+class LastMark:
+    """The file with the last mark of the points of some machines (ids), in a folder for state."""
+
+    def __init__(self, state: Path, vault: Vault, machines: Iterable[bytes]) -> None:
+        self._vault, self._machines = vault, sorted(machines)
+        name = blake3(b"".join(self._machines)).hexdigest(length=8)
+        self.path = state / "marks" / f"{vault.id.hex()[:16]}-{name}"
+
+    def load(self) -> Last | None:
+        """The last mark; None if there is none that can be used."""
+        try:
+            with self.path.open("rb") as file:
+                _check_digest(file, self._vault.keys)
+                return self._read(file)
+        except FileNotFoundError:
+            return None
+        except (OSError, Damaged) as e:
+            _log.warning("the last mark %s is not used: %s", self.path, e)
+            return None
+
+    def _read(self, file: IO[bytes]) -> Last:
+        file.seek(len(_MAGIC))
+        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+        head = decode(_head, file.read(min(length, _MOST_HEAD)), "its head")
+        if head.vault != self._vault.id or head.machines != self._machines:
+            raise Damaged("it is of other machines")
+        marked = Marked(Live(), Ids())
+        try:
+            for one in _fields(file, head.seen, ID_BYTES):
+                marked.seen.add(one)
+            for row in _fields(file, head.rows, ROW.size):
+                marked.live.add_span(*ROW.unpack(row))
+        except BaseException:
+            marked.close()
+            raise
+        return Last(marked, head.began, head.full, frozenset(head.points))
+
+    def save(self, marked: Marked, roots: Roots, began: int, last: Last | None = None) -> None:
+        """Keep a mark of these roots; `last` is the one with which it began. Nothing is raised: it is a cache.
+
+        What could not be read, and what leads to it, is left out: the next mark looks at it again.
+        """
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                self._write(file, marked, roots, began, began if last is None else last.full)
+            temporary.replace(self.path)
+        except OSError as e:
+            _log.warning("the mark can't be kept in %s: %s", self.path, e.strerror)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _write(self, file: IO[bytes], marked: Marked, roots: Roots, began: int, full: int) -> None:
+        rows = sum(len(spans) for kind in _KINDS for _pack, spans in marked.live.spans(kind))
+        points = [root.name.id for root in roots.roots]
+        seen = len(marked.seen) - len(marked.hiding)
+        head = msgspec.msgpack.encode(_Head(self._vault.id, self._machines, began, full, points, seen, rows))
+        digest = _hash(self._vault.keys)
+        for some in batched(_parts(head, marked), AT_ONCE):
+            digest.update(data := b"".join(some))
+            file.write(data)
+        file.write(digest.digest(length=_DIGEST))
+        file.flush()
+        os.fsync(file.fileno())
+
+    def delete(self) -> None:
+        """Forget the last mark."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+_KINDS = (PackKind.DATA, PackKind.TREE)
+
+
+def _parts(head: bytes, marked: Marked) -> Iterator[bytes]:
+    yield _MAGIC + _LENGTH.pack(len(head)) + head
+    for one in marked.seen:
+        if one not in marked.hiding:
+            yield one
+    for kind in _KINDS:
+        for pack, spans in marked.live.spans(kind):
+            for start, end in spans:
+                yield ROW.pack(kind, pack, start, end)
+
+
+def _fields(file: IO[bytes], count: int, size: int) -> Iterator[bytes]:
+    while count:
+        data = file.read(min(count, _PIECE // size) * size)
+        if not data or len(data) % size:
+            raise Damaged("it is truncated")
+        count -= len(data) // size
+        yield from (data[at : at + size] for at in range(0, len(data), size))
+
+
+def _hash(keys: Keys) -> blake3:
+    return blake3(key=expand(keys.records, b"rpdrive/1 last mark"))
+
+
+def _check_digest(file: IO[bytes], keys: Keys) -> None:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    digest, left = _hash(keys), size - _DIGEST
+    if file.read(len(_MAGIC)) != _MAGIC:
+        raise Damaged("it is not a mark of this version")
+    file.seek(0)
+    while left > 0:
+        data = file.read(min(left, _PIECE))
+        if not data:
+            break
+        digest.update(data)
+        left -= len(data)
+    if left or file.read() != digest.digest(length=_DIGEST):
+        raise Damaged("it has been changed")

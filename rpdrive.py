@@ -57,6 +57,7 @@ PACKAGES = {
     "catalog.access.commands": ("vault",),
     "catalog.policies.commands": ("policy",),
     "catalog.machines.commands": ("machine",),
+    "catalog.repair.commands": ("repair",),
     "catalog.jobs.commands": ("jobs",),
     "catalog.history.commands": ("find", "versions", "diff"),
     "catalog.check.commands": ("check",),

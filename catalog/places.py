@@ -71,11 +71,17 @@ class _Series:
         self.lock = threading.Lock()
         self.tables: dict[str, _Table] = {}
         self.numbers: dict[str, list[int]] = {}  # as listed last
+        self.supposed: _Table | None = None  # what no record says yet
         self.listed: float | None = None  # monotonic time of the last listing
         self.settled: float | None = None  # of the last listing after a wait
 
+    def all(self) -> list[_Table]:
+        return [*self.tables.values(), *([] if self.supposed is None else [self.supposed])]
+
     def covering(self, pack: bytes) -> Iterator[_Table]:
         """The tables for a pack, that of the smallest shard first."""
+        if self.supposed is not None:
+            yield self.supposed
         for digits in sorted(self.tables, key=len, reverse=True):
             if in_shard(pack, digits):
                 yield self.tables[digits]
@@ -130,7 +136,7 @@ class Places:
     def is_carrier(self, one: bytes) -> bool:
         """Whether blocks are known to be in this object, which is not their own pack."""
         series = self._series.get(one[:SERIES_BYTES])
-        return series is not None and any(one in table.holders for table in series.tables.values())
+        return series is not None and any(one in table.holders for table in series.all())
 
     def together(self, kind: PackKind, pack: bytes) -> list[bytes]:
         """The packs that lie in one carrier with the first block of this one, in their order there, or it alone."""
@@ -155,6 +161,22 @@ class Places:
                 if other is not None and (other.id, other.length) == (at.id, at.length):
                     return other
         return None
+
+    def suppose_moved(self, kind: PackKind, pack: bytes, runs: tuple[Run, ...]) -> None:
+        """Read a pack as if a record said that its blocks are there, before one does."""
+        table = self._suppose(pack)
+        table.moved[kind, pack] = runs
+        table.holders |= {run.holder for run in runs}
+
+    def suppose_copy(self, kind: PackKind, lost: Extent, other: Extent) -> None:
+        """Read a chunk as if a record said that another copy of it is there, before one does."""
+        self._suppose(lost.pack).instead[kind, lost.pack, lost.offset, lost.inner] = other
+
+    def _suppose(self, pack: bytes) -> _Table:
+        series = self._of(pack)
+        if series.supposed is None:
+            series.supposed = _Table(PlacesRecord(series=pack[:SERIES_BYTES], number=0, by=bytes(16), began=0))
+        return series.supposed
 
     # --- looking again ---------------------------------------------------------------------------------------
 

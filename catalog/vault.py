@@ -390,16 +390,19 @@ class Vault:
             raise refused_object(name) from e
 
     def with_other_copies(self, kind: PackKind, at: Extent, read: Callable[[PackKind, Extent], T]) -> T:
-        """`read` a chunk; if its block is lost, where the records of places say that another copy of it is."""
+        """`read` a chunk; if its block is lost, where the records of places say that another copy of it is.
+
+        A pack that was cut raises ShortRead, as a transfer does that keeps breaking off.
+        """
         other = self.places.instead(kind, at)
         if other is not None:
             try:
                 return read(kind, other)
-            except Damaged:
+            except (Damaged, ShortRead):
                 return read(kind, at)
         try:
             return read(kind, at)
-        except Damaged:
+        except (Damaged, ShortRead):
             other = self.other_copy(kind, at)
             if other is None:
                 raise

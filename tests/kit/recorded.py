@@ -95,12 +95,14 @@ class PointReader(DirectSource):
         self._data: dict[tuple[bytes, int], Buffer] = {}
 
     def data(self, at: Extent) -> bytes:
+        return self.vault.with_other_copies(PackKind.DATA, at, self._cut)
+
+    def _cut(self, kind: PackKind, at: Extent) -> bytes:
         place = at.pack, at.offset
         if place not in self._data:
             if len(self._data) > 16:
                 self._data.clear()
-            sealed = self.vault.fetch_block(PackKind.DATA, at)
-            self._data[place] = self.vault.open_block(PackKind.DATA, at, sealed)
+            self._data[place] = self.vault.open_block(kind, at, self.vault.fetch_block(kind, at))
         raw = bytes(memoryview(self._data[place])[at.inner : at.inner + at.length])
         if len(raw) != at.length or self.vault.keys.chunk_id(raw) != at.id:
             raise Damaged(f"no such chunk at {at}")

@@ -51,6 +51,9 @@ ROOMS = {
     " catalog.policies.records catalog.retention catalog.screen catalog.vault",
     "catalog.check": "catalog.access catalog.errors catalog.format catalog.ledger.records catalog.machines"
     " catalog.mark catalog.places catalog.points catalog.processors catalog.screen catalog.vault",
+    "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.ledger.records"
+    " catalog.machines catalog.mark catalog.places catalog.points catalog.screen catalog.signing catalog.store"
+    " catalog.tree catalog.vault catalog.vault_json",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
@@ -141,8 +144,8 @@ ROOMS = {
     "backup.commands": "backup.foreground backup.request backup.why catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
-    " catalog.check catalog.points catalog.policies catalog.machines catalog.jobs catalog.history catalog.screen"
-    " mount.commands mount.restore mount.restoretest",
+    " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs catalog.history"
+    " catalog.screen mount.commands mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

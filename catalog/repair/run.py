@@ -1,0 +1,115 @@
+"""A repair of a vault, machine by machine: what is found out first, and what is written then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+from catalog.errors import Damaged, NotFound
+from catalog.format.packs import SERIES_BYTES
+from catalog.format.records import IndexObject, Machine, PointName, encode_record
+from catalog.format.sealed import Kind, seal_object
+from catalog.ledger.records import Ledgers
+from catalog.machines.registry import find_machine
+from catalog.repair.examine import Examination, Found, Say, Wanted
+from catalog.repair.records import LostRecords, find_lost, write_lost
+from catalog.repair.state import Rows, Signer, add_rows, write
+from catalog.vault import Vault
+
+PUBLISHED_BYTES = 16 << 20  # of tables of contents in one index object
+NUMBERS_AHEAD = 1000  # by which a record of places that is made anew comes after those that are known
+
+
+class Written(NamedTuple):
+    """What was written for a machine: the names of records of places, and the number of index objects."""
+
+    places: list[str]
+    indexes: int
+
+
+class Repair:
+    """A repair of a vault, or of one machine of it (a name or an id)."""
+
+    def __init__(self, vault: Vault, machine: str | None, wanted: Wanted, say: Say) -> None:
+        self._vault, self._wanted, self._say = vault, wanted, say
+        self._only = machine
+        self.names = [name for name, _modified in vault.stored_points()]
+        self.machines: Mapping[bytes, Machine] = {}
+
+    def lost_records(self) -> LostRecords:
+        """The records of machines and items that can be made anew. Raises StoreError."""
+        self._say("looking for records of machines and items")
+        names = self.names
+        if self._only is not None:
+            ids = set(self._chosen())
+            names = [name for name in names if name.machine in ids]
+        return find_lost(self._vault, names)
+
+    def write_records(self, lost: LostRecords) -> None:
+        """Make records of machines and items anew. Raises StoreError."""
+        write_lost(self._vault, lost)
+
+    def _chosen(self) -> list[bytes]:
+        """The machines to look at, by id. Raises NotFound, or AmbiguousName."""
+        with_points = sorted({name.machine for name in self.names})
+        if self._only is None:
+            return with_points
+        found = find_machine(self._vault.machines(), self._only)
+        if found is not None:
+            return [found.id]
+        text = self._only.lower()
+        by_id = [one for one in with_points if len(text) >= 8 and one.hex().startswith(text)]
+        if len(by_id) != 1:
+            raise NotFound(f"there is no machine {self._only} in this vault", "see `rpdrive machine list --all`")
+        return by_id
+
+    def examinations(self) -> Iterator[Examination]:
+        """Each machine's packs, to be looked at one after the other. Raises StoreError."""
+        vault, gone = self._vault, self._gone()
+        self.machines = vault.machines()
+        with_points = {name.machine for name in self.names}
+        for machine in self._chosen():
+            others = [
+                one
+                for one in sorted(with_points - {machine})
+                if one[:SERIES_BYTES] == machine[:SERIES_BYTES]
+                or ((known := self.machines.get(one)) is not None and machine in known.shares)
+            ]
+            yield Examination(vault, machine, dict(self.machines), others, self._wanted, self._say, gone)
+
+    def _gone(self) -> Callable[[PointName], bool]:
+        """Whether upkeep has taken a point away for good. Where a ledger can't be used, all points count."""
+        ledgers = Ledgers(self._vault)
+
+        def is_gone(name: PointName) -> bool:
+            with suppress(Damaged):
+                return ledgers.of(name.machine, name.item).is_gone(name)
+            return False
+
+        return is_gone
+
+    def carry_out(self, examination: Examination, found: Found, signer: Signer, *, acknowledge: bool) -> Written:
+        """Write what can be written for a machine: index objects, then records of places.
+
+        With `acknowledge`, also that tree blocks are lost for good. Interrupted, it can be run again. Raises
+        ObjectChanged if other runs write records of places again and again, or another StoreError.
+        """
+        vault, indexes = self._vault, 0
+        for packs in examination.survey.unpublished(PUBLISHED_BYTES):
+            indexes += 1
+            self._say(f"writing index object {indexes:,}, of {len(packs):,} packs")
+            name = f"index/{found.machine.hex()}/{os.urandom(16).hex()}"
+            vault.store.create(
+                name, [seal_object(vault.keys, Kind.INDEX, name, encode_record(IndexObject(packs=packs)))]
+            )
+        places = list[str]()
+        if found.rebuilt is not None:
+            record = found.rebuilt
+            places.append(write(vault, record, signer, after=max(record.number, found.after) + NUMBERS_AHEAD))
+        rows = Rows([*found.rows.broken, *(found.acknowledged if acknowledge else ())], found.rows.instead)
+        if rows.broken or rows.instead:
+            self._say("writing records of places")
+            places += add_rows(vault, found.machine[:SERIES_BYTES], rows, signer, found.began)
+        return Written(places, indexes)

@@ -1,0 +1,185 @@
+"""Runs `rpdrive repair` for a person, or for a program with --json."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from typing import Any, NamedTuple
+
+from catalog.access.passphrases import confirm_on_terminal
+from catalog.access.session import Session
+from catalog.errors import WITH_PROBLEMS, Damaged, LocalError, NoVault, RpdriveError, UsageError, WrongPassphrase
+from catalog.format.records import PointName
+from catalog.machines.registry import Registration
+from catalog.repair.examine import Found, Wanted
+from catalog.repair.listing import (
+    found_json,
+    found_lines,
+    records_json,
+    records_lines,
+    written_lines,
+)
+from catalog.repair.neighbours import readable_version
+from catalog.repair.run import Repair
+from catalog.repair.state import Signer
+from catalog.repair.vault_file import LostFile, find_copy, put_back
+from catalog.screen.output import print_json, say
+from catalog.screen.stderr import warn
+from catalog.signing import signing_key
+from catalog.store.roles import Role
+from catalog.vault import Vault
+
+_EVERY = 2.0  # seconds between two lines about progress
+
+
+class Request(NamedTuple):
+    """What a person asked for."""
+
+    machine: str | None = None
+    dry: bool = False
+    yes: bool = False
+    read_all: bool = False
+    acknowledge: bool = False
+    as_json: bool = False
+
+
+class _Progress:
+    """Lines about progress on stderr, for a person at a terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._last = quiet or not sys.stderr.isatty(), 0.0
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if not self._quiet and now - self._last >= _EVERY:
+            self._last = now
+            warn(text)
+
+
+def run_repair(session: Session, request: Request) -> int:
+    """Repair, and print what was done. The exit code: 3 if something stays lost.
+
+    Raises AccessDenied before the first request if the role is too little, UsageError if nobody can confirm, and
+    LocalError if the disk for temporary files is full.
+    """
+    if not request.dry:
+        session.require(Role.MAINTAIN)
+    try:
+        return _Run(session, request).run()
+    except sqlite3.Error as e:
+        raise LocalError(f"a temporary file can't be written: {e}", "free some space, or set TMPDIR") from e
+
+
+class _Run:
+    def __init__(self, session: Session, request: Request) -> None:
+        self._session, self._request = session, request
+        self._row: dict[str, Any] = {"vault": session.address, "dry_run": request.dry, "vault_json": None}
+        self._lost = False
+
+    def run(self) -> int:
+        vault = self._opened()
+        if vault is not None:
+            self._repair(vault)
+        if self._request.as_json:
+            print_json(self._row)
+        return WITH_PROBLEMS if self._lost else 0
+
+    def _say(self, text: str) -> None:
+        if not self._request.as_json:
+            say(text)
+
+    def _confirmed(self, question: str) -> bool:
+        if self._request.dry:
+            return False
+        if self._request.yes:
+            return True
+        answer = None if self._request.as_json else confirm_on_terminal(question)
+        if answer is None:
+            raise UsageError("nobody can confirm this, and nothing was written", "use --yes, or --dry-run to look")
+        return answer
+
+    # --- vault.json -----------------------------------------------------------------------------------------
+
+    def _opened(self) -> Vault | None:
+        """The open vault, after its vault.json is put back if need be; None if that is not to be."""
+        session = self._session
+        try:
+            return session.open_vault()
+        except (Damaged, NoVault, WrongPassphrase) as e:
+            lost = self._copy(e)
+        self._row["vault_json"] = {"why": lost.why, "copy": lost.number, "new_admins": lost.new_admins}
+        self._say(f"{lost.why}: vault/{lost.number}.json is to be put in its place")
+        if lost.new_admins:
+            self._say("this copy names another admin key than the one before it: make sure that you know why")
+        if not self._confirmed("Put it back?"):
+            self._say("the rest can be looked at once vault.json is back")
+            self._lost = True
+            return None
+        session.require(Role.ADMIN)
+        put_back(session.open_store(), lost)
+        self._say("wrote vault.json")
+        return session.open_vault()
+
+    def _copy(self, error: RpdriveError) -> LostFile:
+        session = self._session
+        try:
+            known = session.settings.known_vaults().get(session.address)
+        except LocalError:
+            known = None
+        lost = find_copy(session.open_store(), lambda: session.passphrases.existing(session.address), known)
+        if lost is None:
+            raise error
+        return lost
+
+    # --- the rest -------------------------------------------------------------------------------------------
+
+    def _repair(self, vault: Vault) -> None:
+        request = self._request
+        noted = self._session.damaged_packs(vault.id).packs()
+        progress = _Progress(quiet=request.as_json)
+        repair = Repair(vault, request.machine, Wanted(noted, request.read_all), progress)
+        records = repair.lost_records()
+        for line in records_lines(records, dry=request.dry):
+            self._say(line)
+        self._row["records"] = records_json(records)
+        if (records.machines or records.items) and self._confirmed("Make these records anew?"):
+            repair.write_records(records)
+        rows = self._row["machines"] = []
+        for examination in repair.examinations():
+            try:
+                found = examination.run()
+                name = self._name(repair, found)
+                if not request.as_json:
+                    for line in found_lines(found, name, lambda of, path: self._neighbour(vault, repair, of, path)):
+                        say(line)
+                row = found_json(found, name, lambda of, path: self._neighbour(vault, repair, of, path))
+                rows.append(row)
+                self._lost |= bool(found.lost or found.unread)
+                todo = found.rows.broken or found.rows.instead or found.rebuilt or found.unindexed
+                if not (todo or (request.acknowledge and found.acknowledged)):
+                    continue
+                if self._confirmed("Write this?"):
+                    written = repair.carry_out(
+                        examination, found, self._signer(vault), acknowledge=request.acknowledge
+                    )
+                    row["written"] = {"places": written.places, "index_objects": written.indexes}
+                    for line in written_lines(written, name):
+                        self._say(line)
+            finally:
+                examination.close()
+
+    def _name(self, repair: Repair, found: Found) -> str:
+        known = repair.machines.get(found.machine)
+        return known.name if known is not None else found.machine.hex()[:8]
+
+    def _neighbour(self, vault: Vault, repair: Repair, of: PointName, path: bytes) -> PointName | None:
+        return readable_version(vault, repair.names, of, path)
+
+    def _signer(self, vault: Vault) -> Signer:
+        admin, private = signing_key(vault)
+        try:
+            known = Registration.load(self._session.settings.state, vault)
+        except LocalError:
+            known = None
+        return Signer(admin, private, bytes(16) if known is None else bytes.fromhex(known.machine))

@@ -1,0 +1,150 @@
+"""Puts vault.json back from its copies, if it is missing or damaged. A good one is never replaced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from catalog.errors import (
+    Damaged,
+    NewerFormat,
+    NoVault,
+    ObjectExists,
+    ObjectNotFound,
+    RpdriveError,
+    WrongPassphrase,
+)
+from catalog.format.keys import Keys
+from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
+from catalog.store.base import Store
+from catalog.vault_json import NAME
+
+_COPY = re.compile("vault/([1-9][0-9]{0,18})[.]json")
+_TRIED = 100  # copies, from the newest on
+
+
+class LostFile(NamedTuple):
+    """What can be put in the place of a vault.json.
+
+    `number` is that of the copy, `why` what is wrong with vault.json. `tag` is that of the damaged file, None if it
+    is missing. `admins` says whether the copy has other admins than the copy before it, which a person should know.
+    """
+
+    why: str
+    number: int
+    data: bytes
+    tag: str | None
+    new_admins: bool
+
+
+def find_copy(store: Store, passphrase: Callable[[], str], vault_id: bytes | None = None) -> LostFile | None:
+    """The copy to put back; None if vault.json is good.
+
+    Good is a file that opens with the passphrase and has the right MAC; also one that the passphrase does not
+    open, unless a copy with the same number differs and does. Copies of another vault than `vault_id` (None: it is
+    not known) are passed over. Raises NoVault if there is nothing to put back, WrongPassphrase, NewerFormat, or
+    StoreError.
+    """
+    data, tag, why = _present(store)
+    if data is not None and not why:
+        return _changed(store, data, tag, passphrase, vault_id)
+    numbers = _numbers(store)
+    if not numbers:
+        raise NoVault(f"{why}, and there is no copy of it in vault/", "restore vault.json from a copy of the vault")
+    copy = _newest(store, numbers, passphrase(), vault_id, why)
+    return LostFile(why, copy.number, copy.data, tag, copy.new_admins)
+
+
+def put_back(store: Store, lost: LostFile) -> None:
+    """Create or replace vault.json. Raises ObjectChanged if it was changed meanwhile, or another StoreError."""
+    if lost.tag is not None:
+        store.replace(NAME, lost.data, lost.tag)
+        return
+    try:
+        store.create(NAME, [lost.data])
+    except ObjectExists as e:
+        raise NoVault("vault.json is there again", "run the command again") from e
+
+
+def _present(store: Store) -> tuple[bytes | None, str | None, str]:
+    """vault.json and its tag, and what is wrong with it. Raises NewerFormat or StoreError."""
+    try:
+        data, tag = store.get_tagged(NAME, MAX_VAULT_FILE)
+    except ObjectNotFound:
+        return None, None, "vault.json is missing"
+    try:
+        VaultFile.decode(data)
+        return data, tag, ""
+    except NewerFormat:
+        raise
+    except Damaged as e:
+        return data, tag, str(e)
+
+
+def _changed(
+    store: Store, data: bytes, tag: str | None, passphrase: Callable[[], str], vault_id: bytes | None
+) -> LostFile | None:
+    """The copy to put back in place of a file that can be parsed; None if it is good."""
+    text = passphrase()
+    try:
+        VaultFile.decode(data).unlock(text)
+        return None
+    except WrongPassphrase:
+        number = VaultFile.decode(data).number
+        try:
+            same = store.get(f"vault/{number}.json", MAX_VAULT_FILE)
+        except RpdriveError:
+            same = data
+        if same == data or not _opens(same, text):
+            raise
+        why = "vault.json differs from its own copy"
+    except Damaged as e:
+        why = str(e)
+    copy = _newest(store, _numbers(store), text, vault_id, why)
+    return LostFile(why, copy.number, copy.data, tag, copy.new_admins)
+
+
+class _Copy(NamedTuple):
+    number: int
+    data: bytes
+    new_admins: bool
+
+
+def _numbers(store: Store) -> list[int]:
+    """The numbers of the copies, the newest first."""
+    named = (_COPY.fullmatch(info.name) for info in store.list("vault/"))
+    return sorted((int(m[1]) for m in named if m is not None), reverse=True)
+
+
+def _newest(store: Store, numbers: list[int], passphrase: str, vault_id: bytes | None, why: str) -> _Copy:
+    """The copy with the highest number that the passphrase opens. Raises NoVault or WrongPassphrase."""
+    found: tuple[int, bytes, VaultFile] | None = None
+    wrong: RpdriveError | None = None
+    for number in numbers[:_TRIED]:
+        try:
+            data = store.get(f"vault/{number}.json", MAX_VAULT_FILE)
+            file = VaultFile.decode(data)
+            if vault_id not in (None, file.vault_id):
+                continue
+            if found is not None:  # the one before it: it may have another passphrase
+                return _Copy(found[0], found[1], not {a.id for a in found[2].admins} <= {a.id for a in file.admins})
+            file.unlock(passphrase)
+            found = number, data, file
+        except WrongPassphrase as e:
+            wrong = e
+        except (Damaged, ObjectNotFound):
+            continue
+    if found is not None:
+        return _Copy(found[0], found[1], new_admins=False)
+    if wrong is not None:
+        raise wrong
+    raise NoVault(f"{why}, and no copy of it in vault/ can be read", "restore vault.json from a copy of the vault")
+
+
+def _opens(data: bytes, passphrase: str) -> bool:
+    try:
+        keys: Keys = VaultFile.decode(data).unlock(passphrase)
+    except RpdriveError:
+        return False
+    return bool(keys)

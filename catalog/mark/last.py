@@ -28,6 +28,7 @@ from catalog.mark.roots import Roots
 from catalog.mark.run import Marked
 from catalog.vault import Vault
 
+WEEK = 7 * 86_400 * 10**9  # ns
 _MAGIC = b"RPDMARK\1"
 _LENGTH = struct.Struct(">I")
 _DIGEST = 32
@@ -65,6 +66,10 @@ class Last(NamedTuple):
     def gone(self, roots: Roots) -> int:
         """How many of its points are no roots any more: what only they referred to is still taken for live."""
         return len(self.points - {root.name.id for root in roots.roots})
+
+    def is_stale(self, roots: Roots, now: int) -> bool:
+        """Whether a full mark is due: points went, and the last full mark is a week old by the store's clock."""
+        return self.gone(roots) > 0 and now - self.full >= WEEK
 
 
 class LastMark:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -22,10 +22,13 @@ from catalog.errors import Damaged
 from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES, Keys, expand
 from catalog.format.message import decode
+from catalog.format.places import PlacesRecord
+from catalog.format.records import Machine
 from catalog.mark.ids import Ids
 from catalog.mark.live import AT_ONCE, ROW, Live, batched
 from catalog.mark.roots import Roots
-from catalog.mark.run import Marked
+from catalog.mark.run import Marked, mark
+from catalog.screen.phases import Follower
 from catalog.vault import Vault
 
 WEEK = 7 * 86_400 * 10**9  # ns
@@ -144,6 +147,31 @@ class LastMark:
         """Forget the last mark."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def mark_on(
+    kept: LastMark,
+    vault: Vault,
+    roots: Roots,
+    began: int,
+    *,
+    machines: Mapping[bytes, Machine] | None = None,
+    places: Sequence[PlacesRecord] | None = None,
+    follow: Follower | None = None,
+) -> Marked:
+    """Mark from where the last mark ended; from nothing if there is none, or if a full mark is due. Keeps it.
+
+    `began` is the store's time (ns) before the points were listed. Otherwise as `mark`. What only points that went
+    refer to is taken for live until the next full mark.
+    """
+    last = kept.load()
+    if last is not None and last.is_stale(roots, began):
+        last.marked.close()
+        last = None
+    begun = None if last is None else last.marked
+    marked = mark(vault, roots, machines=machines, places=places, begun=begun, follow=follow)
+    kept.save(marked, roots, began, last)
+    return marked
 
 
 _KINDS = (PackKind.DATA, PackKind.TREE)

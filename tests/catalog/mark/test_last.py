@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catalog.format.blocks import PackKind
-from catalog.mark.last import WEEK, Last, LastMark
+from catalog.mark.last import WEEK, Last, LastMark, mark_on
 from catalog.mark.roots import Roots, find_roots
 from catalog.mark.run import Marked, mark
 from catalog.store.memory import MemoryStore
@@ -37,11 +37,9 @@ class World:
         """Mark all points but the first ones that are gone, as upkeep does, and keep it."""
         without = {p.id for p in self.trees.points[:gone]}
         roots = find_roots(self.vault, [MACHINE], lambda name: name.id in without)
-        last = self.kept.load()
         before = self.meter.snapshot().read.requests
-        marked = mark(self.vault, roots, places=[], begun=None if last is None else last.marked)
+        marked = mark_on(self.kept, self.vault, roots, began, places=[])
         self.reads = self.meter.snapshot().read.requests - before
-        self.kept.save(marked, roots, began, last)
         return marked, roots
 
     def last(self) -> Last:
@@ -87,6 +85,9 @@ def test_a_full_mark_is_due_a_week_after_the_last_if_points_went(world: World) -
     assert not last.is_stale(roots, BEGAN + 5 * WEEK)
     assert last.gone(fewer) == 1
     assert last.is_stale(fewer, BEGAN + WEEK) and not last.is_stale(fewer, BEGAN + WEEK - 1)
+    marked, _roots = world.mark(BEGAN + WEEK, gone=1)
+    assert world.reads > 0 and world.last().full == BEGAN + WEEK
+    assert spans(marked.live) == joined(referred(world.vault, world.trees.points[1:]))
 
 
 def test_what_could_not_be_read_is_looked_at_again(world: World) -> None:

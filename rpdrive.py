@@ -59,6 +59,7 @@ PACKAGES = {
     "catalog.machines.commands": ("machine",),
     "catalog.repair.commands": ("repair",),
     "catalog.jobs.commands": ("jobs",),
+    "catalog.prune.commands": ("prune",),
     "catalog.history.commands": ("find", "versions", "diff"),
     "catalog.check.commands": ("check",),
     "mount.commands": ("mount", "unmount", "mounts"),

@@ -106,6 +106,12 @@ class TooLate(StoreError):
     advice = "run the command again; what was already stored is kept"
 
 
+class WrongClock(StoreError):
+    """The store's clock says what can't be."""
+
+    advice = "set the clocks of the store and of this machine, then run the command again"
+
+
 # --- the vault ------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,13 @@ class SignedRecord(NamedTuple):
     content: bytes
 
 
+class StoredRecord(NamedTuple):
+    """The number of a record, and when it was stored, by the store's clock (ns since the epoch, UTC)."""
+
+    number: int
+    modified: int
+
+
 class SignedRecords:
     """The signed records of a vault, verified with the keys of its admins in vault.json (`file`). Thread-safe.
 
@@ -86,10 +93,23 @@ class SignedRecords:
         *,
         after: int,
     ) -> int:
+        """Sign a record, and store it after the newest one. Returns its number. Otherwise as `store_next`."""
+        return self.store_next(kind, folder, content, admin, private, after=after).number
+
+    def store_next(
+        self,
+        kind: Kind,
+        folder: str,
+        content: bytes | Callable[[int], bytes],
+        admin: Admin,
+        private: bytes,
+        *,
+        after: int,
+    ) -> StoredRecord:
         """Sign a record, and store it under the next number after that of the newest one (0: there is none).
 
         Records that hold their own number are given as a function of it: junk may have taken the next number.
-        Returns the number. Raises ObjectChanged if somebody else has added a record since, Damaged if more than 100
+        Raises ObjectChanged if somebody else has added a record since, Damaged if more than 100
         numbers are taken by what no admin signed, or another StoreError.
         """
         if self._clock() - self._read >= ASK_EVERY:
@@ -101,8 +121,7 @@ class SignedRecords:
             made = content(number) if callable(content) else content
             data = seal_signed(self._keys, admin, private, kind, name, made)
             try:
-                self._store.create(name, [data])
-                return number
+                return StoredRecord(number, self._store.create(name, [data]))
             except ObjectExists:
                 if self._open(kind, name) is not None:
                     raise ObjectChanged(f"{name} was added by another run", "run the command again") from None

@@ -27,6 +27,7 @@ from catalog.format.packs import (
 from catalog.format.records import IndexedPack
 
 MAGIC = b"RPDCARR"
+HEAD = HEADER.pack(MAGIC, VERSION)
 _decoder = msgspec.msgpack.Decoder(list[IndexedPack])
 _encoder = msgspec.msgpack.Encoder()
 
@@ -39,7 +40,7 @@ class CarrierBuilder:
         self.id = new_pack_id(machine) if carrier_id is None else carrier_id
         self.packs: list[IndexedPack] = []
         self.size = HEADER.size
-        self._parts: list[Buffer] = [HEADER.pack(MAGIC, VERSION)]
+        self._parts: list[Buffer] = [HEAD]
         self._keys = keys
 
     @property
@@ -49,19 +50,27 @@ class CarrierBuilder:
     def add(self, pack: bytes, rows: Sequence[BlockRow], blocks: Sequence[Buffer]) -> int:
         """Add blocks of a pack, with their rows in its table of contents. Returns the offset of the first one."""
         assert all(len(b) == r.stored for r, b in zip(rows, blocks, strict=True))
+        self._parts.extend(blocks)
+        return self.refer(pack, rows)
+
+    def refer(self, pack: bytes, rows: Sequence[BlockRow]) -> int:
+        """The same, for blocks whose bytes somebody else puts into the object: the store, between head and tail."""
         at = self.size
         self.packs.append(IndexedPack(pack, list(rows)))
-        self._parts.extend(blocks)
-        self.size += sum(map(len, blocks))
+        self.size += sum(row.stored for row in rows)
         return at
 
     def finish(self) -> list[Buffer]:
         """All parts of the object, contents and trailer included. Raises Unwritable if it has too many chunks."""
+        return [*self._parts, *self.tail()]
+
+    def tail(self) -> list[Buffer]:
+        """What follows the blocks: contents and trailer. Raises as `finish`."""
         contents, kind = _encoder.encode(self.packs), self.kind.carried
         if len(contents) > MAX_RAW[kind] or self.size > MAX_OFFSET:
             raise Unwritable(f"the contents of {self.name}, {len(contents)} bytes, could not be read again")
         sealed = seal_block(self._keys, kind, self.id, self.size, encode_frame(contents))
-        return [*self._parts, sealed, TRAILER.pack(self.size, len(sealed), TRAILER_MAGIC)]
+        return [sealed, TRAILER.pack(self.size, len(sealed), TRAILER_MAGIC)]
 
 
 def decode_carrier(keys: Keys, kind: PackKind, carrier_id: bytes, data: Buffer) -> list[IndexedPack]:

@@ -131,7 +131,8 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `kind` is what ran (`backup`), `outcome` an Outcome, or a word that a later version wrote.
     `time` and `finished` are the machine's clock. `files` and `bytes` count what it covered, of which
-    `read_bytes` were read. `error_kind` and `error` say why it failed.
+    `read_bytes` were read. `error_kind` and `error` say why it failed. A job of pruning says what of the machine's
+    objects is live, hidden and not yet deleted, and what it deleted.
     """
 
     id: Id
@@ -159,6 +160,9 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     error: str = ""
     problems: list[Problem] = []
     problem_count: int = 0  # `problems` has the first 100 at most
+    live_bytes: int = 0
+    hidden_bytes: int = 0
+    freed_bytes: int = 0
 
 
 class IndexedPack(msgspec.Struct, array_like=True, gc=False, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -41,13 +41,22 @@ def find_roots(
 ) -> Roots:
     """The points of these machines (ids; None: of all) that are not `gone`.
 
-    One listing for each machine, and one request for each record that is not cached. A partial point that is
-    surely damaged, or was deleted since the listing, is left out: its writer sees what is hidden.
-    Raises StoreError.
+    One listing for each machine. Otherwise as `read_roots`.
     """
     stored: dict[PointName, int] = {}
     for machine in [None] if machines is None else machines:
         stored.update(vault.stored_points(machine))
+    return read_roots(vault, stored, gone)
+
+
+def read_roots(
+    vault: Vault, stored: Mapping[PointName, int], gone: Callable[[PointName], bool] | None = None
+) -> Roots:
+    """The points of a listing (names, and times by the store's clock in ns) that are not `gone`.
+
+    One request for each record that is not cached. A partial point that is surely damaged, or was deleted since the
+    listing, is left out: its writer sees what is hidden. Raises StoreError.
+    """
     names = [name for name in stored if gone is None or not gone(name)]
     names.sort(key=lambda n: (n.machine, n.item, n.sequence, not n.partial, n.time, n.id))
     roots, unread = list[Root](), list[NoRoot]()

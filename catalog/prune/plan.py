@@ -86,15 +86,18 @@ class Limits(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A pack to be moved to a carrier: `keep` are its bytes that stay, all blocks between them may go.
+    """A pack to be moved to a carrier, without the blocks in `drop`. All others stay, also those not known here.
 
-    `source` is the object that they are read from, `size` its bytes.
+    `source` is the object that they are read from, `size` its bytes; `runs` are those of the pack if that is a
+    carrier. `kept` is about the number of bytes that are moved.
     """
 
     key: Key
-    keep: tuple[Span, ...]
+    drop: tuple[Span, ...]
     source: Key
     size: int
+    runs: tuple[Run, ...]
+    kept: int
 
 
 Ends: TypeAlias = Callable[[Sequence[Object]], Mapping[Key, int]]  # where the tables of contents of packs begin
@@ -361,10 +364,11 @@ class Plan:
     def _moves_of(self, obj: Object) -> Iterator[Move]:
         """The moves that empty an object: of the pack itself, or of all packs in a carrier."""
         for pack in self._packs_of(obj.key) if obj.key in self._carried else [obj.key]:
-            held = self._held(pack) or [EVERYTHING]  # its contents say where the blocks of a small pack end
-            keep = without(held, self.ripe(pack))
-            if keep and (self.state.holders(pack) or {pack}) == {obj.key}:
-                yield Move(pack, tuple(keep), obj.key, obj.size)
+            held = self._held(pack) or [(HEADER.size, obj.size)]  # its contents say where the blocks of a pack end
+            drop = within(self.ripe(pack), held)
+            kept = length(held) - length(drop)
+            if kept and (self.state.holders(pack) or {pack}) == {obj.key}:
+                yield Move(pack, tuple(drop), obj.key, obj.size, self.state.moved.get(pack, ()), kept)
 
     def _grouped(self, moves: list[Move]) -> Iterator[list[Move]]:
         group: list[Move] = []
@@ -374,7 +378,7 @@ class Plan:
                 yield group
                 group, size = [], 0
             group.append(move)
-            size += min(length(move.keep), move.size)
+            size += move.kept
         if group:
             yield group
 

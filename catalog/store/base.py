@@ -155,6 +155,13 @@ class Store(ABC):
         The caller must be the only writer with it. `mark` has letters and digits.
         """
 
+    def keep_room(self) -> None:  # noqa: B027 - most stores have no end
+        """Keep some space back, so that records can be written when the store is full. Never fails."""
+
+    def make_room(self) -> bool:
+        """Let the space go that was kept back. Whether there was any."""
+        return False
+
     def renew(self, token: str) -> None:  # noqa: B027 - most stores have no tokens
         """Use another access token from the next request on, in place of the one the store was opened with.
 

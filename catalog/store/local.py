@@ -35,6 +35,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _LARGE = 2**20  # bytes
 _ATTEMPTS = 3
+_BALLAST, _ROOM = "ballast", 16 << 20  # a file of so many bytes in the folder of the store's own
 # The disk was removed or the file server is down: the data may be intact.
 _AWAY = {
     errno.EIO,
@@ -252,6 +253,23 @@ class LocalStore(Store):
 
     def sweep(self, mark: str) -> None:
         self._swept, self._mark = False, mark  # the next write removes them: it makes sure that the vault is there
+
+    def keep_room(self) -> None:
+        with suppress(StoreError), self._translated(RESERVED):
+            self._require_root()
+            with self._own_folder() as own:
+                if _is_there(own, _BALLAST):
+                    return
+            # Random: a file system might not store zeros, nor the same bytes twice.
+            with self._temporary([os.urandom(_LARGE) for _ in range(_ROOM // _LARGE)]) as (own, name):
+                os.replace(own.path(name), own.path(_BALLAST), src_dir_fd=own.descriptor, dst_dir_fd=own.descriptor)
+
+    def make_room(self) -> bool:
+        with suppress(StoreError), self._translated(RESERVED), self._own_folder() as own:
+            os.unlink(own.path(_BALLAST), dir_fd=own.descriptor)
+            SYSTEM.sync_folder(own)
+            return True
+        return False
 
     @contextmanager
     def _temporary(self, parts: Sequence[Buffer | Copy], *, durable: bool = True) -> Iterator[tuple[Folder, str]]:

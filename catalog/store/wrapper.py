@@ -100,6 +100,12 @@ class StoreWrapper(Store):
     def sweep(self, mark: str) -> None:
         self.inner.sweep(mark)
 
+    def keep_room(self) -> None:
+        self.inner.keep_room()
+
+    def make_room(self) -> bool:
+        return self.inner.make_room()
+
     def renew(self, token: str) -> None:
         self.inner.renew(token)
 

@@ -42,7 +42,6 @@ ROOMS = {
     "catalog.ledger.state": "catalog.format",
     "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
-    "catalog.prune": "catalog.errors catalog.format catalog.places",
     "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
@@ -54,6 +53,9 @@ ROOMS = {
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.ledger.records"
     " catalog.machines catalog.mark catalog.places catalog.points catalog.screen catalog.signing catalog.store"
     " catalog.tree catalog.vault catalog.vault_json",
+    "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
+    " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
+    " catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
@@ -145,7 +147,7 @@ ROOMS = {
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
     " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs catalog.history"
-    " catalog.screen mount.commands mount.restore mount.restoretest",
+    " catalog.prune catalog.screen mount.commands mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

@@ -187,9 +187,9 @@ class Translated:
 
     def _is_kept(self, place: int, move: Move) -> bool:
         start, end = span(place)
+        assert not any(low < end and start < high and not (low <= start and end <= high) for low, high in move.drop)
         there = place in {p for p, _ in self.objects[number(move.source)].blocks}
-        assert not any(low < end and start < high and not (low <= start and end <= high) for low, high in move.keep)
-        return there and any(low <= start and end <= high for low, high in move.keep)
+        return there and not any(low <= start and end <= high for low, high in move.drop)
 
 
 def check(store: Store, *, cut: bool, merge: bool) -> tuple[int, int]:

@@ -1,0 +1,169 @@
+"""Pruning as a command asks for it: one machine's series or all of them, each with a record of what was done."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from catalog.access.session import Session
+from catalog.errors import (
+    AccessDenied,
+    NotFound,
+    ObjectChanged,
+    RpdriveError,
+    ShortRead,
+    StoreError,
+    StoreUnreachable,
+    WrongClock,
+)
+from catalog.format.records import Job, Outcome, Problem
+from catalog.machines.registry import Registration, find_machine, machine_names
+from catalog.points.seen import Seen
+from catalog.policies.records import Policies
+from catalog.prune.notes import Notes
+from catalog.prune.run import Context, Done, Outlook, TimeIsUp, prune_series
+from catalog.prune.scope import Scope, Series
+from catalog.screen.phases import Follower
+from catalog.signing import signing_key
+from catalog.store.deadline import steady
+from catalog.vault import Vault
+
+_HOPELESS = (StoreUnreachable, AccessDenied, ShortRead)  # the store itself: the other series would fail, too
+_PROBLEMS = 100  # in a record
+
+
+class Request(NamedTuple):
+    """What is asked for. `machine` is a name or id, None for all; `seconds` the time allowed, None: no limit."""
+
+    machine: str | None = None
+    dry: bool = False
+    seconds: float | None = None
+    yes: bool = False
+
+
+class SeriesResult(NamedTuple):
+    """What became of a series: of what machines (names), what was done, or why not."""
+
+    name: str
+    series: Series
+    done: Done | None
+    error: RpdriveError | None
+
+
+def prune(
+    session: Session,
+    vault: Vault,
+    request: Request,
+    follow: Follower,
+    tell: Callable[[Outlook], None] = lambda outlook: None,
+) -> list[SeriesResult]:
+    """Prune. `tell` gets what a run is about to do, before it does.
+
+    What is wrong with one series costs that series. Raises NotFound, AmbiguousName, Locked, or StoreError if the
+    store itself fails.
+    """
+    until = None if request.seconds is None else steady() + request.seconds
+    state = session.settings.state
+    notes = Notes(_path(state, vault))
+    try:
+        scope = Scope.of(vault)
+        context = Context(
+            vault=vault,
+            scope=scope,
+            policies=Policies(vault),
+            notes=notes,
+            signer=None if request.dry else signing_key(vault),
+            deleting=session.open_store(patience=0.0),
+            by=_here(state, vault),
+            highest=Seen(state, vault.id).highest(),
+            until=until,
+            yes=request.yes,
+            follow=follow,
+            tell=tell,
+        )
+        found = [_one(context, series, session) for series in _wanted(scope, request, notes)]
+    finally:
+        notes.close()
+    if not request.dry:
+        vault.store.keep_room()
+    return found
+
+
+def _path(state: Path, vault: Vault) -> Path:
+    return state / f"prune-{vault.id.hex()}.sqlite"
+
+
+def _here(state: Path, vault: Vault) -> bytes:
+    """The id of this machine in the vault; zeros if it has none."""
+    with suppress(RpdriveError):
+        known = Registration.load(state, vault)
+        if known is not None:
+            return bytes.fromhex(known.machine)
+    return bytes(16)
+
+
+def _wanted(scope: Scope, request: Request, notes: Notes) -> list[Series]:
+    """The series to prune: those that were pruned longest ago first, as the time may not suffice for all."""
+    if request.machine is not None:
+        machine = find_machine(scope.machines, request.machine)
+        if machine is None:
+            raise NotFound(
+                f"there is no machine {request.machine} in this vault", "see `rpdrive machine list` for their names"
+            )
+        return [scope.series(machine.id)]
+    return sorted(scope.all_series(), key=lambda series: (int(notes.get(_note(series)) or 0), series.id))
+
+
+def _note(series: Series) -> str:
+    return f"pruned {series.id.hex()}"
+
+
+def _one(context: Context, series: Series, session: Session) -> SeriesResult:
+    names = machine_names(context.scope.machines)
+    name = ", ".join(names.get(one, one.hex()[:8]) for one in series.own)
+    began = time.time_ns()
+    if context.until is not None and steady() > context.until:
+        return SeriesResult(
+            name, series, None, TimeIsUp(f"there was no time left for {name}", "run the command again")
+        )
+    try:
+        done = prune_series(context, series)
+    except _HOPELESS:
+        raise
+    except RpdriveError as e:
+        if isinstance(e, StoreError) and not isinstance(e, ObjectChanged | WrongClock):
+            raise
+        _record(context, series, name, began, None, e)
+        return SeriesResult(name, series, None, e)
+    context.notes.set(_note(series), str(began // 10**9))
+    if context.signer is not None:
+        _record(context, series, name, began, done, None)
+    return SeriesResult(name, series, done, None)
+
+
+def _record(
+    context: Context, series: Series, name: str, began: int, done: Done | None, error: RpdriveError | None
+) -> None:
+    """Record the run, for people. No error here makes it fail."""
+    if context.signer is None:
+        return
+    job = Job(
+        id=os.urandom(16), machine=series.own[0], kind="prune", outcome=Outcome.FAILED, machine_name=name,
+        hostname=platform.node(), time=began, finished=time.time_ns(),
+    )  # fmt: skip
+    if error is not None:
+        job.error_kind, job.error = error.kind, str(error)[:4096]
+    if done is not None:
+        totals = done.outlook.totals
+        job.outcome = Outcome.WITH_WARNINGS if done.problems else Outcome.COMPLETED
+        job.live_bytes, job.hidden_bytes, job.freed_bytes = totals.live, totals.hidden, done.freed
+        job.bytes, job.stored_bytes, job.removed = totals.stored, done.moved, done.points
+        job.problems = [Problem(b"", text) for text in done.problems[:_PROBLEMS]]
+        job.problem_count = len(done.problems)
+    with suppress(RpdriveError):
+        context.vault.add_job(job)

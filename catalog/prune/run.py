@@ -1,0 +1,406 @@
+"""One run of pruning for one series, in the order of the model: docs/prune-design.md, "Upkeep".
+
+Nothing is deleted, and no carrier counts, before this run's own record of places is stored. A run that is stopped
+anywhere leaves a vault that can be read, and that the next run goes on with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from catalog.errors import ObjectChanged, RpdriveError
+from catalog.format.blocks import PackKind
+from catalog.format.keys import GENERATION
+from catalog.format.packs import SERIES_BYTES
+from catalog.format.places import PlacesRecord
+from catalog.format.records import PointName
+from catalog.ledger.expiry import Expiry, expire
+from catalog.ledger.records import Ledgers
+from catalog.ledger.state import Ledger
+from catalog.mark.objects import Objects
+from catalog.mark.roots import Roots, read_roots
+from catalog.mark.run import Marked, mark
+from catalog.policies.records import Policies
+from catalog.prune.carrying import READ_BACK, Carrying
+from catalog.prune.clock import check_listed, check_now, check_quiet, check_stored
+from catalog.prune.deleting import Deleter
+from catalog.prune.notes import Notes, find_ends
+from catalog.prune.plan import DELETING, HOUR, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
+from catalog.prune.records import Newest, Signer, old_names, read_newest, store_next, with_room
+from catalog.prune.scope import Scope, Series
+from catalog.prune.state import Key
+from catalog.screen.phases import Follower, NoFollower, Phase
+from catalog.store.base import Store
+from catalog.store.deadline import Deadline, steady
+from catalog.vault import Vault
+
+DAY = 24 * HOUR
+PARTIAL = 60 * DAY  # a partial point of that age goes, if there is a whole one of its number or above
+RECORDS, LEAST = 90 * DAY, 3  # records of places that are older go, but for the newest three
+TRIES = 3  # while other runs are faster
+_GENERATION_AT = 4  # byte of a pack's id
+_MOST_PROBLEMS, _NAMED = 100, 3
+_REPAIR = "see `rpdrive check`; what can't be brought back is acknowledged with `rpdrive repair` (docs/repair.md)"
+_GAP = "bring them back from a copy of the vault, or accept the loss with `rpdrive forget --missing`"
+_MORE = "give more time with --max-time"
+
+
+class Refused(RpdriveError):
+    """A series can't be pruned: something must be seen to first. Nothing of it was changed."""
+
+
+class TimeIsUp(RpdriveError):
+    """The time allowed is over, and nothing was changed yet."""
+
+
+class Outlook(NamedTuple):
+    """What a run is about to do, told before it does. Bytes; `going` are points by name.
+
+    `objects` with `freed` bytes are deleted; `moves` packs with `moved` bytes are copied to `carriers`, of which
+    about `read` bytes go through this machine. `requests` is an estimate.
+    """
+
+    series: Series
+    name: str
+    totals: Totals
+    objects: int
+    freed: int
+    moves: int
+    carriers: int
+    moved: int
+    read: int
+    requests: int
+    going: tuple[PointName, ...]
+    partials: tuple[PointName, ...]
+    expiries: tuple[Expiry, ...]
+    changed: bool
+
+
+class Context(NamedTuple):
+    """What all runs of a command share.
+
+    `signer` is the key that signs; None for a dry run, which writes and deletes nothing. `deleting` is the store
+    without retries: a request that is repeated after this machine slept could delete too late. `clock` is this
+    machine's (ns). `until` (seconds, `steady`) is when to stop. `by` is the id of this machine in the vault.
+    """
+
+    vault: Vault
+    scope: Scope
+    policies: Policies
+    notes: Notes
+    signer: Signer | None
+    deleting: Store
+    by: bytes
+    highest: Mapping[tuple[bytes, bytes], int]
+    limits: Limits = Limits()
+    until: float | None = None
+    yes: bool = False
+    follow: Follower = NoFollower()
+    clock: Callable[[], int] = time.time_ns
+    tell: Callable[[Outlook], None] = lambda outlook: None
+
+
+class Done(NamedTuple):
+    """What a run did. `refused` counts objects that the store did not let go: they are tried again."""
+
+    outlook: Outlook
+    record: int = 0  # the number of the record of places; 0: none was needed
+    deleted: int = 0
+    freed: int = 0
+    moved: int = 0
+    carriers: int = 0
+    points: int = 0
+    partials: int = 0
+    refused: int = 0
+    stopped: bool = False  # by the time allowed: the next run goes on
+    problems: tuple[str, ...] = ()
+
+
+def prune_series(context: Context, series: Series) -> Done:
+    """Prune a series. Raises Refused, TimeIsUp, WrongClock, another StoreError, or Damaged."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _Run(context, series).run()
+        except ObjectChanged:
+            if not left:
+                raise
+    raise AssertionError
+
+
+class _Run:
+    def __init__(self, context: Context, series: Series) -> None:
+        self._c, self._series = context, series
+        self._vault, self._store = context.vault, context.vault.store
+        self._ledgers: dict[bytes, Ledgers] = {}
+        self._problems: list[str] = []
+        self._newest_object = 0
+        self._deleter = Deleter(context.deleting, context.follow, context.until)
+
+    def run(self) -> Done:
+        c, vault = self._c, self._vault
+        # Records before the time, and the time before the listings.
+        self._ledgers = {machine: Ledgers(vault, machine) for machine in self._series.machines}
+        newest = read_newest(vault, self._series.id)
+        began = self._store.now()
+        check_now(began, c.clock())
+        stored = self._points()
+        self._refuse_gaps(stored)
+        roots = read_roots(vault, stored, self._is_gone)
+        with self._marked(roots, newest) as marked:
+            plan = self._plan(newest, began, marked)
+        if plan.refusal():
+            raise self._refused(plan.refusal(), _REPAIR)
+        expiries = self._expire(roots, stored, began)
+        up = self._up(roots, expiries, began)
+        partials = _old_partials(stored, began)
+        groups = plan.moves()
+        outlook = self._outlook(plan, groups, up, partials, expiries)
+        c.tell(outlook)
+        if c.signer is None:
+            return Done(outlook, problems=tuple(self._problems))
+        if (plan.deletes or up or partials) and not c.yes:
+            check_quiet(self._newest_object, began)
+        carriers, moved, stopped = self._carry(plan, groups)
+        number = 0
+        if plan.is_changed() or plan.deletes or up or partials:
+            number = self._store_record(plan, newest, began, c.signer)
+            self._deleter.objects(plan.deletes)
+        gone = self._let_go(up, stored, c.signer)
+        lingering = [name for name in stored if name not in up and self._is_gone(name)]
+        self._deleter.names([*map(str, gone), *map(str, lingering), *map(str, partials)])
+        self._deleter.names(old_names(self._series.id, newest, began - RECORDS, LEAST))
+        return Done(
+            outlook,
+            number,
+            self._deleter.deleted,
+            self._deleter.freed,
+            moved,
+            carriers,
+            len(gone),
+            len(partials),
+            self._deleter.refused,
+            stopped or self._deleter.stopped,
+            tuple((*self._problems, *self._deleter.problems)[:_MOST_PROBLEMS]),
+        )
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def _refused(self, reason: str, advice: str) -> Refused:
+        return Refused(f"nothing of {self.name} was pruned: {reason}", advice)
+
+    @property
+    def name(self) -> str:
+        """The machines of the series, for people."""
+        machines = self._c.scope.machines
+        names = [machines[one].name if one in machines else one.hex()[:8] for one in self._series.own]
+        return ", ".join(names)
+
+    def _points(self) -> dict[PointName, int]:
+        """All points that may refer to the series, and when they were stored (ns)."""
+        stored: dict[PointName, int] = {}
+        for machine in self._series.machines:
+            stored.update(self._vault.stored_points(machine))
+        self._saw(stored.values())
+        return stored
+
+    def _saw(self, times: Iterable[int]) -> None:
+        self._newest_object = max(self._newest_object, max(times, default=0))
+
+    def _is_gone(self, name: PointName) -> bool:
+        return self._ledgers[name.machine].of(name.machine, name.item).is_gone(name)
+
+    def _refuse_gaps(self, stored: Mapping[PointName, int]) -> None:
+        """Raise Refused if points vanished: their blocks would be lost, while they might still come back."""
+        present: dict[tuple[bytes, bytes], set[int]] = {}
+        for name in stored:
+            numbers = present.setdefault((name.machine, name.item), set())
+            if not name.partial:
+                numbers.add(name.sequence)
+        items = {*present, *(key for key in self._c.highest if key[0] in self._series.machines)}
+        for ledgers in self._ledgers.values():
+            items.update(ledgers.keys)
+        for machine, item in sorted(items):
+            ledger, numbers = self._ledgers[machine].of(machine, item), present.get((machine, item), set())
+            highest = max([*numbers, self._c.highest.get((machine, item), 0), ledger.highest])
+            missing = ledger.gaps(numbers, highest)
+            if missing:
+                first, last = missing[0]
+                which = f"point {first}" if first == last else f"points {first} to {last}"
+                raise self._refused(f"recovery {which} of item {item.hex()[:8]} vanished from the vault", _GAP)
+
+    def _expire(self, roots: Roots, stored: Mapping[PointName, int], began: int) -> tuple[Expiry, ...]:
+        """What goes by policy, written into the ledgers."""
+        c, found = self._c, list[Expiry]()
+        opened = {root.name for root in roots.roots}
+        for machine in self._series.own:
+            found += expire(
+                self._vault, machine, began, c.signer, yes=c.yes, stored=stored, ledgers=self._ledgers[machine],
+                policies=c.policies, opened=opened,
+            )  # fmt: skip
+        for one in found:
+            if one.error is not None:
+                self._problems.append(f"no point of item {one.item.hex()[:8]} goes by its policy: {one.error}")
+            elif one.braked is not None:
+                what = f"{len(one.rows)} points of item {one.item.hex()[:8]} would go by policy, and stay"
+                self._problems.append(f"{what}: {one.braked}; if that is right, run the command again with --yes")
+        return tuple(found)
+
+    def _marked(self, roots: Roots, newest: Newest) -> Marked:
+        """What the points refer to. Raises Refused if that can't be known."""
+        c, series = self._c, self._series.id
+        shared = {one for m in self._series.machines if m in c.scope.machines for one in c.scope.machines[m].shares}
+        others = {one[:SERIES_BYTES] for one in (*self._series.machines, *shared)} - {series}
+        places = [record for one in sorted(others) for record in self._vault.places.newest(one)]
+        if newest.record is not None:
+            places.append(newest.record)
+        follow = _Timed(c.follow, c.until)
+        marked = mark(self._vault, roots, machines=c.scope.machines, places=places, follow=follow)
+        if marked.is_blind:
+            reasons = [
+                f"{fault.object or fault.path.decode(errors='replace')}: {fault.reason}" for fault in marked.damaged
+            ]
+            marked.close()
+            more = f" (and {len(reasons) - _NAMED} more)" if len(reasons) > _NAMED else ""
+            raise self._refused("; ".join(reasons[:_NAMED]) + more, _REPAIR)
+        return marked
+
+    def _plan(self, newest: Newest, began: int, marked: Marked) -> Plan:
+        """List the packs, and decide. Raises WrongClock if one is younger than the store's time."""
+        self._c.follow.phase(Phase("listing packs"))
+        listed = Objects.of(self._store, [self._series.id])
+        self._saw(obj.modified for obj in listed)
+        self._saw(newest.stored.values())
+        check_listed(self._newest_object, self._store.now())
+        immutable = self._vault.file.immutable
+        rests = immutable.days * DAY if immutable is not None else 0
+        plan = Plan(Facts(newest.record, newest.created, began, max(G, rests), rests), self._c.limits)
+
+        def objects() -> Iterator[Object]:
+            for obj in listed:
+                if obj.id[_GENERATION_AT] == GENERATION:  # others are a later version's: they stay
+                    yield Object(Key(int(obj.kind), obj.id), obj.size, obj.modified)
+
+        def live() -> Iterator[LivePack]:
+            for kind in (PackKind.DATA, PackKind.TREE):
+                for pack, spans in marked.live.spans(kind):
+                    if pack.startswith(self._series.id):
+                        yield LivePack(Key(int(kind), pack), spans)
+
+        plan.take(objects(), live(), lambda some: find_ends(self._vault, self._c.notes, some))
+        return plan
+
+    def _up(self, roots: Roots, expiries: Iterable[Expiry], began: int) -> set[PointName]:
+        """Points whose time is up, and that this run had as roots."""
+        dry: set[bytes] = set()
+        if self._c.signer is None:
+            rows = [row for one in expiries if one.braked is None for row in one.rows]
+            dry = {row.point for row in rows if row.until <= began}
+        found = set()
+        for root in roots.roots:
+            name = root.name
+            if name.machine in self._series.own:
+                ledger = self._ledgers[name.machine].of(name.machine, name.item)
+                if ledger.is_due(name.id, began) or (name.id in dry and not ledger.is_held(name.id, began)):
+                    found.add(name)
+        return found
+
+    def _outlook(
+        self,
+        plan: Plan,
+        groups: list[list[Move]],
+        up: Iterable[PointName],
+        partials: Iterable[PointName],
+        expiries: tuple[Expiry, ...],
+    ) -> Outlook:
+        moves = [move for group in groups for move in group]
+        moved = sum(move.kept for move in moves)
+        read = min(moved, self._allowed(plan)) + moved // 64
+        up, partials = tuple(sorted(up)), tuple(partials)
+        requests = len(plan.deletes) + 4 * len(moves) + 8 * len(groups) + 2 * len(up) + len(partials)
+        return Outlook(
+            self._series, self.name, plan.totals, len(plan.deletes), plan.freed(), len(moves), len(groups), moved,
+            read, requests, up, partials, expiries, plan.is_changed(),
+        )  # fmt: skip
+
+    @staticmethod
+    def _allowed(plan: Plan) -> int:
+        """How many bytes of blocks may be read back from carriers."""
+        return max(READ_BACK, plan.totals.stored // 100)
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    def _carry(self, plan: Plan, groups: list[list[Move]]) -> tuple[int, int, bool]:
+        """Make carriers. How many, the bytes in them, and whether the time allowed has stopped that."""
+        carrying = Carrying(self._vault, self._allowed(plan))
+        carriers = moved = 0
+        stopped = False
+        for n, group in enumerate(groups):
+            self._c.follow.phase(Phase("moving packs", n, len(groups), "carriers"))
+            if self._c.until is not None and steady() > self._c.until:
+                stopped = True
+                break
+            made = carrying.make(group)
+            if made is not None:
+                plan.moved(made.carrier, made.packs)
+                carriers, moved = carriers + 1, moved + made.size
+            if carrying.is_full:
+                break
+        self._problems += carrying.problems
+        return carriers, moved, stopped
+
+    def _store_record(self, plan: Plan, newest: Newest, began: int, signer: Signer) -> int:
+        """Store the next record of places. Raises WrongClock if its time is not that of now."""
+        self._deleter.until = Deadline.after(DELETING)  # from before the record is stored
+
+        def record(number: int) -> PlacesRecord:
+            return plan.state.record(self._series.id, "", number, self._c.by, began)
+
+        stored = store_next(self._vault, signer, record, newest.number)
+        check_stored(stored.modified, self._store.now())
+        return stored.number
+
+    def _let_go(
+        self, up: Collection[PointName], stored: Mapping[PointName, int], signer: Signer
+    ) -> list[PointName]:
+        """Write into the ledgers that points are gone. Those that are, by the ledgers as they are now."""
+        items: dict[tuple[bytes, bytes], list[PointName]] = {}
+        for name in stored:
+            if name.machine in self._series.own:
+                items.setdefault((name.machine, name.item), []).append(name)
+        now = self._store.now()
+        for (machine, item), names in sorted(items.items()):
+            due = [name.id for name in names if name in up]
+
+            def without(ledger: Ledger, due: list[bytes] = due, names: list[PointName] = names) -> Ledger:
+                return ledger.take(due, now).fold(names, now)
+
+            with_room(self._store, lambda: self._ledgers[machine].change(machine, item, without, signer, now))  # noqa: B023
+        return sorted(name for name in up if self._is_gone(name))
+
+
+class _Timed(NamedTuple):
+    """Follows a mark, and ends it when the time allowed is over."""
+
+    follow: Follower
+    until: float | None
+
+    def phase(self, phase: Phase) -> None:
+        if self.until is not None and steady() > self.until:
+            raise TimeIsUp("the time allowed was over before it was known what can go; nothing was changed", _MORE)
+        self.follow.phase(phase)
+
+
+def _old_partials(stored: Mapping[PointName, int], began: int) -> list[PointName]:
+    """Partial points that nobody goes on from: a whole one of their number or above is there."""
+    whole: dict[tuple[bytes, bytes], int] = {}
+    for name in stored:
+        if not name.partial:
+            key = name.machine, name.item
+            whole[key] = max(whole.get(key, 0), name.sequence)
+    return sorted(
+        name
+        for name, modified in stored.items()
+        if name.partial and began - modified > PARTIAL and whole.get((name.machine, name.item), 0) >= name.sequence
+    )

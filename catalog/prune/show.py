@@ -1,0 +1,46 @@
+"""The work of the command `prune`: run it, say what it is about to do, and what it did."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from catalog.access.session import Session
+from catalog.errors import WITH_PROBLEMS
+from catalog.prune.job import Request, prune
+from catalog.prune.listing import outlook_lines, result_lines, results_json
+from catalog.prune.run import Outlook, TimeIsUp
+from catalog.screen.output import print_json
+from catalog.screen.phases import NoFollower, PhaseScreen
+from catalog.screen.stderr import warn
+from catalog.vault import Vault
+
+
+def prune_vault(session: Session, vault: Vault, request: Request, *, as_json: bool) -> int:
+    """Prune as a command. Returns the exit code. Raises what `prune` does."""
+
+    def tell(outlook: Outlook) -> None:
+        if not as_json:
+            print("\n".join(outlook_lines(outlook)), flush=True)
+
+    with nullcontext() if as_json else PhaseScreen() as screen:
+        results = prune(session, vault, request, screen or NoFollower(), tell)
+    if as_json:
+        print_json(
+            results_json(results, dry=request.dry, traffic=session.meter.snapshot() if session.meter else None)
+        )
+    else:
+        for result in results:
+            if not request.dry:
+                print("\n".join(result_lines(result)), end="\n" if result.done else "")
+            if result.done is not None:
+                for problem in result.done.problems:
+                    warn(problem)
+            if result.error is not None:
+                warn(f"{result.error}; {result.error.advice}" if result.error.advice else str(result.error))
+        if request.dry:
+            print("Dry run: nothing was changed")
+    failed = any(
+        (r.error is not None and not isinstance(r.error, TimeIsUp)) or (r.done is not None and r.done.problems)
+        for r in results
+    )
+    return WITH_PROBLEMS if failed else 0

@@ -59,16 +59,20 @@ def show_vault(session: Session, *, sizes: bool, as_json: bool) -> None:
 
 
 def write_credentials(
-    session: Session, role: Role, lifetime: str | None, file: Path | None
+    session: Session, role: Role, lifetime: str | None, file: Path | None, *, locks: bool = False
 ) -> tuple[Path, Credentials]:
     """Issue vault credentials and write them to `file`, by default a new file in the current folder.
 
-    `lifetime` is a duration, e.g. 12h, or None (see `issue`). Raises UsageError if it is malformed.
+    `lifetime` is a duration, e.g. 12h, or None (see `issue`). Raises UsageError if it is malformed, and for `locks`
+    with a role that may not lock objects.
     """
+    if locks and not role.includes(Role.MAINTAIN):
+        raise UsageError(f"the role {role} locks no objects", "leave --locks out, or give --role maintain")
     session.require(role)
     seconds = None if lifetime is None else parse_duration(lifetime)
     vault_id = session.read_vault_file().vault_id
-    made = issue(session.address, vault_id, role, None if seconds is None else timedelta(seconds=seconds))
+    longest = None if seconds is None else timedelta(seconds=seconds)
+    made = issue(session.address, vault_id, role, longest, locks=locks)
     path = file or Path(f"rpdrive-{role}-{vault_id.hex()[:8]}.json")
     write_private(path, json.dumps(made.to_json(), indent=2).encode() + b"\n")
     return path, made

@@ -216,6 +216,9 @@ def credentials(
     expires: Annotated[
         str | None, typer.Option(metavar="TIME", help="how long the file is valid, e.g. 12h or 4w; default: 10d")
     ] = None,
+    locks: Annotated[
+        bool, typer.Option("--locks", help="allow to lengthen the locks of objects, too (docs/protect.md)")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -233,7 +236,7 @@ def credentials(
     from catalog.access.listing import credentials_json, credentials_text, credentials_warnings
 
     session: Session = ctx.obj
-    path, made = write_credentials(session, role, expires, output)
+    path, made = write_credentials(session, role, expires, output, locks=locks)
     warnings = credentials_warnings(made)
     if as_json:
         print_json({"file": str(path), **credentials_json(made), "warnings": warnings})
@@ -243,6 +246,32 @@ def credentials(
     print("The file does not contain the passphrase: send that through another channel.")
     for warning in warnings:
         warn(warning, prefix="warning")
+
+
+@vault_app.command("protect")
+def protect(
+    ctx: typer.Context,
+    *,
+    immutable: Annotated[
+        str | None, typer.Option(metavar="DAYS", help="keep every point for so many days at least, or `off`")
+    ] = None,
+    lock: Annotated[bool, typer.Option("--lock", help="lock --immutable: it can't be undone or shortened")] = False,
+    soft_delete: Annotated[
+        int | None, typer.Option(metavar="DAYS", help="keep forgotten points so long (14 to 180)")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="lock without asking")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show from whom the vault is kept, by what, and what is missing; or change the vault's own rules.
+
+    What this machine's credentials may not read is shown as unknown.
+    """
+    from catalog.access.protecting import parse_days
+    from catalog.access.protecting import protect as run
+    from catalog.protect.rules import Change
+
+    days = None if immutable is None else parse_days(immutable)
+    run(ctx.obj, Change(days, lock, soft_delete), yes=yes, as_json=as_json)
 
 
 @vault_app.command("connect")

@@ -115,17 +115,20 @@ def read_credentials(data: bytes, name: str) -> Credentials:
         raise type(e)(f"the file {name} can't be used: {e}", e.advice) from e
 
 
-def issue(address: str, vault_id: bytes, role: Role, lifetime: timedelta | None = None) -> Credentials:
+def issue(
+    address: str, vault_id: bytes, role: Role, lifetime: timedelta | None = None, *, locks: bool = False
+) -> Credentials:
     """Make credentials that last for `lifetime`; None: DEFAULT_LIFETIME, or less if the token can't last so long.
 
-    The token, if the store has tokens, is made with the credentials of the environment. Raises UsageError if
-    these don't allow the lifetime, AccessDenied if they can't make tokens, and StoreUnreachable.
+    With `locks`, the holder may lock objects, too. The token, if the store has tokens, is made with the credentials
+    of the environment. Raises UsageError if these don't allow the lifetime, AccessDenied if they can't make tokens,
+    and StoreUnreachable.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     tokens = scheme_of(address).tokens
     if tokens is None:
         return Credentials(address, vault_id, role, now, now + (lifetime or DEFAULT_LIFETIME))
-    token = tokens.make(address, role, lifetime or DEFAULT_LIFETIME, longest=lifetime is None)
+    token = tokens.make(address, role, lifetime or DEFAULT_LIFETIME, longest=lifetime is None, locks=locks)
     return Credentials(address, vault_id, role, now, token.expires, token)
 
 

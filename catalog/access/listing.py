@@ -10,6 +10,8 @@ import msgspec
 from catalog.access.admin import admin_json, admin_text
 from catalog.access.credentials import DEFAULT_LIFETIME, Credentials
 from catalog.format.keys import VERSION
+from catalog.format.vaultfile import Immutable
+from catalog.protect.listing import immutable_text
 from catalog.screen.text import counted, safe_text, size_text
 from catalog.store.roles import Role
 from catalog.vault import Vault
@@ -98,7 +100,7 @@ def vault_text(row: dict[str, Any]) -> str:
     ]
     lines += [f"admin key {admin_text(admin)}" for admin in row["admins"]] or ["admin key none"]
     if row["immutable"] is not None:
-        lines.append(f"immutable {immutable_text(row['immutable'])}")
+        lines.append(f"immutable {immutable_text(Immutable(**row['immutable']))}")
     lines.append(f"points    {row['points']:,}")
     for machine in row["machines"]:
         text = f"machine   {machine['name']} ({machine['id'][:8]}), {machine['system']}"
@@ -111,12 +113,6 @@ def vault_text(row: dict[str, Any]) -> str:
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
     return "\n".join(map(safe_text, lines))
-
-
-def immutable_text(row: dict[str, Any]) -> str:
-    """What `immutable` of vault.json says, as text."""
-    locked = "locked: nobody can undo or shorten it" if row["locked"] else "not locked"
-    return f"every point is kept for {counted(row['days'], 'day')}, {locked}"
 
 
 def credentials_json(made: Credentials) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from catalog.store.base import Store
+from catalog.store.protection import State
 from catalog.store.roles import Role
 
 
@@ -28,6 +29,15 @@ class Token(NamedTuple):
     endpoint: str | None = None
 
 
+class Rights(NamedTuple):
+    """What credentials may do to objects that exist. `what` names them; `protect`: switch protection off."""
+
+    what: str
+    delete: State
+    overwrite: State
+    protect: State
+
+
 class Tokens(ABC):
     """The access tokens of one kind of store."""
 
@@ -39,9 +49,12 @@ class Tokens(ABC):
         """Whether the environment holds credentials. They are used in place of any token."""
 
     @abstractmethod
-    def make(self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False) -> Token:
+    def make(
+        self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False, locks: bool = False
+    ) -> Token:
         """Make a token that lasts for `lifetime`, with the credentials of the environment.
 
+        `locks` lets it lock objects, too, and lengthen their locks, if the store has any.
         If these allow less, the token is as long as they allow if `longest`; otherwise raises UsageError. Raises
         AccessDenied if they can't make tokens, and StoreUnreachable.
         """
@@ -53,6 +66,10 @@ class Tokens(ABC):
     @abstractmethod
     def revocation(self, token: Token) -> str:
         """A phrase for users: how to end a token before it expires; "" if this needs no warning."""
+
+    def rights(self, environ: Mapping[str, str], token: str | None) -> Rights:
+        """What the credentials of the environment may do, or else `token`. Read from them, without a request."""
+        return Rights("this machine's credentials", State.UNKNOWN, State.UNKNOWN, State.UNKNOWN)
 
     def foreign_endpoint(self, url: str, token: Token) -> str | None:
         """The token's endpoint if the vault's address does not name it: all requests would go there."""

@@ -35,9 +35,12 @@ ROOMS = {
     "catalog.tree": "catalog.errors catalog.format",
     "catalog.direct": "catalog.errors catalog.format catalog.tree catalog.vault",
     "catalog.mark": "catalog.errors catalog.format catalog.screen catalog.store catalog.tree catalog.vault",
+    "catalog.protect": "catalog.errors catalog.format catalog.mountinfo catalog.screen catalog.store"
+    " catalog.systems",
     # The subjects of the catalog, each with its commands.
-    "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.screen"
-    " catalog.signing catalog.store catalog.store.address catalog.systems catalog.vault catalog.vault_json",
+    "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.protect"
+    " catalog.screen catalog.signing catalog.store catalog.store.address catalog.systems catalog.vault"
+    " catalog.vault_json",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.ledger.state": "catalog.format",
     "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",

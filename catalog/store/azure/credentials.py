@@ -6,9 +6,11 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from catalog.errors import AccessDenied, UsageError
+from catalog.store.protection import State
+from catalog.store.scheme import Rights
 
 if TYPE_CHECKING:
     from azure.core.credentials import AzureSasCredential
@@ -30,6 +32,34 @@ ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"  # what signs a 
 def in_environment(environ: Mapping[str, str]) -> bool:
     """Whether the environment holds credentials."""
     return any(environ.get(name) for name in (CONNECTION_STRING, SAS_TOKEN, KEY))
+
+
+def rights(environ: Mapping[str, str], token: str | None) -> Rights:
+    """What the credentials may do that `container_client` would use. No request."""
+    text = environ.get(CONNECTION_STRING)
+    if text:
+        fields = {key.strip().lower(): value for key, _, value in (f.partition("=") for f in text.split(";"))}
+        if "accountkey" not in fields:
+            return _of_sas(fields.get("sharedaccesssignature", ""), "the token in the environment")
+    if text or (environ.get(KEY) and not environ.get(SAS_TOKEN)):
+        return Rights("the account key in the environment", State.ON, State.ON, State.ON)
+    if sas := environ.get(SAS_TOKEN):
+        return _of_sas(sas, "the token in the environment")
+    if token is not None:
+        return _of_sas(token, "this machine's token")
+    return Rights("the account that is signed in", State.UNKNOWN, State.UNKNOWN, State.UNKNOWN)
+
+
+def _of_sas(sas: str, what: str) -> Rights:
+    fields = parse_qs(sas.lstrip("?"))
+    given = "".join(fields.get("sp", []))
+    if not given:  # a stored access policy of the container says it
+        return Rights(what, State.UNKNOWN, State.UNKNOWN, State.UNKNOWN)
+    # x and y delete versions and what soft delete keeps, i sets locks; a token for the account may change it.
+    services = "srt" in fields and "s" in fields["srt"][0] and "w" in given
+    wanted = ("d", "w", "xyi")
+    found = [State.ON if any(p in given for p in some) else State.OFF for some in wanted]
+    return Rights(what, found[0], found[1], State.ON if services else found[2])
 
 
 def container_client(

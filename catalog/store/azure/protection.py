@@ -20,7 +20,8 @@ from catalog.store.protection import Fact, Lock, State
 LOCKS = ["immutabilitypolicy", "legalhold"]  # what a listing includes
 VERSIONS, SOFT_DELETE, CONTAINER_SOFT_DELETE = "versions", "soft delete", "container soft delete"
 LOCKED_VERSIONS, CONTAINER_POLICY = "locked versions", "container policy"
-LEGAL_HOLD, PUBLIC, OBJECT_LOCK = "legal hold", "public access", "lock of the newest object"
+LEGAL_HOLD, PUBLIC = "legal hold", "public access"
+OBJECT_LOCK, FIXED = "lock of the newest object", "fixed lock"
 _NOT_ALLOWED = "these credentials may not read it"
 _REFUSED = {400, 401, 403, 404, 405, 409, 501}
 _NEVER = 2**63 - 1  # ns: a legal hold has no end
@@ -66,19 +67,23 @@ def object_facts(blobs: Sequence[Any]) -> list[Fact]:
     """Whether the newest of some blobs has a version and a lock. One request for each blob."""
     found = [row for blob in blobs if (row := _asked(blob.get_blob_properties)) is not None]
     if not found:
-        return [Fact(name, State.UNKNOWN, detail="no object can be read") for name in (VERSIONS, OBJECT_LOCK)]
+        return [
+            Fact(name, State.UNKNOWN, detail="no object can be read") for name in (VERSIONS, OBJECT_LOCK, FIXED)
+        ]
     newest = max(found, key=lambda row: row.last_modified)
     of = f"of {newest.last_modified.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     has = "has a version" if newest.version_id else "has no version"
     versions = Fact(VERSIONS, _state(bool(newest.version_id)), detail=f"the newest object looked at, {of}, {has}")
     lock = lock_of("", newest)
     if lock.until is None:
-        return [versions, Fact(OBJECT_LOCK, State.OFF)]
+        return [versions, Fact(OBJECT_LOCK, State.OFF), Fact(FIXED, State.OFF)]
     if lock.until == _NEVER:
-        return [versions, Fact(OBJECT_LOCK, State.ON, detail="a legal hold, without end")]
+        detail = "a legal hold, until somebody takes it away"
+        return [versions, Fact(OBJECT_LOCK, State.ON, detail=detail), Fact(FIXED, State.OFF)]
     days = (lock.until // 10**9 - int(newest.last_modified.timestamp())) // 86_400
-    detail = "fixed: nobody can shorten it" if lock.fixed else "not fixed: whoever may set policies can remove it"
-    return [versions, Fact(OBJECT_LOCK, State.ON, days, detail)]
+    detail = "nobody can shorten it" if lock.fixed else "whoever may set policies can remove it"
+    fixed = Fact(FIXED, State.ON if lock.fixed else State.OFF, days if lock.fixed else None, detail)
+    return [versions, Fact(OBJECT_LOCK, State.ON, days), fixed]
 
 
 def lock_of(name: str, row: Any) -> Lock:

@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from catalog.errors import UsageError
-from catalog.store.azure.credentials import ACCOUNT_KEY, foreign_endpoint, in_environment
+from catalog.store.azure.credentials import ACCOUNT_KEY, foreign_endpoint, in_environment, rights
 from catalog.store.base import Store
 from catalog.store.roles import Role
-from catalog.store.scheme import Scheme, Token, Tokens
+from catalog.store.scheme import Rights, Scheme, Token, Tokens
 
 _FORM = "azure://ACCOUNT/CONTAINER[/PREFIX]"
 _ADDRESS = (  # compiled for a vault in Azure only
@@ -46,11 +46,13 @@ class AzureTokens(Tokens):
     def in_environment(self, environ: Mapping[str, str]) -> bool:
         return in_environment(environ)
 
-    def make(self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False) -> Token:
+    def make(
+        self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False, locks: bool = False
+    ) -> Token:
         from catalog.store.azure.tokens import make_token
 
         place = azure_address(url)
-        return make_token(place.account, place.container, role, lifetime, longest=longest)
+        return make_token(place.account, place.container, role, lifetime, longest=longest, locks=locks)
 
     def describe(self, token: Token) -> str:
         signer = "the account key" if token.signed_by == ACCOUNT_KEY else "a user-delegation key (7 days at most)"
@@ -58,6 +60,9 @@ class AzureTokens(Tokens):
 
     def revocation(self, token: Token) -> str:
         return "only a new account key ends it sooner" if token.signed_by == ACCOUNT_KEY else ""
+
+    def rights(self, environ: Mapping[str, str], token: str | None) -> Rights:
+        return rights(environ, token)
 
     def foreign_endpoint(self, url: str, token: Token) -> str | None:
         return foreign_endpoint(azure_address(url).account, token.endpoint)

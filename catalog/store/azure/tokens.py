@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient
 
 DELEGATION_DAYS = 7  # Azure's limit for a SAS signed by a user-delegation key
+# i (locks) is not part of a role: its holder may lock all objects for centuries, which nobody can undo.
 # No role gets x (delete versions) or y (delete for ever): what versions and soft delete keep, no token takes away.
 _PERMISSIONS = {Role.RESTORE: "rl", Role.BACKUP: "rcl", Role.MAINTAIN: "rcdl", Role.ADMIN: "rcwdl"}
 _PATIENCE: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
@@ -35,11 +36,13 @@ def make_token(
     lifetime: timedelta,
     *,
     longest: bool = False,
+    locks: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Token:
     """Make a token that lasts for `lifetime`, with the credentials of the environment.
 
-    DefaultAzureCredential can sign for DELEGATION_DAYS at most: a longer `lifetime` is shortened to that if
+    With `locks`, its holder may lock blobs, too.
+        DefaultAzureCredential can sign for DELEGATION_DAYS at most: a longer `lifetime` is shortened to that if
     `longest`; otherwise it raises UsageError. Raises AccessDenied if the credentials can't make tokens, and
     StoreUnreachable.
     """
@@ -51,10 +54,11 @@ def make_token(
     endpoint = client.url.split("?")[0].rsplit("/", 1)[0]
     own = None if endpoint == f"https://{account}.blob.core.windows.net" else endpoint
     credential: Any = client.credential
+    allowed = _PERMISSIONS[role] + ("i" if locks else "")
     now = datetime.now(UTC).replace(microsecond=0)
     if hasattr(credential, "account_key"):
         expires = now + lifetime
-        sas = _sign(account, container, role, expires, endpoint, account_key=credential.account_key)
+        sas = _sign(account, container, allowed, expires, endpoint, account_key=credential.account_key)
         return Token(sas, ACCOUNT_KEY, expires, own)
     if not hasattr(credential, "get_token"):
         raise AccessDenied(
@@ -70,11 +74,13 @@ def make_token(
         )
     expires = now + min(lifetime, limit)
     with BlobServiceClient(endpoint, credential, transport=Transport(10.0, 30.0), **_PATIENCE) as service:
-        return Token(delegated(service, account, container, role, expires, endpoint), USER_DELEGATION, expires, own)
+        return Token(
+            delegated(service, account, container, allowed, expires, endpoint), USER_DELEGATION, expires, own
+        )
 
 
 def delegated(
-    service: BlobServiceClient, account: str, container: str, role: Role, expires: datetime, endpoint: str
+    service: BlobServiceClient, account: str, container: str, allowed: str, expires: datetime, endpoint: str
 ) -> str:
     """Request a user-delegation key and sign a SAS with it. Raises AccessDenied and StoreUnreachable."""
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
@@ -89,16 +95,16 @@ def delegated(
         ) from e
     except AzureError as e:
         raise StoreUnreachable(f"Azure account {account} did not answer") from e
-    return _sign(account, container, role, expires, endpoint, user_delegation_key=key)
+    return _sign(account, container, allowed, expires, endpoint, user_delegation_key=key)
 
 
-def _sign(account: str, container: str, role: Role, expires: datetime, endpoint: str, **key: Any) -> str:
+def _sign(account: str, container: str, allowed: str, expires: datetime, endpoint: str, **key: Any) -> str:
     from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
     sas: str = generate_container_sas(
         account,
         container,
-        permission=ContainerSasPermissions.from_string(_PERMISSIONS[role]),
+        permission=ContainerSasPermissions.from_string(allowed),
         expiry=expires,
         protocol="https" if endpoint.startswith("https:") else "https,http",
         **key,

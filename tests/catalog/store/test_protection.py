@@ -105,6 +105,7 @@ def test_what_azurite_says_of_itself(store: AzureStore, azurite: Azurite, around
     assert states == {
         "soft delete": "off", "container soft delete": "unknown", "versions": "off", "locked versions": "unknown",
         "container policy": "off", "legal hold": "off", "public access": "off", "lock of the newest object": "off",
+        "fixed lock": "off",
     }  # fmt: skip
     assert found["versions"].detail.startswith("the newest object looked at, of ")
 
@@ -155,14 +156,18 @@ def test_what_azure_says_of_versions_and_policies(store: AzureStore, proxy: Prox
     assert found["versions"].state == found["locked versions"].state == State.ON
     assert found["container policy"].state is State.OFF, "versions that can be locked forbid no overwriting"
     lock = found["lock of the newest object"]
-    assert (lock.state, lock.days) == (State.ON, 30) and lock.detail.startswith("fixed")
+    assert (lock.state, lock.days) == (found["fixed lock"].state, found["fixed lock"].days) == (State.ON, 30)
     # A policy for the whole container, and a legal hold on an object.
     proxy.answers["GET", "restype=container"].headers["x-ms-immutable-storage-with-versioning-enabled"] = "false"  # type: ignore[index]
     headers = dict(proxy.answers["HEAD", "vault.json"].headers) | {"x-ms-legal-hold": "true"}
     proxy.answers["HEAD", "vault.json"] = Answer(200, headers)
     found = facts(store, "vault.json")
     assert (found["container policy"].state, found["locked versions"].state) == (State.ON, State.OFF)
-    assert found["lock of the newest object"].detail == "a legal hold, without end"
+    assert "legal hold" in found["lock of the newest object"].detail and found["fixed lock"].state is State.OFF
+    headers = dict(headers) | {"x-ms-legal-hold": "false", "x-ms-immutability-policy-mode": "unlocked"}
+    proxy.answers["HEAD", "vault.json"] = Answer(200, headers)
+    found = facts(store, "vault.json")
+    assert (found["lock of the newest object"].state, found["fixed lock"].state) == (State.ON, State.OFF)
 
 
 LISTING = """<?xml version="1.0" encoding="utf-8"?>

@@ -55,7 +55,9 @@ class ToyTokens(Tokens):
     def in_environment(self, environ: Mapping[str, str]) -> bool:
         return KEY in environ
 
-    def make(self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False) -> Token:
+    def make(
+        self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False, locks: bool = False
+    ) -> Token:
         text = f"ticket-{len(self._toys.good)}"
         self._toys.good.add(text)
         return Token(text, "toymaker", datetime.now(UTC).replace(microsecond=0) + lifetime)

@@ -48,7 +48,7 @@ class Done(NamedTuple):
     `unnoted` is why the vault has no record of it: the token may only read.
     """
 
-    slices: int
+    slices: list[int]
     packs: int
     bytes: int
     findings: list[Finding]
@@ -76,8 +76,8 @@ class Deep:
     """Reads the slices of a plan.
 
     `by` is the id of the machine that reads, `began` the store's time before the points were listed of which `live`
-    is. `missing` are packs that a check of level 0 has missed: they are left out. `lost` is what records of places
-    call lost. `most`: bytes of a request.
+    is. `is_absent` says what level 0 has told: True, nothing of a pack is there; False, some of it; None, all is.
+    `lost` is what records of places call lost. `most`: bytes of a request.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Deep:
         *,
         by: bytes,
         began: int,
-        missing: Collection[tuple[PackKind, bytes]] = (),
+        is_absent: Callable[[Target], bool | None] = lambda target: None,
         lost: Collection[Lost] = (),
         most: int = READ,
         processors: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._vault, self._live, self._plan = vault, live, plan
-        self._by, self._began, self._missing, self._lost = by, began, missing, lost
+        self._by, self._began, self._is_absent, self._lost = by, began, is_absent, lost
         self._most, self._processors, self._clock = most, processors, clock
         self._parts = {row.slice: row for row in plan.record.parts} if plan.record is not None else {}
         self._known: Sequence[BadRow] = plan.record.bad if plan.record is not None else ()
@@ -105,7 +105,8 @@ class Deep:
         self._fresh: list[BadRow] = []  # of slices and parts that are not noted yet
         self._findings: list[Finding] = []
         self._unlisted: list[Target] = []
-        self._done = self._packs = self._bytes = 0
+        self._done: list[int] = []
+        self._packs = self._bytes = 0
 
     def run(self, until: float | None = None, progress: Callable[[Progress], None] | None = None) -> Done:
         """Read until all is read, or until a time by the clock; then note it in the vault. Raises StoreError."""
@@ -137,7 +138,10 @@ class Deep:
     ) -> bool:
         """Read a slice, from where the last run stopped. Whether that was all of it."""
         part = self._parts.get(n)
-        rest = [t for t in rest_of(targets, part) if (t.kind, t.pack) not in self._missing]
+        absent = {(t.kind, t.pack): is_all for t in targets if (is_all := self._is_absent(t)) is not None}
+        left = rest_of(targets, part)
+        rest = [t for t in left if (t.kind, t.pack) not in absent]
+        self._unlisted += [t for t in left if absent.get((t.kind, t.pack)) is False and t.kind is PackKind.DATA]
         began = self._began if part is None else part.began
         packs, size, faults = (0, 0, 0) if part is None else (part.packs, part.bytes, part.faults)
         if part is not None:
@@ -156,9 +160,8 @@ class Deep:
         if read < len(rest):
             return False
         self._parts.pop(n, None)
-        faults += sum(1 for t in targets if (t.kind, t.pack) in self._missing)
-        self._slices.append(SliceRow(n, began, self._by, packs, size, faults))
-        self._done += 1
+        self._slices.append(SliceRow(n, began, self._by, packs, size, faults + len(absent)))
+        self._done.append(n)
         return True
 
     def _take(self, outcome: Outcome) -> int:
@@ -178,7 +181,7 @@ class Deep:
         """Write down what was read since the last time, in the next record."""
         plan = self._plan
         parts = [row for n, row in self._parts.items() if n in plan.slices]
-        ahead = max(plan.share.ahead - (len(plan.slices) - self._done) * 1000, 0)
+        ahead = max(plan.share.ahead - (len(plan.slices) - len(self._done)) * 1000, 0)
         news = records.News(self._slices, parts, bad=self._fresh, ahead=ahead)
         try:
             records.add(self._vault, plan.series, self._by, self._vault.store.now(), news)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from catalog.check.finding import Finding, What
-from catalog.check.ground import Ground, look
+from catalog.check.ground import Ground, look, series_of
+from catalog.check.known import Earlier, bad_blocks, finding_of, look_again, newest_records, rows_of, told
 from catalog.check.level0 import check_objects, check_points
 from catalog.check.level1 import read_trees, tree_findings
+from catalog.check.level2 import Budget, Member, Result, groups, read_packs
+from catalog.check.notes import note
 from catalog.check.report import Report
 from catalog.errors import Damaged
+from catalog.format.checks import ChecksRecord
 from catalog.format.records import Machine
 from catalog.mark.last import LastMark
 from catalog.mark.run import Marked
@@ -19,15 +24,16 @@ from catalog.points.seen import Highest
 from catalog.screen.phases import Follower, NoFollower
 from catalog.vault import Vault
 
-HIGHEST = 1  # level that runs all that this module knows
+_BLOCKS = 2  # the level from which blocks are read
 
 
 class Request(NamedTuple):
-    """What to check: up to which level, and of whom (ids; None: all)."""
+    """What to check: up to which level, of whom (ids; None: all), and how much of the packs."""
 
     level: int
     machine: bytes | None = None
     item: bytes | None = None
+    budget: Budget = Budget()
 
 
 def check(
@@ -37,58 +43,145 @@ def check(
 
     Raises StoreError if the store can't be used, and LocalError if temporary files can't be.
     """
-    report, following = Report(request.level), follow or NoFollower()
     machines = vault.machines()
+    run = _Run(vault, request, state, machines, highest or {}, follow or NoFollower())
     for error in vault.passed_over.lost("machines/"):
-        report.add([Finding(0, What.OTHER, "machines/", str(error))])
-    for machine in _machines(vault, request, machines):
-        try:
-            ground = look(vault, machine, request.item, machines, following)
-        except Damaged as e:
-            report.add([Finding(0, What.OTHER, f"places/{machine.hex()[:8]}/", str(e))])
-            continue
-        report.machines += 1
-        report.points += sum(not root.name.partial for root in ground.roots.roots)
-        report.objects += len(ground.objects)
-        report.add(check_points(ground, highest or {}))
-        _trees(ground, request, LastMark(state, vault, [machine]), report, following)
-    return report
+        run.report.add([Finding(0, What.OTHER, "machines/", str(error))])
+    for group in _groups(vault, request, machines):
+        run.group(group)
+    return run.report
 
 
-def _machines(vault: Vault, request: Request, machines: Mapping[bytes, Machine]) -> list[bytes]:
-    """The machines to check: those with a record, and those of which there is nothing but points."""
+def _groups(vault: Vault, request: Request, machines: Mapping[bytes, Machine]) -> list[list[bytes]]:
+    """The machines to check: those with a record, and those of which there is nothing but points.
+
+    To read packs, those that refer to the same ones are checked together.
+    """
+    if request.machine is not None and request.level < _BLOCKS:
+        return [[request.machine]]
+    ids = set(machines) | set(map(bytes.fromhex, filter(_is_id, vault.store.folders("points/"))))
+    found = groups({one: machines[one].shares if one in machines else () for one in ids | {*_only(request)}})
     if request.machine is not None:
-        return [request.machine]
-    return sorted(set(machines) | set(map(bytes.fromhex, filter(_is_id, vault.store.folders("points/")))))
+        return [group for group in found if request.machine in group]
+    return found if request.level >= _BLOCKS else [[one] for one in sorted(ids)]
+
+
+def _only(request: Request) -> Sequence[bytes]:
+    return [] if request.machine is None else [request.machine]
 
 
 def _is_id(text: str) -> bool:
     return len(text) == 32 and all(c in "0123456789abcdef" for c in text)
 
 
-def _trees(ground: Ground, request: Request, kept: LastMark, report: Report, follow: Follower) -> None:
-    if request.level < 1:
-        last = kept.load() if request.item is None else None
-        if last is None:
-            report.notes.append("no trees were read here before, so that packs were not looked for: run level 1")
-            return
-        with last.marked as marked:
-            something = any(True for _ in check_objects(ground, marked.live))
-        unknown = sum(root.name.id not in last.points for root in ground.roots.roots)
-        if unknown:
-            are = "recovery point is" if unknown == 1 else "recovery points are"
-            report.notes.append(f"{unknown:,} {are} newer than the last check of level 1 on this machine")
-        if not something:
-            return  # otherwise the trees are read, for the names of the files
-    with read_trees(ground, follow) as marked:
-        _told(ground, marked, report)
-        if request.item is None:
-            kept.save(marked, ground.roots, ground.began)
+class _Run:
+    def __init__(
+        self,
+        vault: Vault,
+        request: Request,
+        state: Path,
+        machines: Mapping[bytes, Machine],
+        highest: Highest,
+        follow: Follower,
+    ) -> None:
+        self.report = Report(request.level)
+        self._vault, self._request, self._state = vault, request, state
+        self._machines, self._highest, self._follow = machines, highest, follow
 
+    def group(self, machines: Sequence[bytes]) -> None:
+        """Check machines whose points may refer to the same packs."""
+        report, request = self.report, self._request
+        with ExitStack() as open_marks:
+            members, is_whole = list[Member](), True
+            known, earlier = self._known(machines)
+            before = len(report.findings)
+            for machine in machines:
+                ground = self._ground(machine)
+                marked = None if ground is None else self._trees(ground, earlier)
+                if ground is not None and marked is not None:
+                    open_marks.enter_context(marked)
+                    members.append(Member(ground, marked))
+                is_whole &= ground is not None
+            if not members:
+                return
+            result = self._blocks(members, earlier, is_whole)
+            if request.item is None and request.level >= 1:
+                found = report.findings[before:]
+                unnoted = note(members, known, earlier.whole, found, report.harmed, result, request.budget.by)
+                if unnoted is not None or (result is not None and result.unnoted is not None):
+                    report.notes.append("the result is not noted in the vault: this access may not create objects")
 
-def _told(ground: Ground, marked: Marked, report: Report) -> None:
-    report.pages += marked.pages
-    report.entries += marked.entries
-    report.add(check_objects(ground, marked.live, marked.lost))
-    report.add(tree_findings(ground, marked))
-    report.harm(marked.harmed)
+    def _known(self, machines: Sequence[bytes]) -> tuple[dict[bytes, ChecksRecord], Earlier]:
+        """The records of earlier checks, and the bad blocks that they name: level 2 reads these again."""
+        if self._request.level < 1:
+            return {}, Earlier([], [])
+        series = {one for machine in machines for one in series_of(machine, self._machines)}
+        known = newest_records(self._vault, series)
+        rows = rows_of(known)
+        if self._request.level < _BLOCKS:
+            return known, Earlier([finding_of(row) for row in rows], [])
+        return known, look_again(self._vault, rows)
+
+    def _ground(self, machine: bytes) -> Ground | None:
+        report = self.report
+        try:
+            ground = look(self._vault, machine, self._request.item, self._machines, self._follow)
+        except Damaged as e:
+            report.add([Finding(0, What.OTHER, f"places/{machine.hex()[:8]}/", str(e))])
+            return None
+        report.machines += 1
+        report.points += sum(not root.name.partial for root in ground.roots.roots)
+        report.objects += len(ground.objects)
+        report.add(check_points(ground, self._highest))
+        return ground
+
+    def _trees(self, ground: Ground, earlier: Earlier) -> Marked | None:
+        """Levels 0 and 1; the mark, if the trees were read."""
+        request, report = self._request, self.report
+        kept = LastMark(self._state, self._vault, [ground.machine])
+        if request.level < 1:
+            last = kept.load() if request.item is None else None
+            if last is None:
+                report.notes.append(
+                    "no trees were read here before, so that packs were not looked for: run level 1"
+                )
+                return None
+            with last.marked as marked:
+                something = any(True for _ in check_objects(ground, marked.live))
+            unknown = sum(root.name.id not in last.points for root in ground.roots.roots)
+            if unknown:
+                are = "recovery point is" if unknown == 1 else "recovery points are"
+                report.notes.append(f"{unknown:,} {are} newer than the last check of level 1 on this machine")
+            if not something:
+                return None  # otherwise the trees are read, for the names of the files
+        marked = read_trees(ground, self._follow, bad_blocks(earlier.bad))
+        try:
+            self._told(ground, marked)
+            if request.item is None:
+                kept.save(marked, ground.roots, ground.began)
+        except BaseException:
+            marked.close()
+            raise
+        return marked
+
+    def _told(self, ground: Ground, marked: Marked) -> None:
+        report = self.report
+        report.pages += marked.pages
+        report.entries += marked.entries
+        report.add(check_objects(ground, marked.live, marked.lost))
+        report.add(tree_findings(ground, marked))
+        report.harm(marked.harmed)
+
+    def _blocks(self, members: Sequence[Member], earlier: Earlier, is_whole: bool) -> Result | None:
+        """Levels 2 and 3, or what they have found before."""
+        report = self.report
+        if self._request.level < _BLOCKS:
+            faults = [fault for member in members for fault in member.marked.faults]
+            report.add(told(earlier.bad, faults, [place for member in members for place in member.ground.places]))
+            return None
+        if not is_whole:
+            report.notes.append("no packs were read: what upkeep has moved is not known")
+            return None
+        result = read_packs(members, earlier.bad, self._request.budget, report, self._follow)
+        report.add(result.findings)
+        return result

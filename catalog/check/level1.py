@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from catalog.check.finding import Finding, What
 from catalog.check.ground import Ground
@@ -22,12 +23,19 @@ _KINDS = {
 }
 
 
-def read_trees(ground: Ground, follow: Follower) -> Marked:
-    """Read all pages, and find the files whose content can't be where the listings say. Raises StoreError."""
+def read_trees(
+    ground: Ground, follow: Follower, blocks: Mapping[tuple[bytes, int], Bad] = MappingProxyType({})
+) -> Marked:
+    """Read all pages, and find the files whose content can't be where the listings say. Raises StoreError.
+
+    `blocks` are blocks of data packs that are known to be bad, by pack and offset.
+    """
 
     def is_bad(kind: PackKind, pack: bytes, start: int, end: int) -> Bad | None:
         absent = ground.presence.absence(kind, pack, start, end)
-        return None if absent is None else Bad(absent.object, absent.reason, Place(kind, pack), absent.short)
+        if absent is not None:
+            return Bad(absent.object, absent.reason, Place(kind, pack), absent.short)
+        return blocks.get((pack, start)) if kind is PackKind.DATA else None
 
     return mark(
         ground.vault, ground.roots, machines=ground.machines, places=ground.places, is_bad=is_bad, follow=follow
@@ -39,6 +47,8 @@ def tree_findings(ground: Ground, marked: Marked) -> Iterator[Finding]:
     for fault in marked.faults:
         if fault.kind is FaultKind.POINT:
             continue  # level 0 has them
+        if fault.kind is FaultKind.CONTENT and fault.at.stored:
+            continue  # a block that is known to be bad: whoever knows it tells of it
         yield _absent(ground, fault) or _finding(fault)
 
 

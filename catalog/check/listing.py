@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from catalog.check.deep import Plan
 from catalog.check.finding import Finding
 from catalog.check.report import Report
+from catalog.format.checks import SLICES
 from catalog.format.records import Machine, PointName
 from catalog.machines.registry import machine_names
 from catalog.mark.faults import Harmed
@@ -29,6 +31,18 @@ def lines(report: Report, machines: Mapping[bytes, Machine]) -> Iterator[str]:
         yield f"… and {len(report.harmed) - SHOWN:,} more recovery points"
     yield from report.notes
     yield _summary(report)
+
+
+def cost_line(plans: Sequence[Plan], price: float) -> str:
+    """What reading packs is going to cost. `price` is that of transfer (US dollars a GB); 0: none."""
+    packs, size = sum(plan.packs for plan in plans), sum(plan.bytes for plan in plans)
+    slices = sum(len(plan.slices) for plan in plans)
+    line = (
+        f"reading {slices} of {len(plans) * SLICES} slices: {size_text(size)}, at least {counted(packs, 'request')}"
+    )
+    if price:
+        line += f"; about ${size / 1e9 * price:,.2f} for the transfer, unless this machine is in the store's region"
+    return line
 
 
 def _finding(finding: Finding) -> str:

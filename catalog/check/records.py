@@ -40,7 +40,8 @@ class News(NamedTuple):
     """What a run has found since it wrote a record last.
 
     `slices` were read to their end, `parts` begun. `levels` below 2 were checked for the whole series. `bad` are
-    all bad rows of these slices, parts and levels, `more` others. `damaged` is None if it was not looked for.
+    all bad rows of these slices, parts and levels, `more` others, and `whole` rows that are no longer bad.
+    `damaged` is None if it was not looked for.
     """
 
     slices: Sequence[SliceRow] = ()
@@ -48,6 +49,7 @@ class News(NamedTuple):
     levels: Collection[int] = ()
     bad: Sequence[BadRow] = ()
     more: Sequence[BadRow] = ()
+    whole: Sequence[BadRow] = ()
     damaged: Sequence[DamagedRow] | None = None
     ahead: int | None = None
 
@@ -126,7 +128,8 @@ def joined(
     def counts(row: BadRow) -> bool:
         return row.level < _READS_BLOCKS or slice_of(row.pack) in fresh | begun
 
-    bad = {_place(row): row for row in base.bad if not is_replaced(row)}
+    whole = {_place(row) for row in news.whole}
+    bad = {_place(row): row for row in base.bad if not is_replaced(row) and _place(row) not in whole}
     bad.update({_place(row): row for row in news.bad if counts(row)})
     bad.update({_place(row): row for row in news.more})
     rows = [bad[place] for place in sorted(bad)]

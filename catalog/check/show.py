@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from catalog.access.session import Session
-from catalog.check.job import HIGHEST, Request, check
-from catalog.check.listing import lines, report_json
-from catalog.errors import Damaged, UsageError
+from catalog.check.deep import Plan
+from catalog.check.job import Request, check
+from catalog.check.level2 import Budget
+from catalog.check.listing import cost_line, lines, report_json
+from catalog.check.options import Options
+from catalog.check.packs import CHEAP_READ, READ
+from catalog.errors import Damaged, LocalError
+from catalog.machines.registry import Registration
 from catalog.points.opening import scope
 from catalog.points.seen import Seen
 from catalog.screen.output import print_json, say
 from catalog.screen.phases import PhaseScreen
+from catalog.screen.stderr import warn
+from catalog.store.address import scheme_of
 from catalog.vault import Vault
 
 
 def run_check(
-    session: Session, vault: Vault, machine: str | None, item: str | None, *, level: int, as_json: bool
+    session: Session, vault: Vault, machine: str | None, item: str | None, options: Options, *, as_json: bool
 ) -> int:
     """Check, and print the findings. The exit code: that of damage if any was found. Raises UsageError."""
-    if not 0 <= level <= HIGHEST:
-        raise UsageError(f"there is no level {level} of `rpdrive check`", f"choose one from 0 to {HIGHEST}")
-    request = Request(level, *scope(vault, machine, item))
+    price = scheme_of(session.address).transfer_price
+
+    def announce(plans: Sequence[Plan]) -> None:
+        if not as_json:
+            warn(cost_line(plans, price))
+
+    seconds = options.seconds()
+    budget = Budget(
+        options.share(), None if seconds is None else time.monotonic() + seconds, _own_id(session, vault),
+        CHEAP_READ if session.is_local else READ, announce,
+    )  # fmt: skip
+    request = Request(options.level, *scope(vault, machine, item), budget)
     state = session.settings.state_to_read
     seen = Seen(state, vault.id).highest()
     with nullcontext() if as_json else PhaseScreen() as screen:
@@ -32,3 +50,12 @@ def run_check(
         for line in lines(report, vault.machines()):
             say(line)
     return Damaged.exit_code if report.is_damaged else 0
+
+
+def _own_id(session: Session, vault: Vault) -> bytes:
+    """The id of this machine; zeros if it is not registered in the vault."""
+    try:
+        known = Registration.load(session.settings.state_to_read, vault)
+        return bytes(16) if known is None else bytes.fromhex(known.machine)
+    except (LocalError, ValueError):
+        return bytes(16)

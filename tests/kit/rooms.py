@@ -45,14 +45,18 @@ ROOMS = {
     "catalog.ledger.state": "catalog.format",
     "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
-    "catalog.points": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
+    "catalog.check.finding": "catalog.format",
+    "catalog.check.records": "catalog.check.finding catalog.errors catalog.format catalog.vault",
+    "catalog.points": "catalog.access catalog.check.records catalog.direct catalog.errors catalog.format"
+    " catalog.machines catalog.names"
     " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.ledger": "catalog.errors catalog.format catalog.ledger.records catalog.points"
     " catalog.policies.records catalog.retention catalog.screen catalog.vault",
-    "catalog.check": "catalog.access catalog.errors catalog.format catalog.ledger.records catalog.machines"
-    " catalog.mark catalog.places catalog.points catalog.processors catalog.screen catalog.vault",
+    "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
+    " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.processors"
+    " catalog.screen catalog.store.address catalog.vault",
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.ledger.records"
     " catalog.machines catalog.mark catalog.places catalog.points catalog.screen catalog.signing catalog.store"
     " catalog.tree catalog.vault catalog.vault_json",

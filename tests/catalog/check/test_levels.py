@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -92,7 +92,7 @@ class World:
         assert root is not None
         return root.subtree().at
 
-    def check(self, level: int, **more: bytes) -> Report:
+    def check(self, level: int, **more: Any) -> Report:
         vault = open_vault(self.meter, passphrase=PASSPHRASE)
         return check(vault, Request(level, **more), self.state)
 

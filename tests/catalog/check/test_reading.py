@@ -190,7 +190,8 @@ def test_moved_blocks_are_read_where_they_are() -> None:
     )  # fmt: skip
 
 
-def test_blocks_that_move_meanwhile_are_found() -> None:
+def test_blocks_that_move_meanwhile_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catalog.places.PATIENCE", 0.0)
     world = World(packs=3)
     mover = Mover(world.vault, world.store)
     mover.move_all()  # this process has read no record of places yet

@@ -1,0 +1,61 @@
+"""Notes in the vault what a check has found, for `rpdrive points` and for the next check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from catalog.check import records
+from catalog.check.finding import Finding, What
+from catalog.check.level2 import Member, Result
+from catalog.errors import AccessDenied, RpdriveError
+from catalog.format.checks import BadRow, ChecksRecord
+from catalog.format.packs import SERIES_BYTES
+from catalog.format.records import PointName
+from catalog.mark.faults import Harmed
+
+_TREES = (0, 1)  # levels that every reading of the trees is of
+
+
+def note(
+    members: Sequence[Member],
+    known: Mapping[bytes, ChecksRecord],
+    whole: Sequence[BadRow],
+    findings: Iterable[Finding],
+    harmed: Mapping[PointName, Harmed],
+    result: Result | None,
+    by: bytes,
+) -> RpdriveError | None:
+    """Write the next record of each series of which there is something to say, or was.
+
+    `known` are the records before, `whole` rows of them that are no longer bad. Returns why the records can't be
+    written, if this access may only read. Raises StoreError.
+    """
+    vault = members[0].ground.vault
+    began = min(member.ground.began for member in members)
+    shallow = [f for f in findings if f.level in _TREES and f.what is not What.TREE]
+    more = result.more if result is not None else []
+    for series in sorted({member.ground.machine[:SERIES_BYTES] for member in members}):
+        news = records.News(
+            levels=_TREES,
+            bad=_of(series, records.bad_rows(shallow, began)),
+            more=_of(series, records.bad_rows(more, began)),
+            whole=_of(series, whole),
+            damaged=[
+                records.damaged_row(name.machine, name.item, name.id, harm.files, harm.paths)
+                for name, harm in harmed.items()
+                if name.machine[:SERIES_BYTES] == series and not name.partial
+            ],
+        )
+        before = known.get(series)
+        had = before is not None and bool(before.bad or before.damaged)
+        if not (had or news.bad or news.more or news.damaged):
+            continue
+        try:
+            records.add(vault, series, by, vault.store.now(), news)
+        except AccessDenied as e:
+            return e
+    return None
+
+
+def _of(series: bytes, rows: Iterable[BadRow]) -> list[BadRow]:
+    return [row for row in rows if row.pack[:SERIES_BYTES] == series]

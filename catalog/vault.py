@@ -101,6 +101,8 @@ class Vault:
         self.passed_over = PassedOver()
         self._records: MutableMapping[str, bytes] = {} if records is None else records
         self._follow_admins()
+        # Called with what a person should know of what was chosen.
+        self.tell: Callable[[str], None] = lambda text: None
         # Called with a pack of which a second read, too, brought other bytes than were written there.
         self.on_damage: Callable[[PackKind, bytes], None] = lambda kind, pack: None
         # Called with an admin whose key has a passphrase of its own. Returns the private key, or raises Locked.

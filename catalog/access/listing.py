@@ -11,6 +11,7 @@ from catalog.access.admin import admin_json, admin_text
 from catalog.access.credentials import DEFAULT_LIFETIME, Credentials
 from catalog.format.keys import VERSION
 from catalog.format.vaultfile import Immutable
+from catalog.ledger.listed import hiding
 from catalog.protect.listing import immutable_text
 from catalog.screen.text import counted, safe_text, size_text
 from catalog.store.roles import Role
@@ -27,9 +28,11 @@ _MAY = {
 def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
     """A vault's properties and contents for --json. `sizes` adds stored bytes by folder, from a full listing.
 
-    Costs 3 listings, and 1 request for each machine and item not seen before.
+    Costs 4 listings, and 1 request for each ledger, and each machine and item not seen before.
     """
-    counts = Counter((n.machine, n.item) for n in vault.each_point_name() if not n.partial)
+    hidden = hiding(vault)
+    names = (n for n in vault.each_point_name() if not n.partial and not hidden.is_hidden(n))
+    counts = Counter((n.machine, n.item) for n in names)
     items = sorted(vault.all_items(), key=lambda i: i.name)
     row: dict[str, Any] = {
         "vault": vault.store.url,

@@ -230,6 +230,7 @@ class Session:
         note_number(self.settings.where("state"), file)
         self.vault = vault = Vault(store, keys, file, self._records(file.vault_id))
         vault.unlock_admin = AdminUnlock(self.saved_admin_keys, self.admin_passphrases, keys, self.address)
+        vault.tell = self._waiting or vault.tell
         vault.on_damage = self.damaged_packs(vault.id).note
         return vault
 

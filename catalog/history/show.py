@@ -25,7 +25,7 @@ from catalog.history.timeline import Timeline, Timelines, all_timelines, one_poi
 from catalog.history.versions import versions
 from catalog.points.choice import elsewhere, path_text
 from catalog.points.listing import point_json
-from catalog.points.opening import open_point, point_names
+from catalog.points.opening import listed_points, open_point
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
 from catalog.screen.text import text_json
@@ -119,8 +119,8 @@ def show_differences(
     as_json: bool,
 ) -> None:
     """Print what differs between two points at a path and below. Raises NotFound if neither has the path."""
-    names = point_names(vault, machine, item)
-    old, new = open_point(vault, names, before), open_point(vault, names, after)
+    points = listed_points(vault, machine, item)
+    old, new = open_point(vault, points, before), open_point(vault, points, after)
     roots = root_of(old), root_of(new)
     source, raw, counts = DirectSource(vault), os.fsencode(path), Counts()
     if not exists(source, *roots, raw):

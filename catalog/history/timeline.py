@@ -7,7 +7,7 @@ from typing import NamedTuple
 from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Machine, Point
 from catalog.machines.registry import machine_names
-from catalog.points.opening import open_point, point_names, read_points
+from catalog.points.opening import listed_points, open_point, read_points
 from catalog.vault import Vault
 
 
@@ -43,7 +43,7 @@ def all_timelines(vault: Vault, machine: str | None = None, item: str | None = N
     Costs 2 listings, and 1 request for each record not seen before. A point that can't be read
     does not hide others. Raises NotFound (also if there are no points), AmbiguousName and StoreError.
     """
-    names, machines = point_names(vault, machine, item), vault.machines()
+    names, machines = listed_points(vault, machine, item).visible(), vault.machines()
     if machine is None and item is None:
         names = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
     if not names:
@@ -58,7 +58,7 @@ def all_timelines(vault: Vault, machine: str | None = None, item: str | None = N
 
 def one_point(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> Timelines:
     """One point, as the only one of its item. Raises NotFound, AmbiguousName, Damaged and StoreError."""
-    point = open_point(vault, point_names(vault, machine, item), spec)
+    point = open_point(vault, listed_points(vault, machine, item), spec)
     return Timelines([_timeline([point], vault.machines())], [])
 
 

@@ -18,9 +18,9 @@ from catalog.format.sealed import Kind
 from catalog.ledger.brake import FEW, looks_encrypted, too_many
 from catalog.ledger.records import Ledger, Ledgers, Signer, who
 from catalog.points.opening import first_that_opens
-from catalog.points.why import ended_text
+from catalog.points.why import ended_text, holds_of
 from catalog.policies.records import Policies
-from catalog.retention.decide import SETTLED, Decision, Fact, Hold, Why, decide
+from catalog.retention.decide import SETTLED, Decision, Fact, Why, decide
 from catalog.retention.policy import Policy, shortened
 from catalog.retention.slots import DAY
 from catalog.vault import Vault
@@ -218,11 +218,6 @@ def refuse_gaps(ledger: Ledger, names: Collection[PointName], opened: Collection
 def soft_delete(vault: Vault) -> int:
     """How long a point that was forgotten can be had back (ns)."""
     return vault.file.soft_delete_days * DAY
-
-
-def holds_of(ledger: Ledger) -> list[Hold]:
-    """The held rows of a ledger, as `decide` takes them."""
-    return [Hold(row.point, row.until, row.reason) for row in ledger.held.values()]
 
 
 def _going(decided: Sequence[Decision]) -> list[Decision]:

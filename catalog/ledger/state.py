@@ -106,13 +106,13 @@ class Ledger(NamedTuple):
         """The highest sequence number that it names; 0 if it names none."""
         return max(self.numbers, default=0)
 
-    def gaps(self, present: Iterable[int], highest: int) -> list[tuple[int, int]]:
-        """Numbers from 1 to `highest` that neither a point has nor the ledger explains, as first and last ones."""
+    def gaps(self, present: Iterable[int], highest: int, lowest: int = 1) -> list[tuple[int, int]]:
+        """Numbers from `lowest` to `highest` that no point has, and the ledger does not explain: first and last."""
         spans = [(n, n) for n in present]
         spans += [(row.sequence, row.sequence) for row in self.forgotten.values()]
         spans += [(row.sequence, row.sequence) for row in self.gone.values()]
         spans += [(row.first, row.last) for row in self.past]
-        found, expected = [], 1
+        found, expected = [], lowest
         for first, last in [*sorted(spans), (highest + 1, highest + 1)]:
             if expected < first and expected <= highest:
                 found.append((expected, min(first - 1, highest)))

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from catalog.format.records import Machine
+from catalog.ledger.listed import hiding
 from catalog.screen.text import iso_time
 from catalog.vault import Vault
 
@@ -26,11 +27,14 @@ class MachineRow(NamedTuple):
 
 
 def machine_rows(vault: Vault, here: str | None) -> list[MachineRow]:
-    """All machines, by name. `here` is the id (hex) of the machine you are on. Costs 2 listings."""
-    machines = vault.machines()
+    """All machines, by name. `here` is the id (hex) of the machine you are on.
+
+    Costs 3 listings, and 1 request for each ledger.
+    """
+    machines, hidden = vault.machines(), hiding(vault)
     counts, newest = Counter[bytes](), dict[bytes, int]()
     for name in vault.each_point_name():
-        if not name.partial:
+        if not name.partial and not hidden.is_hidden(name):
             counts[name.machine] += 1
             newest[name.machine] = max(name.time, newest.get(name.machine, 0))
     return [

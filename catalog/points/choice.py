@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -185,11 +185,17 @@ def no_such_point(spec: str) -> NotFound:
     return NotFound(f"there is no recovery point {spec}", "see `rpdrive points` for ids and times")
 
 
-def by_id(names: list[PointName], spec: str) -> PointName | None:
+def with_id(names: Iterable[PointName], spec: str) -> list[PointName]:
+    """The points whose ids are or begin with `spec`."""
     text = spec.lower()
     if not text or not all(c in "0123456789abcdef" for c in text):
-        return None
-    found = [n for n in names if n.id.hex().startswith(text)]
+        return []
+    return [n for n in names if n.id.hex().startswith(text)]
+
+
+def by_id(names: Iterable[PointName], spec: str) -> PointName | None:
+    """The same, if it is one; None if there is none. Raises AmbiguousName."""
+    found = with_id(names, spec)
     if len(found) > 1:
         raise AmbiguousName(f"{len(found)} recovery points have ids that start with {spec}", "give more of the id")
     return found[0] if found else None

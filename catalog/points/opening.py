@@ -14,8 +14,18 @@ import msgspec
 from catalog.errors import NotFound, RpdriveError
 from catalog.format.records import Item, Machine, Point, PointName
 from catalog.format.sealed import Kind
+from catalog.ledger.listed import Listed, list_points
 from catalog.machines.registry import choose_named
-from catalog.points.choice import before_each, by_id, newest_first, no_points, no_such_point, only_one, time_ends
+from catalog.points.choice import (
+    before_each,
+    by_id,
+    newest_first,
+    no_points,
+    no_such_point,
+    only_one,
+    time_ends,
+    with_id,
+)
 from catalog.vault import Vault
 
 _AT_ONCE = 8  # records read at once, after one did not open
@@ -80,51 +90,65 @@ def _newest_points(vault: Vault, machine: bytes | None, by: Callable[[PointName]
     return [p for p in points if isinstance(p, Point)]
 
 
-def point_names(vault: Vault, machine: str | None = None, item: str | None = None) -> list[PointName]:
-    """Names of the points of a machine, of an item, or of all. Raises NotFound and AmbiguousName.
+def listed_points(vault: Vault, machine: str | None = None, item: str | None = None) -> Listed:
+    """The points of a machine, of an item, or of all. Raises NotFound and AmbiguousName.
 
-    Costs 1 listing more than `scope`.
+    Costs 2 listings more than `scope`, at once, and 1 request for each ledger that is then needed.
     """
-    return vault.point_names(*scope(vault, machine, item))
+    return list_points(vault, *scope(vault, machine, item))
 
 
-def stored_names(vault: Vault, machine: str | None = None, item: str | None = None) -> dict[PointName, int]:
-    """The same, each with the time when it was stored, by the store's clock (ns since the epoch, UTC)."""
-    found = {name: stored for name, stored in vault.stored_points(*scope(vault, machine, item)) if not name.partial}
-    order = sorted(found, key=lambda n: (n.machine, n.item, n.sequence, n.time, n.id))
-    return {name: found[name] for name in order}
-
-
-def open_point(vault: Vault, names: list[PointName], spec: str) -> Point:
-    """The record of the point that `spec` means among `names`, as `choose_point`.
+def open_point(vault: Vault, points: Listed, spec: str) -> Point:
+    """The record of the point that `spec` means among `points`, as `choose_point`.
 
     A name proves nothing: if the record of the newest point does not open, it is noted in `passed_over`, and the
-    next one is taken. A point named by its id is the only one meant. Raises NotFound, AmbiguousName, StoreError,
-    and Damaged or NewerFormat if none opens.
+    next one is taken. A point named by its id is the only one meant. One that was forgotten is meant only by its
+    id, and the person is told. Raises NotFound, AmbiguousName, StoreError, and Damaged or NewerFormat if
+    none opens.
     """
+    names = list(points.stored)
     if not names:
         raise no_points()
     if spec == "latest":
-        return _opened(vault, newest_first(names))
-    found = by_id(names, spec)
+        return _opened(vault, points.shown(newest_first(names)), _all_forgotten())
+    found = _by_id(points, spec)
     if found is not None:
-        return vault.point(found)
+        point = vault.point(found)
+        points.tell(found)
+        return point
     ends = time_ends(spec)
     if not ends:
         raise no_such_point(spec)
-    points = [_opened(vault, iter(some)) for some in before_each(names, ends, spec)]
-    return points[only_one([PointName.of(p) for p in points], ends, spec)]
+    ranked = [points.shown(some) for some in before_each(names, ends, spec)]
+    found_each = [_opened(vault, some, _all_forgotten()) for some in ranked]
+    return found_each[only_one([PointName.of(p) for p in found_each], ends, spec)]
 
 
-def _opened(vault: Vault, ranked: Iterator[PointName]) -> Point:
-    found = first_that_opens(vault, ranked)
+def _by_id(points: Listed, spec: str) -> PointName | None:
+    """The point with an id, or the only one whose id begins so: of those that are shown, if there are any."""
+    some = with_id(points.stored, spec)
+    shown = list(points.shown(some)) or [name for name in some if not points.is_gone(name)]
+    return by_id(shown, spec)
+
+
+def _all_forgotten() -> NotFound:
+    return NotFound(
+        "all recovery points that this can mean were forgotten",
+        "see `rpdrive points --deleted`; one that is still there can be named by its id",
+    )
+
+
+def _opened(vault: Vault, ranked: Iterator[PointName], none: NotFound) -> Point:
+    found = first_that_opens(vault, ranked, none)
     if isinstance(found, Point):
         return found
     raise found
 
 
-def first_that_opens(vault: Vault, ranked: Iterator[PointName]) -> Point | RpdriveError:
-    """The record of the first point that opens, or the error of the first that does not.
+def first_that_opens(
+    vault: Vault, ranked: Iterator[PointName], none: RpdriveError | None = None
+) -> Point | RpdriveError:
+    """The record of the first point that opens, or the error of the first that does not, or `none`.
 
     Those before it are noted in `passed_over`. One request; if that record does not open, eight at a time.
     """
@@ -138,7 +162,9 @@ def first_that_opens(vault: Vault, ranked: Iterator[PointName]) -> Point | Rpdri
             bad.append((name, point))
     for name, error in bad:
         vault.passed_over.note(str(name), error, lost=found is None)
-    return found if found is not None else bad[0][1]
+    if found is not None:
+        return found
+    return bad[0][1] if bad else none or no_points()
 
 
 def read_points(vault: Vault, names: list[PointName]) -> tuple[list[Point], list[RpdriveError]]:

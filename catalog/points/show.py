@@ -8,7 +8,8 @@ from catalog.format.records import PointName
 from catalog.format.values import NodeKind
 from catalog.points.choice import Place, entries, find, split_place
 from catalog.points.listing import POINT_COLUMNS, entry_json, long_line, point_json, point_rows
-from catalog.points.opening import open_point, point_names, read_points, stored_names
+from catalog.points.opening import listed_points, open_point, read_points
+from catalog.points.removed import Removed
 from catalog.points.seen import Seen
 from catalog.screen.output import for_stdout, print_json, print_rows, print_table, say
 from catalog.screen.stderr import warn
@@ -35,8 +36,8 @@ def show_points(
     Points that can't be read are named in warnings (with `as_json`, in `damaged`), after the others are printed;
     then the error of the first is raised.
     """
-    stored = stored_names(vault, machine, item)
-    names = list(stored)
+    listed = listed_points(vault, machine, item)
+    names = listed.visible()
     machines = vault.machines() if names else {}
     forgotten = 0
     if machine is None and item is None and not every:
@@ -44,27 +45,37 @@ def show_points(
         forgotten, names = len(names) - len(shown), shown
     found, damaged = read_points(vault, names)
     seen = Seen(session.settings.state_to_read, vault.id)
-    vanished = [str(gap) for gap in seen.check(names, map(PointName.of, found))]
+    removed = Removed(listed, machines)
+    of_items = {(n.machine, n.item) for n in names}
+    among = [n for n in listed.stored if (n.machine, n.item) in of_items]
+    vanished = [str(gap) for gap in removed.unexplained(seen.check(among, map(PointName.of, found)))]
     reasons = None
     if why:
         from catalog.points.why import Reasons  # loads time zones
 
-        reasons = Reasons(vault, found, stored)
+        reasons = Reasons(vault, found, listed)
         damaged += vault.passed_over.lost("policies/")
     if as_json:
         rows = [point_json(p, machines) for p in found]
         if reasons is not None:
             rows = [row | more for row, more in zip(rows, reasons.json(), strict=True)]
         passed = vault.passed_over.json()
-        print_json({"vault": session.address, "points": rows, "warnings": vanished, "damaged": passed})
+        print_json({
+            "vault": session.address, "points": rows, "removed": removed.json(of_items), "warnings": vanished,
+            "damaged": passed,
+        })  # fmt: skip
     elif found and reasons is not None:
         print_table(reasons.columns, reasons.rows(machines))
-        for line in reasons.still():
+        for line in [*reasons.still(), *removed.lines(found)]:
             say(line)
     elif found:
         print_table(POINT_COLUMNS, point_rows(found, machines))
+        for line in removed.lines(found):
+            say(line)
     elif forgotten:
         say("There are only recovery points of forgotten machines; --all shows them")
+    elif listed.stored and not damaged:
+        say("All recovery points here were forgotten; `rpdrive points --deleted` shows those that are still there")
     elif not damaged:
         say("There are no recovery points here yet; make one with `rpdrive backup PATH`")
     for warning in vanished if not as_json else ():
@@ -81,7 +92,7 @@ def show_folder(
     Raises NotFound, AmbiguousName and Damaged.
     """
     spec, path = split_place(text)
-    point = open_point(vault, point_names(vault, machine, item), spec)
+    point = open_point(vault, listed_points(vault, machine, item), spec)
     source = DirectSource(vault)
     place = find(source, point.root.subtree() if point.root else None, path)
     if not as_json:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from catalog.format.records import Machine, Point, PointName
+from catalog.ledger.listed import Listed
+from catalog.ledger.records import Ledger
 from catalog.machines.registry import machine_names
 from catalog.policies.records import Policies
-from catalog.retention.decide import Decision, Fact, Reason, Why, decide, stopped
+from catalog.retention.decide import Decision, Fact, Hold, Reason, Why, decide, stopped
 from catalog.screen.text import iso_time, local_time, short_ids
 from catalog.vault import Vault
 
@@ -39,21 +41,26 @@ def facts(points: Iterable[Point], stored: Mapping[PointName, int]) -> dict[Key,
     return found
 
 
+def holds_of(ledger: Ledger) -> list[Hold]:
+    """What `decide` is told of the points that are held."""
+    return [Hold(row.point, row.until, row.reason) for row in ledger.held.values()]
+
+
 class Reasons:
-    """Why points are kept, in their order. `stored` are the times of their objects in the store (ns).
+    """Why points are kept, in their order, which are among those `listed`.
 
     One listing, and one request for each level that has a policy. Raises as `Policies`.
     """
 
     columns = ("POINT", "TIME", "MACHINE", "ITEM", "KEPT UNTIL", "WHY")
 
-    def __init__(self, vault: Vault, points: Sequence[Point], stored: Mapping[PointName, int]) -> None:
+    def __init__(self, vault: Vault, points: Sequence[Point], listed: Listed) -> None:
         policies, now = Policies(vault), time.time_ns()
         self._points, self._still = points, dict[Key, int]()
         rows = dict[Key, Iterator[Decision]]()
-        for key, some in facts(points, stored).items():
+        for key, some in facts(points, listed.stored).items():
             policy = policies.policy(*key)
-            rows[key] = iter(decide(some, policy, [], now))
+            rows[key] = iter(decide(some, policy, holds_of(listed.ledger(*key)), now))
             self._still[key] = stopped(some, policy, now) or 0
         self._decided = [next(rows[p.machine, p.item]) for p in points]
 

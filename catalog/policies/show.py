@@ -6,8 +6,8 @@ import time
 
 from catalog.access.session import Session
 from catalog.format.records import Point
-from catalog.points.opening import chosen, read_points, stored_names
-from catalog.points.why import facts
+from catalog.points.opening import chosen, listed_points, read_points
+from catalog.points.why import facts, holds_of
 from catalog.policies.listing import COLUMNS, going_json, going_lines, level_json, policy_json, policy_rows
 from catalog.policies.records import Policies, add_retention, immutable_days
 from catalog.policies.setting import Fields, changed, check
@@ -119,13 +119,14 @@ def preview(
     if fields:
         nearest = levels_of(vault, policies, machine, item)[0]
         policies.suppose(changed(nearest, fields))
-    stored = stored_names(vault, machine, item)
-    points, damaged = read_points(vault, list(stored))
+    listed = listed_points(vault, machine, item)
+    points, damaged = read_points(vault, listed.visible())
     by_id: dict[bytes, Point] = {p.id: p for p in points}
     rows = []
-    for (of_machine, of_item), some in facts(points, stored).items():
+    for (of_machine, of_item), some in facts(points, listed.stored).items():
         policy = policies.policy(of_machine, of_item)
-        going, left = forecast(some, policy, [], now, days)
+        holds = holds_of(listed.ledger(of_machine, of_item))
+        going, left = forecast(some, policy, holds, now, days)
         one = by_id[some[-1].id]
         if as_json:
             rows.append({

@@ -19,6 +19,7 @@ from catalog.access.session import Session
 from catalog.errors import MountFailed, RpdriveError, StoreError
 from catalog.format.keys import Keys
 from catalog.format.vaultfile import VaultFile
+from catalog.ledger.listed import list_points
 from catalog.points.opening import open_point, scope
 from catalog.screen.text import iso_time
 from catalog.vault import Vault
@@ -199,7 +200,7 @@ def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View,
         from mount.view.all_points import AllPointsView
 
         return AllPointsView(vault, reader, machine, item, forgotten=machine is not None), info
-    point = open_point(vault, vault.point_names(machine, item), order.point)
+    point = open_point(vault, list_points(vault, machine, item), order.point)
     for row in vault.passed_over.report():
         _log.warning("%s", row)
     return PointView(reader, point), replace(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from catalog.access.session import Session
 from catalog.errors import NotFound, UsageError
-from catalog.format.records import Point, PointName
+from catalog.format.records import Point
+from catalog.ledger.listed import Listed, list_points
 from catalog.points.choice import Place, can_be_point, find, path_text, split_place
-from catalog.points.opening import open_point, point_names, scope
+from catalog.points.opening import listed_points, open_point, scope
 from catalog.program import user_path
 from catalog.screen.text import safe_text
 from catalog.tree import PageSource
@@ -116,7 +117,7 @@ def resolve(
     Raises NotFound, AmbiguousName, Damaged and StoreError; UsageError if a point is of another machine than `only`.
     """
     points: dict[str, Point] = {}
-    names: list[PointName] | None = None
+    listed: Listed | None = None
     sources = []
     for argument in arguments:
         if argument.drive is not None:
@@ -124,9 +125,9 @@ def resolve(
         else:
             path = argument.path
             if argument.spec not in points:
-                if names is None:
-                    names = point_names(vault, machine, item)
-                points[argument.spec] = _open(vault, names, argument.spec, only)
+                if listed is None:
+                    listed = listed_points(vault, machine, item)
+                points[argument.spec] = _open(vault, listed, argument.spec, only)
             point = points[argument.spec]
         if only not in (None, point.machine):
             name = safe_text(point.machine_name)
@@ -138,12 +139,12 @@ def resolve(
     return sources
 
 
-def _open(vault: Vault, names: list[PointName], spec: str, only: bytes | None) -> Point:
+def _open(vault: Vault, listed: Listed, spec: str, only: bytes | None) -> Point:
     """The point of the machine `only` that `spec` means; else that of another machine, to name it."""
     if only is not None:
         with suppress(NotFound):
-            return open_point(vault, [n for n in names if n.machine == only], spec)
-    return open_point(vault, names, spec)
+            return open_point(vault, listed.of_machine(only), spec)
+    return open_point(vault, listed, spec)
 
 
 def place_in(pages: PageSource, text: str, point: Point, path: bytes) -> Source:
@@ -170,7 +171,7 @@ def _origin(vault: Vault, reader: Reader, at: DrivePath, text: str) -> Origin:
 def _view(vault: Vault, reader: Reader, drive: DriveRow) -> View:
     """The view that a drive shows."""
     if drive.point is not None:
-        return PointView(reader, open_point(vault, vault.point_names(), drive.point))
+        return PointView(reader, open_point(vault, list_points(vault), drive.point))
     from mount.view.all_points import AllPointsView
 
     machine, item = scope(vault, drive.machine, drive.item)

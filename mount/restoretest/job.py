@@ -15,7 +15,7 @@ from catalog.errors import Damaged, LocalError, NewerFormat, NotFound, RpdriveEr
 from catalog.format.records import Outcome, Point
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import Registration
-from catalog.points.opening import open_point, point_names
+from catalog.points.opening import listed_points, open_point
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.vault import Vault
 from mount.restoretest.compare import compare
@@ -127,8 +127,8 @@ class RestoreTest:
 
     def _run(self, vault: Vault, observer: Observer | None) -> Verdict:
         request = self._request
-        names = point_names(vault, request.machine, request.item)
-        point = open_point(vault, names, request.point)
+        points = listed_points(vault, request.machine, request.item)
+        point = open_point(vault, points, request.point)
         self.record.point, self.record.machine = point.id.hex(), point.machine_name
         self.record.item = point.item_name
         there = point.totals.files

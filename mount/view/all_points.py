@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
@@ -23,6 +25,8 @@ from catalog.errors import NotFound
 from catalog.format.records import Machine, Point, PointName
 from catalog.format.sealed import Kind
 from catalog.format.values import NOTHING, Totals
+from catalog.ledger.listed import Listed, list_points
+from catalog.ledger.records import Ledgers
 from catalog.names import WINDOWS
 from catalog.points.choice import newest_first
 from catalog.points.opening import first_that_opens, without_problems
@@ -52,6 +56,7 @@ from mount.view.versions import VERSIONS, History
 LATEST = b"latest"
 _TREES = 1024  # roots of points kept
 _LISTED = 100_000  # points of machines whose listings are kept, some 500 bytes each
+_LEDGERS_FRESH = 12  # times as long as a listing of points: a point that was forgotten is shown for a minute
 _ID = re.compile("[0-9a-f]{32}")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -102,6 +107,7 @@ class AllPointsView(View):
         self._trees: Lru[PointName, TreeFolder] = Lru(_TREES)
         self._histories: dict[tuple[bytes, bytes], History] = {}
         self._listings: dict[bytes, Renewed[Listing]] = {}  # the most recently used last
+        self._ledgers: dict[bytes, tuple[float, Ledgers]] = {}  # by machine, and when they were listed
         self.has_births = False
         self._machines = Renewed(
             self._list_machines, "the list of machines", fresh=fresh, after_failure=after_failure
@@ -155,7 +161,7 @@ class AllPointsView(View):
         return renewed.get()
 
     def _list_points(self, machine: bytes, last: Listing | None) -> Listing:
-        names = self._vault.point_names(machine, self._only_item)
+        names = self._point_names(machine)
         if last is not None and names == last.names:
             return last
         for name in names:  # in their order, so that the numbers are the same at every mount
@@ -164,6 +170,17 @@ class AllPointsView(View):
             self._drop_unused(machine, len(names))
         return Listing(names)
 
+    def _point_names(self, machine: bytes) -> list[PointName]:
+        """The points of a machine that are not hidden. 1 listing; now and then a second one, at the same time."""
+        now, (begun, ledgers) = time.monotonic(), self._ledgers.get(machine, (-math.inf, None))
+        if now - begun < _LEDGERS_FRESH * self._fresh and ledgers is not None:
+            return Listed(self._vault, self._vault.stored_points(machine, self._only_item), ledgers).visible()
+        listed = list_points(self._vault, machine, self._only_item, ledgers)
+        names = listed.visible()
+        self._ledgers[machine] = now, listed.ledgers
+        self._log_passed_over()
+        return names
+
     def _drop_unused(self, machine: bytes, kept: int) -> None:
         """Forget the listings that were used longest ago, so that few points beyond _LISTED are kept."""
         for other in reversed([one for one in self._listings if one != machine]):
@@ -171,6 +188,7 @@ class AllPointsView(View):
             kept += len(last.names) if last is not None else 0
             if kept > _LISTED:
                 del self._listings[other]
+                self._ledgers.pop(other, None)
 
     def known(self, machine: bytes) -> Listing | None:
         """The listing of a machine as it was last; None if it was not used."""

@@ -69,7 +69,8 @@ def requests(cli: Cli, *args: str) -> int:
 
 def test_no_points_yet(rpdrive: Cli, vault: Vault) -> None:
     assert "rpdrive backup" in rpdrive.ok("points")
-    assert rpdrive.json("points") == {"vault": rpdrive.vault.as_uri(), "points": [], "warnings": [], "damaged": []}
+    nothing: dict[str, list[str]] = {"points": [], "removed": [], "warnings": [], "damaged": []}
+    assert rpdrive.json("points") == {"vault": rpdrive.vault.as_uri()} | nothing
 
 
 def test_points_are_listed_by_time_and_partial_ones_never(rpdrive: Cli, vault: Vault) -> None:
@@ -121,11 +122,12 @@ def test_points_of_a_machine_or_an_item(rpdrive: Cli, vault: Vault) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 500])
-def test_points_cost_a_request_each_and_three_more(rpdrive: Cli, vault: Vault, count: int) -> None:
+def test_points_cost_a_request_each_and_four_more(rpdrive: Cli, vault: Vault, count: int) -> None:
     for n in range(count):
         point = datetime.fromtimestamp(1_700_000_000 + 3600 * n, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         add_point(vault, point, n + 1)
-    assert requests(rpdrive, "points") == count + 3
+    # vault.json, points, ledgers (at the same time), machines
+    assert requests(rpdrive, "points") == count + 4
     assert len(rpdrive.ok("points").splitlines()) == count + 1
 
 
@@ -140,12 +142,12 @@ def test_points_in_azure_are_fetched_once(rpdrive: Cli, azurite: Azurite, monkey
     vault = open_vault(open_store(rpdrive.environ["RPDRIVE_VAULT"]), passphrase=PASSPHRASE)
     for n in range(20):
         add_point(vault, f"2026-11-17T08:30:{n:02d}", n + 1)
-    assert requests(rpdrive, "points") == 23
-    assert requests(rpdrive, "points") == 3
-    add_point(vault, "2026-11-17T08:31:00", 21)
-    assert requests(rpdrive, "points") == 4
-    rpdrive.ok("cache", "clear")
     assert requests(rpdrive, "points") == 24
+    assert requests(rpdrive, "points") == 4
+    add_point(vault, "2026-11-17T08:31:00", 21)
+    assert requests(rpdrive, "points") == 5
+    rpdrive.ok("cache", "clear")
+    assert requests(rpdrive, "points") == 25
     assert len(rpdrive.json("points")["points"]) == 21
 
 
@@ -346,12 +348,12 @@ def test_ls_names_the_point_in_every_way(rpdrive: Cli, tree: Callable[[str, int]
     rpdrive.fails("ls", "latest", "--machine", "laptop", code=4)
 
 
-def test_ls_costs_four_requests(rpdrive: Cli, tree: Callable[[str, int], str]) -> None:
+def test_ls_costs_five_requests(rpdrive: Cli, tree: Callable[[str, int], str]) -> None:
     for sequence in (1, 2, 3):
         tree(f"2026-11-1{sequence}T08:30:05", sequence)
-    # vault.json, the listing, the point, and one block of its tree
-    assert requests(rpdrive, "ls", "latest") == 4
-    assert requests(rpdrive, "ls", "latest:one/two/three/four") == 4
+    # vault.json, the listings of points and ledgers (at the same time), the point, and one block of its tree
+    assert requests(rpdrive, "ls", "latest") == 5
+    assert requests(rpdrive, "ls", "latest:one/two/three/four") == 5
 
 
 def test_ls_of_a_point_whose_tree_is_damaged_or_gone(rpdrive: Cli, tree: Callable[[str, int], str]) -> None:

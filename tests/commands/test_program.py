@@ -153,7 +153,7 @@ def test_global_options_may_come_before_or_after_the_command(rpdrive: Cli, vault
 
 def test_verbose_prints_the_requests_and_the_cause_of_an_error(rpdrive: Cli, vault: Vault) -> None:
     done = rpdrive.run("points", "-v")
-    assert done.returncode == 0 and b"rpdrive: 2 requests, " in done.stderr
+    assert done.returncode == 0 and b"rpdrive: 3 requests, " in done.stderr
     done = rpdrive.run("-v", "points", "--vault", str(rpdrive.vault / "missing"))
     assert done.returncode == 6 and b"because of ObjectNotFound" in done.stderr
 

@@ -62,6 +62,7 @@ def test_create_is_remembered_if_it_is_the_only_one(rpdrive: Cli, tmp_path: Path
     assert rpdrive.json("points", env=nameless) == {
         "vault": made["vault"],
         "points": [],
+        "removed": [],
         "warnings": [],
         "damaged": [],
     }

@@ -37,19 +37,21 @@ ROOMS = {
     "catalog.mark": "catalog.errors catalog.format catalog.screen catalog.store catalog.tree catalog.vault",
     "catalog.protect": "catalog.errors catalog.format catalog.mountinfo catalog.screen catalog.store"
     " catalog.systems",
-    # The subjects of the catalog, each with its commands.
-    "catalog.access": "catalog.errors catalog.format catalog.new_vault catalog.program catalog.protect"
-    " catalog.screen catalog.signing catalog.store catalog.store.address catalog.systems catalog.vault"
-    " catalog.vault_json",
-    "catalog.machines": "catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.vault",
     "catalog.ledger.state": "catalog.format",
     "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",
+    "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.screen catalog.vault",
+    # The subjects of the catalog, each with its commands.
+    "catalog.access": "catalog.errors catalog.format catalog.ledger.listed catalog.new_vault catalog.program"
+    " catalog.protect catalog.screen catalog.signing catalog.store catalog.store.address catalog.systems"
+    " catalog.vault catalog.vault_json",
+    "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
+    " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
     "catalog.check.finding": "catalog.format",
     "catalog.check.records": "catalog.check.finding catalog.errors catalog.format catalog.vault",
     "catalog.points": "catalog.access catalog.check.records catalog.direct catalog.errors catalog.format"
-    " catalog.machines catalog.names"
-    " catalog.policies.records catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
+    " catalog.ledger.listed catalog.ledger.records catalog.machines catalog.names catalog.policies.records"
+    " catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.ledger": "catalog.errors catalog.format catalog.ledger.records catalog.points"
@@ -83,7 +85,8 @@ ROOMS = {
     "cache.commands": "cache.disk catalog.access catalog.screen",
     # Drives and restores.
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"
-    " catalog.names catalog.points catalog.tree catalog.vault catalog.windows",
+    " catalog.ledger.listed catalog.ledger.records catalog.names catalog.points catalog.tree catalog.vault"
+    " catalog.windows",
     "mount.place": "catalog.errors catalog.mountinfo catalog.windows",
     "mount.login": "catalog.errors catalog.program catalog.windows mount.place",
     "mount.drivers": "cache.memory cache.openfile cache.reader catalog.errors catalog.screen mount.view",
@@ -93,14 +96,15 @@ ROOMS = {
     " catalog.windows mount.drivers mount.place mount.view",
     "mount.drivers.choice": "cache.reader catalog.errors catalog.windows mount.drivers mount.drivers.kernel"
     " mount.drivers.winfsp mount.view",
-    "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.mountinfo"
-    " catalog.points catalog.program catalog.screen catalog.store catalog.systems catalog.vault catalog.windows"
-    " mount.drivers mount.drivers.choice mount.place mount.view",
+    "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.ledger.listed"
+    " catalog.mountinfo catalog.points catalog.program catalog.screen catalog.store catalog.systems"
+    " catalog.vault catalog.windows mount.drivers mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
     "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.jobs catalog.machines catalog.names catalog.patterns catalog.places catalog.points catalog.processors"
-    " catalog.program catalog.screen catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
+    " catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places"
+    " catalog.points catalog.processors catalog.program catalog.screen catalog.tree catalog.vault mount.process"
+    " mount.restore.disk mount.view",
     "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen mount.drivers.choice mount.login"
     " mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",

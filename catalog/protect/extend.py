@@ -12,6 +12,7 @@ from catalog.errors import NotSupported, ObjectNotFound, StoreError, StoreUnreac
 from catalog.store.base import Store
 
 DAY = 24 * 3600 * 10**9
+_ENOUGH = 3  # objects that fail, if not one is locked: the next ones would fail in the same way
 
 
 class Extended(NamedTuple):
@@ -41,8 +42,9 @@ def extend_locks(
     """Lock each object in use for `days` from `now` (ns, the store's time) if its lock ends within half of that.
 
     `prefixes` are folders, `in_use` is asked with full names of objects. A lock that is fixed stays fixed; others
-    become so if `fixed`. An object that fails costs that object. Raises NotSupported if the store has no locks (if
-    the first object says so), and StoreUnreachable.
+    become so if `fixed`. An object that fails costs that object; after three, with none that could be locked, the
+    others are left. Raises NotSupported if the store has no locks (if the first object says so), and
+    StoreUnreachable.
     """
     done = Extended()
     until, soon = now + days * DAY, now + days * DAY // 2
@@ -65,5 +67,7 @@ def extend_locks(
                 if isinstance(e, NotSupported) and not done.extended:
                     raise
                 done = done._replace(failed=done.failed + 1, error=done.error or e)
+                if done.failed == _ENOUGH and not done.extended:
+                    return done
             progress(done)
     return done

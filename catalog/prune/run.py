@@ -13,9 +13,10 @@ from typing import NamedTuple
 from catalog.errors import ObjectChanged, RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.keys import GENERATION
+from catalog.format.ledger import ledger_folder
 from catalog.format.packs import SERIES_BYTES
-from catalog.format.places import PlacesRecord
-from catalog.format.records import PointName
+from catalog.format.places import PlacesRecord, places_folder
+from catalog.format.records import PointName, written_number
 from catalog.ledger.expiry import Expiry, expire
 from catalog.ledger.records import Ledgers
 from catalog.ledger.state import Ledger
@@ -26,6 +27,7 @@ from catalog.policies.records import Policies
 from catalog.prune.carrying import READ_BACK, Carrying
 from catalog.prune.clock import check_listed, check_now, check_quiet, check_stored
 from catalog.prune.deleting import Deleter
+from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
 from catalog.prune.plan import DELETING, HOUR, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
 from catalog.prune.records import Newest, Signer, old_names, read_newest, store_next, with_room
@@ -136,6 +138,7 @@ class _Run:
         self._ledgers: dict[bytes, Ledgers] = {}
         self._problems: list[str] = []
         self._newest_object = 0
+        self._live: list[Key] = []  # packs of which points need something, in an immutable vault
         self._deleter = Deleter(context.deleting, context.follow, context.until)
 
     def run(self) -> Done:
@@ -167,6 +170,7 @@ class _Run:
         if plan.is_changed() or plan.deletes or up or partials:
             number = self._store_record(plan, newest, began, c.signer)
             self._deleter.objects(plan.deletes)
+        self._lengthen(plan, stored, up, number or newest.number)
         gone = self._let_go(up, stored, c.signer)
         lingering = [name for name in stored if name not in up and self._is_gone(name)]
         self._deleter.names([*map(str, gone), *map(str, lingering), *map(str, partials)])
@@ -286,6 +290,8 @@ class _Run:
             for kind in (PackKind.DATA, PackKind.TREE):
                 for pack, spans in marked.live.spans(kind):
                     if pack.startswith(self._series.id):
+                        if rests:
+                            self._live.append(Key(int(kind), pack))
                         yield LivePack(Key(int(kind), pack), spans)
 
         plan.take(objects(), live(), lambda some: find_ends(self._vault, self._c.notes, some))
@@ -360,6 +366,21 @@ class _Run:
         stored = store_next(self._vault, signer, record, newest.number)
         check_stored(stored.modified, self._store.now())
         return stored.number
+
+    def _lengthen(self, plan: Plan, stored: Iterable[PointName], up: Collection[PointName], record: int) -> None:
+        """In an immutable vault, lengthen the store's locks on what stays."""
+        if self._vault.file.immutable is None:
+            return
+        points = [name for name in stored if name not in up and not self._is_gone(name)]
+        records = [f"{places_folder(self._series.id)}{written_number(record)}"]
+        for ledgers in self._ledgers.values():
+            numbers = [(*key, ledgers.of(*key).number) for key in ledgers.keys]
+            records += [ledger_folder(machine, item) + written_number(n) for machine, item, n in numbers]
+        done = lengthen_locks(
+            self._vault, self._series.id, self._series.own, holders(self._live, plan.state), points, records
+        )
+        if done is not None and done.error is not None:
+            self._problems.append(f"locks of {done.failed} objects could not be lengthened: {done.error}")
 
     def _let_go(
         self, up: Collection[PointName], stored: Mapping[PointName, int], signer: Signer

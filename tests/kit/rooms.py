@@ -64,7 +64,7 @@ ROOMS = {
     " catalog.tree catalog.vault catalog.vault_json",
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
-    " catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
+    " catalog.protect catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"

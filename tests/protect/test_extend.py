@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from catalog.errors import NotSupported, ObjectImmutable, ObjectNotFound, StoreError, StoreUnreachable
+from catalog.errors import AccessDenied, NotSupported, ObjectImmutable, ObjectNotFound, StoreError, StoreUnreachable
 from catalog.protect.extend import DAY, Extended, extend_locks
 from catalog.store.base import Store
 from catalog.store.local import LocalStore
@@ -104,6 +104,12 @@ def test_an_object_that_fails_costs_that_object(world: World) -> None:
     assert world.extend(Failing(world.meter, errors)) == Extended(6, 3, 0, 2, first)
     with pytest.raises(StoreUnreachable):
         world.extend(Failing(world.meter, {"meta/00/2": StoreUnreachable("away")}))
+
+
+def test_a_token_that_may_not_lock_is_not_tried_for_each_object(world: World) -> None:
+    refused = dict[str, StoreError]((name, AccessDenied("the token may not set locks")) for name in world.names)
+    done = world.extend(Failing(world.meter, refused))
+    assert (done.looked, done.failed, done.extended) == (3, 3, 0)
 
 
 def test_a_store_without_locks_says_so(world: World, tmp_path: object) -> None:

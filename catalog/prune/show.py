@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS
+from catalog.protect.space import kept_after_deleting
 from catalog.prune.job import Request, prune
 from catalog.prune.listing import outlook_lines, result_lines, results_json
 from catalog.prune.run import Outlook, TimeIsUp
@@ -24,10 +25,11 @@ def prune_vault(session: Session, vault: Vault, request: Request, *, as_json: bo
 
     with nullcontext() if as_json else PhaseScreen() as screen:
         results = prune(session, vault, request, screen or NoFollower(), tell)
+    freed = any(r.done is not None and (r.done.freed or r.done.outlook.freed) for r in results)
+    note = kept_after_deleting(vault.store) if freed else ""
     if as_json:
-        print_json(
-            results_json(results, dry=request.dry, traffic=session.meter.snapshot() if session.meter else None)
-        )
+        row = results_json(results, dry=request.dry, traffic=session.meter.snapshot() if session.meter else None)
+        print_json({**row, "note": note} if note else row)
     else:
         for result in results:
             if not request.dry:
@@ -37,6 +39,8 @@ def prune_vault(session: Session, vault: Vault, request: Request, *, as_json: bo
                     warn(problem)
             if result.error is not None:
                 warn(f"{result.error}; {result.error.advice}" if result.error.advice else str(result.error))
+        if note:
+            print(f"Note: {note}")
         if request.dry:
             print("Dry run: nothing was changed")
     failed = any(

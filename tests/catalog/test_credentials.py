@@ -492,6 +492,8 @@ def test_a_lesser_role_is_reported_before_any_work(vault: Vault, other: Cli, tmp
         ("machine", "rename", "x", "y"),
         ("machine", "forget", "x"),
         ("vault", "credentials", "--role", "admin", "-o", tmp_path / "more"),
+        ("prune",),
+        ("repair", "--yes"),
     ):
         message = other.fails(*command, code=5, env={"RPDRIVE_PASSPHRASE": None})
         assert "role restore" in message and "vault connect" in message
@@ -505,6 +507,7 @@ def test_a_lesser_role_is_reported_before_any_work(vault: Vault, other: Cli, tmp
     source.joinpath("file").write_text("content")
     other.ok("backup", source)
     assert "role admin" in other.fails("vault", "passphrase", code=5, env=dict(new))
+    assert "needs the role maintain" in other.fails("prune", code=5)
     assert objects(tmp_path / "vault") > before
 
 

@@ -15,7 +15,6 @@ import msgspec
 from cache.blocks import Block, Blocks
 from cache.counters import Counters
 from cache.fetcher import Fetcher
-from cache.memory import steady_heap
 from cache.openfile import OpenFile
 from catalog.errors import Damaged, StoreUnreachable
 from catalog.format.blocks import Buffer, PackKind
@@ -31,6 +30,7 @@ from catalog.format.pages import (
     decode_piece_leaf,
 )
 from catalog.format.values import Paged, Piece
+from catalog.heap import steady_heap
 from catalog.processors import usable_processors
 from catalog.vault import Vault
 

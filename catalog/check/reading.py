@@ -10,6 +10,7 @@ from typing import NamedTuple
 from catalog.check.blocks import Sealed, Span, check_blocks
 from catalog.check.finding import Finding
 from catalog.check.packs import READ, PackReader, Target
+from catalog.heap import steady_heap
 from catalog.processors import usable_processors
 from catalog.vault import Vault
 
@@ -31,6 +32,7 @@ class Reading:
     """Threads that read and check packs. To be used in a `with` statement. `most`: bytes of a request at most."""
 
     def __init__(self, vault: Vault, *, most: int = READ, processors: int | None = None) -> None:
+        steady_heap()
         self._vault, self._most = vault, most
         self._reader = PackReader(vault, most)
         workers = min(usable_processors() if processors is None else processors, _CHECKERS)

@@ -9,10 +9,10 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from cache.memory import roomy_heap
 from catalog.errors import Damaged, LocalError, MissingData, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
+from catalog.heap import roomy_heap
 from catalog.vault import Vault
 from mount.restore.budget import Budget
 from mount.restore.file_plan import FilePlan, Row

@@ -16,6 +16,7 @@ ROOMS = {
     "catalog.globs": "",
     "catalog.patterns": "catalog.errors catalog.globs",
     "catalog.processors": "",
+    "catalog.heap": "",
     "catalog.systems": "",
     "catalog.screen": "catalog.errors",
     "catalog.format": "catalog.errors",
@@ -57,8 +58,8 @@ ROOMS = {
     "catalog.ledger": "catalog.errors catalog.format catalog.ledger.records catalog.points"
     " catalog.policies.records catalog.retention catalog.screen catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
-    " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.processors"
-    " catalog.screen catalog.store.address catalog.vault",
+    " catalog.heap catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points"
+    " catalog.processors catalog.screen catalog.store.address catalog.vault",
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.ledger.records"
     " catalog.machines catalog.mark catalog.places catalog.points catalog.screen catalog.signing catalog.store"
     " catalog.tree catalog.vault catalog.vault_json",
@@ -80,8 +81,8 @@ ROOMS = {
     "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.places"
     " catalog.vault",
     "cache.openfile": "cache.counters catalog.errors catalog.format catalog.tree",
-    "cache.reader": "cache.blocks cache.counters cache.disk cache.fetcher cache.memory cache.openfile"
-    " catalog.errors catalog.format catalog.processors catalog.vault",
+    "cache.reader": "cache.blocks cache.counters cache.disk cache.fetcher cache.openfile"
+    " catalog.errors catalog.format catalog.heap catalog.processors catalog.vault",
     "cache.commands": "cache.disk catalog.access catalog.screen",
     # Drives and restores.
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"
@@ -101,7 +102,7 @@ ROOMS = {
     " catalog.vault catalog.windows mount.drivers mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
-    "mount.restore": "cache.disk cache.memory cache.reader catalog.access catalog.errors catalog.format"
+    "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"
     " catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places"
     " catalog.points catalog.processors catalog.program catalog.screen catalog.tree catalog.vault mount.process"
     " mount.restore.disk mount.view",

@@ -283,6 +283,16 @@ class Mirror:
                 return False
         return True
 
+    def learns_from(self, packs: list[IndexedPack]) -> bool:
+        """Whether an index object lists packs that the vault has, and whose contents this file doesn't know."""
+        return any(
+            self._db.execute(
+                "SELECT 1 FROM packs WHERE id = ? AND kind = ? AND origin = ?",
+                (p.pack, PackKind.DATA, Origin.LISTED),
+            ).fetchone()
+            for p in packs
+        )
+
     def mirror(self, name: str, packs: Iterable[IndexedPack], note: NoteDamage) -> list[bytes]:
         """Add what an index object says about packs that the vault has. Returns those that are too short for it.
 

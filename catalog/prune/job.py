@@ -71,7 +71,7 @@ def prune(
     state = session.settings.state
     notes = Notes(_path(state, vault))
     try:
-        scope = Scope.of(vault)
+        scope, seen = Scope.of(vault), Seen(state, vault.id)
         context = Context(
             vault=vault,
             scope=scope,
@@ -80,7 +80,9 @@ def prune(
             signer=None if request.dry else signing_key(vault),
             deleting=session.open_store(patience=0.0),
             by=_here(state, vault),
-            highest=Seen(state, vault.id).highest(),
+            highest=seen.highest(),
+            saw=seen.check,
+            state=state,
             until=until,
             yes=request.yes,
             follow=follow,

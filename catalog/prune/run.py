@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
-from catalog.errors import ObjectChanged, RpdriveError
+from catalog.errors import AccessDenied, ObjectChanged, RpdriveError, StoreFull
 from catalog.format.blocks import PackKind
 from catalog.format.keys import GENERATION
 from catalog.format.ledger import ledger_folder
@@ -20,6 +21,7 @@ from catalog.format.records import PointName, written_number
 from catalog.ledger.expiry import Expiry, expire
 from catalog.ledger.records import Ledgers
 from catalog.ledger.state import Ledger
+from catalog.mark.last import LastMark, mark_on
 from catalog.mark.objects import Objects
 from catalog.mark.roots import Roots, read_roots
 from catalog.mark.run import Marked, mark
@@ -33,6 +35,7 @@ from catalog.prune.plan import DELETING, HOUR, Facts, G, Limits, LivePack, Move,
 from catalog.prune.records import Newest, Signer, old_names, read_newest, store_next, with_room
 from catalog.prune.scope import Scope, Series
 from catalog.prune.state import Key
+from catalog.prune.tidying import Tidying
 from catalog.screen.phases import Follower, NoFollower, Phase
 from catalog.store.base import Store
 from catalog.store.deadline import Deadline, steady
@@ -84,8 +87,10 @@ class Context(NamedTuple):
     """What all runs of a command share.
 
     `signer` is the key that signs; None for a dry run, which writes and deletes nothing. `deleting` is the store
-    without retries: a request that is repeated after this machine slept could delete too late. `clock` is this
-    machine's (ns). `until` (seconds, `steady`) is when to stop. `by` is the id of this machine in the vault.
+    without retries: a request that is repeated after this machine slept could delete too late. `highest` are the
+    highest sequence numbers that this machine has seen, by machine and item; `saw` is told of points that were
+    listed, and of those that opened. In `state` the last mark is kept; None: nowhere. `clock` is this machine's
+    time (ns). `until` (seconds, `steady`) is when to stop. `by` is the id of this machine in the vault.
     """
 
     vault: Vault
@@ -96,12 +101,14 @@ class Context(NamedTuple):
     deleting: Store
     by: bytes
     highest: Mapping[tuple[bytes, bytes], int]
+    state: Path | None = None
     limits: Limits = Limits()
     until: float | None = None
     yes: bool = False
     follow: Follower = NoFollower()
     clock: Callable[[], int] = time.time_ns
     tell: Callable[[Outlook], None] = lambda outlook: None
+    saw: Callable[[Iterable[PointName], Iterable[PointName]], object] = lambda names, opened: None
 
 
 class Done(NamedTuple):
@@ -139,6 +146,7 @@ class _Run:
         self._problems: list[str] = []
         self._newest_object = 0
         self._live: list[Key] = []  # packs of which points need something, in an immutable vault
+        self._listed = Objects()
         self._deleter = Deleter(context.deleting, context.follow, context.until)
 
     def run(self) -> Done:
@@ -151,7 +159,7 @@ class _Run:
         stored = self._points()
         self._refuse_gaps(stored)
         roots = read_roots(vault, stored, self._is_gone)
-        with self._marked(roots, newest) as marked:
+        with self._marked(roots, newest, began) as marked:
             plan = self._plan(newest, began, marked)
         if plan.refusal():
             raise self._refused(plan.refusal(), _REPAIR)
@@ -175,6 +183,8 @@ class _Run:
         lingering = [name for name in stored if name not in up and self._is_gone(name)]
         self._deleter.names([*map(str, gone), *map(str, lingering), *map(str, partials)])
         self._deleter.names(old_names(self._series.id, newest, began - RECORDS, LEAST))
+        self._tidy(plan, began)
+        c.saw(stored, [root.name for root in roots.roots])
         return Done(
             outlook,
             number,
@@ -251,8 +261,8 @@ class _Run:
                 self._problems.append(f"{what}: {one.braked}; if that is right, run the command again with --yes")
         return tuple(found)
 
-    def _marked(self, roots: Roots, newest: Newest) -> Marked:
-        """What the points refer to. Raises Refused if that can't be known."""
+    def _marked(self, roots: Roots, newest: Newest, began: int) -> Marked:
+        """All that the points refer to, or more. Raises Refused if it is not known."""
         c, series = self._c, self._series.id
         shared = {one for m in self._series.machines if m in c.scope.machines for one in c.scope.machines[m].shares}
         others = {one[:SERIES_BYTES] for one in (*self._series.machines, *shared)} - {series}
@@ -260,7 +270,13 @@ class _Run:
         if newest.record is not None:
             places.append(newest.record)
         follow = _Timed(c.follow, c.until)
-        marked = mark(self._vault, roots, machines=c.scope.machines, places=places, follow=follow)
+        if c.state is None:
+            marked = mark(self._vault, roots, machines=c.scope.machines, places=places, follow=follow)
+        else:
+            last = LastMark(c.state, self._vault, self._series.machines)
+            marked = mark_on(
+                last, self._vault, roots, began, machines=c.scope.machines, places=places, follow=follow
+            )
         if marked.is_blind:
             reasons = [
                 f"{fault.object or fault.path.decode(errors='replace')}: {fault.reason}" for fault in marked.damaged
@@ -273,7 +289,7 @@ class _Run:
     def _plan(self, newest: Newest, began: int, marked: Marked) -> Plan:
         """List the packs, and decide. Raises WrongClock if one is younger than the store's time."""
         self._c.follow.phase(Phase("listing packs"))
-        listed = Objects.of(self._store, [self._series.id])
+        listed = self._listed = Objects.of(self._store, [self._series.id])
         self._saw(obj.modified for obj in listed)
         self._saw(newest.stored.values())
         check_listed(self._newest_object, self._store.now())
@@ -399,6 +415,18 @@ class _Run:
 
             with_room(self._store, lambda: self._ledgers[machine].change(machine, item, without, signer, now))  # noqa: B023
         return sorted(name for name in up if self._is_gone(name))
+
+    def _tidy(self, plan: Plan, began: int) -> None:
+        """Old jobs and index objects. A store that is full, or refuses, is left alone."""
+
+        def there(kind: PackKind, pack: bytes) -> bool:
+            return self._listed.size(kind, pack) is not None
+
+        for machine in self._series.own:
+            try:
+                Tidying(self._vault, self._c.notes, self._deleter, machine, began, plan.state, there).run()
+            except (StoreFull, AccessDenied) as e:
+                self._problems.append(f"index objects were not put together: {e}")
 
 
 class _Timed(NamedTuple):

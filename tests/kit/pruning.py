@@ -9,8 +9,19 @@ from typing import Any
 from cache.reader import Reader
 from catalog.format.blocks import PackKind
 from catalog.format.ledger import ForgottenRow, How
-from catalog.format.packs import Extent
-from catalog.format.records import Item, Machine, Point, PointName, Root
+from catalog.format.packs import Extent, decode_pack, pack_named
+from catalog.format.records import (
+    IndexedPack,
+    IndexObject,
+    Item,
+    Machine,
+    Point,
+    PointName,
+    Root,
+    decode_record,
+    encode_record,
+)
+from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.format.values import NodeKind
 from catalog.ledger.records import Ledgers
 from catalog.policies.records import Policies
@@ -25,6 +36,7 @@ from catalog.store.metered import MeteredStore
 from catalog.tree import walk
 from catalog.vault import Vault
 from tests.kit.mover import with_admin
+from tests.kit.stores import MOST
 from tests.kit.vaultmaker import MACHINE, Packer, Trees, file_node, open_empty
 
 DAY = 86_400 * 10**9  # ns
@@ -36,9 +48,9 @@ EAGER = Limits(share=0.0, waste=1, most=2)  # whatever can be moved is moved
 class World:
     """A machine's vault. `points` has what each point holds, by name of file. Prune's clocks are `now`."""
 
-    def __init__(self, inner: Store | None = None, machine: bytes = MACHINE) -> None:
+    def __init__(self, inner: Store | None = None, machine: bytes = MACHINE, vault: World | None = None) -> None:
         self.now = START
-        self.memory = MemoryStore(clock=lambda: self.now)
+        self.memory: MemoryStore = MemoryStore(clock=lambda: self.now) if vault is None else vault.memory
         self.store = self.memory if inner is None else inner
         self.meter = MeteredStore(self.store, log=True)
         self.vault: Vault = with_admin(open_empty(self.meter))
@@ -65,7 +77,7 @@ class World:
 
     # --- points -------------------------------------------------------------------------------------------
 
-    def backup(self, *edited: int, size: int = 3_000, partial: bool = False, checked: bool = True) -> PointName:
+    def backup(self, *edited: int, size: int = 3_000, partial: bool = False, publish: bool = False) -> PointName:
         """A point in which these files have new contents. Each is a block; those of a run share a pack."""
         packer = Packer(self.vault, PackKind.DATA, machine=self.machine)
         for n in edited:
@@ -73,6 +85,30 @@ class World:
             self.files[name] = self.rng.randbytes(size)
             self._at[name] = packer.block([self.files[name]])[0]
         packer.finish()
+        if publish:
+            self._publish(packer.names)
+        return self._commit(partial=partial)
+
+    def borrow(self, other: World) -> PointName:
+        """A point with the files of another machine, which are in packs of that machine."""
+        self.files, self._at = dict(other.files), dict(other._at)
+        return self._commit()
+
+    def _publish(self, names: list[str]) -> None:
+        """An index object that lists these packs."""
+        index = f"index/{self.machine.hex()}/{self.rng.randbytes(16).hex()}"
+        packs = [one for name in names if (one := pack_named(name)) is not None]
+        rows = [IndexedPack(p, decode_pack(self.vault.keys, PackKind.DATA, p, self.store.get(n, MOST)))
+                for p, n in zip(packs, names, strict=True)]  # fmt: skip
+        record = encode_record(IndexObject(packs=rows))
+        self.store.create(index, [seal_object(self.vault.keys, Kind.INDEX, index, record)])
+
+    def indexed(self, name: str) -> set[bytes]:
+        """The packs that an index object lists."""
+        data = open_object(self.vault.keys, Kind.INDEX, name, self.store.get(name, MOST))
+        return {one.pack for one in decode_record(IndexObject, data, name).packs}
+
+    def _commit(self, *, partial: bool = False) -> PointName:
         rng = random.Random(0)
         nodes = [file_node(name, [self._at[name]], len(data), rng) for name, data in sorted(self.files.items())]
         root = self._trees.root(self._trees.folder(nodes))
@@ -81,7 +117,7 @@ class World:
         point = Point(
             id=self.rng.randbytes(16), machine=self.machine, item=ITEM, machine_name="box", item_name="home",
             hostname="box", system="Linux", sequence=self.sequence + partial, time=self.now, finished=self.now,
-            paths=[b"/home"], root=Root.of(root), partial=partial, checked=self.now if checked else 0,
+            paths=[b"/home"], root=Root.of(root), partial=partial, checked=self.now,
         )  # fmt: skip
         self.vault.add_point(point)
         written = PointName.of(point)
@@ -101,6 +137,10 @@ class World:
     def opened(self, store: Store | None = None) -> Vault:
         """The vault as another process opens it."""
         return Vault(store or self.meter, self.vault.keys, self.vault.file)
+
+    def opened_with_records(self) -> Vault:
+        """The same, with a cache of records."""
+        return Vault(self.meter, self.vault.keys, self.vault.file, {})
 
     def read(self, name: PointName, vault: Vault | None = None) -> dict[bytes, bytes]:
         """The files of a point, through a reader."""

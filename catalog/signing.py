@@ -31,13 +31,13 @@ FOLDERS = {"policies/": Kind.RETENTION, "places/": Kind.PLACES, "ledger/": Kind.
 def signing_key(vault: Vault) -> tuple[Admin, bytes]:
     """An admin of the vault and its private key: one that the master key opens; made, if the vault has no admin.
 
-    If all need a passphrase of their own, `vault.unlock_admin` gets it. Raises Locked, WrongPassphrase,
+    `vault.unlock_admin` opens it, and gets its passphrase if it has one. Raises Locked, WrongPassphrase,
     NewerFormat, ObjectChanged or another StoreError.
     """
     admins = vault.file.admins
     for admin in admins:
         if admin.wrapped:
-            return admin, open_admin(vault.keys, admin)
+            return admin, vault.unlock_admin(admin)
     wrong: WrongPassphrase | None = None
     for admin in reversed(admins):  # the newest first: a change that was interrupted leaves two
         if admin.slot is not None:

@@ -105,7 +105,7 @@ class Vault:
         self.tell: Callable[[str], None] = lambda text: None
         # Called with a pack of which a second read, too, brought other bytes than were written there.
         self.on_damage: Callable[[PackKind, bytes], None] = lambda kind, pack: None
-        # Called with an admin whose key has a passphrase of its own. Returns the private key, or raises Locked.
+        # Called with an admin whose private key is needed, and returns that: raises Locked without its passphrase.
         self.unlock_admin: Callable[[Admin], bytes] = partial(open_admin, keys)
 
     def _follow_admins(self) -> None:

@@ -1,8 +1,7 @@
-"""The rules in vault.json that protect points from people: what may be changed, and what may be forgotten."""
+"""The rules in vault.json that protect points from people, and how they may be changed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from catalog.errors import UsageError
@@ -50,24 +49,3 @@ def weakens(file: VaultFile, change: Change) -> bool:
     return (change.immutable is not None and change.immutable < days) or (
         change.soft_delete is not None and change.soft_delete < file.soft_delete_days
     )
-
-
-def check_forget(file: VaultFile, kept: Sequence[str], *, at_once: bool = False) -> None:
-    """Raise UsageError if the vault's own rule forbids a person to forget points.
-
-    `kept` names, as people know them, the points that the policy, a hold or the vault keep by now (`decide`). An
-    immutable vault lets go of no point before that ends, and of none `at_once`, without the days of soft delete.
-    """
-    if file.immutable is None:
-        return
-    if at_once:
-        raise UsageError(
-            "this vault is immutable: nothing is forgotten at once",
-            f"leave --now out; the points stay for {file.soft_delete_days} days, in which they can be brought back",
-        )
-    if kept:
-        more = f" and {len(kept) - 3} more" if len(kept) > 3 else ""
-        raise UsageError(
-            f"this vault is immutable: {', '.join(kept[:3])}{more} must not be forgotten yet",
-            "see until when, and why: `rpdrive points --why`",
-        )

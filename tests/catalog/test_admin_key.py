@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from catalog.access.admin_key import AdminUnlock
 from catalog.access.secrets import SavedAdminKeys
@@ -69,6 +71,8 @@ class World:
         left = list(passphrases)
 
         def unlock(admin: Admin) -> bytes:
+            if admin.wrapped:
+                return open_admin(vault.keys, admin)
             wrong: Exception = Locked("no passphrase")
             for passphrase in left:
                 try:
@@ -232,6 +236,20 @@ def test_a_malformed_record_stays_what_it_is(data: bytes) -> None:
     assert renumbered(data, 7) == data
 
 
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=9) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=9,
+)
+
+
+@given(st.dictionaries(st.text(max_size=9), values, max_size=5), st.integers(0, 2**32), st.integers(0, 2**32))
+def test_only_the_number_of_a_record_changes(fields: dict[str, object], before: int, after: int) -> None:
+    old = msgspec.msgpack.encode(fields | {"number": before})
+    assert msgspec.msgpack.decode(renumbered(old, after)) == fields | {"number": after}
+    assert renumbered(old, before) == old, "known or not, every field is written as it was"
+
+
 def test_every_signed_kind_that_is_no_cache_has_its_folder() -> None:
     assert set(FOLDERS.values()) == {Kind.RETENTION, Kind.PLACES, Kind.LEDGER}
 
@@ -264,6 +282,22 @@ def test_a_person_is_asked_once_and_not_at_all_if_the_key_is_saved(world: World,
     saved.save(keys.vault_id, world.private)
     asked = Asked(PIN)
     assert AdminUnlock(saved, asked, keys, "address")(done.admin) == done.private and asked.times == 1
+
+
+def test_a_machine_with_a_saved_key_signs_with_no_other(world: World, settings: Settings) -> None:
+    """Somebody with the vault's key who may overwrite vault.json names a key that needs no passphrase."""
+    done = replace_admins(world.opened(), PIN, CHEAP)
+    keys, saved = world.remote.vault.keys, SavedAdminKeys(settings)
+    saved.save(keys.vault_id, done.private)
+    theirs = make_admin(keys, os.urandom(32), "now")
+    world.opened().change_file(lambda file: file.changed(admins=(theirs,)))
+    vault = world.opened()
+    vault.unlock_admin = AdminUnlock(saved, Asked(PIN), keys, "address")
+    with pytest.raises(Locked, match="no longer the one that is saved") as caught:
+        signing_key(vault)
+    assert "admin lock" in caught.value.advice
+    saved.delete(keys.vault_id)
+    assert signing_key(vault)[0] == theirs
 
 
 def test_a_level_is_written_with_the_passphrase(world: World) -> None:

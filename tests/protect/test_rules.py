@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from catalog.errors import UsageError
 from catalog.format.vaultfile import Immutable, VaultFile
-from catalog.protect.rules import Change, changed, check_forget, weakens
+from catalog.protect.rules import Change, changed, weakens
 
 
 def file(immutable: Immutable | None = None, soft_delete: int = 14) -> VaultFile:
@@ -71,13 +71,3 @@ def test_a_locked_vault_only_ever_gets_stricter(some: list[Change]) -> None:
         assert now.immutable is not None and new.immutable is not None and new.immutable.locked
         assert new.immutable.days >= now.immutable.days and new.soft_delete_days >= now.soft_delete_days
         now = new
-
-
-def test_nothing_that_is_kept_can_be_forgotten_in_an_immutable_vault() -> None:
-    for rule in (Immutable(30, False), Immutable(30, True)):
-        check_forget(file(rule), [])
-        with pytest.raises(UsageError, match="a, b, c and 1 more must not be forgotten yet"):
-            check_forget(file(rule), ["a", "b", "c", "d"])
-        with pytest.raises(UsageError, match="nothing is forgotten at once"):
-            check_forget(file(rule), [], at_once=True)
-    check_forget(file(), ["a"], at_once=True)

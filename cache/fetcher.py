@@ -196,6 +196,8 @@ class Fetcher:
             wide = self._spans.around(holder, gap, low, high)
             if not self._spans.make_room(wide[1] - wide[0]):
                 wide = gap
+            elif run is not None:
+                self._streams.widened(holder, wide[1] - wide[0])
             owner = stream if wide != gap else None
             span = Span(kind, holder, *wide, ahead=wide != gap, origin=(at.pack, shift), owner=owner)
             self._spans.add(span)

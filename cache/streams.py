@@ -117,10 +117,15 @@ class Streams:
         """
         reads, size = self._reads.pop(pack, (0, 0))
         window = AROUND[min(reads, len(AROUND) - 1)] if size < PACK_TARGET else 0
-        self._reads[pack] = reads + 1, size + window
+        self._reads[pack] = reads + 1, size
         if len(self._reads) > ENDS:
             self._reads.popitem(last=False)
         return max(HEADER.size, start - window // 4), end + window * 3 // 4
+
+    def widened(self, pack: bytes, size: int) -> None:
+        """Note that so many bytes of a carrier are fetched around a block."""
+        reads, before = self._reads.get(pack, (0, 0))
+        self._reads[pack] = reads, before + size
 
     def passed(self, pack: bytes, start: int, end: int) -> None:
         """Note that a range was fetched for other reasons: a stream that ends there has it, too."""

@@ -57,6 +57,7 @@ PACKAGES = {
     "catalog.access.commands": ("vault",),
     "catalog.policies.commands": ("policy",),
     "catalog.machines.commands": ("machine",),
+    "catalog.ledger.commands": ("forget", "undelete", "hold", "release"),
     "catalog.repair.commands": ("repair",),
     "catalog.jobs.commands": ("jobs",),
     "catalog.prune.commands": ("prune",),

@@ -27,18 +27,25 @@ class Listed:
         found = {name: modified for name, modified in stored if not name.partial}
         order = sorted(found, key=lambda n: (n.machine, n.item, n.sequence, n.time, n.id))
         self.stored: Mapping[PointName, int] = {name: found[name] for name in order}
-        self._unread: dict[Key, Ledger] = {}
+        self._unread: dict[Key, Damaged] = {}
 
     def ledger(self, machine: bytes, item: bytes) -> Ledger:
         """The ledger of an item; an empty one if it can't be read. Raises StoreError."""
         key = machine, item
-        if key in self._unread:
-            return self._unread[key]
-        try:
-            return self.ledgers.of(machine, item)
-        except Damaged as e:
-            self._vault.passed_over.note(f"ledger/{machine.hex()}/{item.hex()}/", e)
-            return self._unread.setdefault(key, Ledger(machine, item))
+        if key not in self._unread:
+            try:
+                return self.ledgers.of(machine, item)
+            except Damaged as e:
+                self._unread[key] = e
+                self._vault.passed_over.note(f"ledger/{machine.hex()}/{item.hex()}/", e)
+        return Ledger(machine, item)
+
+    def readable(self, machine: bytes, item: bytes) -> Ledger:
+        """The same, for who changes it. Raises Damaged if it can't be read."""
+        ledger = self.ledger(machine, item)
+        if (machine, item) in self._unread:
+            raise self._unread[machine, item]
+        return ledger
 
     def is_hidden(self, name: PointName) -> bool:
         """Whether a point was forgotten, or is gone."""

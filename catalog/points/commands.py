@@ -19,10 +19,19 @@ def points(
     item: ItemName = None,
     every: All = False,
     why: Annotated[bool, typer.Option("--why", help="show why, and until when, each point is kept")] = False,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="list forgotten points, which can be brought back, and what is gone")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List recovery points, the newest last."""
     session: Session = ctx.obj
+    if deleted:
+        vault = session.open_vault(meanwhile=importing("catalog.points.deleted"))
+        from catalog.points.deleted import show_deleted
+
+        show_deleted(session, vault, machine, item, as_json=as_json)
+        return
     vault = session.open_vault(meanwhile=importing("catalog.points.show"))
     from catalog.points.show import show_points
 

@@ -111,7 +111,7 @@ def open_point(vault: Vault, points: Listed, spec: str) -> Point:
         raise no_points()
     if spec == "latest":
         return _opened(vault, points.shown(newest_first(names)), _all_forgotten())
-    found = _by_id(points, spec)
+    found = named_by_id(points, spec)
     if found is not None:
         point = vault.point(found)
         points.tell(found)
@@ -124,8 +124,11 @@ def open_point(vault: Vault, points: Listed, spec: str) -> Point:
     return found_each[only_one([PointName.of(p) for p in found_each], ends, spec)]
 
 
-def _by_id(points: Listed, spec: str) -> PointName | None:
-    """The point with an id, or the only one whose id begins so: of those that are shown, if there are any."""
+def named_by_id(points: Listed, spec: str) -> PointName | None:
+    """The point with an id, or the only one whose id begins so; None if there is none. Raises AmbiguousName.
+
+    Of those that are shown, if there are any; else of those that were forgotten.
+    """
     some = with_id(points.stored, spec)
     shown = list(points.shown(some)) or [name for name in some if not points.is_gone(name)]
     return by_id(shown, spec)

@@ -113,7 +113,11 @@ def decide(points: Sequence[Fact], policy: Policy, holds: Iterable[Hold], now: i
     if policy.unknown or not policy.is_complete:
         note = ", ".join(policy.unknown)
         every = Reason(Why.UNKNOWN_FIELDS if policy.unknown else Why.NO_POLICY, None, note=note)
-        return [Decision(point, True, (every,)) for point in points]
+        held: dict[bytes, list[Reason]] = {}
+        for hold in holds:
+            if hold.until is None or hold.until > now:
+                held.setdefault(hold.point, []).append(Reason(Why.HOLD, hold.until, note=hold.reason))
+        return [Decision(point, True, (every, *held.get(point.id, ()))) for point in points]
     found = _Reasons(points, policy, now)
     found.rules()
     found.guards()

@@ -55,8 +55,9 @@ ROOMS = {
     " catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
-    "catalog.ledger": "catalog.errors catalog.format catalog.ledger.records catalog.points"
-    " catalog.policies.records catalog.retention catalog.screen catalog.vault",
+    "catalog.ledger": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.ledger.records"
+    " catalog.machines catalog.points catalog.policies.records catalog.retention catalog.screen catalog.signing"
+    " catalog.store catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
     " catalog.heap catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points"
     " catalog.processors catalog.screen catalog.store.address catalog.vault",
@@ -158,7 +159,8 @@ ROOMS = {
     "backup.commands": "backup.foreground backup.request backup.why catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
-    " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs catalog.history"
+    " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs"
+    " catalog.ledger catalog.history"
     " catalog.prune catalog.screen mount.commands mount.restore mount.restoretest",
 }
 

@@ -111,7 +111,7 @@ class DirectSource(ChunkSource):
     def _range(self, extents: list[Extent]) -> bytes | None:
         low, high = extents[0].offset, extents[-1].offset + extents[-1].stored
         try:
-            return self._vault.read_pack(PackKind.TREE, extents[0].pack, low, high - low)
+            return self._vault.read_pack(PackKind.TREE, extents[0].pack, low, high - low, up_to=True)
         except RpdriveError:
             return None
 

@@ -433,8 +433,14 @@ class Vault:
         return open_block(self.keys, kind, at.pack, at.offset, sealed)
 
     def fetch_block(self, kind: PackKind, at: Extent) -> bytes:
-        """The sealed bytes of the block that holds `at`, in one request. Raises as `read_pack`."""
-        return self.read_pack(kind, at.pack, at.offset, at.stored)
+        """The sealed bytes of the block that holds `at`, in one request. Raises as `read_pack`.
+
+        The ShortRead of a pack that was cut comes at once: a store would repeat a read that is to bring all of it.
+        """
+        sealed = self.read_pack(kind, at.pack, at.offset, at.stored, up_to=True)
+        if len(sealed) < at.stored:
+            raise ShortRead(f"{pack_name(kind, at.pack)} ends before byte {at.offset + at.stored}")
+        return sealed
 
     # --- vault.json ------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
 from catalog.store.base import Store
 
 NAME = "vault.json"
-LOST = "copy its vault/<number>.json with the highest number to vault.json (docs/vault.md)"
+LOST = "run `rpdrive repair`, which puts a copy of it back (docs/repair.md)"
 
 
 def read_vault_file(store: Store) -> VaultFile:

@@ -25,7 +25,7 @@ MAX_KDF_MEMORY_KIB = 256 << 10  # 256 MiB
 MAX_KDF_PASSES = 16
 MAX_KDF_LANES = 64
 MAX_KDF_SUM = 16 * (64 << 10) * 3  # KiB x passes of all slots: 16 times those of a slot as written
-RESTORE = "vault.json has been changed; restore it from a vault/<n>.json next to it"
+RESTORE = "run `rpdrive repair`, which puts a copy of vault.json back (docs/repair.md)"
 _T = TypeVar("_T")
 _ZERO_NONCE = bytes(12)  # each key used with it seals one message only
 
@@ -164,9 +164,7 @@ def open_slot(slot: Slot, vault_id: bytes, passphrase: str, *, purpose: bytes = 
     try:
         return AESGCM(key).decrypt(_ZERO_NONCE, slot.wrapped, ad)
     except InvalidTag as e:
-        raise Damaged(
-            "the vault's key slot has been changed", "restore vault.json from vault/<n>.json next to it"
-        ) from e
+        raise Damaged("the vault's key slot has been changed", RESTORE) from e
 
 
 def check_costs(slots: Sequence[Slot]) -> None:

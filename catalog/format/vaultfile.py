@@ -14,7 +14,7 @@ import msgspec
 from catalog.errors import Damaged, NewerFormat, Unwritable, WrongPassphrase
 from catalog.format.admins import ALGORITHM, Admin, knows_admin
 from catalog.format.keys import VERSION, Keys
-from catalog.format.slots import SLOT_FIELDS, Slot, b64, check_costs, of, open_slot, unb64
+from catalog.format.slots import RESTORE, SLOT_FIELDS, Slot, b64, check_costs, of, open_slot, unb64
 
 MAX_VAULT_FILE = 1 << 20  # bytes
 MAX_DEPTH = 32  # of nested arrays and objects
@@ -123,7 +123,7 @@ class VaultFile(msgspec.Struct, frozen=True):
             immutable = Immutable.from_json(row["immutable"])
             return cls(bytes.fromhex(vault_id), number, created, known, admins, days, immutable, mac, row)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            raise Damaged("vault.json is malformed", "restore it from the newest vault/<n>.json next to it") from e
+            raise Damaged("vault.json is malformed", RESTORE) from e
 
     def unlock(self, passphrase: str) -> Keys:
         """The keys, from a passphrase. Raises WrongPassphrase, or Damaged if the file was changed."""
@@ -136,7 +136,7 @@ class VaultFile(msgspec.Struct, frozen=True):
                 wrong = e
                 continue
             return self.verify(Keys(master, self.vault_id))
-        raise wrong or Damaged("vault.json has no key slot", "restore it from vault/<n>.json next to it")
+        raise wrong or Damaged("vault.json has no key slot", RESTORE)
 
     def verify(self, keys: Keys) -> Keys:
         """Check the file's MAC under these keys and return them. Raises Damaged if the MAC is wrong."""
@@ -144,7 +144,7 @@ class VaultFile(msgspec.Struct, frozen=True):
         if not hmac.compare_digest(_mac(row, keys), self.mac):
             raise Damaged(
                 "vault.json has been changed since rpdrive wrote it, or belongs to another vault",
-                "restore it from the newest vault/<n>.json next to it",
+                RESTORE,
             )
         return keys
 

@@ -24,13 +24,13 @@ from catalog.repair.survey import Survey
 from catalog.repair.verify import Block, Reading, blocks_of
 from catalog.repair.walk import Walk
 from catalog.repair.work import Work
+from catalog.screen.phases import Follower, Phase
 from catalog.vault import Vault
 
 _DATA, _TREE = PackKind.DATA, PackKind.TREE
 _PAGES = frozenset({FaultKind.PAGE, FaultKind.VALUE})
 _MOST_CHECKS = 20  # records of checks that are tried, from the newest on
 ROUNDS = 5  # of marks: each finds what the one before could not reach
-Say = Callable[[str], None]
 
 
 class Wanted(NamedTuple):
@@ -70,7 +70,7 @@ class Found(NamedTuple):
 
 
 class Examination:
-    """One machine's packs. Close it when what was found is written. `say` gets lines about progress."""
+    """One machine's packs. Close it when what was found is written."""
 
     def __init__(
         self,
@@ -79,12 +79,13 @@ class Examination:
         machines: dict[bytes, Machine],
         others: Sequence[bytes],
         wanted: Wanted,
-        say: Say,
+        follow: Follower,
         gone: Callable[[PointName], bool] | None = None,
     ) -> None:
         """`others` are machines whose points may refer to this machine's packs. `gone` points don't count."""
         self._gone = gone
-        self._vault, self._machine, self._machines, self._wanted, self._say = vault, machine, machines, wanted, say
+        self._vault, self._machine, self._machines = vault, machine, machines
+        self._wanted, self._follow = wanted, follow
         self.series = machine[:SERIES_BYTES]
         self._of_points = [machine, *others]
         same = [other for other in others if other[:SERIES_BYTES] == self.series]
@@ -99,9 +100,9 @@ class Examination:
 
     def run(self) -> Found:
         """Find out. Raises StoreError, sqlite3.Error if the disk is full, or Damaged if places can't be used."""
-        vault, say = self._vault, self._say
+        vault, phase = self._vault, self._follow.phase
         began = vault.store.now()
-        say("listing packs and reading index objects")
+        phase(Phase("listing packs"))
         self._state = State(vault, self.series)
         self.survey.look()
         for name, error in self.survey.bad_index.items():
@@ -118,8 +119,8 @@ class Examination:
                 self._known_copies()
                 lost = self._work.count_lost(_DATA)
                 if lost:
-                    say(f"looking for other copies of {lost:,} lost chunks")
-                    self._copies.find(lambda n: say(f"{n:,} of {lost:,} chunks looked for"))
+                    phase(Phase("looking for other copies", 0, lost, "lost chunks"))
+                    self._copies.find(lambda n: phase(Phase("looking for other copies", n, lost, "lost chunks")))
             record, after = self._record(marked)
         finally:
             marked.close()
@@ -138,8 +139,9 @@ class Examination:
     def _marked(self, roots: Roots) -> Marked:
         """The mark of all points, once moved packs and tree chunks are found again as far as that is possible."""
         for n in range(ROUNDS):
-            self._say(f"reading the trees of {len(roots.roots):,} points")
-            marked = mark(self._vault, roots, machines=self._machines, places=self._state.records)
+            marked = mark(
+                self._vault, roots, machines=self._machines, places=self._state.records, follow=self._follow
+            )
             try:
                 again = self._find_moved(marked)
                 if any(fault.kind in _PAGES for fault in marked.faults) and not again:
@@ -163,8 +165,7 @@ class Examination:
                 page = walk.point(root.point)
                 if page is not None and not root.name.partial:
                     self._names.add(root.name, page)
-                if n % 10 == 0:
-                    self._say(f"looking through {n + 1:,} of {len(roots.roots):,} points for what is lost")
+                self._follow.phase(Phase("looking for what is lost", n + 1, len(roots.roots), "points"))
         finally:
             walk.close()
         return walk.healed > 0 and not with_suspects
@@ -199,9 +200,7 @@ class Examination:
         ]
         if not candidates:
             return False
-        self._say(
-            f"{len(missing):,} packs are missing: looking for their blocks in {len(candidates):,} other objects"
-        )
+        self._follow.phase(Phase("looking for moved blocks", 0, len(candidates), "objects"))
         there = {(int(obj.kind), obj.id) for kind in (_DATA, _TREE) for obj in self.survey.objects(kind)}
         found = find_carriers(self._vault, candidates, there)
         helps = not missing.isdisjoint(found)
@@ -244,7 +243,7 @@ class Examination:
             wanted += [obj.id for obj in self.survey.objects(_DATA, indexed=False)]
         if not wanted:
             return
-        self._say(f"reading the tables of contents of {len(set(wanted)):,} packs that no index object lists")
+        self._follow.phase(Phase("reading tables of contents", 0, len(set(wanted)), "packs"))
         for pack, error in self.survey.gather(wanted):
             if self.survey.size(_DATA, pack) is not None:
                 self._work.suspect(_DATA, pack, str(error))
@@ -288,16 +287,17 @@ class Examination:
         reading, work = Reading(self._vault), self._work
         suspects = work.suspects()
         for n, (kind, pack, why) in enumerate(suspects):
-            self._say(f"reading pack {n + 1:,} of {len(suspects):,} that may be damaged: {why}")
+            self._follow.phase(Phase("reading what may be damaged", n, len(suspects), "packs", why))
             blocks = list(blocks_of(kind, work.extents(kind, pack)))
             if not blocks:
                 continue
             if self.survey.size(kind, pack) is None and not self._vault.places.runs(kind, pack):
-                first = reading.look(blocks[0])
-                if first is not None and first.gone:
+                known = self._state.is_broken(kind, pack, None)
+                first = None if known else reading.look(blocks[0])
+                if known or (first is not None and first.gone):
                     work.add_gone(kind, pack)
                     for block in blocks:
-                        work.add_bad(kind, pack, block.at.offset, first.reason)
+                        work.add_bad(kind, pack, block.at.offset, "its pack is missing")
                     continue
             for lost in list(reading.run(blocks)):
                 work.add_bad(kind, pack, lost.block.at.offset, lost.reason)

@@ -13,9 +13,10 @@ from catalog.format.records import IndexObject, Machine, PointName, encode_recor
 from catalog.format.sealed import Kind, seal_object
 from catalog.ledger.records import Ledgers
 from catalog.machines.registry import find_machine
-from catalog.repair.examine import Examination, Found, Say, Wanted
+from catalog.repair.examine import Examination, Found, Wanted
 from catalog.repair.records import LostRecords, find_lost, write_lost
 from catalog.repair.state import Rows, Signer, add_rows, write
+from catalog.screen.phases import Follower, Phase
 from catalog.vault import Vault
 
 PUBLISHED_BYTES = 16 << 20  # of tables of contents in one index object
@@ -32,15 +33,15 @@ class Written(NamedTuple):
 class Repair:
     """A repair of a vault, or of one machine of it (a name or an id)."""
 
-    def __init__(self, vault: Vault, machine: str | None, wanted: Wanted, say: Say) -> None:
-        self._vault, self._wanted, self._say = vault, wanted, say
+    def __init__(self, vault: Vault, machine: str | None, wanted: Wanted, follow: Follower) -> None:
+        self._vault, self._wanted, self._follow = vault, wanted, follow
         self._only = machine
         self.names = [name for name, _modified in vault.stored_points()]
         self.machines: Mapping[bytes, Machine] = {}
 
     def lost_records(self) -> LostRecords:
         """The records of machines and items that can be made anew. Raises StoreError."""
-        self._say("looking for records of machines and items")
+        self._follow.phase(Phase("looking for records of machines and items"))
         names = self.names
         if self._only is not None:
             ids = set(self._chosen())
@@ -77,7 +78,7 @@ class Repair:
                 if one[:SERIES_BYTES] == machine[:SERIES_BYTES]
                 or ((known := self.machines.get(one)) is not None and machine in known.shares)
             ]
-            yield Examination(vault, machine, dict(self.machines), others, self._wanted, self._say, gone)
+            yield Examination(vault, machine, dict(self.machines), others, self._wanted, self._follow, gone)
 
     def _gone(self) -> Callable[[PointName], bool]:
         """Whether upkeep has taken a point away for good. Where a ledger can't be used, all points count."""
@@ -99,7 +100,7 @@ class Repair:
         vault, indexes = self._vault, 0
         for packs in examination.survey.unpublished(PUBLISHED_BYTES):
             indexes += 1
-            self._say(f"writing index object {indexes:,}, of {len(packs):,} packs")
+            self._follow.phase(Phase("writing index objects", indexes, unit="objects"))
             name = f"index/{found.machine.hex()}/{os.urandom(16).hex()}"
             vault.store.create(
                 name, [seal_object(vault.keys, Kind.INDEX, name, encode_record(IndexObject(packs=packs)))]
@@ -110,6 +111,6 @@ class Repair:
             places.append(write(vault, record, signer, after=max(record.number, found.after) + NUMBERS_AHEAD))
         rows = Rows([*found.rows.broken, *(found.acknowledged if acknowledge else ())], found.rows.instead)
         if rows.broken or rows.instead:
-            self._say("writing records of places")
+            self._follow.phase(Phase("writing records of places"))
             places += add_rows(vault, found.machine[:SERIES_BYTES], rows, signer, found.began)
         return Written(places, indexes)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
-import time
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, Damaged, LocalError, NoVault, RpdriveError, UsageError, WrongPassphrase
-from catalog.format.records import PointName
 from catalog.machines.registry import Registration
 from catalog.repair.examine import Found, Wanted
 from catalog.repair.listing import (
@@ -25,12 +24,10 @@ from catalog.repair.run import Repair
 from catalog.repair.state import Signer
 from catalog.repair.vault_file import LostFile, find_copy, put_back
 from catalog.screen.output import print_json, say
-from catalog.screen.stderr import warn
+from catalog.screen.phases import NoFollower, PhaseScreen
 from catalog.signing import signing_key
 from catalog.store.roles import Role
 from catalog.vault import Vault
-
-_EVERY = 2.0  # seconds between two lines about progress
 
 
 class Request(NamedTuple):
@@ -44,19 +41,6 @@ class Request(NamedTuple):
     as_json: bool = False
 
 
-class _Progress:
-    """Lines about progress on stderr, for a person at a terminal."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet, self._last = quiet or not sys.stderr.isatty(), 0.0
-
-    def __call__(self, text: str) -> None:
-        now = time.monotonic()
-        if not self._quiet and now - self._last >= _EVERY:
-            self._last = now
-            warn(text)
-
-
 def run_repair(session: Session, request: Request) -> int:
     """Repair, and print what was done. The exit code: 3 if something stays lost.
 
@@ -65,6 +49,8 @@ def run_repair(session: Session, request: Request) -> int:
     """
     if not request.dry:
         session.require(Role.MAINTAIN)
+        if request.as_json and not request.yes:
+            raise UsageError("nobody can confirm what --json does", "use --yes, or --dry-run to look")
     try:
         return _Run(session, request).run()
     except sqlite3.Error as e:
@@ -76,6 +62,7 @@ class _Run:
         self._session, self._request = session, request
         self._row: dict[str, Any] = {"vault": session.address, "dry_run": request.dry, "vault_json": None}
         self._lost = False
+        self._screen: PhaseScreen | None = None if request.as_json else PhaseScreen()
 
     def run(self) -> int:
         vault = self._opened()
@@ -94,7 +81,7 @@ class _Run:
             return False
         if self._request.yes:
             return True
-        answer = None if self._request.as_json else confirm_on_terminal(question)
+        answer = confirm_on_terminal(question)
         if answer is None:
             raise UsageError("nobody can confirm this, and nothing was written", "use --yes, or --dry-run to look")
         return answer
@@ -137,9 +124,10 @@ class _Run:
     def _repair(self, vault: Vault) -> None:
         request = self._request
         noted = self._session.damaged_packs(vault.id).packs()
-        progress = _Progress(quiet=request.as_json)
-        repair = Repair(vault, request.machine, Wanted(noted, request.read_all), progress)
-        records = repair.lost_records()
+        wanted = Wanted(noted, request.read_all)
+        repair = Repair(vault, request.machine, wanted, self._screen or NoFollower())
+        with self._screen or nullcontext():
+            records = repair.lost_records()
         for line in records_lines(records, dry=request.dry):
             self._say(line)
         self._row["records"] = records_json(records)
@@ -148,21 +136,23 @@ class _Run:
         rows = self._row["machines"] = []
         for examination in repair.examinations():
             try:
-                found = examination.run()
+                with self._screen or nullcontext():
+                    found = examination.run()
                 name = self._name(repair, found)
+                neighbour = partial(readable_version, vault, repair.names)
                 if not request.as_json:
-                    for line in found_lines(found, name, lambda of, path: self._neighbour(vault, repair, of, path)):
+                    for line in found_lines(found, name, neighbour):
                         say(line)
-                row = found_json(found, name, lambda of, path: self._neighbour(vault, repair, of, path))
+                row = found_json(found, name, neighbour) if request.as_json else {}
                 rows.append(row)
                 self._lost |= bool(found.lost or found.unread)
                 todo = found.rows.broken or found.rows.instead or found.rebuilt or found.unindexed
                 if not (todo or (request.acknowledge and found.acknowledged)):
                     continue
                 if self._confirmed("Write this?"):
-                    written = repair.carry_out(
-                        examination, found, self._signer(vault), acknowledge=request.acknowledge
-                    )
+                    signer = self._signer(vault)
+                    with self._screen or nullcontext():
+                        written = repair.carry_out(examination, found, signer, acknowledge=request.acknowledge)
                     row["written"] = {"places": written.places, "index_objects": written.indexes}
                     for line in written_lines(written, name):
                         self._say(line)
@@ -172,9 +162,6 @@ class _Run:
     def _name(self, repair: Repair, found: Found) -> str:
         known = repair.machines.get(found.machine)
         return known.name if known is not None else found.machine.hex()[:8]
-
-    def _neighbour(self, vault: Vault, repair: Repair, of: PointName, path: bytes) -> PointName | None:
-        return readable_version(vault, repair.names, of, path)
 
     def _signer(self, vault: Vault) -> Signer:
         admin, private = signing_key(vault)

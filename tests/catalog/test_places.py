@@ -11,7 +11,7 @@ import pytest
 
 from cache.reader import Reader
 from catalog.direct import DirectSource
-from catalog.errors import Damaged, MissingData, StoreUnreachable
+from catalog.errors import Damaged, MissingData, ShortRead, StoreUnreachable
 from catalog.format.blocks import PackKind
 from catalog.format.carriers import CarrierBuilder, decode_carrier
 from catalog.format.packs import Extent, pack_name
@@ -19,6 +19,7 @@ from catalog.format.places import places_named
 from catalog.format.records import Point
 from catalog.format.values import NodeKind
 from catalog.places import FRESH, PATIENCE, Places, run_at
+from catalog.store.retrying import RetryingStore
 from catalog.tree import PageSource, walk
 from catalog.vault import Vault
 from tests.kit.faults import UnreachableStore
@@ -112,6 +113,44 @@ def all_read(world: World, vault: Vault, out: Path) -> None:
         reader.close()
     assert restore(vault, world.point, out).damaged == 0
     assert {p.name.encode(): p.read_bytes() for p in out.iterdir()} == world.contents
+
+
+# --- cut packs ---------------------------------------------------------------------------------------------
+
+
+def test_a_cut_pack_is_no_transfer_to_repeat(world: World) -> None:
+    """Whoever reads a block beyond the end is told so by the first answer."""
+
+    def never(seconds: float) -> None:
+        raise AssertionError("waited")
+
+    root = world.point.root
+    assert root is not None
+    for kind, at in ((PackKind.DATA, world.extents[b"file 03"]), (PackKind.TREE, root.subtree().at)):
+        name = pack_name(kind, at.pack)
+        world.remote.memory.objects[name] = world.remote.memory.objects[name][: at.offset + at.stored - 1]
+        vault = Vault(RetryingStore(world.remote.memory, pause=never), world.vault.keys, world.vault.file)
+        with pytest.raises(ShortRead):
+            vault.fetch_block(kind, at)
+    with pytest.raises(ShortRead):
+        DirectSource(vault).chunk(at)
+    DirectSource(vault).ready([at, at._replace(offset=at.offset + 1)])
+
+
+def test_a_cut_pack_has_other_copies_too(world: World) -> None:
+    """A reader that has no record yet looks for one, as for a block that is missing."""
+    packer, content = Packer(world.vault, PackKind.DATA), world.contents[b"file 03"]
+    (copy,), lost = packer.block([content]), world.extents[b"file 03"]
+    packer.finish()
+    name = pack_name(PackKind.DATA, lost.pack)
+    world.remote.memory.objects[name] = world.remote.memory.objects[name][: lost.offset + 9]
+    world.mover.replace(lost, copy)
+    world.mover.publish()
+    reader = Reader(world.opened())
+    try:
+        assert reader.chunk(PackKind.DATA, lost) == content
+    finally:
+        reader.close()
 
 
 # --- merged, cut, moved again ------------------------------------------------------------------------------

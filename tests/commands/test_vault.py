@@ -31,7 +31,7 @@ def test_a_vault_that_lost_its_vault_json(rpdrive: Cli, tmp_path: Path) -> None:
     (rpdrive.vault / VAULT_FILE).unlink()
     for command in (["vault", "create"], ["points"], ["backup", str(tmp_path / "file")]):
         text = rpdrive.fails(*command, code=6)
-        assert "has lost its vault.json" in text and "vault/<number>.json" in text, text
+        assert "has lost its vault.json" in text and "`rpdrive repair`" in text, text
     kept = (rpdrive.vault / "vault" / "1.json").rename(tmp_path / "1.json")
     text = rpdrive.fails("vault", "create", code=6)
     assert "has lost its vault.json" in text and "from a copy of the vault" in text, text

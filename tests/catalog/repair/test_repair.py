@@ -19,6 +19,7 @@ from catalog.repair import state
 from catalog.repair.examine import Examination, Found, Wanted
 from catalog.repair.run import Repair
 from catalog.repair.state import State
+from catalog.screen.phases import NoFollower
 from catalog.store.wrapper import Request
 from tests.backup.test_evidence import Acting
 from tests.backup.test_places import World
@@ -253,7 +254,7 @@ def test_packs_that_no_point_needs_are_not_listed(repairs: Repairs) -> None:
 
 
 def repairs_of(repairs: Repairs) -> list[Examination]:
-    return list(Repair(repairs.vault(), None, Wanted(), repairs.said.append).examinations())
+    return list(Repair(repairs.vault(), None, Wanted(), NoFollower()).examinations())
 
 
 # --- records of places ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from catalog.places import Places
 from catalog.repair.examine import Examination, Found, Wanted
 from catalog.repair.run import Repair, Written
 from catalog.repair.state import Signer
+from catalog.screen.phases import NoFollower
 from catalog.store.base import Store
 from catalog.vault import Vault
 from tests.backup.test_places import World
@@ -34,7 +35,6 @@ class Repairs:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.said: list[str] = []
         self.points: list[tuple[Point, Snapshot]] = []
         self.note_point(world.machine.vault.points(world.machine.vault.point_names())[-1])
 
@@ -60,7 +60,7 @@ class Repairs:
     def look(self, wanted: Wanted = Wanted(), store: Store | None = None) -> Found:
         """What a repair finds. Writes nothing."""
         before = dict(self.world.memory.objects)
-        repair = Repair(self.vault(store), None, wanted, self.said.append)
+        repair = Repair(self.vault(store), None, wanted, NoFollower())
         (found,) = [self._looked(e) for e in repair.examinations()]
         assert self.world.memory.objects == before
         return found
@@ -76,7 +76,7 @@ class Repairs:
         self, wanted: Wanted = Wanted(), *, acknowledge: bool = False, store: Store | None = None
     ) -> tuple[Found, Written]:
         """A whole repair."""
-        repair = Repair(self.vault(store), None, wanted, self.said.append)
+        repair = Repair(self.vault(store), None, wanted, NoFollower())
         repair.write_records(repair.lost_records())
         signer = Signer(self.world.mover.admin, self.world.mover.private, BY)
         (examination,) = repair.examinations()

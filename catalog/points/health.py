@@ -8,8 +8,8 @@ from typing import Any
 from catalog.check.records import newest_of_all
 from catalog.format.checks import SLICES, ChecksRecord, DamagedRow
 from catalog.format.packs import SERIES_BYTES
-from catalog.format.records import Machine, Point
-from catalog.screen.text import counted, text_json
+from catalog.format.records import Machine, Point, PointName
+from catalog.screen.text import counted, short_ids, text_json
 from catalog.vault import Vault
 
 _NAMED = 3  # paths in a line
@@ -33,11 +33,15 @@ class Health:
         wanted = {series for machine in of for series in _series(machine, machines)}
         return cls(newest_of_all(vault, wanted.__contains__), machines)
 
-    def damaged(self, point: Point) -> DamagedRow | None:
+    def damaged(self, point: Point | PointName) -> DamagedRow | None:
         """The files that a point can't give back, by the last check; None if none are known."""
         return self._damaged.get((point.machine, point.id))
 
-    def verified(self, point: Point, stored: int) -> bool:
+    def verified_ids(self, stored: Mapping[PointName, int]) -> set[bytes]:
+        """The ids of the points that `verified` holds for; given with the times when they were stored."""
+        return {name.id for name, when in stored.items() if self.verified(name, when)}
+
+    def verified(self, point: Point | PointName, stored: int) -> bool:
         """Whether all that a point refers to was read after it was stored (ns, store's time), and found whole.
 
         Each slice of its series was read by a run that listed the points later; so its blocks were among those
@@ -70,10 +74,10 @@ def damage_cell(row: DamagedRow | None) -> str:
     return "" if row is None else counted(row.files, "file")
 
 
-def damage_lines(points: Sequence[Point], shown: Sequence[str], health: Health) -> list[str]:
-    """A line for each damaged point, with the first paths. `shown` are the points' ids as they are shown."""
+def damage_lines(points: Sequence[Point], health: Health) -> list[str]:
+    """A line for each damaged point, with the first paths."""
     lines = []
-    for point, name in zip(points, shown, strict=True):
+    for point, name in zip(points, short_ids([p.id.hex() for p in points]), strict=True):
         row = health.damaged(point)
         if row is not None:
             paths = ", ".join("/" + path.decode(errors="replace") for path in row.paths[:_NAMED])

@@ -17,6 +17,7 @@ from catalog.screen.text import iso_time, local_time, short_ids, size_text, text
 from catalog.windows.descriptor import to_sddl
 
 POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", "WARNINGS>")
+DAMAGED = "DAMAGED>"  # one more column, if there is damage
 
 
 # --- points -------------------------------------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 from catalog.access.session import Session
 from catalog.direct import DirectSource
-from catalog.format.records import PointName
+from catalog.format.records import Machine, Point, PointName
 from catalog.format.values import NodeKind
 from catalog.points.choice import Place, entries, find, split_place
-from catalog.points.listing import POINT_COLUMNS, entry_json, long_line, point_json, point_rows
+from catalog.points.health import Health, damage_cell, damage_lines, health_json
+from catalog.points.listing import DAMAGED, POINT_COLUMNS, entry_json, long_line, point_json, point_rows
 from catalog.points.opening import listed_points, open_point, read_points
 from catalog.points.removed import Removed
 from catalog.points.seen import Seen
@@ -43,7 +47,10 @@ def show_points(
     if machine is None and item is None and not every:
         shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
         forgotten, names = len(names) - len(shown), shown
-    found, damaged = read_points(vault, names)
+    with ThreadPoolExecutor(1, "checks") as pool:
+        checks = pool.submit(Health.read, vault, {name.machine for name in names}, machines) if names else None
+        found, damaged = read_points(vault, names)
+        health = Health([], {}) if checks is None else checks.result()
     seen = Seen(session.settings.state_to_read, vault.id)
     removed = Removed(listed, machines)
     of_items = {(n.machine, n.item) for n in names}
@@ -53,10 +60,10 @@ def show_points(
     if why:
         from catalog.points.why import Reasons  # loads time zones
 
-        reasons = Reasons(vault, found, listed)
+        reasons = Reasons(vault, found, listed, health)
         damaged += vault.passed_over.lost("policies/")
     if as_json:
-        rows = [point_json(p, machines) for p in found]
+        rows = [point_json(p, machines) | health_json(p, listed.stored[PointName.of(p)], health) for p in found]
         if reasons is not None:
             rows = [row | more for row, more in zip(rows, reasons.json(), strict=True)]
         passed = vault.passed_over.json()
@@ -66,11 +73,11 @@ def show_points(
         })  # fmt: skip
     elif found and reasons is not None:
         print_table(reasons.columns, reasons.rows(machines))
-        for line in [*reasons.still(), *removed.lines(found)]:
+        for line in [*reasons.still(), *removed.lines(found), *damage_lines(found, health)]:
             say(line)
     elif found:
-        print_table(POINT_COLUMNS, point_rows(found, machines))
-        for line in removed.lines(found):
+        _print_points(found, machines, health)
+        for line in [*removed.lines(found), *damage_lines(found, health)]:
             say(line)
     elif forgotten:
         say("There are only recovery points of forgotten machines; --all shows them")
@@ -82,6 +89,15 @@ def show_points(
         warn(warning, prefix="warning")
     if damaged:
         raise damaged[0]
+
+
+def _print_points(points: Sequence[Point], machines: Mapping[bytes, Machine], health: Health) -> None:
+    columns: tuple[str, ...] = POINT_COLUMNS
+    rows = point_rows(points, machines)
+    damage = [damage_cell(health.damaged(point)) for point in points]
+    if any(damage):
+        columns, rows = (*columns, DAMAGED), [[*row, cell] for row, cell in zip(rows, damage, strict=True)]
+    print_table(columns, rows)
 
 
 def show_folder(

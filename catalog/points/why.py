@@ -10,6 +10,7 @@ from catalog.format.records import Machine, Point, PointName
 from catalog.ledger.listed import Listed
 from catalog.ledger.records import Ledger
 from catalog.machines.registry import machine_names
+from catalog.points.health import Health
 from catalog.policies.records import Policies
 from catalog.retention.decide import Decision, Fact, Hold, Reason, Why, decide, stopped
 from catalog.screen.text import iso_time, local_time, short_ids
@@ -32,11 +33,12 @@ _TEXTS = {
 }
 
 
-def facts(points: Iterable[Point], stored: Mapping[PointName, int]) -> dict[Key, list[Fact]]:
+def facts(points: Iterable[Point], stored: Mapping[PointName, int], health: Health) -> dict[Key, list[Fact]]:
     """What `decide` is told of points, by item. `stored` are the times of their objects in the store (ns)."""
     found: dict[Key, list[Fact]] = {}
     for p in points:
-        fact = Fact(p.id, p.sequence, p.time, stored[PointName.of(p)])
+        when = stored[PointName.of(p)]
+        fact = Fact(p.id, p.sequence, p.time, when, health.verified(p, when))
         found.setdefault((p.machine, p.item), []).append(fact)
     return found
 
@@ -54,11 +56,11 @@ class Reasons:
 
     columns = ("POINT", "TIME", "MACHINE", "ITEM", "KEPT UNTIL", "WHY")
 
-    def __init__(self, vault: Vault, points: Sequence[Point], listed: Listed) -> None:
+    def __init__(self, vault: Vault, points: Sequence[Point], listed: Listed, health: Health) -> None:
         policies, now = Policies(vault), time.time_ns()
         self._points, self._still = points, dict[Key, int]()
         rows = dict[Key, Iterator[Decision]]()
-        for key, some in facts(points, listed.stored).items():
+        for key, some in facts(points, listed.stored, health).items():
             policy = policies.policy(*key)
             rows[key] = iter(decide(some, policy, holds_of(listed.ledger(*key)), now))
             self._still[key] = stopped(some, policy, now) or 0

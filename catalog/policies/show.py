@@ -6,6 +6,7 @@ import time
 
 from catalog.access.session import Session
 from catalog.format.records import Point
+from catalog.points.health import Health
 from catalog.points.opening import chosen, listed_points, read_points
 from catalog.points.why import facts, holds_of
 from catalog.policies.listing import COLUMNS, going_json, going_lines, level_json, policy_json, policy_rows
@@ -121,9 +122,10 @@ def preview(
         policies.suppose(changed(nearest, fields))
     listed = listed_points(vault, machine, item)
     points, damaged = read_points(vault, listed.visible())
+    health = Health.read(vault, {p.machine for p in points}, vault.machines())
     by_id: dict[bytes, Point] = {p.id: p for p in points}
     rows = []
-    for (of_machine, of_item), some in facts(points, listed.stored).items():
+    for (of_machine, of_item), some in facts(points, listed.stored, health).items():
         policy = policies.policy(of_machine, of_item)
         holds = holds_of(listed.ledger(of_machine, of_item))
         going, left = forecast(some, policy, holds, now, days)

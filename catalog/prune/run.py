@@ -25,6 +25,7 @@ from catalog.mark.last import LastMark, mark_on
 from catalog.mark.objects import Objects
 from catalog.mark.roots import Roots, read_roots
 from catalog.mark.run import Marked, mark
+from catalog.points.health import Health
 from catalog.policies.records import Policies
 from catalog.prune.carrying import READ_BACK, Carrying
 from catalog.prune.clock import check_listed, check_now, check_quiet, check_stored
@@ -248,10 +249,11 @@ class _Run:
         """What goes by policy, written into the ledgers."""
         c, found = self._c, list[Expiry]()
         opened = {root.name for root in roots.roots}
+        verified = Health.read(self._vault, self._series.own, c.scope.machines).verified_ids(stored)
         for machine in self._series.own:
             found += expire(
                 self._vault, machine, began, c.signer, yes=c.yes, stored=stored, ledgers=self._ledgers[machine],
-                policies=c.policies, opened=opened,
+                policies=c.policies, opened=opened, verified=verified,
             )  # fmt: skip
         for one in found:
             if one.error is not None:

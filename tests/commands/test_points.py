@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from catalog.check.records import News, add
+from catalog.format.checks import DamagedRow, SliceRow
 from catalog.format.nodes import Node
 from catalog.format.records import Item, Machine, Point, PointName, Problem, Root
 from catalog.format.values import NodeKind, Owner, Totals
@@ -98,6 +100,7 @@ def test_points_are_listed_by_time_and_partial_ones_never(rpdrive: Cli, vault: V
         "id": late, "time": "2026-11-17T08:30:05Z", "finished": "2026-11-17T08:31:35Z", "machine": "server",
         "machine_id": "", "item": "home", "item_id": "", "sequence": 2, "paths": ["/home"], "entries": 1300,
         "files": 1200, "bytes": 5_000_000_000, "new_bytes": 2048, "stored_bytes": 0, "warnings": 1,
+        "verified": False, "damaged_files": 0, "damaged_paths": [],
     }  # fmt: skip
 
 
@@ -121,13 +124,31 @@ def test_points_of_a_machine_or_an_item(rpdrive: Cli, vault: Vault) -> None:
     rpdrive.fails("points", "--machine", "laptop", "--item", "data", code=4)
 
 
+def test_points_that_a_check_found_damaged_are_named(rpdrive: Cli, vault: Vault) -> None:
+    add_machines(vault)
+    good, bad = add_point(vault, "2026-11-16T08:00:00", 1), add_point(vault, "2026-11-17T08:00:00", 2)
+    row = DamagedRow(SERVER, HOME, bytes.fromhex(bad), 70_000, [b"etc/passwd", b"srv/"])
+    checked = News([SliceRow(n, 2**62, SERVER, 0, 0, 0) for n in range(256)], damaged=[row])
+    add(vault, SERVER, SERVER, 1, checked)
+    lines = rpdrive.ok("points").splitlines()
+    assert lines[0].split()[-1] == "DAMAGED"
+    assert lines[2].endswith("70,000 files")
+    assert f"{bad[:8]} is damaged: 70,000 files can't be given back: /etc/passwd, /srv/ …" in lines
+    assert "docs/repair.md" in lines[-1]
+    rows = rpdrive.json("points")["points"]
+    assert [row["id"] for row in rows] == [good, bad]
+    assert [(row["verified"], row["damaged_files"]) for row in rows] == [(True, 0), (False, 70_000)]
+    assert rows[1]["damaged_paths"] == [{"path": "/etc/passwd"}, {"path": "/srv/"}]
+    assert f"{bad[:8]} is damaged" in rpdrive.ok("points", "--why")
+
+
 @pytest.mark.parametrize("count", [1, 500])
-def test_points_cost_a_request_each_and_four_more(rpdrive: Cli, vault: Vault, count: int) -> None:
+def test_points_cost_a_request_each_and_five_more(rpdrive: Cli, vault: Vault, count: int) -> None:
     for n in range(count):
         point = datetime.fromtimestamp(1_700_000_000 + 3600 * n, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         add_point(vault, point, n + 1)
-    # vault.json, points, ledgers (at the same time), machines
-    assert requests(rpdrive, "points") == count + 4
+    # vault.json, points, ledgers (at the same time), machines, checks (with the points)
+    assert requests(rpdrive, "points") == count + 5
     assert len(rpdrive.ok("points").splitlines()) == count + 1
 
 
@@ -142,12 +163,12 @@ def test_points_in_azure_are_fetched_once(rpdrive: Cli, azurite: Azurite, monkey
     vault = open_vault(open_store(rpdrive.environ["RPDRIVE_VAULT"]), passphrase=PASSPHRASE)
     for n in range(20):
         add_point(vault, f"2026-11-17T08:30:{n:02d}", n + 1)
-    assert requests(rpdrive, "points") == 24
-    assert requests(rpdrive, "points") == 4
-    add_point(vault, "2026-11-17T08:31:00", 21)
-    assert requests(rpdrive, "points") == 5
-    rpdrive.ok("cache", "clear")
     assert requests(rpdrive, "points") == 25
+    assert requests(rpdrive, "points") == 5
+    add_point(vault, "2026-11-17T08:31:00", 21)
+    assert requests(rpdrive, "points") == 6
+    rpdrive.ok("cache", "clear")
+    assert requests(rpdrive, "points") == 26
     assert len(rpdrive.json("points")["points"]) == 21
 
 

@@ -76,11 +76,11 @@ def test_words(point: Point) -> None:
     health = Health([record(bad=[BAD], bad_count=1, damaged=[row], damaged_count=1)], {})
     assert damage_cell(health.damaged(point)) == "5 files"
     assert damage_cell(None) == ""
-    assert damage_lines([point], ["0123"], health) == [
-        "0123 is damaged: 5 files can't be given back: /a, /b/, /\ufffd …",
+    assert damage_lines([point], health) == [
+        f"{point.id.hex()[:8]} is damaged: 5 files can't be given back: /a, /b/, /\ufffd …",
         "What to do about damage: docs/repair.md",
     ]
-    assert damage_lines([point], ["0123"], Health([], {})) == []
+    assert damage_lines([point], Health([], {})) == []
     found = health_json(point, 1, health)
     assert (found["verified"], found["damaged_files"], len(found["damaged_paths"])) == (False, 5, 4)
     assert found["damaged_paths"][0] == {"path": "/a"}

@@ -240,8 +240,11 @@ class Plan:
         for pack in self._carried.get(key, ()):
             runs = [(run.start, run.end) for run in self.before.moved[pack] if run.holder == key.id]
             self._mark_spans(pack, runs, old=old)
-        if key in self._carried or key in self.before.moved:
-            return  # a carrier; or a pack whose blocks are elsewhere
+        if key in self._carried:
+            return
+        if key in self.before.moved:  # its blocks are elsewhere
+            state.leaving.setdefault(key, NEW)  # it may have come back
+            return
         live = self._live.get(key, ())
         if key in state.leaving:
             if live:  # it came back, and a point refers to it

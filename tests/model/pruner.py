@@ -127,8 +127,9 @@ class _Plan:
                 self.orphans.append(obj.id)
                 if self.design.orphans_through_state:
                     self.leaving[obj.id] = NEW
-        elif any(home(p) == obj.id for p in self.moved):
-            return  # its blocks are elsewhere
+        elif any(home(p) == obj.id for p in self.moved):  # its blocks are elsewhere
+            self.leaving.setdefault(obj.id, NEW)  # it may have come back
+            return
         elif obj.id in self.leaving:
             if any(p in self.live for p in places):  # it came back, and a point refers to it
                 del self.leaving[obj.id]

@@ -6,7 +6,7 @@ from tests.model.design import DESIGN
 from tests.model.invariants import is_whole, violation
 from tests.model.pruner import prune
 from tests.model.store import Store, outcomes
-from tests.model.values import Actor, G
+from tests.model.values import Actor, G, holder
 from tests.model.world import World
 from tests.model.writer import backup
 
@@ -38,8 +38,9 @@ def _of(store: Store) -> str:
     record, gone = store.places, {one for one, _ in store.ledger.gone}
     live = {place for p in store.points if p.id not in gone for place, _ in p.refs}
     live |= {copy for lost, copy in record.instead if lost in live}
+    used = {holder(record, place) for place in live}
     for obj in store.objects:
-        if not any(place in live for place, _ in obj.blocks):
+        if obj.id not in used:
             return f"I5: object {obj.id} is garbage, and stays"
     points = len(store.points)
     store, broken, _reports = _alone(store, backup(DESIGN, (0, 2)))

@@ -194,6 +194,18 @@ SCENARIOS = (
         Limits(("G+",), 2),
         ("orphans_through_state",),
     ),
+    # A pack was moved, and its original deleted; the store brings it back.
+    Scenario(
+        "original comes back",
+        _vault(
+            point(5, 1, 0, 1),
+            objects=(Obj(7, OLD, FIRST.blocks),),
+            places=Places(1, LONG_AGO, (), ((0, 7), (1, 7)), ()),
+            trash=(FIRST,),
+        ),
+        (upkeep(2), other("store", STORE, undelete)),
+        Limits(("G+",), 1),
+    ),
     # A merge beside a reader whose listings are behind, with a carrier that may be cut short.
     Scenario(
         "reader",

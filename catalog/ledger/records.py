@@ -39,9 +39,10 @@ class Ledgers:
         self._read: dict[Key, tuple[list[int], Ledger]] = {}
         self.refresh()
 
-    def refresh(self) -> None:
-        """List the ledgers again; those that are still the newest are not read again."""
-        self._numbers = self._listed(self._prefix)
+    def refresh(self) -> bool:
+        """List the ledgers again; those that are still the newest are not read again. Whether others are there."""
+        before, self._numbers = self._numbers, self._listed(self._prefix)
+        return self._numbers != before
 
     def _listed(self, prefix: str) -> dict[Key, list[int]]:
         found: dict[Key, list[int]] = {}

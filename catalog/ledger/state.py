@@ -159,8 +159,8 @@ class Ledger(NamedTuple):
     def fold(self, listed: Iterable[PointName], now: int) -> Ledger:
         """With the numbers of points in `past` that are gone since a week, and whose objects are away.
 
-        `listed` are all names of the item, partial ones included. A number stays while the store has another point
-        with it, since all points with a number in `past` are gone.
+        `listed` are all names of the item, partial ones included, as they were at `now`. A number stays while the
+        store has another point with it, since all points with a number in `past` are gone.
         """
         there = {name.sequence for name in listed}
         away = [row for row in self.gone.values() if row.since + SETTLED <= now and row.sequence not in there]

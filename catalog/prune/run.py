@@ -131,10 +131,14 @@ class Done(NamedTuple):
 def prune_series(context: Context, series: Series) -> Done:
     """Prune a series. Raises Refused, TimeIsUp, WrongClock, another StoreError, or Damaged."""
     for left in reversed(range(TRIES)):
+        run = _Run(context, series)
         try:
-            return _Run(context, series).run()
+            return run.run()
         except ObjectChanged:
             if not left:
+                raise
+        except Refused:  # what is missing may have gone since the ledgers were read
+            if not left or not run.has_new_ledgers():
                 raise
     raise AssertionError
 
@@ -180,7 +184,7 @@ class _Run:
             number = self._store_record(plan, newest, began, c.signer)
             self._deleter.objects(plan.deletes)
         self._lengthen(plan, stored, up, number or newest.number)
-        gone = self._let_go(up, stored, c.signer)
+        gone = self._let_go(up, stored, began, c.signer)
         lingering = [name for name in stored if name not in up and self._is_gone(name)]
         self._deleter.names([*map(str, gone), *map(str, lingering), *map(str, partials)])
         self._deleter.names(old_names(self._series.id, newest, began - RECORDS, LEAST))
@@ -199,6 +203,10 @@ class _Run:
             stopped or self._deleter.stopped,
             tuple((*self._problems, *self._deleter.problems)[:_MOST_PROBLEMS]),
         )
+
+    def has_new_ledgers(self) -> bool:
+        """Whether another run has let points go since this one began."""
+        return any(ledgers.refresh() for ledgers in self._ledgers.values())
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -401,9 +409,12 @@ class _Run:
             self._problems.append(f"locks of {done.failed} objects could not be lengthened: {done.error}")
 
     def _let_go(
-        self, up: Collection[PointName], stored: Mapping[PointName, int], signer: Signer
+        self, up: Collection[PointName], stored: Mapping[PointName, int], began: int, signer: Signer
     ) -> list[PointName]:
-        """Write into the ledgers that points are gone. Those that are, by the ledgers as they are now."""
+        """Write into the ledgers that points are gone. Those that are, by the ledgers as they are now.
+
+        Numbers are folded by the time of the listing: a writer may have stored a point with one of them since.
+        """
         items: dict[tuple[bytes, bytes], list[PointName]] = {}
         for name in stored:
             if name.machine in self._series.own:
@@ -413,7 +424,7 @@ class _Run:
             due = [name.id for name in names if name in up]
 
             def without(ledger: Ledger, due: list[bytes] = due, names: list[PointName] = names) -> Ledger:
-                return ledger.take(due, now).fold(names, now)
+                return ledger.take(due, now).fold(names, began)
 
             with_room(self._store, lambda: self._ledgers[machine].change(machine, item, without, signer, now))  # noqa: B023
         return sorted(name for name in up if self._is_gone(name))

@@ -59,7 +59,7 @@ class Facts(NamedTuple):
 
     `record` is the newest record of places, which was stored at `created`; `began` is before the points were
     listed. Nothing younger than `age`, at least G, is hidden, and nothing younger than `rests` is moved: the store
-    would refuse to delete it.
+    would refuse to delete it. `g` and `wait` are less than G and WAIT in tests only.
     """
 
     record: PlacesRecord | None
@@ -67,6 +67,8 @@ class Facts(NamedTuple):
     began: int
     age: int = G
     rests: int = 0
+    g: int = G
+    wait: int = WAIT
 
 
 class Limits(NamedTuple):
@@ -264,7 +266,7 @@ class Plan:
 
     def ripe(self, pack: Key) -> list[Span]:
         """The bytes of a pack that were dead for G before this run, by the record it read, and are dead now."""
-        return ripe(self.state.dead.get(pack, ()), self._live.get(pack, ()), self._facts.began - G)
+        return ripe(self.state.dead.get(pack, ()), self._live.get(pack, ()), self._facts.began - self._facts.g)
 
     def _remove(self, key: Key) -> None:
         """Let a pack go, if all that is left of it may."""
@@ -296,7 +298,7 @@ class Plan:
     def _leave(self, key: Key, since: int) -> None:
         """Delete what has left for long enough; forget what was deleted."""
         runs = self.state.moved.get(key, ())
-        if self._packs_in[key] or self._facts.began - since < (WAIT if runs else G):
+        if self._packs_in[key] or self._facts.began - since < (self._facts.wait if runs else self._facts.g):
             return
         if key not in self._objects:
             del self.state.leaving[key]

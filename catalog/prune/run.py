@@ -32,7 +32,7 @@ from catalog.prune.clock import check_listed, check_now, check_quiet, check_stor
 from catalog.prune.deleting import Deleter
 from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
-from catalog.prune.plan import DELETING, HOUR, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
+from catalog.prune.plan import DELETING, HOUR, WAIT, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
 from catalog.prune.records import Newest, Signer, old_names, read_newest, store_next, with_room
 from catalog.prune.scope import Scope, Series
 from catalog.prune.state import Key
@@ -91,7 +91,8 @@ class Context(NamedTuple):
     without retries: a request that is repeated after this machine slept could delete too late. `highest` are the
     highest sequence numbers that this machine has seen, by machine and item; `saw` is told of points that were
     listed, and of those that opened. In `state` the last mark is kept; None: nowhere. `clock` is this machine's
-    time (ns). `until` (seconds, `steady`) is when to stop. `by` is the id of this machine in the vault.
+    time (ns); `g` and `wait` (ns) are shorter than the protocol's in tests only. `until` (seconds, `steady`) is
+    when to stop. `by` is the id of this machine in the vault.
     """
 
     vault: Vault
@@ -106,6 +107,8 @@ class Context(NamedTuple):
     limits: Limits = Limits()
     until: float | None = None
     yes: bool = False
+    g: int = G
+    wait: int = WAIT
     follow: Follower = NoFollower()
     clock: Callable[[], int] = time.time_ns
     tell: Callable[[Outlook], None] = lambda outlook: None
@@ -305,7 +308,10 @@ class _Run:
         check_listed(self._newest_object, self._store.now())
         immutable = self._vault.file.immutable
         rests = immutable.days * DAY if immutable is not None else 0
-        plan = Plan(Facts(newest.record, newest.created, began, max(G, rests), rests), self._c.limits)
+        plan = Plan(
+            Facts(newest.record, newest.created, began, max(self._c.g, rests), rests, self._c.g, self._c.wait),
+            self._c.limits,
+        )
 
         def objects() -> Iterator[Object]:
             for obj in listed:

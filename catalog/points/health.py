@@ -25,7 +25,7 @@ class Health:
         self._read = {series: _read_after(record) for series, record in self._records.items()}
 
     @classmethod
-    def read(cls, vault: Vault, of: Iterable[bytes], machines: Mapping[bytes, Machine]) -> Health:
+    def of(cls, vault: Vault, of: Iterable[bytes], machines: Mapping[bytes, Machine]) -> Health:
         """What is known of the points of these machines (ids). One listing, and a request for each series.
 
         Raises StoreError.

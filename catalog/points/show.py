@@ -48,7 +48,7 @@ def show_points(
         shown = [n for n in names if not (n.machine in machines and machines[n.machine].forgotten)]
         forgotten, names = len(names) - len(shown), shown
     with ThreadPoolExecutor(1, "checks") as pool:
-        checks = pool.submit(Health.read, vault, {name.machine for name in names}, machines) if names else None
+        checks = pool.submit(Health.of, vault, {name.machine for name in names}, machines) if names else None
         found, damaged = read_points(vault, names)
         health = Health([], {}) if checks is None else checks.result()
     seen = Seen(session.settings.state_to_read, vault.id)

@@ -122,7 +122,7 @@ def preview(
         policies.suppose(changed(nearest, fields))
     listed = listed_points(vault, machine, item)
     points, damaged = read_points(vault, listed.visible())
-    health = Health.read(vault, {p.machine for p in points}, vault.machines())
+    health = Health.of(vault, {p.machine for p in points}, vault.machines())
     by_id: dict[bytes, Point] = {p.id: p for p in points}
     rows = []
     for (of_machine, of_item), some in facts(points, listed.stored, health).items():

@@ -92,8 +92,8 @@ def test_only_records_of_the_machines_and_of_what_they_share_are_read() -> None:
     for one in (MACHINE, OTHER, bytes(range(200, 216))):
         add(vault, one, one, 1, News())
     before = store.snapshot()
-    Health.read(vault, [MACHINE], machine(MACHINE))
+    Health.of(vault, [MACHINE], machine(MACHINE))
     assert (store.snapshot() - before).requests == 2
     before = store.snapshot()
-    Health.read(vault, [MACHINE], machine(MACHINE, [OTHER]))
+    Health.of(vault, [MACHINE], machine(MACHINE, [OTHER]))
     assert (store.snapshot() - before).requests == 3

@@ -186,7 +186,7 @@ def test_a_point_counts_as_verified_after_everything_was_read(world: World) -> N
     machines = world.vault.machines()
 
     def verified() -> list[bool]:
-        health = Health.read(world.vault, [MACHINE], machines)
+        health = Health.of(world.vault, [MACHINE], machines)
         stored = dict(world.vault.stored_points(MACHINE))
         return [health.verified(world.vault.point(name), stored[name]) for name in world.points]
 

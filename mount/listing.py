@@ -56,6 +56,8 @@ def show_drives(session: Session, *, as_json: bool) -> None:
         for drive in drives:
             if drive.status is not None and drive.status.overdue:
                 print(safe_text(_overdue(session, drive.row.mount_point, drive.status.overdue)))
+            if drive.status is not None and drive.status.forgotten_until is not None:
+                print(safe_text(_forgotten(drive.row, drive.status.forgotten_until)))
     else:
         print("No drives are open")
 
@@ -63,6 +65,14 @@ def show_drives(session: Session, *, as_json: bool) -> None:
 def _overdue(session: Session, mount_point: str, number: int) -> str:
     log = DriveFiles(session.settings).log(Path(mount_point))
     return f"{counted(number, 'request')} of {mount_point} had no answer in time; the drive's log says why: {log}"
+
+
+def _forgotten(row: DriveRow, until: str) -> str:
+    point = (row.point or "")[:8]
+    if until == "now":
+        return f"the point {point} of {row.mount_point} is gone: what is not cached may soon be missing"
+    what = f"the point {point} of {row.mount_point} was forgotten, and stays until {until}"
+    return f"{what}; `rpdrive undelete` keeps it"
 
 
 def _closes(status: DriveStatus) -> str:

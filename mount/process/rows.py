@@ -65,6 +65,7 @@ class DriveStatus(DriveInfo):
     """A drive's answer. Times in seconds, None where there is no limit; `driver` and `cache` as these report.
 
     `overdue` requests failed, or still wait, because nothing answered them within the read timeout.
+    `forgotten_until` is the time until which the drive's point stays, if it was forgotten: `now` if it is gone.
     """
 
     idle: float | int | None = None
@@ -81,6 +82,7 @@ class DriveStatus(DriveInfo):
     recent_errors: list[dict[str, Any]] = field(default_factory=list)
     driver: dict[str, Any] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict)
+    forgotten_until: str | None = field(default=None, metadata={"optional": True})
 
 
 def to_json(value: DriveInfo) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import MountFailed, RpdriveError, StoreError
 from catalog.format.keys import Keys
+from catalog.format.records import PointName
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.listed import list_points
 from catalog.points.opening import open_point, scope
@@ -27,6 +28,7 @@ from mount.drivers import choice
 from mount.place.base import Held
 from mount.process.control.base import Control
 from mount.process.control.this import CONTROL
+from mount.process.fate import Fate
 from mount.process.files import DriveFiles
 from mount.process.lifetime import Lifetime
 from mount.process.lock import PlaceLock
@@ -64,7 +66,7 @@ class RunningDrive:
         self._disk = _disk_cache(order, session)
         vault = _vault(order, session, self._disk)
         self._reader = Reader(vault, disk=self._disk, timeout=order.read_timeout)
-        self._view, info = _view(order, vault, self._reader, self._began)
+        self._view, info, self._fate = _view(order, vault, self._reader, self._began)
         self._driver = choice.make_driver(
             order.driver, self._view, self._reader, ready=self._mounted, read_timeout=order.read_timeout,
             disk=order.disk,
@@ -116,7 +118,12 @@ class RunningDrive:
             recent_errors=driver.errors.recent,
             driver={"name": driver.name, **driver.status()},
             cache=msgspec.to_builtins(self._reader.status()),
+            forgotten_until=self._forgotten_until(),
         )
+
+    def _forgotten_until(self) -> str | None:
+        until = None if self._fate is None else self._fate.until()
+        return None if until is None else iso_time(until) if until else "now"
 
     def run(self) -> None:
         """Mount, and serve until the drive is unmounted. Raises MountFailed or LocalError. Called once."""
@@ -183,8 +190,8 @@ def _disk_cache(order: Order, session: Session) -> DiskCache | None:
         return None
 
 
-def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View, DriveInfo]:
-    """The view that the order asks for, and what it shows. `began` in ns since 1970."""
+def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View, DriveInfo, Fate | None]:
+    """The view that the order asks for, what it shows, and what becomes of its point. `began` in ns since 1970."""
     info = DriveInfo(
         mount_point=os.fsdecode(order.mount_point).encode(errors="backslashreplace").decode(),
         pid=os.getpid(),
@@ -199,14 +206,16 @@ def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View,
     if order.point is None:
         from mount.view.all_points import AllPointsView
 
-        return AllPointsView(vault, reader, machine, item, forgotten=machine is not None), info
-    point = open_point(vault, list_points(vault, machine, item), order.point)
+        return AllPointsView(vault, reader, machine, item, forgotten=machine is not None), info, None
+    listed = list_points(vault, machine, item)
+    point = open_point(vault, listed, order.point)
+    fate = Fate(vault, PointName.of(point), listed.ledger(point.machine, point.item))
     for row in vault.passed_over.report():
         _log.warning("%s", row)
     return PointView(reader, point), replace(
         info, point=point.id.hex(), point_time=iso_time(point.time), machine=point.machine_name,
         item=point.item_name,
-    )  # fmt: skip
+    ), fate  # fmt: skip
 
 
 def _warm(view: View) -> None:

@@ -99,8 +99,8 @@ ROOMS = {
     "mount.drivers.choice": "cache.reader catalog.errors catalog.windows mount.drivers mount.drivers.kernel"
     " mount.drivers.winfsp mount.view",
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.ledger.listed"
-    " catalog.mountinfo catalog.points catalog.program catalog.screen catalog.store catalog.systems"
-    " catalog.vault catalog.windows mount.drivers mount.drivers.choice mount.place mount.view",
+    " catalog.ledger.records catalog.mountinfo catalog.points catalog.program catalog.screen catalog.store"
+    " catalog.systems catalog.vault catalog.windows mount.drivers mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
     "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"

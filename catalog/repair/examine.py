@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from catalog.errors import Damaged, RpdriveError
@@ -30,6 +31,7 @@ from catalog.vault import Vault
 _DATA, _TREE = PackKind.DATA, PackKind.TREE
 _PAGES = frozenset({FaultKind.PAGE, FaultKind.VALUE})
 _MOST_CHECKS = 20  # records of checks that are tried, from the newest on
+MOST_COPIES = 200_000  # rows that one run adds: a record of places has 32 MiB, and these have 90 bytes each
 ROUNDS = 5  # of marks: each finds what the one before could not reach
 
 
@@ -295,7 +297,6 @@ class Examination:
                 known = self._state.is_broken(kind, pack, None)
                 first = None if known else reading.look(blocks[0])
                 if known or (first is not None and first.gone):
-                    work.add_gone(kind, pack)
                     for block in blocks:
                         work.add_bad(kind, pack, block.at.offset, "its pack is missing")
                     continue
@@ -322,20 +323,38 @@ class Examination:
         """Rows to write: without a loss, and those that acknowledge one."""
         broken, acknowledged = list[BrokenRow](), list[BrokenRow]()
         still = {(at.pack, at.offset) for at in self._work.lost(_TREE)}
-        whole = set[tuple[int, bytes]]()
-        for kind, pack, offset, reason in self._work.bad():
-            if self._state.is_broken(kind, pack, offset):
+        for (kind, pack), group in groupby(self._work.bad(), key=lambda bad: bad[:2]):
+            rows = [(offset, reason) for _kind, _pack, offset, reason in group]
+            lost = [offset for offset, _reason in rows if kind is _TREE and (pack, offset) in still]
+            why = self._why_whole(kind, pack)
+            if why and not self._state.is_broken(kind, pack, None):
+                (acknowledged if lost else broken).append(BrokenRow(pack, int(kind), None, began, why))
+            if why and not lost:
                 continue
-            row = BrokenRow(pack, int(kind), offset, began, reason[:200])
-            if kind is _DATA and self._work.is_gone(kind, pack):
-                if (int(kind), pack) in whole:
-                    continue
-                whole.add((int(kind), pack))
-                row = BrokenRow(pack, int(kind), None, began, f"{pack_name(kind, pack)} is missing")
-            (acknowledged if kind is _TREE and (pack, offset) in still else broken).append(row)
+            for offset, reason in rows:
+                if not self._state.is_broken(kind, pack, offset) and not (why and offset in lost):
+                    row = BrokenRow(pack, int(kind), offset, began, reason[:200])
+                    (acknowledged if offset in lost else broken).append(row)
         known = {row for record in self._state.records for row in record.instead}
-        instead = [
+        copies = (
             InsteadRow(copy.lost.pack, int(copy.kind), copy.lost.offset, copy.lost.inner, far(copy.other))
             for copy in self._work.copies()
-        ]
-        return Rows(broken, [one for one in instead if one not in known]), acknowledged
+        )
+        instead = [*islice((row for row in copies if row not in known), MOST_COPIES + 1)]
+        if len(instead) > MOST_COPIES:
+            self._remarks.append(f"more than {MOST_COPIES:,} copies were found: repair again for the rest")
+        return Rows(broken, instead[:MOST_COPIES]), acknowledged
+
+    def _why_whole(self, kind: PackKind, pack: bytes) -> str:
+        """Why all of a pack is to be called broken, of which some blocks are lost; empty if it is not.
+
+        Of a pack that is shorter than it was, nothing says where its blocks were: its table of contents is gone.
+        """
+        runs = self._vault.places.runs(kind, pack)
+        if runs:
+            there = any(self.survey.size(kind, run.holder) is not None for run in runs)
+            return "" if there else f"the carriers of {pack_name(kind, pack)} are missing"
+        size = self.survey.size(kind, pack)
+        if size is None:
+            return f"{pack_name(kind, pack)} is missing"
+        return f"{pack_name(kind, pack)} is shorter than it was" if size < self._work.end(kind, pack) else ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from catalog.errors import Damaged, NotFound
+from catalog.errors import Damaged, NotFound, RpdriveError
 from catalog.format.packs import SERIES_BYTES
-from catalog.format.records import IndexObject, Machine, PointName, encode_record
+from catalog.format.records import IndexObject, Job, Machine, Outcome, PointName, Problem, encode_record
 from catalog.format.sealed import Kind, seal_object
 from catalog.ledger.records import Ledgers
 from catalog.machines.registry import find_machine
@@ -17,9 +19,11 @@ from catalog.repair.examine import Examination, Found, Wanted
 from catalog.repair.records import LostRecords, find_lost, write_lost
 from catalog.repair.state import Rows, Signer, add_rows, write
 from catalog.screen.phases import Follower, Phase
+from catalog.screen.text import counted
 from catalog.vault import Vault
 
 PUBLISHED_BYTES = 16 << 20  # of tables of contents in one index object
+_PROBLEMS = 100  # in the record of a job
 NUMBERS_AHEAD = 1000  # by which a record of places that is made anew comes after those that are known
 
 
@@ -114,3 +118,22 @@ class Repair:
             self._follow.phase(Phase("writing records of places"))
             places += add_rows(vault, found.machine[:SERIES_BYTES], rows, signer, found.began)
         return Written(places, indexes)
+
+
+def record_job(vault: Vault, found: Found, name: str, began: int) -> None:
+    """Record a repair of a machine in the vault, for people: what stays lost, by name. No error here stops it.
+
+    `began` is the time by this machine's clock (ns).
+    """
+    losses = found.losses
+    job = Job(
+        id=os.urandom(16), machine=found.machine, kind="repair", machine_name=name, hostname=platform.node(),
+        outcome=Outcome.WITH_WARNINGS if found.lost else Outcome.COMPLETED, time=began, finished=time.time_ns(),
+        problems=[
+            Problem(row.path + b"/" * row.is_folder, f"lost in {counted(row.points, 'point')}")
+            for row in losses.named[:_PROBLEMS]
+        ],
+        problem_count=len(losses.named),
+    )  # fmt: skip
+    with suppress(RpdriveError):
+        vault.add_job(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from catalog.repair.listing import (
     written_lines,
 )
 from catalog.repair.neighbours import readable_version
-from catalog.repair.run import Repair
+from catalog.repair.run import Repair, record_job
 from catalog.repair.state import Signer
 from catalog.repair.vault_file import LostFile, find_copy, put_back
 from catalog.screen.output import print_json, say
@@ -135,6 +136,7 @@ class _Run:
             repair.write_records(records)
         rows = self._row["machines"] = []
         for examination in repair.examinations():
+            began = time.time_ns()
             try:
                 with self._screen or nullcontext():
                     found = examination.run()
@@ -154,6 +156,7 @@ class _Run:
                     with self._screen or nullcontext():
                         written = repair.carry_out(examination, found, signer, acknowledge=request.acknowledge)
                     row["written"] = {"places": written.places, "index_objects": written.indexes}
+                    record_job(vault, found, name, began)
                     for line in written_lines(written, name):
                         self._say(line)
             finally:

@@ -23,7 +23,6 @@ CREATE TABLE extents (kind INTEGER, pack BLOB, offset INTEGER, inner INTEGER, st
 CREATE TABLE bad (kind INTEGER, pack BLOB, offset INTEGER, reason TEXT, PRIMARY KEY (kind, pack, offset))
     WITHOUT ROWID;
 CREATE TABLE unpublished (pack BLOB PRIMARY KEY, contents BLOB) WITHOUT ROWID;
-CREATE TABLE gone (kind INTEGER, pack BLOB, PRIMARY KEY (kind, pack)) WITHOUT ROWID;
 CREATE TABLE copies (kind INTEGER, pack BLOB, offset INTEGER, inner INTEGER, to_pack BLOB, to_offset INTEGER,
     to_stored INTEGER, to_inner INTEGER, PRIMARY KEY (kind, pack, offset, inner)) WITHOUT ROWID;
 CREATE TABLE candidates (kind INTEGER, id BLOB, pack BLOB, offset INTEGER, inner INTEGER, stored INTEGER,
@@ -103,15 +102,12 @@ class Work:
         rows = self.db.execute("SELECT kind, pack, offset, reason FROM bad ORDER BY kind, pack, offset")
         return ((PackKind(kind), pack, offset, reason) for kind, pack, offset, reason in rows)
 
-    def add_gone(self, kind: int, pack: bytes) -> None:
-        """Note a pack of which the vault has nothing."""
-        self.db.execute("INSERT OR IGNORE INTO gone VALUES (?, ?)", (int(kind), pack))
-
-    def is_gone(self, kind: int, pack: bytes) -> bool:
-        return (
-            self.db.execute("SELECT 1 FROM gone WHERE (kind, pack) = (?, ?)", (int(kind), pack)).fetchone()
-            is not None
-        )
+    def end(self, kind: int, pack: bytes) -> int:
+        """How long a pack must be at least, by the chunks that were noted of it."""
+        row = self.db.execute(
+            "SELECT max(offset + stored) FROM extents WHERE (kind, pack) = (?, ?)", (int(kind), pack)
+        ).fetchone()
+        return int(row[0] or 0)
 
     # --- copies -------------------------------------------------------------------------------------------
 

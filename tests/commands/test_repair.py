@@ -87,6 +87,7 @@ def test_a_lost_pack_heals_in_two_steps(rpdrive: Cli, vault: Vault, drive: Drive
     text = rpdrive.ok("repair", "--yes")
     assert "found elsewhere" in text
     assert "nothing to repair" in rpdrive.ok("repair", "--dry-run")
+    assert "other copies are read instead" in rpdrive.ok("check")
     assert differs(source, drive.open(rpdrive, first) / at) == set()
     drive.close(rpdrive)
     rpdrive.ok("restore", f"{first}:/{at}", "--to", tmp_path / "out")

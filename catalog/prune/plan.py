@@ -6,6 +6,7 @@ and the reasons for each are in docs/prune-design.md. In doubt, bytes are kept.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -37,6 +38,8 @@ WAIT = 72 * HOUR  # from "its blocks are elsewhere" to deleting a pack: longer t
 DELETING = 21 * 3600.0  # s after its record was created in which a run may delete
 _AT_ONCE = 512  # packs whose contents are looked for together
 _MOST_NAMED = 3  # packs in a refusal
+_MOST_ROWS = 1 << 18  # of a record; it has 16 MB then. What would need more waits for a later run
+_MOST_SMALL = 1 << 14  # small objects that are moved in a run, the oldest ones
 
 
 class Object(NamedTuple):
@@ -138,6 +141,7 @@ class Plan:
         self._live: dict[Key, Sequence[Span]] = {}  # of packs that a row names
         self._ends: dict[Key, int] = {}
         self._small: dict[Key, Object] = {}
+        self._youngest: list[tuple[int, Key]] = []  # a heap of the same: the youngest first
         self._deleted: set[Key] = set()
         self._packs_in = Counter(carrier for key in self.before.moved for carrier in self.before.holders(key))
 
@@ -204,13 +208,16 @@ class Plan:
         key, end = obj.key, ends.get(obj.key)
         where = [EVERYTHING] if not pack.spans else [(HEADER.size, end)] if end is not None else []
         dead = without(where, pack.spans) if self._is_old(obj) else []
-        if key in self._named or dead:
+        if key in self._named or (dead and len(self._objects) < _MOST_ROWS):
             self._objects[key], self._live[key] = obj, pack.spans
             if end is not None:
                 self._ends[key] = end
         is_alive = bool(pack.spans) or key in self._carried
         if obj.size < self._limits.small and is_alive and key not in self.before.moved:
             self._small[key] = obj
+            heapq.heappush(self._youngest, (-obj.modified, key))
+            if len(self._youngest) > _MOST_SMALL:
+                del self._small[heapq.heappop(self._youngest)[1]]
 
     def _is_elsewhere(self, pack: LivePack) -> bool:
         """Whether what is not in the pack itself is in listed carriers, or known to be lost."""
@@ -328,6 +335,9 @@ class Plan:
             if len(some) >= self._limits.most:
                 moves = [move for obj in some for move in self._moves_of(obj) if move.key not in taken]
                 found.extend(self._grouped(moves))
+        room = _MOST_ROWS - len(self.state.moved)
+        while found and sum(map(len, found)) > room:
+            found.pop()
         return found
 
     def _may_move(self, obj: Object) -> bool:

@@ -67,6 +67,8 @@ def set_policy(
     print_table(COLUMNS, policy_rows(stored))
     if less:
         say(f"It keeps less than before ({', '.join(less)}): see `rpdrive policy preview`")
+        days = vault.file.soft_delete_days
+        say(f"What goes because of that can be brought back for {days} days with `rpdrive undelete`")
 
 
 def show_policy(session: Session, vault: Vault, machine: str | None, item: str | None, *, as_json: bool) -> None:
@@ -147,7 +149,7 @@ def preview(
     elif not points:
         say("There are no recovery points here yet")
     else:
-        say("If backups go on daily. Nothing is removed: this rpdrive only shows what would be")
+        say("If backups go on daily. `rpdrive prune` removes them, and nothing else does")
     if lost:
         raise lost[0]
 

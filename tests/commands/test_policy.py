@@ -179,7 +179,7 @@ def test_a_preview_says_what_goes_and_changes_nothing(world: World) -> None:
     assert [r["why"] for r in last["ended"]] == ["daily"] and last["keep"] is False
     text = world.preview("data", 40, as_json=False)
     assert "data of server: 3 points, 1 of them are left after 40 days" in text
-    assert "in no slot of a rule" in text and "Nothing is removed" in text
+    assert "in no slot of a rule" in text and "`rpdrive prune` removes them" in text
     assert sorted(i.name for i in world.vault.store.list("")) == before
 
 

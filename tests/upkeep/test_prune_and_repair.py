@@ -9,7 +9,7 @@ import pytest
 from catalog import places
 from catalog.errors import RpdriveError
 from catalog.format.blocks import PackKind
-from catalog.format.packs import decode_pack, pack_named
+from catalog.format.packs import decode_pack, pack_name, pack_named
 from catalog.format.records import PointName
 from catalog.prune.run import Refused
 from catalog.repair.examine import Found, Wanted
@@ -107,8 +107,9 @@ def test_what_stands_in_for_lost_data_stays(harm: Callable[[World, str], None]) 
 
 def test_a_folder_that_was_given_up_stops_nothing() -> None:
     world, first, _pack = lived()
-    tree = next(iter(world.objects("meta/")))
-    lose(world, tree)
+    root = world.vault.point(first).root
+    assert root is not None
+    lose(world, pack_name(TREE, root.pack))
     for _ in range(2):
         found = repair(world)
         assert found.lost > 0 and found.acknowledged

@@ -17,6 +17,7 @@ from catalog.format.sealed import Kind
 from catalog.format.signed import open_signed, seal_signed, signer_of
 from catalog.format.vaultfile import VaultFile
 from catalog.store.base import Store
+from catalog.store.deadline import Deadline
 
 MOST_JUNK = 100  # numbers without a good signature that are passed over
 ASK_EVERY = 60.0  # seconds
@@ -105,12 +106,13 @@ class SignedRecords:
         private: bytes,
         *,
         after: int,
+        until: Deadline | None = None,
     ) -> StoredRecord:
         """Sign a record, and store it under the next number after that of the newest one (0: there is none).
 
         Records that hold their own number are given as a function of it: junk may have taken the next number.
-        Raises ObjectChanged if somebody else has added a record since, Damaged if more than 100
-        numbers are taken by what no admin signed, or another StoreError.
+        No attempt begins after `until`. Raises ObjectChanged if somebody else has added a record since, TooLate,
+        Damaged if more than 100 numbers are taken by what no admin signed, or another StoreError.
         """
         if self._clock() - self._read >= ASK_EVERY:
             self._ask_again()  # the key may have been changed during a long run: what it signs would not count
@@ -121,7 +123,7 @@ class SignedRecords:
             made = content(number) if callable(content) else content
             data = seal_signed(self._keys, admin, private, kind, name, made)
             try:
-                return StoredRecord(number, self._store.create(name, [data]))
+                return StoredRecord(number, self._store.create(name, [data], until=until))
             except ObjectExists:
                 if self._open(kind, name) is not None:
                     raise ObjectChanged(f"{name} was added by another run", "run the command again") from None

@@ -39,6 +39,7 @@ DELETING = 21 * 3600.0  # s after its record was created in which a run may dele
 _AT_ONCE = 512  # packs whose contents are looked for together
 _MOST_NAMED = 3  # packs in a refusal
 _MOST_ROWS = 1 << 18  # of a record; it has 16 MB then. What would need more waits for a later run
+_MOST_IN_ONE = 1 << 12  # packs in a carrier
 _MOST_SMALL = 1 << 14  # small objects that are moved in a run, the oldest ones
 
 
@@ -389,7 +390,8 @@ class Plan:
         group: list[Move] = []
         size = 0
         for move in moves:
-            if group and (group[0].key.kind != move.key.kind or size >= self._limits.target):
+            is_full = size >= self._limits.target or len(group) >= _MOST_IN_ONE
+            if group and (group[0].key.kind != move.key.kind or is_full):
                 yield group
                 group, size = [], 0
             group.append(move)

@@ -12,6 +12,7 @@ from catalog.format.records import written_number
 from catalog.format.sealed import Kind
 from catalog.signed import StoredRecord
 from catalog.store.base import Store
+from catalog.store.deadline import Deadline
 from catalog.vault import Vault
 
 T = TypeVar("T")
@@ -49,8 +50,12 @@ def read_newest(vault: Vault, series: bytes) -> Newest:
     return Newest(decode_places(found.content, found.name), stored[found.number], stored)
 
 
-def store_next(vault: Vault, signer: Signer, record: Callable[[int], PlacesRecord], after: int) -> StoredRecord:
+def store_next(
+    vault: Vault, signer: Signer, record: Callable[[int], PlacesRecord], after: int, until: Deadline
+) -> StoredRecord:
     """Store the record that follows. Raises ObjectChanged if another run was faster, or another StoreError.
+
+    No attempt begins after `until`: raises TooLate.
 
     If the store is full, what it keeps for this is let go.
     """
@@ -59,7 +64,7 @@ def store_next(vault: Vault, signer: Signer, record: Callable[[int], PlacesRecor
         return encode_places(record(number))
 
     def store() -> StoredRecord:
-        return vault.signed.store_next(Kind.PLACES, folder, content, *signer, after=after)
+        return vault.signed.store_next(Kind.PLACES, folder, content, *signer, after=after, until=until)
 
     folder = places_folder(record(after + 1).series)
     return with_room(vault.store, store)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from catalog.errors import AccessDenied, ObjectChanged, RpdriveError, StoreFull
+from catalog.errors import AccessDenied, ObjectChanged, RpdriveError, StoreFull, TooLate
 from catalog.format.blocks import PackKind
 from catalog.format.keys import GENERATION
 from catalog.format.ledger import ledger_folder
@@ -44,6 +44,7 @@ from catalog.vault import Vault
 
 DAY = 24 * HOUR
 PARTIAL = 60 * DAY  # a partial point of that age goes, if there is a whole one of its number or above
+SLEPT = 30 * DAY  # since its beginning: a run that takes longer starts over
 RECORDS, LEAST = 90 * DAY, 3  # records of places that are older go, but for the newest three
 TRIES = 3  # while other runs are faster
 _GENERATION_AT = 4  # byte of a pack's id
@@ -137,7 +138,7 @@ def prune_series(context: Context, series: Series) -> Done:
         run = _Run(context, series)
         try:
             return run.run()
-        except ObjectChanged:
+        except (ObjectChanged, TooLate):
             if not left:
                 raise
         except Refused:  # what is missing may have gone since the ledgers were read
@@ -391,13 +392,19 @@ class _Run:
         return carriers, moved, stopped
 
     def _store_record(self, plan: Plan, newest: Newest, began: int, signer: Signer) -> int:
-        """Store the next record of places. Raises WrongClock if its time is not that of now."""
+        """Store the next record of places. Raises WrongClock if its time is not that of now.
+
+        Raises ObjectChanged if this run has slept for so long that the record after the one it read may have been
+        stored by another run, and deleted as old.
+        """
         self._deleter.until = Deadline.after(DELETING)  # from before the record is stored
+        if self._store.now() - began > SLEPT:
+            raise ObjectChanged("this run has slept for weeks, and what it knows is old", "run the command again")
 
         def record(number: int) -> PlacesRecord:
             return plan.state.record(self._series.id, "", number, self._c.by, began)
 
-        stored = store_next(self._vault, signer, record, newest.number)
+        stored = store_next(self._vault, signer, record, newest.number, self._deleter.until)
         check_stored(stored.modified, self._store.now())
         return stored.number
 

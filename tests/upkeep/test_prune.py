@@ -194,6 +194,30 @@ def test_the_slower_of_two_runs_starts_over() -> None:
     world.check()
 
 
+def test_a_run_that_slept_until_the_next_record_was_deleted_starts_over() -> None:
+    world = World()
+    names = random_edits(world, 3)
+    world.prune()
+    world.forget(names[0])
+    slept: list[int] = []
+
+    def sleep(_outlook: Outlook) -> None:
+        if not slept:
+            slept.append(0)
+            for n in range(5):
+                world.forget(names[1 + n % 2])
+                world.later(30)
+                world.backup(n % 3)
+                world.backup(n % 3)
+                slept.append(world.prune(yes=True).record)
+
+    done = world.prune(tell=sleep)
+    assert 2 in slept and "places/00010203/00000002" not in world.objects("places/")
+    assert done.record > max(slept)
+    world.settle()
+    world.check()
+
+
 def test_a_dry_run_changes_nothing() -> None:
     world = World()
     names = random_edits(world, 4)

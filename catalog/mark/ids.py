@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from catalog.mark.spill import Spill
 
@@ -14,8 +14,9 @@ _FULL = 0.6  # of the slots
 
 
 class Ids:
-    """Ids of 16 bytes that are spread evenly. Not thread-safe. Open addressing: a slot of 16 bytes for each id.
+    """Ids of 16 bytes that are spread evenly, and not all zeros: in a table, of which 60 % at most are taken.
 
+    Not thread-safe.
     `most_in_memory` is the number of slots (a power of two) from which the table is in a temporary file, which
     `close` removes. Raises LocalError if that can't be used.
     """
@@ -34,7 +35,7 @@ class Ids:
         """Add an id. Whether it was not there before."""
         assert len(one) == _ID
         if one == _EMPTY:
-            one = _EMPTY[:-1] + b"\1"  # no hash is expected to be all zeros
+            return True  # no hash is expected to be all zeros
         at = self._find(one)
         if at is None:
             return False
@@ -45,7 +46,7 @@ class Ids:
         return True
 
     def __contains__(self, one: object) -> bool:
-        return isinstance(one, bytes) and self._find(one) is None
+        return isinstance(one, bytes) and one != _EMPTY and self._find(one) is None
 
     def __iter__(self) -> Iterator[bytes]:
         """All ids, in no order."""
@@ -55,6 +56,38 @@ class Ids:
                 one = rows[at : at + _ID]
                 if one != _EMPTY:
                     yield one
+
+    @property
+    def slots(self) -> int:
+        """The number of slots of the table."""
+        return self._slots
+
+    def parts(self) -> Iterator[bytes]:
+        """The table as it is, in parts; `of_table` makes the set of them again."""
+        return (self._read(at, min(_FIRST, self._slots - at)) for at in range(0, self._slots, _FIRST))
+
+    @classmethod
+    def of_table(cls, slots: int, count: int, parts: Iterable[bytes], most_in_memory: int = MOST_IN_MEMORY) -> Ids:
+        """The set of `count` ids whose table had these parts."""
+        made = cls(most_in_memory)
+        made._slots, made._count = slots, count
+        if slots > most_in_memory:
+            made._file, made._table = Spill(), bytearray()
+            at = 0
+            for part in parts:
+                made._file.write(at, part)
+                at += len(part)
+        else:
+            made._table = bytearray().join(parts)
+        return made
+
+    def without(self, some: Collection[bytes]) -> Ids:
+        """Another set without these ids."""
+        made = Ids(self._most)
+        for one in self:
+            if one not in some:
+                made.add(one)
+        return made
 
     def _find(self, one: bytes) -> int | None:
         """The free slot for an id; None if it is there."""

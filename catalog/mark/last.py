@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -19,7 +20,6 @@ import msgspec
 from blake3 import blake3
 
 from catalog.errors import Damaged
-from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES, Keys, expand
 from catalog.format.message import decode
 from catalog.format.places import PlacesRecord
@@ -48,6 +48,7 @@ class _Head(msgspec.Struct, array_like=True):
     began: int
     full: int
     points: list[bytes]
+    slots: int
     seen: int
     rows: int
 
@@ -101,12 +102,10 @@ class LastMark:
         head = decode(_head, file.read(min(length, _MOST_HEAD)), "its head")
         if head.vault != self._vault.id or head.machines != self._machines:
             raise Damaged("it is of other machines")
-        marked = Marked(Live(), Ids())
+        seen = Ids.of_table(head.slots, head.seen, _parts(file, head.slots, ID_BYTES))
+        marked = Marked(Live(), seen)
         try:
-            for one in _fields(file, head.seen, ID_BYTES):
-                marked.seen.add(one)
-            for row in _fields(file, head.rows, ROW.size):
-                marked.live.add_span(*ROW.unpack(row))
+            marked.live.add_rows(head.rows, _parts(file, head.rows, ROW.size))
         except BaseException:
             marked.close()
             raise
@@ -131,14 +130,18 @@ class LastMark:
                 temporary.unlink(missing_ok=True)
 
     def _write(self, file: IO[bytes], marked: Marked, roots: Roots, began: int, full: int) -> None:
-        rows = sum(len(spans) for kind in _KINDS for _pack, spans in marked.live.spans(kind))
+        rows = sum(1 for _row in marked.live.rows())
         points = [root.name.id for root in roots.roots]
-        seen = len(marked.seen) - len(marked.hiding)
-        head = msgspec.msgpack.encode(_Head(self._vault.id, self._machines, began, full, points, seen, rows))
+        seen = marked.seen.without(marked.hiding) if marked.hiding else marked.seen
+        row = _Head(self._vault.id, self._machines, began, full, points, seen.slots, len(seen), rows)
+        head = msgspec.msgpack.encode(row)
         digest = _hash(self._vault.keys)
-        for some in batched(_parts(head, marked), AT_ONCE):
-            digest.update(data := b"".join(some))
-            file.write(data)
+        some = batched(marked.live.rows(), AT_ONCE)
+        for part in chain((_MAGIC + _LENGTH.pack(len(head)) + head,), seen.parts(), map(b"".join, some)):
+            digest.update(part)
+            file.write(part)
+        if seen is not marked.seen:
+            seen.close()
         file.write(digest.digest(length=_DIGEST))
         file.flush()
         os.fsync(file.fileno())
@@ -170,31 +173,19 @@ def mark_on(
         last = None
     begun = None if last is None else last.marked
     marked = mark(vault, roots, machines=machines, places=places, begun=begun, follow=follow)
-    kept.save(marked, roots, began, last)
+    if last is None or marked.pages or last.points != {root.name.id for root in roots.roots}:
+        kept.save(marked, roots, began, last)
     return marked
 
 
-_KINDS = (PackKind.DATA, PackKind.TREE)
-
-
-def _parts(head: bytes, marked: Marked) -> Iterator[bytes]:
-    yield _MAGIC + _LENGTH.pack(len(head)) + head
-    for one in marked.seen:
-        if one not in marked.hiding:
-            yield one
-    for kind in _KINDS:
-        for pack, spans in marked.live.spans(kind):
-            for start, end in spans:
-                yield ROW.pack(kind, pack, start, end)
-
-
-def _fields(file: IO[bytes], count: int, size: int) -> Iterator[bytes]:
+def _parts(file: IO[bytes], count: int, size: int) -> Iterator[bytes]:
+    """`count` things of `size` bytes each from a file, in parts of whole ones."""
     while count:
         data = file.read(min(count, _PIECE // size) * size)
         if not data or len(data) % size:
             raise Damaged("it is truncated")
         count -= len(data) // size
-        yield from (data[at : at + size] for at in range(0, len(data), size))
+        yield data
 
 
 def _hash(keys: Keys) -> blake3:

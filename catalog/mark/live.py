@@ -72,6 +72,26 @@ class Live:
         if self._count >= self._most_recent:
             self._join()
 
+    def add_rows(self, count: int, parts: Iterable[bytes]) -> None:
+        """Add spans that `rows` of another one gave, `count` of them, in the same order. Parts are whole rows."""
+        if count * _SPAN_COST * 4 <= self._most_held:
+            for part in parts:
+                for row in ROW.iter_unpack(part):
+                    self.add_span(*row)
+            return
+        file, at = Spill(), 0
+        self._runs.append(file)
+        for part in parts:
+            file.write(at, part)
+            at += len(part)
+
+    def rows(self) -> Iterator[bytes]:
+        """All spans, each packed as ROW, in the order of their bytes."""
+        for kind in (PackKind.DATA, PackKind.TREE):
+            for pack, spans in self.spans(kind):
+                for start, end in spans:
+                    yield ROW.pack(kind, pack, start, end)
+
     def _join(self) -> None:
         """Join what was gathered to spans; write those to a file if there are too many."""
         for key, blocks in self._recent.items():

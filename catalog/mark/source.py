@@ -112,6 +112,7 @@ class RangeSource(ChunkSource):
         held = self._ranges.get(place)
         if held is None:
             held = self._keep(place, None)
+        self._ranges.move_to_end(place)
         if held.data is None:
             ahead, held.ahead = held.ahead, None
             try:
@@ -126,7 +127,6 @@ class RangeSource(ChunkSource):
             self._bytes += len(held.data) - RANGE
             if len(held.data) == RANGE and (place[0], place[1] - 1) in self._ranges:
                 self._ahead((place[0], place[1] + 1))  # the pack is read from its beginning to its end
-        self._ranges.move_to_end(place)
         return held.data
 
     def _ahead(self, place: _Place) -> None:

@@ -34,8 +34,13 @@ def joined(blocks: Iterable[Block]) -> Spans:
     return found
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_marks_what_a_plain_walk_finds(seed: int) -> None:
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_marks_what_a_plain_walk_finds(seed: int, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if small:  # nothing is kept, and blocks are in several ranges
+        monkeypatch.setattr("catalog.mark.source.RANGE", 1000)
+        monkeypatch.setattr("catalog.mark.source.KEPT", 3000)
+        monkeypatch.setattr("catalog.mark.source.BLOCKS", 1)
     vault = new_vault(MemoryStore())
     trees = RandomTrees(vault, seed)
     points: list[Point] = [trees.point() for _ in range(8)]

@@ -27,6 +27,7 @@ JOB_COLUMNS = (
     "WARNINGS>",
     "OUTCOME",
 )
+PRUNE = "prune"  # the kind of a job that prunes
 _BROKEN = (Damaged, NewerFormat, ObjectNotFound)
 
 
@@ -206,6 +207,9 @@ def row_json(row: JobRow) -> dict[str, object]:
             "read_bytes": job.read_bytes,
             "new_bytes": job.new_bytes,
             "stored_bytes": job.stored_bytes,
+            "live_bytes": job.live_bytes,
+            "hidden_bytes": job.hidden_bytes,
+            "freed_bytes": job.freed_bytes,
             "error_kind": job.error_kind or None,
         }
     if row.problems is not None:
@@ -239,7 +243,9 @@ def job_text(row: JobRow) -> str:
     """One job in full, for people."""
     lines = [
         f"job       {row.id}",
-        f"what      {row.kind} of {row.item}, {row.machine_shown}",
+        f"what      {row.kind} of {row.item}, {row.machine_shown}"
+        if row.item
+        else f"what      {row.kind} of {row.machine_shown}",
         f"outcome   {row.outcome}",
         f"began     {local_time(row.began)}, took {duration_text(row.seconds)}",
     ]
@@ -249,8 +255,19 @@ def job_text(row: JobRow) -> str:
         lines.append(f"point     {row.point}")
     if row.target:
         lines.append(f"target    {row.target}")
-    lines.append(f"files     {row.files:,}, {size_text(row.bytes)}")
-    if (job := row.record) is not None:
+    job = row.record
+    if job is not None and job.kind == PRUNE:
+        lines.append(
+            f"bytes     {size_text(row.bytes)} in the vault, {size_text(job.live_bytes)} in use, "
+            f"{size_text(job.hidden_bytes)} hidden"
+        )
+        lines.append(
+            f"changes   {size_text(job.freed_bytes)} freed, {size_text(job.stored_bytes)} moved, "
+            f"{job.removed:,} recovery points let go"
+        )
+    else:
+        lines.append(f"files     {row.files:,}, {size_text(row.bytes)}")
+    if job is not None and job.kind != PRUNE:
         lines.append(
             f"changes   {job.new:,} new, {job.changed:,} changed, "
             f"{job.removed:,} removed, {job.unchanged:,} unchanged"

@@ -134,7 +134,9 @@ def test_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     row = rpdrive.json("prune")
     assert [one["machine"] for one in row["machines"]] == ["box"]
     assert row["machines"][0]["hidden_bytes"] == 0 and row["machines"][0]["deleted_objects"] == 0
-    assert "prune" in rpdrive.ok("jobs")
+    (job,) = (one["id"] for one in rpdrive.json("jobs")["jobs"] if one["kind"] == "prune")
+    text = rpdrive.ok("jobs", job[:8])
+    assert "prune of box" in text and "in use, 0 B hidden" in text and "0 B freed" in text
     assert "there is no machine other" in rpdrive.fails("prune", "--machine", "other", code=4)
     assert "not a length of time" in rpdrive.fails("prune", "--max-time", "soon", code=2)
     assert "box" in rpdrive.ok("prune", "--machine", "box", "--max-time", "1h")

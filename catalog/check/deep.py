@@ -65,9 +65,13 @@ class Progress(NamedTuple):
     total: int  # bytes of the plan
 
 
-def plan_of(vault: Vault, live: LiveSpans, series: bytes, percent: float) -> Plan:
-    """Choose the slices of a run that reads so many per cent. 1 or 2 requests. Raises StoreError."""
-    record = records.newest(vault, series)
+def plan_of(vault: Vault, live: LiveSpans, series: bytes, percent: float, now: int) -> Plan:
+    """Choose the slices of a run that reads so many per cent. 1 or 2 requests. Raises StoreError.
+
+    `now` is the store's time (ns): what a record says was read later was not.
+    """
+    found = records.newest(vault, series)
+    record = records.credible(found, now) if found is not None else None
     share = share_of(percent, record.ahead if record is not None else 0)
     return Plan(series, record, sizes_of(live, series), order_of(record)[: share.slices], share)
 

@@ -98,7 +98,7 @@ def read_packs(
     lost: set[Lost] = {
         (int(row.kind), row.pack, row.offset) for m in members for p in m.ground.places for row in p.broken
     }
-    plans = [plan_of(vault, live, one, budget.percent) for one in series]
+    plans = [plan_of(vault, live, one, budget.percent, began) for one in series]
     budget.announce(plans)
     found, unlisted, unnoted = list[Finding](), list[Target](), None
     for plan in plans:

@@ -110,8 +110,11 @@ def add(vault: Vault, series: bytes, by: bytes, written: int, news: News) -> Che
 def joined(
     base: ChecksRecord | None, news: News, series: bytes, number: int, by: bytes, written: int
 ) -> ChecksRecord:
-    """The record that says what `base` does and what is new. The later reading of a slice counts, with its rows."""
-    base = base or ChecksRecord(series=series, number=0, by=by, written=0)
+    """The record that says what `base` does and what is new. The later reading of a slice counts, with its rows.
+
+    What `base` says was read after `written` (ns, the store's time now) was not: somebody has made it up.
+    """
+    base = credible(base or ChecksRecord(series=series, number=0, by=by, written=0), written)
     slices, parts = {row.slice: row for row in base.slices}, {row.slice: row for row in base.parts}
     fresh = {row.slice for row in news.slices if row.slice not in slices or slices[row.slice].read <= row.read}
     slices.update({row.slice: row for row in news.slices if row.slice in fresh})
@@ -141,6 +144,15 @@ def joined(
         ahead=base.ahead if news.ahead is None else news.ahead,
         bad=rows[:MOST_BAD], bad_count=len(rows), damaged=damaged[:MOST_DAMAGED], damaged_count=len(damaged),
     )  # fmt: skip
+
+
+def credible(record: ChecksRecord, now: int) -> ChecksRecord:
+    """A record without slices and parts that were read after `now` (ns, store's time): else they never would be."""
+    return replace(
+        record,
+        slices=[row for row in record.slices if row.read <= now],
+        parts=[row for row in record.parts if row.began <= now],
+    )
 
 
 def _place(row: BadRow) -> tuple[int, bytes, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from catalog.screen.text import counted, short_ids, text_json
 from catalog.vault import Vault
 
 _NAMED = 3  # paths in a line
+_AHEAD = 36 * 3600 * 10**9  # ns by which the store's clock may be ahead of this machine's
 
 
 class Health:
@@ -22,7 +24,8 @@ class Health:
         self._records = {record.series: record for record in records}
         self._machines = machines
         self._damaged = {(row.machine, row.point): row for r in self._records.values() for row in r.damaged}
-        self._read = {series: _read_after(record) for series, record in self._records.items()}
+        now = time.time_ns() + _AHEAD
+        self._read = {series: _read_after(record, now) for series, record in self._records.items()}
 
     @classmethod
     def of(cls, vault: Vault, of: Iterable[bytes], machines: Mapping[bytes, Machine]) -> Health:
@@ -60,9 +63,10 @@ def _series(machine: bytes, machines: Mapping[bytes, Machine]) -> list[bytes]:
     return [one[:SERIES_BYTES] for one in (machine, *(known.shares if known is not None else ()))]
 
 
-def _read_after(record: ChecksRecord) -> int:
-    """The time (ns) after which every slice was read; 0 if some slice never was."""
-    return min(row.read for row in record.slices) if len(record.slices) == SLICES else 0
+def _read_after(record: ChecksRecord, now: int) -> int:
+    """The time (ns) after which every slice was read; 0 if some slice never was, or only in the future."""
+    read = [row.read for row in record.slices if row.read <= now]
+    return min(read) if len(read) == SLICES else 0
 
 
 def _is_unnamed(record: ChecksRecord) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -128,7 +129,7 @@ def test_points_that_a_check_found_damaged_are_named(rpdrive: Cli, vault: Vault)
     add_machines(vault)
     good, bad = add_point(vault, "2026-11-16T08:00:00", 1), add_point(vault, "2026-11-17T08:00:00", 2)
     row = DamagedRow(SERVER, HOME, bytes.fromhex(bad), 70_000, [b"etc/passwd", b"srv/"])
-    checked = News([SliceRow(n, 2**62, SERVER, 0, 0, 0) for n in range(256)], damaged=[row])
+    checked = News([SliceRow(n, time.time_ns(), SERVER, 0, 0, 0) for n in range(256)], damaged=[row])
     add(vault, SERVER, SERVER, 1, checked)
     lines = rpdrive.ok("points").splitlines()
     assert lines[0].split()[-1] == "DAMAGED"

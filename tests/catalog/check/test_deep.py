@@ -14,7 +14,7 @@ from catalog.check.finding import Finding, What
 from catalog.check.slices import Span, oldest
 from catalog.errors import StoreUnreachable
 from catalog.format.blocks import PackKind, encode_frame
-from catalog.format.checks import SLICES
+from catalog.format.checks import SLICES, PartRow, SliceRow
 from catalog.format.packs import HEADER, PackBuilder, pack_name
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
@@ -64,7 +64,7 @@ class World:
         self.memory.objects[pack_name(kind, pack)] = bytes(data)
 
     def plan(self, percent: float = 100, store: Store | None = None) -> Plan:
-        return plan_of(self.opened(store), self, MACHINE[:4], percent)
+        return plan_of(self.opened(store), self, MACHINE[:4], percent, 10**6 * DAY)
 
     def opened(self, store: Store | None) -> Vault:
         return Vault(self.store if store is None else store, self.vault.keys, self.vault.file)
@@ -203,6 +203,21 @@ def test_two_machines_at_once_do_no_harm() -> None:
     assert record is not None
     assert {row.slice for row in record.slices} == set(mine.slices)
     assert {row.by for row in record.slices} == {OTHER}
+
+
+def test_slices_that_somebody_claims_to_have_read_in_the_future_are_read(
+    opened: Counter[tuple[bytes, int]],
+) -> None:
+    world = World(range(3))
+    forged = [SliceRow(n, 2**63, OTHER, 0, 0, 0) for n in range(SLICES)]
+    part = PartRow(1, 2**63, 2, MACHINE[:4] + bytes([0, 1]) + b"\xff" * 10, 0, 0, 0)
+    records.add(world.vault, MACHINE, OTHER, 2**63, records.News(forged, [part]))
+    world.check()
+    assert opened == Counter(world.blocks)
+    record = records.newest(world.vault, MACHINE)
+    assert oldest(record) == DAY
+    assert record is not None
+    assert record.parts == []
 
 
 def test_a_pack_stored_later_does_not_count_as_read() -> None:

@@ -19,6 +19,7 @@ from catalog.store.metered import MeteredStore
 from catalog.vault import Vault
 from tests.kit.vaultmaker import MACHINE, open_empty
 
+NOW = 1000  # ns
 SERIES, OTHER = MACHINE[:4], bytes(range(100, 116))
 
 
@@ -52,40 +53,40 @@ def test_a_record_is_stored_and_found_again() -> None:
 
 
 def test_the_later_reading_of_a_slice_counts_with_its_rows() -> None:
-    base = joined(None, News([row(1, 10), row(2, 10)], bad=[bad(1), bad(2)]), SERIES, 1, MACHINE, 0)
+    base = joined(None, News([row(1, 10), row(2, 10)], bad=[bad(1), bad(2)]), SERIES, 1, MACHINE, NOW)
     assert base.bad == [bad(1), bad(2)]
     assert base.bad_count == 2
-    healed = joined(base, News([row(1, 20)]), SERIES, 2, MACHINE, 0)
+    healed = joined(base, News([row(1, 20)]), SERIES, 2, MACHINE, NOW)
     assert healed.bad == [bad(2)]
-    late = joined(base, News([row(2, 9)], bad=[bad(2, rest=7)]), SERIES, 2, MACHINE, 0)
+    late = joined(base, News([row(2, 9)], bad=[bad(2, rest=7)]), SERIES, 2, MACHINE, NOW)
     assert late.slices == base.slices
     assert late.bad == base.bad
 
 
 def test_findings_of_lower_levels_are_replaced_by_a_run_of_that_level() -> None:
-    base = joined(None, News(levels=(0, 1), bad=[bad(1, 0), bad(2, 1)]), SERIES, 1, MACHINE, 0)
+    base = joined(None, News(levels=(0, 1), bad=[bad(1, 0), bad(2, 1)]), SERIES, 1, MACHINE, NOW)
     assert base.bad == [bad(1, 0), bad(2, 1)]
-    assert joined(base, News([row(1, 5)]), SERIES, 2, MACHINE, 0).bad == base.bad
-    assert joined(base, News(levels=(0,)), SERIES, 2, MACHINE, 0).bad == [bad(2, 1)]
-    assert joined(base, News(levels=(0, 1)), SERIES, 2, MACHINE, 0).bad == []
+    assert joined(base, News([row(1, 5)]), SERIES, 2, MACHINE, NOW).bad == base.bad
+    assert joined(base, News(levels=(0,)), SERIES, 2, MACHINE, NOW).bad == [bad(2, 1)]
+    assert joined(base, News(levels=(0, 1)), SERIES, 2, MACHINE, NOW).bad == []
 
 
 def test_a_part_counts_until_its_slice_is_read() -> None:
     first, second = PartRow(1, 10, 1, pack(1, 3), 1, 2, 0), PartRow(1, 10, 1, pack(1, 5), 2, 4, 0)
-    base = joined(None, News(parts=[second], bad=[bad(1)]), SERIES, 1, MACHINE, 0)
-    assert joined(base, News(parts=[first]), SERIES, 2, OTHER, 0).parts == [second]
+    base = joined(None, News(parts=[second], bad=[bad(1)]), SERIES, 1, MACHINE, NOW)
+    assert joined(base, News(parts=[first]), SERIES, 2, OTHER, NOW).parts == [second]
     assert base.bad == [bad(1)]
-    done = joined(base, News([row(1, 10)], bad=[bad(1, rest=9)]), SERIES, 2, MACHINE, 0)
+    done = joined(base, News([row(1, 10)], bad=[bad(1, rest=9)]), SERIES, 2, MACHINE, NOW)
     assert (done.parts, done.bad) == ([], [bad(1, rest=9)])
-    assert joined(done, News(parts=[second]), SERIES, 3, OTHER, 0).parts == []
+    assert joined(done, News(parts=[second]), SERIES, 3, OTHER, NOW).parts == []
 
 
 def test_damaged_points_are_those_of_the_last_run_that_looked() -> None:
     damaged = DamagedRow(MACHINE, OTHER, MACHINE, 3, [b"a"])
-    base = joined(None, News(bad=[], more=[bad(1)], damaged=[damaged]), SERIES, 1, MACHINE, 0)
+    base = joined(None, News(bad=[], more=[bad(1)], damaged=[damaged]), SERIES, 1, MACHINE, NOW)
     assert base.damaged == [damaged]
-    assert joined(base, News([row(3, 1)]), SERIES, 2, MACHINE, 0).damaged == [damaged]
-    assert joined(base, News(damaged=[]), SERIES, 2, MACHINE, 0).damaged == []
+    assert joined(base, News([row(3, 1)]), SERIES, 2, MACHINE, NOW).damaged == [damaged]
+    assert joined(base, News(damaged=[]), SERIES, 2, MACHINE, NOW).damaged == []
 
 
 class Hurried(MemoryStore):
@@ -103,8 +104,8 @@ class Hurried(MemoryStore):
 def test_two_machines_that_write_at_once_keep_what_both_have_found() -> None:
     store = Hurried()
     vault = open_empty(store)
-    store.first = lambda: add(vault, MACHINE, OTHER, 1, News([row(1, 5)], bad=[bad(1)]))
-    mine = add(vault, MACHINE, MACHINE, 2, News([row(2, 6)], bad=[bad(2)]))
+    store.first = lambda: add(vault, MACHINE, OTHER, NOW, News([row(1, 5)], bad=[bad(1)]))
+    mine = add(vault, MACHINE, MACHINE, NOW, News([row(2, 6)], bad=[bad(2)]))
     assert mine.number == 2
     assert mine.slices == [row(1, 5), row(2, 6)]
     assert mine.bad == [bad(1), bad(2)]
@@ -163,8 +164,8 @@ def news_of(rows: list[SliceRow]) -> News:
 def test_the_order_of_two_runs_that_write_at_once_does_not_matter(
     mine: list[SliceRow], theirs: list[SliceRow]
 ) -> None:
-    one = joined(joined(None, news_of(mine), SERIES, 1, MACHINE, 0), news_of(theirs), SERIES, 2, MACHINE, 0)
-    two = joined(joined(None, news_of(theirs), SERIES, 1, MACHINE, 0), news_of(mine), SERIES, 2, MACHINE, 0)
+    one = joined(joined(None, news_of(mine), SERIES, 1, MACHINE, NOW), news_of(theirs), SERIES, 2, MACHINE, NOW)
+    two = joined(joined(None, news_of(theirs), SERIES, 1, MACHINE, NOW), news_of(mine), SERIES, 2, MACHINE, NOW)
     assert one == two
     assert sorted(r.pack for r in one.bad) == sorted(pack(r.slice, r.read) for r in one.slices)
 

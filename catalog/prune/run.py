@@ -33,6 +33,7 @@ from catalog.prune.deleting import Deleter
 from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
 from catalog.prune.plan import DELETING, HOUR, WAIT, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
+from catalog.prune.points import old_partials
 from catalog.prune.records import Newest, Signer, old_names, read_newest, store_next, with_room
 from catalog.prune.scope import Scope, Series
 from catalog.prune.state import Key
@@ -43,7 +44,6 @@ from catalog.store.deadline import Deadline, steady
 from catalog.vault import Vault
 
 DAY = 24 * HOUR
-PARTIAL = 60 * DAY  # a partial point of that age goes, if there is a whole one of its number or above
 SLEPT = 30 * DAY  # since its beginning: a run that takes longer starts over
 RECORDS, LEAST = 90 * DAY, 3  # records of places that are older go, but for the newest three
 TRIES = 3  # while other runs are faster
@@ -156,6 +156,7 @@ class _Run:
         self._newest_object = 0
         self._live: list[Key] = []  # packs of which points need something, in an immutable vault
         self._listed = Objects()
+        self._foreign: dict[bytes, int] = {}  # when the marks began that the newest records of other series rest on
         self._deleter = Deleter(context.deleting, context.follow, context.until)
 
     def run(self) -> Done:
@@ -173,8 +174,10 @@ class _Run:
         if plan.refusal():
             raise self._refused(plan.refusal(), _REPAIR)
         expiries = self._expire(roots, stored, began)
-        up = self._up(roots, expiries, began)
-        partials = _old_partials(stored, began)
+        due = self._due(roots, expiries, began)
+        up = {n for n in due if n.machine in self._series.own and self._may_go(n, stored[n])}
+        needed = any(n.machine in self._series.others for n in due)  # the record, before points of others may go
+        partials = old_partials(stored, began)
         groups = plan.moves()
         outlook = self._outlook(plan, groups, up, partials, expiries)
         c.tell(outlook)
@@ -184,7 +187,7 @@ class _Run:
             check_quiet(self._newest_object, began)
         carriers, moved, stopped = self._carry(plan, groups)
         number = 0
-        if plan.is_changed() or plan.deletes or up or partials:
+        if plan.is_changed() or plan.deletes or up or partials or needed:
             number = self._store_record(plan, newest, began, c.signer)
             self._deleter.objects(plan.deletes)
         self._lengthen(plan, stored, up, number or newest.number)
@@ -283,6 +286,8 @@ class _Run:
         shared = {one for m in self._series.machines if m in c.scope.machines for one in c.scope.machines[m].shares}
         others = {one[:SERIES_BYTES] for one in (*self._series.machines, *shared)} - {series}
         places = [record for one in sorted(others) for record in self._vault.places.newest(one)]
+        for record in places:
+            self._foreign[record.series] = min(record.began, self._foreign.get(record.series, record.began))
         if newest.record is not None:
             places.append(newest.record)
         follow = _Timed(c.follow, c.until)
@@ -332,7 +337,7 @@ class _Run:
         plan.take(objects(), live(), lambda some: find_ends(self._vault, self._c.notes, some))
         return plan
 
-    def _up(self, roots: Roots, expiries: Iterable[Expiry], began: int) -> set[PointName]:
+    def _due(self, roots: Roots, expiries: Iterable[Expiry], began: int) -> set[PointName]:
         """Points whose time is up, and that this run had as roots."""
         dry: set[bytes] = set()
         if self._c.signer is None:
@@ -341,11 +346,20 @@ class _Run:
         found = set()
         for root in roots.roots:
             name = root.name
-            if name.machine in self._series.own:
-                ledger = self._ledgers[name.machine].of(name.machine, name.item)
-                if ledger.is_due(name.id, began) or (name.id in dry and not ledger.is_held(name.id, began)):
-                    found.add(name)
+            ledger = self._ledgers[name.machine].of(name.machine, name.item)
+            if ledger.is_due(name.id, began) or (name.id in dry and not ledger.is_held(name.id, began)):
+                found.add(name)
         return found
+
+    def _may_go(self, name: PointName, stored: int) -> bool:
+        """Whether a point that is up may go now, which was stored at a time (ns).
+
+        What it refers to must have been found alive by a mark that began later, and whose record was stored: here
+        by this run, in other series by the runs there.
+        """
+        return all(
+            self._foreign.get(one, 0) > stored for one in self._c.scope.foreign(name.machine, self._series.id)
+        )
 
     def _outlook(
         self,
@@ -467,17 +481,3 @@ class _Timed(NamedTuple):
         if self.until is not None and steady() > self.until:
             raise TimeIsUp("the time allowed was over before it was known what can go; nothing was changed", _MORE)
         self.follow.phase(phase)
-
-
-def _old_partials(stored: Mapping[PointName, int], began: int) -> list[PointName]:
-    """Partial points that nobody goes on from: a whole one of their number or above is there."""
-    whole: dict[tuple[bytes, bytes], int] = {}
-    for name in stored:
-        if not name.partial:
-            key = name.machine, name.item
-            whole[key] = max(whole.get(key, 0), name.sequence)
-    return sorted(
-        name
-        for name, modified in stored.items()
-        if name.partial and began - modified > PARTIAL and whole.get((name.machine, name.item), 0) >= name.sequence
-    )

@@ -66,6 +66,12 @@ class Scope:
         sharing = {m.id for m in self.machines.values() if any(other[:SERIES_BYTES] == one for other in m.shares)}
         return Series(one, tuple(sorted(own)), tuple(sorted((sharing | self.doubtful) - own)))
 
+    def foreign(self, machine: bytes, series: bytes) -> set[bytes]:
+        """The other series to which trees of a machine may refer, beside this one."""
+        known = self.machines.get(machine)
+        shares = known.shares if known is not None else ()
+        return {one[:SERIES_BYTES] for one in (machine, *shares)} - {series}
+
     def all_series(self) -> list[Series]:
         """All series that have a machine."""
         found = {self.series(machine).id: self.series(machine) for machine in sorted(self.machines)}

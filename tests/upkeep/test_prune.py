@@ -336,6 +336,21 @@ def test_points_of_machines_that_share_packs_keep_them(versions: list[list[bytes
     assert len(world.objects("packs/")) > 0
 
 
+def test_a_point_goes_once_the_series_that_it_shares_have_marked_it() -> None:
+    """Otherwise what only it keeps alive there could be hidden since long ago, and be deleted at once."""
+    world, other = shared_world([MACHINE])
+    (point,) = other.points
+    other.forget(point)
+    points = []
+    for one in (other, world, other):
+        world.later(0.1)
+        other.now = world.now
+        points.append(one.prune().points)
+    assert points == [0, 1, 1]  # of other; of world, its own; of other
+    world.settle()
+    assert not world.objects("points/" + other.machine.hex())
+
+
 def test_a_machine_that_does_not_say_that_it_shares_stops_its_own_prune() -> None:
     _world, other = shared_world()
     assert "which this one does not share" in refused(other)

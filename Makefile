@@ -3,6 +3,7 @@
 # make demo          back up DIR (default: a real tree of this machine), open it as a drive and compare
 # make bench         speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
 # make bench-drives  only its part about drives (ARGS="--only cp,find --tools kernel,squashfuse")
+# make bench-upkeep  forgetting, pruning and checking beside restic (ARGS="--restic FILE --points 200")
 # make siege         the command under faults of every kind, 1,000 rounds (ARGS="--seed 1 --only rollback"; --list)
 # make model         the model of pruning: every history of small scenes, and long ones at random (docs/prune-design.md)
 # make soak          slow checks that `make test` leaves out
@@ -12,7 +13,7 @@ DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test quick lint types tests demo bench bench-drives model soak siege setup setup-quick setup-demo setup-bench clean
+.PHONY: test quick lint types tests demo bench bench-drives bench-upkeep model soak siege setup setup-quick setup-demo setup-bench clean
 
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
@@ -66,6 +67,9 @@ bench: setup-bench
 
 bench-drives: setup-bench
 	$(PYTHON_HERE) benchmarks/drives.py $(ARGS)
+
+bench-upkeep: setup-bench
+	$(PYTHON_HERE) benchmarks/upkeep.py $(ARGS)
 
 setup:
 	@tests/setup.sh test

@@ -12,6 +12,7 @@ from catalog.format.keys import ID_BYTES
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf, PieceRow
 from catalog.format.values import Hole, NodeKind, OutOfLine, Paged, Piece, Subtree, Totals
+from catalog.format.windows import MARK, WindowsRow
 from catalog.mark.live import STORED_BITS, packed
 
 _FILE, _FOLDER = int(NodeKind.FILE), int(NodeKind.FOLDER)
@@ -19,6 +20,10 @@ _FILE, _FOLDER = int(NodeKind.FILE), int(NodeKind.FOLDER)
 
 class _Contents(msgspec.Struct, array_like=True, gc=False, frozen=True):
     value: list[list[PieceRow]]
+
+
+class _WindowsRows(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    value: list[WindowsRow]
 
 
 class Wrong(NamedTuple):
@@ -53,7 +58,7 @@ class LeafContents:
         return total.plus(Totals(0, 0, 0, 0))  # within what the wire has room for
 
     def _read(self) -> None:
-        leaf, plain, others = self.leaf, list[Entry](), list[Entry]()
+        leaf, plain, windows, others = self.leaf, list[Entry](), list[Entry](), list[Entry]()
         owners, sets = len(leaf.owners), len(leaf.sets)
         for entry in leaf.entries:
             if entry.xattrs >= 0:
@@ -61,16 +66,16 @@ class LeafContents:
             if entry.kind == _FILE:
                 self._files += 1
                 self._bytes += entry.size
-                if (
-                    entry.more is None
-                    and type(entry.content) is list
-                    and entry.owner < owners
-                    and entry.xattrs < sets
-                ):
-                    plain.append(entry)
-                    continue
+                more = entry.more
+                if type(entry.content) is list and entry.owner < owners and entry.xattrs < sets:
+                    if not more:
+                        plain.append(entry)
+                        continue
+                    if MARK in more and "streams" not in more:
+                        windows.append(entry)
+                        continue
             others.append(entry)
-        self._plain(plain)
+        self._plain(plain + self._windows(windows, others))
         for entry in others:
             self._try(entry)
         for n in range(sets):
@@ -79,6 +84,26 @@ class LeafContents:
             except Damaged:
                 continue  # the entries that have it are wrong
             self.values += [value.at for value in values if isinstance(value, OutOfLine)]
+
+    def _windows(self, entries: list[Entry], others: list[Entry]) -> list[Entry]:
+        """Check Windows metadata of files without streams, all at once. What is malformed is added to `others`."""
+        try:
+            rows = msgspec.convert(([entry.more for entry in entries],), _WindowsRows).value
+        except msgspec.ValidationError:
+            others += entries
+            return []
+        good, known = list[Entry](), set[tuple[int | None, int | None, int | None]]()
+        for entry, row in zip(entries, rows, strict=True):
+            values = row.security, row.reparse, row.extended
+            if row.short or values not in known:
+                try:
+                    self.leaf.windows(entry)
+                except Damaged:
+                    others.append(entry)
+                    continue
+                known.add(values)
+            good.append(entry)
+        return good
 
     def _plain(self, entries: list[Entry]) -> None:
         """Files whose pieces are in their entries, as most are: all at once."""

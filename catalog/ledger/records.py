@@ -11,6 +11,7 @@ from contextlib import suppress
 from catalog.errors import Damaged, ObjectChanged, RpdriveError
 from catalog.format.admins import Admin
 from catalog.format.ledger import decode_ledger, encode_ledger, ledger_folder, ledger_named
+from catalog.format.records import written_number
 from catalog.format.sealed import Kind
 from catalog.ledger.state import Ledger
 from catalog.vault import Vault
@@ -35,21 +36,21 @@ class Ledgers:
         self._prefix = "ledger/"
         if machine is not None:
             self._prefix = ledger_folder(machine, item) if item is not None else f"ledger/{machine.hex()}/"
-        self._numbers: dict[Key, list[int]] = {}
+        self._numbers: dict[Key, dict[int, int]] = {}  # with the times of their objects, by the store's clock (ns)
         self._read: dict[Key, tuple[list[int], Ledger]] = {}
         self.refresh()
 
     def refresh(self) -> bool:
         """List the ledgers again; those that are still the newest are not read again. Whether others are there."""
         before, self._numbers = self._numbers, self._listed(self._prefix)
-        return self._numbers != before
+        return _only_numbers(self._numbers) != _only_numbers(before)
 
-    def _listed(self, prefix: str) -> dict[Key, list[int]]:
-        found: dict[Key, list[int]] = {}
+    def _listed(self, prefix: str) -> dict[Key, dict[int, int]]:
+        found: dict[Key, dict[int, int]] = {}
         for info in self._vault.store.list(prefix):
             named = ledger_named(info.name)
             if named is not None:
-                found.setdefault(named[:2], []).append(named[2])
+                found.setdefault(named[:2], {})[named[2]] = info.modified
         return found
 
     @property
@@ -64,13 +65,29 @@ class Ledgers:
         in its place: what it says of the points is not true any more), or if nobody signed any.
         """
         key = machine, item
-        numbers = self._numbers.get(key, [])
+        numbers = [*self._numbers.get(key, ())]
         known = self._read.get(key)
         if known is not None and known[0] == numbers:
             return known[1]
         ledger = self._opened(key, numbers)
         self._read[key] = numbers, ledger
         return ledger
+
+    def old_names(self, machine: bytes, before: int, least: int) -> list[str]:
+        """Ledgers of a machine, and junk among them, that say nothing any more and were stored before a time (ns).
+
+        Of each item the newest `least` are not among them. Raises StoreError.
+        """
+        found = []
+        for key in [key for key in self._numbers if key[0] == machine]:
+            try:
+                newest = self.of(*key).number
+            except Damaged:
+                continue
+            stored = self._numbers[key]
+            old = sorted(number for number in stored if number <= newest)[:-least]
+            found += [ledger_folder(*key) + written_number(n) for n in old if stored[n] < before]
+        return found
 
     def read(self, keys: Iterable[Key]) -> None:
         """Read the ledgers of these items ahead, eight at a time. What is wrong with one, `of` raises again."""
@@ -118,7 +135,7 @@ class Ledgers:
                 if not left:
                     raise
                 folder = ledger_folder(machine, item)
-                self._numbers[machine, item] = self._listed(folder).get((machine, item), [])
+                self._numbers[machine, item] = self._listed(folder).get((machine, item), {})
         raise AssertionError
 
     def _added(self, before: Ledger, after: Ledger, signer: Signer, now: int) -> Ledger:
@@ -131,9 +148,13 @@ class Ledgers:
             after=before.number,
         )
         after = after._replace(number=number)
-        self._numbers[key] = [*self._numbers.get(key, []), number]
-        self._read[key] = self._numbers[key], after
+        self._numbers.setdefault(key, {})[number] = now
+        self._read[key] = [*self._numbers[key]], after
         return after
+
+
+def _only_numbers(listed: dict[Key, dict[int, int]]) -> dict[Key, list[int]]:
+    return {key: [*some] for key, some in listed.items()}
 
 
 def who() -> str:

@@ -195,6 +195,8 @@ class _Run:
         lingering = [name for name in stored if name not in up and self._is_gone(name)]
         self._deleter.names([*map(str, gone), *map(str, lingering), *map(str, partials)])
         self._deleter.names(old_names(self._series.id, newest, began - RECORDS, LEAST))
+        for machine in self._series.own:
+            self._deleter.names(self._ledgers[machine].old_names(machine, began - RECORDS, LEAST))
         self._tidy(plan, began)
         c.saw(stored, [root.name for root in roots.roots])
         return Done(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -95,6 +96,35 @@ def test_a_ledger_that_was_changed_meanwhile_is_changed_again(world: World) -> N
     after = world.forget(3, ledgers=mine)
     assert after.number == 3 and set(after.forgotten) == {point(1), point(2), point(3)}
     assert world.now() == after
+
+
+def test_many_at_once_lose_nothing(world: World) -> None:
+    """Each forgets points of its own, at the same time as the others."""
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(world.forget, range(1, 31)))
+    assert set(world.now().forgotten) == {point(n) for n in range(1, 31)}
+    numbers = [int(name[-8:]) for name in world.memory.objects if name.startswith(FOLDER)]
+    assert sorted(numbers) == list(range(1, 31))
+
+
+def test_old_ledgers_are_named(world: World) -> None:
+    for n in range(1, 8):
+        world.forget(n)
+        world.forget(n, OTHER)
+    world.put(8, b"junk", (make_admin(world.vault.keys, bytes(32), ""), bytes(32)))
+    world.put(9, b"\xc1")
+    names = [f"{FOLDER}{n:08}" for n in range(1, 5)]
+    ledgers = Ledgers(world.vault)
+    other = [name.replace(ITEM.hex(), OTHER.hex()) for name in names]
+    assert sorted(ledgers.old_names(MACHINE, 2**63, 3)) == other, "one that can't be read goes on saying so"
+    del world.memory.objects[f"{FOLDER}00000009"]
+    ledgers.refresh()
+    assert sorted(ledgers.old_names(MACHINE, 2**63, 3)) == sorted(names + other)
+    assert ledgers.old_names(MACHINE, 0, 3) == ledgers.old_names(b"n" * 16, 2**63, 3) == []
+    before = world.now()
+    for name in names:
+        world.store.delete(name)
+    assert world.now() == before
 
 
 def test_one_who_is_always_slower_gives_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,11 +22,11 @@ from catalog.store.base import Part, Range
 from catalog.vault import Vault
 
 TAIL = 512  # bytes of the end of an object that are read for its table of contents, or 1/64 of it
-READ_BACK = 1 << 20  # bytes of blocks that are opened in any case, beside one in a hundred of all
+READ_BACK = 512 << 10  # bytes of blocks that are opened in any case; otherwise 0.25% of all
 EDGE = 16  # bytes at both ends of a run that are compared, if its blocks are not opened: a tag is as long
 _PARALLEL = 8
 _TABLES = 4  # tables of contents of carriers that are kept
-_GAP, _MOST = 256 << 10, 8 << 20  # bytes: blocks so near are read back together, in requests of so many at most
+_GAP, _MOST = 4 << 10, 8 << 20  # bytes: blocks so near are read back together, in requests of so many at most
 
 
 class Made(NamedTuple):
@@ -197,16 +197,20 @@ class Carrying:
                 opened += blocks
             else:
                 compared.append(one)
-        for some in _near(opened):
-            low, high = some[0].at, some[-1].at + some[-1].row.stored
-            data = memoryview(vault.read_pack(kind, builder.id, low, high - low))
-            for block in some:
-                sealed = data[block.at - low : block.at - low + block.row.stored]
-                open_block(vault.keys, kind, block.pack, block.row.offset, sealed)
-        with ThreadPoolExecutor(_PARALLEL, "edges") as pool:
+        with ThreadPoolExecutor(_PARALLEL, "read back") as pool:
+            for _opened in pool.map(lambda some: self._open(kind, builder.id, some), _near(opened)):
+                pass
             for same in pool.map(lambda one: self._ends_match(kind, builder.id, one), compared):
                 if not same:
                     raise Damaged("what was copied is not what the original has")
+
+    def _open(self, kind: PackKind, carrier: bytes, blocks: Sequence[_Block]) -> None:
+        """Open blocks that are near each other in a carrier. Raises Damaged or ShortRead."""
+        low, high = blocks[0].at, blocks[-1].at + blocks[-1].row.stored
+        data = memoryview(self._vault.read_pack(kind, carrier, low, high - low))
+        for block in blocks:
+            sealed = data[block.at - low : block.at - low + block.row.stored]
+            open_block(self._vault.keys, kind, block.pack, block.row.offset, sealed)
 
     def _ends_match(self, kind: PackKind, carrier: bytes, one: _Copied) -> bool:
         read, source = self._vault.read_pack, one.source

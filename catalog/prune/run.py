@@ -384,7 +384,7 @@ class _Run:
     @staticmethod
     def _allowed(plan: Plan) -> int:
         """How many bytes of blocks may be read back from carriers."""
-        return max(READ_BACK, plan.totals.stored // 100)
+        return max(READ_BACK, plan.totals.stored // 400)
 
     # --- writing ------------------------------------------------------------------------------------------
 

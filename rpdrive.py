@@ -72,6 +72,8 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 _EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
 _ERROR_LOGS = 50  # kept; an error in every run must not fill the disk
 _EVERYWHERE = ("vault", "passphrase_file", "admin_passphrase_file", "verbose")
+# The commands and groups that sign records, and so may need the passphrase of the admin key.
+_SIGNING = {"set", "prune", "repair", "forget", "undelete", "hold", "release", "admin", "protect"}
 _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
 
 
@@ -114,18 +116,19 @@ class Commands(TyperGroup):
             self.commands[name] = command
 
 
-def _accept_everywhere(command: Any, shared: list[Any]) -> None:
-    """Accept the global options after the command, too."""
+def _accept_everywhere(command: Any, shared: list[Any], signs: bool = False) -> None:
+    """Accept the global options after the command, too. `signs`: it may need the passphrase of the admin key."""
+    signs = signs or command.name in _SIGNING
     if isinstance(command, TyperGroup):
         for below in command.commands.values():
-            _accept_everywhere(below, shared)
+            _accept_everywhere(below, shared, signs)
         return
     taken = {o for p in command.params for o in p.opts}
     for param in shared:
         if taken.isdisjoint(param.opts):
             again = copy.copy(param)
             again.expose_value, again.callback, again.envvar, again.default = False, _override, None, None
-            again.hidden = param.name == "admin_passphrase_file"  # few commands sign
+            again.hidden = param.name == "admin_passphrase_file" and not signs
             command.params.append(again)
 
 

@@ -48,6 +48,12 @@ def test_what_signs_needs_the_passphrase(rpdrive: Cli, locked: Replaced, tmp_pat
     assert rpdrive.json("--admin-passphrase-file", tmp_path / "pin", *POLICY)["number"] == 2
 
 
+def test_help_names_the_option_where_something_is_signed(rpdrive: Cli) -> None:
+    for command in (("prune",), ("vault", "admin", "passphrase")):
+        assert "--admin-passphrase-file" in rpdrive.ok(*command, "--help"), command
+    assert "--admin-passphrase-file" not in rpdrive.ok("points", "--help")
+
+
 def test_a_saved_key_signs_for_a_timer_until_it_is_deleted(rpdrive: Cli, locked: Replaced) -> None:
     path = Path(rpdrive.json("vault", "admin", "unlock", "--save", env=GIVEN)["saved"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and path.is_relative_to(rpdrive.home)

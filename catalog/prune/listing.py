@@ -43,7 +43,9 @@ def result_lines(r: SeriesResult) -> list[str]:
     name, done = safe_text(r.name), r.done
     if done is None:
         return []
-    parts = [f"{size_text(done.freed)} freed in {counted(done.deleted, 'object')}"]
+    parts = []
+    if done.freed:
+        parts.append(f"{size_text(done.freed)} freed")
     if done.points:
         parts.append(f"{counted(done.points, 'recovery point')} gone")
     if done.carriers:
@@ -52,6 +54,8 @@ def result_lines(r: SeriesResult) -> list[str]:
         parts.append(f"{counted(done.refused, 'deletion')} refused by the store")
     if done.stopped:
         parts.append("stopped at the time limit; the next run goes on")
+    if not parts:
+        parts.append("noted what is hidden" if done.record else "done")
     lines = [f"{name}: {', '.join(parts)}"]
     if done.record and done.outlook.totals.hidden and not done.deleted:
         lines.append("  what is hidden can be deleted in 7 days at the earliest")

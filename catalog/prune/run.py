@@ -92,8 +92,8 @@ class Context(NamedTuple):
     without retries: a request that is repeated after this machine slept could delete too late. `highest` are the
     highest sequence numbers that this machine has seen, by machine and item; `saw` is told of points that were
     listed, and of those that opened. In `state` the last mark is kept; None: nowhere. `clock` is this machine's
-    time (ns); `g` and `wait` (ns) are shorter than the protocol's in tests only. `until` (seconds, `steady`) is
-    when to stop. `by` is the id of this machine in the vault.
+    time (ns); `g` and `wait` (ns; None: as long as the protocol says) are shorter in tests only. `until` (seconds,
+    `steady`) is when to stop. `by` is the id of this machine in the vault.
     """
 
     vault: Vault
@@ -108,8 +108,8 @@ class Context(NamedTuple):
     limits: Limits = Limits()
     until: float | None = None
     yes: bool = False
-    g: int = G
-    wait: int = WAIT
+    g: int | None = None
+    wait: int | None = None
     follow: Follower = NoFollower()
     clock: Callable[[], int] = time.time_ns
     tell: Callable[[Outlook], None] = lambda outlook: None
@@ -318,10 +318,10 @@ class _Run:
         check_listed(self._newest_object, self._store.now())
         immutable = self._vault.file.immutable
         rests = immutable.days * DAY if immutable is not None else 0
-        plan = Plan(
-            Facts(newest.record, newest.created, began, max(self._c.g, rests), rests, self._c.g, self._c.wait),
-            self._c.limits,
-        )
+        g = G if self._c.g is None else self._c.g
+        wait = WAIT if self._c.wait is None else self._c.wait
+        facts = Facts(newest.record, newest.created, began, max(g, rests), rests, g, wait)
+        plan = Plan(facts, self._c.limits)
 
         def objects() -> Iterator[Object]:
             for obj in listed:

@@ -23,7 +23,7 @@ def hurry(seconds: float) -> None:
     for deleting in (plan, run):
         deleting.G = ns  # type: ignore[attr-defined]
         deleting.DELETING = seconds / 8  # type: ignore[attr-defined]
-    plan.WAIT = ns * 3 // 7
+        deleting.WAIT = ns * 3 // 7  # type: ignore[attr-defined]
     last.WEEK = state.G = ns
 
 

@@ -18,7 +18,7 @@ from catalog.mark.walk import Walk
 from catalog.screen.phases import Follower, NoFollower, Phase
 from catalog.vault import Vault
 
-AHEAD = 8  # roots whose first pages are fetched ahead of need
+AHEAD = 4  # roots whose first pages are fetched ahead of need, all at once
 
 
 class Marked:

@@ -145,9 +145,19 @@ class RangeSource(ChunkSource):
     def _keep(self, place: _Place, ahead: Future[bytes] | None) -> _Held:
         held = self._ranges[place] = _Held(ahead)
         self._bytes += RANGE
+        if self._bytes > KEPT:
+            self._settle()
         while self._bytes > KEPT and len(self._ranges) > 1:
             self._drop(next(iter(self._ranges)))
         return held
+
+    def _settle(self) -> None:
+        """Count ranges that have arrived as what they are: most packs are small."""
+        for held in self._ranges.values():
+            ahead = held.ahead
+            if ahead is not None and ahead.done() and not ahead.cancelled() and ahead.exception() is None:
+                held.data, held.ahead = ahead.result(), None
+                self._bytes += len(held.data) - RANGE
 
     def _drop(self, place: _Place) -> None:
         held = self._ranges.pop(place)

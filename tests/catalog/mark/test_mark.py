@@ -12,6 +12,7 @@ from catalog.mark.live import Live
 from catalog.mark.roots import find_roots
 from catalog.mark.run import mark
 from catalog.store.memory import MemoryStore
+from catalog.store.metered import MeteredStore
 from tests.kit.random_trees import Block, RandomTrees, referred
 from tests.kit.vaults import new_vault
 
@@ -50,3 +51,19 @@ def test_marks_what_a_plain_walk_finds(seed: int, small: bool, monkeypatch: pyte
     kept = points[::3]
     rest = mark(vault, find_roots(vault, gone=lambda name: name.id not in {p.id for p in kept}))
     assert spans(rest.live) == joined(referred(vault, kept))
+
+
+def test_each_small_tree_pack_is_read_once() -> None:
+    memory = MemoryStore()
+    meter = MeteredStore(memory)
+    vault = new_vault(meter)
+    trees = RandomTrees(vault, 1)
+    for _ in range(25):
+        trees.point()
+    roots, before = find_roots(vault), meter.snapshot()
+    with mark(vault, roots, places=[]) as marked:
+        assert marked.pages and not marked.faults
+    spent = meter.snapshot() - before
+    packs = [name for name in memory.objects if name.startswith("meta/")]
+    # Beside them, the machine's record is listed and read.
+    assert (spent.read.requests, spent.requests) == (len(packs), len(packs) + 2)

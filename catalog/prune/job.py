@@ -11,16 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.access.session import Session
-from catalog.errors import (
-    AccessDenied,
-    NotFound,
-    ObjectChanged,
-    RpdriveError,
-    ShortRead,
-    StoreError,
-    StoreUnreachable,
-    WrongClock,
-)
+from catalog.errors import AccessDenied, NotFound, RpdriveError, StoreFull, StoreUnreachable
 from catalog.format.records import Job, Outcome, Problem
 from catalog.machines.registry import Registration, find_machine, machine_names
 from catalog.points.seen import Seen
@@ -33,7 +24,7 @@ from catalog.signing import signing_key
 from catalog.store.deadline import steady
 from catalog.vault import Vault
 
-_HOPELESS = (StoreUnreachable, AccessDenied, ShortRead)  # the store itself: the other series would fail, too
+_HOPELESS = (StoreUnreachable, AccessDenied, StoreFull)  # the store itself: the other series would fail, too
 _PROBLEMS = 100  # in a record
 
 
@@ -138,8 +129,6 @@ def _one(context: Context, series: Series, session: Session) -> SeriesResult:
     except _HOPELESS:
         raise
     except RpdriveError as e:
-        if isinstance(e, StoreError) and not isinstance(e, ObjectChanged | WrongClock):
-            raise
         _record(context, series, name, began, None, e)
         return SeriesResult(name, series, None, e)
     context.notes.set(_note(series), str(began // 10**9))

@@ -48,6 +48,8 @@ def result_lines(r: SeriesResult) -> list[str]:
         parts.append(f"{size_text(done.freed)} freed")
     if done.points:
         parts.append(f"{counted(done.points, 'recovery point')} gone")
+    if done.partials:
+        parts.append(f"{counted(done.partials, 'partial point')} gone")
     if done.carriers:
         parts.append(f"{size_text(done.moved)} moved to {counted(done.carriers, 'carrier')}")
     if done.refused:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -270,10 +271,11 @@ class _Run:
             return ()
         verified = Health.of(self._vault, self._series.own, c.scope.machines).verified_ids(stored)
         for machine in self._series.own:
-            found += expire(
-                self._vault, machine, began, c.signer, yes=c.yes, stored=stored, ledgers=self._ledgers[machine],
-                policies=c.policies, opened=opened, verified=verified,
+            write = partial(
+                expire, self._vault, machine, began, c.signer, yes=c.yes, stored=stored,
+                ledgers=self._ledgers[machine], policies=c.policies, opened=opened, verified=verified,
             )  # fmt: skip
+            found += with_room(self._store, write)
         for one in found:
             if one.error is not None:
                 self._problems.append(f"no point of item {one.item.hex()[:8]} goes by its policy: {one.error}")

@@ -14,13 +14,16 @@ from catalog.format.blocks import PackKind
 from catalog.format.ledger import HeldRow
 from catalog.format.packs import pack_name
 from catalog.format.records import Job, Machine, PointName
+from catalog.format.retention import Retention, RetentionRule
 from catalog.ledger.records import Ledgers
 from catalog.mark.roots import read_roots
 from catalog.mark.run import mark
+from catalog.policies.records import add_retention
 from catalog.prune.carrying import READ_BACK
 from catalog.prune.deleting import Deleter
 from catalog.prune.plan import Limits
 from catalog.prune.run import Done, Outlook, Refused, TimeIsUp, prune_series
+from catalog.retention.policy import Level
 from catalog.screen.phases import NoFollower
 from catalog.signing import signing_key
 from catalog.store.base import Part
@@ -299,6 +302,27 @@ def test_partial_points_go_after_sixty_days() -> None:
     assert str(lone) in world.objects("points/")
     world.settle()
     world.check()
+
+
+def test_points_go_by_policy_in_the_run_that_finds_their_time_up() -> None:
+    world = World()
+    record = Retention(id=world.vault.id, number=1, written=START, zone="UTC", daily=RetentionRule(keep=7))
+    add_retention(world.vault, Level("vault", "", world.vault.id), record, {})
+    world.later(20)  # so that the points of before the policy are not spared for a while
+    names = []
+    for day in range(20):
+        names.append(world.backup(day % 6))
+        world.later(1)
+    wanted = world.prune(dry=True).outlook.going
+    assert 9 <= len(wanted) <= 13 and set(wanted) == set(names[: len(wanted)])
+    assert world.prune().points == len(wanted)
+    assert set(world.objects("points/")) == {str(name) for name in names[len(wanted) :]}
+    world.settle(3)
+    left = set(world.objects("points/"))
+    assert len(left) >= 5  # time stops when backups stop
+    world.settle(3)
+    world.check()
+    assert left == set(world.objects("points/"))
 
 
 def test_a_point_that_is_held_stays() -> None:

@@ -42,7 +42,7 @@ def serve(mount_point: Path, driver: str, delay: float) -> None:
         address=session.address, vault_file=Order.vault_text(vault), master=vault.keys.master,
         mount_point=bytes(mount_point), point="latest", driver=driver,
     )  # fmt: skip
-    serve_order(order, session, lambda: None)
+    serve_order(order, session, lambda notices: None)
 
 
 class Rate(NamedTuple):

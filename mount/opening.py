@@ -76,10 +76,12 @@ class Opened(NamedTuple):
 
     place: Path
     point: str | None  # as the user named it
+    notices: tuple[str, ...] = ()  # what the person should know of it
 
     def text(self) -> str:
         what = "All recovery points are" if self.point is None else f"Recovery point {self.point} is"
-        return safe_text(f"{what} open at {self.place}; close with: rpdrive unmount {PLACES.quoted(self.place)}")
+        said = f"{what} open at {self.place}; close with: rpdrive unmount {PLACES.quoted(self.place)}"
+        return "\n".join(map(safe_text, (said, *self.notices)))
 
 
 def open_in_background(session: Session, request: Request) -> Opened:
@@ -92,7 +94,7 @@ def open_in_background(session: Session, request: Request) -> Opened:
             drive.mount(_order(session, request, place, held))
         finally:
             drive.cancel()
-    return Opened(place, request.point)
+    return Opened(place, request.point, tuple(drive.notices))
 
 
 def serve_in_foreground(session: Session, request: Request, opened: Callable[[Opened], None]) -> None:
@@ -105,8 +107,8 @@ def serve_in_foreground(session: Session, request: Request, opened: Callable[[Op
 
     place = _prepare(session, request)
 
-    def ready() -> None:
-        opened(Opened(place, request.point))
+    def ready(notices: list[str]) -> None:
+        opened(Opened(place, request.point, tuple(notices)))
         LOGIN.report_ready()
 
     with closing(PLACES.hold(place)) as held:

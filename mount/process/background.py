@@ -55,6 +55,7 @@ class BackgroundDrive:
             os.close(answer_write)
         self._order: int | None = order_write
         self._answer = os.fdopen(answer_read, "rb")
+        self.notices: list[str] = []  # what the person should know, once it is mounted
 
     def mount(self, order: Order) -> int:
         """Send the order; return the process id once the drive answers.
@@ -79,6 +80,7 @@ class BackgroundDrive:
         if "error" in answer:
             self._process.wait()
             raise _as_raised(answer["error"])
+        self.notices = [str(line) for line in answer.get("notices", ())]
         self._await_answer()
         return self._process.pid
 
@@ -165,7 +167,7 @@ def main(order_pipe: int, answer_pipe: int) -> None:
             raise failure
         order = msgspec.msgpack.decode(data, type=Order)
         os.environ.update(order.secrets)
-        service.serve(order, Session(), lambda: report({"ready": True}))
+        service.serve(order, Session(), lambda notices: report({"ready": True, "notices": notices}))
     except RpdriveError as e:
         if not answer.closed:
             report({"error": {"kind": e.kind, "message": str(e), "advice": e.advice}})

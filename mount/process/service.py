@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from cache.disk import DiskCache
 
 _log = logging.getLogger("rpdrive.drive")
+Ready = Callable[[list[str]], None]  # gets what the person should know of the point
 
 
-def serve(order: Order, session: Session, ready: Callable[[], None], control: Control | None = None) -> None:
+def serve(order: Order, session: Session, ready: Ready, control: Control | None = None) -> None:
     """Mount, call `ready` once the kernel has answered, and serve until the drive is unmounted.
 
     Raises NotFound, AmbiguousName, Damaged, StoreError, MountFailed or LocalError.
@@ -57,7 +58,7 @@ def serve(order: Order, session: Session, ready: Callable[[], None], control: Co
 class RunningDrive:
     """The drive of this process: a vault, its reader, a view, a driver, and how long the drive lives."""
 
-    def __init__(self, order: Order, session: Session, ready: Callable[[], None], control: Control) -> None:
+    def __init__(self, order: Order, session: Session, ready: Ready, control: Control) -> None:
         """Open the vault. Raises NotFound, AmbiguousName, Damaged, StoreError, MountFailed or LocalError."""
         self._began = time.time_ns()
         self._order, self._session, self._ready = order, session, ready
@@ -65,6 +66,8 @@ class RunningDrive:
         self._place = Path(os.fsdecode(order.mount_point))
         self._disk = _disk_cache(order, session)
         vault = _vault(order, session, self._disk)
+        self._notices: list[str] = []
+        vault.tell = self._notices.append
         self._reader = Reader(vault, disk=self._disk, timeout=order.read_timeout)
         self._view, info, self._fate = _view(order, vault, self._reader, self._began)
         self._driver = choice.make_driver(
@@ -99,7 +102,7 @@ class RunningDrive:
             self._lock.release()
         self._watcher.start()
         self._lifetime.start()
-        self._ready()
+        self._ready(self._notices)
 
     def status(self) -> DriveStatus:
         meter = self._session.meter

@@ -62,7 +62,9 @@ def test_all_points_but_the_forgotten_and_gone_ones(home: Home, vault: Vault) ->
 def test_a_forgotten_point_is_mounted_by_its_id(home: Home, vault: Vault) -> None:
     newest = vault.point_names()[2]
     forget(vault, 3)
-    drive = home.mount("--point", newest.id.hex())
+    drive = home.mount_point()
+    said = home.run("mount", drive, "--point", newest.id.hex()).stdout
+    assert f"{newest.id.hex()[:8]} was forgotten, and may go after " in said
     assert (drive / "file").read_text() == "3"
     assert f"the point {newest.id.hex()[:8]} of {drive} was forgotten" in home.run("mounts").stdout
 

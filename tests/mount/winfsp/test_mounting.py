@@ -84,7 +84,9 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     ready = threading.Event()
     standin.faults.clear()
     control = Control(tmp_path)
-    thread = threading.Thread(target=service.serve, args=(order, Session(), ready.set, control), daemon=True)
+    thread = threading.Thread(
+        target=service.serve, args=(order, Session(), lambda notices: ready.set(), control), daemon=True
+    )
     thread.start()
     assert ready.wait(60)
     volume = standin.volume_at("R:")

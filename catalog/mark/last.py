@@ -48,12 +48,21 @@ class _Head(msgspec.Struct, array_like=True):
     began: int
     full: int
     points: list[bytes]
+    went: int
     slots: int
     seen: int
     rows: int
 
 
 _head = msgspec.msgpack.Decoder(_Head)
+
+
+class _Since(NamedTuple):
+    """When the last mark and the last full one began, and how many points went between them."""
+
+    began: int
+    full: int
+    went: int
 
 
 class Last(NamedTuple):
@@ -66,10 +75,11 @@ class Last(NamedTuple):
     began: int
     full: int
     points: frozenset[bytes]
+    went: int  # points that were marked since the last full mark, and were no roots any more at the last one
 
     def gone(self, roots: Roots) -> int:
-        """How many of its points are no roots any more: what only they referred to is still taken for live."""
-        return len(self.points - {root.name.id for root in roots.roots})
+        """How many points went since the last full mark: what only they referred to is still taken for live."""
+        return self.went + len(self.points - {root.name.id for root in roots.roots})
 
     def is_stale(self, roots: Roots, now: int) -> bool:
         """Whether a full mark is due: points went, and the last full mark is a week old by the store's clock."""
@@ -109,7 +119,7 @@ class LastMark:
         except BaseException:
             marked.close()
             raise
-        return Last(marked, head.began, head.full, frozenset(head.points))
+        return Last(marked, head.began, head.full, frozenset(head.points), head.went)
 
     def save(self, marked: Marked, roots: Roots, began: int, last: Last | None = None) -> None:
         """Keep a mark of these roots; `last` is the one with which it began. Nothing is raised: it is a cache.
@@ -122,18 +132,19 @@ class LastMark:
             temporary.unlink(missing_ok=True)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                self._write(file, marked, roots, began, began if last is None else last.full)
+                full, went = (began, 0) if last is None else (last.full, last.gone(roots))
+                self._write(file, marked, roots, _Since(began, full, went))
             temporary.replace(self.path)
         except OSError as e:
             _log.warning("the mark can't be kept in %s: %s", self.path, e.strerror)
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def _write(self, file: IO[bytes], marked: Marked, roots: Roots, began: int, full: int) -> None:
+    def _write(self, file: IO[bytes], marked: Marked, roots: Roots, since: _Since) -> None:
         rows = sum(1 for _row in marked.live.rows())
         points = [root.name.id for root in roots.roots]
         seen = marked.seen.without(marked.hiding) if marked.hiding else marked.seen
-        row = _Head(self._vault.id, self._machines, began, full, points, seen.slots, len(seen), rows)
+        row = _Head(self._vault.id, self._machines, *since[:2], points, since.went, seen.slots, len(seen), rows)
         head = msgspec.msgpack.encode(row)
         digest = _hash(self._vault.keys)
         some = batched(marked.live.rows(), AT_ONCE)

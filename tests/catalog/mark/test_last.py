@@ -77,6 +77,10 @@ def test_what_only_points_that_went_refer_to_stays_live_until_a_full_mark(world:
     assert spans(marked.live) == joined(referred(world.vault, world.trees.points))
     last = world.last()
     assert last.full == BEGAN and last.points == {p.id for p in world.trees.points[2:]}
+    _marked, roots = world.mark(BEGAN + 1, gone=3)
+    assert world.last().gone(roots) == 3 and world.last().is_stale(roots, BEGAN + WEEK)
+    _marked, roots = world.mark(BEGAN + WEEK, gone=3)
+    assert world.reads > 0 and world.last().gone(roots) == 0
 
 
 def test_a_full_mark_is_due_a_week_after_the_last_if_points_went(world: World) -> None:

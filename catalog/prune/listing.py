@@ -56,8 +56,10 @@ def result_lines(r: SeriesResult) -> list[str]:
         parts.append(f"{counted(done.refused, 'deletion')} refused by the store")
     if done.stopped:
         parts.append("stopped at the time limit; the next run goes on")
+    if not parts and not done.record:
+        return []
     if not parts:
-        parts.append("noted what is hidden" if done.record else "done")
+        parts.append("noted what is hidden")
     lines = [f"{name}: {', '.join(parts)}"]
     if done.record and done.outlook.totals.hidden and not done.deleted:
         lines.append("  what is hidden can be deleted in 7 days at the earliest")

@@ -33,7 +33,8 @@ def prune_vault(session: Session, vault: Vault, request: Request, *, as_json: bo
     else:
         for result in results:
             if not request.dry:
-                print("\n".join(result_lines(result)), end="\n" if result.done else "")
+                for line in result_lines(result):
+                    print(line)
             if result.done is not None:
                 for problem in result.done.problems:
                     warn(problem)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from catalog.errors import Damaged
+from catalog.errors import Damaged, MissingData
 from catalog.format.packs import SERIES_BYTES
 from catalog.format.places import PlacesRecord
 from catalog.format.records import Machine, PointName
 from catalog.ledger.records import Ledger, Ledgers
 from catalog.mark.objects import Objects, Presence
-from catalog.mark.roots import Roots, find_roots
+from catalog.mark.roots import Roots, read_roots
 from catalog.screen.phases import Follower, Phase
 from catalog.vault import Vault
 
@@ -62,28 +62,41 @@ def look(
     One listing each of ledgers, points, and for each series places, packs and tree packs (one for 5,000 of them);
     one request for each record that is new.
     """
-    follow.phase(Phase("reading records"))
-    ledgers = Ledgers(vault, machine, item)
-    read, unread = dict[Key, Ledger](), dict[Key, Damaged]()
-    for key in ledgers.keys:
-        try:
-            read[key] = ledgers.of(*key)
-        except Damaged as e:
-            unread[key] = e
-    series = series_of(machine, machines)
-    places = [record for one in series for record in vault.places.newest(one)]
     began = vault.store.now()
     follow.phase(Phase("listing points"))
-    roots = find_roots(vault, [machine], _gone(read, item))
+    stored = {name: at for name, at in vault.stored_points(machine) if item in (None, name.item)}
+    # Ledgers after the listing: points that upkeep takes away meanwhile are not missing.
+    follow.phase(Phase("reading records"))
+    ledgers = Ledgers(vault, machine, item)
+    read, unread = _read(ledgers)
+    roots = read_roots(vault, stored, _gone(read))
+    if any(isinstance(one.error, MissingData) for one in roots.unread):
+        ledgers.refresh()
+        read, unread = _read(ledgers)
+        is_gone = _gone(read)
+        roots = roots._replace(unread=[one for one in roots.unread if not is_gone(one.name)])
+    series = series_of(machine, machines)
+    places = [record for one in series for record in vault.places.newest(one)]
     follow.phase(Phase("listing packs"))
     objects = Objects.of(vault.store, series)
     presence = Presence(objects, vault)
     return Ground(vault, machine, item, machines, began, read, unread, places, roots, objects, presence)
 
 
-def _gone(ledgers: Mapping[Key, Ledger], item: bytes | None) -> Callable[[PointName], bool]:
+def _read(ledgers: Ledgers) -> tuple[dict[Key, Ledger], dict[Key, Damaged]]:
+    """The ledgers that can be read, and why others can't."""
+    read, unread = dict[Key, Ledger](), dict[Key, Damaged]()
+    for key in ledgers.keys:
+        try:
+            read[key] = ledgers.of(*key)
+        except Damaged as e:
+            unread[key] = e
+    return read, unread
+
+
+def _gone(ledgers: Mapping[Key, Ledger]) -> Callable[[PointName], bool]:
     def is_none(name: PointName) -> bool:
         ledger = ledgers.get((name.machine, name.item))
-        return (item is not None and name.item != item) or (ledger is not None and ledger.is_gone(name))
+        return ledger is not None and ledger.is_gone(name)
 
     return is_none

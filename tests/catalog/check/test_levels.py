@@ -23,8 +23,11 @@ from catalog.format.places import BrokenRow
 from catalog.format.records import Machine, Point, PointName, Root
 from catalog.format.values import Subtree, Totals
 from catalog.ledger.records import Ledgers
+from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
+from catalog.store.wrapper import Request as StoreRequest
+from catalog.store.wrapper import StoreWrapper, T
 from catalog.vault import Vault, open_vault
 from tests.kit.drives import ITEM, add_machine
 from tests.kit.mover import Mover
@@ -301,6 +304,41 @@ def test_a_point_that_was_forgotten_is_not_missing(world: World) -> None:
     world.lose(str(first))
     for level in (0, 1):
         assert not world.check(level).findings
+
+
+class _Upkeep(StoreWrapper):
+    """Runs upkeep right before a request."""
+
+    def __init__(self, inner: Store, prefix: str, kind: str, upkeep: Callable[[], None]) -> None:
+        super().__init__(inner)
+        self._before, self._upkeep = (kind, prefix), upkeep
+
+    def _pass_on(self, request: StoreRequest, call: Callable[[], T]) -> T:
+        kind, prefix = self._before
+        if request.kind == kind and request.name.startswith(prefix):
+            self._before = "", ""
+            self._upkeep()
+        return call()
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix"), [("list", f"points/{MACHINE.hex()}/"), ("list", "ledger/"), ("get", "points/")]
+)
+def test_a_point_that_goes_meanwhile_is_not_missing(world: World, kind: str, prefix: str) -> None:
+    first = world.points[0]
+
+    def upkeep() -> None:
+        (admin,) = world.vault.file.admins
+        signer = admin, open_admin(world.vault.keys, admin)
+        row = ForgottenRow(first.id, 1, world.now, world.now, 1, "", "me")
+        ledgers = Ledgers(world.vault, MACHINE)
+        ledgers.change(MACHINE, ITEM, lambda one: one.forget([row]).take([first.id], world.now), signer, world.now)
+        world.lose(str(first))
+
+    store = _Upkeep(world.meter, prefix, kind, upkeep)
+    report = check(open_vault(store, passphrase=PASSPHRASE), Request(1), world.state)
+    assert not report.findings
+    assert str(first) not in world.memory.objects
 
 
 def test_a_machine_may_share_packs_of_others(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from catalog.check.known import Earlier, bad_blocks, finding_of, look_again, new
 from catalog.check.level0 import check_objects, check_points
 from catalog.check.level1 import read_trees, tree_findings
 from catalog.check.level2 import Budget, Member, Result, groups, read_packs
-from catalog.check.notes import note
+from catalog.check.notes import note, record_job
 from catalog.check.report import Report
 from catalog.errors import Damaged
 from catalog.format.checks import ChecksRecord
@@ -94,7 +95,7 @@ class _Run:
         with ExitStack() as open_marks:
             members, is_whole = list[Member](), True
             known, earlier = self._known(machines)
-            before = len(report.findings)
+            before, began, size = len(report.findings), time.time_ns(), report.bytes_read
             for machine in machines:
                 ground = self._ground(machine)
                 marked = None if ground is None else self._trees(ground, earlier)
@@ -108,6 +109,9 @@ class _Run:
             if request.item is None and request.level >= 1:
                 found = report.findings[before:]
                 unnoted = note(members, known, earlier.whole, found, report.harmed, result, request.budget.by)
+                bad = sum(finding.is_damage for finding in found)
+                for member in members:
+                    record_job(member, request.level, began, report.bytes_read - size, bad, report.harmed)
                 if unnoted is not None or (result is not None and result.unnoted is not None):
                     report.notes.append("the result is not noted in the vault: this access may not create objects")
 

@@ -1,8 +1,12 @@
-"""Notes in the vault what a check has found, for `rpdrive points` and for the next check."""
+"""Notes in the vault what a check has found, for `rpdrive points`, `rpdrive jobs` and the next check."""
 
 from __future__ import annotations
 
+import os
+import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from catalog.check import records
 from catalog.check.finding import Finding, What
@@ -10,9 +14,11 @@ from catalog.check.level2 import Member, Result
 from catalog.errors import AccessDenied, RpdriveError
 from catalog.format.checks import BadRow, ChecksRecord
 from catalog.format.packs import SERIES_BYTES
-from catalog.format.records import PointName
+from catalog.format.records import Job, Outcome, PointName, Problem
 from catalog.mark.faults import Harmed
+from catalog.screen.text import counted
 
+_PROBLEMS = 100  # in a record of a job
 _TREES = (0, 1)  # levels that every reading of the trees is of
 
 
@@ -55,6 +61,36 @@ def note(
         except AccessDenied as e:
             return e
     return None
+
+
+def record_job(
+    member: Member, level: int, began: int, size: int, findings: int, harmed: Mapping[PointName, Harmed]
+) -> None:
+    """Record a check of a machine, for people. No error here stops it.
+
+    `began` is the time by this machine's clock (ns), `size` the bytes of packs that were read.
+    """
+    machine, machines = member.ground.machine, member.ground.machines
+    paths: dict[bytes, int] = {}
+    for name, harm in harmed.items():
+        if name.machine == machine:
+            for path in harm.paths:
+                paths[path] = paths.get(path, 0) + 1
+    job = Job(
+        id=os.urandom(16), machine=machine, kind="check",
+        outcome=Outcome.WITH_WARNINGS if findings else Outcome.COMPLETED,
+        machine_name=machines[machine].name if machine in machines else machine.hex()[:8],
+        hostname=platform.node(), time=began, finished=time.time_ns(), entries=member.marked.entries,
+        read_bytes=size, bytes=size,
+        error=f"level {level} found {findings:,} damaged or missing objects or blocks" if findings else "",
+        problems=[
+            Problem(path, f"can't be given back from {counted(points, 'point')}")
+            for path, points in list(paths.items())[:_PROBLEMS]
+        ],
+        problem_count=len(paths),
+    )  # fmt: skip
+    with suppress(RpdriveError):
+        member.ground.vault.add_job(job)
 
 
 def _of(series: bytes, rows: Iterable[BadRow]) -> list[BadRow]:

@@ -28,6 +28,7 @@ JOB_COLUMNS = (
     "OUTCOME",
 )
 PRUNE = "prune"  # the kind of a job that prunes
+CHECK = "check"  # of one that reads what is there
 _BROKEN = (Damaged, NewerFormat, ObjectNotFound)
 
 
@@ -265,9 +266,11 @@ def job_text(row: JobRow) -> str:
             f"changes   {size_text(job.freed_bytes)} freed, {size_text(job.stored_bytes)} moved, "
             f"{job.removed:,} recovery points let go"
         )
+    elif job is not None and job.kind == CHECK:
+        lines.append(f"read      {job.entries:,} entries, {size_text(job.read_bytes)} of packs")
     else:
         lines.append(f"files     {row.files:,}, {size_text(row.bytes)}")
-    if job is not None and job.kind != PRUNE:
+    if job is not None and job.kind not in (PRUNE, CHECK):
         lines.append(
             f"changes   {job.new:,} new, {job.changed:,} changed, "
             f"{job.removed:,} removed, {job.unchanged:,} unchanged"

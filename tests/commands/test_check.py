@@ -58,6 +58,14 @@ def test_rot_is_found_named_and_remembered(rpdrive: Cli, tmp_path: Path) -> None
     assert f"is damaged: 1 file can't be given back: {named[1]}" in rpdrive.ok("points")
     test = answer(rpdrive, "test-restore", "--percent", "100", code=DAMAGED)
     assert [row["path"] for row in test["failures"]] == [named[1]]
+    jobs = rpdrive.json("jobs")["jobs"]
+    assert [(job["kind"], job["outcome"]) for job in jobs] == [
+        ("backup", "completed"), ("check", "completed"), ("check", "completed with warnings"),
+        ("restore test", "failed"),
+    ]  # fmt: skip
+    shown = rpdrive.ok("jobs", jobs[2]["id"])
+    assert f"{named[1]}: can't be given back from 1 point" in shown
+    assert "of packs" in shown
     data[1_000_000] ^= 4
     pack.write_bytes(data)
     assert rpdrive.run("check", "--level", "2", "--percent", "0.1").returncode == 0

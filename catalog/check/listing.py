@@ -31,6 +31,8 @@ def lines(report: Report, machines: Mapping[bytes, Machine]) -> Iterator[str]:
         yield f"… and {len(report.harmed) - SHOWN:,} more recovery points"
     yield from report.notes
     yield _summary(report)
+    if report.is_damaged:
+        yield "What to do about damage: docs/repair.md; `rpdrive repair --dry-run` says what can be made whole"
 
 
 def cost_line(plans: Sequence[Plan], price: float) -> str:

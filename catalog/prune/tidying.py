@@ -1,4 +1,4 @@
-"""What piles up beside packs: old jobs, and many small index objects. Once a week for each series.
+"""What piles up beside packs: old jobs and records of checks, small index objects. Once a week for each series.
 
 An index only saves uploads, so nothing is lost with it. Small index objects are put together into few; those that
 these came from go at least a day later, so that a backup that has listed them finds them.
@@ -14,6 +14,7 @@ import msgspec
 
 from catalog.errors import Damaged, NewerFormat, ObjectNotFound
 from catalog.format.blocks import PackKind
+from catalog.format.checks import checks_folder, checks_named
 from catalog.format.message import Id, decode
 from catalog.format.packs import BlockRow, check_rows
 from catalog.format.sealed import Kind, open_object, seal_object
@@ -27,6 +28,7 @@ from catalog.vault import Vault
 DAY = 86_400 * 10**9  # ns
 EVERY = 7 * DAY
 JOBS = 400 * DAY  # how long records of jobs are kept
+CHECKS, CHECKED = 150, 30 * DAY  # records of checks that stay: so many of the newest, and those younger than that
 SMALL, MANY = 16 << 20, 64  # so many index objects of less than so many bytes are put together
 TARGET, PACKS = 32 << 20, 65_536  # bytes and packs of an index object that is made
 _encode = msgspec.msgpack.Encoder().encode
@@ -76,12 +78,21 @@ class Tidying:
         if last.isdecimal() and 0 <= self._began - int(last) < EVERY:
             return
         self._jobs()
+        self._checks()
         self._index()
         self._notes.set(note, str(self._began))
 
     def _jobs(self) -> None:
         infos = self._vault.store.list(f"jobs/{self._machine.hex()}/")
         self._deleter.names([info.name for info in infos if self._began - info.modified > JOBS])
+
+    def _checks(self) -> None:
+        """Records of checks that newer ones stand for: each says all that is known."""
+        infos = self._vault.store.list(checks_folder(self._machine))
+        known = sorted((named[1], info) for info in infos if (named := checks_named(info.name)) is not None)[
+            :-CHECKS
+        ]
+        self._deleter.names([info.name for _number, info in known if self._began - info.modified > CHECKED])
 
     # --- the index ----------------------------------------------------------------------------------------
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_right
+from bisect import bisect_right, insort_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from catalog.format.blocks import PackKind
 from catalog.format.packs import SERIES_BYTES, Extent
 from catalog.format.places import (
+    InsteadRow,
     PlacesRecord,
     decode_places,
+    far,
     in_shard,
     near,
     places_folder,
@@ -30,7 +32,7 @@ from catalog.store.base import Store
 PATIENCE = 2.0  # seconds before the second listing: the store's listings may be behind
 FRESH = 30.0  # seconds for which a listing is not repeated
 _Pack: TypeAlias = tuple[int, bytes]  # kind and id
-_Key: TypeAlias = tuple[int, bytes, int, int]  # kind, pack, offset of the block, offset in it
+_Block: TypeAlias = tuple[int, bytes, int]  # kind, pack, offset
 
 
 class Run(NamedTuple):
@@ -54,14 +56,22 @@ class _Table:
         self.number = record.number
         self.record = record
         self.moved: dict[_Pack, tuple[Run, ...]] = {}
-        self.instead: dict[_Key, Extent] = {}
+        self.instead: dict[_Block, list[InsteadRow]] = {}  # by their place in the block
         for row in record.moved:
             self.moved[row.kind, row.pack] = tuple(
                 Run(r.start, r.start + r.length, record.carriers[r.carrier], r.at) for r in row.runs
             )
         self.holders = {run.holder for runs in self.moved.values() for run in runs}
         for i in record.instead:
-            self.instead[i.kind, i.pack, i.offset, i.inner] = near(i.extent)
+            self.instead.setdefault((i.kind, i.pack, i.offset), []).append(i)
+        for rows in self.instead.values():
+            rows.sort(key=_inner)
+
+    def copy_of(self, kind: int, at: Extent) -> InsteadRow | None:
+        """The row for a chunk; of several the last one."""
+        rows = self.instead.get((kind, at.pack, at.offset), [])
+        n = bisect_right(rows, at.inner, key=_inner) - 1
+        return rows[n] if n >= 0 and rows[n].inner == at.inner else None
 
 
 class _Series:
@@ -157,9 +167,9 @@ class Places:
         series = self._series.get(at.pack[:SERIES_BYTES])
         if series is not None:
             for table in series.covering(at.pack):
-                other = table.instead.get((kind, at.pack, at.offset, at.inner))
-                if other is not None and (other.id, other.length) == (at.id, at.length):
-                    return other
+                row = table.copy_of(kind, at)
+                if row is not None and (row.extent.id, row.extent.length) == (at.id, at.length):
+                    return near(row.extent)
         return None
 
     def suppose_moved(self, kind: PackKind, pack: bytes, runs: tuple[Run, ...]) -> None:
@@ -170,7 +180,9 @@ class Places:
 
     def suppose_copy(self, kind: PackKind, lost: Extent, other: Extent) -> None:
         """Read a chunk as if a record said that another copy of it is there, before one does."""
-        self._suppose(lost.pack).instead[kind, lost.pack, lost.offset, lost.inner] = other
+        row = InsteadRow(lost.pack, int(kind), lost.offset, lost.inner, far(other))
+        rows = self._suppose(lost.pack).instead.setdefault((int(kind), lost.pack, lost.offset), [])
+        insort_right(rows, row, key=_inner)
 
     def _suppose(self, pack: bytes) -> _Table:
         series = self._of(pack)
@@ -233,6 +245,10 @@ class Places:
             if newest is not None and (known is None or newest.number > known.number):
                 record = decode_places(newest.content, newest.name)
                 into.tables = into.tables | {digits: _Table(record)}
+
+
+def _inner(row: InsteadRow) -> int:
+    return row.inner
 
 
 def run_at(runs: tuple[Run, ...], offset: int) -> Run | None:

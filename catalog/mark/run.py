@@ -7,7 +7,7 @@ from types import TracebackType
 
 from catalog.format.blocks import PackKind
 from catalog.format.packs import SERIES_BYTES
-from catalog.format.places import PlacesRecord
+from catalog.format.places import InsteadRow, PlacesRecord
 from catalog.format.records import Machine, PointName
 from catalog.mark.faults import MOST_POINTS, Fault, FaultKind, Harm, Harmed, IsBad, Problem
 from catalog.mark.ids import Ids
@@ -163,9 +163,11 @@ def _add_targets(live: Live, places: Iterable[PlacesRecord]) -> None:
     rows = [row for record in places for row in record.instead]
     if not rows:
         return
-    wanted: dict[tuple[int, bytes], list[int]] = {}
+    wanted: dict[tuple[int, bytes], set[int]] = {}
+    by_block: dict[tuple[int, bytes, int], list[InsteadRow]] = {}
     for row in rows:
-        wanted.setdefault((row.kind, row.pack), []).append(row.offset)
+        wanted.setdefault((row.kind, row.pack), set()).add(row.offset)
+        by_block.setdefault((row.kind, row.pack, row.offset), []).append(row)
     found = set[tuple[int, bytes, int]]()
     for kind in (PackKind.DATA, PackKind.TREE):
         for pack, spans in live.spans(kind):
@@ -174,11 +176,9 @@ def _add_targets(live: Live, places: Iterable[PlacesRecord]) -> None:
                     found.add((kind, pack, offset))
     todo = list(found)
     while todo:
-        place = todo.pop()
-        for row in rows:
-            if (row.kind, row.pack, row.offset) == place:
-                live.add(row.kind, row.extent.pack, row.extent.offset, row.extent.stored)
-                target = row.kind, row.extent.pack, row.extent.offset
-                if target not in found:
-                    found.add(target)
-                    todo.append(target)
+        for row in by_block.get(todo.pop(), ()):
+            live.add(row.kind, row.extent.pack, row.extent.offset, row.extent.stored)
+            target = row.kind, row.extent.pack, row.extent.offset
+            if target not in found:
+                found.add(target)
+                todo.append(target)

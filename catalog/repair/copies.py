@@ -14,7 +14,7 @@ from catalog.repair.verify import Block, Reading
 from catalog.repair.work import Work
 from catalog.vault import Vault
 
-AT_ONCE = 200_000  # lost chunks that are looked for at a time: 30 MB
+AT_ONCE = 20_000  # lost chunks that are looked for at a time: 15 MB
 
 
 class Copies:

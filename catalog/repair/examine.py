@@ -31,7 +31,7 @@ from catalog.vault import Vault
 _DATA, _TREE = PackKind.DATA, PackKind.TREE
 _PAGES = frozenset({FaultKind.PAGE, FaultKind.VALUE})
 _MOST_CHECKS = 20  # records of checks that are tried, from the newest on
-MOST_COPIES = 200_000  # rows that one run adds: a record of places has 32 MiB, and these have 90 bytes each
+MOST_COPIES = 100_000  # rows that one run adds: a record of places has 32 MiB, and these have 90 bytes each
 ROUNDS = 5  # of marks: each finds what the one before could not reach
 
 
@@ -337,8 +337,8 @@ class Examination:
                     (acknowledged if offset in lost else broken).append(row)
         known = {row for record in self._state.records for row in record.instead}
         copies = (
-            InsteadRow(copy.lost.pack, int(copy.kind), copy.lost.offset, copy.lost.inner, far(copy.other))
-            for copy in self._work.copies()
+            InsteadRow(lost.pack, int(kind), lost.offset, lost.inner, far(other))
+            for kind, lost, other in self._work.copies()
         )
         instead = [*islice((row for row in copies if row not in known), MOST_COPIES + 1)]
         if len(instead) > MOST_COPIES:

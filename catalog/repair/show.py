@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, Damaged, LocalError, NoVault, RpdriveError, UsageError, WrongPassphrase
+from catalog.heap import steady_heap
 from catalog.machines.registry import Registration
 from catalog.repair.examine import Found, Wanted
 from catalog.repair.listing import (
@@ -52,6 +53,7 @@ def run_repair(session: Session, request: Request) -> int:
         session.require(Role.MAINTAIN)
         if request.as_json and not request.yes:
             raise UsageError("nobody can confirm what --json does", "use --yes, or --dry-run to look")
+    steady_heap()  # before there are threads
     try:
         return _Run(session, request).run()
     except sqlite3.Error as e:

@@ -128,10 +128,10 @@ def add_rows(vault: Vault, series: bytes, rows: Rows, signer: Signer, began: int
         for broken in rows.broken:
             if not state.is_broken(broken.kind, broken.pack, broken.offset):
                 _of(shards, state.shard_of(broken.pack))[1].append(broken)
-        known = {(r.kind, r.pack, r.offset, r.inner): r for record in state.records for r in record.instead}
+        known = {row for record in state.records for row in record.instead}
         for row in rows.instead:
             target = Extent(row.extent.pack, row.extent.offset, row.extent.stored, 0, 1, b"")
-            if known.get(_key(row)) != row and state.is_usable(PackKind(row.kind), target):
+            if row not in known and state.is_usable(PackKind(row.kind), target):
                 _of(shards, state.shard_of(row.pack))[2].append(row)
         try:
             for base, more_broken, more_instead in shards.values():
@@ -166,7 +166,7 @@ def _add(
     """Write the record after `base`, with more rows."""
     if base is None:
         base = PlacesRecord(series=series, number=0, by=signer.by, began=began)
-    new = {_key(row) for row in instead}
+    new = {_key(row) for row in instead} if base.instead else set()
     kept = [row for row in base.instead if _key(row) not in new]
     record = replace(base, by=signer.by, broken=[*base.broken, *broken], instead=[*kept, *instead])
     return write(vault, record, signer, after=base.number)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
@@ -27,7 +27,7 @@ CREATE TABLE copies (kind INTEGER, pack BLOB, offset INTEGER, inner INTEGER, to_
     to_stored INTEGER, to_inner INTEGER, PRIMARY KEY (kind, pack, offset, inner)) WITHOUT ROWID;
 CREATE TABLE candidates (kind INTEGER, id BLOB, pack BLOB, offset INTEGER, inner INTEGER, stored INTEGER,
     length INTEGER, PRIMARY KEY (kind, pack, offset, inner)) WITHOUT ROWID;
-CREATE INDEX candidates_by_id ON candidates (kind, id);
+CREATE INDEX candidates_by_id ON candidates (id, kind);
 CREATE TABLE pages (number INTEGER PRIMARY KEY, key BLOB UNIQUE);
 CREATE TABLE edges (parent INTEGER, child INTEGER, name BLOB, is_file INTEGER);
 CREATE TABLE holds (page INTEGER, name BLOB, kind INTEGER, pack BLOB, offset INTEGER, inner INTEGER);
@@ -137,9 +137,16 @@ class Work:
             "c.to_stored, c.to_inner FROM copies c JOIN extents e USING (kind, pack, offset, inner) "
             "JOIN bad b USING (kind, pack, offset) ORDER BY e.kind, e.pack, e.offset, e.inner"
         )
-        for kind, pack, offset, stored, inner, length, chunk, to_pack, to_offset, to_stored, to_inner in rows:
-            lost = Extent(pack, offset, stored, inner, length, chunk)
-            yield Copy(PackKind(kind), lost, Extent(to_pack, to_offset, to_stored, to_inner, length, chunk))
+        known: dict[object, object] = {}  # equal values are one object: callers keep many of these
+
+        def one(value: Any) -> Any:
+            return known.setdefault(value, value)
+
+        for row in rows:
+            kind, pack, offset, stored, inner, length = map(one, row[:6])
+            to_pack, to_offset, to_stored, to_inner = map(one, row[7:])
+            lost = Extent(pack, offset, stored, inner, length, row[6])
+            yield Copy(PackKind(kind), lost, Extent(to_pack, to_offset, to_stored, to_inner, length, row[6]))
 
     def add_candidates(self, kind: int, extents: Iterable[Extent]) -> None:
         """Note where the vault may have chunks that are lost elsewhere."""
@@ -151,9 +158,9 @@ class Work:
     def candidates(self, kind: int, at: Extent) -> list[Extent]:
         """Where else a lost chunk may be. Not in a block that is known to be bad."""
         rows = self.db.execute(
-            "SELECT pack, offset, stored, inner, length, id FROM candidates c WHERE kind = ? AND id = ? AND "
-            "length = ? AND NOT EXISTS (SELECT 1 FROM bad b WHERE (b.kind, b.pack, b.offset) = (c.kind, c.pack, "
-            "c.offset)) ORDER BY pack, offset, inner",
-            (int(kind), at.id, at.length),
+            "SELECT pack, offset, stored, inner, length, id FROM candidates c INDEXED BY candidates_by_id "
+            "WHERE id = ? AND kind = ? AND length = ? AND NOT EXISTS (SELECT 1 FROM bad b WHERE "
+            "(b.kind, b.pack, b.offset) = (c.kind, c.pack, c.offset))",
+            (at.id, int(kind), at.length),
         ).fetchall()
-        return [e for row in rows if (e := Extent(*row))[:4] != at[:4]]
+        return sorted(e for row in rows if (e := Extent(*row))[:4] != at[:4])

@@ -61,9 +61,9 @@ ROOMS = {
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
     " catalog.heap catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points"
     " catalog.processors catalog.screen catalog.store.address catalog.vault",
-    "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.ledger.records"
-    " catalog.machines catalog.mark catalog.places catalog.points catalog.screen catalog.signing catalog.store"
-    " catalog.tree catalog.vault catalog.vault_json",
+    "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.heap"
+    " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.screen"
+    " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
     " catalog.protect catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",

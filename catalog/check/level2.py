@@ -123,11 +123,17 @@ class _Absent:
     """Which packs levels 0 and 1 have told of: missing ones are not read, and of others only what is there."""
 
     def __init__(self, members: Sequence[Member]) -> None:
-        self._presence = members[0].ground.presence
+        # Of each series, the listing of a machine that refers to it.
+        self._presence = {
+            one[:SERIES_BYTES]: member.ground.presence for member in members for one in member.ground.series
+        }
 
     def __call__(self, target: Target) -> bool | None:
         kind, pack, spans = target
-        absent = [self._presence.absence(kind, pack, start, end) for start, end in spans]
+        presence = self._presence.get(pack[:SERIES_BYTES])
+        if presence is None:
+            return None
+        absent = [presence.absence(kind, pack, start, end) for start, end in spans]
         if not any(absent):
             return None
         return all(one is not None and not one.short for one in absent)

@@ -26,7 +26,7 @@ from tests.catalog.check.test_levels import CASES, PLAN, STRANGER, Case, Told, W
 from tests.kit.faults import RefusingStore
 from tests.kit.mover import Mover
 from tests.kit.stores import MOST
-from tests.kit.vaultmaker import MACHINE
+from tests.kit.vaultmaker import MACHINE, Packer
 from tests.kit.vaults import PASSPHRASE
 
 ALL = Budget(percent=100, by=MACHINE, processors=2)
@@ -204,12 +204,16 @@ def test_machines_that_share_packs_are_read_together(world: World) -> None:
     other = Machine(id=STRANGER, name="new", hostname="new", system="Linux", created=1, shares=[MACHINE])
     world.vault.add_machine(other)
     alone = world.block(b"only the other machine refers to this")
-    name = world.committed(
-        1, world.tree([folder(b"docs", world.docs), world.file(b"own", alone)]), machine=STRANGER
-    )
+    packer = Packer(world.vault, PackKind.DATA, machine=STRANGER)
+    (mine,) = packer.block([b"in a pack of its own"])
+    packer.finish()
+    files = [world.file(b"mine", mine), world.file(b"own", alone)]
+    name = world.committed(1, world.tree([folder(b"docs", world.docs), *files]), machine=STRANGER)
     world.spoil(world.name(alone), alone.offset + 3)
     for machine in (MACHINE, STRANGER):
+        before = world.meter.snapshot()
         report = deep(world, machine=machine)
+        assert (world.meter.snapshot() - before).size.requests == 0  # both listings are used
         assert report.machines == 2
         (found,) = report.findings
         assert (found.what, found.path, found.points) == (BLOCK, b"own", (name,))

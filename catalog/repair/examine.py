@@ -30,6 +30,8 @@ from catalog.vault import Vault
 
 _DATA, _TREE = PackKind.DATA, PackKind.TREE
 _PAGES = frozenset({FaultKind.PAGE, FaultKind.VALUE})
+_WRITTEN_SO = frozenset({FaultKind.ENTRY, FaultKind.STRANGER})  # no other copy can help: pages are as written
+_MOST_REMARKS = 20
 _MOST_CHECKS = 20  # records of checks that are tried, from the newest on
 MOST_COPIES = 100_000  # rows that one run adds: a record of places has 32 MiB, and these have 90 bytes each
 ROUNDS = 5  # of marks: each finds what the one before could not reach
@@ -113,6 +115,11 @@ class Examination:
         roots = find_roots(vault, self._of_points, self._gone)
         marked = self._marked(roots)
         try:
+            self._remarks += [
+                f"{fault.kind}: /{fault.path.decode(errors='replace')}: {fault.reason}"
+                for fault in marked.faults
+                if fault.kind in _WRITTEN_SO and not fault.acknowledged
+            ][:_MOST_REMARKS]
             self._index(marked)
             self._suspect(marked)
             if self._work.suspects():

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from catalog.errors import Damaged, NewerFormat, ObjectChanged, ObjectExists, ObjectNotFound, RpdriveError
+from catalog.errors import (
+    Damaged,
+    NewerFormat,
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    RpdriveError,
+    StoreFull,
+)
 from catalog.format.admins import Admin
 from catalog.format.keys import Keys
 from catalog.format.records import parsed_number, written_number
@@ -113,6 +121,7 @@ class SignedRecords:
         Records that hold their own number are given as a function of it: junk may have taken the next number.
         No attempt begins after `until`. Raises ObjectChanged if somebody else has added a record since, TooLate,
         Damaged if more than 100 numbers are taken by what no admin signed, or another StoreError.
+        If the store is full, what it keeps for such records is let go.
         """
         if self._clock() - self._read >= ASK_EVERY:
             self._ask_again()  # the key may have been changed during a long run: what it signs would not count
@@ -123,11 +132,20 @@ class SignedRecords:
             made = content(number) if callable(content) else content
             data = seal_signed(self._keys, admin, private, kind, name, made)
             try:
-                return StoredRecord(number, self._store.create(name, [data], until=until))
+                return StoredRecord(number, self._create(name, data, until))
             except ObjectExists:
                 if self._open(kind, name) is not None:
                     raise ObjectChanged(f"{name} was added by another run", "run the command again") from None
         raise _too_much_junk(folder, after + 1, after + MOST_JUNK + 1)
+
+    def _create(self, name: str, data: bytes, until: Deadline | None) -> int:
+        """Store a record. On a full store, what it keeps for this is let go: records are what frees space."""
+        try:
+            return self._store.create(name, [data], until=until)
+        except StoreFull:
+            if not self._store.make_room():
+                raise
+            return self._store.create(name, [data], until=until)
 
     def _open(self, kind: Kind, name: str) -> bytes | None:
         """The content of a record; None, after a warning, if it is gone or no admin signed it."""

@@ -13,7 +13,7 @@ from catalog.check.finding import Finding
 from catalog.check.packs import READ, Target
 from catalog.check.reading import Outcome, Reading
 from catalog.check.slices import LiveSpans, Share, Sizes, order_of, rest_of, share_of, sizes_of, targets_of
-from catalog.errors import AccessDenied, RpdriveError
+from catalog.errors import AccessDenied, RpdriveError, StoreFull
 from catalog.format.blocks import PackKind
 from catalog.format.checks import MOST_BAD, BadRow, ChecksRecord, PartRow, SliceRow, slice_of
 from catalog.format.packs import BlockRow
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 class Done(NamedTuple):
     """What a run has read of a series. `slices` were read to their end. `is_all`: nothing of the plan is left.
 
-    `unnoted` is why the vault has no record of it: the token may only read.
+    `unnoted` is why the vault has no record of it: the token may only read, or the store is full.
     """
 
     slices: list[int]
@@ -189,7 +189,7 @@ class Deep:
         news = records.News(self._slices, parts, bad=self._fresh, ahead=ahead)
         try:
             records.add(self._vault, plan.series, self._by, self._vault.store.now(), news)
-        except AccessDenied as e:
+        except (AccessDenied, StoreFull) as e:
             self._unnoted = e
             return
         # The rows in _fresh stay: those of a slice that is not finished are needed again when it is.

@@ -16,7 +16,7 @@ from catalog.check.level1 import read_trees, tree_findings
 from catalog.check.level2 import Budget, Member, Result, groups, read_packs
 from catalog.check.notes import note, record_job
 from catalog.check.report import Report
-from catalog.errors import Damaged
+from catalog.errors import Damaged, StoreFull
 from catalog.format.checks import ChecksRecord
 from catalog.format.records import Machine
 from catalog.mark.last import LastMark
@@ -112,8 +112,11 @@ class _Run:
                 bad = sum(finding.is_damage for finding in found)
                 for member in members:
                     record_job(member, request.level, began, report.bytes_read - size, bad, report.harmed)
-                if unnoted is not None or (result is not None and result.unnoted is not None):
-                    report.notes.append("the result is not noted in the vault: this access may not create objects")
+                if unnoted is None and result is not None:
+                    unnoted = result.unnoted
+                if unnoted is not None:
+                    why = "it is full" if isinstance(unnoted, StoreFull) else "this access may not create objects"
+                    report.notes.append(f"the result is not noted in the vault: {why}")
 
     def _known(self, machines: Sequence[bytes]) -> tuple[dict[bytes, ChecksRecord], Earlier]:
         """The records of earlier checks, and the bad blocks that they name: level 2 reads these again."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from catalog.check import records
 from catalog.check.finding import Finding, What
 from catalog.check.level2 import Member, Result
-from catalog.errors import AccessDenied, RpdriveError
+from catalog.errors import AccessDenied, RpdriveError, StoreFull
 from catalog.format.checks import BadRow, ChecksRecord
 from catalog.format.packs import SERIES_BYTES
 from catalog.format.records import Job, Outcome, PointName, Problem
@@ -34,7 +34,7 @@ def note(
     """Write the next record of each series of which there is something to say, or was.
 
     `known` are the records before, `whole` rows of them that are no longer bad. Returns why the records can't be
-    written, if this access may only read. Raises StoreError.
+    written, if this access may only read or the store is full. Raises another StoreError.
     """
     vault = members[0].ground.vault
     began = min(member.ground.began for member in members)
@@ -58,7 +58,7 @@ def note(
             continue
         try:
             records.add(vault, series, by, vault.store.now(), news)
-        except AccessDenied as e:
+        except (AccessDenied, StoreFull) as e:
             return e
     return None
 

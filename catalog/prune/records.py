@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from catalog.errors import NewerFormat, StoreFull
+from catalog.errors import NewerFormat
 from catalog.format.admins import Admin
 from catalog.format.places import PlacesRecord, decode_places, encode_places, places_folder, places_named
 from catalog.format.records import written_number
 from catalog.format.sealed import Kind
 from catalog.signed import StoredRecord
-from catalog.store.base import Store
 from catalog.store.deadline import Deadline
 from catalog.vault import Vault
 
-T = TypeVar("T")
 Signer = tuple[Admin, bytes]  # an admin, and its private key
 
 
@@ -56,28 +54,13 @@ def store_next(
     """Store the record that follows. Raises ObjectChanged if another run was faster, or another StoreError.
 
     No attempt begins after `until`: raises TooLate.
-
-    If the store is full, what it keeps for this is let go.
     """
 
     def content(number: int) -> bytes:
         return encode_places(record(number))
 
-    def store() -> StoredRecord:
-        return vault.signed.store_next(Kind.PLACES, folder, content, *signer, after=after, until=until)
-
     folder = places_folder(record(after + 1).series)
-    return with_room(vault.store, store)
-
-
-def with_room(store: Store, write: Callable[[], T]) -> T:
-    """Write something small. If the store is full, what it keeps for this is let go."""
-    try:
-        return write()
-    except StoreFull:
-        if not store.make_room():
-            raise
-        return write()
+    return vault.signed.store_next(Kind.PLACES, folder, content, *signer, after=after, until=until)
 
 
 def old_names(series: bytes, newest: Newest, before: int, least: int) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +34,7 @@ from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
 from catalog.prune.plan import DELETING, HOUR, WAIT, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
 from catalog.prune.points import old_partials
-from catalog.prune.records import Newest, Signer, old_names, read_newest, store_next, with_room
+from catalog.prune.records import Newest, Signer, old_names, read_newest, store_next
 from catalog.prune.scope import Scope, Series
 from catalog.prune.state import Key
 from catalog.prune.tidying import Tidying
@@ -271,11 +270,10 @@ class _Run:
             return ()
         verified = Health.of(self._vault, self._series.own, c.scope.machines).verified_ids(stored)
         for machine in self._series.own:
-            write = partial(
-                expire, self._vault, machine, began, c.signer, yes=c.yes, stored=stored,
+            found += expire(
+                self._vault, machine, began, c.signer, yes=c.yes, stored=stored,
                 ledgers=self._ledgers[machine], policies=c.policies, opened=opened, verified=verified,
             )  # fmt: skip
-            found += with_room(self._store, write)
         for one in found:
             if one.error is not None:
                 self._problems.append(f"no point of item {one.item.hex()[:8]} goes by its policy: {one.error}")
@@ -459,7 +457,7 @@ class _Run:
             def without(ledger: Ledger, due: list[bytes] = due, names: list[PointName] = names) -> Ledger:
                 return ledger.take(due, now).fold(names, began)
 
-            with_room(self._store, lambda: self._ledgers[machine].change(machine, item, without, signer, now))  # noqa: B023
+            self._ledgers[machine].change(machine, item, without, signer, now)
         return sorted(name for name in up if self._is_gone(name))
 
     def _tidy(self, plan: Plan, began: int) -> None:

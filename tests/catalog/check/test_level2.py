@@ -21,9 +21,10 @@ from catalog.format.packs import decode_pack, pack_name, pack_named
 from catalog.format.places import BrokenRow
 from catalog.format.records import Machine
 from catalog.points.health import Health
+from catalog.store.base import Store
 from catalog.vault import open_vault
 from tests.catalog.check.test_levels import CASES, PLAN, STRANGER, Case, Told, World, folder, harmed, told
-from tests.kit.faults import RefusingStore
+from tests.kit.faults import FullStore, RefusingStore
 from tests.kit.mover import Mover
 from tests.kit.stores import MOST
 from tests.kit.vaultmaker import MACHINE, Packer
@@ -233,14 +234,21 @@ def test_groups_of_machines() -> None:
     assert groups({a: [], twin: []}) == [[a, twin]]
 
 
-def test_a_reader_that_may_not_write_says_so(world: World) -> None:
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (lambda store: RefusingStore(store, {"create"}, "checks/"), "this access may not create"),
+        (lambda store: FullStore(store, 0), "it is full"),
+    ],
+)
+def test_damage_is_told_if_it_cannot_be_noted(world: World, broken: Callable[[Store], Store], why: str) -> None:
     rot(world)
-    vault = open_vault(RefusingStore(world.meter, {"create"}, "checks/"), passphrase=PASSPHRASE)
+    vault = open_vault(broken(world.meter), passphrase=PASSPHRASE)
     from catalog.check.job import Request, check
 
     report = check(vault, Request(3, budget=ALL), world.state)
     assert report.is_damaged
-    assert any("may not create" in note for note in report.notes)
+    assert any(why in note for note in report.notes)
     assert records.newest(world.vault, MACHINE) is None
 
 

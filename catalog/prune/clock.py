@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
+
 from catalog.errors import WrongClock
 from catalog.screen.text import duration_text, iso_time
 
+T = TypeVar("T")
 HOUR = 3600 * 10**9  # ns
 APART = HOUR  # by which the store's clock and this machine's may differ
 AHEAD = 2 * 10**9  # by which an object may seem younger than the store's time: both are cut to seconds
@@ -19,10 +24,27 @@ def check_now(now: int, here: int) -> None:
         raise WrongClock(f"the store's clock is {apart} {which} this machine's: it says {iso_time(now)}")
 
 
-def check_listed(newest: int, now: int) -> None:
+class Seen:
+    """The newest of the objects that were listed."""
+
+    def __init__(self) -> None:
+        self.newest = 0  # when it was stored (ns)
+        self.name: Callable[[], str] = str
+
+    def add(self, rows: Iterable[tuple[T, int]], name_of: Callable[[T], str]) -> None:
+        """Add objects, each with its time (ns)."""
+        for one, modified in rows:
+            if modified > self.newest:
+                self.newest, self.name = modified, partial(name_of, one)
+
+
+def check_listed(seen: Seen, now: int) -> None:
     """Raise WrongClock if an object was stored later than now, by the store's own clock (ns)."""
-    if newest > now + AHEAD:
-        raise WrongClock(f"the store's clock says {iso_time(now)}, and an object was stored at {iso_time(newest)}")
+    if seen.newest > now + AHEAD:
+        raise WrongClock(
+            f"the store's clock says {iso_time(now)}, and {seen.name()} was stored at {iso_time(seen.newest)}",
+            f"{WrongClock.advice}; if they are right, and the vault is a folder, `touch` this file",
+        )
 
 
 def check_stored(modified: int, now: int) -> None:

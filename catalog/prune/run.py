@@ -15,7 +15,7 @@ from catalog.errors import AccessDenied, ObjectChanged, RpdriveError, StoreFull,
 from catalog.format.blocks import PackKind
 from catalog.format.keys import GENERATION
 from catalog.format.ledger import ledger_folder
-from catalog.format.packs import SERIES_BYTES
+from catalog.format.packs import SERIES_BYTES, pack_name
 from catalog.format.places import PlacesRecord, places_folder
 from catalog.format.records import PointName, written_number
 from catalog.ledger.expiry import Expiry, expire
@@ -28,7 +28,7 @@ from catalog.mark.run import Marked, mark
 from catalog.points.health import Health
 from catalog.policies.records import Policies
 from catalog.prune.carrying import READ_BACK, Carrying
-from catalog.prune.clock import check_listed, check_now, check_quiet, check_stored
+from catalog.prune.clock import Seen, check_listed, check_now, check_quiet, check_stored
 from catalog.prune.deleting import Deleter
 from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
@@ -153,7 +153,7 @@ class _Run:
         self._vault, self._store = context.vault, context.vault.store
         self._ledgers: dict[bytes, Ledgers] = {}
         self._problems: list[str] = []
-        self._newest_object = 0
+        self._seen = Seen()
         self._live: list[Key] = []  # packs of which points need something, in an immutable vault
         self._listed = Objects()
         self._foreign: dict[bytes, int] = {}  # when the marks began that the newest records of other series rest on
@@ -184,7 +184,7 @@ class _Run:
         if c.signer is None:
             return Done(outlook, problems=tuple(self._problems))
         if (plan.deletes or up or partials) and not c.yes:
-            check_quiet(self._newest_object, began)
+            check_quiet(self._seen.newest, began)
         carriers, moved, stopped = self._carry(plan, groups)
         number = 0
         if plan.is_changed() or plan.deletes or up or partials or needed:
@@ -234,11 +234,8 @@ class _Run:
         stored: dict[PointName, int] = {}
         for machine in self._series.machines:
             stored.update(self._vault.stored_points(machine))
-        self._saw(stored.values())
+        self._seen.add(stored.items(), str)
         return stored
-
-    def _saw(self, times: Iterable[int]) -> None:
-        self._newest_object = max(self._newest_object, max(times, default=0))
 
     def _is_gone(self, name: PointName) -> bool:
         return self._ledgers[name.machine].of(name.machine, name.item).is_gone(name)
@@ -313,9 +310,9 @@ class _Run:
         """List the packs, and decide. Raises WrongClock if one is younger than the store's time."""
         self._c.follow.phase(Phase("listing packs"))
         listed = self._listed = Objects.of(self._store, [self._series.id])
-        self._saw(obj.modified for obj in listed)
-        self._saw(newest.stored.values())
-        check_listed(self._newest_object, self._store.now())
+        self._seen.add(((obj, obj.modified) for obj in listed), lambda obj: pack_name(obj.kind, obj.id))
+        self._seen.add(newest.stored.items(), lambda n: places_folder(self._series.id) + written_number(n))
+        check_listed(self._seen, self._store.now())
         immutable = self._vault.file.immutable
         rests = immutable.days * DAY if immutable is not None else 0
         g = G if self._c.g is None else self._c.g

@@ -112,7 +112,11 @@ class Repair:
         places = list[str]()
         if found.rebuilt is not None:
             record = found.rebuilt
-            places.append(write(vault, record, signer, after=max(record.number, found.after) + NUMBERS_AHEAD))
+            # Twice: under the next number, so that a run that follows the same record loses the race; and far
+            # above, so that whoever has read the lost one takes this.
+            places.append(write(vault, record, signer, after=record.number))
+            ahead = max(record.number, found.after) + NUMBERS_AHEAD
+            places.append(write(vault, record, signer, after=ahead))
         rows = Rows([*found.rows.broken, *(found.acknowledged if acknowledge else ())], found.rows.instead)
         if rows.broken or rows.instead:
             self._follow.phase(Phase("writing records of places"))

@@ -186,6 +186,8 @@ class Attempt(Generic[Folder, File, Stat]):
         try:
             self._evidence.renew(point.checked + 2 * AGE)
             self._ancestry.still(self._lineage)
+            if not self._ancestry.counts(PointName.of(point)):
+                raise StartOver("another point of its number is gone, and readers take it for that one")
         except StartOver as e:
             what = f"the recovery point {point.id.hex()[:8]} can't be relied on: {e}"
             raise Fatal(MissingData(what, "run the backup again at once: it does not rely on this point")) from e

@@ -104,6 +104,10 @@ class Ancestry(Generic[Folder, File, Stat]):
             lineage = lineage._replace(previous=point.id, sequence=point.sequence + 1)
         return self._numbered(lineage._replace(names=frozenset(listed)))
 
+    def counts(self, name: PointName) -> bool:
+        """Whether a point is one, by the ledger that was read last."""
+        return self._ledger is None or not self._ledger.is_gone(name)
+
     def _listed(self) -> dict[PointName, int]:
         """The item's points, partial ones included, and when each was written, by the store's clock (ns)."""
         run = self._run

@@ -10,6 +10,7 @@ import pytest
 
 from backup.lineage import FAR
 from backup.run import Result
+from catalog.errors import MissingData
 from catalog.format.admins import open_admin
 from catalog.format.ledger import ForgottenRow, GoneRow, How, PastRow, ledger_folder
 from catalog.format.records import Point, PointName, written_number
@@ -25,10 +26,11 @@ NOW = 1_790_000_000 * 10**9
 
 
 class World:
-    """A machine with two points of a small source. The store's clock stands still."""
+    """A machine with two points of a small source. The store's clock stands still, unless it is moved."""
 
     def __init__(self, folder: Path) -> None:
-        self.memory = MemoryStore(clock=lambda: NOW)
+        self.now = NOW
+        self.memory = MemoryStore(clock=lambda: self.now)
         self.machine = Kept(self.memory, folder / "state")
         self.source = folder / "source"
         self.source.mkdir()
@@ -179,6 +181,18 @@ def test_a_number_in_the_ledger_that_is_far_above_all_others(world: World) -> No
     past = PastRow(3, 5, NOW, [3]), PastRow(FAR * 2, FAR * 2, NOW, [1])
     world.change(lambda ledger: ledger.forget([forged])._replace(past=past))
     assert sequences(world.backup()) == (2, 6)
+
+
+def test_a_late_point_whose_number_is_gone(world: World) -> None:
+    """Its request hung; a clone gave the same number meanwhile, to a point that went. Its writer says so."""
+
+    def late() -> None:
+        world.now += 8 * 24 * 3600 * 10**9
+        world.change(lambda ledger: ledger._replace(past=(PastRow(3, 3, NOW, [1]),)))
+
+    with pytest.raises(MissingData, match="can't be relied on"):
+        world.backup(at_first("create", "points/", late))
+    assert sequences(world.backup()) == (2, 4)
 
 
 def test_a_ledger_that_nobody_signed(world: World) -> None:

@@ -241,6 +241,8 @@ class Life:
             assert snapshot is not None and point is not None, actor
             self.expected[point.id] = snapshot
             self.roots[point.id] = self.sources[int(actor[-1])]
+            if self.clock.now - self.vault().point(point).checked > AGE:  # too late: it may have the number of one
+                self._forgotten.add(point.id)  # that is gone
         if self.scheduler.ended(actor):
             del self.busy[actor]
             error = self.scheduler.errors.pop(actor, None)

@@ -17,7 +17,7 @@ from catalog.machines.registry import Registration, find_machine, machine_names
 from catalog.points.seen import Seen
 from catalog.policies.records import Policies
 from catalog.prune.notes import Notes
-from catalog.prune.run import Context, Done, Outlook, TimeIsUp, prune_series
+from catalog.prune.run import Context, Done, Outlook, Refused, TimeIsUp, prune_series
 from catalog.prune.scope import Scope, Series
 from catalog.screen.phases import Follower
 from catalog.signing import signing_key
@@ -80,6 +80,8 @@ def prune(
             tell=tell,
         )
         found = [_one(context, series, session) for series in _wanted(scope, request, notes)]
+        if request.machine is None:
+            found += _nameless(scope)
     finally:
         notes.close()
     if not request.dry:
@@ -110,6 +112,24 @@ def _wanted(scope: Scope, request: Request, notes: Notes) -> list[Series]:
             )
         return [scope.series(machine.id)]
     return sorted(scope.all_series(), key=lambda series: (int(notes.get(_note(series)) or 0), series.id))
+
+
+def _nameless(scope: Scope) -> list[SeriesResult]:
+    """Machines whose packs nobody prunes, as no record says what they are."""
+    pruned = {series.id for series in scope.all_series()}
+    alone = [series for series in map(scope.series, scope.nameless) if series.id not in pruned]
+    return [
+        SeriesResult(
+            series.id.hex(),
+            series,
+            None,
+            Refused(
+                f"nothing of machine {series.id.hex()} was pruned: it has points, and no record that can be read",
+                "run `rpdrive repair`, which makes a new one",
+            ),
+        )
+        for series in {series.id: series for series in alone}.values()
+    ]
 
 
 def _note(series: Series) -> str:

@@ -21,6 +21,7 @@ from catalog.format.records import PointName, written_number
 from catalog.ledger.expiry import Expiry, expire
 from catalog.ledger.records import Ledgers
 from catalog.ledger.state import Ledger
+from catalog.mark.faults import FaultKind
 from catalog.mark.last import LastMark, mark_on
 from catalog.mark.objects import Objects
 from catalog.mark.roots import Roots, read_roots
@@ -50,6 +51,10 @@ TRIES = 3  # while other runs are faster
 _GENERATION_AT = 4  # byte of a pack's id
 _MOST_PROBLEMS, _NAMED = 100, 3
 _REPAIR = "see `rpdrive check`; what can't be brought back is acknowledged with `rpdrive repair` (docs/repair.md)"
+_POINT = (
+    "bring back what was there from a copy of the vault; if there is none, delete this object from the store and "
+    "accept the loss with `rpdrive forget --missing`"
+)
 _GAP = "bring them back from a copy of the vault, or accept the loss with `rpdrive forget --missing`"
 _MORE = "give more time with --max-time"
 
@@ -299,11 +304,15 @@ class _Run:
             )
         if marked.is_blind:
             reasons = [
-                f"{fault.object or fault.path.decode(errors='replace')}: {fault.reason}" for fault in marked.damaged
+                fault.reason
+                if fault.object and fault.reason.startswith(fault.object)
+                else f"{fault.object or fault.path.decode(errors='replace')}: {fault.reason}"
+                for fault in marked.damaged
             ]
+            advice = _POINT if all(fault.kind is FaultKind.POINT for fault in marked.damaged) else _REPAIR
             marked.close()
             more = f" (and {len(reasons) - _NAMED} more)" if len(reasons) > _NAMED else ""
-            raise self._refused("; ".join(reasons[:_NAMED]) + more, _REPAIR)
+            raise self._refused("; ".join(reasons[:_NAMED]) + more, advice)
         return marked
 
     def _plan(self, newest: Newest, began: int, marked: Marked) -> Plan:

@@ -34,9 +34,12 @@ class Scope:
     that has points and no record, may share anything: its points count for every series.
     """
 
-    def __init__(self, machines: Mapping[bytes, Machine], doubtful: Iterable[bytes]) -> None:
+    def __init__(
+        self, machines: Mapping[bytes, Machine], doubtful: Iterable[bytes], nameless: Iterable[bytes] = ()
+    ) -> None:
         self.machines = machines
         self.doubtful = frozenset(doubtful)
+        self.nameless = sorted(nameless)  # machines that have points, and no record that opens
 
     @classmethod
     def of(cls, vault: Vault) -> Scope:
@@ -56,8 +59,8 @@ class Scope:
             machines[name.id] = record
         machines = {one: msgspec.structs.replace(m, shares=sorted(shares[one])) for one, m in machines.items()}
         with_points = {one for text in vault.store.folders("points/") if (one := _id(text)) is not None}
-        doubtful |= with_points - machines.keys()
-        return cls(machines, doubtful)
+        nameless = with_points - machines.keys()
+        return cls(machines, doubtful | nameless, nameless)
 
     def series(self, machine: bytes) -> Series:
         """The series of a machine."""

@@ -149,8 +149,15 @@ def test_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     assert "not a length of time" in rpdrive.fails("prune", "--max-time", "soon", code=2)
     assert "box" in rpdrive.ok("prune", "--machine", "box", "--max-time", "1h")
     point = next(path for path in (rpdrive.vault / "points").rglob("*") if "-00000001-" in path.name)
+    point.write_bytes(bytes(300))
+    done = rpdrive.run("prune")
+    assert done.stderr.count(point.name.encode()) == 1 and b"delete this object from the store" in done.stderr
     point.unlink()
     done = rpdrive.run("prune")
     assert done.returncode == 3 and b"vanished from the vault; bring them back" in done.stderr
     failed = json.loads(rpdrive.run("prune", "--json").stdout)["machines"][0]["error"]
     assert failed["kind"] == "Refused"
+    (record,) = (path for path in (rpdrive.vault / "machines").rglob("*") if path.is_file())
+    record.write_bytes(bytes(100))
+    done = rpdrive.run("prune")
+    assert done.returncode == 3 and b"no record that can be read; run `rpdrive repair`" in done.stderr

@@ -99,5 +99,6 @@ def put(row: list[Any], where: tuple[Any, ...], value: object) -> None:
     holder: Any = row
     for step in where[:-1]:
         holder = holder[step]
-    if isinstance(holder, dict) or (isinstance(holder, list) and len(holder) > where[-1]):
-        holder[where[-1]] = value
+    last = where[-1]
+    if isinstance(holder, dict) or (isinstance(holder, list) and isinstance(last, int) and len(holder) > last):
+        holder[last] = value

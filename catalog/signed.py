@@ -68,6 +68,7 @@ class SignedRecords:
         self._file_now, self._clock = file_now, clock
         self._asked: float | None = None
         self._read = clock()
+        self._doubts: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
 
     def newest(self, kind: Kind, folder: str) -> SignedRecord | None:
@@ -84,13 +85,24 @@ class SignedRecords:
         Raises StoreError, or Damaged if more than 100 numbers are taken by what no admin signed.
         """
         highest = sorted(numbers)[-MOST_JUNK - 1 :]
+        unopened: list[str] = []
+        found = None
         for number in reversed(highest):
-            content = self._open(kind, name := folder + written_number(number))
+            content = self._open(kind, name := folder + written_number(number), unopened)
             if content is not None:
-                return SignedRecord(number, name, content)
+                found = SignedRecord(number, name, content)
+                break
+        self._doubts[folder] = tuple(unopened)
+        if found is not None:
+            return found
         if len(highest) > MOST_JUNK:
             raise _too_much_junk(folder, highest[0], highest[-1])
         return None
+
+    def doubts(self, folder: str) -> tuple[str, ...]:
+        """The objects of a folder that were passed over when its newest record was looked for last, and that might
+        have been a later one: they don't open. What opens, and no admin signed, is junk for certain."""
+        return self._doubts.get(folder, ())
 
     def add(
         self,
@@ -147,16 +159,23 @@ class SignedRecords:
                 raise
             return self._store.create(name, [data], until=until)
 
-    def _open(self, kind: Kind, name: str) -> bytes | None:
-        """The content of a record; None, after a warning, if it is gone or no admin signed it."""
+    def _open(self, kind: Kind, name: str, unopened: list[str] | None = None) -> bytes | None:
+        """The content of a record; None, after a warning, if it is gone or no admin signed it.
+
+        The name of one that doesn't open is added to `unopened`.
+        """
+        opened = False
         try:
             data = self._fetch(kind, name)
             signer = signer_of(self._keys, kind, name, data)
+            opened = True
             if all(admin.id != signer for admin in self._file.admins):
                 self._ask_again()
             return open_signed(self._keys, self._file.admins, kind, name, data)
         except (Damaged, NewerFormat, ObjectNotFound) as e:
             _log.warning("the record %s is passed over: %s", name, e)
+            if not opened and unopened is not None:
+                unopened.append(name)
             return None
 
     def _ask_again(self) -> None:

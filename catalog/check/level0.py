@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from catalog.check.finding import Finding, What
 from catalog.check.ground import Ground, Key
 from catalog.format.blocks import PackKind
+from catalog.format.ledger import ledger_folder
 from catalog.format.packs import pack_named
+from catalog.format.places import places_folder
 from catalog.ledger.records import Ledger
 from catalog.mark.live import Live
 
@@ -22,6 +24,14 @@ def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding
     """
     for (machine, item), error in ground.unread.items():
         yield Finding(LEVEL, What.OTHER, f"ledger/{machine.hex()}/{item.hex()}/", str(error))
+    folders = [ledger_folder(*key) for key in ground.ledgers]
+    folders += [places_folder(record.series, record.digits) for record in ground.places]
+    for folder in folders:
+        for name in ground.vault.signed.doubts(folder):
+            reason = (
+                "it does not open, and may be the newest record of its folder; the one before it is read instead"
+            )
+            yield Finding(LEVEL, What.OTHER, name, reason)
     for one in ground.roots.unread:
         yield Finding(LEVEL, What.POINT, str(one.name), str(one.error), points=(one.name,))
     yield from _gaps(ground, highest)

@@ -101,6 +101,9 @@ class _Item(NamedTuple):
 
     def expired(self, points: Mapping[PointName, int], signer: Signer | None, *, yes: bool) -> Expiry:
         ledger = self.ledgers.of(self.machine, self.item)
+        doubt = None if yes else self.ledgers.doubt(self.machine, self.item)
+        if doubt is not None:
+            raise doubt
         policy = self.policies.policy(self.machine, self.item)
         shown = {name: modified for name, modified in points.items() if not ledger.is_hidden(name)}
         if not _going(self._decided(shown, policy, ledger)):
@@ -116,7 +119,9 @@ class _Item(NamedTuple):
         kept = len(shown) - len(rows)
         braked = None if yes else self._braked(going, rows, real)
         if braked is None and signer is not None:
-            self.ledgers.change(self.machine, self.item, lambda found: self._with(found, rows), signer, self.now)
+            self.ledgers.change(
+                self.machine, self.item, lambda found: self._with(found, rows), signer, self.now, despite=yes
+            )
         return Expiry(self.machine, self.item, rows, kept, braked)
 
     def _with(self, ledger: Ledger, rows: Sequence[ForgottenRow]) -> Ledger:

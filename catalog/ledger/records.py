@@ -73,6 +73,11 @@ class Ledgers:
         self._read[key] = numbers, ledger
         return ledger
 
+    def doubt(self, machine: bytes, item: bytes) -> Damaged | None:
+        """Why what `of` returned may not be the newest word: a later record may be there, and does not open."""
+        doubts = self._vault.signed.doubts(ledger_folder(machine, item)) if (machine, item) in self._numbers else ()
+        return doubtful(doubts[0]) if doubts else None
+
     def old_names(self, machine: bytes, before: int, least: int) -> list[str]:
         """Ledgers of a machine, and junk among them, that say nothing any more and were stored before a time (ns).
 
@@ -117,15 +122,21 @@ class Ledgers:
         change: Callable[[Ledger], Ledger],
         signer: Signer,
         now: int,
+        *,
+        despite: bool = False,
     ) -> Ledger:
         """Store what `change` makes of an item's newest ledger after that one; nothing, if it changes nothing.
 
         If somebody else was faster, `change` is called again with what is there then. `now` is the store's time
         (ns). Returns the newest ledger. Raises as `of`, what `change` raises, ObjectChanged if others were faster
-        again and again, or another StoreError.
+        again and again, or another StoreError; and, but `despite` it, Damaged if a later record may be there that
+        does not open: what it says would be lost for good.
         """
         for left in reversed(range(_TRIES)):
             before = self.of(machine, item)
+            doubt = None if despite else self.doubt(machine, item)
+            if doubt is not None:
+                raise doubt
             after = change(before)
             if after == before:
                 return before
@@ -151,6 +162,14 @@ class Ledgers:
         self._numbers.setdefault(key, {})[number] = now
         self._read[key] = [*self._numbers[key]], after
         return after
+
+
+def doubtful(name: str) -> Damaged:
+    """The error for an object that may be a later record than the one that counts."""
+    return Damaged(
+        f"{name} does not open, and may say what was forgotten, brought back or held last",
+        "bring that object back from a copy of the vault; if it is lost, or junk, delete it and run this again",
+    )
 
 
 def _only_numbers(listed: dict[Key, dict[int, int]]) -> dict[Key, list[int]]:

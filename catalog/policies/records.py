@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 
@@ -20,6 +21,8 @@ from catalog.retention.policy import Level, Policy, effective
 from catalog.signing import signing_key
 from catalog.vault import Vault
 
+_JUNK = "bring that object back from a copy of the vault; if it is lost, or junk, delete it"
+_AGAIN = "write a new one with `rpdrive policy set --replace`"
 UNREADABLE = "a record that can't be read"  # among the unknown fields of a level: nothing is removed then
 
 
@@ -34,6 +37,7 @@ class Policies:
         self._vault = vault
         self._numbers: dict[bytes, dict[int, int]] = {}  # by level: when each was stored, by the store's clock (ns)
         self._levels: dict[bytes, Level] = {}
+        self._doubtful: set[bytes] = set()
         self._policies: dict[tuple[bytes | None, bytes | None], Policy] = {}
         for info in vault.store.list("policies/"):
             named = policy_named(info.name)
@@ -56,16 +60,27 @@ class Policies:
         """The newest record of a level; or the newest of those with a number `below` this one."""
         numbers = [n for n in self._numbers.get(level.id, ()) if below is None or n < below]
         found = self._vault.signed.among(Kind.RETENTION, policy_folder(level.id), numbers) if numbers else None
+        if below is None and numbers:
+            self._note_doubts(level.id)
         if found is None:
             return level
         try:
             record, unknown = decode_retention(found.content, found.name)
         except Damaged as e:
-            error = Damaged(str(e), "write a new one with `rpdrive policy set --replace`")
+            error = Damaged(str(e), _AGAIN)
             error.__cause__ = e
             self._vault.passed_over.note(found.name, error, lost=True)
             return level._replace(number=found.number, unknown={UNREADABLE: None})
         return level._replace(number=found.number, record=record, unknown=unknown)
+
+    def _note_doubts(self, level: bytes) -> None:
+        """Note that a later record of a level may be there that does not open: an earlier one could keep less."""
+        for name in self._vault.signed.doubts(policy_folder(level)):
+            error = Damaged(
+                f"{name} does not open, and may be the policy that counts: nothing goes by policy", _JUNK
+            )
+            self._vault.passed_over.note(name, error, lost=True)
+            self._doubtful.add(level)
 
     def suppose(self, level: Level) -> None:
         """Take a level as it is given here, and not as it is in the vault."""
@@ -79,7 +94,10 @@ class Policies:
         key = machine, item
         if key not in self._policies:
             levels = [self.level("item", "", item), self.level("machine", "", machine), self.of_vault()]
-            self._policies[key] = effective(levels, immutable_days(self._vault))
+            policy = effective(levels, immutable_days(self._vault))
+            if self._doubtful.intersection(level.id for level in levels):
+                policy = replace(policy, unknown=(*policy.unknown, UNREADABLE))
+            self._policies[key] = policy
         return self._policies[key]
 
     def before(self, machine: bytes, item: bytes, since: int) -> Iterator[tuple[int, Policy]]:

@@ -31,6 +31,7 @@ from catalog.policies.records import Policies
 from catalog.prune.carrying import READ_BACK, Carrying
 from catalog.prune.clock import Seen, check_listed, check_now, check_quiet, check_stored
 from catalog.prune.deleting import Deleter
+from catalog.prune.doubts import ADVICE, Words
 from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
 from catalog.prune.plan import DELETING, HOUR, WAIT, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
@@ -172,6 +173,11 @@ class _Run:
         began = self._store.now()
         check_now(began, c.clock())
         stored = self._points()
+        own = {machine: self._ledgers[machine] for machine in self._series.own}
+        words = Words.of(vault, self._series.id, newest, own, c.policies, stored)
+        doubt = None if c.yes else words.doubt(c.notes)
+        if doubt is not None:
+            raise self._refused(doubt, ADVICE)
         self._refuse_gaps(stored)
         roots = read_roots(vault, stored, self._is_gone)
         with self._marked(roots, newest, began) as marked:
@@ -203,6 +209,8 @@ class _Run:
         for machine in self._series.own:
             self._deleter.names(self._ledgers[machine].old_names(machine, began - RECORDS, LEAST))
         self._tidy(plan, began)
+        words.numbers[places_folder(self._series.id)] = number or newest.number
+        words.keep(c.notes)
         c.saw(stored, [root.name for root in roots.roots])
         return Done(
             outlook,
@@ -463,7 +471,7 @@ class _Run:
             def without(ledger: Ledger, due: list[bytes] = due, names: list[PointName] = names) -> Ledger:
                 return ledger.take(due, now).fold(names, began)
 
-            self._ledgers[machine].change(machine, item, without, signer, now)
+            self._ledgers[machine].change(machine, item, without, signer, now, despite=self._c.yes)
         return sorted(name for name in up if self._is_gone(name))
 
     def _tidy(self, plan: Plan, began: int) -> None:

@@ -263,6 +263,15 @@ def test_a_number_taken_by_junk_is_in_the_record_that_follows_it(world: World) -
     assert level.record is not None and (level.number, level.record.number) == (3, 3)
 
 
+def test_a_policy_that_may_not_be_the_newest_lets_nothing_go(world: World) -> None:
+    name = policy_folder(ITEM)
+    world.set(ITEM, daily="60", zone="UTC")
+    assert not Policies(world.vault).policy(MACHINE, ITEM).unknown
+    world.remote.memory.objects[name + written_number(2)] = b"it was damaged"
+    assert Policies(world.vault).policy(MACHINE, ITEM).unknown == ("a record that can't be read",)
+    assert "00000002 does not open" in str(world.vault.passed_over.lost(name))
+
+
 def test_of_two_admins_who_set_at_once_one_succeeds(world: World) -> None:
     stale = world.level(ITEM)
     world.set(ITEM, daily="60")

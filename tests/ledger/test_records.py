@@ -158,9 +158,11 @@ def test_what_no_admin_signed_is_passed_over(world: World) -> None:
     # A record of another item, which an admin signed for its own name.
     world.forget(5, OTHER)
     world.memory.objects[f"{FOLDER}00000004"] = world.memory.objects[ledger_folder(MACHINE, OTHER) + "00000001"]
-    world.memory.objects[f"{FOLDER}00000005"] = b"junk"
     assert world.now().number == 1 and [*world.now().forgotten] == [point(1)]
-    assert world.forget(7).number == 6, "the numbers that junk has taken are passed over"
+    with pytest.raises(Damaged, match="00000004 does not open"):  # it may be a later word that was damaged
+        world.forget(7)
+    del world.memory.objects[f"{FOLDER}00000004"]
+    assert world.forget(7).number == 4, "the numbers that junk has taken are passed over"
     assert [*world.now().forgotten] == [point(1), point(7)]
 
 

@@ -24,10 +24,10 @@ from backup.systems.base import File, Folder, Stat
 from catalog.errors import Damaged, LocalError, NewerFormat, ObjectNotFound, RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name, pack_named, series_folder
-from catalog.format.places import PlacesRecord
+from catalog.format.places import EVIDENCE, HIDDEN, PlacesRecord
 
-AGE = 42 * 3600 * 10**9  # ns; a quarter of the 7 days between hiding a pack and deleting it
-HIDING = 4 * AGE  # 7 days: upkeep deletes, or cuts from a pack, what it has hidden for as long
+AGE = EVIDENCE
+HIDING = HIDDEN  # upkeep deletes, or cuts from a pack, what it has hidden for as long
 SAMPLED = 0.01  # of the chunks found in a pack that this machine did not write are read back
 _Spans: TypeAlias = tuple[tuple[int, int], ...]  # bytes of a pack, [from, to); none: all of it
 

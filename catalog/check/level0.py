@@ -8,13 +8,12 @@ from catalog.check.finding import Finding, What
 from catalog.check.ground import Ground, Key
 from catalog.format.blocks import PackKind
 from catalog.format.ledger import ledger_folder
-from catalog.format.packs import pack_named
-from catalog.format.places import places_folder
+from catalog.format.packs import SERIES_BYTES, pack_named
+from catalog.format.places import EVIDENCE, places_folder
 from catalog.ledger.records import Ledger
 from catalog.mark.live import Live
 
 LEVEL = 0
-EVIDENCE = 42 * 3600 * 10**9  # ns: how old the listing may be that a point rests on
 
 
 def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding]:
@@ -24,14 +23,7 @@ def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding
     """
     for (machine, item), error in ground.unread.items():
         yield Finding(LEVEL, What.OTHER, f"ledger/{machine.hex()}/{item.hex()}/", str(error))
-    folders = [ledger_folder(*key) for key in ground.ledgers]
-    folders += [places_folder(record.series, record.digits) for record in ground.places]
-    for folder in folders:
-        for name in ground.vault.signed.doubts(folder):
-            reason = (
-                "it does not open, and may be the newest record of its folder; the one before it is read instead"
-            )
-            yield Finding(LEVEL, What.OTHER, name, reason)
+    yield from _doubts(ground)
     for one in ground.roots.unread:
         yield Finding(LEVEL, What.POINT, str(one.name), str(one.error), points=(one.name,))
     yield from _gaps(ground, highest)
@@ -40,6 +32,17 @@ def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding
         if not root.name.partial and late > EVIDENCE:
             reason = "it was stored long after the vault was last seen to have all that it refers to"
             yield Finding(LEVEL, What.UNSOUND, str(root.name), reason, points=(root.name,))
+
+
+def _doubts(ground: Ground) -> Iterator[Finding]:
+    """Objects that may be later ledgers, or records of places, than those that were read."""
+    folders = {ledger_folder(*key) for key in ground.ledgers}
+    folders |= {places_folder(machine[:SERIES_BYTES]) for machine in ground.series}
+    folders |= {places_folder(record.series, record.digits) for record in ground.places}
+    for folder in sorted(folders):
+        for name in ground.vault.signed.doubts(folder):
+            reason = "it does not open, and may be the newest record there; the one before it is read instead"
+            yield Finding(LEVEL, What.OTHER, name, reason)
 
 
 def _gaps(ground: Ground, seen: Mapping[Key, int]) -> Iterator[Finding]:

@@ -14,6 +14,8 @@ from catalog.format.message import MAX_OFFSET, Id, Length, Offset, Stored, Whole
 from catalog.format.packs import SERIES_BYTES, Extent
 from catalog.format.records import parsed_number, written_number
 
+HIDDEN = 7 * 86_400 * 10**9  # ns: how long a block stays hidden before it is deleted, at least
+EVIDENCE = HIDDEN // 4  # 42 hours: how old a look at the vault may be that a point rests on
 MAX_DIGITS = 4  # of the random part of pack ids, in the name of a shard
 Series: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=SERIES_BYTES, max_length=SERIES_BYTES)]
 Kind: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2)]  # PackKind.DATA or PackKind.TREE

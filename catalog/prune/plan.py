@@ -16,7 +16,7 @@ from catalog.errors import StoreError
 from catalog.format.blocks import PackKind
 from catalog.format.message import MAX_BLOCK, MAX_OFFSET
 from catalog.format.packs import HEADER
-from catalog.format.places import PlacesRecord
+from catalog.format.places import HIDDEN, PlacesRecord
 from catalog.places import Run
 from catalog.prune.segments import (
     EVERYTHING,
@@ -33,7 +33,7 @@ from catalog.prune.segments import (
 from catalog.prune.state import Key, State
 
 HOUR = 3600 * 10**9  # ns
-G = 168 * HOUR  # from hiding a block to deleting it
+G = HIDDEN  # from hiding a block to deleting it
 WAIT = 72 * HOUR  # from "its blocks are elsewhere" to deleting a pack: longer than a listing may be behind
 DELETING = 21 * 3600.0  # s after its record was created in which a run may delete
 _AT_ONCE = 512  # packs whose contents are looked for together

@@ -12,6 +12,8 @@ from catalog.format.admins import Admin
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
 from catalog.format.places import (
+    EVIDENCE,
+    HIDDEN,
     BrokenRow,
     DeadRow,
     InsteadRow,
@@ -25,8 +27,8 @@ from catalog.format.records import written_number
 from catalog.format.sealed import Kind
 from catalog.vault import Vault
 
-G = 7 * 86_400 * 10**9  # ns: upkeep deletes what it has hidden for as long
-SLACK = 42 * 3600 * 10**9  # ns; a run may delete for a part of this time after its record was written
+G = HIDDEN  # ns: upkeep deletes what it has hidden for as long
+SLACK = EVIDENCE  # ns; a run may delete for a part of this time after its record was written
 TRIES = 5  # if other runs write records meanwhile
 
 

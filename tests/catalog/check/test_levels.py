@@ -16,10 +16,10 @@ from catalog.check.job import Request, check
 from catalog.check.report import Report
 from catalog.format.admins import open_admin
 from catalog.format.blocks import PackKind
-from catalog.format.ledger import ForgottenRow
+from catalog.format.ledger import ForgottenRow, ledger_folder
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent, pack_name
-from catalog.format.places import BrokenRow
+from catalog.format.places import BrokenRow, places_folder
 from catalog.format.records import Machine, Point, PointName, Root
 from catalog.format.values import Subtree, Totals
 from catalog.ledger.records import Ledgers
@@ -111,6 +111,9 @@ class World:
 
     def cut(self, name: str, length: int) -> None:
         self.memory.objects[name] = self.memory.objects[name][:length]
+
+    def garble(self, name: str) -> None:
+        self.memory.create(name, [b"garbage"])
 
     def lose(self, name: str) -> None:
         del self.memory.objects[name]
@@ -240,6 +243,14 @@ CASES = {
     "live block cut from a pack": Case(
         cut_too_much, [Told(MISSING, (1, 2), FILM)], [Told(MISSING, (1, 2), FILM)],
         {1: (1, (FILM,)), 2: (1, (FILM,))},
+    ),
+    "ledger that does not open": Case(
+        lambda w: w.garble(ledger_folder(MACHINE, ITEM) + "00000001"), [Told(What.OTHER, (), b"")],
+        [Told(What.OTHER, (), b"")],
+    ),
+    "record of places that does not open": Case(
+        lambda w: w.garble(places_folder(MACHINE[:4]) + "00000009"), [Told(What.OTHER, (), b"")],
+        [Told(What.OTHER, (), b"")],
     ),
     "totals forged": Case(forge_totals, [], [Told(TREE, (3,), b"docs")]),
     "size forged": Case(forge_size, [], [Told(TREE, (3,), NOTE)], {3: (1, (NOTE,))}),

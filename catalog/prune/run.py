@@ -32,6 +32,7 @@ from catalog.prune.carrying import READ_BACK, Carrying
 from catalog.prune.clock import Seen, check_listed, check_now, check_quiet, check_stored
 from catalog.prune.deleting import Deleter
 from catalog.prune.doubts import ADVICE, Words
+from catalog.prune.gaps import find_gap
 from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
 from catalog.prune.plan import DELETING, HOUR, WAIT, Facts, G, Limits, LivePack, Move, Object, Plan, Totals
@@ -56,7 +57,6 @@ _POINT = (
     "bring back what was there from a copy of the vault; if there is none, delete this object from the store and "
     "accept the loss with `rpdrive forget --missing`"
 )
-_GAP = "bring them back from a copy of the vault, or accept the loss with `rpdrive forget --missing`"
 _MORE = "give more time with --max-time"
 
 
@@ -178,8 +178,10 @@ class _Run:
         doubt = None if c.yes else words.doubt(c.notes)
         if doubt is not None:
             raise self._refused(doubt, ADVICE)
-        self._refuse_gaps(stored)
         roots = read_roots(vault, stored, self._is_gone)
+        gap = find_gap(stored, roots, self._ledgers, c.highest)
+        if gap is not None:
+            raise self._refused(str(gap), gap.advice)
         with self._marked(roots, newest, began) as marked:
             plan = self._plan(newest, began, marked)
         if plan.refusal():
@@ -252,25 +254,6 @@ class _Run:
 
     def _is_gone(self, name: PointName) -> bool:
         return self._ledgers[name.machine].of(name.machine, name.item).is_gone(name)
-
-    def _refuse_gaps(self, stored: Mapping[PointName, int]) -> None:
-        """Raise Refused if points vanished: their blocks would be lost, while they might still come back."""
-        present: dict[tuple[bytes, bytes], set[int]] = {}
-        for name in stored:
-            numbers = present.setdefault((name.machine, name.item), set())
-            if not name.partial:
-                numbers.add(name.sequence)
-        items = {*present, *(key for key in self._c.highest if key[0] in self._series.machines)}
-        for ledgers in self._ledgers.values():
-            items.update(ledgers.keys)
-        for machine, item in sorted(items):
-            ledger, numbers = self._ledgers[machine].of(machine, item), present.get((machine, item), set())
-            highest = max([*numbers, self._c.highest.get((machine, item), 0), ledger.highest])
-            missing = ledger.gaps(numbers, highest)
-            if missing:
-                first, last = missing[0]
-                which = f"point {first}" if first == last else f"points {first} to {last}"
-                raise self._refused(f"recovery {which} of item {item.hex()[:8]} vanished from the vault", _GAP)
 
     def _expire(self, roots: Roots, stored: Mapping[PointName, int], began: int) -> tuple[Expiry, ...]:
         """What goes by policy, written into the ledgers."""

@@ -119,10 +119,21 @@ def test_a_point_that_vanished_stops_it() -> None:
     world = World()
     names = random_edits(world, 4)
     world.store.delete(str(names[1]))
-    assert "recovery point 2 of item 10111213 vanished" in refused(world)
+    assert "recovery point 2 of item home vanished" in refused(world)
     world.store.delete(str(names[3]))  # the newest: this machine has seen it
     highest = {(world.machine, ITEM): 4}
     assert "vanished" in refused(world, highest=highest)
+
+
+def test_junk_under_the_name_of_a_point_is_named_and_proves_no_number() -> None:
+    world = World()
+    names = random_edits(world, 2)
+    junk = str(names[1]._replace(sequence=99_999_999, id=bytes(16)))
+    world.store.create(junk, [b"junk"])
+    said = refused(world)
+    assert junk in said and "vanished" not in said
+    world.store.delete(junk)
+    world.prune()
 
 
 def test_a_page_that_cannot_be_read_stops_it() -> None:

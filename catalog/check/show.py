@@ -13,8 +13,8 @@ from catalog.check.level2 import Budget
 from catalog.check.listing import cost_line, lines, report_json
 from catalog.check.options import Options
 from catalog.check.packs import CHEAP_READ, READ
-from catalog.errors import Damaged, LocalError
-from catalog.machines.registry import Registration
+from catalog.errors import Damaged
+from catalog.machines.registry import id_here
 from catalog.points.opening import scope
 from catalog.points.seen import Seen
 from catalog.screen.output import print_json, say
@@ -35,8 +35,9 @@ def run_check(
             warn(cost_line(plans, price))
 
     seconds = options.seconds()
+    own = id_here(session.settings, vault) or bytes(16)
     budget = Budget(
-        options.share(), None if seconds is None else time.monotonic() + seconds, _own_id(session, vault),
+        options.share(), None if seconds is None else time.monotonic() + seconds, own,
         CHEAP_READ if session.is_local else READ, announce,
     )  # fmt: skip
     request = Request(options.level, *scope(vault, machine, item), budget)
@@ -50,12 +51,3 @@ def run_check(
         for line in lines(report, vault.machines()):
             say(line)
     return Damaged.exit_code if report.is_damaged else 0
-
-
-def _own_id(session: Session, vault: Vault) -> bytes:
-    """The id of this machine; zeros if it is not registered in the vault."""
-    try:
-        known = Registration.load(session.settings.state_to_read, vault)
-        return bytes(16) if known is None else bytes.fromhex(known.machine)
-    except (LocalError, ValueError):
-        return bytes(16)

@@ -17,7 +17,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from catalog.access.settings import write_private
+from catalog.access.settings import Settings, write_private
 from catalog.errors import (
     AmbiguousName,
     Damaged,
@@ -84,6 +84,15 @@ def _path(state: Path, vault: Vault) -> Path:
 
 
 # --- this machine -------------------------------------------------------------------------------------------
+
+
+def id_here(settings: Settings, vault: Vault) -> bytes | None:
+    """The id of this machine; None if it is not registered in the vault, or if that can't be read."""
+    try:
+        known = Registration.load(settings.where("state"), vault)
+    except LocalError:
+        return None
+    return None if known is None else bytes.fromhex(known.machine)
 
 
 def registered_here(vault: Vault, state: Path) -> Machine | None:

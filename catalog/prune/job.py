@@ -13,7 +13,7 @@ from typing import NamedTuple
 from catalog.access.session import Session
 from catalog.errors import AccessDenied, NotFound, RpdriveError, StoreFull, StoreUnreachable
 from catalog.format.records import Job, Outcome, Problem
-from catalog.machines.registry import Registration, find_machine, machine_names
+from catalog.machines.registry import find_machine, id_here, machine_names
 from catalog.points.seen import Seen
 from catalog.policies.records import Policies
 from catalog.prune.notes import Notes
@@ -70,7 +70,7 @@ def prune(
             notes=notes,
             signer=None if request.dry else signing_key(vault),
             deleting=session.open_store(patience=0.0),
-            by=_here(state, vault),
+            by=id_here(session.settings, vault) or bytes(16),
             highest=seen.highest(),
             saw=seen.check,
             state=state,
@@ -91,15 +91,6 @@ def prune(
 
 def _path(state: Path, vault: Vault) -> Path:
     return state / f"prune-{vault.id.hex()}.sqlite"
-
-
-def _here(state: Path, vault: Vault) -> bytes:
-    """The id of this machine in the vault; zeros if it has none."""
-    with suppress(RpdriveError):
-        known = Registration.load(state, vault)
-        if known is not None:
-            return bytes.fromhex(known.machine)
-    return bytes(16)
 
 
 def _wanted(scope: Scope, request: Request, notes: Notes) -> list[Series]:

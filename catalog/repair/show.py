@@ -12,7 +12,7 @@ from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, Damaged, LocalError, NoVault, RpdriveError, UsageError, WrongPassphrase
 from catalog.heap import steady_heap
-from catalog.machines.registry import Registration
+from catalog.machines.registry import id_here
 from catalog.repair.examine import Found, Wanted
 from catalog.repair.listing import (
     found_json,
@@ -170,8 +170,4 @@ class _Run:
 
     def _signer(self, vault: Vault) -> Signer:
         admin, private = signing_key(vault)
-        try:
-            known = Registration.load(self._session.settings.state, vault)
-        except LocalError:
-            known = None
-        return Signer(admin, private, bytes(16) if known is None else bytes.fromhex(known.machine))
+        return Signer(admin, private, id_here(self._session.settings, vault) or bytes(16))

@@ -15,7 +15,7 @@ from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
 from catalog.format.records import Outcome
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
-from catalog.machines.registry import Registration
+from catalog.machines.registry import id_here
 from catalog.names import IGNORE_CASE
 from catalog.program import user_path
 from catalog.screen.progress import Observer, Reporting
@@ -95,7 +95,7 @@ class Job:
         from mount.restore.run import Restore
 
         self.record.vault = vault.id.hex()
-        own = self._options.own = _own_id(self._session, vault)
+        own = self._options.own = id_here(self._session.settings, vault)
         only = own or b"" if self._options.in_place and machine is None else None
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=TREES, page_memory=PAGES, disk=disk, disk_data=False)
@@ -153,15 +153,6 @@ def without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _own_id(session: Session, vault: Vault) -> bytes | None:
-    """The id of this machine; None if it is not registered in the vault."""
-    try:
-        known = Registration.load(session.settings.where("state"), vault)
-        return None if known is None else bytes.fromhex(known.machine)
-    except (LocalError, ValueError):
-        return None
 
 
 def _disk(session: Session) -> DiskCache | None:

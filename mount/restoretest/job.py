@@ -14,7 +14,7 @@ from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, NewerFormat, NotFound, RpdriveError, ShortRead, UsageError
 from catalog.format.records import Outcome, Point
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
-from catalog.machines.registry import Registration
+from catalog.machines.registry import id_here
 from catalog.points.opening import listed_points, open_point
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.vault import Vault
@@ -133,7 +133,7 @@ class RestoreTest:
         self.record.item = point.item_name
         there = point.totals.files
         self._total = wanted(point, FILES if request.files is None else request.files, request.percent)
-        here = is_here(point, _own_id(self._session, vault))
+        here = is_here(point, id_here(self._session.settings, vault))
         failures, seen, differs = list[Failure](), dict[Live, int](), list[bytes]()
         code = None
         began = time.monotonic()
@@ -211,15 +211,6 @@ def _reader(vault: Vault) -> Iterator[Reader]:
         yield reader
     finally:
         reader.close()
-
-
-def _own_id(session: Session, vault: Vault) -> bytes | None:
-    """The id of this machine; None if it is not registered in the vault."""
-    try:
-        known = Registration.load(session.settings.where("state"), vault)
-        return None if known is None else bytes.fromhex(known.machine)
-    except (LocalError, ValueError):
-        return None
 
 
 def _text(path: bytes) -> str:

@@ -10,7 +10,7 @@ from catalog.format.blocks import PackKind
 from catalog.format.ledger import ledger_folder
 from catalog.format.packs import SERIES_BYTES, pack_named
 from catalog.format.places import EVIDENCE, places_folder
-from catalog.ledger.records import Ledger
+from catalog.ledger.state import Ledger, find_gaps, numbers_text
 from catalog.mark.live import Live
 
 LEVEL = 0
@@ -46,24 +46,14 @@ def _doubts(ground: Ground) -> Iterator[Finding]:
 
 
 def _gaps(ground: Ground, seen: Mapping[Key, int]) -> Iterator[Finding]:
-    listed: dict[Key, set[int]] = {}
-    opened: dict[Key, int] = {}
-    for name in [*(r.name for r in ground.roots.roots), *(r.name for r in ground.roots.unread)]:
-        if not name.partial:
-            listed.setdefault((name.machine, name.item), set()).add(name.sequence)
-    for root in ground.roots.roots:
-        if not root.name.partial:  # a name proves nothing: only points that open have a number
-            key = root.name.machine, root.name.item
-            opened[key] = max(opened.get(key, 0), root.name.sequence)
-    for key in sorted(set(listed) | set(ground.ledgers) | _of(ground, seen)):
-        if key in ground.unread:
-            continue
-        ledger = ground.ledgers.get(key) or Ledger(*key)
-        highest = max(opened.get(key, 0), ledger.highest, seen.get(key, 0))
-        for first, last in ledger.gaps(listed.get(key, ()), highest):
-            which = f"recovery point {first}" if first == last else f"recovery points {first} to {last}"
-            folder = f"points/{key[0].hex()}/{key[1].hex()}/"
-            yield Finding(LEVEL, What.GAP, folder, f"{which} vanished, and no record says why")
+    opened = [root.name for root in ground.roots.roots]
+    names = [*opened, *(one.name for one in ground.roots.unread)]
+    keys = {(name.machine, name.item) for name in names if not name.partial} | _of(ground, seen)
+    keys |= ground.ledgers.keys()
+    ledgers = {key: ground.ledgers.get(key) or Ledger(*key) for key in keys if key not in ground.unread}
+    for key, first, last in find_gaps(names, opened, ledgers, seen):
+        folder = f"points/{key[0].hex()}/{key[1].hex()}/"
+        yield Finding(LEVEL, What.GAP, folder, f"{numbers_text(first, last)} vanished, and no record says why")
 
 
 def _of(ground: Ground, seen: Mapping[Key, int]) -> set[Key]:

@@ -17,6 +17,7 @@ from catalog.format.records import Point, PointName
 from catalog.format.sealed import Kind
 from catalog.ledger.brake import FEW, looks_encrypted, too_many
 from catalog.ledger.records import Ledger, Ledgers, Signer, who
+from catalog.ledger.state import numbers_text
 from catalog.points.opening import first_that_opens
 from catalog.points.why import ended_text, holds_of
 from catalog.policies.records import Policies
@@ -212,10 +213,10 @@ def refuse_gaps(ledger: Ledger, names: Collection[PointName], opened: Collection
     missing = ledger.gaps({name.sequence for name in names}, highest)
     if missing:
         first, last = missing[0]
-        which = f"point {first}" if first == last else f"points {first} to {last}"
         more = f" and {len(missing) - 1} more ranges" if len(missing) > 1 else ""
         raise MissingData(
-            f"recovery {which}{more} of item {ledger.item.hex()[:8]} vanished from the vault: no point of it goes",
+            f"{numbers_text(first, last)}{more} of item {ledger.item.hex()[:8]} vanished from the vault: "
+            "no point of it goes",
             "bring them back from a copy of the vault, or accept the loss with `rpdrive forget --missing`",
         )
 

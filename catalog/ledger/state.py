@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -177,6 +177,37 @@ class Ledger(NamedTuple):
         """With numbers in `past` whose points are missing: they come back if the points do."""
         rows = [PastRow(a, b, now, _one(How.MISSING, b - a + 1)) for a, b in gaps]
         return self._replace(past=joined([*self.past, *rows])) if rows else self
+
+
+def find_gaps(
+    names: Iterable[PointName],
+    opened: Iterable[PointName],
+    ledgers: Mapping[tuple[bytes, bytes], Ledger],
+    seen: Mapping[tuple[bytes, bytes], int],
+) -> Iterator[tuple[tuple[bytes, bytes], int, int]]:
+    """The numbers, first and last, that no point of an item has and no ledger explains, by machine and item.
+
+    `names` are all that are listed, `opened` those of points that can be read: the name of another proves no
+    number. `ledgers` are those of the items to look at, and `seen` the highest numbers that this machine has met.
+    """
+    present: dict[tuple[bytes, bytes], set[int]] = {}
+    for name in names:
+        if not name.partial:
+            present.setdefault((name.machine, name.item), set()).add(name.sequence)
+    proven: dict[tuple[bytes, bytes], int] = {}
+    for name in opened:
+        if not name.partial:
+            key = name.machine, name.item
+            proven[key] = max(proven.get(key, 0), name.sequence)
+    for key, ledger in sorted(ledgers.items()):
+        highest = max(proven.get(key, 0), seen.get(key, 0), ledger.highest)
+        for first, last in ledger.gaps(present.get(key, ()), highest):
+            yield key, first, last
+
+
+def numbers_text(first: int, last: int) -> str:
+    """The points with these numbers, in words."""
+    return f"recovery point {first}" if first == last else f"recovery points {first} to {last}"
 
 
 def missing_in(row: PastRow) -> int:

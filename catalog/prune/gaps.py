@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from catalog.format.records import PointName
 from catalog.ledger.records import Ledgers
+from catalog.ledger.state import find_gaps, numbers_text
 from catalog.mark.roots import Roots
 
 Key = tuple[bytes, bytes]  # machine and item
@@ -24,8 +25,7 @@ class Gap(NamedTuple):
     last: int
 
     def __str__(self) -> str:
-        which = f"point {self.first}" if self.first == self.last else f"points {self.first} to {self.last}"
-        return f"recovery {which} of item {self.item} vanished from the vault"
+        return f"{numbers_text(self.first, self.last)} of item {self.item} vanished from the vault"
 
     @property
     def advice(self) -> str:
@@ -38,25 +38,12 @@ def find_gap(
 ) -> Gap | None:
     """The first gap. `names` are of all points of the machines in `ledgers`; `seen` are the highest numbers, by
     machine and item, that this machine has met. The name of a point that doesn't open proves no number."""
-    present: dict[Key, set[int]] = {}
-    for name in names:
-        numbers = present.setdefault((name.machine, name.item), set())
-        if not name.partial:
-            numbers.add(name.sequence)
-    opened: dict[Key, int] = {}
-    people: dict[Key, tuple[str, str]] = {}
-    for root in roots.roots:
-        key = root.name.machine, root.name.item
-        people[key] = root.point.machine_name, root.point.item_name
-        if not root.name.partial:
-            opened[key] = max(opened.get(key, 0), root.name.sequence)
-    keys = {*present, *(key for key in seen if key[0] in ledgers)}
+    keys = {(name.machine, name.item) for name in names} | {key for key in seen if key[0] in ledgers}
     keys.update(key for some in ledgers.values() for key in some.keys)
-    for key in sorted(keys):
-        ledger = ledgers[key[0]].of(*key)
-        highest = max(opened.get(key, 0), seen.get(key, 0), ledger.highest)
-        missing = ledger.gaps(present.get(key, set()), highest)
-        if missing:
-            machine, item = people.get(key, (key[0].hex()[:8], key[1].hex()[:8]))
-            return Gap(machine, item, *missing[0])
+    opened = [root.name for root in roots.roots]
+    for key, first, last in find_gaps(names, opened, {key: ledgers[key[0]].of(*key) for key in keys}, seen):
+        points = (root.point for root in reversed(roots.roots) if (root.name.machine, root.name.item) == key)
+        point = next(points, None)
+        people = (key[0].hex()[:8], key[1].hex()[:8]) if point is None else (point.machine_name, point.item_name)
+        return Gap(*people, first, last)
     return None

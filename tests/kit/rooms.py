@@ -56,11 +56,11 @@ ROOMS = {
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
     " catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.ledger": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.ledger.records"
-    " catalog.machines catalog.points catalog.policies.records catalog.retention catalog.screen catalog.signing"
-    " catalog.store catalog.vault",
+    " catalog.ledger.state catalog.machines catalog.points catalog.policies.records catalog.retention"
+    " catalog.screen catalog.signing catalog.store catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
-    " catalog.heap catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points"
-    " catalog.processors catalog.screen catalog.store.address catalog.vault",
+    " catalog.heap catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places"
+    " catalog.points catalog.processors catalog.screen catalog.store.address catalog.vault",
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.heap"
     " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.screen"
     " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",

@@ -68,6 +68,10 @@ class System(Protocol):
         """Wait until this process alone holds the file, and hold it until the descriptor is closed."""
         ...
 
+    def try_lock(self, descriptor: int) -> bool:
+        """Hold the file alone until the descriptor is closed. False at once if somebody else holds it."""
+        ...
+
     def rename_new(
         self, old: PathLike, new: PathLike, *, dir_fd: int | None = None, to_fd: int | None = None
     ) -> None:
@@ -101,6 +105,10 @@ class System(Protocol):
 
     def is_own(self, status: os.stat_result) -> bool:
         """Whether a file belongs to the user of this process."""
+        ...
+
+    def is_trusted(self, status: os.stat_result) -> bool:
+        """Whether a regular file belongs to the user of this process or to root, and no other user may write it."""
         ...
 
     def is_private(self, status: os.stat_result) -> bool:

@@ -84,6 +84,13 @@ class PosixSystem:
     def lock(self, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
+    def try_lock(self, descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
     def rename_new(
         self, old: PathLike, new: PathLike, *, dir_fd: int | None = None, to_fd: int | None = None
     ) -> None:
@@ -111,6 +118,10 @@ class PosixSystem:
 
     def is_own(self, status: os.stat_result) -> bool:
         return status.st_uid == os.geteuid()
+
+    def is_trusted(self, status: os.stat_result) -> bool:
+        others_write = stat.S_IMODE(status.st_mode) & 0o022
+        return stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not others_write
 
     def is_private(self, status: os.stat_result) -> bool:
         return not stat.S_IMODE(status.st_mode) & 0o077

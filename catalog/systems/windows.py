@@ -70,6 +70,17 @@ class WindowsSystem:
                 if error.errno != errno.EDEADLK:  # that is: tried for ten seconds
                     raise
 
+    def try_lock(self, descriptor: int) -> bool:
+        locking: Any = import_module("msvcrt")
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            locking.locking(descriptor, locking.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EDEADLK):
+                raise
+            return False
+        return True
+
     def rename_new(
         self, old: PathLike, new: PathLike, *, dir_fd: int | None = None, to_fd: int | None = None
     ) -> None:
@@ -91,6 +102,9 @@ class WindowsSystem:
 
     def is_own(self, status: os.stat_result) -> bool:
         return True
+
+    def is_trusted(self, status: os.stat_result) -> bool:
+        return stat.S_ISREG(status.st_mode)  # the folder's permissions keep other users out
 
     def is_private(self, status: os.stat_result) -> bool:
         return True

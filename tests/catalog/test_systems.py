@@ -182,3 +182,11 @@ def test_a_file_is_opened_below_a_folder_and_nowhere_else(tmp_path: Path, top: s
         with pytest.raises((FileNotFoundError, NotADirectoryError)):
             system.open_below(str(tmp_path / top), name)
     assert descriptors() == before
+
+
+def test_a_lock_that_somebody_holds_is_refused_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("wb") as one, (tmp_path / "lock").open("wb") as two:
+        assert SYSTEM.try_lock(one.fileno())
+        assert not SYSTEM.try_lock(two.fileno())
+        one.close()
+        assert SYSTEM.try_lock(two.fileno())

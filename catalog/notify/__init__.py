@@ -1,0 +1,1 @@
+"""Telling people: events of alerts by mail, webhook and other targets, pings, metrics and the weekly digest."""

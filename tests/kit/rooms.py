@@ -46,8 +46,7 @@ ROOMS = {
     " catalog.protect catalog.screen catalog.signing catalog.store catalog.store.address catalog.systems"
     " catalog.vault catalog.vault_json",
     "catalog.notify.event": "",
-    "catalog.notify": "catalog.access catalog.errors catalog.notify.event catalog.program catalog.screen"
-    " catalog.systems",
+    "catalog.notify": "",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",

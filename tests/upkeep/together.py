@@ -28,6 +28,7 @@ from tests.kit.cli import ROOT
 from tests.kit.vaults import home_of
 
 FILES, FOLDERS = 40, 4
+TOO_LATE = "the time allowed for it is over"
 KEPT = 4  # points of a machine; older ones are forgotten, most of them
 _State = dict[str, str]  # digests of files, by path below the source
 
@@ -89,7 +90,11 @@ class Together:
                 path.with_suffix(".new").replace(path)
         done = self._run(name, "backup", str(source), "--machine", name, "--item", "data")
         if done.returncode != 0:
-            self.faults.append(_text(done))
+            # With G of seconds, a point must be written within a part of one: a busy machine can be too slow.
+            if TOO_LATE in _text(done):
+                self.counts["too late"] += 1
+            else:
+                self.faults.append(_text(done))
             return
         rows = json.loads(self._ok(name, "points", "--machine", name, "--json"))
         point = str(rows["points"][-1]["id"])
@@ -215,6 +220,8 @@ def run_together(seconds: float, g: float, *, azurite: bool = False) -> Together
         with suppress(OSError):
             subprocess.run(["umount", "-l", str(folder / "reader" / "drive")], capture_output=True, check=False)
         shutil.rmtree(folder, ignore_errors=True)
+    if together.counts["too late"] > together.counts["backups"] / 5:
+        together.faults.append(f"too many backups were too late: {dict(together.counts)}")
     if together.faults:
         raise Faults("\n".join(together.faults[:5]))
     return together

@@ -21,6 +21,8 @@ ROOMS = {
     "catalog.screen": "catalog.errors",
     "catalog.format": "catalog.errors",
     "catalog.retention": "catalog.errors catalog.format",
+    "catalog.alerts.rules": "",
+    "catalog.alerts": "catalog.alerts.rules",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
     "catalog.store": "catalog.errors catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",

@@ -15,7 +15,8 @@ from backup.evidence import AGE, StartOver
 from backup.run import Run
 from backup.systems.base import File, Folder, Stat
 from catalog.errors import Damaged, NewerFormat, ObjectNotFound
-from catalog.format.records import HIGHEST_NUMBER, Point, PointName
+from catalog.format.numbers import HIGHEST_NUMBER
+from catalog.format.records import Point, PointName
 from catalog.ledger.records import Ledger, Ledgers
 
 TRIED = 100  # records that don't open, before the rest of them is passed over unread

@@ -20,7 +20,7 @@ from catalog.errors import (
 )
 from catalog.format.admins import Admin
 from catalog.format.keys import Keys
-from catalog.format.records import parsed_number, written_number
+from catalog.format.numbers import parsed_number, written_number
 from catalog.format.sealed import Kind
 from catalog.format.signed import open_signed, seal_signed, signer_of
 from catalog.format.vaultfile import VaultFile

@@ -15,7 +15,7 @@ import msgspec
 
 from catalog.errors import ObjectChanged, WrongPassphrase
 from catalog.format.admins import Admin, make_admin, open_admin
-from catalog.format.records import parsed_number
+from catalog.format.numbers import parsed_number
 from catalog.format.sealed import Kind
 from catalog.format.signed import signer_of
 from catalog.format.slots import KdfParameters

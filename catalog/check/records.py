@@ -25,8 +25,8 @@ from catalog.format.checks import (
     encode_checks,
     slice_of,
 )
+from catalog.format.numbers import written_number
 from catalog.format.packs import SERIES_BYTES
-from catalog.format.records import written_number
 from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.vault import Vault
 

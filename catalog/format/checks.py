@@ -14,9 +14,9 @@ import msgspec
 
 from catalog.errors import Damaged, Unwritable
 from catalog.format.message import Id, Offset, Whole, decode
+from catalog.format.numbers import parsed_number, written_number
 from catalog.format.packs import SERIES_BYTES
 from catalog.format.places import Kind, Series
-from catalog.format.records import parsed_number, written_number
 
 SLICES = 256  # by the 11th and 12th hex digit of pack ids
 SLICE_AT = SERIES_BYTES + 1  # the byte of a pack id that is its slice

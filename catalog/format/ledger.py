@@ -17,7 +17,7 @@ import msgspec
 
 from catalog.errors import Damaged
 from catalog.format.message import Id, Whole, decode
-from catalog.format.records import HIGHEST_NUMBER, parsed_number, written_number
+from catalog.format.numbers import HIGHEST_NUMBER, parsed_number, written_number
 
 MOST_WAYS = 16
 Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=HIGHEST_NUMBER)]

@@ -11,8 +11,8 @@ import msgspec
 
 from catalog.errors import Damaged
 from catalog.format.message import MAX_OFFSET, Id, Length, Offset, Stored, Whole, decode
+from catalog.format.numbers import parsed_number, written_number
 from catalog.format.packs import SERIES_BYTES, Extent
-from catalog.format.records import parsed_number, written_number
 
 HIDDEN = 7 * 86_400 * 10**9  # ns: how long a block stays hidden before it is deleted, at least
 EVIDENCE = HIDDEN // 4  # 42 hours: how old a look at the vault may be that a point rests on

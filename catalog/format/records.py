@@ -16,6 +16,8 @@ import msgspec
 
 from catalog.errors import Damaged, Unwritable, UsageError
 from catalog.format.message import U31, Id, Length, Level, Offset, Stored, Whole, decode
+from catalog.format.numbers import NUMBER as _NUMBER
+from catalog.format.numbers import parsed_number
 from catalog.format.packs import BlockRow, Extent, check_rows
 from catalog.format.values import NOTHING, Subtree, Totals
 
@@ -229,24 +231,11 @@ def decode_record(cls: type[R], data: bytes | bytearray | memoryview, name: str)
 
 _ID = "([0-9a-f]{32})"
 _DATE = "([0-9]{8}T[0-9]{6}Z)"
-_NUMBER = "([0-9]{8}|[1-9][0-9]{8,18})"
-_NUMBERS = re.compile(_NUMBER)
 _POINT = re.compile(f"points/{_ID}/{_ID}/{_DATE}-{_NUMBER}-{_ID}(\\.partial)?")
 _JOB = re.compile(f"jobs/{_ID}/{_DATE}-{_ID}")
 _MACHINE = re.compile(f"machines/{_ID}/{_NUMBER}")
 _ITEM = re.compile(f"items/{_ID}/{_ID}/{_NUMBER}")
-HIGHEST_NUMBER = 2**63 - 1  # of a point, or of a version: names with higher ones are ignored
 _TIME = "%Y%m%dT%H%M%SZ"
-
-
-def written_number(number: int) -> str:
-    """A sequence or version as names have it."""
-    return f"{number:08d}"
-
-
-def parsed_number(text: str) -> int | None:
-    """The sequence or version that a name has; None for other texts, and for a number that is ignored."""
-    return int(text) if _NUMBERS.fullmatch(text) and 0 < int(text) <= HIGHEST_NUMBER else None
 
 
 def _time_text(time: int) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from catalog.errors import Damaged
 from catalog.format.message import Id, Whole, decode
-from catalog.format.records import parsed_number, written_number
+from catalog.format.numbers import parsed_number, written_number
 
 LAST_WEEK = 5  # the last weekday of its name in a month, be it the fourth or the fifth
 LAST_DAY = 31  # of every month: a shorter one ends earlier

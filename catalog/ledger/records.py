@@ -11,7 +11,7 @@ from contextlib import suppress
 from catalog.errors import Damaged, ObjectChanged, RpdriveError
 from catalog.format.admins import Admin
 from catalog.format.ledger import decode_ledger, encode_ledger, ledger_folder, ledger_named
-from catalog.format.records import written_number
+from catalog.format.numbers import written_number
 from catalog.format.sealed import Kind
 from catalog.ledger.state import Ledger
 from catalog.vault import Vault

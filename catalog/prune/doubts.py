@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from catalog.format.ledger import ledger_folder
+from catalog.format.numbers import written_number
 from catalog.format.places import places_folder
-from catalog.format.records import PointName, written_number
+from catalog.format.records import PointName
 from catalog.format.retention import policy_folder
 from catalog.ledger.records import Ledgers
 from catalog.policies.records import Policies

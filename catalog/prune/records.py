@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from catalog.errors import NewerFormat
 from catalog.format.admins import Admin
+from catalog.format.numbers import written_number
 from catalog.format.places import PlacesRecord, decode_places, encode_places, places_folder, places_named
-from catalog.format.records import written_number
 from catalog.format.sealed import Kind
 from catalog.signed import StoredRecord
 from catalog.store.deadline import Deadline

@@ -15,9 +15,10 @@ from catalog.errors import AccessDenied, ObjectChanged, RpdriveError, StoreFull,
 from catalog.format.blocks import PackKind
 from catalog.format.keys import GENERATION
 from catalog.format.ledger import ledger_folder
+from catalog.format.numbers import written_number
 from catalog.format.packs import SERIES_BYTES, pack_name
 from catalog.format.places import PlacesRecord, places_folder
-from catalog.format.records import PointName, written_number
+from catalog.format.records import PointName
 from catalog.ledger.expiry import Expiry, expire
 from catalog.ledger.records import Ledgers
 from catalog.ledger.state import Ledger

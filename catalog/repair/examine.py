@@ -9,9 +9,10 @@ from typing import NamedTuple
 from catalog.errors import Damaged, RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.checks import checks_folder, checks_named, decode_checks
+from catalog.format.numbers import written_number
 from catalog.format.packs import SERIES_BYTES, Extent, pack_name
 from catalog.format.places import BrokenRow, InsteadRow, PlacesRecord, far, near
-from catalog.format.records import Machine, PointName, written_number
+from catalog.format.records import Machine, PointName
 from catalog.format.sealed import Kind, open_object
 from catalog.mark.faults import FaultKind
 from catalog.mark.roots import Roots, find_roots

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from catalog.errors import ObjectChanged
 from catalog.format.admins import Admin
 from catalog.format.blocks import PackKind
+from catalog.format.numbers import written_number
 from catalog.format.packs import Extent
 from catalog.format.places import (
     EVIDENCE,
@@ -23,7 +24,6 @@ from catalog.format.places import (
     places_folder,
     places_named,
 )
-from catalog.format.records import written_number
 from catalog.format.sealed import Kind
 from catalog.vault import Vault
 

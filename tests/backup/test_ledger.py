@@ -13,7 +13,8 @@ from backup.run import Result
 from catalog.errors import MissingData
 from catalog.format.admins import open_admin
 from catalog.format.ledger import ForgottenRow, GoneRow, How, PastRow, ledger_folder
-from catalog.format.records import Point, PointName, written_number
+from catalog.format.numbers import written_number
+from catalog.format.records import Point, PointName
 from catalog.ledger.records import Ledger, Ledgers
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request

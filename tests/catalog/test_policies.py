@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from catalog.errors import Damaged, LocalError, Locked, NewerFormat, ObjectChanged, UsageError
 from catalog.format.admins import make_admin
-from catalog.format.records import written_number
+from catalog.format.numbers import written_number
 from catalog.format.retention import Retention, RetentionRule, decode_retention, encode_retention, policy_folder
 from catalog.format.sealed import Kind
 from catalog.format.vaultfile import Immutable

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import AccessDenied, Damaged, MissingData, NotFound
-from catalog.format.records import HIGHEST_NUMBER, ItemName, MachineName, Point, PointName
+from catalog.format.numbers import HIGHEST_NUMBER
+from catalog.format.records import ItemName, MachineName, Point, PointName
 from catalog.ledger.listed import Listed, list_points
 from catalog.ledger.records import Ledgers
 from catalog.machines.registry import this_machine

@@ -15,7 +15,7 @@ import pytest
 from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.errors import Damaged
-from catalog.format.records import written_number
+from catalog.format.numbers import written_number
 from catalog.format.retention import policy_folder
 from catalog.format.sealed import Kind
 from catalog.points.show import show_points

@@ -16,7 +16,7 @@ from catalog.format.checks import (
     decode_checks,
     encode_checks,
 )
-from catalog.format.records import written_number
+from catalog.format.numbers import written_number
 from catalog.format.sealed import Kind, seal_object
 from tests.kit import golden_vault as g
 from tests.kit.make_page_faults import Fault, fault

@@ -19,7 +19,7 @@ from catalog.format.ledger import (
     encode_ledger,
     ledger_folder,
 )
-from catalog.format.records import HIGHEST_NUMBER, written_number
+from catalog.format.numbers import HIGHEST_NUMBER, written_number
 from catalog.format.sealed import Kind
 from catalog.format.signed import seal_signed
 from tests.kit import golden_vault as g

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from catalog.format.admins import make_admin
-from catalog.format.records import written_number
+from catalog.format.numbers import written_number
 from catalog.format.retention import Retention, RetentionRule, decode_retention, encode_retention, policy_folder
 from catalog.format.sealed import Kind
 from catalog.format.signed import seal_signed

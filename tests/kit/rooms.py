@@ -47,6 +47,8 @@ ROOMS = {
     "catalog.access": "catalog.errors catalog.format catalog.ledger.listed catalog.new_vault catalog.program"
     " catalog.protect catalog.screen catalog.signing catalog.store catalog.store.address catalog.systems"
     " catalog.vault catalog.vault_json",
+    "catalog.plans.effective": "catalog.format",
+    "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
     "catalog.notify.event": "",
     "catalog.notify": "",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
@@ -71,6 +73,7 @@ ROOMS = {
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
     " catalog.protect catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
+    "catalog.plans": "",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"

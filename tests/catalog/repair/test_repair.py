@@ -9,9 +9,9 @@ import pytest
 from backup import pipeline
 from catalog.errors import ObjectChanged
 from catalog.format.checks import BadRow, ChecksRecord, checks_folder, encode_checks
+from catalog.format.numbers import written_number
 from catalog.format.packs import pack_name
 from catalog.format.places import DeadRow, places_folder
-from catalog.format.records import written_number
 from catalog.format.sealed import Kind, seal_object
 from catalog.mark.roots import find_roots
 from catalog.mark.run import mark

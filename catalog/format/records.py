@@ -126,6 +126,9 @@ class Outcome(StrEnum):
     WITH_WARNINGS = "completed with warnings"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"  # it was due and not begun; the reason is with it
+    KILLED = "killed"  # it began, and its end was never recorded
+    MISSED = "missed"  # nothing ran, as the machine was off or asleep
 
 
 class Job(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -130,6 +130,14 @@ class System(Protocol):
         """Whether no process has this id; False where that can't be told."""
         ...
 
+    def process_start(self, pid: int) -> str:
+        """When a process was started, in the system's own form; empty if it has ended, or that can't be told."""
+        ...
+
+    def boot_id(self) -> str:
+        """What tells this start of the machine from others; empty if that can't be told. Raises nothing."""
+        ...
+
     def has_terminal(self) -> bool:
         """Whether there is a terminal on which a passphrase can be typed."""
         ...

@@ -150,6 +150,19 @@ class PosixSystem:
             pass
         return False
 
+    def process_start(self, pid: int) -> str:
+        """See System. Kernel ticks since the machine's start; empty where there is no /proc."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return ""
+        return "" if fields[0] == b"Z" else fields[19].decode()
+
+    def boot_id(self) -> str:
+        with suppress(OSError):
+            return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return ""
+
     def has_terminal(self) -> bool:
         try:
             os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))

@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _O_BINARY = 0x8000  # <fcntl.h>
 
 _BLOCK = 1 << 20  # bytes
 _READ_ATTRIBUTES, _SHARE_ALL, _OPEN_EXISTING, _BACKUP_SEMANTICS = 0x80, 0x7, 3, 0x0200_0000  # <winnt.h>
+_QUERY_LIMITED_INFORMATION, _STILL_ACTIVE = 0x1000, 259  # <winnt.h>, <minwinbase.h>
 _BASIC_INFO = struct.Struct("<4qI4x")  # FILE_BASIC_INFO: four times, the last one ChangeTime, and attributes
 _EPOCH = 116_444_736_000_000_000  # 1970 in units of 100 ns since 1601
 
@@ -119,8 +120,40 @@ class WindowsSystem:
         """See System. Here, a signal would end the process."""
         return False
 
+    def process_start(self, pid: int) -> str:
+        """See System. A FILETIME."""
+        return process_start(pid) or ""
+
+    def boot_id(self) -> str:
+        """See System. The number of the start, which Windows counts in its registry."""
+        key = r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters"
+        with suppress(ImportError, OSError):
+            registry: Any = import_module("winreg")
+            with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, key) as found:
+                return str(registry.QueryValueEx(found, "BootId")[0])
+        return ""
+
     def has_terminal(self) -> bool:
         return sys.stdin is not None and sys.stdin.isatty()
+
+
+def process_start(pid: int) -> str | None:
+    """The start time of a process as FILETIME; None if it has ended, or this user may not query it."""
+    import ctypes
+    from ctypes import byref, c_int32, c_uint32, c_uint64, c_void_p
+
+    kernel: Any = getattr(ctypes, "WinDLL")("kernel32", use_last_error=True)  # noqa: B009 - only on Windows
+    kernel.OpenProcess.restype = c_void_p
+    process = c_void_p(kernel.OpenProcess(c_uint32(_QUERY_LIMITED_INFORMATION), c_int32(0), c_uint32(pid)))
+    if not process:
+        return None
+    try:
+        code, times = c_uint32(), [c_uint64() for _ in range(4)]
+        if not kernel.GetExitCodeProcess(process, byref(code)) or code.value != _STILL_ACTIVE:
+            return None
+        return str(times[0].value) if kernel.GetProcessTimes(process, *map(byref, times)) else None
+    finally:
+        kernel.CloseHandle(process)
 
 
 def _change_time(path: str) -> int:

@@ -1,4 +1,4 @@
-"""Windows calls about this machine, for drives: the current user, drive letters, running processes.
+"""Windows calls about this machine, for drives: the current user, drive letters.
 
 They work on Windows only.
 """
@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from ctypes import POINTER, byref, c_int32, c_uint32, c_uint64, c_void_p, c_wchar_p
+from ctypes import POINTER, byref, c_int32, c_uint32, c_void_p, c_wchar_p
 from functools import cache
 from typing import Any
 
 from catalog.errors import LocalError
 
 IS_WINDOWS = sys.platform == "win32"
-_QUERY_LIMITED_INFORMATION = 0x1000
-_STILL_ACTIVE = 259
 _TOKEN_QUERY = 0x8
 _TOKEN_USER = 1
 _PREFERRED = "RSTUVWXYZQPONMLKJIHGFED"  # never A, B or C
@@ -38,10 +36,7 @@ _FUNCTIONS: dict[str, dict[str, list[Any]]] = {
     "kernel32": {
         "GetLogicalDrives": [c_uint32],
         "GetCurrentProcess": [c_void_p],
-        "OpenProcess": [c_void_p, c_uint32, c_int32, c_uint32],
         "CloseHandle": [c_int32, c_void_p],
-        "GetExitCodeProcess": [c_int32, c_void_p, POINTER(c_uint32)],
-        "GetProcessTimes": [c_int32, c_void_p, *[POINTER(c_uint64)] * 4],
         "LocalFree": [c_void_p, c_void_p],
     },
     "advapi32": {
@@ -92,20 +87,3 @@ def is_taken(letter: str, taken: int) -> bool:
 def free_letter(taken: int) -> str | None:
     """The first free drive letter, from R on; None if all are in use."""
     return next((letter for letter in _PREFERRED if not is_taken(letter, taken)), None)
-
-
-def process_start(pid: int) -> str | None:
-    """The start time of a process as FILETIME; None if it has ended, or this user may not query it."""
-    kernel = _library("kernel32")
-    process = kernel.OpenProcess(_QUERY_LIMITED_INFORMATION, False, pid)
-    if not process:
-        return None
-    try:
-        code, times = c_uint32(), [c_uint64() for _ in range(4)]
-        if not kernel.GetExitCodeProcess(process, byref(code)) or code.value != _STILL_ACTIVE:
-            return None
-        if not kernel.GetProcessTimes(process, *map(byref, times)):
-            return None
-        return str(times[0].value)
-    finally:
-        kernel.CloseHandle(process)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.program import child_environment, main_command
-from catalog.windows import machine
+from catalog.systems.windows import process_start
 from mount.process.base import Pipes
 
 # Not DETACHED_PROCESS: a virtual environment's python.exe starts another, which would open a window of its own.
@@ -23,9 +23,9 @@ _CREATE_NO_WINDOW, _CREATE_NEW_PROCESS_GROUP = 0x08000000, 0x00000200
 
 
 class WindowsProcesses:
-    """Implements Processes on Windows. `started` is machine.process_start."""
+    """Implements Processes on Windows. `started` returns the start time of a process."""
 
-    def __init__(self, started: Callable[[int], str | None] = machine.process_start) -> None:
+    def __init__(self, started: Callable[[int], str | None] = process_start) -> None:
         self._started = started
 
     def start(self, module: str, pipes: Pipes, words: Sequence[str], log: int) -> subprocess.Popen[bytes]:

@@ -51,6 +51,9 @@ ROOMS = {
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
     "catalog.notify.event": "",
     "catalog.notify": "",
+    "catalog.schedule": "",
+    "catalog.schedule.history": "catalog.access catalog.errors catalog.systems",
+    "catalog.schedule.due": "catalog.retention catalog.schedule.history",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
@@ -107,7 +110,7 @@ ROOMS = {
     " mount.drivers.winfsp mount.view",
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.ledger.listed"
     " catalog.ledger.records catalog.mountinfo catalog.points catalog.program catalog.screen catalog.store"
-    " catalog.systems catalog.vault catalog.windows mount.drivers mount.drivers.choice mount.place mount.view",
+    " catalog.systems catalog.vault mount.drivers mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
     "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"

@@ -18,18 +18,19 @@ from catalog.format.message import Id, Whole, decode
 from catalog.format.numbers import parsed_number, written_number
 
 DAY = 1_440  # minutes
-MOST_PATHS = 1_000
-MOST_PATTERNS = 5_000
+MONDAY = 4  # 1970-01-05, in days since 1970-01-01
+MOST = {"paths": 1_000, "exclude": 5_000, "windows": 64, "throttle": 64}  # elements
 MOST_TIMES = 24  # of a day
-MOST_WINDOWS = 64  # of conditions, and of limits
 LONGEST_PATH = 4_096  # bytes
 LONGEST_PATTERN = 4_096  # characters
 MAX_PLAN = 4 << 20  # bytes of a record's content
 
 Minute: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DAY - 1)]
 EndMinute: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=DAY)]
+Period: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DAY)]  # minutes
 Weekday: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=7)]
-Weekdays: TypeAlias = Annotated[list[Weekday], msgspec.Meta(max_length=7)]
+Weeks: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=52)]
+Anchor: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=3_000_000)]  # days since 1970-01-01
 ZoneName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+\-]{1,30}(/[A-Za-z0-9_+\-]{1,30}){0,3}$")]
 PathBytes: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=1, max_length=LONGEST_PATH)]
 Pattern: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_PATTERN)]
@@ -40,27 +41,30 @@ Spread: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=720)]  # minutes
 Grace: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=60 * DAY)]  # minutes
 Load: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10_000)]  # per cent of all processors
 AtMost: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=366)]  # days
+Hours: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=24 * 366)]
+Budget: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=7 * DAY)]  # minutes
+Percent: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # ns since the epoch, UTC
 
 
 class Schedule(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """When backups are due: at `times` of the day (minutes) on `weekdays` (1 is Monday; none: all) of each
-    `every_weeks`-th week from the Monday `anchor` (days since 1970-01-01), or `every` n minutes from midnight.
+    """When backups are due: at `times` of the day (minutes), or `every` n minutes from midnight to midnight.
 
-    Either `times` or `every`; neither: never by itself.
+    Only on `weekdays` (1 is Monday; none: all), and only in each `every_weeks`-th week from the Monday `anchor`
+    (days since 1970-01-01). Neither times nor `every`: never by itself.
     """
 
-    times: Annotated[list[Minute], msgspec.Meta(max_length=MOST_TIMES)] = []
-    weekdays: Weekdays = []
-    every_weeks: Annotated[int, msgspec.Meta(ge=1, le=52)] = 1
-    anchor: Annotated[int, msgspec.Meta(ge=-4_000_000, le=4_000_000)] = 4  # 1970-01-05, a Monday
-    every: Annotated[int, msgspec.Meta(ge=0, le=DAY)] = 0
+    times: list[Minute] = []
+    weekdays: list[Weekday] = []
+    every_weeks: Weeks = 1
+    anchor: Anchor = MONDAY
+    every: Period = 0
 
 
 class Window(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """From the minute `start` of weekdays (none: all) to the minute `end`, of the next day if that is not later."""
 
-    weekdays: Weekdays = []
+    weekdays: list[Weekday] = []
     start: Minute
     end: EndMinute
 
@@ -68,7 +72,7 @@ class Window(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 class Limit(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     """The rates (bytes/s) of a window. 0: no bytes at all; None: no limit."""
 
-    weekdays: Weekdays = []
+    weekdays: list[Weekday] = []
     start: Minute
     end: EndMinute
     up: Rate | None = None
@@ -81,16 +85,16 @@ class Care(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     `percent` is the share of the data to read, or of the files to test; 0: the command's default.
     """
 
-    every: Annotated[int, msgspec.Meta(ge=0, le=24 * 366)]
-    budget: Annotated[int, msgspec.Meta(ge=0, le=7 * DAY)] = 0
-    percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
+    every: Hours
+    budget: Budget = 0
+    percent: Percent = 0.0
 
 
 class Pause(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
-    """Nothing runs by itself since a time (ns) until another one; None: until it is resumed."""
+    """Nothing runs by itself since a time (ns) until another one; 0: until it is resumed."""
 
     since: Time
-    until: Time | None = None
+    until: Time = 0
     reason: Note = ""
 
 
@@ -112,10 +116,10 @@ class PlanRecord(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     id: Id
     number: Whole
     written: Whole
-    by: str = ""
+    by: Note = ""
     zone: ZoneName | None = None
-    paths: Annotated[list[PathBytes], msgspec.Meta(max_length=MOST_PATHS)] | None = None
-    exclude: Annotated[list[Pattern], msgspec.Meta(max_length=MOST_PATTERNS)] | None = None
+    paths: list[PathBytes] | None = None
+    exclude: list[Pattern] | None = None
     ignore_files: FileName | None = None
     exclude_caches: bool | None = None
     ignore_case: bool | None = None
@@ -128,9 +132,9 @@ class PlanRecord(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     ac_power: bool | None = None
     unmetered: bool | None = None
     load: Load | None = None
-    windows: Annotated[list[Window], msgspec.Meta(max_length=MOST_WINDOWS)] | None = None
+    windows: list[Window] | None = None
     at_most: AtMost | None = None
-    throttle: Annotated[list[Limit], msgspec.Meta(max_length=MOST_WINDOWS)] | None = None
+    throttle: list[Limit] | None = None
     prune: Care | None = None
     check_1: Care | None = None
     check_2: Care | None = None
@@ -165,16 +169,21 @@ def _decoder() -> msgspec.msgpack.Decoder[dict[str, Any]]:
 
 def fault_of(record: PlanRecord) -> tuple[str, str] | None:
     """The first field whose value has no meaning, and why; None if there is none."""
+    for name, most in MOST.items():
+        if len(getattr(record, name) or ()) > most:
+            return name, f"more than {most:,}"
     schedule = record.schedule
     if schedule is not None:
+        if len(schedule.times) > MOST_TIMES:
+            return "schedule.times", f"more than {MOST_TIMES}"
         for name, numbers in (("times", schedule.times), ("weekdays", schedule.weekdays)):
             if numbers != sorted(set(numbers)):
                 return f"schedule.{name}", "not ascending"
-        if schedule.every and (schedule.times or schedule.weekdays or schedule.every_weeks != 1):
-            return "schedule.every", "together with times, weekdays or every_weeks"
+        if schedule.every and schedule.times:
+            return "schedule.every", "together with times"
         if 0 < schedule.every < _LEAST_EVERY:
             return "schedule.every", f"less than {_LEAST_EVERY} minutes"
-        if (schedule.anchor - 4) % 7:
+        if (schedule.anchor - MONDAY) % 7:
             return "schedule.anchor", "not a Monday"
     spans: list[tuple[str, Window | Limit]] = [(f"windows[{n}]", w) for n, w in enumerate(record.windows or ())]
     spans += [(f"throttle[{n}]", limit) for n, limit in enumerate(record.throttle or ())]
@@ -184,8 +193,8 @@ def fault_of(record: PlanRecord) -> tuple[str, str] | None:
         if span.start == span.end:
             return f"{name}.end", "the same as start"
     for n, path in enumerate(record.paths or ()):
-        if b"\0" in path:
-            return f"paths[{n}]", "has a zero byte"
+        if b"\0" in path or not path.startswith(b"/"):
+            return f"paths[{n}]", "not a path from the root"
     if record.paths is not None and (not record.paths or record.paths != sorted(set(record.paths))):
         return "paths", "not ascending" if record.paths else "empty"
     for n, pattern in enumerate(record.exclude or ()):
@@ -196,7 +205,7 @@ def fault_of(record: PlanRecord) -> tuple[str, str] | None:
     ):
         return "ignore_files", "not a name of files"
     paused = record.paused
-    if paused is not None and paused.until is not None and paused.until < paused.since:
+    if paused is not None and 0 < paused.until < paused.since:
         return "paused.until", "before since"
     return None
 

@@ -97,7 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def paused_at(self, now: int) -> Pause | None:
         """The pause in force at a time (ns); None if there is none."""
         pause = self.paused
-        return None if pause is None or (pause.until is not None and pause.until <= now) else pause
+        return None if pause is None or 0 < pause.until <= now else pause
 
     def runs_at(self, now: int) -> bool:
         """Whether jobs may run by themselves at a time (ns): not stopped, and not paused."""
@@ -129,9 +129,9 @@ def effective(levels: Sequence[Level]) -> Plan:
 
 
 def _ends_later(pause: Pause, other: Pause | None) -> bool:
-    if other is None or pause.until is None:
+    if other is None or not pause.until:
         return True
-    return other.until is not None and pause.until > other.until
+    return 0 < other.until < pause.until
 
 
 def _zone(name: str | None) -> tzinfo | None:

@@ -22,6 +22,7 @@ from catalog.format import (
     packs,
     pages,
     places,
+    plan,
     records,
     retention,
     sealed,
@@ -175,6 +176,13 @@ MAPS: dict[str, type[msgspec.Struct]] = {
     "Retention": retention.Retention,
     "RetentionRule": retention.RetentionRule,
     "ChecksRecord": checks.ChecksRecord,
+    "PlanRecord": plan.PlanRecord,
+    "Schedule": plan.Schedule,
+    "Window": plan.Window,
+    "Limit": plan.Limit,
+    "Care": plan.Care,
+    "Pause": plan.Pause,
+    "Stop": plan.Stop,
 }
 TYPES: dict[str, Any] = {
     "id": message.Id,
@@ -245,8 +253,33 @@ TYPES: dict[str, Any] = {
     "array of week": list[retention.Week],
     "array of day": list[retention.Day],
     "array of month": list[retention.Month],
+    "minute": plan.Minute,
+    "end minute": plan.EndMinute,
+    "period": plan.Period,
+    "weeks": plan.Weeks,
+    "anchor": plan.Anchor,
+    "spread or nil": plan.Spread | None,
+    "grace or nil": plan.Grace | None,
+    "load or nil": plan.Load | None,
+    "at most or nil": plan.AtMost | None,
+    "hours": plan.Hours,
+    "budget": plan.Budget,
+    "percent": plan.Percent,
+    "rate or nil": plan.Rate | None,
+    "time": plan.Time,
+    "note": plan.Note,
+    "bool or nil": bool | None,
+    "file name or nil": plan.FileName | None,
+    "array of path or nil": list[plan.PathBytes] | None,
+    "array of pattern or nil": list[plan.Pattern] | None,
+    "array of window or nil": list[plan.Window] | None,
+    "array of limit or nil": list[plan.Limit] | None,
+    "schedule or nil": plan.Schedule | None,
+    "care or nil": plan.Care | None,
+    "pause or nil": plan.Pause | None,
+    "stop or nil": plan.Stop | None,
 }
-DEFAULTS: dict[str, Any] = {"nil": None, "[]": [], "false": False, "0": 0, '""': ""}
+DEFAULTS: dict[str, Any] = {"nil": None, "[]": [], "false": False, "true": True, "0": 0, "1": 1, "4": 4, '""': ""}
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> Any:
@@ -337,6 +370,41 @@ def test_bounds_of_retention() -> None:
         assert row[3] == f"{said} {retention.MOST[name]:,}"
     (times,) = (r for r in table("map: RetentionRule") if r[0] == "times")
     assert times[3].startswith(f"at most {retention.MOST_TIMES};")
+
+
+def test_bounds_of_plans() -> None:
+    said = {row[0]: row[3] for row in table("map: PlanRecord")}
+    for name, most in plan.MOST.items():
+        assert f"at most {most:,}" in said[name], name
+    assert f"at most {plan.MOST_TIMES}" in next(r[3] for r in table("map: Schedule") if r[0] == "times")
+    assert f"more than {plan.MAX_PLAN} bytes" in PAGE.replace(",", "")
+    bounds = {row[0]: row[2].split(":")[0] for row in types_table() if len(row) > 2}
+    assert (bounds["rate"], bounds["time"]) == ("0 to 10^12", "0 to 2^63 - 1")
+    numbers: dict[str, Any] = {
+        "minute": plan.Minute, "end minute": plan.EndMinute, "period": plan.Period, "weeks": plan.Weeks,
+        "anchor": plan.Anchor, "spread": plan.Spread, "grace": plan.Grace, "load": plan.Load,
+        "at most": plan.AtMost, "hours": plan.Hours, "budget": plan.Budget, "percent": plan.Percent,
+    }  # fmt: skip
+    for name, kind in numbers.items():
+        (meta,) = (m for m in get_args(kind) if isinstance(m, msgspec.Meta))
+        assert bounds[name] == f"{meta.ge:,} to {meta.le:,}", name
+    texts: dict[str, Any] = {
+        "path": plan.PathBytes, "pattern": plan.Pattern, "file name": plan.FileName, "note": plan.Note
+    }  # fmt: skip
+    for name, kind in texts.items():
+        (meta,) = (m for m in get_args(kind) if isinstance(m, msgspec.Meta))
+        assert f"{meta.max_length:,} " in bounds[name], name
+    assert [m.le for m in (*get_args(plan.Rate), *get_args(plan.Time)) if isinstance(m, msgspec.Meta)] == [
+        10**12,
+        2**63 - 1,
+    ]
+
+
+def types_table() -> list[list[str]]:
+    """The rows of the table of types."""
+    _before, _found, after = PAGE.partition("| type | MessagePack | bounds |\n")
+    lines = after.partition("\n\n")[0].splitlines()[1:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
 def test_limits() -> None:

@@ -23,6 +23,7 @@ from catalog.format.keys import FileDigest, Keys
 from catalog.format.ledger import decode_ledger, encode_ledger
 from catalog.format.packs import Extent, decode_pack, pack_name
 from catalog.format.places import decode_places
+from catalog.format.plan import decode_plan, encode_plan
 from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
 from catalog.format.retention import decode_retention, encode_retention
 from catalog.format.sealed import Kind, open_object
@@ -35,7 +36,7 @@ from catalog.places import Places
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
-from tests.kit import golden_checks, golden_ledger, golden_retention, make_vectors
+from tests.kit import golden_checks, golden_ledger, golden_plans, golden_retention, make_vectors
 from tests.kit.stores import MOST
 
 FOLDER = make_vectors.FOLDER
@@ -117,6 +118,15 @@ def test_records_of_checks() -> None:
         assert content.hex() == row["content"]
         assert golden_checks.values(content, row["name"]) == {"record": row["record"]}
         assert encode_checks(decode_checks(content, row["name"])) == content
+
+
+def test_records_of_plans() -> None:
+    for row in vector("plans.json"):
+        content = bytes(open_object(master_keys(), Kind.PLAN, row["name"], bytes.fromhex(row["sealed"])))
+        assert content.hex() == row["content"]
+        assert golden_plans.values(content, row["name"]) == {k: row[k] for k in ("record", "unknown")}
+        found = decode_plan(content, row["name"])
+        assert decode_plan(encode_plan(found.record, found), row["name"]) == found
 
 
 def test_records_of_retention() -> None:
@@ -263,6 +273,7 @@ LAYERS = {
     "places": "places.decode_places",
     "retention": "retention.decode_retention",
     "checks": "checks.decode_checks",
+    "plan": "plan.decode_plan",
     "ledger": "ledger.decode_ledger",
     "runs": "places._check_runs",
     "carrier": "carriers.decode_carrier carriers.decode_carried",
@@ -347,6 +358,8 @@ def read(how: str, row: dict[str, Any]) -> None:
         decode_places(bytes.fromhex(row["content"]), row["name"])
     elif how == "checks":
         decode_checks(bytes.fromhex(row["content"]), row["name"])
+    elif how == "plan":
+        decode_plan(bytes.fromhex(row["content"]) + bytes(row.get("zeros", 0)), row["name"])
     elif how == "retention":
         decode_retention(bytes.fromhex(row["content"]), row["name"])
     elif how == "ledger":

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from tests.kit import independent_reader as reader
-from tests.kit.independent import checks, ledger, retention, sealing, shapes, tree
+from tests.kit.independent import checks, ledger, plans, retention, sealing, shapes, tree
 from tests.kit.independent.tree import Extent, Subtree
 
 ROOT = Path(__file__).parents[2]
@@ -465,9 +465,27 @@ def test_reads_golden_records_of_checks() -> None:
         assert {name: in_hex(record[name]) for name in row["record"]} == row["record"]
 
 
+def test_reads_golden_records_of_plans() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
+    for row in json.loads((VECTORS / "plans.json").read_text(encoding="utf-8")):
+        content = sealing.open_object(opened, 12, row["name"], bytes.fromhex(row["sealed"]))
+        record = plans.read_plan(row["name"], content)
+        assert said_in(in_hex(record), row["record"]) == row["record"]
+
+
+def said_in(value: Any, said: Any) -> Any:
+    """A value without the fields of maps that `said` leaves out, since they have their defaults."""
+    if isinstance(value, dict):
+        return {name: said_in(value[name], one) for name, one in said.items()}
+    return [said_in(a, b) for a, b in zip(value, said, strict=True)] if isinstance(value, list) else value
+
+
 def in_hex(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, dict):
+        return {name: in_hex(one) for name, one in value.items()}
     return [in_hex(one) for one in value] if isinstance(value, list | tuple) else value
 
 
@@ -543,6 +561,8 @@ def read_fault(read: dict[str, Any]) -> None:
             reader.read_places(read["name"], bytes.fromhex(read["content"]))
         case "checks":
             checks.read_checks(read["name"], bytes.fromhex(read["content"]))
+        case "plan":
+            plans.read_plan(read["name"], bytes.fromhex(read["content"]) + bytes(read.get("zeros", 0)))
         case "retention":
             retention.read_retention(read["name"], bytes.fromhex(read["content"]))
         case "ledger":

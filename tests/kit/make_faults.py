@@ -23,6 +23,7 @@ from catalog.format.vaultfile import VaultFile, _mac
 from tests.kit import golden_vault as g
 from tests.kit.golden_checks import checks_faults
 from tests.kit.golden_ledger import ledger_faults
+from tests.kit.golden_plans import plan_faults
 from tests.kit.golden_retention import retention_faults
 from tests.kit.make_moved_faults import moved_faults
 from tests.kit.make_page_faults import Fault, fault, page_faults
@@ -49,6 +50,7 @@ def faults() -> dict[str, Fault]:
         **moved_faults(),
         **retention_faults(),
         **checks_faults(),
+        **plan_faults(),
         **ledger_faults(),
     }
 

@@ -13,6 +13,7 @@ from catalog.ledger.records import Ledger, Ledgers
 from catalog.mark.objects import Objects, Presence
 from catalog.mark.roots import Roots, read_roots
 from catalog.screen.phases import Follower, Phase
+from catalog.store.reading import time_to_read
 from catalog.vault import Vault
 
 Key = tuple[bytes, bytes]  # machine and item
@@ -62,7 +63,7 @@ def look(
     One listing each of ledgers, points, and for each series places, packs and tree packs (one for 5,000 of them);
     one request for each record that is new.
     """
-    began = vault.store.now()
+    began = time_to_read(vault.store)
     follow.phase(Phase("listing points"))
     stored = {name: at for name, at in vault.stored_points(machine) if item in (None, name.item)}
     # Ledgers after the listing: points that upkeep takes away meanwhile are not missing.

@@ -22,6 +22,7 @@ from catalog.retention.slots import DAY
 from catalog.screen.output import print_json, say
 from catalog.screen.text import counted, iso_time, local_time
 from catalog.signing import signing_key
+from catalog.store.reading import time_to_read
 from catalog.vault import Vault
 
 MOST_DAYS = 180  # of soft delete
@@ -33,7 +34,7 @@ def forget_points(session: Session, vault: Vault, request: Forgetting, *, as_jso
     if request.missing:
         _accept(session, vault, listed, request, as_json=as_json)
         return
-    now = vault.store.now()
+    now = _now(vault, dry=request.dry_run)
     groups = read_groups(listed, choose(vault, listed, request.choice))
     until = _until(vault, request, now)
     new, before = [], 0
@@ -107,7 +108,7 @@ def _accept(session: Session, vault: Vault, listed: Listed, request: Forgetting,
             f"{counted(count, 'recovery point')} vanished, and would be given up",
             "bring them back from a copy of the vault, or confirm with --yes",
         )
-    now = vault.store.now()
+    now = _now(vault, dry=request.dry_run)
     if not request.dry_run:
         groups = read_groups(listed, (), gaps)
         _change(vault, listed, groups, lambda group, ledger: ledger.accept(gaps[group.key], now), now)
@@ -132,7 +133,7 @@ def _accept(session: Session, vault: Vault, listed: Listed, request: Forgetting,
 def undelete_points(session: Session, vault: Vault, choice: Choice, *, dry_run: bool, as_json: bool) -> None:
     """Bring forgotten points back. Raises as `forget_points`."""
     listed = _listed(vault, choice)
-    now = vault.store.now()
+    now = _now(vault, dry=dry_run)
     groups = read_groups(listed, choose_forgotten(listed, choice))
     if not dry_run:
         _change(vault, listed, groups, lambda group, ledger: ledger.undelete({n.id for n in group.names}), now)
@@ -200,6 +201,11 @@ def release_points(session: Session, vault: Vault, choice: Choice, *, as_json: b
 
 def _listed(vault: Vault, choice: Choice) -> Listed:
     return list_points(vault, *scope(vault, choice.machine, choice.item))
+
+
+def _now(vault: Vault, *, dry: bool) -> int:
+    """The store's time (ns); for a dry run, this machine's if the store's takes a write."""
+    return time_to_read(vault.store) if dry else vault.store.now()
 
 
 def _change(

@@ -11,6 +11,7 @@ from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES
 from catalog.format.packs import SERIES_BYTES, pack_name, pack_named, series_folder
 from catalog.store.base import Store
+from catalog.store.reading import time_to_read
 from catalog.vault import Vault
 
 _KEY = 1 + ID_BYTES  # kind, and the id in the order of listings
@@ -151,7 +152,7 @@ class Presence:
                 size = self._vault.object_size(kind, one)
             except (ObjectNotFound, AccessDenied):
                 return None
-            self._objects.add(kind, one, size, self._vault.store.now())
+            self._objects.add(kind, one, size, time_to_read(self._vault.store))
         return size
 
 

@@ -27,6 +27,7 @@ from catalog.repair.verify import Block, Reading, blocks_of
 from catalog.repair.walk import Walk
 from catalog.repair.work import Work
 from catalog.screen.phases import Follower, Phase
+from catalog.store.reading import time_to_read
 from catalog.vault import Vault
 
 _DATA, _TREE = PackKind.DATA, PackKind.TREE
@@ -39,10 +40,14 @@ ROUNDS = 5  # of marks: each finds what the one before could not reach
 
 
 class Wanted(NamedTuple):
-    """What is asked for: packs that this machine `noted` as damaged, and whether to read all that points need."""
+    """What is asked for: packs that this machine `noted` as damaged, and whether to read all that points need.
+
+    `dry`: nothing is to be written.
+    """
 
     noted: frozenset[bytes] = frozenset()
     read_all: bool = False
+    dry: bool = False
 
 
 class Found(NamedTuple):
@@ -106,9 +111,9 @@ class Examination:
     def run(self) -> Found:
         """Find out. Raises StoreError, sqlite3.Error if the disk is full, or Damaged if places can't be used."""
         vault, phase = self._vault, self._follow.phase
-        began = vault.store.now()
+        began = time_to_read(vault.store) if self._wanted.dry else vault.store.now()
         phase(Phase("listing packs"))
-        self._state = State(vault, self.series)
+        self._state = State(vault, self.series, dry=self._wanted.dry)
         self.survey.look()
         for name, error in self.survey.bad_index.items():
             self._remarks.append(f"the index object {name} can't be read ({error}): what it listed is listed anew")

@@ -127,7 +127,7 @@ class _Run:
     def _repair(self, vault: Vault) -> None:
         request = self._request
         noted = self._session.damaged_packs(vault.id).packs()
-        wanted = Wanted(noted, request.read_all)
+        wanted = Wanted(noted, request.read_all, request.dry)
         repair = Repair(vault, request.machine, wanted, self._screen or NoFollower())
         with self._screen or nullcontext():
             records = repair.lost_records()

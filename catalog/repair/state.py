@@ -25,6 +25,7 @@ from catalog.format.places import (
     places_named,
 )
 from catalog.format.sealed import Kind
+from catalog.store.reading import time_to_read
 from catalog.vault import Vault
 
 G = HIDDEN  # ns: upkeep deletes what it has hidden for as long
@@ -48,10 +49,13 @@ class Signer(NamedTuple):
 
 
 class State:
-    """The newest records of places of a series. `now` is the store's time before they were read."""
+    """The newest records of places of a series. `now` is the store's time before they were read.
 
-    def __init__(self, vault: Vault, series: bytes) -> None:
-        self.series, self.now = series, vault.store.now()
+    If nothing is to be written (`dry`), it may be this machine's time, where the store's takes a write.
+    """
+
+    def __init__(self, vault: Vault, series: bytes, *, dry: bool = False) -> None:
+        self.series, self.now = series, time_to_read(vault.store) if dry else vault.store.now()
         created = {info.name: info.modified for info in vault.store.list(places_folder(series)[:-1])}
         self.highest: dict[
             str, int

@@ -69,7 +69,7 @@ ROOMS = {
     " catalog.screen catalog.signing catalog.store catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
     " catalog.heap catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places"
-    " catalog.points catalog.processors catalog.screen catalog.store.address catalog.vault",
+    " catalog.points catalog.processors catalog.screen catalog.store catalog.store.address catalog.vault",
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.heap"
     " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.screen"
     " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",

@@ -5,21 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from catalog.notify.event import Severity
+
 DAY = 86_400 * 10**9  # ns
 REMIND_AFTER = (DAY, 3 * DAY, 7 * DAY)  # since an alert opened; after the last of them every REMIND_EVERY
 REMIND_EVERY = 7 * DAY
 
 
-class Severity(StrEnum):
-    """How bad an alert is, in the words that targets and matchers use."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
-
-    @property
-    def rank(self) -> int:
-        return (Severity.INFO, Severity.WARNING, Severity.CRITICAL).index(self)
+def rank(severity: Severity) -> int:
+    """0 for what is news, 2 for what is critical."""
+    return (Severity.INFO, Severity.WARNING, Severity.CRITICAL).index(severity)
 
 
 class Ends(StrEnum):
@@ -98,7 +93,7 @@ RULES: dict[str, Rule] = {
     ),
     "clock.skew": Rule(_W, "the clocks of the store and of this machine differ by over 5 minutes", "they agree"),
     "time.untrusted": Rule(
-        _W, "a point says a time that is over an hour off the store's", "no newest point has such a time"
+        _W, "a point says a time that is over 36 hours off the store's", "no point has such a time"
     ),
     "store.nearly_full": Rule(_W, "the vault's disk is over 90 % full", "room is made"),
     "token.expiring": Rule(

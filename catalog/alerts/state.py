@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from catalog.alerts.rules import DAY, REMIND_AFTER, REMIND_EVERY, RULES, Ends, Rule, Severity
+from catalog.alerts.rules import DAY, REMIND_AFTER, REMIND_EVERY, RULES, Ends, Rule, rank
+from catalog.notify.event import Severity
 
 What: TypeAlias = Literal["opened", "reminded", "resolved"]
 Key: TypeAlias = tuple[str, str, str, str, str]  # kind, vault, machine, item, cause
@@ -164,7 +165,7 @@ def step(alerts: Sequence[Alert], facts: Facts, now: int, off: Collection[str] =
                 rows[n] = msgspec.structs.replace(rows[n], marks=(), known=())  # the new one has them
         else:
             rows[closed[key][-1]] = msgspec.structs.replace(past[-1], seen=now)
-    changes.sort(key=lambda c: (-c.alert.severity.rank, c.alert.key))
+    changes.sort(key=lambda c: (-rank(c.alert.severity), c.alert.key))
     return Step(_kept(rows, named.keys(), now), tuple(changes))
 
 
@@ -208,7 +209,7 @@ def _severity(fact: Fact) -> Severity:
 
 
 def _weight(fact: Fact) -> tuple[int, str]:
-    return -_severity(fact).rank, repr((*fact[:-3], sorted(fact.details.items()), fact.marks))
+    return -rank(_severity(fact)), repr((*fact[:-3], sorted(fact.details.items()), fact.marks))
 
 
 def _marks(facts: list[Fact]) -> list[str]:
@@ -249,7 +250,7 @@ def _continued(
     before = alert.severity
     if facts is not None:
         best = facts[0]
-        severity = max(before, _severity(best), key=lambda s: s.rank)  # it never seems to get better before its end
+        severity = max(before, _severity(best), key=rank)  # it never seems to get better before its end
         new = [m for m in _marks(facts) if m not in {*alert.marks, *alert.known}]
         alert = msgspec.structs.replace(
             alert, severity=severity, title=best.title or best.id, text=best.text,
@@ -258,7 +259,7 @@ def _continued(
             marks=_bounded([*alert.marks], new),
         )  # fmt: skip
     alert = msgspec.structs.replace(alert, scopes=tuple(sorted(scopes)))
-    worse = alert.severity.rank > before.rank
+    worse = rank(alert.severity) > rank(before)
     if not worse and (alert.acknowledged or not _is_due(alert, now)):
         return alert, None
     alert = msgspec.structs.replace(alert, reminded=now)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.alerts.rules import DAY, RULES, Ends, Severity
+from catalog.alerts.rules import DAY, RULES, Ends
 from catalog.alerts.state import Alert, Fact, Facts, Step, acknowledge, step
+from catalog.notify.event import Severity
 
 HOUR = 3600 * 10**9
 T = 1_800_000_000 * 10**9

@@ -21,8 +21,6 @@ ROOMS = {
     "catalog.screen": "catalog.errors",
     "catalog.format": "catalog.errors",
     "catalog.retention": "catalog.errors catalog.format",
-    "catalog.alerts.rules": "",
-    "catalog.alerts": "catalog.alerts.rules",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
     "catalog.store": "catalog.errors catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",
@@ -50,6 +48,9 @@ ROOMS = {
     "catalog.plans.effective": "catalog.format",
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
     "catalog.notify.event": "",
+    "catalog.alerts.rules": "catalog.notify.event",
+    "catalog.alerts.state": "catalog.alerts.rules catalog.notify.event",
+    "catalog.alerts.keeping": "catalog.access catalog.alerts.state catalog.errors catalog.systems",
     "catalog.notify": "",
     "catalog.schedule": "",
     "catalog.schedule.history": "catalog.access catalog.errors catalog.systems",
@@ -76,6 +77,8 @@ ROOMS = {
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
     " catalog.protect catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
+    "catalog.alerts": "catalog.alerts.rules catalog.alerts.state catalog.format catalog.notify.event"
+    " catalog.schedule.history",
     "catalog.plans": "",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",

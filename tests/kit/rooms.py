@@ -54,7 +54,9 @@ ROOMS = {
     "catalog.notify": "",
     "catalog.schedule": "",
     "catalog.schedule.history": "catalog.access catalog.errors catalog.systems",
-    "catalog.schedule.due": "catalog.retention catalog.schedule.history",
+    "catalog.schedule.slots": "catalog.format catalog.retention",
+    "catalog.schedule.due": "catalog.format catalog.plans.effective catalog.schedule.history"
+    " catalog.schedule.slots",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",

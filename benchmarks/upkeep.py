@@ -87,8 +87,8 @@ class Restic18(Restic):
 class Bench:
     """One round."""
 
-    def __init__(self, folder: Path, points: int) -> None:
-        self._log, self._points = folder / "log.txt", points
+    def __init__(self, folder: Path, points: int, *, saved_key: bool = False) -> None:
+        self._log, self._points, self._saved_key = folder / "log.txt", points, saved_key
         self._history = History(folder)
         self._own, self._other = Rpdrive(folder), Restic18(folder)
         self._mount_point = folder / "drive"
@@ -121,6 +121,9 @@ class Bench:
         self._history.make()
         self._own.start()
         self._other.start()
+        if self._saved_key:
+            self._rpdrive("vault", "unlock", "--save")
+            self._own.environment = {k: v for k, v in self._own.environment.items() if k != "RPDRIVE_PASSPHRASE"}
         for number in range(self._points):
             if number:
                 self._history.edit()
@@ -234,6 +237,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--points", type=int, default=200, metavar="N", help="of the history (200)")
     parser.add_argument("--rounds", type=int, default=1, metavar="N")
+    parser.add_argument("--saved-key", action="store_true", help="open the vault by a saved key, as a timer does")
     parser.add_argument("--restic", default="restic", metavar="FILE", help="the program restic")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--dir", type=Path, default=Path(os.environ.get("BENCH_DIR", "/var/tmp/rpdrive-bench")))
@@ -242,7 +246,7 @@ def main() -> int:
     folder = options.dir.absolute() / "upkeep"
     folder.mkdir(parents=True, exist_ok=True)
     compile_packages()
-    bench = Bench(folder, options.points)
+    bench = Bench(folder, options.points, saved_key=options.saved_key)
     try:
         rounds = [bench.round() for _ in range(options.rounds)]
     except (CommandFailed, subprocess.CalledProcessError) as e:

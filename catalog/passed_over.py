@@ -50,6 +50,11 @@ class PassedOver:
         with self._lock:
             return [row.error for name, row in sorted(self._rows.items()) if row.lost and name.startswith(prefix)]
 
+    def rows(self, prefix: str) -> list[Passed]:
+        """The records whose names begin with a prefix, by name; they count as not reported yet."""
+        with self._lock:
+            return [row for name, row in sorted(self._rows.items()) if name.startswith(prefix)]
+
     def json(self) -> list[dict[str, str]]:
         """The records that were not reported yet, for --json."""
         return [row.json() for row in self.report()]

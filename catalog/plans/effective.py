@@ -118,6 +118,8 @@ def effective(levels: Sequence[Level]) -> Plan:
             value = getattr(level.record, name)
             if value is None:
                 continue
+            if name == "paths" and level.what != "item":
+                continue  # of a wider level they would make every item the same
             if name == "paused" and not _ends_later(value, values.get(name)):
                 continue
             if name == "stopped" and name in values:

@@ -20,18 +20,22 @@ _MOST = 1_000  # files that are read
 
 
 class LocalItem(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """An item of this machine: its id (hex), its name and its plan."""
+    """An item of this machine: its id (hex), its name and its plan.
+
+    `since` is when this machine first knew that the item is backed up by itself (ns): earlier times don't count.
+    """
 
     id: str
     name: str
     plan: Plan
+    since: int = 0
 
 
 class LocalVault(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What this machine is to do for one vault, as of the time `fetched` (ns, this machine's clock).
 
     `vault` and `machine` are ids (hex). The vault opens again at `address` with the saved key and the credentials
-    of this user. `plan` is the machine's own, for upkeep. `numbers` are those of the records that count, by the ids
+    of this user. `since` is when this machine had a copy first. `items` are those whose plan has paths. `plan` is the machine's own, for upkeep. `numbers` are those of the records that count, by the ids
     (hex) of their levels. `faults` are records that were passed over, for people.
     """
 
@@ -41,6 +45,7 @@ class LocalVault(msgspec.Struct, kw_only=True, omit_defaults=True):
     machine_name: str
     fetched: int
     plan: Plan = Plan()
+    since: int = 0
     items: list[LocalItem] = []
     numbers: dict[str, int] = {}
     faults: list[str] = []

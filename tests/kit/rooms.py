@@ -81,6 +81,8 @@ ROOMS = {
     " catalog.protect catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
     "catalog.alerts": "catalog.alerts.rules catalog.alerts.state catalog.format catalog.notify.event"
     " catalog.schedule.history",
+    "catalog.plans.records": "catalog.errors catalog.format catalog.machines catalog.plans.effective"
+    " catalog.plans.local catalog.vault",
     "catalog.plans": "",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",

@@ -1,0 +1,194 @@
+"""Reads and writes the records of plans of an open vault, and keeps this machine's copy of its own."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from catalog.errors import (
+    Damaged,
+    LocalError,
+    MissingData,
+    NewerFormat,
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    RpdriveError,
+    Unwritable,
+)
+from catalog.format.numbers import HIGHEST_NUMBER, written_number
+from catalog.format.plan import PlanRecord, ReadPlan, decode_plan, encode_plan, plan_folder, plan_named
+from catalog.format.records import Machine
+from catalog.format.sealed import Kind, open_object, seal_object
+from catalog.machines.registry import Registration
+from catalog.plans.effective import Level, Plan, effective
+from catalog.plans.local import LocalItem, LocalPlans, LocalVault
+from catalog.vault import Vault
+
+_TRIES = 100  # versions of a level that are read, and numbers that are tried for the next one
+_MOST_FAULTS = 100  # noted in a copy
+
+
+class Plans:
+    """The newest records of plans in a vault. One listing, when it is made, and one request for each level.
+
+    A record that does not open, or is malformed, is noted in the vault's `passed_over`, and the one before it
+    counts: nothing is removed because of a plan, and a machine without one would make no backups.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._numbers: dict[bytes, list[int]] = {}
+        self._levels: dict[bytes, Level] = {}
+        for info in vault.store.list("plans/"):
+            named = plan_named(info.name)
+            if named is not None:
+                self._numbers.setdefault(named[0], []).append(named[1])
+
+    @property
+    def ids(self) -> list[bytes]:
+        """The ids of the vault, the machines and items that may have records."""
+        return list(self._numbers)
+
+    def level(self, what: str, name: str, level: bytes) -> Level:
+        """What the vault, a machine or an item says. Raises StoreError."""
+        found = self._levels.get(level)
+        if found is None:
+            found = self._levels[level] = self._read(Level(what, name, level))
+        return found
+
+    def of_vault(self) -> Level:
+        return self.level("vault", "", self._vault.id)
+
+    def levels(self, machine: bytes, machine_name: str, item: bytes = b"", item_name: str = "") -> list[Level]:
+        """The levels that count for an item, or for a machine, the nearest first. Raises StoreError."""
+        found = [self.level("machine", machine_name, machine), self.of_vault()]
+        return [self.level("item", item_name, item), *found] if item else found
+
+    def _read(self, level: Level) -> Level:
+        bad: list[tuple[str, RpdriveError]] = []
+        found = level
+        for number in sorted(self._numbers.get(level.id, ()), reverse=True)[:_TRIES]:
+            name = plan_folder(level.id) + written_number(number)
+            try:
+                read = read_plan(self._vault, name)
+            except (Damaged, MissingData, NewerFormat, ObjectNotFound) as e:
+                bad.append((name, e))
+                continue
+            found = level._replace(number=number, record=read.record, raw=read.raw)
+            break
+        for name, error in bad:
+            self._vault.passed_over.note(name, error, lost=found.record is None)
+        return found
+
+
+def read_plan(vault: Vault, name: str) -> ReadPlan:
+    """A record by its name. Raises Damaged, NewerFormat, MissingData, ObjectNotFound or another StoreError."""
+    return decode_plan(open_object(vault.keys, Kind.PLAN, name, vault.fetch_sealed(Kind.PLAN, name)), name)
+
+
+def add_plan(vault: Vault, level: Level, record: PlanRecord) -> Level:
+    """Store a record after the one of a level that counts. Returns the level with it.
+
+    `record.number` is not looked at. A number that is taken by what is no plan is passed over. Raises
+    ObjectChanged if somebody else was faster, Unwritable, or another StoreError.
+    """
+    for number in range(level.number + 1, min(level.number + _TRIES, HIGHEST_NUMBER) + 1):
+        new = msgspec.structs.replace(record, number=number)
+        name = plan_folder(level.id) + written_number(number)
+        content = encode_plan(new, level.read)
+        try:
+            vault.store.create(name, [seal_object(vault.keys, Kind.PLAN, name, content)])
+        except ObjectExists:
+            if _is_plan(vault, name):
+                raise ObjectChanged(
+                    f"the plan of {level} was changed by another run meanwhile", "look at it, and run this again"
+                ) from None
+            continue
+        read = decode_plan(content, name)
+        return level._replace(number=number, record=read.record, raw=read.raw)
+    raise Unwritable(f"{_TRIES} numbers of plans of {level} are taken by objects that are none", "delete those")
+
+
+def _is_plan(vault: Vault, name: str) -> bool:
+    try:
+        read_plan(vault, name)
+        return True
+    except (Damaged, MissingData, NewerFormat, ObjectNotFound):
+        return False
+
+
+def next_record(level: Level, **changes: object) -> PlanRecord:
+    """The record that follows that of a level, with these fields."""
+    record = level.record or PlanRecord(id=level.id, number=0, written=0)
+    return msgspec.structs.replace(record, written=max(time.time_ns(), 0), by=_who(), **changes)
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"
+    return f"{user} at {platform.node()}".encode(errors="replace").decode()[:200]
+
+
+# --- this machine's copy ------------------------------------------------------------------------------------
+
+
+def refresh(vault: Vault, address: str, state: Path) -> LocalVault | None:
+    """Read the plans of this machine, and replace its copy of them. None if it is not registered in the vault.
+
+    If a level has records and none that can be read, the earlier copy stays as it was, with these faults noted.
+    Raises StoreError and LocalError.
+    """
+    known = Registration.load(state, vault)
+    if known is None:
+        return None
+    machine_id = bytes.fromhex(known.machine)
+    found = vault.machine(machine_id)
+    name = found[1].name if found is not None else known.name
+    machine = Machine(id=machine_id, name=name, hostname="", system="", created=0)
+    plans, local = Plans(vault), LocalPlans(state)
+    try:
+        earlier = local.of(vault.id)
+    except LocalError:
+        earlier = None  # it is replaced
+    made = _local(vault, plans, address, machine, earlier)
+    if earlier is not None and earlier.machine == made.machine and vault.passed_over.lost("plans/"):
+        made = msgspec.structs.replace(earlier, fetched=made.fetched, faults=made.faults)
+    local.save(made)
+    return made
+
+
+def _local(vault: Vault, plans: Plans, address: str, machine: Machine, earlier: LocalVault | None) -> LocalVault:
+    now = time.time_ns()
+    own = plans.levels(machine.id, machine.name)
+    before = {} if earlier is None else {item.id: item for item in earlier.items}
+    items = []
+    for item in sorted(vault.items(machine.id).values(), key=lambda i: (i.name, i.id)):
+        plan = effective(plans.levels(machine.id, machine.name, item.id, item.name))
+        if not plan.paths:
+            continue
+        was = before.get(item.id.hex())
+        since = was.since if was is not None and _was_active(was.plan) else now
+        items.append(LocalItem(id=item.id.hex(), name=item.name, plan=plan, since=min(since, now)))
+    levels = {level.id.hex(): level.number for level in [*own, *_items(plans, items)] if level.number}
+    faults = [str(row) for row in vault.passed_over.rows("plans/")]
+    return LocalVault(
+        vault=vault.id.hex(), address=address, machine=machine.id.hex(), machine_name=machine.name, fetched=now,
+        plan=effective(own), since=min(earlier.since, now) if earlier is not None else now, items=items,
+        numbers=levels, faults=faults[:_MOST_FAULTS],
+    )  # fmt: skip
+
+
+def _was_active(plan: Plan) -> bool:
+    return plan.schedule is not None and plan.stopped is None
+
+
+def _items(plans: Plans, items: Sequence[LocalItem]) -> list[Level]:
+    return [plans.level("item", item.name, bytes.fromhex(item.id)) for item in items]

@@ -1,0 +1,1 @@
+"""Plans: what is backed up and when."""

@@ -35,8 +35,9 @@ class LocalVault(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What this machine is to do for one vault, as of the time `fetched` (ns, this machine's clock).
 
     `vault` and `machine` are ids (hex). The vault opens again at `address` with the saved key and the credentials
-    of this user. `since` is when this machine had a copy first. `items` are those whose plan has paths. `plan` is the machine's own, for upkeep. `numbers` are those of the records that count, by the ids
-    (hex) of their levels. `faults` are records that were passed over, for people.
+    of this user. `since` is when this machine had a copy first. `items` are those whose plan has paths, and `plan`
+    is the machine's own, for upkeep. `numbers` are those of the records that count, by the ids (hex) of their
+    levels. `faults` are records that were passed over, for people.
     """
 
     vault: str

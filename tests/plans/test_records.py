@@ -193,16 +193,17 @@ def test_the_copy_has_what_this_machine_is_to_do(vault: Vault, state: Path) -> N
 def test_the_time_from_which_it_counts_stays_until_protection_is_stopped(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
     first = refresh(vault, "v", state)
+    assert first is not None and first.items[0].since == first.fetched
+    first.items[0].since = first.since = 5
+    LocalPlans(state).save(first)
     of_item(vault, exclude=["*.tmp"])
     second = refresh(vault, "v", state)
-    assert first is not None and second is not None
-    assert second.items[0].since == first.items[0].since <= first.fetched
+    assert second is not None and second.items[0].since == second.since == 5
     of_item(vault, schedule=None)
     refresh(vault, "v", state)
     of_item(vault, schedule=Schedule(times=[60]))
     third = refresh(vault, "v", state)
-    assert third is not None
-    assert first.items[0].since < third.items[0].since <= third.fetched
+    assert third is not None and third.items[0].since == third.fetched and third.since == 5
 
 
 def test_a_plan_that_no_longer_opens_leaves_the_copy_as_it_was(vault: Vault, state: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_malformed_copy_costs_only_itself(vault: Vault, state: Path) -> None:
     assert [v.vault for v in found.vaults] == [vault.id.hex()]
     assert all(isinstance(e, LocalError) and "rpdrive plan refresh" in e.advice for e in found.errors)
     assert len(found.errors) == 2
-    good.write_bytes(data.replace(b'"fetched":1', b'"fetched":2'))
+    good.write_bytes(data.replace(b"srv01", b"srv02"))
     assert LocalPlans(state).all().vaults == []
     with pytest.raises(LocalError, match="it has been changed"):
         LocalPlans(state).of(vault.id)

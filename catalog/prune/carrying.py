@@ -45,11 +45,16 @@ class _Row(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """A block to be read back: of which pack, its row, and its offset in the carrier."""
+    """A block to be read back: of which pack, its row, and its offset in the carrier.
+
+    It was copied from the offset `origin` of the object with the id `holder`.
+    """
 
     pack: bytes
     row: BlockRow
     at: int
+    holder: bytes
+    origin: int
 
 
 class _Copied(NamedTuple):
@@ -65,16 +70,26 @@ class _Copied(NamedTuple):
     last: _Block
 
 
+class _Rotten(Exception):
+    """Packs with blocks that were damaged before they were copied, and what is wrong with one of each."""
+
+    def __init__(self, packs: dict[Key, Damaged]) -> None:
+        super().__init__(packs)
+        self.packs = packs
+
+
 class Carrying:
     """Makes the carriers of a run. `allowed` are the bytes of blocks that may be read back.
 
-    What can't be moved is in `problems`: a pack whose table of contents is damaged stays where it is.
+    What can't be moved is in `problems`: a pack whose table of contents is damaged stays where it is. So does one
+    with a damaged block, which is in `rotten`: there a copy of the vault can put it right.
     """
 
     def __init__(self, vault: Vault, allowed: int = READ_BACK) -> None:
         self._vault, self._left = vault, allowed
         self._carried: OrderedDict[Key, dict[bytes, list[_Row]]] = OrderedDict()
         self.problems: list[str] = []
+        self.rotten: set[Key] = set()
         self.is_full = False  # the store has no room
 
     def make(self, moves: Sequence[Move]) -> Made | None:
@@ -82,6 +97,20 @@ class Carrying:
 
         Raises StoreError.
         """
+        left = list(moves)
+        while left:
+            try:
+                return self._made(left)
+            except _Rotten as e:
+                self.rotten |= e.packs.keys()
+                full = {move.source for move in left if move.key in e.packs}  # these would not get empty
+                left = [move for move in left if move.source not in full]
+                for key, why in e.packs.items():
+                    self.problems.append(f"{pack_name(PackKind(key.kind), key.id)} stays where it is: {why}")
+        return None
+
+    def _made(self, moves: Sequence[Move]) -> Made | None:
+        """The same. Raises _Rotten if some of the packs had better stay where they are."""
         kind = PackKind(moves[0].key.kind)
         builder = CarrierBuilder(self._vault.keys, kind, moves[0].key.id)
         packs: dict[Key, tuple[Run, ...]] = {}
@@ -180,7 +209,7 @@ class Carrying:
         """Compare a carrier with what it should be: size, contents, and both ends of all that was copied.
 
         The first and the last block of each run are opened, as long as they are few bytes beside the vault's; of
-        other runs the ends are compared with the originals. Raises Damaged, ShortRead or StoreError.
+        other runs the ends are compared with the originals. Raises _Rotten, Damaged, ShortRead or StoreError.
         """
         vault, kind, size = self._vault, builder.kind, builder.size + len(tail)
         if vault.object_size(kind, builder.id) != size:
@@ -198,19 +227,32 @@ class Carrying:
             else:
                 compared.append(one)
         with ThreadPoolExecutor(_PARALLEL, "read back") as pool:
-            for _opened in pool.map(lambda some: self._open(kind, builder.id, some), _near(opened)):
-                pass
+            rotten: dict[Key, Damaged] = {}
+            for bad in pool.map(lambda some: self._open(kind, builder.id, some), _near(opened)):
+                rotten |= bad
             for same in pool.map(lambda one: self._ends_match(kind, builder.id, one), compared):
                 if not same:
                     raise Damaged("what was copied is not what the original has")
+        if rotten:
+            raise _Rotten(rotten)
 
-    def _open(self, kind: PackKind, carrier: bytes, blocks: Sequence[_Block]) -> None:
-        """Open blocks that are near each other in a carrier. Raises Damaged or ShortRead."""
+    def _open(self, kind: PackKind, carrier: bytes, blocks: Sequence[_Block]) -> dict[Key, Damaged]:
+        """Open blocks that are near each other in a carrier. The packs whose originals have the same bad bytes.
+
+        Raises Damaged if a block differs from what was copied, or ShortRead.
+        """
         low, high = blocks[0].at, blocks[-1].at + blocks[-1].row.stored
         data = memoryview(self._vault.read_pack(kind, carrier, low, high - low))
+        rotten: dict[Key, Damaged] = {}
         for block in blocks:
             sealed = data[block.at - low : block.at - low + block.row.stored]
-            open_block(self._vault.keys, kind, block.pack, block.row.offset, sealed)
+            try:
+                open_block(self._vault.keys, kind, block.pack, block.row.offset, sealed)
+            except Damaged as e:
+                if self._vault.read_pack(kind, block.holder, block.origin, block.row.stored) != sealed:
+                    raise
+                rotten[Key(int(kind), block.pack)] = e
+        return rotten
 
     def _ends_match(self, kind: PackKind, carrier: bytes, one: _Copied) -> bool:
         read, source = self._vault.read_pack, one.source
@@ -248,8 +290,8 @@ def _copies(kind: PackKind, move: Move, rows: Sequence[_Row], at: int) -> Iterat
             Range(name, first.at, size),
             move.source.id,
             at,
-            _Block(move.key.id, first.row, at),
-            _Block(move.key.id, last.row, at + last.at - first.at),
+            _Block(move.key.id, first.row, at, move.source.id, first.at),
+            _Block(move.key.id, last.row, at + last.at - first.at, move.source.id, last.at),
         )
         at += size
 

@@ -19,6 +19,8 @@ from catalog.prune.plan import Object
 from catalog.prune.state import Key
 from catalog.vault import Vault
 
+RESTS = 30 * 86_400 * 10**9  # ns for which it is not tried again to move a pack with a damaged block
+_MOST_ROTTEN = 10_000
 _PARALLEL = 8  # requests at once
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ends (kind INTEGER, id BLOB, size INTEGER, end INTEGER, PRIMARY KEY (kind, id)) WITHOUT ROWID;
@@ -76,9 +78,27 @@ class Notes:
             return None if row is None else str(row[0])
         return None
 
+    def rotten(self, series: bytes, now: int) -> dict[Key, int]:
+        """Packs of a series with a damaged block, which were to be moved at a time (ns) less than 30 days ago."""
+        found = {}
+        for line in (self.get(_rotten(series)) or "").splitlines():
+            with suppress(ValueError):
+                kind, pack, since = line.split()
+                if 0 <= now - int(since) < RESTS:
+                    found[Key(int(kind), bytes.fromhex(pack))] = int(since)
+        return found
+
+    def keep_rotten(self, series: bytes, packs: Mapping[Key, int]) -> None:
+        lines = [f"{key.kind} {key.id.hex()} {since}" for key, since in sorted(packs.items())]
+        self.set(_rotten(series), "\n".join(lines[:_MOST_ROTTEN]))
+
     def set(self, name: str, value: str) -> None:
         with suppress(sqlite3.Error):
             self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+
+
+def _rotten(series: bytes) -> str:
+    return f"rotten {series.hex()}"
 
 
 def find_ends(vault: Vault, notes: Notes, objects: Sequence[Object]) -> Mapping[Key, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
@@ -144,6 +144,7 @@ class Plan:
         self._small: dict[Key, Object] = {}
         self._youngest: list[tuple[int, Key]] = []  # a heap of the same: the youngest first
         self._deleted: set[Key] = set()
+        self._staying = {Key(row.kind, row.pack) for row in self.before.broken}
         self._packs_in = Counter(carrier for key in self.before.moved for carrier in self.before.holders(key))
 
     # --- what was read ------------------------------------------------------------------------------------
@@ -321,8 +322,13 @@ class Plan:
 
     # --- moves --------------------------------------------------------------------------------------------
 
-    def moves(self) -> list[list[Move]]:
-        """The packs to be moved, by carrier: those of which enough may go, then small ones, in order of time."""
+    def moves(self, stay: Collection[Key] = ()) -> list[list[Move]]:
+        """The packs to be moved, by carrier: those of which enough may go, then small ones, in order of time.
+
+        Not from the objects of those in `stay`, nor of packs with blocks that are known to be broken: there a copy
+        of the vault can put them right.
+        """
+        self._staying |= set(stay)
         # A pack whose original goes in this run stays where it is until that is gone.
         busy = self._deleted | self.state.leaving.keys()
         busy |= {carrier for key in self._deleted for carrier in self.state.holders(key)}
@@ -342,7 +348,8 @@ class Plan:
         return found
 
     def _may_move(self, obj: Object) -> bool:
-        return self._facts.began - obj.modified >= self._facts.rests
+        packs = self._carried.get(obj.key) or [obj.key]
+        return self._facts.began - obj.modified >= self._facts.rests and self._staying.isdisjoint(packs)
 
     def _cut_objects(self) -> list[Object]:
         """Packs and carriers of which enough may go, in order."""

@@ -193,14 +193,15 @@ class _Run:
         up = {n for n in due if n.machine in self._series.own and self._may_go(n, stored[n])}
         needed = any(n.machine in self._series.others for n in due)  # the record, before points of others may go
         partials = old_partials(stored, began)
-        groups = plan.moves()
+        rotten = c.notes.rotten(self._series.id, began)
+        groups = plan.moves(rotten)
         outlook = self._outlook(plan, groups, up, partials, expiries)
         c.tell(outlook)
         if c.signer is None:
             return Done(outlook, problems=tuple(self._problems))
         if (plan.deletes or up or partials) and not c.yes:
             check_quiet(self._seen.newest, began)
-        carriers, moved, stopped = self._carry(plan, groups)
+        carriers, moved, stopped = self._carry(plan, groups, rotten, began)
         number = 0
         if plan.is_changed() or plan.deletes or up or partials or needed:
             number = self._store_record(plan, newest, began, c.signer)
@@ -391,7 +392,9 @@ class _Run:
 
     # --- writing ------------------------------------------------------------------------------------------
 
-    def _carry(self, plan: Plan, groups: list[list[Move]]) -> tuple[int, int, bool]:
+    def _carry(
+        self, plan: Plan, groups: list[list[Move]], rotten: Mapping[Key, int], began: int
+    ) -> tuple[int, int, bool]:
         """Make carriers. How many, the bytes in them, and whether the time allowed has stopped that."""
         carrying = Carrying(self._vault, self._allowed(plan))
         carriers = moved = 0
@@ -408,6 +411,8 @@ class _Run:
             if carrying.is_full:
                 break
         self._problems += carrying.problems
+        if carrying.rotten:
+            self._c.notes.keep_rotten(self._series.id, {**rotten, **dict.fromkeys(carrying.rotten, began)})
         return carriers, moved, stopped
 
     def _store_record(self, plan: Plan, newest: Newest, began: int, signer: Signer) -> int:

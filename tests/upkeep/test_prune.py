@@ -453,6 +453,33 @@ def test_a_pack_whose_contents_are_damaged_stays_where_it_is() -> None:
     assert pack in world.objects("packs/")
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["in its pack", "in a carrier"])
+def test_an_object_with_a_damaged_block_stays_and_holds_nothing_else_back(moved: bool) -> None:
+    world = World()
+    names = [world.backup(n, n + 4) for n in range(4)]
+    if moved:
+        world.settle(2)
+    holder, objects = min(world.objects("packs/")), world.memory.objects
+    good = objects[holder]
+    objects[holder] = flipped(20)(good)
+    names += [world.backup(0, 1), world.backup(2)]
+    world.forget(names[4])
+    world.later(8)
+    done = world.prune()
+    assert ["stays where it is: block" in problem for problem in done.problems] == [True]
+    assert done.carriers
+    world.settle(3)
+    left = set(world.objects("packs/"))
+    assert holder in left and len(left) == 2
+    world.settle(1)
+    assert left == set(world.objects("packs/"))  # nothing is made in vain
+    objects[holder] = good  # from a copy of the vault
+    world.later(31)
+    world.settle()
+    world.check()
+    assert len(world.objects("packs/")) == 1
+
+
 class NoRoomForCarriers(StoreWrapper):
     def compose(self, name: str, parts: Sequence[Part]) -> int:
         raise StoreFull(f"no room for {name}")

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from catalog.alerts.rules import DAY
 from catalog.alerts.state import Fact
-from catalog.format.records import Outcome
 from catalog.notify.event import Severity
-from catalog.schedule.history import Ran
+from catalog.schedule.history import KILLED, RUNNING, Ran
 
-GOOD = (Outcome.COMPLETED, Outcome.WITH_WARNINGS)
-ENDS = (*GOOD, Outcome.FAILED, Outcome.INTERRUPTED)
-RUNNING = "running"
+# The words of catalog.format.records.Outcome, without importing what that module needs.
+COMPLETED, WITH_WARNINGS, FAILED, INTERRUPTED = "completed", "completed with warnings", "failed", "interrupted"
+GOOD = (COMPLETED, WITH_WARNINGS)
+ENDS = (*GOOD, FAILED, INTERRUPTED)
 DAMAGE = ("Damaged", "MissingData", "ObjectTooLarge")  # causes of a check that failed
 LOST = DAY  # ns after which a run without an end counts as killed
 NEWS = 31 * DAY  # ns for which a run that made up for missed times is news
@@ -108,7 +108,7 @@ def _since_good(runs: Sequence[Ran]) -> list[Ran]:
     for ran in reversed(runs):
         if ran.outcome in GOOD:
             break
-        if ran.outcome == Outcome.FAILED:
+        if ran.outcome == FAILED:
             found.append(ran)
     return found[::-1]
 
@@ -171,7 +171,7 @@ def unusual(ran: Ran, before: Sequence[Ran]) -> list[str]:
 def is_lost(ran: Ran, now: int, boots: Mapping[str, str]) -> bool:
     """Whether a run began, and will have no end."""
     if ran.outcome != RUNNING:
-        return ran.outcome == Outcome.KILLED
+        return ran.outcome == KILLED
     boot = boots.get(ran.machine)
     return now - ran.started > LOST or bool(ran.boot and boot and boot != ran.boot)
 
@@ -205,19 +205,19 @@ def _check(one: _Series, level: int) -> list[Fact]:
     """Damage, until a check of the same level finds none; and a check that could not be done."""
     cause, what = f"level {level}", f"check of level {level}"
     for n, ran in reversed([*enumerate(one.runs)]):
-        damaged = ran.outcome == Outcome.WITH_WARNINGS or (ran.outcome == Outcome.FAILED and ran.cause in DAMAGE)
+        damaged = ran.outcome == WITH_WARNINGS or (ran.outcome == FAILED and ran.cause in DAMAGE)
         if damaged:
-            failures = [r for r in one.runs[n + 1 :] if r.outcome == Outcome.FAILED]
+            failures = [r for r in one.runs[n + 1 :] if r.outcome == FAILED]
             found = [
                 one.fact("check.damage", f"{what} found damage", ran.error, of=[ran], cause=cause, level=level)
             ]
             if failures:
                 found.append(_undone(one, failures, what, cause))
             return found
-        if ran.outcome == Outcome.COMPLETED:
-            failures = [r for r in one.runs[n + 1 :] if r.outcome == Outcome.FAILED]
+        if ran.outcome == COMPLETED:
+            failures = [r for r in one.runs[n + 1 :] if r.outcome == FAILED]
             return [_undone(one, failures, what, cause)] if failures else []
-    failures = [ran for ran in one.runs if ran.outcome == Outcome.FAILED]
+    failures = [ran for ran in one.runs if ran.outcome == FAILED]
     return [_undone(one, failures, what, cause)] if failures else []
 
 

@@ -100,6 +100,20 @@ class Policies:
             self._policies[key] = policy
         return self._policies[key]
 
+    def changed_since(self, since: int) -> list[bytes]:
+        """The levels whose newest object was stored since a time, by the store's clock (ns). No request."""
+        return [level for level, numbers in self._numbers.items() if numbers[max(numbers)] >= since]
+
+    def changes(self, level: Level, since: int) -> Iterator[tuple[int, Level, Level]]:
+        """When, by the store's clock (ns), a level changed since a time: what it was before, and was then.
+
+        The last change comes first. One request for each earlier record. Raises StoreError, and Damaged.
+        """
+        while level.number and (when := self._numbers[level.id][level.number]) >= since:
+            before = self._read(Level(level.what, level.name, level.id), below=level.number)
+            yield when, before, level
+            level = before
+
     def before(self, machine: bytes, item: bytes, since: int) -> Iterator[tuple[int, Policy]]:
         """When, by the store's clock (ns), an item's policy changed since a time, and what it was before.
 

@@ -30,12 +30,16 @@ class Token(NamedTuple):
 
 
 class Rights(NamedTuple):
-    """What credentials may do to objects that exist. `what` names them; `protect`: switch protection off."""
+    """What credentials may do to objects that exist. `what` names them; `protect`: switch protection off.
+
+    `ends` is when they end, ns since the epoch (UTC); None if they don't, or it is not known.
+    """
 
     what: str
     delete: State
     overwrite: State
     protect: State
+    ends: int | None = None
 
 
 class Tokens(ABC):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from catalog.alerts.jobs import Names, job_facts
+from catalog.alerts.jobs import ENDS, Names, job_facts
 from catalog.alerts.rules import RULES
 from catalog.alerts.state import Alert, Fact, Facts, step
 from catalog.format.records import Outcome
@@ -64,6 +64,10 @@ def test_what_is_never_an_alert(outcome: str) -> None:
     assert kinds(ran(1), ran(2, outcome, reason="on battery")) == []
     between = facts(ran(1, FAILED, cause="x"), ran(2, outcome), ran(3, FAILED, cause="x"))
     assert [f.severity for f in between] == [Severity.CRITICAL], "it does not come between two failures"
+
+
+def test_the_words_are_those_of_records() -> None:
+    assert ENDS == (Outcome.COMPLETED, Outcome.WITH_WARNINGS, Outcome.FAILED, Outcome.INTERRUPTED)
 
 
 def test_killed() -> None:

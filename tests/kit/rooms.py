@@ -57,6 +57,14 @@ ROOMS = {
     "catalog.schedule.slots": "catalog.format catalog.retention",
     "catalog.schedule.due": "catalog.format catalog.plans.effective catalog.schedule.history"
     " catalog.schedule.slots",
+    "catalog.alerts.sending": "catalog.alerts.rules catalog.alerts.state catalog.notify.event",
+    "catalog.alerts.jobs": "catalog.alerts.rules catalog.alerts.state catalog.notify.event"
+    " catalog.schedule.history",
+    "catalog.alerts.overdue": "catalog.alerts.jobs catalog.alerts.rules catalog.alerts.state"
+    " catalog.plans.effective catalog.schedule.due catalog.schedule.history",
+    "catalog.alerts.local": "catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
+    " catalog.alerts.rules catalog.alerts.sending catalog.alerts.state catalog.errors catalog.notify.event"
+    " catalog.plans.local catalog.schedule.history catalog.systems",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
@@ -79,13 +87,17 @@ ROOMS = {
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
     " catalog.protect catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
-    "catalog.alerts": "catalog.alerts.rules catalog.alerts.state catalog.format catalog.notify.event"
-    " catalog.schedule.history",
     "catalog.plans.records": "catalog.errors catalog.format catalog.machines catalog.plans.effective"
     " catalog.plans.local catalog.vault",
     "catalog.plans": "",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
     " catalog.vault",
+    "catalog.alerts": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.local"
+    " catalog.alerts.overdue catalog.alerts.rules catalog.alerts.sending catalog.alerts.state catalog.errors"
+    " catalog.format catalog.ledger.records catalog.ledger.state catalog.notify.event"
+    " catalog.plans.effective catalog.plans.records catalog.points catalog.policies.records catalog.retention"
+    " catalog.schedule.due"
+    " catalog.schedule.history catalog.screen catalog.store.address catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
     # Reading file contents.

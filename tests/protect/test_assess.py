@@ -100,7 +100,7 @@ def test_what_azures_credentials_may_do(
     environ: dict[str, str], token: str | None, delete: State, overwrite: State, protect: State
 ) -> None:
     found = rights(environ, token)
-    assert found[1:] == (delete, overwrite, protect)
+    assert found[1:4] == (delete, overwrite, protect)
     assert "sig=" not in found.what and "a2V5" not in found.what
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -54,12 +55,21 @@ def _of_sas(sas: str, what: str) -> Rights:
     fields = parse_qs(sas.lstrip("?"))
     given = "".join(fields.get("sp", []))
     if not given:  # a stored access policy of the container says it
-        return Rights(what, State.UNKNOWN, State.UNKNOWN, State.UNKNOWN)
+        return Rights(what, State.UNKNOWN, State.UNKNOWN, State.UNKNOWN, _end_of(fields))
     # x and y delete versions and what soft delete keeps, i sets locks; a token for the account may change it.
     services = "srt" in fields and "s" in fields["srt"][0] and "w" in given
     wanted = ("d", "w", "xyi")
     found = [State.ON if any(p in given for p in some) else State.OFF for some in wanted]
-    return Rights(what, found[0], found[1], State.ON if services else found[2])
+    return Rights(what, found[0], found[1], State.ON if services else found[2], _end_of(fields))
+
+
+def _end_of(fields: Mapping[str, list[str]]) -> int | None:
+    """When a token ends, ns since the epoch (UTC); None if it does not say so."""
+    try:
+        end = datetime.fromisoformat(fields["se"][0])
+        return int((end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp()) * 10**9
+    except (LookupError, ValueError, OverflowError):
+        return None
 
 
 def container_client(

@@ -1,0 +1,103 @@
+"""The alerts that a machine raises about itself, from its own records alone: no request, and few imports.
+
+Every tick calls `step_here`. What only the vault can tell, `rpdrive watch` looks for, on this machine or another.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from catalog.alerts.jobs import Names, job_facts
+from catalog.alerts.keeping import Kept
+from catalog.alerts.overdue import Protected, clock_fact, hours, overdue_facts
+from catalog.alerts.rules import DAY
+from catalog.alerts.sending import events_of
+from catalog.alerts.state import Alert, Change, Fact, Facts, step
+from catalog.errors import LocalError
+from catalog.notify.event import Failing, Notifications, Severity
+from catalog.plans.local import LocalPlans, LocalVault
+from catalog.schedule.history import History, Ran
+from catalog.systems.this import SYSTEM
+
+SCOPE = "local"
+SOON = 14 * DAY  # ns before a token ends
+_log = logging.getLogger("rpdrive.alerts")
+
+
+def step_here(state: Path, now: int, notifications: Notifications) -> list[Alert]:
+    """Look at this machine's records, keep the alerts in its state folder, and tell of changes.
+
+    Returns the alerts that are open. Raises nothing: what can't be read or written is logged.
+    """
+    try:
+        failing = notifications.failing(now)
+        vaults = LocalPlans(state).all().vaults
+        runs = History(state).all()
+        changes: list[Change] = []
+        kept, open_ = Kept(state), list[Alert]()
+        by_vault: dict[str, LocalVault | None] = {ran.vault: None for ran in runs if ran.vault}
+        by_vault |= {one.vault: one for one in vaults}
+        for vault, plan in by_vault.items():
+            some = [ran for ran in runs if ran.vault == vault]
+            changes += _stepped(kept, vault, local_facts(vault, plan, some, now), now, open_)
+        facts = Facts((*target_facts(failing), *clock_fact(runs, SCOPE, now)), frozenset([SCOPE]))
+        changes += _stepped(kept, "", facts, now, open_)
+        if changes:
+            notifications.send(events_of(changes), now)
+        return open_
+    except LocalError as e:
+        _log.warning("the alerts of this machine: %s", e)
+        return []
+
+
+def _stepped(kept: Kept, vault: str, facts: Facts, now: int, open_: list[Alert]) -> Sequence[Change]:
+    result = kept.change(vault, lambda before: step(before, facts, now))
+    open_ += [alert for alert in result.alerts if alert.is_open]
+    return result.changes
+
+
+def local_facts(vault: str, plan: LocalVault | None, runs: Sequence[Ran], now: int) -> Facts:
+    """What this machine's runs and plans say of one vault."""
+    machine = plan.machine if plan is not None else next((ran.machine for ran in runs if ran.machine), "")
+    runs = [ran if ran.machine else msgspec.structs.replace(ran, machine=machine) for ran in runs]
+    names = Names(
+        {machine: plan.machine_name} if plan is not None else {},
+        {(machine, item.id): item.name for item in plan.items} if plan is not None else {},
+    )
+    scope = f"{SCOPE}/{vault}"
+    found = job_facts(runs, scope, names, now, boots={machine: SYSTEM.boot_id()})
+    if plan is not None:
+        own = [ran for ran in runs if ran.machine == machine]
+        protected = [
+            Protected(vault, machine, item.id, item.plan, [ran for ran in own if ran.item == item.id], item.since)
+            for item in plan.items
+        ]
+        protected.append(Protected(vault, machine, "", plan.plan, own, plan.since))
+        found += overdue_facts(protected, scope, names, now)
+    return Facts(tuple(found), frozenset([scope]))
+
+
+def target_facts(failing: Sequence[Failing]) -> list[Fact]:
+    """What can't be delivered, and so is told to the other targets."""
+    return [
+        Fact(
+            "target.failing", SCOPE, cause=one.target, title="messages can't be delivered",
+            text=f"{one.waiting:,} messages wait for the target {one.target}: {one.error}",
+            details={"target": one.target, "waiting": one.waiting},
+        )
+        for one in failing
+    ]  # fmt: skip
+
+
+def token_facts(vault: str, expires: int | None, scope: str, now: int) -> list[Fact]:
+    """A fact if the access token of a vault ends soon (`expires`, ns; None: it has none)."""
+    if expires is None or expires > now + SOON:
+        return []
+    gone = expires <= now
+    text = f"it ended {hours(now - expires)} ago" if gone else f"it ends in {hours(expires - now)}"
+    severity = Severity.CRITICAL if gone else None
+    return [Fact("token.expiring", scope, vault, severity=severity, title="the access token ends", text=text)]

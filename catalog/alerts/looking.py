@@ -1,0 +1,346 @@
+"""What a vault has to say about the protection of its machines: one look at it, in few requests.
+
+A look again costs the listings, and one request for what is new: jobs, records and ledgers that were read before
+are remembered. Nothing that is read is believed as a whole: what does not open costs itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from catalog.alerts.rules import DAY
+from catalog.errors import Damaged, LocalError, NewerFormat, NotSupported, ObjectNotFound, RpdriveError
+from catalog.format.ledger import How
+from catalog.format.records import Item, Job, JobName, Machine, Point, PointName
+from catalog.format.sealed import Kind
+from catalog.format.vaultfile import VaultFile
+from catalog.ledger.records import Ledgers
+from catalog.ledger.state import Ledger, find_gaps
+from catalog.plans.effective import Plan, effective
+from catalog.plans.records import Plans
+from catalog.points.opening import first_that_opens
+from catalog.points.seen import Seen
+from catalog.policies.records import Policies
+from catalog.retention.decide import TRUSTED
+from catalog.retention.policy import Level, shortened
+from catalog.retention.policy import effective as effective_policy
+from catalog.schedule.history import History, Ran
+from catalog.vault import Vault
+
+Key = tuple[bytes, bytes]  # machine and item
+JOBS_SINCE = 35 * DAY  # ns before now, from which records of jobs are read
+MOST_JOBS = 5_000  # records of jobs that are read at one look
+SHORTENED_SINCE = 14 * DAY  # ns before now, from which changes of policies are compared
+AHEAD = DAY  # ns by which the time of a job may be ahead of this machine's
+_MOST_UNTRUSTED = 1_000
+
+
+class Shortened(NamedTuple):
+    """A policy of the vault, a machine or an item (`level`) that keeps less than before, by these fields."""
+
+    level: Level
+    number: int
+    when: int
+    fields: tuple[str, ...]
+
+
+class Planned(NamedTuple):
+    """A plan, and since when it counts (ns, the clock of whoever wrote it)."""
+
+    plan: Plan
+    since: int
+
+
+class Look(NamedTuple):
+    """What was found. Times in ns since the epoch (UTC): `now` this machine's, `stored_now` the store's, 0 if that
+    can't be read.
+
+    `points` are those that are listed, with the times of their objects; `newest` the newest of each item that
+    opens. `gaps` are numbers, first and last, of points that vanished. `untrusted` are points whose time the
+    store's clock does not confirm. `unread` are items whose ledger can't be read. `plans` are by item, and by
+    machine with b"". `dense` are ids of backups whose new contents could not be compressed. `place` says what the
+    store does to keep objects. `locked_until` is when the first lock of a point ends; None if there are none.
+    """
+
+    vault: bytes
+    now: int
+    stored_now: int
+    file: VaultFile
+    machines: Mapping[bytes, Machine]
+    items: Mapping[Key, Item]
+    points: Mapping[PointName, int]
+    newest: Mapping[Key, Point]
+    ledgers: Mapping[Key, Ledger]
+    unread: frozenset[Key]
+    gaps: Mapping[Key, list[tuple[int, int]]]
+    untrusted: tuple[PointName, ...]
+    runs: tuple[Ran, ...]
+    dense: frozenset[str]
+    plans: Mapping[Key, Planned]
+    shortened: tuple[Shortened, ...]
+    place: Mapping[str, str]
+    locked_until: int | None
+
+
+class Looker:
+    """Looks at one vault, again and again. `state` is the state folder, where it notes the jobs it has read."""
+
+    def __init__(self, state: Path, vault_id: bytes) -> None:
+        self._state, self._vault_id = state, vault_id
+        self._history = History(state / "alerts" / vault_id.hex())
+        self._ledgers: Ledgers | None = None
+        self._dense: set[str] = set()
+
+    def look(self, vault: Vault, now: int | None = None) -> Look:
+        """Look at the vault. Raises StoreError if the store itself fails, and LocalError."""
+        now = time.time_ns() if now is None else now
+        machines = vault.machines()
+        items = {(item.machine, item.id): item for item in vault.all_items()}
+        stored = dict(vault.stored_points())
+        whole = {name: when for name, when in stored.items() if not name.partial}
+        ledgers, unread = self._read_ledgers(vault)
+        newest = self._newest(vault, whole, ledgers)
+        gaps = self._gaps(whole, newest, ledgers)
+        runs = self._runs(vault, now)
+        return Look(
+            vault=vault.id, now=now, stored_now=_clock(vault), file=vault.file, machines=machines, items=items,
+            points=whole, newest=newest, ledgers=ledgers, unread=unread, gaps=gaps,
+            untrusted=_untrusted(vault, whole, ledgers), runs=runs, dense=frozenset(self._dense),
+            plans=_plans(vault, items, machines), shortened=_shortened(vault, items, machines, now),
+            place=_place(vault), locked_until=_locked_until(vault, whole),
+        )  # fmt: skip
+
+    def _read_ledgers(self, vault: Vault) -> tuple[dict[Key, Ledger], frozenset[Key]]:
+        if self._ledgers is None:
+            self._ledgers = Ledgers(vault)
+        else:
+            self._ledgers.refresh()
+        self._ledgers.read(self._ledgers.keys)
+        found, unread = dict[Key, Ledger](), set[Key]()
+        for key in self._ledgers.keys:
+            try:
+                found[key] = self._ledgers.of(*key)
+            except Damaged as e:
+                vault.passed_over.note(f"ledger/{key[0].hex()}/{key[1].hex()}/", e)
+                unread.add(key)
+        return found, frozenset(unread)
+
+    def _newest(
+        self, vault: Vault, points: Mapping[PointName, int], ledgers: Mapping[Key, Ledger]
+    ) -> dict[Key, Point]:
+        """The newest point of each item that is shown and opens."""
+        groups: dict[Key, list[PointName]] = {}
+        for name in points:
+            ledger = ledgers.get((name.machine, name.item))
+            if ledger is None or not ledger.is_hidden(name):
+                groups.setdefault((name.machine, name.item), []).append(name)
+        ranked = {key: sorted(some, key=lambda n: (n.sequence, n.time, n.id))[::-1] for key, some in groups.items()}
+        found = {}
+        tops = [some[0] for some in ranked.values()]
+        for (key, some), top in zip(ranked.items(), vault.read_each(Kind.POINT, Point, tops), strict=True):
+            best = top if isinstance(top, Point) else first_that_opens(vault, iter(some))
+            if isinstance(best, Point):
+                best.problems = []
+                found[key] = best
+        return found
+
+    def _gaps(
+        self, points: Mapping[PointName, int], newest: Mapping[Key, Point], ledgers: Mapping[Key, Ledger]
+    ) -> dict[Key, list[tuple[int, int]]]:
+        seen = Seen(self._state, self._vault_id)
+        known = seen.highest()
+        opened = [PointName.of(point) for point in newest.values()]
+        every = {key: ledgers.get(key, Ledger(*key)) for key in {*ledgers, *known, *newest}}
+        found: dict[Key, list[tuple[int, int]]] = {}
+        for key, first, last in find_gaps(points, opened, every, known):
+            found.setdefault(key, []).append((first, last))
+        seen.check(points, opened)
+        return found
+
+    # --- jobs ---------------------------------------------------------------------------------------------
+
+    def _runs(self, vault: Vault, now: int) -> tuple[Ran, ...]:
+        """The runs of all machines: those that were read before, and the new ones, newest first."""
+        known = {ran.id: ran for ran in self._history.all()}
+        begun, ended = dict[str, str](), list[JobName]()
+        for info in vault.store.list("jobs/"):
+            if info.name.endswith(STARTED):
+                start = JobName.parse(info.name.removesuffix(STARTED))
+                if start is not None and now - JOBS_SINCE <= start.time <= now + AHEAD:
+                    begun[start.id.hex()] = info.name
+                continue
+            name = JobName.parse(info.name)
+            if name is not None and now - JOBS_SINCE <= name.time <= now + AHEAD:
+                begun.pop(name.id.hex(), None)
+                before = known.get(name.id.hex())
+                if before is None or before.outcome == RUNNING:
+                    ended.append(name)
+        done = {name.id.hex() for name in ended}
+        ended.sort(key=lambda name: name.time, reverse=True)
+        fresh = _read(vault, islice(ended, MOST_JOBS), self._dense)
+        for one, name_text in begun.items():
+            if one not in known and one not in done:
+                ran = _read_start(vault, name_text)
+                fresh += [ran] if ran is not None else []
+        self._history.note(fresh)
+        every = {**known, **{ran.id: ran for ran in fresh}}
+        return tuple(sorted(every.values(), key=lambda ran: (ran.started, ran.id)))
+
+
+STARTED = ".started"
+RUNNING = "running"
+
+
+def _read(vault: Vault, names: Iterable[JobName], dense: set[str]) -> list[Ran]:
+    some, found = list(names), list[Ran]()
+    for name, job in zip(some, vault.read_each(Kind.JOB, Job, some), strict=True):
+        if isinstance(job, Job):
+            found.append(ran_of(vault.id, job))
+            if is_dense(job):
+                dense.add(found[-1].id)
+        else:
+            vault.passed_over.note(str(name), job)
+    return found
+
+
+def _read_start(vault: Vault, name: str) -> Ran | None:
+    """The run whose start is recorded under this name."""
+    parsed = JobName.parse(name.removesuffix(STARTED))
+    if parsed is None:
+        return None
+    try:
+        job = vault.read_record(Kind.JOB, Job, name)
+        parsed.check(job)
+    except ObjectNotFound:
+        return None
+    except (Damaged, NewerFormat) as e:
+        vault.passed_over.note(name, e)
+        return None
+    return msgspec.structs.replace(ran_of(vault.id, job), outcome=RUNNING, finished=0)
+
+
+def ran_of(vault: bytes, job: Job) -> Ran:
+    """A job of the vault as a run. A file that is new where another one went counts as changed: it was renamed."""
+    return Ran(
+        id=job.id.hex(), vault=vault.hex(), machine=job.machine.hex(), kind=job.kind.replace(" ", "-"),
+        level=getattr(job, "level", 0), item=job.item.hex() if job.item else "", item_name=job.item_name,
+        started=job.time, finished=job.finished, outcome=str(job.outcome), cause=job.error_kind, error=job.error,
+        point=job.point.hex() if job.point else "", bytes=job.bytes, new_bytes=job.new_bytes, files=job.files,
+        changed=job.changed + min(job.new, job.removed), problem_count=job.problem_count,
+        problems=[problem.path for problem in job.problems],
+    )  # fmt: skip
+
+
+def is_dense(job: Job) -> bool:
+    """Whether most of a backup was new and could not be compressed: the data at hand for a jump of entropy."""
+    few = 64 << 20
+    return bool(
+        job.kind == "backup"
+        and (job.changed or job.removed)
+        and job.new_bytes >= few
+        and job.new_bytes > 0.6 * job.bytes
+        and job.stored_bytes >= 0.95 * job.new_bytes
+    )
+
+
+# --- times, plans, policies, the place ------------------------------------------------------------------------
+
+
+def _clock(vault: Vault) -> int:
+    try:
+        return vault.store.now()
+    except RpdriveError:
+        return 0  # it can be read only by writing, and this access may not
+
+
+def _untrusted(
+    vault: Vault, points: Mapping[PointName, int], ledgers: Mapping[Key, Ledger]
+) -> tuple[PointName, ...]:
+    """The points that are shown and open, and claim a time that the store's clock does not confirm."""
+    found = []
+    for name, when in points.items():
+        if abs(when - name.time) > TRUSTED:
+            ledger = ledgers.get((name.machine, name.item))
+            if ledger is None or not ledger.is_hidden(name):
+                found.append(name)
+    found = sorted(found, key=str)[:_MOST_UNTRUSTED]
+    read = vault.read_each(Kind.POINT, Point, found)
+    return tuple(name for name, point in zip(found, read, strict=True) if isinstance(point, Point))
+
+
+def _plans(vault: Vault, items: Mapping[Key, Item], machines: Mapping[bytes, Machine]) -> dict[Key, Planned]:
+    """The plans of items and of machines, those only that some level says something of."""
+    plans, found = Plans(vault), dict[Key, Planned]()
+    if not plans.ids:
+        return {}
+    for machine, item in [*items, *((machine, b"") for machine in machines)]:
+        levels = plans.levels(machine, "", item)
+        written = [level.record.written for level in levels if level.record is not None]
+        if written:
+            found[machine, item] = Planned(effective(levels), max(written))
+    return found
+
+
+def _shortened(
+    vault: Vault, items: Mapping[Key, Item], machines: Mapping[bytes, Machine], now: int
+) -> tuple[Shortened, ...]:
+    """The policies that were made shorter in the last two weeks, each under the same wider ones."""
+    policies = Policies(vault)
+    owners = {item.id: item for item in items.values()}
+    found = []
+    for one in policies.changed_since(now - SHORTENED_SINCE):
+        wider = list[Level]()
+        with suppress(Damaged, LocalError):
+            if one == vault.id:
+                level = policies.of_vault()
+            elif one in machines:
+                level, wider = policies.level("machine", machines[one].name, one), [policies.of_vault()]
+            else:
+                item = owners.get(one)
+                level = policies.level("item", item.name if item else one.hex()[:8], one)
+                if item is not None:
+                    wider.append(policies.level("machine", "", item.machine))
+                wider.append(policies.of_vault())
+            for when, before, after in policies.changes(level, now - SHORTENED_SINCE):
+                old, new = effective_policy([before, *wider]), effective_policy([after, *wider])
+                # Without any rule all points are kept: the first policy is no shorter one.
+                fields = shortened(old, new) if old.is_complete else []
+                if fields:
+                    found.append(Shortened(level, after.number, when, tuple(fields)))
+    return tuple(found)
+
+
+def _place(vault: Vault) -> dict[str, str]:
+    """What the place of the store does to keep objects, by name. Nothing where nothing can be asked."""
+    try:
+        return {fact.name: str(fact.state) for fact in vault.store.protection(["vault.json"])}
+    except RpdriveError:
+        return {}
+
+
+def _locked_until(vault: Vault, points: Mapping[PointName, int]) -> int | None:
+    """When the first lock of a point ends; None if no point is locked, or the store has no locks. One listing."""
+    if vault.file.immutable is None:
+        return None
+    names = {str(name) for name in points}
+    try:
+        ends = [lock.until for lock in vault.store.locks("points/") if lock.until and lock.name in names]
+    except (NotSupported, RpdriveError):
+        return None
+    return min(ends, default=None)
+
+
+def forgotten_by_hand(ledger: Ledger) -> list[tuple[bytes, int, int, str, str]]:
+    """Points that somebody forgot: id, number, when, the reason and who; of those that are gone, without who."""
+    rows = [
+        (r.point, r.sequence, r.since, r.reason, r.by) for r in ledger.forgotten.values() if r.how == How.BY_HAND
+    ]
+    rows += [(r.point, r.sequence, r.since, r.reason, "") for r in ledger.gone.values() if r.how == How.BY_HAND]
+    return sorted(rows, key=lambda row: (row[2], row[1]))

@@ -1,0 +1,264 @@
+"""What a look at a vault says: facts about its machines, its points and its rules. Pure.
+
+Security facts are about acts. Each has marks that stay the same however often somebody looks, so that an act which
+was acknowledged never comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from catalog.alerts.jobs import Names, job_facts
+from catalog.alerts.looking import Key, Look, forgotten_by_hand
+from catalog.alerts.overdue import Protected, hours, overdue_facts
+from catalog.alerts.rules import DAY
+from catalog.alerts.state import MOST_MARKS, Fact, Facts
+from catalog.format.ledger import ForgottenRow
+from catalog.format.records import Outcome
+from catalog.format.vaultfile import VaultFile
+from catalog.ledger.state import Ledger, numbers_text
+from catalog.plans.effective import Plan
+from catalog.schedule.due import BACKUP
+from catalog.schedule.history import Ran
+
+SKEW = 300 * 10**9  # ns
+PURGE = 2 * DAY  # ns before forgotten points go
+GENERATION = 10 * DAY  # ns; locks that end sooner were not extended
+OFF, ON = "off", "on"
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was seen of a vault's own rules at the last look.
+
+    `admins` are ids of keys (hex), True if a key signs only with a passphrase of its own. `place` says what the
+    place of the store does, by name.
+    """
+
+    number: int = 0
+    soft_delete_days: int = 0
+    immutable_days: int = 0
+    immutable_locked: bool = False
+    admins: dict[str, bool] = {}
+    place: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, look: Look, before: Known) -> Known:
+        """What is to be known from this look on. What could not be read this time stays as it was."""
+        file = look.file
+        place = {**before.place, **{name: state for name, state in look.place.items() if state in (ON, OFF)}}
+        return cls(
+            number=max(file.number, before.number), soft_delete_days=file.soft_delete_days,
+            immutable_days=file.immutable.days if file.immutable else 0,
+            immutable_locked=bool(file.immutable and file.immutable.locked), admins=_admins(file), place=place,
+        )  # fmt: skip
+
+
+class _About(NamedTuple):
+    """A vault, and where in it somebody looked."""
+
+    look: Look
+    names: Names
+    scope: str
+
+    def fact(
+        self, kind: str, key: Key | None, title: str, text: str, marks: Iterable[str], cause: str = ""
+    ) -> Fact:
+        machine, item = (key[0].hex(), key[1].hex()) if key else ("", "")
+        return Fact(
+            kind, self.scope, self.look.vault.hex(), machine, item, cause,
+            self.names.machine(machine) if machine else "", self.names.item(machine, item) if item else "",
+            title=title, text=text, marks=tuple(marks)[:MOST_MARKS],
+        )  # fmt: skip
+
+
+def scope_of(vault: str) -> str:
+    """Where facts of a look at a vault are found."""
+    return f"vault/{vault}"
+
+
+def names_of(look: Look) -> Names:
+    """What people call the machines and items of a vault: their records, or else the newest point, says so."""
+    machines = {point.machine.hex(): point.machine_name for point in look.newest.values()}
+    items = {(p.machine.hex(), p.item.hex()): p.item_name for p in look.newest.values()}
+    machines |= {one.hex(): machine.name for one, machine in look.machines.items()}
+    items |= {(m.hex(), i.hex()): item.name for (m, i), item in look.items.items()}
+    return Names(machines, items)
+
+
+def vault_facts(look: Look, known: Known) -> Facts:
+    """All that a look says, after what was known of the vault's own rules before (`number` 0: nothing)."""
+    vault = look.vault.hex()
+    about = _About(look, names_of(look), scope_of(vault))
+    found = job_facts(look.runs, f"{about.scope}/jobs", about.names, look.now, dense=look.dense)
+    found += overdue_facts(protected(look), f"{about.scope}/plans", about.names, look.now)
+    for key in sorted({*look.ledgers, *look.gaps, *look.newest}):
+        ledger = look.ledgers.get(key, Ledger(*key))
+        found += _deleted(about, key, ledger)
+        found += _purged(about, key, ledger)
+    found += _untrusted(about)
+    found += [_shortened(about, n) for n in range(len(look.shortened))]
+    found += _lowered(about, known)
+    found += _clock(about)
+    if look.locked_until is not None and look.locked_until < look.stored_now + GENERATION:
+        text = (
+            f"the first of them ends in {hours(look.locked_until - look.stored_now)}; `rpdrive prune` extends them"
+        )
+        found.append(about.fact("lock.expiring", None, "locks of the store end soon", text, ()))
+    return Facts(tuple(found), frozenset([about.scope]))
+
+
+def protected(look: Look) -> list[Protected]:
+    """The items and machines with a plan, each with its runs; a point counts as a run, also without its job."""
+    runs: dict[tuple[str, str], list[Ran]] = {}
+    for ran in look.runs:
+        runs.setdefault((ran.machine, ran.item), []).append(ran)
+        if ran.item:
+            runs.setdefault((ran.machine, ""), []).append(ran)
+    vault = look.vault.hex()
+    found = []
+    for (machine, item), planned in sorted(look.plans.items()):
+        forgotten = look.machines.get(machine)
+        if forgotten is not None and forgotten.forgotten:
+            continue
+        some = list(runs.get((machine.hex(), item.hex()), ()))
+        point = look.newest.get((machine, item))
+        if point is not None:
+            some.append(
+                Ran(
+                    id=point.id.hex(), vault=vault, machine=machine.hex(), kind=BACKUP.kind, item=item.hex(),
+                    started=point.time, finished=point.finished, outcome=str(Outcome.COMPLETED),
+                )
+            )  # fmt: skip
+        plan = planned.plan if item else _without_backups(planned.plan)
+        found.append(Protected(vault, machine.hex(), item.hex(), plan, some, planned.since))
+    return found
+
+
+def _without_backups(plan: Plan) -> Plan:
+    return msgspec.structs.replace(plan, schedule=None)
+
+
+# --- what was taken away --------------------------------------------------------------------------------------
+
+
+def _deleted(about: _About, key: Key, ledger: Ledger) -> list[Fact]:
+    rows = forgotten_by_hand(ledger)
+    lost = [
+        n for first, last in about.look.gaps.get(key, ()) for n in range(first, min(last, first + MOST_MARKS) + 1)
+    ]
+    if key not in about.look.newest and key not in about.look.unread and (rows or lost):
+        marks = [f"forgotten:{row[0].hex()}" for row in rows] + [f"vanished:{n}" for n in lost]
+        how = "vanished from the vault" if lost else f"was forgotten{_by(rows[-1][3:])}"
+        return [about.fact("item.deleted", key, "all recovery points are gone", f"the last of them {how}", marks)]
+    found = []
+    if rows:
+        count = "1 recovery point was" if len(rows) == 1 else f"{len(rows):,} recovery points were"
+        text = f"{count} forgotten by hand, the last one{_by(rows[-1][3:])}"
+        marks = [f"forgotten:{row[0].hex()}" for row in rows]
+        found.append(about.fact("point.deleted", key, "recovery points were forgotten", text, marks, "forgotten"))
+    if lost:
+        some = ", ".join(numbers_text(first, last) for first, last in about.look.gaps[key][:3])
+        text = f"{some} vanished from the vault, and no ledger says why (docs/forget.md)"
+        marks = [f"vanished:{n}" for n in lost]
+        found.append(about.fact("point.deleted", key, "recovery points vanished", text, marks, "vanished"))
+    return found
+
+
+def _by(row: tuple[str, str]) -> str:
+    reason, by = row
+    return (f" by {by}" if by else "") + (f": {reason}" if reason else "")
+
+
+def _purged(about: _About, key: Key, ledger: Ledger) -> list[Fact]:
+    """Points that were forgotten, and go for good soon. Those that go by an unchanged policy have no such time."""
+    now = about.look.stored_now or about.look.now
+    there = {name.id for name in about.look.points if (name.machine, name.item) == key}
+    rows = [row for row in ledger.forgotten.values() if _goes(row, now) and row.point in there]
+    rows = [row for row in rows if not ledger.is_held(row.point, now)]
+    if not rows:
+        return []
+    first = min(row.until for row in rows)
+    count = "1 forgotten recovery point goes" if len(rows) == 1 else f"{len(rows):,} forgotten recovery points go"
+    when = f"from {hours(first - now)} on" if first > now else "at the next prune"
+    text = f"{count} for good {when}; `rpdrive undelete` keeps them"
+    return [about.fact("purge.upcoming", key, "forgotten points go for good", text, (r.point.hex() for r in rows))]
+
+
+def _goes(row: ForgottenRow, now: int) -> bool:
+    return row.until - row.since > DAY and row.until <= now + PURGE
+
+
+def _untrusted(about: _About) -> list[Fact]:
+    groups: dict[Key, list[str]] = {}
+    for name in about.look.untrusted:
+        groups.setdefault((name.machine, name.item), []).append(name.id.hex())
+    text = "it says a time that the store's clock does not confirm: it replaces no other point, and is kept"
+    return [
+        about.fact("time.untrusted", key, "a recovery point has a wrong time", f"{ids[0][:8]}: {text}", ids)
+        for key, ids in sorted(groups.items())
+    ]
+
+
+# --- the vault's rules ----------------------------------------------------------------------------------------
+
+
+def _shortened(about: _About, n: int) -> Fact:
+    one = about.look.shortened[n]
+    level, key = one.level, None
+    if level.what == "machine":
+        key = level.id, b""
+    elif level.what == "item":
+        key = next((k for k in sorted(about.look.items) if k[1] == level.id), None)
+    text = f"the policy of {level} keeps less than before: {', '.join(one.fields)}"
+    return about.fact("policy.shortened", key, "a policy was shortened", text, [str(one.number)], level.id.hex())
+
+
+def _admins(file: VaultFile) -> dict[str, bool]:
+    return {admin.id.hex(): not admin.wrapped for admin in file.admins}
+
+
+def _lowered(about: _About, known: Known) -> list[Fact]:
+    """What protects less than at the last look. Without one, nothing."""
+    if not known.number:
+        return []
+    file, mark = about.look.file, str(about.look.file.number)
+    found = list[tuple[str, str, str]]()
+    if file.number < known.number:
+        text = f"vault.json is number {file.number}, and number {known.number} was seen: an older one was put back"
+        found.append(("rollback", text, f"{file.number}<{known.number}"))
+    if file.soft_delete_days < known.soft_delete_days:
+        than = f"{file.soft_delete_days} days instead of {known.soft_delete_days}"
+        found.append(("soft_delete", f"what is forgotten can be brought back for {than}", mark))
+    days = file.immutable.days if file.immutable else 0
+    if days < known.immutable_days:
+        now = f"for {days} days" if days else "no more"
+        found.append(("immutable", f"the vault is immutable {now}, instead of {known.immutable_days} days", mark))
+    elif known.immutable_locked and not (file.immutable and file.immutable.locked):
+        found.append(("immutable", "the rule that the vault is immutable is not locked any more", mark))
+    admins = _admins(file)
+    new = sorted(admins.keys() - known.admins.keys())
+    if new and known.admins:
+        text = f"another admin key may sign: {', '.join(new)} (docs/protect.md)"
+        found.append(("admins", text, ",".join(new)))
+    if any(known.admins.values()) and not all(admins.values()):
+        found.append(("pin", "an admin key signs without a passphrase of its own now", mark))
+    for name, state in sorted(about.look.place.items()):
+        if state == OFF and known.place.get(name) == ON:
+            found.append(
+                (f"place {name}", f"the store's place was switched off: {name}", f"{name}:{about.look.now}")
+            )
+    title = "the vault is protected less"
+    return [about.fact("protection.lowered", None, title, text, [m], cause) for cause, text, m in found]
+
+
+def _clock(about: _About) -> list[Fact]:
+    look = about.look
+    apart = look.stored_now - look.now
+    if not look.stored_now or abs(apart) <= SKEW:
+        return []
+    which = "ahead of" if apart > 0 else "behind"
+    text = f"the store's clock is {hours(abs(apart))} {which} this machine's; prune refuses to run by such clocks"
+    return [about.fact("clock.skew", None, "clocks differ", text, ())]

@@ -1,0 +1,159 @@
+"""Watches a vault for all its machines: looks, keeps the alerts, tells of changes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from catalog.access.session import Session
+from catalog.access.settings import private_folder, write_private
+from catalog.alerts.keeping import FOLDER, Kept
+from catalog.alerts.local import token_facts
+from catalog.alerts.looking import Look, Looker
+from catalog.alerts.rules import DAY
+from catalog.alerts.sending import events_of
+from catalog.alerts.state import Alert, Change, Fact, Facts, Step, step
+from catalog.alerts.vaults import Known, scope_of, vault_facts
+from catalog.errors import LocalError, RpdriveError, StoreError
+from catalog.notify.event import Notifications, Ping, PingWhat, Severity
+from catalog.vault import Vault
+
+FULL = 0.9  # of the disk
+REACH = "reach"  # the scope of whether a vault can be read
+_log = logging.getLogger("rpdrive.alerts")
+
+
+class Room(NamedTuple):
+    """The disk of a vault: bytes in all, and free ones that this user may take."""
+
+    size: int
+    free: int
+
+    @property
+    def used(self) -> float:
+        return 1 - self.free / self.size if self.size else 0.0
+
+
+class Watched(NamedTuple):
+    """What a look came to: the alerts that are open, and what was told."""
+
+    look: Look | None
+    alerts: Sequence[Alert]
+    changes: Sequence[Change]
+
+
+class Watcher:
+    """Watches one vault. `state` is the state folder of this machine."""
+
+    def __init__(self, state: Path, vault: bytes, notifications: Notifications) -> None:
+        self._state, self._id, self._notifications = state, vault.hex(), notifications
+        self._looker = Looker(state, vault)
+        self._kept = Kept(state)
+
+    def look(self, vault: Vault, now: int, more: Sequence[Fact] = ()) -> Watched:
+        """Look at the vault, with further facts about it. Raises StoreError and LocalError."""
+        look = self._looker.look(vault, now)
+        before = known_of(self._state, self._id)
+        facts = vault_facts(look, before)
+        reached = Facts(looked=frozenset([f"{REACH}/{self._id}"]))
+        result = self._stepped(facts._replace(facts=(*facts.facts, *more)).and_also(reached), now)
+        after = Known.of(look, before)
+        if after != before:  # after the alerts: what was seen once must not be forgotten between the two
+            _save_known(self._state, self._id, after)
+        return Watched(look, _open(result), result.changes)
+
+    def away(self, error: RpdriveError, now: int) -> Watched:
+        """Note that the vault can't be read. After a day that is critical."""
+        open_ = [a for a in self._kept.of(self._id) if a.is_open and a.id == "vault.unreachable"]
+        severity = Severity.CRITICAL if any(now - alert.opened > DAY for alert in open_) else None
+        fact = Fact(
+            "vault.unreachable", f"{REACH}/{self._id}", self._id, severity=severity,
+            title="the vault can't be read", text=str(error),
+        )  # fmt: skip
+        result = self._stepped(Facts((fact,)), now)
+        return Watched(None, _open(result), result.changes)
+
+    def _stepped(self, facts: Facts, now: int) -> Step:
+        result = self._kept.change(self._id, lambda before: step(before, facts, now))
+        if result.changes:
+            self._notifications.send(events_of(result.changes), now)
+        return result
+
+
+def _open(result: Step) -> list[Alert]:
+    return [alert for alert in result.alerts if alert.is_open]
+
+
+def watch(session: Session, watcher: Watcher, vault: Vault, notifications: Notifications) -> Watched:
+    """Look once. The vault's rules are read anew. A sign of life tells others that this watch goes on."""
+    now = time.time_ns()
+    try:
+        vault = session.open_vault(master=vault.keys.master)
+        found = watcher.look(vault, now, own_facts(session, vault.id.hex(), now))
+    except StoreError as e:
+        found = watcher.away(e, now)
+    what = PingWhat.SUCCESS if found.look is not None else PingWhat.FAIL
+    notifications.ping(Ping(what=what, kind="watch", time=now))
+    return found
+
+
+def own_facts(session: Session, vault: str, now: int) -> list[Fact]:
+    """What this machine knows of its way to the vault: its token, and the room on the vault's disk."""
+    scope = scope_of(vault)
+    found = token_facts(vault, token_end(session), scope, now)
+    room = room_of(session)
+    if room is not None and room.used > FULL:
+        text = f"{room.used:.0%} of the vault's disk are used, {room.free >> 20:,} MiB are free"
+        found.append(Fact("store.nearly_full", scope, vault, title="the vault's disk is nearly full", text=text))
+    return found
+
+
+def token_end(session: Session) -> int | None:
+    """When the access ends that this machine has to the vault (ns); None if it has no end, or that is not known."""
+    from catalog.store.address import scheme_of
+
+    tokens = scheme_of(session.address).tokens
+    if tokens is not None and tokens.in_environment(os.environ):
+        return tokens.rights(os.environ, None).ends
+    credentials = session.credentials()
+    return None if credentials is None else int(credentials.expires.timestamp()) * 10**9
+
+
+def room_of(session: Session) -> Room | None:
+    """The room on the disk of a vault in a folder; None for other stores, and where that can't be asked."""
+    if session.folder is None or not hasattr(os, "statvfs"):
+        return None
+    try:
+        found = os.statvfs(session.folder)
+    except OSError:
+        return None
+    # As `df` counts: what only root may use is neither used nor free.
+    used = (found.f_blocks - found.f_bfree) * found.f_frsize
+    free = found.f_bavail * found.f_frsize
+    return Room(used + free, free)
+
+
+def known_of(state: Path, vault: str) -> Known:
+    """What was seen of a vault's own rules at the last look; nothing if that can't be read."""
+    try:
+        return msgspec.json.decode(_known_path(state, vault).read_bytes(), type=Known)
+    except (OSError, ValueError, RecursionError):
+        return Known()
+
+
+def _save_known(state: Path, vault: str, known: Known) -> None:
+    try:
+        private_folder(_known_path(state, vault).parent)
+        write_private(_known_path(state, vault), msgspec.json.encode(known) + b"\n")
+    except LocalError as e:
+        _log.warning("the rules of the vault are compared with earlier ones next time: %s", e)
+
+
+def _known_path(state: Path, vault: str) -> Path:
+    return state / FOLDER / vault / "known.json"

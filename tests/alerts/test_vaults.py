@@ -1,0 +1,313 @@
+"""What a look at a vault finds, in vaults whose clock a test moves: and in how many requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from catalog.alerts.looking import Look, Looker
+from catalog.alerts.rules import DAY
+from catalog.alerts.state import Alert
+from catalog.alerts.vaults import Known, vault_facts
+from catalog.alerts.watching import Watcher
+from catalog.errors import StoreUnreachable
+from catalog.format.plan import PlanRecord, Schedule
+from catalog.format.records import Item, Job, Machine, Outcome, Point, PointName
+from catalog.format.retention import Retention, RetentionRule
+from catalog.format.vaultfile import Immutable
+from catalog.notify.event import Event, Failing, Ping, Severity
+from catalog.plans.effective import Level as PlanLevel
+from catalog.plans.records import add_plan
+from catalog.policies.records import Policies, add_retention
+from catalog.vault import Vault
+from tests.kit.pruning import ITEM, START, World
+from tests.kit.vaultmaker import MACHINE
+from tests.kit.vaults import Remote
+
+HOUR = 3600 * 10**9
+DAILY = PlanRecord(id=ITEM, number=0, written=START, zone="UTC", schedule=Schedule(times=[21 * 60]))
+
+
+class Told:
+    """Remembers what is sent."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.pings: list[Ping] = []
+
+    def send(self, events: Sequence[Event], now: int) -> None:
+        self.events += events
+
+    def ping(self, ping: Ping) -> None:
+        self.pings.append(ping)
+
+    def retry(self, now: int) -> None:
+        pass
+
+    def failing(self, now: int) -> list[Failing]:
+        return []
+
+    def take(self) -> list[tuple[str, str]]:
+        found, self.events = [(str(e.what), e.alert) for e in self.events], []
+        return found
+
+
+class Watching:
+    """A world that is watched."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world, self.told, self.folder = World(), Told(), folder
+        self.watcher = Watcher(folder, self.world.vault.id, self.told)
+        self.alerts: Sequence[Alert] = ()
+
+    def look(self, vault: Vault | None = None) -> list[tuple[str, str]]:
+        """What is told of a look now."""
+        self.alerts = self.watcher.look(vault or self.world.opened(), self.world.now).alerts
+        return self.told.take()
+
+    def job(self, outcome: str = Outcome.COMPLETED, kind: str = "backup", **fields: object) -> Job:
+        rng, now = self.world.rng, self.world.now
+        row = {
+            "id": rng.randbytes(16), "machine": MACHINE, "item": ITEM, "kind": kind, "outcome": outcome,
+            "machine_name": "box", "item_name": "home", "hostname": "box", "time": now, "finished": now,
+        } | fields  # fmt: skip
+        job = Job(**row)  # type: ignore[arg-type]
+        self.world.vault.add_job(job)
+        return job
+
+
+@pytest.fixture
+def w(tmp_path: Path) -> Watching:
+    return Watching(tmp_path)
+
+
+def test_a_machine_that_stopped_is_late_and_comes_back(w: Watching) -> None:
+    add_plan(w.world.vault, PlanLevel("item", "home", ITEM), DAILY)
+    for _day in range(3):
+        w.world.later(1)
+        w.world.backup(1)
+        assert w.look() == []
+    w.world.later(0.7)  # to 6 in the morning: the grace of a daily plan is 12 hours
+    assert w.look() == []
+    w.world.later(0.3)
+    assert w.look() == [("opened", "backup.overdue")]
+    alert = w.alerts[0]
+    assert (alert.machine_name, alert.item_name, alert.severity) == ("box", "home", Severity.CRITICAL)
+    assert "late" in alert.text
+    assert w.look() == []
+    w.world.later(1)
+    assert w.look() == [("reminded", "backup.overdue")]
+    w.world.backup(1)
+    assert w.look() == [("resolved", "backup.overdue")]
+
+
+def test_a_machine_without_a_plan_is_never_late(w: Watching) -> None:
+    w.world.backup(1)
+    w.world.later(300)
+    assert w.look() == []
+
+
+def test_a_point_deleted_behind_the_back_is_told_once_and_for_ever(w: Watching) -> None:
+    names = [w.world.backup(n) for n in range(4)]
+    assert w.look() == []
+    w.world.store.delete(str(names[1]))
+    assert w.look() == [("opened", "point.deleted")]
+    assert "recovery point 2 vanished" in w.alerts[0].text
+    assert w.look() == []
+    w.world.store.delete(str(names[2]))
+    assert w.look() == []
+    assert [(a.id, a.count, a.security) for a in w.alerts] == [("point.deleted", 2, True)]
+
+
+def test_the_newest_point_was_seen_here_and_is_missed(w: Watching) -> None:
+    names = [w.world.backup(n) for n in range(3)]
+    assert w.look() == []
+    w.world.store.delete(str(names[2]))
+    assert w.look() == [("opened", "point.deleted")]
+    for name in names[:2]:
+        w.world.store.delete(str(name))
+    assert ("opened", "item.deleted") in w.look()
+
+
+def test_forgetting_by_hand_is_told_and_what_goes_soon_too(w: Watching) -> None:
+    names = [w.world.backup(n) for n in range(4)]
+    w.world.forget(names[0], days=14)
+    assert w.look() == [("opened", "point.deleted")]
+    assert "forgotten by hand, the last one by a test: a test" in w.alerts[0].text
+    w.world.later(11.5)
+    w.look()
+    w.world.later(1)
+    assert ("opened", "purge.upcoming") in w.look()
+    assert "1 forgotten recovery point goes for good from 36 h on" in next(
+        a.text for a in w.alerts if a.id == "purge.upcoming"
+    )
+    w.world.later(2)
+    w.look()
+    w.world.prune(yes=True)
+    assert ("resolved", "purge.upcoming") in w.look()
+
+
+def test_a_shortened_policy(w: Watching) -> None:
+    vault = w.world.vault
+    rule = Retention(id=vault.id, number=0, written=START, zone="UTC", daily=RetentionRule(keep=30))
+    add_retention(vault, Policies(vault).of_vault(), rule, {})
+    assert w.look() == [], "the first policy shortens nothing"
+    w.world.later(1)
+    longer = msgspec.structs.replace(rule, daily=RetentionRule(keep=60))
+    add_retention(vault, Policies(vault).of_vault(), longer, {})
+    assert w.look() == []
+    w.world.later(1)
+    add_retention(vault, Policies(vault).of_vault(), rule, {})
+    assert w.look() == [("opened", "policy.shortened")]
+    assert w.alerts[0].text == "the policy of the vault keeps less than before: daily"
+    shorter = msgspec.structs.replace(rule, id=MACHINE, daily=RetentionRule(keep=8))
+    add_retention(vault, Policies(vault).level("machine", "box", MACHINE), shorter, {})
+    assert w.look() == [("opened", "policy.shortened")]
+    w.world.later(20)
+    w.look()
+    assert len(w.alerts) == 2, "an act does not end by itself"
+
+
+def test_a_forged_time(w: Watching) -> None:
+    name = w.world.backup(1)
+    point = w.world.vault.point(name)
+    forged = msgspec.structs.replace(point, id=b"f" * 16, sequence=2, time=point.time + 400 * DAY)
+    w.world.vault.add_point(forged)
+    assert w.look() == [("opened", "time.untrusted")]
+    assert w.alerts[0].severity is Severity.WARNING
+    w.world.forget(PointName.of(forged), days=14)
+    assert ("resolved", "time.untrusted") in w.look()
+
+
+def test_a_name_that_does_not_open_proves_nothing(w: Watching) -> None:
+    name = w.world.backup(1)
+    w.world.store.create(str(name._replace(sequence=90, id=b"j" * 16)), [b"junk"])
+    w.world.store.create(str(name._replace(time=name.time + 99 * DAY, sequence=91, id=b"k" * 16)), [b"junk"])
+    w.world.store.create(f"jobs/{MACHINE.hex()}/20260921T000000Z-{'ab' * 16}", [b"junk"])
+    w.world.store.create(f"plans/{MACHINE.hex()}/00000001", [b"junk"])
+    w.world.store.create(f"policies/{MACHINE.hex()}/00000001", [b"junk"])
+    assert w.look() == []
+
+
+def test_a_failed_and_a_killed_backup(w: Watching) -> None:
+    w.world.backup(1)
+    w.job()
+    w.world.later(1)
+    w.job(Outcome.FAILED, error_kind="StoreFull", error="the disk is full")
+    assert w.look() == [("opened", "backup.failed")]
+    w.world.later(1)
+    w.job(Outcome.FAILED, error_kind="StoreFull", error="the disk is full")
+    assert w.look() == [("reminded", "backup.failed")]
+    assert (w.alerts[0].severity, w.alerts[0].count, w.alerts[0].text) == (
+        Severity.CRITICAL, 2, "the disk is full",
+    )  # fmt: skip
+    w.world.later(0.1)
+    w.job()
+    assert w.look() == [("resolved", "backup.failed")]
+
+
+def test_the_rules_of_the_vault_are_compared_with_the_last_look(w: Watching) -> None:
+    w.world.backup(1)
+    vault = w.world.vault
+    file = vault.file.changed(number=5, soft_delete_days=30, immutable=Immutable(days=30, locked=False))
+    assert w.look(Vault(vault.store, vault.keys, file)) == []
+    less = file.changed(number=6, soft_delete_days=14, immutable=None)
+    assert w.look(Vault(vault.store, vault.keys, less)) == [("opened", "protection.lowered")] * 2
+    assert {a.cause for a in w.alerts} == {"soft_delete", "immutable"}
+    assert w.look(Vault(vault.store, vault.keys, less)) == []
+    assert w.look(Vault(vault.store, vault.keys, file)) == [("opened", "protection.lowered")]
+    assert [a.text for a in w.alerts if a.cause == "rollback"] == [
+        "vault.json is number 5, and number 6 was seen: an older one was put back"
+    ]
+
+
+def test_a_clock_that_differs(w: Watching) -> None:
+    w.world.backup(1)
+    look = Looker(w.folder / "other", w.world.vault.id).look(w.world.opened(), w.world.now + 2 * HOUR)
+    kinds = [fact.id for fact in vault_facts(look, Known()).facts]
+    assert kinds == ["clock.skew"]
+
+
+def test_a_vault_that_cannot_be_read_resolves_nothing(w: Watching) -> None:
+    names = [w.world.backup(n) for n in range(3)]
+    w.world.store.delete(str(names[1]))
+    w.look()
+    away = StoreUnreachable("no answer")
+    assert [a.id for a in w.watcher.away(away, w.world.now).alerts] == ["point.deleted", "vault.unreachable"]
+    w.world.later(2)
+    late = w.watcher.away(away, w.world.now).alerts
+    assert [a.severity for a in late if a.id == "vault.unreachable"] == [Severity.CRITICAL]
+    w.told.take()
+    assert w.look() == [("resolved", "vault.unreachable")]
+
+
+def test_a_clock_set_back_is_no_storm(w: Watching) -> None:
+    add_plan(w.world.vault, PlanLevel("item", "home", ITEM), DAILY)
+    for _day in range(5):
+        w.world.backup(1)
+        w.job()
+        assert w.look() == []
+        w.world.later(1)
+    watcher = Watcher(w.folder, w.world.vault.id, w.told)
+    for back in (1, 30, 10_000):
+        watcher.look(w.world.opened(), w.world.now - back * DAY)
+        assert {alert for _what, alert in w.told.take()} <= {"clock.skew"}
+
+
+# --- requests -------------------------------------------------------------------------------------------------
+
+
+def fill(vault: Vault, machines: int, points: int) -> None:
+    """A vault of many machines with an item each, and as many points and jobs of each."""
+    for m in range(machines):
+        machine, item = bytes([1, m]) * 8, bytes([2, m]) * 8
+        vault.add_machine(Machine(id=machine, name=f"m{m}", hostname="h", system="Linux", created=START))
+        vault.add_item(Item(id=item, machine=machine, name="files", paths=[b"/"], created=START))
+        for n in range(1, points + 1):
+            when = START + n * DAY
+            vault.add_point(
+                Point(
+                    id=bytes([3, m, n, 0]) * 4, machine=machine, item=item, machine_name=f"m{m}", item_name="files",
+                    hostname="h", system="Linux", sequence=n, time=when, finished=when, paths=[b"/"],
+                )
+            )  # fmt: skip
+            vault.add_job(
+                Job(
+                    id=bytes([4, m, n, 0]) * 4, machine=machine, item=item, kind="backup",
+                    outcome=Outcome.COMPLETED, machine_name=f"m{m}", hostname="h", time=when, finished=when,
+                )
+            )  # fmt: skip
+
+
+def test_requests(tmp_path: Path) -> None:
+    """500 points of 50 machines: what was read once is not read again."""
+    remote, machines = Remote(), 50
+    fill(remote.vault, machines, 10)
+    now = START + 11 * DAY
+    records: dict[str, bytes] = {}
+    looker = Looker(tmp_path, remote.vault.id)
+
+    def look() -> tuple[Look, int]:
+        vault = Vault(remote.meter, remote.vault.keys, remote.vault.file, records)
+        before = remote.requests
+        return looker.look(vault, now), remote.requests - before
+
+    # Listings: machines, items, points, ledger, jobs, plans, policies; and 3 requests for the store's place.
+    steady = 7 + 3
+    first, cost = look()
+    assert len(first.runs) == 500 and len(first.newest) == machines
+    # Once each: machines, items, jobs, and here all points, as the store's clock confirms no time of them.
+    assert cost == steady + 2 * machines + 500 + 500
+    again, cost = look()
+    assert (again.runs, again.newest) == (first.runs, first.newest)
+    assert cost == steady
+    other, cost = (
+        Looker(tmp_path, remote.vault.id).look(
+            Vault(remote.meter, remote.vault.keys, remote.vault.file, records), now
+        ),
+        0,
+    )
+    assert {ran.id for ran in other.runs} == {ran.id for ran in first.runs}

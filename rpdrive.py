@@ -61,6 +61,7 @@ PACKAGES = {
     "catalog.repair.commands": ("repair",),
     "catalog.jobs.commands": ("jobs",),
     "catalog.prune.commands": ("prune",),
+    "catalog.notify.commands": ("notify",),
     "catalog.history.commands": ("find", "versions", "diff"),
     "catalog.check.commands": ("check",),
     "mount.commands": ("mount", "unmount", "mounts"),

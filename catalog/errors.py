@@ -191,3 +191,10 @@ class Unwritable(LocalError):
     """Something of this machine does not fit into the vault's format: no reader would accept it."""
 
     advice = "nothing was written for it; please report it"
+
+
+class Undeliverable(RpdriveError):
+    """A target of notifications did not take a message."""
+
+    exit_code = 12
+    advice = "mend the target in notify.toml (docs/notify.md), then run `rpdrive notify test`"

@@ -47,11 +47,11 @@ ROOMS = {
     " catalog.vault catalog.vault_json",
     "catalog.plans.effective": "catalog.format",
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
+    "catalog.policies.zone": "catalog.errors catalog.retention",
     "catalog.notify.event": "",
     "catalog.alerts.rules": "catalog.notify.event",
     "catalog.alerts.state": "catalog.alerts.rules catalog.notify.event",
     "catalog.alerts.keeping": "catalog.access catalog.alerts.state catalog.errors catalog.systems",
-    "catalog.notify": "",
     "catalog.schedule": "",
     "catalog.schedule.history": "catalog.access catalog.errors catalog.systems",
     "catalog.schedule.slots": "catalog.format catalog.retention",
@@ -65,6 +65,8 @@ ROOMS = {
     "catalog.alerts.local": "catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
     " catalog.alerts.rules catalog.alerts.sending catalog.alerts.state catalog.errors catalog.notify.event"
     " catalog.plans.local catalog.schedule.history catalog.systems",
+    "catalog.notify": "catalog.access catalog.errors catalog.notify.event catalog.policies.zone catalog.screen"
+    " catalog.systems",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
@@ -74,6 +76,7 @@ ROOMS = {
     " catalog.ledger.listed catalog.ledger.records catalog.machines catalog.names catalog.policies.records"
     " catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
+    " catalog.policies.zone"
     " catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.ledger": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.points catalog.policies.records catalog.retention"
@@ -189,7 +192,7 @@ ROOMS = {
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
     " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs"
-    " catalog.ledger catalog.history"
+    " catalog.ledger catalog.history catalog.notify"
     " catalog.prune catalog.screen mount.commands mount.restore mount.restoretest",
 }
 

@@ -1,0 +1,1 @@
+"""Notifications: configuration, spool, and delivery to real servers."""

@@ -53,6 +53,7 @@ class Job(Generic[Folder, File, Stat]):
         self._run.problems.on_problem = problem
         if self._dry:
             return self._followed(observer)
+        self._record.begin()
         try:
             result = self._followed(observer)
         except BaseException as e:

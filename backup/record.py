@@ -13,6 +13,7 @@ from backup.run import Problems, Result
 from catalog.errors import AccessDenied, RpdriveError, StoreUnreachable
 from catalog.format.records import Item, Job, Machine, Outcome, Problem
 from catalog.jobs.local import LocalJob, LocalJobs
+from catalog.schedule.noted import Running
 from catalog.vault import Vault
 
 PATIENCE = 10.0  # seconds to wait for the record to reach the vault; the point is there already
@@ -29,11 +30,16 @@ class Record:
     def __init__(self, vault: Vault, state: Path, machine: Machine, item: Item) -> None:
         self._vault, self._state = vault, state
         self._problems = Problems(_LISTED)
+        self._running: Running | None = None
         self._job = Job(
             id=os.urandom(16), machine=machine.id, item=item.id, kind="backup", outcome=Outcome.FAILED,
             machine_name=machine.name, item_name=item.name, hostname=machine.hostname, time=time.time_ns(),
             finished=0,
         )  # fmt: skip
+
+    def begin(self) -> None:
+        """Note that the run begins: a run that is killed leaves that."""
+        self._running = Running(self._vault, self._state, self._job)
 
     @property
     def id(self) -> str:
@@ -44,7 +50,7 @@ class Record:
         self._problems.add(problem.path, problem.reason)
 
     def completed(self, result: Result) -> int:
-        """Keep the record of a run that made a point. Returns the size of the record in the vault, in bytes."""
+        """Keep the record of a run that made a point. Returns the size of the records in the vault, in bytes."""
         job, point = self._job, result.point
         job.outcome = Outcome.WITH_WARNINGS if result.problem_count else Outcome.COMPLETED
         job.point = point.id if point else None
@@ -74,6 +80,8 @@ class Record:
 
     def _keep(self, *, in_vault: bool) -> int:
         stored: list[int] = []
+        if self._running is not None:
+            self._running.ended(self._job)
 
         def write() -> None:
             try:
@@ -88,7 +96,7 @@ class Record:
             thread.join(PATIENCE)
         if not stored:
             self._keep_here()
-        return sum(stored)
+        return sum(stored) + (0 if self._running is None else self._running.size)
 
     def _keep_here(self) -> None:
         job = self._job

@@ -14,7 +14,7 @@ from catalog.check.known import Earlier, bad_blocks, finding_of, look_again, new
 from catalog.check.level0 import check_objects, check_points
 from catalog.check.level1 import read_trees, tree_findings
 from catalog.check.level2 import Budget, Member, Result, groups, read_packs
-from catalog.check.notes import note, record_job
+from catalog.check.notes import CheckJob, note
 from catalog.check.report import Report
 from catalog.errors import Damaged, StoreFull
 from catalog.format.checks import ChecksRecord
@@ -91,13 +91,26 @@ class _Run:
 
     def group(self, machines: Sequence[bytes]) -> None:
         """Check machines whose points may refer to the same packs."""
+        jobs = list[CheckJob]()
+        try:
+            self._group(machines, jobs)
+        except BaseException as e:
+            for job in jobs:
+                job.failed(e)
+            raise
+
+    def _group(self, machines: Sequence[bytes], jobs: list[CheckJob]) -> None:
+        """As `group`. `jobs` are the records of those under way."""
         report, request = self.report, self._request
+        is_noted = request.item is None and request.level >= 1
         with ExitStack() as open_marks:
             members, is_whole = list[Member](), True
             known, earlier = self._known(machines)
             before, began, size = len(report.findings), time.time_ns(), report.bytes_read
             for machine in machines:
                 ground = self._ground(machine)
+                if ground is not None and is_noted:
+                    jobs.append(CheckJob(ground, self._state, request.level, began))
                 marked = None if ground is None else self._trees(ground, earlier)
                 if ground is not None and marked is not None:
                     open_marks.enter_context(marked)
@@ -106,12 +119,13 @@ class _Run:
             if not members:
                 return
             result = self._blocks(members, earlier, is_whole)
-            if request.item is None and request.level >= 1:
+            if is_noted:
                 found = report.findings[before:]
                 unnoted = note(members, known, earlier.whole, found, report.harmed, result, request.budget.by)
                 bad = sum(finding.is_damage for finding in found)
                 for member in members:
-                    record_job(member, request.level, began, report.bytes_read - size, bad, report.harmed)
+                    job = jobs.pop(0)  # from level 1 on, each ground has a mark
+                    job.completed(member, report.bytes_read - size, bad, report.harmed)
                 if unnoted is None and result is not None:
                     unnoted = result.unnoted
                 if unnoted is not None:

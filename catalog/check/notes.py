@@ -7,15 +7,18 @@ import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from catalog.check import records
 from catalog.check.finding import Finding, What
+from catalog.check.ground import Ground
 from catalog.check.level2 import Member, Result
-from catalog.errors import AccessDenied, RpdriveError, StoreFull
+from catalog.errors import AccessDenied, RpdriveError, StoreFull, StoreUnreachable
 from catalog.format.checks import BadRow, ChecksRecord
 from catalog.format.packs import SERIES_BYTES
 from catalog.format.records import Job, Outcome, PointName, Problem
 from catalog.mark.faults import Harmed
+from catalog.schedule.noted import Running
 from catalog.screen.text import counted
 
 _PROBLEMS = 100  # in a record of a job
@@ -63,34 +66,55 @@ def note(
     return None
 
 
-def record_job(
-    member: Member, level: int, began: int, size: int, findings: int, harmed: Mapping[PointName, Harmed]
-) -> None:
-    """Record a check of a machine, for people. No error here stops it.
+class CheckJob:
+    """The record of the check of a machine, for people. No error here stops it.
 
-    `began` is the time by this machine's clock (ns), `size` the bytes of packs that were read.
+    `began` is the time by this machine's clock (ns).
     """
-    machine, machines = member.ground.machine, member.ground.machines
-    paths: dict[bytes, int] = {}
-    for name, harm in harmed.items():
-        if name.machine == machine:
-            for path in harm.paths:
-                paths[path] = paths.get(path, 0) + 1
-    job = Job(
-        id=os.urandom(16), machine=machine, kind="check",
-        outcome=Outcome.WITH_WARNINGS if findings else Outcome.COMPLETED,
-        machine_name=machines[machine].name if machine in machines else machine.hex()[:8],
-        hostname=platform.node(), time=began, finished=time.time_ns(), entries=member.marked.entries,
-        read_bytes=size, bytes=size,
-        error=f"level {level} found {findings:,} damaged or missing objects or blocks" if findings else "",
-        problems=[
+
+    def __init__(self, ground: Ground, state: Path, level: int, began: int) -> None:
+        machine, machines = ground.machine, ground.machines
+        self._vault, self._level = ground.vault, level
+        self._job = Job(
+            id=os.urandom(16), machine=machine, kind="check", outcome=Outcome.FAILED,
+            machine_name=machines[machine].name if machine in machines else machine.hex()[:8],
+            hostname=platform.node(), time=began, finished=0,
+        )  # fmt: skip
+        self._running = Running(ground.vault, state, self._job, level=level)
+
+    def completed(self, member: Member, size: int, findings: int, harmed: Mapping[PointName, Harmed]) -> None:
+        """Keep the record of a check that read `size` bytes of packs."""
+        job, paths = self._job, dict[bytes, int]()
+        for name, harm in harmed.items():
+            if name.machine == job.machine:
+                for path in harm.paths:
+                    paths[path] = paths.get(path, 0) + 1
+        job.outcome = Outcome.WITH_WARNINGS if findings else Outcome.COMPLETED
+        job.entries, job.read_bytes, job.bytes = member.marked.entries, size, size
+        if findings:
+            job.error = f"level {self._level} found {findings:,} damaged or missing objects or blocks"
+        job.problems = [
             Problem(path, f"can't be given back from {counted(points, 'point')}")
             for path, points in list(paths.items())[:_PROBLEMS]
-        ],
-        problem_count=len(paths),
-    )  # fmt: skip
-    with suppress(RpdriveError):
-        member.ground.vault.add_job(job)
+        ]
+        job.problem_count = len(paths)
+        self._keep()
+
+    def failed(self, error: BaseException) -> None:
+        """Keep the record of a check that did not come to its end."""
+        job = self._job
+        if isinstance(error, Exception):
+            job.error_kind, job.error = type(error).__name__, str(error)[:4096]
+        else:  # KeyboardInterrupt, SystemExit
+            job.outcome = Outcome.INTERRUPTED
+        self._keep(in_vault=not isinstance(error, StoreUnreachable | AccessDenied))
+
+    def _keep(self, *, in_vault: bool = True) -> None:
+        self._job.finished = time.time_ns()
+        self._running.ended(self._job)
+        if in_vault:
+            with suppress(RpdriveError):
+                self._vault.add_job(self._job)
 
 
 def _of(series: bytes, rows: Iterable[BadRow]) -> list[BadRow]:

@@ -137,7 +137,8 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     `kind` is what ran (`backup`), `outcome` an Outcome, or a word that a later version wrote.
     `time` and `finished` are the machine's clock. `files` and `bytes` count what it covered, of which
     `read_bytes` were read. `error_kind` and `error` say why it failed. A job of pruning says what of the machine's
-    objects is live, hidden and not yet deleted, and what it deleted.
+    objects is live, hidden and not yet deleted, and what it deleted. `boot` tells one start of the machine from
+    others. The record of a job's start says what is known by then: its `outcome` is `running`, `finished` is 0.
     """
 
     id: Id
@@ -168,6 +169,7 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     live_bytes: int = 0
     hidden_bytes: int = 0
     freed_bytes: int = 0
+    boot: str = ""
 
 
 class IndexedPack(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -236,6 +238,7 @@ _ID = "([0-9a-f]{32})"
 _DATE = "([0-9]{8}T[0-9]{6}Z)"
 _POINT = re.compile(f"points/{_ID}/{_ID}/{_DATE}-{_NUMBER}-{_ID}(\\.partial)?")
 _JOB = re.compile(f"jobs/{_ID}/{_DATE}-{_ID}")
+_STARTED = ".started"
 _MACHINE = re.compile(f"machines/{_ID}/{_NUMBER}")
 _ITEM = re.compile(f"items/{_ID}/{_ID}/{_NUMBER}")
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -323,6 +326,26 @@ class JobName(NamedTuple):
     def check(self, job: Job) -> None:
         """Raise Damaged if the record under this name belongs to another one."""
         if JobName.of(job) != self:
+            raise Damaged(f"{self} holds a different job than its name says")
+
+
+class StartName(NamedTuple):
+    """The name of the record of a job's start: that of the job, and `.started`."""
+
+    job: JobName
+
+    def __str__(self) -> str:
+        return f"{self.job}{_STARTED}"
+
+    @classmethod
+    def parse(cls, name: str) -> StartName | None:
+        """The parsed name; None if it is not the name of a job's start."""
+        job = JobName.parse(name.removesuffix(_STARTED)) if name.endswith(_STARTED) else None
+        return None if job is None else cls(job)
+
+    def check(self, job: Job) -> None:
+        """Raise Damaged if the record under this name belongs to another job."""
+        if JobName.of(job) != self.job:
             raise Damaged(f"{self} holds a different job than its name says")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
 from catalog.errors import AmbiguousName, Damaged, NewerFormat, NotFound, ObjectNotFound, RpdriveError
-from catalog.format.records import Job, Machine, Problem
+from catalog.format.records import Job, JobName, Machine, Outcome, Problem
+from catalog.format.sealed import Kind
 from catalog.jobs.local import LocalJob
-from catalog.jobs.recent import newest_jobs, newest_names
+from catalog.jobs.recent import job_of, newest_jobs, newest_names
 from catalog.machines.registry import choose_named, machine_names
+from catalog.schedule.history import DAY, RUNNING, Ran
 from catalog.screen.text import duration_text, iso_time, local_time, safe_text, short_ids, size_text, text_json
 from catalog.vault import Vault
 
@@ -70,11 +73,18 @@ class JobRow(NamedTuple):
 
 
 def job_rows(
-    vault: Vault, local: Sequence[LocalJob], machine: str | None, last: int
+    vault: Vault,
+    local: Sequence[LocalJob],
+    machine: str | None,
+    last: int,
+    *,
+    ran: Sequence[Ran] = (),
+    now: int | None = None,
 ) -> tuple[list[JobRow], list[RpdriveError]]:
     """The `last` jobs (all if 0), oldest first, and an error for each record that can't be read.
 
-    `machine` is a name or id; a restore belongs to the machine whose points it restored. Costs 2 listings, and 1
+    `machine` is a name or id; a restore belongs to the machine whose points it restored. `ran` is this machine's
+    history, which says of its jobs without an end whether they are at work or were killed. Costs 2 listings, and 1
     request for each record not seen before. Raises NotFound, AmbiguousName and StoreError.
     """
     machines = vault.machines()
@@ -87,33 +97,57 @@ def job_rows(
     names = newest_names(vault, chosen.id if chosen else None)
     if last:
         first = list(islice(names, last))
-        begun = sorted([n.time for n in first] + [job.started for job in here])[-last:]
+        begun = sorted([job_of(n).time for n in first] + [job.started for job in here])[-last:]
         since = begun[0] if begun else 0
         here = [job for job in here if job.started >= since]
-        wanted = sum(n.time >= since for n in first)
+        wanted = sum(job_of(n).time >= since for n in first)
         jobs, damaged = newest_jobs(vault, chain(first, names), wanted)
     else:
         every = list(names)
         jobs, damaged = newest_jobs(vault, iter(every), len(every))
+    kept = {job.id for job in here}
+    jobs = [job for job in jobs if job.outcome != RUNNING or job.id.hex() not in kept]
+    fates(jobs, ran, time.time_ns() if now is None else now)
     there = {job.id.hex() for job in jobs}
     rows = [_vault_row(job, machines) for job in jobs] + [_local_row(job) for job in here if job.id not in there]
     rows.sort(key=lambda row: (row.began, row.id))
     return rows[-last:], damaged
 
 
-def one_job(vault: Vault, local: Sequence[LocalJob], spec: str) -> JobRow:
+def fates(jobs: Iterable[Job], ran: Sequence[Ran], now: int) -> None:
+    """Set the outcome of jobs that only have a start: running, or killed. docs/format.md, "Job"."""
+    here, newest = {row.id: row for row in ran}, dict[bytes, Job]()
+    for job in jobs:
+        if job.boot and job.time > (newest[job.machine].time if job.machine in newest else -1):
+            newest[job.machine] = job
+    for job in jobs:
+        if job.outcome != RUNNING:
+            continue
+        row, last = here.get(job.id.hex()), newest.get(job.machine)
+        if row is not None:
+            job.outcome, job.finished = row.outcome, row.finished
+        elif (last is not None and job.boot and last.boot != job.boot) or now - job.time > DAY:
+            job.outcome = Outcome.KILLED
+        if job.outcome in (RUNNING, Outcome.KILLED):
+            job.finished = max(now, job.time) if job.outcome == RUNNING else 0
+
+
+def one_job(vault: Vault, local: Sequence[LocalJob], spec: str, *, ran: Sequence[Ran] = ()) -> JobRow:
     """The job whose id starts with `spec`, with its problems.
 
     Raises NotFound, AmbiguousName, Damaged and StoreError.
     """
     text = spec.lower()
-    names = [n for n in vault.job_names() if n.id.hex().startswith(text)]
-    there = {n.id.hex() for n in names}
+    names = [n for n in newest_names(vault) if job_of(n).id.hex().startswith(text)]
+    kept = {job.id for job in local}
+    names = [n for n in names if isinstance(n, JobName) or n.job.id.hex() not in kept]
+    there = {job_of(n).id.hex() for n in names}
     here = [job for job in local if job.id.startswith(text) and job.id not in there]
     if len(names) + len(here) > 1:
         raise AmbiguousName(f"{len(names) + len(here)} jobs have ids that start with {spec}", "give more of the id")
     if names:
-        job = vault.job(names[0])
+        job = vault.read_checked(Kind.JOB, Job, names[0])
+        fates([job], ran, time.time_ns())
         problems = [JobProblem(p.path, p.reason) for p in _problems(vault, job)]
         return _vault_row(job, vault.machines())._replace(problems=problems)
     if here:
@@ -182,8 +216,8 @@ def row_json(row: JobRow) -> dict[str, object]:
         "outcome": row.outcome,
         "began": iso_time(row.began),
         "began_ns": row.began,
-        "finished": iso_time(row.finished),
-        "seconds": row.seconds,
+        "finished": iso_time(row.finished) if row.finished else None,
+        "seconds": row.seconds if row.finished else None,
         "machine": row.machine,
         "machine_shown": row.machine_shown,
         "machine_id": job.machine.hex() if job else None,
@@ -226,7 +260,7 @@ def job_columns(rows: Sequence[JobRow]) -> list[list[str]]:
         [
             short,
             local_time(row.began),
-            duration_text(row.seconds),
+            duration_text(row.seconds) if row.finished else "",
             row.kind,
             row.machine_shown,
             row.item,
@@ -248,7 +282,7 @@ def job_text(row: JobRow) -> str:
         if row.item
         else f"what      {row.kind} of {row.machine_shown}",
         f"outcome   {row.outcome}",
-        f"began     {local_time(row.began)}, took {duration_text(row.seconds)}",
+        f"began     {local_time(row.began)}" + (f", took {duration_text(row.seconds)}" if row.finished else ""),
     ]
     if row.error:
         lines.append(f"error     {row.error}")

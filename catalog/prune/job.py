@@ -19,6 +19,7 @@ from catalog.policies.records import Policies
 from catalog.prune.notes import Notes
 from catalog.prune.run import Context, Done, Outlook, Refused, TimeIsUp, prune_series
 from catalog.prune.scope import Scope, Series
+from catalog.schedule.noted import Running
 from catalog.screen.phases import Follower
 from catalog.signing import signing_key
 from catalog.store.deadline import steady
@@ -135,37 +136,53 @@ def _one(context: Context, series: Series, session: Session) -> SeriesResult:
         return SeriesResult(
             name, series, None, TimeIsUp(f"there was no time left for {name}", "run the command again")
         )
+    record = None if context.signer is None else _Record(context, series, name, began)
     try:
         done = prune_series(context, series)
-    except _HOPELESS:
+    except BaseException as e:
+        if record is not None:
+            record.failed(e)
+        if isinstance(e, RpdriveError) and not isinstance(e, _HOPELESS):
+            return SeriesResult(name, series, None, e)
         raise
-    except RpdriveError as e:
-        _record(context, series, name, began, None, e)
-        return SeriesResult(name, series, None, e)
     context.notes.set(_note(series), str(began // 10**9))
-    if context.signer is not None:
-        _record(context, series, name, began, done, None)
+    if record is not None:
+        record.completed(done)
     return SeriesResult(name, series, done, None)
 
 
-def _record(
-    context: Context, series: Series, name: str, began: int, done: Done | None, error: RpdriveError | None
-) -> None:
-    """Record the run, for people. No error here makes it fail."""
-    if context.signer is None:
-        return
-    job = Job(
-        id=os.urandom(16), machine=series.own[0], kind="prune", outcome=Outcome.FAILED, machine_name=name,
-        hostname=platform.node(), time=began, finished=time.time_ns(),
-    )  # fmt: skip
-    if error is not None:
-        job.error_kind, job.error = error.kind, str(error)[:4096]
-    if done is not None:
-        totals = done.outlook.totals
+class _Record:
+    """The record of a run, for people. No error here makes it fail."""
+
+    def __init__(self, context: Context, series: Series, name: str, began: int) -> None:
+        self._vault = context.vault
+        self._job = Job(
+            id=os.urandom(16), machine=series.own[0], kind="prune", outcome=Outcome.FAILED, machine_name=name,
+            hostname=platform.node(), time=began, finished=0,
+        )  # fmt: skip
+        self._running = None if context.state is None else Running(context.vault, context.state, self._job)
+
+    def failed(self, error: BaseException) -> None:
+        job = self._job
+        if isinstance(error, Exception):
+            job.error_kind, job.error = type(error).__name__, str(error)[:4096]
+        else:  # KeyboardInterrupt, SystemExit
+            job.outcome = Outcome.INTERRUPTED
+        self._keep(in_vault=not isinstance(error, _HOPELESS))
+
+    def completed(self, done: Done) -> None:
+        job, totals = self._job, done.outlook.totals
         job.outcome = Outcome.WITH_WARNINGS if done.problems else Outcome.COMPLETED
         job.live_bytes, job.hidden_bytes, job.freed_bytes = totals.live, totals.hidden, done.freed
         job.bytes, job.stored_bytes, job.removed = totals.stored, done.moved, done.points
         job.problems = [Problem(b"", text) for text in done.problems[:_PROBLEMS]]
         job.problem_count = len(done.problems)
-    with suppress(RpdriveError):
-        context.vault.add_job(job)
+        self._keep(in_vault=True)
+
+    def _keep(self, *, in_vault: bool) -> None:
+        self._job.finished = time.time_ns()
+        if self._running is not None:
+            self._running.ended(self._job)
+        if in_vault:
+            with suppress(RpdriveError):
+                self._vault.add_job(self._job)

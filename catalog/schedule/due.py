@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from catalog.format.plan import Care
 from catalog.plans.effective import Plan
-from catalog.schedule.history import RUNNING, Ran
+from catalog.schedule.history import RESTORE_TEST, RUNNING, Ran
 from catalog.schedule.slots import HOUR, MINUTE, Grid, Slots, WallSlots
 
 STILL_RUNNING = "still running"  # the reasons of a skipped slot that are not a condition's
@@ -31,7 +31,7 @@ class Duty(NamedTuple):
 
 BACKUP = Duty("backup")
 # Upkeep, in the order in which it runs.
-UPKEEP = (Duty("prune"), Duty("check", 1), Duty("check", 2), Duty("check", 3), Duty("restore-test"))
+UPKEEP = (Duty("prune"), Duty("check", 1), Duty("check", 2), Duty("check", 3), Duty(RESTORE_TEST))
 
 
 class Job(NamedTuple):

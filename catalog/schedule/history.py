@@ -77,6 +77,7 @@ class Ran(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 
 RUNNING = "running"  # no outcome yet
 KILLED = "killed"
+RESTORE_TEST = "restore-test"  # the kind of a restore test
 
 
 def new_id() -> str:

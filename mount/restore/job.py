@@ -18,6 +18,8 @@ from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import id_here
 from catalog.names import IGNORE_CASE
 from catalog.program import user_path
+from catalog.schedule.history import Ran
+from catalog.schedule.noted import begin, end
 from catalog.screen.progress import Observer, Reporting
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
@@ -84,6 +86,7 @@ class Job:
             started=time.time_ns(), finished=0, bytes=0, files=0, warnings=[], warning_count=0,
             outcome=Outcome.FAILED,
         )  # fmt: skip
+        self._noted: Ran | None = None
 
     @property
     def dry_run(self) -> bool:
@@ -94,7 +97,11 @@ class Job:
         from cache.reader import Reader  # loaded while the keys are derived (see the command)
         from mount.restore.run import Restore
 
-        self.record.vault = vault.id.hex()
+        r = self.record
+        r.vault = vault.id.hex()
+        if not self.dry_run:
+            ran = Ran(id=r.id, vault=r.vault, kind=r.kind, started=r.started)
+            self._noted = begin(self._session.settings.where("state"), ran)
         own = self._options.own = id_here(self._session.settings, vault)
         only = own or b"" if self._options.in_place and machine is None else None
         disk = None if self._session.is_local else _disk(self._session)
@@ -137,6 +144,13 @@ class Job:
         r.warnings = [f"{_text(p.path)}: {_plain(p.reason)}" for p in report.problems[:_LISTED]]
         if self._options.dry_run:
             return
+        if self._noted is not None:
+            problems = (p.path or _plain(p.reason).encode() for p in report.problems)
+            end(
+                self._session.settings.where("state"), self._noted, problems, item_name=r.item,
+                finished=r.finished, outcome=str(r.outcome), error=r.error, point=r.point, bytes=r.bytes,
+                files=r.files, problem_count=r.warning_count,
+            )  # fmt: skip
         try:
             LocalJobs(self._session.settings.state).add(r)
         except LocalError:

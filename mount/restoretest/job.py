@@ -16,6 +16,8 @@ from catalog.format.records import Outcome, Point
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import id_here
 from catalog.points.opening import listed_points, open_point
+from catalog.schedule.history import RESTORE_TEST, Ran
+from catalog.schedule.noted import begin, end
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.vault import Vault
 from mount.restoretest.compare import compare
@@ -100,6 +102,7 @@ class RestoreTest:
         self._rng = rng or random.SystemRandom()
         self._files = self._bytes = self._total = 0
         self._path = b""
+        self._noted: Ran | None = None
         self.record = LocalJob(
             id=new_job_id(), kind="restore test", point="", machine="", item="", target="", started=time.time_ns(),
             finished=0, bytes=0, files=0, warnings=[], warning_count=0, outcome=Outcome.FAILED,
@@ -110,7 +113,10 @@ class RestoreTest:
 
         Files are read from the store and not from the cache of this machine, and then once more through the drive.
         """
-        self.record.vault = vault.id.hex()
+        r = self.record
+        r.vault = vault.id.hex()
+        ran = Ran(id=r.id, vault=r.vault, kind=RESTORE_TEST, started=r.started)
+        self._noted = begin(self._session.settings.where("state"), ran)
         try:
             verdict = self._run(vault, observer)
         except KeyboardInterrupt:
@@ -196,7 +202,14 @@ class RestoreTest:
             r.outcome = Outcome.WITH_WARNINGS if verdict.has_problems else Outcome.COMPLETED
 
     def _keep(self) -> None:
-        self.record.finished = time.time_ns()
+        r = self.record
+        r.finished = time.time_ns()
+        if self._noted is not None:
+            end(
+                self._session.settings.where("state"), self._noted, (row.encode() for row in r.warnings),
+                item_name=r.item, finished=r.finished, outcome=str(r.outcome), error=r.error, point=r.point,
+                bytes=r.bytes, files=r.files, problem_count=r.warning_count,
+            )  # fmt: skip
         try:
             LocalJobs(self._session.settings.state).add(self.record)
         except LocalError:

@@ -24,7 +24,17 @@ from catalog.format.ledger import decode_ledger, encode_ledger
 from catalog.format.packs import Extent, decode_pack, pack_name
 from catalog.format.places import decode_places
 from catalog.format.plan import decode_plan, encode_plan
-from catalog.format.records import IndexObject, Item, Machine, Point, PointName, decode_record
+from catalog.format.records import (
+    IndexObject,
+    Item,
+    Job,
+    JobName,
+    Machine,
+    Point,
+    PointName,
+    StartName,
+    decode_record,
+)
 from catalog.format.retention import decode_retention, encode_retention
 from catalog.format.sealed import Kind, open_object
 from catalog.format.signed import open_signed
@@ -36,7 +46,7 @@ from catalog.places import Places
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
-from tests.kit import golden_checks, golden_ledger, golden_plans, golden_retention, make_vectors
+from tests.kit import golden_checks, golden_ledger, golden_plans, golden_retention, golden_starts, make_vectors
 from tests.kit.stores import MOST
 
 FOLDER = make_vectors.FOLDER
@@ -118,6 +128,16 @@ def test_records_of_checks() -> None:
         assert content.hex() == row["content"]
         assert golden_checks.values(content, row["name"]) == {"record": row["record"]}
         assert encode_checks(decode_checks(content, row["name"])) == content
+
+
+def test_the_record_of_a_start() -> None:
+    (row,) = vector("starts.json")
+    content = bytes(open_object(master_keys(), Kind.JOB, row["name"], bytes.fromhex(row["sealed"])))
+    assert content.hex() == row["content"]
+    assert golden_starts.values(content, row["name"]) == row["record"]
+    name = StartName.parse(row["name"])
+    assert name is not None and str(name) == row["name"] and JobName.parse(row["name"]) is None
+    name.check(decode_record(Job, content, row["name"]))
 
 
 def test_records_of_plans() -> None:

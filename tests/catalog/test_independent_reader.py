@@ -223,7 +223,8 @@ def check_objects(folder: Path) -> None:
                 assert reader.read_point_of(name, vault.content(3, name)).name == name
             case "jobs":
                 record = reader.read_job(name, vault.content(6, name))
-                assert (rest[0], rest[1][-32:]) == (record["machine"].hex(), record["id"].hex())
+                named = rest[1].removesuffix(".started")[-32:]
+                assert (rest[0], named) == (record["machine"].hex(), record["id"].hex())
             case "vault":
                 assert path.read_bytes() == (folder / "vault.json").read_bytes()
             case _:
@@ -463,6 +464,15 @@ def test_reads_golden_records_of_checks() -> None:
         content = sealing.open_object(opened, 10, row["name"], bytes.fromhex(row["sealed"]))
         record = checks.read_checks(row["name"], content)
         assert {name: in_hex(record[name]) for name in row["record"]} == row["record"]
+
+
+def test_reads_the_golden_record_of_a_start() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
+    (row,) = json.loads((VECTORS / "starts.json").read_text(encoding="utf-8"))
+    record = reader.read_job(row["name"], sealing.open_object(opened, 6, row["name"], bytes.fromhex(row["sealed"])))
+    assert said_in(in_hex(record), row["record"]) == row["record"]
+    assert (record["outcome"], record["finished"]) == ("running", 0)
 
 
 def test_reads_golden_records_of_plans() -> None:

@@ -12,17 +12,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from backup.progress import Progress
 from backup.record import Record
 from backup.run import Result
 from catalog.errors import AccessDenied, Damaged, StoreFull, StoreUnreachable
-from catalog.format.records import Item, JobName, Machine, Outcome, Problem, encode_record
+from catalog.format.records import Item, Job, JobName, Machine, Outcome, Problem, StartName, encode_record
 from catalog.format.sealed import Kind, seal_object
 from catalog.jobs.listing import job_rows, one_job, row_json
 from catalog.jobs.local import LocalJob, LocalJobs, restore_word
 from catalog.jobs.recent import newest_names
+from catalog.schedule.history import DAY, History, Ran
+from catalog.schedule.noted import Running
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request, StoreWrapper
@@ -298,3 +301,68 @@ def test_jobs_of_a_clock_in_the_future_are_listed_with_the_rest(monkeypatch: pyt
     store.create(str(future), [b"junk"])
     every = list(newest_names(new_vault(store)))
     assert sorted(every) == sorted([*names, future])
+
+
+# --- jobs that have not ended ---------------------------------------------------------------------------------
+
+
+def begun(vault: Vault, folder: Path, **fields: Any) -> Job:
+    job = Job(
+        id=os.urandom(16), machine=MACHINE.id, item=ITEM.id, kind="backup", outcome="failed", machine_name="a",
+        item_name="home", hostname="a", time=time.time_ns(), finished=0,
+    )  # fmt: skip
+    job = msgspec.structs.replace(job, **fields)
+    Running(vault, folder, job).ended(msgspec.structs.replace(job, outcome="running"))
+    return job
+
+
+def test_a_start_without_an_end(tmp_path: Path) -> None:
+    """At work, or killed: as this machine's history says, and otherwise by later records and by time."""
+    vault = new_vault(MemoryStore())
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    job = begun(vault, tmp_path / "a")
+    assert [str(name) for name in newest_names(vault)] == [str(StartName(JobName.of(job)))]
+    assert vault.job_names() == []
+
+    def shown(ran: list[Ran], now: int | None = None) -> list[str]:
+        rows, damaged = job_rows(Vault(vault.store, vault.keys, vault.file), [], None, 0, ran=ran, now=now)
+        assert damaged == []
+        return [row.outcome for row in rows]
+
+    here = History(tmp_path / "a")
+    assert shown(here.settle(time.time_ns())) == ["running"]
+    gone = here.settle(time.time_ns(), alive=lambda ran: False)
+    assert shown(gone) == ["killed"]
+    assert [ran.outcome for ran in here.all()] == ["killed"], "and that is noted"
+    # As another machine sees it.
+    assert shown([], job.time + DAY) == ["running"]
+    assert shown([], job.time + DAY + 1) == ["killed"]
+    assert one_job(vault, [], job.id.hex()[:8]).outcome == "running"
+    later = begun(vault, tmp_path / "b", time=job.time + 60 * 10**9)
+    assert shown([]) == ["running", "running"]
+    other = StartName(JobName.of(later))
+    record = vault.read_checked(Kind.JOB, Job, other)
+    store = vault.store
+    assert isinstance(store, MemoryStore)
+    record.boot = "another start of the machine"
+    store.objects[str(other)] = seal_object(vault.keys, Kind.JOB, str(other), encode_record(record))
+    assert shown([]) == ["killed", "running"]
+    record.outcome = "completed"
+    vault.add_job(record)
+    assert shown([]) == ["killed", "completed"], "the name of its start is no job of its own"
+
+
+def test_a_killed_backup_is_seen_at_once(rpdrive: Cli, vault: Vault, source: Path) -> None:
+    (source / "large").write_bytes(os.urandom(34 << 20))
+    command = rpdrive.slow_command("backup", source, "--item", "home")
+    running = subprocess.Popen(command, env=rpdrive.environ, stdout=subprocess.DEVNULL)
+    starts = "jobs/*/*.started"
+    eventually(lambda: any(rpdrive.vault.glob(starts)) or running.poll() is not None, "the start is stored")
+    running.send_signal(signal.SIGSTOP)  # so that it is at work however long the next command takes
+    (job,) = rpdrive.json("jobs")["jobs"]
+    assert (job["kind"], job["outcome"], job["item"]) == ("backup", "running", "home")
+    running.kill()
+    running.wait(60)
+    (job,) = rpdrive.json("jobs")["jobs"]
+    assert (job["outcome"], job["finished"], job["seconds"]) == ("killed", None, None)

@@ -103,7 +103,11 @@ def read_item(name: str, content: bytes) -> dict[str, Any]:
 
 def read_job(name: str, content: bytes) -> dict[str, Any]:
     record: dict[str, Any] = shapes.job(shapes.unpack(content))
-    if match(JOB, name) != (record["machine"].hex(), stamp(record["time"]), record["id"].hex()):
+    if match(JOB, name.removesuffix(".started")) != (
+        record["machine"].hex(),
+        stamp(record["time"]),
+        record["id"].hex(),
+    ):
         raise Damaged("a job that is not that of its name")
     return record
 

@@ -29,7 +29,15 @@ from catalog.format.writing import begins_page
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk
 from catalog.vault import open_vault
-from tests.kit import golden_checks, golden_ledger, golden_moved, golden_plans, golden_retention, golden_windows
+from tests.kit import (
+    golden_checks,
+    golden_ledger,
+    golden_moved,
+    golden_plans,
+    golden_retention,
+    golden_starts,
+    golden_windows,
+)
 from tests.kit import golden_vault as g
 from tests.kit.make_faults import faults
 from tests.kit.vaults import CHEAP
@@ -205,6 +213,7 @@ def everything() -> dict[str, Any]:
         "retention.json": golden_retention.retention(),
         "checks.json": golden_checks.checks(),
         "plans.json": golden_plans.plans(),
+        "starts.json": golden_starts.starts(),
         "ledger.json": golden_ledger.ledgers(),
         "vault.json": vault(g.GoldenVault()),
         "windows.json": vault(golden_windows.GoldenWindowsVault()),

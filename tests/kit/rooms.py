@@ -65,6 +65,7 @@ ROOMS = {
     "catalog.alerts.local": "catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
     " catalog.alerts.rules catalog.alerts.sending catalog.alerts.state catalog.errors catalog.notify.event"
     " catalog.plans.local catalog.schedule.history catalog.systems",
+    "catalog.schedule.noted": "catalog.format catalog.schedule.history catalog.systems catalog.vault",
     "catalog.notify": "catalog.access catalog.errors catalog.notify.event catalog.policies.zone catalog.screen"
     " catalog.systems",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
@@ -83,18 +84,20 @@ ROOMS = {
     " catalog.screen catalog.signing catalog.store catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
     " catalog.heap catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places"
-    " catalog.points catalog.processors catalog.screen catalog.store catalog.store.address catalog.vault",
+    " catalog.points catalog.processors catalog.schedule.noted catalog.screen catalog.store catalog.store.address"
+    " catalog.vault",
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.heap"
     " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.screen"
     " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
-    " catalog.protect catalog.screen catalog.signed catalog.signing catalog.store catalog.vault",
+    " catalog.protect catalog.schedule.noted catalog.screen catalog.signed catalog.signing catalog.store"
+    " catalog.vault",
     "catalog.plans.records": "catalog.errors catalog.format catalog.machines catalog.plans.effective"
     " catalog.plans.local catalog.vault",
     "catalog.plans": "",
-    "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.screen catalog.store"
-    " catalog.vault",
+    "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
+    " catalog.screen catalog.store catalog.vault",
     "catalog.alerts": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.local"
     " catalog.alerts.overdue catalog.alerts.rules catalog.alerts.sending catalog.alerts.state catalog.errors"
     " catalog.format catalog.ledger.records catalog.ledger.state catalog.notify.event"
@@ -137,14 +140,16 @@ ROOMS = {
     " mount.view",
     "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"
     " catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places"
-    " catalog.points catalog.processors catalog.program catalog.screen catalog.tree catalog.vault mount.process"
+    " catalog.points catalog.processors catalog.program catalog.schedule.history catalog.schedule.noted"
+    " catalog.screen catalog.tree catalog.vault mount.process"
     " mount.restore.disk mount.view",
     "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen mount.drivers.choice mount.login"
     " mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
     "mount.listing": "catalog.access catalog.screen mount.process",
     "mount.restoretest": "cache.reader catalog.access catalog.errors catalog.format catalog.jobs catalog.machines"
-    " catalog.names catalog.points catalog.program catalog.screen catalog.tree catalog.vault mount.closing"
+    " catalog.names catalog.points catalog.program catalog.schedule.history catalog.schedule.noted"
+    " catalog.screen catalog.tree catalog.vault mount.closing"
     " mount.opening mount.view",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
@@ -178,7 +183,8 @@ ROOMS = {
     "backup.engine": "backup.attempt backup.evidence backup.lineage backup.mirrorfile backup.mirroring backup.run"
     " backup.systems catalog.errors",
     "backup.display": "backup.run catalog.format catalog.screen catalog.store",
-    "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs catalog.vault",
+    "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs"
+    " catalog.schedule.noted catalog.vault",
     "backup.identity": "catalog.errors catalog.format catalog.machines catalog.vault",
     "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors",
     "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"

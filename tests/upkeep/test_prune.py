@@ -13,8 +13,9 @@ from catalog.errors import StoreFull, WrongClock
 from catalog.format.blocks import PackKind
 from catalog.format.ledger import HeldRow
 from catalog.format.packs import pack_name
-from catalog.format.records import Job, Machine, PointName
+from catalog.format.records import Job, JobName, Machine, PointName, StartName
 from catalog.format.retention import Retention, RetentionRule
+from catalog.format.sealed import Kind
 from catalog.ledger.records import Ledgers
 from catalog.mark.roots import read_roots
 from catalog.mark.run import mark
@@ -590,9 +591,11 @@ def test_records_of_places_and_jobs_that_are_old_go() -> None:
     job = Job(id=bytes(16), machine=world.machine, kind="backup", outcome="completed", machine_name="box",
               hostname="box", time=world.now, finished=world.now)  # fmt: skip
     world.vault.add_job(job)
+    start = str(StartName(JobName.of(job)))
+    world.vault.write_record(Kind.JOB, job, start)
     world.later(399)
     world.prune(yes=True)
-    assert world.objects("jobs/")
+    assert start in world.objects("jobs/")
     world.later(8)
     world.prune(yes=True)
     assert not world.objects("jobs/")

@@ -60,6 +60,7 @@ PACKAGES = {
     "catalog.ledger.commands": ("forget", "undelete", "hold", "release"),
     "catalog.repair.commands": ("repair",),
     "catalog.jobs.commands": ("jobs",),
+    "catalog.alerts.commands": ("alerts", "health", "watch"),
     "catalog.prune.commands": ("prune",),
     "catalog.notify.commands": ("notify",),
     "catalog.history.commands": ("find", "versions", "diff"),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from catalog.access.credentials import Connections, Credentials, issue, read_credentials
+from catalog.access.issued import note_issued
 from catalog.access.listing import vault_json, vault_text
 from catalog.access.passphrases import Passphrases, confirm_on_terminal
 from catalog.access.session import Session
@@ -75,6 +76,8 @@ def write_credentials(
     made = issue(session.address, vault_id, role, longest, locks=locks)
     path = file or Path(f"rpdrive-{role}-{vault_id.hex()[:8]}.json")
     write_private(path, json.dumps(made.to_json(), indent=2).encode() + b"\n")
+    expires = int(made.expires.timestamp()) * 10**9
+    note_issued(session.settings.where("state"), vault_id, str(role), expires, locks=locks)
     return path, made
 
 

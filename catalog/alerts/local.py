@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from catalog.access.issued import Issued, issued, issued_vaults
 from catalog.alerts.jobs import Names, job_facts
 from catalog.alerts.keeping import Kept
 from catalog.alerts.overdue import Protected, clock_fact, hours, overdue_facts
 from catalog.alerts.rules import DAY
-from catalog.alerts.sending import events_of
-from catalog.alerts.state import Alert, Change, Fact, Facts, step
+from catalog.alerts.state import Alert, Fact, Facts, step
+from catalog.alerts.telling import tell
 from catalog.errors import LocalError
 from catalog.notify.event import Failing, Notifications, Severity
 from catalog.plans.local import LocalPlans, LocalVault
@@ -28,36 +29,47 @@ SOON = 14 * DAY  # ns before a token ends
 _log = logging.getLogger("rpdrive.alerts")
 
 
-def step_here(state: Path, now: int, notifications: Notifications) -> list[Alert]:
+def step_here(state: Path, now: int, notifications: Notifications | None = None) -> list[Alert]:
     """Look at this machine's records, keep the alerts in its state folder, and tell of changes.
 
-    Returns the alerts that are open. Raises nothing: what can't be read or written is logged.
+    Returns the alerts that are open. Raises nothing: what can't be read or written is logged. Without
+    `notifications`, those of this machine's settings are told.
     """
     try:
+        if notifications is None:
+            notifications = _notifier(state)
         failing = notifications.failing(now)
         vaults = LocalPlans(state).all().vaults
         runs = History(state).all()
-        changes: list[Change] = []
         kept, open_ = Kept(state), list[Alert]()
         by_vault: dict[str, LocalVault | None] = {ran.vault: None for ran in runs if ran.vault}
         by_vault |= {one.vault: one for one in vaults}
+        by_vault |= {
+            vault: None for vault in (*kept.vaults(), *issued_vaults(state)) if vault not in {"", *by_vault}
+        }
         for vault, plan in by_vault.items():
             some = [ran for ran in runs if ran.vault == vault]
-            changes += _stepped(kept, vault, local_facts(vault, plan, some, now), now, open_)
+            facts = local_facts(vault, plan, some, now)
+            facts = facts._replace(facts=(*facts.facts, *issued_facts(vault, issued(state, vault))))
+            open_ += _stepped(kept, vault, facts, now, notifications)
         facts = Facts((*target_facts(failing), *clock_fact(runs, SCOPE, now)), frozenset([SCOPE]))
-        changes += _stepped(kept, "", facts, now, open_)
-        if changes:
-            notifications.send(events_of(changes), now)
-        return open_
+        return [*open_, *_stepped(kept, "", facts, now, notifications)]
     except LocalError as e:
         _log.warning("the alerts of this machine: %s", e)
         return []
 
 
-def _stepped(kept: Kept, vault: str, facts: Facts, now: int, open_: list[Alert]) -> Sequence[Change]:
-    result = kept.change(vault, lambda before: step(before, facts, now))
-    open_ += [alert for alert in result.alerts if alert.is_open]
-    return result.changes
+def _notifier(state: Path) -> Notifications:
+    from catalog.access.settings import Settings
+    from catalog.notify.notifier import Notifier
+
+    return Notifier(Settings().where("config"), state)
+
+
+def _stepped(kept: Kept, vault: str, facts: Facts, now: int, notifications: Notifications) -> list[Alert]:
+    """The open alerts about a vault after these facts."""
+    result = tell(kept, vault, lambda before: step(before, facts, now), now, notifications)
+    return [alert for alert in result.alerts if alert.is_open]
 
 
 def local_facts(vault: str, plan: LocalVault | None, runs: Sequence[Ran], now: int) -> Facts:
@@ -91,6 +103,17 @@ def target_facts(failing: Sequence[Failing]) -> list[Fact]:
         )
         for one in failing
     ]  # fmt: skip
+
+
+def issued_facts(vault: str, rows: Sequence[Issued]) -> list[Fact]:
+    """Credentials that this machine has issued."""
+    if not rows:
+        return []
+    newest = rows[-1]
+    text = f"the last ones have the role {newest.role}" + (", and may lock objects" if newest.locks else "")
+    marks = tuple(str(one.time) for one in rows)
+    title = "vault credentials were issued on this machine"
+    return [Fact("credentials.issued", f"{SCOPE}/{vault}", vault, title=title, text=text, marks=marks)]
 
 
 def token_facts(vault: str, expires: int | None, scope: str, now: int) -> list[Fact]:

@@ -86,7 +86,9 @@ RULES: dict[str, Rule] = {
     "protection.lowered": Rule(
         _C, "the vault's own rules protect less: soft delete, immutability, admins", _ACK, Ends.BY_HAND, True
     ),
-    "credentials.issued": Rule(_C, "credentials for the vault were issued", _ACK, Ends.BY_HAND, True),
+    "credentials.issued": Rule(
+        _C, "credentials for the vault were issued on this machine", _ACK, Ends.BY_HAND, True
+    ),
     "purge.upcoming": Rule(_W, "forgotten points go for good within 2 days", "they are brought back, or are gone"),
     "lock.expiring": Rule(
         _W, "the locks of the store end within one generation (10 days)", "the locks are extended"

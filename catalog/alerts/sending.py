@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from catalog.alerts.rules import RULES, Ends
 from catalog.alerts.state import Alert, Change
 from catalog.notify.event import Event, What
@@ -47,11 +45,6 @@ def event_of(change: Change) -> Event:
         command=command if change.what != "resolved" else "", machine=alert.machine_name, item=alert.item_name,
         key=thread_of(alert), opened=alert.opened, security=alert.security, fields={"id": alert.ref, **fields},
     )  # fmt: skip
-
-
-def events_of(changes: Iterable[Change]) -> list[Event]:
-    """What to tell of some changes, the worst first."""
-    return [event_of(change) for change in changes]
 
 
 def thread_of(alert: Alert) -> str:

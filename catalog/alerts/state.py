@@ -16,6 +16,7 @@ from catalog.alerts.rules import DAY, REMIND_AFTER, REMIND_EVERY, RULES, Ends, R
 from catalog.notify.event import Severity
 
 What: TypeAlias = Literal["opened", "reminded", "resolved"]
+Untold: TypeAlias = Literal["", "opened", "reminded", "resolved"]
 Key: TypeAlias = tuple[str, str, str, str, str]  # kind, vault, machine, item, cause
 Details: TypeAlias = dict[str, str | int]
 KEPT = 400 * DAY  # ns for which a closed alert stays
@@ -77,6 +78,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `count` counts occurrences since it opened. `marks` are those, as far as they are remembered; `known` are
     earlier ones, which were acknowledged. `scopes` name it now. `seen` is when a fact last named it.
+    `untold` is a change that nobody has taken over yet.
     """
 
     id: str
@@ -100,6 +102,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     marks: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
+    untold: Untold = ""
 
     @property
     def key(self) -> Key:

@@ -17,8 +17,8 @@ from catalog.alerts.keeping import FOLDER, Kept
 from catalog.alerts.local import token_facts
 from catalog.alerts.looking import Look, Looker
 from catalog.alerts.rules import DAY
-from catalog.alerts.sending import events_of
 from catalog.alerts.state import Alert, Change, Fact, Facts, Step, step
+from catalog.alerts.telling import tell
 from catalog.alerts.vaults import Known, scope_of, vault_facts
 from catalog.errors import LocalError, RpdriveError, StoreError
 from catalog.notify.event import Notifications, Ping, PingWhat, Severity
@@ -80,10 +80,7 @@ class Watcher:
         return Watched(None, _open(result), result.changes)
 
     def _stepped(self, facts: Facts, now: int) -> Step:
-        result = self._kept.change(self._id, lambda before: step(before, facts, now))
-        if result.changes:
-            self._notifications.send(events_of(result.changes), now)
-        return result
+        return tell(self._kept, self._id, lambda before: step(before, facts, now), now, self._notifications)
 
 
 def _open(result: Step) -> list[Alert]:

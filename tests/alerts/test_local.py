@@ -134,6 +134,22 @@ def test_a_target_that_fails_is_told_to_the_others(tmp_path: Path) -> None:
     assert here.step(NINE + HOUR) == [("resolved", "target.failing")]
 
 
+def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.told.takes_none = True
+    here.ran(NINE, Outcome.FAILED, cause="Locked")
+    assert here.step(NINE + 1) == here.step(NINE + 2) == []
+    here.told.takes_none = False
+    assert here.step(NINE + 3) == [("opened", "backup.failed")]
+    assert here.step(NINE + 4) == []
+    here.told.takes_none = True
+    here.ran(NINE + 5)
+    assert here.step(NINE + 6) == []
+    here.told.takes_none = False
+    assert here.step(NINE + 7) == [("resolved", "backup.failed")]
+    assert here.step(NINE + 8) == []
+
+
 def test_malformed_files_cost_themselves(tmp_path: Path) -> None:
     here = Here(tmp_path)
     (tmp_path / "plans" / f"{'dd' * 16}.json").write_bytes(b"junk")

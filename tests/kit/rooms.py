@@ -62,12 +62,14 @@ ROOMS = {
     " catalog.schedule.history",
     "catalog.alerts.overdue": "catalog.alerts.jobs catalog.alerts.rules catalog.alerts.state"
     " catalog.plans.effective catalog.schedule.due catalog.schedule.history",
-    "catalog.alerts.local": "catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
-    " catalog.alerts.rules catalog.alerts.sending catalog.alerts.state catalog.errors catalog.notify.event"
-    " catalog.plans.local catalog.schedule.history catalog.systems",
+    "catalog.alerts.telling": "catalog.alerts.keeping catalog.alerts.sending catalog.alerts.state catalog.errors"
+    " catalog.notify.event",
     "catalog.schedule.noted": "catalog.format catalog.schedule.history catalog.systems catalog.vault",
     "catalog.notify": "catalog.access catalog.errors catalog.notify.event catalog.policies.zone catalog.screen"
     " catalog.systems",
+    "catalog.alerts.local": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
+    " catalog.alerts.rules catalog.alerts.state catalog.alerts.telling catalog.errors catalog.notify"
+    " catalog.notify.event catalog.plans.local catalog.schedule.history catalog.systems",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
@@ -99,11 +101,11 @@ ROOMS = {
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
     " catalog.screen catalog.store catalog.vault",
     "catalog.alerts": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.local"
-    " catalog.alerts.overdue catalog.alerts.rules catalog.alerts.sending catalog.alerts.state catalog.errors"
-    " catalog.format catalog.ledger.records catalog.ledger.state catalog.notify.event"
-    " catalog.plans.effective catalog.plans.records catalog.points catalog.policies.records catalog.retention"
-    " catalog.schedule.due"
-    " catalog.schedule.history catalog.screen catalog.store.address catalog.vault",
+    " catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state catalog.alerts.telling catalog.errors"
+    " catalog.format catalog.ledger.records catalog.ledger.state catalog.machines catalog.notify"
+    " catalog.notify.event catalog.plans.effective catalog.plans.records catalog.points"
+    " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
+    " catalog.store.address catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
     # Reading file contents.
@@ -199,7 +201,7 @@ ROOMS = {
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
     " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs"
     " catalog.ledger catalog.history catalog.notify"
-    " catalog.prune catalog.screen mount.commands mount.restore mount.restoretest",
+    " catalog.alerts catalog.prune catalog.screen mount.commands mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

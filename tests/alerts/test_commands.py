@@ -1,0 +1,145 @@
+"""`rpdrive alerts`, `health` and `watch` as commands, on a real vault in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.alerts.rules import RULES
+from catalog.format.records import PointName
+from catalog.vault import Vault
+from tests.kit.cli import ROOT, Cli
+
+
+@pytest.fixture
+def source(rpdrive: Cli, vault: Vault, tmp_path: Path) -> Path:
+    """A folder that was backed up three times."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for n in range(3):
+        (folder / f"{n}.txt").write_text(str(n))
+        rpdrive.ok("backup", folder, "--item", "files")
+    return folder
+
+
+def watch(rpdrive: Cli) -> dict[str, Any]:
+    """One look: its changes and the open alerts."""
+    found: dict[str, Any] = json.loads(rpdrive.ok("watch", "--once", "--json"))
+    return found
+
+
+def points(vault: Vault) -> list[PointName]:
+    return sorted(vault.point_names(), key=lambda name: name.sequence)
+
+
+def test_all_is_well(rpdrive: Cli, source: Path) -> None:
+    assert watch(rpdrive) == {"changes": [], "open": []}
+    assert rpdrive.ok("alerts") == "no open alerts\n"
+    assert rpdrive.json("alerts") == {"alerts": []}
+    shown = rpdrive.ok("health")
+    assert shown.startswith("OK: 1 items, no open alert\n")
+    assert "files" in shown and "no schedule" in shown and "room: " in shown
+    found = rpdrive.json("health")
+    assert (found["state"], found["code"], found["items"][0]["points"]) == ("fine", 0, 3)
+    assert found["items"][0]["last_point"] is not None
+
+
+def test_a_point_deleted_behind_the_back(rpdrive: Cli, source: Path, vault: Vault) -> None:
+    assert watch(rpdrive)["changes"] == []
+    os.unlink(rpdrive.vault / str(points(vault)[1]))
+    done = rpdrive.run("health")
+    assert (done.returncode, done.stdout.startswith(b"CRITICAL: ")) == (2, True), done
+    assert rpdrive.ok("alerts") == "no open alerts\n", "health keeps and tells nothing"
+    (change,) = watch(rpdrive)["changes"]
+    assert (change["what"], change["alert"], change["item"]) == ("opened", "point.deleted", "files")
+    assert "recovery point 2 vanished" in change["text"]
+    assert watch(rpdrive)["changes"] == []
+    assert change["id"] in rpdrive.ok("alerts")
+
+    assert rpdrive.ok("alerts", "ack", change["id"][:4], "--reason", "a test") == f"{change['id']} is resolved\n"
+    assert watch(rpdrive) == {"changes": [], "open": []}, "the act is known"
+    (closed,) = rpdrive.json("alerts", "--all")["alerts"]
+    assert (closed["open"], closed["reason"]) == (False, "a test")
+    assert rpdrive.json("health")["code"] == 0
+    rpdrive.fails("alerts", "ack", change["id"], code=4)
+
+
+def test_a_failed_backup_a_shortened_policy_and_a_forgotten_point(rpdrive: Cli, source: Path, vault: Vault) -> None:
+    rpdrive.ok("policy", "set", "--daily", "30", "--zone", "UTC")
+    rpdrive.ok("policy", "set", "--daily", "10")
+    rpdrive.ok("forget", points(vault)[0].id.hex(), "--reason", "a test", "--yes")
+    changes = watch(rpdrive)["changes"]
+    assert {(c["what"], c["alert"]) for c in changes} == {
+        ("opened", "point.deleted"), ("opened", "policy.shortened"),
+    }  # fmt: skip
+    assert all(c["security"] and c["severity"] == "critical" for c in changes)
+
+
+def test_missing_files_are_a_warning(rpdrive: Cli, source: Path) -> None:
+    (source / "pipe").mkdir()
+    (source / "pipe" / "gone").symlink_to("x" * 10)
+    os.mkfifo(source / "fifo")
+    bad = source / "bad.txt"
+    bad.write_text("x")
+    code = (
+        "import builtins, os, sys\n"
+        "import rpdrive\n"
+        "from backup.systems import posix\n"
+        "real = os.open\n"
+        "def fails(path, *args, **more):\n"
+        "    if os.fsencode(path).endswith(b'bad.txt'):\n"
+        "        raise PermissionError(13, 'Permission denied')\n"
+        "    return real(path, *args, **more)\n"
+        "os.open = fails\n"
+        "sys.exit(rpdrive.run(sys.argv[1:]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "backup", str(source), "--item", "files"],
+        env=rpdrive.environ, cwd=ROOT, capture_output=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 3, done
+    (change,) = watch(rpdrive)["changes"]
+    assert (change["alert"], change["severity"]) == ("backup.incomplete", "warning")
+    assert "bad.txt" in change["text"]
+    assert rpdrive.run("health").returncode == 1
+    rpdrive.ok("backup", source, "--item", "files")
+    assert [(c["what"], c["alert"]) for c in watch(rpdrive)["changes"]] == [("resolved", "backup.incomplete")]
+
+
+def test_bad_command_lines_and_a_vault_that_is_away(rpdrive: Cli, source: Path) -> None:
+    assert "every 1s" not in rpdrive.fails("watch", "--every", "1s", code=2)
+    rpdrive.fails("watch", "--every", "often", code=2)
+    rpdrive.fails("alerts", "ack", "ffff", code=4)
+    rpdrive.fails("health", code=8, env={"RPDRIVE_PASSPHRASE": "another passphrase of words"})
+    (rpdrive.vault / "vault.json").rename(rpdrive.vault / "away")
+    rpdrive.fails("health", code=6)
+
+
+def test_credentials_that_were_issued(rpdrive: Cli, source: Path, tmp_path: Path) -> None:
+    from catalog.alerts.keeping import Kept
+    from catalog.alerts.local import step_here
+    from tests.alerts.test_vaults import Told
+
+    rpdrive.ok("vault", "credentials", "--role", "backup", "--output", tmp_path / "c.json")
+    told = Told()
+    step_here(rpdrive.home / "state", 1_800_000_000 * 10**9, told)
+    assert told.take() == [("opened", "credentials.issued")]
+    (alert,) = Kept(rpdrive.home / "state").all()
+    assert alert.security and "the role backup" in alert.text
+    step_here(rpdrive.home / "state", 1_800_000_001 * 10**9, told)
+    assert told.take() == []
+
+
+def test_the_page_has_the_table_of_the_code() -> None:
+    page = (ROOT / "docs" / "alerts.md").read_text()
+    for kind, rule in RULES.items():
+        mark = " †" if rule.security else ""
+        assert f"| `{kind}`{mark} | {rule.severity} | {rule.opens} | {rule.resolves} |" in page
+    assert len(re.findall(r"\n\| `[a-z_]+\.[a-z_]+`", page)) == len(RULES)

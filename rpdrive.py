@@ -63,6 +63,7 @@ PACKAGES = {
     "catalog.alerts.commands": ("alerts", "health", "watch"),
     "catalog.prune.commands": ("prune",),
     "catalog.notify.commands": ("notify",),
+    "catalog.report.commands": ("report",),
     "catalog.history.commands": ("find", "versions", "diff"),
     "catalog.check.commands": ("check",),
     "mount.commands": ("mount", "unmount", "mounts"),

@@ -96,7 +96,7 @@ class Failing(NamedTuple):
 class Notifications(Protocol):
     """Tells people. No method raises, and none takes more than a few seconds, whatever the targets do."""
 
-    def send(self, events: Sequence[Event], now: int) -> Sequence[Event] | None:
+    def send(self, events: Sequence[Event], now: int) -> Sequence[Event]:
         """Spool the events for the targets that want them, and try to deliver what waits.
 
         Returns those that could neither be kept nor delivered, e.g. on a full disk, if there are any: send them

@@ -106,6 +106,9 @@ ROOMS = {
     " catalog.notify.event catalog.plans.effective catalog.plans.records catalog.points"
     " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
     " catalog.store.address catalog.vault",
+    "catalog.report": "catalog.access catalog.alerts.keeping catalog.alerts.state catalog.errors catalog.format"
+    " catalog.jobs catalog.notify catalog.notify.event catalog.plans.effective catalog.plans.local"
+    " catalog.schedule.due catalog.schedule.history catalog.screen catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
     # Reading file contents.
@@ -200,7 +203,7 @@ ROOMS = {
     # The command, which loads the packages' commands by name.
     "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
     " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs"
-    " catalog.ledger catalog.history catalog.notify"
+    " catalog.ledger catalog.history catalog.notify catalog.report"
     " catalog.alerts catalog.prune catalog.screen mount.commands mount.restore mount.restoretest",
 }
 

@@ -52,7 +52,7 @@ from catalog.screen.text import safe_text  # noqa: E402
 
 # The modules with commands, and the names of these, so that only the modules needed are imported.
 PACKAGES = {
-    "backup.commands": ("backup",),
+    "backup.commands": ("backup", "run-due"),
     "catalog.points.commands": ("points", "ls"),
     "catalog.access.commands": ("vault",),
     "catalog.policies.commands": ("policy",),
@@ -62,6 +62,7 @@ PACKAGES = {
     "catalog.jobs.commands": ("jobs",),
     "catalog.alerts.commands": ("alerts", "health", "watch"),
     "catalog.prune.commands": ("prune",),
+    "catalog.schedule.commands": ("tick",),
     "catalog.notify.commands": ("notify",),
     "catalog.report.commands": ("report",),
     "catalog.history.commands": ("find", "versions", "diff"),

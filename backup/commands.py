@@ -103,3 +103,11 @@ def backup(
 def _load(_store: object) -> None:
     """Import the body while a passphrase is turned into keys: 0.1 s next to 0.3 s on another processor."""
     import backup.foreground  # noqa: F401
+
+
+@app.command("run-due", hidden=True)
+def run_due(ctx: typer.Context) -> None:
+    """Run what is due by the plans of this machine, one job after the other. `rpdrive tick` starts this."""
+    from backup.scheduled import run_due
+
+    run_due(ctx.obj)

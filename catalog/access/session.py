@@ -77,6 +77,13 @@ class Session:
         self.vault: Vault | None = None  # once it is open
         self._address: str | None = None
 
+    def another(self, address: str) -> Session:
+        """A session of the same user for another vault."""
+        return Session(
+            self.settings, vault=address, passphrases=self.passphrases, admin_passphrases=self.admin_passphrases,
+            records_factory=self._records_factory, opener=self._opener, waiting=self._waiting,
+        )  # fmt: skip
+
     @property
     def address(self) -> str:
         """The vault's address, normalised. Raises UsageError if no vault was named."""

@@ -120,6 +120,18 @@ def grace(plan: Plan, duty: Duty = BACKUP) -> int:
     return max(LEAST_GRACE, slots.period // 2) if plan.grace is None else plan.grace * MINUTE
 
 
+def overlapped(plan: Plan, runs: Iterable[Ran], now: int) -> int | None:
+    """The slot of a backup that came while an earlier run was at work, and is; None if there is none."""
+    if not plan.runs_at(now):
+        return None
+    slots = slots_of(plan, BACKUP)
+    slot = None if slots is None else slots.last(now)
+    rows = [ran for ran in _of(runs, BACKUP) if ran.outcome == RUNNING and ran.started <= now]
+    if slot is None or not rows:
+        return None
+    return slot if all(max(ran.started, ran.slot) < slot for ran in rows) else None
+
+
 def next_slot(plan: Plan, now: int) -> int | None:
     """The next slot of a backup after `now`. None if there is none, or the plan is stopped."""
     if plan.stopped is not None:
@@ -184,7 +196,7 @@ def _job(plan: Plan, rows: list[Ran], now: int, duty: Duty, machine: bytes, sinc
     begin = max(slot, resumed if slot < resumed <= now else 0)
     ready = begin + int(spread * _hashed(machine, str(slot)))
     if tries:
-        ready = max(ready, min(max(_ended(ran) for ran in tries), now) + _pause(sum(ran.tries for ran in tries)))
+        ready = max(ready, min(max(_ended(ran) for ran in tries), now) + pause(sum(ran.tries for ran in tries)))
     return Job(duty, slot, max(missed, 0), ready, 1 + sum(ran.tries for ran in tries))
 
 
@@ -246,7 +258,7 @@ def _ended(ran: Ran) -> int:
     return max(ran.finished, ran.started)
 
 
-def _pause(tries: int) -> int:
+def pause(tries: int) -> int:
     """How long to wait (ns) after the n-th failure of a slot."""
     return min(FIRST_RETRY << min(tries - 1, 16), LAST_RETRY)
 

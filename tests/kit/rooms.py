@@ -52,7 +52,6 @@ ROOMS = {
     "catalog.alerts.rules": "catalog.notify.event",
     "catalog.alerts.state": "catalog.alerts.rules catalog.notify.event",
     "catalog.alerts.keeping": "catalog.access catalog.alerts.state catalog.errors catalog.systems",
-    "catalog.schedule": "",
     "catalog.schedule.history": "catalog.access catalog.errors catalog.systems",
     "catalog.schedule.slots": "catalog.format catalog.retention",
     "catalog.schedule.due": "catalog.format catalog.plans.effective catalog.schedule.history"
@@ -70,6 +69,15 @@ ROOMS = {
     "catalog.alerts.local": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
     " catalog.alerts.rules catalog.alerts.state catalog.alerts.telling catalog.errors catalog.notify"
     " catalog.notify.event catalog.plans.local catalog.schedule.history catalog.systems",
+    "catalog.schedule.conditions": "catalog.format catalog.plans.effective catalog.retention"
+    " catalog.schedule.slots",
+    "catalog.schedule.marks": "catalog.errors catalog.systems",
+    "catalog.schedule.agenda": "catalog.plans.effective catalog.plans.local catalog.schedule.conditions"
+    " catalog.schedule.due catalog.schedule.history catalog.schedule.slots",
+    "catalog.schedule.tick": "catalog.access catalog.alerts.local catalog.errors catalog.notify"
+    " catalog.plans.local catalog.program catalog.schedule.agenda catalog.schedule.conditions"
+    " catalog.schedule.history catalog.schedule.marks catalog.systems",
+    "catalog.schedule": "catalog.access catalog.schedule.tick",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
@@ -199,12 +207,16 @@ ROOMS = {
     " catalog.points catalog.screen catalog.vault",
     "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
     " catalog.screen catalog.vault",
-    "backup.commands": "backup.foreground backup.request backup.why catalog.access catalog.store",
+    "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.check"
+    " catalog.errors catalog.format catalog.plans.local catalog.plans.records catalog.program catalog.prune"
+    " catalog.schedule.agenda catalog.schedule.conditions catalog.schedule.due catalog.schedule.history"
+    " catalog.schedule.marks catalog.schedule.noted catalog.screen catalog.store catalog.vault",
+    "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.store",
     # The command, which loads the packages' commands by name.
-    "rpdrive": "cache.disk catalog.access catalog.errors catalog.program cache.commands backup.commands"
-    " catalog.check catalog.points catalog.policies catalog.machines catalog.repair catalog.jobs"
-    " catalog.ledger catalog.history catalog.notify catalog.report"
-    " catalog.alerts catalog.prune catalog.screen mount.commands mount.restore mount.restoretest",
+    "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"
+    " catalog.errors catalog.history catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.points"
+    " catalog.policies catalog.program catalog.prune catalog.repair catalog.report catalog.schedule"
+    " catalog.screen mount.commands mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

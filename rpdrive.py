@@ -56,6 +56,7 @@ PACKAGES = {
     "catalog.points.commands": ("points", "ls"),
     "catalog.access.commands": ("vault",),
     "catalog.policies.commands": ("policy",),
+    "catalog.plans.commands": ("plan",),
     "catalog.machines.commands": ("machine",),
     "catalog.ledger.commands": ("forget", "undelete", "hold", "release"),
     "catalog.repair.commands": ("repair",),
@@ -77,7 +78,7 @@ _EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
 _ERROR_LOGS = 50  # kept; an error in every run must not fill the disk
 _EVERYWHERE = ("vault", "passphrase_file", "admin_passphrase_file", "verbose")
 # The commands and groups that sign records, and so may need the passphrase of the admin key.
-_SIGNING = {"set", "prune", "repair", "forget", "undelete", "hold", "release", "admin", "protect"}
+_SIGNING = {"set", "import", "stop", "prune", "repair", "forget", "undelete", "hold", "release", "admin", "protect"}
 _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Generic
 
 from backup.census import Census
 from backup.engine import perform
-from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.record import Record
 from backup.request import Request, own_folders, selected
@@ -22,6 +21,8 @@ from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
 from catalog.format.records import Machine, Problem
+from catalog.machines.items import item_name, this_item
+from catalog.machines.registry import this_machine
 from catalog.points.seen import Seen
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.screen.text import parse_size

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 from catalog.access.session import Session
-from catalog.format.records import Point
-from catalog.points.health import Health
-from catalog.points.opening import chosen, listed_points, read_points
-from catalog.points.why import facts, holds_of
+from catalog.policies.coming import coming, levels_of
 from catalog.policies.listing import COLUMNS, going_json, going_lines, level_json, policy_json, policy_rows
 from catalog.policies.records import Policies, add_retention, immutable_days
 from catalog.policies.setting import Fields, changed, check
-from catalog.retention.forecast import forecast
 from catalog.retention.policy import Level, Policy, effective, shortened
 from catalog.screen.output import print_json, print_table, say
 from catalog.screen.text import counted
 from catalog.vault import Vault
-
-
-def levels_of(vault: Vault, policies: Policies, machine: str | None, item: str | None) -> list[Level]:
-    """The levels that count for the vault, a machine or an item, the nearest first. Raises NotFound."""
-    a_machine, an_item = chosen(vault, machine, item)
-    levels = [policies.of_vault()]
-    if an_item is not None and a_machine is None:
-        found = vault.machine(an_item.machine)
-        name = found[1].name if found else an_item.machine.hex()[:8]
-        levels.insert(0, policies.level("machine", name, an_item.machine))
-    elif a_machine is not None:
-        levels.insert(0, policies.level("machine", a_machine.name, a_machine.id))
-    if an_item is not None:
-        levels.insert(0, policies.level("item", an_item.name, an_item.id))
-    return levels
 
 
 def set_policy(
@@ -118,35 +97,24 @@ def preview(
 
     Raises the error of the first record that can't be read, after the others are printed.
     """
-    policies, now = Policies(vault), time.time_ns()
-    if fields:
-        nearest = levels_of(vault, policies, machine, item)[0]
-        policies.suppose(changed(nearest, fields))
-    listed = listed_points(vault, machine, item)
-    points, damaged = read_points(vault, listed.visible())
-    health = Health.of(vault, {p.machine for p in points}, vault.machines())
-    by_id: dict[bytes, Point] = {p.id: p for p in points}
+    found, lost = coming(vault, machine, item, fields, days)
     rows = []
-    for (of_machine, of_item), some in facts(points, listed.stored, health).items():
-        policy = policies.policy(of_machine, of_item)
-        holds = holds_of(listed.ledger(of_machine, of_item))
-        going, left = forecast(some, policy, holds, now, days)
-        one = by_id[some[-1].id]
+    for row in found:
+        one, count = row.point, len(row.by_id)
         if as_json:
             rows.append({
-                "machine": one.machine_name, "machine_id": of_machine.hex(),
-                "item": one.item_name, "item_id": of_item.hex(),
-                "going": going_json(going, by_id), "points": len(some), "kept": left,
+                "machine": one.machine_name, "machine_id": one.machine.hex(),
+                "item": one.item_name, "item_id": one.item.hex(),
+                "going": going_json(row.going, row.by_id), "points": count, "kept": row.left,
             })  # fmt: skip
             continue
-        then = f"{left:,} of them are left after {counted(days, 'day')}"
-        say(f"{one.item_name} of {one.machine_name}: {counted(len(some), 'point')}, {then}")
-        for line in going_lines(going, {p.id: by_id[p.id] for p in some}):
+        then = f"{row.left:,} of them are left after {counted(days, 'day')}"
+        say(f"{one.item_name} of {one.machine_name}: {counted(count, 'point')}, {then}")
+        for line in going_lines(row.going, row.by_id):
             say(line)
-    lost = vault.passed_over.lost("policies/") + damaged
     if as_json:
         print_json({"vault": session.address, "days": days, "items": rows, "damaged": vault.passed_over.json()})
-    elif not points:
+    elif not found:
         say("There are no recovery points here yet")
     else:
         say("If backups go on daily. `rpdrive prune` removes them, and nothing else does")

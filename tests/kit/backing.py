@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 from backup.engine import perform
-from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.run import Result, Run
 from backup.selection import Selection
 from backup.systems.this import this_system
 from cache.reader import Reader
 from catalog.access.damage import DamagedPacks
+from catalog.machines.items import item_name, this_item
+from catalog.machines.registry import this_machine
 from catalog.points.seen import Seen
 from catalog.vault import Vault
 

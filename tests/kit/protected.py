@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup.engine import perform
-from backup.identity import item_name, this_item, this_machine
 from backup.mirror import Mirror
 from backup.run import Result, Run
 from backup.selection import Selection
@@ -21,6 +20,8 @@ from catalog.format.packs import Extent, decode_pack
 from catalog.format.records import IndexObject, Point, decode_record
 from catalog.format.sealed import Kind, open_object
 from catalog.format.vaultfile import VaultFile
+from catalog.machines.items import item_name, this_item
+from catalog.machines.registry import this_machine
 from catalog.points.seen import Seen
 from catalog.store.base import Store
 from catalog.vault import Vault

@@ -15,6 +15,7 @@ ROOMS = {
     "catalog.program": "catalog.errors",
     "catalog.globs": "",
     "catalog.patterns": "catalog.errors catalog.globs",
+    "catalog.documents": "catalog.errors",
     "catalog.processors": "",
     "catalog.heap": "",
     "catalog.systems": "",
@@ -105,7 +106,11 @@ ROOMS = {
     " catalog.vault",
     "catalog.plans.records": "catalog.errors catalog.format catalog.machines catalog.plans.effective"
     " catalog.plans.local catalog.vault",
-    "catalog.plans": "",
+    "catalog.plans": "catalog.access catalog.documents catalog.errors catalog.format catalog.ledger"
+    " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.records"
+    " catalog.points catalog.policies catalog.policies.zone catalog.retention catalog.schedule.due"
+    " catalog.screen catalog.store"
+    " catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
     " catalog.screen catalog.store catalog.vault",
     "catalog.alerts": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.local"
@@ -198,13 +203,12 @@ ROOMS = {
     "backup.display": "backup.run catalog.format catalog.screen catalog.store",
     "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs"
     " catalog.schedule.noted catalog.vault",
-    "backup.identity": "catalog.errors catalog.format catalog.machines catalog.vault",
     "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors",
     "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"
     " catalog.patterns catalog.screen",
-    "backup.job": "backup.census backup.engine backup.identity backup.mirror backup.record backup.request"
+    "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"
     " backup.run backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format"
-    " catalog.points catalog.screen catalog.vault",
+    " catalog.machines catalog.points catalog.screen catalog.vault",
     "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
     " catalog.screen catalog.vault",
     "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.check"
@@ -215,6 +219,7 @@ ROOMS = {
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"
     " catalog.errors catalog.history catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.points"
+    " catalog.plans"
     " catalog.policies catalog.program catalog.prune catalog.repair catalog.report catalog.schedule"
     " catalog.screen mount.commands mount.restore mount.restoretest",
 }

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from backup.engine import perform
-from backup.identity import this_item, this_machine
 from backup.mirror import Mirror
 from backup.run import Result, Run
 from backup.selection import Selection
@@ -18,6 +17,8 @@ from catalog.access.damage import DamagedPacks
 from catalog.format.nodes import Node
 from catalog.format.records import Point
 from catalog.format.values import Hole, OutOfLine
+from catalog.machines.items import this_item
+from catalog.machines.registry import this_machine
 from catalog.points.seen import Seen
 from catalog.store.memory import MemoryStore
 from catalog.tree import Pieces, walk

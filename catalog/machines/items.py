@@ -1,4 +1,4 @@
-"""Finds the item that a backup belongs to; catalog/machines/registry.py finds the machine."""
+"""The items of a machine: their names, and their records."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from pathlib import Path
 from catalog.errors import Damaged, LocalError, NewerFormat, ObjectNotFound
 from catalog.format.records import Item, ItemName, Machine
 from catalog.format.sealed import Kind
-from catalog.machines.registry import Registration, this_machine, write_anew
+from catalog.machines.registry import Registration, write_anew
 from catalog.vault import Vault
-
-__all__ = ["item_name", "this_item", "this_machine"]
 
 
 def this_item(

@@ -1,0 +1,286 @@
+"""`rpdrive plan …` as a person runs it: on this machine, for far ones, and against what others wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.format.numbers import written_number
+from catalog.format.plan import plan_folder
+from catalog.format.records import Item, Machine
+from catalog.plans.local import LocalPlans, LocalVault
+from catalog.vault import Vault
+from tests.kit.cli import Cli
+from tests.kit.inside import Inside
+from tests.kit.vaults import make_vault
+from tests.plans.test_records import put_map
+
+FAR = b"f" * 16
+UTC = ("--zone", "UTC")
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return make_vault(tmp_path / "vault")
+
+
+@pytest.fixture
+def cli(vault: Vault, tmp_path: Path) -> Cli:
+    """A home from which a vault is reached; there is a folder to save."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_text("text")
+    return Inside(tmp_path)
+
+
+def copy_of(cli: Cli) -> LocalVault:
+    """This machine's copy of its plans."""
+    found = LocalPlans(cli.home / "state").all()
+    assert not found.errors
+    (one,) = found.vaults
+    return one
+
+
+def far(vault: Vault, system: str = "Linux") -> None:
+    vault.add_machine(Machine(id=FAR, name="srv01", hostname="h", system=system, created=1))
+    vault.add_item(Item(id=b"d" * 16, machine=FAR, name="db", paths=[b"/srv/db"], created=1))
+
+
+def values(shown: Any) -> dict[str, tuple[Any, str]]:
+    """The fields that some level says, from --json."""
+    return {name: (f["value"], f["from"]) for name, f in shown["fields"].items() if f["from"] is not None}
+
+
+def test_a_plan_is_set_shown_listed_and_copied(cli: Cli, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    made = cli.json(
+        "plan", "set", data, "--item", "data", "--at", "21:00,13:00", "--zone", "UTC", "--exclude", "*.tmp"
+    )
+    assert made["level"] == "item" and made["number"] == 1 and made["changed"]
+    cli.ok("plan", "set", "--check-2-every", "1d for 1h 1%", "--spread", "5m", "--ac-power")
+    shown = cli.json("plan", "show", "--item", "data")
+    machine = f"machine {shown['levels'][1]['name']}"
+    assert values(shown) == {
+        "paths": ([data], "item data"),
+        "zone": ("UTC", "item data"),
+        "schedule": ("13:00, 21:00", "item data"),
+        "exclude": (["*.tmp"], "item data"),
+        "spread": ("5m", machine),
+        "ac_power": (True, machine),
+        "check_2": ("every 1d for 1h 1%", machine),
+    }
+    assert len(shown["next_runs"]) == 3 and all(
+        run[11:] in ("13:00:00Z", "21:00:00Z") for run in shown["next_runs"]
+    )
+    copy = copy_of(cli)
+    (item,) = copy.items
+    assert (item.name, item.plan.paths, item.plan.spread) == ("data", (os.fsencode(data),), 5)
+    assert copy.plan.check_2.percent == 1.0 and copy.address == f"file://{cli.vault}"
+    (row,) = cli.json("plan", "list")["plans"]
+    assert (row["item"], row["fields"]["schedule"]["value"]) == ("data", "13:00, 21:00")
+    text = cli.ok("plan", "show", "--item", "data")
+    assert "schedule  13:00, 21:00" in text and "at most   3d " in text and "Next backups: " in text
+    again = cli.json("plan", "set", "--item", "data", "--at", "13:00, 21:00")
+    assert not again["changed"] and again["number"] == 1
+
+
+def test_a_backup_by_hand_is_of_the_same_item(cli: Cli, tmp_path: Path) -> None:
+    made = cli.json("plan", "set", str(tmp_path / "data"), "--at", "21:00")
+    cli.ok("backup", str(tmp_path / "data"))
+    (point,) = cli.json("points")["points"]
+    assert point["item_id"] == made["id"]
+
+
+def test_off_and_inherit(cli: Cli, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    cli.ok("plan", "set", data, "--item", "data", "--at", "21:00", "--on", "mon-fri", "--window", "22:00-06:00")
+    cli.ok("plan", "set", "--every", "4h")
+    cli.ok("plan", "set", "--item", "data", "--window", "off", "--every-weeks", "2")
+    found = values(cli.json("plan", "show", "--item", "data"))
+    assert found["windows"] == ([], "item data")
+    assert found["schedule"][0].startswith("21:00 on mon-fri every 2 weeks from ")
+    cli.ok("plan", "set", "--item", "data", "--at", "inherit", "--inherit", "windows")
+    found = values(cli.json("plan", "show", "--item", "data"))
+    assert found["schedule"][0] == "every 4h" and found["schedule"][1].startswith("machine ")
+    assert "windows" not in found
+    cli.ok("plan", "set", "--item", "data", "--at", "off")
+    shown = cli.json("plan", "show", "--item", "data")
+    assert values(shown)["schedule"] == ("off", "item data") and shown["next_runs"] == []
+
+
+def test_a_wider_level_names_those_that_say_otherwise(cli: Cli, vault: Vault, tmp_path: Path) -> None:
+    far(vault)
+    cli.ok("plan", "set", str(tmp_path / "data"), "--item", "data", "--at", "21:00")
+    cli.ok("plan", "set", "--machine", "srv01", "--at", "1:00", "--zone", "UTC")
+    text = cli.ok("plan", "set", "--everywhere", "--at", "3:00", "--zone", "UTC")
+    *_plan, said = text.splitlines()
+    assert said.startswith("These say otherwise, and keep that: ")
+    assert "the item data of " in said and "the machine srv01" in said
+    found = cli.json("plan", "set", "--everywhere", "--spread", "3m")
+    assert found["saying_otherwise"] == []
+    assert values(cli.json("plan", "show", "--machine", "srv01"))["spread"] == ("3m", "vault")
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["--at", "25:00"], "time '25:00' can't be used"),
+        (["--at", "21:00", "--every", "4h"], "exclude each other"),
+        (["--on", "mon"], "no time of day yet"),
+        (["--zone", "Mars/Olympus"], "zone: this machine has no data"),
+        (["--exclude", "[z-a"], "malformed exclude pattern"),
+        (["--exclude", b"\xff*"], "exclude"),
+        (["--at-most", "400d"], "at_most"),
+        (["--limit", "fast"], "throttle: limit 'fast'"),
+        (["--prune-every", "often"], "prune"),
+        (["--inherit", "colour"], "no plan has a field 'colour'"),
+        (["--item", "data", "--check-1-every", "7d"], "check_1 is of a machine or the vault"),
+        (["--everywhere", "--item", "data", "--spread", "1m"], "--everywhere means the whole vault"),
+        (["--spread", "1m", "--machine", "nobody"], "there is no machine 'nobody'"),
+        ([], "no field is given"),
+    ],
+)
+def test_what_can_not_be_set_changes_nothing(cli: Cli, tmp_path: Path, args: list[str | bytes], why: str) -> None:
+    cli.ok("plan", "set", str(tmp_path / "data"), "--item", "data")
+    before = cli.json("plan", "export")
+    done = cli.run("plan", "set", *args)
+    assert done.returncode in (2, 4, 5) and why in done.stderr.decode(errors="replace"), done
+    assert done.stderr.count(b"\n") == 1
+    assert cli.json("plan", "export") == before
+
+
+def test_an_admin_changes_the_plan_of_a_machine_that_is_far_or_dead(cli: Cli, vault: Vault) -> None:
+    far(vault, "Windows")
+    cli.fails("plan", "set", "C:\\Users", "--machine", "srv01", "--at", "21:00", code=2)
+    text = cli.ok("plan", "set", "C:\\Users", "--machine", "srv01", "--at", "21:00", "--zone", "Europe/Berlin")
+    assert "C:\\Users" in text and "srv01 takes it over" in text
+    cli.fails("plan", "set", "/srv", "--machine", "srv01", code=2)
+    cli.ok("plan", "set", "--machine", "srv01", "--item", "db", "--load", "80%")
+    rows = {row["item"]: row for row in cli.json("plan", "list")["plans"]}
+    assert set(rows) == {"C-Users"} and rows["C-Users"]["machine"] == "srv01"
+    cli.ok("plan", "pause", "--machine", "srv01", "--until", "3d", "--reason", "it is on a ship")
+    (row,) = cli.json("plan", "list", "--machine", "srv01")["plans"]
+    assert row["paused"]["reason"] == "it is on a ship"
+    assert not (cli.home / "state" / "plans").exists(), "this machine is not registered"
+    assert "not registered" in cli.fails("plan", "show", code=4)
+
+
+def test_plans_go_out_as_toml_and_in_again(cli: Cli, vault: Vault, tmp_path: Path) -> None:
+    far(vault)
+    odd = os.fsencode(tmp_path / "data") + b"/\xff"
+    os.mkdir(odd)
+    cli.ok("plan", "set", str(tmp_path / "data"), odd, "--item", "data", "--at", "21:00", "--exclude", 'a"b')
+    cli.ok("plan", "set", "--machine", "srv01", "--limit", "mon 8:00-9:00 up 1M", "--limit", "down 0", *UTC)
+    cli.ok("plan", "set", "--everywhere", "--prune-every", "1d for 1h", "--no-catch-up")
+    cli.ok("plan", "pause", "--machine", "srv01")
+    text = cli.ok("plan", "export")
+    file = tmp_path / "plans.toml"
+    file.write_text(text)
+    assert {row["changed"] for row in cli.json("plan", "import", file)["levels"]} == {False}
+    cli.ok("plan", "set", "--machine", "srv01", "--load", "50%", "--inherit", "throttle")
+    cli.ok("plan", "set", "--item", "data", "--at", "off")
+    assert cli.ok("plan", "export") != text
+    changes = cli.json("plan", "import", file, "--dry-run")["levels"]
+    assert [row["level"] for row in changes if row["changed"]] == ["machine", "item"]
+    assert cli.ok("plan", "export") != text
+    cli.ok("plan", "import", file)
+    assert cli.ok("plan", "export") == text
+    assert cli.json("plan", "show", "--machine", "srv01")["paused"] is not None, "a pause is no part of it"
+
+
+def test_a_bad_document_changes_nothing(cli: Cli, vault: Vault, tmp_path: Path) -> None:
+    far(vault)
+    file = tmp_path / "plans.toml"
+    for text, why, code in (
+        ('[vault]\nspread = "1m"\n\n[[machine]]\nname = "srv01"\nspread = "13h"\n', "[[machine]] 1 of ", 2),
+        ('[vault]\nspread = "1m"\n\n[[machine]]\nname = "nobody"\n', "no machine 'nobody'", 4),
+        ('[[machine]]\nname = "srv01"\npaths = ["/x"]\n', "paths are of an item", 2),
+        ('[[machine]]\nname = "srv01"\n[[machine]]\nname = "srv01"\n', "is there twice", 2),
+        ('[[machine]]\nname = "srv01"\nschedule = "21:00"\n', "time zone", 2),
+    ):
+        file.write_text(text)
+        assert why in cli.fails("plan", "import", file, code=code)
+    assert cli.ok("plan", "export") == ""
+    assert "can't be read" in cli.fails("plan", "import", tmp_path / "none", code=11)
+
+
+def test_pause_and_resume(cli: Cli, tmp_path: Path) -> None:
+    cli.ok("plan", "set", str(tmp_path / "data"), "--item", "data", "--at", "21:00")
+    cli.ok("policy", "set", "--daily", "7", "--zone", "UTC")
+    cli.ok("backup", str(tmp_path / "data"), "--item", "data")
+    before = time.time_ns()
+    made = cli.json("plan", "pause", "--until", "12h", "--reason", "moving")
+    assert made["level"] == "machine" and made["paused"]["reason"] == "moving"
+    pause = copy_of(cli).items[0].plan.paused
+    assert pause is not None and pause.until >= before + 12 * 3600 * 10**9
+    assert "is held by the machine" in cli.fails("plan", "resume", "--item", "data", code=2)
+    cli.ok("plan", "pause", "--item", "data")
+    text = cli.ok("plan", "resume", "--item", "data")
+    assert "Resumed the item data" in text and "A wider level still holds it: it is paused until" in text
+    text = cli.ok("plan", "resume")
+    assert "Resumed the machine" in text and "recovery point" in text
+    assert copy_of(cli).items[0].plan.paused is None
+    assert "neither paused nor stopped" in cli.fails("plan", "resume", code=2)
+    for bad in ("yesterday", "2020-01-01", "-3d"):
+        cli.fails("plan", "pause", f"--until={bad}", code=2)
+
+
+def test_stop_keeps_the_data_or_forgets_it(cli: Cli, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    cli.ok("plan", "set", data, "--item", "data", "--at", "21:00")
+    cli.ok("backup", data, "--item", "data")
+    assert "--keep-data or --delete-data" in cli.fails("plan", "stop", "--item", "data", code=2)
+    assert "confirm with --yes" in cli.fails("plan", "stop", "--item", "data", "--delete-data", code=2)
+    assert not cli.json("plan", "list")["plans"][0]["stopped"]
+    cli.ok("plan", "stop", "--item", "data", "--keep-data")
+    (row,) = cli.json("plan", "list")["plans"]
+    assert row["stopped"]["keep"] is True and row["next_runs"] == []
+    assert len(cli.json("points")["points"]) == 1
+    cli.ok("plan", "resume", "--item", "data")
+    text = cli.ok("plan", "stop", "--item", "data", "--delete-data", "--yes")
+    assert "Forgot 1 point of data" in text and "rpdrive undelete" in text
+    assert cli.json("points")["points"] == []
+    cli.ok("undelete", "--all", "--item", "data")
+    assert len(cli.json("points")["points"]) == 1
+    cli.ok("plan", "resume", "--item", "data")
+    assert copy_of(cli).items[0].plan.stopped is None
+
+
+def test_a_hostile_record_costs_itself(cli: Cli, vault: Vault, tmp_path: Path) -> None:
+    made = cli.json("plan", "set", str(tmp_path / "data"), "--item", "data", "--at", "21:00", "--zone", "UTC")
+    item = bytes.fromhex(made["id"])
+    name = put_map(vault, item, 2, schedule={"times": list(range(1_000))}, paths=[b"/"])
+    text = cli.run("plan", "show", "--item", "data")
+    assert text.returncode == 0 and "21:00" in text.stdout.decode()
+    assert f"warning: passed over: {name} is malformed in the field schedule.times" in text.stderr.decode()
+    assert cli.json("plan", "list")["damaged"][0]["object"] == name
+    put_map(
+        vault, item, 3, by="\x1b[2J\u202e", schedule={"times": [60]}, exclude=["\x1b]0;x\x07"], zone="Mars/Olympus"
+    )
+    text = cli.run("plan", "show", "--item", "data")
+    assert text.returncode == 0 and b"\x1b" not in text.stdout
+    assert b"no data for the time zone Mars/Olympus" in text.stdout
+    cli.ok("plan", "refresh")
+    copy = copy_of(cli)
+    assert copy.items == [], "its paths went with the record that has none"
+
+
+def test_a_level_without_a_record_that_opens_ends_with_an_error(cli: Cli, vault: Vault, tmp_path: Path) -> None:
+    made = cli.json("plan", "set", str(tmp_path / "data"), "--item", "data", "--at", "21:00")
+    name = plan_folder(bytes.fromhex(made["id"])) + written_number(1)
+    (cli.vault / name).chmod(0o600)
+    (cli.vault / name).write_bytes(b"x" * 99)
+    assert name in cli.fails("plan", "show", "--item", "data", code=9)
+    assert name in cli.fails("plan", "export", code=9)
+    done = cli.json("plan", "refresh")
+    assert done["items"] == ["data"] and name in done["faults"][0], "the copy stays as it was"
+
+
+def test_a_machine_changes_its_plan_with_the_role_backup(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "empty.toml"
+    file.write_text("")
+    assert json.loads(cli.ok("plan", "import", file, "--json"))["levels"] == []

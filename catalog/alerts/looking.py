@@ -7,18 +7,15 @@ are remembered. Nothing that is read is believed as a whole: what does not open 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from catalog.alerts.rules import DAY
-from catalog.errors import Damaged, LocalError, NewerFormat, NotSupported, ObjectNotFound, RpdriveError
+from catalog.errors import Damaged, LocalError, NotSupported, RpdriveError
 from catalog.format.ledger import How
-from catalog.format.records import Item, Job, JobName, Machine, Point, PointName
+from catalog.format.records import Item, Job, JobName, Machine, Point, PointName, StartName
 from catalog.format.sealed import Kind
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.records import Ledgers
@@ -31,7 +28,7 @@ from catalog.policies.records import Policies
 from catalog.retention.decide import TRUSTED
 from catalog.retention.policy import Level, shortened
 from catalog.retention.policy import effective as effective_policy
-from catalog.schedule.history import History, Ran
+from catalog.schedule.history import RUNNING, History, Ran
 from catalog.vault import Vault
 
 Key = tuple[bytes, bytes]  # machine and item
@@ -168,39 +165,32 @@ class Looker:
 
     def _runs(self, vault: Vault, now: int) -> tuple[Ran, ...]:
         """The runs of all machines: those that were read before, and the new ones, newest first."""
-        known = {ran.id: ran for ran in self._history.all()}
-        begun, ended = dict[str, str](), list[JobName]()
+        known, done = {ran.id: ran for ran in self._history.all()}, set[JobName]()
+        begun, ended = dict[str, StartName](), list[JobName]()
         for info in vault.store.list("jobs/"):
-            if info.name.endswith(STARTED):
-                start = JobName.parse(info.name.removesuffix(STARTED))
-                if start is not None and now - JOBS_SINCE <= start.time <= now + AHEAD:
-                    begun[start.id.hex()] = info.name
+            start = StartName.parse(info.name)
+            if start is not None:
+                if now - JOBS_SINCE <= start.job.time <= now + AHEAD:
+                    begun[start.job.id.hex()] = start
                 continue
             name = JobName.parse(info.name)
             if name is not None and now - JOBS_SINCE <= name.time <= now + AHEAD:
-                begun.pop(name.id.hex(), None)
+                done.add(name)
                 before = known.get(name.id.hex())
                 if before is None or before.outcome == RUNNING:
                     ended.append(name)
-        done = {name.id.hex() for name in ended}
         ended.sort(key=lambda name: name.time, reverse=True)
-        fresh = _read(vault, islice(ended, MOST_JOBS), self._dense)
-        for one, name_text in begun.items():
-            if one not in known and one not in done:
-                ran = _read_start(vault, name_text)
-                fresh += [ran] if ran is not None else []
+        alone = [start for one, start in begun.items() if one not in known and start.job not in done]
+        names: list[JobName | StartName] = [*ended[:MOST_JOBS], *alone[:MOST_JOBS]]
+        fresh = _read(vault, names, self._dense)
         self._history.note(fresh)
         every = {**known, **{ran.id: ran for ran in fresh}}
         return tuple(sorted(every.values(), key=lambda ran: (ran.started, ran.id)))
 
 
-STARTED = ".started"
-RUNNING = "running"
-
-
-def _read(vault: Vault, names: Iterable[JobName], dense: set[str]) -> list[Ran]:
-    some, found = list(names), list[Ran]()
-    for name, job in zip(some, vault.read_each(Kind.JOB, Job, some), strict=True):
+def _read(vault: Vault, names: Sequence[JobName | StartName], dense: set[str]) -> list[Ran]:
+    found = list[Ran]()
+    for name, job in zip(names, vault.read_each(Kind.JOB, Job, names), strict=True):
         if isinstance(job, Job):
             found.append(ran_of(vault.id, job))
             if is_dense(job):
@@ -210,27 +200,11 @@ def _read(vault: Vault, names: Iterable[JobName], dense: set[str]) -> list[Ran]:
     return found
 
 
-def _read_start(vault: Vault, name: str) -> Ran | None:
-    """The run whose start is recorded under this name."""
-    parsed = JobName.parse(name.removesuffix(STARTED))
-    if parsed is None:
-        return None
-    try:
-        job = vault.read_record(Kind.JOB, Job, name)
-        parsed.check(job)
-    except ObjectNotFound:
-        return None
-    except (Damaged, NewerFormat) as e:
-        vault.passed_over.note(name, e)
-        return None
-    return msgspec.structs.replace(ran_of(vault.id, job), outcome=RUNNING, finished=0)
-
-
 def ran_of(vault: bytes, job: Job) -> Ran:
     """A job of the vault as a run. A file that is new where another one went counts as changed: it was renamed."""
     return Ran(
         id=job.id.hex(), vault=vault.hex(), machine=job.machine.hex(), kind=job.kind.replace(" ", "-"),
-        level=getattr(job, "level", 0), item=job.item.hex() if job.item else "", item_name=job.item_name,
+        level=job.level, boot=job.boot, item=job.item.hex() if job.item else "", item_name=job.item_name,
         started=job.time, finished=job.finished, outcome=str(job.outcome), cause=job.error_kind, error=job.error,
         point=job.point.hex() if job.point else "", bytes=job.bytes, new_bytes=job.new_bytes, files=job.files,
         changed=job.changed + min(job.new, job.removed), problem_count=job.problem_count,

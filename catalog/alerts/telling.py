@@ -26,7 +26,7 @@ def tell(
     result = kept.change(vault, lambda before: _noted(change(before), now))
     if result.changes:
         events = [event_of(one) for one in result.changes]
-        lost = {(event.key, event.what) for event in notifications.send(events, now)}
+        lost = {(event.key, event.what) for event in notifications.send(events, now) or ()}
         told = [
             _which(one.alert)
             for one, event in zip(result.changes, events, strict=True)

@@ -17,10 +17,10 @@ from catalog.alerts.overdue import Protected, hours, overdue_facts
 from catalog.alerts.rules import DAY
 from catalog.alerts.state import MOST_MARKS, Fact, Facts
 from catalog.format.ledger import ForgottenRow
+from catalog.format.plan import Care
 from catalog.format.records import Outcome
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.state import Ledger, numbers_text
-from catalog.plans.effective import Plan
 from catalog.schedule.due import BACKUP
 from catalog.schedule.history import Ran
 
@@ -28,6 +28,7 @@ SKEW = 300 * 10**9  # ns
 PURGE = 2 * DAY  # ns before forgotten points go
 GENERATION = 10 * DAY  # ns; locks that end sooner were not extended
 OFF, ON = "off", "on"
+_NEVER = Care(every=0)
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,7 +93,7 @@ def vault_facts(look: Look, known: Known) -> Facts:
     """All that a look says, after what was known of the vault's own rules before (`number` 0: nothing)."""
     vault = look.vault.hex()
     about = _About(look, names_of(look), scope_of(vault))
-    found = job_facts(look.runs, f"{about.scope}/jobs", about.names, look.now, dense=look.dense)
+    found = job_facts(look.runs, f"{about.scope}/jobs", about.names, look.now, boots_of(look.runs), look.dense)
     found += overdue_facts(protected(look), f"{about.scope}/plans", about.names, look.now)
     for key in sorted({*look.ledgers, *look.gaps, *look.newest}):
         ledger = look.ledgers.get(key, Ledger(*key))
@@ -132,13 +133,21 @@ def protected(look: Look) -> list[Protected]:
                     started=point.time, finished=point.finished, outcome=str(Outcome.COMPLETED),
                 )
             )  # fmt: skip
-        plan = planned.plan if item else _without_backups(planned.plan)
+        plan = planned.plan if item else msgspec.structs.replace(planned.plan, schedule=None)
+        if not any(ran.kind == "restore-test" for ran in some):
+            # Their records stay on the machine that makes them, which says so itself if one is late.
+            plan = msgspec.structs.replace(plan, restore_test=_NEVER)
         found.append(Protected(vault, machine.hex(), item.hex(), plan, some, planned.since))
     return found
 
 
-def _without_backups(plan: Plan) -> Plan:
-    return msgspec.structs.replace(plan, schedule=None)
+def boots_of(runs: Iterable[Ran]) -> dict[str, str]:
+    """What tells the last known start of each machine from others."""
+    newest: dict[str, Ran] = {}
+    for ran in runs:
+        if ran.boot and (ran.machine not in newest or ran.started > newest[ran.machine].started):
+            newest[ran.machine] = ran
+    return {machine: ran.boot for machine, ran in newest.items()}
 
 
 # --- what was taken away --------------------------------------------------------------------------------------

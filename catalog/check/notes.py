@@ -78,7 +78,7 @@ class CheckJob:
         self._job = Job(
             id=os.urandom(16), machine=machine, kind="check", outcome=Outcome.FAILED,
             machine_name=machines[machine].name if machine in machines else machine.hex()[:8],
-            hostname=platform.node(), time=began, finished=0,
+            hostname=platform.node(), time=began, finished=0, level=level,
         )  # fmt: skip
         self._running = Running(ground.vault, state, self._job, level=level)
 

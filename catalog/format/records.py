@@ -170,6 +170,7 @@ class Job(msgspec.Struct, kw_only=True, omit_defaults=True):
     hidden_bytes: int = 0
     freed_bytes: int = 0
     boot: str = ""
+    level: int = 0  # of a check
 
 
 class IndexedPack(msgspec.Struct, array_like=True, gc=False, frozen=True):

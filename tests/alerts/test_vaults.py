@@ -14,9 +14,10 @@ from catalog.alerts.state import Alert
 from catalog.alerts.vaults import Known, vault_facts
 from catalog.alerts.watching import Watcher
 from catalog.errors import StoreUnreachable
-from catalog.format.plan import PlanRecord, Schedule
-from catalog.format.records import Item, Job, Machine, Outcome, Point, PointName
+from catalog.format.plan import Care, PlanRecord, Schedule
+from catalog.format.records import Item, Job, JobName, Machine, Outcome, Point, PointName, StartName
 from catalog.format.retention import Retention, RetentionRule
+from catalog.format.sealed import Kind
 from catalog.format.vaultfile import Immutable
 from catalog.notify.event import Event, Failing, Ping, Severity
 from catalog.plans.effective import Level as PlanLevel
@@ -211,6 +212,48 @@ def test_a_failed_and_a_killed_backup(w: Watching) -> None:
     w.world.later(0.1)
     w.job()
     assert w.look() == [("resolved", "backup.failed")]
+
+
+def test_a_killed_backup_is_known_by_the_next_start_of_its_machine_or_after_a_day(w: Watching) -> None:
+    def start(boot: str) -> None:
+        now = w.world.now
+        job = Job(
+            id=w.world.rng.randbytes(16), machine=MACHINE, item=ITEM, kind="backup", outcome="running",
+            machine_name="box", item_name="home", hostname="box", time=now, finished=0, boot=boot,
+        )  # fmt: skip
+        w.world.vault.write_record(Kind.JOB, job, str(StartName(JobName.of(job))))
+
+    start("one")
+    assert w.look() == []
+    w.world.later(0.2)
+    w.job(kind="prune", item=None, boot="two")
+    assert w.look() == [("opened", "backup.killed")]
+    w.world.later(0.2)
+    w.job(boot="two")
+    assert w.look() == [("resolved", "backup.killed")]
+    start("two")
+    w.world.later(0.9)
+    assert w.look() == []
+    w.world.later(0.2)
+    assert w.look() == [("opened", "backup.killed")]
+
+
+def test_upkeep_that_a_vault_knows_of(w: Watching) -> None:
+    care = Care(every=24)
+    own = PlanRecord(id=MACHINE, number=0, written=START, zone="UTC", prune=care, check_2=care, restore_test=care)
+    add_plan(w.world.vault, PlanLevel("machine", "box", MACHINE), own)
+    w.job(kind="prune", item=None)
+    w.job(kind="check", item=None, level=2)
+    assert w.look() == []
+    w.world.later(3)
+    assert w.look() == [("opened", "check.overdue"), ("opened", "prune.overdue")]
+    w.job(Outcome.WITH_WARNINGS, kind="check", item=None, level=2, error="level 2 found 3")
+    assert w.look() == [("opened", "check.damage"), ("resolved", "check.overdue")]
+    w.world.later(0.1)
+    w.job(kind="check", item=None, level=1)
+    assert w.look() == []
+    w.job(kind="check", item=None, level=2)
+    assert w.look() == [("resolved", "check.damage")]
 
 
 def test_the_rules_of_the_vault_are_compared_with_the_last_look(w: Watching) -> None:

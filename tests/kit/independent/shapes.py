@@ -178,7 +178,7 @@ job = record(
     entries=(integer, 0), files=(integer, 0), bytes=(integer, 0), new=(integer, 0), changed=(integer, 0),
     removed=(integer, 0), unchanged=(integer, 0), read_bytes=(integer, 0), new_bytes=(integer, 0),
     stored_bytes=(integer, 0), error_kind=(text, ""), error=(text, ""), problems=(array(problem), []),
-    problem_count=(integer, 0), boot=(text, ""),
+    problem_count=(integer, 0), boot=(text, ""), level=(integer, 0),
 )  # fmt: skip
 index = record(packs=array(row(ident, array(block_row))))
 span = row(offset, offset, exactly=True)

@@ -33,6 +33,7 @@ class How(IntEnum):
     BY_POLICY = 2
     SHORTENED = 3  # by a policy that keeps less than the one before it
     MISSING = 4  # it was not in the vault, and a person said that this is so
+    DAMAGED = 5  # its record did not open, and a person said that it is lost
 
 
 class ForgottenRow(msgspec.Struct, array_like=True, gc=False, frozen=True):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from catalog.access.session import Session
 from catalog.errors import NotFound, UsageError
 from catalog.format.ledger import ForgottenRow, HeldRow, How
-from catalog.format.records import Machine, PointName
+from catalog.format.records import PointName
 from catalog.ledger.chosen import Group, choose, choose_forgotten, read_groups
 from catalog.ledger.expiry import soft_delete
-from catalog.ledger.forgetting import check_forgetting, vanished
-from catalog.ledger.listed import Key, Listed, list_points
+from catalog.ledger.forgetting import check_forgetting
+from catalog.ledger.giving_up import accept_missing, give_up_damaged, item_text
+from catalog.ledger.listed import Listed, list_points
 from catalog.ledger.records import Ledger, who
 from catalog.ledger.request import Choice, Forgetting, reason_of
-from catalog.machines.registry import machine_names
 from catalog.points.opening import scope
-from catalog.points.seen import Seen
 from catalog.retention.slots import DAY
 from catalog.screen.output import print_json, say
 from catalog.screen.text import counted, iso_time, local_time
@@ -30,10 +29,13 @@ MOST_DAYS = 180  # of soft delete
 
 def forget_points(session: Session, vault: Vault, request: Forgetting, *, as_json: bool) -> None:
     """Forget points. Raises NotFound, AmbiguousName, UsageError, Locked, Damaged and StoreError."""
-    listed = _listed(vault, request.choice)
     if request.missing:
-        _accept(session, vault, listed, request, as_json=as_json)
+        accept_missing(session, vault, request, as_json=as_json)
         return
+    if request.damaged:
+        give_up_damaged(session, vault, request, as_json=as_json)
+        return
+    listed = _listed(vault, request.choice)
     now = _now(vault, dry=request.dry_run)
     groups = read_groups(listed, choose(vault, listed, request.choice))
     until = _until(vault, request, now)
@@ -61,7 +63,7 @@ def forget_points(session: Session, vault: Vault, request: Forgetting, *, as_jso
         return
     machines = vault.machines()
     for group in new:
-        what = f"{counted(len(group.names), 'point')} of {_item(vault, machines, group.key)}"
+        what = f"{counted(len(group.names), 'point')} of {item_text(vault, machines, group.key)}"
         say(f"{'Would forget' if request.dry_run else 'Forgot'} {what}")
     if before:
         say(f"{counted(before, 'point')} had been forgotten before")
@@ -96,37 +98,6 @@ def _ends_later(row: ForgottenRow | None, until: int) -> bool:
     return row is None or row.until > until
 
 
-def _accept(session: Session, vault: Vault, listed: Listed, request: Forgetting, *, as_json: bool) -> None:
-    """Accept that points vanished."""
-    seen = Seen(session.settings.state_to_read, vault.id).highest()
-    gaps = vanished(vault, listed, seen)
-    count = sum(last - first + 1 for some in gaps.values() for first, last in some)
-    if not gaps:
-        raise NotFound("no recovery point is missing here", "`rpdrive points` names those that vanished")
-    if not request.yes and not request.dry_run:
-        raise UsageError(
-            f"{counted(count, 'recovery point')} vanished, and would be given up",
-            "bring them back from a copy of the vault, or confirm with --yes",
-        )
-    now = _now(vault, dry=request.dry_run)
-    if not request.dry_run:
-        groups = read_groups(listed, (), gaps)
-        _change(vault, listed, groups, lambda group, ledger: ledger.accept(gaps[group.key], now), now)
-    rows = [
-        {"machine_id": machine.hex(), "item_id": item.hex(), "first": first, "last": last}
-        for (machine, item), some in gaps.items()
-        for first, last in some
-    ]
-    if as_json:
-        print_json({"vault": session.address, "accepted": rows, "dry_run": request.dry_run})
-        return
-    machines = vault.machines()
-    for key, some in gaps.items():
-        which = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in some)
-        said = "Would accept" if request.dry_run else "Accepted"
-        say(f"{said} that points {which} of {_item(vault, machines, key)} are missing")
-
-
 # --- bringing back, holding --------------------------------------------------------------------------------
 
 
@@ -144,7 +115,7 @@ def undelete_points(session: Session, vault: Vault, choice: Choice, *, dry_run: 
         return
     machines = vault.machines()
     for group in groups:
-        what = f"{counted(len(group.names), 'point')} of {_item(vault, machines, group.key)}"
+        what = f"{counted(len(group.names), 'point')} of {item_text(vault, machines, group.key)}"
         say(f"{'Would bring' if dry_run else 'Brought'} back {what}")
     policy = sum(1 for row in rows if row.how in (How.BY_POLICY, How.SHORTENED))
     if policy:
@@ -174,7 +145,7 @@ def hold_points(
         return
     end = "until released" if until is None else f"until {local_time(until)[:16]}"
     for group in groups:
-        what = f"{counted(len(group.names), 'point')} of {_item(vault, vault.machines(), group.key)}"
+        what = f"{counted(len(group.names), 'point')} of {item_text(vault, vault.machines(), group.key)}"
         say(f"Holding {what} {end}")
 
 
@@ -193,7 +164,7 @@ def release_points(session: Session, vault: Vault, choice: Choice, *, as_json: b
         print_json({"vault": session.address, "released": _json(names)})
         return
     for group in groups:
-        say(f"Released {counted(len(group.names), 'point')} of {_item(vault, vault.machines(), group.key)}")
+        say(f"Released {counted(len(group.names), 'point')} of {item_text(vault, vault.machines(), group.key)}")
 
 
 # --- shared ---------------------------------------------------------------------------------------------------
@@ -230,11 +201,3 @@ def _json(names: Iterable[PointName]) -> list[dict[str, Any]]:
         }
         for n in names
     ]  # fmt: skip
-
-
-def _item(vault: Vault, machines: Mapping[bytes, Machine], key: Key) -> str:
-    """An item, for people."""
-    machine, item = key
-    record = vault.items(machine).get(item)
-    name = record.name if record is not None else item.hex()[:8]
-    return f"{name} of {machine_names(machines).get(machine, machine.hex()[:8])}"

@@ -35,6 +35,9 @@ def forget(
     missing: Annotated[
         bool, typer.Option("--missing", help="accept that points of the item or machine have vanished")
     ] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="give up points whose own record does not open, for good")
+    ] = False,
     until: Annotated[
         str | None, typer.Option(metavar="DATE", help=f"keep them at hand longer, until {Date}")
     ] = None,
@@ -57,8 +60,8 @@ def forget(
     from catalog.ledger.request import Forgetting
 
     request = Forgetting.of(
-        points or [], every=every, newest=newest, missing=missing, until=until, now=now, reason=reason,
-        machine=machine, item=item, dry_run=dry_run, yes=yes,
+        points or [], every=every, newest=newest, missing=missing, damaged=damaged, until=until, now=now,
+        reason=reason, machine=machine, item=item, dry_run=dry_run, yes=yes,
     )  # fmt: skip
     vault = session.open_vault(meanwhile=importing(_ACTIONS))
     from catalog.ledger.actions import forget_points

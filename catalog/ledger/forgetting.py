@@ -21,19 +21,24 @@ from catalog.vault import Vault
 def check_forgetting(vault: Vault, listed: Listed, groups: Sequence[Group], request: Forgetting, now: int) -> None:
     """Raise UsageError if points must not be forgotten, or only if that is confirmed."""
     for group in groups:
-        for name in group.names:
-            row = group.ledger.held.get(name.id)
-            if row is not None and group.ledger.is_held(name.id, now):
-                until = "" if row.until is None else f" until {local_time(row.until)[:16]}"
-                why = f" ({row.reason})" if row.reason else ""
-                raise UsageError(
-                    f"the recovery point {name.id.hex()[:8]} is held{until}{why}", "use `rpdrive release` first"
-                )
+        check_held(group, now)
         shown = [n for n in listed.stored if (n.machine, n.item) == group.key and not group.ledger.is_hidden(n)]
         going = [n for n in group.names if not group.ledger.is_hidden(n)]
         if vault.file.immutable is not None:
             _check_immutable(vault, listed, group, shown, going, now)
         _check_newest(vault, group, shown, going, request)
+
+
+def check_held(group: Group, now: int) -> None:
+    """Raise UsageError if a point is held."""
+    for name in group.names:
+        row = group.ledger.held.get(name.id)
+        if row is not None and group.ledger.is_held(name.id, now):
+            until = "" if row.until is None else f" until {local_time(row.until)[:16]}"
+            why = f" ({row.reason})" if row.reason else ""
+            raise UsageError(
+                f"the recovery point {name.id.hex()[:8]} is held{until}{why}", "use `rpdrive release` first"
+            )
 
 
 def _check_newest(
@@ -83,15 +88,24 @@ def _check_immutable(
             )
 
 
+def newest_number(vault: Vault, names: Collection[PointName]) -> int:
+    """The highest number of a point that opens; 0 if none does. The name of another proves no number."""
+    newest = _newest(vault, names)
+    return newest.sequence if newest is not None else 0
+
+
 def vanished(vault: Vault, listed: Listed, seen: Mapping[Key, int]) -> dict[Key, list[tuple[int, int]]]:
-    """Numbers of points that vanished, by item. `seen` are the highest numbers that this machine saw."""
-    items: dict[Key, list[PointName]] = {}
+    """Numbers of points that vanished, by item. `seen` are the highest numbers that this machine saw.
+
+    Of an item of which nothing is listed any more, its ledger or `seen` tell.
+    """
+    items: dict[Key, list[PointName]] = {key: [] for key in {*seen, *listed.ledgers.keys}}
     for name in listed.stored:
         items.setdefault((name.machine, name.item), []).append(name)
     found = {}
-    for key, names in items.items():
-        newest, ledger = _newest(vault, names), listed.ledgers.of(*key)
-        highest = max(ledger.highest, seen.get(key, 0), newest.sequence if newest is not None else 0)
+    for key, names in sorted(items.items()):
+        ledger = listed.ledgers.of(*key)
+        highest = max(ledger.highest, seen.get(key, 0), newest_number(vault, names))
         gaps = ledger.gaps([name.sequence for name in names], highest)
         if gaps:
             found[key] = gaps

@@ -14,6 +14,7 @@ from catalog.format.ledger import decode_ledger, encode_ledger, ledger_folder, l
 from catalog.format.numbers import written_number
 from catalog.format.sealed import Kind
 from catalog.ledger.state import Ledger
+from catalog.store.deadline import Deadline
 from catalog.vault import Vault
 
 __all__ = ["Ledger", "Ledgers", "Signer"]
@@ -124,13 +125,14 @@ class Ledgers:
         now: int,
         *,
         despite: bool = False,
+        until: Deadline | None = None,
     ) -> Ledger:
         """Store what `change` makes of an item's newest ledger after that one; nothing, if it changes nothing.
 
         If somebody else was faster, `change` is called again with what is there then. `now` is the store's time
-        (ns). Returns the newest ledger. Raises as `of`, what `change` raises, ObjectChanged if others were faster
-        again and again, or another StoreError; and, but `despite` it, Damaged if a later record may be there that
-        does not open: what it says would be lost for good.
+        (ns); no attempt begins after `until`. Returns the newest ledger. Raises as `of`, what `change` raises,
+        ObjectChanged if others were faster again and again, TooLate, or another StoreError; and, but `despite` it,
+        Damaged if a later record may be there that does not open: what it says would be lost for good.
         """
         for left in reversed(range(_TRIES)):
             before = self.of(machine, item)
@@ -141,7 +143,7 @@ class Ledgers:
             if after == before:
                 return before
             try:
-                return self._added(before, after, signer, now)
+                return self._added(before, after, signer, now, until)
             except ObjectChanged:
                 if not left:
                     raise
@@ -149,17 +151,18 @@ class Ledgers:
                 self._numbers[machine, item] = self._listed(folder).get((machine, item), {})
         raise AssertionError
 
-    def _added(self, before: Ledger, after: Ledger, signer: Signer, now: int) -> Ledger:
+    def _added(self, before: Ledger, after: Ledger, signer: Signer, now: int, until: Deadline | None) -> Ledger:
         key = after.machine, after.item
-        number = self._vault.signed.add(
+        stored = self._vault.signed.store_next(
             Kind.LEDGER,
             ledger_folder(*key),
             lambda number: encode_ledger(after.record(number, now, who()), after.unknown),
             *signer,
             after=before.number,
+            until=until,
         )
-        after = after._replace(number=number)
-        self._numbers.setdefault(key, {})[number] = now
+        after = after._replace(number=stored.number)
+        self._numbers.setdefault(key, {})[stored.number] = now
         self._read[key] = [*self._numbers[key]], after
         return after
 

@@ -39,6 +39,7 @@ class Forgetting(NamedTuple):
     choice: Choice
     newest: bool
     missing: bool
+    damaged: bool
     until: int | None
     now: bool
     reason: str
@@ -53,6 +54,7 @@ class Forgetting(NamedTuple):
         every: bool,
         newest: bool,
         missing: bool,
+        damaged: bool,
         until: str | None,
         now: bool,
         reason: str,
@@ -64,7 +66,16 @@ class Forgetting(NamedTuple):
         """Raises UsageError."""
         if now and until is not None:
             raise UsageError("--now and --until exclude each other")
-        if missing:
+        if missing and damaged:
+            raise UsageError("--missing and --damaged exclude each other")
+        if damaged:
+            if every or newest or now or until is not None:
+                raise UsageError(
+                    "--damaged gives points up at once", "give it with ids, or with --machine or --item, and --yes"
+                )
+            everything = not specs and not (machine is None and item is None)
+            choice = Choice.of(specs, machine, item, every=everything)
+        elif missing:
             if specs or every or now or until is not None:
                 raise UsageError("--missing is for points that are not there", "give it without points, and alone")
             if machine is None and item is None:
@@ -73,7 +84,7 @@ class Forgetting(NamedTuple):
         else:
             choice = Choice.of(specs, machine, item, every=every)
         end = None if until is None else time_of(until)
-        return cls(choice, newest or every, missing, end, now, reason_of(reason), dry_run, yes)
+        return cls(choice, newest or every, missing, damaged, end, now, reason_of(reason), dry_run, yes)
 
 
 def time_of(text: str) -> int:

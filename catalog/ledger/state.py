@@ -106,6 +106,12 @@ class Ledger(NamedTuple):
         """The highest sequence number that it names; 0 if it names none."""
         return max(self.numbers, default=0)
 
+    @property
+    def given_up(self) -> int:
+        """When the last point was given up that no run of pruning had as a root (ns); 0: never."""
+        times = [row.since for row in self.gone.values() if row.how == How.DAMAGED]
+        return max([*times, *(row.since for row in self.past if missing_in(row))], default=0)
+
     def gaps(self, present: Iterable[int], highest: int, lowest: int = 1) -> list[tuple[int, int]]:
         """Numbers from `lowest` to `highest` that no point has, and the ledger does not explain: first and last."""
         spans = [(n, n) for n in present]
@@ -154,6 +160,15 @@ class Ledger(NamedTuple):
             forgotten={point: row for point, row in self.forgotten.items() if point not in ids},
             held={point: row for point, row in self.held.items() if point not in ids},
             gone={**self.gone, **{r.point: GoneRow(r.point, r.sequence, now, r.how, r.reason) for r in due}},
+        )
+
+    def give_up(self, rows: Iterable[GoneRow]) -> Ledger:
+        """With these points called gone at once, which no run of pruning could read. Final."""
+        new = {row.point: row for row in rows if row.point not in self.gone}
+        return self._replace(
+            forgotten={point: row for point, row in self.forgotten.items() if point not in new},
+            held={point: row for point, row in self.held.items() if point not in new},
+            gone={**self.gone, **new},
         )
 
     def fold(self, listed: Iterable[PointName], now: int) -> Ledger:

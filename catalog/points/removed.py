@@ -19,6 +19,7 @@ WAYS = {
     How.BY_POLICY: "by policy",
     How.SHORTENED: "since the policy was shortened",
     How.MISSING: "missing, which was accepted",
+    How.DAMAGED: "damaged, which was accepted",
 }
 
 

@@ -63,7 +63,8 @@ class Facts(NamedTuple):
 
     `record` is the newest record of places, which was stored at `created`; `began` is before the points were
     listed. Nothing younger than `age`, at least G, is hidden, and nothing younger than `rests` is moved: the store
-    would refuse to delete it. `g` and `wait` are less than G and WAIT in tests only.
+    would refuse to delete it. What is hidden stays for `g` after `given_up`, when a point was given up that no run
+    had as a root. `g` and `wait` are less than G and WAIT in tests only.
     """
 
     record: PlacesRecord | None
@@ -73,6 +74,7 @@ class Facts(NamedTuple):
     rests: int = 0
     g: int = G
     wait: int = WAIT
+    given_up: int = 0
 
 
 class Limits(NamedTuple):
@@ -275,6 +277,8 @@ class Plan:
 
     def ripe(self, pack: Key) -> list[Span]:
         """The bytes of a pack that were dead for G before this run, by the record it read, and are dead now."""
+        if self._facts.began - self._facts.given_up < self._facts.g:
+            return []  # a child of that point may be about to commit
         return ripe(self.state.dead.get(pack, ()), self._live.get(pack, ()), self._facts.began - self._facts.g)
 
     def _remove(self, key: Key) -> None:

@@ -7,7 +7,7 @@ anywhere leaves a vault that can be read, and that the next run goes on with.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,10 +55,6 @@ TRIES = 3  # while other runs are faster
 _GENERATION_AT = 4  # byte of a pack's id
 _MOST_PROBLEMS, _NAMED = 100, 3
 _REPAIR = "see `rpdrive check`; what can't be brought back is acknowledged with `rpdrive repair` (docs/repair.md)"
-_POINT = (
-    "bring back what was there from a copy of the vault; if there is none, delete this object from the store and "
-    "accept the loss with `rpdrive forget --missing`"
-)
 _MORE = "give more time with --max-time"
 
 
@@ -307,7 +303,8 @@ class _Run:
                 else f"{fault.object or fault.path.decode(errors='replace')}: {fault.reason}"
                 for fault in marked.damaged
             ]
-            advice = _POINT if all(fault.kind is FaultKind.POINT for fault in marked.damaged) else _REPAIR
+            points = [fault.points[0] for fault in marked.damaged if fault.kind is FaultKind.POINT]
+            advice = _REPAIR if len(points) < len(marked.damaged) else _give_up(points)
             marked.close()
             more = f" (and {len(reasons) - _NAMED} more)" if len(reasons) > _NAMED else ""
             raise self._refused("; ".join(reasons[:_NAMED]) + more, advice)
@@ -324,7 +321,9 @@ class _Run:
         rests = immutable.days * DAY if immutable is not None else 0
         g = G if self._c.g is None else self._c.g
         wait = WAIT if self._c.wait is None else self._c.wait
-        facts = Facts(newest.record, newest.created, began, max(g, rests), rests, g, wait)
+        ledgers = (some.of(*key) for some in self._ledgers.values() for key in some.keys)
+        given_up = max((ledger.given_up for ledger in ledgers), default=0)
+        facts = Facts(newest.record, newest.created, began, max(g, rests), rests, g, wait, given_up)
         plan = Plan(facts, self._c.limits)
 
         def objects() -> Iterator[Object]:
@@ -479,6 +478,15 @@ class _Run:
                 Tidying(self._vault, self._c.notes, self._deleter, machine, began, plan.state, there).run()
             except (StoreFull, AccessDenied) as e:
                 self._problems.append(f"index objects were not put together: {e}")
+
+
+def _give_up(points: Sequence[PointName]) -> str:
+    """What to do about points that don't open."""
+    which = " ".join(name.id.hex()[:8] for name in points[:_NAMED])
+    return (
+        "bring back what was there from a copy of the vault; if there is none, accept the loss with "
+        f"`rpdrive forget --damaged {which}`"
+    )
 
 
 class _Timed(NamedTuple):

@@ -40,7 +40,7 @@ ROOMS = {
     "catalog.protect": "catalog.errors catalog.format catalog.mountinfo catalog.screen catalog.store"
     " catalog.systems",
     "catalog.ledger.state": "catalog.format",
-    "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.vault",
+    "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.store catalog.vault",
     "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.screen catalog.vault",
     # The subjects of the catalog, each with its commands.
     "catalog.access": "catalog.errors catalog.format catalog.ledger.listed catalog.new_vault catalog.program"

@@ -131,7 +131,7 @@ def test_one_who_is_always_slower_gives_up(world: World, monkeypatch: pytest.Mon
     def slow(*args: object, **more: object) -> int:
         raise ObjectChanged("somebody was faster")
 
-    monkeypatch.setattr(world.vault.signed, "add", slow)
+    monkeypatch.setattr(world.vault.signed, "store_next", slow)
     with pytest.raises(ObjectChanged):
         world.forget(1)
 

@@ -40,6 +40,8 @@ class Design:
     partials_are_roots: bool = True
     signatures: bool = True  # a record that no admin signed says nothing
     gaps_refused: bool = True  # a number that is missing without a reason stops the run
+    accepted_waits: bool = True  # nothing is deleted within G after a point was given up that no run had as a root
+    accepted_in_time: bool = True  # that is not written long after the time that it says
     targets_marked: bool = True  # the copy that stands in for a lost block is alive
     holds: bool = True  # a point that is held does not go
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.model.values import Actor, Ledger, Places, Point, holder
+from tests.model.design import Design
+from tests.model.values import Actor, L, Ledger, Places, Point, holder
 
 
 def read(_design: object, one: int) -> Actor:
@@ -29,7 +30,7 @@ def forget(_design: object, one: int, until: int) -> Actor:
     _, ledger = yield ("records",)
     if one not in {point for point, _ in (*ledger.forgotten, *ledger.gone)}:
         rows = tuple(sorted((*ledger.forgotten, (one, until))))
-        yield ("ledger", Ledger(ledger.number + 1, rows, ledger.gone, ledger.held))
+        yield ("ledger", ledger._replace(number=ledger.number + 1, forgotten=rows))
 
 
 def remember(_design: object, one: int) -> Actor:
@@ -37,19 +38,44 @@ def remember(_design: object, one: int) -> Actor:
     _, ledger = yield ("records",)
     rows = tuple(row for row in ledger.forgotten if row[0] != one)
     if rows != ledger.forgotten:
-        yield ("ledger", Ledger(ledger.number + 1, rows, ledger.gone, ledger.held))
+        yield ("ledger", ledger._replace(number=ledger.number + 1, forgotten=rows))
 
 
 def hold(_design: object, one: int) -> Actor:
     """Hold a point: it does not go, whatever else is said."""
     _, ledger = yield ("records",)
     if one not in ledger.held and one not in {point for point, _ in ledger.gone}:
-        yield ("ledger", Ledger(ledger.number + 1, ledger.forgotten, ledger.gone, (*ledger.held, one)))
+        yield ("ledger", ledger._replace(number=ledger.number + 1, held=(*ledger.held, one)))
+
+
+def give_up(design: Design, one: int, sequence: int = 0, *, damaged: bool) -> Actor:
+    """Give a point up that no run of upkeep can have as a root: its record is damaged, or it vanished.
+
+    One that is damaged is still listed, and gone from now on. A backup may have read its record before.
+    """
+    since = yield ("now",)
+    if not sequence:
+        _now, points, _ledger = yield ("points",)
+        sequence = next((p.sequence for p in points if p.id == one and not p.partial), 0)
+    _, ledger = yield ("records",)
+    if not sequence or one in {point for point, _ in ledger.gone} or one in ledger.held:
+        return
+    forgotten = tuple(row for row in ledger.forgotten if row[0] != one)
+    gone = tuple(sorted((*ledger.gone, (one, sequence)))) if damaged else ledger.gone
+    accepted = (*ledger.accepted, (sequence, since))
+    until = since + L // 2 if design.accepted_in_time else None
+    after = ledger._replace(number=ledger.number + 1, forgotten=forgotten, gone=gone, accepted=accepted)
+    yield ("ledger", after, until)
 
 
 def forge(_design: object, ledger: Ledger) -> Actor:
     """A machine with the role backup stores a record that says that points are gone."""
     yield ("forge", ledger)
+
+
+def vanish(_design: object, one: int) -> Actor:
+    """A point is deleted, and not by rpdrive."""
+    yield ("accident", one)
 
 
 def accident(_design: object, one: int) -> Actor:

@@ -81,6 +81,8 @@ class _Plan:
         self.live = {place for p in self.roots for place, _ in p.refs}
         if design.targets_marked:
             self.live |= {copy for lost, copy in record.instead if lost in self.live}
+        # A child of a point that was given up may be about to commit, and no mark had the point as a root.
+        self._waits = design.accepted_waits and any(began - since < G for _n, since in ledger.accepted)
         self.dead = {place: record.since(since) for place, since in record.dead}
         self.leaving = {one: record.since(since) or NEW for one, since in record.leaving}
         self.moved = dict(record.moved)
@@ -92,7 +94,8 @@ class _Plan:
 
     def refusal(self) -> str:
         """Why this series can't be pruned now; empty if it can."""
-        numbers = {p.sequence for p in self.points if not p.partial} | {n for _id, n in self.ledger.gone}
+        numbers = {p.sequence for p in self.points if not p.partial}
+        numbers |= {n for _id, n in self.ledger.gone} | {n for n, _since in self.ledger.accepted}
         if self.design.gaps_refused and numbers != set(range(1, max(numbers, default=0) + 1)):
             return "recovery points are missing"
         lost = {place for place, _ in self.before.instead}
@@ -147,7 +150,7 @@ class _Plan:
     def _is_ripe(self, place: int) -> bool:
         """Whether it was dead for G before this run began, and is dead now."""
         since = self.dead.get(place)
-        if since is None or place in self.live:
+        if since is None or place in self.live or self._waits:
             return False
         return not self.design.two_marks or (since != NEW and self.began - since >= G)
 
@@ -260,7 +263,7 @@ class _Plan:
         numbers = {p.id: p.sequence for p in self.points}
         forgotten = tuple(row for row in self.ledger.forgotten if row[0] not in up)
         gone = tuple(sorted({*self.ledger.gone, *((one, numbers[one]) for one in up)}))
-        return Ledger(self.ledger.number + 1, forgotten, gone, self.ledger.held)
+        return self.ledger._replace(number=self.ledger.number + 1, forgotten=forgotten, gone=gone)
 
     def refused(self) -> list[int]:
         """Points that are gone, and still there."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.model.design import DESIGN, Design
-from tests.model.others import accident, forge, forget, hold, read, remember, serve, undelete
+from tests.model.others import accident, forge, forget, give_up, hold, read, remember, serve, undelete, vanish
 from tests.model.pruner import prune
 from tests.model.store import ADMIN, READER, STORE, UPKEEP, WRITER, Old, Store
 from tests.model.values import BEGIN, OLD, Ledger, Obj, Places, Point
@@ -269,6 +269,29 @@ SCENARIOS = (
         Limits(("G+",), 2),
         ("gaps_refused",),
     ),
+    # The record of the newest point is damaged, and somebody gives the point up while a child of it commits.
+    Scenario(
+        "given up",
+        _vault(point(5, 1, 0, 1), LAST, dead=((2, 0), (3, 0))),
+        (writer((2,)), upkeep(3), other("admin", ADMIN, partial(give_up, one=6, sequence=2, damaged=True))),
+        Limits(("G+",), 2),
+        ("accepted_waits", "accepted_in_time"),
+        STARTED,
+    ),
+    # The same, if it vanished.
+    Scenario(
+        "vanished",
+        _vault(point(5, 1, 0, 1), LAST, point(7, 3, 0), dead=((2, 0), (3, 0)), ledger=Ledger(1, ((7, 2 * BEGIN),))),
+        (
+            writer((2,)),
+            upkeep(3),
+            other("admin", ADMIN, partial(give_up, one=6, sequence=2, damaged=False)),
+            other("store", STORE, partial(vanish, one=6)),
+        ),
+        Limits(("G+",), 2),
+        (),
+        STARTED,
+    ),
     # Upkeep alone, which crashes, and whose requests fail: each of its moments must converge.
     Scenario(
         "crashes",
@@ -307,6 +330,7 @@ EVERYTHING = Scenario(
         upkeep(16, cut=True),
         upkeep(12, name="other host", merge=True),
         other("admin", ADMIN, *(partial(forget, one=one, until=BEGIN) for one in (6, *range(10, 40)))),
+        other("third admin", ADMIN, *(partial(give_up, one=n, damaged=True) for n in (13, 19, 25))),
         other("other admin", ADMIN, partial(hold, one=12), *(partial(remember, one=n) for n in range(14, 30, 4))),
         other("store", STORE, undelete, undelete),
         other("reader", READER, *(partial(read, one=one) for one in (5, 6, *range(10, 30)))),

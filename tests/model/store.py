@@ -13,7 +13,7 @@ READER = frozenset({"places", "points", "get", "missing"})
 UPKEEP = frozenset(
     {"records", "points", "packs", "carrier", "check", "state", "delete", "ledger", "drop", "report"}
 )
-ADMIN = frozenset({"records", "ledger"})
+ADMIN = frozenset({"now", "points", "records", "ledger"})
 STORE = frozenset({"undelete", "accident", "forge", "serve"})  # not by rpdrive at all
 
 
@@ -155,9 +155,9 @@ class _Calls:
         to = store._replace(places=record._replace(created=store.now), old_places=old)
         return [Outcome("", to, store.now), Outcome("answer lost", to, 0)]
 
-    def ledger(self, record: Ledger) -> Any:
+    def ledger(self, record: Ledger, until: int | None = None) -> Any:
         store = self.store
-        if store.ledger.number >= record.number:
+        if store.ledger.number >= record.number or (until is not None and store.now > until):
             return store, False
         return [
             Outcome("", store._replace(ledger=record), True),

@@ -59,12 +59,13 @@ class Places(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """What was taken from the item. `gone` has the sequence, too: it explains the gap."""
+    """What was taken from the item. `gone` has the sequence, too: it explains the gap; so does `accepted`."""
 
     number: int = 0
     forgotten: tuple[tuple[int, int], ...] = ()  # point, until
     gone: tuple[tuple[int, int], ...] = ()  # point, sequence
     held: tuple[int, ...] = ()
+    accepted: tuple[tuple[int, int], ...] = ()  # sequence of a point that was given up, since
 
 
 def home(place: int) -> int:

@@ -108,7 +108,7 @@ def _parent(design: Design, points: tuple[Point, ...], ledger: Ledger, forgotten
 def _next(points: tuple[Point, ...], ledger: Ledger) -> int:
     """The next number: 1 and the highest that a whole point ever had."""
     numbers = [p.sequence for p in points if not p.partial] + [sequence for _id, sequence in ledger.gone]
-    return max(numbers, default=0) + 1
+    return max([*numbers, *(sequence for sequence, _since in ledger.accepted)], default=0) + 1
 
 
 def _commit(

@@ -69,7 +69,9 @@ class Translated:
             record = self._record()
             name = f"places/{SERIES.hex()}/{record.number:08d}"
             record = decode_places(encode_places(record), name)  # what is compared can be written
-        plan = Plan(Facts(record, store.places.created * HOUR, store.now * HOUR), ALL_MOVES)
+        given_up = max((since for _n, since in store.ledger.accepted), default=0)
+        facts = Facts(record, store.places.created * HOUR, store.now * HOUR, given_up=given_up * HOUR)
+        plan = Plan(facts, ALL_MOVES)
         plan.take(self._objects(), self._live(), self._ends)
         return plan
 

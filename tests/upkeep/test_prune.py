@@ -11,12 +11,12 @@ import pytest
 
 from catalog.errors import StoreFull, WrongClock
 from catalog.format.blocks import PackKind
-from catalog.format.ledger import HeldRow
+from catalog.format.ledger import GoneRow, HeldRow, How
 from catalog.format.packs import pack_name
 from catalog.format.records import Job, JobName, Machine, PointName, StartName
 from catalog.format.retention import Retention, RetentionRule
 from catalog.format.sealed import Kind
-from catalog.ledger.records import Ledgers
+from catalog.ledger.records import Ledger, Ledgers
 from catalog.mark.roots import read_roots
 from catalog.mark.run import mark
 from catalog.policies.records import add_retention
@@ -599,3 +599,59 @@ def test_records_of_places_and_jobs_that_are_old_go() -> None:
     world.later(8)
     world.prune(yes=True)
     assert not world.objects("jobs/")
+
+
+# --- points that nobody can read ------------------------------------------------------------------------------
+
+
+def given_up(world: World, name: PointName) -> Callable[[Ledger], Ledger]:
+    row = GoneRow(name.id, name.sequence, world.now, How.DAMAGED, "a test")
+    return lambda ledger: ledger.give_up([row])
+
+
+def accepted(world: World, name: PointName) -> Callable[[Ledger], Ledger]:
+    return lambda ledger: ledger.accept([(name.sequence, name.sequence)], world.now)
+
+
+def damage(world: World, name: PointName) -> None:
+    world.memory.objects[str(name)] = world.memory.objects[str(name)][:-1]
+
+
+def lose(world: World, name: PointName) -> None:
+    world.store.delete(str(name))
+
+
+@pytest.mark.parametrize(("harm", "change"), [(damage, given_up), (lose, accepted)], ids=["damaged", "missing"])
+def test_prune_goes_on_after_a_point_was_given_up_and_deletes_nothing_for_a_week(
+    harm: Callable[[World, PointName], None], change: Callable[[World, PointName], Callable[[Ledger], Ledger]]
+) -> None:
+    world, limits = World(), Limits()  # nothing is merged or cut
+    world.backup(0, 1)
+    lost, old = world.backup(2), world.backup(3)
+    world.backup(2, 3)
+    world.later(7.1)
+    world.forget(old)
+    for _ in range(2):  # what only the old point had is hidden, and may go a week later
+        world.later(1)
+        world.prune(limits=limits)
+    world.later(7.1)
+    packs = set(world.objects("packs/"))
+    harm(world, lost)
+    with pytest.raises(Refused) as caught:
+        world.prune(limits=limits)
+    what = f"--damaged {lost.id.hex()[:8]}" if harm is damage else "--missing"
+    assert f"`rpdrive forget {what}" in str(caught.value.advice)
+    ledgers = Ledgers(world.opened(), world.machine)
+    ledgers.change(world.machine, ITEM, change(world, lost), signing_key(world.vault), world.now)
+    for days in (0, 3.4, 3.4):
+        world.later(days)
+        world.prune(limits=limits)
+        assert set(world.objects("packs/")) == packs
+    assert str(lost) not in world.objects("points/")
+    world.later(0.4)
+    world.prune(limits=limits)
+    assert len(world.objects("packs/")) < len(packs)
+    world.settle()
+    world.check()
+    left = {name for name in world.points if str(name) in world.objects("points/")}
+    assert left == set(world.points) - {lost, old}

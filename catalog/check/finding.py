@@ -21,10 +21,15 @@ class What(StrEnum):
     GAP = "gap"  # points that nothing explains the absence of
     UNSOUND = "unsound point"  # its evidence was old when it was stored, and what it refers to may be gone
     TREE = "wrong tree"  # totals, foreign packs, places outside of packs
+    RECORD = "damaged record"  # of a machine, an item, a policy, …
+    MINOR = "damaged record that nothing needs"
+    UNSIGNED = "unsigned record"
+    NEWER = "newer record"
+    STRANGE = "unknown object"  # nothing reads an object of this name
     OTHER = "other"
 
 
-WARNINGS = frozenset({What.UNSOUND})
+WARNINGS = frozenset({What.UNSOUND, What.MINOR, What.UNSIGNED, What.NEWER, What.STRANGE})
 
 
 class Finding(NamedTuple):

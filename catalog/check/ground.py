@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from catalog.check.folders import Strangers
 from catalog.errors import Damaged, MissingData
 from catalog.format.packs import SERIES_BYTES
 from catalog.format.places import PlacesRecord
@@ -37,6 +38,7 @@ class Ground(NamedTuple):
     roots: Roots
     objects: Objects
     presence: Presence
+    strange: Sequence[Strangers] = ()
 
     @property
     def series(self) -> list[bytes]:
@@ -65,7 +67,8 @@ def look(
     """
     began = time_to_read(vault.store)
     follow.phase(Phase("listing points"))
-    stored = {name: at for name, at in vault.stored_points(machine) if item in (None, name.item)}
+    strange = Strangers(f"points/{machine.hex()}/"), Strangers("packs/ and meta/")
+    stored = dict(_stored(vault, machine, item, strange[0]))
     # Ledgers after the listing: points that upkeep takes away meanwhile are not missing.
     follow.phase(Phase("reading records"))
     ledgers = Ledgers(vault, machine, item)
@@ -79,9 +82,21 @@ def look(
     series = series_of(machine, machines)
     places = [record for one in series for record in vault.places.newest(one)]
     follow.phase(Phase("listing packs"))
-    objects = Objects.of(vault.store, series)
+    objects = Objects.of(vault.store, series, strange[1].add)
     presence = Presence(objects, vault)
-    return Ground(vault, machine, item, machines, began, read, unread, places, roots, objects, presence)
+    return Ground(vault, machine, item, machines, began, read, unread, places, roots, objects, presence, strange)
+
+
+def _stored(
+    vault: Vault, machine: bytes, item: bytes | None, strange: Strangers
+) -> Iterator[tuple[PointName, int]]:
+    """The points of a machine, and when they were stored. Names that are none are added to `strange`."""
+    for info in vault.store.list(f"points/{machine.hex()}/"):
+        name = PointName.parse(info.name)
+        if name is None:
+            strange.add(info.name)
+        elif item in (None, name.item):
+            yield name, info.modified
 
 
 def _read(ledgers: Ledgers) -> tuple[dict[Key, Ledger], dict[Key, Damaged]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.check.finding import Finding, What
+from catalog.check.folders import Strangers, look_at_folders
 from catalog.check.ground import Ground, look, series_of
 from catalog.check.known import Earlier, bad_blocks, finding_of, look_again, newest_records, rows_of, told
 from catalog.check.level0 import check_objects, check_points
@@ -22,7 +23,7 @@ from catalog.format.records import Machine
 from catalog.mark.last import LastMark
 from catalog.mark.run import Marked
 from catalog.points.seen import Highest
-from catalog.screen.phases import Follower, NoFollower
+from catalog.screen.phases import Follower, NoFollower, Phase
 from catalog.vault import Vault
 
 _BLOCKS = 2  # the level from which blocks are read
@@ -48,19 +49,30 @@ def check(
     run = _Run(vault, request, state, machines, highest or {}, follow or NoFollower())
     for error in vault.passed_over.lost("machines/"):
         run.report.add([Finding(0, What.OTHER, "machines/", str(error))])
-    for group in _groups(vault, request, machines):
+    strange = Strangers("points/")
+    for group in _groups(vault, request, machines, strange):
         run.group(group)
+    run.report.add(strange.findings())
+    if request.item is None:
+        run.folders()
     return run.report
 
 
-def _groups(vault: Vault, request: Request, machines: Mapping[bytes, Machine]) -> list[list[bytes]]:
+def _groups(
+    vault: Vault, request: Request, machines: Mapping[bytes, Machine], strange: Strangers
+) -> list[list[bytes]]:
     """The machines to check: those with a record, and those of which there is nothing but points.
 
-    To read packs, those that refer to the same ones are checked together.
+    To read packs, those that refer to the same ones are checked together. Folders of no machine are `strange`.
     """
     if request.machine is not None and request.level < _BLOCKS:
         return [[request.machine]]
-    ids = set(machines) | set(map(bytes.fromhex, filter(_is_id, vault.store.folders("points/"))))
+    ids = set(machines)
+    for name in vault.store.folders("points/"):
+        if _is_id(name):
+            ids.add(bytes.fromhex(name))
+        else:
+            strange.add(f"points/{name}/")
     found = groups({one: machines[one].shares if one in machines else () for one in ids | {*_only(request)}})
     if request.machine is not None:
         return [group for group in found if request.machine in group]
@@ -132,6 +144,15 @@ class _Run:
                     why = "it is full" if isinstance(unnoted, StoreFull) else "this access may not create objects"
                     report.notes.append(f"the result is not noted in the vault: {why}")
 
+    def folders(self) -> None:
+        """Look at the folders of records."""
+        report, request = self.report, self._request
+        self._follow.phase(Phase("reading records"))
+        known = [finding.object for finding in report.findings]
+        looked = look_at_folders(self._vault, request.level, machine=request.machine, known=known)
+        report.add(looked.findings)
+        report.notes += looked.notes
+
     def _known(self, machines: Sequence[bytes]) -> tuple[dict[bytes, ChecksRecord], Earlier]:
         """The records of earlier checks, and the bad blocks that they name: level 2 reads these again."""
         if self._request.level < 1:
@@ -154,6 +175,8 @@ class _Run:
         report.points += sum(not root.name.partial for root in ground.roots.roots)
         report.objects += len(ground.objects)
         report.add(check_points(ground, self._highest))
+        if self._request.item is None:
+            report.add(finding for some in ground.strange for finding in some.findings())
         return ground
 
     def _trees(self, ground: Ground, earlier: Earlier) -> Marked | None:

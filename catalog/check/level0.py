@@ -14,6 +14,7 @@ from catalog.ledger.state import Ledger, find_gaps, numbers_text
 from catalog.mark.live import Live
 
 LEVEL = 0
+_BRING_BACK = "bring it back from a copy of the vault"
 
 
 def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding]:
@@ -25,7 +26,8 @@ def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding
         yield Finding(LEVEL, What.OTHER, f"ledger/{machine.hex()}/{item.hex()}/", str(error))
     yield from _doubts(ground)
     for one in ground.roots.unread:
-        yield Finding(LEVEL, What.POINT, str(one.name), str(one.error), points=(one.name,))
+        reason = f"{one.error}; {_BRING_BACK}, or accept it: `rpdrive forget --damaged {one.name.id.hex()[:8]}`"
+        yield Finding(LEVEL, What.POINT, str(one.name), reason, points=(one.name,))
     yield from _gaps(ground, highest)
     for root in ground.roots.roots:
         late = root.modified - root.point.checked
@@ -42,7 +44,7 @@ def _doubts(ground: Ground) -> Iterator[Finding]:
     for folder in sorted(folders):
         for name in ground.vault.signed.doubts(folder):
             reason = "it does not open, and may be the newest record there; the one before it is read instead"
-            yield Finding(LEVEL, What.OTHER, name, reason)
+            yield Finding(LEVEL, What.OTHER, name, f"{reason}; {_BRING_BACK}; if it is lost, or junk, delete it")
 
 
 def _gaps(ground: Ground, seen: Mapping[Key, int]) -> Iterator[Finding]:
@@ -53,7 +55,8 @@ def _gaps(ground: Ground, seen: Mapping[Key, int]) -> Iterator[Finding]:
     ledgers = {key: ground.ledgers.get(key) or Ledger(*key) for key in keys if key not in ground.unread}
     for key, first, last in find_gaps(names, opened, ledgers, seen):
         folder = f"points/{key[0].hex()}/{key[1].hex()}/"
-        yield Finding(LEVEL, What.GAP, folder, f"{numbers_text(first, last)} vanished, and no record says why")
+        reason = f"{numbers_text(first, last)} vanished, and no record says why"
+        yield Finding(LEVEL, What.GAP, folder, f"{reason}; {_BRING_BACK}, or accept it: `rpdrive forget --missing`")
 
 
 def _of(ground: Ground, seen: Mapping[Key, int]) -> set[Key]:

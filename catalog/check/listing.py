@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from catalog.check.deep import Plan
-from catalog.check.finding import Finding
+from catalog.check.finding import Finding, What
 from catalog.check.report import Report
 from catalog.format.checks import SLICES
 from catalog.format.records import Machine, PointName
@@ -58,7 +58,7 @@ def _finding(finding: Finding) -> str:
         parts.append("other copies are read instead")
     elif finding.acknowledged:
         parts.append("known to be lost")
-    elif not finding.is_damage:
+    elif finding.what is What.UNSOUND:
         parts.append("nothing is known to be lost")
     return "; ".join(parts)
 

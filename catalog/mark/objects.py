@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from catalog.errors import AccessDenied, ObjectNotFound
@@ -38,8 +38,11 @@ class Objects:
         self.requests = 0
 
     @classmethod
-    def of(cls, store: Store, machines: Iterable[bytes]) -> Objects:
-        """List the packs and carriers of these machines (ids). One request for 5,000, two at least for each."""
+    def of(cls, store: Store, machines: Iterable[bytes], strange: Callable[[str], object] = str) -> Objects:
+        """List the packs and carriers of these machines (ids). One request for 5,000, two at least for each.
+
+        `strange` is called with the names of objects among them that are neither.
+        """
         found, folders = cls(), set[tuple[PackKind, bytes]]()
         for machine in machines:
             folders |= {(kind, machine[:SERIES_BYTES]) for kind in (PackKind.DATA, PackKind.TREE)}
@@ -48,6 +51,8 @@ class Objects:
                 pack = pack_named(info.name)
                 if pack is not None:
                     found.add(kind, pack, info.size, info.modified)
+                else:
+                    strange(info.name)
         return found
 
     def add(self, kind: PackKind, one: bytes, size: int, modified: int) -> None:

@@ -7,7 +7,7 @@ anywhere leaves a vault that can be read, and that the next run goes on with.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +22,13 @@ from catalog.format.records import PointName
 from catalog.ledger.expiry import Expiry, expire
 from catalog.ledger.records import Ledgers
 from catalog.ledger.state import Ledger
-from catalog.mark.faults import FaultKind
 from catalog.mark.last import LastMark, mark_on
 from catalog.mark.objects import Objects
 from catalog.mark.roots import Roots, read_roots
 from catalog.mark.run import Marked, mark
 from catalog.points.health import Health
 from catalog.policies.records import Policies
+from catalog.prune.blind import REPAIR, reason_of
 from catalog.prune.carrying import READ_BACK, Carrying
 from catalog.prune.clock import Seen, check_listed, check_now, check_quiet, check_stored
 from catalog.prune.deleting import Deleter
@@ -53,8 +53,7 @@ SLEPT = 30 * DAY  # since its beginning: a run that takes longer starts over
 RECORDS, LEAST = 90 * DAY, 3  # records of places that are older go, but for the newest three
 TRIES = 3  # while other runs are faster
 _GENERATION_AT = 4  # byte of a pack's id
-_MOST_PROBLEMS, _NAMED = 100, 3
-_REPAIR = "see `rpdrive check`; what can't be brought back is acknowledged with `rpdrive repair` (docs/repair.md)"
+_MOST_PROBLEMS = 100
 _MORE = "give more time with --max-time"
 
 
@@ -183,7 +182,7 @@ class _Run:
         with self._marked(roots, newest, began) as marked:
             plan = self._plan(newest, began, marked)
         if plan.refusal():
-            raise self._refused(plan.refusal(), _REPAIR)
+            raise self._refused(plan.refusal(), REPAIR)
         expiries = self._expire(roots, stored, began)
         due = self._due(roots, expiries, began)
         up = {n for n in due if n.machine in self._series.own and self._may_go(n, stored[n])}
@@ -297,17 +296,9 @@ class _Run:
                 last, self._vault, roots, began, machines=c.scope.machines, places=places, follow=follow
             )
         if marked.is_blind:
-            reasons = [
-                fault.reason
-                if fault.object and fault.reason.startswith(fault.object)
-                else f"{fault.object or fault.path.decode(errors='replace')}: {fault.reason}"
-                for fault in marked.damaged
-            ]
-            points = [fault.points[0] for fault in marked.damaged if fault.kind is FaultKind.POINT]
-            advice = _REPAIR if len(points) < len(marked.damaged) else _give_up(points)
+            reason, advice = reason_of(marked)
             marked.close()
-            more = f" (and {len(reasons) - _NAMED} more)" if len(reasons) > _NAMED else ""
-            raise self._refused("; ".join(reasons[:_NAMED]) + more, advice)
+            raise self._refused(reason, advice)
         return marked
 
     def _plan(self, newest: Newest, began: int, marked: Marked) -> Plan:
@@ -478,15 +469,6 @@ class _Run:
                 Tidying(self._vault, self._c.notes, self._deleter, machine, began, plan.state, there).run()
             except (StoreFull, AccessDenied) as e:
                 self._problems.append(f"index objects were not put together: {e}")
-
-
-def _give_up(points: Sequence[PointName]) -> str:
-    """What to do about points that don't open."""
-    which = " ".join(name.id.hex()[:8] for name in points[:_NAMED])
-    return (
-        "bring back what was there from a copy of the vault; if there is none, accept the loss with "
-        f"`rpdrive forget --damaged {which}`"
-    )
 
 
 class _Timed(NamedTuple):

@@ -370,7 +370,8 @@ def test_level_0_lists_and_reads_no_pack(world: World) -> None:
     assert not world.check(0).notes
     spent = world.meter.snapshot() - before
     # vault.json; machines, ledger, points, packs, meta, places; the records of the machine and of two points.
-    assert (spent.list.requests, spent.requests) == (6 + 1, 7 + 4), spent
+    # And the folders of the vault, and each of ten folders of records.
+    assert (spent.list.requests, spent.requests) == (6 + 1 + 11, 7 + 11 + 4), spent
     world.points.append(world.point(3, world.docs))
     assert world.check(0).notes == ["1 recovery point is newer than the last check of level 1 on this machine"]
 

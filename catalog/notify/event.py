@@ -75,7 +75,6 @@ class Ping(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     what: PingWhat
     kind: str
     time: int
-    machine: str = ""
     item: str = ""
     run: str = ""
     text: str = ""

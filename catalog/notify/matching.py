@@ -34,10 +34,7 @@ def pings_of(ping: Ping, config: Config) -> list[str]:
     return [
         name
         for name, target in config.targets.items()
-        if isinstance(target, PingUrl)
-        and _one_of(target.kinds, ping.kind)
-        and _one_of(target.items, ping.item)
-        and _one_of(target.machines, ping.machine)
+        if isinstance(target, PingUrl) and _one_of(target.kinds, ping.kind) and _one_of(target.items, ping.item)
     ]
 
 

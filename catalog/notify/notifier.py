@@ -84,7 +84,7 @@ class Notifier:
             if left and not self._send_without_spool(left, event) and len(left) == len(names):
                 lost.append(event)
         self._start({name for name in self._names() if self.spool.entries(name)}, now)
-        self._wait()
+        self.wait()
         return lost
 
     def ping(self, ping: Ping) -> None:
@@ -98,7 +98,7 @@ class Notifier:
         for name in names:
             self._keep(name, ping, ping.time)
         self._start(set(names), ping.time)
-        self._wait()
+        self.wait()
 
     def retry(self, now: int) -> None:
         """See Notifications."""
@@ -110,7 +110,7 @@ class Notifier:
             if name not in self._names() and not self.config.faults:  # a person removed it
                 self.spool.remove_target(name)
         self._start(set(self.spool.targets()) & {*self._names()}, now)
-        self._wait()
+        self.wait()
 
     def failing(self, now: int) -> list[Failing]:
         """See Notifications."""
@@ -162,7 +162,7 @@ class Notifier:
         done = [threading.Event() for _ in targets]
         for target, taken in zip(targets, done, strict=True):
             self._run(partial(_try, target, event, taken))
-        self._wait()
+        self.wait()
         return any(taken.is_set() for taken in done)
 
     def _start(self, names: set[str], now: int) -> None:
@@ -183,7 +183,8 @@ class Notifier:
             return
         self._threads.append(thread)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Wait for what is being sent, as long as the patience lasts."""
         end = time.monotonic() + self._patience
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0))

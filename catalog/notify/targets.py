@@ -128,11 +128,10 @@ class Webhook(_Url, tag="webhook", kw_only=True, frozen=True):
 
 
 class PingUrl(_Url, tag="ping", kw_only=True, frozen=True):
-    """A dead man's switch in the manner of Healthchecks. Without `kinds`, `items` or `machines`: of all."""
+    """A dead man's switch in the manner of Healthchecks. Without `kinds` or `items`: of all."""
 
     kinds: list[str] = []
     items: list[str] = []
-    machines: list[str] = []
 
     __repr__ = _Target.__repr__
 

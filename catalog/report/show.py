@@ -15,7 +15,7 @@ from catalog.alerts.state import Alert
 from catalog.errors import LocalError, UsageError
 from catalog.report.series import Series, Summary, series_here, summarise
 from catalog.report.wording import COLUMNS, alert_line, cells, counts_text
-from catalog.schedule.history import Ran
+from catalog.schedule.history import History, Ran
 from catalog.screen.output import print_json, print_table, say
 from catalog.screen.text import iso_time, local_time, parse_duration, text_json
 
@@ -30,7 +30,7 @@ def show_report(session: Session, since: str, html: Path | None, *, everything: 
         from catalog.report.vaults import series_of_vault
 
         vault = session.open_vault()
-        series = series_of_vault(vault, session.address, begin)
+        series = series_of_vault(vault, session.address, begin, now, History(state).all())
         alerts = [alert for alert in alerts if alert.vault == vault.id.hex()]
         title = session.address
     else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from catalog.format.records import Job, JobName
+from catalog.jobs.listing import fates
 from catalog.jobs.recent import newest_jobs, newest_names
 from catalog.report.series import Series, in_order
 from catalog.schedule.history import Ran
@@ -11,8 +14,10 @@ from catalog.vault import Vault
 _AT_ONCE, _MOST = 1_000, 20_000  # jobs
 
 
-def series_of_vault(vault: Vault, address: str, since: int) -> list[Series]:
+def series_of_vault(vault: Vault, address: str, since: int, now: int, here: Sequence[Ran]) -> list[Series]:
     """The series of jobs since a time (ns), and of some before it. Raises StoreError.
+
+    `here` are the runs of this machine, which say of its jobs without an end whether they are at work.
 
     Records that do not open are noted as passed over, and left out.
     """
@@ -23,6 +28,7 @@ def series_of_vault(vault: Vault, address: str, since: int) -> list[Series]:
         jobs += some
         if len(some) < _AT_ONCE or JobName.of(some[-1]).time < since:
             break
+    fates(jobs, here, now)
     rows: dict[tuple[bytes, bytes | None, str], list[Job]] = {}
     for job in reversed(jobs):
         item = job.item if job.kind in ("backup", "restore") else None

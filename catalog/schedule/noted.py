@@ -16,7 +16,9 @@ import msgspec
 
 from catalog.format.records import Job, JobName, StartName
 from catalog.format.sealed import Kind
+from catalog.notify.pinging import ping_end, ping_start
 from catalog.schedule.history import LISTED, RUNNING, History, Ran
+from catalog.screen.text import counted
 from catalog.systems.this import SYSTEM
 from catalog.vault import Vault
 
@@ -28,12 +30,24 @@ _log = logging.getLogger("rpdrive.schedule")
 def begin(state: Path, ran: Ran) -> Ran:
     """Note a run of this process as begun. Returns it with the slot that it serves, and the process's marks."""
     slot, missed, tries = _serves()
+    ping_start(state, ran.kind, ran.item_name, ran.id)
     return History(state).started(msgspec.structs.replace(ran, slot=slot, missed=missed, tries=tries))
 
 
 def end(state: Path, ran: Ran, problems: Iterable[bytes] = (), **fields: object) -> None:
     """Note how a run ended: `fields` of Ran. `problems` are paths, or else reasons."""
-    History(state).add(msgspec.structs.replace(ran, problems=list(islice(problems, LISTED)), **fields))
+    ended = msgspec.structs.replace(ran, problems=list(islice(problems, LISTED)), **fields)
+    History(state).add(ended)
+    ping_end(state, ended.kind, ended.item_name, ended.id, ended.outcome, _last_words(ended))
+
+
+def _last_words(ran: Ran) -> str:
+    """The error of a run, or what it did."""
+    parts = [ran.error] if ran.error else []
+    parts += [counted(ran.files, "file")] if ran.files else []
+    parts += [f"{ran.bytes:,} bytes, {ran.new_bytes:,} of them new"] if ran.bytes else []
+    parts += [counted(ran.problem_count, "problem")] if ran.problem_count else []
+    return ", ".join(parts)
 
 
 def _serves() -> tuple[int, int, int]:

@@ -64,9 +64,10 @@ ROOMS = {
     " catalog.plans.effective catalog.schedule.due catalog.schedule.history",
     "catalog.alerts.telling": "catalog.alerts.keeping catalog.alerts.sending catalog.alerts.state catalog.errors"
     " catalog.notify.event",
-    "catalog.schedule.noted": "catalog.format catalog.schedule.history catalog.systems catalog.vault",
     "catalog.notify": "catalog.access catalog.errors catalog.notify.event catalog.policies.zone catalog.screen"
     " catalog.systems",
+    "catalog.schedule.noted": "catalog.format catalog.notify catalog.schedule.history catalog.screen"
+    " catalog.systems catalog.vault",
     "catalog.alerts.local": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
     " catalog.alerts.rules catalog.alerts.state catalog.alerts.telling catalog.errors catalog.notify"
     " catalog.notify.event catalog.plans.local catalog.schedule.history catalog.systems",

@@ -101,6 +101,9 @@ class Attempt(Generic[Folder, File, Stat]):
         try:
             root = self._walk.run()
             point = None if self._dry else self._commit(root)
+        except (KeyboardInterrupt, SystemExit):
+            run.vault.store.stop_waiting()
+            raise
         finally:
             self._pipeline.stop()
         return Result(

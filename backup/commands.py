@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catalog.access.session import Session
+from catalog.screen.options import Limit, LimitDown, LimitUp
 from catalog.store.roles import Role
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def backup(
     cache_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="disk cache limit, e.g. 500M or 20G")
     ] = None,
+    limit: Limit = None,
+    limit_up: LimitUp = None,
+    limit_down: LimitDown = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Save files and folders as a new recovery point."""
@@ -92,6 +96,10 @@ def backup(
         return
     if not dry_run:
         session.require(Role.BACKUP)
+    from catalog.throttle.given import Given
+    from catalog.throttle.limiting import limit_traffic
+
+    limit_traffic(session, Given(limit, limit_up, limit_down), item)
     vault = session.open_vault(meanwhile=_load)
     from backup.foreground import back_up
 

@@ -101,6 +101,8 @@ def opened(
             # No other backup of this machine runs now: what killed ones left in the vault's folder may go.
             vault.store.sweep(_mark(machine))
             settings.remove_unfinished()
+        if session.gate is not None:
+            session.gate.of_item(request.item or item_name(paths))
         item = this_item(vault, state, machine, request.item or item_name(paths), paths, dry=request.dry)
         mirror = Mirror(state / f"index-{vault.id.hex()}-{machine.id.hex()}.sqlite", vault.keys)
         stack.callback(mirror.close)

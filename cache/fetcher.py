@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import InvalidStateError, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -12,6 +11,7 @@ from contextlib import suppress
 from cache.counters import Counters
 from cache.spans import Span, Spans
 from cache.streams import Streams
+from catalog import held
 from catalog.errors import Damaged, MissingData, StoreUnreachable
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent, pack_name
@@ -294,12 +294,12 @@ class Fetcher:
     def _wait(self, spans: list[Span], start: int, end: int) -> bytes | memoryview:
         """The bytes of a range from the spans that cover it: fewer where one is shorter than expected."""
         patience = self._patience()
-        give_up = time.monotonic() + patience
+        give_up = held.clock() + patience
         parts: list[memoryview] = []
         position = start
         for span in spans:
             try:
-                data = memoryview(span.future.result(max(give_up - time.monotonic(), 0.0)))
+                data = memoryview(held.result(span.future, max(give_up - held.clock(), 0.0)))
             except FutureTimeout as e:
                 if patience > self._timeout / 2:  # else it may have been asked for just now
                     with self._lock:  # the next reader asks again

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -16,6 +15,7 @@ from cache.blocks import Block, Blocks
 from cache.counters import Counters
 from cache.fetcher import Fetcher
 from cache.openfile import OpenFile
+from catalog import held
 from catalog.errors import Damaged, StoreUnreachable
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
@@ -60,7 +60,7 @@ class _WithoutWaiting(threading.local):
 
 
 class _Patience(threading.local):
-    """When the current thread gives up waiting for the store (time.monotonic)."""
+    """When the current thread gives up waiting for the store (catalog.held.clock)."""
 
     until = float("inf")
 
@@ -147,7 +147,7 @@ class Reader:
 
     @contextmanager
     def giving_up_at(self, moment: float) -> Iterator[None]:
-        """A context in which this thread waits for the store until `moment` (time.monotonic) at most.
+        """A context in which this thread waits for the store until `moment` (catalog.held.clock) at most.
 
         For work that reads several times, and must end in time as a whole.
         """
@@ -160,7 +160,7 @@ class Reader:
 
     def _seconds_left(self) -> float:
         """For how long this thread may wait now."""
-        return min(self._timeout, max(self._patience.until - time.monotonic(), 0.0))
+        return min(self._timeout, max(self._patience.until - held.clock(), 0.0))
 
     # --- pages --------------------------------------------------------------------------------------------
 
@@ -258,7 +258,7 @@ class Reader:
                 flight = self._flights[key] = Future()
         if not mine:
             try:
-                return flight.result(self._seconds_left())
+                return held.result(flight, self._seconds_left())
             except FutureTimeout as e:
                 raise StoreUnreachable(
                     f"no answer within {self._timeout:.0f} s to a read that another reader waits for, too"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from catalog.access.session import Session
-from catalog.screen.options import Json
+from catalog.screen.options import Json, Limit, LimitDown, LimitUp
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -64,6 +64,9 @@ def mount(
             "--for", metavar="TIME", help="close the drive after this time even if in use, e.g. 24h or 2d"
         ),
     ] = None,
+    limit: Limit = None,
+    limit_up: LimitUp = None,
+    limit_down: LimitDown = None,
     at_login: Annotated[
         bool,
         typer.Option("--at-login", help="open the drive at every login of this user, by a systemd unit or a task"),
@@ -84,8 +87,9 @@ def mount(
 
     session: Session = ctx.obj
     request = opening.Request(
-        mount_point, point, machine, item, allow_other, driver, cache_size, read_timeout, idle, total, disk
-    )
+        mount_point, point, machine, item, allow_other, driver, cache_size, read_timeout, idle, total, disk,
+        limit, limit_up, limit_down,
+    )  # fmt: skip
     if at_login or service:
         for line in opening.open_by_itself(session, request, at_login=at_login, service=service):
             print(line)

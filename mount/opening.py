@@ -11,6 +11,8 @@ from catalog.access.session import Session
 from catalog.errors import Locked, UsageError
 from catalog.program import secret_environment
 from catalog.screen.text import parse_duration, parse_size, safe_text
+from catalog.throttle.given import Given
+from catalog.throttle.limiting import limit_traffic
 from mount.drivers import choice
 from mount.place.base import Held
 from mount.place.this import PLACES
@@ -37,11 +39,19 @@ class Request(NamedTuple):
     idle: str | None
     total: str | None
     disk: bool
+    limit: str | None = None
+    limit_up: str | None = None
+    limit_down: str | None = None
+
+    @property
+    def limits(self) -> Given:
+        return Given(self.limit, self.limit_up, self.limit_down)
 
     def check(self) -> None:
         """Raise UsageError if an option is malformed, or this system does not have the driver."""
         choice.check_name(self.driver)
         self.sizes()
+        self.limits.limits()
 
     def sizes(self) -> _Sizes:
         """The options that are sizes and times, parsed. Raises UsageError."""
@@ -58,6 +68,7 @@ class Request(NamedTuple):
             "--allow-other": self.allow_other,
             "--driver": None if self.driver == choice.AUTO else self.driver, "--cache-size": self.cache_size,
             "--read-timeout": self.read_timeout, "--idle": self.idle, "--for": self.total, "--disk": self.disk,
+            "--limit": self.limit, "--limit-up": self.limit_up, "--limit-down": self.limit_down,
         }  # fmt: skip
         given = {name: value for name, value in options.items() if value is not None and value is not False}
         return [name if value is True else f"{name}={value}" for name, value in given.items()]
@@ -151,6 +162,7 @@ def _order(session: Session, request: Request, place: Path, held: Held, *, count
     """The order for the drive's process. `counted`: the drive runs in this session, whose meter counts on."""
     from mount.process.order import Order  # loads msgspec, as opening the vault does
 
+    limit_traffic(session, request.limits, patient=False)
     vault = session.open_vault()
     traffic = session.meter.snapshot() if session.meter is not None and not counted else None
     sizes = request.sizes()
@@ -160,6 +172,7 @@ def _order(session: Session, request: Request, place: Path, held: Held, *, count
         point=request.point, machine=request.machine, item=request.item,
         allow_other=request.allow_other, driver=request.driver, disk=request.disk, cache_size=sizes.cache,
         read_timeout=request.read_timeout, idle=sizes.idle, total=sizes.total, secrets=secret_environment(),
+        limits=request.limits,
         requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from catalog.store.metered import MeteredStore
     from catalog.store.roles import Grant, Role
     from catalog.store.stack import StoreStack
+    from catalog.store.throttled import Gate
     from catalog.vault import Vault
 
 FIRST_SILENCE = 5.0  # seconds
@@ -74,6 +75,7 @@ class Session:
         self._waiting = waiting
         self._silent_until = 0.0
         self._stack: StoreStack | None = None
+        self.gate: Gate | None = None  # of the vault's traffic; set before the store is opened
         self.vault: Vault | None = None  # once it is open
         self._address: str | None = None
 
@@ -136,12 +138,16 @@ class Session:
             opener = self._opener or open_store
             credentials = self.credentials()
             if credentials is None:
-                self._stack = StoreStack(opener(self.address), scheme.patience, waiting=self._say_waiting)
+                self._stack = StoreStack(
+                    opener(self.address), scheme.patience, waiting=self._say_waiting, gate=self.gate
+                )
             else:
                 grant = credentials.grant
                 grant.check(self.address)
                 store = opener(self.address, token=grant.token, endpoint=grant.endpoint)
-                self._stack = StoreStack(store, scheme.patience, grant, self._newest_grant, self._say_waiting)
+                self._stack = StoreStack(
+                    store, scheme.patience, grant, self._newest_grant, self._say_waiting, self.gate
+                )
         return self._stack.front(patience)
 
     def credentials(self) -> Credentials | None:
@@ -269,6 +275,11 @@ class Session:
                 "if it was replaced on purpose, run `rpdrive vault disconnect` first",
             )
         return file
+
+    def say(self, text: str) -> None:
+        """Tell the person a line on stderr, unless the output is for programs."""
+        if self._waiting is not None:
+            self._waiting(text)
 
     def _say_waiting(self) -> None:
         """Tell the person that the store does not answer, at most once a minute."""

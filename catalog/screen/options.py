@@ -13,6 +13,16 @@ MachineName = Annotated[
     str | None, typer.Option("--machine", metavar="MACHINE", help="only this machine (name or id)")
 ]
 ItemName = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="only this item (name or id)")]
+Limit = Annotated[
+    str | None,
+    typer.Option(
+        "--limit", metavar="RATE", help="at most so many bytes a second to and from the vault, e.g. 2M, or `off`"
+    ),
+]
+LimitUp = Annotated[str | None, typer.Option("--limit-up", metavar="RATE", help="as --limit, to the vault only")]
+LimitDown = Annotated[
+    str | None, typer.Option("--limit-down", metavar="RATE", help="as --limit, from the vault only")
+]
 All = Annotated[bool, typer.Option("--all", help="include forgotten machines")]
 
 

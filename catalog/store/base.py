@@ -168,5 +168,8 @@ class Store(ABC):
         No effect on a store that was opened without one.
         """
 
+    def stop_waiting(self) -> None:  # noqa: B027 - most stores hold nothing back
+        """End all waits for a limit of the rate: who waits gets StoreError. For a command that is to end."""
+
     def close(self) -> None:  # noqa: B027 - most stores hold no connection
         """Close connections. The store can't be used afterwards."""

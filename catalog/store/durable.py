@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from catalog.store.base import Buffer
+from catalog.store.flow import in_pieces
 from catalog.systems.base import Folder
 from catalog.systems.this import SYSTEM
 
@@ -36,7 +37,7 @@ def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy], mark: str = 
     length = 0
     try:
         with open(folder.path(name), "xb", opener=folder.open) as file:
-            for part in parts:
+            for part in in_pieces(parts):
                 if callable(part):
                     file.flush()
                     length += part(file.fileno())

@@ -27,6 +27,7 @@ from catalog.store.bounded import check_size
 from catalog.store.deadline import Deadline, check
 from catalog.store.descriptors import Descriptors
 from catalog.store.durable import PRIVATE, Copy, make_folders, place_new, remove, sweep, write_temporary
+from catalog.store.flow import Flow, flow_here
 from catalog.store.name import RESERVED, checked_name, is_name
 from catalog.systems.base import Folder
 from catalog.systems.this import SYSTEM
@@ -370,6 +371,10 @@ _pread = SYSTEM.pread
 
 def _read(descriptor: int, offset: int, length: int) -> bytes:
     """Read `length` bytes from `offset`, fewer only at the end of the file."""
+    flow = flow_here()
+    if flow is not None:
+        pieces = list(_paced(descriptor, offset, length, flow))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
     data = _pread(descriptor, length, offset)
     if not data or len(data) == length:
         return data
@@ -379,3 +384,16 @@ def _read(descriptor: int, offset: int, length: int) -> bytes:
         parts.append(data)
         got += len(data)
     return b"".join(parts)
+
+
+def _paced(descriptor: int, offset: int, length: int, flow: Flow) -> Iterator[bytes]:
+    """The same bytes, in pieces, each when the flow lets it come."""
+    end = offset + length
+    while offset < end:
+        wanted = min(flow.piece, end - offset)
+        flow.receiving(wanted)
+        data = _pread(descriptor, wanted, offset)
+        if not data:
+            return
+        yield data
+        offset += len(data)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 
+from catalog import held
 from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead, StoreUnreachable, TooLate
 from catalog.store.base import Buffer, ObjectInfo, Part, Range, Store
 from catalog.store.deadline import Deadline, check
@@ -28,6 +28,7 @@ class RetryingStore(StoreWrapper):
 
     A create, compose or replace whose answer was lost may have taken effect. If a later attempt finds that the
     object exists, or has changed, the object is read back; the call succeeds if it holds exactly the bytes sent.
+    Time for which a limit of the rate held a request back does not count.
     `waiting` is called once in each outage, when requests have had no answer for QUIET seconds.
 
     No attempt to create begins after the deadline `until`, however long a pause or the machine's sleep lasted.
@@ -38,7 +39,7 @@ class RetryingStore(StoreWrapper):
         inner: Store,
         patience: float = 60.0,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = held.own_clock,
         pause: Callable[[float], None] | None = None,
         waiting: Callable[[], None] = lambda: None,
     ) -> None:

@@ -8,13 +8,15 @@ from catalog.store.base import Store
 from catalog.store.metered import MeteredStore
 from catalog.store.retrying import RetryingStore
 from catalog.store.roles import Grant, RoleStore
+from catalog.store.throttled import Gate, ThrottledStore
 
 
 class StoreStack:
-    """A store in its wrappers, from the inside out: meter, retries, role.
+    """A store in its wrappers, from the inside out: meter, gate (if there is one), retries, role.
 
-    In this order the meter counts each retry, and a request outside the role is never sent. `patience` is how
-    long a request is repeated, in seconds (0: never); `waiting` is passed to RetryingStore, `renewed` to RoleStore.
+    In this order the meter counts each retry, each attempt waits at the gate, and a request outside the role is
+    never sent. `patience` is how long a request is repeated, in seconds (0: never); `waiting` is passed to
+    RetryingStore, `renewed` to RoleStore.
     """
 
     def __init__(
@@ -24,8 +26,10 @@ class StoreStack:
         grant: Grant | None = None,
         renewed: Callable[[], Grant | None] = lambda: None,
         waiting: Callable[[], None] = lambda: None,
+        gate: Gate | None = None,
     ) -> None:
         self.meter = MeteredStore(store)
+        self._gated: Store = self.meter if gate is None else ThrottledStore(self.meter, gate)
         self._patience = patience
         self._grant = grant
         self._renewed = renewed
@@ -36,7 +40,7 @@ class StoreStack:
         """The outermost store, one for each `patience`. All of them share the meter and the store behind it."""
         seconds = self._patience if patience is None else patience
         if seconds not in self._fronts:
-            front: Store = self.meter
+            front = self._gated
             if seconds > 0:
                 front = RetryingStore(front, seconds, waiting=self._waiting)
             if self._grant is not None:

@@ -109,5 +109,8 @@ class StoreWrapper(Store):
     def renew(self, token: str) -> None:
         self.inner.renew(token)
 
+    def stop_waiting(self) -> None:
+        self.inner.stop_waiting()
+
     def close(self) -> None:
         self.inner.close()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from catalog import held
+
 _LONGEST_TICK = 5.0  # seconds
 _SHOWN = 20  # requests in the drive's status
 _GRACE = 5.0  # seconds beyond the read timeout, at most
@@ -28,7 +30,8 @@ class Watch:
     """Calls `look` with a clock (seconds) until it is closed, from a thread of its own.
 
     The clock counts the pauses between the calls: it stands still while the process is stopped or the machine
-    asleep, and afterwards every request gets the time that is left to it.
+    asleep, or requests to the store are held back by a limit, and afterwards every request gets the time that is
+    left to it.
     """
 
     def __init__(self, look: Callable[[float], None], seconds: float) -> None:
@@ -41,9 +44,9 @@ class Watch:
         self._over.set()
 
     def _run(self) -> None:
-        clock, before = 0.0, time.monotonic()
+        clock, before = 0.0, held.clock()
         while not self._over.wait(self._tick):
-            now = time.monotonic()
+            now = held.clock()
             clock += min(now - before, 2 * self._tick)
             before = now
             try:

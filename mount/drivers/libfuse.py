@@ -13,13 +13,13 @@ import itertools
 import os
 import stat
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from cache.memory import Lru
 from cache.openfile import OpenFile
 from cache.reader import Reader
+from catalog import held
 from catalog.errors import MountFailed, NotFound, StoreUnreachable
 from mount.drivers.ages import Ages, time_limit
 from mount.drivers.base import BLOCK, OpenFolder, Refusal, errno_of
@@ -206,7 +206,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
         path = args[0] if args and isinstance(args[0], bytes) else b""
         self._ages.begin(function.__name__, path)
         try:
-            with self._reader.giving_up_at(time.monotonic() + self._read_timeout):
+            with self._reader.giving_up_at(held.clock() + self._read_timeout):
                 return function(*args) or 0
         except (Refusal, NotFound) as e:
             return -errno_of(e)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from catalog.throttle.given import Given
+
 if TYPE_CHECKING:
     from catalog.vault import Vault
 
@@ -17,7 +19,8 @@ class Order(msgspec.Struct, kw_only=True):
     `vault_file` is the text of vault.json; `requests` and `received` (bytes) are the command's traffic so far.
     `folder` identifies the folder at the mount point, see Places.hold. Sizes are in bytes; `read_timeout`, `idle`
     and `total` (see lifetime.py) in seconds. `disk`: on Windows, show a letter as a local disk. `secrets` are
-    variables of the command's environment, which the process did not inherit.
+    variables of the command's environment, which the process did not inherit. `limits` are those
+    of the traffic that the user gave.
     """
 
     address: str
@@ -36,6 +39,7 @@ class Order(msgspec.Struct, kw_only=True):
     idle: float | None = None
     total: float | None = None
     secrets: dict[str, str] = msgspec.field(default_factory=dict)
+    limits: Given = Given()
     requests: int = 0
     received: int = 0
 

@@ -23,6 +23,7 @@ from catalog.format.vaultfile import VaultFile
 from catalog.ledger.listed import list_points
 from catalog.points.opening import open_point, scope
 from catalog.screen.text import iso_time
+from catalog.throttle.limiting import limit_traffic
 from catalog.vault import Vault
 from mount.drivers import choice
 from mount.place.base import Held
@@ -172,6 +173,8 @@ def preload() -> None:
 
 
 def _vault(order: Order, session: Session, disk: DiskCache | None) -> Vault:
+    if session.gate is None:
+        limit_traffic(session, order.limits, patient=False)
     store = session.open_store(patience=order.read_timeout)  # a folder's, too: it may be on a network
     file = VaultFile.decode(order.vault_file.encode())
     keys = file.verify(Keys(order.master, file.vault_id))

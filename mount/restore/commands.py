@@ -8,7 +8,7 @@ import typer
 
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS
-from catalog.screen.options import ItemName, Json, MachineName, importing
+from catalog.screen.options import ItemName, Json, Limit, LimitDown, LimitUp, MachineName, importing
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -62,6 +62,9 @@ def restore(
         bool,
         typer.Option("--verify", help="compare existing files by content, and read back what was written"),
     ] = False,
+    limit: Limit = None,
+    limit_up: LimitUp = None,
+    limit_down: LimitDown = None,
     machine: MachineName = None,
     item: ItemName = None,
     as_json: Json = False,
@@ -89,6 +92,10 @@ def restore(
         dry_run=dry_run,
         verify=verify,
     )
+    from catalog.throttle.given import Given
+    from catalog.throttle.limiting import limit_traffic
+
+    limit_traffic(session, Given(limit, limit_up, limit_down))
     vault = session.open_vault(meanwhile=importing("mount.restore.run"))
     from mount.restore.show import run_and_show
 

@@ -27,10 +27,14 @@ from catalog.format.sealed import Kind, seal_object
 from catalog.points.seen import Seen
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
+from catalog.store.throttled import ThrottledStore
 from catalog.store.wrapper import Request, StoreWrapper, T
+from catalog.throttle import gate
+from catalog.throttle.rates import Limits
 from tests.kit.faults import StopAtStore, Stopped
 from tests.kit.protected import Protected, extents_of, vault_on
 from tests.kit.recorded import PointReader, assert_equal, of_source
+from tests.throttle.world import Recorded
 
 HOUR = 3600 * 10**9
 
@@ -430,6 +434,46 @@ def test_the_deadline_counts_from_before_the_look(world: World, monkeypatch: pyt
 
     assert world.acting(sleepy).point is not None
     assert len(looks) == 2
+
+
+@pytest.mark.parametrize("what", ["packs/", "index/", "points/"])
+def test_a_pause_of_two_days_is_a_reason_to_look_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """W3: a limit that let nothing through held a request back for longer than what was seen counts."""
+    world.checked()
+    copied(world)
+    (world.source / "a" / "new").write_bytes(os.urandom(5_000))
+    real, start = time.time_ns, world.clock.now
+
+    class Gate(Recorded):
+        def pass_time(self, seconds: float) -> None:
+            super().pass_time(seconds)
+            world.clock.now = start + int(self.script.now_is * 1e9)
+            monkeypatch.setattr(time, "time_ns", lambda: real() + int(self.script.now_is * 1e9))
+
+    monkeypatch.setattr(gate, "LOOK", 300.0)
+    throttle = Gate()
+    seen: list[Request] = []
+
+    class Pausing(StoreWrapper):
+        """The pause begins when the first such object is about to be sent."""
+
+        def create(self, name: str, parts: Any, *, until: Any = None) -> int:
+            now = throttle.script.now_is
+            if name.startswith(what) and not now:
+                throttle.script.rows += [(now, Limits(0, 0)), (now + 50 * 3600, Limits())]
+                seen.clear()
+            return self.inner.create(name, parts, until=until)
+
+    world.machine.store = Pausing(ThrottledStore(Acting(world.memory, seen.append), throttle))
+    outcome = world.machine.backup(world.source)
+    world.machine.store = world.memory
+    assert throttle.script.now_is >= 50 * 3600 and outcome.point is not None and not outcome.problem_count
+    assert_equal(world.machine.snapshot(outcome.point, world.source), of_source(world.source))
+    kinds = [(r.kind, r.name.partition("/")[0]) for r in seen]
+    last = max(n for n, row in enumerate(kinds) if row == ("create", "points"))
+    assert ("list", "packs") in kinds[:last], "it looked again, after the pause and before the point"
 
 
 def test_a_lost_answer_and_a_sleep_make_one_point(world: World) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 ROOMS = {
     # The foundation.
     "catalog.errors": "",
+    "catalog.held": "",
     "catalog.names": "",
     "catalog.mountinfo": "",
     "catalog.program": "catalog.errors",
@@ -23,7 +24,7 @@ ROOMS = {
     "catalog.format": "catalog.errors",
     "catalog.retention": "catalog.errors catalog.format",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
-    "catalog.store": "catalog.errors catalog.systems",
+    "catalog.store": "catalog.errors catalog.held catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.program catalog.store catalog.store.azure",
     "catalog.signed": "catalog.errors catalog.format catalog.store",
@@ -125,6 +126,8 @@ ROOMS = {
     " catalog.schedule.due catalog.schedule.history catalog.screen catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
+    "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
+    " catalog.screen catalog.store",
     # Reading file contents.
     "cache.counters": "",
     "cache.memory": "",
@@ -133,11 +136,11 @@ ROOMS = {
     "cache.streams": "catalog.format",
     "cache.shelf": "catalog.errors",
     "cache.disk": "cache.memory cache.shelf catalog.format",
-    "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.format catalog.places"
-    " catalog.vault",
+    "cache.fetcher": "cache.counters cache.spans cache.streams catalog.errors catalog.held catalog.format"
+    " catalog.places catalog.vault",
     "cache.openfile": "cache.counters catalog.errors catalog.format catalog.tree",
     "cache.reader": "cache.blocks cache.counters cache.disk cache.fetcher cache.openfile"
-    " catalog.errors catalog.format catalog.heap catalog.processors catalog.vault",
+    " catalog.errors catalog.held catalog.format catalog.heap catalog.processors catalog.vault",
     "cache.commands": "cache.disk catalog.access catalog.screen",
     # Drives and restores.
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"
@@ -145,8 +148,9 @@ ROOMS = {
     " catalog.windows",
     "mount.place": "catalog.errors catalog.mountinfo catalog.windows",
     "mount.login": "catalog.errors catalog.program catalog.windows mount.place",
-    "mount.drivers": "cache.memory cache.openfile cache.reader catalog.errors catalog.screen mount.view",
-    "mount.drivers.kernel": "cache.memory cache.openfile cache.reader catalog.errors catalog.format"
+    "mount.drivers": "cache.memory cache.openfile cache.reader catalog.errors catalog.held catalog.screen"
+    " mount.view",
+    "mount.drivers.kernel": "cache.memory cache.openfile cache.reader catalog.errors catalog.held catalog.format"
     " catalog.mountinfo mount.drivers mount.place mount.view",
     "mount.drivers.winfsp": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.names"
     " catalog.windows mount.drivers mount.place mount.view",
@@ -154,16 +158,15 @@ ROOMS = {
     " mount.drivers.winfsp mount.view",
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.ledger.listed"
     " catalog.ledger.records catalog.mountinfo catalog.points catalog.program catalog.screen catalog.store"
-    " catalog.systems catalog.vault mount.drivers mount.drivers.choice mount.place mount.view",
+    " catalog.systems catalog.throttle catalog.vault mount.drivers mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
     "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"
     " catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places"
     " catalog.points catalog.processors catalog.program catalog.schedule.history catalog.schedule.noted"
-    " catalog.screen catalog.tree catalog.vault mount.process"
-    " mount.restore.disk mount.view",
-    "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen mount.drivers.choice mount.login"
-    " mount.place mount.process",
+    " catalog.screen catalog.throttle catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
+    "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen catalog.throttle"
+    " mount.drivers.choice mount.login mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
     "mount.listing": "catalog.access catalog.screen mount.process",
     "mount.restoretest": "cache.reader catalog.access catalog.errors catalog.format catalog.jobs catalog.machines"
@@ -216,7 +219,8 @@ ROOMS = {
     " catalog.errors catalog.format catalog.plans.local catalog.plans.records catalog.program catalog.prune"
     " catalog.schedule.agenda catalog.schedule.conditions catalog.schedule.due catalog.schedule.history"
     " catalog.schedule.marks catalog.schedule.noted catalog.screen catalog.store catalog.vault",
-    "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.store",
+    "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.screen"
+    " catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"
     " catalog.errors catalog.history catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.points"

@@ -17,8 +17,10 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from catalog.errors import Damaged, ShortRead, StoreError, StoreUnreachable
+from catalog.store.base import Buffer
 from catalog.store.bounded import check_size
 from catalog.store.deadline import steady
+from catalog.store.flow import Flow, flow_here, paced
 
 CONNECTIONS = 32  # kept open; more threads than that make new ones
 FRESH = 60.0  # seconds
@@ -92,6 +94,9 @@ class _Session(requests.Session):
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
         options["stream"] = True
         options["headers"] = {**(options.get("headers") or {}), "Accept-Encoding": "identity"}
+        flow, data = flow_here(), options.get("data")
+        if flow is not None and isinstance(data, bytes) and data:
+            options["data"] = _Paced(data, flow)
         response = super().request(method, url, *args, **options)
         try:
             body = self._body(str(method), response, options["headers"])
@@ -129,7 +134,7 @@ class _Session(requests.Session):
         raw.enforce_content_length = True
         try:
             longer = method != "HEAD" and length.isdigit() and int(length) > most
-            body: bytes = b"" if longer else raw.read(most + 1, decode_content=False)
+            body: bytes = b"" if longer else _received(method, raw, most + 1)
             if longer or len(body) > most:
                 kind = StoreError if genuine else StoreUnreachable
                 raise kind(f"{host} sent more than the {most} bytes that were asked for")
@@ -145,3 +150,31 @@ class _Session(requests.Session):
         except (ValueError, OverflowError):
             return
         self.told = Told(told, steady(), time.time_ns())
+
+
+class _Paced:
+    """The body of a request, of a known length, whose pieces go when the flow lets them."""
+
+    def __init__(self, data: bytes, flow: Flow) -> None:
+        self._data, self._flow = data, flow
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Buffer]:
+        return paced(self._data, self._flow)
+
+
+def _received(method: str, raw: Any, most: int) -> bytes:
+    """At most `most` bytes of an answer, in pieces if there is a flow. The answers to what was sent don't wait."""
+    flow = flow_here()
+    if flow is None or method != "GET":
+        data: bytes = raw.read(most, decode_content=False)
+        return data
+    pieces: list[bytes] = []
+    left = most
+    while left and (piece := raw.read(min(flow.piece, left), decode_content=False)):
+        flow.receiving(len(piece))  # afterwards: how long an answer is was not known
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)

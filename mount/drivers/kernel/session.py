@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import struct
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from cache.memory import Lru
 from cache.openfile import OpenFile
 from cache.reader import Reader, WouldWait
+from catalog import held
 from catalog.errors import NotFound, StoreError, StoreUnreachable
 from catalog.format.blocks import Buffer
 from mount.drivers.ages import time_limit
@@ -152,7 +152,7 @@ class Session:
             handler(unique, node_id, body)
         except WouldWait:
             self.handed_over += 1
-            row = Request(handler, unique, node_id, bytes(body), op, thread, time.monotonic())
+            row = Request(handler, unique, node_id, bytes(body), op, thread, held.clock())
             if not self.waiting.add(row):
                 self._fail(unique, node_id, op, body, ValueError(f"another request has the number {unique}"))
         except Ended:
@@ -180,7 +180,7 @@ class Session:
     def _give_up_overdue(self, request: Request, stuck: bool) -> None:
         """Answer EIO to a request that nothing else answered in time. `stuck`: although a thread was serving it."""
         _handler, unique, node_id, body, op, _caller, began = request
-        waited = time.monotonic() - began
+        waited = held.clock() - began
         error = StoreUnreachable(f"no answer within {waited:.0f} s: others wait, too")
         if stuck:
             self._note_overdue(op, node_id, waited)

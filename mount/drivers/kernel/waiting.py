@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from catalog import held
 from mount.drivers.ages import Watch
 
 THREADS = 6
@@ -25,7 +25,7 @@ Handler = Callable[[int, int, memoryview], None]
 
 
 class Request(NamedTuple):
-    """A request whose answer takes a wait. `caller` is the thread that waits for it; `began` by time.monotonic."""
+    """A request whose answer takes a wait. `caller` is the thread that waits for it; `began` by held.clock."""
 
     handler: Handler
     unique: int
@@ -88,7 +88,7 @@ class Waiting:
 
     def oldest(self) -> list[tuple[Request, float, int | None]]:
         """The requests that have waited for longest: each with its age (seconds), and the thread that serves it."""
-        now = time.monotonic()
+        now = held.clock()
         requests = sorted(self._requests.copy().values(), key=lambda request: request.began)[:_SHOWN]
         return [(r, now - r.began, getattr(self._served.get(r.unique), "native_id", None)) for r in requests]
 

@@ -74,8 +74,6 @@ def watch(
     It may run on any machine that can read the vault. Who is told is set up with `rpdrive notify`. Each look pings
     the dead man's switches for `watch`, so that somebody notices if it ends.
     """
-    session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.alerts.show"))
     from catalog.alerts.show import run_watch
 
-    run_watch(session, vault, once=once, every=every, as_json=as_json)
+    run_watch(ctx.obj, once=once, every=every, as_json=as_json)

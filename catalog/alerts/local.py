@@ -29,18 +29,20 @@ SOON = 14 * DAY  # ns before a token ends
 _log = logging.getLogger("rpdrive.alerts")
 
 
-def step_here(state: Path, now: int, notifications: Notifications | None = None) -> list[Alert]:
+def step_here(
+    state: Path, now: int, notifications: Notifications | None = None, runs: Sequence[Ran] | None = None
+) -> list[Alert]:
     """Look at this machine's records, keep the alerts in its state folder, and tell of changes.
 
     Returns the alerts that are open. Raises nothing: what can't be read or written is logged. Without
-    `notifications`, those of this machine's settings are told.
+    `notifications`, those of this machine's settings are told. `runs` are those of the history, if it was read.
     """
     try:
         if notifications is None:
             notifications = _notifier(state)
         failing = notifications.failing(now)
         vaults = LocalPlans(state).all().vaults
-        runs = History(state).all()
+        runs = History(state).all() if runs is None else runs
         kept, open_ = Kept(state), list[Alert]()
         by_vault: dict[str, LocalVault | None] = {ran.vault: None for ran in runs if ran.vault}
         by_vault |= {one.vault: one for one in vaults}

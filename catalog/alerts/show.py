@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from catalog.access.session import Session
 from catalog.alerts.health import alert_json, alert_line, health_json, health_of, health_text
@@ -14,8 +14,8 @@ from catalog.alerts.rules import rank
 from catalog.alerts.state import Alert, Facts, acknowledge, step
 from catalog.alerts.telling import tell
 from catalog.alerts.vaults import vault_facts
-from catalog.alerts.watching import Watched, Watcher, known_of, own_facts, room_of, watch
-from catalog.errors import AmbiguousName, NotFound, UsageError
+from catalog.alerts.watching import Watched, Watcher, away, known_of, own_facts, room_of, watch
+from catalog.errors import AmbiguousName, LocalError, Locked, NotFound, RpdriveError, UsageError, WrongPassphrase
 from catalog.machines.registry import id_here
 from catalog.notify.notifier import Notifier
 from catalog.screen.output import print_json, say
@@ -93,19 +93,41 @@ def show_health(session: Session, vault: Vault, *, every: bool, as_json: bool) -
     return found.code
 
 
-def run_watch(session: Session, vault: Vault, *, once: bool, every: str, as_json: bool) -> None:
-    """Look once, or again and again. Raises UsageError for a time that is too short."""
+def run_watch(
+    session: Session, *, once: bool, every: str, as_json: bool, sleep: Callable[[float], object] = time.sleep
+) -> None:
+    """Look once, or again and again.
+
+    A vault that can't be opened is an alert, too, if this machine knows its id; it ends the command only if it is
+    to look once. Raises UsageError for a time that is too short, and as `Session.open_vault`.
+    """
     pause = parse_duration(every)
     if pause < _LEAST_EVERY:
         raise UsageError(f"{every} is too often", "give --every 1m or more")
-    notifications = _notifier(session)
-    watcher = Watcher(session.settings.state, vault.id, notifications)
+    notifications, watcher = _notifier(session), None
+    known = session.settings.known_vaults().get(session.address)
+    if known is not None:
+        watcher = Watcher(session.settings.state, known, notifications)
+    master: bytes | None = None
     while True:
-        found = watch(session, watcher, vault, notifications)
+        try:
+            vault = session.open_vault(master=master)
+            master = vault.keys.master
+            watcher = watcher or Watcher(session.settings.state, vault.id, notifications)
+            found = watch(session, watcher, vault, notifications)
+        except (LocalError, UsageError, WrongPassphrase, Locked):
+            raise
+        except RpdriveError as e:
+            if watcher is None:
+                raise
+            found = away(watcher, e, notifications)
+            if once:
+                _print(found, as_json=as_json)
+                raise
         _print(found, as_json=as_json)
         if once:
             return
-        time.sleep(pause)
+        sleep(pause)
 
 
 def _print(found: Watched, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from catalog.alerts.state import Alert, Change, Step
 from catalog.errors import LocalError
 from catalog.notify.event import Notifications
 
+PATIENCE = 60 * 10**9  # ns; to tell something takes a few seconds
 _log = logging.getLogger("rpdrive.alerts")
 
 
@@ -51,10 +52,15 @@ def _noted(result: Step, now: int) -> Step:
         one = news.get(_which(alert))
         if one is not None:
             alert = msgspec.structs.replace(alert, untold=one.what)  # noqa: PLW2901
-        elif alert.untold != "":
+        elif alert.untold != "" and _is_left(alert, now):
             changes.append(Change(alert.untold, alert, now))
         alerts.append(alert)
     return Step(tuple(alerts), tuple(changes))
+
+
+def _is_left(alert: Alert, now: int) -> bool:
+    """Whether a change was not told for so long that nobody is telling it right now."""
+    return abs(now - max(alert.opened, alert.reminded, alert.resolved)) >= PATIENCE
 
 
 def _cleared(alerts: tuple[Alert, ...], told: Collection[tuple[object, ...]]) -> Step:

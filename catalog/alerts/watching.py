@@ -20,7 +20,7 @@ from catalog.alerts.rules import DAY
 from catalog.alerts.state import Alert, Change, Fact, Facts, Step, step
 from catalog.alerts.telling import tell
 from catalog.alerts.vaults import Known, scope_of, vault_facts
-from catalog.errors import LocalError, RpdriveError, StoreError
+from catalog.errors import LocalError, RpdriveError
 from catalog.notify.event import Notifications, Ping, PingWhat, Severity
 from catalog.vault import Vault
 
@@ -88,15 +88,18 @@ def _open(result: Step) -> list[Alert]:
 
 
 def watch(session: Session, watcher: Watcher, vault: Vault, notifications: Notifications) -> Watched:
-    """Look once. The vault's rules are read anew. A sign of life tells others that this watch goes on."""
+    """Look once. A sign of life tells others that this watch goes on. Raises StoreError and LocalError."""
     now = time.time_ns()
-    try:
-        vault = session.open_vault(master=vault.keys.master)
-        found = watcher.look(vault, now, own_facts(session, vault.id.hex(), now))
-    except StoreError as e:
-        found = watcher.away(e, now)
-    what = PingWhat.SUCCESS if found.look is not None else PingWhat.FAIL
-    notifications.ping(Ping(what=what, kind="watch", time=now))
+    found = watcher.look(vault, now, own_facts(session, vault.id.hex(), now))
+    notifications.ping(Ping(what=PingWhat.SUCCESS, kind="watch", time=now))
+    return found
+
+
+def away(watcher: Watcher, error: RpdriveError, notifications: Notifications) -> Watched:
+    """Note that the vault can't be read. Raises LocalError."""
+    now = time.time_ns()
+    found = watcher.away(error, now)
+    notifications.ping(Ping(what=PingWhat.FAIL, kind="watch", time=now, text=str(error)))
     return found
 
 

@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
+from catalog.access.passphrases import GivenPassphrases
+from catalog.access.session import Session
+from catalog.access.settings import Settings
 from catalog.alerts.rules import RULES
+from catalog.alerts.show import run_watch
 from catalog.format.records import Job, Outcome, PointName
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
@@ -154,6 +158,36 @@ def test_bad_command_lines_and_a_vault_that_is_away(rpdrive: Cli, source: Path) 
     rpdrive.fails("health", code=8, env={"RPDRIVE_PASSPHRASE": "another passphrase of words"})
     (rpdrive.vault / "vault.json").rename(rpdrive.vault / "away")
     rpdrive.fails("health", code=6)
+
+
+def test_a_vault_that_is_away_is_an_alert(rpdrive: Cli, source: Path) -> None:
+    rpdrive.ok("vault", "unlock", "--save")
+    file = rpdrive.vault / "vault.json"
+    file.rename(rpdrive.vault / "away")
+    done = rpdrive.run("watch", "--once")
+    assert done.returncode == 6 and b"vault.unreachable" in done.stdout, done
+    (rpdrive.vault / "away").rename(file)
+    assert [(c["what"], c["alert"]) for c in watch(rpdrive)["changes"]] == [("resolved", "vault.unreachable")]
+
+
+def test_it_looks_again_and_again(rpdrive: Cli, source: Path, vault: Vault, capsys: Any) -> None:
+    settings = Settings({"RPDRIVE_HOME": str(rpdrive.home)})
+    session = Session(settings, vault=str(rpdrive.vault), passphrases=GivenPassphrases())
+    session.open_vault = lambda **_more: Vault(vault.store, vault.keys, vault.file)  # type: ignore[method-assign]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            vault.store.delete(str(points(vault)[0]))
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_watch(session, once=False, every="90s", as_json=True, sleep=sleep)
+    looks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [[c["alert"] for c in look["changes"]] for look in looks] == [[], ["point.deleted"], []]
+    assert slept == [90.0] * 3
 
 
 def test_credentials_that_were_issued(rpdrive: Cli, source: Path, tmp_path: Path) -> None:

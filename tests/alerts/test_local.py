@@ -24,7 +24,8 @@ from catalog.systems.this import SYSTEM
 from tests.alerts.test_vaults import Told
 from tests.kit.cli import ROOT
 
-HOUR = 3600 * 10**9
+MINUTE = 60 * 10**9
+HOUR = 60 * MINUTE
 NINE = 1_800_046_800 * 10**9  # 2027-01-15 21:00 UTC
 VAULT, MACHINE, ITEM = "aa" * 16, "bb" * 16, "cc" * 16
 NIGHTLY = Plan(zone="UTC", schedule=Schedule(times=[21 * 60]))
@@ -138,16 +139,17 @@ def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
     here = Here(tmp_path)
     here.told.takes_none = True
     here.ran(NINE, Outcome.FAILED, cause="Locked")
-    assert here.step(NINE + 1) == here.step(NINE + 2) == []
+    assert here.step(NINE + 1) == here.step(NINE + MINUTE) == []
     here.told.takes_none = False
-    assert here.step(NINE + 3) == [("opened", "backup.failed")]
-    assert here.step(NINE + 4) == []
+    assert here.step(NINE + 2) == [], "another process may be telling it right now"
+    assert here.step(NINE + 5 * MINUTE) == [("opened", "backup.failed")]
+    assert here.step(NINE + 10 * MINUTE) == []
     here.told.takes_none = True
-    here.ran(NINE + 5)
-    assert here.step(NINE + 6) == []
+    here.ran(NINE + 10 * MINUTE)
+    assert here.step(NINE + 11 * MINUTE) == []
     here.told.takes_none = False
-    assert here.step(NINE + 7) == [("resolved", "backup.failed")]
-    assert here.step(NINE + 8) == []
+    assert here.step(NINE + 15 * MINUTE) == [("resolved", "backup.failed")]
+    assert here.step(NINE + 20 * MINUTE) == []
 
 
 def test_malformed_files_cost_themselves(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from catalog.access.session import Session
+from catalog.access.settings import Settings
 from catalog.alerts.looking import Look, Looker
 from catalog.alerts.rules import DAY
 from catalog.alerts.state import Alert
 from catalog.alerts.vaults import Known, vault_facts
-from catalog.alerts.watching import Watcher
+from catalog.alerts.watching import Room, Watcher, own_facts, room_of
 from catalog.errors import StoreUnreachable
 from catalog.format.plan import Care, PlanRecord, Schedule
 from catalog.format.records import Item, Job, JobName, Machine, Outcome, Point, PointName, StartName
@@ -276,6 +278,35 @@ def test_a_clock_that_differs(w: Watching) -> None:
     look = Looker(w.folder / "other", w.world.vault.id).look(w.world.opened(), w.world.now + 2 * HOUR)
     kinds = [fact.id for fact in vault_facts(look, Known()).facts]
     assert kinds == ["clock.skew"]
+
+
+def test_locks_that_were_not_extended(w: Watching) -> None:
+    names = [w.world.backup(n) for n in range(2)]
+    vault = w.world.vault
+    file = vault.file.changed(number=5, immutable=Immutable(days=30, locked=True))
+    for name in names:
+        w.world.memory.locked[str(name)] = (w.world.now + 12 * DAY, True)
+    assert w.look(Vault(vault.store, vault.keys, file)) == []
+    w.world.later(3)
+    assert w.look(Vault(vault.store, vault.keys, file)) == [("opened", "lock.expiring")]
+    for name in names:
+        w.world.memory.locked[str(name)] = (w.world.now + 30 * DAY, True)
+    assert w.look(Vault(vault.store, vault.keys, file)) == [("resolved", "lock.expiring")]
+
+
+def test_the_room_and_the_token(w: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(Settings({"RPDRIVE_HOME": str(w.folder)}), vault=str(w.folder))
+    assert room_of(session) is not None
+    for used, kinds in ((0.95, ["store.nearly_full"]), (0.85, [])):
+        monkeypatch.setattr(
+            "catalog.alerts.watching.room_of", lambda _s, free=1 - used: Room(1000, int(1000 * free))
+        )
+        assert [fact.id for fact in own_facts(session, "v", START)] == kinds
+    token = Session(Settings({"RPDRIVE_HOME": str(w.folder)}), vault="azure://account/container")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sp=rcl&se=2026-10-01T00:00:00Z&sig=x")
+    assert [fact.id for fact in own_facts(token, "v", START)] == ["token.expiring"]
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sp=rcl&sig=x")
+    assert own_facts(token, "v", START) == []
 
 
 def test_a_vault_that_cannot_be_read_resolves_nothing(w: Watching) -> None:

@@ -56,7 +56,7 @@ PACKAGES = {
     "catalog.points.commands": ("points", "ls"),
     "catalog.access.commands": ("vault",),
     "catalog.policies.commands": ("policy",),
-    "catalog.plans.commands": ("plan",),
+    "catalog.plans.commands": ("plan", "protect"),
     "catalog.machines.commands": ("machine",),
     "catalog.ledger.commands": ("forget", "undelete", "hold", "release"),
     "catalog.repair.commands": ("repair",),

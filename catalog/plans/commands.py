@@ -225,3 +225,45 @@ def stop(
         confirm_deletion()
     vault = session.open_vault(meanwhile=importing("catalog.plans.pausing"))
     run(session, vault, Scope(machine, item, everywhere), keep=keep, reason=reason, as_json=as_json)
+
+
+@app.command("protect")
+def protect(
+    ctx: typer.Context,
+    paths: o.ProtectPaths = None,
+    *,
+    item: o.ItemTitle = None,
+    at: o.DailyAt = None,
+    exclude: o.Exclude = None,
+    zone: o.Zone = None,
+    no_timer: o.NoTimer = False,
+    no_backup: o.NoBackup = False,
+    list_them: o.ListThem = False,
+    as_json: Json = False,
+) -> None:
+    """Protect files and folders from now on: plan, policy, timer, and the first backup, with good defaults.
+
+    Daily at 21:00, kept for 30 days, 12 weeks, 12 months and 3 years, unless plans and policies say otherwise.
+    """
+    session: Session = ctx.obj
+    if list_them:
+        if paths:
+            raise UsageError("--list changes nothing", "give it without paths")
+        vault = session.open_vault(meanwhile=importing("catalog.plans.show"))
+        from catalog.plans.show import list_plans as run_list
+
+        run_list(session, vault, None, as_json=as_json)
+        return
+    session.require(Role.BACKUP)
+    from catalog.plans.fields import checked, value_of
+
+    given = {"zone": zone, "exclude": exclude or None}
+    checked({name: value_of(name, value) for name, value in given.items() if value is not None})
+    vault = session.open_vault(meanwhile=importing("catalog.plans.protecting"))
+    from catalog.plans.protecting import Wanted
+    from catalog.plans.protecting import protect as run
+
+    wanted = Wanted(paths or [], item, at, exclude or [], zone, not no_timer, not no_backup)
+    code = run(session, vault, wanted, as_json=as_json)
+    if code:
+        raise typer.Exit(code)

@@ -96,4 +96,14 @@ Until = Annotated[
 Keep = Annotated[
     bool | None, typer.Option("--keep-data/--delete-data", help="keep the recovery points, or forget them all")
 ]
+ProtectPaths = Annotated[
+    list[Path] | None, typer.Argument(metavar="PATH…", readable=False, help="files and folders to protect")
+]
+ItemTitle = Annotated[
+    str | None, typer.Option("--item", metavar="NAME", help="name of the item (default: made from the paths)")
+]
+DailyAt = Annotated[str | None, typer.Option("--at", metavar="TIMES", help="when each day (default: 21:00)")]
+NoTimer = Annotated[bool, typer.Option("--no-timer", help="install no timer: something else runs `rpdrive tick`")]
+NoBackup = Annotated[bool, typer.Option("--no-backup", help="make no first backup now")]
+ListThem = Annotated[bool, typer.Option("--list", help="list what is protected, and change nothing")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]

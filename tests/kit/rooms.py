@@ -110,7 +110,8 @@ ROOMS = {
     " catalog.plans.local catalog.vault",
     "catalog.plans": "catalog.access catalog.documents catalog.errors catalog.format catalog.ledger"
     " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.records"
-    " catalog.points catalog.policies catalog.policies.zone catalog.retention catalog.schedule.due"
+    " catalog.points catalog.policies catalog.policies.records catalog.policies.zone catalog.program"
+    " catalog.retention catalog.schedule.due"
     " catalog.screen catalog.store"
     " catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"

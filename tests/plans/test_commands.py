@@ -284,3 +284,64 @@ def test_a_machine_changes_its_plan_with_the_role_backup(cli: Cli, tmp_path: Pat
     file = tmp_path / "empty.toml"
     file.write_text("")
     assert json.loads(cli.ok("plan", "import", file, "--json"))["levels"] == []
+
+
+# --- rpdrive protect ------------------------------------------------------------------------------------------
+
+
+def test_protect_does_all_that_is_needed_and_says_what_comes(cli: Cli, tmp_path: Path) -> None:
+    data, cli = str(tmp_path / "data"), Cli(tmp_path)  # with a child of its own
+    text = cli.ok("protect", data, "--item", "data", "--no-timer")
+    for line in (
+        "as the item data of the machine",
+        "Making the first backup",
+        "Next backup:",
+        "then daily at 21:00",
+    ):
+        assert line in text
+    assert "Kept:         30 days, 12 weeks on monday, 12 months on day 1, 3 years on day 1 of january" in text
+    assert text.index("Making the first backup") < text.index("Recovery point ") < text.index("Next backup:")
+    without = {"RPDRIVE_PASSPHRASE": None}
+    (point,) = cli.json("points", env=without)["points"]
+    assert point["item"] == "data"
+    before = cli.ok("plan", "export", env=without), cli.ok("policy", "show", env=without)
+    again = cli.ok("protect", data, "--item", "data", "--no-timer", env=without)
+    assert "It has recovery points already" in again and "Making" not in again and "Saved" not in again
+    assert (cli.ok("plan", "export", env=without), cli.ok("policy", "show", env=without)) == before
+
+
+def test_protect_keeps_what_plans_and_policies_say(cli: Cli, tmp_path: Path) -> None:
+    cli.ok("plan", "set", str(tmp_path / "data"), "--item", "data", "--exclude", "*.tmp")
+    cli.ok("plan", "set", "--every", "4h", "--zone", "Europe/Berlin", "--check-2-every", "off")
+    cli.ok("policy", "set", "--daily", "9", "--zone", "UTC")
+    made = cli.json("protect", str(tmp_path / "data"), "--item", "data", "--no-timer", "--no-backup")
+    found = {name: field["value"] for name, field in made["fields"].items() if field["value"] is not None}
+    assert (found["schedule"], found["exclude"], found["zone"]) == ("every 4h", ["*.tmp"], "Europe/Berlin")
+    assert (found["check_1"], found["check_2"], found["prune"]) == ("every 7d for 2h", "off", "every 1d for 1h")
+    assert made["policy"] == {"daily": "9 days"} and made["backup"] is None and made["saved_key"]
+    made = cli.json("protect", str(tmp_path), "--item", "more", "--at", "12:00,3:00", "--no-timer", "--no-backup")
+    assert made["fields"]["schedule"]["value"] == "03:00, 12:00"
+    assert [item.name for item in copy_of(cli).items] == ["data", "more"]
+    assert {row["item"] for row in cli.json("protect", "--list")["plans"]} == {"data", "more"}
+
+
+def test_what_protect_refuses_changes_nothing(cli: Cli, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    for args, why, code in (
+        ([str(tmp_path / "none")], "there is no ", 11),
+        ([], "no path is given", 2),
+        ([data, "--at", "noon"], "time 'noon'", 2),
+        ([data, "--zone", "Mars/Olympus"], "no data for the time zone", 2),
+        ([data, "--exclude", "[z-a"], "malformed exclude pattern", 2),
+        ([data, "--list"], "--list changes nothing", 2),
+    ):
+        assert why in cli.fails("protect", *args, code=code)
+    assert cli.ok("plan", "export") == "" and not cli.json("machine", "list")["machines"]
+
+
+def test_protect_leaves_the_policy_to_the_admin_whose_key_has_a_passphrase(cli: Cli, tmp_path: Path) -> None:
+    admin = {"RPDRIVE_NEW_ADMIN_PASSPHRASE": "the admin's own passphrase"}
+    cli.ok("vault", "admin", "passphrase", env=admin)
+    text = cli.ok("protect", str(tmp_path / "data"), "--no-timer", "--no-backup")
+    assert "Kept:         all recovery points: the admin key has a passphrase of its own" in text
+    assert not cli.json("policy", "show")["complete"]

@@ -40,6 +40,10 @@ class Health:
         """The files that a point can't give back, by the last check; None if none are known."""
         return self._damaged.get((point.machine, point.id))
 
+    def bad_packs(self) -> set[tuple[int, bytes]]:
+        """The packs (kind and id) of which blocks were found bad."""
+        return {(row.kind, row.pack) for record in self._records.values() for row in record.bad}
+
     def verified_ids(self, stored: Mapping[PointName, int]) -> set[bytes]:
         """The ids of the points that `verified` holds for; given with the times when they were stored."""
         return {name.id for name, when in stored.items() if self.verified(name, when)}

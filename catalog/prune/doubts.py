@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 from catalog.format.ledger import ledger_folder
 from catalog.format.numbers import written_number
-from catalog.format.places import places_folder
-from catalog.format.records import PointName
+from catalog.format.places import PlacesRecord, places_folder
+from catalog.format.records import Machine, PointName
 from catalog.format.retention import policy_folder
 from catalog.ledger.records import Ledgers
+from catalog.points.health import Health
 from catalog.policies.records import Policies
 from catalog.prune.notes import Notes
 from catalog.prune.records import Newest
+from catalog.prune.state import Key
 from catalog.vault import Vault
 
 ADVICE = (
@@ -70,6 +72,20 @@ class Words(NamedTuple):
         for folder, number in self.numbers.items():
             if number:
                 notes.set(_note(folder), str(number))
+
+
+def doubtful_packs(
+    vault: Vault, own: Iterable[bytes], machines: Mapping[bytes, Machine], record: PlacesRecord | None
+) -> frozenset[Key]:
+    """Packs with blocks that a check has found bad where they are now: their own objects may have them whole.
+
+    Asked for only if a pack is about to go whose blocks are in carriers: a listing, and a request for each series
+    of the machines `own`. Raises StoreError.
+    """
+    moved = {(row.kind, row.pack) for row in record.moved} if record is not None else set()
+    if record is None or all((row.kind, row.object) not in moved for row in record.leaving):
+        return frozenset()
+    return frozenset(Key(*one) for one in Health.of(vault, own, machines).bad_packs())
 
 
 def _note(folder: str) -> str:

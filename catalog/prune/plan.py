@@ -64,7 +64,8 @@ class Facts(NamedTuple):
     `record` is the newest record of places, which was stored at `created`; `began` is before the points were
     listed. Nothing younger than `age`, at least G, is hidden, and nothing younger than `rests` is moved: the store
     would refuse to delete it. What is hidden stays for `g` after `given_up`, when a point was given up that no run
-    had as a root. `g` and `wait` are less than G and WAIT in tests only.
+    had as a root. `g` and `wait` are less than G and WAIT in tests only. Of packs in `doubtful` a
+    check has found blocks bad, where they are now.
     """
 
     record: PlacesRecord | None
@@ -75,6 +76,7 @@ class Facts(NamedTuple):
     g: int = G
     wait: int = WAIT
     given_up: int = 0
+    doubtful: Collection[Key] = ()
 
 
 class Limits(NamedTuple):
@@ -315,10 +317,14 @@ class Plan:
             return
         if key not in self._objects:
             del self.state.leaving[key]
-        elif all(self._holds(key.kind, run) for run in runs):
+        elif all(self._holds(key.kind, run) for run in runs) and not (runs and self._is_doubtful(key)):
             self._delete(key)
             if not runs:
                 self.state.leaving[key] = NEW  # it may have been back
+
+    def _is_doubtful(self, key: Key) -> bool:
+        """Whether blocks of a moved pack are known to be bad: its own object may have them whole."""
+        return key in self._facts.doubtful or key in self._staying
 
     def _delete(self, key: Key) -> None:
         self.deletes.append(self._objects[key])

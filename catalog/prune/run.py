@@ -32,7 +32,7 @@ from catalog.prune.blind import REPAIR, reason_of
 from catalog.prune.carrying import READ_BACK, Carrying
 from catalog.prune.clock import Seen, check_listed, check_now, check_quiet, check_stored
 from catalog.prune.deleting import Deleter
-from catalog.prune.doubts import ADVICE, Words
+from catalog.prune.doubts import ADVICE, Words, doubtful_packs
 from catalog.prune.gaps import find_gap
 from catalog.prune.locks import holders, lengthen_locks
 from catalog.prune.notes import Notes, find_ends
@@ -314,7 +314,8 @@ class _Run:
         wait = WAIT if self._c.wait is None else self._c.wait
         ledgers = (some.of(*key) for some in self._ledgers.values() for key in some.keys)
         given_up = max((ledger.given_up for ledger in ledgers), default=0)
-        facts = Facts(newest.record, newest.created, began, max(g, rests), rests, g, wait, given_up)
+        doubtful = doubtful_packs(self._vault, self._series.own, self._c.scope.machines, newest.record)
+        facts = Facts(newest.record, newest.created, began, max(g, rests), rests, g, wait, given_up, doubtful)
         plan = Plan(facts, self._c.limits)
 
         def objects() -> Iterator[Object]:

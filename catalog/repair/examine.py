@@ -75,8 +75,8 @@ class Found(NamedTuple):
     @property
     def is_clean(self) -> bool:
         """Whether there is nothing to do and nothing lost."""
-        rows = self.rows.broken or self.rows.instead or self.acknowledged
-        return not (rows or self.rebuilt or self.unindexed or self.lost or self.unread or self.remarks)
+        todo = self.rows or self.acknowledged or self.rebuilt or self.unindexed
+        return not (todo or self.lost or self.unread or self.remarks)
 
 
 class Examination:
@@ -104,6 +104,7 @@ class Examination:
         self._names = Names(self._work)
         self._remarks: list[str] = []
         self._moved: dict[tuple[int, bytes], tuple[Run, ...]] = {}
+        self._back: set[tuple[int, bytes]] = set()  # packs whose own objects are there, and whole
 
     def close(self) -> None:
         self._work.close()
@@ -158,7 +159,7 @@ class Examination:
                 self._vault, roots, machines=self._machines, places=self._state.records, follow=self._follow
             )
             try:
-                again = self._find_moved(marked)
+                again = self._find_moved(marked) | self._find_originals(marked)
                 if any(fault.kind in _PAGES for fault in marked.faults) and not again:
                     again = self._walk(roots, with_suspects=False)
             except BaseException:
@@ -224,6 +225,35 @@ class Examination:
                 self._moved[of_kind, pack] = runs
                 self._vault.places.suppose_moved(PackKind(of_kind), pack, runs)
         return helps
+
+    def _find_originals(self, marked: Marked) -> bool:
+        """Look for packs whose carriers are missing or damaged, and that were not deleted yet. Whether any are."""
+        bad = {(int(f.at.kind), f.at.pack) for f in marked.faults if f.kind in _PAGES}
+        found = False
+        for kind in (_DATA, _TREE):
+            for pack, spans in marked.live.spans(kind):
+                end = spans[-1][1]
+                doubtful = (int(kind), pack) in bad or not self._is_there(kind, pack, end)
+                if doubtful and pack[:SERIES_BYTES] == self.series and self._take_back(kind, pack, end):
+                    found = True
+                    if kind is _DATA:
+                        self._work.suspect(kind, pack, "it is to be read where it was before upkeep moved it")
+        return found
+
+    def _take_back(self, kind: PackKind, pack: bytes, end: int) -> bool:
+        """Read a pack from its own object again, if that is there and has `end` bytes. Whether it is, as news."""
+        key, size = (int(kind), pack), self.survey.size(kind, pack)
+        if key in self._back or not self._vault.places.runs(kind, pack) or size is None or size < end:
+            return False
+        if not self._state.stays(kind, pack):
+            said = f"{pack_name(kind, pack)} is there, and a prune may be deleting it: repair again in two days"
+            if said not in self._remarks:
+                self._remarks.append(said)
+            return False
+        self._back.add(key)
+        self._moved.pop(key, None)
+        self._vault.places.suppose_moved(kind, pack, (Run(0, size, pack, 0),))
+        return True
 
     def _is_there(self, kind: PackKind, pack: bytes, end: int) -> bool:
         """Whether listings and records say that the vault has the first `end` bytes of a pack, or what is left."""
@@ -313,8 +343,24 @@ class Examination:
                     for block in blocks:
                         work.add_bad(kind, pack, block.at.offset, "its pack is missing")
                     continue
-            for lost in list(reading.run(blocks)):
-                work.add_bad(kind, pack, lost.block.at.offset, lost.reason)
+            for offset, reason in self._bad_of(reading, kind, pack, blocks).items():
+                work.add_bad(kind, pack, offset, reason)
+
+    def _bad_of(self, reading: Reading, kind: PackKind, pack: bytes, blocks: Sequence[Block]) -> dict[int, str]:
+        """The offsets of blocks of a pack that are lost, with a reason each: in its carriers, or in its own object.
+
+        That is where the pack is read from now on.
+        """
+        bad = {lost.block.at.offset: lost.reason for lost in reading.run(blocks)}
+        runs = self._vault.places.runs(kind, pack)
+        if not bad or not self._take_back(kind, pack, self._work.end(kind, pack)):
+            return bad
+        left = {lost.block.at.offset: lost.reason for lost in reading.run(blocks)}
+        if left.keys() < bad.keys():
+            return left
+        self._back.remove((int(kind), pack))
+        self._vault.places.suppose_moved(kind, pack, runs)
+        return bad
 
     def _known_copies(self) -> None:
         """Take the copies that records name already, if they can still be read."""
@@ -356,7 +402,7 @@ class Examination:
         instead = [*islice((row for row in copies if row not in known), MOST_COPIES + 1)]
         if len(instead) > MOST_COPIES:
             self._remarks.append(f"more than {MOST_COPIES:,} copies were found: repair again for the rest")
-        return Rows(broken, instead[:MOST_COPIES]), acknowledged
+        return Rows(broken, instead[:MOST_COPIES], sorted(self._back)), acknowledged
 
     def _why_whole(self, kind: PackKind, pack: bytes) -> str:
         """Why all of a pack is to be called broken, of which some blocks are lost; empty if it is not.

@@ -43,6 +43,9 @@ def found_lines(found: Found, machine: str, neighbour: Neighbour) -> Iterator[st
         yield "  the next backup of this machine stores again what its source still has"
     if rows.instead:
         yield f"{machine}: {counted(len(rows.instead), 'lost chunk')} found elsewhere: files open again"
+    if rows.back:
+        packs = counted(len(rows.back), "pack")
+        yield f"{machine}: {packs} to be read where they were before upkeep moved them: files open again"
     for name, error in found.unread:
         yield f"{machine}: {name} can't be read: {error}"
     if found.lost:
@@ -103,6 +106,7 @@ def found_json(found: Found, machine: str, neighbour: Neighbour) -> dict[str, An
             {"pack": r.pack.hex(), "kind": r.kind, "offset": r.offset, "reason": r.reason} for r in rows.broken
         ],
         "healed": len(rows.instead),
+        "back": [{"pack": pack.hex(), "kind": kind} for kind, pack in rows.back],
         "lost": found.lost,
         "lost_points": found.losses.points,
         "lost_files": [_lost_json(row, neighbour) for row in found.losses.named],

@@ -17,7 +17,7 @@ from catalog.ledger.records import Ledgers
 from catalog.machines.registry import find_machine
 from catalog.repair.examine import Examination, Found, Wanted
 from catalog.repair.records import LostRecords, find_lost, write_lost
-from catalog.repair.state import Rows, Signer, add_rows, write
+from catalog.repair.state import Signer, add_rows, write
 from catalog.screen.phases import Follower, Phase
 from catalog.screen.text import counted
 from catalog.vault import Vault
@@ -117,8 +117,9 @@ class Repair:
             places.append(write(vault, record, signer, after=record.number))
             ahead = max(record.number, found.after) + NUMBERS_AHEAD
             places.append(write(vault, record, signer, after=ahead))
-        rows = Rows([*found.rows.broken, *(found.acknowledged if acknowledge else ())], found.rows.instead)
-        if rows.broken or rows.instead:
+        broken = [*found.rows.broken, *(found.acknowledged if acknowledge else ())]
+        rows = found.rows._replace(broken=broken)
+        if rows:
             self._follow.phase(Phase("writing records of places"))
             places += add_rows(vault, found.machine[:SERIES_BYTES], rows, signer, found.began)
         return Written(places, indexes)

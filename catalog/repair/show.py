@@ -150,7 +150,7 @@ class _Run:
                 row = found_json(found, name, neighbour) if request.as_json else {}
                 rows.append(row)
                 self._lost |= bool(found.lost or found.unread)
-                todo = found.rows.broken or found.rows.instead or found.rebuilt or found.unindexed
+                todo = found.rows or found.rebuilt or found.unindexed
                 if not (todo or (request.acknowledge and found.acknowledged)):
                     continue
                 if self._confirmed("Write this?"):

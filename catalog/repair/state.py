@@ -29,15 +29,23 @@ from catalog.store.reading import time_to_read
 from catalog.vault import Vault
 
 G = HIDDEN  # ns: upkeep deletes what it has hidden for as long
+WAIT = 70 * 3600 * 10**9  # ns: nearly as long as it waits with a pack of which the blocks are in carriers
 SLACK = EVIDENCE  # ns; a run may delete for a part of this time after its record was written
 TRIES = 5  # if other runs write records meanwhile
 
 
 class Rows(NamedTuple):
-    """Rows to add. An `instead` row replaces one for the same chunk."""
+    """Rows to add. An `instead` row replaces one for the same chunk.
+
+    `back` are packs (kind and id) that are to be read from their own objects again, and not from carriers.
+    """
 
     broken: Sequence[BrokenRow]
     instead: Sequence[InsteadRow]
+    back: Sequence[tuple[int, bytes]] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.broken or self.instead or self.back)
 
 
 class Signer(NamedTuple):
@@ -67,6 +75,7 @@ class State:
         self.records = [
             _settled(record, created.get(_name(record), self.now)) for record in vault.places.newest(series)
         ]
+        self._written = max(created.values(), default=0)
         self._dead: dict[tuple[int, bytes], list[DeadRow]] = {}
         self._leaving: dict[tuple[int, bytes], int] = {}
         self._runs: dict[tuple[int, bytes], list[tuple[int, int]]] = {}
@@ -96,6 +105,14 @@ class State:
             if covers and row.since is not None and self.now - row.since > G - SLACK:
                 return False
         return True
+
+    def stays(self, kind: int, pack: bytes) -> bool:
+        """Whether no run of upkeep can be about to delete the object of a pack that was moved.
+
+        It may if it has read that the pack has left for 72 hours; then it does soon after it has written a record.
+        """
+        since = self._leaving.get((int(kind), pack))
+        return since is None or self.now - since < WAIT or self.now - self._written > SLACK
 
     def is_broken(self, kind: int, pack: bytes, offset: int | None) -> bool:
         """Whether a record says already that a block, or all of its pack, is broken."""
@@ -130,18 +147,21 @@ def add_rows(vault: Vault, series: bytes, rows: Rows, signer: Signer, began: int
     written = list[str]()
     for _ in range(TRIES):
         state = State(vault, series)
-        shards: dict[str, tuple[PlacesRecord | None, list[BrokenRow], list[InsteadRow]]] = {}
+        shards: dict[str, _Shard] = {}
         for broken in rows.broken:
             if not state.is_broken(broken.kind, broken.pack, broken.offset):
-                _of(shards, state.shard_of(broken.pack))[1].append(broken)
+                _of(shards, state.shard_of(broken.pack)).broken.append(broken)
         known = {row for record in state.records for row in record.instead}
         for row in rows.instead:
             target = Extent(row.extent.pack, row.extent.offset, row.extent.stored, 0, 1, b"")
             if row not in known and state.is_usable(PackKind(row.kind), target):
-                _of(shards, state.shard_of(row.pack))[2].append(row)
+                _of(shards, state.shard_of(row.pack)).instead.append(row)
+        for kind, pack in rows.back:
+            if state.stays(kind, pack):
+                _of(shards, state.shard_of(pack)).back.append((kind, pack))
         try:
-            for base, more_broken, more_instead in shards.values():
-                written.append(_add(vault, series, base, more_broken, more_instead, signer, began))
+            for shard in shards.values():
+                written.append(_add(vault, series, shard, signer, began))
             return written
         except ObjectChanged:
             continue
@@ -150,32 +170,49 @@ def add_rows(vault: Vault, series: bytes, rows: Rows, signer: Signer, began: int
     )
 
 
-def _of(
-    shards: dict[str, tuple[PlacesRecord | None, list[BrokenRow], list[InsteadRow]]], base: PlacesRecord | None
-) -> tuple[PlacesRecord | None, list[BrokenRow], list[InsteadRow]]:
-    return shards.setdefault("" if base is None else base.digits, (base, [], []))
+class _Shard(NamedTuple):
+    """Rows to add to one record."""
+
+    base: PlacesRecord | None
+    broken: list[BrokenRow]
+    instead: list[InsteadRow]
+    back: list[tuple[int, bytes]]
+
+
+def _of(shards: dict[str, _Shard], base: PlacesRecord | None) -> _Shard:
+    return shards.setdefault("" if base is None else base.digits, _Shard(base, [], [], []))
 
 
 def _key(row: InsteadRow) -> tuple[int, bytes, int, int]:
     return row.kind, row.pack, row.offset, row.inner
 
 
-def _add(
-    vault: Vault,
-    series: bytes,
-    base: PlacesRecord | None,
-    broken: list[BrokenRow],
-    instead: list[InsteadRow],
-    signer: Signer,
-    began: int,
-) -> str:
-    """Write the record after `base`, with more rows."""
+def _add(vault: Vault, series: bytes, shard: _Shard, signer: Signer, began: int) -> str:
+    """Write the record after the base of a shard, with more rows."""
+    base = shard.base
     if base is None:
         base = PlacesRecord(series=series, number=0, by=signer.by, began=began)
-    new = {_key(row) for row in instead} if base.instead else set()
+    new = {_key(row) for row in shard.instead} if base.instead else set()
     kept = [row for row in base.instead if _key(row) not in new]
-    record = replace(base, by=signer.by, broken=[*base.broken, *broken], instead=[*kept, *instead])
+    record = replace(base, by=signer.by, broken=[*base.broken, *shard.broken], instead=[*kept, *shard.instead])
+    record = _with_back(record, set(shard.back))
     return write(vault, record, signer, after=base.number)
+
+
+def _with_back(record: PlacesRecord, back: set[tuple[int, bytes]]) -> PlacesRecord:
+    """A record with packs read from their own objects again.
+
+    They stay hidden, as packs do that come back: what was cut from them must not be used again.
+    """
+    if not back:
+        return record
+    hidden = [DeadRow(pack, kind, None, []) for kind, pack in sorted(back)]
+    return replace(
+        record,
+        dead=[*(row for row in record.dead if (row.kind, row.pack) not in back), *hidden],
+        moved=[row for row in record.moved if (row.kind, row.pack) not in back],
+        leaving=[row for row in record.leaving if (row.kind, row.object) not in back],
+    )
 
 
 def write(vault: Vault, record: PlacesRecord, signer: Signer, *, after: int) -> str:

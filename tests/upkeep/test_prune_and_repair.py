@@ -9,16 +9,19 @@ import pytest
 from catalog import places
 from catalog.errors import RpdriveError
 from catalog.format.blocks import PackKind
+from catalog.format.checks import BadRow, ChecksRecord, checks_folder, encode_checks
+from catalog.format.numbers import written_number
 from catalog.format.packs import decode_pack, pack_name, pack_named
 from catalog.format.records import PointName
+from catalog.format.sealed import Kind, seal_object
 from catalog.prune.run import Refused
 from catalog.repair.examine import Found, Wanted
 from catalog.repair.run import Repair
 from catalog.repair.state import Signer
 from catalog.screen.phases import NoFollower
 from catalog.signing import signing_key
-from tests.kit.pruning import World
-from tests.kit.vaultmaker import Packer
+from tests.kit.pruning import DAY, START, World
+from tests.kit.vaultmaker import MACHINE, Packer
 
 DATA, TREE = PackKind.DATA, PackKind.TREE
 
@@ -149,3 +152,41 @@ def test_moved_and_then_lost() -> None:
     world.settle(3)
     newest = world.backup(0, 1, 2, 3)
     assert reads(world, newest)
+
+
+def one_is_bad(world: World, pack: bytes) -> None:
+    """Note in the vault that a check has found a bad block in a data pack."""
+    row = BadRow(pack, int(DATA), 8, 100, 2, START, "it rots")
+    record = ChecksRecord(series=MACHINE[:4], number=1, by=bytes(16), written=START, bad=[row])
+    name = checks_folder(MACHINE) + written_number(1)
+    world.store.create(name, [seal_object(world.vault.keys, Kind.CHECKS, name, encode_checks(record))])
+
+
+@pytest.mark.parametrize("harm", ["gone", "rotten"])
+def test_a_carrier_is_lost_while_the_packs_that_were_moved_are_there(harm: str) -> None:
+    """Their own objects go 72 hours after they were moved, unless something is wrong with the carrier."""
+    world = World()
+    names = [world.backup(n, n + 3) for n in range(3)]
+    world.later(8)
+    assert world.prune().carriers == 2
+    (record,) = world.opened().places.newest(MACHINE)
+    data = [row for row in record.moved if row.kind == DATA]
+    carrier = pack_name(DATA, record.carriers[data[0].runs[0].carrier])
+    if harm == "gone":
+        lose(world, carrier)
+    else:
+        bad = data[0].runs[0].at + 20
+        good = world.memory.objects[carrier]
+        world.memory.objects[carrier] = good[:bad] + bytes([good[bad] ^ 1]) + good[bad + 1 :]
+        one_is_bad(world, data[0].pack)
+    world.later(4)
+    world.prune()
+    assert pack_name(DATA, data[0].pack) in world.objects("packs/")
+    for name in list(world.objects("places/")):  # as if nobody had pruned for two days
+        world.memory._modified[name] -= 2 * DAY
+    found = repair(world)
+    assert found.lost == 0 and found.rows.back and not found.rows.broken
+    world.check()
+    world.forget(names[1])
+    world.settle()
+    world.check()

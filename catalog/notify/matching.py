@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 from fnmatch import fnmatchcase
 
 from catalog.notify.config import DAYS, Config, Matcher, Window, minutes
-from catalog.notify.event import Event, Ping, What
+from catalog.notify.event import Event, Ping, Severity, What
 from catalog.notify.targets import PingUrl, Smtp
 
 _NS = 10**9
@@ -16,15 +16,17 @@ _NS = 10**9
 def targets_of(event: Event, config: Config, zone: tzinfo) -> list[str]:
     """The names of the targets that an event goes to, each once, in the order of the configuration.
 
-    A security event goes to all. Without matchers, so does every other one; a target that has a fault counts, so
-    that what it should hear waits for it.
+    A security event goes to all. Without matchers, so does every other one that is not mere information, which is
+    for the digest. A target that has a fault counts, so that what it should hear waits for it.
     """
     names = [n for n in [*config.targets, *sorted(config.faulty)] if not isinstance(config.targets.get(n), PingUrl)]
     if event.what is What.DIGEST:
         wanted = config.digest.targets or [n for n, t in config.targets.items() if isinstance(t, Smtp)]
         return [] if config.digest.off else [n for n in names if n in wanted]
-    if event.security or event.what is What.TEST or not config.matchers:
+    if event.security or event.what is What.TEST:
         return names
+    if not config.matchers:
+        return [] if event.severity is Severity.INFO else names
     hearing = {name for matcher in config.matchers if matches(matcher, event, zone) for name in matcher.targets}
     return [name for name in names if name in hearing]
 

@@ -123,15 +123,16 @@ def _stop(child: Child) -> int:
 
 
 def local_duties(settings: Settings, now: int) -> None:
-    """What this machine can do by itself: deliver what waits, step the alerts. Raises nothing."""
+    """What this machine does by itself: alerts, what waits to be told, metrics, the digest. Raises nothing."""
     try:
         from catalog.alerts.local import step_here
         from catalog.notify.notifier import Notifier
+        from catalog.report.duties import tell
 
         state = settings.where("state")
         notifier = Notifier(settings.where("config"), state)
-        notifier.retry(now)
         step_here(state, now, notifier)
+        tell(notifier, state, now)
     except Exception as e:  # noqa: BLE001 - no fault of these may stop the backups
         _log.warning("the alerts of this machine: %s", e)
 

@@ -77,8 +77,16 @@ ROOMS = {
     "catalog.schedule.marks": "catalog.errors catalog.systems",
     "catalog.schedule.agenda": "catalog.plans.effective catalog.plans.local catalog.schedule.conditions"
     " catalog.schedule.due catalog.schedule.history catalog.schedule.slots",
+    "catalog.report.series": "catalog.plans.effective catalog.plans.local catalog.schedule.due"
+    " catalog.schedule.history",
+    "catalog.report.wording": "catalog.alerts.state catalog.report.series catalog.screen",
+    "catalog.report.metrics": "catalog.errors catalog.notify.event catalog.report.series",
+    "catalog.report.digest": "catalog.alerts.state catalog.notify.event catalog.report.series"
+    " catalog.report.wording catalog.screen",
+    "catalog.report.duties": "catalog.access catalog.alerts.keeping catalog.errors catalog.notify"
+    " catalog.report.digest catalog.report.metrics catalog.report.series",
     "catalog.schedule.tick": "catalog.access catalog.alerts.local catalog.errors catalog.notify"
-    " catalog.plans.local catalog.program catalog.schedule.agenda catalog.schedule.conditions"
+    " catalog.plans.local catalog.program catalog.report.duties catalog.schedule.agenda catalog.schedule.conditions"
     " catalog.schedule.history catalog.schedule.marks catalog.systems",
     "catalog.schedule": "catalog.access catalog.schedule.tick",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
@@ -123,8 +131,8 @@ ROOMS = {
     " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
     " catalog.store.address catalog.vault",
     "catalog.report": "catalog.access catalog.alerts.keeping catalog.alerts.state catalog.errors catalog.format"
-    " catalog.jobs catalog.notify catalog.notify.event catalog.plans.effective catalog.plans.local"
-    " catalog.schedule.due catalog.schedule.history catalog.screen catalog.vault",
+    " catalog.jobs catalog.notify.event catalog.report.series catalog.report.wording catalog.schedule.history"
+    " catalog.screen catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"

@@ -40,8 +40,12 @@ def at(text: str, zone: ZoneInfo = BERLIN, fold: int = 0) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold).timestamp()) * 10**9
 
 
-def test_without_matchers_all_hear_of_everything() -> None:
-    assert targets_of(event(severity=Severity.INFO), config(), UTC) == ["mail", "hook"]
+def test_without_matchers_all_hear_of_what_needs_somebody() -> None:
+    assert targets_of(event(), config(), UTC) == ["mail", "hook"]
+    assert targets_of(event(severity=Severity.INFO), config(), UTC) == []
+    assert targets_of(event(severity=Severity.INFO, security=True), config(), UTC) == ["mail", "hook"]
+    all_ = config('[[matchers]]\ntargets = ["mail"]')
+    assert targets_of(event(severity=Severity.INFO), all_, UTC) == ["mail"]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ PACKAGES = {
     "catalog.jobs.commands": ("jobs",),
     "catalog.alerts.commands": ("alerts", "health", "watch"),
     "catalog.prune.commands": ("prune",),
-    "catalog.schedule.commands": ("tick",),
+    "catalog.schedule.commands": ("tick", "timer"),
     "catalog.notify.commands": ("notify",),
     "catalog.report.commands": ("report",),
     "catalog.history.commands": ("find", "versions", "diff"),

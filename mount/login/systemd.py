@@ -10,20 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import shutil
 import socket
-import stat
-import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from catalog.errors import LocalError, MountFailed
 from catalog.program import HOME, lasting_environment, rpdrive_command, user_path
+from catalog.units.systemd import Unit, check_program, one_line, quoted, run, succeeds, write
 from mount.login.base import Entry
 
 _NAME_MAX = 255
+_INSTEAD = "use --at-login"
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
 # Where rpdrive keeps its files: a service doesn't see the environment of the shell that made the unit.
 _KEPT = (HOME, "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH", "RPDRIVE_ALLOW_HTTP")
@@ -37,20 +35,6 @@ RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
 """
-
-
-class Unit(NamedTuple):
-    """A unit's file. `system`: a unit of the system, not of this user."""
-
-    path: Path
-    system: bool
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    def systemctl(self, *arguments: str) -> list[str]:
-        return ["systemctl", *([] if self.system else ["--user"]), *arguments]
 
 
 def unit_for(place: Path, *, system: bool, environ: Mapping[str, str] = os.environ) -> Unit:
@@ -78,29 +62,6 @@ def unit_name(place: Path) -> str:
     return name if len(name) <= _NAME_MAX else f"rpdrive-{hashlib.sha256(raw).hexdigest()[:32]}.service"
 
 
-def quoted(argument: str, *, program: bool = False) -> str:
-    """Quote any text as one word of a unit's command line (systemd.service(5), COMMAND LINES)."""
-    parts = []
-    for byte in os.fsencode(argument):
-        char = chr(byte)
-        if char in '"\\':
-            parts.append(f"\\{char}")
-        elif char == "%":
-            parts.append("%%")
-        elif char == "$" and not program:  # systemd replaces no variables in the program's path
-            parts.append("$$")
-        elif byte < 0x20 or byte == 0x7F:
-            parts.append(f"\\x{byte:02x}")
-        else:
-            parts.append(char)
-    word = "".join(parts)
-    try:
-        word = word.encode("latin-1").decode()
-    except UnicodeDecodeError:  # units are UTF-8: escape other bytes
-        word = "".join(c if c < "\x80" else f"\\x{ord(c):02x}" for c in word)
-    return f'"{word}"'
-
-
 class SystemdUnits:
     """Implements Login by systemd."""
 
@@ -108,8 +69,8 @@ class SystemdUnits:
         """See Login. If systemd doesn't answer, e.g. in a chroot, yields the commands that the user has to run."""
         unit = unit_for(entry.place, system=entry.system)
         if entry.system:
-            check_program([sys.executable, *sys.path])
-        write(unit, unit_text(entry.place, entry.arguments, system=entry.system, vault=entry.vault))
+            check_program([sys.executable, *sys.path], _INSTEAD)
+        write(unit, unit_text(entry.place, entry.arguments, system=entry.system, vault=entry.vault), _INSTEAD)
         yield f"Wrote {unit.path}"
         if enable(unit, now=now):
             yield f"The drive will be open at every {'start' if entry.system else 'login'}"
@@ -155,7 +116,7 @@ def unit_text(
         return " ".join([quoted(program, program=True), *map(quoted, [*start, *arguments])])
 
     kept = lasting_environment(_KEPT, environ)
-    lines = ["[Unit]", f"Description=Recovery points at {_one_line(place)}"]
+    lines = ["[Unit]", f"Description=Recovery points at {one_line(place)}"]
     if system:
         lines += ["Wants=network-online.target", "After=network-online.target"]
         folders = [place] if vault is None else [place, vault]
@@ -183,58 +144,11 @@ def unit_text(
     return "\n".join(lines)
 
 
-def check_program(paths: Iterable[str]) -> None:
-    """Check that root alone can change the program that root's unit runs. Raises LocalError.
-
-    `paths` are the interpreter and where it looks for modules; those that don't exist count by the folder above.
-    """
-    for path in {resolved for text in paths if text for resolved in (Path(text).absolute(), Path(text).resolve())}:
-        below: os.stat_result | None = None
-        for here in (path, *path.parents):
-            try:
-                status = os.lstat(here)
-            except FileNotFoundError:
-                continue
-            if _others_can_change(status, below):
-                raise LocalError(
-                    f"a unit that runs as root would run {path}, and others than root can change {here}",
-                    "install rpdrive as root in a folder of root's, or use --at-login",
-                )
-            below = status
-
-
-def _others_can_change(status: os.stat_result, below: os.stat_result | None) -> bool:
-    """Whether users other than root can change a file, or put another one in the place of `below` in a folder."""
-    if status.st_uid != 0:
-        return True
-    if stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o022:
-        return False
-    # In a folder like /tmp nobody can replace what is root's.
-    return not (status.st_mode & stat.S_ISVTX and below is not None and below.st_uid == 0)
-
-
-def _one_line(path: Path) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in str(path))
-    return text.replace("%", "%%").rstrip("\\")
-
-
-def write(unit: Unit, text: str) -> None:
-    """Write a unit's file. Raises LocalError."""
-    try:
-        unit.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = unit.path.with_name(f".{unit.name[:200]}.tmp")
-        temporary.write_bytes(os.fsencode(text))
-        temporary.replace(unit.path)
-    except OSError as e:
-        advice = "run it as root, or use --at-login" if unit.system else ""
-        raise LocalError(f"the unit {unit.path} can't be written: {e.strerror}", advice) from e
-
-
 def enable(unit: Unit, *, now: bool) -> bool:
     """Load a new unit into systemd, and start it `now`. False if systemd doesn't answer. Raises MountFailed."""
-    if not _succeeds(unit, "daemon-reload"):
+    if not succeeds(unit, "daemon-reload"):
         return False
-    done = _run(unit, "enable", *(["--now"] if now else []), "--", unit.name)
+    done = run(unit, "enable", *(["--now"] if now else []), "--", unit.name)
     if done is None or done.returncode:
         why = done.stderr.strip().splitlines()[-1:] if done is not None else []
         raise MountFailed(
@@ -248,28 +162,10 @@ def remove(unit: Unit) -> bool:
     """Close the unit's drive and delete its file. False if the unit does not exist. Raises LocalError."""
     if not unit.path.exists():
         return False
-    _succeeds(unit, "disable", "--now", "--", unit.name)
+    succeeds(unit, "disable", "--now", "--", unit.name)
     try:
         unit.path.unlink(missing_ok=True)
     except OSError as e:
         raise LocalError(f"the unit {unit.path} can't be deleted: {e.strerror}", "check its permissions") from e
-    _succeeds(unit, "daemon-reload")
+    succeeds(unit, "daemon-reload")
     return True
-
-
-def _succeeds(unit: Unit, *arguments: str) -> bool:
-    done = _run(unit, *arguments)
-    return done is not None and done.returncode == 0
-
-
-def _run(unit: Unit, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    program = shutil.which("systemctl")
-    if program is None:
-        return None
-    try:
-        return subprocess.run(
-            [program, *unit.systemctl(*arguments)[1:]], capture_output=True, text=True, errors="replace",
-            check=False, timeout=240, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None

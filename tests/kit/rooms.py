@@ -20,6 +20,7 @@ ROOMS = {
     "catalog.processors": "",
     "catalog.heap": "",
     "catalog.systems": "",
+    "catalog.units": "catalog.errors",
     "catalog.screen": "catalog.errors",
     "catalog.format": "catalog.errors",
     "catalog.retention": "catalog.errors catalog.format",
@@ -88,7 +89,10 @@ ROOMS = {
     "catalog.schedule.tick": "catalog.access catalog.alerts.local catalog.errors catalog.notify"
     " catalog.plans.local catalog.program catalog.report.duties catalog.schedule.agenda catalog.schedule.conditions"
     " catalog.schedule.history catalog.schedule.marks catalog.systems",
-    "catalog.schedule": "catalog.access catalog.schedule.tick",
+    "catalog.schedule.timers": "catalog.errors catalog.program catalog.schedule.tick catalog.units"
+    " catalog.windows",
+    "catalog.schedule": "catalog.access catalog.errors catalog.plans.local catalog.schedule.due"
+    " catalog.schedule.marks catalog.schedule.tick catalog.schedule.timers catalog.screen",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"
     " catalog.store catalog.vault",
     "catalog.policies.records": "catalog.errors catalog.format catalog.retention catalog.signing catalog.vault",
@@ -156,7 +160,7 @@ ROOMS = {
     " catalog.ledger.listed catalog.ledger.records catalog.names catalog.points catalog.tree catalog.vault"
     " catalog.windows",
     "mount.place": "catalog.errors catalog.mountinfo catalog.windows",
-    "mount.login": "catalog.errors catalog.program catalog.windows mount.place",
+    "mount.login": "catalog.errors catalog.program catalog.units catalog.windows mount.place",
     "mount.drivers": "cache.memory cache.openfile cache.reader catalog.errors catalog.held catalog.screen"
     " mount.view",
     "mount.drivers.kernel": "cache.memory cache.openfile cache.reader catalog.errors catalog.held catalog.format"

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from catalog.errors import LocalError, MountFailed
+from catalog.units import tasks
 from mount.login import schtasks
 from mount.login.base import Entry
 
@@ -42,7 +43,7 @@ CHOICES = {
 
 def local(element: ElementTree.Element) -> str:
     space, _, name = element.tag[1:].partition("}")
-    assert space == schtasks.SCHEMA
+    assert space == tasks.SCHEMA
     return name
 
 
@@ -92,7 +93,7 @@ def test_the_task_is_as_the_scheduler_wants_it() -> None:
     assert local(task) == "Task" and task.get("version") == "1.2"
 
     def text(path: str) -> str:
-        found = task.find("/".join(f"{{{schtasks.SCHEMA}}}{step}" for step in path.split("/")))
+        found = task.find("/".join(f"{{{tasks.SCHEMA}}}{step}" for step in path.split("/")))
         assert found is not None and found.text
         return found.text
 
@@ -107,8 +108,8 @@ def test_the_task_is_as_the_scheduler_wants_it() -> None:
     compile(given[2], "task", "exec")
     assert repr({"RPDRIVE_HOME": str(Path(home).absolute())}) in given[2]
     assert "passphrase" not in xml.decode("utf-16").lower()
-    actions = task.find(f"{{{schtasks.SCHEMA}}}Actions")
-    principal = task.find(f"{{{schtasks.SCHEMA}}}Principals/{{{schtasks.SCHEMA}}}Principal")
+    actions = task.find(f"{{{tasks.SCHEMA}}}Actions")
+    principal = task.find(f"{{{tasks.SCHEMA}}}Principals/{{{tasks.SCHEMA}}}Principal")
     assert actions is not None and principal is not None and actions.get("Context") == principal.get("id")
 
 
@@ -149,21 +150,21 @@ def test_tasks_are_made_and_deleted() -> None:
     schtasks.enable(task, xml, now=True, run=scheduler)
     assert scheduler.tasks == {task.name: xml} and scheduler.running == [task.name]
     schtasks.enable(task, xml, now=False, run=scheduler)
-    assert schtasks.remove(task, run=scheduler) and not schtasks.remove(task, run=scheduler)
+    assert tasks.delete(task.name, scheduler) and not tasks.delete(task.name, scheduler)
     with pytest.raises(LocalError, match="can't be created: no"):
         schtasks.enable(task, xml, now=True, run=lambda _: subprocess.CompletedProcess([], 1, "", "no\n"))
 
 
 def test_a_drive_is_opened_at_log_on_until_its_task_is_removed() -> None:
     scheduler = Scheduler()
-    tasks = schtasks.ScheduledTasks(sid=lambda: USER, run=scheduler)
+    login = schtasks.ScheduledTasks(sid=lambda: USER, run=scheduler)
     entry = Entry(Path("R:"), ["--vault=azure://account/container", "--idle=6h"], system=False)
-    assert list(tasks.add(entry, now=True)) == [
+    assert list(login.add(entry, now=True)) == [
         "Created the task \\rpdrive\\R: the drive will be open at every log-on"
     ]
     ((name, xml),) = scheduler.tasks.items()
     assert scheduler.running == [name] and USER in xml.decode("utf-16") and "--idle=6h" in xml.decode("utf-16")
-    assert tasks.remove(Path("R:"), system=False) == "Removed the task \\rpdrive\\R"
+    assert login.remove(Path("R:"), system=False) == "Removed the task \\rpdrive\\R"
     assert scheduler.tasks == {}
     with pytest.raises(MountFailed, match="there is no task"):
-        tasks.remove(Path("R:"), system=False)
+        login.remove(Path("R:"), system=False)

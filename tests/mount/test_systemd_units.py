@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import LocalError
-from mount.login.systemd import Unit, check_program, quoted, unit_for, unit_name, unit_text, write
+from catalog.units.systemd import Unit, check_program, quoted, write
+from mount.login.systemd import unit_for, unit_name, unit_text
 from tests.kit.drives import Home, Maker, add_machine, add_point, mount_options
 from tests.kit.vaults import make_vault
 
@@ -122,7 +123,7 @@ def test_a_unit_of_the_system(tmp_path: Path) -> None:
     assert unit.path.parent == Path("/etc/systemd/system")
     here = Unit(tmp_path / unit.name, True)
     text = unit_text(place, ["--vault=azure://account/container"], system=True, vault=Path("/srv/a vault"))
-    write(here, text)
+    write(here, text, "")
     verify(here.path)
     assert "After=network-online.target" in text
     assert words(here.path, "RequiresMountsFor") == [str(place), "/srv/a vault"]
@@ -160,7 +161,7 @@ def test_roots_unit_runs_only_what_is_roots(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(folder)
     paths = [str(link / "python"), str(folder / "none"), ""]
-    check_program(paths)
+    check_program(paths, "use --at-login")
 
     def refused(path: Path, *, uid: int = 0, mode: int = 0o755) -> None:
         before = path.lstat()
@@ -168,7 +169,7 @@ def test_roots_unit_runs_only_what_is_roots(tmp_path: Path) -> None:
         if not path.is_symlink():
             path.chmod(mode)
         with pytest.raises(LocalError, match=rf"others than root can change \S*/{path.name}$"):
-            check_program(paths)
+            check_program(paths, "use --at-login")
         os.chown(path, before.st_uid, before.st_gid, follow_symlinks=False)
         if not path.is_symlink():
             path.chmod(before.st_mode & 0o7777)
@@ -179,8 +180,8 @@ def test_roots_unit_runs_only_what_is_roots(tmp_path: Path) -> None:
         refused(path, mode=0o775)
         refused(path, mode=0o757)
     tmp_path.chmod(0o1777)  # as /tmp
-    check_program(paths)
+    check_program(paths, "use --at-login")
     folder.chmod(0o1777)
     os.chown(python, 1234, 0)
     with pytest.raises(LocalError):
-        check_program(paths)
+        check_program(paths, "use --at-login")

@@ -1,0 +1,1 @@
+"""What has the tick run every five minutes: a systemd timer, a line of cron, or a task of the Task Scheduler."""

@@ -137,20 +137,20 @@ class Step(NamedTuple):
     changes: tuple[Change, ...]
 
 
-def step(alerts: Sequence[Alert], facts: Facts, now: int, off: Collection[str] = ()) -> Step:
-    """The alerts after looking at facts at a time (ns). `off` are kinds that are switched off; security can't be.
+def step(alerts: Sequence[Alert], facts: Facts, now: int) -> Step:
+    """The alerts after looking at facts at a time (ns). No kind can be switched off: who is told what is routing.
 
     The same facts at the same time change nothing more. A clock that was set back opens and reminds of nothing
     twice; one that was set on reminds once.
     """
-    named = _merged(f for f in facts.facts if f.id in RULES and (f.id not in off or RULES[f.id].security))
+    named = _merged(f for f in facts.facts if f.id in RULES)
     rows, closed, taken = [*alerts], _closed(alerts), set[Key]()
     changes: list[Change] = []
     for n, alert in enumerate(rows):
         key, rule = alert.key, RULES.get(alert.id)
         if not alert.is_open:
             continue
-        if rule is None or (alert.id in off and not rule.security) or key in taken:
+        if rule is None or key in taken:
             rows[n] = msgspec.structs.replace(
                 alert, resolved=now, scopes=()
             )  # its kind is no more, or it is double

@@ -18,7 +18,7 @@ from catalog.alerts.rules import DAY
 from catalog.alerts.state import MOST_MARKS, Fact, Facts
 from catalog.format.ledger import ForgottenRow
 from catalog.format.plan import Care
-from catalog.format.records import Outcome
+from catalog.format.records import Outcome, Point, PointName
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.state import Ledger, numbers_text
 from catalog.schedule.due import BACKUP
@@ -93,7 +93,8 @@ def vault_facts(look: Look, known: Known) -> Facts:
     """All that a look says, after what was known of the vault's own rules before (`number` 0: nothing)."""
     vault = look.vault.hex()
     about = _About(look, names_of(look), scope_of(vault))
-    found = job_facts(look.runs, f"{about.scope}/jobs", about.names, look.now, boots_of(look.runs), look.dense)
+    runs = [ran for ran in look.runs if not is_forgotten(look, ran.machine)]
+    found = job_facts(runs, f"{about.scope}/jobs", about.names, look.now, boots_of(runs), look.dense)
     found += overdue_facts(protected(look), f"{about.scope}/plans", about.names, look.now)
     for key in sorted({*look.ledgers, *look.gaps, *look.newest}):
         ledger = look.ledgers.get(key, Ledger(*key))
@@ -112,33 +113,43 @@ def vault_facts(look: Look, known: Known) -> Facts:
 
 
 def protected(look: Look) -> list[Protected]:
-    """The items and machines with a plan, each with its runs; a point counts as a run, also without its job."""
-    runs: dict[tuple[str, str], list[Ran]] = {}
+    """The items and machines with a plan, each with its runs. Forgotten machines are left out.
+
+    Of an item only its newest point is one: a job may say what it likes, and a point is not newer than its object.
+    """
+    runs: dict[str, list[Ran]] = {}
     for ran in look.runs:
-        runs.setdefault((ran.machine, ran.item), []).append(ran)
-        if ran.item:
-            runs.setdefault((ran.machine, ""), []).append(ran)
-    vault = look.vault.hex()
-    found = []
+        runs.setdefault(ran.machine, []).append(ran)
+    vault, found = look.vault.hex(), []
     for (machine, item), planned in sorted(look.plans.items()):
-        forgotten = look.machines.get(machine)
-        if forgotten is not None and forgotten.forgotten:
+        if is_forgotten(look, machine.hex()):
             continue
-        some = list(runs.get((machine.hex(), item.hex()), ()))
-        point = look.newest.get((machine, item))
-        if point is not None:
-            some.append(
-                Ran(
-                    id=point.id.hex(), vault=vault, machine=machine.hex(), kind=BACKUP.kind, item=item.hex(),
-                    started=point.time, finished=point.finished, outcome=str(Outcome.COMPLETED),
-                )
-            )  # fmt: skip
-        plan = planned.plan if item else msgspec.structs.replace(planned.plan, schedule=None)
+        plan = planned.plan
+        if item:
+            point = look.newest.get((machine, item))
+            some = [] if point is None else [_ran_of(look, point)]
+        else:
+            some = [ran for ran in runs.get(machine.hex(), ()) if ran.kind != BACKUP.kind]
+            plan = msgspec.structs.replace(plan, schedule=None)
         if not any(ran.kind == "restore-test" for ran in some):
             # Their records stay on the machine that makes them, which says so itself if one is late.
             plan = msgspec.structs.replace(plan, restore_test=_NEVER)
         found.append(Protected(vault, machine.hex(), item.hex(), plan, some, planned.since))
     return found
+
+
+def is_forgotten(look: Look, machine: str) -> bool:
+    """Whether a machine (id in hex) was forgotten: nothing is expected of it."""
+    known = look.machines.get(bytes.fromhex(machine)) if machine else None
+    return known is not None and known.forgotten
+
+
+def _ran_of(look: Look, point: Point) -> Ran:
+    stored = look.points.get(PointName.of(point), point.time)
+    return Ran(
+        id=point.id.hex(), vault=look.vault.hex(), machine=point.machine.hex(), kind=BACKUP.kind,
+        item=point.item.hex(), started=min(point.time, stored), finished=stored, outcome=str(Outcome.COMPLETED),
+    )  # fmt: skip
 
 
 def boots_of(runs: Iterable[Ran]) -> dict[str, str]:

@@ -133,16 +133,6 @@ def test_only_who_looked_there_resolves() -> None:
     assert told(step(result.alerts, seen(looked=("vault/aa",)), T + 2 * HOUR)) == [("resolved", "backup.overdue")]
 
 
-@pytest.mark.parametrize("kind", RULES)
-def test_security_alone_cannot_be_switched_off(kind: str) -> None:
-    result = step((), seen(fact(kind)), T, off=RULES)
-    assert bool(result.changes) is RULES[kind].security
-    opened = step((), seen(fact(kind)), T)
-    after = step(opened.alerts, seen(fact(kind)), T + HOUR, off=RULES)
-    assert told(after) == []
-    assert bool(open_of(after)) is RULES[kind].security
-
-
 def test_kinds_that_this_version_does_not_know_are_no_alerts() -> None:
     assert step((), seen(fact("backup.bored")), T) == ((), ())
     later = Alert(id="backup.bored", severity=Severity.INFO, title="t", opened=T)

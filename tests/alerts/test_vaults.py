@@ -111,6 +111,33 @@ def test_a_machine_that_stopped_is_late_and_comes_back(w: Watching) -> None:
     assert w.look() == [("resolved", "backup.overdue")]
 
 
+def test_jobs_that_leave_no_point_are_no_backups(w: Watching) -> None:
+    add_plan(w.world.vault, PlanLevel("item", "home", ITEM), DAILY)
+    w.world.backup(1)
+    for _day in range(2):
+        w.world.later(1)
+        w.job()
+    assert w.look() == [("opened", "backup.overdue")]
+    forged = msgspec.structs.replace(
+        w.world.vault.point(next(iter(w.world.points))), id=b"f" * 16, sequence=2, time=w.world.now + 30 * DAY
+    )
+    w.world.vault.add_point(forged)
+    assert ("resolved", "backup.overdue") in w.look(), "it is a point, as of the time when it was stored"
+    w.world.later(2)
+    assert ("opened", "backup.overdue") in w.look(), "and not as of the time that it claims"
+
+
+def test_nothing_is_expected_of_a_forgotten_machine(w: Watching) -> None:
+    add_plan(w.world.vault, PlanLevel("item", "home", ITEM), DAILY)
+    w.world.backup(1)
+    w.world.later(3)
+    w.job(Outcome.FAILED, error_kind="Locked")
+    assert w.look() == [("opened", "backup.overdue"), ("opened", "backup.failed")]
+    machine = w.world.vault.machines()[MACHINE]
+    w.world.vault.add_machine(msgspec.structs.replace(machine, forgotten=True), 2)
+    assert w.look() == [("resolved", "backup.overdue"), ("resolved", "backup.failed")]
+
+
 def test_a_machine_without_a_plan_is_never_late(w: Watching) -> None:
     w.world.backup(1)
     w.world.later(300)

@@ -143,7 +143,7 @@ def stop(session: Session, vault: Vault, scope: Scope, *, keep: bool, reason: st
         _say_far(where)
     assert where.machine is not None
     request = Forgetting.of(
-        [], every=True, newest=True, missing=False, until=None, now=False,
+        [], every=True, newest=True, missing=False, damaged=False, until=None, now=False,
         reason=reason or "protection was stopped", machine=where.machine.id.hex(),
         item=nearest.id.hex() if nearest.what == "item" else None, dry_run=False, yes=True,
     )  # fmt: skip

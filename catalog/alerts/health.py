@@ -19,7 +19,7 @@ from catalog.format.records import Outcome
 from catalog.notify.event import Severity
 from catalog.schedule.due import BACKUP, next_slot
 from catalog.schedule.history import Ran
-from catalog.screen.text import iso_time, local_time, safe_text, size_text, table
+from catalog.screen.text import counted, iso_time, local_time, safe_text, size_text, table
 
 FINE, WARNING, CRITICAL = 0, 1, 2
 UPKEEP = ("prune", "check 1", "check 2", "check 3", "restore-test")
@@ -72,12 +72,15 @@ def code_of(alerts: Iterable[Alert]) -> int:
     return (FINE, WARNING, CRITICAL)[worst]
 
 
-def health_of(look: Look, alerts: Iterable[Alert], room: Room | None, only: Collection[str] = ()) -> Health:
-    """The health of a vault, or only of some of its machines (ids in hex)."""
+def health_of(
+    look: Look, alerts: Iterable[Alert], room: Room | None, only: Collection[str] = (), here: str = ""
+) -> Health:
+    """The health of a vault, or only of some of its machines (ids in hex). `here` is this one, whose restore tests
+    are known, too."""
     names = names_of(look)
     shown = [a for a in alerts if a.is_open and (not only or a.machine in only or not a.machine)]
     shown.sort(key=lambda a: (-rank(a.severity), a.opened, a.key))
-    plans = {(one.machine, one.item): one for one in protected(look)}
+    plans = {(one.machine, one.item): one for one in protected(look, here)}
     keys = {(m.hex(), i.hex()) for m, i in {*look.items, *look.newest}}
     forgotten = {one.hex() for one, machine in look.machines.items() if machine.forgotten}
     counts: dict[tuple[str, str], int] = {}
@@ -149,12 +152,12 @@ def _counts(ran: Ran, what: str) -> bool:
 
 
 def alert_line(alert: Alert) -> str:
-    """An alert in a line: its id, how bad, what about, and what happened."""
+    """An alert in a line: its id, how bad, what kind, what about, and what happened."""
     about = ", ".join(name for name in (alert.item_name, alert.machine_name) if name)
     count = f" ({alert.count:,} times)" if alert.count > 1 else ""
     quiet = "; acknowledged" if alert.acknowledged and alert.is_open else ""
-    what = f"{alert.title}{f' of {about}' if about else ''}{count}"
-    return safe_text(f"{alert.ref}  {alert.severity:<8}  {alert.id}: {what}: {alert.text or alert.cause}{quiet}")
+    what = f"{about + ': ' if about else ''}{alert.title}{count}: {alert.text or alert.cause}"
+    return safe_text(f"{alert.ref}  {alert.severity:<8}  {alert.id}  {what}{quiet}")
 
 
 def _time(ns: int) -> str:
@@ -165,8 +168,8 @@ def health_text(health: Health) -> str:
     """The screen."""
     first = {FINE: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL"}[health.code]
     bad = [a for a in health.alerts if not a.acknowledged and a.severity is not Severity.INFO]
-    lines = [f"{first}: {len(health.items):,} items, {len(bad):,} open alerts" if bad else
-             f"{first}: {len(health.items):,} items, no open alert"]  # fmt: skip
+    count = counted(len(bad), "open alert") if bad else "no open alert"
+    lines = [f"{first}: {counted(len(health.items), 'item')}, {count}"]
     if health.items:
         rows = [
             [
@@ -178,7 +181,10 @@ def health_text(health: Health) -> str:
         ]  # fmt: skip
         lines += ["", table(COLUMNS, rows)]
     if health.upkeep:
-        rows = [[safe_text(u.machine_name), u.what, _time(u.last), _time(u.expected)] for u in health.upkeep]
+        rows = [
+            [safe_text(u.machine_name), u.what.replace("-", " "), _time(u.last), _time(u.expected)]
+            for u in health.upkeep
+        ]
         lines += ["", table(("MACHINE", "UPKEEP", "LAST", "EXPECTED"), rows)]
     if health.room is not None:
         room = health.room

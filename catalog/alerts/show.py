@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from catalog.access.session import Session
 from catalog.alerts.health import alert_json, alert_line, health_json, health_of, health_text
 from catalog.alerts.keeping import Kept
@@ -18,10 +20,12 @@ from catalog.alerts.watching import Watched, Watcher, away, known_of, own_facts,
 from catalog.errors import AmbiguousName, LocalError, Locked, NotFound, RpdriveError, UsageError, WrongPassphrase
 from catalog.machines.registry import id_here
 from catalog.notify.notifier import Notifier
+from catalog.schedule.history import History
 from catalog.screen.output import print_json, say
 from catalog.screen.text import counted, local_time, parse_duration
 from catalog.vault import Vault
 
+RESTORE_TEST = "restore-test"
 _LEAST_EVERY = 60.0  # s
 
 
@@ -83,9 +87,11 @@ def show_health(session: Session, vault: Vault, *, every: bool, as_json: bool) -
     facts = facts.and_also(Facts(tuple(own_facts(session, vault.id.hex(), now))))
     kept = Kept(state)
     alerts = [*step(kept.of(vault.id.hex()), facts, now).alerts, *kept.of("")]
-    here = id_here(session.settings, vault)
-    only = () if every or here is None else (here.hex(),)
-    found = health_of(look, alerts, room_of(session), only)
+    known = id_here(session.settings, vault)
+    here = known.hex() if known is not None else ""
+    tests = [ran for ran in History(state).all() if ran.vault == vault.id.hex() and ran.kind == RESTORE_TEST]
+    look = look._replace(runs=(*look.runs, *(msgspec.structs.replace(ran, machine=here) for ran in tests)))
+    found = health_of(look, alerts, room_of(session), (here,) if here and not every else (), here)
     if as_json:
         print_json(health_json(found))
     else:

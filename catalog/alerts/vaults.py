@@ -112,8 +112,10 @@ def vault_facts(look: Look, known: Known) -> Facts:
     return Facts(tuple(found), frozenset([about.scope]))
 
 
-def protected(look: Look) -> list[Protected]:
+def protected(look: Look, here: str = "") -> list[Protected]:
     """The items and machines with a plan, each with its runs. Forgotten machines are left out.
+
+    `here` is the machine (id in hex) of which the runs have all restore tests: those stay on the machine.
 
     Of an item only its newest point is one: a job may say what it likes, and a point is not newer than its object.
     """
@@ -131,8 +133,7 @@ def protected(look: Look) -> list[Protected]:
         else:
             some = [ran for ran in runs.get(machine.hex(), ()) if ran.kind != BACKUP.kind]
             plan = msgspec.structs.replace(plan, schedule=None)
-        if not any(ran.kind == "restore-test" for ran in some):
-            # Their records stay on the machine that makes them, which says so itself if one is late.
+        if machine.hex() != here:  # it says itself if one is late
             plan = msgspec.structs.replace(plan, restore_test=_NEVER)
         found.append(Protected(vault, machine.hex(), item.hex(), plan, some, planned.since))
     return found

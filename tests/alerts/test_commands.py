@@ -66,7 +66,7 @@ def test_all_is_well(rpdrive: Cli, source: Path) -> None:
     assert watch(rpdrive) == {"changes": [], "open": []}
     assert rpdrive.json("alerts") == {"alerts": []}
     shown = rpdrive.ok("health")
-    assert shown.startswith("OK: 1 items, no open alert\n")
+    assert shown.startswith("OK: 1 item, no open alert\n")
     assert "files" in shown and "no schedule" in shown and "room: " in shown
     found = rpdrive.json("health")
     assert (found["state"], found["code"], found["items"][0]["points"]) == ("fine", 0, 3)

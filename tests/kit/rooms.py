@@ -89,8 +89,7 @@ ROOMS = {
     "catalog.schedule.tick": "catalog.access catalog.alerts.local catalog.errors catalog.notify"
     " catalog.plans.local catalog.program catalog.report.duties catalog.schedule.agenda catalog.schedule.conditions"
     " catalog.schedule.history catalog.schedule.marks catalog.systems",
-    "catalog.schedule.timers": "catalog.errors catalog.program catalog.schedule.tick catalog.units"
-    " catalog.windows",
+    "catalog.schedule.timers": "catalog.errors catalog.program catalog.schedule.tick catalog.units catalog.windows",
     "catalog.schedule": "catalog.access catalog.errors catalog.plans.local catalog.schedule.due"
     " catalog.schedule.marks catalog.schedule.tick catalog.schedule.timers catalog.screen",
     "catalog.machines": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.screen"

@@ -48,15 +48,15 @@ class Entry(NamedTuple):
     where: str
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises LocalError, and UsageError if it is not TOML."""
+def read_toml(file: Path, longest: int = LONGEST) -> dict[str, Any]:
+    """The tables of a TOML file of at most so many bytes. Raises LocalError, and UsageError if it is not TOML."""
     try:
         with file.open("rb") as f:
-            data = f.read(LONGEST + 1)
+            data = f.read(longest + 1)
     except OSError as e:
         raise LocalError(f"the file {file} can't be read: {e.strerror}", "check its path and permissions") from e
     try:
-        if len(data) > LONGEST:
+        if len(data) > longest:
             raise ValueError("it is too long")
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as e:

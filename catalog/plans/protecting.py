@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from catalog.policies.setting import read_fields as read_policy
 from catalog.program import child_environment, main_command, secret_environment
 from catalog.retention.policy import Policy
 from catalog.retention.policy import effective as effective_policy
+from catalog.schedule.timers.this import install_timer
 from catalog.screen.output import print_json, say
 from catalog.screen.text import counted, local_time
 from catalog.store.roles import Role
@@ -67,10 +68,18 @@ class _Done(NamedTuple):
     paths: list[bytes]
 
 
-def protect(session: Session, vault: Vault, wanted: Wanted, *, as_json: bool) -> int:
+def protect(
+    session: Session,
+    vault: Vault,
+    wanted: Wanted,
+    *,
+    as_json: bool,
+    install: Callable[[], list[str]] = install_timer,
+) -> int:
     """Protect paths of this machine. Returns the exit code of the first backup; 0 without one.
 
-    Doing it again changes only what is asked for. Raises UsageError, LocalError and StoreError.
+    Doing it again changes only what is asked for. Raises UsageError, LocalError and StoreError; if only the timer
+    can't be installed, that error at the end.
     """
     _check(session, wanted)
     has_key = session.saved_keys.load(vault.id) is not None
@@ -79,6 +88,7 @@ def protect(session: Session, vault: Vault, wanted: Wanted, *, as_json: bool) ->
     done = _plan(session, vault, wanted)
     policy, why_none = _policy(session, vault, done)
     refresh(vault, session.address, session.settings.state)
+    steps, fault = _timer(install) if wanted.timer else ([], None)
     has_points = bool(list(listed_points(vault, done.machine.id.hex(), done.item.id.hex()).visible()))
     if as_json:
         code, job = _first_backup(session, done, as_json=True) if wanted.backup and not has_points else (0, None)
@@ -86,13 +96,17 @@ def protect(session: Session, vault: Vault, wanted: Wanted, *, as_json: bool) ->
             "vault": session.address, "item": done.item.name, "item_id": done.item.id.hex(),
             "machine": done.machine.name, "machine_id": done.machine.id.hex(), "saved_key": not has_key,
             "policy": None if policy is None else _policy_text(policy), "backup": job,
-            **plan_json(done.plan, time.time_ns()),
+            "timer": bool(steps), **plan_json(done.plan, time.time_ns()),
         })  # fmt: skip
+        if fault is not None:
+            raise fault
         return code
     shown = ", ".join(shown_path(path, done.system) for path in done.paths)
     say(f"Protected {shown}, as the item {done.item.name} of the machine {done.machine.name}")
     if not has_key:
         say("Saved the vault's key here, so that backups need no passphrase; `rpdrive vault lock` deletes it")
+    for step in steps:
+        say(step)
     code = 0
     if wanted.backup and not has_points:
         say("Making the first backup")
@@ -101,8 +115,18 @@ def protect(session: Session, vault: Vault, wanted: Wanted, *, as_json: bool) ->
             say("The first backup failed, as said above; it is tried again at the times below")
     elif has_points:
         say("It has recovery points already: `rpdrive backup` makes one at any time")
-    _say_what_comes(session, done, policy, why_none)
+    _say_what_comes(done, policy, why_none, is_timed=bool(steps))
+    if fault is not None:
+        raise fault
     return code
+
+
+def _timer(install: Callable[[], list[str]]) -> tuple[list[str], LocalError | None]:
+    """Install the timer: what was done, or the error. All else goes on: the first backup must not wait for it."""
+    try:
+        return install(), None
+    except LocalError as e:
+        return [], e
 
 
 def _check(session: Session, wanted: Wanted) -> None:
@@ -205,13 +229,15 @@ def _first_backup(session: Session, done: _Done, *, as_json: bool) -> tuple[int,
         return ran.returncode, None  # its error is on stderr
 
 
-def _say_what_comes(session: Session, done: _Done, policy: Policy | None, why_none: str) -> None:
+def _say_what_comes(done: _Done, policy: Policy | None, why_none: str, *, is_timed: bool) -> None:
     plan, now = done.plan, time.time_ns()
     say("")
     state = state_text(plan, now)
     if state:
         say(f"But it is {state}: `rpdrive plan resume` starts it again")
     runs = next_runs(plan, now, 1)
+    if runs and not is_timed:
+        say("No timer was installed: nothing runs by itself until one is, by `rpdrive timer install`")
     if runs:
         later = f", and up to {counted(plan.spread, 'minute')} later" if plan.spread else ""
         say(f"Next backup:  {local_time(runs[0])[:16]}{later}; then {_schedule(plan)}")
@@ -224,7 +250,8 @@ def _say_what_comes(session: Session, done: _Done, policy: Policy | None, why_no
         say(f"Also:         {', '.join(upkeep)}")
     say("If it fails:  `rpdrive health` says so, and its exit code; `rpdrive notify` sends mail and other messages")
     say(f"To look:      `rpdrive points --item {done.item.name}`, `rpdrive mount`; to change: `rpdrive plan set`")
-    say(f"To undo:      `rpdrive plan stop --item {done.item.name} --keep-data`, or --delete-data")
+    say(f"To undo:      `rpdrive plan stop --item {done.item.name} --keep-data`, or --delete-data;")
+    say("              `rpdrive timer remove` for all that runs by itself here")
 
 
 def _schedule(plan: Plan) -> str:

@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 policy_app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Set and show how long recovery points are kept, and preview what would go.",
+    help="Set, show and list how long recovery points are kept, and preview what would go.",
 )
 app.add_typer(policy_app, name="policy")
 
@@ -33,6 +33,7 @@ Hourly = Annotated[str | None, typer.Option(metavar="HOURS", help="keep the firs
 EraseAfter = Annotated[
     str | None, typer.Option(metavar="DAYS", help="remove older points, even if a rule would keep them")
 ]
+UnsafeShort = Annotated[bool, typer.Option("--unsafe-short", help="accept less than 7 days, 4 weeks or 3 months")]
 
 
 @policy_app.command("set")
@@ -51,9 +52,7 @@ def set_policy(
     replace: Annotated[
         bool, typer.Option("--replace", help="drop what this level said before, instead of changing it")
     ] = False,
-    unsafe_short: Annotated[
-        bool, typer.Option("--unsafe-short", help="accept less than 7 days, 4 weeks or 3 months")
-    ] = False,
+    unsafe_short: UnsafeShort = False,
     machine: MachineName = None,
     item: ItemName = None,
     as_json: Json = False,
@@ -114,6 +113,46 @@ def preview(
     from catalog.policies.show import preview as run
 
     run(session, vault, machine, item, fields, days, as_json=as_json)
+
+
+@policy_app.command("list")
+def list_policies(ctx: typer.Context, as_json: Json = False) -> None:
+    """List what the vault and each machine and item say themselves about how long points are kept."""
+    session: Session = ctx.obj
+    vault = session.open_vault(meanwhile=importing("catalog.policies.transfer"))
+    from catalog.policies.transfer import list_policies as run
+
+    run(session, vault, as_json=as_json)
+
+
+@policy_app.command("export")
+def export(ctx: typer.Context, machine: MachineName = None, item: ItemName = None, as_json: Json = False) -> None:
+    """Print policies as TOML, for `rpdrive policy import`: all of them, or what one machine or item says itself."""
+    session: Session = ctx.obj
+    vault = session.open_vault(meanwhile=importing("catalog.policies.transfer"))
+    from catalog.policies.transfer import export_policies
+
+    export_policies(session, vault, machine, item, as_json=as_json)
+
+
+@policy_app.command("import")
+def import_(
+    ctx: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", readable=False, help="a TOML file, as `export` prints it")
+    ],
+    *,
+    unsafe_short: UnsafeShort = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="change nothing, say what would be set")] = False,
+    as_json: Json = False,
+) -> None:
+    """Set the policies that a TOML file names to what it says. Others stay as they are."""
+    session: Session = ctx.obj
+    session.require(Role.ADMIN)
+    vault = session.open_vault(meanwhile=importing("catalog.policies.transfer"))
+    from catalog.policies.transfer import import_policies
+
+    import_policies(session, vault, file, short=unsafe_short, dry_run=dry_run, as_json=as_json)
 
 
 def _given(*values: str | None) -> dict[str, str | None]:

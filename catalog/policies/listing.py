@@ -20,9 +20,11 @@ _UNITS = {"last": "point", "hourly": "hour", "erase_after": "day"}
 def value_text(policy: Policy, name: str) -> str:
     """A field as it can be typed again; `-` if no level says anything."""
     level = policy.origins.get(name)
-    if level is None or level.record is None:
-        return "-"
-    value = getattr(level.record, name)
+    return "-" if level is None or level.record is None else said_text(name, getattr(level.record, name))
+
+
+def said_text(name: str, value: Any) -> str:
+    """A field's value as it can be typed again."""
     if name == "zone":
         return str(value)
     if name in _UNITS:

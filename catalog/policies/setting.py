@@ -5,14 +5,14 @@ from __future__ import annotations
 import getpass
 import platform
 import time
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from catalog.errors import LocalError, UsageError
+from catalog.documents import read_toml
+from catalog.errors import UsageError
 from catalog.format.retention import MOST, OTHERS, Retention, RetentionRule
 from catalog.policies.zone import local_zone
 from catalog.retention.policy import FIELDS, LEAST, Level, Policy, effective, shortened, zone_named
@@ -34,27 +34,23 @@ def read_fields(file: Path | None, options: Mapping[str, str | None], *, needed:
     given |= {name: text for name, text in options.items() if text is not None}
     if needed and not given:
         raise UsageError("no field is given", "give e.g. --daily 30, or --file FILE (docs/retention.md)")
-    return {name: _value(name, value) for name, value in given.items()}
+    return values_of(given)
 
 
 def _from_toml(file: Path) -> dict[str, object]:
-    try:
-        with file.open("rb") as f:
-            data = f.read(_LONGEST_FILE + 1)
-    except OSError as e:
-        raise LocalError(f"the file {file} can't be read: {e.strerror}", "check its path and permissions") from e
-    try:
-        if len(data) > _LONGEST_FILE:
-            raise ValueError("it is too long")
-        row = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as e:
-        raise UsageError(f"the file {file} is not TOML: {e}", "see docs/retention.md for an example") from e
-    for name, value in row.items():
+    row = read_toml(file, _LONGEST_FILE)
+    for name in row:
         if name not in FIELDS:
             raise UsageError(f"{file} has an unknown field {name!r}", f"fields are {', '.join(FIELDS)}")
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise UsageError(f"{name} in {file} is neither a text nor a number", "see docs/retention.md")
     return row
+
+
+def values_of(given: Mapping[str, object]) -> Fields:
+    """The values of fields as they were written. Raises UsageError, also for one of another type."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise UsageError(f"{name} is neither a text nor a number", "see docs/retention.md")
+    return {name: _value(name, value) for name, value in given.items()}
 
 
 def _value(name: str, given: object) -> Any:

@@ -100,9 +100,8 @@ ROOMS = {
     "catalog.points": "catalog.access catalog.check.records catalog.direct catalog.errors catalog.format"
     " catalog.ledger.listed catalog.ledger.records catalog.machines catalog.names catalog.policies.records"
     " catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
-    "catalog.policies": "catalog.access catalog.errors catalog.format catalog.points catalog.policies.records"
-    " catalog.policies.zone"
-    " catalog.retention catalog.screen catalog.store catalog.vault",
+    "catalog.policies": "catalog.access catalog.documents catalog.errors catalog.format catalog.points"
+    " catalog.policies.records catalog.policies.zone catalog.retention catalog.screen catalog.store catalog.vault",
     "catalog.ledger": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.points catalog.policies.records catalog.retention"
     " catalog.screen catalog.signing catalog.store catalog.vault",
@@ -122,7 +121,7 @@ ROOMS = {
     "catalog.plans": "catalog.access catalog.documents catalog.errors catalog.format catalog.ledger"
     " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.records"
     " catalog.points catalog.policies catalog.policies.records catalog.policies.zone catalog.program"
-    " catalog.retention catalog.schedule.due"
+    " catalog.retention catalog.schedule.due catalog.schedule.timers"
     " catalog.screen catalog.store"
     " catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from catalog.access.session import Session
+from catalog.access.settings import Settings
+from catalog.errors import LocalError
 from catalog.format.numbers import written_number
 from catalog.format.plan import plan_folder
 from catalog.format.records import Item, Machine
 from catalog.plans.local import LocalPlans, LocalVault
+from catalog.plans.protecting import Wanted, protect
 from catalog.vault import Vault
 from tests.kit.cli import Cli
 from tests.kit.inside import Inside
@@ -308,6 +312,27 @@ def test_protect_does_all_that_is_needed_and_says_what_comes(cli: Cli, tmp_path:
     again = cli.ok("protect", data, "--item", "data", "--no-timer", env=without)
     assert "It has recovery points already" in again and "Making" not in again and "Saved" not in again
     assert (cli.ok("plan", "export", env=without), cli.ok("policy", "show", env=without)) == before
+
+
+def test_protect_installs_the_timer_and_goes_on_without_one(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in cli.environ.items():
+        monkeypatch.setenv(name, value)
+    session = Session(Settings(cli.environ))
+    wanted = Wanted([tmp_path / "data"], "data", backup=False)
+    code = protect(session, session.open_vault(), wanted, as_json=False, install=lambda: ["Installed it"])
+    said = capsys.readouterr().out
+    assert code == 0 and "\nInstalled it\n" in said and "No timer" not in said
+
+    def fails() -> list[str]:
+        raise LocalError("there is neither systemd nor cron here")
+
+    with pytest.raises(LocalError, match="neither systemd nor cron"):
+        protect(session, session.open_vault(), wanted, as_json=False, install=fails)
+    said = capsys.readouterr().out
+    assert "No timer was installed" in said and "To undo:" in said
+    session.close()
 
 
 def test_protect_keeps_what_plans_and_policies_say(cli: Cli, tmp_path: Path) -> None:

@@ -96,15 +96,14 @@ def test_list_names_what_each_level_says(cli: Cli) -> None:
     assert "the item db of srv01" in text and "daily: 60 days; erase after: 400 days" in text
 
 
+GOOD = '[vault]\nzone = "UTC"\ndaily = "30"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "why", "code"),
     [
-        (
-            '[vault]\nzone = "UTC"\ndaily = "30"\n[[machine]]\nname = "srv01"\nweekly = "often"\n',
-            "[[machine]] 1 of",
-            2,
-        ),
-        ('[vault]\nzone = "UTC"\ndaily = "30"\n[[machine]]\nname = "nobody"\n', "no machine 'nobody'", 4),
+        (GOOD + '[[machine]]\nname = "srv01"\nweekly = "often"\n', "[[machine]] 1 of", 2),
+        (GOOD + '[[machine]]\nname = "nobody"\n', "no machine 'nobody'", 4),
         ('[vault]\nzone = "UTC"\ndaily = "3"\n', "daily 3 is less than 7 days", 2),
         ('[vault]\nzone = "UTC"\n', "no rule by which points are kept", 2),
         ('[vault]\nzone = "Mars/Olympus"\ndaily = "30"\n', "no data for the time zone", 11),

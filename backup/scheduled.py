@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from backup.foreground import back_up
 from backup.request import Request
 from backup.systems.this import this_system
@@ -180,12 +182,12 @@ class _Runner:
             self._history.add(work.row(began, Outcome.SKIPPED, reason=NO_ROLE, error=str(error)))
             return
         row = work.row(
-            began, Outcome.FAILED, finished=self._edge.now(), cause=type(error).__name__, error=str(error)[:1000]
+            began, Outcome.FAILED, finished=self._edge.now(), cause=type(error).__name__, error=str(error)
         )
-        tries = next((ran.tries for ran in runs if ran.id == row.id), 0) + 1
-        self._history.add(work.row(
-            began, Outcome.FAILED, finished=row.finished, cause=row.cause, error=row.error, tries=tries
-        ))  # fmt: skip
+        earlier = next((ran for ran in runs if ran.id == row.id), None)
+        if earlier is not None:  # one row for all attempts of a slot
+            row = msgspec.structs.replace(row, started=earlier.started, tries=earlier.tries + 1)
+        self._history.add(row)
 
     def _job(self, work: Work, opened: _Opened) -> int:
         """Run a job by the code of its command. Returns its exit code. Raises what the command does."""

@@ -53,13 +53,15 @@ def give_up(design: Design, one: int, sequence: int = 0, *, damaged: bool) -> Ac
 
     One that is damaged is still listed, and gone from now on. A backup may have read its record before.
     """
-    since = yield ("now",)
-    if not sequence:
-        _now, points, _ledger = yield ("points",)
-        sequence = next((p.sequence for p in points if p.id == one and not p.partial), 0)
-    _, ledger = yield ("records",)
-    if not sequence or one in {point for point, _ in ledger.gone} or one in ledger.held:
+    _now, points, _ledger = yield ("points",)
+    listed = [p for p in points if p.id == one and not p.partial]
+    if bool(listed) != damaged:
         return
+    since = yield ("now",)
+    _, ledger = yield ("records",)
+    if one in {point for point, _ in ledger.gone} or one in ledger.held:
+        return
+    sequence = listed[0].sequence if listed else sequence
     forgotten = tuple(row for row in ledger.forgotten if row[0] != one)
     gone = tuple(sorted((*ledger.gone, (one, sequence)))) if damaged else ledger.gone
     accepted = (*ledger.accepted, (sequence, since))

@@ -273,7 +273,7 @@ SCENARIOS = (
     Scenario(
         "given up",
         _vault(point(5, 1, 0, 1), LAST, dead=((2, 0), (3, 0))),
-        (writer((2,)), upkeep(3), other("admin", ADMIN, partial(give_up, one=6, sequence=2, damaged=True))),
+        (writer((2,)), upkeep(3), other("admin", ADMIN, partial(give_up, one=6, damaged=True))),
         Limits(("G+",), 2),
         ("accepted_waits", "accepted_in_time"),
         STARTED,

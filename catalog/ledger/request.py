@@ -54,7 +54,7 @@ class Forgetting(NamedTuple):
         every: bool,
         newest: bool,
         missing: bool,
-        damaged: bool,
+        damaged: bool = False,
         until: str | None,
         now: bool,
         reason: str,

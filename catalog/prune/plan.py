@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple, TypeAlias
 
 from catalog.errors import StoreError
@@ -232,7 +232,7 @@ class Plan:
         left = without(pack.spans, there)
         lost = {row.offset for row in self.before.broken if (row.kind, row.pack) == pack.key}
         known = lost | {row.offset for row in self.before.instead if (row.kind, row.pack) == pack.key}
-        return None in lost or all(start in known and end - start <= MAX_BLOCK for start, end in left)
+        return None in lost or all(_are_blocks(known, *span) for span in left)
 
     def _holds(self, kind: int, run: Run) -> bool:
         carrier = self._objects.get(Key(kind, run.holder))
@@ -462,3 +462,9 @@ class Plan:
             dead = [(s.start, s.end) for s in segments if s.since is not None]
             total += length(within(dead, most))
         return total + sum(self._objects[key].size for key in self.state.leaving if key in self._objects)
+
+
+def _are_blocks(known: Collection[int | None], start: int, end: int) -> bool:
+    """Whether bytes can be blocks with these offsets alone: how long each is, isn't known."""
+    offsets = sorted(offset for offset in known if offset is not None and start <= offset < end)
+    return bool(offsets) and offsets[0] == start and all(b - a <= MAX_BLOCK for a, b in pairwise([*offsets, end]))

@@ -22,6 +22,7 @@ Details: TypeAlias = dict[str, str | int]
 KEPT = 400 * DAY  # ns for which a closed alert stays
 MOST_CLOSED = 1_000  # closed alerts that stay, besides those that facts still name
 MOST_MARKS = 1_000  # of an alert
+NAME, TEXT = 200, 2_000  # characters
 
 
 class Fact(NamedTuple):
@@ -77,7 +78,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One alert, open or closed. Times are 0 for what has not happened.
 
     `count` counts occurrences since it opened. `marks` are those, as far as they are remembered; `known` are
-    earlier ones, which were acknowledged. `scopes` name it now. `seen` is when a fact last named it.
+    earlier ones, which were acknowledged. `scopes` name it now. `seen` is when a fact last named it, to the day.
     `untold` is a change that nobody has taken over yet.
     """
 
@@ -167,7 +168,7 @@ def step(alerts: Sequence[Alert], facts: Facts, now: int) -> Step:
             for n in closed.get(key, ()):
                 rows[n] = msgspec.structs.replace(rows[n], marks=(), known=())  # the new one has them
         else:
-            rows[closed[key][-1]] = msgspec.structs.replace(past[-1], seen=now)
+            rows[closed[key][-1]] = msgspec.structs.replace(past[-1], seen=_seen(past[-1], now))
     changes.sort(key=lambda c: (-rank(c.alert.severity), c.alert.key))
     return Step(_kept(rows, named.keys(), now), tuple(changes))
 
@@ -203,8 +204,19 @@ def _merged(facts: Iterable[Fact]) -> dict[Key, list[Fact]]:
     """The facts of each key, the worst first, in an order that does not depend on theirs."""
     rows: dict[Key, list[Fact]] = {}
     for fact in facts:
-        rows.setdefault(fact.key, []).append(fact)
+        rows.setdefault(fact.key, []).append(_short(fact))
     return {key: sorted(some, key=_weight) for key, some in rows.items()}
+
+
+def _short(fact: Fact) -> Fact:
+    """A fact with texts of bounded length: what a vault says has any length."""
+    details = {
+        name[:NAME]: value[:TEXT] if isinstance(value, str) else value for name, value in fact.details.items()
+    }
+    return fact._replace(
+        title=fact.title[:NAME], text=fact.text[:TEXT], machine_name=fact.machine_name[:NAME],
+        item_name=fact.item_name[:NAME], details=details,
+    )  # fmt: skip
 
 
 def _severity(fact: Fact) -> Severity:
@@ -238,6 +250,11 @@ def _opened(facts: list[Fact], rule: Rule, past: list[Alert], now: int) -> Alert
     )  # fmt: skip
 
 
+def _seen(alert: Alert, now: int) -> int:
+    """When a fact named it last, to the day: otherwise its file would be written each time that somebody looks."""
+    return alert.seen if alert.seen <= now < alert.seen + DAY else now
+
+
 def _bounded(old: list[str], new: list[str]) -> tuple[str, ...]:
     return tuple([*old, *new][-MOST_MARKS:])
 
@@ -258,7 +275,7 @@ def _continued(
         alert = msgspec.structs.replace(
             alert, severity=severity, title=best.title or best.id, text=best.text,
             details=dict(best.details), machine_name=best.machine_name or alert.machine_name,
-            item_name=best.item_name or alert.item_name, seen=now, count=alert.count + len(new),
+            item_name=best.item_name or alert.item_name, seen=_seen(alert, now), count=alert.count + len(new),
             marks=_bounded([*alert.marks], new),
         )  # fmt: skip
     alert = msgspec.structs.replace(alert, scopes=tuple(sorted(scopes)))

@@ -14,9 +14,10 @@ from catalog.alerts.local import step_here, token_facts
 from catalog.alerts.rules import DAY
 from catalog.alerts.sending import event_of
 from catalog.alerts.state import Change
+from catalog.errors import LocalError
 from catalog.format.plan import Care, Pause, Schedule, Stop
 from catalog.format.records import Outcome
-from catalog.notify.event import Failing, Severity
+from catalog.notify.event import Event, Failing, Severity
 from catalog.plans.effective import Plan
 from catalog.plans.local import LocalItem, LocalPlans, LocalVault
 from catalog.schedule.history import History, Ran
@@ -150,6 +151,33 @@ def test_what_could_not_be_told_is_told_later(tmp_path: Path) -> None:
     here.told.takes_none = False
     assert here.step(NINE + 15 * MINUTE) == [("resolved", "backup.failed")]
     assert here.step(NINE + 20 * MINUTE) == []
+
+
+def test_a_process_that_ends_while_it_tells(tmp_path: Path) -> None:
+    here, real = Here(tmp_path), Told.send
+
+    def interrupted(*_args: object) -> list[Event]:
+        raise KeyboardInterrupt
+
+    here.told.send = interrupted  # type: ignore[assignment, method-assign]
+    here.ran(NINE, Outcome.FAILED, cause="Locked")
+    with pytest.raises(KeyboardInterrupt):
+        here.step(NINE + 1)
+    here.told.send = real.__get__(here.told)  # type: ignore[method-assign]
+    assert here.step(NINE + 5 * MINUTE) == [("opened", "backup.failed")]
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Here(tmp_path)
+    here.ran(NINE, Outcome.FAILED, cause="Locked")
+
+    def full(path: Path, data: bytes) -> None:
+        raise LocalError(f"{path} can't be written: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("catalog.alerts.keeping.write_private", full)
+        assert here.step(NINE + 1) == []
+    assert here.step(NINE + 2) == [("opened", "backup.failed")]
 
 
 def test_malformed_files_cost_themselves(tmp_path: Path) -> None:

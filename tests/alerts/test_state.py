@@ -139,6 +139,27 @@ def test_kinds_that_this_version_does_not_know_are_no_alerts() -> None:
     assert open_of(step([later], seen(), T + 1)) == []
 
 
+def test_texts_have_a_bounded_length() -> None:
+    long = fact("backup.failed", "1")._replace(
+        text="x" * 10**6, item_name="n" * 10**6, details={"error": "e" * 10**6}
+    )
+    assert len(msgspec.json.encode(step((), seen(long), T).alerts)) < 10_000
+
+
+def test_looking_again_changes_nothing_within_a_day() -> None:
+    """So that no file is written each time."""
+    first = step((), seen(fact("point.deleted", "1"), fact("backup.overdue")), T)
+    assert step(first.alerts, seen(fact("point.deleted", "1"), fact("backup.overdue")), T + 20 * HOUR) == (
+        first.alerts,
+        (),
+    )
+    known = acknowledge(first.alerts, first.alerts[1].ref, T)
+    assert (
+        step(known.alerts, seen(fact("point.deleted", "1"), fact("backup.overdue")), T + 20 * HOUR)[0]
+        == known.alerts
+    )
+
+
 FACTS = st.builds(
     lambda kind, mark, scope, cause, severe, text: fact(
         kind, *mark, scope=scope, cause=cause, severity=Severity.CRITICAL if severe else None

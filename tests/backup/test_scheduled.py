@@ -156,7 +156,7 @@ def test_a_vault_out_of_reach_is_one_row_a_slot_and_ever_fewer_attempts(tmp_path
     assert [r.tries for r in found] == [10, 8]
     assert found[0].finished > found[0].started + 10 * HOUR
     assert len(world.waits) == world.asked * len(WAITS) and max(world.waits) <= 240
-    assert world.asked <= 20 + 6, "the daily look at the plans is tried with pauses, too"
+    assert world.asked <= 18 + 12, "the daily look at the plans is tried with pauses, too"
     assert len([r for r in rows(world.state) if r.kind == "refresh"]) <= 2
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from catalog.access.admin_key import AdminUnlock
-from catalog.access.numbers import note_admins
+from catalog.access.numbers import known_admins, note_admins
 from catalog.access.passphrases import Passphrases
 from catalog.access.secrets import SavedAdminKeys
 from catalog.access.session import Session
+from catalog.errors import UsageError
 from catalog.format.admins import Admin
 
 if TYPE_CHECKING:
     from catalog.signing import Replaced
     from catalog.vault import Vault
+
+_DIGITS = 8  # of an id, at least
 
 
 def change_admin_passphrase(
@@ -52,6 +55,28 @@ def unlock_admin(session: Session, *, save: bool) -> tuple[Vault, str | None]:
         return vault, None
     session.settings.remember_vault(session.address, vault.id)
     return vault, str(saved.save(vault.id, private))
+
+
+def accept_admins(session: Session, specs: list[str]) -> list[str]:
+    """Note on this machine that a person knows the admin keys. Returns the ids that were not known here.
+
+    Each of these must be among `specs`, by its id or its first digits. Raises UsageError, and as `open_vault`.
+    """
+    vault, state = session.open_vault(), session.settings.where("state")
+    known, ids = known_admins(state, vault.id), [admin.id.hex() for admin in vault.file.admins]
+    texts = [spec.lower() for spec in specs]
+    for spec in texts:
+        if len(spec) < _DIGITS or not any(one.startswith(spec) for one in ids):
+            raise UsageError(
+                f"the vault has no admin key {spec[:50]}: it has {' '.join(ids) or 'none'}",
+                "compare it with what `rpdrive vault admin show` says on the machine where it was changed",
+            )
+    new = [one for one in ids if one not in known]
+    for one in new:
+        if not any(one.startswith(spec) for spec in texts):
+            raise UsageError(f"{one} is another admin key of the vault", "name it, too, if you know it")
+    note_admins(state, vault.file)
+    return new
 
 
 def wrapped_by(admin: Admin) -> str:

@@ -161,6 +161,27 @@ def admin_unlock(
         say(f"The admin key of {session.address} opens; use --save to save it on this machine")
 
 
+@admin_app.command("accept")
+def admin_accept(
+    ctx: typer.Context,
+    keys: Annotated[
+        list[str], typer.Argument(metavar="ID…", help="ids of the admin keys, or their first 8 digits")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Accept a changed admin key on this machine, after you have compared its id: the warning ends."""
+    session: Session = ctx.obj
+    from catalog.access.admin import accept_admins
+
+    new = accept_admins(session, keys)
+    if as_json:
+        print_json({"vault": session.address, "accepted": new})
+    elif new:
+        say(f"Accepted the admin key {' '.join(new)} of {session.address} on this machine")
+    else:
+        say(f"The admin keys of {session.address} were known on this machine")
+
+
 @admin_app.command("lock")
 def admin_lock(ctx: typer.Context, as_json: Json = False) -> None:
     """Delete the admin key that `admin unlock --save` saved."""

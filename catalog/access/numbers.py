@@ -20,8 +20,11 @@ _MOST = 2**63 - 1
 
 
 def note_number(state: Path, file: VaultFile) -> None:
-    """Remember an authenticated vault.json, and warn of one that is older, or has other admins, than one before."""
-    noted = _noted(state, file)
+    """Remember an authenticated vault.json, and warn of one that is older, or has other admins, than one before.
+
+    Of other admins it warns until a person accepts them: nobody reads the first warning of a nightly run.
+    """
+    noted = _noted(state, file.vault_id)
     highest = noted.get("number")
     if type(highest) is not int or not 0 <= highest <= _MOST:
         highest = 0
@@ -30,22 +33,35 @@ def note_number(state: Path, file: VaultFile) -> None:
             f"vault.json is number {file.number}, but number {highest} was seen before: an older one was put back, "
             "and an earlier passphrase may open the vault again"
         )
-    elif file.number > highest:
-        known, admins = noted.get("admins"), _ids(file)
-        if isinstance(known, list) and known and known != admins:
-            warn(
-                f"vault.json has another admin key than before: {', '.join(admins) or 'none'}; if nobody ran "
-                "`rpdrive vault admin passphrase`, somebody else may now sign what is taken away (docs/protect.md)"
-            )
-        note_admins(state, file)
+        return
+    known, admins = _admins(noted), _ids(file)
+    if known and known != admins:
+        ids = " ".join(admins) or "none"
+        warn(
+            f"vault.json has another admin key than before: {ids}; if nobody ran `rpdrive vault admin passphrase`, "
+            "somebody else may now sign what is taken away (docs/protect.md); otherwise run "
+            f"`rpdrive vault admin accept {ids}` on this machine"
+        )
+        admins = known
+    if file.number > highest or admins != noted.get("admins"):
+        _note(state, file, admins)
 
 
 def note_admins(state: Path, file: VaultFile) -> None:
-    """Remember an authenticated vault.json that this machine wrote itself, or has warned of."""
-    row = {"number": file.number, "admins": _ids(file)}
+    """Remember an authenticated vault.json that this machine wrote itself, or whose admins a person accepted."""
+    _note(state, file, _ids(file))
+
+
+def known_admins(state: Path, vault_id: bytes) -> list[str]:
+    """The ids of the admins that this machine saw first, or that a person accepted here; none without a note."""
+    return _admins(_noted(state, vault_id))
+
+
+def _note(state: Path, file: VaultFile, admins: list[str]) -> None:
+    row = {"number": file.number, "admins": admins}
     try:
         private_folder(state)
-        write_private(_path(state, file), json.dumps(row).encode() + b"\n")
+        write_private(_path(state, file.vault_id), json.dumps(row).encode() + b"\n")
     except LocalError:
         pass  # it is noted next time
 
@@ -54,13 +70,18 @@ def _ids(file: VaultFile) -> list[str]:
     return sorted(admin.id.hex() for admin in file.admins)
 
 
-def _path(state: Path, file: VaultFile) -> Path:
-    return state / f"number-{file.vault_id.hex()}.json"
+def _admins(noted: dict[str, Any]) -> list[str]:
+    known = noted.get("admins")
+    return known if isinstance(known, list) and all(isinstance(one, str) for one in known) else []
 
 
-def _noted(state: Path, file: VaultFile) -> dict[str, Any]:
+def _path(state: Path, vault_id: bytes) -> Path:
+    return state / f"number-{vault_id.hex()}.json"
+
+
+def _noted(state: Path, vault_id: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(_path(state, file).read_bytes())
+        row = json.loads(_path(state, vault_id).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}

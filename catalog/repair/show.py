@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
+from catalog.access.numbers import known_admins
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, Damaged, LocalError, NoVault, RpdriveError, UsageError, WrongPassphrase
@@ -101,7 +102,7 @@ class _Run:
         self._row["vault_json"] = {"why": lost.why, "copy": lost.number, "new_admins": lost.new_admins}
         self._say(f"{lost.why}: vault/{lost.number}.json is to be put in its place")
         if lost.new_admins:
-            self._say("this copy names another admin key than the one before it: make sure that you know why")
+            self._say("this copy names an admin key that is not known here: make sure that you know it")
         if not self._confirmed("Put it back?"):
             self._say("the rest can be looked at once vault.json is back")
             self._lost = True
@@ -117,7 +118,11 @@ class _Run:
             known = session.settings.known_vaults().get(session.address)
         except LocalError:
             known = None
-        lost = find_copy(session.open_store(), lambda: session.passphrases.existing(session.address), known)
+
+        def admins(vault_id: bytes) -> list[str]:
+            return known_admins(session.settings.state_to_read, vault_id)
+
+        lost = find_copy(session.open_store(), lambda: session.passphrases.existing(session.address), known, admins)
         if lost is None:
             raise error
         return lost

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import NamedTuple, TypeAlias
 
 from catalog.errors import (
     Damaged,
@@ -21,6 +21,7 @@ from catalog.store.base import Store
 from catalog.vault_json import NAME
 
 _COPY = re.compile("vault/([1-9][0-9]{0,18})[.]json")
+_Known: TypeAlias = Callable[[bytes], Collection[str]]
 _TRIED = 100  # copies, from the newest on
 
 
@@ -28,7 +29,7 @@ class LostFile(NamedTuple):
     """What can be put in the place of a vault.json.
 
     `number` is that of the copy, `why` what is wrong with vault.json. `tag` is that of the damaged file, None if it
-    is missing. `admins` says whether the copy has other admins than the copy before it, which a person should know.
+    is missing. `new_admins` says whether the copy has admins that are not known: a person should know why.
     """
 
     why: str
@@ -38,21 +39,29 @@ class LostFile(NamedTuple):
     new_admins: bool
 
 
-def find_copy(store: Store, passphrase: Callable[[], str], vault_id: bytes | None = None) -> LostFile | None:
+def find_copy(
+    store: Store,
+    passphrase: Callable[[], str],
+    vault_id: bytes | None = None,
+    known_admins: Callable[[bytes], Collection[str]] = lambda vault_id: (),
+) -> LostFile | None:
     """The copy to put back; None if vault.json is good.
 
     Good is a file that opens with the passphrase and has the right MAC; also one that the passphrase does not
     open, unless a copy with the same number differs and does. Copies of another vault than `vault_id` (None: it is
-    not known) are passed over. Raises NoVault if there is nothing to put back, WrongPassphrase, NewerFormat, or
-    StoreError.
+    not known) are passed over.
+
+    `known_admins` says which admins (ids, hex) of a vault this machine knows. If it knows none, those count as
+    known that each earlier copy has: whoever makes backups can store copies, and two may be forged.
+    Raises NoVault if there is nothing to put back, WrongPassphrase, NewerFormat, or StoreError.
     """
     data, tag, why = _present(store)
     if data is not None and not why:
-        return _changed(store, data, tag, passphrase, vault_id)
+        return _changed(store, data, tag, passphrase, vault_id, known_admins)
     numbers = _numbers(store)
     if not numbers:
         raise NoVault(f"{why}, and there is no copy of it in vault/", "restore vault.json from a copy of the vault")
-    copy = _newest(store, numbers, passphrase(), vault_id, why)
+    copy = _newest(store, numbers, passphrase(), vault_id, why, known_admins)
     return LostFile(why, copy.number, copy.data, tag, copy.new_admins)
 
 
@@ -83,7 +92,7 @@ def _present(store: Store) -> tuple[bytes | None, str | None, str]:
 
 
 def _changed(
-    store: Store, data: bytes, tag: str | None, passphrase: Callable[[], str], vault_id: bytes | None
+    store: Store, data: bytes, tag: str | None, passphrase: Callable[[], str], vault_id: bytes | None, known: _Known
 ) -> LostFile | None:
     """The copy to put back in place of a file that can be parsed; None if it is good."""
     text = passphrase()
@@ -101,7 +110,7 @@ def _changed(
         why = "vault.json differs from its own copy"
     except Damaged as e:
         why = str(e)
-    copy = _newest(store, _numbers(store), text, vault_id, why)
+    copy = _newest(store, _numbers(store), text, vault_id, why, known)
     return LostFile(why, copy.number, copy.data, tag, copy.new_admins)
 
 
@@ -117,9 +126,12 @@ def _numbers(store: Store) -> list[int]:
     return sorted((int(m[1]) for m in named if m is not None), reverse=True)
 
 
-def _newest(store: Store, numbers: list[int], passphrase: str, vault_id: bytes | None, why: str) -> _Copy:
+def _newest(
+    store: Store, numbers: list[int], passphrase: str, vault_id: bytes | None, why: str, known: _Known
+) -> _Copy:
     """The copy with the highest number that the passphrase opens. Raises NoVault or WrongPassphrase."""
-    found: tuple[int, bytes, VaultFile] | None = None
+    found: tuple[int, bytes, VaultFile, Keys] | None = None
+    earlier: list[VaultFile] = []  # copies of the same vault, which may have other passphrases
     wrong: RpdriveError | None = None
     for number in numbers[:_TRIED]:
         try:
@@ -127,19 +139,28 @@ def _newest(store: Store, numbers: list[int], passphrase: str, vault_id: bytes |
             file = VaultFile.decode(data)
             if vault_id not in (None, file.vault_id):
                 continue
-            if found is not None:  # the one before it: it may have another passphrase
-                return _Copy(found[0], found[1], not {a.id for a in found[2].admins} <= {a.id for a in file.admins})
-            file.unlock(passphrase)
-            found = number, data, file
+            if found is None:
+                found = number, data, file, file.unlock(passphrase)
+            elif file.vault_id == found[2].vault_id:
+                file.verify(found[3])
+                earlier.append(file)
         except WrongPassphrase as e:
             wrong = e
-        except (Damaged, ObjectNotFound):
-            continue
+        except (Damaged, NewerFormat, ObjectNotFound) as e:
+            if isinstance(e, NewerFormat) and found is None:
+                raise
     if found is not None:
-        return _Copy(found[0], found[1], new_admins=False)
+        return _Copy(found[0], found[1], _has_new(found[2], known(found[2].vault_id), earlier))
     if wrong is not None:
         raise wrong
     raise NoVault(f"{why}, and no copy of it in vault/ can be read", "restore vault.json from a copy of the vault")
+
+
+def _has_new(file: VaultFile, known: Collection[str], earlier: list[VaultFile]) -> bool:
+    admins = {admin.id.hex() for admin in file.admins}
+    if known:
+        return not admins <= set(known)
+    return any(not admins <= {admin.id.hex() for admin in one.admins} for one in earlier)
 
 
 def _opens(data: bytes, passphrase: str) -> bool:

@@ -90,15 +90,23 @@ def test_unless_it_is_lost(rpdrive: Cli, locked: Replaced) -> None:
     rpdrive.ok(*POLICY)
 
 
-def test_another_machine_says_once_that_the_key_was_changed(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+def test_another_machine_says_that_the_key_was_changed_until_that_is_accepted(
+    rpdrive: Cli, vault: Vault, tmp_path: Path
+) -> None:
     other = Cli(tmp_path / "other")
     other.environ["RPDRIVE_VAULT"] = rpdrive.environ["RPDRIVE_VAULT"]
     assert other.run("points").stderr == b""
     new = rpdrive.json("vault", "admin", "passphrase", "--remove")
     assert rpdrive.run("points").stderr == b"", "this machine changed it itself"
-    said = other.run("points").stderr.decode()
-    assert "another admin key than before" in said and new["id"] in said and "docs/protect.md" in said
+    for _ in range(2):
+        said = other.run("points").stderr.decode()
+        assert "another admin key than before" in said and "docs/protect.md" in said
+        assert f"`rpdrive vault admin accept {new['id']}`" in said
+    wrong = other.run("vault", "admin", "accept", "0123456789")
+    assert wrong.returncode == 2 and new["id"].encode() in wrong.stderr
+    assert other.json("vault", "admin", "accept", new["id"][:8].upper())["accepted"] == [new["id"]]
     assert other.run("points").stderr == b""
+    assert other.json("vault", "admin", "accept", new["id"])["accepted"] == []
 
 
 def test_a_lesser_role_is_refused_before_the_first_request(vault: Vault, tmp_path: Path) -> None:

@@ -127,6 +127,27 @@ def test_a_copy_with_another_admin_is_named(world: World) -> None:
     assert lost is not None and (lost.number, lost.new_admins) == (3, True)
 
 
+def test_two_copies_with_a_foreign_admin_don_t_vouch_for_each_other(world: World) -> None:
+    file, admin = VaultFile.decode(world.good), make_admin(world.keys, bytes(range(32)), "now")
+    for number in (3, 4):
+        forged = replace(file, admins=(admin,), number=number, mac=b"")
+        world.memory.objects[f"vault/{number}.json"] = forged.encode(world.keys)
+    del world.memory.objects["vault.json"]
+
+    def new_admins(*known: str) -> bool:
+        lost = find_copy(world.memory, world.passphrase, None, lambda vault_id: known)
+        assert lost is not None and lost.number == 4
+        return lost.new_admins
+
+    assert new_admins()
+    assert new_admins(file.admins[0].id.hex())
+    assert not new_admins(admin.id.hex()), "a person accepted it on this machine"
+    # Junk of another vault, or of one who has no key, vouches for nothing and doubts nothing.
+    for number in (1, 2):
+        world.memory.objects[f"vault/{number}.json"] = world.changed(admins=[])
+    assert not new_admins()
+
+
 def test_nothing_to_put_back(world: World) -> None:
     world.memory.objects.clear()
     with pytest.raises(NoVault, match="no copy"):

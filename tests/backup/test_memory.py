@@ -210,15 +210,16 @@ def test_memory_of_many_links() -> None:
 # --- soak -------------------------------------------------------------------------------------------------------
 
 RUN = """
-import json, os, resource, sys
+import json, sys
 from pathlib import Path
 from catalog.store.local import LocalStore
+from tests.kit.peak import peak
 from tests.kit.protected import Protected
 machine = Protected(LocalStore(Path(sys.argv[1])), Path(sys.argv[2]))
 found = []
 for _ in range(2):
     machine.backup(Path(sys.argv[3]))
-    found.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+    found.append(peak() >> 10)
 print(json.dumps(found))
 """
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from catalog.store.local import LocalStore
 from catalog.store.metered import MeteredStore
 from catalog.vault import open_vault
 from tests.kit.drives import add_machine, add_point
+from tests.kit.peak import peak
 from tests.kit.vaultmaker import MACHINE, OWNER, Trees
 from tests.kit.vaults import PASSPHRASE, new_vault
 
@@ -68,7 +68,7 @@ def one(folder: Path) -> None:
     with mark_on(kept, vault, roots, 1) as marked:
         cpu = time.process_time() - began
         row = {
-            "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            "memory": peak() >> 10,
             "cpu": round(cpu, 2),
             "pages": marked.pages,
             "entries": marked.entries,

@@ -25,10 +25,11 @@ CHUNKS, BYTES = 100_000, 400
 LIMIT = 200  # MiB; the rows of 100,000 chunks are 80 of them, for whoever reads or writes that record of places
 
 RUN = """
-import resource, sys
+import sys
 import rpdrive
+from tests.kit.peak import peak
 code = rpdrive.run(["repair", "--yes"])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak())
 sys.exit(code)
 """
 

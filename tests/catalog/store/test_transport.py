@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import resource
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import pytest
 from catalog.errors import Damaged, ObjectTooLarge, RpdriveError, ShortRead, StoreError, StoreUnreachable
 from catalog.store.azure.store import AzureStore
 from catalog.store.azure.transport import ANSWER_MOST
+from tests.kit.peak import forget_peak, peak
 from tests.kit.stores import MOST
 
 MIB = 2**20
@@ -103,15 +103,15 @@ def endless() -> Iterator[bytes]:
 def test_an_object_with_an_encoding_is_damaged_and_not_inflated(server: Server, store: AzureStore) -> None:
     """Whoever may create an object may set this header: 1 MiB became 1 GiB of memory."""
     bomb = gzip.compress(bytes(256 * MIB))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    forget_peak()
+    before = peak()
     server.answer(bomb, Content_Encoding="gzip")
     with pytest.raises(Damaged, match=r"^points/m/i/p has the Content-Encoding 'gzip', which no object"):
         store.get("points/m/i/p", MOST)
     server.answer(bomb, Content_Encoding="gzip")
     with pytest.raises(Damaged, match=r"^packs/00/p has the Content-Encoding 'gzip'"):
         store.read("packs/00/p", 0, len(bomb))
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 128 * 1024  # KiB
+    assert peak() - before < 128 * 1024  # KiB
 
 
 def test_an_encoded_page_of_a_hotel_is_no_damage(server: Server, store: AzureStore) -> None:

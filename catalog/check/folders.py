@@ -186,12 +186,19 @@ class Strangers:
 
 
 def look_at_folders(
-    vault: Vault, level: int, *, machine: bytes | None = None, known: Iterable[str] = (), most: int = MOST
+    vault: Vault,
+    level: int,
+    *,
+    machine: bytes | None = None,
+    known: Iterable[str] = (),
+    most: int = MOST,
+    there: Callable[[str], object] = lambda name: None,
 ) -> Looked:
     """Look at the folders of records, of a machine (its id) or of the vault.
 
     A listing of each folder; from level 1 on a request for each record that is opened, as the store has it: up to
-    `most` of a folder below level 3. Objects that are `known` to be bad are not told again. Raises StoreError.
+    `most` of a folder below level 3. Objects that are `known` to be bad are not told again. `there` gets the name
+    of each record. Raises StoreError.
     """
     findings, notes, told = list[Finding](), list[str](), set(known)
     if machine is None:
@@ -202,7 +209,7 @@ def look_at_folders(
         if within is None:
             continue
         strangers = Strangers(prefix)
-        infos = _listed(vault, folder, within, strangers)
+        infos = _listed(vault, folder, within, strangers, there)
         if level < OPENED:
             deque(infos, maxlen=0)
         elif level < EVERYTHING:
@@ -216,12 +223,15 @@ def look_at_folders(
     return Looked(findings, notes)
 
 
-def _listed(vault: Vault, folder: _Folder, prefix: str, strangers: Strangers) -> Iterator[ObjectInfo]:
+def _listed(
+    vault: Vault, folder: _Folder, prefix: str, strangers: Strangers, there: Callable[[str], object]
+) -> Iterator[ObjectInfo]:
     """The records below a prefix. What is none is added to `strangers`."""
     for info in vault.store.list(prefix):
         if not folder.is_known(info.name):
             strangers.add(info.name)
         else:
+            there(info.name)
             yield info
 
 
@@ -284,7 +294,7 @@ def _advice(vault: Vault, folder: _Folder, name: str) -> str:
     if folder.advice:
         return folder.advice
     is_newest = name == f"vault/{vault.file.number}.json"
-    return "copy vault.json over it" if is_newest else "it is the copy of an earlier vault.json; delete it"
+    return "`rpdrive repair` makes it anew" if is_newest else "it is the copy of an earlier vault.json; delete it"
 
 
 def _errors(

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from catalog.check.absent import Records
 from catalog.check.finding import Finding, What
 from catalog.check.folders import Strangers, look_at_folders
 from catalog.check.ground import Ground, look, series_of
@@ -19,7 +20,8 @@ from catalog.check.notes import CheckJob, note
 from catalog.check.report import Report
 from catalog.errors import Damaged, StoreFull
 from catalog.format.checks import ChecksRecord
-from catalog.format.records import Machine
+from catalog.format.packs import Extent, pack_name
+from catalog.format.records import Machine, PointName
 from catalog.mark.last import LastMark
 from catalog.mark.run import Marked
 from catalog.points.seen import Highest
@@ -55,7 +57,16 @@ def check(
     run.report.add(strange.findings())
     if request.item is None:
         run.folders()
+    run.report.findings = [_placed(vault, finding) for finding in run.report.findings]
     return run.report
+
+
+def _placed(vault: Vault, finding: Finding) -> Finding:
+    """A finding with the object in which the bad block lies: its pack, or a carrier that upkeep has moved it to."""
+    if finding.kind is None or not finding.stored or finding.object != pack_name(finding.kind, finding.pack):
+        return finding
+    at = Extent(finding.pack, finding.offset, finding.stored, 0, 0, b"")
+    return finding._replace(object=pack_name(finding.kind, vault.places.locate(finding.kind, at).pack))
 
 
 def _groups(
@@ -100,6 +111,7 @@ class _Run:
         self.report = Report(request.level)
         self._vault, self._request, self._state = vault, request, state
         self._machines, self._highest, self._follow = machines, highest, follow
+        self._items: dict[tuple[bytes, bytes], PointName] = {}  # a point of each item
 
     def group(self, machines: Sequence[bytes]) -> None:
         """Check machines whose points may refer to the same packs."""
@@ -149,8 +161,14 @@ class _Run:
         report, request = self.report, self._request
         self._follow.phase(Phase("reading records"))
         known = [finding.object for finding in report.findings]
-        looked = look_at_folders(self._vault, request.level, machine=request.machine, known=known)
+        records = Records()
+        looked = look_at_folders(
+            self._vault, request.level, machine=request.machine, known=known, there=records.add
+        )
         report.add(looked.findings)
+        copy = f"vault/{self._vault.file.number}.json" if request.machine is None else None
+        points = (name for name in self._items.values() if request.machine in (None, name.machine))
+        report.add(records.missing(points, copy))
         report.notes += looked.notes
 
     def _known(self, machines: Sequence[bytes]) -> tuple[dict[bytes, ChecksRecord], Earlier]:
@@ -173,6 +191,8 @@ class _Run:
             return None
         report.machines += 1
         report.points += sum(not root.name.partial for root in ground.roots.roots)
+        for root in ground.roots.roots:
+            self._items[root.name.machine, root.name.item] = root.name
         report.objects += len(ground.objects)
         report.add(check_points(ground, self._highest))
         if self._request.item is None:

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from catalog.access.numbers import known_admins
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
-from catalog.errors import WITH_PROBLEMS, Damaged, LocalError, NoVault, RpdriveError, UsageError, WrongPassphrase
+from catalog.errors import (
+    WITH_PROBLEMS,
+    AccessDenied,
+    Damaged,
+    LocalError,
+    NoVault,
+    RpdriveError,
+    UsageError,
+    WrongPassphrase,
+)
 from catalog.heap import steady_heap
 from catalog.machines.registry import id_here
 from catalog.repair.examine import Found, Wanted
@@ -25,7 +34,7 @@ from catalog.repair.listing import (
 from catalog.repair.neighbours import readable_version
 from catalog.repair.run import Repair, record_job
 from catalog.repair.state import Signer
-from catalog.repair.vault_file import LostFile, find_copy, put_back
+from catalog.repair.vault_file import LostFile, find_copy, find_spare, put_back, write_spare
 from catalog.screen.output import print_json, say
 from catalog.screen.phases import NoFollower, PhaseScreen
 from catalog.signing import signing_key
@@ -112,6 +121,25 @@ class _Run:
         self._say("wrote vault.json")
         return session.open_vault()
 
+    def _spare(self, vault: Vault) -> None:
+        """Write the copy of vault.json again, if it is missing or damaged."""
+        spare = find_spare(vault.store, vault.keys)
+        if spare is None:
+            return
+        what = "missing" if spare.tag is None else "damaged"
+        self._row["vault_copy"] = {"name": spare.name, "why": what}
+        self._say(f"{spare.name}, the copy of vault.json, is {what}: to be made anew")
+        if not self._confirmed("Write it?"):
+            return
+        try:
+            if spare.tag is not None:
+                self._session.require(Role.ADMIN)
+        except AccessDenied as e:
+            self._say(f"{spare.name} stays as it is: {e}")
+            return
+        write_spare(vault.store, spare)
+        self._say(f"wrote {spare.name}")
+
     def _copy(self, error: RpdriveError) -> LostFile:
         session = self._session
         try:
@@ -131,6 +159,7 @@ class _Run:
 
     def _repair(self, vault: Vault) -> None:
         request = self._request
+        self._spare(vault)
         noted = self._session.damaged_packs(vault.id).packs()
         wanted = Wanted(noted, request.read_all, request.dry)
         repair = Repair(vault, request.machine, wanted, self._screen or NoFollower())

@@ -76,6 +76,53 @@ def put_back(store: Store, lost: LostFile) -> None:
         raise NoVault("vault.json is there again", "run the command again") from e
 
 
+class Spare(NamedTuple):
+    """The copy of a good vault.json that is to be written. `tag` is that of a damaged one; None: it is missing."""
+
+    name: str
+    data: bytes
+    tag: str | None
+
+
+def find_spare(store: Store, keys: Keys) -> Spare | None:
+    """The copy of vault.json that is missing or damaged; None if it is good, or vault.json is not.
+
+    A copy with the right number that opens with these keys is good, also if it differs. Raises StoreError.
+    """
+    data = store.get(NAME, MAX_VAULT_FILE)
+    if not _is_good(data, keys):
+        return None
+    number = VaultFile.decode(data).number
+    name = f"vault/{number}.json"
+    try:
+        there, tag = store.get_tagged(name, MAX_VAULT_FILE)
+    except ObjectNotFound:
+        return Spare(name, data, None)
+    except Damaged:  # it has more bytes than can be replaced
+        return None
+    return None if _is_good(there, keys, number) else Spare(name, data, tag)
+
+
+def write_spare(store: Store, spare: Spare) -> None:
+    """Write the copy. Raises ObjectExists or ObjectChanged if somebody else has, or another StoreError."""
+    if spare.tag is None:
+        store.create(spare.name, [spare.data])
+    else:
+        store.replace(spare.name, spare.data, spare.tag)
+
+
+def _is_good(data: bytes, keys: Keys, number: int | None = None) -> bool:
+    """Whether a file opens with these keys, and has this number, if one is given."""
+    try:
+        file = VaultFile.decode(data)
+        file.verify(keys)
+    except NewerFormat:
+        return True  # it is not known to be damaged
+    except RpdriveError:
+        return False
+    return number in (None, file.number)
+
+
 def _present(store: Store) -> tuple[bytes | None, str | None, str]:
     """vault.json and its tag, and what is wrong with it. Raises NewerFormat or StoreError."""
     try:

@@ -104,6 +104,9 @@ def test_vault_json_is_put_back(rpdrive: Cli, vault: Vault, tmp_path: Path) -> N
     assert done.returncode == 3 and b"vault.json is missing" in done.stdout and not file.exists()
     assert "wrote vault.json" in rpdrive.ok("repair", "--yes")
     assert file.read_bytes() == kept
+    copy = rpdrive.vault / "vault/1.json"
+    copy.write_bytes(b"rotten")
+    assert "wrote vault/1.json" in rpdrive.ok("repair", "--yes") and copy.read_bytes() == kept
     assert len(rpdrive.json("points")["points"]) == 1
 
 

@@ -18,7 +18,7 @@ from catalog.format.numbers import written_number
 from catalog.format.packs import pack_name
 from catalog.format.places import places_folder
 from catalog.format.plan import PlanRecord, encode_plan
-from catalog.format.records import IndexedPack, IndexObject, Item, Job, JobName, encode_record
+from catalog.format.records import IndexedPack, IndexObject, Job, JobName, encode_record
 from catalog.format.retention import Retention, encode_retention, policy_folder
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.signed import seal_signed
@@ -43,7 +43,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def full(world: World) -> World:
     """A vault with a good record of each kind, and a second one in each signed folder."""
     vault = world.vault
-    vault.add_item(Item(id=ITEM, machine=MACHINE, name="home", paths=[b"/home"], created=1))
     job = Job(
         id=b"j" * 16, machine=MACHINE, machine_name="box", hostname="box", kind="backup", time=START,
         finished=START, outcome="completed",
@@ -219,3 +218,14 @@ def test_msgpack_of_another_shape_is_no_index(full: World) -> None:
     data = msgspec.msgpack.encode({"packs": [[full.note.pack, [[1, 2, [3], b""]]]]})
     full.memory.create(name, [seal_object(full.vault.keys, Kind.INDEX, name, data)])
     assert [f.object for f in full.check(1).findings] == [name]
+
+
+@pytest.mark.parametrize("lost", ["machines/", "items/", "vault/"])
+def test_a_record_that_is_missing(world: World, lost: str) -> None:
+    """Without that of its machine, nothing is pruned; the copy of vault.json is all there is if that is lost."""
+    (gone,) = [name for name in world.memory.objects if name.startswith(lost)]
+    del world.memory.objects[gone]
+    (found,) = world.check(0).findings
+    assert found.what is What.MISSING and found.is_damage and gone.startswith(found.object)
+    assert "`rpdrive repair`" in found.reason
+    assert (lost == "vault/") == (not world.check(0, machine=MACHINE).findings)

@@ -19,11 +19,12 @@ from catalog.format.blocks import PackKind
 from catalog.format.checks import SLICES, ChecksRecord
 from catalog.format.packs import decode_pack, pack_name, pack_named
 from catalog.format.places import BrokenRow
-from catalog.format.records import Machine
+from catalog.format.records import Item, Machine
 from catalog.points.health import Health
 from catalog.store.base import Store
 from catalog.vault import open_vault
 from tests.catalog.check.test_levels import CASES, PLAN, STRANGER, Case, Told, World, folder, harmed, told
+from tests.kit.drives import ITEM
 from tests.kit.faults import FullStore, RefusingStore
 from tests.kit.mover import Mover
 from tests.kit.stores import MOST
@@ -207,6 +208,7 @@ def test_a_point_counts_as_verified_after_everything_was_read(world: World) -> N
 def test_machines_that_share_packs_are_read_together(world: World) -> None:
     other = Machine(id=STRANGER, name="new", hostname="new", system="Linux", created=1, shares=[MACHINE])
     world.vault.add_machine(other)
+    world.vault.add_item(Item(id=ITEM, machine=STRANGER, name="home", paths=[b"/home"], created=1))
     alone = world.block(b"only the other machine refers to this")
     packer = Packer(world.vault, PackKind.DATA, machine=STRANGER)
     (mine,) = packer.block([b"in a pack of its own"])
@@ -309,3 +311,13 @@ def test_a_missing_pack_of_trees_and_data(world: World) -> None:
     assert told(world, report) == [Told(What.MISSING, (1, 2), PLAN)]
     assert [row.stored for row in record_of(world).bad] == [0]
     assert {row.slice for row in record_of(world).slices if row.faults} == {world.plan.pack[5]}
+
+
+def test_a_block_that_was_moved_is_named_with_the_object_that_holds_it(world: World) -> None:
+    mover = Mover(world.vault, world.memory)
+    mover.move_all()
+    carrier = pack_name(PackKind.DATA, mover.carriers[0])
+    world.spoil(carrier, 20)
+    (found,) = deep(world).findings
+    assert (found.what, found.object) == (BLOCK, carrier) and f"+{found.offset} differs" in found.reason
+    assert found.pack.hex() not in carrier and found.pack.hex() in found.reason

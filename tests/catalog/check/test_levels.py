@@ -20,7 +20,7 @@ from catalog.format.ledger import ForgottenRow, ledger_folder
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent, pack_name
 from catalog.format.places import BrokenRow, places_folder
-from catalog.format.records import Machine, Point, PointName, Root
+from catalog.format.records import Item, Machine, Point, PointName, Root
 from catalog.format.values import Subtree, Totals
 from catalog.ledger.records import Ledgers
 from catalog.store.base import Store
@@ -51,6 +51,7 @@ class World:
         self.vault: Vault = new_vault(self.meter)
         self.state = state
         add_machine(self.vault)
+        self.vault.add_item(Item(id=ITEM, machine=MACHINE, name="home", paths=[b"/home"], created=1))
         self.rng = random.Random(1)
         self.data, self.trees = Packer(self.vault, PackKind.DATA), Trees(self.vault)
         self.contents = [self.rng.randbytes(500) for _ in range(2)]
@@ -355,6 +356,7 @@ def test_a_point_that_goes_meanwhile_is_not_missing(world: World, kind: str, pre
 def test_a_machine_may_share_packs_of_others(world: World) -> None:
     other = Machine(id=STRANGER, name="new", hostname="new", system="Linux", created=1, shares=[MACHINE])
     root = world.tree([folder(b"docs", world.docs)])
+    world.vault.add_item(Item(id=ITEM, machine=STRANGER, name="home", paths=[b"/home"], created=1))
     for machine, found in ((msgspec.structs.replace(other, shares=[]), {What.TREE}), (other, set())):
         world.vault.add_machine(machine, 1 if not machine.shares else 2)
         if not machine.shares:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from catalog.errors import NewerFormat, NoVault, ObjectChanged, WrongPassphrase
 from catalog.format.admins import make_admin
 from catalog.format.vaultfile import VaultFile
-from catalog.repair.vault_file import LostFile, find_copy, put_back
+from catalog.repair.vault_file import LostFile, find_copy, find_spare, put_back, write_spare
 from catalog.store.memory import MemoryStore
 from catalog.vault import open_vault
 from tests.kit.vaults import CHEAP, PASSPHRASE, new_vault
@@ -173,3 +173,30 @@ def test_somebody_else_was_faster(world: World) -> None:
     with pytest.raises(NoVault, match="there again"):
         put_back(world.memory, lost)
     assert world.memory.objects["vault.json"] == world.good + b" "
+
+
+@pytest.mark.parametrize("harm", [b"", b"{}", None])
+def test_the_copy_is_made_anew(world: World, harm: bytes | None) -> None:
+    assert find_spare(world.memory, world.keys) is None
+    if harm is None:
+        del world.memory.objects["vault/2.json"]
+    else:
+        world.memory.objects["vault/2.json"] = harm
+    spare = find_spare(world.memory, world.keys)
+    assert spare is not None and spare.name == "vault/2.json"
+    write_spare(world.memory, spare)
+    assert world.memory.objects["vault/2.json"] == world.good
+    assert find_spare(world.memory, world.keys) is None
+    world.memory.objects["vault.json"] = b"{}"
+    world.assert_heals()
+
+
+def test_no_copy_is_made_of_what_is_damaged_nor_in_place_of_a_good_one(world: World) -> None:
+    other = VaultFile.decode(world.good).changed(soft_delete_days=30).encode(world.keys)
+    world.memory.objects["vault/2.json"] = other
+    assert find_spare(world.memory, world.keys) is None
+    world.memory.objects["vault/2.json"] = world.memory.objects["vault/1.json"]
+    assert find_spare(world.memory, world.keys) is not None
+    del world.memory.objects["vault/2.json"]
+    world.memory.objects["vault.json"] = world.changed(vault_id="00" * 16)
+    assert find_spare(world.memory, world.keys) is None

@@ -341,6 +341,8 @@ class Session:
         Connections(self.settings).delete(vault_id)
         self.saved_keys.delete(vault_id)
         self.saved_admin_keys.delete(vault_id)
+        # The copy of its plans (catalog/plans/local.py): nothing is due any more for a vault that does not open.
+        (self.settings.where("state") / "plans" / f"{vault_id.hex()}.json").unlink(missing_ok=True)
         self.settings.forget_vault(self.address)
         return True
 

@@ -15,7 +15,7 @@ from catalog.plans.fields import SETTABLE, Fields, checked, toml_value, value_of
 from catalog.plans.listing import level_json
 from catalog.plans.records import Plans, add_plan
 from catalog.plans.setting import Change, change
-from catalog.plans.show import Chosen, choose, refresh_if_here
+from catalog.plans.show import Chosen, choose, machines_with_items, refresh_if_here
 from catalog.screen.output import print_json, say
 from catalog.vault import Vault
 
@@ -48,12 +48,9 @@ def export_plans(
 
 def every_level(vault: Vault, plans: Plans) -> list[tuple[Level, str]]:
     """The levels that have records, the widest first, each with the name of its machine."""
-    levels = [(plans.of_vault(), "")]
-    machines = sorted(vault.machines().values(), key=lambda m: (m.name, m.id))
-    levels += [(plans.level("machine", m.name, m.id), m.name) for m in machines if m.id in plans.ids]
-    for m in machines:
-        items = sorted(vault.items(m.id).values(), key=lambda i: (i.name, i.id))
-        levels += [(plans.level("item", i.name, i.id), m.name) for i in items if i.id in plans.ids]
+    levels, found = [(plans.of_vault(), "")], machines_with_items(vault, plans)
+    levels += [(plans.level("machine", m.name, m.id), m.name) for m, _items in found]
+    levels += [(plans.level("item", i.name, i.id), m.name) for m, items in found for i in items]
     return levels
 
 

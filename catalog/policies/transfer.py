@@ -38,9 +38,11 @@ def every_level(vault: Vault, policies: Policies) -> list[tuple[Level, str]]:
     machines = sorted(vault.machines().values(), key=lambda m: (m.name, m.id))
     known = set(policies.ids)
     levels += [(policies.level("machine", m.name, m.id), m.name) for m in machines if m.id in known]
-    for m in machines:
-        items = sorted(vault.items(m.id).values(), key=lambda i: (i.name, i.id))
-        levels += [(policies.level("item", i.name, i.id), m.name) for i in items if i.id in known]
+    if known - {vault.id} - {m.id for m in machines}:
+        names = {m.id: m.name for m in machines}
+        items = [i for i in vault.all_items() if i.id in known and i.machine in names]
+        items.sort(key=lambda i: (names[i.machine], i.machine, i.name, i.id))
+        levels += [(policies.level("item", i.name, i.id), names[i.machine]) for i in items]
     return levels
 
 

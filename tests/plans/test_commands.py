@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -18,6 +17,9 @@ from catalog.format.plan import plan_folder
 from catalog.format.records import Item, Machine
 from catalog.plans.local import LocalPlans, LocalVault
 from catalog.plans.protecting import Wanted, protect
+from catalog.plans.records import Plans
+from catalog.plans.transfer import every_level
+from catalog.store.metered import MeteredStore
 from catalog.vault import Vault
 from tests.kit.cli import Cli
 from tests.kit.inside import Inside
@@ -284,10 +286,55 @@ def test_a_level_without_a_record_that_opens_ends_with_an_error(cli: Cli, vault:
     assert done["items"] == ["data"] and name in done["faults"][0], "the copy stays as it was"
 
 
+def connect(cli: Cli, tmp_path: Path, role: str) -> None:
+    """Connect the home to the vault with credentials for a role, and nothing else."""
+    cli.run("vault", "disconnect")
+    file = tmp_path / f"{role}.json"
+    cli.ok("vault", "credentials", "--role", role, "--output", file)
+    cli.ok("vault", "connect", file)
+
+
 def test_a_machine_changes_its_plan_with_the_role_backup(cli: Cli, tmp_path: Path) -> None:
-    file = tmp_path / "empty.toml"
-    file.write_text("")
-    assert json.loads(cli.ok("plan", "import", file, "--json"))["levels"] == []
+    data = str(tmp_path / "data")
+    connect(cli, tmp_path, "backup")
+    cli.ok("plan", "set", data, "--item", "data", "--at", "21:00")
+    cli.ok("plan", "pause")
+    cli.ok("plan", "resume")
+    cli.ok("plan", "stop", "--item", "data", "--keep-data")
+    said = cli.fails("plan", "stop", "--item", "data", "--delete-data", "--yes", code=5)
+    assert "this needs the role maintain" in said
+    made = cli.json("protect", data, "--item", "data", "--no-timer", "--no-backup")
+    assert made["fields"]["prune"]["value"] is None and made["fields"]["check_1"]["value"] is not None
+    assert made["policy"] is None and made["stopped"]["keep"] is True
+    text = cli.ok("protect", data, "--item", "data", "--no-timer", "--no-backup")
+    assert "credentials may not set a policy" in text and "But it is stopped since" in text
+    connect(cli, tmp_path, "restore")
+    assert cli.json("plan", "list")["plans"]
+    for command in (["set", "--spread", "1m"], ["pause"], ["resume"], ["import", "x"]):
+        assert "this needs the role backup" in cli.fails("plan", *command, code=5)
+    assert "this needs the role backup" in cli.fails("protect", data, code=5)
+
+
+def test_a_vault_that_is_disconnected_has_no_plans_here(cli: Cli, tmp_path: Path) -> None:
+    cli.ok("plan", "set", str(tmp_path / "data"), "--item", "data", "--at", "21:00")
+    cli.ok("vault", "unlock", "--save")
+    assert copy_of(cli).items
+    cli.ok("vault", "disconnect")
+    assert LocalPlans(cli.home / "state").all() == ([], [])
+
+
+def test_listing_plans_takes_few_requests(vault: Vault) -> None:
+    for n in range(5):
+        machine = bytes([n]) * 16
+        vault.add_machine(Machine(id=machine, name=f"m{n}", hostname="h", system="Linux", created=1))
+        for k in range(3):
+            item = bytes([n, k]) * 8
+            vault.add_item(Item(id=item, machine=machine, name=f"i{k}", paths=[b"/x"], created=1))
+            put_map(vault, item, 1, paths=[b"/x"])
+    vault.store = meter = MeteredStore(vault.store)
+    assert len(every_level(vault, Plans(vault))) == 1 + 5 + 15
+    assert meter.snapshot().list.requests == 3, "of plans, machines and items"
+    assert meter.snapshot().requests == 3 + 5 + 15 + 15
 
 
 # --- rpdrive protect ------------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from catalog.errors import AccessDenied
 from catalog.format.plan import Care, Schedule
 from catalog.plans.effective import Conditions, Plan
 from catalog.plans.local import LocalItem, LocalPlans, LocalVault
-from catalog.plans.records import Plans, add_plan, next_record, refresh
+from catalog.plans.records import Plans, add_plan, next_record
 from catalog.program import main_command
 from catalog.schedule.conditions import Facts
 from catalog.schedule.due import NO_ROLE
@@ -30,6 +28,7 @@ from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
 from tests.kit.cli import Cli
 from tests.kit.faults import UnreachableStore
+from tests.kit.planned import plan_item
 
 FREE = Facts(lambda: None, lambda: None, lambda: None)
 CARE = {"prune": Care(every=24), "check_1": Care(every=24, budget=5), "check_2": Care(every=24, percent=50.0)}
@@ -53,26 +52,7 @@ def planned(rpdrive: Cli, vault: Vault, source: Path, state: Path) -> LocalVault
     """A machine with a saved key and a plan, which has made one point by hand; the plan counts for all times."""
     rpdrive.ok("vault", "unlock", "--save")
     rpdrive.ok("backup", source, "--item", "home")
-    return plan(vault, state, rpdrive, source)
-
-
-def plan(vault: Vault, state: Path, rpdrive: Cli, source: Path, **fields: Any) -> LocalVault:
-    known = refresh(vault, f"file://{rpdrive.vault}", state)
-    assert known is not None
-    machine = bytes.fromhex(known.machine)
-    (item,) = vault.items(machine).values()
-    plans = Plans(vault)
-    away = (datetime.now(UTC).isoweekday() + 2) % 7 + 1  # three days from now, and four days ago
-    schedule = Schedule(times=[0], weekdays=[away])
-    own = plans.level("item", "home", item.id)
-    add_plan(vault, own, next_record(
-        own, zone="UTC", paths=[os.fsencode(source)], exclude=["*.tmp"], schedule=schedule, spread=0, **fields
-    ))  # fmt: skip
-    found = refresh(vault, known.address, state)
-    assert found is not None
-    found = msgspec.structs.replace(found, items=[msgspec.structs.replace(i, since=0) for i in found.items])
-    LocalPlans(state).save(found)
-    return found
+    return plan_item(vault, state, rpdrive, source)
 
 
 def forget_runs(state: Path) -> None:

@@ -22,11 +22,13 @@ from backup.foreground import back_up
 from backup.request import Request
 from backup.systems.this import this_system
 from catalog.access.session import Session
+from catalog.alerts.watching import look_daily
 from catalog.check.options import Options
 from catalog.check.show import run_check
 from catalog.errors import WITH_PROBLEMS, AccessDenied, LocalError, Locked, RpdriveError, StoreUnreachable
 from catalog.format.records import Outcome
 from catalog.format.windows import name_text
+from catalog.notify.notifier import Notifier
 from catalog.plans.local import LocalPlans
 from catalog.plans.records import refresh
 from catalog.program import main_command
@@ -99,6 +101,7 @@ class _Runner:
             self._history.note(found.rows)
             work = next((work for work in found.work if work.key not in done), None)
             if work is None:
+                self._look()
                 return len(done)
             vault = work.vault.vault
             if vault not in self._opened:
@@ -107,6 +110,16 @@ class _Runner:
                     continue  # the plans may have changed
             done.add(work.key)
             self._do(work, runs)
+
+    def _look(self) -> None:
+        """Look at what the vaults have of this machine. Nothing that goes wrong here costs a job."""
+        for opened in self._opened.values():
+            if isinstance(opened, _Opened):
+                notifier = Notifier(opened.session.settings.where("config"), self._state)
+                try:
+                    look_daily(*opened, notifier)
+                except Exception as e:  # noqa: BLE001 - as above
+                    _log.warning("the alerts of %s: %s", opened.session.address, e)
 
     def close(self) -> None:
         for session in self._sessions:

@@ -87,10 +87,13 @@ class Look(NamedTuple):
 
 
 class Looker:
-    """Looks at one vault, again and again. `state` is the state folder, where it notes the jobs it has read."""
+    """Looks at one vault, again and again, or only at one `machine` in it (its id).
 
-    def __init__(self, state: Path, vault_id: bytes) -> None:
-        self._state, self._vault_id = state, vault_id
+    `state` is the state folder, where it notes the jobs it has read.
+    """
+
+    def __init__(self, state: Path, vault_id: bytes, machine: bytes | None = None) -> None:
+        self._state, self._vault_id, self._machine = state, vault_id, machine
         self._history = History(state / "alerts" / vault_id.hex())
         self._ledgers: Ledgers | None = None
         self._dense: set[str] = set()
@@ -98,9 +101,8 @@ class Looker:
     def look(self, vault: Vault, now: int | None = None) -> Look:
         """Look at the vault. Raises StoreError if the store itself fails, and LocalError."""
         now = time.time_ns() if now is None else now
-        machines = vault.machines()
-        items = {(item.machine, item.id): item for item in vault.all_items()}
-        stored = dict(vault.stored_points())
+        machines, items = self._records(vault)
+        stored = dict(vault.stored_points(self._machine))
         whole = {name: when for name, when in stored.items() if not name.partial}
         ledgers, unread = self._read_ledgers(vault)
         newest = self._newest(vault, whole, ledgers)
@@ -114,9 +116,16 @@ class Looker:
             place=_place(vault), locked_until=_locked_until(vault, whole),
         )  # fmt: skip
 
+    def _records(self, vault: Vault) -> tuple[dict[bytes, Machine], dict[Key, Item]]:
+        one = self._machine
+        if one is None:
+            return vault.machines(), {(item.machine, item.id): item for item in vault.all_items()}
+        found = vault.machine(one)
+        return {one: found[1]} if found else {}, {(one, item.id): item for item in vault.items(one).values()}
+
     def _read_ledgers(self, vault: Vault) -> tuple[dict[Key, Ledger], frozenset[Key]]:
         if self._ledgers is None:
-            self._ledgers = Ledgers(vault)
+            self._ledgers = Ledgers(vault, self._machine)
         else:
             self._ledgers.refresh()
         self._ledgers.read(self._ledgers.keys)
@@ -152,7 +161,7 @@ class Looker:
         self, points: Mapping[PointName, int], newest: Mapping[Key, Point], ledgers: Mapping[Key, Ledger]
     ) -> dict[Key, list[tuple[int, int]]]:
         seen = Seen(self._state, self._vault_id)
-        known = seen.highest()
+        known = {key: n for key, n in seen.highest().items() if self._machine in (None, key[0])}
         opened = [PointName.of(point) for point in newest.values()]
         every = {key: ledgers.get(key, Ledger(*key)) for key in {*ledgers, *known, *newest}}
         found: dict[Key, list[tuple[int, int]]] = {}
@@ -167,7 +176,7 @@ class Looker:
         """The runs of all machines: those that were read before, and the new ones, newest first."""
         known, done = {ran.id: ran for ran in self._history.all()}, set[JobName]()
         begun, ended = dict[str, StartName](), list[JobName]()
-        for info in vault.store.list("jobs/"):
+        for info in vault.store.list("jobs/" if self._machine is None else f"jobs/{self._machine.hex()}/"):
             start = StartName.parse(info.name)
             if start is not None:
                 if now - JOBS_SINCE <= start.job.time <= now + AHEAD:
@@ -269,7 +278,10 @@ def _shortened(
     policies = Policies(vault)
     owners = {item.id: item for item in items.values()}
     found = []
+    levels = {vault.id, *machines, *owners}
     for one in policies.changed_since(now - SHORTENED_SINCE):
+        if one not in levels:
+            continue
         wider = list[Level]()
         with suppress(Damaged, LocalError):
             if one == vault.id:
@@ -277,11 +289,9 @@ def _shortened(
             elif one in machines:
                 level, wider = policies.level("machine", machines[one].name, one), [policies.of_vault()]
             else:
-                item = owners.get(one)
-                level = policies.level("item", item.name if item else one.hex()[:8], one)
-                if item is not None:
-                    wider.append(policies.level("machine", "", item.machine))
-                wider.append(policies.of_vault())
+                item = owners[one]
+                level = policies.level("item", item.name, one)
+                wider = [policies.level("machine", "", item.machine), policies.of_vault()]
             for when, before, after in policies.changes(level, now - SHORTENED_SINCE):
                 old, new = effective_policy([before, *wider]), effective_policy([after, *wider])
                 # Without any rule all points are kept: the first policy is no shorter one.

@@ -34,14 +34,15 @@ _NEVER = Care(every=0)
 class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was seen of a vault's own rules at the last look.
 
-    `admins` are ids of keys (hex), True if a key signs only with a passphrase of its own. `place` says what the
-    place of the store does, by name.
+    `looked` is when that was (ns). `admins` are ids of keys (hex), True if a key signs only with a passphrase of
+    its own. `place` says what the place of the store does, by name.
     """
 
     number: int = 0
     soft_delete_days: int = 0
     immutable_days: int = 0
     immutable_locked: bool = False
+    looked: int = 0
     admins: dict[str, bool] = {}
     place: dict[str, str] = {}
 
@@ -51,7 +52,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         file = look.file
         place = {**before.place, **{name: state for name, state in look.place.items() if state in (ON, OFF)}}
         return cls(
-            number=max(file.number, before.number), soft_delete_days=file.soft_delete_days,
+            looked=look.now, number=max(file.number, before.number), soft_delete_days=file.soft_delete_days,
             immutable_days=file.immutable.days if file.immutable else 0,
             immutable_locked=bool(file.immutable and file.immutable.locked), admins=_admins(file), place=place,
         )  # fmt: skip

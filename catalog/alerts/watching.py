@@ -21,11 +21,14 @@ from catalog.alerts.state import Alert, Change, Fact, Facts, Step, step
 from catalog.alerts.telling import tell
 from catalog.alerts.vaults import Known, scope_of, vault_facts
 from catalog.errors import LocalError, RpdriveError
+from catalog.machines.registry import id_here
 from catalog.notify.event import Notifications, Ping, PingWhat, Severity
 from catalog.vault import Vault
 
 FULL = 0.9  # of the disk
 REACH = "reach"  # the scope of whether a vault can be read
+OWN = "own"  # the scope of what a machine finds of itself in a vault
+OFTEN = DAY * 5 // 6  # ns after which a machine looks at its own part of a vault again
 _log = logging.getLogger("rpdrive.alerts")
 
 
@@ -49,11 +52,13 @@ class Watched(NamedTuple):
 
 
 class Watcher:
-    """Watches one vault. `state` is the state folder of this machine."""
+    """Watches one vault, or only one `machine` in it and the vault's rules. `state` is the state folder here."""
 
-    def __init__(self, state: Path, vault: bytes, notifications: Notifications) -> None:
-        self._state, self._id, self._notifications = state, vault.hex(), notifications
-        self._looker = Looker(state, vault)
+    def __init__(
+        self, state: Path, vault: bytes, notifications: Notifications, machine: bytes | None = None
+    ) -> None:
+        self._state, self._id, self._notifications, self._own = state, vault.hex(), notifications, machine
+        self._looker = Looker(state, vault, machine)
         self._kept = Kept(state)
 
     def look(self, vault: Vault, now: int, more: Sequence[Fact] = ()) -> Watched:
@@ -61,6 +66,10 @@ class Watcher:
         look = self._looker.look(vault, now)
         before = known_of(self._state, self._id)
         facts = vault_facts(look, before)
+        if self._own is not None:  # what a watch of all machines has found stays as it is
+            scope = f"{OWN}/{self._id}"
+            facts = Facts(tuple(fact._replace(scope=scope) for fact in facts.facts), frozenset([scope]))
+            more = [fact._replace(scope=scope) for fact in more]
         reached = Facts(looked=frozenset([f"{REACH}/{self._id}"]))
         result = self._stepped(facts._replace(facts=(*facts.facts, *more)).and_also(reached), now)
         after = Known.of(look, before)
@@ -93,6 +102,20 @@ def watch(session: Session, watcher: Watcher, vault: Vault, notifications: Notif
     found = watcher.look(vault, now, own_facts(session, vault.id.hex(), now))
     notifications.ping(Ping(what=PingWhat.SUCCESS, kind="watch", time=now))
     return found
+
+
+def look_daily(session: Session, vault: Vault, notifications: Notifications) -> Watched | None:
+    """Look at what the vault has of this machine, if nobody here has looked at the vault within 20 hours.
+
+    So a machine that no other one watches hears of points that vanished, policies that were shortened, and room
+    that runs out. Raises StoreError and LocalError.
+    """
+    now, state, own = time.time_ns(), session.settings.state, id_here(session.settings, vault)
+    looked = known_of(state, vault.id.hex()).looked
+    if own is None or looked <= now < looked + OFTEN:
+        return None
+    watcher = Watcher(state, vault.id, notifications, own)
+    return watcher.look(vault, now, own_facts(session, vault.id.hex(), now))
 
 
 def away(watcher: Watcher, error: RpdriveError, notifications: Notifications) -> Watched:

@@ -19,9 +19,11 @@ from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.alerts.rules import RULES
 from catalog.alerts.show import run_watch
+from catalog.alerts.watching import look_daily
 from catalog.format.records import Job, Outcome, PointName
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
+from tests.alerts.test_vaults import Told
 from tests.kit.cli import ROOT, Cli
 from tests.kit.vaults import new_vault
 
@@ -191,10 +193,23 @@ def test_it_looks_again_and_again(rpdrive: Cli, source: Path, vault: Vault, caps
     assert slept == [90.0] * 3
 
 
+def test_a_machine_looks_after_itself_once_a_day(rpdrive: Cli, source: Path, vault: Vault) -> None:
+    """It is what a run of due jobs ends with."""
+    session, told = Session(Settings({"RPDRIVE_HOME": str(rpdrive.home)}), vault=str(rpdrive.vault)), Told()
+    assert look_daily(session, vault, told) is not None
+    vault.store.delete(str(points(vault)[1]))
+    assert look_daily(session, vault, told) is None
+    path = rpdrive.home / "state" / "alerts" / vault.id.hex() / "known.json"
+    known = json.loads(path.read_bytes())
+    for looked in (known["looked"] - 21 * 3600 * 10**9, known["looked"] + 10**18):  # yesterday; by a wrong clock
+        path.write_text(json.dumps(known | {"looked": looked}))
+        assert look_daily(session, vault, told) is not None
+    assert told.take() == [("opened", "point.deleted")]
+
+
 def test_credentials_that_were_issued(rpdrive: Cli, source: Path, tmp_path: Path) -> None:
     from catalog.alerts.keeping import Kept
     from catalog.alerts.local import step_here
-    from tests.alerts.test_vaults import Told
 
     rpdrive.ok("vault", "credentials", "--role", "backup", "--output", tmp_path / "c.json")
     told = Told()

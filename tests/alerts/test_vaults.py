@@ -362,6 +362,32 @@ def test_a_clock_set_back_is_no_storm(w: Watching) -> None:
         assert {alert for _what, alert in w.told.take()} <= {"clock.skew"}
 
 
+def test_a_machine_that_looks_after_itself_leaves_the_others_alone(w: Watching, tmp_path: Path) -> None:
+    other = World(machine=b"o" * 16, vault=w.world)
+    add_plan(w.world.vault, PlanLevel("item", "home", ITEM), DAILY)
+    names, foreign = [w.world.backup(n) for n in range(3)], [other.backup(n) for n in range(3)]
+    w.world.store.delete(str(foreign[1]))
+    assert w.look() == [("opened", "point.deleted")]
+    own = Watcher(w.folder, w.world.vault.id, w.told, MACHINE)
+    before = w.world.meter.snapshot().requests
+    own.look(w.world.opened(), w.world.now)
+    assert w.told.take() == []
+    # The machine and its item, 6 listings, the newest point, 3 for the place; of plans those of 3 levels.
+    assert w.world.meter.snapshot().requests - before <= 18
+    w.world.store.delete(str(names[0]))
+    own.look(w.world.opened(), w.world.now)
+    assert w.told.take() == [("opened", "point.deleted")]
+    w.look()
+    assert sorted(a.machine_name for a in w.alerts) == ["box", "box"]
+    assert {a.machine for a in w.alerts} == {MACHINE.hex(), (b"o" * 16).hex()}
+    w.world.later(3)
+    other.now = w.world.now
+    own.look(w.world.opened(), w.world.now)
+    assert sorted(w.told.take()) == [
+        ("opened", "backup.overdue"), ("reminded", "point.deleted"), ("reminded", "point.deleted"),
+    ]  # fmt: skip
+
+
 # --- requests -------------------------------------------------------------------------------------------------
 
 

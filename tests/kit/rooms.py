@@ -226,10 +226,11 @@ ROOMS = {
     " catalog.machines catalog.points catalog.screen catalog.vault",
     "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
     " catalog.screen catalog.vault",
-    "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.check"
-    " catalog.errors catalog.format catalog.plans.local catalog.plans.records catalog.program catalog.prune"
-    " catalog.schedule.agenda catalog.schedule.conditions catalog.schedule.due catalog.schedule.history"
-    " catalog.schedule.marks catalog.schedule.noted catalog.screen catalog.store catalog.vault",
+    "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.alerts"
+    " catalog.check catalog.errors catalog.format catalog.notify catalog.plans.local catalog.plans.records"
+    " catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions catalog.schedule.due"
+    " catalog.schedule.history catalog.schedule.marks catalog.schedule.noted catalog.screen"
+    " catalog.store catalog.vault",
     "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.screen"
     " catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.

@@ -20,6 +20,7 @@ COMPLETED, WITH_WARNINGS, FAILED, INTERRUPTED = "completed", "completed with war
 GOOD = (COMPLETED, WITH_WARNINGS)
 ENDS = (*GOOD, FAILED, INTERRUPTED)
 DAMAGE = ("Damaged", "MissingData", "ObjectTooLarge")  # causes of a check that failed
+SLIPS = ("NotFound", "AmbiguousName", "UsageError")
 LOST = DAY  # ns after which a run without an end counts as killed
 NEWS = 31 * DAY  # ns for which a run that made up for missed times is news
 MEDIAN_OF, LEAST_OF = 30, 5  # runs before one that is compared with them: at most, and at least
@@ -103,12 +104,12 @@ def job_facts(
 
 
 def _since_good(runs: Sequence[Ran]) -> list[Ran]:
-    """The failures after the last success."""
+    """The failures after the last success. A restore of what does not exist is a slip of the person who asked."""
     found: list[Ran] = []
     for ran in reversed(runs):
         if ran.outcome in GOOD:
             break
-        if ran.outcome == FAILED:
+        if ran.outcome == FAILED and not (ran.kind.startswith("restore") and ran.cause in SLIPS):
             found.append(ran)
     return found[::-1]
 

@@ -97,6 +97,7 @@ class Looker:
         self._history = History(state / "alerts" / vault_id.hex())
         self._ledgers: Ledgers | None = None
         self._dense: set[str] = set()
+        self._bad: set[JobName | StartName] = set()  # records that don't open
 
     def look(self, vault: Vault, now: int | None = None) -> Look:
         """Look at the vault. Raises StoreError if the store itself fails, and LocalError."""
@@ -191,22 +192,22 @@ class Looker:
         ended.sort(key=lambda name: name.time, reverse=True)
         alone = [start for one, start in begun.items() if one not in known and start.job not in done]
         names: list[JobName | StartName] = [*ended[:MOST_JOBS], *alone[:MOST_JOBS]]
-        fresh = _read(vault, names, self._dense)
+        fresh = self._read(vault, [name for name in names if name not in self._bad])
         self._history.note(fresh)
         every = {**known, **{ran.id: ran for ran in fresh}}
         return tuple(sorted(every.values(), key=lambda ran: (ran.started, ran.id)))
 
-
-def _read(vault: Vault, names: Sequence[JobName | StartName], dense: set[str]) -> list[Ran]:
-    found = list[Ran]()
-    for name, job in zip(names, vault.read_each(Kind.JOB, Job, names), strict=True):
-        if isinstance(job, Job):
-            found.append(ran_of(vault.id, job))
-            if is_dense(job):
-                dense.add(found[-1].id)
-        else:
-            vault.passed_over.note(str(name), job)
-    return found
+    def _read(self, vault: Vault, names: Sequence[JobName | StartName]) -> list[Ran]:
+        found = list[Ran]()
+        for name, job in zip(names, vault.read_each(Kind.JOB, Job, names), strict=True):
+            if isinstance(job, Job):
+                found.append(ran_of(vault.id, job))
+                if is_dense(job):
+                    self._dense.add(found[-1].id)
+            else:
+                vault.passed_over.note(str(name), job)
+                self._bad.add(name)
+        return found
 
 
 def ran_of(vault: bytes, job: Job) -> Ran:

@@ -138,6 +138,7 @@ def test_other_kinds(kind: str, alert: str) -> None:
     assert kinds(ran(1, FAILED, kind)) == [alert]
     assert kinds(ran(1, FAILED, kind), ran(2, WARN, kind)) == []
     assert kinds(ran(1, Outcome.INTERRUPTED, kind)) == []
+    assert bool(kinds(ran(1, FAILED, kind, cause="NotFound"))) is (kind == "prune"), "a name that does not exist"
 
 
 def test_each_alert_ends_with_its_cause() -> None:

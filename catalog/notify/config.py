@@ -19,9 +19,11 @@ from catalog.access.trusted import read_trusted
 from catalog.errors import LocalError, UsageError
 from catalog.notify.event import Severity, What
 from catalog.notify.targets import Target, check_name
+from catalog.screen.text import safe_text
 
 FILE, SECRETS = "notify.toml", "notify-secrets.toml"
 _LONGEST = 256 << 10  # bytes of each file
+_LONGEST_FAULT = 300  # characters
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 DAYS: tuple[Day, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _ADVICE = "see docs/notify.md for an example"
@@ -107,10 +109,9 @@ def parse(document: Mapping[str, Any], secrets: Mapping[str, Any]) -> Config:
         digest = msgspec.structs.replace(digest, time=Digest().time)
     faults += [f"{FILE}: digest.targets names {n[:40]!r}, which is no target" for n in digest.targets
                if n not in targets and n not in faulty]  # fmt: skip
-    return Config(
-        targets, matchers, digest, _zone(document.get("zone"), faults),
-        _metrics(document.get("metrics"), faults), faults, frozenset(faulty),
-    )  # fmt: skip
+    zone, metrics = _zone(document.get("zone"), faults), _metrics(document.get("metrics"), faults)
+    faults = [safe_text(fault)[:_LONGEST_FAULT] for fault in faults]  # names in the file may be anything
+    return Config(targets, matchers, digest, zone, metrics, faults, frozenset(faulty))
 
 
 def _targets(rows: Any, secrets: Mapping[str, Any], faults: list[str]) -> tuple[dict[str, Target], set[str]]:

@@ -24,6 +24,7 @@ from catalog.notify.event import Event, Failing, Ping, PingWhat
 from catalog.notify.matching import pings_of, targets_of
 from catalog.notify.spool import (
     GIVE_UP,
+    HOUR,
     OLDEST,
     OLDEST_PING,
     UNROUTED,
@@ -125,7 +126,17 @@ class Notifier:
                 where = f"{FILE}: targets.{row.target}"
                 error = next((f for f in self.config.faults if f.startswith(where)), error)
             found.append(row._replace(error=error))
-        return found
+        return found + self._faults(now)
+
+    def _faults(self, now: int) -> list[Failing]:
+        """A fault of the configuration as a target of the file's name, an hour after it was written."""
+        faults = self.config.faults if self.config is not None else [self.fault]
+        try:
+            written = (self._config_folder / FILE).stat().st_mtime_ns
+        except OSError:
+            return []
+        since = min(written, now - HOUR) if written > now else written  # a time in the future says nothing
+        return [Failing(FILE, since, 0, "; ".join(faults)[:500])] if faults and now - since >= HOUR else []
 
     # --- one target ---------------------------------------------------------------------------------------
 

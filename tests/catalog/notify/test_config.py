@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from catalog.errors import LocalError, RpdriveError, UsageError
 from catalog.notify.config import Matcher, parse, read_config, read_password
@@ -126,3 +128,23 @@ def test_errors_hide_the_secrets_of_their_target() -> None:
     hook = Webhook(url="https://example.org/services/T0000/B000", headers={"Authorization": "Bearer 12"})
     text = hidden("POST /services/T0000/B000 to https://example.org/services/T0000/B000 with Bearer 12", hook)
     assert text == "POST … to … with …"
+
+
+_leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.times()
+_names = st.sampled_from(
+    ["targets", "matchers", "digest", "zone", "metrics", "mail", "hook", "type", "url", "host", "to", "port",
+     "headers", "password", "kinds", "window", "days", "from", "severity", "time", "day", "off"]
+) | st.text(max_size=5)  # fmt: skip
+_value = st.recursive(
+    _leaf | st.sampled_from(["smtp", "webhook", "ping", "apprise", "https://h/", "a@b", "08:00", "monday"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150)
+@given(st.dictionaries(_names, _value, max_size=4), st.dictionaries(_names, _value, max_size=3))
+def test_no_configuration_raises(document: dict[str, object], secrets: dict[str, object]) -> None:
+    config = parse(document, secrets)
+    assert all(fault.startswith("notify") for fault in config.faults)
+    assert all(fault.isprintable() for fault in config.faults)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -125,8 +127,8 @@ def test_a_broken_configuration_loses_nothing(home: Home, server: WebServer, mai
     write(home.config, main)
     notifier = home.notifier()
     assert notifier.send([event(title="a")], NOW) == []
-    (row,) = notifier.failing(NOW + HOUR)
-    assert "notify.toml" in row.error
+    rows = notifier.failing(NOW + HOUR)
+    assert rows and all("notify.toml" in row.error for row in rows)
     home.notifier().retry(NOW + HOUR)
     home.configure(hook=server.url)
     home.notifier().retry(NOW + HOUR)
@@ -143,17 +145,39 @@ def test_what_waits_for_a_removed_target_goes(home: Home, server: WebServer) -> 
 
 def test_a_hanging_target_does_not_hold_up_the_caller(home: Home) -> None:
     """The caller goes on while the target still hangs, and the message stays."""
-    with raw_server(lambda connection: [None for _ in iter(lambda: connection.recv(4096), b"")]) as port:  # type: ignore[arg-type]
+    reached = threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        reached.set()
+        while connection.recv(4096):
+            pass
+
+    with raw_server(hang) as port:
         home.configure(hook=f"http://127.0.0.1:{port}")
         notifier = home.notifier(patience=0.1)
         notifier.send([event()], NOW)
+        assert reached.wait(PATIENCE)
         assert any(thread.is_alive() for thread in notifier._threads)
         assert home.waiting("hook") == 1
-        other = home.notifier(patience=0.1)
-        other.retry(NOW + 2 * HOUR)  # the first one still holds the lock
+        home.notifier(patience=0.1).retry(NOW + 2 * HOUR)  # the first one still holds the lock
         assert Spool(home.state / "notify").state("hook").failures == 1
     for thread in notifier._threads:
         thread.join(PATIENCE)
+
+
+def test_a_faulty_configuration_is_told_by_the_other_targets(home: Home) -> None:
+    """After an hour, in which a person may still be writing it."""
+    write(
+        home.config, '[targets.hook]\ntype = "webhook"\nurl = "https://example.org/"\n[targets.x]\ntype = "fax"\n'
+    )
+    written = (home.config / "notify.toml").stat().st_mtime_ns
+    assert home.notifier().failing(written + HOUR // 2) == []
+    (row,) = home.notifier().failing(written + HOUR)
+    assert (row.target, row.since, row.waiting) == ("notify.toml", written, 0)
+    assert row.error == "notify.toml: targets.x.type: invalid value 'fax'"
+    (home.config / "notify.toml").write_text("not toml")
+    os.utime(home.config / "notify.toml", ns=(written, written))
+    assert "is not TOML" in home.notifier().failing(written + HOUR)[0].error
 
 
 def test_a_process_that_ends_meanwhile_leaves_the_message(home: Home, server: WebServer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import platform
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -143,7 +142,7 @@ def _who() -> str:
 def refresh(vault: Vault, address: str, state: Path) -> LocalVault | None:
     """Read the plans of this machine, and replace its copy of them. None if it is not registered in the vault.
 
-    If a level has records and none that can be read, the earlier copy stays as it was, with these faults noted.
+    If a level had a record that counted, and none of its records opens now, the earlier copy stays as it was.
     Raises StoreError and LocalError.
     """
     known = Registration.load(state, vault)
@@ -158,8 +157,10 @@ def refresh(vault: Vault, address: str, state: Path) -> LocalVault | None:
         earlier = local.of(vault.id)
     except LocalError:
         earlier = None  # it is replaced
+    if earlier is not None and earlier.machine != known.machine:
+        earlier = None
     made = _local(vault, plans, address, machine, earlier)
-    if earlier is not None and earlier.machine == made.machine and vault.passed_over.lost("plans/"):
+    if earlier is not None and _has_lost(made, earlier):
         made = msgspec.structs.replace(earlier, fetched=made.fetched, faults=made.faults)
     local.save(made)
     return made
@@ -169,26 +170,34 @@ def _local(vault: Vault, plans: Plans, address: str, machine: Machine, earlier: 
     now = time.time_ns()
     own = plans.levels(machine.id, machine.name)
     before = {} if earlier is None else {item.id: item for item in earlier.items}
-    items = []
-    for item in sorted(vault.items(machine.id).values(), key=lambda i: (i.name, i.id)):
-        plan = effective(plans.levels(machine.id, machine.name, item.id, item.name))
-        if not plan.paths:
-            continue
-        was = before.get(item.id.hex())
-        since = was.since if was is not None and _was_active(was.plan) else now
-        items.append(LocalItem(id=item.id.hex(), name=item.name, plan=plan, since=min(since, now)))
-    levels = {level.id.hex(): level.number for level in [*own, *_items(plans, items)] if level.number}
+    # An item whose own record no longer opens is backed up as before: that writes the record again.
+    names = {item.id: item.name for item in before.values()}
+    names |= {item.id.hex(): item.name for item in vault.items(machine.id).values()}
+    items, numbers = [], {level.id.hex(): level.number for level in own if level.number}
+    for item, name in sorted(names.items(), key=lambda one: (one[1], one[0])):
+        nearest, *wider = plans.levels(machine.id, machine.name, bytes.fromhex(item), name)
+        plan = effective([nearest, *wider])
+        if nearest.number:
+            numbers[item] = nearest.number
+        if plan.paths:
+            was = before.get(item)
+            since = was.since if was is not None and _was_active(was.plan) else now
+            items.append(LocalItem(id=item, name=name, plan=plan, since=min(since, now)))
     faults = [str(row) for row in vault.passed_over.rows("plans/")]
     return LocalVault(
         vault=vault.id.hex(), address=address, machine=machine.id.hex(), machine_name=machine.name, fetched=now,
         plan=effective(own), since=min(earlier.since, now) if earlier is not None else now, items=items,
-        numbers=levels, faults=faults[:_MOST_FAULTS],
+        numbers=numbers, faults=faults[:_MOST_FAULTS],
     )  # fmt: skip
+
+
+def _has_lost(made: LocalVault, earlier: LocalVault) -> bool:
+    """Whether a level had a record that counted, and has none now: nobody deletes one, so it was lost.
+
+    Junk under the name of a level that never had one is no loss: it would stop all changes.
+    """
+    return not earlier.numbers.keys() <= made.numbers.keys()
 
 
 def _was_active(plan: Plan) -> bool:
     return plan.schedule is not None and plan.stopped is None
-
-
-def _items(plans: Plans, items: Sequence[LocalItem]) -> list[Level]:
-    return [plans.level("item", item.name, bytes.fromhex(item.id)) for item in items]

@@ -12,16 +12,16 @@ import pytest
 from catalog.errors import Damaged, LocalError, ObjectChanged, Unwritable
 from catalog.format.numbers import HIGHEST_NUMBER, written_number
 from catalog.format.plan import Care, Pause, PlanRecord, Schedule, decode_plan, encode_plan, plan_folder
-from catalog.format.records import Item, Machine
+from catalog.format.records import Item, ItemName, Machine
 from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.machines.registry import Registration
 from catalog.plans.effective import Level
 from catalog.plans.local import LocalPlans, LocalVault
 from catalog.plans.records import Plans, add_plan, next_record, refresh
 from catalog.store.memory import MemoryStore
-from catalog.vault import Vault
+from catalog.vault import Vault, open_vault
 from tests.kit.stores import MOST
-from tests.kit.vaults import new_vault
+from tests.kit.vaults import PASSPHRASE, new_vault
 
 MACHINE, ITEM = b"m" * 16, b"i" * 16
 
@@ -216,6 +216,27 @@ def test_a_plan_that_no_longer_opens_leaves_the_copy_as_it_was(vault: Vault, sta
     assert made is not None and [i.name for i in made.items] == ["home"]
     assert len(made.faults) == 1 and name in made.faults[0]
     assert LocalPlans(state).all().vaults[0].items == made.items
+
+
+def test_junk_where_no_plan_was_stops_no_change(vault: Vault, state: Path) -> None:
+    of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
+    refresh(vault, "v", state)
+    for junk in (vault.id, MACHINE, b"j" * 16):
+        vault.store.create(plan_folder(junk) + written_number(1), [b"junk"])
+    of_item(vault, spread=7)
+    made = refresh(vault, "v", state)
+    assert made is not None and made.items[0].plan.spread == 7 and len(made.faults) == 3
+
+
+def test_an_item_whose_own_record_no_longer_opens_is_backed_up_as_before(vault: Vault, state: Path) -> None:
+    of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
+    refresh(vault, "v", state)
+    assert isinstance(vault.store, MemoryStore)
+    vault.store.objects[str(ItemName(MACHINE, ITEM, 1))] = b"junk"
+    of_item(vault, spread=7)
+    fresh = open_vault(vault.store, passphrase=PASSPHRASE)
+    made = refresh(fresh, "v", state)
+    assert made is not None and [(i.name, i.plan.spread) for i in made.items] == [("home", 7)]
 
 
 def test_a_machine_that_is_not_registered_has_no_plans(vault: Vault, tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ def show_timer(session: Session, *, as_json: bool) -> int:
     faults = list(state.faults) if state is not None else ["there is no timer; run `rpdrive timer install`"]
     if state is not None and last and now - last > LATE:
         faults.append("the timer did not fire in the last 20 minutes")
-    items = [(vault, item) for vault in LocalPlans(folder).all().vaults for item in vault.items]
+    plans = LocalPlans(folder).all()
+    faults += [str(error) for error in plans.errors]
+    faults += [f"in the plans of {vault.address}: {fault}" for vault in plans.vaults for fault in vault.faults]
+    items = [(vault, item) for vault in plans.vaults for item in vault.items]
     slots = [(next_slot(item.plan, now), vault, item) for vault, item in items]
     if as_json:
         kept = None if state is None else {"kind": state.kind, "where": state.where, "active": state.is_active}

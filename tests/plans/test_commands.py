@@ -284,6 +284,10 @@ def test_a_level_without_a_record_that_opens_ends_with_an_error(cli: Cli, vault:
     assert name in cli.fails("plan", "export", code=9)
     done = cli.json("plan", "refresh")
     assert done["items"] == ["data"] and name in done["faults"][0], "the copy stays as it was"
+    shown = cli.run("timer", "show")
+    text = shown.stdout.decode()
+    assert shown.returncode == 3 and "next       data: " in text
+    assert f"in the plans of file://{cli.vault}: passed over: {name}" in text
 
 
 def connect(cli: Cli, tmp_path: Path, role: str) -> None:

@@ -152,9 +152,8 @@ def step(alerts: Sequence[Alert], facts: Facts, now: int) -> Step:
         if not alert.is_open:
             continue
         if rule is None or key in taken:
-            rows[n] = msgspec.structs.replace(
-                alert, resolved=now, scopes=()
-            )  # its kind is no more, or it is double
+            # Its kind is no more, or it is double.
+            rows[n] = msgspec.structs.replace(alert, resolved=now, scopes=())
             continue
         taken.add(key)
         rows[n], change = _continued(alert, named.get(key), rule, facts, now)
@@ -228,15 +227,14 @@ def _weight(fact: Fact) -> tuple[int, str]:
 
 
 def _marks(facts: list[Fact]) -> list[str]:
-    return sorted({mark for fact in facts for mark in fact.marks})
+    return sorted({mark for fact in facts for mark in fact.marks})[:MOST_MARKS]
 
 
 def _opened(facts: list[Fact], rule: Rule, past: list[Alert], now: int) -> Alert | None:
     best, marks = facts[0], _marks(facts)
     known: list[str] = []
     if rule.ends is not Ends.WITH_CAUSE:
-        known = [m for p in past for m in (*p.known, *p.marks)]
-        known.sort(key=set(marks).__contains__)  # those that facts still name last: they are remembered longest
+        known = _bounded([m for p in past for m in (*p.known, *p.marks)], marks)
         marks = [m for m in marks if m not in set(known)]
         if past and not marks:
             return None
@@ -245,8 +243,8 @@ def _opened(facts: list[Fact], rule: Rule, past: list[Alert], now: int) -> Alert
         id=best.id, vault=best.vault, machine=best.machine, item=best.item, cause=best.cause,
         machine_name=best.machine_name, item_name=best.item_name, severity=_severity(best),
         title=best.title or best.id, text=best.text, details=dict(best.details), opened=now, seen=now,
-        resolved=now if once else 0, count=max(len(marks), 1), marks=_bounded([], marks),
-        known=_bounded(known, []), scopes=() if once else tuple(sorted({f.scope for f in facts})),
+        resolved=now if once else 0, count=max(len(marks), 1), marks=tuple(marks),
+        known=tuple(known), scopes=() if once else tuple(sorted({f.scope for f in facts})),
     )  # fmt: skip
 
 
@@ -255,8 +253,9 @@ def _seen(alert: Alert, now: int) -> int:
     return alert.seen if alert.seen <= now < alert.seen + DAY else now
 
 
-def _bounded(old: list[str], new: list[str]) -> tuple[str, ...]:
-    return tuple([*old, *new][-MOST_MARKS:])
+def _bounded(marks: list[str], named: list[str]) -> list[str]:
+    """So many of the marks: those that facts still name, and the last of the others."""
+    return sorted(marks, key=set(named).__contains__)[-MOST_MARKS:]
 
 
 def _continued(
@@ -267,16 +266,19 @@ def _continued(
     if not scopes and rule.ends is Ends.WITH_CAUSE:
         alert = msgspec.structs.replace(alert, resolved=now, scopes=())
         return alert, Change("resolved", alert, now)
+    if alert.reminded > now or (alert.opened > now and not alert.reminded):
+        alert = msgspec.structs.replace(alert, reminded=now)  # the clock was set back: reminders count from now on
     before = alert.severity
     if facts is not None:
         best = facts[0]
         severity = max(before, _severity(best), key=rank)  # it never seems to get better before its end
-        new = [m for m in _marks(facts) if m not in {*alert.marks, *alert.known}]
+        marks = _marks(facts)
+        new = [m for m in marks if m not in {*alert.marks, *alert.known}]
         alert = msgspec.structs.replace(
             alert, severity=severity, title=best.title or best.id, text=best.text,
             details=dict(best.details), machine_name=best.machine_name or alert.machine_name,
             item_name=best.item_name or alert.item_name, seen=_seen(alert, now), count=alert.count + len(new),
-            marks=_bounded([*alert.marks], new),
+            marks=tuple(_bounded([*alert.marks, *new], marks)),
         )  # fmt: skip
     alert = msgspec.structs.replace(alert, scopes=tuple(sorted(scopes)))
     worse = rank(alert.severity) > rank(before)
@@ -289,6 +291,8 @@ def _continued(
 def _is_due(alert: Alert, now: int) -> bool:
     """Whether a time to remind of an alert has come that nobody was reminded at."""
     age = now - alert.opened
+    if age < 0:
+        return now - alert.reminded >= REMIND_EVERY
     due = max((after for after in REMIND_AFTER if after <= age), default=0)
     if due == REMIND_AFTER[-1]:
         due += (age - due) // REMIND_EVERY * REMIND_EVERY

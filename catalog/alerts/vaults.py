@@ -167,7 +167,7 @@ def boots_of(runs: Iterable[Ran]) -> dict[str, str]:
 
 
 def _deleted(about: _About, key: Key, ledger: Ledger) -> list[Fact]:
-    rows = forgotten_by_hand(ledger)
+    rows = forgotten_by_hand(ledger)[-MOST_MARKS:]
     lost = [
         n for first, last in about.look.gaps.get(key, ()) for n in range(first, min(last, first + MOST_MARKS) + 1)
     ]

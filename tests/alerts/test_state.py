@@ -99,6 +99,28 @@ def test_a_clock_set_on_reminds_once_and_one_set_back_of_nothing() -> None:
     back = step(on.alerts, seen(fact("backup.overdue")), T + 2 * DAY)
     assert told(back) == []
     assert len(open_of(back)) == 1
+    again = step(back.alerts, seen(fact("backup.overdue")), T + 7 * DAY)
+    assert told(again) == [("reminded", "backup.overdue")], "a clock that was ahead does not silence it for a year"
+
+
+def test_what_opened_by_a_clock_that_was_ahead_reminds_weekly() -> None:
+    alerts = step((), seen(fact("backup.overdue")), T + 400 * DAY).alerts
+    days = []
+    for day in range(30):
+        result = step(alerts, seen(fact("backup.overdue")), T + day * DAY)
+        alerts = result.alerts
+        days += [day for _change in result.changes]
+    assert days == [7, 14, 21, 28]
+
+
+def test_more_marks_than_are_remembered_count_once() -> None:
+    many = tuple(f"{n:05d}" for n in range(1500))
+    result = step((), seen(fact("point.deleted", *many)), T)
+    for hour in range(1, 4):
+        result = step(result.alerts, seen(fact("point.deleted", *many)), T + hour * HOUR)
+    assert [alert.count for alert in result.alerts] == [1000]
+    result = acknowledge(result.alerts, result.alerts[0].ref, T + 4 * HOUR)
+    assert told(step(result.alerts, seen(fact("point.deleted", *many)), T + 5 * HOUR)) == []
 
 
 def test_worse_is_told_at_once_and_better_is_not() -> None:

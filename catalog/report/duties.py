@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 from catalog.errors import LocalError
 from catalog.notify.notifier import Notifier
+from catalog.notify.spool import HOUR
 
 _log = logging.getLogger("rpdrive.notify")
 _STATE = "digest"  # a file in the folder of the spool: the time of the newest digest, in ns
@@ -30,13 +33,34 @@ def tell(notifier: Notifier, state: Path, now: int) -> None:
 
 
 def _write_metrics(notifier: Notifier, state: Path, folder: Path, now: int) -> None:
+    from catalog.report.metrics import refresh, samples, text_of, write_metrics
+
+    failing = len(notifier.failing(now))
+    sources = _sources(state, f"{now // HOUR} {failing}")
+    if refresh(folder, sources, now):
+        return  # a year of runs costs 50 ms to read, and mostly says the same
     from catalog.alerts.keeping import Kept
-    from catalog.report.metrics import samples, text_of, write_metrics
     from catalog.report.series import series_here
 
     severities = [alert.severity for alert in Kept(state).all() if alert.is_open]
-    rows = samples(series_here(state, now), severities, len(notifier.failing(now)))
-    write_metrics(folder, text_of(rows))
+    write_metrics(folder, text_of(samples(series_here(state, now), severities, failing)), sources)
+
+
+def _sources(state: Path, more: str) -> str:
+    """A digest of what metrics are made of: it is another one once a file of records has changed."""
+    found = [more]
+    for path in (state / "runs.jsonl", *_files(state / "plans"), *_files(state / "alerts")):
+        with suppress(OSError):
+            status = path.stat()
+            found.append(f"{path.name} {status.st_mtime_ns} {status.st_size} {status.st_ino}")
+    return hashlib.blake2b("\0".join(found).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".json")
+    except OSError:
+        return []
 
 
 def _send_digest(notifier: Notifier, state: Path, now: int) -> None:

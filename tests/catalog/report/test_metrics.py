@@ -19,8 +19,9 @@ from catalog.notify.notifier import Notifier
 from catalog.report.duties import tell
 from catalog.report.metrics import Sample, samples, text_of, write_metrics
 from catalog.report.series import Series, series_here
+from catalog.schedule.history import History, Ran
 from tests.catalog.notify.events import write
-from tests.catalog.report.records import DAY, HOUR, NOW, write_records
+from tests.catalog.report.records import DAY, HOME, HOUR, NOW, VAULT, write_records
 
 Scraped = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -83,7 +84,7 @@ def test_the_file_is_whole_and_readable_by_all(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     (file,) = tmp_path.iterdir()
-    assert file.name == "rpdrive.prom" and file.read_text() == "a 2\n"
+    assert file.name == "rpdrive.prom" and file.read_text().endswith("\na 2\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
@@ -94,7 +95,7 @@ def test_a_link_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "rpdrive.prom").symlink_to(precious)
     write_metrics(folder, "a 1\n")
-    assert precious.read_text() == "precious" and (folder / "rpdrive.prom").read_text() == "a 1\n"
+    assert precious.read_text() == "precious" and (folder / "rpdrive.prom").read_text().endswith("\na 1\n")
 
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
@@ -109,9 +110,19 @@ def test_a_tick_writes_it(tmp_path: Path) -> None:
     alert = Alert(id="backup.killed", severity=Severity.WARNING, title="killed", opened=NOW - HOUR)
     Kept(state).change("", lambda _before: Step((alert,), ()))
     write(config, f'metrics = "{folder}"\n')
-    tell(Notifier(config, state), state, NOW)
-    got = scraped((folder / "rpdrive.prom").read_text())
+    file = folder / "rpdrive.prom"
+
+    def told(now: int) -> tuple[int, Scraped]:
+        tell(Notifier(config, state), state, now)
+        return file.stat().st_ino, scraped(file.read_text())
+
+    number, got = told(NOW)
     assert got["rpdrive_open_alerts_warning", frozenset()] == 1
+    again, got = told(NOW + 300 * 10**9)
+    assert again == number and file.stat().st_mtime_ns == NOW + 300 * 10**9  # not made anew, but marked as new
+    History(state).add(Ran(id="f" * 32, vault=VAULT, kind="backup", item=HOME, started=NOW, outcome="failed"))
+    _number, got = told(NOW + 600 * 10**9)
+    assert got["rpdrive_backup_last_outcome", labels("home")] == 2
 
 
 def test_an_empty_series_has_no_samples() -> None:

@@ -152,13 +152,9 @@ class History:
     # --- the file -----------------------------------------------------------------------------------------
 
     def _read(self) -> dict[str, Ran]:
-        try:
-            lines = self._path.read_bytes().split(b"\n")
-        except OSError:
-            return {}
         found: dict[str, Ran] = {}
-        for line in lines:
-            if line:
+        with suppress(OSError), self._path.open("rb") as file:
+            for line in file:
                 try:
                     ran = _decoder.decode(line)
                 except ValueError:  # msgspec's errors are ValueErrors

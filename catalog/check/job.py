@@ -18,6 +18,7 @@ from catalog.check.level1 import read_trees, tree_findings
 from catalog.check.level2 import Budget, Member, Result, groups, read_packs
 from catalog.check.notes import CheckJob, note
 from catalog.check.report import Report
+from catalog.check.vanished import check_records
 from catalog.errors import Damaged, StoreFull
 from catalog.format.checks import ChecksRecord
 from catalog.format.packs import Extent, pack_name
@@ -197,6 +198,7 @@ class _Run:
         report.add(check_points(ground, self._highest))
         if self._request.item is None:
             report.add(finding for some in ground.strange for finding in some.findings())
+            report.add(check_records(ground, self._state))
         return ground
 
     def _trees(self, ground: Ground, earlier: Earlier) -> Marked | None:

@@ -229,3 +229,24 @@ def test_a_record_that_is_missing(world: World, lost: str) -> None:
     assert found.what is What.MISSING and found.is_damage and gone.startswith(found.object)
     assert "`rpdrive repair`" in found.reason
     assert (lost == "vault/") == (not world.check(0, machine=MACHINE).findings)
+
+
+@pytest.mark.parametrize(
+    "folder", [ledger_folder(MACHINE, ITEM), places_folder(MACHINE[:4])], ids=["ledger", "places"]
+)
+def test_the_newest_signed_record_of_an_earlier_check_is_missed(full: World, folder: str, tmp_path: Path) -> None:
+    newest = full.memory.objects.pop(folder + "00000002")
+    for level in (0, 1):
+        (finding,) = full.check(level).findings
+        assert finding.object == folder + "00000002" and finding.is_damage
+    full.state = tmp_path / "elsewhere"
+    assert not full.check(0).findings, "another machine can't know"
+    full.state = tmp_path
+    full.memory.objects[folder + "00000002"] = newest
+    assert not full.check(0).findings
+    for name in [name for name in full.memory.objects if name.startswith(folder)]:
+        del full.memory.objects[name]
+    assert folder + "00000002" in {f.object for f in full.check(0).findings}
+    (noted,) = full.state.glob("records-*.json")
+    noted.write_text('{"x": [], "ledger/": true}')
+    assert not full.check(0).findings

@@ -61,6 +61,7 @@ PACKAGES = {
     "catalog.ledger.commands": ("forget", "undelete", "hold", "release"),
     "catalog.repair.commands": ("repair",),
     "catalog.jobs.commands": ("jobs",),
+    "catalog.hooks.commands": ("hooks",),
     "catalog.alerts.commands": ("alerts", "health", "watch"),
     "catalog.prune.commands": ("prune",),
     "catalog.schedule.commands": ("tick", "timer"),

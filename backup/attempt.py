@@ -99,6 +99,8 @@ class Attempt(Generic[Folder, File, Stat]):
         """Walk and commit. Raises Damaged if the parent point's tree is damaged."""
         run, progress = self._run, self.progress
         try:
+            if not self._dry:
+                run.guard.begin()
             root = self._walk.run()
             point = None if self._dry else self._commit(root)
         except (KeyboardInterrupt, SystemExit):
@@ -122,6 +124,7 @@ class Attempt(Generic[Folder, File, Stat]):
         if self._dry:
             return
         self._pipeline.advance()
+        self._run.guard.check()
         now = time.monotonic()
         unlisted = self._pipeline.sent.data_bytes - self._indexed
         if unlisted >= INDEX_BYTES or (unlisted and now >= self._next_index):
@@ -147,6 +150,7 @@ class Attempt(Generic[Folder, File, Stat]):
 
     def _commit(self, root: Subtree | None) -> Point:
         run, trees = self._run, self._pipeline.trees
+        run.guard.end()
         self._pipeline.flush()
         if self._previous.afresh and not self._differs() and not trees.sent:
             trees.discard()  # nothing has changed: keep the scattered tree, which costs nothing

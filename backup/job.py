@@ -20,7 +20,9 @@ from backup.systems.base import File, Folder, Stat, System
 from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
-from catalog.format.records import Machine, Problem
+from catalog.format.records import Machine, Outcome, Problem
+from catalog.hooks.around import Around, job_facts
+from catalog.hooks.config import Hooks, Stage, read_hooks
 from catalog.machines.items import item_name, this_item
 from catalog.machines.registry import this_machine
 from catalog.points.seen import Seen
@@ -38,8 +40,15 @@ _READER_MEMORY = 48 << 20  # bytes; for the previous point's tree only
 class Job(Generic[Folder, File, Stat]):
     """One backup into an open vault, ready to run. `id` is that of `rpdrive jobs`, which lists no dry run."""
 
-    def __init__(self, prepared: Run[Folder, File, Stat], record: Record, *, dry: bool) -> None:
-        self._run, self._record, self._dry = prepared, record, dry
+    def __init__(
+        self,
+        prepared: Run[Folder, File, Stat],
+        record: Record,
+        *,
+        dry: bool,
+        hooks: Callable[[], Hooks] | None = None,
+    ) -> None:
+        self._run, self._record, self._dry, self._hooks = prepared, record, dry, hooks
         self.id = None if dry else record.id
         self.machine, self.item = prepared.machine, prepared.item
 
@@ -56,11 +65,27 @@ class Job(Generic[Folder, File, Stat]):
             return self._followed(observer)
         self._record.begin()
         try:
-            result = self._followed(observer)
+            result = self._hooked(observer)
         except BaseException as e:
             self._record.ended(e, self._run.progress)
             raise
         result.record_bytes += self._record.completed(result)
+        return result
+
+    def _hooked(self, observer: Observer | None) -> Result:
+        """The backup between its hooks. What they have to say is a problem of the run."""
+        run = self._run
+        hooks = None if self._hooks is None else self._hooks()
+        if hooks is None or not hooks.rows:
+            return self._followed(observer)
+        facts = job_facts(kind="backup", item=run.item.name, machine=run.machine.name, job=self._record.id)
+        around = Around(hooks, run.item.name, facts, lambda text: run.problems.add(b"", text))
+        run.guard = around
+        with around.job(Stage.BEFORE, Stage.AFTER, Stage.ON_FAILURE):
+            result = self._followed(observer)
+            outcome = Outcome.WITH_WARNINGS if result.problem_count else Outcome.COMPLETED
+            facts |= job_facts(outcome=outcome, point=result.point.id.hex() if result.point else "")
+        result.problem_count = run.problems.count  # the last hooks ran after it was counted
         return result
 
     def _followed(self, observer: Observer | None) -> Result:
@@ -114,7 +139,8 @@ def opened(
         selection.skip = own_folders(session, system)
         seen, damaged = Seen(state, vault.id), session.damaged_packs(vault.id)
         run = Run(vault, reader, mirror, machine, item, selection, system, seen, damaged)
-        yield Job(run, Record(vault, state, machine, item), dry=request.dry)
+        record = Record(vault, state, machine, item)
+        yield Job(run, record, dry=request.dry, hooks=lambda: read_hooks(settings))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple
+from typing import Generic, NamedTuple, Protocol
 
 import msgspec
 
@@ -76,6 +76,32 @@ def _valid(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+class Guard(Protocol):
+    """What must be so while files are read, e.g. that a database holds still. Raises RpdriveError if it is not."""
+
+    def begin(self) -> None:
+        """Called before an attempt reads files. No effect if it has begun and not ended."""
+
+    def check(self) -> None:
+        """Called now and then while files are read."""
+
+    def end(self) -> None:
+        """Called when all files are read, and before a recovery point says so."""
+
+
+class NoGuard:
+    """A Guard of nothing."""
+
+    def begin(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 class Run(msgspec.Struct, Generic[Folder, File, Stat]):
     """One run for one item of this machine. `pages` has the tree pages of earlier points.
 
@@ -96,6 +122,7 @@ class Run(msgspec.Struct, Generic[Folder, File, Stat]):
     partial_seconds: float = PARTIAL_SECONDS
     progress: Progress = msgspec.field(default_factory=Progress)
     problems: Problems = msgspec.field(default_factory=Problems)
+    guard: Guard = msgspec.field(default_factory=NoGuard)
 
 
 class Result(msgspec.Struct):

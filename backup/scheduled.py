@@ -21,6 +21,7 @@ import msgspec
 from backup.foreground import back_up
 from backup.request import Request
 from backup.systems.this import this_system
+from catalog import held
 from catalog.access.session import Session
 from catalog.alerts.watching import look_daily
 from catalog.check.options import Options
@@ -42,6 +43,8 @@ from catalog.schedule.marks import Marks, beat, single
 from catalog.schedule.noted import SERVES
 from catalog.screen.stderr import warn
 from catalog.store.roles import Role
+from catalog.throttle.given import Given
+from catalog.throttle.limiting import limit_traffic
 from catalog.vault import Vault
 
 WAITS = (15.0, 30.0, 60.0, 120.0, 240.0)  # s between attempts to reach a vault: after waking, a network is late
@@ -126,11 +129,15 @@ class _Runner:
             session.close()
 
     def beat(self, stop: threading.Event) -> None:
-        """Mark that the jobs get on, as long as requests are made or the processor is used."""
+        """Mark that the jobs get on, while requests are made or held back by a limit, or the processor is used."""
         before: object = None
         while True:
             used = int(time.process_time())
-            now = (used, [str(s.meter.snapshot()) for s in self._sessions if s.meter is not None])
+            now = (
+                used,
+                int(held.seconds()),
+                [str(s.meter.snapshot()) for s in self._sessions if s.meter is not None],
+            )
             if now != before:
                 beat(self._state)
             before = now
@@ -143,6 +150,7 @@ class _Runner:
         """Open a vault and refresh its plans, waiting for the network; or why not."""
         session = self._session.another(work.vault.address)
         self._sessions.append(session)
+        limit_traffic(session, Given())
         for wait in (*WAITS, None):
             try:
                 opened = _Opened(session, session.open_vault())
@@ -205,6 +213,8 @@ class _Runner:
     def _job(self, work: Work, opened: _Opened) -> int:
         """Run a job by the code of its command. Returns its exit code. Raises what the command does."""
         session, vault = opened
+        if session.gate is not None:
+            session.gate.of_item(work.item.name if work.item is not None else "")
         match work.duty.kind:
             case "refresh":
                 return 0

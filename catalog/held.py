@@ -42,6 +42,10 @@ class _Total:
         with self._lock:
             return (self._since if self._threads else time.monotonic()) - self._seconds
 
+    def seconds(self) -> float:
+        with self._lock:
+            return self._seconds + (time.monotonic() - self._since if self._threads else 0.0)
+
 
 class _Own(threading.local):
     seconds = 0.0
@@ -56,6 +60,11 @@ def clock() -> float:
     For those who wait for what other threads fetch.
     """
     return _total.clock()
+
+
+def seconds() -> float:
+    """For how long threads of this process have been held back so far."""
+    return _total.seconds()
 
 
 def own_clock() -> float:

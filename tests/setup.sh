@@ -52,6 +52,8 @@ if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
         has xprop || want x11-utils
         has mount.exfat-fuse || want exfat-fuse
         has mkfs.exfat || want exfatprogs
+        has pg_dump && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want postgresql
+        has sqlite3 || want sqlite3
     fi
 fi
 if [ "$goal" = test ]; then

@@ -111,6 +111,14 @@ class System(Protocol):
         """Whether a regular file belongs to the user of this process or to root, and no other user may write it."""
         ...
 
+    def is_trusted_folder(self, status: os.stat_result) -> bool:
+        """The same of a folder: whether no other user may put files into it, or exchange those in it."""
+        ...
+
+    def end_group(self, process: int, *, by_force: bool) -> None:
+        """End a process that leads a group of its own, and its whole group. Raises nothing if they have ended."""
+        ...
+
     def is_private(self, status: os.stat_result) -> bool:
         """Whether permissions keep other users out of a file."""
         ...

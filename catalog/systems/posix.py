@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import resource
+import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -122,6 +123,14 @@ class PosixSystem:
     def is_trusted(self, status: os.stat_result) -> bool:
         others_write = stat.S_IMODE(status.st_mode) & 0o022
         return stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not others_write
+
+    def is_trusted_folder(self, status: os.stat_result) -> bool:
+        others_write = stat.S_IMODE(status.st_mode) & 0o022
+        return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid()) and not others_write
+
+    def end_group(self, process: int, *, by_force: bool) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process, signal.SIGKILL if by_force else signal.SIGTERM)
 
     def is_private(self, status: os.stat_result) -> bool:
         return not stat.S_IMODE(status.st_mode) & 0o077

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import struct
 import sys
@@ -106,6 +107,14 @@ class WindowsSystem:
 
     def is_trusted(self, status: os.stat_result) -> bool:
         return stat.S_ISREG(status.st_mode)  # the folder's permissions keep other users out
+
+    def is_trusted_folder(self, status: os.stat_result) -> bool:
+        return stat.S_ISDIR(status.st_mode)
+
+    def end_group(self, process: int, *, by_force: bool) -> None:
+        """Only the process itself: others that it started go on."""
+        with suppress(OSError):
+            os.kill(process, signal.SIGTERM)  # TerminateProcess
 
     def is_private(self, status: os.stat_result) -> bool:
         return True

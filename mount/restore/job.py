@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
 from catalog.format.records import Outcome
+from catalog.hooks.around import Around, job_facts
+from catalog.hooks.config import Hooks, Stage, read_hooks
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import id_here
 from catalog.names import IGNORE_CASE
@@ -30,6 +32,7 @@ from mount.restore.source import Source, read_arguments, resolve
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
+    from mount.restore.run import Restore
 
 _LISTED = 100  # warnings kept in the record
 MIB = 1 << 20
@@ -111,11 +114,8 @@ class Job:
             with without_collection(), Reporting(restore.report.progress, observer):
                 sources = resolve(vault, reader, self._arguments, machine, item, only)
                 self._name(sources)
-                report = restore.run(sources)
-            _check_all_damaged(report)
-            selection = self._options.selection
-            if selection.chooses and not selection.found and not report.problem_count:
-                raise NotFound("nothing matches --include", "patterns with a slash begin at / (docs/exclude.md)")
+                self._hooked(restore, sources)
+            report = restore.report
             self.record.outcome = Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED
             return report
         except KeyboardInterrupt:
@@ -129,6 +129,21 @@ class Job:
             if disk is not None:
                 disk.close()
             self._keep(restore.report)
+
+    def _hooked(self, restore: Restore, sources: list[Source]) -> None:
+        """The restore between its hooks; those of items run if one of the sources is of such an item."""
+        r, report = self.record, restore.report
+        hooks = Hooks(Path(), []) if self.dry_run else read_hooks(self._session.settings)
+        facts = job_facts(kind=r.kind, item=r.item, machine=r.machine, job=r.id, point=r.point, target=r.target)
+        names = {source.point.item_name for source in sources}
+        around = Around(hooks.of_items(names), "", facts, lambda text: report.problem(b"", text))
+        with around.job(Stage.BEFORE_RESTORE, Stage.AFTER_RESTORE):
+            restore.run(sources)
+            _check_all_damaged(report)
+            selection = self._options.selection
+            if selection.chooses and not selection.found and not report.problem_count:
+                raise NotFound("nothing matches --include", "patterns with a slash begin at / (docs/exclude.md)")
+            facts |= job_facts(outcome=Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED)
 
     def _name(self, sources: list[Source]) -> None:
         points = list({s.point.id: s.point for s in sources}.values())

@@ -137,6 +137,7 @@ ROOMS = {
     " catalog.screen catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
+    "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
     " catalog.screen catalog.store",
     # Reading file contents.
@@ -173,9 +174,10 @@ ROOMS = {
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
     "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"
-    " catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places"
-    " catalog.points catalog.processors catalog.program catalog.schedule.history catalog.schedule.noted"
-    " catalog.screen catalog.throttle catalog.tree catalog.vault mount.process mount.restore.disk mount.view",
+    " catalog.hooks catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns"
+    " catalog.places catalog.points catalog.processors catalog.program catalog.schedule.history"
+    " catalog.schedule.noted catalog.screen catalog.throttle catalog.tree catalog.vault"
+    " mount.process mount.restore.disk mount.view",
     "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen catalog.throttle"
     " mount.drivers.choice mount.login mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
@@ -222,21 +224,21 @@ ROOMS = {
     "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"
     " catalog.patterns catalog.screen",
     "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"
-    " backup.run backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format"
+    " backup.run backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.hooks"
     " catalog.machines catalog.points catalog.screen catalog.vault",
     "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
     " catalog.screen catalog.vault",
     "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.alerts"
-    " catalog.check catalog.errors catalog.format catalog.notify catalog.plans.local catalog.plans.records"
-    " catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions catalog.schedule.due"
-    " catalog.schedule.history catalog.schedule.marks catalog.schedule.noted catalog.screen"
-    " catalog.store catalog.vault",
+    " catalog.check catalog.errors catalog.format catalog.held catalog.notify catalog.plans.local"
+    " catalog.plans.records catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions"
+    " catalog.schedule.due catalog.schedule.history catalog.schedule.marks catalog.schedule.noted catalog.screen"
+    " catalog.store catalog.throttle catalog.vault",
     "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.screen"
     " catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"
-    " catalog.errors catalog.history catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.points"
-    " catalog.plans"
+    " catalog.errors catalog.history catalog.hooks catalog.jobs catalog.ledger catalog.machines catalog.notify"
+    " catalog.plans catalog.points"
     " catalog.policies catalog.program catalog.prune catalog.repair catalog.report catalog.schedule"
     " catalog.screen mount.commands mount.restore mount.restoretest",
 }

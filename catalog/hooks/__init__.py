@@ -1,0 +1,1 @@
+"""Commands of the administrator of this machine that run around jobs."""

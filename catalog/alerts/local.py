@@ -118,9 +118,15 @@ def issued_facts(vault: str, rows: Sequence[Issued]) -> list[Fact]:
     return [Fact("credentials.issued", f"{SCOPE}/{vault}", vault, title=title, text=text, marks=marks)]
 
 
-def token_facts(vault: str, expires: int | None, scope: str, now: int) -> list[Fact]:
-    """A fact if the access token of a vault ends soon (`expires`, ns; None: it has none)."""
-    if expires is None or expires > now + SOON:
+def token_facts(vault: str, expires: int | None, issued_at: int | None, scope: str, now: int) -> list[Fact]:
+    """A fact if the access token of a vault ends soon (`expires`, ns; None: it has none).
+
+    Of one that was made for a short time (`issued_at`, ns; None: unknown) soon is the last quarter of it.
+    """
+    if expires is None:
+        return []
+    soon = SOON if issued_at is None else min(SOON, max(expires - issued_at, 0) // 4)
+    if expires > now + soon:
         return []
     gone = expires <= now
     text = f"it ended {hours(now - expires)} ago" if gone else f"it ends in {hours(expires - now)}"

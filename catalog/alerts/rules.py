@@ -91,7 +91,7 @@ RULES: dict[str, Rule] = {
     ),
     "purge.upcoming": Rule(_W, "forgotten points go for good within 2 days", "they are brought back, or are gone"),
     "lock.expiring": Rule(
-        _W, "the locks of the store end within one generation (10 days)", "the locks are extended"
+        _W, "locks of the store end within 10 days, or a quarter of the vault's rule", "the locks are extended"
     ),
     "clock.skew": Rule(_W, "the clocks of the store and of this machine differ by over 5 minutes", "they agree"),
     "time.untrusted": Rule(
@@ -99,7 +99,10 @@ RULES: dict[str, Rule] = {
     ),
     "store.nearly_full": Rule(_W, "the vault's disk is over 90 % full", "room is made"),
     "token.expiring": Rule(
-        _W, "the access token of the vault ends within 14 days; critical once it ended", "new credentials are saved"
+        _W,
+        "the access to the vault ends within 14 days, or in the last quarter of a shorter life; critical once it"
+        " ended",
+        "new credentials are saved",
     ),
     "target.failing": Rule(
         _W, "messages to a target could not be delivered for an hour", "the target takes them again"

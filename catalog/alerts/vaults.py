@@ -26,7 +26,7 @@ from catalog.schedule.history import Ran
 
 SKEW = 300 * 10**9  # ns
 PURGE = 2 * DAY  # ns before forgotten points go
-GENERATION = 10 * DAY  # ns; locks that end sooner were not extended
+GENERATION = 10 * DAY  # ns
 OFF, ON = "off", "on"
 _NEVER = Care(every=0)
 
@@ -105,7 +105,10 @@ def vault_facts(look: Look, known: Known) -> Facts:
     found += [_shortened(about, n) for n in range(len(look.shortened))]
     found += _lowered(about, known)
     found += _clock(about)
-    if look.locked_until is not None and look.locked_until < look.stored_now + GENERATION:
+    rule = look.file.immutable
+    # Prune lengthens a lock once half of the rule's days are left.
+    soon = min(GENERATION, rule.days * DAY // 4) if rule is not None else 0
+    if look.locked_until is not None and look.locked_until < look.stored_now + soon:
         text = (
             f"the first of them ends in {hours(look.locked_until - look.stored_now)}; `rpdrive prune` extends them"
         )

@@ -129,7 +129,7 @@ def away(watcher: Watcher, error: RpdriveError, notifications: Notifications) ->
 def own_facts(session: Session, vault: str, now: int) -> list[Fact]:
     """What this machine knows of its way to the vault: its token, and the room on the vault's disk."""
     scope = scope_of(vault)
-    found = token_facts(vault, token_end(session), scope, now)
+    found = token_facts(vault, *token_life(session), scope, now)
     room = room_of(session)
     if room is not None and room.used > FULL:
         text = f"{room.used:.0%} of the vault's disk are used, {room.free >> 20:,} MiB are free"
@@ -137,15 +137,17 @@ def own_facts(session: Session, vault: str, now: int) -> list[Fact]:
     return found
 
 
-def token_end(session: Session) -> int | None:
-    """When the access ends that this machine has to the vault (ns); None if it has no end, or that is not known."""
+def token_life(session: Session) -> tuple[int | None, int | None]:
+    """When this machine's access to the vault ends (ns; None: never), and since when it has it, if known."""
     from catalog.store.address import scheme_of
 
     tokens = scheme_of(session.address).tokens
     if tokens is not None and tokens.in_environment(os.environ):
-        return tokens.rights(os.environ, None).ends
+        return tokens.rights(os.environ, None).ends, None
     credentials = session.credentials()
-    return None if credentials is None else int(credentials.expires.timestamp()) * 10**9
+    if credentials is None:
+        return None, None
+    return int(credentials.expires.timestamp()) * 10**9, int(credentials.issued.timestamp()) * 10**9
 
 
 def room_of(session: Session) -> Room | None:

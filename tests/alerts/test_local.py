@@ -192,10 +192,13 @@ def test_malformed_files_cost_themselves(tmp_path: Path) -> None:
 
 
 def test_a_token() -> None:
-    assert token_facts("v", None, "s", NINE) == []
-    assert token_facts("v", NINE + 15 * DAY, "s", NINE) == []
-    assert [f.severity for f in token_facts("v", NINE + 13 * DAY, "s", NINE)] == [None]
-    assert [(f.severity, f.text) for f in token_facts("v", NINE - HOUR, "s", NINE)] == [
+    assert token_facts("v", None, None, "s", NINE) == []
+    assert token_facts("v", NINE + 15 * DAY, None, "s", NINE) == []
+    assert [f.severity for f in token_facts("v", NINE + 13 * DAY, None, "s", NINE)] == [None]
+    assert token_facts("v", NINE + 10 * DAY, NINE, "s", NINE) == [], "credentials last for 10 days by default"
+    assert token_facts("v", NINE + 10 * DAY, NINE, "s", NINE + 7 * DAY) == []
+    assert len(token_facts("v", NINE + 10 * DAY, NINE, "s", NINE + 8 * DAY)) == 1
+    assert [(f.severity, f.text) for f in token_facts("v", NINE - HOUR, None, "s", NINE)] == [
         (Severity.CRITICAL, "it ended 1 h ago")
     ]
 

@@ -312,7 +312,7 @@ def test_locks_that_were_not_extended(w: Watching) -> None:
     vault = w.world.vault
     file = vault.file.changed(number=5, immutable=Immutable(days=30, locked=True))
     for name in names:
-        w.world.memory.locked[str(name)] = (w.world.now + 12 * DAY, True)
+        w.world.memory.locked[str(name)] = (w.world.now + 9 * DAY, True)
     assert w.look(Vault(vault.store, vault.keys, file)) == []
     w.world.later(3)
     assert w.look(Vault(vault.store, vault.keys, file)) == [("opened", "lock.expiring")]

@@ -32,9 +32,11 @@ def test_a_report_of_all_machines_reads_the_vault(rpdrive: Cli, vault: Vault, tm
     source.mkdir()
     (source / "file").write_bytes(b"x" * 5000)
     rpdrive.ok("backup", source, "--item", "docs", "--machine", "SRV07")
+    rpdrive.ok("plan", "set", "--machine", "SRV07", "--item", "docs", "--at", "21:00", "--zone", "UTC", source)
     rows = rpdrive.json("report", "--all-machines")
     (job,) = [row for row in rows["jobs"] if row["kind"] == "backup"]
     assert (job["machine"], job["item"], job["runs"], job["bytes"]) == ("SRV07", "docs", 1, 5000)
+    assert job["next"].endswith("T21:00:00Z") and not job["overdue"]
 
 
 def test_nothing_to_report(rpdrive: Cli) -> None:

@@ -133,7 +133,8 @@ ROOMS = {
     " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
     " catalog.store.address catalog.vault",
     "catalog.report": "catalog.access catalog.alerts.keeping catalog.alerts.state catalog.errors catalog.format"
-    " catalog.jobs catalog.notify.event catalog.report.series catalog.report.wording catalog.schedule.history"
+    " catalog.jobs catalog.notify.event catalog.plans.effective catalog.plans.local catalog.plans.records"
+    " catalog.report.series catalog.report.wording catalog.schedule.history"
     " catalog.screen catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",

@@ -17,7 +17,7 @@ from catalog.access.settings import write_private
 from catalog.access.trusted import read_trusted
 from catalog.errors import LocalError, UsageError
 from catalog.notify.config import FILE, SECRETS, parse
-from catalog.notify.targets import check_name
+from catalog.notify.targets import check_name, is_name
 
 _LONGEST = 256 << 10  # bytes
 _HEADING = re.compile(r"\s*\[")
@@ -44,6 +44,8 @@ def set_target(folder: Path, name: str, public: Mapping[str, Value], private: Ma
 
 def remove_target(folder: Path, name: str) -> bool:
     """Remove a target from the two files. False if there was none. Raises UsageError and LocalError."""
+    if not is_name(name):
+        return False
     main, secrets = _read(folder / FILE), _read(folder / SECRETS, secret=True)
     new = _with_table(main, "targets", name, {}, FILE)
     new_secrets = _with_table(secrets, "", name, {}, SECRETS)

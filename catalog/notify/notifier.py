@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, tzinfo
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from catalog.errors import RpdriveError
 from catalog.notify.bounded import Undelivered
-from catalog.notify.config import FILE, NOTHING, Config, read_config
+from catalog.notify.config import FILE, NOTHING, SECRETS, Config, read_config
 from catalog.notify.delivery import deliver
 from catalog.notify.event import Event, Failing, Ping, PingWhat
 from catalog.notify.matching import pings_of, targets_of
@@ -49,18 +49,29 @@ class Notifier:
         self.spool = Spool(state / "notify")
         self._patience = patience
         self.fault = ""  # why the configuration could not be read
+        self._config: Config | None = None
+        self._read_at: tuple[object, ...] | None = None
         self._threads: list[threading.Thread] = []
 
-    @cached_property
+    @property
     def config(self) -> Config | None:
         """The configuration; None if it can't be read, and `fault` says why."""
-        try:
-            return read_config(self._config_folder)
-        except RpdriveError as e:
-            self.fault = str(e)
-            return None
+        if self._read_at is None:
+            self._refresh()
+        return self._config
 
-    @cached_property
+    def _refresh(self) -> None:
+        """Read the configuration again if a file of it has changed: a watch goes on for months."""
+        at = tuple(_mark(self._config_folder / name) for name in (FILE, SECRETS))
+        if at == self._read_at:
+            return
+        self._read_at, self.fault = at, ""
+        try:
+            self._config = read_config(self._config_folder)
+        except RpdriveError as e:
+            self._config, self.fault = None, str(e)
+
+    @property
     def zone(self) -> tzinfo:
         """The zone of the configuration, else this machine's."""
         name = self.config.zone if self.config else None
@@ -77,6 +88,7 @@ class Notifier:
 
     def send(self, events: Sequence[Event], now: int) -> list[Event]:
         """See Notifications."""
+        self._refresh()
         lost: list[Event] = []
         for number, event in enumerate(events):
             names = [UNROUTED] if self.config is None else targets_of(event, self.config, self.zone)
@@ -90,6 +102,7 @@ class Notifier:
 
     def ping(self, ping: Ping) -> None:
         """See Notifications."""
+        self._refresh()
         names = pings_of(ping, self.config or NOTHING)
         targets = {name: self.config.targets[name] for name in names} if self.config else {}
         if ping.what is PingWhat.START:  # nobody waits for it, and late it would be wrong
@@ -103,6 +116,7 @@ class Notifier:
 
     def retry(self, now: int) -> None:
         """See Notifications."""
+        self._refresh()
         waiting = self.spool.targets()
         if not waiting or self.config is None:
             return
@@ -115,6 +129,7 @@ class Notifier:
 
     def failing(self, now: int) -> list[Failing]:
         """See Notifications."""
+        self._refresh()
         found = []
         for row in self.spool.failing(now):
             error = row.error
@@ -244,6 +259,15 @@ class Notifier:
     @staticmethod
     def _is_old(content: Content, entry: Entry, now: int) -> bool:
         return now - entry.time > (OLDEST_PING if isinstance(content, Ping) else OLDEST)
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    """What changes when a file does; () if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def _with_note(content: Content, dropped: int) -> Content:

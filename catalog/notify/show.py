@@ -81,6 +81,7 @@ def set_up(
     set_target(settings.config, name, public, private)
     config = read_config(settings.config)
     error = _tested(config.targets[name]) if test else None
+    _try_soon(_spool(settings), name)
     if as_json:
         print_json({"target": name, "tested": test, "error": error or None})
     else:
@@ -203,6 +204,8 @@ def test(settings: Settings, name: str | None, *, as_json: bool) -> None:
     else:
         print_table(("TARGET", "RESULT"), [(n, e or "took the message") for n, e in errors.items()])
     failed = [n for n, e in errors.items() if e]
+    for good in errors.keys() - set(failed):
+        _try_soon(_spool(settings), good)
     if failed:
         raise Undeliverable(f"{counted(len(failed), 'target')} of {len(names)} did not take the message")
 
@@ -220,9 +223,7 @@ def flush(settings: Settings, *, as_json: bool) -> None:
     """Try to deliver all that waits. Raises Undeliverable if something still waits afterwards."""
     spool = _spool(settings)
     for name in spool.targets():
-        state = spool.state(name)
-        if state.next:
-            spool.set_state(name, msgspec.structs.replace(state, next=0))
+        _try_soon(spool, name)
     before, dropped = _waiting(spool), _dropped(spool)
     notifier = Notifier(settings.config, settings.state, _FLUSHING)
     notifier.retry(time.time_ns())
@@ -236,6 +237,13 @@ def flush(settings: Settings, *, as_json: bool) -> None:
     if left:
         rows = [(n, spool.state(n).error or notifier.fault) for n in spool.targets() if spool.entries(n)]
         raise Undeliverable("; ".join(f"{name}: {error}" for name, error in rows) or "messages still wait")
+
+
+def _try_soon(spool: Spool, name: str) -> None:
+    """Have the next attempt made by the next tick, however long it should have waited."""
+    state = spool.state(name)
+    if state.next:
+        spool.set_state(name, msgspec.structs.replace(state, next=0))
 
 
 def _waiting(spool: Spool) -> int:

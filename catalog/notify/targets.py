@@ -156,9 +156,14 @@ class Apprise(_Target, tag="apprise", kw_only=True, frozen=True):
 Target: TypeAlias = Smtp | Webhook | PingUrl | Apprise
 
 
+def is_name(name: str) -> bool:
+    """Whether this can be the name of a target: it is part of paths."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> None:
-    """Raise UsageError if this can't be the name of a target: it is part of paths."""
-    if not _NAME.fullmatch(name):
+    """Raise UsageError if this can't be the name of a target."""
+    if not is_name(name):
         raise UsageError(
             f"{name[:100]!r} can't be the name of a target", "use up to 32 of a-z, 0-9, - and _, e.g. mail"
         )

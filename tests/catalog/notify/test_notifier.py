@@ -301,3 +301,16 @@ def test_the_real_clock_works_too(home: Home, server: WebServer) -> None:
     home.configure(hook=server.url)
     home.notifier().send([event(time=time.time_ns())], time.time_ns())
     assert len(server.requests) == 1
+
+
+def test_a_changed_configuration_is_read_again(home: Home, server: WebServer) -> None:
+    """By one that goes on for months, as that of a watch."""
+    home.config.mkdir()
+    notifier = home.notifier()
+    notifier.send([event(title="a")], NOW)
+    home.configure(hook=server.url)
+    notifier.send([event(title="b")], NOW)
+    assert titles(server) == ["b"]
+    (home.config / "notify.toml").unlink()
+    notifier.send([event(title="c")], NOW)
+    assert titles(server) == ["b"]

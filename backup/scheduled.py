@@ -164,7 +164,7 @@ class _Runner:
             except RpdriveError as e:
                 return e
         try:
-            refresh(opened.vault, session.address, self._state)
+            refresh(opened.vault, session.address, session.settings)
         except RpdriveError as e:
             warn(f"the plans in {session.address} can't be read: {e}; going on with the last copy")
             if work.duty == REFRESH:

@@ -87,7 +87,7 @@ def protect(
         session.save_key(vault)  # what runs by itself has nobody to ask for the passphrase
     done = _plan(session, vault, wanted)
     policy, why_none = _policy(session, vault, done)
-    refresh(vault, session.address, session.settings.state)
+    refresh(vault, session.address, session.settings)
     steps, fault = _timer(install) if wanted.timer else ([], None)
     has_points = bool(list(listed_points(vault, done.machine.id.hex(), done.item.id.hex()).visible()))
     if as_json:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import time
 from pathlib import Path
 
 import msgspec
 
+from catalog.access.settings import Settings
 from catalog.errors import (
     Damaged,
     LocalError,
@@ -25,6 +27,8 @@ from catalog.format.plan import PlanRecord, ReadPlan, decode_plan, encode_plan, 
 from catalog.format.records import Machine
 from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.machines.registry import Registration
+from catalog.plans.allowed import FILE as ALLOWED
+from catalog.plans.allowed import Allowed
 from catalog.plans.effective import Level, Plan, effective
 from catalog.plans.local import LocalItem, LocalPlans, LocalVault
 from catalog.vault import Vault
@@ -139,12 +143,15 @@ def _who() -> str:
 # --- this machine's copy ------------------------------------------------------------------------------------
 
 
-def refresh(vault: Vault, address: str, state: Path) -> LocalVault | None:
+def refresh(vault: Vault, address: str, settings: Settings) -> LocalVault | None:
     """Read the plans of this machine, and replace its copy of them. None if it is not registered in the vault.
 
+    Paths that this machine's `plans.toml` does not allow are left out, and noted; if that file can't be used, so is
+    everything.
     If a level had a record that counted, and none of its records opens now, the earlier copy stays as it was.
     Raises StoreError and LocalError.
     """
+    state = settings.where("state")
     known = Registration.load(state, vault)
     if known is None:
         return None
@@ -159,7 +166,7 @@ def refresh(vault: Vault, address: str, state: Path) -> LocalVault | None:
         earlier = None  # it is replaced
     if earlier is not None and earlier.machine != known.machine:
         earlier = None
-    made = _local(vault, plans, address, machine, earlier)
+    made = _allowed(_local(vault, plans, address, machine, earlier), settings.where("config"))
     if earlier is not None and _has_lost(made, earlier):
         made = msgspec.structs.replace(earlier, fetched=made.fetched, faults=made.faults)
     local.save(made)
@@ -189,6 +196,24 @@ def _local(vault: Vault, plans: Plans, address: str, machine: Machine, earlier: 
         plan=effective(own), since=min(earlier.since, now) if earlier is not None else now, items=items,
         numbers=numbers, faults=faults[:_MOST_FAULTS],
     )  # fmt: skip
+
+
+def _allowed(made: LocalVault, config: Path) -> LocalVault:
+    """A copy without the paths that this machine does not allow."""
+    items, faults = [], list(made.faults)
+    try:
+        allowed = Allowed(config, platform.system())
+    except LocalError as e:
+        return msgspec.structs.replace(made, items=[], faults=[f"nothing is backed up: {e}", *faults])
+    for item in made.items:
+        refused = [path for path in item.plan.paths if allowed.refuses(path)]
+        faults += [
+            f"{ALLOWED} does not allow {os.fsdecode(path)!r} of the item {item.name}" for path in refused[:3]
+        ]
+        paths = tuple(path for path in item.plan.paths if path not in refused)
+        if paths:
+            items.append(msgspec.structs.replace(item, plan=msgspec.structs.replace(item.plan, paths=paths)))
+    return msgspec.structs.replace(made, items=items, faults=faults[:_MOST_FAULTS])
 
 
 def _has_lost(made: LocalVault, earlier: LocalVault) -> bool:

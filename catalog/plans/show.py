@@ -150,24 +150,30 @@ def set_plan(
     if new.record is not None:
         nearest = add_plan(vault, nearest, new.record)
     plan = effective([nearest, *wider])
-    refresh_if_here(session, vault)
+    faults = refresh_if_here(session, vault)
     others = _saying_otherwise(vault, plans, nearest, set(given))
     if as_json:
         row = {"vault": session.address, **level_json(nearest), "changed": new.record is not None}
-        print_json({**row, "saying_otherwise": [str(level) for level in others], **plan_json(plan, now)})
+        row |= {"saying_otherwise": [str(level) for level in others], "faults": faults}
+        print_json({**row, **plan_json(plan, now)})
         return
     say(f"{'Set' if new.record is not None else 'Nothing to change in'} the plan of {nearest}")
     print_plan(plan, where.system, now)
     if others:
         say(f"These say otherwise, and keep that: {', '.join(str(level) for level in others)}")
+    for fault in faults:
+        say(f"On this machine: {fault}")
     if not where.is_here and where.machine is not None:
         say(f"{where.machine.name} takes it over with its next job")
 
 
-def refresh_if_here(session: Session, vault: Vault) -> None:
-    """Replace this machine's copy of its plans, if it is registered: what was changed counts from now on."""
-    if id_here(session.settings, vault) is not None:
-        refresh(vault, session.address, session.settings.state)
+def refresh_if_here(session: Session, vault: Vault) -> list[str]:
+    """Replace this machine's copy of its plans, if it is registered: what was changed counts from now on.
+
+    Returns what is wrong with them.
+    """
+    made = None if id_here(session.settings, vault) is None else refresh(vault, session.address, session.settings)
+    return [] if made is None else made.faults
 
 
 def _saying_otherwise(vault: Vault, plans: Plans, changed: Level, names: set[str]) -> list[Level]:
@@ -273,7 +279,7 @@ def list_plans(session: Session, vault: Vault, machine: str | None, *, as_json: 
 
 def refresh_here(session: Session, vault: Vault, *, as_json: bool) -> None:
     """Replace this machine's copy of its plans."""
-    made = refresh(vault, session.address, session.settings.state)
+    made = refresh(vault, session.address, session.settings)
     if made is None:
         raise NotFound(
             "this machine is not registered in the vault", "run `rpdrive protect PATH` or a backup first"

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from catalog.access.settings import Settings
 from catalog.format.plan import Schedule
 from catalog.plans.local import LocalPlans, LocalVault
 from catalog.plans.records import Plans, add_plan, next_record, refresh
@@ -18,7 +19,8 @@ from tests.kit.cli import Cli
 
 def plan_item(vault: Vault, state: Path, rpdrive: Cli, source: Path, **fields: Any) -> LocalVault:
     """Plan the only item, `home`, for days that are not near; the plan counts for times gone by, too."""
-    known = refresh(vault, f"file://{rpdrive.vault}", state)
+    settings = Settings(rpdrive.environ)
+    known = refresh(vault, f"file://{rpdrive.vault}", settings)
     assert known is not None
     machine = bytes.fromhex(known.machine)
     (item,) = vault.items(machine).values()
@@ -29,7 +31,7 @@ def plan_item(vault: Vault, state: Path, rpdrive: Cli, source: Path, **fields: A
     add_plan(vault, own, next_record(
         own, zone="UTC", paths=[os.fsencode(source)], exclude=["*.tmp"], schedule=schedule, spread=0, **fields
     ))  # fmt: skip
-    found = refresh(vault, known.address, state)
+    found = refresh(vault, known.address, settings)
     assert found is not None
     found = msgspec.structs.replace(found, items=[msgspec.structs.replace(i, since=0) for i in found.items])
     LocalPlans(state).save(found)

@@ -116,10 +116,12 @@ ROOMS = {
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
     " catalog.protect catalog.schedule.noted catalog.screen catalog.signed catalog.signing catalog.store"
     " catalog.vault",
-    "catalog.plans.records": "catalog.errors catalog.format catalog.machines catalog.plans.effective"
-    " catalog.plans.local catalog.vault",
+    "catalog.plans.paths": "catalog.errors",
+    "catalog.plans.allowed": "catalog.access catalog.errors catalog.plans.paths",
+    "catalog.plans.records": "catalog.access catalog.errors catalog.format catalog.machines"
+    " catalog.plans.allowed catalog.plans.effective catalog.plans.local catalog.vault",
     "catalog.plans": "catalog.access catalog.documents catalog.errors catalog.format catalog.ledger"
-    " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.records"
+    " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.paths catalog.plans.records"
     " catalog.points catalog.policies catalog.policies.records catalog.policies.zone catalog.program"
     " catalog.retention catalog.schedule.due catalog.schedule.timers"
     " catalog.screen catalog.store"

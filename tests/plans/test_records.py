@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from catalog.access.settings import Settings
 from catalog.errors import Damaged, LocalError, ObjectChanged, Unwritable
 from catalog.format.numbers import HIGHEST_NUMBER, written_number
 from catalog.format.plan import Care, Pause, PlanRecord, Schedule, decode_plan, encode_plan, plan_folder
@@ -168,6 +169,10 @@ def state(tmp_path: Path, vault: Vault) -> Path:
     return folder
 
 
+def settings_of(state: Path) -> Settings:
+    return Settings({"RPDRIVE_HOME": str(state.parent)})
+
+
 def of_item(vault: Vault, **fields: Any) -> None:
     now = level(vault, "item", ITEM)
     add_plan(vault, now, next_record(now, **fields))
@@ -176,7 +181,7 @@ def of_item(vault: Vault, **fields: Any) -> None:
 def test_the_copy_has_what_this_machine_is_to_do(vault: Vault, state: Path) -> None:
     add(vault, zone="UTC", schedule=Schedule(times=[60]), check_1=Care(every=168), paths=[b"/ignored"])
     of_item(vault, paths=[b"/home"], spread=1)
-    made = refresh(vault, "file:///v", state)
+    made = refresh(vault, "file:///v", settings_of(state))
     assert made is not None
     found = LocalPlans(state).all()
     assert found.errors == [] and [msgspec.structs.replace(made, check="")] == [
@@ -192,27 +197,27 @@ def test_the_copy_has_what_this_machine_is_to_do(vault: Vault, state: Path) -> N
 
 def test_the_time_from_which_it_counts_stays_until_protection_is_stopped(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
-    first = refresh(vault, "v", state)
+    first = refresh(vault, "v", settings_of(state))
     assert first is not None and first.items[0].since == first.fetched
     first.items[0].since = first.since = 5
     LocalPlans(state).save(first)
     of_item(vault, exclude=["*.tmp"])
-    second = refresh(vault, "v", state)
+    second = refresh(vault, "v", settings_of(state))
     assert second is not None and second.items[0].since == second.since == 5
     of_item(vault, schedule=None)
-    refresh(vault, "v", state)
+    refresh(vault, "v", settings_of(state))
     of_item(vault, schedule=Schedule(times=[60]))
-    third = refresh(vault, "v", state)
+    third = refresh(vault, "v", settings_of(state))
     assert third is not None and third.items[0].since == third.fetched and third.since == 5
 
 
 def test_a_plan_that_no_longer_opens_leaves_the_copy_as_it_was(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
-    refresh(vault, "v", state)
+    refresh(vault, "v", settings_of(state))
     name = plan_folder(ITEM) + written_number(1)
     assert isinstance(vault.store, MemoryStore)
     vault.store.objects[name] = b"x" * 90
-    made = refresh(vault, "v", state)
+    made = refresh(vault, "v", settings_of(state))
     assert made is not None and [i.name for i in made.items] == ["home"]
     assert len(made.faults) == 1 and name in made.faults[0]
     assert LocalPlans(state).all().vaults[0].items == made.items
@@ -220,33 +225,33 @@ def test_a_plan_that_no_longer_opens_leaves_the_copy_as_it_was(vault: Vault, sta
 
 def test_junk_where_no_plan_was_stops_no_change(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
-    refresh(vault, "v", state)
+    refresh(vault, "v", settings_of(state))
     for junk in (vault.id, MACHINE, b"j" * 16):
         vault.store.create(plan_folder(junk) + written_number(1), [b"junk"])
     of_item(vault, spread=7)
-    made = refresh(vault, "v", state)
+    made = refresh(vault, "v", settings_of(state))
     assert made is not None and made.items[0].plan.spread == 7 and len(made.faults) == 3
 
 
 def test_an_item_whose_own_record_no_longer_opens_is_backed_up_as_before(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
-    refresh(vault, "v", state)
+    refresh(vault, "v", settings_of(state))
     assert isinstance(vault.store, MemoryStore)
     vault.store.objects[str(ItemName(MACHINE, ITEM, 1))] = b"junk"
     of_item(vault, spread=7)
     fresh = open_vault(vault.store, passphrase=PASSPHRASE)
-    made = refresh(fresh, "v", state)
+    made = refresh(fresh, "v", settings_of(state))
     assert made is not None and [(i.name, i.plan.spread) for i in made.items] == [("home", 7)]
 
 
 def test_a_machine_that_is_not_registered_has_no_plans(vault: Vault, tmp_path: Path) -> None:
-    assert refresh(vault, "v", tmp_path) is None
-    assert LocalPlans(tmp_path).all() == ([], [])
+    assert refresh(vault, "v", settings_of(tmp_path / "state")) is None
+    assert LocalPlans(tmp_path / "state").all() == ([], [])
 
 
 def test_a_malformed_copy_costs_only_itself(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"])
-    refresh(vault, "v", state)
+    refresh(vault, "v", settings_of(state))
     folder = state / "plans"
     (good,) = folder.iterdir()
     data = good.read_bytes()
@@ -261,14 +266,70 @@ def test_a_malformed_copy_costs_only_itself(vault: Vault, state: Path) -> None:
     assert LocalPlans(state).all().vaults == []
     with pytest.raises(LocalError, match="it has been changed"):
         LocalPlans(state).of(vault.id)
-    assert refresh(vault, "v", state) is not None, "it is written anew"
+    assert refresh(vault, "v", settings_of(state)) is not None, "it is written anew"
     assert LocalPlans(state).remove(vault.id) and not LocalPlans(state).remove(vault.id)
     assert LocalPlans(state).of(vault.id) is None
 
 
+def test_this_machine_says_which_paths_it_saves(vault: Vault, state: Path) -> None:
+    of_item(vault, paths=[b"/etc/shadow", b"/home/anna", b"/homes", b"/srv/../etc"])
+    config = state.parent / "config"
+    config.mkdir(mode=0o700)
+    file = config / "plans.toml"
+    file.write_text('only_below = ["/home/", "/srv"]\n')
+    file.chmod(0o600)
+    made = refresh(vault, "v", settings_of(state))
+    assert made is not None and made.items[0].plan.paths == (b"/home/anna",)
+    assert [fault.split("'")[1] for fault in made.faults] == ["/etc/shadow", "/homes", "/srv/../etc"]
+    of_item(vault, paths=[b"/"])
+    made = refresh(vault, "v", settings_of(state))
+    assert made is not None and made.items == [] and "does not allow '/'" in made.faults[0]
+    file.write_text('only_below = ["/"]\n')
+    made = refresh(vault, "v", settings_of(state))
+    assert made is not None and made.items[0].plan.paths == (b"/",) and made.faults == []
+
+
+def test_a_link_does_not_lead_out_of_what_is_allowed(vault: Vault, state: Path) -> None:
+    home = state.parent / "home"
+    (home / "anna").mkdir(parents=True)
+    (home / "link").symlink_to("/etc")
+    config = state.parent / "config"
+    config.mkdir(mode=0o700)
+    (config / "plans.toml").write_text(f'only_below = ["{home}"]\n')
+    (config / "plans.toml").chmod(0o600)
+    of_item(vault, paths=sorted(os.fsencode(home / name) for name in ("anna", "link", "link/ssh")))
+    made = refresh(vault, "v", settings_of(state))
+    assert made is not None and made.items[0].plan.paths == (os.fsencode(home / "anna"),)
+
+
+BAD_FILES = [
+    "",
+    "only_below = '/x'\n",
+    "only_below = [3]\n",
+    "only_below = ['x']\n",
+    "x = [",
+    "only_below = []\nx = 1\n",
+]
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_a_bad_file_of_this_machine_lets_nothing_be_saved(vault: Vault, state: Path, text: str) -> None:
+    of_item(vault, paths=[b"/home"])
+    config = state.parent / "config"
+    config.mkdir(mode=0o700)
+    (config / "plans.toml").write_text(text)
+    (config / "plans.toml").chmod(0o600)
+    made = refresh(vault, "v", settings_of(state))
+    assert made is not None and made.items == [] and "nothing is backed up: " in made.faults[0]
+    (config / "plans.toml").write_text("only_below = ['/home']\n")
+    (config / "plans.toml").chmod(0o666)
+    made = refresh(vault, "v", settings_of(state))
+    assert made is not None and made.items == [] and "may be changed by other users" in made.faults[0]
+
+
 def test_the_copy_is_private(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"], paused=Pause(since=1))
-    refresh(vault, "v", state)
+    refresh(vault, "v", settings_of(state))
     (path,) = (state / "plans").iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -251,10 +251,12 @@ class Notifier:
                     if now() - entry.time > GIVE_UP:
                         self.spool.drop(name, entry)
                 else:
-                    self.spool.set_state(name, State(error=remark))
+                    self.spool.set_state(name, State(error=remark, delivered=now()))
             state = self.spool.state(name)
             if not refused and state.failures and not self.spool.entries(name):
-                self.spool.set_state(name, State(dropped=state.dropped))  # what failed was given up
+                self.spool.set_state(
+                    name, State(dropped=state.dropped, delivered=state.delivered)
+                )  # it was given up
 
     @staticmethod
     def _is_old(content: Content, entry: Entry, now: int) -> bool:

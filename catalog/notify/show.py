@@ -19,7 +19,7 @@ from catalog.notify.delivery import deliver
 from catalog.notify.editing import Value, remove_target, set_target
 from catalog.notify.event import Event, Ping, PingWhat, Severity, What
 from catalog.notify.notifier import Notifier
-from catalog.notify.spool import Spool
+from catalog.notify.spool import Spool, State
 from catalog.notify.targets import Apprise, PingUrl, Smtp, Target
 from catalog.screen.output import print_json, print_table, say
 from catalog.screen.stderr import warn
@@ -80,8 +80,7 @@ def set_up(
     """Write a target, and prove by a message that it works. The target stays, also if that fails."""
     set_target(settings.config, name, public, private)
     config = read_config(settings.config)
-    error = _tested(config.targets[name]) if test else None
-    _try_soon(_spool(settings), name)
+    error = _tested(config.targets[name], name, _spool(settings)) if test else None
     if as_json:
         print_json({"target": name, "tested": test, "error": error or None})
     else:
@@ -96,8 +95,8 @@ def _where(target: Target) -> str:
     return f" at {', '.join(target.to)}" if isinstance(target, Smtp) else ""
 
 
-def _tested(target: Target) -> str:
-    """Why a test message was not taken; "" if it was."""
+def _tested(target: Target, name: str, spool: Spool) -> str:
+    """Why a test message was not taken; "" if it was. What waits is then tried by the next tick."""
     now = time.time_ns()
     content: Event | Ping = Event(
         what=What.TEST, alert="test", severity=Severity.INFO, time=now, machine=platform.node(),
@@ -106,10 +105,13 @@ def _tested(target: Target) -> str:
     )  # fmt: skip
     if isinstance(target, PingUrl):
         content = Ping(what=PingWhat.SUCCESS, kind="test", time=now, text="test of notifications by rpdrive")
+    state = spool.state(name)
     try:
-        deliver(target, content)
+        remark = deliver(target, content)
     except Undelivered as e:
+        spool.set_state(name, msgspec.structs.replace(state, error=str(e)))
         return str(e)
+    spool.set_state(name, State(error=remark, delivered=now, dropped=state.dropped))
     return ""
 
 
@@ -167,8 +169,10 @@ def _cells(name: str, target: Target | None, spool: Spool) -> tuple[str, str, st
         text = "not usable: see the faults"
     elif state.failures:
         text = f"failing since {local_time(state.since)}: {state.error}"
+    elif state.delivered:
+        text = f"ok, last {local_time(state.delivered)[:16]}" + (f"; {state.error}" if state.error else "")
     else:
-        text = state.error or "ok"
+        text = state.error or "nothing sent yet"
     return name, _kind(target), _to(target), str(len(spool.entries(name))), text
 
 
@@ -179,6 +183,7 @@ def _json(name: str, target: Target | None, spool: Spool) -> dict[str, object]:
         "waiting": len(spool.entries(name)), "failures": state.failures,
         "failing_since": iso_time(state.since) if state.failures else None, "error": state.error or None,
         "next_attempt": iso_time(state.next) if state.failures else None,
+        "delivered": iso_time(state.delivered) if state.delivered else None,
     }  # fmt: skip
 
 
@@ -198,14 +203,18 @@ def test(settings: Settings, name: str | None, *, as_json: bool) -> None:
     """Send a test message to targets, one after the other. Raises Undeliverable if one did not take it."""
     config = read_config(settings.where("config"))
     names = _chosen(config, name)
-    errors = {n: _tested(config.targets[n]) if n in config.targets else "it has a fault" for n in names}
+    spool = _spool(settings)
+    errors = {
+        n: _tested(config.targets[n], n, spool)
+        if n in config.targets
+        else "it has a fault: see `rpdrive notify list`"
+        for n in names
+    }
     if as_json:
         print_json({"targets": [{"name": n, "error": e or None} for n, e in errors.items()]})
     else:
         print_table(("TARGET", "RESULT"), [(n, e or "took the message") for n, e in errors.items()])
     failed = [n for n, e in errors.items() if e]
-    for good in errors.keys() - set(failed):
-        _try_soon(_spool(settings), good)
     if failed:
         raise Undeliverable(f"{counted(len(failed), 'target')} of {len(names)} did not take the message")
 
@@ -223,7 +232,9 @@ def flush(settings: Settings, *, as_json: bool) -> None:
     """Try to deliver all that waits. Raises Undeliverable if something still waits afterwards."""
     spool = _spool(settings)
     for name in spool.targets():
-        _try_soon(spool, name)
+        state = spool.state(name)
+        if state.next:
+            spool.set_state(name, msgspec.structs.replace(state, next=0))
     before, dropped = _waiting(spool), _dropped(spool)
     notifier = Notifier(settings.config, settings.state, _FLUSHING)
     notifier.retry(time.time_ns())
@@ -237,13 +248,6 @@ def flush(settings: Settings, *, as_json: bool) -> None:
     if left:
         rows = [(n, spool.state(n).error or notifier.fault) for n in spool.targets() if spool.entries(n)]
         raise Undeliverable("; ".join(f"{name}: {error}" for name, error in rows) or "messages still wait")
-
-
-def _try_soon(spool: Spool, name: str) -> None:
-    """Have the next attempt made by the next tick, however long it should have waited."""
-    state = spool.state(name)
-    if state.next:
-        spool.set_state(name, msgspec.structs.replace(state, next=0))
 
 
 def _waiting(spool: Spool) -> int:

@@ -43,7 +43,8 @@ class _Kept(msgspec.Struct, kw_only=True, omit_defaults=True):
 class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How deliveries to a target go. `failures` in a row since the time `since`; none before the time `next`.
 
-    `dropped` counts messages that were given up and not yet told of.
+    `delivered` is when the target took a message last, `error` what went wrong since then, or a remark about that
+    one. `dropped` counts messages that were given up and not yet told of.
     """
 
     failures: int = 0
@@ -51,6 +52,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     next: int = 0
     error: str = ""
     dropped: int = 0
+    delivered: int = 0
 
 
 class Entry(NamedTuple):
@@ -230,7 +232,7 @@ def after_failure(state: State, now: int, error: str) -> State:
     failures = state.failures + 1
     wait = min(_FIRST_WAIT << min(failures - 1, 10), _LONGEST_WAIT)
     since = min(state.since or now, now)
-    return State(failures=failures, since=since, next=now + wait, error=error[:500], dropped=state.dropped)
+    return msgspec.structs.replace(state, failures=failures, since=since, next=now + wait, error=error[:500])
 
 
 def is_due(state: State, now: int) -> bool:

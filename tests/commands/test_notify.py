@@ -56,6 +56,7 @@ def test_from_setting_up_to_removing(cli: Cli, tmp_path: Path) -> None:
         assert "this is a test of notifications" in got.mail["Subject"]
     listed = cli.json("notify", "list")
     (row,) = listed["targets"]
+    assert row["delivered"] and row["error"] is None
     assert row["name"] == "mail" and row["to"] == f"ops@example.org by localhost:{server.port} (starttls)"
     assert PASSWORD not in cli.ok("notify", "list")
     error = cli.fails("notify", "test", code=12)
@@ -82,7 +83,8 @@ def test_a_test_that_fails_says_why_and_keeps_the_target(cli: Cli) -> None:
     error = cli.fails("notify", "set", "webhook", f"http://127.0.0.1:{refused_port()}/token", code=12)
     assert "the target webhook is set, but a test message failed: connection refused" in error
     assert "token" not in error
-    assert len(cli.json("notify", "list")["targets"]) == 1
+    (row,) = cli.json("notify", "list")["targets"]
+    assert (row["error"], row["delivered"]) == ("connection refused", None)
 
 
 # --- without a process ----------------------------------------------------------------------------------------

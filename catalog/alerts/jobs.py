@@ -74,11 +74,12 @@ def job_facts(
     now: int,
     boots: Mapping[str, str] | None = None,
     dense: Collection[str] = (),
+    alive: Collection[tuple[str, str]] = (),
 ) -> list[Fact]:
     """What runs say, in any order. `scope` has the id of each machine below it.
 
     `boots` say how machines were started last: a run of an earlier start has ended. `dense` are ids of backups
-    whose new contents could not be compressed.
+    whose new contents could not be compressed. `alive` are machines and items whose backup shows signs of life.
     """
     series: dict[tuple[str, str, str, str, int], list[Ran]] = {}
     for ran in runs:
@@ -86,12 +87,12 @@ def job_facts(
         level = ran.level if kind == "check" else 0
         series.setdefault((ran.vault, ran.machine, ran.item, kind, level), []).append(ran)
     found: list[Fact] = []
-    for (_vault, machine, _item, kind, level), some in sorted(series.items()):
+    for (_vault, machine, item, kind, level), some in sorted(series.items()):
         some.sort(key=lambda ran: (ran.started, ran.id))
         one = _Series(some, f"{scope}/{machine}" if machine else scope, names, now)
         match kind:
             case "backup":
-                found += _backup(one, boots or {}, dense)
+                found += _backup(one, boots or {}, dense, (machine, item) in alive)
             case "check":
                 found += _check(one, level)
             case "prune":
@@ -130,10 +131,10 @@ def _failed(one: _Series, kind: str, title: str, twice: Severity | None) -> list
     return found
 
 
-def _backup(one: _Series, boots: Mapping[str, str], dense: Collection[str]) -> list[Fact]:
+def _backup(one: _Series, boots: Mapping[str, str], dense: Collection[str], alive: bool) -> list[Fact]:
     good = [ran for ran in one.runs if ran.outcome in GOOD]
     found = _failed(one, "backup.failed", "backup failed", Severity.CRITICAL)
-    found += _killed(one, boots)
+    found += _killed(one, boots, alive)
     if good and good[-1].problem_count:
         found.append(_incomplete(one, good))
     for ran in good:
@@ -169,17 +170,23 @@ def unusual(ran: Ran, before: Sequence[Ran]) -> list[str]:
     return reasons
 
 
-def is_lost(ran: Ran, now: int, boots: Mapping[str, str]) -> bool:
-    """Whether a run began, and will have no end."""
+def is_lost(ran: Ran, now: int, boots: Mapping[str, str], alive: bool) -> bool:
+    """Whether a run began, and will have no end. One that shows signs of life may take days."""
     if ran.outcome != RUNNING:
         return ran.outcome == KILLED
     boot = boots.get(ran.machine)
-    return now - ran.started > LOST or bool(ran.boot and boot and boot != ran.boot)
+    return bool(ran.boot and boot and boot != ran.boot) or (not alive and now - ran.started > LOST)
 
 
-def _killed(one: _Series, boots: Mapping[str, str]) -> list[Fact]:
+def running_since(runs: Iterable[Ran], now: int, boots: Mapping[str, str], alive: bool) -> int:
+    """Since when a backup runs that is not lost (ns); 0: none does."""
+    some = [ran.started for ran in runs if ran.outcome == RUNNING and not is_lost(ran, now, boots, alive)]
+    return max(some, default=0)
+
+
+def _killed(one: _Series, boots: Mapping[str, str], alive: bool) -> list[Fact]:
     ended = max((n for n, ran in enumerate(one.runs) if ran.outcome in ENDS), default=-1)
-    some = [ran for ran in one.runs[ended + 1 :] if is_lost(ran, one.now, boots)]
+    some = [ran for ran in one.runs[ended + 1 :] if is_lost(ran, one.now, boots, alive)]
     if not some:
         return []
     return [one.fact("backup.killed", "backup was killed", "it began, and its end was never recorded", of=some)]

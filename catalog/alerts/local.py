@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from catalog.access.issued import Issued, issued, issued_vaults
-from catalog.alerts.jobs import Names, job_facts
+from catalog.alerts.jobs import Names, job_facts, running_since
 from catalog.alerts.keeping import Kept
 from catalog.alerts.overdue import Protected, clock_fact, hours, overdue_facts
 from catalog.alerts.rules import DAY
@@ -21,7 +21,7 @@ from catalog.alerts.telling import tell
 from catalog.errors import LocalError
 from catalog.notify.event import Failing, Notifications, Severity
 from catalog.plans.local import LocalPlans, LocalVault
-from catalog.schedule.history import History, Ran
+from catalog.schedule.history import RUNNING, History, Ran
 from catalog.systems.this import SYSTEM
 
 SCOPE = "local"
@@ -83,13 +83,16 @@ def local_facts(vault: str, plan: LocalVault | None, runs: Sequence[Ran], now: i
         {(machine, item.id): item.name for item in plan.items} if plan is not None else {},
     )
     scope = f"{SCOPE}/{vault}"
-    found = job_facts(runs, scope, names, now, boots={machine: SYSTEM.boot_id()})
+    # Whether a run's process still is at work, the history knows: it calls the others killed.
+    boots, alive = {machine: SYSTEM.boot_id()}, {(ran.machine, ran.item) for ran in runs if ran.outcome == RUNNING}
+    found = job_facts(runs, scope, names, now, boots, alive=alive)
     if plan is not None:
         own = [ran for ran in runs if ran.machine == machine]
-        protected = [
-            Protected(vault, machine, item.id, item.plan, [ran for ran in own if ran.item == item.id], item.since)
-            for item in plan.items
-        ]
+        protected = []
+        for item in plan.items:
+            some = [ran for ran in own if ran.item == item.id]
+            running = running_since(some, now, boots, alive=True)
+            protected.append(Protected(vault, machine, item.id, item.plan, some, item.since, running))
         protected.append(Protected(vault, machine, "", plan.plan, own, plan.since))
         found += overdue_facts(protected, scope, names, now)
     return Facts(tuple(found), frozenset([scope]))

@@ -56,14 +56,15 @@ class Planned(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What was found. Times in ns since the epoch (UTC): `now` this machine's, `stored_now` the store's, 0 if that
-    can't be read.
+    """What was found. Times in ns since the epoch (UTC).
 
-    `points` are those that are listed, with the times of their objects; `newest` the newest of each item that
-    opens. `gaps` are numbers, first and last, of points that vanished. `untrusted` are points whose time the
-    store's clock does not confirm. `unread` are items whose ledger can't be read. `plans` are by item, and by
-    machine with b"". `dense` are ids of backups whose new contents could not be compressed. `place` says what the
-    store does to keep objects. `locked_until` is when the first lock of a point ends; None if there are none.
+    `now` is this machine's time, `stored_now` the store's (0: it can't be read). `points` are listed, with the
+    times of their objects; `newest` is the newest of each item that opens. `gaps` are numbers, first and last,
+    of points that vanished. `untrusted` are points whose time the store's clock does not confirm. `unread` are
+    items whose ledger can't be read. `plans` are by item, and by machine with b"". `dense` are ids of backups
+    whose new contents could not be compressed. `alive` are items of which a part was stored in the last day, by
+    a backup that is at work or was stopped. `place` says what the store does to keep objects. `locked_until` is
+    when the first lock of a point ends; None if there are none.
     """
 
     vault: bytes
@@ -80,6 +81,7 @@ class Look(NamedTuple):
     untrusted: tuple[PointName, ...]
     runs: tuple[Ran, ...]
     dense: frozenset[str]
+    alive: frozenset[Key]
     plans: Mapping[Key, Planned]
     shortened: tuple[Shortened, ...]
     place: Mapping[str, str]
@@ -105,14 +107,17 @@ class Looker:
         machines, items = self._records(vault)
         stored = dict(vault.stored_points(self._machine))
         whole = {name: when for name, when in stored.items() if not name.partial}
+        stored_now = _clock(vault)
+        recent = (stored_now or now) - DAY
+        alive = frozenset((n.machine, n.item) for n, when in stored.items() if n.partial and when > recent)
         ledgers, unread = self._read_ledgers(vault)
         newest = self._newest(vault, whole, ledgers)
         gaps = self._gaps(whole, newest, ledgers)
         runs = self._runs(vault, now)
         return Look(
-            vault=vault.id, now=now, stored_now=_clock(vault), file=vault.file, machines=machines, items=items,
+            vault=vault.id, now=now, stored_now=stored_now, file=vault.file, machines=machines, items=items,
             points=whole, newest=newest, ledgers=ledgers, unread=unread, gaps=gaps,
-            untrusted=_untrusted(vault, whole, ledgers), runs=runs, dense=frozenset(self._dense),
+            untrusted=_untrusted(vault, whole, ledgers), runs=runs, dense=frozenset(self._dense), alive=alive,
             plans=_plans(vault, items, machines), shortened=_shortened(vault, items, machines, now),
             place=_place(vault), locked_until=_locked_until(vault, whole),
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from catalog.alerts.jobs import GOOD, Names
 from catalog.alerts.rules import DAY
 from catalog.alerts.state import Fact
+from catalog.notify.event import Severity
 from catalog.plans.effective import Plan
 from catalog.schedule.due import BACKUP, UPKEEP, Duty, expected_by, grace
 from catalog.schedule.history import Ran
@@ -28,7 +29,8 @@ class Expected(NamedTuple):
 class Protected(NamedTuple):
     """An item (id in hex; "" for the machine itself, with its upkeep) and its plan.
 
-    `since` is when the plan began to count (ns), 0 if that is not known. `runs` are those of it.
+    `since` is when the plan began to count (ns), 0 if that is not known. `runs` are those of it. `running` is when
+    the backup began that is at work (ns; 0: none).
     """
 
     vault: str
@@ -37,6 +39,7 @@ class Protected(NamedTuple):
     plan: Plan
     runs: Sequence[Ran]
     since: int = 0
+    running: int = 0
 
 
 def expectations(one: Protected, now: int) -> list[Expected]:
@@ -83,12 +86,15 @@ def _fact(one: Protected, expected: Expected, scope: str, names: Names, now: int
     if duty.level:
         what += f" of level {duty.level}"
     last = f"the last one began {hours(now - expected.last)} ago" if expected.last else "there was none yet"
+    busy = duty == BACKUP and one.running > 0
+    if busy:
+        last += f"; one has been at work for {hours(now - one.running)}"
     return Fact(
         _KINDS.get(duty.kind, "backup.overdue"), f"{scope}/{one.machine}", one.vault, one.machine, one.item,
         f"level {duty.level}" if duty.level else "", names.machine(one.machine),
         names.item(one.machine, one.item) if one.item else "",
         title=f"{what} is overdue", text=f"the {what} is {late} late; {last}",
-        details={"expected": expected.slot, "last": expected.last},
+        details={"expected": expected.slot, "last": expected.last}, severity=Severity.WARNING if busy else None,
     )  # fmt: skip
 
 

@@ -46,12 +46,13 @@ RULES: dict[str, Rule] = {
     ),
     "backup.overdue": Rule(
         _C,
-        "no complete point by the expected time and the plan's grace; also seen by `rpdrive watch`",
+        "no complete point by the expected time and the plan's grace; a warning while a backup is at work",
         "a new point",
     ),
     "backup.killed": Rule(
         _W,
-        "a backup began and left no end: its machine has started again since, or 24 hours passed",
+        "a backup began and left no end: its machine has started again since, or 24 hours passed without a sign"
+        " of life",
         "the next end",
     ),
     "backup.incomplete": Rule(_W, "files are missing from the newest point", "the next backup misses none"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from catalog.alerts.jobs import Names, job_facts
+from catalog.alerts.jobs import Names, job_facts, running_since
 from catalog.alerts.looking import Key, Look, forgotten_by_hand
 from catalog.alerts.overdue import Protected, hours, overdue_facts
 from catalog.alerts.rules import DAY
@@ -95,7 +95,9 @@ def vault_facts(look: Look, known: Known) -> Facts:
     vault = look.vault.hex()
     about = _About(look, names_of(look), scope_of(vault))
     runs = [ran for ran in look.runs if not is_forgotten(look, ran.machine)]
-    found = job_facts(runs, f"{about.scope}/jobs", about.names, look.now, boots_of(runs), look.dense)
+    found = job_facts(
+        runs, f"{about.scope}/jobs", about.names, look.now, boots_of(runs), look.dense, alive_in(look)
+    )
     found += overdue_facts(protected(look), f"{about.scope}/plans", about.names, look.now)
     for key in sorted({*look.ledgers, *look.gaps, *look.newest}):
         ledger = look.ledgers.get(key, Ledger(*key))
@@ -126,20 +128,22 @@ def protected(look: Look, here: str = "") -> list[Protected]:
     runs: dict[str, list[Ran]] = {}
     for ran in look.runs:
         runs.setdefault(ran.machine, []).append(ran)
-    vault, found = look.vault.hex(), []
+    vault, found, boots = look.vault.hex(), list[Protected](), boots_of(look.runs)
     for (machine, item), planned in sorted(look.plans.items()):
         if is_forgotten(look, machine.hex()):
             continue
-        plan = planned.plan
+        plan, running = planned.plan, 0
         if item:
             point = look.newest.get((machine, item))
             some = [] if point is None else [_ran_of(look, point)]
+            own = [ran for ran in runs.get(machine.hex(), ()) if ran.item == item.hex()]
+            running = running_since(own, look.now, boots, (machine, item) in look.alive)
         else:
             some = [ran for ran in runs.get(machine.hex(), ()) if ran.kind != BACKUP.kind]
             plan = msgspec.structs.replace(plan, schedule=None)
         if machine.hex() != here:  # it says itself if one is late
             plan = msgspec.structs.replace(plan, restore_test=_NEVER)
-        found.append(Protected(vault, machine.hex(), item.hex(), plan, some, planned.since))
+        found.append(Protected(vault, machine.hex(), item.hex(), plan, some, planned.since, running))
     return found
 
 
@@ -147,6 +151,11 @@ def is_forgotten(look: Look, machine: str) -> bool:
     """Whether a machine (id in hex) was forgotten: nothing is expected of it."""
     known = look.machines.get(bytes.fromhex(machine)) if machine else None
     return known is not None and known.forgotten
+
+
+def alive_in(look: Look) -> set[tuple[str, str]]:
+    """The machines and items whose backup shows signs of life."""
+    return {(machine.hex(), item.hex()) for machine, item in look.alive}
 
 
 def _ran_of(look: Look, point: Point) -> Ran:

@@ -76,6 +76,9 @@ def test_killed() -> None:
     assert kinds(ran(1), begun, now=T + 3 * HOUR, boots={MACHINE: "one"}) == []
     assert kinds(ran(1), begun, now=T + 3 * HOUR, boots={MACHINE: "two"}) == ["backup.killed"]
     assert kinds(ran(1), begun, now=T + 27 * HOUR) == ["backup.killed"]
+    alive = {(MACHINE, ITEM)}
+    assert kinds(ran(1), begun, now=T + 27 * HOUR, alive=alive) == [], "a first backup may take days"
+    assert kinds(ran(1), begun, now=T + 27 * HOUR, alive=alive, boots={MACHINE: "two"}) == ["backup.killed"]
     assert kinds(ran(1), ran(2, Outcome.KILLED), now=T + 3 * HOUR) == ["backup.killed"]
     for end in (OK, WARN, FAILED, Outcome.INTERRUPTED):
         assert "backup.killed" not in kinds(begun, ran(3, end))

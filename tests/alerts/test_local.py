@@ -128,6 +128,18 @@ def test_a_killed_run_by_the_start_of_the_machine(tmp_path: Path) -> None:
     assert here.step(NINE + 4 * HOUR) == [("resolved", "backup.killed")]
 
 
+def test_a_backup_that_takes_days_is_late_and_not_killed(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.ran(NINE, "running", finished=0, boot=SYSTEM.boot_id())
+    assert here.step(NINE + 30 * HOUR) == [("opened", "backup.overdue")]
+    (alert,) = Kept(tmp_path).of(VAULT)
+    assert alert.severity is Severity.WARNING
+    assert alert.text == "the backup is 30 h late; there was none yet; one has been at work for 30 h"
+    here.number = 0
+    here.ran(NINE, Outcome.KILLED)
+    assert here.step(NINE + 31 * HOUR) == [("reminded", "backup.overdue"), ("opened", "backup.killed")]
+
+
 def test_a_target_that_fails_is_told_to_the_others(tmp_path: Path) -> None:
     here = Here(tmp_path)
     here.told.failing = lambda now: [Failing("mail", NINE, 3, "refused")]  # type: ignore[method-assign]

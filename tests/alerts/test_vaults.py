@@ -267,6 +267,20 @@ def test_a_killed_backup_is_known_by_the_next_start_of_its_machine_or_after_a_da
     assert w.look() == [("opened", "backup.killed")]
 
 
+def test_a_backup_of_another_machine_that_takes_days(w: Watching) -> None:
+    now = w.world.now
+    job = Job(
+        id=b"j" * 16, machine=MACHINE, item=ITEM, kind="backup", outcome="running", machine_name="box",
+        item_name="home", hostname="box", time=now, finished=0, boot="one",
+    )  # fmt: skip
+    w.world.vault.write_record(Kind.JOB, job, str(StartName(JobName.of(job))))
+    w.world.later(3)
+    w.world.backup(1, partial=True)
+    assert w.look() == []
+    w.world.later(1.1)
+    assert w.look() == [("opened", "backup.killed")], "nothing came for a day"
+
+
 def test_upkeep_that_a_vault_knows_of(w: Watching) -> None:
     care = Care(every=24)
     own = PlanRecord(id=MACHINE, number=0, written=START, zone="UTC", prune=care, check_2=care, restore_test=care)

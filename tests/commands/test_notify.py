@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from catalog.notify import show
 from catalog.notify.config import read_config
 from catalog.notify.editing import remove_target, set_target
 from catalog.notify.notifier import Notifier
-from catalog.notify.spool import Spool
+from catalog.notify.spool import Spool, State, after_failure
 from tests.catalog.notify.events import NOW, event, write
 from tests.kit.cli import Cli
 from tests.kit.mail_server import PASSWORD, USER, certificate, mail_server
@@ -179,3 +180,46 @@ def test_flush_sends_what_waits(settings: Settings, capsys: pytest.CaptureFixtur
         "1 message delivered, 0 waiting.\n0 messages delivered, 0 waiting; 1 too old, and given up."
         in capsys.readouterr().out
     )
+
+
+def test_a_password_or_url_that_is_not_given_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        return "https://example.org/hush" if prompt == "URL" else "hush"
+
+    monkeypatch.setattr(show, "ask_on_terminal", ask)
+    public, private = show.mail_row(["a@b"], "mail.example.org:587", "starttls", "me", None, "x@y", None)
+    assert private == {"password": "hush"} and "hush" not in str(public) and public["port"] == 587
+    assert show.mail_row(["a@b"], "mail.example.org", "none", None, None, None, None)[1] == {}
+    assert show.url_row("ping", None, None, None)[1] == {"url": "https://example.org/hush"}
+    assert asked == ["Password of me at mail.example.org", "URL"]
+    monkeypatch.setattr(show, "ask_on_terminal", lambda _prompt: None)
+    calls: list[Callable[[], object]] = [
+        lambda: show.url_row("ping", None, None, None),
+        lambda: show.url_row("ping", "https://a/", tmp_path, None),
+        lambda: show.mail_row(["a@b"], "h", "tls", "me", None, None, None),
+        lambda: show.mail_row(["a@b"], "h:x", "tls", None, None, None, None),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError):
+            call()
+    with pytest.raises(LocalError, match="does not exist"):
+        show.url_row("ping", None, tmp_path / "missing", None)
+
+
+def test_the_list_says_how_deliveries_go(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    row: dict[str, str | int | bool | list[str]] = {"type": "apprise"}
+    set_target(settings.config, "phone", row, {"url": "ntfys://secret-topic"})
+    with (settings.config / "notify.toml").open("a") as file:
+        file.write('[[matchers]]\ntargets = ["phone"]\nseverity = ["critical"]\n[[matchers]]\ntargets = []\n')
+    spool = Spool(settings.state / "notify")
+    spool.add("phone", event(), NOW)
+    spool.set_state("phone", after_failure(State(), NOW, "connection refused"))
+    show.show_targets(settings, as_json=False)
+    said = capsys.readouterr().out
+    assert "failing since" in said and "connection refused" in said and "ntfys" in said and "secret" not in said
+    assert "Matcher for phone: severity critical\nMatcher for : everything" in said
+    with pytest.raises(NotFound):
+        show.test(settings, "mail", as_json=False)

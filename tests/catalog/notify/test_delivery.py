@@ -276,3 +276,17 @@ def test_a_refused_connection_is_said() -> None:
         deliver(Smtp(host="127.0.0.1", port=port, to=["a@b"], security="none"), event())
     with pytest.raises(Undelivered, match="connection refused"):
         deliver(Webhook(url=f"http://127.0.0.1:{port}/"), event())
+
+
+def test_a_bug_is_a_failure_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object) -> None:
+        raise RuntimeError("a bug at https://example.org/services/hush")
+
+    monkeypatch.setattr("catalog.notify.http.post", explode)
+    with pytest.raises(Undelivered, match="unexpected RuntimeError: a bug at …"):
+        deliver(Webhook(url="https://example.org/services/hush"), event())
+
+
+def test_a_target_takes_only_what_it_is_for() -> None:
+    with pytest.raises(Undelivered, match="takes no such message"):
+        deliver(PingUrl(url="https://example.org/"), event())

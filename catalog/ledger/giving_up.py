@@ -114,7 +114,8 @@ def _damaged(vault: Vault, listed: Listed, request: Forgetting) -> dict[PointNam
     else:
         names = [_named(listed, spec) for spec in dict.fromkeys(request.choice.specs)]
     found: dict[PointName, RpdriveError] = {}
-    records = vault.read_each(Kind.POINT, Point, names, _without_problems, fresh=True)
+    stored = Vault(vault.store, vault.keys, vault.file)  # without the cache, which may have the last good copy
+    records = stored.read_each(Kind.POINT, Point, names, _without_problems)
     for name, record in zip(names, records, strict=True):
         if isinstance(record, Damaged) and not isinstance(record, MissingData):
             found[name] = record

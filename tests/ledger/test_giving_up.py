@@ -11,11 +11,15 @@ from catalog.errors import TooLate
 from catalog.format.ledger import GoneRow, How
 from catalog.format.records import PointName
 from catalog.format.vaultfile import Immutable
+from catalog.ledger.giving_up import _damaged
+from catalog.ledger.listed import list_points
 from catalog.ledger.records import Ledgers
+from catalog.ledger.request import Forgetting
 from catalog.ledger.state import SETTLED, Ledger, missing_in
 from catalog.retention.slots import DAY
 from catalog.signing import signing_key
 from catalog.store.deadline import Deadline
+from catalog.vault import Vault
 from tests.commands.test_points import HOME, SERVER
 from tests.ledger.test_commands import SHORT, Commands, run
 
@@ -51,6 +55,20 @@ def test_a_damaged_point_is_given_up_by_its_id(run: Commands, harm: Callable[[by
     assert "home of server: removed: 1 point damaged, which was accepted" in run.ok("points")
     assert "no recovery point" in run.fails("forget", "--damaged", spec, "--yes", code=4)
     assert "could be brought back" in run.fails("undelete", spec, code=4)
+
+
+def test_the_last_good_copy_in_a_cache_stays(run: Commands) -> None:
+    path = path_of(run, 3)
+    name, good = str(path.relative_to(run.folder)), path.read_bytes()
+    path.write_bytes(b"")
+    cache = {name: good}
+    vault = Vault(run.vault.store, run.vault.keys, run.vault.file, cache)
+    request = Forgetting.of(
+        [run.points[2]], every=False, newest=False, missing=False, damaged=True, until=None, now=False, reason="",
+        machine=None, item=None, dry_run=True, yes=False,
+    )  # fmt: skip
+    assert [str(found) for found in _damaged(vault, list_points(vault), request)] == [name]
+    assert cache == {name: good}
 
 
 def test_what_opens_is_not_given_up(run: Commands) -> None:

@@ -159,6 +159,19 @@ def refresh(ctx: typer.Context, as_json: Json = False) -> None:
     refresh_here(session, vault, as_json=as_json)
 
 
+@plan_app.command("now")
+def now(ctx: typer.Context, item: o.OnlyItem = None, as_json: Json = False) -> None:
+    """Back up what is planned for this machine at once, or one item of it, whatever the time and the conditions."""
+    session: Session = ctx.obj
+    session.require(Role.BACKUP)
+    vault = session.open_vault(meanwhile=importing("catalog.plans.now"))
+    from catalog.plans.now import back_up_now
+
+    code = back_up_now(session, vault, item, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
 @plan_app.command("pause")
 def pause(
     ctx: typer.Context,

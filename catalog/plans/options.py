@@ -14,6 +14,7 @@ Machine = Annotated[str | None, typer.Option("--machine", metavar="MACHINE", hel
 OnlyMachine = Annotated[
     str | None, typer.Option("--machine", metavar="MACHINE", help="only this machine (name or id)")
 ]
+OnlyItem = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="only this item (name or id)")]
 Item = Annotated[str | None, typer.Option("--item", metavar="ITEM", help="the plan of this item (name or id)")]
 Everywhere = Annotated[bool, typer.Option("--everywhere", help="what all machines do that don't say otherwise")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="why, for people")]

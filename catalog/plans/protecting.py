@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +13,7 @@ from catalog.errors import LocalError, Locked, UsageError, WrongPassphrase
 from catalog.format.plan import CARE, Care, Schedule
 from catalog.plans.effective import Level, Plan, effective
 from catalog.plans.listing import next_runs, plan_json, state_text
+from catalog.plans.now import back_up
 from catalog.plans.paths import shown_path
 from catalog.plans.records import Plans, add_plan, refresh
 from catalog.plans.setting import change
@@ -26,7 +24,6 @@ from catalog.policies.listing import value_text
 from catalog.policies.records import Policies, add_retention, immutable_days
 from catalog.policies.setting import changed, check
 from catalog.policies.setting import read_fields as read_policy
-from catalog.program import child_environment, main_command, secret_environment
 from catalog.retention.policy import Policy
 from catalog.retention.policy import effective as effective_policy
 from catalog.schedule.timers.this import install_timer
@@ -87,16 +84,20 @@ def protect(
         session.save_key(vault)  # what runs by itself has nobody to ask for the passphrase
     done = _plan(session, vault, wanted)
     policy, why_none = _policy(session, vault, done)
-    refresh(vault, session.address, session.settings)
+    copy = refresh(vault, session.address, session.settings)
+    faults = [] if copy is None else copy.faults
     steps, fault = _timer(install) if wanted.timer else ([], None)
     has_points = bool(list(listed_points(vault, done.machine.id.hex(), done.item.id.hex()).visible()))
+    is_first = wanted.backup and not has_points
     if as_json:
-        code, job = _first_backup(session, done, as_json=True) if wanted.backup and not has_points else (0, None)
+        code, job = 0, None
+        if is_first:
+            code, job = back_up(session, done.item.name, done.plan, done.system, as_json=True)
         print_json({
             "vault": session.address, "item": done.item.name, "item_id": done.item.id.hex(),
             "machine": done.machine.name, "machine_id": done.machine.id.hex(), "saved_key": not has_key,
             "policy": None if policy is None else _policy_text(policy), "backup": job,
-            "timer": bool(steps), **plan_json(done.plan, time.time_ns()),
+            "timer": bool(steps), "faults": faults, **plan_json(done.plan, time.time_ns()),
         })  # fmt: skip
         if fault is not None:
             raise fault
@@ -108,14 +109,16 @@ def protect(
     for step in steps:
         say(step)
     code = 0
-    if wanted.backup and not has_points:
+    if is_first:
         say("Making the first backup")
-        code, _job = _first_backup(session, done, as_json=False)
+        code, _job = back_up(session, done.item.name, done.plan, done.system, as_json=False)
         if code not in (0, 3):
             say("The first backup failed, as said above; it is tried again at the times below")
     elif has_points:
-        say("It has recovery points already: `rpdrive backup` makes one at any time")
+        say("It has recovery points already; `rpdrive plan now` makes one at any time")
     _say_what_comes(done, policy, why_none, is_timed=bool(steps))
+    for wrong in faults:
+        say(f"But:          {wrong}")
     if fault is not None:
         raise fault
     return code
@@ -199,34 +202,6 @@ def _policy(session: Session, vault: Vault, done: _Done) -> tuple[Policy | None,
 
 def _policy_text(policy: Policy) -> dict[str, str]:
     return {str(unit): value_text(policy, str(unit)) for unit in policy.rules}
-
-
-def _first_backup(session: Session, done: _Done, *, as_json: bool) -> tuple[int, Any]:
-    """Run `rpdrive backup` as a child, as a job by itself would. Its exit code, and with `as_json` its report."""
-    plan = done.plan
-    words = ["--vault", session.address, "backup", "--item", done.item.name]
-    words += [word for pattern in plan.exclude for word in ("--exclude", pattern)]
-    words += ["--ignore-files", plan.ignore_files] if plan.ignore_files else []
-    words += ["--exclude-caches"] if plan.exclude_caches else []
-    words += ["--one-file-system"] if plan.one_file_system else []
-    words += ["--cloud-files"] if plan.cloud_files else []
-    if plan.ignore_case is not None:
-        words.append("--ignore-case" if plan.ignore_case else "--match-case")
-    words += ["--json"] if as_json else []
-    paths = [shown_path(path, done.system) for path in done.paths]
-    command = [*main_command("rpdrive"), *words, "--", *paths]
-    environment, output = child_environment() | secret_environment(), subprocess.PIPE if as_json else None
-    sys.stdout.flush()  # before what the child prints
-    try:
-        ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, check=False)
-    except OSError as e:
-        raise LocalError(f"the first backup can't be started: {e.strerror}", "run `rpdrive backup`") from e
-    if not as_json:
-        return ran.returncode, None
-    try:
-        return ran.returncode, json.loads(ran.stdout)
-    except ValueError:
-        return ran.returncode, None  # its error is on stderr
 
 
 def _say_what_comes(done: _Done, policy: Policy | None, why_none: str, *, is_timed: bool) -> None:

@@ -319,6 +319,19 @@ def test_a_machine_changes_its_plan_with_the_role_backup(cli: Cli, tmp_path: Pat
     assert "this needs the role backup" in cli.fails("protect", data, code=5)
 
 
+def test_a_backup_now_is_as_the_plan_says(cli: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "left.tmp").write_text("x")
+    assert "nothing is planned" in cli.fails("plan", "now", code=4)
+    cli.ok("plan", "set", str(data), "--item", "data", "--exclude", "*.tmp", "--window", "00:00-00:01", *UTC)
+    assert "key is not saved" in cli.fails("plan", "now", code=11)
+    cli.ok("vault", "unlock", "--save")
+    assert "items: data" in cli.fails("plan", "now", "--item", "other", code=4)
+    (row,) = cli.json("plan", "now", "--item", "data")["backups"]
+    assert row["exit_code"] == 0 and row["backup"]["files"] == 1
+    assert cli.ok("ls", f"latest:{data}").split() == ["file"]
+
+
 def test_a_vault_that_is_disconnected_has_no_plans_here(cli: Cli, tmp_path: Path) -> None:
     cli.ok("plan", "set", str(tmp_path / "data"), "--item", "data", "--at", "21:00")
     cli.ok("vault", "unlock", "--save")
@@ -399,6 +412,15 @@ def test_protect_keeps_what_plans_and_policies_say(cli: Cli, tmp_path: Path) -> 
     assert made["fields"]["schedule"]["value"] == "03:00, 12:00"
     assert [item.name for item in copy_of(cli).items] == ["data", "more"]
     assert {row["item"] for row in cli.json("protect", "--list")["plans"]} == {"data", "more"}
+
+
+def test_protect_says_what_this_machine_does_not_allow(cli: Cli, tmp_path: Path) -> None:
+    (cli.home / "config").mkdir(mode=0o700, parents=True)
+    (cli.home / "config" / "plans.toml").write_text('only_below = ["/srv"]\n')
+    (cli.home / "config" / "plans.toml").chmod(0o600)
+    text = cli.ok("protect", str(tmp_path / "data"), "--item", "data", "--no-timer", "--no-backup")
+    assert f"But:          plans.toml does not allow '{tmp_path / 'data'}' of the item data" in text
+    assert "nothing is planned" in cli.fails("plan", "now", code=4)
 
 
 def test_what_protect_refuses_changes_nothing(cli: Cli, tmp_path: Path) -> None:

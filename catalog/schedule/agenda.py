@@ -6,15 +6,16 @@ From this machine's copy of the plans and its history alone: no request.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from catalog.format.records import Outcome
 from catalog.plans.effective import Plan
 from catalog.plans.local import LocalItem, LocalVault
 from catalog.schedule.conditions import Facts, reason_to_wait
-from catalog.schedule.due import BACKUP, STILL_RUNNING, UPKEEP, Duty, due, expected_by, overlapped, pause
+from catalog.schedule.due import BACKUP, STILL_RUNNING, UPKEEP, Duty, due, expected_by, lapsed, overlapped, pause
 from catalog.schedule.history import Ran
 from catalog.schedule.slots import DAY, MINUTE
 
@@ -69,7 +70,7 @@ def agenda(vaults: Iterable[LocalVault], runs: Sequence[Ran], now: int, resumed:
         for item in vault.items:
             rows = [ran for ran in here if ran.item == item.id]
             works += _works(vault, item, rows, now, resumed)
-            _overlap(vault, item, rows, now, found.rows, known)
+            found.rows.extend(row for row in _passed(vault, item, rows, now) if row.id not in known)
         works += _works(vault, None, here, now, resumed)
         works += _refresh(vault, here, now)
     for work in sorted(works, key=lambda work: _ORDER.index(work.duty)):
@@ -77,7 +78,7 @@ def agenda(vaults: Iterable[LocalVault], runs: Sequence[Ran], now: int, resumed:
         if reason is None:
             found.work.append(work)
             continue
-        row = work.row(now, "skipped", reason=reason)
+        row = work.row(now, Outcome.SKIPPED, reason=reason)
         if row.id not in known:
             found.rows.append(row)
     return found
@@ -102,12 +103,14 @@ def _works(vault: LocalVault, item: LocalItem | None, rows: list[Ran], now: int,
     return [Work(vault, item, job.duty, job.slot, job.missed, job.attempt) for job in jobs]
 
 
-def _overlap(vault: LocalVault, item: LocalItem, rows: list[Ran], now: int, to: list[Ran], known: set[str]) -> None:
+def _passed(vault: LocalVault, item: LocalItem, rows: list[Ran], now: int) -> Iterator[Ran]:
+    """Rows about slots that pass: while the last backup is at work, or because none is caught up."""
     slot = overlapped(item.plan, rows, now)
     if slot is not None:
-        row = Work(vault, item, BACKUP, slot).row(now, "skipped", reason=STILL_RUNNING)
-        if row.id not in known:
-            to.append(row)
+        yield Work(vault, item, BACKUP, slot).row(now, Outcome.SKIPPED, reason=STILL_RUNNING)
+    gone = lapsed(item.plan, rows, now, since=item.since)
+    if gone is not None:
+        yield Work(vault, item, BACKUP, *gone).row(now, Outcome.MISSED)
 
 
 def _refresh(vault: LocalVault, rows: list[Ran], now: int) -> list[Work]:

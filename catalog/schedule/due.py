@@ -132,6 +132,20 @@ def overlapped(plan: Plan, runs: Iterable[Ran], now: int) -> int | None:
     return slot if all(max(ran.started, ran.slot) < slot for ran in rows) else None
 
 
+def lapsed(plan: Plan, runs: Iterable[Ran], now: int, *, since: int = 0) -> tuple[int, int] | None:
+    """Of a plan that catches nothing up: the newest slot of a backup that was given up without a trace.
+
+    With it, how many before it were. None if there is none.
+    """
+    slots, rows = slots_of(plan, BACKUP), _of(runs, BACKUP)
+    if plan.catch_up or slots is None or not plan.runs_at(now) or any(ran.outcome == RUNNING for ran in rows):
+        return None
+    slot, covered = slots.last(now), max(_covered(rows, now), since, _end_of_pause(plan, now))
+    if slot is None or slot <= covered or now - slot <= grace(plan) or any(ran.slot == slot for ran in rows):
+        return None
+    return slot, _missed(slots, rows, covered, slot)
+
+
 def next_slot(plan: Plan, now: int) -> int | None:
     """The next slot of a backup after `now`. None if there is none, or the plan is stopped."""
     if plan.stopped is not None:
@@ -177,7 +191,8 @@ def _job(plan: Plan, rows: list[Ran], now: int, duty: Duty, machine: bytes, sinc
     covered = _covered(rows, now)
     if duty == BACKUP:
         slot, following = slots.last(now), slots.next(now)
-        missed = 0 if slot is None else _missed(slots, rows, max(covered, since), slot)
+        is_counted = slot is not None and plan.catch_up  # otherwise each that was given up has a row
+        missed = _missed(slots, rows, max(covered, since), slot or 0) if is_counted else 0
     else:
         last = _last_slot(rows, now)
         slot = slots.last(now) if not last else last + (now - last) // slots.period * slots.period
@@ -227,7 +242,7 @@ def _covered(rows: list[Ran], now: int) -> int:
 
 
 def _missed(slots: Slots, rows: list[Ran], covered: int, slot: int) -> int:
-    """How many slots between passed without a trace."""
+    """How many slots between passed without a trace; 0 if nothing was ever covered."""
     if not covered:
         return 0
     traces = {ran.slot for ran in rows if covered < ran.slot < slot}

@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 
 from catalog.format.plan import Care, Pause, Schedule, Stop
 from catalog.plans.effective import Plan
-from catalog.schedule.due import BACKUP, NO_ROLE, STILL_RUNNING, UPKEEP, Due, Duty, Job, due, expected_by, grace
+from catalog.schedule.due import (
+    BACKUP,
+    NO_ROLE,
+    STILL_RUNNING,
+    UPKEEP,
+    Due,
+    Duty,
+    Job,
+    due,
+    expected_by,
+    grace,
+    lapsed,
+)
 from catalog.schedule.history import Ran
 from catalog.schedule.slots import DAY, HOUR, MINUTE, WallSlots
 
@@ -152,6 +164,21 @@ def test_without_catch_up() -> None:
     assert only(due(plan, [run(slot - 2 * DAY)], slot + 3 * HOUR)).slot == slot
     assert due(plan, [run(slot - 2 * DAY)], slot + 13 * HOUR) == Due([], [])
     assert grace(plan) == 12 * HOUR
+
+
+def test_slots_that_are_given_up_are_missed() -> None:
+    plan, slot = daily(21 * 60, zone="UTC", catch_up=False), at("2026-11-20T21:00")
+    rows = [run(slot - 5 * DAY)]
+    assert lapsed(plan, rows, slot + 12 * HOUR) is None
+    assert lapsed(plan, rows, slot + 13 * HOUR) == (slot, 4)
+    assert lapsed(plan, [*rows, run(slot + HOUR, "failed", slot)], slot + 13 * HOUR) is None, "that has a row"
+    assert lapsed(plan, [*rows, run(slot + 13 * HOUR, "missed", slot)], slot + 14 * HOUR) is None
+    assert lapsed(plan, [run(slot + HOUR)], slot + 13 * HOUR) is None
+    assert lapsed(plan, rows, slot + 13 * HOUR, since=slot) is None
+    assert lapsed(daily(21 * 60, zone="UTC"), rows, slot + 13 * HOUR) is None
+    missed = run(slot + 13 * HOUR, "missed", slot, missed=4)
+    job = only(due(plan, [*rows, missed], slot + DAY))
+    assert (job.slot, job.attempt, job.missed) == (slot + DAY, 1, 0)
 
 
 def test_machines_begin_apart_after_a_slot_and_after_waking() -> None:

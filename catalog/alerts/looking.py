@@ -7,7 +7,7 @@ are remembered. Nothing that is read is believed as a whole: what does not open 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -104,10 +104,10 @@ class Looker:
     def look(self, vault: Vault, now: int | None = None) -> Look:
         """Look at the vault. Raises StoreError if the store itself fails, and LocalError."""
         now = time.time_ns() if now is None else now
+        stored_now = _clock(vault)  # at the same moment: a first look may take minutes
         machines, items = self._records(vault)
         stored = dict(vault.stored_points(self._machine))
         whole = {name: when for name, when in stored.items() if not name.partial}
-        stored_now = _clock(vault)
         recent = (stored_now or now) - DAY
         alive = frozenset((n.machine, n.item) for n, when in stored.items() if n.partial and when > recent)
         ledgers, unread = self._read_ledgers(vault)
@@ -118,7 +118,7 @@ class Looker:
             vault=vault.id, now=now, stored_now=stored_now, file=vault.file, machines=machines, items=items,
             points=whole, newest=newest, ledgers=ledgers, unread=unread, gaps=gaps,
             untrusted=_untrusted(vault, whole, ledgers), runs=runs, dense=frozenset(self._dense), alive=alive,
-            plans=_plans(vault, items, machines), shortened=_shortened(vault, items, machines, now),
+            plans=_plans(vault, {*items, *newest}, machines), shortened=_shortened(vault, items, machines, now),
             place=_place(vault), locked_until=_locked_until(vault, whole),
         )  # fmt: skip
 
@@ -264,12 +264,12 @@ def _untrusted(
     return tuple(name for name, point in zip(found, read, strict=True) if isinstance(point, Point))
 
 
-def _plans(vault: Vault, items: Mapping[Key, Item], machines: Mapping[bytes, Machine]) -> dict[Key, Planned]:
+def _plans(vault: Vault, items: Collection[Key], machines: Mapping[bytes, Machine]) -> dict[Key, Planned]:
     """The plans of items and of machines, those only that some level says something of."""
     plans, found = Plans(vault), dict[Key, Planned]()
     if not plans.ids:
         return {}
-    for machine, item in [*items, *((machine, b"") for machine in machines)]:
+    for machine, item in [*sorted(items), *((machine, b"") for machine in machines)]:
         levels = plans.levels(machine, "", item)
         written = [level.record.written for level in levels if level.record is not None]
         if written:

@@ -12,6 +12,7 @@ from catalog.notify.event import Severity
 from catalog.plans.effective import Plan
 from catalog.schedule.due import BACKUP, UPKEEP, Duty, expected_by, grace
 from catalog.schedule.history import Ran
+from catalog.screen.text import iso_time
 
 AHEAD = 300 * 10**9  # ns by which clocks may differ
 _KINDS = {"prune": "prune.overdue", "check": "check.overdue", "restore-test": "restore_test.overdue"}
@@ -94,8 +95,13 @@ def _fact(one: Protected, expected: Expected, scope: str, names: Names, now: int
         f"level {duty.level}" if duty.level else "", names.machine(one.machine),
         names.item(one.machine, one.item) if one.item else "",
         title=f"{what} is overdue", text=f"the {what} is {late} late; {last}",
-        details={"expected": expected.slot, "last": expected.last}, severity=Severity.WARNING if busy else None,
+        details={"expected": _iso(expected.slot), "last": _iso(expected.last)}, 
+        severity=Severity.WARNING if busy else None,
     )  # fmt: skip
+
+
+def _iso(ns: int) -> str:
+    return (iso_time(ns) or "") if ns else ""
 
 
 def clock_fact(runs: Iterable[Ran], scope: str, now: int) -> list[Fact]:

@@ -27,6 +27,7 @@ from catalog.schedule.history import Ran
 SKEW = 300 * 10**9  # ns
 PURGE = 2 * DAY  # ns before forgotten points go
 GENERATION = 10 * DAY  # ns
+LONG_PAUSE = 31 * DAY  # ns
 OFF, ON = "off", "on"
 _NEVER = Care(every=0)
 
@@ -35,7 +36,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was seen of a vault's own rules at the last look.
 
     `looked` is when that was (ns). `admins` are ids of keys (hex), True if a key signs only with a passphrase of
-    its own. `place` says what the place of the store does, by name.
+    its own. `place` says what the place of the store does, by name. `expected` are machines and items
+    (`id/id`) of which backups were expected.
     """
 
     number: int = 0
@@ -45,16 +47,21 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     looked: int = 0
     admins: dict[str, bool] = {}
     place: dict[str, str] = {}
+    expected: list[str] = []
 
     @classmethod
     def of(cls, look: Look, before: Known) -> Known:
         """What is to be known from this look on. What could not be read this time stays as it was."""
         file = look.file
+        here = {machine.hex() for machine in look.machines}
+        others = [one for one in before.expected if one.split("/")[0] not in here]
+        expected = sorted({*others, *(one for one, why in unexpected(look).items() if not why)})
         place = {**before.place, **{name: state for name, state in look.place.items() if state in (ON, OFF)}}
         return cls(
             looked=look.now, number=max(file.number, before.number), soft_delete_days=file.soft_delete_days,
             immutable_days=file.immutable.days if file.immutable else 0,
             immutable_locked=bool(file.immutable and file.immutable.locked), admins=_admins(file), place=place,
+            expected=expected,
         )  # fmt: skip
 
 
@@ -106,6 +113,7 @@ def vault_facts(look: Look, known: Known) -> Facts:
     found += _untrusted(about)
     found += [_shortened(about, n) for n in range(len(look.shortened))]
     found += _lowered(about, known)
+    found += _silenced(about, known)
     found += _clock(about)
     rule = look.file.immutable
     # Prune lengthens a lock once half of the rule's days are left.
@@ -229,7 +237,9 @@ def _untrusted(about: _About) -> list[Fact]:
     groups: dict[Key, list[str]] = {}
     for name in about.look.untrusted:
         groups.setdefault((name.machine, name.item), []).append(name.id.hex())
-    text = "it says a time that the store's clock does not confirm: it replaces no other point, and is kept"
+    text = (
+        "the store's clock does not confirm the time that it says, or it was copied: it is kept, and replaces none"
+    )
     return [
         about.fact("time.untrusted", key, "a recovery point has a wrong time", f"{ids[0][:8]}: {text}", ids)
         for key, ids in sorted(groups.items())
@@ -286,6 +296,43 @@ def _lowered(about: _About, known: Known) -> list[Fact]:
             )
     title = "the vault is protected less"
     return [about.fact("protection.lowered", None, title, text, [m], cause) for cause, text, m in found]
+
+
+def unexpected(look: Look) -> dict[str, str]:
+    """Why no backup of an item with a plan is expected for long; "" if one is. By `id/id` of machine and item."""
+    found = {}
+    for (machine, item), planned in look.plans.items():
+        if not item:
+            continue
+        plan, pause, why = planned.plan, planned.plan.paused_at(look.now), ""
+        if is_forgotten(look, machine.hex()):
+            why = "the machine was forgotten"
+        elif plan.stopped is not None:
+            why = "its plan was stopped"
+        elif plan.schedule is None or not (plan.schedule.times or plan.schedule.every):
+            why = "its plan has no times any more"
+        elif pause is not None and (not pause.until or pause.until > look.now + LONG_PAUSE):
+            why = "its plan is paused for long, or without an end"
+        found[f"{machine.hex()}/{item.hex()}"] = why
+    return found
+
+
+def _silenced(about: _About, known: Known) -> list[Fact]:
+    """Items of which backups were expected at the last look and no more: a plan is not signed, so anybody who makes
+    backups can stop one, and then nothing is late."""
+    why, found = unexpected(about.look), list[Fact]()
+    here = {machine.hex() for machine in about.look.machines}
+    for one in known.expected:
+        machine, item = one.split("/")
+        reason = why.get(one, "its plan is gone" if machine in here else "")
+        if reason:
+            key = bytes.fromhex(machine), bytes.fromhex(item)
+            planned = about.look.plans.get(key)
+            mark = f"{reason}:{planned.since if planned is not None else 0}"
+            text = f"{reason}: if it is not backed up, no alert will say so"
+            title = "backups are not expected any more"
+            found.append(about.fact("protection.lowered", key, title, text, [mark], "plan"))
+    return found
 
 
 def _clock(about: _About) -> list[Fact]:

@@ -221,6 +221,13 @@ def test_credentials_that_were_issued(rpdrive: Cli, source: Path, tmp_path: Path
     assert told.take() == []
 
 
+def test_every_kind_is_raised_somewhere() -> None:
+    """No row of the table is an empty promise."""
+    names = ("jobs", "overdue", "vaults", "local", "watching")
+    code = "".join((ROOT / "catalog" / "alerts" / f"{name}.py").read_text() for name in names)
+    assert [kind for kind in RULES if f'"{kind}"' not in code] == []
+
+
 def test_the_page_has_the_table_of_the_code() -> None:
     page = (ROOT / "docs" / "alerts.md").read_text()
     for kind, rule in RULES.items():

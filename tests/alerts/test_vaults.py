@@ -16,7 +16,7 @@ from catalog.alerts.state import Alert
 from catalog.alerts.vaults import Known, vault_facts
 from catalog.alerts.watching import Room, Watcher, own_facts, room_of
 from catalog.errors import StoreUnreachable
-from catalog.format.plan import Care, PlanRecord, Schedule
+from catalog.format.plan import Care, Pause, PlanRecord, Schedule, Stop
 from catalog.format.records import Item, Job, JobName, Machine, Outcome, Point, PointName, StartName
 from catalog.format.retention import Retention, RetentionRule
 from catalog.format.sealed import Kind
@@ -111,6 +111,41 @@ def test_a_machine_that_stopped_is_late_and_comes_back(w: Watching) -> None:
     assert w.look() == [("resolved", "backup.overdue")]
 
 
+def test_who_stops_a_plan_cannot_do_so_in_silence(w: Watching) -> None:
+    vault, item = w.world.vault, PlanLevel("item", "home", ITEM)
+
+    def plan(number: int, **changes: object) -> None:
+        record = msgspec.structs.replace(DAILY, written=w.world.now, **changes)
+        add_plan(vault, item._replace(number=number), record)
+
+    plan(0)
+    w.world.backup(1)
+    assert w.look() == []
+    now = w.world.now
+    plan(1, paused=Pause(since=now, until=now + 20 * DAY))
+    assert w.look() == [], "a holiday"
+    plan(2, stopped=Stop(since=now))
+    assert w.look() == [("opened", "protection.lowered")]
+    assert (w.alerts[0].item_name, w.alerts[0].cause) == ("home", "plan")
+    assert w.look() == []
+    for number, change in enumerate(
+        ({"paused": Pause(since=now)}, {"paused": Pause(since=now, until=now + 90 * DAY)}, {"schedule": None})
+    ):
+        w.world.later(0.1)
+        plan(3 + 2 * number)
+        assert w.look() == []
+        w.world.later(0.1)
+        plan(4 + 2 * number, **change)
+        w.look()
+    assert w.alerts[0].count == 4
+    w.world.later(0.1)
+    plan(9)
+    w.look()
+    vault.add_machine(msgspec.structs.replace(vault.machines()[MACHINE], forgotten=True), 2)
+    w.look()
+    assert w.alerts[0].count == 5 and "forgotten" in w.alerts[0].text
+
+
 def test_jobs_that_leave_no_point_are_no_backups(w: Watching) -> None:
     add_plan(w.world.vault, PlanLevel("item", "home", ITEM), DAILY)
     w.world.backup(1)
@@ -135,7 +170,9 @@ def test_nothing_is_expected_of_a_forgotten_machine(w: Watching) -> None:
     assert w.look() == [("opened", "backup.overdue"), ("opened", "backup.failed")]
     machine = w.world.vault.machines()[MACHINE]
     w.world.vault.add_machine(msgspec.structs.replace(machine, forgotten=True), 2)
-    assert w.look() == [("resolved", "backup.overdue"), ("resolved", "backup.failed")]
+    assert w.look() == [
+        ("resolved", "backup.overdue"), ("opened", "protection.lowered"), ("resolved", "backup.failed"),
+    ]  # fmt: skip
 
 
 def test_a_machine_without_a_plan_is_never_late(w: Watching) -> None:

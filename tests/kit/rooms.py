@@ -63,7 +63,8 @@ ROOMS = {
     "catalog.alerts.jobs": "catalog.alerts.rules catalog.alerts.state catalog.notify.event"
     " catalog.schedule.history",
     "catalog.alerts.overdue": "catalog.alerts.jobs catalog.alerts.rules catalog.alerts.state"
-    " catalog.notify.event catalog.plans.effective catalog.schedule.due catalog.schedule.history",
+    " catalog.notify.event catalog.plans.effective catalog.schedule.due catalog.schedule.history"
+    " catalog.screen",
     "catalog.alerts.telling": "catalog.alerts.keeping catalog.alerts.sending catalog.alerts.state catalog.errors"
     " catalog.notify.event",
     "catalog.notify": "catalog.access catalog.errors catalog.notify.event catalog.policies.zone catalog.screen"

@@ -18,7 +18,7 @@ from catalog.format.message import Id, Whole, decode
 from catalog.format.numbers import parsed_number, written_number
 
 DAY = 1_440  # minutes
-MONDAY = 4  # 1970-01-05, in days since 1970-01-01
+MONDAY, LAST_MONDAY = 4, 2_499_991  # 1970-01-05 and 8814-09-29, in days since 1970-01-01
 MOST = {"paths": 1_000, "exclude": 5_000, "windows": 64, "throttle": 64}  # elements
 MOST_TIMES = 24  # of a day
 LONGEST_PATH = 4_096  # bytes
@@ -30,7 +30,7 @@ EndMinute: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=DAY)]
 Period: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=DAY)]  # minutes
 Weekday: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=7)]
 Weeks: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=52)]
-Anchor: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=3_000_000)]  # days since 1970-01-01
+Anchor: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=LAST_MONDAY)]  # days since 1970-01-01
 ZoneName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+\-]{1,30}(/[A-Za-z0-9_+\-]{1,30}){0,3}$")]
 PathBytes: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=1, max_length=LONGEST_PATH)]
 Pattern: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_PATTERN)]

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from catalog.errors import UsageError
-from catalog.format.plan import DAY, MONDAY, Care, Limit, Schedule, Window
+from catalog.format.plan import DAY, LAST_MONDAY, MONDAY, Care, Limit, Schedule, Window
 from catalog.screen.text import parse_duration, parse_size
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -88,6 +88,8 @@ def schedule_of(
     if every and times:
         raise UsageError("times of day and a period exclude each other", "give one of --at and --every")
     anchor = MONDAY if start is None else monday_of(start)
+    if anchor > LAST_MONDAY:
+        raise UsageError(f"{start} is too far away", "write e.g. 2026-11-30")
     return Schedule(times=times, every=every, weekdays=weekdays, every_weeks=every_weeks, anchor=anchor)
 
 
@@ -163,7 +165,7 @@ def parse_date(text: str) -> date:
         found = date.fromisoformat(text)
     except ValueError as e:
         raise _bad("date", text, "2026-11-30") from e
-    if not 1970 <= found.year < 9_000:
+    if found.year < 1970:
         raise _bad("date", text, "2026-11-30")
     return found
 

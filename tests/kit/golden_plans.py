@@ -141,6 +141,7 @@ def plan_faults() -> dict[str, Fault]:
         "plan-every-14": part("a period of 14 minutes", "schedule", every=14, times=...),
         "plan-every-weeks-53": part("every 53 weeks", "schedule", every_weeks=53),
         "plan-anchor-tuesday": part("an anchor that is no Monday", "schedule", anchor=20_781),
+        "plan-anchor-far-away": part("an anchor after the year 8814", "schedule", anchor=2_499_998),
         "plan-spread-721": read("a spread of 721 minutes", spread=721),
         "plan-grace-negative": read("a grace below 0", grace=-1),
         "plan-load-10001": read("a load of 10,001 per cent", load=10_001),

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from catalog.format.plan import DAY, MONDAY, Care, Limit, Pause, PlanRecord, Schedule, Stop, Window
+from catalog.format.plan import DAY, LAST_MONDAY, MONDAY, Care, Limit, Pause, PlanRecord, Schedule, Stop, Window
 
 MINUTES, DAYS = st.integers(0, DAY - 1), st.lists(st.integers(1, 7), max_size=6, unique=True).map(sorted)
 SCHEDULES = st.one_of(
@@ -21,7 +21,7 @@ SCHEDULES = st.one_of(
         times=st.lists(MINUTES, min_size=1, max_size=3, unique=True).map(sorted),
         weekdays=DAYS,
         every_weeks=st.integers(2, 52),
-        anchor=st.integers(0, 20_000).map(lambda n: MONDAY + 7 * n),
+        anchor=st.integers(0, (LAST_MONDAY - MONDAY) // 7).map(lambda n: MONDAY + 7 * n),
     ),
     st.builds(Schedule, every=st.integers(15, DAY), weekdays=DAYS),
 )

@@ -270,7 +270,16 @@ def test_a_hostile_record_costs_itself(cli: Cli, vault: Vault, tmp_path: Path) -
     text = cli.run("plan", "show", "--item", "data")
     assert text.returncode == 0 and b"\x1b" not in text.stdout
     assert b"no data for the time zone Mars/Olympus" in text.stdout
+    end = 2**63 - 1
+    far_off = {"times": [0, 1_439], "every_weeks": 52, "anchor": 2_499_991}
+    put_map(vault, item, 4, written=end, schedule=far_off, paused={"since": end}, stopped={"since": end})
+    assert "every 52 weeks from 8814-09-29" in cli.ok("plan", "show", "--item", "data")
+    put_map(vault, item, 5, schedule=far_off, paused={"since": 0, "until": end}, grace=86_400)
+    for command in (["show", "--item", "data"], ["list"], ["export"]):
+        cli.ok("plan", *command)
+        cli.json("plan", *command)
     cli.ok("plan", "refresh")
+    cli.run("timer", "show")
     copy = copy_of(cli)
     assert copy.items == [], "its paths went with the record that has none"
 

@@ -71,6 +71,8 @@ BAD = [
     ("schedule", "every 4h at 21:00", "can't be used"),
     ("schedule", "21:00 every 99 weeks", "every 99 weeks is not from 1 to 52"),
     ("schedule", "21:00 every 2 weeks from 2026-13-01", "date '2026-13-01'"),
+    ("schedule", "21:00 every 2 weeks from 9999-12-31", "9999-12-31 is too far away"),
+    ("schedule", "21:00 every 2 weeks from 1969-12-31", "date '1969-12-31'"),
     ("schedule", ",".join(f"00:{m:02}" for m in range(25)), "can't be used"),
     ("schedule", 21, "'21' is no text"),
     ("schedule", "x" * 10_000, "can't be used"),

@@ -45,7 +45,7 @@ weekdays: tuple[Shape, list[int]] = (ascending(n(1, 7)), [])
 span: dict[str, Any] = {"weekdays": weekdays, "start": n(0, 1_439), "end": n(1, 1_440)}
 schedule = shapes.record(
     times=(limited(ascending(n(0, 1_439)), 0, 24), []), weekdays=weekdays, every_weeks=(n(1, 52), 1),
-    anchor=(n(0, 3_000_000), 4), every=(n(0, 1_440), 0),
+    anchor=(n(0, 2_499_991), 4), every=(n(0, 1_440), 0),
 )  # fmt: skip
 window = shapes.record(**span)
 limit = shapes.record(**span, up=maybe(n(0, 10**12)), down=maybe(n(0, 10**12)))

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from catalog.check.absent import Records
 from catalog.check.finding import Finding, What
-from catalog.check.folders import Strangers, look_at_folders
+from catalog.check.folders import EVERYTHING, MOST, OPENED, Strangers, look_at_folders
 from catalog.check.ground import Ground, look, series_of
 from catalog.check.known import Earlier, bad_blocks, finding_of, look_again, newest_records, rows_of, told
-from catalog.check.level0 import check_objects, check_points
+from catalog.check.level0 import check_objects, check_points, check_stored_points
 from catalog.check.level1 import read_trees, tree_findings
 from catalog.check.level2 import Budget, Member, Result, groups, read_packs
 from catalog.check.notes import CheckJob, note
@@ -196,6 +196,8 @@ class _Run:
             self._items[root.name.machine, root.name.item] = root.name
         report.objects += len(ground.objects)
         report.add(check_points(ground, self._highest))
+        if self._request.level >= OPENED:
+            report.add(check_stored_points(ground, None if self._request.level >= EVERYTHING else MOST))
         if self._request.item is None:
             report.add(finding for some in ground.strange for finding in some.findings())
             report.add(check_records(ground, self._state))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Iterator, Mapping
+
+from msgspec.structs import replace
 
 from catalog.check.finding import Finding, What
 from catalog.check.ground import Ground, Key
+from catalog.errors import MissingData, ObjectNotFound, RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.ledger import ledger_folder
 from catalog.format.packs import SERIES_BYTES, pack_named
 from catalog.format.places import EVIDENCE, places_folder
+from catalog.format.records import Point, PointName
+from catalog.format.sealed import Kind
 from catalog.ledger.state import Ledger, find_gaps, numbers_text
 from catalog.mark.live import Live
+from catalog.vault import Vault
 
 LEVEL = 0
 _BRING_BACK = "bring it back from a copy of the vault"
@@ -26,14 +33,38 @@ def check_points(ground: Ground, highest: Mapping[Key, int]) -> Iterator[Finding
         yield Finding(LEVEL, What.OTHER, f"ledger/{machine.hex()}/{item.hex()}/", str(error))
     yield from _doubts(ground)
     for one in ground.roots.unread:
-        reason = f"{one.error}; {_BRING_BACK}, or accept it: `rpdrive forget --damaged {one.name.id.hex()[:8]}`"
-        yield Finding(LEVEL, What.POINT, str(one.name), reason, points=(one.name,))
+        yield _unread(LEVEL, one.name, one.error)
     yield from _gaps(ground, highest)
     for root in ground.roots.roots:
         late = root.modified - root.point.checked
         if not root.name.partial and late > EVIDENCE:
             reason = "it was stored long after the vault was last seen to have all that it refers to"
             yield Finding(LEVEL, What.UNSOUND, str(root.name), reason, points=(root.name,))
+
+
+def _unread(level: int, name: PointName, error: RpdriveError) -> Finding:
+    reason = f"{error}; {_BRING_BACK}, or accept it: `rpdrive forget --damaged {name.id.hex()[:8]}`"
+    return Finding(level, What.POINT, str(name), reason, points=(name,))
+
+
+def check_stored_points(ground: Ground, most: int | None) -> Iterator[Finding]:
+    """Points whose records this machine has in its cache, and the store no longer has whole.
+
+    A request for each: up to `most`, drawn at random (None: for all). Belongs to level 1. Raises StoreError.
+    """
+    names = [root.name for root in ground.roots.roots if not root.name.partial]
+    if most is not None and len(names) > most:
+        names = sorted(random.Random().sample(names, most))
+    stored = Vault(ground.vault.store, ground.vault.keys, ground.vault.file)  # without a cache
+    records = stored.read_each(Kind.POINT, Point, names, _bare)
+    for name, record in zip(names, records, strict=True):
+        is_gone = isinstance(record, MissingData) and isinstance(record.__cause__, ObjectNotFound)
+        if isinstance(record, RpdriveError) and not is_gone:
+            yield _unread(1, name, record)
+
+
+def _bare(point: Point) -> Point:
+    return replace(point, problems=[])
 
 
 def _doubts(ground: Ground) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import pytest
 
 from catalog.check.finding import What
 from catalog.check.folders import look_at_folders
+from catalog.check.job import Request, check
 from catalog.format.admins import make_admin, open_admin
 from catalog.format.blocks import PackKind
 from catalog.format.ledger import HeldRow, ledger_folder
@@ -23,6 +24,7 @@ from catalog.format.sealed import Kind, seal_object
 from catalog.format.signed import seal_signed
 from catalog.ledger.records import Ledger, Ledgers
 from catalog.policies.records import Policies, add_retention
+from catalog.vault import Vault
 from tests.catalog.check.test_level2 import ALL
 from tests.catalog.check.test_levels import START, World
 from tests.kit.drives import ITEM
@@ -251,3 +253,14 @@ def test_the_newest_signed_record_of_an_earlier_check_is_missed(full: World, fol
     (noted,) = full.state.glob("records-*.json")
     noted.write_text('{"x": [], "ledger/": true}')
     assert not full.check(0).findings
+
+
+def test_a_point_that_only_a_cache_has_whole_is_named(full: World) -> None:
+    name, cache = str(full.points[0]), dict(full.memory.objects)
+    full.memory.objects[name] = full.memory.objects[name][:-1]
+    vault = Vault(full.meter, full.vault.keys, full.vault.file, cache)
+    assert not check(vault, Request(0), full.state).findings, "that would cost a request for each point"
+    (finding,) = check(vault, Request(1), full.state).findings
+    assert (finding.what, finding.object) == (What.POINT, name) and finding.is_damage
+    assert f"`rpdrive forget --damaged {full.points[0].id.hex()[:8]}`" in finding.reason
+    assert full.points[0].id in {name.id for name in finding.points} and name in cache

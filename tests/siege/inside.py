@@ -22,7 +22,6 @@ from typing import Any, get_args
 import backup.attempt
 import backup.files
 import backup.pipeline
-import backup.run
 import catalog.access.session
 import catalog.store.folder
 import rpdrive
@@ -161,10 +160,13 @@ def _apply(plan: Plan, events: Events) -> None:
             assert hasattr(module, name), f"{module.__name__}.{name} has gone"
             setattr(module, name, value)
     if plan.partial is not None:
-        seconds, init = plan.partial, backup.run.Run.__init__
-        backup.run.Run.__init__ = (  # type: ignore[method-assign]
-            lambda self, *args, **options: init(self, *args, **({"partial_seconds": seconds} | options))
-        )
+        seconds, init = plan.partial, backup.attempt.Attempt.__init__
+
+        def often(self: Any, run: Any, *args: Any, **options: Any) -> None:
+            run.partial_seconds = seconds
+            init(self, run, *args, **options)
+
+        backup.attempt.Attempt.__init__ = often  # type: ignore[method-assign]
     if plan.remote:
         catalog.access.session.Session.is_local = property(lambda self: False)  # type: ignore[assignment,method-assign]
     wrong = int(plan.clock * 1e9)

@@ -122,7 +122,8 @@ ROOMS = {
     "catalog.plans.records": "catalog.access catalog.errors catalog.format catalog.machines"
     " catalog.plans.allowed catalog.plans.effective catalog.plans.local catalog.vault",
     "catalog.plans": "catalog.access catalog.documents catalog.errors catalog.format catalog.ledger"
-    " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.paths catalog.plans.records"
+    " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.local catalog.plans.paths"
+    " catalog.plans.records"
     " catalog.points catalog.policies catalog.policies.records catalog.policies.zone catalog.program"
     " catalog.retention catalog.schedule.due catalog.schedule.timers"
     " catalog.screen catalog.store"

@@ -13,9 +13,9 @@ from catalog.alerts.watching import Watcher
 from catalog.store.address import open_store
 from catalog.store.roles import Role, RoleStore
 from catalog.vault import Vault
-from tests.alerts.test_vaults import Told, fill
 from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.vaults import new_vault
+from tests.kit.watched import Told, fill
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from catalog.alerts.watching import look_daily
 from catalog.format.records import Job, Outcome, PointName
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
-from tests.alerts.test_vaults import Told
 from tests.kit.cli import ROOT, Cli
 from tests.kit.vaults import new_vault
+from tests.kit.watched import Told
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from catalog.plans.effective import Plan
 from catalog.plans.local import LocalItem, LocalPlans, LocalVault
 from catalog.schedule.history import History, Ran
 from catalog.systems.this import SYSTEM
-from tests.alerts.test_vaults import Told
 from tests.kit.cli import ROOT
+from tests.kit.watched import Told
 
 MINUTE = 60 * 10**9
 HOUR = 60 * MINUTE

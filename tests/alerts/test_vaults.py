@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,16 +11,15 @@ from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.alerts.looking import Look, Looker
 from catalog.alerts.rules import DAY
-from catalog.alerts.state import Alert
 from catalog.alerts.vaults import Known, vault_facts
 from catalog.alerts.watching import Room, Watcher, own_facts, room_of
 from catalog.errors import StoreUnreachable
 from catalog.format.plan import Care, Pause, PlanRecord, Schedule, Stop
-from catalog.format.records import Item, Job, JobName, Machine, Outcome, Point, PointName, StartName
+from catalog.format.records import Job, JobName, Outcome, PointName, StartName
 from catalog.format.retention import Retention, RetentionRule
 from catalog.format.sealed import Kind
 from catalog.format.vaultfile import Immutable
-from catalog.notify.event import Event, Failing, Ping, Severity
+from catalog.notify.event import Severity
 from catalog.plans.effective import Level as PlanLevel
 from catalog.plans.records import add_plan
 from catalog.policies.records import Policies, add_retention
@@ -29,61 +27,10 @@ from catalog.vault import Vault
 from tests.kit.pruning import ITEM, START, World
 from tests.kit.vaultmaker import MACHINE
 from tests.kit.vaults import Remote
+from tests.kit.watched import Watching, fill
 
 HOUR = 3600 * 10**9
 DAILY = PlanRecord(id=ITEM, number=0, written=START, zone="UTC", schedule=Schedule(times=[21 * 60]))
-
-
-class Told:
-    """Remembers what is sent."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.pings: list[Ping] = []
-        self.takes_none = False
-
-    def send(self, events: Sequence[Event], now: int) -> list[Event]:
-        if self.takes_none:
-            return list(events)
-        self.events += events
-        return []
-
-    def ping(self, ping: Ping) -> None:
-        self.pings.append(ping)
-
-    def retry(self, now: int) -> None:
-        pass
-
-    def failing(self, now: int) -> list[Failing]:
-        return []
-
-    def take(self) -> list[tuple[str, str]]:
-        found, self.events = [(str(e.what), e.alert) for e in self.events], []
-        return found
-
-
-class Watching:
-    """A world that is watched."""
-
-    def __init__(self, folder: Path) -> None:
-        self.world, self.told, self.folder = World(), Told(), folder
-        self.watcher = Watcher(folder, self.world.vault.id, self.told)
-        self.alerts: Sequence[Alert] = ()
-
-    def look(self, vault: Vault | None = None) -> list[tuple[str, str]]:
-        """What is told of a look now."""
-        self.alerts = self.watcher.look(vault or self.world.opened(), self.world.now).alerts
-        return self.told.take()
-
-    def job(self, outcome: str = Outcome.COMPLETED, kind: str = "backup", **fields: object) -> Job:
-        rng, now = self.world.rng, self.world.now
-        row = {
-            "id": rng.randbytes(16), "machine": MACHINE, "item": ITEM, "kind": kind, "outcome": outcome,
-            "machine_name": "box", "item_name": "home", "hostname": "box", "time": now, "finished": now,
-        } | fields  # fmt: skip
-        job = Job(**row)  # type: ignore[arg-type]
-        self.world.vault.add_job(job)
-        return job
 
 
 @pytest.fixture
@@ -128,9 +75,10 @@ def test_who_stops_a_plan_cannot_do_so_in_silence(w: Watching) -> None:
     assert w.look() == [("opened", "protection.lowered")]
     assert (w.alerts[0].item_name, w.alerts[0].cause) == ("home", "plan")
     assert w.look() == []
-    for number, change in enumerate(
-        ({"paused": Pause(since=now)}, {"paused": Pause(since=now, until=now + 90 * DAY)}, {"schedule": None})
-    ):
+    changes: list[dict[str, object]] = [
+        {"paused": Pause(since=now)}, {"paused": Pause(since=now, until=now + 90 * DAY)}, {"schedule": None},
+    ]  # fmt: skip
+    for number, change in enumerate(changes):
         w.world.later(0.1)
         plan(3 + 2 * number)
         assert w.look() == []
@@ -440,28 +388,6 @@ def test_a_machine_that_looks_after_itself_leaves_the_others_alone(w: Watching, 
 
 
 # --- requests -------------------------------------------------------------------------------------------------
-
-
-def fill(vault: Vault, machines: int, points: int) -> None:
-    """A vault of many machines with an item each, and as many points and jobs of each."""
-    for m in range(machines):
-        machine, item = bytes([1, m]) * 8, bytes([2, m]) * 8
-        vault.add_machine(Machine(id=machine, name=f"m{m}", hostname="h", system="Linux", created=START))
-        vault.add_item(Item(id=item, machine=machine, name="files", paths=[b"/"], created=START))
-        for n in range(1, points + 1):
-            when = START + n * DAY
-            vault.add_point(
-                Point(
-                    id=bytes([3, m, n, 0]) * 4, machine=machine, item=item, machine_name=f"m{m}", item_name="files",
-                    hostname="h", system="Linux", sequence=n, time=when, finished=when, paths=[b"/"],
-                )
-            )  # fmt: skip
-            vault.add_job(
-                Job(
-                    id=bytes([4, m, n, 0]) * 4, machine=machine, item=item, kind="backup",
-                    outcome=Outcome.COMPLETED, machine_name=f"m{m}", hostname="h", time=when, finished=when,
-                )
-            )  # fmt: skip
 
 
 def test_requests(tmp_path: Path) -> None:

@@ -367,8 +367,8 @@ def test_listing_plans_takes_few_requests(vault: Vault) -> None:
 
 
 def test_protect_does_all_that_is_needed_and_says_what_comes(cli: Cli, tmp_path: Path) -> None:
-    data, cli = str(tmp_path / "data"), Cli(tmp_path)  # with a child of its own
-    text = cli.ok("protect", data, "--item", "data", "--no-timer")
+    data = str(tmp_path / "data")
+    text = Cli(tmp_path).ok("protect", data, "--item", "data", "--no-timer")
     for line in (
         "as the item data of the machine",
         "Making the first backup",

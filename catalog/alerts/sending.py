@@ -18,6 +18,11 @@ _ADVICE = {
     "check.overdue": ("damage is not found unless it is looked for", "rpdrive check"),
     "restore_test.overdue": ("see that files come back", "rpdrive test-restore"),
     "point.deleted": ("if it was no act of yours, bring them back", "rpdrive points --deleted"),
+    "point.deleted vanished": (
+        "bring them back from a copy of the vault, or accept the loss",
+        "rpdrive forget --missing",
+    ),
+    "protection.lowered plan": ("if it was no act of yours, set it again", "rpdrive plan show"),
     "item.deleted": ("if it was no act of yours, bring them back", "rpdrive points --deleted"),
     "policy.shortened": ("if it was no act of yours, set it again", "rpdrive policy show"),
     "protection.lowered": ("if it was no act of yours, see who has the admin key", "rpdrive vault protect"),
@@ -30,10 +35,11 @@ _ADVICE = {
 def event_of(change: Change) -> Event:
     """What to tell of a change."""
     alert = change.alert
-    advice, command = _ADVICE.get(alert.id, ("", ""))
-    rule = RULES.get(alert.id)
-    if not advice and rule is not None and rule.ends is Ends.BY_HAND:
-        advice, command = "acknowledge it once you know why", f"rpdrive alerts ack {alert.ref}"
+    advice, command = _ADVICE.get(f"{alert.id} {alert.cause}") or _ADVICE.get(alert.id, ("", ""))
+    rule, ack = RULES.get(alert.id), f"rpdrive alerts ack {alert.ref}"
+    if rule is not None and rule.ends is Ends.BY_HAND:
+        known = "acknowledge it once you know why"
+        advice, command = (f"{advice}; {known}: `{ack}`", command) if advice else (known, ack)
     fields = {name: str(value) for name, value in alert.details.items() if value not in ("", 0)}
     if alert.count > 1:
         fields["count"] = f"{alert.count:,}"

@@ -228,6 +228,12 @@ def test_events(tmp_path: Path) -> None:
     alert = Kept(tmp_path).of(VAULT)[0]
     assert event_of(Change("reminded", alert, NINE + DAY)).key == event.key
     assert event_of(Change("resolved", alert, NINE + DAY)).command == ""
+    lost = msgspec.structs.replace(alert, id="point.deleted", cause="vanished")
+    told = event_of(Change("opened", lost, NINE))
+    assert told.security and told.command == "rpdrive forget --missing"
+    assert told.advice.endswith(f"acknowledge it once you know why: `rpdrive alerts ack {lost.ref}`")
+    odd = msgspec.structs.replace(alert, id="backup.unusual")
+    assert event_of(Change("opened", odd, NINE)).command == f"rpdrive alerts ack {odd.ref}"
 
 
 def test_it_imports_little() -> None:

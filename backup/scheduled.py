@@ -49,6 +49,7 @@ from catalog.vault import Vault
 
 WAITS = (15.0, 30.0, 60.0, 120.0, 240.0)  # s between attempts to reach a vault: after waking, a network is late
 HUNG = 24 * 3600.0  # s after which a restore test is stopped
+LONGEST = 3600.0  # s after which no further job begins: the next tick reads the plans in the vault again
 _BEAT = 60.0  # s between looks at whether a job gets on
 _log = logging.getLogger("rpdrive.schedule")
 
@@ -95,6 +96,7 @@ class _Runner:
 
     def run(self) -> int:
         done = set[tuple[str, str, str, int, int]]()
+        until = time.monotonic() + LONGEST
         while True:
             now = self._edge.now()
             runs = self._history.settle(now)
@@ -103,7 +105,7 @@ class _Runner:
             )
             self._history.note(found.rows)
             work = next((work for work in found.work if work.key not in done), None)
-            if work is None:
+            if work is None or (done and time.monotonic() > until):
                 self._look()
                 return len(done)
             vault = work.vault.vault
@@ -199,7 +201,8 @@ class _Runner:
             if work.duty != REFRESH:
                 self._history.add(work.row(began, outcome, finished=self._edge.now()))
             return
-        if work.duty.kind == "prune" and isinstance(error, AccessDenied | Locked):
+        is_open = isinstance(self._opened[work.vault.vault], _Opened)
+        if work.duty.kind == "prune" and is_open and isinstance(error, AccessDenied | Locked):
             self._history.add(work.row(began, Outcome.SKIPPED, reason=NO_ROLE, error=str(error)))
             return
         row = work.row(

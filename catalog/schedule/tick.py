@@ -47,6 +47,7 @@ def start_child() -> Child:
     return subprocess.Popen(
         [*main_command("rpdrive"), "run-due"],
         env=child_environment() | secret_environment(), stdin=subprocess.DEVNULL, start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from catalog.vault import Vault
 from tests.kit.cli import Cli
 from tests.kit.faults import UnreachableStore
 from tests.kit.planned import plan_item
+from tests.kit.vaults import new_vault
 
 FREE = Facts(lambda: None, lambda: None, lambda: None)
 CARE = {"prune": Care(every=24), "check_1": Care(every=24, budget=5), "check_2": Care(every=24, percent=50.0)}
@@ -176,10 +177,12 @@ def test_prune_without_its_role_is_skipped_once_a_slot(tmp_path: Path, monkeypat
         id="0" * 32, vault=world.local.vault, kind="backup", started=NOON, finished=NOON, outcome="completed"
     ))  # fmt: skip
 
-    def denied(self: Session, **options: object) -> Vault:
+    def denied(self: Session, role: object) -> None:
         raise AccessDenied("the credentials have the role backup")
 
-    monkeypatch.setattr(Session, "open_vault", denied)
+    opened = new_vault(MemoryStore())
+    monkeypatch.setattr(Session, "open_vault", lambda self, **options: opened)
+    monkeypatch.setattr(Session, "require", denied)
     for hour in range(1, 30):
         world.now = NOON + hour * HOUR
         world.run()

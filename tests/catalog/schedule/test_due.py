@@ -27,6 +27,8 @@ from catalog.schedule.due import (
     expected_by,
     grace,
     lapsed,
+    next_slot,
+    overlapped,
 )
 from catalog.schedule.history import Ran
 from catalog.schedule.slots import DAY, HOUR, MINUTE, WallSlots
@@ -386,3 +388,31 @@ def test_order_and_repetition_do_not_matter(
         assert job.slot == slot
         assert job.slot <= now
     assert expected_by(plan, shuffled, now) == expected_by(plan, rows, now)
+
+
+numbers = st.one_of(st.integers(-(2**63), 2**64 - 1), st.integers(at("2026-11-01"), at("2026-12-01")))
+
+
+@settings(max_examples=60, deadline=None)
+@given(schedules, st.sampled_from(ZONES), numbers, st.lists(
+    st.tuples(numbers, numbers, numbers, st.sampled_from(["completed", "failed", "skipped", "running", "purple"]),
+              st.sampled_from(["", NO_ROLE, STILL_RUNNING]), st.booleans()), max_size=6), numbers)  # fmt: skip
+def test_whatever_the_history_says_the_calendar_answers(
+    schedule: Schedule, zone: str, now: int, made: list[tuple[int, int, int, str, str, bool]], other: int
+) -> None:
+    plan = Plan(zone=zone, schedule=schedule, check_1=Care(every=24), prune=Care(every=1))
+    rows = [
+        Ran(id=str(n), kind=kind, level=level, started=started, finished=finished, slot=slot, outcome=outcome,
+            reason=reason, ahead=ahead)
+        for n, (started, finished, slot, outcome, reason, ahead) in enumerate(made)
+        for kind, level in (("backup", 0), ("prune", 0), ("check", 1))
+    ]  # fmt: skip
+    for time in (now, other):
+        found = due(plan, rows, time, duties=(BACKUP, *UPKEEP), since=other, resumed=now)
+        assert all(job.slot <= time and job.ready <= time for job in found.jobs)
+        assert all(0 <= job.missed <= 10_000 and job.attempt >= 1 for job in found.jobs + found.later)
+        for duty in (BACKUP, *UPKEEP):
+            expected_by(plan, rows, time, duty=duty)
+        lapsed(plan, rows, time)
+        overlapped(plan, rows, time)
+        next_slot(plan, time)

@@ -90,8 +90,12 @@ class LocalPlans:
 
     def of(self, vault_id: bytes) -> LocalVault | None:
         """The copy of one vault; None if there is none. Raises LocalError."""
-        path = self._path(vault_id.hex())
-        return _read(path) if path.exists() else None
+        try:
+            return _read(self._path(vault_id.hex()))
+        except LocalError as e:
+            if isinstance(e.__cause__, FileNotFoundError):
+                return None
+            raise
 
     def save(self, vault: LocalVault) -> None:
         """Replace the copy of a vault, whole or not at all. Raises LocalError."""

@@ -123,7 +123,7 @@ def change(levels: Sequence[Level], fields: Fields, *, is_here: bool, anew: bool
     (`is_here`) or for the whole vault. Raises UsageError.
     """
     nearest, *wider = levels
-    _raise_misplaced(nearest, fields)
+    raise_misplaced(nearest.what, fields)
     values: dict[str, Any] = dict.fromkeys(SETTABLE) if anew else {}
     values.update(fields)
     record = next_record(nearest, **values)
@@ -140,13 +140,14 @@ def change(levels: Sequence[Level], fields: Fields, *, is_here: bool, anew: bool
     return Change(None if same else record, plan)
 
 
-def _raise_misplaced(level: Level, fields: Fields) -> None:
+def raise_misplaced(what: str, fields: Fields) -> None:
+    """Raise UsageError for a field that a `vault`, `machine` or `item` can't have."""
     given = {name for name, value in fields.items() if value is not None}
-    if "paths" in given and level.what != "item":
-        raise UsageError(f"paths are of an item, and not of {level}", "name the item with --item, or give PATH…")
-    if level.what == "item" and given.intersection(CARE):
+    if "paths" in given and what != "item":
+        raise UsageError(f"paths are of an item, and not of a {what}", "name the item with --item, or give PATH…")
+    if what == "item" and given.intersection(CARE):
         name = min(given.intersection(CARE))
-        raise UsageError(f"{name} is of a machine or the vault, and not of {level}", "leave --item out for it")
+        raise UsageError(f"{name} is of a machine or the vault, and not of an item", "leave --item out for it")
 
 
 def _needs_zone(plan: Plan) -> bool:

@@ -26,7 +26,7 @@ from catalog.plans.listing import (
 )
 from catalog.plans.paths import path_here, path_on
 from catalog.plans.records import Plans, add_plan, refresh
-from catalog.plans.setting import Times, change, schedule_from
+from catalog.plans.setting import Times, change, raise_misplaced, schedule_from
 from catalog.points.opening import chosen
 from catalog.schedule.due import next_slot
 from catalog.screen.output import print_json, print_table, say
@@ -136,6 +136,7 @@ def set_plan(
     if paths:
         if everywhere:
             raise UsageError("paths are of an item, and not of the vault", "leave --everywhere out")
+        raise_misplaced("item", given)  # before an item is made
         where, points = choose_for_paths(session, vault, plans, paths, machine, item)
         given["paths"] = points
     else:

@@ -175,6 +175,12 @@ def test_an_admin_changes_the_plan_of_a_machine_that_is_far_or_dead(cli: Cli, va
     assert "not registered" in cli.fails("plan", "show", code=4)
 
 
+def test_what_an_item_can_not_have_makes_no_item(cli: Cli, tmp_path: Path) -> None:
+    said = cli.fails("plan", "set", str(tmp_path / "data"), "--at", "21:00", "--prune-every", "1d", code=2)
+    assert "prune is of a machine or the vault" in said
+    assert cli.json("machine", "list")["machines"] == []
+
+
 def test_plans_go_out_as_toml_and_in_again(cli: Cli, vault: Vault, tmp_path: Path) -> None:
     far(vault)
     odd = os.fsencode(tmp_path / "data") + b"/\xff"

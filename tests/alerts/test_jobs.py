@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from catalog.alerts.jobs import ENDS, Names, job_facts
 from catalog.alerts.rules import RULES
@@ -165,3 +167,41 @@ def test_each_alert_ends_with_its_cause() -> None:
         "restore_test.failed",
     ]  # fmt: skip
     assert not [alert.id for alert in alerts if alert.is_open]
+
+
+RUNS = st.lists(
+    st.tuples(
+        st.sampled_from(["backup", "check", "prune", "restore", "restore-test"]),
+        st.sampled_from([*Outcome, "running", "a later word"]),
+        st.sampled_from(["", "StoreFull", "Damaged"]),
+        st.integers(0, 3),
+        st.integers(-30, 30),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(RUNS)
+def test_whatever_happened_ends_once_all_is_well(rows: list[tuple[str, str, str, int, int]]) -> None:
+    """Any history, also by a clock that jumps; then one success of each kind: only alerts about acts are left."""
+    story = [
+        ran(n, outcome, kind, cause=cause, level=number if kind == "check" else 0, problem_count=number,
+            missed=number, started=T + (n + jump) * HOUR, new_bytes=number << 26)
+        for n, (kind, outcome, cause, number, jump) in enumerate(rows)
+    ]  # fmt: skip
+    alerts: tuple[Alert, ...] = ()
+
+    def look(runs: list[Ran], now: int) -> None:
+        nonlocal alerts
+        found = Facts(tuple(job_facts(runs, "s", NAMES, now)), frozenset(["s"]))
+        result = step(alerts, found, now)
+        assert step(result.alerts, found, now) == (result.alerts, ())
+        alerts = result.alerts
+
+    for n in range(len(story)):
+        look(story[: n + 1], story[n].started + 1)
+    well = [ran(60 + n, kind=kind) for n, kind in enumerate(["backup", "prune", "restore", "restore-test"])]
+    well += [ran(70 + level, kind="check", level=level) for level in range(4)]
+    look([*story, *well], T + 80 * HOUR)
+    assert {a.id for a in alerts if a.is_open} <= {"backup.unusual"}

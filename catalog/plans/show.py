@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from catalog.access.session import Session
 from catalog.errors import NotFound, UsageError
+from catalog.format.keys import ID_BYTES
 from catalog.format.records import Item, Machine
 from catalog.machines.items import item_name, this_item
 from catalog.machines.registry import find_machine, id_here, this_machine
@@ -103,10 +104,10 @@ def choose_for_paths(
             raise NotFound(f"there is no machine {machine!r}", "see `rpdrive machine list`")
         one = this_machine(vault, state)
         points = sorted({path_here(path, one.system) for path in paths})
-        found = this_item(vault, state, one, item or item_name(points), points)
+        found = this_item(vault, state, one, _name_of(vault, one.id, item) or item_name(points), points)
         return Chosen(plans.levels(one.id, one.name, found.id, found.name), one, True), points
     points = sorted({path_on(far.system, os.fspath(path)) for path in paths})
-    name = item or item_name(points)
+    name = _name_of(vault, far.id, item) or item_name(points)
     for known in vault.items(far.id).values():
         if known.name == name:
             break
@@ -114,6 +115,13 @@ def choose_for_paths(
         known = Item(id=os.urandom(16), machine=far.id, name=name, paths=points, created=time.time_ns())
         vault.add_item(known)
     return Chosen(plans.levels(far.id, far.name, known.id, known.name), far, False), points
+
+
+def _name_of(vault: Vault, machine: bytes, item: str | None) -> str | None:
+    """The name of an item that may be given by its id."""
+    if item is None or len(item) != 2 * ID_BYTES:
+        return item
+    return next((one.name for one in vault.items(machine).values() if one.id.hex() == item.lower()), item)
 
 
 def set_plan(

@@ -92,6 +92,8 @@ def test_a_plan_is_set_shown_listed_and_copied(cli: Cli, tmp_path: Path) -> None
     assert "schedule  13:00, 21:00" in text and "at most   3d " in text and "Next backups: " in text
     again = cli.json("plan", "set", "--item", "data", "--at", "13:00, 21:00")
     assert not again["changed"] and again["number"] == 1
+    again = cli.json("plan", "set", data, "--item", made["id"])
+    assert again["id"] == made["id"] and not again["changed"]
 
 
 def test_a_backup_by_hand_is_of_the_same_item(cli: Cli, tmp_path: Path) -> None:

@@ -106,6 +106,12 @@ class TooLate(StoreError):
     advice = "run the command again; what was already stored is kept"
 
 
+class Paused(StoreError):
+    """A limit of the vault's traffic lets nothing through at this time."""
+
+    advice = "use what is cached, wait, or open it without a limit (--limit off)"
+
+
 class WrongClock(StoreError):
     """The store's clock says what can't be."""
 
@@ -185,6 +191,12 @@ class LocalError(RpdriveError):
     """A file or folder of this machine (state, cache, source) can't be used."""
 
     exit_code = 11
+
+
+class HookFailed(LocalError):
+    """An essential hook failed, and the job with it."""
+
+    advice = "try it with `rpdrive hooks test` (docs/hooks.md)"
 
 
 class Unwritable(LocalError):

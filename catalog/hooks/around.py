@@ -10,19 +10,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeAlias
 
-from catalog.errors import LocalError, RpdriveError
+from catalog.errors import HookFailed, LocalError, RpdriveError
 from catalog.format.records import Outcome
 from catalog.hooks.config import Hook, Hooks, Mode, Stage
 from catalog.hooks.process import HookProcess
 from catalog.program import child_environment
 
 Handler: TypeAlias = Callable[[int, FrameType | None], None] | signal.Handlers
-
-
-class HookFailed(LocalError):
-    """An essential hook failed, and the job with it."""
-
-    advice = "try it with `rpdrive hooks test` (docs/hooks.md)"
 
 
 class Facts(dict[str, str]):

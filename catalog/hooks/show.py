@@ -6,8 +6,8 @@ import shlex
 import time
 
 from catalog.access.settings import Settings
-from catalog.errors import NotFound
-from catalog.hooks.around import Around, HookFailed, job_facts
+from catalog.errors import HookFailed, NotFound
+from catalog.hooks.around import Around, job_facts
 from catalog.hooks.config import Hook, Hooks, Mode, Stage, read_hooks
 from catalog.screen.output import print_json
 from catalog.screen.text import duration_text, safe_text, table

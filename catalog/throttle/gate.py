@@ -10,17 +10,13 @@ from contextlib import ExitStack
 from typing import NamedTuple, Protocol
 
 from catalog import held
-from catalog.errors import StoreError
+from catalog.errors import Paused, StoreError
 from catalog.store.throttled import Way, Withheld
 from catalog.throttle.bucket import Bucket
 from catalog.throttle.rates import Limits
 
 LOOK = 1.0  # seconds between two looks at the limits while bytes are held back
 SILENCE = 20.0  # seconds for which a request under way may stop; servers end a connection that is silent longer
-
-
-class Paused(StoreError):
-    """Nothing may be sent to the vault, or fetched from it, at this time."""
 
 
 class Source(Protocol):
@@ -141,7 +137,7 @@ class Throttle:
     def _say_paused(self) -> None:
         text = self._source.pause_text()
         if not self._patient:
-            raise Paused(text, "use what is cached, wait, or open it without a limit (--limit off)")
+            raise Paused(text)
         with self._lock:
             told, self._told = self._told, True
         if not told:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog import held
-from catalog.errors import StoreError, StoreUnreachable, TooLate
+from catalog.errors import Paused, StoreError, StoreUnreachable, TooLate
 from catalog.store.azure.store import AzureStore
 from catalog.store.base import Range, Store
 from catalog.store.deadline import Deadline
@@ -26,7 +26,7 @@ from catalog.store.stack import StoreStack
 from catalog.store.throttled import ThrottledStore
 from catalog.throttle import gate as gate_module
 from catalog.throttle.bucket import Bucket
-from catalog.throttle.gate import LOOK, SILENCE, Paused, Throttle
+from catalog.throttle.gate import LOOK, SILENCE, Throttle
 from catalog.throttle.rates import Limits
 from tests.kit.azurite import Azurite
 from tests.throttle.world import Recorded, Script

@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from catalog.format.records import Outcome
 from catalog.plans.effective import Plan
 from catalog.plans.local import LocalItem, LocalVault
 from catalog.schedule.conditions import Facts, reason_to_wait
 from catalog.schedule.due import BACKUP, STILL_RUNNING, UPKEEP, Duty, due, expected_by, lapsed, overlapped, pause
-from catalog.schedule.history import Ran
+from catalog.schedule.history import MISSED, SKIPPED, Ran
 from catalog.schedule.slots import DAY, MINUTE
 
 REFRESH = Duty("refresh")
@@ -78,7 +77,7 @@ def agenda(vaults: Iterable[LocalVault], runs: Sequence[Ran], now: int, resumed:
         if reason is None:
             found.work.append(work)
             continue
-        row = work.row(now, Outcome.SKIPPED, reason=reason)
+        row = work.row(now, SKIPPED, reason=reason)
         if row.id not in known:
             found.rows.append(row)
     return found
@@ -107,10 +106,10 @@ def _passed(vault: LocalVault, item: LocalItem, rows: list[Ran], now: int) -> It
     """Rows about slots that pass: while the last backup is at work, or because none is caught up."""
     slot = overlapped(item.plan, rows, now)
     if slot is not None:
-        yield Work(vault, item, BACKUP, slot).row(now, Outcome.SKIPPED, reason=STILL_RUNNING)
+        yield Work(vault, item, BACKUP, slot).row(now, SKIPPED, reason=STILL_RUNNING)
     gone = lapsed(item.plan, rows, now, since=item.since)
     if gone is not None:
-        yield Work(vault, item, BACKUP, *gone).row(now, Outcome.MISSED)
+        yield Work(vault, item, BACKUP, *gone).row(now, MISSED)
 
 
 def _refresh(vault: LocalVault, rows: list[Ran], now: int) -> list[Work]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from catalog.format.plan import Care
 from catalog.plans.effective import Plan
-from catalog.schedule.history import RESTORE_TEST, RUNNING, Ran
+from catalog.schedule.history import MISSED, RESTORE_TEST, RUNNING, SKIPPED, Ran
 from catalog.schedule.slots import HOUR, MINUTE, Grid, Slots, WallSlots
 
 STILL_RUNNING = "still running"  # the reasons of a skipped slot that are not a condition's
@@ -235,7 +235,7 @@ def _covered(rows: list[Ran], now: int) -> int:
     """
     good = [ran for ran in _past(rows, now) if _is_success(ran)]
     found = max((max(ran.started, ran.slot) for ran in good), default=0)
-    skipped = [ran.slot for ran in rows if ran.outcome == "skipped" and ran.reason == STILL_RUNNING]
+    skipped = [ran.slot for ran in rows if ran.outcome == SKIPPED and ran.reason == STILL_RUNNING]
     for ran in good:
         found = max([found, *(slot for slot in skipped if ran.started <= slot <= ran.finished)])
     return min(found, now)
@@ -251,7 +251,7 @@ def _missed(slots: Slots, rows: list[Ran], covered: int, slot: int) -> int:
 
 def _given_up(rows: list[Ran], now: int) -> int:
     """The newest slot that was skipped for good: without a role, no retry helps."""
-    return max((r.slot for r in _past(rows, now) if r.outcome == "skipped" and r.reason == NO_ROLE), default=0)
+    return max((r.slot for r in _past(rows, now) if r.outcome == SKIPPED and r.reason == NO_ROLE), default=0)
 
 
 def _last_slot(rows: list[Ran], now: int) -> int:
@@ -265,7 +265,7 @@ def _tries(rows: list[Ran], slot: int, now: int) -> list[Ran]:
     return [
         ran
         for ran in _past(rows, now)
-        if ran.started >= slot and not _is_success(ran) and ran.outcome not in (RUNNING, "skipped", "missed")
+        if ran.started >= slot and not _is_success(ran) and ran.outcome not in (RUNNING, SKIPPED, MISSED)
     ]
 
 

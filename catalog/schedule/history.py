@@ -76,7 +76,8 @@ class Ran(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 
 
 RUNNING = "running"  # no outcome yet
-KILLED = "killed"
+# As in catalog.format.records.Outcome, which would load what encrypts and compresses.
+KILLED, SKIPPED, MISSED = "killed", "skipped", "missed"
 RESTORE_TEST = "restore-test"  # the kind of a restore test
 
 

@@ -77,8 +77,8 @@ ROOMS = {
     "catalog.schedule.conditions": "catalog.format catalog.plans.effective catalog.retention"
     " catalog.schedule.slots",
     "catalog.schedule.marks": "catalog.errors catalog.systems",
-    "catalog.schedule.agenda": "catalog.format catalog.plans.effective catalog.plans.local"
-    " catalog.schedule.conditions catalog.schedule.due catalog.schedule.history catalog.schedule.slots",
+    "catalog.schedule.agenda": "catalog.plans.effective catalog.plans.local catalog.schedule.conditions"
+    " catalog.schedule.due catalog.schedule.history catalog.schedule.slots",
     "catalog.report.series": "catalog.plans.effective catalog.plans.local catalog.schedule.due"
     " catalog.schedule.history",
     "catalog.report.wording": "catalog.alerts.state catalog.report.series catalog.screen",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from catalog.schedule.history import History, Ran
 from catalog.schedule.marks import Marks, single
 from catalog.schedule.slots import DAY, HOUR, MINUTE
 from catalog.schedule.tick import HUNG, Edge, tick
+from tests.kit.cli import ROOT
 
 NOON = 1_793_620_800 * 10**9  # 2026-11-02T12:00Z
 FREE = Facts(lambda: None, lambda: None, lambda: None)
@@ -154,3 +157,35 @@ def test_without_a_state_folder_or_with_a_broken_one(tmp_path: Path) -> None:
     (settings.state / "plans").write_text("not a folder")
     (settings.state / "runs.jsonl").mkdir()
     assert tick(settings) == 0
+
+
+HEAVY = (
+    "catalog.store", "catalog.vault", "catalog.access.session", "cryptography", "typer", "ssl", "azure", "rich",
+    "asyncio", "http.client", "email", "zstandard", "backup", "mount", "cache",
+)  # fmt: skip
+CODE = """
+import sys
+from catalog.access.settings import Settings
+from catalog.schedule.tick import tick
+def audit(event, args):
+    assert event not in ("socket.connect", "subprocess.Popen", "os.posix_spawn", "os.fork"), (event, args)
+sys.addaudithook(audit)
+assert tick(Settings()) == 0
+print(*sys.modules)
+"""
+
+
+def test_a_tick_with_nothing_to_do_loads_little_and_asks_nobody(world: World) -> None:
+    found = LocalPlans(world.state).all().vaults[0]
+    found.since = found.items[0].since = found.fetched = time.time_ns()
+    LocalPlans(world.state).save(found)
+    History(world.state).add(Ran(id="1" * 32, vault="aa" * 16, kind="restore", started=NOON, outcome="failed"))
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env={"RPDRIVE_HOME": str(world.state.parent), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    loaded = {
+        name for name in done.stdout.split() if name in HEAVY or name.startswith(tuple(f"{h}." for h in HEAVY))
+    }
+    assert loaded == set()

@@ -14,6 +14,7 @@ from catalog.schedule.due import BACKUP, UPKEEP, Duty, expected_by, grace
 from catalog.schedule.history import Ran
 from catalog.screen.text import iso_time
 
+LONGEST = 7 * DAY  # ns for which a new plan excuses what the runs so far would not
 AHEAD = 300 * 10**9  # ns by which clocks may differ
 _KINDS = {"prune": "prune.overdue", "check": "check.overdue", "restore-test": "restore_test.overdue"}
 
@@ -59,6 +60,10 @@ def expectations(one: Protected, now: int) -> list[Expected]:
         machine = bytes.fromhex(one.machine)
         as_duty = [ran if ran.level == duty.level else _at_level(ran, duty.level) for ran in runs]
         slot = expected_by(one.plan, as_duty, now, duty=duty, machine=machine, since=one.since)
+        if slot is not None and one.since and past:
+            # A plan that is written again and again must not put this off for ever.
+            first = expected_by(one.plan, as_duty, now, duty=duty, machine=machine)
+            slot = first if first is not None and now - first > LONGEST else slot
         if slot is not None:
             found.append(Expected(duty, slot, slot + grace(one.plan, duty), max(past, default=0)))
     return found

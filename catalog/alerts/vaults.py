@@ -21,12 +21,13 @@ from catalog.format.plan import Care
 from catalog.format.records import Outcome, Point, PointName
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.state import Ledger, numbers_text
-from catalog.schedule.due import BACKUP
+from catalog.schedule.due import BACKUP, grace
 from catalog.schedule.history import Ran
 
 SKEW = 300 * 10**9  # ns
 PURGE = 2 * DAY  # ns before forgotten points go
 GENERATION = 10 * DAY  # ns
+MUCH_LATER = 3 * DAY  # ns
 LONG_PAUSE = 31 * DAY  # ns
 OFF, ON = "off", "on"
 _NEVER = Care(every=0)
@@ -37,7 +38,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `looked` is when that was (ns). `admins` are ids of keys (hex), True if a key signs only with a passphrase of
     its own. `place` says what the place of the store does, by name. `expected` are machines and items
-    (`id/id`) of which backups were expected.
+    (`id/id`) of which backups were expected, and how late one might be (ns).
     """
 
     number: int = 0
@@ -47,15 +48,17 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     looked: int = 0
     admins: dict[str, bool] = {}
     place: dict[str, str] = {}
-    expected: list[str] = []
+    expected: dict[str, int] = {}
 
     @classmethod
     def of(cls, look: Look, before: Known) -> Known:
         """What is to be known from this look on. What could not be read this time stays as it was."""
         file = look.file
         here = {machine.hex() for machine in look.machines}
-        others = [one for one in before.expected if one.split("/")[0] not in here]
-        expected = sorted({*others, *(one for one, why in unexpected(look).items() if not why)})
+        expected = {one: late for one, late in before.expected.items() if one.split("/")[0] not in here}
+        for one, why in unexpected(look).items():
+            if not why:
+                expected[one] = grace(look.plans[_key_of(one)].plan)
         place = {**before.place, **{name: state for name, state in look.place.items() if state in (ON, OFF)}}
         return cls(
             looked=look.now, number=max(file.number, before.number), soft_delete_days=file.soft_delete_days,
@@ -152,7 +155,8 @@ def protected(look: Look, here: str = "") -> list[Protected]:
             plan = msgspec.structs.replace(plan, schedule=None)
         if machine.hex() != here:  # it says itself if one is late
             plan = msgspec.structs.replace(plan, restore_test=_NEVER)
-        found.append(Protected(vault, machine.hex(), item.hex(), plan, some, planned.since, running))
+        since = planned.since if planned.since <= look.now else 0  # whoever writes a plan says when
+        found.append(Protected(vault, machine.hex(), item.hex(), plan, some, since, running))
     return found
 
 
@@ -311,10 +315,21 @@ def unexpected(look: Look) -> dict[str, str]:
             why = "its plan was stopped"
         elif plan.schedule is None or not (plan.schedule.times or plan.schedule.every):
             why = "its plan has no times any more"
-        elif pause is not None and (not pause.until or pause.until > look.now + LONG_PAUSE):
+        elif pause is not None and (not pause.until or _paused_until(look, (machine, item), pause.until)):
             why = "its plan is paused for long, or without an end"
         found[f"{machine.hex()}/{item.hex()}"] = why
     return found
+
+
+def _paused_until(look: Look, key: Key, until: int) -> bool:
+    """Whether a pause until a time (ns) is long, also as one of several."""
+    point = look.newest.get(key)
+    return until - look.now > LONG_PAUSE or (point is not None and look.now - point.time > LONG_PAUSE)
+
+
+def _key_of(one: str) -> Key:
+    machine, item = one.split("/")
+    return bytes.fromhex(machine), bytes.fromhex(item)
 
 
 def _silenced(about: _About, known: Known) -> list[Fact]:
@@ -322,15 +337,18 @@ def _silenced(about: _About, known: Known) -> list[Fact]:
     backups can stop one, and then nothing is late."""
     why, found = unexpected(about.look), list[Fact]()
     here = {machine.hex() for machine in about.look.machines}
-    for one in known.expected:
-        machine, item = one.split("/")
-        reason = why.get(one, "its plan is gone" if machine in here else "")
+    for one, before in known.expected.items():
+        key = _key_of(one)
+        planned = about.look.plans.get(key)
+        reason = why.get(one, "its plan is gone" if key[0].hex() in here else "")
+        if not reason and planned is not None and one in why:
+            late = grace(planned.plan)
+            if late > MUCH_LATER and late > 4 * before:
+                reason = f"a backup is late only after {hours(late)}, and was after {hours(before)}"
         if reason:
-            key = bytes.fromhex(machine), bytes.fromhex(item)
-            planned = about.look.plans.get(key)
             mark = f"{reason}:{planned.since if planned is not None else 0}"
-            text = f"{reason}: if it is not backed up, no alert will say so"
-            title = "backups are not expected any more"
+            text = f"{reason}: if it is not backed up, no other alert will say so"
+            title = "backups are not expected as before"
             found.append(about.fact("protection.lowered", key, title, text, [mark], "plan"))
     return found
 

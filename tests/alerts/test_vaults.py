@@ -94,6 +94,40 @@ def test_who_stops_a_plan_cannot_do_so_in_silence(w: Watching) -> None:
     assert w.alerts[0].count == 5 and "forgotten" in w.alerts[0].text
 
 
+def test_a_plan_that_is_written_again_and_again_excuses_nothing_for_long(w: Watching) -> None:
+    item = PlanLevel("item", "home", ITEM)
+    add_plan(w.world.vault, item, msgspec.structs.replace(DAILY, written=w.world.now + 900 * DAY))
+    w.world.backup(1)
+    w.world.later(3)
+    assert w.look() == [("opened", "backup.overdue")], "a plan of the future counts from its first point on"
+    told = []
+    for number in range(1, 8):
+        add_plan(w.world.vault, item._replace(number=number), msgspec.structs.replace(DAILY, written=w.world.now))
+        told.append(w.look())
+        w.world.later(1)
+    # A new plan excuses what came before; but a week after the first backup that did not come, no plan does.
+    assert told == [[("resolved", "backup.overdue")], [], [], [], [], [("opened", "backup.overdue")], []]
+
+
+def test_who_makes_backups_rare_or_pauses_them_again_and_again(w: Watching) -> None:
+    item = PlanLevel("item", "home", ITEM)
+    add_plan(w.world.vault, item, DAILY)
+    w.world.backup(1)
+    assert w.look() == []
+    rare = Schedule(times=[0], weekdays=[1], every_weeks=52)
+    add_plan(w.world.vault, item._replace(number=1), msgspec.structs.replace(DAILY, schedule=rare))
+    assert w.look() == [("opened", "protection.lowered")]
+    assert "late only after 182 d, and was after 12 h" in w.alerts[0].text
+    add_plan(w.world.vault, item._replace(number=2), DAILY)
+    assert w.look() == []
+    for number in range(3, 6):
+        pause = Pause(since=w.world.now, until=w.world.now + 20 * DAY)
+        add_plan(w.world.vault, item._replace(number=number), msgspec.structs.replace(DAILY, paused=pause))
+        w.look()
+        w.world.later(19)
+    assert [(a.id, a.count) for a in w.alerts] == [("protection.lowered", 2)]
+
+
 def test_jobs_that_leave_no_point_are_no_backups(w: Watching) -> None:
     add_plan(w.world.vault, PlanLevel("item", "home", ITEM), DAILY)
     w.world.backup(1)

@@ -36,5 +36,9 @@ def shown_path(path: bytes, system: str = "") -> str:
     text = os.fsdecode(path)
     if system != WINDOWS:
         return text
-    drive, _, rest = path.lstrip(b"/").decode(errors="surrogatepass").partition("/")
+    try:
+        plain = path.lstrip(b"/").decode(errors="surrogatepass")
+    except UnicodeDecodeError:  # no name that Windows has
+        return text
+    drive, _, rest = plain.partition("/")
     return f"{drive}:\\" + rest.replace("/", "\\")

@@ -106,7 +106,15 @@ def test_a_plan_that_is_written_again_and_again_excuses_nothing_for_long(w: Watc
         told.append(w.look())
         w.world.later(1)
     # A new plan excuses what came before; but a week after the first backup that did not come, no plan does.
-    assert told == [[("resolved", "backup.overdue")], [], [], [], [], [("opened", "backup.overdue")], []]
+    assert told == [
+        [("resolved", "backup.overdue")],
+        [],
+        [],
+        [],
+        [],
+        [("opened", "backup.overdue")],
+        [("reminded", "backup.overdue")],
+    ]
 
 
 def test_who_makes_backups_rare_or_pauses_them_again_and_again(w: Watching) -> None:

@@ -54,6 +54,10 @@ def test_restore(
 
     session: Session = ctx.obj
     test = RestoreTest(session, Request(point, machine, item, files, percent, mount, command, driver))
+    from catalog.throttle.given import Given
+    from catalog.throttle.limiting import limit_traffic
+
+    limit_traffic(session, Given())
     vault = session.open_vault(meanwhile=importing("mount.restoretest.show"))
     from mount.restoretest.show import run_and_show
 

@@ -189,8 +189,8 @@ ROOMS = {
     "mount.listing": "catalog.access catalog.screen mount.process",
     "mount.restoretest": "cache.reader catalog.access catalog.errors catalog.format catalog.jobs catalog.machines"
     " catalog.names catalog.points catalog.program catalog.schedule.history catalog.schedule.noted"
-    " catalog.screen catalog.tree catalog.vault mount.closing"
-    " mount.opening mount.view",
+    " catalog.screen catalog.throttle catalog.tree catalog.vault"
+    " mount.closing mount.opening mount.view",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",

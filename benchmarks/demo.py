@@ -193,6 +193,7 @@ class Tour:
         for part in (self.create, self.back_up, self.change, self.open, self.look, self.compare, self.copy_out):
             part()
         drive = self.close()
+        self.protect()
         self.summary(drive)
 
     def create(self) -> None:
@@ -297,6 +298,10 @@ class Tour:
         if any(self.mnt.iterdir()):
             raise Failed(f"the drive is still open at {self.mnt}")
         return drive
+
+    def protect(self) -> None:
+        section("8. From now on by itself. (Without --no-timer, this would also install a timer on this machine.)")
+        self.sh.rpdrive("protect", "copy", "--item", "work", "--no-timer")
 
     def summary(self, drive: dict[str, Any]) -> None:
         section("Summary")

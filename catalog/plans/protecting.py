@@ -225,8 +225,8 @@ def _say_what_comes(done: _Done, policy: Policy | None, why_none: str, *, is_tim
         say(f"Also:         {', '.join(upkeep)}")
     say("If it fails:  `rpdrive health` says so, and its exit code; `rpdrive notify` sends mail and other messages")
     say(f"To look:      `rpdrive points --item {done.item.name}`, `rpdrive mount`; to change: `rpdrive plan set`")
-    say(f"To undo:      `rpdrive plan stop --item {done.item.name} --keep-data`, or --delete-data;")
-    say("              `rpdrive timer remove` for all that runs by itself here")
+    stop = f"`rpdrive plan stop --item {done.item.name} --keep-data` (or --delete-data)"
+    say(f"To undo:      {stop}, `rpdrive timer remove`")
 
 
 def _schedule(plan: Plan) -> str:

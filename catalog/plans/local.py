@@ -15,7 +15,8 @@ from catalog.errors import LocalError
 from catalog.plans.effective import Plan
 
 FOLDER = "plans"
-_LONGEST = 64 << 20  # bytes of a file
+MOST_BYTES = 4 << 20  # of the items of a vault: a timer reads them every five minutes
+_LONGEST = 4 * MOST_BYTES  # of a file, with the machine's own plan
 _MOST = 1_000  # files that are read
 
 

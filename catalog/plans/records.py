@@ -30,7 +30,7 @@ from catalog.machines.registry import Registration
 from catalog.plans.allowed import FILE as ALLOWED
 from catalog.plans.allowed import Allowed
 from catalog.plans.effective import Level, Plan, effective
-from catalog.plans.local import LocalItem, LocalPlans, LocalVault
+from catalog.plans.local import MOST_BYTES, LocalItem, LocalPlans, LocalVault
 from catalog.vault import Vault
 
 _TRIES = 100  # versions of a level that are read, and numbers that are tried for the next one
@@ -166,7 +166,7 @@ def refresh(vault: Vault, address: str, settings: Settings) -> LocalVault | None
         earlier = None  # it is replaced
     if earlier is not None and earlier.machine != known.machine:
         earlier = None
-    made = _allowed(_local(vault, plans, address, machine, earlier), settings.where("config"))
+    made = _bounded(_allowed(_local(vault, plans, address, machine, earlier), settings.where("config")))
     if earlier is not None and _has_lost(made, earlier):
         made = msgspec.structs.replace(earlier, fetched=made.fetched, faults=made.faults)
     local.save(made)
@@ -214,6 +214,18 @@ def _allowed(made: LocalVault, config: Path) -> LocalVault:
         if paths:
             items.append(msgspec.structs.replace(item, plan=msgspec.structs.replace(item.plan, paths=paths)))
     return msgspec.structs.replace(made, items=items, faults=faults[:_MOST_FAULTS])
+
+
+def _bounded(made: LocalVault) -> LocalVault:
+    """A copy without the largest plans, if all together are more than the timer is to read every five minutes."""
+    sizes = {item.id: len(msgspec.json.encode(item)) for item in made.items}
+    dropped: set[str] = set()
+    for item in sorted(made.items, key=lambda item: sizes[item.id], reverse=True):
+        if sum(size for one, size in sizes.items() if one not in dropped) > MOST_BYTES:
+            dropped.add(item.id)
+    faults = [f"the plan of the item {item.name} is too large" for item in made.items if item.id in dropped]
+    items = [item for item in made.items if item.id not in dropped]
+    return msgspec.structs.replace(made, items=items, faults=[*faults, *made.faults][:_MOST_FAULTS])
 
 
 def _has_lost(made: LocalVault, earlier: LocalVault) -> bool:

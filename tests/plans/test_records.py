@@ -223,6 +223,19 @@ def test_a_plan_that_no_longer_opens_leaves_the_copy_as_it_was(vault: Vault, sta
     assert LocalPlans(state).all().vaults[0].items == made.items
 
 
+def test_plans_that_are_too_large_cost_themselves(vault: Vault, state: Path) -> None:
+    of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
+    large = ["x" * 4_000] * 800
+    for n in range(2):
+        which = bytes([n]) * 16
+        vault.add_item(Item(id=which, machine=MACHINE, name=f"large {n}", paths=[b"/x"], created=1))
+        put_map(vault, which, 1, paths=[b"/x"], exclude=large)
+    made = refresh(vault, "v", settings_of(state))
+    assert made is not None and len(made.items) == 2 and made.items[0].name == "home"
+    assert [fault for fault in made.faults if "is too large" in fault]
+    assert LocalPlans(state).all().errors == []
+
+
 def test_junk_where_no_plan_was_stops_no_change(vault: Vault, state: Path) -> None:
     of_item(vault, paths=[b"/home"], schedule=Schedule(times=[60]))
     refresh(vault, "v", settings_of(state))

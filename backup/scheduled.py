@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ WAITS = (15.0, 30.0, 60.0, 120.0, 240.0)  # s between attempts to reach a vault:
 HUNG = 24 * 3600.0  # s after which a restore test is stopped
 LONGEST = 3600.0  # s after which no further job begins: the next tick reads the plans in the vault again
 _BEAT = 60.0  # s between looks at whether a job gets on
+_READ_AGAIN = 3600.0  # s for which a limit holds a job back until the plans are read again
 _log = logging.getLogger("rpdrive.schedule")
 
 
@@ -60,6 +62,8 @@ class Edge(NamedTuple):
     now: Callable[[], int] = time.time_ns
     wait: Callable[[float], None] = time.sleep
     facts: Facts = here()
+    read_again: float = _READ_AGAIN
+    beat: float = _BEAT
 
 
 class _Opened(NamedTuple):
@@ -131,9 +135,16 @@ class _Runner:
             session.close()
 
     def beat(self, stop: threading.Event) -> None:
-        """Mark that the jobs get on, while requests are made or held back by a limit, or the processor is used."""
+        """Mark that the jobs get on, while requests are made or held back by a limit, or the processor is used.
+
+        A limit that holds them back for long may have been taken back in the vault: then the plans are read again.
+        """
         before: object = None
+        read = 0.0
         while True:
+            if held.seconds() >= read + self._edge.read_again:
+                read = held.seconds()
+                self._refresh()
             used = int(time.process_time())
             now = (
                 used,
@@ -143,7 +154,7 @@ class _Runner:
             if now != before:
                 beat(self._state)
             before = now
-            if stop.wait(_BEAT):
+            if stop.wait(self._edge.beat):
                 return
 
     # --- a vault ------------------------------------------------------------------------------------------
@@ -152,7 +163,12 @@ class _Runner:
         """Open a vault and refresh its plans, waiting for the network; or why not."""
         session = self._session.another(work.vault.address)
         self._sessions.append(session)
-        limit_traffic(session, Given())
+        gate = limit_traffic(session, Given())
+        # A pause that never ends must not keep this machine from learning that it was taken back.
+        with nullcontext() if gate is None else gate.open():
+            return self._read(work, session)
+
+    def _read(self, work: Work, session: Session) -> _Opened | RpdriveError:
         for wait in (*WAITS, None):
             try:
                 opened = _Opened(session, session.open_vault())
@@ -172,6 +188,18 @@ class _Runner:
             if work.duty == REFRESH:
                 return e
         return opened
+
+    def _refresh(self) -> None:
+        """Read the plans of the vaults again beside a job, by sessions of their own that nothing holds back."""
+        for opened in list(self._opened.values()):
+            if isinstance(opened, _Opened):
+                session = self._session.another(opened.session.address)
+                try:
+                    refresh(session.open_vault(), session.address, session.settings)
+                except Exception as e:  # noqa: BLE001 - the job goes on, by the copy that is there
+                    _log.warning("the plans in %s can't be read: %s", session.address, e)
+                finally:
+                    session.close()
 
     # --- a job --------------------------------------------------------------------------------------------
 

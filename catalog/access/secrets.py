@@ -91,7 +91,7 @@ class Secrets:
             row = json.loads(data)
             if not isinstance(row, dict) or bytes.fromhex(row["vault"]) != vault_id:
                 raise ValueError("a secret of another vault")
-        except (ValueError, KeyError, TypeError) as e:
+        except (ValueError, KeyError, TypeError, RecursionError) as e:
             raise self.damaged(vault_id) from e
         return row
 

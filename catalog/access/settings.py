@@ -131,7 +131,7 @@ class Settings:
 
         try:
             return {str(address): bytes.fromhex(row["id"]) for address, row in json.loads(text).items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise LocalError(
                 f"the list of known vaults {path} is malformed", "delete it, and name the vault with --vault"
             ) from e

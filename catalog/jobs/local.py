@@ -67,7 +67,7 @@ class LocalJobs:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 job = msgspec.json.decode(path.read_bytes(), type=LocalJob)
-            except (OSError, ValueError):  # msgspec's errors are ValueErrors
+            except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
                 continue
             job.outcome = _RESTORED.get(job.outcome, job.outcome)
             found.append(job)

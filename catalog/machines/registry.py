@@ -62,7 +62,7 @@ class Registration(msgspec.Struct):
             return found
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as e:  # msgspec's errors are ValueErrors
+        except (OSError, ValueError, RecursionError) as e:  # msgspec's errors are ValueErrors
             raise LocalError(
                 f"{path} can't be read: {e}", f"move {path} away, and name the machine with --machine"
             ) from e

@@ -171,7 +171,7 @@ class History:
             for line in file:
                 try:
                     ran = _decoder.decode(line)
-                except ValueError:  # msgspec's errors are ValueErrors
+                except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
                     continue
                 found[ran.id] = ran
             _remember(version, found)

@@ -29,7 +29,7 @@ class Marks(msgspec.Struct, frozen=True):
         """What the last tick left; nothing known if that can't be read."""
         try:
             return msgspec.json.decode((state / _FILE).read_bytes(), type=cls)
-        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+        except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             return cls()
 
     def ticked(self, now: int, boot: str) -> Marks:

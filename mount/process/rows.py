@@ -105,7 +105,7 @@ def from_json(kind: type[T], data: bytes) -> T | None:
     """JSON as it was written by to_json; None if it is malformed, or of another kind."""
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict):
         return None

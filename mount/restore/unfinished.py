@@ -93,7 +93,7 @@ class UnfinishedJob:
         try:
             self._disk.lock(fd)
             return msgspec.json.decode(self._disk.pread(fd, _MOST, 0), type=_Record)
-        except ValueError:  # msgspec's errors are ValueErrors
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
             return None
         finally:
             self._disk.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import msgspec
 import pytest
 
 from backup.scheduled import WAITS, Edge, run_due
+from catalog import held
 from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.errors import AccessDenied
-from catalog.format.plan import Care, Schedule
+from catalog.format.plan import Care, Limit, Schedule
 from catalog.plans.effective import Conditions, Plan
 from catalog.plans.local import LocalItem, LocalPlans, LocalVault
-from catalog.plans.records import Plans, add_plan, next_record
+from catalog.plans.records import Plans, add_plan, next_record, refresh
 from catalog.program import main_command
 from catalog.schedule.conditions import Facts
 from catalog.schedule.due import NO_ROLE
@@ -96,6 +98,47 @@ def test_a_tick_runs_what_is_due_in_order_and_the_next_one_touches_nothing(
     done = tick(rpdrive)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert rows(state) == ran
+
+
+def test_a_pause_without_end_does_not_keep_plans_from_being_read(
+    rpdrive: Cli, planned: LocalVault, vault: Vault, state: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody with a key of the vault may write a limit of 0; who takes it back may be far away."""
+    never = [Limit(start=0, end=1440, up=0, down=0)]
+
+    def limited(limits: list[Limit], *, is_copied: bool) -> None:
+        own = Plans(vault).level("item", "home", bytes.fromhex(planned.items[0].id))
+        add_plan(vault, own, next_record(own, throttle=limits))
+        if is_copied:
+            refresh(vault, planned.address, Settings(rpdrive.environ))
+            copy = LocalPlans(state).all().vaults[0]
+            items = [msgspec.structs.replace(item, since=0) for item in copy.items]
+            plan = msgspec.structs.replace(copy.plan, throttle=tuple(limits))
+            LocalPlans(state).save(msgspec.structs.replace(copy, plan=plan, items=items))
+
+    # Taken back while the machine was off: the pause is in its copy only.
+    limited(never, is_copied=True)
+    limited([], is_copied=False)
+    forget_runs(state)
+    done = subprocess.run(
+        [*main_command("rpdrive"), "run-due"], env=rpdrive.environ, capture_output=True, check=False, timeout=60,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0 and [ran.outcome for ran in rows(state)] == ["completed"], done
+    # Taken back while a backup waits.
+    limited(never, is_copied=True)
+    forget_runs(state)
+    monkeypatch.setattr("catalog.throttle.source.FRESH", 0.05)
+    session = Session(Settings(rpdrive.environ), vault=planned.address)
+    before = held.seconds()
+    running = threading.Thread(target=run_due, args=(session, Edge(read_again=0.0, beat=0.05)), daemon=True)
+    running.start()
+    while held.seconds() == before:
+        running.join(0.01)
+        assert running.is_alive()
+    limited([], is_copied=False)
+    running.join(60)
+    assert not running.is_alive() and [ran.outcome for ran in rows(state)] == ["completed"]
 
 
 # --- without a vault --------------------------------------------------------------------------------------

@@ -122,7 +122,9 @@ def test_the_vault_is_the_option_then_the_variable_then_the_only_known_one(
     assert settings.vault_address(None) == "file:///other"
 
 
-@pytest.mark.parametrize("text", ["not json", "[]", '{"file:///x": 1}', '{"file:///x": {"id": "zz"}}'])
+@pytest.mark.parametrize(
+    "text", ["not json", "[]", '{"file:///x": 1}', '{"file:///x": {"id": "zz"}}', "[" * 100_000], ids=str.__len__
+)
 def test_a_damaged_list_of_vaults(settings: Settings, text: str) -> None:
     write_private(settings.config / "vaults.json", text.encode())
     with pytest.raises(LocalError):
@@ -195,7 +197,9 @@ def test_a_link_in_the_place_of_a_key_is_refused(settings: Settings) -> None:
         keys.load(VAULT_ID)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"vault": "00", "master": ""}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b'{"vault": "00", "master": ""}', b"\xff\xfe", b"[" * 100_000], ids=len
+)
 def test_a_damaged_key_is_refused(settings: Settings, data: bytes) -> None:
     keys = SavedKeys(settings)
     write_private(keys.save(VAULT_ID, MASTER), data)

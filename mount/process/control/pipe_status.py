@@ -98,7 +98,7 @@ def ask_to_close(address: str, token: str, *, lazy: bool, timeout: float = 2.0) 
     answer = _request(address, token, "close --lazy" if lazy else "close", timeout)
     try:
         row = json.loads(answer) if answer is not None else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return str(row["refused"]) if isinstance(row, dict) and "refused" in row else None
 

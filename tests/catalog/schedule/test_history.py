@@ -46,11 +46,12 @@ def test_torn_and_malformed_lines_cost_themselves(tmp_path: Path) -> None:
         b"\xff\xff\n",
         b"[]\n{}\nnull\n",
         b'{"id":"x","kind":"y","started":"z"}\n',
+        b'{"id":"x","kind":"y","deep":' + b"[" * 100_000 + b"\n",
         b"\0" * 99,
     ):
         path.write_bytes(path.read_bytes() + junk)
         here.add(ran(len(here.all()) + 1))
-    assert [r.started - NOW for r in here.all()] == [1, 2, 3, 4, 5, 6]
+    assert [r.started - NOW for r in here.all()] == [1, 2, 3, 4, 5, 6, 7]
     later = path.read_bytes() + b'{"id":"9","kind":"backup","started":5,"outcome":"purple","later":[1]}\n'
     path.write_bytes(later)
     assert here.all()[0].outcome == "purple"
@@ -161,5 +162,6 @@ def test_sleep_and_starts_of_the_machine(tmp_path: Path) -> None:
     assert first.ticked(NOW + 20 * minute, "a").resumed == NOW + 20 * minute
     assert first.ticked(NOW + 5 * minute, "b").resumed == NOW + 5 * minute
     assert first.ticked(NOW - 5 * minute, "a").resumed == NOW - 5 * minute, "the clock was set back"
-    (tmp_path / "tick.json").write_bytes(b"{")
-    assert Marks.read(tmp_path) == Marks()
+    for junk in (b"{", b'{"x":' + b"[" * 100_000):
+        (tmp_path / "tick.json").write_bytes(junk)
+        assert Marks.read(tmp_path) == Marks()

@@ -191,8 +191,7 @@ def _job(plan: Plan, rows: list[Ran], now: int, duty: Duty, machine: bytes, sinc
     covered = _covered(rows, now)
     if duty == BACKUP:
         slot, following = slots.last(now), slots.next(now)
-        is_counted = slot is not None and plan.catch_up  # otherwise each that was given up has a row
-        missed = _missed(slots, rows, max(covered, since), slot or 0) if is_counted else 0
+        missed = 0 if slot is None else _missed(slots, rows, max(covered, since), slot)
     else:
         last = _last_slot(rows, now)
         slot = slots.last(now) if not last else last + (now - last) // slots.period * slots.period
@@ -245,8 +244,10 @@ def _missed(slots: Slots, rows: list[Ran], covered: int, slot: int) -> int:
     """How many slots between passed without a trace; 0 if nothing was ever covered."""
     if not covered:
         return 0
-    traces = {ran.slot for ran in rows if covered < ran.slot < slot}
-    return max(slots.between(covered, slot) - len(traces), 0)
+    between = [ran for ran in rows if covered < ran.slot < slot]
+    traces = {ran.slot for ran in between}
+    counted = sum(ran.missed for ran in between if ran.outcome == MISSED)
+    return max(slots.between(covered, slot) - len(traces) - max(counted, 0), 0)
 
 
 def _given_up(rows: list[Ran], now: int) -> int:

@@ -180,7 +180,8 @@ def test_slots_that_are_given_up_are_missed() -> None:
     assert lapsed(daily(21 * 60, zone="UTC"), rows, slot + 13 * HOUR) is None
     missed = run(slot + 13 * HOUR, "missed", slot, missed=4)
     job = only(due(plan, [*rows, missed], slot + DAY))
-    assert (job.slot, job.attempt, job.missed) == (slot + DAY, 1, 0)
+    assert (job.slot, job.attempt, job.missed) == (slot + DAY, 1, 0), "each of the others is in that row"
+    assert only(due(plan, rows, slot + DAY)).missed == 5, "nobody had the time to note them"
 
 
 def test_machines_begin_apart_after_a_slot_and_after_waking() -> None:

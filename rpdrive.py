@@ -226,6 +226,8 @@ def _close(ctx: typer.Context) -> None:
     _warn_of_passed_over(session, sys.exc_info()[1])
     if ctx.meta.get(_VERBOSE) and session.meter is not None:
         print(f"rpdrive: {session.meter.snapshot()}", file=sys.stderr)
+        if session.gate is not None:
+            print(f"rpdrive: {session.gate}", file=sys.stderr)
     session.close()
 
 

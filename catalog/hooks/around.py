@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from catalog.hooks.config import Hook, Hooks, Mode, Stage
 from catalog.hooks.process import HookProcess
 from catalog.program import child_environment
 
+_log = logging.getLogger("rpdrive.hooks")
 Handler: TypeAlias = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
@@ -141,6 +143,7 @@ class Around:
         if hook.mode is Mode.ASYNC:
             return
         ended = started[0].wait(hook.timeout)
+        _log.info("the hook %r (%s) printed: %s", hook.name, hook.stage, ended.output)
         if ended.fault:
             self._failed(hook, ended.text(hook))
 

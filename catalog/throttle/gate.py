@@ -83,6 +83,10 @@ class Throttle:
         finally:
             self._is_open = False
 
+    def __str__(self) -> str:
+        up, down, seconds = self.passed()
+        return f"{up} bytes to the vault, {down} from it; threads were held back for {seconds:.1f} s in all"
+
     def close(self) -> None:
         """Hold nothing back any more: who waits gets StoreError."""
         self._closed.set()

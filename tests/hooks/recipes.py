@@ -59,10 +59,7 @@ class Postgres:
 
 
 def new_cluster(folder: Path) -> Postgres:
-    """A new one below `folder`, whose parents user postgres may pass."""
-    for parent in folder.parents:
-        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
+    """A new one in `folder`, which does not exist yet, and whose parents user postgres may pass."""
     folder.mkdir()
     shutil.chown(folder, "postgres", "postgres")
     server = Postgres(folder / "data", folder)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from catalog.access.settings import Settings
+from catalog.hooks.around import Around, job_facts
+from catalog.hooks.config import read_hooks
 from catalog.vault import Vault
 from tests.hooks.recipes import Postgres, new_cluster, script
 from tests.kit.cli import Cli
-
-pytestmark = [pytest.mark.needs_root]
 
 
 def hook(cli: Cli, name: str, stage: str, *run: str | Path) -> None:
@@ -50,12 +52,22 @@ def test_sqlite(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Postgres:
-    return new_cluster(tmp_path / "pg")
+def server() -> Iterator[Postgres]:
+    """In a folder that user postgres may reach, and whose sockets have short names."""
+    folder = Path(tempfile.mkdtemp(prefix="rpdrive-pg-"))
+    folder.chmod(0o711)
+    try:
+        yield new_cluster(folder / "pg")
+    finally:
+        shutil.rmtree(folder)
 
 
+@pytest.mark.needs_root
 @pytest.mark.needs_program("psql", "pg_dump", "setpriv")
-def test_a_dump_of_postgresql(rpdrive: Cli, vault: Vault, server: Postgres, tmp_path: Path) -> None:
+def test_a_dump_of_postgresql(
+    rpdrive: Cli, vault: Vault, server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that a cluster is held and released; what that is good for, the soak shows."""
     dumps = tmp_path / "dumps"
     dumps.mkdir()
     with server.running():
@@ -76,13 +88,22 @@ def test_a_dump_of_postgresql(rpdrive: Cli, vault: Vault, server: Postgres, tmp_
         )
         assert server.sql("SELECT count(*), max(n) FROM t", "a shop") == "1000|1000"
         assert server.sql("SELECT tableowner FROM pg_tables WHERE tablename = 't'", "a shop") == "seller"
+        hook(rpdrive, "hold", "hold", script("rpdrive-pg-hold", tmp_path), tmp_path)
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        around = Around(read_hooks(Settings(rpdrive.environ)), "x", job_facts(job="17"), pytest.fail)
+        around.begin()
+        around.check()
+        around.end()
+        assert (tmp_path / "label-17").read_text().startswith("START WAL LOCATION: ")
 
 
 @pytest.mark.soak
+@pytest.mark.needs_root
 @pytest.mark.needs_program("psql", "pg_dump", "setpriv")
 def test_a_held_base_backup_of_postgresql(rpdrive: Cli, vault: Vault, server: Postgres, tmp_path: Path) -> None:
     """While a writer goes on. The restored server starts and has all rows that were committed before the backup."""
-    log = tmp_path / "pg" / "wal"
+    log = server.sockets / "wal"
     log.mkdir()
     shutil.chown(log, "postgres", "postgres")
     server.configure(
@@ -111,10 +132,10 @@ def test_a_held_base_backup_of_postgresql(rpdrive: Cli, vault: Vault, server: Po
         finally:
             ended.set()
             writer.join()
-    rpdrive.ok("restore", f"latest:{server.data}", "--item", "pg-base", "--to", tmp_path / "pg" / "base")
-    rpdrive.ok("restore", f"latest:{log}", "--item", "pg-wal", "--to", tmp_path / "pg" / "saved")
-    saved = next((tmp_path / "pg" / "saved").rglob("label-*")).parent
-    data = next((tmp_path / "pg" / "base").rglob("postgresql.auto.conf")).parent
+    rpdrive.ok("restore", f"latest:{server.data}", "--item", "pg-base", "--to", server.sockets / "base")
+    rpdrive.ok("restore", f"latest:{log}", "--item", "pg-wal", "--to", server.sockets / "saved")
+    saved = next((server.sockets / "saved").rglob("label-*")).parent
+    data = next((server.sockets / "base").rglob("postgresql.auto.conf")).parent
     base = Postgres(data, server.sockets)
     shutil.copy(saved / f"label-{job['id']}", data / "backup_label")
     (data / "recovery.signal").touch()
@@ -127,4 +148,5 @@ def test_a_held_base_backup_of_postgresql(rpdrive: Cli, vault: Vault, server: Po
         while base.sql("SELECT pg_is_in_recovery()") == "t":
             time.sleep(0.1)
         assert base.sql("SELECT count(*) FROM t WHERE text = 'before'") == "5000"
+        assert base.sql("SELECT count(*) % 1000 FROM t") == "0", "each INSERT is whole, or not there"
         base.sql("CREATE TABLE works ()")

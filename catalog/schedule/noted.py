@@ -23,7 +23,7 @@ from catalog.systems.this import SYSTEM
 from catalog.vault import Vault
 
 SERVES = "RPDRIVE_SERVES"  # set by what starts due jobs: `<slot>/<missed>/<tries>`
-PATIENCE = 10.0  # seconds to wait, at the end, for the start to be stored
+PATIENCE = 10.0  # seconds to wait for the start to be stored
 _log = logging.getLogger("rpdrive.schedule")
 
 
@@ -71,9 +71,10 @@ class Running:
         self._ran = begin(state, ran)
         start = msgspec.structs.replace(job, outcome=RUNNING, finished=0)
         self.size = 0  # of the record of the start, in bytes
-        # In a thread of its own: the job need not wait for an answer.
+        # In a thread of its own: a store that does not answer may take a minute to fail.
         self._storing = threading.Thread(target=self._store, args=(start,), name="job start", daemon=True)
         self._storing.start()
+        self._storing.join(PATIENCE)  # so that it is the job's first request, and others see it at once
 
     def _store(self, start: Job) -> None:
         try:

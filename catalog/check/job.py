@@ -53,11 +53,14 @@ def check(
     for error in vault.passed_over.lost("machines/"):
         run.report.add([Finding(0, What.OTHER, "machines/", str(error))])
     strange = Strangers("points/")
-    for group in _groups(vault, request, machines, strange):
-        run.group(group)
-    run.report.add(strange.findings())
-    if request.item is None:
-        run.folders()
+    try:
+        for group in _groups(vault, request, machines, strange):
+            run.group(group)
+        run.report.add(strange.findings())
+        if request.item is None:
+            run.folders()
+    finally:
+        run.end_jobs()
     run.report.findings = [_placed(vault, finding) for finding in run.report.findings]
     return run.report
 
@@ -99,6 +102,15 @@ def _is_id(text: str) -> bool:
     return len(text) == 32 and all(c in "0123456789abcdef" for c in text)
 
 
+class Checked(NamedTuple):
+    """A machine that was checked: its job, the entries and bytes that were read, and the faults that were found."""
+
+    job: CheckJob
+    entries: int
+    size: int
+    bad: int
+
+
 class _Run:
     def __init__(
         self,
@@ -112,6 +124,8 @@ class _Run:
         self.report = Report(request.level)
         self._vault, self._request, self._state = vault, request, state
         self._machines, self._highest, self._follow = machines, highest, follow
+        self._checked: list[Checked] = []
+        self._records: list[Finding] = []  # what is damaged in the folders of records
         self._items: dict[tuple[bytes, bytes], PointName] = {}  # a point of each item
 
     def group(self, machines: Sequence[bytes]) -> None:
@@ -150,16 +164,29 @@ class _Run:
                 bad = sum(finding.is_damage for finding in found)
                 for member in members:
                     job = jobs.pop(0)  # from level 1 on, each ground has a mark
-                    job.completed(member, report.bytes_read - size, bad, report.harmed)
+                    self._checked.append(Checked(job, member.marked.entries, report.bytes_read - size, bad))
                 if unnoted is None and result is not None:
                     unnoted = result.unnoted
                 if unnoted is not None:
                     why = "it is full" if isinstance(unnoted, StoreFull) else "this access may not create objects"
                     report.notes.append(f"the result is not noted in the vault: {why}")
 
+    def end_jobs(self) -> None:
+        """Keep the records of the checks of machines, with what was found in the folders of records.
+
+        What belongs to no machine goes with the first one: somebody who watches the jobs has to learn of it.
+        """
+        left = self._records
+        for n, (job, entries, size, bad) in enumerate(self._checked):
+            mine = [finding for finding in left if job.concerns(finding)]
+            if n == 0:
+                others = [one.job for one in self._checked[1:]]
+                mine += [f for f in left if f not in mine and not any(other.concerns(f) for other in others)]
+            job.completed(entries, size, bad + len(mine), self.report.harmed)
+
     def folders(self) -> None:
         """Look at the folders of records."""
-        report, request = self.report, self._request
+        report, request, before = self.report, self._request, len(self.report.findings)
         self._follow.phase(Phase("reading records"))
         known = [finding.object for finding in report.findings]
         records = Records()
@@ -171,6 +198,7 @@ class _Run:
         points = (name for name in self._items.values() if request.machine in (None, name.machine))
         report.add(records.missing(points, copy))
         report.notes += looked.notes
+        self._records = [finding for finding in report.findings[before:] if finding.is_damage]
 
     def _known(self, machines: Sequence[bytes]) -> tuple[dict[bytes, ChecksRecord], Earlier]:
         """The records of earlier checks, and the bad blocks that they name: level 2 reads these again."""

@@ -82,15 +82,21 @@ class CheckJob:
         )  # fmt: skip
         self._running = Running(ground.vault, state, self._job, level=level)
 
-    def completed(self, member: Member, size: int, findings: int, harmed: Mapping[PointName, Harmed]) -> None:
-        """Keep the record of a check that read `size` bytes of packs."""
+    def concerns(self, finding: Finding) -> bool:
+        """Whether a finding of a record is about this machine."""
+        machine = self._job.machine.hex()
+        names = (f"/{machine}", f"places/{machine[:8]}", f"checks/{machine[:8]}/")
+        return any(name in finding.object for name in names)
+
+    def completed(self, entries: int, size: int, findings: int, harmed: Mapping[PointName, Harmed]) -> None:
+        """Keep the record of a check that saw so many entries of trees, and read `size` bytes of packs."""
         job, paths = self._job, dict[bytes, int]()
         for name, harm in harmed.items():
             if name.machine == job.machine:
                 for path in harm.paths:
                     paths[path] = paths.get(path, 0) + 1
         job.outcome = Outcome.WITH_WARNINGS if findings else Outcome.COMPLETED
-        job.entries, job.read_bytes, job.bytes = member.marked.entries, size, size
+        job.entries, job.read_bytes, job.bytes = entries, size, size
         if findings:
             job.error = f"level {self._level} found {findings:,} damaged or missing objects or blocks"
         job.problems = [

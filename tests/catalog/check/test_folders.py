@@ -264,3 +264,12 @@ def test_a_point_that_only_a_cache_has_whole_is_named(full: World) -> None:
     assert (finding.what, finding.object) == (What.POINT, name) and finding.is_damage
     assert f"`rpdrive forget --damaged {full.points[0].id.hex()[:8]}`" in finding.reason
     assert full.points[0].id in {name.id for name in finding.points} and name in cache
+
+
+@pytest.mark.parametrize("name", [f"items/{M}/{ITEM.hex()}/00000001", "vault/1.json"], ids=["machine", "vault"])
+def test_a_damaged_record_is_in_the_job(full: World, name: str) -> None:
+    full.memory.objects[name] = b""
+    before = set(full.vault.job_names())
+    full.check(1)
+    (job,) = full.vault.jobs(sorted(set(full.vault.job_names()) - before))
+    assert job.outcome == "completed with warnings" and "level 1 found 1 " in job.error

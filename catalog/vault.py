@@ -143,20 +143,18 @@ class Vault:
 
         Raises ObjectNotFound, MissingData if the store refuses this object alone, ObjectTooLarge, or StoreError.
         """
-        try:
-            return self.store.get(name, max_sealed(kind))
-        except AccessDenied as e:
-            if self._is_refused():
-                raise
-            raise refused_object(name) from e
+        return self._alone(name, lambda: self.store.get(name, max_sealed(kind)))
 
-    def _is_refused(self) -> bool:
-        """Whether the store refuses access to the vault, and not to a single object."""
+    def _alone(self, name: str, ask: Callable[[], T]) -> T:
+        """Ask the store for one object. If that alone is refused, it is missing: raises MissingData."""
         try:
-            self.store.size(VAULT_FILE)
-        except RpdriveError:
-            return True
-        return False
+            return ask()
+        except AccessDenied as e:
+            try:
+                self.store.size(VAULT_FILE)
+            except RpdriveError:
+                raise e from None  # the store refuses all of the vault
+            raise refused_object(name) from e
 
     def read_checked(self, kind: Kind, cls: type[T], name: _Name, *, fresh: bool = False) -> T:
         """A record by its name, with which it must agree. Raises as `read_record`."""
@@ -364,8 +362,12 @@ class Vault:
         raise missing_pack(kind, pack) from gone
 
     def object_size(self, kind: PackKind, one: bytes) -> int:
-        """Bytes of the object of a pack or carrier, in one request. Raises ObjectNotFound or another StoreError."""
-        return self.store.size(pack_name(kind, one))
+        """Bytes of the object of a pack or carrier, in one request.
+
+        Raises ObjectNotFound, another StoreError, or MissingData if only this object is refused.
+        """
+        name = pack_name(kind, one)
+        return self._alone(name, lambda: self.store.size(name))
 
     def _read(
         self, kind: PackKind, pack: bytes, runs: tuple[Run, ...], offset: int, length: int, up_to: bool
@@ -384,12 +386,7 @@ class Vault:
 
     def _read_object(self, kind: PackKind, pack: bytes, offset: int, length: int, up_to: bool) -> bytes:
         name = pack_name(kind, pack)
-        try:
-            return self.store.read(name, offset, length, up_to=up_to)
-        except AccessDenied as e:
-            if self._is_refused():
-                raise
-            raise refused_object(name) from e
+        return self._alone(name, lambda: self.store.read(name, offset, length, up_to=up_to))
 
     def with_other_copies(self, kind: PackKind, at: Extent, read: Callable[[PackKind, Extent], T]) -> T:
         """`read` a chunk; if its block is lost, where the records of places say that another copy of it is.

@@ -13,6 +13,8 @@ from catalog.errors import (
     ObjectExists,
     ObjectNotFound,
     RpdriveError,
+    StoreError,
+    StoreUnreachable,
     WrongPassphrase,
 )
 from catalog.format.keys import Keys
@@ -98,7 +100,9 @@ def find_spare(store: Store, keys: Keys) -> Spare | None:
         there, tag = store.get_tagged(name, MAX_VAULT_FILE)
     except ObjectNotFound:
         return Spare(name, data, None)
-    except Damaged:  # it has more bytes than can be replaced
+    except StoreUnreachable:
+        raise
+    except (Damaged, StoreError):  # too large to be replaced, or out of reach: the rest can be repaired
         return None
     return None if _is_good(there, keys, number) else Spare(name, data, tag)
 

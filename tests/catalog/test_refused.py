@@ -29,6 +29,8 @@ def test_an_object_that_is_refused_alone_is_missing() -> None:
         asked = Vault(RefusingStore(vault.store, prefix=prefix), vault.keys, vault.file)
         with pytest.raises(refused):
             asked.read_pack(PackKind.DATA, bytes(16), 0, 1)
+        with pytest.raises(refused):
+            asked.object_size(PackKind.DATA, bytes(16))
 
 
 @pytest.mark.parametrize(

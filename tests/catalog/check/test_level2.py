@@ -11,6 +11,7 @@ import pytest
 
 from catalog.check import blocks, records
 from catalog.check.finding import What
+from catalog.check.job import Request, check
 from catalog.check.level2 import Budget, groups
 from catalog.check.listing import cost_line, lines, report_json
 from catalog.check.report import Report
@@ -321,3 +322,14 @@ def test_a_block_that_was_moved_is_named_with_the_object_that_holds_it(world: Wo
     (found,) = deep(world).findings
     assert (found.what, found.object) == (BLOCK, carrier) and f"+{found.offset} differs" in found.reason
     assert found.pack.hex() not in carrier and found.pack.hex() in found.reason
+
+
+def test_a_pack_and_a_copy_that_are_refused_are_named_and_the_rest_is_read(world: World) -> None:
+    refused = [world.name(world.plan), "vault/1.json"]
+    store: Store = world.memory
+    for name in refused:
+        store = RefusingStore(store, prefix=name)
+    vault = open_vault(store, passphrase=PASSPHRASE)
+    report = check(vault, Request(3, budget=ALL), world.state)
+    assert {finding.object for finding in report.findings if finding.is_damage} == set(refused)
+    assert report.packs_read > 1

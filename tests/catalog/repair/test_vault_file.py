@@ -13,6 +13,7 @@ from catalog.format.vaultfile import VaultFile
 from catalog.repair.vault_file import LostFile, find_copy, find_spare, put_back, write_spare
 from catalog.store.memory import MemoryStore
 from catalog.vault import open_vault
+from tests.kit.faults import RefusingStore
 from tests.kit.vaults import CHEAP, PASSPHRASE, new_vault
 
 OTHER = "another passphrase of many words"
@@ -200,3 +201,8 @@ def test_no_copy_is_made_of_what_is_damaged_nor_in_place_of_a_good_one(world: Wo
     del world.memory.objects["vault/2.json"]
     world.memory.objects["vault.json"] = world.changed(vault_id="00" * 16)
     assert find_spare(world.memory, world.keys) is None
+
+
+def test_a_copy_out_of_reach_stops_nothing(world: World) -> None:
+    store = RefusingStore(world.memory, prefix="vault/2.json")
+    assert find_spare(store, world.keys) is None

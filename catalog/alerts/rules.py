@@ -85,7 +85,11 @@ RULES: dict[str, Rule] = {
     "item.deleted": Rule(_C, "all points of an item were forgotten, or vanished", _ACK, Ends.BY_HAND, True),
     "policy.shortened": Rule(_C, "a policy keeps points for a shorter time than before", _ACK, Ends.BY_HAND, True),
     "protection.lowered": Rule(
-        _C, "the vault's own rules protect less, or a plan was stopped", _ACK, Ends.BY_HAND, True
+        _C,
+        "the vault's own rules protect less, a plan was stopped, or saves less than before",
+        _ACK,
+        Ends.BY_HAND,
+        True,
     ),
     "credentials.issued": Rule(
         _C, "credentials for the vault were issued on this machine", _ACK, Ends.BY_HAND, True

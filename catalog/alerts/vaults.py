@@ -15,14 +15,17 @@ from catalog.alerts.jobs import Names, job_facts, running_since
 from catalog.alerts.looking import Key, Look, forgotten_by_hand
 from catalog.alerts.overdue import Protected, hours, overdue_facts
 from catalog.alerts.rules import DAY
+from catalog.alerts.saving import saves_less, words_of
 from catalog.alerts.state import MOST_MARKS, Fact, Facts
 from catalog.format.ledger import ForgottenRow
 from catalog.format.plan import Care
 from catalog.format.records import Outcome, Point, PointName
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.state import Ledger, numbers_text
+from catalog.notify.event import Severity
 from catalog.schedule.due import BACKUP, grace
 from catalog.schedule.history import Ran
+from catalog.throttle.rates import never_goes
 
 SKEW = 300 * 10**9  # ns
 PURGE = 2 * DAY  # ns before forgotten points go
@@ -38,7 +41,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `looked` is when that was (ns). `admins` are ids of keys (hex), True if a key signs only with a passphrase of
     its own. `place` says what the place of the store does, by name. `expected` are machines and items
-    (`id/id`) of which backups were expected, and how late one might be (ns).
+    (`id/id`) of which backups were expected, and how late one might be (ns). `saved` says by the same names what
+    their plans save.
     """
 
     number: int = 0
@@ -49,6 +53,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     admins: dict[str, bool] = {}
     place: dict[str, str] = {}
     expected: dict[str, int] = {}
+    saved: dict[str, list[str]] = {}
 
     @classmethod
     def of(cls, look: Look, before: Known) -> Known:
@@ -59,12 +64,14 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for one, why in unexpected(look).items():
             if not why:
                 expected[one] = grace(look.plans[_key_of(one)].plan)
+        saved = {one: words for one, words in before.saved.items() if one.split("/")[0] not in here}
+        saved |= {f"{m.hex()}/{i.hex()}": words_of(planned.plan) for (m, i), planned in look.plans.items() if i}
         place = {**before.place, **{name: state for name, state in look.place.items() if state in (ON, OFF)}}
         return cls(
             looked=look.now, number=max(file.number, before.number), soft_delete_days=file.soft_delete_days,
             immutable_days=file.immutable.days if file.immutable else 0,
             immutable_locked=bool(file.immutable and file.immutable.locked), admins=_admins(file), place=place,
-            expected=expected,
+            expected=expected, saved=saved,
         )  # fmt: skip
 
 
@@ -118,6 +125,7 @@ def vault_facts(look: Look, known: Known) -> Facts:
     found += [_shortened(about, n) for n in range(len(look.shortened))]
     found += _lowered(about, known)
     found += _silenced(about, known)
+    found += _saving_less(about, known)
     found += _clock(about)
     rule = look.file.immutable
     # Prune lengthens a lock once half of the rule's days are left.
@@ -317,6 +325,8 @@ def unexpected(look: Look) -> dict[str, str]:
             why = "its plan has no times any more"
         elif pause is not None and (not pause.until or _paused_until(look, (machine, item), pause.until)):
             why = "its plan is paused for long, or without an end"
+        elif never_goes(plan.throttle):
+            why = "the limits of its plan let nothing go to or from the vault at any time"
         found[f"{machine.hex()}/{item.hex()}"] = why
     return found
 
@@ -350,6 +360,21 @@ def _silenced(about: _About, known: Known) -> list[Fact]:
             text = f"{reason}: if it is not backed up, no other alert will say so"
             title = "backups are not expected as before"
             found.append(about.fact("protection.lowered", key, title, text, [mark], "plan"))
+    return found
+
+
+def _saving_less(about: _About, known: Known) -> list[Fact]:
+    """Items of which the plan saves less than at the last look: their backups come, and miss something."""
+    found = []
+    for one, words in known.saved.items():
+        key = _key_of(one)
+        planned = about.look.plans.get(key)
+        if planned is None or is_forgotten(about.look, key[0].hex()) or not saves_less(planned.plan, words):
+            continue
+        text = "its plan has fewer paths than before, or leaves out more; `rpdrive plan show` says what it has now"
+        mark = f"{planned.since}:{','.join(words_of(planned.plan))}"
+        fact = about.fact("protection.lowered", key, "a plan saves less than before", text, [mark], "saves")
+        found.append(fact._replace(severity=Severity.WARNING))
     return found
 
 

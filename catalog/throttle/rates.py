@@ -46,6 +46,18 @@ def changes_at(windows: Sequence[Limit], now: datetime) -> datetime | None:
     return None
 
 
+def never_goes(windows: Sequence[Limit]) -> bool:
+    """Whether nothing can go to the vault, or nothing from it, at any time of any week."""
+    edges = sorted({edge % DAY for window in windows for edge in (window.start, window.end)} | {0})
+    monday = datetime(2024, 1, 1)  # by the wall clock
+    found = [
+        rate(windows, monday + timedelta(days=day, minutes=edge))
+        for day in range(7 if windows else 0)
+        for edge in edges
+    ]
+    return bool(found) and (all(one.up == 0 for one in found) or all(one.down == 0 for one in found))
+
+
 def _holds(window: Limit, weekday: int, minute: int) -> bool:
     days = window.weekdays or range(1, 8)
     if window.start < window.end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from catalog.alerts.rules import DAY
 from catalog.alerts.vaults import Known, vault_facts
 from catalog.alerts.watching import Room, Watcher, own_facts, room_of
 from catalog.errors import StoreUnreachable
-from catalog.format.plan import Care, Pause, PlanRecord, Schedule, Stop
+from catalog.format.plan import Care, Limit, Pause, PlanRecord, Schedule, Stop
 from catalog.format.records import Job, JobName, Outcome, PointName, StartName
 from catalog.format.retention import Retention, RetentionRule
 from catalog.format.sealed import Kind
@@ -134,6 +135,30 @@ def test_who_makes_backups_rare_or_pauses_them_again_and_again(w: Watching) -> N
         w.look()
         w.world.later(19)
     assert [(a.id, a.count) for a in w.alerts] == [("protection.lowered", 2)]
+
+
+def test_who_has_a_machine_save_less_or_nothing_at_all(w: Watching) -> None:
+    item, plan = PlanLevel("item", "home", ITEM), msgspec.structs.replace(DAILY, paths=[b"/a", b"/b"])
+    always = partial(Limit, start=0, end=1440)
+
+    def look(number: int, **changes: object) -> list[tuple[str, str]]:
+        add_plan(w.world.vault, item._replace(number=number), msgspec.structs.replace(plan, **changes))
+        w.world.backup(number + 1)
+        return w.look()
+
+    assert look(0) == []
+    assert look(1, exclude=["*"]) == [("opened", "protection.lowered")]
+    assert w.alerts[0].title == "a plan saves less than before" and w.alerts[0].severity == "warning"
+    assert w.look() == []
+    told = [
+        look(2, exclude=["*", "!keep"]), look(3), look(4, paths=[b"/a"]), look(5), look(6, one_file_system=True),
+        look(7, paths=[b"/a", b"/b", b"/c"]), look(8, exclude=[f"{n}" for n in range(5000)]),
+        look(9, throttle=[always(up=5)]),
+    ]  # fmt: skip
+    assert told == [[]] * 8 and w.alerts[0].count == 5, "a plan that saves more is none of them"
+    assert look(10, throttle=[always(up=0), Limit(start=60, end=120)]) == []
+    assert look(11, throttle=[always(down=0)]) == [("opened", "protection.lowered")]
+    assert len(w.alerts) == 2 and "let nothing go" in w.alerts[1].text and w.alerts[1].severity == "critical"
 
 
 def test_jobs_that_leave_no_point_are_no_backups(w: Watching) -> None:

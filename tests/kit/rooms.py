@@ -130,12 +130,13 @@ ROOMS = {
     " catalog.vault",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
     " catalog.screen catalog.store catalog.vault",
+    "catalog.throttle.rates": "catalog.format",
     "catalog.alerts": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.local"
     " catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state catalog.alerts.telling catalog.errors"
     " catalog.format catalog.ledger.records catalog.ledger.state catalog.machines catalog.notify"
     " catalog.notify.event catalog.plans.effective catalog.plans.records catalog.points"
     " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
-    " catalog.store.address catalog.vault",
+    " catalog.store.address catalog.throttle.rates catalog.vault",
     "catalog.report": "catalog.access catalog.alerts.keeping catalog.alerts.state catalog.errors catalog.format"
     " catalog.jobs catalog.notify.event catalog.plans.effective catalog.plans.local catalog.plans.records"
     " catalog.report.series catalog.report.wording catalog.schedule.history"
@@ -144,7 +145,7 @@ ROOMS = {
     " catalog.points catalog.screen catalog.tree catalog.vault",
     "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
-    " catalog.screen catalog.store",
+    " catalog.screen catalog.store catalog.throttle.rates",
     # Reading file contents.
     "cache.counters": "",
     "cache.memory": "",

@@ -155,9 +155,10 @@ def test_limits_that_are_given_count_in_place_of_the_plans(rpdrive: Cli, planned
 
 @pytest.mark.needs_fuse
 def test_a_drive_has_limits(rpdrive: Cli, planned: Path, tmp_path: Path) -> None:
+    """A read takes longer than its time limit, since a limit of the rate holds it back, and does not fail."""
     drive = tmp_path / "drive"
     drive.mkdir()
-    rpdrive.ok("mount", drive, "--point", "latest", "--limit", "4M")
+    rpdrive.ok("mount", drive, "--point", "latest", "--limit", "160K", "--read-timeout", "1")
     try:
         path = drive / str(planned / "a").lstrip("/")
         assert path.read_bytes() == (planned / "a").read_bytes()

@@ -364,5 +364,11 @@ def test_a_killed_backup_is_seen_at_once(rpdrive: Cli, vault: Vault, source: Pat
     assert (job["kind"], job["outcome"], job["item"]) == ("backup", "running", "home")
     running.kill()
     running.wait(60)
-    (job,) = rpdrive.json("jobs")["jobs"]
+    state = rpdrive.home / "state"
+    for kind in ("restore", "prune"):  # begun by a process that is gone
+        gone = Ran(id=f"{len(kind):032x}", kind=kind, vault=vault.id.hex(), started=time.time_ns(), boot="earlier")
+        History(state).add(gone)
+    job, restore = rpdrive.json("jobs")["jobs"]
     assert (job["outcome"], job["finished"], job["seconds"]) == ("killed", None, None)
+    assert (restore["kind"], restore["outcome"], restore["kept"]) == ("restore", "killed", "here")
+    assert "outcome   killed" in rpdrive.ok("jobs", restore["id"])

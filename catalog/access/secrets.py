@@ -68,13 +68,17 @@ class Secrets:
         return found
 
     def _read(self, path: Path) -> bytes | None:
+        descriptor = -1
         try:
             descriptor = os.open(path, SYSTEM.read_flags | SYSTEM.no_follow)
+            opened = os.fdopen(descriptor, "rb")
         except FileNotFoundError:
             return None
         except OSError as e:
+            if descriptor >= 0:  # a folder
+                os.close(descriptor)
             raise LocalError(f"the {self._kind} {path} can't be read: {e.strerror}", self._advice(path)) from e
-        with os.fdopen(descriptor, "rb") as file:
+        with opened as file:
             # fstat of the open file, not of the path, which may be replaced in between.
             status = os.fstat(descriptor)
             if not SYSTEM.is_own(status):

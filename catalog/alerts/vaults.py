@@ -7,7 +7,7 @@ was acknowledged never comes back.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -34,6 +34,7 @@ MUCH_LATER = 3 * DAY  # ns
 LONG_PAUSE = 31 * DAY  # ns
 OFF, ON = "off", "on"
 _NEVER = Care(every=0)
+_Pair: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}/[0-9a-f]{32}$")]
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,8 +53,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     looked: int = 0
     admins: dict[str, bool] = {}
     place: dict[str, str] = {}
-    expected: dict[str, int] = {}
-    saved: dict[str, list[str]] = {}
+    expected: dict[_Pair, int] = {}
+    saved: dict[_Pair, list[str]] = {}
 
     @classmethod
     def of(cls, look: Look, before: Known) -> Known:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -33,6 +33,7 @@ _log = logging.getLogger("rpdrive.schedule")
 
 
 RawPath: TypeAlias = bytes
+HexId: TypeAlias = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})*$")]
 
 
 class Ran(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
@@ -48,10 +49,10 @@ class Ran(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 
     id: str
     vault: str = ""
-    machine: str = ""
+    machine: HexId = ""
     kind: str
     level: int = 0
-    item: str = ""
+    item: HexId = ""
     item_name: str = ""
     slot: int = 0
     missed: int = 0

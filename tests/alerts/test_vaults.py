@@ -13,7 +13,7 @@ from catalog.access.settings import Settings
 from catalog.alerts.looking import Look, Looker
 from catalog.alerts.rules import DAY
 from catalog.alerts.vaults import Known, vault_facts
-from catalog.alerts.watching import Room, Watcher, own_facts, room_of
+from catalog.alerts.watching import Room, Watcher, known_of, own_facts, room_of
 from catalog.errors import StoreUnreachable
 from catalog.format.plan import Care, Limit, Pause, PlanRecord, Schedule, Stop
 from catalog.format.records import Job, JobName, Outcome, PointName, StartName
@@ -31,6 +31,7 @@ from tests.kit.vaults import Remote
 from tests.kit.watched import Watching, fill
 
 HOUR = 3600 * 10**9
+VAULT = "ab" * 16
 DAILY = PlanRecord(id=ITEM, number=0, written=START, zone="UTC", schedule=Schedule(times=[21 * 60]))
 
 
@@ -159,6 +160,14 @@ def test_who_has_a_machine_save_less_or_nothing_at_all(w: Watching) -> None:
     assert look(10, throttle=[always(up=0), Limit(start=60, end=120)]) == []
     assert look(11, throttle=[always(down=0)]) == [("opened", "protection.lowered")]
     assert len(w.alerts) == 2 and "let nothing go" in w.alerts[1].text and w.alerts[1].severity == "critical"
+
+
+@pytest.mark.parametrize("junk", [b'{"expected":{"aa/zz":1}}', b'{"saved":{"":["+"]}}', b"[" * 100_000], ids=len)
+def test_what_was_known_is_malformed(junk: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "alerts" / VAULT / "known.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(junk)
+    assert known_of(tmp_path, VAULT) == Known()
 
 
 def test_jobs_that_leave_no_point_are_no_backups(w: Watching) -> None:

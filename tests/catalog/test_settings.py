@@ -207,6 +207,15 @@ def test_a_damaged_key_is_refused(settings: Settings, data: bytes) -> None:
         keys.load(VAULT_ID)
 
 
+def test_a_folder_in_the_place_of_a_key_is_refused(settings: Settings) -> None:
+    keys = SavedKeys(settings)
+    path = keys.save(VAULT_ID, MASTER)
+    path.unlink()
+    path.mkdir(mode=0o700)
+    with pytest.raises(LocalError, match="can't be read: Is a directory"):
+        keys.load(VAULT_ID)
+
+
 def test_a_key_under_the_name_of_another_vault_is_refused(settings: Settings) -> None:
     keys = SavedKeys(settings)
     path = keys.save(VAULT_ID, MASTER)

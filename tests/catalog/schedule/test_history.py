@@ -46,12 +46,13 @@ def test_torn_and_malformed_lines_cost_themselves(tmp_path: Path) -> None:
         b"\xff\xff\n",
         b"[]\n{}\nnull\n",
         b'{"id":"x","kind":"y","started":"z"}\n',
+        b'{"id":"x","kind":"y","started":1,"machine":"../x"}\n{"id":"x","kind":"y","started":1,"item":"0"}\n',
         b'{"id":"x","kind":"y","deep":' + b"[" * 100_000 + b"\n",
         b"\0" * 99,
     ):
         path.write_bytes(path.read_bytes() + junk)
         here.add(ran(len(here.all()) + 1))
-    assert [r.started - NOW for r in here.all()] == [1, 2, 3, 4, 5, 6, 7]
+    assert [r.started - NOW for r in here.all()] == [1, 2, 3, 4, 5, 6, 7, 8]
     later = path.read_bytes() + b'{"id":"9","kind":"backup","started":5,"outcome":"purple","later":[1]}\n'
     path.write_bytes(later)
     assert here.all()[0].outcome == "purple"

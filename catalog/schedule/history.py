@@ -26,7 +26,7 @@ DAYS, ROWS = 400, 10_000  # what is kept: so many days, and so many runs
 LISTED = 100  # problems of a run
 _LISTING = 3  # the newest runs of an item keep their lists of problems
 _TEXT = 1_000  # characters or bytes of a text, or of the path of a problem
-_SLACK = 256 << 10  # bytes that the file may grow, beyond twice of what is in use, before it is written anew
+_SLACK = 256 << 10  # bytes by which the file grows before it is looked at whether to write it anew
 _RESERVE = 64 << 10  # bytes set aside on the disk for the ends of runs
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger("rpdrive.schedule")
@@ -129,7 +129,8 @@ class History:
         try:
             with self._locked():
                 self._append(data)
-                self._tidy()
+                with suppress(OSError, LocalError):  # the next one tries again
+                    self._tidy(len(data))
         except (OSError, LocalError) as e:
             _log.warning("the history of jobs can't be written: %s", e)
             return False
@@ -217,17 +218,20 @@ class History:
             file.seek(-1, os.SEEK_END)
             return file.read(1) == b"\n"
 
-    def _tidy(self) -> None:
-        """Write the file anew once it is large, and set bytes aside again."""
-        with suppress(OSError):
-            if not self._reserve.exists() and _free(self._state) > 4 * _RESERVE:
-                write_private(self._reserve, os.urandom(_RESERVE))
+    def _tidy(self, added: int) -> None:
+        """Set bytes aside again, and write the file anew if half of it is of no use. `added` bytes are new in it.
+
+        Whether it is takes reading all of it: looked at each time that it has grown by _SLACK.
+        """
+        if not self._reserve.exists() and _free(self._state) > 4 * _RESERVE:
+            write_private(self._reserve, os.urandom(_RESERVE))
         size = self._path.stat().st_size
-        if size < _SLACK:
+        if size // _SLACK == max(size - added, 0) // _SLACK:
             return
-        kept = kept_of(self._read().values())
+        rows = self._read()
+        kept = kept_of(rows.values())
         data = b"".join(_encoder.encode(ran) + b"\n" for ran in kept)
-        if size > 2 * len(data) + _SLACK or len(data) < size // 2:
+        if len(data) < size // 2 or len(kept) < len(rows):
             write_private(self._path, data)
 
 

@@ -6,7 +6,7 @@ Every tick calls `step_here`. What only the vault can tell, `rpdrive watch` look
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,12 +16,13 @@ from catalog.alerts.jobs import Names, job_facts, running_since
 from catalog.alerts.keeping import Kept
 from catalog.alerts.overdue import Protected, clock_fact, hours, overdue_facts
 from catalog.alerts.rules import DAY
-from catalog.alerts.state import Alert, Fact, Facts, step
+from catalog.alerts.state import Alert, Fact, Facts, Key, step
 from catalog.alerts.telling import tell
 from catalog.errors import LocalError
 from catalog.notify.event import Failing, Notifications, Severity
 from catalog.plans.local import LocalPlans, LocalVault
 from catalog.schedule.history import RUNNING, History, Ran
+from catalog.schedule.marks import Marks
 from catalog.systems.this import SYSTEM
 
 SCOPE = "local"
@@ -51,7 +52,8 @@ def step_here(
         }
         for vault, plan in by_vault.items():
             some = [ran for ran in runs if ran.vault == vault]
-            facts = local_facts(vault, plan, some, now)
+            opened = {alert.key for alert in kept.of(vault) if alert.is_open}
+            facts = local_facts(vault, plan, some, now, Marks.read(state).resumed, opened)
             facts = facts._replace(facts=(*facts.facts, *issued_facts(vault, issued(state, vault))))
             open_ += _stepped(kept, vault, facts, now, notifications)
         facts = Facts((*target_facts(failing), *clock_fact(runs, SCOPE, now)), frozenset([SCOPE]))
@@ -74,8 +76,15 @@ def _stepped(kept: Kept, vault: str, facts: Facts, now: int, notifications: Noti
     return [alert for alert in result.alerts if alert.is_open]
 
 
-def local_facts(vault: str, plan: LocalVault | None, runs: Sequence[Ran], now: int) -> Facts:
-    """What this machine's runs and plans say of one vault."""
+def local_facts(
+    vault: str,
+    plan: LocalVault | None,
+    runs: Sequence[Ran],
+    now: int,
+    resumed: int = 0,
+    opened: Collection[Key] = (),
+) -> Facts:
+    """What this machine's runs and plans say of one vault. For `resumed` and `opened`, see `overdue_facts`."""
     machine = plan.machine if plan is not None else next((ran.machine for ran in runs if ran.machine), "")
     runs = [ran if ran.machine else msgspec.structs.replace(ran, machine=machine) for ran in runs]
     names = Names(
@@ -94,7 +103,7 @@ def local_facts(vault: str, plan: LocalVault | None, runs: Sequence[Ran], now: i
             running = running_since(some, now, boots, alive=True)
             protected.append(Protected(vault, machine, item.id, item.plan, some, item.since, running))
         protected.append(Protected(vault, machine, "", plan.plan, own, plan.since))
-        found += overdue_facts(protected, scope, names, now)
+        found += overdue_facts(protected, scope, names, now, resumed, opened)
     return Facts(tuple(found), frozenset([scope]))
 
 

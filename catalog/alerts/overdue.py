@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from catalog.alerts.jobs import GOOD, Names
 from catalog.alerts.rules import DAY
-from catalog.alerts.state import Fact
+from catalog.alerts.state import Fact, Key
 from catalog.notify.event import Severity
 from catalog.plans.effective import Plan
-from catalog.schedule.due import BACKUP, UPKEEP, Duty, expected_by, grace
+from catalog.schedule.due import BACKUP, NO_ROLE, UPKEEP, Duty, expected_by, grace
 from catalog.schedule.history import Ran
 from catalog.screen.text import iso_time
 
 LONGEST = 7 * DAY  # ns for which a new plan excuses what the runs so far would not
 AHEAD = 300 * 10**9  # ns by which clocks may differ
+CATCHING_UP = 3600 * 10**9  # ns after it woke in which a machine makes up for what it slept through
+MONTH = 31 * DAY
+ASLEEP = 3 * DAY  # ns; for one that is late by more than that, nobody waits
 _KINDS = {"prune": "prune.overdue", "check": "check.overdue", "restore-test": "restore_test.overdue"}
 
 
@@ -53,6 +56,8 @@ def expectations(one: Protected, now: int) -> list[Expected]:
         if duty == BACKUP and one.plan.schedule is None:
             continue
         runs = [ran for ran in one.runs if ran.kind.replace(" ", "-") == duty.kind and ran.level >= duty.level]
+        if duty != BACKUP and runs and max(runs, key=lambda ran: ran.started).reason == NO_ROLE:
+            continue  # it is for another machine to do
         good = [ran for ran in runs if ran.outcome in GOOD]
         past = [ran.started for ran in good if ran.started <= now + AHEAD]
         if good and not past:
@@ -76,13 +81,27 @@ def _at_level(ran: Ran, level: int) -> Ran:
     return msgspec.structs.replace(ran, level=level)
 
 
-def overdue_facts(protected: Iterable[Protected], scope: str, names: Names, now: int) -> list[Fact]:
-    """What is overdue. `scope` has the id of each machine below it."""
+def overdue_facts(
+    protected: Iterable[Protected],
+    scope: str,
+    names: Names,
+    now: int,
+    resumed: int = 0,
+    opened: Collection[Key] = (),
+) -> list[Fact]:
+    """What is overdue. `scope` has the id of each machine below it.
+
+    A machine that woke at `resumed` (ns) is given an hour before it raises an alert that is not `opened`: one
+    that sleeps at night would do so each morning, just before its backup.
+    """
     found = []
+    is_waking = resumed <= now < resumed + CATCHING_UP
     for one in protected:
         for expected in expectations(one, now):
             if now > expected.overdue:
-                found.append(_fact(one, expected, scope, names, now))
+                fact = _fact(one, expected, scope, names, now)
+                if not is_waking or now > expected.overdue + ASLEEP or fact.key in opened:
+                    found.append(fact)
     return found
 
 
@@ -110,8 +129,11 @@ def _iso(ns: int) -> str:
 
 
 def clock_fact(runs: Iterable[Ran], scope: str, now: int) -> list[Fact]:
-    """A fact if this machine's own runs are noted at times to come: its clock is behind, or was ahead."""
-    newest = max((ran.started for ran in runs if not ran.ahead), default=0)
+    """A fact if this machine's own runs are noted at times to come: its clock is behind, or was ahead.
+
+    Every tick marks such runs as ahead. Those of a month on and more are of a clock that is mended.
+    """
+    newest = max((ran.started for ran in runs if not ran.ahead or ran.started <= now + MONTH), default=0)
     if newest <= now + AHEAD:
         return []
     text = f"this machine's clock says a time that is {hours(newest - now)} before that of its newest job"

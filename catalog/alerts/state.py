@@ -238,6 +238,7 @@ def _opened(facts: list[Fact], rule: Rule, past: list[Alert], now: int) -> Alert
         marks = [m for m in marks if m not in set(known)]
         if past and not marks:
             return None
+        best = next((fact for fact in facts if not fact.marks or {*fact.marks} & {*marks}), best)  # not old news
     once = rule.ends is Ends.AT_ONCE
     return Alert(
         id=best.id, vault=best.vault, machine=best.machine, item=best.item, cause=best.cause,

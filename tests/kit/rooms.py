@@ -71,12 +71,12 @@ ROOMS = {
     " catalog.systems",
     "catalog.schedule.noted": "catalog.format catalog.notify catalog.schedule.history catalog.screen"
     " catalog.systems catalog.vault",
+    "catalog.schedule.marks": "catalog.errors catalog.systems",
     "catalog.alerts.local": "catalog.access catalog.alerts.jobs catalog.alerts.keeping catalog.alerts.overdue"
     " catalog.alerts.rules catalog.alerts.state catalog.alerts.telling catalog.errors catalog.notify"
-    " catalog.notify.event catalog.plans.local catalog.schedule.history catalog.systems",
+    " catalog.notify.event catalog.plans.local catalog.schedule.history catalog.schedule.marks catalog.systems",
     "catalog.schedule.conditions": "catalog.format catalog.plans.effective catalog.retention"
     " catalog.schedule.slots",
-    "catalog.schedule.marks": "catalog.errors catalog.systems",
     "catalog.schedule.agenda": "catalog.plans.effective catalog.plans.local catalog.schedule.conditions"
     " catalog.schedule.due catalog.schedule.history catalog.schedule.slots",
     "catalog.report.series": "catalog.plans.effective catalog.plans.local catalog.schedule.due"

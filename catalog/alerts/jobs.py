@@ -82,17 +82,20 @@ def job_facts(
     whose new contents could not be compressed. `alive` are machines and items whose backup shows signs of life.
     """
     series: dict[tuple[str, str, str, str, int], list[Ran]] = {}
+    runs = list(runs)
+    newest = _newest_backups(runs, now)
     for ran in runs:
         kind = ran.kind.replace(" ", "-")
         level = ran.level if kind == "check" else 0
         series.setdefault((ran.vault, ran.machine, ran.item, kind, level), []).append(ran)
     found: list[Fact] = []
-    for (_vault, machine, item, kind, level), some in sorted(series.items()):
+    for (vault, machine, item, kind, level), some in sorted(series.items()):
         some.sort(key=lambda ran: (ran.started, ran.id))
         one = _Series(some, f"{scope}/{machine}" if machine else scope, names, now)
         match kind:
             case "backup":
-                found += _backup(one, boots or {}, dense, (machine, item) in alive)
+                newest_one = newest.get((vault, machine), 0)
+                found += _backup(one, boots or {}, dense, (machine, item) in alive, newest_one)
             case "check":
                 found += _check(one, level)
             case "prune":
@@ -131,10 +134,10 @@ def _failed(one: _Series, kind: str, title: str, twice: Severity | None) -> list
     return found
 
 
-def _backup(one: _Series, boots: Mapping[str, str], dense: Collection[str], alive: bool) -> list[Fact]:
+def _backup(one: _Series, boots: Mapping[str, str], dense: Collection[str], alive: bool, newest: int) -> list[Fact]:
     good = [ran for ran in one.runs if ran.outcome in GOOD]
     found = _failed(one, "backup.failed", "backup failed", Severity.CRITICAL)
-    found += _killed(one, boots, alive)
+    found += _killed(one, boots, alive, newest)
     if good and good[-1].problem_count:
         found.append(_incomplete(one, good))
     for ran in good:
@@ -170,10 +173,15 @@ def unusual(ran: Ran, before: Sequence[Ran]) -> list[str]:
     return reasons
 
 
-def is_lost(ran: Ran, now: int, boots: Mapping[str, str], alive: bool) -> bool:
-    """Whether a run began, and will have no end. One that shows signs of life may take days."""
+def is_lost(ran: Ran, now: int, boots: Mapping[str, str], alive: bool, newest: int = 0) -> bool:
+    """Whether a run began, and will have no end. One that shows signs of life may take days.
+
+    `newest` is when the newest backup of the machine began (ns): one runs at a time, so those before it have ended.
+    """
     if ran.outcome != RUNNING:
         return ran.outcome == KILLED
+    if ran.started < newest:
+        return True
     boot = boots.get(ran.machine)
     return bool(ran.boot and boot and boot != ran.boot) or (not alive and now - ran.started > LOST)
 
@@ -184,9 +192,19 @@ def running_since(runs: Iterable[Ran], now: int, boots: Mapping[str, str], alive
     return max(some, default=0)
 
 
-def _killed(one: _Series, boots: Mapping[str, str], alive: bool) -> list[Fact]:
+def _newest_backups(runs: Iterable[Ran], now: int) -> dict[tuple[str, str], int]:
+    """When the newest backup of each vault and machine began (ns); those that wrong clocks noted don't count."""
+    found: dict[tuple[str, str], int] = {}
+    for ran in runs:
+        if ran.kind == "backup" and ran.outcome in (*ENDS, RUNNING) and ran.started <= now and not ran.ahead:
+            key = ran.vault, ran.machine
+            found[key] = max(found.get(key, 0), ran.started)
+    return found
+
+
+def _killed(one: _Series, boots: Mapping[str, str], alive: bool, newest: int) -> list[Fact]:
     ended = max((n for n, ran in enumerate(one.runs) if ran.outcome in ENDS), default=-1)
-    some = [ran for ran in one.runs[ended + 1 :] if is_lost(ran, one.now, boots, alive)]
+    some = [ran for ran in one.runs[ended + 1 :] if is_lost(ran, one.now, boots, alive, newest)]
     if not some:
         return []
     return [one.fact("backup.killed", "backup was killed", "it began, and its end was never recorded", of=some)]

@@ -51,7 +51,8 @@ RULES: dict[str, Rule] = {
     ),
     "backup.killed": Rule(
         _W,
-        "a backup began and left no end: its machine has started again since, or 24 hours passed without a sign"
+        "a backup began and left no end: its machine has started again since, or begun another backup, or 24 hours"
+        " passed without a sign"
         " of life",
         "the next end",
     ),

@@ -116,8 +116,10 @@ def job_rows(
 
 def fates(jobs: Iterable[Job], ran: Sequence[Ran], now: int) -> None:
     """Set the outcome of jobs that only have a start: running, or killed. docs/format.md, "Job"."""
-    here, newest = {row.id: row for row in ran}, dict[bytes, Job]()
+    here, newest, begun = {row.id: row for row in ran}, dict[bytes, Job](), dict[bytes, int]()
     for job in jobs:
+        if job.kind == "backup" and job.time <= now:  # one of a machine runs at a time
+            begun[job.machine] = max(begun.get(job.machine, 0), job.time)
         if job.boot and job.time > (newest[job.machine].time if job.machine in newest else -1):
             newest[job.machine] = job
     for job in jobs:
@@ -126,7 +128,11 @@ def fates(jobs: Iterable[Job], ran: Sequence[Ran], now: int) -> None:
         row, last = here.get(job.id.hex()), newest.get(job.machine)
         if row is not None:
             job.outcome, job.finished = row.outcome, row.finished
-        elif (last is not None and job.boot and last.boot != job.boot) or now - job.time > DAY:
+        elif (
+            (last is not None and job.boot and last.boot != job.boot)
+            or now - job.time > DAY
+            or (job.kind == "backup" and job.time < begun.get(job.machine, 0))
+        ):
             job.outcome = Outcome.KILLED
         if job.outcome in (RUNNING, Outcome.KILLED):
             job.finished = max(now, job.time) if job.outcome == RUNNING else 0

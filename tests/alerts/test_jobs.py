@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,6 +83,15 @@ def test_killed() -> None:
     assert kinds(ran(1), begun, now=T + 27 * HOUR, alive=alive) == [], "a first backup may take days"
     assert kinds(ran(1), begun, now=T + 27 * HOUR, alive=alive, boots={MACHINE: "two"}) == ["backup.killed"]
     assert kinds(ran(1), ran(2, Outcome.KILLED), now=T + 3 * HOUR) == ["backup.killed"]
+    # One backup of a machine runs at a time: where it has begun another one, also of another item, this one ended.
+    again = ran(3, "running", finished=0, boot="one")
+    elsewhere = msgspec.structs.replace(again, item="cd" * 16)
+    for later in (again, elsewhere, msgspec.structs.replace(elsewhere, outcome="completed")):
+        assert kinds(ran(1), begun, later, now=T + 4 * HOUR, boots={MACHINE: "one"}) == ["backup.killed"]
+    ahead = [msgspec.structs.replace(again, ahead=True), msgspec.structs.replace(again, started=T + 9 * HOUR)]
+    others = [msgspec.structs.replace(again, machine="dd" * 16), msgspec.structs.replace(again, vault="dd" * 16)]
+    for other in (*ahead, *others, msgspec.structs.replace(again, kind="check")):
+        assert kinds(ran(1), begun, other, now=T + 4 * HOUR) == []
     for end in (OK, WARN, FAILED, Outcome.INTERRUPTED):
         assert "backup.killed" not in kinds(begun, ran(3, end))
 

@@ -341,6 +341,7 @@ def test_a_start_without_an_end(tmp_path: Path) -> None:
     assert one_job(vault, [], job.id.hex()[:8]).outcome == "running"
     later = begun(vault, tmp_path / "b", time=job.time + 60 * 10**9)
     assert shown([]) == ["running", "running"]
+    assert shown([], later.time) == ["killed", "running"], "one backup of a machine runs at a time"
     other = StartName(JobName.of(later))
     record = vault.read_checked(Kind.JOB, Job, other)
     store = vault.store

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from catalog.errors import LocalError
-from catalog.program import user_path
+from catalog.program import HOME, user_path
 from catalog.schedule.timers.base import TimerState, tick_command, tick_environment
 from catalog.units.systemd import Unit, check_program, quoted, run, succeeds, write
 
@@ -138,9 +138,24 @@ class SystemdTimer:
         if text is None:
             return TimerState(self.kind, where, False)
         faults = []
-        if text != os.fsencode(service_text(system=self._system, environ=self._environ)):
+        wanted = os.fsencode(service_text(system=self._system, environ=self._environ))
+        if _split(text)[1] != _split(wanted)[1]:
             faults.append("the unit is of another installation or version; run `rpdrive timer install`")
+        if _home(text) != _home(wanted):
+            faults.append(f"the timer has another {HOME} than you; set it, or run `rpdrive timer install`")
         is_active = succeeds(self.timer, "is-active", "--", self.timer.name) if self.is_usable() else None
         if is_active is False:
             faults.append("the timer is not active; run `rpdrive timer install`")
         return TimerState(self.kind, where, True, is_active, tuple(faults))
+
+
+def _split(text: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The lines of a unit that set variables, some of which only matter to the shell it came from; the others."""
+    variables, others = list[bytes](), list[bytes]()
+    for line in text.split(b"\n"):
+        (variables if line.startswith(b"Environment=") else others).append(line)
+    return variables, others
+
+
+def _home(text: bytes) -> list[bytes]:
+    return [line for line in _split(text)[0] if line.startswith(f'Environment="{HOME}='.encode())]

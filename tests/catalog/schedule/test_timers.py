@@ -63,6 +63,11 @@ def test_units_without_systemd(tmp_path: Path) -> None:
     timer.service.path.write_text("[Service]\nExecStart=/old\n")
     state = timer.state()
     assert state.is_installed and state.is_active is None and "another installation" in state.faults[0]
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "RPDRIVE_HOME": STRANGE}
+    timer.service.path.write_text(service_text(system=False, environ=environ | {"FUSE_LIBRARY_PATH": "/x"}))
+    assert SystemdTimer(system=False, environ=environ, booted=tmp_path / "none").state().faults == ()
+    (fault,) = timer.state().faults
+    assert "another RPDRIVE_HOME" in fault
     assert len(timer.remove()) == 2 and not timer.state().is_installed
 
 

@@ -72,6 +72,7 @@ PACKAGES = {
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore.commands": ("restore",),
     "mount.restoretest.commands": ("test-restore",),
+    "mount.doctor.commands": ("doctor",),
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE

@@ -10,6 +10,7 @@ from catalog.access.numbers import note_admins
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
 from catalog.errors import NotSupported, RpdriveError, UsageError
+from catalog.format.vaultfile import VaultFile
 from catalog.protect.assess import Report, assess_account, assess_folder, has_pin
 from catalog.protect.folder import folder_facts
 from catalog.protect.listing import FACTS, KEPT, fact_rows, immutable_text, kept_rows, missing_lines, report_json
@@ -17,7 +18,7 @@ from catalog.protect.rules import Change, changed, weakens
 from catalog.screen.output import print_json, print_table, say
 from catalog.signing import signing_key
 from catalog.store.address import scheme_of
-from catalog.store.base import LIST_PAGE
+from catalog.store.base import LIST_PAGE, Store
 from catalog.store.protection import Fact, State
 from catalog.store.roles import Role
 from catalog.vault import VAULT_FILE, Vault
@@ -44,7 +45,7 @@ def protect(session: Session, change: Change, *, yes: bool, as_json: bool) -> No
     vault = session.open_vault()
     if change != Change():
         _change(session, vault, change, yes=yes)
-    report = _report(session, vault)
+    report = report_of(session, vault.store, vault.file)
     if as_json:
         role = session.credentials()
         row = {"vault": session.address, "id": vault.id.hex(), "role": None if role is None else str(role.role)}
@@ -73,32 +74,33 @@ def _change(session: Session, vault: Vault, change: Change, *, yes: bool) -> Non
     note_admins(session.settings.where("state"), vault.file)
 
 
-def _report(session: Session, vault: Vault) -> Report:
+def report_of(session: Session, store: Store, file: VaultFile) -> Report:
+    """What the store's place does to keep the vault, and what is missing. Reads only."""
     if session.folder is not None:
-        return assess_folder(folder_facts(session.folder, Path.home()), vault.file)
+        return assess_folder(folder_facts(session.folder, Path.home()), file)
     tokens, credentials = scheme_of(session.address).tokens, session.credentials()
-    facts = list(vault.store.protection([VAULT_FILE, *_newest_points(vault)]))
-    facts += _open_packs(vault, facts)
+    facts = list(store.protection([VAULT_FILE, *_newest_points(store)]))
+    facts += _open_packs(store, facts)
     if tokens is None:
         return Report(facts, [], [])
     token = credentials.token if credentials is not None else None
     rights = tokens.rights(os.environ, None if token is None else token.text)
-    return assess_account(facts, vault.file, rights)
+    return assess_account(facts, file, rights)
 
 
-def _newest_points(vault: Vault) -> list[str]:
+def _newest_points(store: Store) -> list[str]:
     """The newest object among the first 5,000 of points: objects are written when backups run. One listing."""
-    infos = list(islice(vault.store.list("points/"), LIST_PAGE))
+    infos = list(islice(store.list("points/"), LIST_PAGE))
     return [max(infos, key=lambda info: info.modified).name] if infos else []
 
 
-def _open_packs(vault: Vault, facts: list[Fact]) -> list[Fact]:
+def _open_packs(store: Store, facts: list[Fact]) -> list[Fact]:
     """Packs whose lock has ended, among the first 5,000, if new objects are locked. One listing."""
     if all(fact.state is not State.ON for fact in facts if fact.name == "lock of the newest object"):
         return []
-    now, name = vault.store.now(), "packs without a lock"
+    now, name = store.now(), "packs without a lock"
     try:
-        found = list(islice(vault.store.locks("packs/"), LIST_PAGE))
+        found = list(islice(store.locks("packs/"), LIST_PAGE))
     except NotSupported:
         return []
     except RpdriveError as e:

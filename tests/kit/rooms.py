@@ -192,6 +192,9 @@ ROOMS = {
     " catalog.names catalog.points catalog.program catalog.schedule.history catalog.schedule.noted"
     " catalog.screen catalog.throttle catalog.tree catalog.vault"
     " mount.closing mount.opening mount.view",
+    "mount.doctor": "catalog.access catalog.alerts.overdue catalog.alerts.rules catalog.errors catalog.format"
+    " catalog.hooks catalog.notify catalog.plans.local catalog.schedule.history catalog.schedule.marks"
+    " catalog.schedule.timers catalog.screen catalog.store catalog.systems mount.drivers.choice",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
@@ -246,7 +249,7 @@ ROOMS = {
     " catalog.errors catalog.history catalog.hooks catalog.jobs catalog.ledger catalog.machines catalog.notify"
     " catalog.plans catalog.points"
     " catalog.policies catalog.program catalog.prune catalog.repair catalog.report catalog.schedule"
-    " catalog.screen mount.commands mount.restore mount.restoretest",
+    " catalog.screen mount.commands mount.doctor mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

@@ -75,8 +75,10 @@ class Plans:
 
     def _read(self, level: Level) -> Level:
         bad: list[tuple[str, RpdriveError]] = []
+        numbers = sorted(self._numbers.get(level.id, ()), reverse=True)
+        level = level._replace(highest=numbers[0] if numbers else 0)
         found = level
-        for number in sorted(self._numbers.get(level.id, ()), reverse=True)[:_TRIES]:
+        for number in numbers[:_TRIES]:
             name = plan_folder(level.id) + written_number(number)
             try:
                 read = read_plan(self._vault, name)
@@ -108,6 +110,8 @@ def add_plan(vault: Vault, level: Level, record: PlanRecord) -> Level:
         try:
             vault.store.create(name, [seal_object(vault.keys, Kind.PLAN, name, content)])
         except ObjectExists:
+            if level.record is None and level.highest >= _TRIES:
+                break  # the one that was there may be below those that can't be read
             if _is_plan(vault, name):
                 raise ObjectChanged(
                     f"the plan of {level} was changed by another run meanwhile", "look at it, and run this again"
@@ -115,7 +119,16 @@ def add_plan(vault: Vault, level: Level, record: PlanRecord) -> Level:
             continue
         read = decode_plan(content, name)
         return level._replace(number=number, record=read.record, raw=read.raw)
-    raise Unwritable(f"{_TRIES} numbers of plans of {level} are taken by objects that are none", "delete those")
+    if level.number >= HIGHEST_NUMBER:
+        raise Unwritable(
+            f"the plan of {level} has the highest number that there is, so that none can follow it",
+            f"delete {plan_folder(level.id)}{written_number(level.number)} in the vault's place",
+        )
+    raise Unwritable(
+        f"{_TRIES} numbers of plans of {level} are taken by objects that are none",
+        f"delete those, which are in {plan_folder(level.id)} of the vault's place; this machine names them when it"
+        " looks at the plan",
+    )
 
 
 def _is_plan(vault: Vault, name: str) -> bool:

@@ -109,6 +109,23 @@ def test_a_level_without_any_record_that_opens_is_said(vault: Vault) -> None:
     assert add(vault, spread=7).number == 1
 
 
+def test_who_hides_a_plan_or_takes_its_last_number_is_named(vault: Vault) -> None:
+    add(vault, spread=7)
+    for number in range(2, 103):
+        vault.store.create(plan_folder(MACHINE) + written_number(number), [b"junk"])
+    hidden = level(vault)
+    assert (hidden.record, hidden.highest) == (None, 102)
+    with pytest.raises(Unwritable, match="taken by objects that are none") as caught:
+        add_plan(vault, hidden, next_record(hidden, spread=9))
+    assert plan_folder(MACHINE) in caught.value.advice
+    put_map(vault, ITEM, HIGHEST_NUMBER, stopped={"since": 1, "keep": True})
+    last = level(vault, "item", ITEM)
+    assert last.number == HIGHEST_NUMBER
+    with pytest.raises(Unwritable, match="the highest number that there is") as caught:
+        add_plan(vault, last, next_record(last, stopped=None))
+    assert str(written_number(HIGHEST_NUMBER)) in caught.value.advice
+
+
 def test_junk_under_high_numbers_costs_nothing(vault: Vault) -> None:
     add(vault, spread=7)
     for number in (2, 3, HIGHEST_NUMBER, HIGHEST_NUMBER - 1):

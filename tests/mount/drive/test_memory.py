@@ -65,6 +65,10 @@ def test_memory_from_10_000_to_100_000_entries(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.unmeasured
-@pytest.mark.parametrize("name", ["kernel", "fuse"])
-def test_memory_up_to_a_million_entries(tmp_path: Path, name: str) -> None:
-    assert curve(tmp_path, name, [10, 30, 100, 300, 1000])[-1] < 150 * MIB
+@pytest.mark.parametrize(
+    # libfuse keeps a node of each name that the kernel has in its cache, some 160 bytes. Measured: 102 and 255 MiB.
+    ("name", "most"),
+    [("kernel", 150), ("fuse", 150 + 160)],
+)
+def test_memory_up_to_a_million_entries(tmp_path: Path, name: str, most: int) -> None:
+    assert curve(tmp_path, name, [10, 30, 100, 300, 1000])[-1] < most * MIB

@@ -171,7 +171,14 @@ def test_the_command_and_a_folder(rpdrive: Cli, vault: Vault, tmp_path: Path) ->
     found = doctor()
     assert found["key"][0] == "ok" and found["protection"] == ("warn", "rpdrive vault protect")
     (path,) = (rpdrive.home / "state").rglob(f"{vault.id.hex()}.json")
+    session = Session(Settings(rpdrive.environ), vault=rpdrive.environ["RPDRIVE_VAULT"])
     path.chmod(0o644)
+    (key,) = (one for one in examine(There(session).checks()) if one.name == "key")
+    assert (key.state, "chmod 600" in key.mend) == ("fail", True), key
+    path.write_text("{}")
+    path.chmod(0o600)
+    assert _states(There(session).checks())["key"] == "fail"
+    session.close()
     rpdrive.vault.joinpath("vault.json").rename(tmp_path / "away")
     text = rpdrive.run("doctor").stdout.decode()
     assert "fail     vault " in text and "fail     key " in text and "ok       versions " in text
@@ -206,8 +213,7 @@ def _states(checks: Sequence[Check]) -> dict[str, str]:
     return {found.name: str(found.state) for found in examine(checks)}
 
 
-def test_root_is_not_needed(patient: Patient) -> None:
-    """What another user's folder is, by its owner."""
-    if os.geteuid() == 0:
-        os.chown(patient.state, 1, 1)
-        assert patient.says("folders")[0] == "fail"
+@pytest.mark.needs_root
+def test_a_folder_of_another_user(patient: Patient) -> None:
+    os.chown(patient.state, 1, 1)
+    assert patient.says("folders")[0] == "fail" and "another user" in patient.says("folders")[1]

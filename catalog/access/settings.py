@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -85,8 +86,14 @@ class Settings:
         if kind == "cache":
             return platformdirs.user_cache_path("rpdrive", appauthor=False)
         # Not platformdirs' fallback in the shared temporary folder, where another user could create it first.
-        if kind == "run" and self._environ.get("XDG_RUNTIME_DIR"):
-            return platformdirs.user_runtime_path("rpdrive", appauthor=False)
+        given = self._environ.get("XDG_RUNTIME_DIR")
+        if kind == "run" and given:
+            # It warns of one that it doesn't use, e.g. another user's after `su`, and takes a shared folder then.
+            with warnings.catch_warnings(), suppress(OSError):
+                warnings.simplefilter("ignore")
+                found = platformdirs.user_runtime_path("rpdrive", appauthor=False)
+                if found.is_relative_to(given):
+                    return found
         state = platformdirs.user_state_path("rpdrive", appauthor=False)
         return state / "run" if kind == "run" else state
 

@@ -65,6 +65,9 @@ def test_the_platforms_folders_otherwise(tmp_path: Path) -> None:
     runtime.mkdir(0o700)
     assert where({"XDG_RUNTIME_DIR": str(runtime)})[3] == "runtime/rpdrive"
     assert list(runtime.iterdir()) == []
+    # One that others can enter: no folder that all users share, and no warning of a library.
+    runtime.chmod(0o755)
+    assert where({"XDG_RUNTIME_DIR": str(runtime), "PYTHONWARNINGS": "error"})[3] == f"{state}/run"
 
 
 def test_a_folder_that_others_could_enter_is_closed(settings: Settings) -> None:

@@ -151,7 +151,7 @@ def test_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     point = next(path for path in (rpdrive.vault / "points").rglob("*") if "-00000001-" in path.name)
     point.write_bytes(bytes(300))
     done = rpdrive.run("prune")
-    assert done.stderr.count(point.name.encode()) == 1 and b"delete this object from the store" in done.stderr
+    assert done.stderr.count(point.name.encode()) == 1 and b"`rpdrive forget --damaged " in done.stderr
     point.unlink()
     done = rpdrive.run("prune")
     assert done.returncode == 3 and b"vanished from the vault; bring them back" in done.stderr

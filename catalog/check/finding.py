@@ -29,7 +29,7 @@ class What(StrEnum):
     OTHER = "other"
 
 
-WARNINGS = frozenset({What.UNSOUND, What.MINOR, What.UNSIGNED, What.NEWER, What.STRANGE})
+WARNINGS = frozenset({What.CONTENTS, What.UNSOUND, What.MINOR, What.UNSIGNED, What.NEWER, What.STRANGE})
 
 
 class Finding(NamedTuple):

@@ -264,7 +264,7 @@ class _Run:
         report = self.report
         report.pages += marked.pages
         report.entries += marked.entries
-        report.add(check_objects(ground, marked.live, marked.lost))
+        report.add(check_objects(ground, marked.live, marked.lost, marked.unknown))
         report.add(tree_findings(ground, marked))
         report.harm(marked.harmed)
 

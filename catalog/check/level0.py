@@ -95,12 +95,16 @@ def _of(ground: Ground, seen: Mapping[Key, int]) -> set[Key]:
 
 
 def check_objects(
-    ground: Ground, live: Live, lost: Collection[tuple[PackKind, bytes]] | None = None
+    ground: Ground,
+    live: Live,
+    lost: Collection[tuple[PackKind, bytes]] | None = None,
+    unknown: Collection[tuple[PackKind, bytes]] = (),
 ) -> Iterator[Finding]:
     """Packs and carriers that are missing, or end before the last byte that points refer to.
 
     `lost` are the packs without which files or folders can't be given back; None if that is not known. For all that
-    points refer to in the others, the records of places have other copies.
+    points refer to in the others, the records of places have other copies. `unknown` are those among them with a
+    lost block of which no record says so.
     """
     known = {(row.kind, row.pack) for record in ground.places for row in record.broken if row.offset is None}
     for kind in (PackKind.DATA, PackKind.TREE):
@@ -112,8 +116,9 @@ def check_objects(
                 what = What.SHORT if absent.short else What.MISSING
                 holder = pack_named(absent.object) or pack
                 healed = lost is not None and (kind, pack) not in lost
+                told = lost is not None and not healed and (kind, pack) not in unknown
                 yield Finding(
                     LEVEL, what, absent.object, absent.reason, kind, holder,
-                    acknowledged=(kind, pack) in known, healed=healed,
+                    acknowledged=told or (kind, pack) in known, healed=healed,
                 )  # fmt: skip
                 break

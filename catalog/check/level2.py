@@ -154,8 +154,14 @@ def _unlisted(members: Sequence[Member], targets: Sequence[Target], follow: Foll
             ground.vault, ground.roots, machines=ground.machines, places=ground.places, is_bad=note, follow=follow
         ):
             pass
-    # What is missing was told by level 0.
-    return [f for f in unlisted.check(members[0].ground.vault) if f.what is What.BLOCK]
+    absent = _Absent(members)
+
+    def is_told(f: Finding) -> bool:
+        """Whether level 0 has told of it, as part of what is missing or short."""
+        assert f.kind is not None
+        return absent(Target(f.kind, f.pack, [(f.offset, f.offset + f.stored)])) is not None
+
+    return [f for f in unlisted.check(members[0].ground.vault) if f.what is What.BLOCK or not is_told(f)]
 
 
 def _told_apart(findings: Sequence[Finding], report: Report) -> list[Finding]:

@@ -16,6 +16,10 @@ from catalog.screen.text import counted, local_time, size_text, text_json
 
 SHOWN = 100  # lines for faults, and for points
 NAMED = 3  # points, or paths, that a line names
+_CONTENTS = (
+    "no file needs it, and what else is bad is told by itself; look after the disk, and put the object of another "
+    "copy of the vault in its place, if there is one"
+)
 
 
 def lines(report: Report, machines: Mapping[bytes, Machine]) -> Iterator[str]:
@@ -58,6 +62,8 @@ def _finding(finding: Finding) -> str:
         parts.append("other copies are read instead")
     elif finding.acknowledged:
         parts.append("known to be lost")
+    elif finding.what is What.CONTENTS:
+        parts.append(_CONTENTS)
     elif finding.what is What.UNSOUND:
         parts.append("nothing is known to be lost")
     return "; ".join(parts)

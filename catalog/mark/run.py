@@ -36,6 +36,7 @@ class Marked:
         self.is_blind = False
         self.pages = self.entries = 0
         self.lost: frozenset[tuple[PackKind, bytes]] = frozenset()  # packs with blocks that can't be read
+        self.unknown: frozenset[tuple[PackKind, bytes]] = frozenset()  # and of which no record says that of all
         self.hiding: frozenset[bytes] = frozenset()  # references in `seen` below which not everything is known
 
     @property
@@ -117,7 +118,7 @@ class _Run:
         marked.is_blind |= bool(roots.unread)
         for p, (path, points) in self._points.items():
             marked.faults.append(Fault(p.kind, path, p.reason, tuple(points), p.at, p.object, p.acknowledged))
-        marked.lost = frozenset(self._walk.lost)
+        marked.lost, marked.unknown = frozenset(self._walk.lost), frozenset(self._walk.unknown)
         marked.hiding = self._walk.hiding
 
     def _ahead(self, roots: Iterable[Root]) -> None:

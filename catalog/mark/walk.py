@@ -84,6 +84,7 @@ class Walk:
         self._allowed: list[bytes] = []
         self._harmed: dict[bytes, Harm] = {}  # what is wrong in and below pages, by their keys
         self.lost: set[tuple[PackKind, bytes]] = set()  # packs with blocks that can't be read, and have no copies
+        self.unknown: set[tuple[PackKind, bytes]] = set()  # those of which no record says so of one of these blocks
         self.pages = self.entries = 0
 
     @property
@@ -132,7 +133,7 @@ class Walk:
             self._open(frame)
         except _UNREADABLE as e:
             kind = FaultKind.PAGE if ref.level != _VALUE else FaultKind.VALUE
-            self.lost.add((PackKind.TREE, at.pack))
+            self._lose(PackKind.TREE, at)
             self._problem(frame, kind, b"", str(e), sure=_is_sure(e), object_name=pack_name(PackKind.TREE, at.pack))
             if ref.pieces:
                 frame.harm.lose_file(b"")
@@ -260,12 +261,19 @@ class Walk:
             if copy is not None and (copy.id, copy.length) == (piece.id, piece.length):
                 if not self._bad({copy.pack: {packed(copy.offset, copy.stored)}}):
                     continue
-                self.lost.add((PackKind.DATA, copy.pack))
-            self.lost.add((PackKind.DATA, piece.pack))
-            known = self._is_broken(Place(PackKind.DATA, piece.pack, piece.offset))
+                self._lose(PackKind.DATA, copy)
+            known = self._lose(PackKind.DATA, piece)
             kind = FaultKind.SHORT if why.short else FaultKind.CONTENT
             frame.harm.add(Problem(kind, why.at, 0, why.reason, why.object, known), name)
             frame.harm.lose_file(name)
+
+    def _lose(self, kind: PackKind, at: Extent) -> bool:
+        """Note the pack of a block that can't be read. Whether a record of places acknowledges that."""
+        known = self._is_broken(Place(kind, at.pack, at.offset))
+        self.lost.add((kind, at.pack))
+        if not known:
+            self.unknown.add((kind, at.pack))
+        return known
 
     def _check_series(self, frame: _Frame, name: bytes, pack: bytes) -> None:
         if pack[:SERIES_BYTES] not in self._allowed:

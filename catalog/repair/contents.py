@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from catalog.errors import Damaged, NewerFormat, RpdriveError, ShortRead
-from catalog.format.blocks import PackKind
-from catalog.format.carriers import decode_carried
-from catalog.format.packs import HEADER, TRAILER, decode_contents, decode_trailer
+from catalog.format.blocks import Buffer, PackKind
+from catalog.format.carriers import HEAD, decode_carried
+from catalog.format.packs import HEADER, TRAILER, check_header, decode_contents, decode_trailer
 from catalog.format.records import IndexedPack
 from catalog.vault import Vault
 
@@ -34,8 +34,8 @@ class Contents(NamedTuple):
     packs: list[IndexedPack]
 
 
-def read_contents(vault: Vault, obj: Object) -> Contents:
-    """The table of contents of an object, in one request or two.
+def read_contents(vault: Vault, obj: Object, *, header: bool = False) -> Contents:
+    """The table of contents of an object, in one request or two; with `header`, that is looked at, too.
 
     Raises Damaged (MissingData if it is gone), ShortRead if it has become shorter, NewerFormat, or StoreError.
     """
@@ -48,6 +48,17 @@ def read_contents(vault: Vault, obj: Object) -> Contents:
     if offset < start:
         tail, start = vault.read_pack(obj.kind, obj.id, offset, stored), offset
     sealed = memoryview(tail)[offset - start :][:stored]
+    found = _decoded(vault, obj, offset, sealed)
+    if header:
+        head = vault.read_pack(obj.kind, obj.id, 0, HEADER.size)
+        if not found.is_carrier:
+            check_header(head, obj.id)
+        elif bytes(head) != HEAD:
+            raise Damaged(f"{what} does not begin as a carrier does")
+    return found
+
+
+def _decoded(vault: Vault, obj: Object, offset: int, sealed: Buffer) -> Contents:
     try:
         rows = decode_contents(vault.keys, obj.kind, obj.id, offset, sealed)
         return Contents(False, [IndexedPack(obj.id, rows)])
@@ -58,12 +69,17 @@ def read_contents(vault: Vault, obj: Object) -> Contents:
             raise e from None
 
 
-def read_all(vault: Vault, objects: Iterable[Object]) -> Iterator[tuple[Object, Contents | RpdriveError]]:
-    """The tables of contents of many objects, in their order, or what is wrong with them. Raises StoreError."""
+def read_all(
+    vault: Vault, objects: Iterable[Object], *, headers: bool = False
+) -> Iterator[tuple[Object, Contents | RpdriveError]]:
+    """The tables of contents of many objects, in their order, or what is wrong with them. Raises StoreError.
+
+    With `headers`, what is wrong with these counts, too.
+    """
 
     def read(obj: Object) -> Contents | RpdriveError:
         try:
-            return read_contents(vault, obj)
+            return read_contents(vault, obj, header=headers)
         except (Damaged, NewerFormat, ShortRead) as e:
             return e
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from catalog.repair.moved import find_carriers, rebuilt
 from catalog.repair.names import Losses, Names
 from catalog.repair.state import Rows, State
 from catalog.repair.survey import Survey
+from catalog.repair.tables import bad_tables
 from catalog.repair.verify import Block, Reading, blocks_of
 from catalog.repair.walk import Walk
 from catalog.repair.work import Work
@@ -132,6 +133,7 @@ class Examination:
             if self._work.suspects():
                 self._walk(roots, with_suspects=True)
                 self._verify()
+                self._remarks += bad_tables(vault, self.survey, self._suspected(marked))
                 self._known_copies()
                 lost = self._work.count_lost(_DATA)
                 if lost:
@@ -361,6 +363,14 @@ class Examination:
         self._back.remove((int(kind), pack))
         self._vault.places.suppose_moved(kind, pack, runs)
         return bad
+
+    def _suspected(self, marked: Marked) -> Iterator[tuple[PackKind, bytes]]:
+        """The packs that are suspected, and not cut; if all is to be read, those of trees, too."""
+        ends = [(kind, pack, self._work.end(kind, pack)) for kind, pack, _why in self._work.suspects()]
+        if self._wanted.read_all:
+            trees = ((_TREE, pack, spans[-1][1]) for pack, spans in marked.live.spans(_TREE))
+            ends += (row for row in trees if row[1][:SERIES_BYTES] == self.series)
+        yield from ((kind, pack) for kind, pack, end in ends if self._is_there(kind, pack, end))
 
     def _known_copies(self) -> None:
         """Take the copies that records name already, if they can still be read."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from catalog.check import blocks, records
+from catalog.check.deep import Deep, Done
 from catalog.check.finding import What
 from catalog.check.job import Request, check
 from catalog.check.level2 import Budget, groups
@@ -89,15 +90,51 @@ def damage_contents(world: World) -> None:
 def test_a_bad_table_of_contents_hides_no_bad_block(world: World) -> None:
     damage_contents(world)
     report = deep(world)
-    assert [(f.what, f.is_damage) for f in report.findings] == [(What.CONTENTS, True)]
-    assert not report.harmed
+    assert [(f.what, f.is_damage) for f in report.findings] == [(What.CONTENTS, False)]
+    assert not report.harmed and not report.is_damaged
+    (line, *_rest) = lines(report, {})
+    assert "no file needs it" in line and "another copy of the vault" in line
+    assert not record_of(world).bad, "its points are whole"
     world.spoil(world.name(world.film[7]), world.film[7].offset + 1)
     report = deep(world)
     assert sorted(f.what for f in report.findings) == sorted([What.CONTENTS, BLOCK])
     (block,) = [f for f in report.findings if f.what is BLOCK]
     assert (block.offset, block.path) == (world.film[7].offset, b"films/long")
     assert harmed(world, report) == {1: (1, (b"films/long",)), 2: (1, (b"films/long",))}
-    assert {row.offset for row in record_of(world).bad} == {0, world.film[7].offset}
+    assert report.is_damaged
+    assert {row.offset for row in record_of(world).bad} == {world.film[7].offset}
+
+
+@pytest.mark.parametrize("at", [0, -1], ids=["header", "trailer"])
+@pytest.mark.parametrize("kind", list(PackKind)[:2])
+def test_damage_around_the_blocks_of_packs_and_carriers_is_no_damage_of_files(
+    world: World, kind: PackKind, at: int
+) -> None:
+    mover = Mover(world.vault, world.memory)
+    packs = mover.packs(kind)
+    mover.merge(kind, packs[:2])
+    mover.publish()
+    mover.delete(kind, packs[:2])
+    for one in (*packs[2:], *(mover.carriers if at else ())):  # nothing reads the header of a carrier
+        name = pack_name(kind, one)
+        world.spoil(name, at % len(world.memory.objects[name]))
+    report = deep(world)
+    assert {f.what for f in report.findings} == {What.CONTENTS}
+    assert not report.is_damaged and not report.harmed
+
+
+def test_blocks_that_are_cut_off_while_a_check_runs_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of contents goes with them: that it is damaged must not be all that is told."""
+    name, run = world.name(world.film[0]), Deep.run
+
+    def cut_before(self: Deep, *more: Any) -> Done:
+        world.cut(name, world.film[20].offset)
+        return run(self, *more)
+
+    monkeypatch.setattr(Deep, "run", cut_before)
+    report = deep(world)
+    assert {f.what for f in report.findings if f.is_damage} == {What.SHORT} and report.is_damaged
+    assert harmed(world, report) == {1: (1, (b"films/long",)), 2: (1, (b"films/long",))}
 
 
 def test_what_is_whole_again_is_forgotten(world: World) -> None:

@@ -297,6 +297,32 @@ def test_what_is_known_to_be_lost_or_has_a_copy_is_no_damage(world: World) -> No
     assert {f.object for f in world.check(1).findings if f.is_damage} == {world.name(copy)}
 
 
+@pytest.mark.parametrize("is_gone", [False, True], ids=["cut", "gone"])
+def test_each_block_that_a_carrier_has_lost_can_be_known(world: World, is_gone: bool) -> None:
+    """A repair names them one by one, if some of the pack is left, or may be."""
+    mover = Mover(world.vault, world.memory)
+    mover.merge(PackKind.DATA, [world.film[0].pack])
+    mover.publish()
+    mover.delete(PackKind.DATA, [world.film[0].pack])
+    carrier = pack_name(PackKind.DATA, mover.carriers[0])
+    left = [] if is_gone else world.film[:20]
+    world.check(1)
+    if is_gone:
+        world.lose(carrier)
+    else:
+        world.cut(carrier, world.film[20].offset)
+    first, *rest = [at for at in world.film if at not in left]
+    for some in ([first], rest):
+        for level in (0, 1):
+            assert world.check(level).is_damaged
+        mover.broken += [BrokenRow(at.pack, int(PackKind.DATA), at.offset, 1, "the disk") for at in some]
+        mover.publish()
+    for level in (0, 1):
+        report = world.check(level)
+        assert [(f.acknowledged, f.is_damage) for f in report.findings] == [(True, False)]
+        assert harmed(world, report) == {1: (1, (FILM,)), 2: (1, (FILM,))}
+
+
 def test_a_point_that_rests_on_old_evidence_is_no_damage_yet(world: World) -> None:
     world.points.append(world.point(3, world.docs, checked=world.now - 43 * HOUR))
     for level in (0, 1):

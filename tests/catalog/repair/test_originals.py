@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup import pipeline
+from catalog.check.job import Request, check
 from catalog.format.blocks import PackKind
 from catalog.format.packs import pack_name
 from catalog.format.places import LeavingRow
@@ -62,7 +63,9 @@ def test_a_pack_is_read_from_its_own_object_again(repairs: Repairs, kind: PackKi
     found, written = repairs.run(READ_ALL)
     assert (found.lost, found.rows.broken, found.rows.instead) == (0, [], []) and len(written.places) == 1
     repairs.assert_reads(0)
-    assert repairs.look(READ_ALL).is_clean
+    left = repairs.look(READ_ALL)
+    assert not left.rows and not left.lost
+    assert left.is_clean or (damage == "cut" and carrier in left.remarks[0]), "some packs are read from it still"
     repairs.world.copy("c")
     outcome = repairs.backup()
     if (kind, damage) == (DATA, "gone"):
@@ -92,3 +95,41 @@ def test_an_object_that_may_be_about_to_be_deleted_is_not_relied_on(repairs: Rep
     assert last and repairs.look().rows.back
     repairs.run()
     repairs.assert_reads(0)
+
+
+@pytest.mark.parametrize("kind", [DATA, TREE], ids=["data", "trees"])
+@pytest.mark.parametrize("where", ["header", "contents", "trailer"])
+def test_a_bad_table_of_contents_is_named(repairs: Repairs, kind: PackKind, where: str) -> None:
+    """Of a pack, and of a carrier: nothing is lost, and it can't be made anew."""
+    memory = repairs.world.memory
+    for is_carrier in (False, True):
+        name = moved(repairs, kind) if is_carrier else repairs.name(kind)
+        whole, size = memory.objects[name], len(memory.objects[name])
+        repairs.rot(name, {"header": 0, "contents": size - 20, "trailer": size - 1}[where])
+        found = repairs.look(READ_ALL)
+        assert (found.lost, bool(found.rows), found.is_clean) == (0, False, False)
+        (line,) = found.remarks
+        assert name in line and "no file needs it" in line
+        assert line.endswith("put the object of another copy of the vault in its place, if there is one")
+        repairs.assert_reads(0)
+        assert repairs.look().is_clean, "nothing says that it should be read"
+        memory.objects[name] = whole
+        assert repairs.look(READ_ALL).is_clean
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_what_a_carrier_has_lost_is_known_after_a_repair(repairs: Repairs, tmp_path: Path, damage: str) -> None:
+    objects, carrier = repairs.world.memory.objects, moved(repairs, DATA)
+    for name in [pack_name(DATA, pack) for pack in repairs.world.mover.packs(DATA)]:
+        del objects[name]
+    if damage == "gone":
+        del objects[carrier]
+    else:
+        objects[carrier] = objects[carrier][: len(objects[carrier]) // 2]
+    for is_repaired in (False, True):
+        if is_repaired:
+            assert repairs.run()[0].lost
+        report = check(repairs.vault(), Request(1), tmp_path / "state")
+        packs = [finding for finding in report.findings if finding.kind is not None]
+        assert report.harmed and packs
+        assert {finding.is_damage for finding in packs} == {not is_repaired}

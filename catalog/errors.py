@@ -2,7 +2,7 @@
 
 A message says what happened and to what; `advice` says what to do next. `exit_code` is stable: scripts may rely
 on it (docs/exit-codes.md). Foreign errors are translated where they occur, with `raise … from`. A fault of the
-network or the disk is never reported as damage, and damage never as a network fault.
+network, or of a disk as a whole, is never reported as damage, and damage never as a network fault.
 """
 
 from __future__ import annotations
@@ -176,6 +176,16 @@ class MissingData(Damaged):
 
 class ObjectTooLarge(Damaged):
     """An object has more bytes than one with its name may have. They were not fetched."""
+
+
+class Unreadable(Damaged):
+    """The vault's disk can't read an object, or a part of it, though it reads others. `name`: the object's."""
+
+    advice = "look after the disk (a sector may be bad); other files and points are not affected"
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 # --- this machine ---------------------------------------------------------------------------------------

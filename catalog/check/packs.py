@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from catalog.check.blocks import LEVEL, Sealed, Span, choose
 from catalog.check.finding import Finding, What
-from catalog.errors import Damaged, MissingData, NewerFormat, ObjectNotFound, ShortRead
+from catalog.errors import Damaged, MissingData, NewerFormat, ObjectNotFound, ShortRead, Unreadable
 from catalog.format.blocks import PackKind
 from catalog.format.carriers import decode_carried
 from catalog.format.packs import (
@@ -108,9 +108,12 @@ class PackReader:
         kind, pack, spans = target
         end = spans[-1][1]
         if end + SLACK > self._most or target.live * 2 < end:
-            return self._in_parts(target, self._vault.object_size(kind, pack), take)
+            return self._in_parts(target, None, take)
         wanted = end + SLACK
-        data = self._vault.read_pack(kind, pack, 0, wanted, up_to=True)
+        try:
+            data = self._vault.read_pack(kind, pack, 0, wanted, up_to=True)
+        except Unreadable:
+            return self._in_parts(target, None, take)  # all but a part of it, perhaps
         if len(data) == wanted:
             size = self._vault.object_size(kind, pack)
             if size > wanted:
@@ -126,10 +129,11 @@ class PackReader:
         take([Sealed(row, whole[row.offset : row.offset + row.stored]) for row in chosen])
         return Read(self._unlisted(kind, pack, unlisted), unlisted)
 
-    def _in_parts(self, target: Target, size: int, take: Take) -> Read:
-        """Read the table of contents, then what is live, in requests of bounded length."""
+    def _in_parts(self, target: Target, size: int | None, take: Take) -> Read:
+        """Read the table of contents, then what is live, in requests of bounded length. `size` is asked if None."""
         kind, pack, spans = target
         try:
+            size = self._vault.object_size(kind, pack) if size is None else size
             offset, tail = self._contents(kind, pack, size)
             check_header(self._vault.read_pack(kind, pack, 0, HEADER.size), pack)
             rows = decode_contents(self._vault.keys, kind, pack, offset, tail)
@@ -164,7 +168,7 @@ class PackReader:
             low, high = some[0].at, some[-1].at + some[-1].row.stored
             try:
                 data = memoryview(self._vault.read_pack(kind, holder, low, high - low, up_to=True))
-            except (MissingData, ObjectNotFound):
+            except (MissingData, ObjectNotFound, Unreadable):
                 data = memoryview(b"")  # each block is read once more, where it is now
             take([Sealed(row, data[at - low : at - low + row.stored]) for row, at in some])
 

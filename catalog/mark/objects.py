@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from catalog.errors import AccessDenied, MissingData, ObjectNotFound
+from catalog.errors import AccessDenied, Damaged, ObjectNotFound
 from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES
 from catalog.format.packs import SERIES_BYTES, pack_name, pack_named, series_folder
@@ -155,7 +155,7 @@ class Presence:
             self._asked.add((kind, one))
             try:
                 size = self._vault.object_size(kind, one)
-            except (ObjectNotFound, MissingData, AccessDenied):
+            except (ObjectNotFound, Damaged, AccessDenied):
                 return None
             self._objects.add(kind, one, size, time_to_read(self._vault.store))
         return size

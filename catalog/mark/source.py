@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
-from catalog.errors import Damaged, MissingData, RpdriveError, ShortRead
+from catalog.errors import Damaged, MissingData, RpdriveError, ShortRead, Unreadable
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import HEADER, Extent
 from catalog.tree import ChunkSource
@@ -117,7 +117,7 @@ class RangeSource(ChunkSource):
             ahead, held.ahead = held.ahead, None
             try:
                 held.data = self._fetch(place) if ahead is None else ahead.result()
-            except MissingData:
+            except (MissingData, Unreadable):
                 held.data = b""  # its blocks are looked for one by one
             except RpdriveError:
                 self._drop(place)

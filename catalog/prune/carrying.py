@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from catalog.errors import Damaged, NewerFormat, ObjectNotFound, ShortRead, StoreFull, Unwritable
+from catalog.errors import Damaged, NewerFormat, ObjectNotFound, ShortRead, StoreFull, Unreadable, Unwritable
 from catalog.format.blocks import MAX_RAW, OVERHEAD, PackKind, open_block
 from catalog.format.carriers import HEAD, CarrierBuilder, decode_carried
 from catalog.format.packs import HEADER, BlockRow, decode_contents, decode_trailer, pack_name
@@ -132,6 +132,10 @@ class Carrying:
             self.problems.append(f"there is no room for {builder.name}: packs stay where they are")
             return None
         except (Damaged, NewerFormat, ObjectNotFound, ShortRead, Unwritable) as e:
+            if isinstance(e, Unreadable):
+                for move in moves:  # one of those that are there names the object
+                    if pack_name(kind, move.source.id) == e.name:
+                        raise _Rotten({move.key: e}) from e
             self.problems.append(f"{builder.name} was not made as it should be, and is not used: {e}")
             return None
         return Made(Key(int(kind), builder.id), packs, builder.size + len(tail))

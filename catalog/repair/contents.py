@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from catalog.errors import Damaged, NewerFormat, RpdriveError, ShortRead
+from catalog.errors import Damaged, NewerFormat, RpdriveError, ShortRead, Unreadable
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.carriers import HEAD, decode_carried
 from catalog.format.packs import HEADER, TRAILER, check_header, decode_contents, decode_trailer
@@ -43,7 +43,11 @@ def read_contents(vault: Vault, obj: Object, *, header: bool = False) -> Content
     if obj.size < HEADER.size + TRAILER.size:
         raise Damaged(f"{what} is truncated")
     start = max(obj.size - TAIL, 0)
-    tail = vault.read_pack(obj.kind, obj.id, start, obj.size - start)
+    try:
+        tail = vault.read_pack(obj.kind, obj.id, start, obj.size - start)
+    except Unreadable:  # perhaps only a block before the table
+        start = obj.size - TRAILER.size
+        tail = vault.read_pack(obj.kind, obj.id, start, TRAILER.size)
     offset, stored = decode_trailer(tail, obj.size, what)
     if offset < start:
         tail, start = vault.read_pack(obj.kind, obj.id, offset, stored), offset

@@ -7,10 +7,10 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from catalog.errors import (
     AccessDenied,
@@ -21,6 +21,7 @@ from catalog.errors import (
     StoreError,
     StoreFull,
     StoreUnreachable,
+    Unreadable,
 )
 from catalog.store.base import REPLACEABLE, Buffer, ObjectInfo, Part, Range, Store
 from catalog.store.bounded import check_size
@@ -53,9 +54,13 @@ _AWAY = {
     getattr(errno, "EREMOTEIO", errno.EIO),  # Linux only
     errno.EAGAIN,
 }
+# A bad sector, or what the file system notes doesn't fit its checksum. A disk that was removed says so, too.
+_BAD = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
+_WITNESS = "vault.json"  # each vault has it, and can't be used without it
 # Not objects. lost+found is at the root of a disk; it belongs to root, and others can't list it.
 _NOT_OURS = {RESERVED, "lost+found"}
 
+T = TypeVar("T")
 Rows: TypeAlias = list[tuple[str, ObjectInfo | None]]
 
 
@@ -121,8 +126,16 @@ class LocalStore(Store):
 
     def _copy(self, part: Range, target: int) -> int:
         checked_name(part.name)
-        with self._translated(part.name), self._descriptors.borrow(part.name) as source:
-            copied = SYSTEM.copy_range(source, part.offset, part.length, target)
+        with self._translated(part.name):
+            try:
+                with self._descriptors.borrow(part.name) as source:
+                    copied = SYSTEM.copy_range(source, part.offset, part.length, target)
+            except OSError as error:
+                if error.errno in _BAD:  # of the source, or of what is written?
+                    end = part.offset + part.length
+                    for offset in range(part.offset, end, _LARGE):
+                        self.read(part.name, offset, min(_LARGE, end - offset), up_to=True)
+                raise
         if copied < part.length:
             raise ShortRead(f"{part.name}: {copied} of {part.length} bytes arrived from offset {part.offset}")
         return copied
@@ -146,15 +159,16 @@ class LocalStore(Store):
                 SYSTEM.sync_folder(place)
 
     def get(self, name: str, most: int) -> bytes:
-        checked_name(name)
-        with self._translated(name):
+        def fetched() -> tuple[bytes, int]:
             descriptor = self._opened(name)
             try:
                 size = os.fstat(descriptor).st_size
                 check_size(name, size, most)
-                data = _read(descriptor, 0, size)
+                return _read(descriptor, 0, size), size
             finally:
                 os.close(descriptor)
+
+        data, size = self._had(name, fetched)
         if len(data) < size:
             raise ShortRead(f"{name}: {len(data)} of {size} bytes arrived")
         return data
@@ -164,28 +178,62 @@ class LocalStore(Store):
         return data, hashlib.sha256(data).hexdigest()
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
-        checked_name(name)
-        with self._translated(name), self._descriptors.borrow(name) as descriptor:
-            wanted = length
-            if length > _LARGE:  # memory is taken before the system reads: no more than the file can fill
-                wanted = max(0, min(length, os.fstat(descriptor).st_size - offset))
-            data = _read(descriptor, offset, wanted)
-            if len(data) < length:
-                size = os.fstat(descriptor).st_size
-                if offset + len(data) < size or not up_to:
-                    raise ShortRead(
-                        f"{name}: {len(data)} of {length} bytes arrived from offset {offset}; the object has {size}"
-                    )
-        return data
+        def fetched() -> bytes:
+            with self._descriptors.borrow(name) as descriptor:
+                wanted = length
+                if length > _LARGE:  # memory is taken before the system reads: no more than the file can fill
+                    wanted = max(0, min(length, os.fstat(descriptor).st_size - offset))
+                data = _read(descriptor, offset, wanted)
+                if len(data) < length:
+                    size = os.fstat(descriptor).st_size
+                    if offset + len(data) < size or not up_to:
+                        arrived = f"{len(data)} of {length} bytes arrived from offset {offset}"
+                        raise ShortRead(f"{name}: {arrived}; the object has {size}")
+            return data
+
+        return self._had(name, fetched)
 
     def size(self, name: str) -> int:
-        checked_name(name)
-        with self._translated(name):
+        def measured() -> int:
             descriptor = self._opened(name)
             try:
                 return os.fstat(descriptor).st_size
             finally:
                 os.close(descriptor)
+
+        return self._had(name, measured)
+
+    def _had(self, name: str, ask: Callable[[], T]) -> T:
+        """What is asked of one object. Raises Unreadable if the disk can't read it, and reads vault.json.
+
+        It is asked twice: the disk may have been away for a moment.
+        """
+        checked_name(name)
+        with self._translated(name):
+            try:
+                return ask()
+            except OSError as error:
+                if error.errno not in _BAD or not self._reads():
+                    raise
+            try:
+                return ask()
+            except OSError as error:
+                if error.errno not in _BAD or not self._reads():
+                    raise
+                what = f"the disk of {self.root} can't read {name}: {error.strerror or error}"
+                raise Unreadable(what, name) from error
+
+    def _reads(self) -> bool:
+        """Whether the disk reads vault.json, which is not taken from the memory of the system."""
+        try:
+            descriptor = self._opened(_WITNESS)
+            try:
+                SYSTEM.forget_pages(descriptor)
+                return bool(_pread(descriptor, 1, 0))
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         folder, _slash, start = prefix.rpartition("/")

@@ -43,6 +43,10 @@ class System(Protocol):
         """Read up to `length` bytes from `offset`, from any number of threads."""
         ...
 
+    def forget_pages(self, descriptor: int) -> None:
+        """Let what memory holds of a file go, so that the next read asks the disk. Best effort."""
+        ...
+
     def sync_folder(self, folder: Folder) -> None:
         """Make the names in a folder durable."""
         ...

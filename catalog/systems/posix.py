@@ -34,6 +34,10 @@ class PosixSystem:
     no_follow = os.O_NOFOLLOW
     pread = staticmethod(os.pread)
 
+    def forget_pages(self, descriptor: int) -> None:
+        if sys.platform == "linux":
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def sync_folder(self, folder: Folder) -> None:
         _sync(folder.prefix or ".", folder.descriptor)
 

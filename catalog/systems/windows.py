@@ -41,6 +41,9 @@ class WindowsSystem:
             os.lseek(descriptor, offset, os.SEEK_SET)
             return os.read(descriptor, length)
 
+    def forget_pages(self, descriptor: int) -> None:
+        """Do nothing: there is no such call."""
+
     def sync_folder(self, folder: Folder) -> None:
         """Do nothing: os.open opens no folders on Windows, and NTFS keeps names in a journal."""
 

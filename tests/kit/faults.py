@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 
-from catalog.errors import AccessDenied, ShortRead, StoreError, StoreFull, StoreUnreachable
+from catalog.errors import AccessDenied, ShortRead, StoreError, StoreFull, StoreUnreachable, Unreadable
 from catalog.store.base import Store
 from catalog.store.wrapper import Request, StoreWrapper, T
 
@@ -81,6 +81,36 @@ class RefusingStore(_Chosen):
         if self._number(request):
             raise AccessDenied(f"{request.kind} {request.name}: refused")
         return call()
+
+
+class BadDiskStore(_Chosen):
+    """The disk can't read the objects whose names begin with `prefix`, as a folder tells: Unreadable."""
+
+    def __init__(self, inner: Store, prefix: str) -> None:
+        super().__init__(inner, ("get", "read"), prefix)
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        result = call()
+        if self._number(request):
+            raise Unreadable(f"{request.name} can't be read", request.name)
+        return result
+
+
+def bad_sector(store: Store, name: str, at: int) -> None:
+    """From now on a store fails to read the byte `at` of an object, as a folder on such a disk does: Unreadable."""
+    get, read = store.get, store.read
+
+    def checked_get(one: str, most: int) -> bytes:
+        if one == name:
+            raise Unreadable(f"{name} can't be read", name)
+        return get(one, most)
+
+    def checked_read(one: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
+        if one == name and offset <= at < offset + length:
+            raise Unreadable(f"{name} can't be read", name)
+        return read(one, offset, length, up_to=up_to)
+
+    store.get, store.read = checked_get, checked_read  # type: ignore[method-assign, assignment]
 
 
 class FullStore(StoreWrapper):

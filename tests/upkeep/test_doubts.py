@@ -15,6 +15,7 @@ from catalog.ledger.records import Ledgers
 from catalog.ledger.state import Ledger
 from catalog.prune.run import Refused
 from catalog.signing import signing_key
+from tests.kit.faults import BadDiskStore
 from tests.kit.pruning import ITEM, World
 
 LEDGERS = ledger_folder(World().machine, ITEM)
@@ -59,6 +60,22 @@ def test_a_point_stays_whose_undelete_was_lost(garbage: bytes | None) -> None:
     assert world.prune(yes=True).points == 1, "a person has confirmed it"
     world.later(1)
     world.prune() if garbage is None else None
+    world.check()
+
+
+@pytest.mark.parametrize("folder", ["ledger/", "places/"])
+def test_a_record_on_a_bad_sector_is_not_taken_for_an_absent_one(folder: str) -> None:
+    world = World()
+    name = brought_back(world)
+    lost = newest(world, folder)
+    for _run in range(2):
+        world.later(8)
+        before = set(world.objects(""))
+        with pytest.raises((Refused, Damaged), match=lost):
+            world.prune(world.opened(BadDiskStore(world.meter, lost)))
+        assert before == set(world.objects(""))
+    assert str(name) in world.objects("points/")
+    world.prune()
     world.check()
 
 

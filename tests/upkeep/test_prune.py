@@ -32,7 +32,7 @@ from catalog.store.deadline import Deadline, steady
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import Count, Traffic
 from catalog.store.wrapper import Request, StoreWrapper
-from tests.kit.faults import FailOnceStore, RefusingStore, StopAtStore, Stopped
+from tests.kit.faults import FailOnceStore, RefusingStore, StopAtStore, Stopped, bad_sector
 from tests.kit.pruning import ITEM, START, World, random_edits
 from tests.kit.vaultmaker import MACHINE
 
@@ -452,6 +452,26 @@ def test_a_pack_whose_contents_are_damaged_stays_where_it_is() -> None:
     world.settle()
     world.check()
     assert pack in world.objects("packs/")
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["in its pack", "in a carrier"])
+def test_an_object_with_a_bad_sector_stays_and_holds_nothing_else_back(moved: bool) -> None:
+    world = World()
+    for n in range(4):
+        world.backup(n, n + 4)
+    if moved:
+        world.settle(2)
+    holder = min(world.objects("packs/"))
+    world.backup(0, 1)
+    world.forget(world.backup(2))
+    bad_sector(world.memory, holder, 20)
+    world.later(8)
+    done = world.prune()
+    (problem,) = done.problems
+    assert problem.endswith(f"stays where it is: {holder} can't be read")
+    assert done.carriers
+    world.settle(3)
+    assert holder in world.objects("packs/") and len(world.objects("packs/")) == 2
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["in its pack", "in a carrier"])

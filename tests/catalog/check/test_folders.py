@@ -28,6 +28,7 @@ from catalog.vault import Vault
 from tests.catalog.check.test_level2 import ALL
 from tests.catalog.check.test_levels import START, World
 from tests.kit.drives import ITEM
+from tests.kit.faults import BadDiskStore
 from tests.kit.mover import Mover
 from tests.kit.vaultmaker import MACHINE
 
@@ -128,6 +129,16 @@ def test_a_record_that_does_not_open_is_named(full: World, which: str) -> None:
     # One machine alone: what belongs to no machine is not looked at.
     alone = {f.object for f in full.check(1, machine=MACHINE).findings}
     assert (name in alone) == (not name.startswith(("vault/", "policies/", "plans/")))
+
+
+@pytest.mark.parametrize("which", [*RECORDS, "policy"], ids=lambda name: name.split("/")[0])
+def test_a_record_that_the_disk_can_not_read_is_named(full: World, which: str) -> None:
+    name = policy_folder(full.vault.id) + "00000001" if which == "policy" else which
+    vault = Vault(BadDiskStore(full.meter, name), full.vault.keys, full.vault.file)
+    report = check(vault, Request(1), full.state)
+    (finding,) = [f for f in report.findings if f.object == name]
+    assert finding.what is (What.MINOR if name in UNNEEDED else What.RECORD)
+    assert "can't be read" in finding.reason and report.is_damaged == (name not in UNNEEDED)
 
 
 def test_each_bad_object_costs_itself_alone(full: World) -> None:

@@ -27,7 +27,7 @@ from catalog.store.base import Store
 from catalog.vault import open_vault
 from tests.catalog.check.test_levels import CASES, PLAN, STRANGER, Case, Told, World, folder, harmed, told
 from tests.kit.drives import ITEM
-from tests.kit.faults import FullStore, RefusingStore
+from tests.kit.faults import FullStore, RefusingStore, bad_sector
 from tests.kit.mover import Mover
 from tests.kit.stores import MOST
 from tests.kit.vaultmaker import MACHINE, Packer
@@ -370,3 +370,11 @@ def test_a_pack_and_a_copy_that_are_refused_are_named_and_the_rest_is_read(world
     report = check(vault, Request(3, budget=ALL), world.state)
     assert {finding.object for finding in report.findings if finding.is_damage} == set(refused)
     assert report.packs_read > 1
+
+
+def test_a_bad_sector_costs_the_block_that_is_there(world: World) -> None:
+    at, name = world.film[7], world.name(world.film[7])
+    bad_sector(world.memory, name, at.offset + 5)
+    (found,) = deep(world).findings
+    assert (found.what, found.object, found.offset) == (BLOCK, name, at.offset)
+    assert "can't be read" in found.reason

@@ -24,7 +24,7 @@ from catalog.store.wrapper import Request
 from tests.backup.test_evidence import Acting
 from tests.backup.test_places import World
 from tests.catalog.repair.worlds import DATA, TREE, Damage, Repairs, lost_names
-from tests.kit.faults import StopAtStore, Stopped, spoilt
+from tests.kit.faults import StopAtStore, Stopped, bad_sector, spoilt
 
 READ_ALL = Wanted(read_all=True)
 
@@ -66,10 +66,15 @@ def rotten(repairs: Repairs) -> set[str]:
     return {"f10", "f11"}
 
 
+def unreadable(repairs: Repairs) -> set[str]:
+    bad_sector(repairs.world.memory, repairs.name(), repairs.rows()[1].offset + 9)
+    return {"f10", "f11"}
+
+
 @pytest.mark.parametrize(
     ("damage", "wanted", "stored"),
-    [(gone, Wanted(), 6), (cut, Wanted(), 6), (rotten, READ_ALL, 2)],
-    ids=["gone", "cut", "rotten"],
+    [(gone, Wanted(), 6), (cut, Wanted(), 6), (rotten, READ_ALL, 2), (unreadable, READ_ALL, 2)],
+    ids=["gone", "cut", "rotten", "unreadable"],
 )
 def test_lost_data_heals(repairs: Repairs, damage: Damage, wanted: Wanted, stored: int) -> None:
     """New points from the source, old ones by what the new ones stored."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from catalog.access.session import Session
+from catalog.author import who
 from catalog.errors import NotFound, UsageError
 from catalog.format.ledger import ForgottenRow, HeldRow, How
 from catalog.format.records import PointName
@@ -14,7 +15,7 @@ from catalog.ledger.expiry import soft_delete
 from catalog.ledger.forgetting import check_forgetting
 from catalog.ledger.giving_up import accept_missing, give_up_damaged, item_text
 from catalog.ledger.listed import Listed, list_points
-from catalog.ledger.records import Ledger, who
+from catalog.ledger.records import Ledger
 from catalog.ledger.request import Choice, Forgetting, reason_of
 from catalog.points.opening import scope
 from catalog.retention.slots import DAY

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from catalog.author import who
 from catalog.errors import MissingData, RpdriveError, StoreError
 from catalog.format.ledger import ForgottenRow, How
 from catalog.format.records import Point, PointName
 from catalog.format.sealed import Kind
 from catalog.ledger.brake import FEW, looks_encrypted, too_many
-from catalog.ledger.records import Ledger, Ledgers, Signer, who
+from catalog.ledger.records import Ledger, Ledgers, Signer
 from catalog.ledger.state import numbers_text
 from catalog.points.opening import first_that_opens
 from catalog.points.why import ended_text, holds_of

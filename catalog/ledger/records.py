@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-import platform
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from catalog.author import who
 from catalog.errors import Damaged, ObjectChanged, RpdriveError
 from catalog.format.admins import Admin
 from catalog.format.ledger import decode_ledger, encode_ledger, ledger_folder, ledger_named
@@ -177,12 +176,3 @@ def doubtful(name: str) -> Damaged:
 
 def _only_numbers(listed: dict[Key, dict[int, int]]) -> dict[Key, list[int]]:
     return {key: [*some] for key, some in listed.items()}
-
-
-def who() -> str:
-    """The user and the machine that change something, for people."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"
-    return f"{user} at {platform.node()}".encode(errors="replace").decode()[:200]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from catalog.access.settings import Settings
+from catalog.author import who
 from catalog.errors import (
     Damaged,
     LocalError,
@@ -142,15 +142,7 @@ def _is_plan(vault: Vault, name: str) -> bool:
 def next_record(level: Level, **changes: object) -> PlanRecord:
     """The record that follows that of a level, with these fields."""
     record = level.record or PlanRecord(id=level.id, number=0, written=0)
-    return msgspec.structs.replace(record, written=max(time.time_ns(), 0), by=_who(), **changes)
-
-
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"
-    return f"{user} at {platform.node()}".encode(errors="replace").decode()[:200]
+    return msgspec.structs.replace(record, written=max(time.time_ns(), 0), by=who(), **changes)
 
 
 # --- this machine's copy ------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from catalog.author import who
 from catalog.documents import read_toml
 from catalog.errors import UsageError
 from catalog.format.retention import MOST, OTHERS, Retention, RetentionRule
@@ -86,21 +85,13 @@ def changed(level: Level, fields: Fields, *, anew: bool = False) -> Level:
         values["zone"] = local_zone()
         if values["zone"] is None:
             raise UsageError("this machine does not say in which time zone it is", "name it: --zone Europe/Berlin")
-    new = Retention(id=level.id, number=level.number + 1, written=time.time_ns(), by=_who())
+    new = Retention(id=level.id, number=level.number + 1, written=time.time_ns(), by=who())
     if record is not None:
         new = msgspec.structs.replace(new, **{name: getattr(record, name) for name in FIELDS})
     new = msgspec.structs.replace(new, **values)
     # A rule that is replaced takes the fields along that this version doesn't know.
     left = {name: value for name, value in unknown.items() if name.partition(".")[0] not in fields}
     return level._replace(record=new, unknown=left)
-
-
-def _who() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"
-    return f"{user} at {platform.node()}".encode(errors="replace").decode()[:200]
 
 
 def check(levels: list[Level], fields: Fields, old: Policy, immutable: int, *, locked: bool, short: bool) -> Policy:

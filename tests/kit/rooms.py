@@ -12,6 +12,7 @@ ROOMS = {
     "catalog.errors": "",
     "catalog.held": "",
     "catalog.names": "",
+    "catalog.author": "",
     "catalog.mountinfo": "",
     "catalog.program": "catalog.errors",
     "catalog.globs": "",
@@ -42,7 +43,8 @@ ROOMS = {
     "catalog.protect": "catalog.errors catalog.format catalog.mountinfo catalog.screen catalog.store"
     " catalog.systems",
     "catalog.ledger.state": "catalog.format",
-    "catalog.ledger.records": "catalog.errors catalog.format catalog.ledger.state catalog.store catalog.vault",
+    "catalog.ledger.records": "catalog.author catalog.errors catalog.format catalog.ledger.state catalog.store"
+    " catalog.vault",
     "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.screen catalog.vault",
     # The subjects of the catalog, each with its commands.
     "catalog.access": "catalog.errors catalog.format catalog.ledger.listed catalog.new_vault catalog.program"
@@ -101,11 +103,12 @@ ROOMS = {
     "catalog.points": "catalog.access catalog.check.records catalog.direct catalog.errors catalog.format"
     " catalog.ledger.listed catalog.ledger.records catalog.machines catalog.names catalog.policies.records"
     " catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
-    "catalog.policies": "catalog.access catalog.documents catalog.errors catalog.format catalog.points"
-    " catalog.policies.records catalog.policies.zone catalog.retention catalog.screen catalog.store catalog.vault",
-    "catalog.ledger": "catalog.access catalog.errors catalog.format catalog.ledger.listed catalog.ledger.records"
-    " catalog.ledger.state catalog.machines catalog.points catalog.policies.records catalog.retention"
-    " catalog.screen catalog.signing catalog.store catalog.vault",
+    "catalog.policies": "catalog.access catalog.author catalog.documents catalog.errors catalog.format"
+    " catalog.points catalog.policies.records catalog.policies.zone catalog.retention catalog.screen catalog.store"
+    " catalog.vault",
+    "catalog.ledger": "catalog.access catalog.author catalog.errors catalog.format catalog.ledger.listed"
+    " catalog.ledger.records catalog.ledger.state catalog.machines catalog.points catalog.policies.records"
+    " catalog.retention catalog.screen catalog.signing catalog.store catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
     " catalog.heap catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places"
     " catalog.points catalog.processors catalog.schedule.noted catalog.screen catalog.store catalog.store.address"
@@ -119,7 +122,7 @@ ROOMS = {
     " catalog.vault",
     "catalog.plans.paths": "catalog.errors",
     "catalog.plans.allowed": "catalog.access catalog.errors catalog.plans.paths",
-    "catalog.plans.records": "catalog.access catalog.errors catalog.format catalog.machines"
+    "catalog.plans.records": "catalog.access catalog.author catalog.errors catalog.format catalog.machines"
     " catalog.plans.allowed catalog.plans.effective catalog.plans.local catalog.vault",
     "catalog.plans": "catalog.access catalog.documents catalog.errors catalog.format catalog.ledger"
     " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.local catalog.plans.paths"

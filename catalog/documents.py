@@ -63,6 +63,17 @@ def read_toml(file: Path, longest: int = LONGEST) -> dict[str, Any]:
         raise UsageError(f"the file {file} is not TOML: {e}", "an example is in the documentation") from e
 
 
+def head_of(what: str, level: bytes, name: str, machine: str) -> dict[str, str]:
+    """What names a level (`vault`, `machine` or `item`, its id and name) in a document; `machine`: of an item."""
+    match what:
+        case "vault":
+            return {}
+        case "machine":
+            return {"id": level.hex(), "name": name}
+        case _:
+            return {"id": level.hex(), "machine": machine, "name": name}
+
+
 def entries(file: Path, fields: Collection[str]) -> list[Entry]:
     """The entries of a document, the widest level first. `fields` are those that a level may have.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.access.session import Session
-from catalog.documents import Entry, document, entries
+from catalog.documents import Entry, document, entries, head_of
 from catalog.errors import UsageError
 from catalog.format.plan import PlanRecord
 from catalog.plans.effective import Level
@@ -38,7 +38,11 @@ def export_plans(
     if lost:
         raise lost[0]
     rows = [(level, machine_name, own_fields(level.record)) for level, machine_name in levels if level.record]
-    parts = [(level.what, head_of(level, machine_name), fields) for level, machine_name, fields in rows if fields]
+    parts = [
+        (level.what, head_of(level.what, level.id, level.name, machine_name), fields)
+        for level, machine_name, fields in rows
+        if fields
+    ]
     if as_json:
         found = [{"level": what, **head, "fields": fields} for what, head, fields in parts]
         print_json({"vault": session.address, "levels": found})
@@ -52,17 +56,6 @@ def every_level(vault: Vault, plans: Plans) -> list[tuple[Level, str]]:
     levels += [(plans.level("machine", m.name, m.id), m.name) for m, _items in found]
     levels += [(plans.level("item", i.name, i.id), m.name) for m, items in found for i in items]
     return levels
-
-
-def head_of(level: Level, machine: str) -> dict[str, str]:
-    """What names a level in a document."""
-    match level.what:
-        case "vault":
-            return {}
-        case "machine":
-            return {"id": level.id.hex(), "name": level.name}
-        case _:
-            return {"id": level.id.hex(), "machine": machine, "name": level.name}
 
 
 def own_fields(record: PlanRecord) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.access.session import Session
-from catalog.documents import Entry, document, entries
+from catalog.documents import Entry, document, entries, head_of
 from catalog.errors import UsageError
 from catalog.format.retention import Retention
 from catalog.policies.coming import levels_of
@@ -96,23 +96,16 @@ def export_policies(
     lost = vault.passed_over.lost("policies/")
     if lost:
         raise lost[0]
-    parts = [(level.what, _head(level, m), fields) for level, m in levels if (fields := own_fields(level.record))]
+    parts = [
+        (level.what, head_of(level.what, level.id, level.name, m), fields)
+        for level, m in levels
+        if (fields := own_fields(level.record))
+    ]
     if as_json:
         rows = [{"level": what, **head, "fields": fields} for what, head, fields in parts]
         print_json({"vault": session.address, "levels": rows})
     else:
         print(document(parts), end="")
-
-
-def _head(level: Level, machine: str) -> dict[str, str]:
-    """What names a level in a document."""
-    match level.what:
-        case "vault":
-            return {}
-        case "machine":
-            return {"id": level.id.hex(), "name": level.name}
-        case _:
-            return {"id": level.id.hex(), "machine": machine, "name": level.name}
 
 
 def import_policies(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ HomeStored: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_BLOCK)]  # like
 Id: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Level: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_LEVEL)]
 _T = TypeVar("_T")
+_AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)  # the end of msgspec's errors names the field
 
 
 def decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes | bytearray | memoryview, what: str) -> _T:
@@ -38,3 +40,10 @@ def decode(decoder: msgspec.msgpack.Decoder[_T], data: bytes | bytearray | memor
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Damaged(f"{what} is malformed") from e
+
+
+def misfit(error: Exception, what: str) -> Damaged:
+    """The error to raise for a decoded value that msgspec.convert refused with this one: it names the field."""
+    m = _AT.fullmatch(str(error))
+    text, field = (m[1], m[2]) if m else (str(error), "")
+    return Damaged(f"{what} is malformed{f' in the field {field}' if field else ''}: {text}")

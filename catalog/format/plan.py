@@ -6,7 +6,6 @@ to save, when, and how fast. Importing this loads little: rpdrive does so each t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeAlias
@@ -14,8 +13,8 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import msgspec
 
 from catalog.errors import Damaged, Unwritable
-from catalog.format.message import Id, Whole, decode
-from catalog.format.numbers import parsed_number, written_number
+from catalog.format.message import Id, Whole, decode, misfit
+from catalog.format.numbers import level_named, written_number
 
 DAY = 1_440  # minutes
 MONDAY, LAST_MONDAY = 4, 2_499_991  # 1970-01-05 and 8814-09-29, in days since 1970-01-01
@@ -157,8 +156,6 @@ class ReadPlan(NamedTuple):
     raw: Raw
 
 
-_NAME = re.compile("plans/([0-9a-f]{32})/([0-9]+)")
-_AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 _LEAST_EVERY = 15  # minutes
 
 
@@ -239,9 +236,7 @@ def decode_plan(data: bytes | bytearray | memoryview, name: str) -> ReadPlan:
     try:
         record = msgspec.convert(row, PlanRecord)
     except (msgspec.ValidationError, OverflowError) as e:
-        m = _AT.fullmatch(str(e))
-        text, field = (m[1], m[2]) if m else (str(e), "")
-        raise Damaged(f"{name} is malformed{f' in the field {field}' if field else ''}: {text}") from e
+        raise misfit(e, name) from e
     fault = fault_of(record)
     if fault is not None:
         raise Damaged(f"{name} is malformed in the field {fault[0]}: {fault[1]}")
@@ -257,6 +252,4 @@ def plan_folder(level: bytes) -> str:
 
 def plan_named(name: str) -> tuple[bytes, int] | None:
     """The id and the number in the name of a record of a plan; None for another name."""
-    m = _NAME.fullmatch(name)
-    number = parsed_number(m[2]) if m else None
-    return (bytes.fromhex(m[1]), number) if m and number is not None else None
+    return level_named("plans", name)

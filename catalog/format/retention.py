@@ -6,15 +6,14 @@ whoever adds the next version of a record writes them again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from catalog.errors import Damaged
-from catalog.format.message import Id, Whole, decode
-from catalog.format.numbers import parsed_number, written_number
+from catalog.format.message import Id, Whole, decode, misfit
+from catalog.format.numbers import level_named, written_number
 
 LAST_WEEK = 5  # the last weekday of its name in a month, be it the fourth or the fifth
 LAST_DAY = 31  # of every month: a shorter one ends earlier
@@ -29,8 +28,6 @@ Week: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=LAST_WEEK)]
 Day: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=LAST_DAY)]
 Month: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=12)]
 ZoneName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+\-]{1,30}(/[A-Za-z0-9_+\-]{1,30}){0,3}$")]
-_NAME = re.compile("policies/([0-9a-f]{32})/([0-9]+)")
-_AT = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 
 
 class RetentionRule(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
@@ -131,9 +128,7 @@ def decode_retention(data: bytes, name: str) -> ReadRetention:
     try:
         record = msgspec.convert(row, Retention)
     except (msgspec.ValidationError, OverflowError) as e:
-        m = _AT.fullmatch(str(e))
-        text, field = (m[1], m[2]) if m else (str(e), "")
-        raise Damaged(f"{name} is malformed{f' in the field {field}' if field else ''}: {text}") from e
+        raise misfit(e, name) from e
     fault = fault_of(record)
     if fault is not None:
         raise Damaged(f"{name} is malformed in the field {fault[0]}: {fault[1]}")
@@ -153,6 +148,4 @@ def policy_folder(level: bytes) -> str:
 
 def policy_named(name: str) -> tuple[bytes, int] | None:
     """The id and the number in the name of a record of retention; None for another name."""
-    m = _NAME.fullmatch(name)
-    number = parsed_number(m[2]) if m else None
-    return (bytes.fromhex(m[1]), number) if m and number is not None else None
+    return level_named("policies", name)

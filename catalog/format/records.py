@@ -38,14 +38,46 @@ class Machine(msgspec.Struct, kw_only=True, omit_defaults=True):
     shares: list[Id] = []
 
 
+class ItemKind(StrEnum):
+    """What an item is, in the word of its record. A later version may write others."""
+
+    FILES = ""  # files and folders
+    VOLUME = "volume"  # a file system, whole
+    SYSTEM = "system state"
+    IMAGE = "image"  # of a disk, byte for byte
+
+
 class Item(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """items/<machine>/<id>/<version>: what a machine protects under one policy."""
+    """items/<machine>/<id>/<version>: what a machine protects under one policy. `kind` is an ItemKind."""
 
     id: Id
     machine: Id
     name: str
     paths: list[bytes]
     created: int
+    kind: str = ""
+
+
+class Volume(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """A file system that files of a point were read from.
+
+    `place` is where it was mounted, as in the point's `paths`; `source` is what was mounted there, as the system
+    calls it. `size` and `used` are bytes. `subvolumes` are the file systems within it that belong to it, as paths
+    from `place`. `snapshot` is the kind of snapshot that the files were read from, `time` its instant (ns, UTC);
+    empty and 0 if the files were read while they were in use.
+    """
+
+    place: bytes
+    file_system: str = ""
+    uuid: str = ""
+    label: str = ""
+    source: str = ""
+    options: str = ""
+    size: Whole = 0
+    used: Whole = 0
+    subvolumes: list[bytes] = []
+    snapshot: str = ""
+    time: Whole = 0
 
 
 class Problem(msgspec.Struct, array_like=True, gc=False):
@@ -79,13 +111,15 @@ class Root(msgspec.Struct, array_like=True, gc=False):
 class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     """points/<machine>/<item>/<name>: an item as it was at one instant.
 
-    `time` is when the backup began to read. `previous` is the id of the point with the preceding sequence number.
-    `links` is the highest number given to a file with several hard links. `tree_blocks` counts the tree blocks that
-    the tree occupies, `fresh_blocks` those that a newly written tree would. An entry whose ctime is not before
-    `trusted` may have changed later without a change of its times. `partial` points are hidden: they belong to a
-    backup that is running or was interrupted, and their trees mix new entries with those of `previous`.
-    `checked` is when, by the store's clock, all that the tree refers to was last found in the vault (0: never).
-    `distinct_names`: no two names of a folder differ only in case or in Unicode form (`catalog.names`).
+    `time` is when the backup began to read, or the instant of its first snapshot. `previous` is the id of the point
+    with the preceding sequence number. `links` is the highest number given to a file with several hard links.
+    `tree_blocks` counts the tree blocks that the tree occupies, `fresh_blocks` those of a newly written one.
+    An entry whose ctime is not before `trusted` may have changed later without a change of its times. `partial`
+    points are hidden: they belong to a backup that is running or was interrupted, and their trees mix new entries
+    with those of `previous`. `checked` is when, by the store's clock, all that the tree refers to was last found in
+    the vault (0: never). `distinct_names`: no two names of a folder differ only in case or in Unicode form
+    (`catalog.names`). `kind` is that of the item; `volumes` are the file systems that the files lay on, as far as
+    they are known.
     """
 
     id: Id
@@ -113,6 +147,8 @@ class Point(msgspec.Struct, kw_only=True, omit_defaults=True):
     problem_count: int = 0  # `problems` has the first 1,000 at most
     distinct_names: bool = False
     checked: Whole = 0
+    kind: str = ""
+    volumes: list[Volume] = []
 
     @property
     def totals(self) -> Totals:

@@ -46,7 +46,15 @@ from catalog.places import Places
 from catalog.store.memory import MemoryStore
 from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
-from tests.kit import golden_checks, golden_ledger, golden_plans, golden_retention, golden_starts, make_vectors
+from tests.kit import (
+    golden_checks,
+    golden_ledger,
+    golden_plans,
+    golden_retention,
+    golden_starts,
+    golden_volumes,
+    make_vectors,
+)
 from tests.kit.stores import MOST
 
 FOLDER = make_vectors.FOLDER
@@ -138,6 +146,15 @@ def test_the_record_of_a_start() -> None:
     name = StartName.parse(row["name"])
     assert name is not None and str(name) == row["name"] and JobName.parse(row["name"]) is None
     name.check(decode_record(Job, content, row["name"]))
+
+
+def test_records_of_volumes() -> None:
+    for row in vector("volumes.json"):
+        kind = golden_volumes.kind_of(row["what"])
+        content = bytes(open_object(master_keys(), kind, row["name"], bytes.fromhex(row["sealed"])))
+        assert content.hex() == row["content"]
+        assert golden_volumes.values(row["what"], content, row["name"]) == row["record"]
+        assert golden_volumes.encoded_again(row["what"], content, row["name"]) == content
 
 
 def test_records_of_plans() -> None:

@@ -484,6 +484,17 @@ def test_reads_golden_records_of_plans() -> None:
         assert said_in(in_hex(record), row["record"]) == row["record"]
 
 
+def test_reads_golden_records_of_volumes() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
+    for row in json.loads((VECTORS / "volumes.json").read_text(encoding="utf-8")):
+        kind, shape = (2, shapes.item) if row["what"] == "item" else (3, shapes.point)
+        content = sealing.open_object(opened, kind, row["name"], bytes.fromhex(row["sealed"]))
+        record = shape(shapes.unpack(content))
+        assert said_in(in_hex(record), row["record"]) == row["record"]
+        assert record["kind"] == "volume"
+
+
 def said_in(value: Any, said: Any) -> Any:
     """A value without the fields of maps that `said` leaves out, since they have their defaults."""
     if isinstance(value, dict):

@@ -36,6 +36,7 @@ from tests.kit import (
     golden_plans,
     golden_retention,
     golden_starts,
+    golden_volumes,
     golden_windows,
 )
 from tests.kit import golden_vault as g
@@ -214,6 +215,7 @@ def everything() -> dict[str, Any]:
         "checks.json": golden_checks.checks(),
         "plans.json": golden_plans.plans(),
         "starts.json": golden_starts.starts(),
+        "volumes.json": golden_volumes.volumes(),
         "ledger.json": golden_ledger.ledgers(),
         "vault.json": vault(g.GoldenVault()),
         "windows.json": vault(golden_windows.GoldenWindowsVault()),

@@ -163,14 +163,19 @@ machine = record(
     id=ident, name=text, hostname=text, system=text, created=integer, forgotten=(boolean, False),
     shares=(array(ident), []),
 )  # fmt: skip
-item = record(id=ident, machine=ident, name=text, paths=array(binary()), created=integer)
+item = record(id=ident, machine=ident, name=text, paths=array(binary()), created=integer, kind=(text, ""))
+volume = record(
+    place=binary(), file_system=(text, ""), uuid=(text, ""), label=(text, ""), source=(text, ""),
+    options=(text, ""), size=(whole, 0), used=(whole, 0), subvolumes=(array(binary()), []),
+    snapshot=(text, ""), time=(whole, 0),
+)  # fmt: skip
 point = record(
     id=ident, machine=ident, item=ident, machine_name=text, item_name=text, hostname=text, system=text,
     sequence=whole, previous=(or_nil(ident), None), time=whole, finished=whole, paths=array(binary()),
     excludes=(array(text), []), root=(or_nil(root), None), partial=(boolean, False), trusted=(integer, 0),
     links=(u31, 0), tree_blocks=(integer, 0), fresh_blocks=(integer, 0), new_bytes=(integer, 0),
     stored_bytes=(integer, 0), problems=(array(problem), []), problem_count=(integer, 0),
-    distinct_names=(boolean, False), checked=(whole, 0),
+    distinct_names=(boolean, False), checked=(whole, 0), kind=(text, ""), volumes=(array(volume), []),
 )  # fmt: skip
 job = record(
     id=ident, machine=ident, item=(or_nil(ident), None), kind=text, outcome=text, machine_name=text,

@@ -209,6 +209,18 @@ class HookFailed(LocalError):
     advice = "try it with `rpdrive hooks test` (docs/hooks.md)"
 
 
+class SnapshotFailed(LocalError):
+    """A snapshot of a file system could not be made, opened or removed."""
+
+    advice = "see docs/snapshots.md, or read the live files (--snapshot never)"
+
+
+class SnapshotLost(LocalError):
+    """A snapshot ended, was filled up or changed while it was read: what was read from it can't be trusted."""
+
+    advice = "no recovery point was made of it; run the backup again (docs/snapshots.md)"
+
+
 class Unwritable(LocalError):
     """Something of this machine does not fit into the vault's format: no reader would accept it."""
 

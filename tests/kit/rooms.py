@@ -201,6 +201,7 @@ ROOMS = {
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
+    "backup.snapshot": "",
     "backup.exclusions": "catalog.errors catalog.patterns",
     "backup.selection": "backup.exclusions",
     "backup.choosing": "backup.exclusions backup.selection backup.systems catalog.names catalog.patterns",

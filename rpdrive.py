@@ -68,6 +68,7 @@ PACKAGES = {
     "catalog.notify.commands": ("notify",),
     "catalog.report.commands": ("report",),
     "catalog.history.commands": ("find", "versions", "diff"),
+    "catalog.inventory.commands": ("system",),
     "catalog.check.commands": ("check",),
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore.commands": ("restore",),
@@ -97,7 +98,7 @@ class Interrupted(RpdriveError):
 
 
 class Commands(TyperGroup):
-    """The commands of all packages."""
+    """The commands of all packages. A group may have commands of several: they are joined under its name."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         for package in PACKAGES:
@@ -120,7 +121,11 @@ class Commands(TyperGroup):
         shared = [p for p in self.params if p.name in _EVERYWHERE]
         for name, command in typer.main.get_group(module.app).commands.items():
             _accept_everywhere(command, shared)
-            self.commands[name] = command
+            before = self.commands.get(name)
+            if isinstance(before, TyperGroup) and isinstance(command, TyperGroup):
+                before.commands.update(command.commands)  # a group of several packages, e.g. `system`
+            else:
+                self.commands[name] = command
 
 
 def _accept_everywhere(command: Any, shared: list[Any], signs: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Reads trees straight from the store, without a cache, for commands that read once and end."""
+"""Reads trees, and small files, straight from the store, without a cache, for commands that read once and end."""
 
 from __future__ import annotations
 
@@ -33,10 +33,13 @@ class _Span(NamedTuple):
 
 
 class DirectSource(ChunkSource):
-    """Pages of a vault's trees. Keeps recently used blocks, and fetches neighbours with them. Not thread-safe."""
+    """Pages of a vault's trees; with `kind`, the contents of files. Not thread-safe.
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    Keeps recently used blocks, and fetches neighbours with them.
+    """
+
+    def __init__(self, vault: Vault, kind: PackKind = PackKind.TREE) -> None:
+        self._vault, self._kind = vault, kind
         self._blocks: OrderedDict[tuple[bytes, int], Buffer] = OrderedDict()
         self._block_bytes = 0
         self._spans: dict[bytes, list[_Span]] = {}
@@ -45,8 +48,8 @@ class DirectSource(ChunkSource):
         self._reads: dict[bytes, int] = {}  # requests so far, by pack
 
     def chunk(self, at: Extent) -> Buffer:
-        """The verified bytes of a tree chunk. Raises Damaged, MissingData or StoreError."""
-        return self._vault.with_other_copies(PackKind.TREE, at, self._read)
+        """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError."""
+        return self._vault.with_other_copies(self._kind, at, self._read)
 
     def _read(self, kind: PackKind, at: Extent) -> Buffer:
         """The bytes of a chunk; what is damaged is fetched once more."""
@@ -111,19 +114,19 @@ class DirectSource(ChunkSource):
     def _range(self, extents: list[Extent]) -> bytes | None:
         low, high = extents[0].offset, extents[-1].offset + extents[-1].stored
         try:
-            return self._vault.read_pack(PackKind.TREE, extents[0].pack, low, high - low, up_to=True)
+            return self._vault.read_pack(self._kind, extents[0].pack, low, high - low, up_to=True)
         except RpdriveError:
             return None
 
     def _locate(self, at: Extent) -> Extent:
         """The extent with the object that holds the block, and its offset there: spans and reads are of objects."""
-        return self._vault.places.locate(PackKind.TREE, at)
+        return self._vault.places.locate(self._kind, at)
 
     def _block(self, at: Extent) -> Buffer:
         place = at.pack, at.offset
         block = self._blocks.get(place)
         if block is None:
-            block = self._blocks[place] = self._vault.open_block(PackKind.TREE, at, self._fetched(at))
+            block = self._blocks[place] = self._vault.open_block(self._kind, at, self._fetched(at))
             self._block_bytes += len(block)
             while self._block_bytes > KEPT and len(self._blocks) > 1:
                 self._block_bytes -= len(self._blocks.popitem(last=False)[1])
@@ -155,7 +158,7 @@ class DirectSource(ChunkSource):
         self._reads[at.pack] = reads + 1
         window = WINDOWS[min(reads, len(WINDOWS) - 1)]
         if window == 0:
-            return self._vault.fetch_block(PackKind.TREE, at)
+            return self._vault.fetch_block(self._kind, at)
         # Most of the window is after the block, where a walk continues.
         low = max(HEADER.size, at.offset - window // 4)
         high = at.offset + at.stored + window * 3 // 4
@@ -164,9 +167,9 @@ class DirectSource(ChunkSource):
                 low = max(low, min(span.end, at.offset))
             else:
                 high = min(high, max(span.start, at.offset + at.stored))
-        data = self._vault.read_pack(PackKind.TREE, at.pack, low, high - low, up_to=True)
+        data = self._vault.read_pack(self._kind, at.pack, low, high - low, up_to=True)
         if low + len(data) < at.offset + at.stored:
-            return self._vault.fetch_block(PackKind.TREE, at)  # raises the error that fits
+            return self._vault.fetch_block(self._kind, at)  # raises the error that fits
         self._hold(at.pack, _Span(low, data))
         return memoryview(data)[at.offset - low :][: at.stored]
 

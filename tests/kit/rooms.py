@@ -146,6 +146,9 @@ ROOMS = {
     " catalog.screen catalog.vault",
     "catalog.history": "catalog.access catalog.direct catalog.errors catalog.format catalog.machines catalog.names"
     " catalog.points catalog.screen catalog.tree catalog.vault",
+    "catalog.inventory.values": "",
+    "catalog.inventory": "catalog.access catalog.direct catalog.errors catalog.format catalog.inventory.values"
+    " catalog.points catalog.screen catalog.tree catalog.vault",
     "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
     " catalog.screen catalog.store catalog.throttle.rates",
@@ -250,8 +253,8 @@ ROOMS = {
     " catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"
-    " catalog.errors catalog.history catalog.hooks catalog.jobs catalog.ledger catalog.machines catalog.notify"
-    " catalog.plans catalog.points"
+    " catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
+    " catalog.machines catalog.notify catalog.plans catalog.points"
     " catalog.policies catalog.program catalog.prune catalog.repair catalog.report catalog.schedule"
     " catalog.screen mount.commands mount.doctor mount.restore mount.restoretest",
 }

@@ -18,6 +18,12 @@ class Mount(NamedTuple):
     place: bytes  # the mount point
     place_as_written: bytes  # the mount point as the table spells it, with escapes
     file_system: str  # type, e.g. "ext4" or "fuse.rpdrive"
+    number: str = ""  # of the mount, e.g. "28"
+    above: str = ""  # number of the mount that it is mounted on
+    root: bytes = b""  # the path within the file system that is mounted here, e.g. "/" or "/@home"
+    source: bytes = b""  # the device, dataset or share
+    options: str = ""  # of the mount, e.g. "rw,nosuid"
+    super_options: str = ""  # of the file system, for all its mounts
 
 
 def parse(table: bytes) -> Iterator[Mount]:
@@ -26,8 +32,14 @@ def parse(table: bytes) -> Iterator[Mount]:
         left, _, right = line.partition(b" - ")
         fields = left.split(b" ")
         if len(fields) > 4 and right:
-            file_system = right.split(b" ", 1)[0].decode(errors="replace")
-            yield Mount(fields[2].decode(errors="replace"), unescape(fields[4]), fields[4], file_system)
+            kind, source, supers, *_ = *right.split(b" "), b"", b""
+            number, above, device, options = (
+                field.decode(errors="replace") for field in (*fields[:3], fields[5] if len(fields) > 5 else b"")
+            )
+            yield Mount(
+                device, unescape(fields[4]), fields[4], kind.decode(errors="replace"), number, above,
+                unescape(fields[3]), unescape(source), options, supers.decode(errors="replace"),
+            )  # fmt: skip
 
 
 def mounts() -> list[Mount]:

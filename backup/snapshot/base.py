@@ -110,6 +110,12 @@ class Provider(Protocol):
         A reason is a phrase that follows "no snapshot of /srv: ".
         """
 
+    def within(self, volume: Volume) -> list[Volume]:
+        """The file systems in a volume that its snapshot leaves out, though they are no mounts: subvolumes of btrfs.
+
+        Those in each other, too, in any order; empty for others.
+        """
+
     def make(self, volumes: list[Volume], mark: Mark) -> list[Snapshot]:
         """A snapshot of each volume, in this order, at one instant if it can. All, or none: raises SnapshotFailed.
 

@@ -44,7 +44,9 @@ def test_lines_of_another_form_are_left_out(line: bytes) -> None:
 def test_the_topmost_mount_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "table").write_bytes(TABLE)
     monkeypatch.setattr(mountinfo, "TABLE", tmp_path / "table")
-    assert mounted_at(b"/mnt/plain") == Mount("0:53", b"/mnt/plain", b"/mnt/plain", "tmpfs")
+    assert mounted_at(b"/mnt/plain") == Mount(
+        "0:53", b"/mnt/plain", b"/mnt/plain", "tmpfs", "97", "28", b"/", b"tmpfs", "rw", "rw"
+    )
     assert mounted_at(b"/mnt/a b\tc\nd\\e") is not None
     assert mounted_at(b"/mnt") is None
     monkeypatch.setattr(mountinfo, "TABLE", tmp_path / "missing")

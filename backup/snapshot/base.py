@@ -111,7 +111,7 @@ class Provider(Protocol):
         """
 
     def within(self, volume: Volume) -> list[Volume]:
-        """The file systems in a volume that its snapshot leaves out, though they are no mounts: subvolumes of btrfs.
+        """The file systems in a volume that a snapshot of it leaves out, though no mounts: btrfs subvolumes.
 
         Those in each other, too, in any order; empty for others.
         """

@@ -6,14 +6,14 @@
 # make bench-upkeep  forgetting, pruning and checking beside restic (ARGS="--restic FILE --points 200")
 # make siege         the command under faults of every kind, 1,000 rounds (ARGS="--seed 1 --only rollback"; --list)
 # make model         the model of pruning: every history of small scenes, and long ones at random (docs/prune-design.md)
-# make soak          slow checks that `make test` leaves out
+# make soak          slow checks that `make test` leaves out; whole machines under QEMU among them: needs root
 
 PYTHON_HERE = .venv/bin/python
 DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test quick lint types tests demo bench bench-drives bench-upkeep model soak siege setup setup-quick setup-demo setup-bench clean
+.PHONY: test quick lint types tests demo bench bench-drives bench-upkeep model soak siege setup setup-quick setup-demo setup-soak setup-bench clean
 
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
@@ -47,7 +47,7 @@ tests: setup
 	@echo "Branch coverage, in percent (by file: .venv/bin/python -m coverage report --skip-covered):"
 	@$(PYTHON_HERE) -m coverage report --format=total
 
-soak: setup
+soak: setup-soak
 	$(PYTHON_HERE) -m pytest -m soak --timeout 3600
 	for n in 1 2 3 4 5 6 7 8 9 10; do RPDRIVE_TEST_DRAWS=random $(PYTHON_HERE) -m pytest -q -m "$(QUICK)" $(DRAWN) || exit 1; done
 
@@ -79,6 +79,9 @@ setup-quick:
 
 setup-demo:
 	@tests/setup.sh demo
+
+setup-soak:
+	@tests/setup.sh soak
 
 setup-bench:
 	@tests/setup.sh bench

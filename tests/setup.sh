@@ -3,6 +3,7 @@
 #   tests/setup.sh quick   for `make quick`: Python packages only, by pip, into .venv and .tools
 #   tests/setup.sh demo    to run rpdrive: its Python packages, and FUSE
 #   tests/setup.sh test    to test it: also the programs that the tests run, and Azurite, by npm
+#   tests/setup.sh soak   for `make soak`: also QEMU, and what makes and fills the disks of guests
 #   tests/setup.sh bench   to run it beside other programs; those that can't be installed are left out
 # It says what it is going to install before it starts, and exits with 1 if it can't.
 set -euo pipefail
@@ -11,7 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 AZURITE=3.35.0
 WINFSPY=0.8.4
 goal=${1:-test}
-case $goal in quick | demo | test | bench) ;; *) echo "usage: $0 quick|demo|test|bench" >&2; exit 2 ;; esac
+case $goal in quick | demo | test | soak | bench) ;; *) echo "usage: $0 quick|demo|test|soak|bench" >&2; exit 2 ;; esac
+guests=no
+# Everything that the tests need, and more.
+[ "$goal" != soak ] || { guests=yes; goal=test; }
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -54,6 +58,19 @@ if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
         has mkfs.exfat || want exfatprogs
         has pg_dump && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want postgresql
         has sqlite3 || want sqlite3
+    fi
+    if [ $guests = yes ]; then
+        has qemu-system-x86_64 || want qemu-system-x86
+        has qemu-img || want qemu-utils
+        has debootstrap || want debootstrap
+        has lvm || want lvm2
+        has mdadm || want mdadm
+        has cryptsetup || want cryptsetup-bin
+        has thin_delta || want thin-provisioning-tools
+        has mkfs.vfat || want dosfstools
+        has sgdisk || want gdisk
+        has parted || want parted
+        [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || want ovmf
     fi
 fi
 if [ "$goal" = test ]; then

@@ -1,8 +1,9 @@
 """Reading a Windows source: names, metadata, side data, and the contents of files.
 
 Everything is opened by its whole path in the form `\\\\?\\C:\\…`, which has no limit of 260 characters and no
-reserved names; a link is opened itself, not its target. Names are WTF-8: the UTF-8 of the UTF-16 that NTFS has,
-with three bytes for a lone surrogate, so that every name comes back as it was.
+reserved names; a link is opened itself, not its target. A drive of which there is a shadow copy is read from that,
+at `\\\\?\\GLOBALROOT\\Device\\…\\…`, under the names that it has. Names are WTF-8: the UTF-8 of the UTF-16 that
+NTFS has, with three bytes for a lone surrogate, so that every name comes back as it was.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import errno
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -41,7 +42,9 @@ _WHOLE = _PUBLIC | w.SACL | w.ATTRIBUTE | w.SCOPE | w.BACKUP
 _SEEN_THROUGH = frozenset((
     0x80000013, 0x80000017, 0x80000008, 0x80000006, 0xC0000004, 0x80000007, 0x8000001E, 0x80000021, 0x9000001A,
 ))  # fmt: skip
+_CLOUD = 0x9000001A
 _BASE = w.READ_ATTRIBUTES | w.READ_EA | w.READ_CONTROL
+_SHADOW = "\\\\?\\GLOBALROOT\\Device\\"
 
 
 class WindowsStatus(NamedTuple):
@@ -63,16 +66,30 @@ class WindowsStatus(NamedTuple):
 
 
 class WindowsFolder:
-    """An open folder. `handle` is None for the folder that contains the drives."""
+    """An open folder. `handle` is None for the folder that contains the drives.
 
-    def __init__(self, path: str, handle: int | None) -> None:
-        self.path, self.handle = path, handle
+    That one knows the roots of drives that are read from elsewhere, by their letters (see `WindowsSystem.shadows`).
+    `place` is the folder's path on the machine, whichever path it is read by.
+    """
+
+    def __init__(
+        self, path: str, handle: int | None, place: str = "", roots: Mapping[str, str] | None = None
+    ) -> None:
+        self.path, self.handle, self.place, self.roots = path, handle, place, roots or {}
         self.shorts: dict[bytes, str] = {}  # 8.3 names, once the folder is listed
         self.seen: tuple[bytes, WindowsStatus] | None = None  # the name whose status was read last
 
     def inside(self, name: bytes) -> str:
+        """The path by which a name is read."""
         text = name_text(name)
-        return f"{self.path}\\{text}" if self.path else f"\\\\?\\{text}:"
+        if self.path:
+            return f"{self.path}\\{text}"
+        return self.roots.get(text.upper()) or self.placed(name)
+
+    def placed(self, name: bytes) -> str:
+        """The path of a name on the machine."""
+        text = name_text(name)
+        return f"{self.place}\\{text}" if self.place else f"\\\\?\\{text}:"
 
 
 class WindowsFile:
@@ -83,7 +100,12 @@ class WindowsFile:
 
 
 class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
-    """The System of Windows. `fetch`: download files whose contents are only in a cloud."""
+    """The System of Windows. `fetch`: download files whose contents are only in a cloud.
+
+    `shadows` are the device objects of shadow copies by drive letters, e.g. C ->
+    `\\\\?\\GLOBALROOT\\Device\\HarddiskVolumeShadowCopy7`: all that is read of such a drive is read from there.
+    What is asked about rpdrive's own folders (`identity`) is about the live ones: a shadow copy has their numbers.
+    """
 
     name = "Windows"
     ignores_case = True
@@ -97,6 +119,12 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         except OSError:
             self._rights = set()  # then the backup reads only what its user may read
         self._accounts: dict[str, str] = {}
+        self.shadows: dict[str, str] = {}
+
+    @property
+    def api(self) -> w.Api:
+        """The calls of Windows, for what else is to be known of this machine."""
+        return self._api
 
     @property
     def side_data_reader(self) -> WindowsSystem:
@@ -133,23 +161,23 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     # --- folders and names ------------------------------------------------------------------------------------
 
     def open_top(self) -> WindowsFolder:
-        return WindowsFolder("", None)
+        return WindowsFolder("", None, roots=self.shadows)
 
     def open_folder(self, name: bytes, parent: WindowsFolder) -> WindowsFolder:
         path = parent.inside(name)
         st = self.status(name, parent)
         if not stat.S_ISDIR(st.st_mode):
             raise OSError(errno.ENOTDIR, "it was replaced by something else while it was read")
-        if st.attributes & _AWAY and not self._fetch:
-            raise OnlineOnly(errno.EIO, "its contents are only in a cloud (--cloud-files downloads them)")
-        return WindowsFolder(path, self._api.open(_rooted(path), _BASE | w.READ_DATA, w.OPEN_REPARSE_POINT))
+        self._check_here(st)
+        handle = self._api.open(_rooted(path), _BASE | w.READ_DATA, w.OPEN_REPARSE_POINT)
+        return WindowsFolder(path, handle, parent.placed(name))
 
     def open_passage(self, name: bytes, parent: WindowsFolder) -> WindowsFolder:
         try:
             return self.open_folder(name, parent)
         except PermissionError:
             handle = self._api.open(_rooted(parent.inside(name)), w.READ_ATTRIBUTES, w.OPEN_REPARSE_POINT)
-            return WindowsFolder(parent.inside(name), handle)
+            return WindowsFolder(parent.inside(name), handle, parent.placed(name))
 
     def close(self, handle: WindowsFolder | WindowsFile) -> None:
         if handle.handle is not None:
@@ -224,7 +252,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     def readlink(self, name: bytes, folder: WindowsFolder) -> bytes:
         path = folder.inside(name)
         with self._api.opened(_rooted(path), w.READ_ATTRIBUTES) as handle:
-            return link_target(self._reparse(handle), path)
+            return link_target(self._reparse(handle), folder.placed(name))
 
     def xattrs(self, target: WindowsFile | bytes, folder: WindowsFolder) -> dict[bytes, bytes]:
         return {}  # the extended attributes of Windows are not of the same kind: see `side_data`
@@ -321,16 +349,41 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
 
     def open_file(self, name: bytes, parent: WindowsFolder) -> WindowsFile:
         st = self._seen(name, parent)
-        if st.attributes & _AWAY and not self._fetch:
-            raise OnlineOnly(errno.EIO, "its contents are only in a cloud (--cloud-files downloads them)")
+        self._check_here(st)
         if st.attributes & files.ENCRYPTED:
             return self._open_encrypted(st, name)
-        # Contents that Windows produces from a reparse point are read through it.
-        flags = 0 if is_seen_through(st.tag) else w.OPEN_REPARSE_POINT
-        return WindowsFile(name, self._open(st.path, _BASE | w.READ_DATA, flags), st)
+        file = WindowsFile(name, self._open(st.path, _BASE | w.READ_DATA, _through(st)), st)
+        if _is_shadow(st.path) and _is_cloud(st.tag):
+            try:
+                self._check_whole(file)
+            except BaseException:
+                self.close(file)
+                raise
+        return file
+
+    def _check_here(self, st: WindowsStatus) -> None:
+        """Raises OnlineOnly for a file or folder that would have to be downloaded, and may not or can't be."""
+        if st.attributes & _AWAY and (_is_shadow(st.path) or not self._fetch):
+            how = "--snapshot never --cloud-files" if _is_shadow(st.path) else "--cloud-files"
+            raise OnlineOnly(errno.EIO, f"its contents are only in a cloud ({how} downloads them)")
+
+    def _check_whole(self, file: WindowsFile) -> None:
+        """Raises OnlineOnly if a part of a cloud service's file is not on this disk: it would be read as zeros.
+
+        The service's filter does not look at shadow copies, so the bytes on the disk are all that there is.
+        """
+        end = 0
+        for begin, after in self._allocated(file, file.seen.st_size):
+            if begin > end:
+                break
+            end = after
+        if end < file.seen.st_size:
+            raise OnlineOnly(
+                errno.EIO, "a part of it is only in a cloud (--snapshot never --cloud-files downloads it)"
+            )
 
     def _open_stream(self, st: WindowsStatus, name: str) -> WindowsFile:
-        flags = 0 if is_seen_through(st.tag) else w.OPEN_REPARSE_POINT
+        flags = _through(st)
         path = f"{_rooted(st.path)}:{name}"
         handle = self._api.open(path, w.READ_DATA | w.READ_ATTRIBUTES, flags)
         return WindowsFile(b"", handle, st._replace(path=path))
@@ -380,11 +433,16 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         return got
 
     def data_ranges(self, file: WindowsFile, st: WindowsStatus) -> Iterator[tuple[int, int]]:
-        size, position, more = st.st_size, 0, True
+        size = st.st_size
         if not _has_holes(st.attributes, st.tag) or file.export is not None:
             if size:
                 yield 0, size
             return
+        yield from self._allocated(file, size)
+
+    def _allocated(self, file: WindowsFile, size: int) -> Iterator[tuple[int, int]]:
+        """The ranges of a file that have room on the disk."""
+        position, more = 0, True
         while more and position < size:
             asked = files.range_bytes(position, size)
             data, more = self._api.control(file.handle, w.QUERY_ALLOCATED_RANGES, asked, _RANGES)
@@ -404,7 +462,25 @@ def _ns(filetime: int) -> int:
 
 def _rooted(path: str) -> str:
     """A path that Windows takes for a drive's root folder: without the backslash it would mean the drive."""
-    return path + "\\" if path.endswith(":") and path.count("\\") == 3 else path
+    is_root = path.endswith(":") and path.count("\\") == 3
+    return path + "\\" if is_root or (_is_shadow(path) and path.count("\\") == 5) else path
+
+
+def _is_shadow(path: str) -> bool:
+    """Whether a path leads into a shadow copy."""
+    return path.startswith(_SHADOW)
+
+
+def _is_cloud(tag: int) -> bool:
+    """Whether a reparse point is that of a cloud service's file: IO_REPARSE_TAG_CLOUD, or one of those after it."""
+    return tag & ~0xF000 == _CLOUD
+
+
+def _through(st: WindowsStatus) -> int:
+    """The flags to open contents with: those that Windows produces from a reparse point are read through it."""
+    if _is_shadow(st.path) and _is_cloud(st.tag):
+        return w.OPEN_REPARSE_POINT  # no filter produces them there: they are on the disk, or nowhere
+    return 0 if is_seen_through(st.tag) else w.OPEN_REPARSE_POINT
 
 
 def _native(path: bytes) -> str:

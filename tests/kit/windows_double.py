@@ -8,6 +8,7 @@ show.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import struct
 import threading
@@ -42,6 +43,7 @@ SIGNATURES = {
 }  # fmt: skip
 _TYPES: dict[str, Any] = {"p": c_void_p, "d": c_uint32, "b": c_uint8, "v": None}
 _INVALID = 2**64 - 1
+_DEVICE = "GLOBALROOT\\Device\\"
 READONLY, DIRECTORY, ARCHIVE, SPARSE, REPARSE, RECALL, ENCRYPTED = 1, 0x10, 0x20, 0x200, 0x400, 0x400000, 0x4000
 T0 = 133_000_000_000_000_000  # FILETIME, in 2022
 
@@ -109,6 +111,8 @@ class Double:
 
     def __init__(self, privileges: set[str] | None = None, file_system: str = "NTFS") -> None:
         self.roots = {"C": Item(DIRECTORY, index=5 | 5 << 48)}
+        self.shadows: dict[str, Item] = {}  # device objects of shadow copies, which can't be changed
+        self.opened: list[str] = []  # paths, without a prefix
         self.serial, self.file_system = 0xBEEF1234, file_system
         self.allowed = privileges if privileges is not None else set()
         self.switched: set[str] = set()
@@ -198,6 +202,12 @@ class Double:
             item.written = self.now
             item.data.data[:] = data
 
+    def take_shadow(self, letter: str = "C") -> str:
+        """A shadow copy of a drive as it is now. Returns its device object."""
+        device = f"HarddiskVolumeShadowCopy{len(self.shadows) + 1}"
+        self.shadows[device] = copy.deepcopy(self.roots[letter])
+        return f"\\\\?\\GLOBALROOT\\Device\\{device}"
+
     def walk(self, item: Item | None = None, path: str = "C") -> Iterator[tuple[str, Entry]]:
         for entry in (item or self.roots["C"]).children.values():
             here = f"{path}\\{entry.name}"
@@ -207,7 +217,7 @@ class Double:
 
     def _find(self, path: str) -> Entry:
         parts = [p for p in path.split("\\") if p]
-        root = self.roots.get(parts[0].rstrip(":").upper())
+        root = self.roots.get(parts[0].rstrip(":").upper()) or self.shadows.get(parts[0])
         if root is None:
             raise Problem(3)
         entry = Entry(parts[0], "", root)
@@ -247,7 +257,15 @@ class Double:
         if not text.startswith("\\\\?\\"):
             raise Problem(87)  # 260 characters would be the limit
         path = text[4:]
-        if path.endswith(":") or "\\\\" in path or (path.endswith("\\") and len(path) != 3):
+        if path.startswith(_DEVICE):
+            path = path[len(_DEVICE) :]
+            if "\\" not in path:  # the volume itself, as a device: it has no files
+                self.broken.append(f"a volume was opened in place of its root folder: {text}")
+                raise Problem(1)
+            is_root = path.count("\\") == 1
+        else:
+            is_root = len(path) == 3
+        if path.endswith(":") or "\\\\" in path or (path.endswith("\\") and not is_root):
             raise Problem(123)
         head, _, last = path.rpartition("\\")
         name, _, stream = last.partition(":")
@@ -270,6 +288,9 @@ class Double:
         where, stream = self._path(path)
         if access & 0x1000000 and "SeSecurityPrivilege" not in self.switched:
             raise Problem(1314)
+        self.opened.append(where)
+        if where.split("\\", 1)[0] in self.shadows and (how == 1 or access & 0x500D0156):
+            raise Problem(19)
         if how == 1:
             item = self._create(where, stream)
         else:

@@ -109,9 +109,10 @@ class Machine:
 
     def back_up(
         self, double: Double, *paths: str, fetch: bool = False, excludes: tuple[str, ...] = (), dry: bool = False,
-        partial_seconds: float = 900.0,
+        partial_seconds: float = 900.0, shadows: dict[str, str] | None = None,
     ) -> Result:  # fmt: skip
         vault, state, source = self.vault, self._state, WindowsSystem(double.api(), fetch=fetch)
+        source.shadows = shadows or {}
         wanted = [source.point_path(Path(path)) for path in paths or ("C:\\Users\\anna",)]
         record = this_machine(vault, state, None)
         item = this_item(vault, state, record, "home", wanted)

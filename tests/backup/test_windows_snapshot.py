@@ -1,0 +1,211 @@
+"""A Windows machine read from shadow copies: the point has their state in every part, and never the live one."""
+
+from __future__ import annotations
+
+import random
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.run import Result
+from backup.systems.windows import WindowsSystem
+from catalog.format.nodes import Node
+from catalog.format.values import NodeKind
+from catalog.format.windows import Windows
+from catalog.windows.times import from_filetime
+from tests.kit.windows_double import (
+    ARCHIVE,
+    DIRECTORY,
+    ENCRYPTED,
+    RECALL,
+    REPARSE,
+    SPARSE,
+    Data,
+    Double,
+    Item,
+)  # fmt: skip
+from tests.kit.windows_machine import (
+    AUDITED,
+    HOME,
+    OPEN,
+    PLAIN,
+    Machine,
+    junction,
+    link_buffer,
+    make_windows,
+    tagged,
+)
+
+CLOUD = 0x9000301A
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "state")
+
+
+def change_everything(d: Double) -> None:
+    """The live volume, after the shadow copy: every part of every file differs, and names come and go."""
+    rng = random.Random(2)
+    for _path, entry in list(d.walk()):
+        item = entry.item
+        for data in item.streams.values():
+            data.data[:] = rng.randbytes(len(data.data))
+            data.ranges = None
+        item.streams["new stream"] = Data(b"from after the shadow copy")
+        item.attributes ^= 2
+        item.created, item.written, item.changed = item.created + 10, item.written + 10, item.changed + 10
+        item.security, item.audited = (PLAIN if item.security == OPEN else OPEN), b""
+        item.extended = struct.pack("<IBBH", 0, 0, 3, 1) + b"NEW\0" + b"x"
+        item.index += 1000
+        entry.short = "NEW~1"
+        if item.reparse[3:4] == b"\xa0":
+            item.reparse = (
+                junction("C:\\new") if item.attributes & DIRECTORY else link_buffer(0xA000000C, "new", "new", 1)
+            )
+        elif item.reparse:
+            item.reparse = tagged(0x0000BEEF, b"new")
+    d.roots["C"].security, d.roots["C"].attributes = PLAIN, DIRECTORY | 2
+    d.add(f"{HOME}\\made later", b"not in the point", security=PLAIN)
+    folder, name = d._parent(f"{HOME}\\setup.exe")
+    del folder.children[name.upper()]
+
+
+def shadowed() -> tuple[Double, dict[str, str], list[tuple[str, Item, str]]]:
+    """A machine whose live volume differs from its shadow copy; and what that has: path, file, 8.3 name."""
+    d = make_windows()
+    d.item(f"{HOME}\\setup.exe").audited = AUDITED
+    d.roots["C"].streams["on the root"] = Data(b"a stream of the root folder")
+    d.roots["C"].extended = struct.pack("<IBBH", 0, 0, 4, 2) + b"ROOT\0" + b"ea"
+    shadows = {"C": d.take_shadow()}
+    held = [(path, entry.item, entry.short) for path, entry in d.walk(d.shadows["HarddiskVolumeShadowCopy1"])]
+    change_everything(d)
+    d.opened.clear()
+    return d, shadows, held
+
+
+def assert_is(machine: Machine, node: Node, item: Item, short: str) -> None:
+    """The entry has everything of the file."""
+    w = node.windows
+    assert isinstance(w, Windows)
+    assert (node.inode, node.mtime, node.ctime) == (
+        item.index,
+        from_filetime(item.written),
+        from_filetime(item.changed),
+    )
+    assert (w.attributes, w.created, w.short_name) == (item.attributes, from_filetime(item.created), short)
+    assert machine.value(w.security) == (item.audited or item.security)
+    assert machine.value(w.extended) == item.extended
+    through = item.reparse[:4] == struct.pack("<I", 0x80000013)
+    assert machine.value(w.reparse) == (b"" if through else item.reparse)
+    assert {s.name: machine.bytes_of(s.content) for s in w.streams} == {
+        name: bytes(data.data) for name, data in item.streams.items() if name
+    }
+    if node.kind == NodeKind.FILE:
+        assert machine.bytes_of(node.content) == item.data.data
+        assert (node.size, node.nlink) == (len(item.data.data), item.names)
+
+
+def test_every_part_is_that_of_the_shadow_copy(machine: Machine) -> None:
+    d, shadows, held = shadowed()
+    saved = machine.checked(d, shadows=shadows)
+    wanted = [row for row in held if row[0] == "C\\Users" or row[0].startswith(HOME)]
+    assert saved.keys() == {path for path, _item, _short in wanted} | {"C"}, "names are those of the machine"
+    for path, item, short in wanted:
+        assert_is(machine, saved[path], item, short if path != "C\\Users" else "")
+    root = d.shadows["HarddiskVolumeShadowCopy1"]
+    assert_is(machine, saved["C"], root, "")
+    assert saved[f"{HOME}\\My Documents"].content == b"Documents", "a link leads where it led on the machine"
+    # Not one handle was opened on the live volume, for whatever part.
+    assert {path.split("\\")[0] for path in d.opened} == {"HarddiskVolumeShadowCopy1"}
+
+
+def test_a_second_run_from_another_shadow_copy_reads_nothing(machine: Machine) -> None:
+    """Ids and times are the volume's own, so what did not change is known, though its path is another."""
+    d = make_windows()
+    machine.checked(d, shadows={"C": d.take_shadow()})
+    d.read_bytes = 0
+    outcome = machine.back_up(d, shadows={"C": d.take_shadow()})
+    assert (outcome.problems, d.read_bytes) == ([], 0)
+    live = machine.back_up(d)  # nor after a run from the live files, or before one
+    assert (live.problems, d.read_bytes) == ([], 0)
+
+
+def test_other_drives_are_live(machine: Machine) -> None:
+    d = make_windows()
+    d.roots["D"] = Item(DIRECTORY, index=5 | 5 << 48, security=OPEN)
+    d.add("D\\file", b"of D", security=PLAIN)
+    shadows = {"C": d.take_shadow()}
+    d.touch(f"{HOME}\\first", b"changed later")
+    outcome = machine.back_up(d, "C:\\Users\\anna\\first", "D:\\", shadows=shadows)
+    saved = machine.entries(outcome)
+    assert machine.bytes_of(saved[f"{HOME}\\first"].content) == b"one file, two names"
+    assert machine.bytes_of(saved["D\\file"].content) == b"of D"
+
+
+def test_a_whole_drive(machine: Machine) -> None:
+    """The root needs its backslash: without it the volume itself is opened, which has no files."""
+    d, shadows, held = shadowed()
+    saved = machine.entries(machine.back_up(d, "C:\\", shadows=shadows))
+    assert saved.keys() == {path for path, _item, _short in held} | {"C"}
+    assert {path.split("\\")[0] for path in d.opened} == {"HarddiskVolumeShadowCopy1"}
+
+
+def test_rpdrives_own_folders_keep_their_numbers() -> None:
+    """A vault on the volume is left out of its shadow copy, too: it has the same serial and ids there."""
+    d = make_windows()
+    system = WindowsSystem(d.api())
+    before = system.identity(Path("C:\\Users\\anna\\empty"))
+    system.shadows = {"C": d.take_shadow()}
+    assert before is not None
+    assert system.identity(Path("C:\\Users\\anna\\empty")) == before
+    folder = system.open_top()
+    for name in (b"C", b"Users", b"anna"):
+        folder = system.open_folder(name, folder)
+    st = system.status(b"empty", folder)
+    assert (st.st_dev, st.st_ino) == before
+    assert st.path.startswith("\\\\?\\GLOBALROOT\\Device\\HarddiskVolumeShadowCopy1\\Users")
+
+
+def reasons(outcome: Result) -> dict[str, str]:
+    return {p.path.decode().rpartition("/")[2]: p.reason for p in outcome.problems}
+
+
+@pytest.mark.parametrize("fetch", [False, True])
+def test_what_is_in_a_cloud_is_not_downloaded(machine: Machine, fetch: bool) -> None:
+    """Nor read as zeros: the cloud service's filter does not look at shadow copies."""
+    d = make_windows()
+    known: dict[str, Any] = {"security": PLAIN, "reparse": tagged(CLOUD)}
+    d.add(f"{HOME}\\away", bytes(9000), attributes=ARCHIVE | REPARSE | RECALL | SPARSE, **known).data.ranges = []
+    d.add(f"{HOME}\\half", bytes(9000), attributes=ARCHIVE | REPARSE | SPARSE, **known).data.ranges = [(0, 4096)]
+    d.add(f"{HOME}\\gap", bytes(9000), attributes=ARCHIVE | REPARSE, **known).data.ranges = [(0, 10), (8192, 9000)]
+    here = d.add(f"{HOME}\\here", b"downloaded before", attributes=ARCHIVE | REPARSE, **known)
+    here.streams["s"] = Data(b"a stream of it")
+    d.add(f"{HOME}\\empty file", b"", attributes=ARCHIVE | REPARSE, **known)
+    d.folder(f"{HOME}\\folder away", attributes=REPARSE | RECALL, **known)
+    outcome = machine.back_up(d, fetch=fetch, shadows={"C": d.take_shadow()})
+    why = reasons(outcome)
+    assert why.keys() == {"away", "half", "gap", "folder away"}
+    assert all("--snapshot never --cloud-files" in reason for reason in why.values())
+    assert d.recalled == 0
+    saved = machine.entries(outcome)
+    assert machine.bytes_of(saved[f"{HOME}\\here"].content) == b"downloaded before"
+    assert saved[f"{HOME}\\empty file"].size == 0
+    assert not {f"{HOME}\\away", f"{HOME}\\half", f"{HOME}\\gap"} & saved.keys()
+    w = saved[f"{HOME}\\here"].windows
+    assert isinstance(w, Windows)
+    assert [machine.bytes_of(s.content) for s in w.streams] == [b"a stream of it"]
+
+
+def test_encrypted_files_and_what_is_in_use(machine: Machine) -> None:
+    """An open file is closed to others on the live volume; in the shadow copy nobody has it open."""
+    d = make_windows()
+    d.add(f"{HOME}\\secret", attributes=ARCHIVE | ENCRYPTED, security=PLAIN, raw=b"a raw export" * 300)
+    shadows = {"C": d.take_shadow()}
+    d.item(f"{HOME}\\first").exclusive = True
+    d.item(f"{HOME}\\secret").raw = b"changed later"
+    saved = machine.checked(d, shadows=shadows)
+    assert machine.bytes_of(saved[f"{HOME}\\secret"].content) == b"a raw export" * 300
+    assert machine.bytes_of(saved[f"{HOME}\\first"].content) == b"one file, two names"

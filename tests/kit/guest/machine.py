@@ -74,7 +74,7 @@ class Guest:
         ours, theirs = socket.socketpair()
         self._channel = ours
         command = self._command(memory, firmware, boots_from_disk, theirs.fileno(), arguments)
-        started = time.monotonic()
+        self._started = time.monotonic()
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
@@ -85,7 +85,7 @@ class Guest:
         except BaseException:
             self.close()
             raise
-        self.booted = time.monotonic() - started
+        self.booted = time.monotonic() - self._started
 
     def _command(
         self, memory: int, firmware: str, boots_from_disk: bool, channel: int, arguments: Sequence[str]
@@ -142,6 +142,15 @@ class Guest:
     def wait_ready(self, patience: float = PATIENCE) -> float:
         """Wait until the agent says that it runs (also after a reboot); seconds since its kernel started."""
         return float(self._receive("ready", time.monotonic() + patience)["ready"])
+
+    def wait_console(self, text: str, patience: float = PATIENCE) -> float:
+        """Wait until the console has said this, e.g. "login:"; seconds since the guest was started."""
+        until = time.monotonic() + patience
+        while text not in (self.console.read_text(errors="replace") if self.console.exists() else ""):
+            if time.monotonic() > until or self._process.poll() is not None:
+                raise GuestFailed(f"the console did not say {text!r}; {self._said()}")
+            time.sleep(0.1)
+        return time.monotonic() - self._started
 
     def run(self, command: str, timeout: float = 300) -> tuple[int, str]:
         """Run a command by bash as root: its exit code (124: took longer than `timeout` seconds) and its output."""

@@ -88,7 +88,8 @@ def _cached(kind: str, key: str) -> Iterator[tuple[Path, bool]]:
         making.rename(folder)
 
 
-def _filled(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
+def filled(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
+    """The folder of what has this key; `fill` makes it in a folder that is renamed once it is whole."""
     with _cached(kind, key) as (folder, is_new):
         if is_new:
             fill(folder)
@@ -98,7 +99,7 @@ def _filled(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
 def base() -> Base:
     """The root and the kernel; makes them if they aren't there. Raises GuestFailed."""
     key = hashlib.sha256(f"{SUITE} {PACKAGES} {NEEDED} {RECIPE}".encode()).hexdigest()
-    folder = _filled("base", key, _make_base)
+    folder = filled("base", key, _make_base)
     return Base(folder / "vmlinuz", folder / "root.img", folder / "busybox", folder / "modules")
 
 
@@ -144,7 +145,7 @@ def packages() -> Path:
         image_of(tree, folder / "packages.img")
         shutil.rmtree(tree)
 
-    return _filled("packages", key, fill) / "packages.img"
+    return filled("packages", key, fill) / "packages.img"
 
 
 def _stays(name: str) -> bool:
@@ -170,7 +171,7 @@ def checkout() -> Path:
         image_of(tree, folder / "checkout.img")
         shutil.rmtree(tree)
 
-    return _filled("checkout", digest.hexdigest(), fill) / "checkout.img"
+    return filled("checkout", digest.hexdigest(), fill) / "checkout.img"
 
 
 def _entry(name: str, mode: int, data: bytes) -> bytes:

@@ -14,9 +14,12 @@ from catalog.format.values import OutOfLine
 
 
 def has_other_metadata(
-    system: System[Folder, File, Stat], keys: Keys, old: OldEntry, name: bytes, parent: Folder
+    system: System[Folder, File, Stat], keys: Keys, old: OldEntry, name: bytes | File, parent: Folder
 ) -> bool:
-    """Whether extended attributes (ACLs among them) or side data of a folder differ. No, if they can't be read."""
+    """Whether extended attributes (ACLs among them) or side data of a folder differ. No, if they can't be read.
+
+    `name` is the folder itself if another stands for it (Place).
+    """
 
     def same(then: bytes | OutOfLine | None, now: bytes | OutOfLine | None) -> bool:
         if isinstance(then, OutOfLine) and isinstance(now, bytes):

@@ -99,8 +99,7 @@ class Attempt(Generic[Folder, File, Stat]):
         """Walk and commit. Raises Damaged if the parent point's tree is damaged."""
         run, progress = self._run, self.progress
         try:
-            if not self._dry:
-                run.guard.begin()
+            run.begin(dry=self._dry)
             root = self._walk.run()
             point = None if self._dry else self._commit(root)
         except (KeyboardInterrupt, SystemExit):
@@ -125,6 +124,7 @@ class Attempt(Generic[Folder, File, Stat]):
             return
         self._pipeline.advance()
         self._run.guard.check()
+        self._run.source.check()
         now = time.monotonic()
         unlisted = self._pipeline.sent.data_bytes - self._indexed
         if unlisted >= INDEX_BYTES or (unlisted and now >= self._next_index):
@@ -167,6 +167,7 @@ class Attempt(Generic[Folder, File, Stat]):
     def _write(self, root: Subtree | None, *, is_partial: bool = False) -> Point:
         """Look at the store again, and write a point. Raises StartOver, or Fatal if it was too late."""
         vault, late = self._run.vault, None
+        self._run.source.check(final=True)
         for _ in range(TRIES):
             until = Deadline.after(AGE / 2 / 1e9)  # from before the look: what was seen counts for no longer
             now = vault.store.now()
@@ -207,7 +208,7 @@ class Attempt(Generic[Folder, File, Stat]):
         return root and root._replace(at=self._pipeline.trees.resolve(root.at))
 
     def _point(self, root: Subtree | None, checked: int, *, is_partial: bool) -> Point:
-        now, began = time.time_ns(), self._start.time
+        now, began = time.time_ns(), self._run.reads.time or self._start.time
         run, walk, sent = self._run, self._walk, self._pipeline.sent
         parent = self._lineage.parent
         kept = root is not None and root == self._previous.root and parent is not None
@@ -240,4 +241,6 @@ class Attempt(Generic[Folder, File, Stat]):
             problem_count=run.problems.count,
             distinct_names=walk.distinct_names and not is_partial,
             checked=checked,
+            kind=run.source.kind,
+            volumes=run.reads.volumes,
         )

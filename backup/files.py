@@ -13,7 +13,7 @@ from pyfastcdc import FastCDC
 from backup.pipeline import Pipeline, Place, Placed
 from backup.run import Run
 from backup.systems.base import File, Folder, SideDataReader, Stat, kept_time
-from catalog.errors import Damaged, ObjectNotFound
+from catalog.errors import Damaged, LocalError, ObjectNotFound
 from catalog.format.keys import FileDigest
 from catalog.format.nodes import Node
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Xattrs
@@ -106,6 +106,7 @@ class FileReader(Generic[Folder, File, Stat]):
     def __init__(
         self, run: Run[Folder, File, Stat], pipeline: Pipeline, write_page: WritePage, tick: Callable[[], None]
     ) -> None:
+        self._run = run
         self._keys, self._pipeline, self._write_page = run.vault.keys, pipeline, write_page
         self._system, self._pages = run.system, run.pages
         self._progress, self._tick = run.progress, tick
@@ -120,6 +121,11 @@ class FileReader(Generic[Folder, File, Stat]):
         try:
             contents, changed = self._once(file, node)
             if changed:
+                if self._system.file_status(file).st_dev in self._run.reads.frozen:
+                    raise LocalError(
+                        "a file changed in a snapshot, which can't be: no recovery point was made of it",
+                        "see what the system's log says of the snapshot, then run the backup again",
+                    )
                 contents, changed = self._once(file, node)
                 if changed:
                     say("changed while it was read; it was saved as it was read")

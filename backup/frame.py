@@ -9,13 +9,14 @@ from backup.exclusions import Layer
 from backup.previous import OldEntry
 from backup.selection import Wanted
 from backup.systems.base import Folder
+from backup.systems.places import Place
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.pages import FolderIndex, Leaf
 from catalog.format.values import Subtree
 from catalog.format.writing import FolderWriter
 from catalog.patterns import Rule
-from catalog.tree import PageSource
+from catalog.tree import PageSource, leaves
 
 
 class Frame(Generic[Folder]):
@@ -28,7 +29,7 @@ class Frame(Generic[Folder]):
 
     __slots__ = (
         "depth", "device", "example", "handle", "layer", "left_out", "name", "names", "node", "old", "older",
-        "parent", "passed", "previous", "saved", "seen", "unchanged", "wanted", "writer",
+        "parent", "passed", "places", "previous", "saved", "seen", "unchanged", "wanted", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +45,7 @@ class Frame(Generic[Folder]):
         self.handle: Folder | None = None
         self.device = 0
         self.wanted: Wanted | None = None
+        self.places: dict[bytes, Place[Folder]] | None = None  # what stands for folders in this one, or below
         self.names: Iterator[bytes] = iter(())  # entries of the source that are still to come
         self.name = b""  # the current entry
         self.older: Iterator[OldEntry] = iter(())  # entries of `previous` after `old`
@@ -56,6 +58,13 @@ class Frame(Generic[Folder]):
         self.left_out = 0  # entries here and below that rules leave out
         self.example: Rule | None = None  # one of these rules
 
+    def rest(self, pages: PageSource, *, also: bool) -> Iterator[Node]:
+        """The entries of the previous point after the current one of this folder; `also` includes that one."""
+        for page in leaves(pages, self.previous, 0, start=self.name):
+            for e in page.leaf.entries:
+                if e.name > self.name or (also and e.name == self.name):
+                    yield page.leaf.node(e)
+
     def has_nothing(self) -> bool:
         """Whether this folder was asked for, and rules leave out all its files. To be called once, at its end.
 
@@ -66,6 +75,15 @@ class Frame(Generic[Folder]):
             above.left_out, above.saved = above.left_out + self.left_out, above.saved + self.saved
             above.example = self.example or above.example
         return self.is_asked and self.left_out > 0 and not self.saved
+
+    def stands_for(self, name: bytes) -> Folder | None:
+        """The open folder that stands for a name here; None if it stands for itself."""
+        place = self.places.get(name) if self.places else None
+        return place.handle if place is not None else None
+
+    def places_below(self, name: bytes) -> dict[bytes, Place[Folder]] | None:
+        place = self.places.get(name) if self.places else None
+        return place.below if place is not None else None
 
     @property
     def is_asked(self) -> bool:

@@ -14,8 +14,9 @@ from backup.census import Census
 from backup.engine import perform
 from backup.mirror import Mirror
 from backup.record import Record
-from backup.request import Request, own_folders, selected
+from backup.request import Request, own_folders
 from backup.run import Result, Run
+from backup.sources.choice import prepared
 from backup.systems.base import File, Folder, Stat, System
 from cache.reader import Reader
 from catalog.access.session import Session
@@ -116,9 +117,9 @@ def opened(
     """
     settings = session.settings
     limit = None if request.cache_size is None else parse_size(request.cache_size)
-    selection = selected(request, system)
-    paths = selection.paths
     with ExitStack() as stack:
+        chosen = stack.enter_context(prepared(session, request, system))
+        selection, system, paths = chosen.selection, chosen.system, chosen.selection.paths
         state = settings.state
         stack.enter_context(_locked(system.lock, state / f"backup-{vault.id.hex()}.lock"))
         machine = this_machine(vault, state, request.machine, dry=request.dry)
@@ -138,7 +139,7 @@ def opened(
         stack.callback(reader.close)
         selection.skip = own_folders(session, system)
         seen, damaged = Seen(state, vault.id), session.damaged_packs(vault.id)
-        run = Run(vault, reader, mirror, machine, item, selection, system, seen, damaged)
+        run = Run(vault, reader, mirror, machine, item, selection, system, seen, damaged, source=chosen.source)
         record = Record(vault, state, machine, item)
         yield Job(run, record, dry=request.dry, hooks=lambda: read_hooks(settings))
 

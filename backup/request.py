@@ -12,12 +12,13 @@ from backup.selection import Selection
 from backup.systems.base import File, Folder, Stat, System
 from catalog.access.session import Session
 from catalog.errors import LocalError
+from catalog.format.records import ItemKind
 
 
 class Request(msgspec.Struct, frozen=True):
     """The paths to back up, and options. `cache_size` is the text the user gave; `dry` writes nothing.
 
-    `ignore_case` is None for what is usual on the system.
+    `ignore_case` is None for what is usual on the system. `snapshot` is auto, always or never; empty: by settings.
     """
 
     paths: list[Path]
@@ -32,6 +33,8 @@ class Request(msgspec.Struct, frozen=True):
     fetch: bool = False
     cache_size: str | None = None
     dry: bool = False
+    kind: ItemKind = ItemKind.FILES
+    snapshot: str = ""
 
 
 def selected(request: Request, system: System[Folder, File, Stat]) -> Selection:

@@ -11,6 +11,7 @@ from backup.mirror import Mirror
 from backup.pipeline import LEVEL
 from backup.progress import Progress
 from backup.selection import Selection
+from backup.sources.base import Begun, LiveFiles, Source
 from backup.systems.base import File, Folder, Stat, System
 from catalog.access.damage import DamagedPacks
 from catalog.format.records import Item, Machine, Point, Problem
@@ -106,7 +107,7 @@ class Run(msgspec.Struct, Generic[Folder, File, Stat]):
     """One run for one item of this machine. `pages` has the tree pages of earlier points.
 
     `seen` and `damaged` are this machine's notes about the vault. `progress` may be read by another thread at any
-    time.
+    time. `begun` is what is read, once the first attempt has begun.
     """
 
     vault: Vault
@@ -123,6 +124,24 @@ class Run(msgspec.Struct, Generic[Folder, File, Stat]):
     progress: Progress = msgspec.field(default_factory=Progress)
     problems: Problems = msgspec.field(default_factory=Problems)
     guard: Guard = msgspec.field(default_factory=NoGuard)
+    source: Source = msgspec.field(default_factory=LiveFiles)
+    begun: Begun | None = None
+
+    def begin(self, *, dry: bool) -> None:
+        """Make ready what is read, while databases hold still if hooks have them do so. Raises RpdriveError."""
+        if not dry and (self.begun is None or not self.begun.holds):
+            self.guard.begin()
+        if self.begun is None:
+            self.begun = self.source.begin()
+            self.selection.skip = self.selection.skip | self.begun.skip
+        if not dry and self.begun.holds:
+            self.guard.end()
+
+    @property
+    def reads(self) -> Begun:
+        """What is read. Only after `begin`."""
+        assert self.begun is not None
+        return self.begun
 
 
 class Result(msgspec.Struct):

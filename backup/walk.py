@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Generic
+from typing import Any, Generic
 
 from backup.above import has_other_metadata
 from backup.choosing import are_all_distinct, contents, left_out, not_walked
@@ -60,7 +60,7 @@ class Walk(Generic[Folder, File, Stat]):
         self.page_bytes = 0
         self.distinct_names = True
         self.links = Links(previous.links)
-        self._pages, self._selection, self._previous = run.pages, run.selection, previous
+        self._run, self._pages, self._selection, self._previous = run, run.pages, run.selection, previous
         self._progress, self._problems, self._tick = run.progress, run.problems, tick
         self._pipeline, self._system, self._keys = pipeline, run.system, run.vault.keys
         if pipeline is not None:
@@ -78,7 +78,10 @@ class Walk(Generic[Folder, File, Stat]):
         """
         top = Frame[Folder](None, None, self._previous.root, None)
         try:
-            top.handle = self._system.open_top()
+            place = self._run.reads.top
+            top.places = place.below
+            system, handle = self._system, place.handle
+            top.handle = system.open_top() if handle is None else system.open_folder(b".", handle)
         except OSError as e:
             raise LocalError(f"/ can't be read: {e.strerror}", "check its permissions") from e
         top.wanted, top.layer = self._selection.wanted(), self._selection.exclusions.top
@@ -127,17 +130,10 @@ class Walk(Generic[Folder, File, Stat]):
         node: Node | None = None
         for frame in reversed(self._stack):
             first = [copied(node, content=below)] if node is not None else []
-            rest = self._rest(frame, also=node is None)
+            rest = frame.rest(self._pages, also=node is None)
             assert frame.writer is not None
             below, node = frame.writer.so_far(chain(first, rest)), frame.node
         return below
-
-    def _rest(self, frame: Frame[Folder], *, also: bool) -> Iterator[Node]:
-        """The entries of the previous point after the current one of a folder; `also` includes that one."""
-        for page in leaves(self._pages, frame.previous, 0, start=frame.name):
-            for e in page.leaf.entries:
-                if e.name > frame.name or (also and e.name == frame.name):
-                    yield page.leaf.node(e)
 
     # --- folders ------------------------------------------------------------------------------------------
 
@@ -172,7 +168,7 @@ class Walk(Generic[Folder, File, Stat]):
     def _next_folder(self, frame: Frame[Folder]) -> Frame[Folder] | None:
         """Handle the next entries of a folder, up to a folder to walk: returns it, or None at the end."""
         fd, wanted, layer = frame.handle, frame.wanted, frame.layer
-        older, old = frame.older, frame.old
+        older, old, places = frame.older, frame.old, frame.places
         progress, status = self._progress, self._system.status
         progress.path = frame.current
         for name in frame.names:
@@ -191,7 +187,8 @@ class Walk(Generic[Folder, File, Stat]):
             if progress.entries & 255 == 0:
                 self._tick()
             try:
-                st: Stat | None = status(name, fd)
+                stands = None if places is None else frame.stands_for(name)
+                st: Stat | None = status(name, fd) if stands is None else self._system.file_status(stands)
             except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
                 st, reason = None, no_status(e, must_be=wanted is not None)
                 if reason:
@@ -317,6 +314,7 @@ class Walk(Generic[Folder, File, Stat]):
         old = match if match is not None and match.entry.kind == _FOLDER else None
         previous = old.leaf.subtree(old.entry) if old is not None else None
         wanted = frame.wanted.get(frame.name) if frame.wanted is not None else None
+        stands = frame.stands_for(frame.name)
         try:
             node, old = self._folder_node(fd, st, old, frame, above=wanted is not None)
         except OWN:
@@ -330,12 +328,15 @@ class Walk(Generic[Folder, File, Stat]):
             self._count(match)
             self._open(frame)
         child = Frame(frame, node, previous, old)
-        child.device, child.wanted = st.st_dev, wanted
+        child.device, child.wanted, child.places = st.st_dev, wanted, frame.places_below(frame.name)
         child.layer = frame.layer.below(frame.name) if frame.layer is not None else None
-        if self._is_entered(st, frame, wanted):
+        if self._is_entered(st, frame, wanted, stands):
             try:
-                opener = self._system.open_folder if wanted is None else self._system.open_passage
-                child.handle = opener(frame.name, fd)
+                if stands is not None:
+                    child.handle = self._system.open_folder(b".", stands)
+                else:
+                    opener = self._system.open_folder if wanted is None else self._system.open_passage
+                    child.handle = opener(frame.name, fd)
             except OWN:
                 raise
             except Exception as e:  # noqa: BLE001 - the fault of one folder costs that folder
@@ -351,26 +352,27 @@ class Walk(Generic[Folder, File, Stat]):
         self, fd: Folder, st: Stat, old: OldEntry | None, frame: Frame[Folder], *, above: bool
     ) -> tuple[Node, OldEntry | None]:
         """The entry of a folder, without content; and its previous one, if that has the same metadata."""
-        node = self._system.node(frame.name, st)
+        node, stands = self._system.node(frame.name, st), frame.stands_for(frame.name)
+        target: Any = frame.name if stands is None else stands
         if (
             old is not None
             and self._previous.is_same_folder(old, node, above=above)
-            and not (above and has_other_metadata(self._system, self._keys, old, frame.name, fd))
+            and not (above and has_other_metadata(self._system, self._keys, old, target, fd))
         ):
             kept = old.leaf.node(old.entry)
             node.size, node.mtime, node.ctime, node.xattrs = kept.size, kept.mtime, kept.ctime, kept.xattrs
             node.more, node.windows = kept.more, kept.windows
             return node, old
         if self._pipeline is not None:
-            self._files.complete(partial(self._say, frame, frame.name), frame.name, fd, node)
+            self._files.complete(partial(self._say, frame, frame.name), target, fd, node)
         return checked(node), None
 
-    def _is_entered(self, st: Stat, frame: Frame[Folder], wanted: Wanted | None) -> bool:
+    def _is_entered(self, st: Stat, frame: Frame[Folder], wanted: Wanted | None, stands: Folder | None) -> bool:
         """Whether to walk a folder rather than save it as an empty one. Folders above a given path are walked."""
         if frame.depth >= self._deepest:
             self._say(frame, frame.name, f"its contents are not saved: it lies below {self._deepest:,} folders")
             return False
-        if wanted is not None:
+        if wanted is not None or stands is not None:
             return True
         asked = frame.wanted is not None
         where = partial(frame.path, frame.name)

@@ -11,6 +11,7 @@ from backup.engine import perform
 from backup.mirror import Mirror
 from backup.run import Result, Run
 from backup.selection import Selection
+from backup.sources.base import LiveFiles, Source
 from backup.systems.this import this_system
 from cache.reader import Reader
 from catalog.access.damage import DamagedPacks
@@ -57,7 +58,7 @@ class Protected:
 
     def backup(
         self, *paths: Path, dry: bool = False, excludes: tuple[str, ...] = (), one_file_system: bool = False,
-        skip: set[tuple[int, int]] | None = None,
+        skip: set[tuple[int, int]] | None = None, source: Source | None = None,
     ) -> Result:  # fmt: skip
         """One backup, as `rpdrive backup` runs it, of a source that changed before and not just now."""
         time.sleep(SETTLED)
@@ -72,7 +73,7 @@ class Protected:
         try:
             run = Run(
                 vault, reader, mirror, machine, item, selection, this_system(), Seen(self.state, vault.id),
-                self.damaged, partial_seconds=self.partial_seconds,
+                self.damaged, partial_seconds=self.partial_seconds, source=source or LiveFiles(),
             )  # fmt: skip
             return perform(run, dry=dry)
         finally:

@@ -214,8 +214,9 @@ ROOMS = {
     "backup.mirror": "backup.mirrorfile catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
     "backup.progress": "backup.pipeline catalog.format catalog.screen",
-    "backup.run": "backup.mirror backup.pipeline backup.progress backup.selection backup.systems catalog.access"
-    " catalog.format catalog.points catalog.tree catalog.vault",
+    "backup.sources.base": "backup.systems catalog.format",
+    "backup.run": "backup.mirror backup.pipeline backup.progress backup.selection backup.sources.base"
+    " backup.systems catalog.access catalog.format catalog.points catalog.tree catalog.vault",
     "backup.previous": "backup.systems catalog.errors catalog.format catalog.tree",
     "backup.entries": "catalog.errors catalog.format",
     "backup.above": "backup.previous backup.systems catalog.format",
@@ -237,12 +238,14 @@ ROOMS = {
     "backup.display": "backup.run catalog.format catalog.screen catalog.store",
     "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs"
     " catalog.schedule.noted catalog.vault",
-    "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors",
+    "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors"
+    " catalog.format",
+    "backup.sources": "backup.request backup.selection backup.sources.base backup.systems catalog.access",
     "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"
     " catalog.patterns catalog.screen",
     "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"
-    " backup.run backup.systems cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.hooks"
-    " catalog.machines catalog.points catalog.screen catalog.vault",
+    " backup.run backup.sources backup.systems cache.disk cache.reader catalog.access catalog.errors"
+    " catalog.format catalog.hooks catalog.machines catalog.points catalog.screen catalog.vault",
     "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
     " catalog.screen catalog.vault",
     "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.alerts"

@@ -12,7 +12,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
-from typing import Any
+from typing import Any, NamedTuple
 
 # dwDesiredAccess
 READ_DATA, WRITE_DATA = 0x1, 0x2
@@ -118,6 +118,15 @@ def failure(code: int) -> Failed:
     return error
 
 
+class VolumeFacts(NamedTuple):
+    """Of GetVolumeInformation."""
+
+    label: str
+    serial: int
+    file_system: str
+    flags: int
+
+
 class _Overlapped(ctypes.Structure):
     """OVERLAPPED, used only for the position of a read or write."""
 
@@ -160,6 +169,8 @@ PROTOTYPES: dict[str, dict[str, tuple[Any, ...]]] = {  # result first
         "GetVolumeInformationW": (
             _BOOL, _TEXT, c_void_p, _DWORD, _DWORDS, _DWORDS, _DWORDS, c_void_p, _DWORD,
         ),
+        "GetVolumeNameForVolumeMountPointW": (_BOOL, _TEXT, c_void_p, _DWORD),
+        "GetDiskFreeSpaceExW": (_BOOL, _TEXT, POINTER(c_uint64), POINTER(c_uint64), POINTER(c_uint64)),
         "GetCurrentProcess": (_HANDLE,),
     },
     "advapi32": {
@@ -420,11 +431,33 @@ class Api:
         letters = [chr(65 + n) for n in range(26) if mask >> n & 1]
         return [d for d in letters if self._calls["GetDriveTypeW"](wide(f"{d}:\\")) in FIXED_DRIVES]
 
+    def drive_type(self, root: str) -> int:
+        """DRIVE_FIXED and the like of a root such as `C:\\`."""
+        return int(self._calls["GetDriveTypeW"](wide(root)))
+
     def file_system(self, root: str) -> tuple[str, int]:
         """The name (`NTFS`) and the flags (FILE_NAMED_STREAMS …) of a volume's file system."""
-        name, flags = ctypes.create_string_buffer(512), c_uint32()
-        self._do("GetVolumeInformationW", wide(root), None, 0, None, None, byref(flags), name, 256)
-        return narrow(name.raw), flags.value
+        found = self.volume(root)
+        return found.file_system, found.flags
+
+    def volume(self, root: str) -> VolumeFacts:
+        """What Windows knows of the volume of a root such as `C:\\`. Raises Failed, e.g. if there is no disk."""
+        name, label = ctypes.create_string_buffer(512), ctypes.create_string_buffer(512)
+        serial, flags = c_uint32(), c_uint32()
+        self._do("GetVolumeInformationW", wide(root), label, 256, byref(serial), None, byref(flags), name, 256)
+        return VolumeFacts(narrow(label.raw), serial.value, narrow(name.raw), flags.value)
+
+    def volume_name(self, root: str) -> str:
+        """`\\\\?\\Volume{…}\\`: the name of a volume, whatever its letter. Raises Failed."""
+        name = ctypes.create_string_buffer(200)
+        self._do("GetVolumeNameForVolumeMountPointW", wide(root), name, 100)
+        return narrow(name.raw)
+
+    def room(self, root: str) -> tuple[int, int]:
+        """The bytes that this user may still write to a volume, and its size. Raises Failed."""
+        free, size = c_uint64(), c_uint64()
+        self._do("GetDiskFreeSpaceExW", wide(root), byref(free), byref(size), None)
+        return free.value, size.value
 
     def take_privileges(self, names: Sequence[str]) -> set[str]:
         """Enable privileges of this process. Returns the ones that this user has, which are enabled now."""

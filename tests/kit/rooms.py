@@ -205,7 +205,7 @@ ROOMS = {
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
     "backup.snapshot": "",
-    "backup.snapshot.vss": "catalog.errors catalog.program catalog.windows",
+    "backup.snapshot.vss": "backup.snapshot catalog.errors catalog.format catalog.program catalog.windows",
     "backup.exclusions": "catalog.errors catalog.patterns",
     "backup.selection": "backup.exclusions",
     "backup.choosing": "backup.exclusions backup.selection backup.systems catalog.names catalog.patterns",

@@ -30,7 +30,8 @@ SIGNATURES = {
         "LockFile": "d:pdddd",
         "CreateDirectoryW": "d:pp", "CreateHardLinkW": "d:ppp", "MoveFileExW": "d:ppd", "DeleteFileW": "d:p",
         "RemoveDirectoryW": "d:p", "GetLogicalDrives": "d:", "GetDriveTypeW": "d:p",
-        "GetVolumeInformationW": "d:ppdppppd", "GetCurrentProcess": "p:",
+        "GetVolumeInformationW": "d:ppdppppd", "GetVolumeNameForVolumeMountPointW": "d:ppd",
+        "GetDiskFreeSpaceExW": "d:pppp", "GetCurrentProcess": "p:",
     },
     "advapi32": {
         "OpenProcessToken": "d:pdp", "LookupPrivilegeValueW": "d:ppp", "AdjustTokenPrivileges": "d:pdpdpp",
@@ -112,6 +113,9 @@ class Double:
     def __init__(self, privileges: set[str] | None = None, file_system: str = "NTFS") -> None:
         self.roots = {"C": Item(DIRECTORY, index=5 | 5 << 48)}
         self.shadows: dict[str, Item] = {}  # device objects of shadow copies, which can't be changed
+        self.drive_types: dict[str, int] = {}  # DRIVE_FIXED if a letter is not here
+        self.file_systems: dict[str, str] = {}  # of letters, in place of `file_system`
+        self.free = 50 << 30  # bytes
         self.opened: list[str] = []  # paths, without a prefix
         self.serial, self.file_system = 0xBEEF1234, file_system
         self.allowed = privileges if privileges is not None else set()
@@ -544,14 +548,32 @@ class Double:
         return sum(1 << ord(letter) - 65 for letter in self.roots)
 
     def GetDriveTypeW(self, root: int) -> int:
-        return 3 if self._text(root)[0] in self.roots else 1
+        letter = self._text(root)[0]
+        return self.drive_types.get(letter, 3 if letter in self.roots else 1)
 
     def GetVolumeInformationW(
         self, root: int, label: int, label_size: int, serial: int, longest: int, flags: int, name: int, size: int
     ) -> None:
-        assert len(self._text(root)) == 3
+        text = self._text(root)
+        assert len(text) == 3
+        if text[0] not in self.roots:
+            raise Problem(21)  # ERROR_NOT_READY
         self._put_number(flags, 0x3E72EFF)
-        self._put(name, self.file_system.encode("utf-16-le") + b"\0\0")
+        self._put_number(serial, self.serial)
+        self._put(label, f"Label of {text[0]}".encode("utf-16-le") + b"\0\0")
+        self._put(name, self.file_systems.get(text[0], self.file_system).encode("utf-16-le") + b"\0\0")
+
+    def GetVolumeNameForVolumeMountPointW(self, root: int, name: int, size: int) -> None:
+        text = self._text(root)
+        assert text.endswith("\\") and size >= 50
+        if text[0] not in self.roots:
+            raise Problem(3)
+        self._put(name, volume_name(text[0]).encode("utf-16-le") + b"\0\0")
+
+    def GetDiskFreeSpaceExW(self, root: int, free: int, size: int, total: int) -> None:
+        assert self._text(root)[0] in self.roots
+        self._put(free, struct.pack("<Q", self.free))
+        self._put(size, struct.pack("<Q", 100 << 30))
 
     def GetCurrentProcess(self) -> int:
         return _INVALID
@@ -677,6 +699,11 @@ class Double:
     def NtSetEaFile(self, handle: int, status: int, buffer: int, size: int) -> int:
         self._handle(handle, 0x10).item.extended = ctypes.string_at(buffer, size)
         return 0
+
+
+def volume_name(letter: str) -> str:
+    """The name of a letter's volume."""
+    return f"\\\\?\\Volume{{0b0fc0de-0000-0000-0000-0000000000{ord(letter):02x}}}\\"
 
 
 def _chain(rows: list[bytes]) -> bytes:

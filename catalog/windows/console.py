@@ -1,0 +1,73 @@
+"""Runs programs of Windows without a window, for a limited time, and keeps the end of what they print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import IO, NamedTuple
+
+from catalog.errors import LocalError
+
+KEPT = 64 << 10  # bytes of the output's end
+_HIDDEN = 0x08000000  # CREATE_NO_WINDOW
+
+
+class Output(NamedTuple):
+    """How a program ended. `text` is the end of what it printed; `in_time` is False if it was ended by force."""
+
+    code: int
+    text: str
+    in_time: bool = True
+
+    def last(self, lines: int = 3) -> str:
+        """The last lines that are not empty, as one line; without the progress that overwrites itself."""
+        found = [part for line in self.text.splitlines() if (part := line.rpartition("\r")[2].strip())]
+        return " ".join(" ".join(found[-lines:]).split())
+
+
+Run = Callable[[Sequence[str], float, Mapping[str, str]], Output]  # a command, s at most, its environment
+
+
+def run(command: Sequence[str], timeout: float, environment: Mapping[str, str]) -> Output:
+    """Run a program, for `timeout` seconds at most. Raises LocalError if it can't be started."""
+    try:
+        process = subprocess.Popen(
+            list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=dict(environment), creationflags=_HIDDEN if sys.platform == "win32" else 0,
+        )  # fmt: skip
+    except OSError as e:
+        raise LocalError(f"{command[0]} can't be started: {e.strerror}", "check that it is installed") from e
+    assert process.stdout is not None
+    kept = bytearray()
+    reader = threading.Thread(target=_read, args=(process.stdout, kept), daemon=True)
+    reader.start()
+    in_time = True
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        in_time = False
+    finally:
+        if process.poll() is None:  # also after Ctrl-C
+            process.kill()
+            process.wait()
+    reader.join(5)  # what it started may hold the pipe open
+    return Output(process.returncode, decoded(bytes(kept)), in_time)
+
+
+def _read(pipe: IO[bytes], kept: bytearray) -> None:
+    with suppress(OSError, ValueError), pipe:
+        while data := pipe.read1(KEPT):  # type: ignore[attr-defined]
+            kept += data
+            del kept[:-KEPT]
+
+
+def decoded(data: bytes) -> str:
+    """Text of a console program: UTF-16 with a mark at its beginning, or in the code page of consoles."""
+    if data.startswith(b"\xff\xfe"):
+        return data.decode("utf-16", "replace")
+    if sys.platform == "win32":
+        return data.decode("oem", "replace")
+    return data.decode(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +33,9 @@ class FakeMark:
         self.names: list[tuple[str, str]] = []
         self.noted: list[tuple[str, str]] = []
 
-    def note(self, provider: str, name: str) -> None:
-        self.names.append((provider, name))
-        self.noted.append((provider, name))
+    def note(self, provider: str, *names: str) -> None:
+        self.names += [(provider, name) for name in names]
+        self.noted += [(provider, name) for name in names]
 
     def forget(self, provider: str, name: str) -> None:
         self.names = [each for each in self.names if each != (provider, name)]
@@ -174,15 +175,17 @@ def test_wmi_after_a_kill(windows: Double, shell: PowerShellDouble, tmp_path: Pa
     notes = tmp_path / "notes"
 
     class Dead(Wmi):
-        def _clear(self, note: Path) -> None:
-            """Clear nothing, as a killed process."""
+        def delete(self, name: str, note: Path) -> None:
+            """Delete nothing, as a killed process."""
+            raise SnapshotFailed(name)
 
+    mark = FakeMark()
     with pytest.raises(Killed):
-        Dead(windows.api(), notes, runner=shell.run).make(volumes(windows, "C"), FakeMark())
+        Dead(windows.api(), notes, runner=shell.run).make(volumes(windows, "C"), mark)
     assert len(shell.shadows) == 2
     later: Provider = Wmi(windows.api(), notes, runner=shell.run)
     (found,) = later.found()
-    assert found.tag == TAG
+    assert ([("wmi", found.name)], found.tag) == (mark.names, TAG)
     later.remove(Found("wmi", theirs.lower(), TAG))  # not noted: whoever asks, it stays
     assert len(shell.shadows) == 2
     later.remove(found)
@@ -193,8 +196,22 @@ def test_wmi_after_a_kill(windows: Double, shell: PowerShellDouble, tmp_path: Pa
 
 def test_wmi_with_nonsense_in_its_notes(windows: Double, shell: PowerShellDouble, tmp_path: Path) -> None:
     theirs = shell.somebody()
-    (tmp_path / f"{TAG}.wmi").write_bytes(b"\xff\xfe\n*\n{}\n" + theirs[1:].encode() + b"\n" + b"x" * 100_000)
+    ids = theirs.encode()
+    lines = [b"\xff\xfe", b"*", b"{} {}", ids, b"x " + ids, b"rpdrive-" + b"f" * 32 + b"-C " + ids, b"x" * 100_000]
+    (tmp_path / f"{TAG}.wmi").write_bytes(b"\n".join(lines))
     assert Wmi(windows.api(), tmp_path, runner=shell.run).found() == []
+
+
+def test_a_powershell_may_outlive_its_rpdrive(windows: Double, shell: PowerShellDouble, tmp_path: Path) -> None:
+    """Killed while PowerShell makes it: what the mark names stays named until nothing can come any more."""
+    wmi = Wmi(windows.api(), tmp_path, runner=shell.run)
+    name, note = f"{TAG}-C", tmp_path / f"{TAG}.wmi"
+    assert wmi.reaches(name), "it was never begun"
+    note.touch()
+    assert not wmi.reaches(name)
+    os.utime(note, (0, 0))
+    assert wmi.reaches(name)
+    assert not note.exists()
 
 
 @pytest.mark.parametrize("code", [1, 3, 4, 5, 6, 8, 9, 10, 12, 99])

@@ -39,7 +39,9 @@ class PowerShellDouble:
             return self.said
         script = base64.b64decode(command[5]).decode("utf-16-le")
         if script == MAKE:
-            return self._make(environment["RPDRIVE_VOLUME"], Path(environment["RPDRIVE_NOTE"]))
+            return self._make(
+                environment["RPDRIVE_VOLUME"], environment["RPDRIVE_NAME"], Path(environment["RPDRIVE_NOTE"])
+            )
         if script == LIST:
             return Output(0, json.dumps([{"id": id, "volume": volume} for id, volume in self.shadows.items()]))
         if script == REMOVE:
@@ -47,13 +49,13 @@ class PowerShellDouble:
             return Output(0, "{}\r\n")
         return Output(1, "ParserError")
 
-    def _make(self, volume: str, note: Path) -> Output:
+    def _make(self, volume: str, noted: str, note: Path) -> Output:
         if self.code:
             return Output(0, json.dumps({"code": self.code, "id": None, "device": ""}))
         self._count += 1
         name = self.somebody(volume)
         with note.open("a") as file:
-            file.write(f"{name}\n")
+            file.write(f"{noted} {name}\n")
         self.after_make()
         return Output(0, json.dumps({"code": 0, "id": name, "device": f"{DEVICE}{self._count}"}) + "\r\n")
 

@@ -32,7 +32,8 @@ _HEAD = "$ErrorActionPreference = 'Stop'; $ProgressPreference = 'SilentlyContinu
 MAKE = _HEAD + (
     "$r = Invoke-CimMethod -ClassName Win32_ShadowCopy -MethodName Create"
     " -Arguments @{Volume = $env:RPDRIVE_VOLUME; Context = 'ClientAccessible'}; "
-    "$d = ''; if ($r.ReturnValue -eq 0) { [IO.File]::AppendAllText($env:RPDRIVE_NOTE, $r.ShadowID + \"`n\"); "
+    "$d = ''; if ($r.ReturnValue -eq 0) {"
+    " [IO.File]::AppendAllText($env:RPDRIVE_NOTE, $env:RPDRIVE_NAME + ' ' + $r.ShadowID + \"`n\"); "
     "$d = (Get-CimInstance Win32_ShadowCopy | Where-Object { $_.ID -eq $r.ShadowID }).DeviceObject }; "
     "ConvertTo-Json -Compress -InputObject @{code = $r.ReturnValue; id = $r.ShadowID; device = $d}"
 )
@@ -44,6 +45,7 @@ REMOVE = _HEAD + (
     "Get-CimInstance Win32_ShadowCopy | Where-Object { $_.ID -eq $env:RPDRIVE_ID } | Remove-CimInstance; '{}'"
 )
 _QUICK = 60.0  # s
+_MAKING = 600.0  # s in which a PowerShell whose rpdrive was killed may still note what it makes
 
 
 class _Made(msgspec.Struct):
@@ -85,40 +87,47 @@ class Wmi:
         made: list[Snapshot] = []
         try:
             for volume in volumes:
-                made.append(self._make(volume, note, mark))
+                name = f"{mark.tag}-{letter_of(volume.place)}"
+                mark.note(self.name, name)
+                try:
+                    made.append(self._make(volume, name, note, mark))
+                except BaseException:
+                    with suppress(LocalError):  # else a later start does
+                        self.delete(name, note)
+                        mark.forget(self.name, name)
+                    raise
         except BaseException:
             for shadow in made:
                 with suppress(LocalError):
                     shadow.remove()
-            with suppress(LocalError):
-                self._clear(note)
             raise
         return made
 
-    def _make(self, volume: Volume, note: Path, mark: Mark) -> Shadow:
+    def _make(self, volume: Volume, name: str, note: Path, mark: Mark) -> Shadow:
         letter = letter_of(volume.place)
         before = time.time_ns()
-        variables = {"RPDRIVE_VOLUME": f"{letter}:\\", "RPDRIVE_NOTE": str(note)}
+        variables = {"RPDRIVE_VOLUME": f"{letter}:\\", "RPDRIVE_NAME": name, "RPDRIVE_NOTE": str(note)}
         found = self._powershell(MAKE, _Made, self._options.timeout, variables)
         if found.code:
             meaning = wmi_meaning(found.code)
             raise SnapshotFailed(f"no shadow copy of {letter}: was made: {meaning.text}", meaning.advice)
         if not _ID.fullmatch(found.id or "") or not is_device(found.device or ""):
             raise SnapshotFailed("Windows named a shadow copy in an unknown way", "please report it")
-        name = (found.id or "").lower()
-        mark.note(self.name, name)
         return Shadow(volume, name, before, found.device or "", _One(self, name, note), self.name, mark)
 
     def found(self) -> list[Found]:
         """See Provider: those that were noted and are there."""
-        noted = {name: note for note in self._notes.glob("*.wmi") for name in _noted(note)}
-        if not noted:
-            return []
-        rows = self._listed()
-        return [Found(self.name, name, tag_in(noted[name].name), rows[name]) for name in noted if name in rows]
+        noted = {name: id for note in self._notes.glob("*.wmi") for name, id in _noted(note).items()}
+        rows = self._listed() if noted else {}
+        return [Found(self.name, name, tag_in(name), rows[id]) for name, id in noted.items() if id in rows]
 
     def reaches(self, name: str) -> bool:
-        """See Provider."""
+        """See Provider. A PowerShell that was about to make it may outlive its rpdrive."""
+        note = self._notes / f"{tag_in(name)}.wmi"
+        with suppress(OSError):
+            if name not in _noted(note) and time.time() - note.stat().st_mtime < _MAKING:
+                return False
+            self._forget(name, note)
         return True
 
     def remove(self, found: Found) -> None:
@@ -128,23 +137,24 @@ class Wmi:
                 self.delete(found.name, note)
 
     def delete(self, name: str, note: Path) -> None:
-        """Delete a shadow copy that a file notes. Raises SnapshotFailed."""
-        self._powershell(REMOVE, dict[str, Any], _QUICK, {"RPDRIVE_ID": name.upper()})
-        left = [each for each in _noted(note) if each != name]
+        """Delete a shadow copy that a file notes, if it does. Raises SnapshotFailed."""
+        id = _noted(note).get(name)
+        if id is not None:
+            self._powershell(REMOVE, dict[str, Any], _QUICK, {"RPDRIVE_ID": id.upper()})
+        with suppress(OSError):
+            self._forget(name, note)
+
+    @staticmethod
+    def _forget(name: str, note: Path) -> None:
+        left = {other: id for other, id in _noted(note).items() if other != name}
         if left:
-            note.write_text("".join(f"{each}\n" for each in left), encoding="ascii")
+            note.write_text("".join(f"{other} {id}\n" for other, id in left.items()), encoding="ascii")
         else:
             note.unlink(missing_ok=True)
 
-    def is_there(self, name: str) -> bool:
+    def is_there(self, name: str, note: Path) -> bool:
         """Whether a shadow copy exists. Raises SnapshotFailed."""
-        return name in self._listed()
-
-    def _clear(self, note: Path) -> None:
-        """Delete what a file notes, after a failure."""
-        for name in _noted(note):
-            self.delete(name, note)
-        note.unlink(missing_ok=True)
+        return _noted(note).get(name) in self._listed()
 
     def _listed(self) -> dict[str, str]:
         """All shadow copies of this machine: ids, and names of volumes."""
@@ -180,17 +190,21 @@ class _One:
         self._wmi, self._name, self._note = wmi, name, note
 
     def check(self) -> None:
-        if not self._wmi.is_there(self._name):
+        if not self._wmi.is_there(self._name, self._note):
             raise SnapshotLost("the shadow copy was deleted while it was read", wmi_meaning(6).advice)
 
     def drop(self) -> None:
         self._wmi.delete(self._name, self._note)
 
 
-def _noted(note: Path) -> list[str]:
-    """The ids in a file, without lines that are none."""
+def _noted(note: Path) -> dict[str, str]:
+    """Names and ids in a file. A line that is none counts for nothing."""
     try:
         text = note.read_bytes()[: 64 << 10].decode("ascii", "replace")
     except OSError:
-        return []
-    return [line.strip().lower() for line in text.splitlines() if _ID.fullmatch(line.strip())]
+        return {}
+    rows = (line.split(" ") for line in text.splitlines())
+    own = tag_in(note.name)
+    return {
+        row[0]: row[1].lower() for row in rows if len(row) == 2 and _ID.fullmatch(row[1]) and tag_in(row[0]) == own
+    }

@@ -134,6 +134,8 @@ class Run(msgspec.Struct, Generic[Folder, File, Stat]):
         if self.begun is None:
             self.begun = self.source.begin()
             self.selection.skip = self.selection.skip | self.begun.skip
+        for text in self.begun.problems:  # with each attempt, as the problems of one that failed are dropped
+            self.problems.add(b"", text)
         if not dry and self.begun.holds:
             self.guard.end()
 

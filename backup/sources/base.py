@@ -16,7 +16,7 @@ class Begun(msgspec.Struct):
     `top` says which folders stand for others. `skip` are more folders to leave out, as (st_dev, st_ino): those of
     rpdrive as they are in snapshots. `time` is just before the first snapshot (ns, UTC), 0 without one. `frozen`
     are the st_dev of snapshots: no file of theirs can change. `holds`: all is as it was at one instant, so that
-    hooks may let databases go on.
+    hooks may let databases go on. `problems` are told with those of the run: why files are read live, for example.
     """
 
     top: Place[Any] = msgspec.field(default_factory=Place[Any])
@@ -25,6 +25,7 @@ class Begun(msgspec.Struct):
     time: int = 0
     frozen: set[int] = set()
     holds: bool = False
+    problems: list[str] = []
 
 
 class Source(Protocol):

@@ -148,3 +148,10 @@ def test_no_point_if_a_file_changes_in_a_snapshot(
     with pytest.raises(LocalError, match="changed in a snapshot"):
         machine.backup(live, source=standing)
     assert not list(machine.vault.store.list("points/"))
+
+
+def test_what_a_source_says_is_told(tmp_path: Path, machine: Protected, live: Path, standing: Standing) -> None:
+    standing.begun.problems = ["read while it is in use"]
+    result = machine.backup(live, source=standing)
+    assert [(p.path, p.reason) for p in result.problems] == [(b"", "read while it is in use")]
+    assert result.point is not None

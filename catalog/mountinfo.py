@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 TABLE = Path("/proc/self/mountinfo")
+PSEUDO = {  # types of file systems that hold no files of their own, and of rpdrive's drives
+    "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf", "pstore",
+    "efivarfs", "configfs", "fusectl", "mqueue", "hugetlbfs", "binfmt_misc", "autofs", "rpc_pipefs", "nsfs",
+    "fuse.rpdrive",
+}  # fmt: skip
 _ESCAPED = re.compile(rb"\\([0-7]{3})")  # space, tab, newline and backslash
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 TIMEOUT = 120.0  # s for making the snapshots of a job
 SHARE = 0.1  # of the volume: room for a snapshot that has to have its size told
+OTHER = "it is of another kind"  # what a provider says of volumes that are none of its business
 _TAG = re.compile(r"rpdrive-[0-9a-f]{32}")
 
 
@@ -65,8 +66,8 @@ class Mark(Protocol):
     def tag(self) -> str:
         """`rpdrive-` and 32 hexadecimal digits, new for each job: part of a name, an LV tag, a property's value."""
 
-    def note(self, provider: str, name: str) -> None:
-        """Save that a snapshot of this name is about to be made. On disk when this returns. Raises LocalError."""
+    def note(self, provider: str, *names: str) -> None:
+        """Save that snapshots of these names are about to be made. On disk when this returns. Raises LocalError."""
 
     def forget(self, provider: str, name: str) -> None:
         """Save that it is gone, or was not made. No effect if it was not noted."""
@@ -107,7 +108,8 @@ class Provider(Protocol):
     def takes(self, volume: Volume) -> str:
         """Why it can't make a snapshot of a volume; empty if it can. No effect on the system.
 
-        A reason is a phrase that follows "no snapshot of /srv: ".
+        A reason is a phrase that follows "no snapshot of /srv: ", e.g. "the volume group vg0 has no room".
+        For a kind of volume that the provider has nothing to do with, it is OTHER.
         """
 
     def within(self, volume: Volume) -> list[Volume]:
@@ -119,7 +121,7 @@ class Provider(Protocol):
     def make(self, volumes: list[Volume], mark: Mark) -> list[Snapshot]:
         """A snapshot of each volume, in this order, at one instant if it can. All, or none: raises SnapshotFailed.
 
-        The mark knows the name of each before it is made.
+        The mark knows the name of each before it is made. Volumes of one device may share what is made.
         """
 
     def found(self) -> list[Found]:

@@ -25,7 +25,7 @@ from backup.systems.base import kept_time
 from backup.systems.names import Names, sorted_names
 from catalog.format.nodes import Node
 from catalog.format.values import Owner, kind_of
-from catalog.mountinfo import mounts
+from catalog.mountinfo import PSEUDO, mounts
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _NOATIME = getattr(os, "O_NOATIME", 0)
@@ -35,11 +35,6 @@ _LEASES = 600.0  # seconds that one run waits for files under a lease: a user ca
 _SPARE = 256  # open files beside the folders of a walk
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM}
 _has_xattrs = hasattr(os, "listxattr")
-_UNWANTED = {
-    "proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf", "pstore",
-    "efivarfs", "configfs", "fusectl", "mqueue", "hugetlbfs", "binfmt_misc", "autofs", "rpc_pipefs", "nsfs",
-    "fuse.rpdrive",
-}  # fmt: skip
 
 
 class PosixSystem:
@@ -138,7 +133,7 @@ class PosixSystem:
     def unwanted_mounts() -> set[bytes]:
         """Mount points of file systems that hold no files of their own, and of rpdrive's drives."""
         try:
-            return {mount.place for mount in mounts() if mount.file_system in _UNWANTED}
+            return {mount.place for mount in mounts() if mount.file_system in PSEUDO}
         except OSError:
             return set()  # not Linux
 

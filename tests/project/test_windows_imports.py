@@ -28,6 +28,10 @@ NAMES = {
 }
 # Theirs is another system: they are loaded there only.
 UNIX = {
+    "backup.snapshot.block",
+    "backup.snapshot.btrfs",
+    "backup.snapshot.mounting",
+    "backup.snapshot.none",
     "backup.systems.posix",
     "catalog.systems.posix",
     "mount.drivers.libfuse",

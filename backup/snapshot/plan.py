@@ -1,0 +1,129 @@
+"""Which mounted file systems hold the files of a backup, and which of them need a snapshot. Pure: no I/O.
+
+From the table of mounts: a path belongs to the mount that a lookup of it ends in, which is not always the last line
+with the longest prefix, as one mount may hide others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import NamedTuple
+
+from catalog.mountinfo import PSEUDO, Mount
+
+_MEMORY = {"tmpfs", "ramfs"}
+_NETWORK = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "afs", "ncpfs", "coda", "glusterfs", "lustre",
+    "gfs2", "ocfs2", "vboxsf", "prl_fs", "davfs", "beegfs", "orangefs", "pvfs2",
+}  # fmt: skip
+
+
+class How(Enum):
+    """How the files of a mount are to be read."""
+
+    SNAPSHOT = "snapshot"  # if a provider takes it
+    LIVE = "live"  # as they are, as nothing can make a snapshot of it
+    STILL = "still"  # as they are: nothing can change them
+    EXCLUDED = "excluded"  # as they are, as the user wants it
+
+
+class Area(NamedTuple):
+    """A mount whose files are to be saved. `reason` is a phrase that says why there can be no snapshot, or ""."""
+
+    mount: Mount
+    how: How
+    reason: str
+    is_nested: bool  # it was reached from a mount above it rather than given: that one has an empty folder there
+
+
+class Mounts:
+    """A table of mounts, and which of them a path leads to."""
+
+    def __init__(self, table: Iterable[Mount]) -> None:
+        self._table = list(table)
+        numbers = {mount.number for mount in self._table}
+        self._on: dict[str, list[Mount]] = {}
+        for mount in self._table:
+            self._on.setdefault(mount.above, []).append(mount)
+        # The mount of "/" is mounted on one that this process can't see, or (in the initial file system) on itself.
+        self._tops = [m for m in self._table if m.above not in numbers or m.above == m.number]
+
+    def of(self, path: bytes) -> Mount | None:
+        """The mount in which an absolute path without symlinks ends. None if the table doesn't say."""
+        at = next((top for top in self._tops if top.place == b"/"), None)
+        seen: set[str] = set()
+        while at is not None and at.number not in seen:
+            seen.add(at.number)
+            on = [m for m in self._on.get(at.number, ()) if m.number != at.number and is_within(path, m.place)]
+            if not on:
+                return at
+            # The nearest mount point is passed first; of two at one place, the later is on top.
+            shortest = min(len(m.place) for m in on)
+            at = [m for m in on if len(m.place) == shortest][-1]
+        return at
+
+    def below(self, path: bytes) -> list[Mount]:
+        """The mounts whose places are in a folder, without that of the folder itself, and that nothing hides."""
+        inner = [m for m in self._table if m.place != path and is_within(m.place, path)]
+        return [m for m in inner if self.of(m.place) is m]
+
+
+def is_within(path: bytes, folder: bytes) -> bool:
+    """Whether a path is a folder, or below it."""
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def planned(
+    mounts: Mounts,
+    paths: Iterable[bytes],
+    *,
+    stay: bool,
+    excluded: Iterable[bytes],
+    skipped: Callable[[bytes], bool],
+) -> list[Area]:
+    """The mounts with the files of `paths` (absolute, without symlinks), each once, those above before those below.
+
+    With `stay`, only the mounts that the paths themselves are in. `excluded` are mount points of which the user
+    wants no snapshot; what is below a folder that is `skipped` is not saved at all. File systems without files of
+    their own are left out: they are saved as empty folders.
+    """
+    live = set(excluded)
+    areas: dict[str, Area] = {}
+    for path in sorted(paths):
+        mount = mounts.of(path)
+        if mount is None:
+            continue
+        _add(areas, mount, live, nested=False)
+        for inner in [] if stay else sorted(mounts.below(path), key=lambda m: m.place):
+            if not skipped(inner.place):
+                _add(areas, inner, live, nested=True)
+    return sorted(areas.values(), key=lambda area: area.mount.place)
+
+
+def _add(areas: dict[str, Area], mount: Mount, live: set[bytes], *, nested: bool) -> None:
+    before = areas.get(mount.number)
+    if before is not None:
+        if before.is_nested and not nested:
+            areas[mount.number] = before._replace(is_nested=False)
+        return
+    if mount.file_system in PSEUDO:
+        return
+    how, reason = _how(mount)
+    if mount.place in live:
+        how, reason = How.EXCLUDED, ""
+    areas[mount.number] = Area(mount, how, reason, nested)
+
+
+def _how(mount: Mount) -> tuple[How, str]:
+    """How to read a mount, and why it can have no snapshot."""
+    kind = mount.file_system
+    if kind in _NETWORK or kind.partition(".")[0] in ("fuse", "fuseblk"):
+        return How.LIVE, f"{kind} is no file system of this machine's disks"
+    if kind in _MEMORY:
+        return How.LIVE, f"{kind} is in memory"
+    if "ro" in mount.super_options.split(","):
+        return How.STILL, ""
+    if kind == "overlay":
+        return How.LIVE, "overlay is made of other file systems"
+    return How.SNAPSHOT, ""

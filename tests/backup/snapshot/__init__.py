@@ -1,0 +1,1 @@
+"""Snapshots on real btrfs, xfs and ext4, over loop devices."""

@@ -16,29 +16,11 @@ from backup.snapshot.vss.volumes import is_device, letter_of, recorded, volume_o
 from backup.snapshot.vss.wmi import Wmi
 from catalog.errors import LocalError, SnapshotFailed, SnapshotLost
 from catalog.windows.console import Output, decoded, run
+from tests.kit.marks import TAG, FakeMark
 from tests.kit.powershell_double import PowerShellDouble
 from tests.kit.vss_double import DEVICE, Script, held, helper_command
 from tests.kit.windows_double import DIRECTORY, Double, Item, volume_name
 from tests.kit.windows_machine import ALL, make_windows
-
-TAG = "rpdrive-" + "0123456789abcdef" * 2
-
-
-class FakeMark:
-    """A mark that keeps what it was told."""
-
-    tag = TAG
-
-    def __init__(self) -> None:
-        self.names: list[tuple[str, str]] = []
-        self.noted: list[tuple[str, str]] = []
-
-    def note(self, provider: str, *names: str) -> None:
-        self.names += [(provider, name) for name in names]
-        self.noted += [(provider, name) for name in names]
-
-    def forget(self, provider: str, name: str) -> None:
-        self.names = [each for each in self.names if each != (provider, name)]
 
 
 @pytest.fixture

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backup.run import Result
+from backup.selection import Selection
+from backup.snapshot.vss.client import Helper
+from backup.snapshot.vss.provider import Vss
+from backup.snapshot.vss.wmi import Wmi
+from backup.sources.base import Source
+from backup.sources.shadows import ShadowFiles
 from backup.systems.windows import WindowsSystem
+from catalog.errors import SnapshotFailed, SnapshotLost
 from catalog.format.nodes import Node
 from catalog.format.values import NodeKind
 from catalog.format.windows import Windows
+from catalog.windows.console import Output
 from catalog.windows.times import from_filetime
+from tests.kit.marks import FakeMark
+from tests.kit.powershell_double import PowerShellDouble
+from tests.kit.vss_double import Script, called, held, helper_command
 from tests.kit.windows_double import (
     ARCHIVE,
     DIRECTORY,
@@ -209,3 +221,116 @@ def test_encrypted_files_and_what_is_in_use(machine: Machine) -> None:
     saved = machine.checked(d, shadows=shadows)
     assert machine.bytes_of(saved[f"{HOME}\\secret"].content) == b"a raw export" * 300
     assert machine.bytes_of(saved[f"{HOME}\\first"].content) == b"one file, two names"
+
+
+# --- the source ---------------------------------------------------------------------------------------------------
+
+
+class Changing(PowerShellDouble):
+    """WMI on the double of a machine, whose live volumes change in the moment after a shadow copy was made."""
+
+    def __init__(self, d: Double, notes: Path) -> None:
+        super().__init__()
+        self.double, self.notes, self.mark = d, notes, FakeMark()
+        self.volumes: list[str] = []
+
+    def _make(self, volume: str, noted: str, note: Path) -> Output:
+        if not self.code:
+            self.volumes.append(volume)
+            self.double.take_shadow(volume[0])
+        made = super()._make(volume, noted, note)
+        if volume == "C:\\":
+            self.double.touch(f"{HOME}\\first", b"changed since")
+        return made
+
+    def source(self, mode: str = "auto", **what: Any) -> Callable[[WindowsSystem, Selection], Source]:
+        def make(system: WindowsSystem, selection: Selection) -> Source:
+            provider = Wmi(system.api, self.notes, runner=self.run)
+            return ShadowFiles(system, selection, provider, self.mark, mode=mode, **what)
+
+        return make
+
+
+@pytest.fixture
+def wmi(tmp_path: Path) -> Changing:
+    d = make_windows()
+    for letter in "DE":
+        d.roots[letter] = Item(DIRECTORY, index=5 | 5 << 48, security=OPEN)
+        d.add(f"{letter}\\file", b"of it", security=PLAIN)
+    d.file_systems = {"E": "FAT32"}
+    return Changing(d, tmp_path / "notes")
+
+
+def test_drives_are_read_from_shadow_copies(machine: Machine, wmi: Changing) -> None:
+    outcome = machine.back_up(wmi.double, "C:\\Users\\anna", "D:\\", source=wmi.source("always"))
+    assert outcome.problems == []
+    saved = machine.entries(outcome)
+    assert machine.bytes_of(saved[f"{HOME}\\first"].content) == b"one file, two names"
+    assert machine.bytes_of(saved["D\\file"].content) == b"of it"
+    assert wmi.volumes == ["C:\\", "D:\\"]
+    assert (wmi.shadows, wmi.mark.names) == ({}, [])
+    point = outcome.point
+    assert point is not None
+    assert [(v.place, v.snapshot, v.uuid, v.label) for v in point.volumes] == [
+        (b"/C", "wmi", "BEEF-1234", "Label of C"), (b"/D", "wmi", "BEEF-1234", "Label of D"),
+    ]  # fmt: skip
+    assert point.time == min(v.time for v in point.volumes) > 0
+    assert set(point.paths) == {b"/C/Users/anna", b"/D"}
+
+
+def test_what_can_have_none_is_live_and_told(machine: Machine, wmi: Changing) -> None:
+    outcome = machine.back_up(wmi.double, "C:\\Users\\anna\\first", "E:\\", source=wmi.source())
+    (problem,) = outcome.problems
+    assert "E: was read while it is in use, without a shadow copy: FAT32 has no shadow copies" in problem.reason
+    assert outcome.point is not None
+    assert [(v.place, v.snapshot) for v in outcome.point.volumes] == [(b"/C", "wmi"), (b"/E", "")]
+    with pytest.raises(SnapshotFailed, match="no shadow copy of E: FAT32"):
+        machine.back_up(wmi.double, "C:\\Users\\anna\\first", "E:\\", source=wmi.source("always"))
+
+
+def test_a_failure_is_told_or_ends_it(machine: Machine, wmi: Changing) -> None:
+    wmi.code = 6
+    outcome = machine.back_up(wmi.double, source=wmi.source())
+    (problem,) = outcome.problems
+    assert "no room for the shadow copy" in problem.reason and "vssadmin" in problem.reason
+    with pytest.raises(SnapshotFailed, match="no room"):
+        machine.back_up(wmi.double, source=wmi.source("always"))
+    assert (wmi.shadows, wmi.mark.names) == ({}, [])
+
+
+@pytest.mark.parametrize("what", [{"mode": "never"}, {"live": frozenset("C")}])
+def test_drives_that_are_to_be_live(what: dict[str, Any], machine: Machine, wmi: Changing) -> None:
+    outcome = machine.back_up(wmi.double, source=wmi.source(**what))
+    assert (outcome.problems, wmi.volumes) == ([], [])
+    assert outcome.point is not None
+    assert [(v.place, v.snapshot) for v in outcome.point.volumes] == [(b"/C", "")]
+
+
+def test_a_lost_shadow_copy_makes_no_point(machine: Machine, wmi: Changing) -> None:
+    """Windows deletes the oldest when their storage is full: also ours, while it is read."""
+    wmi.after_make = wmi.shadows.clear
+    with pytest.raises(SnapshotLost, match="deleted while it was read"):
+        machine.back_up(wmi.double, source=wmi.source())
+    assert wmi.mark.names == []
+
+
+def test_through_the_helper_process(machine: Machine, tmp_path: Path) -> None:
+    """The service's double in a process of its own; its device objects are those of the machine's double."""
+    d = make_windows()
+    d.take_shadow()
+    d.touch(f"{HOME}\\first", b"changed since")
+    (tmp_path / "service").mkdir()
+    script = Script(str(tmp_path / "service"), writers=[("Dhcp", 9, 0x800423F2)])
+
+    def source(system: WindowsSystem, selection: Selection) -> Source:
+        provider = Vss(system.api, start=lambda: Helper(helper_command(script)))
+        return ShadowFiles(system, selection, provider, FakeMark(), mode="always")
+
+    outcome = machine.back_up(d, source=source)
+    assert [p.reason for p in outcome.problems] == [
+        "the writer 'Dhcp' failed: a writer was not ready in time (0x800423F2)"
+    ]
+    saved = machine.entries(outcome)
+    assert machine.bytes_of(saved[f"{HOME}\\first"].content) == b"one file, two names"
+    assert held(tmp_path / "service") == 0
+    assert called(tmp_path / "service")[-2:] == ["CoUninitialize", "live 0"]

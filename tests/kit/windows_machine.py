@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from backup.engine import perform
 from backup.mirror import Mirror
 from backup.run import Result, Run
 from backup.selection import Selection
+from backup.sources.base import LiveFiles, Source
 from backup.systems.windows import WindowsSystem
 from cache.reader import Reader
 from catalog.access.damage import DamagedPacks
@@ -110,20 +112,25 @@ class Machine:
     def back_up(
         self, double: Double, *paths: str, fetch: bool = False, excludes: tuple[str, ...] = (), dry: bool = False,
         partial_seconds: float = 900.0, shadows: dict[str, str] | None = None,
+        source: Callable[[WindowsSystem, Selection], Source] | None = None,
     ) -> Result:  # fmt: skip
-        vault, state, source = self.vault, self._state, WindowsSystem(double.api(), fetch=fetch)
-        source.shadows = shadows or {}
-        wanted = [source.point_path(Path(path)) for path in paths or ("C:\\Users\\anna",)]
+        vault, state, system = self.vault, self._state, WindowsSystem(double.api(), fetch=fetch)
+        system.shadows = shadows or {}
+        wanted = [system.point_path(Path(path)) for path in paths or ("C:\\Users\\anna",)]
         record = this_machine(vault, state, None)
         item = this_item(vault, state, record, "home", wanted)
         mirror, reader = Mirror(state / "mirror.sqlite", vault.keys), Reader(vault, memory=16 << 20, parallel=2)
         try:
             selection = Selection(wanted, list(excludes), fetch=fetch)
             run = Run(
-                vault, reader, mirror, record, item, selection, source, Seen(state, vault.id),
+                vault, reader, mirror, record, item, selection, system, Seen(state, vault.id),
                 DamagedPacks(state, vault.id), partial_seconds=partial_seconds,
+                source=LiveFiles() if source is None else source(system, selection),
             )  # fmt: skip
-            return perform(run, dry=dry)
+            try:
+                return perform(run, dry=dry)
+            finally:
+                run.source.close()
         finally:
             reader.close()
             mirror.close()

@@ -204,7 +204,8 @@ ROOMS = {
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
-    "backup.snapshot": "catalog.access catalog.errors catalog.mountinfo catalog.systems",
+    "backup.snapshot": "catalog.access catalog.errors catalog.mountinfo catalog.program catalog.screen"
+    " catalog.systems",
     "backup.snapshot.vss": "backup.snapshot catalog.errors catalog.format catalog.program catalog.windows",
     "backup.exclusions": "catalog.errors catalog.patterns",
     "backup.selection": "backup.exclusions",

@@ -282,7 +282,6 @@ class Boot(_Value, frozen=True, kw_only=True):
     current: Word = ""
     initramfs: Word = ""  # initramfs-tools, dracut, mkinitcpio, ""
     kernels: list[Word] = []  # versions installed
-    modules: list[Word] = []  # loaded
     selinux: Word = ""  # enforcing, permissive, disabled, ""
 
 

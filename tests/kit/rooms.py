@@ -148,7 +148,7 @@ ROOMS = {
     " catalog.points catalog.screen catalog.tree catalog.vault",
     "catalog.inventory.values": "",
     "catalog.inventory": "catalog.access catalog.direct catalog.errors catalog.format catalog.inventory.values"
-    " catalog.points catalog.screen catalog.tree catalog.vault",
+    " catalog.mountinfo catalog.points catalog.screen catalog.systems catalog.tree catalog.vault",
     "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
     " catalog.screen catalog.store catalog.throttle.rates",

@@ -242,7 +242,7 @@ ROOMS = {
     "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors"
     " catalog.format",
     "backup.sources": "backup.request backup.selection backup.snapshot backup.snapshot.vss backup.sources.base"
-    " backup.systems catalog.access catalog.errors catalog.format",
+    " backup.systems catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.windows",
     "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"
     " catalog.patterns catalog.screen",
     "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"

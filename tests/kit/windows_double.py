@@ -535,6 +535,8 @@ class Double:
         item = self._find(self._path(path)[0]).item
         if item.attributes & (DIRECTORY | READONLY):
             raise Problem(5)
+        if item.exclusive:
+            raise Problem(32)
         del folder.children[name.upper()]
         item.names -= 1
 

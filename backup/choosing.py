@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from backup.exclusions import Layer
 from backup.selection import Selection
+from backup.snapshot.base import is_own_subvolume
 from backup.systems.base import File, Folder, Stat, Status, System
 from backup.systems.names import ManyNames, Names
 from catalog.names import are_distinct, folded, shown
@@ -24,7 +25,7 @@ def left_out(selection: Selection, layer: Layer | None, name: bytes, st: Status)
         rule = layer.deciding(name, is_folder=is_folder)
         if rule is not None and not rule.negated:
             return rule
-    if is_folder and (st.st_dev, st.st_ino) in selection.skip:
+    if is_folder and ((st.st_dev, st.st_ino) in selection.skip or is_own_subvolume(name, st.st_ino)):
         return OWN_FOLDER
     return None
 

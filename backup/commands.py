@@ -54,6 +54,20 @@ def backup(
     one_file_system: Annotated[
         bool, typer.Option("--one-file-system", "-x", help="stay within the file systems of the paths")
     ] = False,
+    snapshot: Annotated[
+        str,
+        typer.Option(metavar="WHEN", help="from snapshots: auto, always or never (default for root: auto)"),
+    ] = "",
+    snapshot_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="room for a snapshot of LVM, e.g. 10% or 20G (default: 10%)")
+    ] = None,
+    snapshot_timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="time limit for making snapshots, e.g. 2m (default: 2m)")
+    ] = None,
+    snapshot_exclude: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="MOUNT", readable=False, help="read this mount without a snapshot; can be repeated"),
+    ] = None,
     cloud_files: Annotated[
         bool, typer.Option("--cloud-files", help="on Windows: download and save files that are only in a cloud")
     ] = False,
@@ -87,6 +101,10 @@ def backup(
             fetch=cloud_files,
             cache_size=cache_size,
             dry=dry_run,
+            snapshot=snapshot,
+            snapshot_size=snapshot_size,
+            snapshot_timeout=snapshot_timeout,
+            snapshot_excludes=snapshot_exclude or [],
         )
 
     if why:

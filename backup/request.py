@@ -19,6 +19,7 @@ class Request(msgspec.Struct, frozen=True):
     """The paths to back up, and options. `cache_size` is the text the user gave; `dry` writes nothing.
 
     `ignore_case` is None for what is usual on the system. `snapshot` is auto, always or never; empty: by settings.
+    `snapshot_size` and `snapshot_timeout` are texts of the user; of the mounts `snapshot_excludes` none is made.
     """
 
     paths: list[Path]
@@ -35,6 +36,9 @@ class Request(msgspec.Struct, frozen=True):
     dry: bool = False
     kind: ItemKind = ItemKind.FILES
     snapshot: str = ""
+    snapshot_size: str | None = None
+    snapshot_timeout: str | None = None
+    snapshot_excludes: list[Path] = []
 
 
 def selected(request: Request, system: System[Folder, File, Stat]) -> Selection:

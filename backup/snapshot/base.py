@@ -18,6 +18,9 @@ TIMEOUT = 120.0  # s for making the snapshots of a job
 SHARE = 0.1  # of the volume: room for a snapshot that has to have its size told
 OTHER = "it is of another kind"  # what a provider says of volumes that are none of its business
 _TAG = re.compile(r"rpdrive-[0-9a-f]{32}")
+# A subvolume of btrfs that is a snapshot of ours.
+_SUBVOLUME = re.compile(rb"\.rpdrive-[0-9a-f]{32}-[0-9]+")
+_SUBVOLUME_ROOTS = (256, 2)  # inodes of a subvolume's root folder, and of its empty stand-in in a snapshot
 
 
 class Volume(msgspec.Struct, frozen=True):
@@ -138,3 +141,13 @@ def tag_in(text: str) -> str:
     """The mark in a name, tag or property: `rpdrive-` and 32 hexadecimal digits, or empty if there is none."""
     match = _TAG.search(text)
     return match[0] if match is not None else ""
+
+
+def is_subvolume_name(name: bytes) -> bool:
+    """Whether a snapshot of ours could have this name in a btrfs file system."""
+    return _SUBVOLUME.fullmatch(name) is not None
+
+
+def is_own_subvolume(name: bytes, inode: int) -> bool:
+    """Whether a folder looks like a snapshot of ours in a btrfs file system: no backup saves one."""
+    return inode in _SUBVOLUME_ROOTS and is_subvolume_name(name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import stat
 import struct
 import time
@@ -23,14 +22,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from backup.snapshot.base import OTHER, Found, Mark, Snapshot, Volume, tag_in
+from backup.snapshot.base import OTHER, Found, Mark, Snapshot, Volume, is_subvolume_name, tag_in
 from backup.snapshot.mounting import failed, folder_below, mounted, why
 from catalog.errors import SnapshotFailed, SnapshotLost
 from catalog.mountinfo import Mount, mounts
 
 _ROOT = 256  # inode of the root folder of each subvolume
 _TOP = 5  # id of the top-level subvolume
-_NAME = re.compile(rb"\.rpdrive-[0-9a-f]{32}-[0-9]+")
 _READ_ONLY = 1 << 1  # BTRFS_SUBVOL_RDONLY
 _MANY = 255  # subvolumes in one answer
 
@@ -47,11 +45,6 @@ _FS_INFO = _ioctl(_READ, 31, 1024)
 _GET_INFO = _ioctl(_READ, 60, 504)
 _GET_CHILDREN = _ioctl(_READ | _WRITE, 61, 4096)
 _NAME_OF_CHILD = _ioctl(_READ | _WRITE, 62, 4096)
-
-
-def is_named_as_ours(name: bytes) -> bool:
-    """Whether a folder's name is of the form that our snapshots have."""
-    return _NAME.fullmatch(name) is not None
 
 
 class Btrfs:
@@ -138,7 +131,7 @@ class Btrfs:
 
     def remove(self, found: Found) -> None:
         wanted, _, name = found.name.partition("/")
-        if not is_named_as_ours(name.encode()):
+        if not is_subvolume_name(name.encode()):
             raise SnapshotFailed(f"{found.name} is no snapshot of rpdrive")
         for identity, source in _file_systems():
             if identity == wanted:
@@ -281,7 +274,7 @@ def _ours(top: int) -> list[bytes]:
     found = []
     for entry in os.listdir(top):
         name = os.fsencode(entry)
-        if is_named_as_ours(name):
+        if is_subvolume_name(name):
             st = os.stat(name, dir_fd=top, follow_symlinks=False)
             if stat.S_ISDIR(st.st_mode) and st.st_ino == _ROOT:
                 found.append(name)
@@ -322,7 +315,7 @@ def _children(top: int, subvolume: bytes) -> Iterator[_Child]:
         at = folder_below(top, path)
         try:
             for name in _names_of_children(at):
-                if path == b"" and is_named_as_ours(name):
+                if path == b"" and is_subvolume_name(name):
                     continue
                 child = path + b"/" + name if path else name
                 try:

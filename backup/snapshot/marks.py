@@ -127,6 +127,11 @@ class Marked(msgspec.Struct):
     is_running: bool
 
 
+def has_left(state: Path) -> bool:
+    """Whether there is a file of some job."""
+    return bool(_files(state))
+
+
 def marked(state: Path) -> list[Marked]:
     """The files of all jobs."""
     found = []

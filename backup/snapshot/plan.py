@@ -68,6 +68,16 @@ class Mounts:
         inner = [m for m in self._table if m.place != path and is_within(m.place, path)]
         return [m for m in inner if self.of(m.place) is m]
 
+    def is_in_pseudo(self, mount: Mount, above: Mount) -> bool:
+        """Whether one of the mounts between two has no files of its own: no walk comes past it."""
+        by_number = {m.number: m for m in self._table}
+        at = by_number.get(mount.above)
+        while at is not None and at is not above:
+            if at.file_system in PSEUDO:
+                return True
+            at = by_number.get(at.above) if at.above != at.number else None
+        return False
+
 
 def is_within(path: bytes, folder: bytes) -> bool:
     """Whether a path is a folder, or below it."""
@@ -96,7 +106,7 @@ def planned(
             continue
         _add(areas, mount, live, nested=False)
         for inner in [] if stay else sorted(mounts.below(path), key=lambda m: m.place):
-            if not skipped(inner.place):
+            if not skipped(inner.place) and not mounts.is_in_pseudo(inner, mount):
                 _add(areas, inner, live, nested=True)
     return sorted(areas.values(), key=lambda area: area.mount.place)
 

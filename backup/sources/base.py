@@ -17,6 +17,7 @@ class Begun(msgspec.Struct):
     rpdrive as they are in snapshots. `time` is just before the first snapshot (ns, UTC), 0 without one. `frozen`
     are the st_dev of snapshots: no file of theirs can change. `holds`: all is as it was at one instant, so that
     hooks may let databases go on. `problems` are told with those of the run: why files are read live, for example.
+    `notes` are lines of its summary, and no more.
     """
 
     top: Place[Any] = msgspec.field(default_factory=Place[Any])
@@ -26,6 +27,7 @@ class Begun(msgspec.Struct):
     frozen: set[int] = set()
     holds: bool = False
     problems: list[str] = []
+    notes: list[str] = []
 
 
 class Source(Protocol):

@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 
-from backup.request import Request, selected
+from backup.request import Request, own_folders, selected
 from backup.selection import Selection
+from backup.snapshot.marks import has_left
+from backup.snapshot.this import barred, providers
 from backup.sources.base import LiveFiles, Source
+from backup.sources.wish import NEVER, wish
 from backup.systems.base import System
 from catalog.access.session import Session
 
@@ -24,10 +27,29 @@ class Prepared(msgspec.Struct):
 
 
 @contextmanager
-def prepared(_session: Session, request: Request, system: System[Any, Any, Any]) -> Iterator[Prepared]:
-    """What a request reads on this system; leaving closes it. Raises LocalError if nothing is there, UsageError."""
-    source = LiveFiles()
+def prepared(session: Session, request: Request, system: System[Any, Any, Any]) -> Iterator[Prepared]:
+    """What a request reads on this system; leaving closes it.
+
+    Raises LocalError if nothing is there, UsageError, and SnapshotFailed if there must be a snapshot and can't be.
+    """
+    selection = selected(request, system)
+    source = _files(session, request, selection, system)
     try:
-        yield Prepared(selected(request, system), system, source)
+        yield Prepared(selection, system, source)
     finally:
         source.close()
+
+
+def _files(session: Session, request: Request, selection: Selection, system: System[Any, Any, Any]) -> Source:
+    """Files from snapshots where the request wants that, or where earlier jobs left some to be removed."""
+    why_not = barred()
+    wanted = wish(request, why_not)
+    state = session.settings.where("state")
+    if not system.paths_are_native or (wanted.mode == NEVER and not has_left(state)):
+        return LiveFiles()
+    from backup.sources.files import SnapshotFiles
+
+    return SnapshotFiles(
+        wanted, selection, providers(wanted.options), state, own_folders(session, system),
+        barred=why_not, dry=request.dry,
+    )  # fmt: skip

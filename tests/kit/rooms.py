@@ -204,12 +204,13 @@ ROOMS = {
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
-    "backup.snapshot": "catalog.access catalog.errors catalog.mountinfo catalog.program catalog.screen"
-    " catalog.systems",
+    "backup.snapshot": "backup.systems catalog.access catalog.errors catalog.format catalog.mountinfo"
+    " catalog.program catalog.screen catalog.systems",
     "backup.snapshot.vss": "backup.snapshot catalog.errors catalog.format catalog.program catalog.windows",
     "backup.exclusions": "catalog.errors catalog.patterns",
     "backup.selection": "backup.exclusions",
-    "backup.choosing": "backup.exclusions backup.selection backup.systems catalog.names catalog.patterns",
+    "backup.choosing": "backup.exclusions backup.selection backup.snapshot backup.systems catalog.names"
+    " catalog.patterns",
     "backup.census": "backup.exclusions backup.selection",
     "backup.mirrorfile": "catalog.errors catalog.format",
     "backup.mirror": "backup.mirrorfile catalog.format",
@@ -241,8 +242,9 @@ ROOMS = {
     " catalog.schedule.noted catalog.vault",
     "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors"
     " catalog.format",
-    "backup.sources": "backup.request backup.selection backup.snapshot backup.snapshot.vss backup.sources.base"
-    " backup.systems catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.windows",
+    "backup.sources": "backup.exclusions backup.request backup.selection backup.snapshot backup.snapshot.vss"
+    " backup.sources.base backup.systems catalog.access catalog.errors catalog.format catalog.mountinfo"
+    " catalog.program catalog.screen catalog.windows",
     "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"
     " catalog.patterns catalog.screen",
     "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"

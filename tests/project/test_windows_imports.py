@@ -33,6 +33,8 @@ UNIX = {
     "backup.snapshot.lvm",
     "backup.snapshot.mounting",
     "backup.snapshot.none",
+    "backup.snapshot.taking",
+    "backup.sources.files",
     "backup.systems.posix",
     "catalog.systems.posix",
     "mount.drivers.libfuse",

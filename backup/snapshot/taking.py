@@ -1,0 +1,249 @@
+"""Makes the snapshots that a backup reads from, and says under which names: plan, make, open, and remove again.
+
+A job has one Taking. What can have no snapshot is read live, with the reason why; whether that is an error, a
+problem of the run or nothing at all is for the caller to say (sources/files.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from backup.snapshot import none
+from backup.snapshot.base import OTHER, Mark, Provider, Snapshot, Volume
+from backup.snapshot.plan import Area, How, Mounts, is_within
+from backup.systems.places import Place
+from catalog.errors import SnapshotFailed
+from catalog.format.records import Volume as PointVolume
+from catalog.mountinfo import Mount
+
+_ROUNDS = 3  # at taking snapshots of subvolumes that were made while others were taken
+_log = logging.getLogger("rpdrive.snapshot")
+
+
+class Chosen(msgspec.Struct):
+    """A mount to read from, and who is to make its snapshot. Without a provider it is read live.
+
+    `reason` says why there is no snapshot; empty if none is needed. `is_possible`: a provider knows its kind.
+    """
+
+    area: Area
+    provider: Provider | None = None
+    reason: str = ""
+    is_possible: bool = False
+
+    @property
+    def place(self) -> bytes:
+        return self.area.mount.place
+
+
+class Taken(msgspec.Struct):
+    """What was made: as in sources.base.Begun. `unread` are places whose live files can't be opened, and why."""
+
+    top: Place[int]
+    volumes: list[PointVolume]
+    skip: set[tuple[int, int]]
+    time: int
+    frozen: set[int]
+    unread: dict[bytes, str]
+
+
+def choose(areas: Iterable[Area], providers: Sequence[Provider], barred: str = "") -> list[Chosen]:
+    """Which provider is to make the snapshot of each mount. `barred` is why none can be made at all."""
+    return [_choose(area, providers, barred) for area in areas]
+
+
+def _choose(area: Area, providers: Sequence[Provider], barred: str) -> Chosen:
+    if area.how is not How.SNAPSHOT:
+        return Chosen(area, reason=area.reason)
+    if barred:
+        return Chosen(area, reason=barred)
+    reasons = []
+    for provider in providers:
+        reason = provider.takes(_volume(area.mount))
+        if not reason:
+            return Chosen(area, provider, is_possible=True)
+        if reason != OTHER:
+            reasons.append(reason)
+    if reasons:
+        return Chosen(area, reason="; ".join(reasons), is_possible=True)
+    source = os.fsdecode(area.mount.source)
+    return Chosen(area, reason=f"{area.mount.file_system} on {source} has none: only btrfs, LVM and ZFS have")
+
+
+def _volume(mount: Mount, device: int = 0) -> Volume:
+    return Volume(
+        mount.place, device, mount.file_system, mount.source, mount.root, mount.options, number=mount.device
+    )
+
+
+class Taking:
+    """The snapshots of one job. `is_wanted` says of a folder whether it is to be saved at all."""
+
+    def __init__(self, mounts: Mounts, mark: Mark, is_wanted: Callable[[bytes], bool]) -> None:
+        self._mounts, self._mark, self._is_wanted = mounts, mark, is_wanted
+        self._made: list[tuple[Provider, Snapshot]] = []
+        self._handles: list[int] = []
+
+    def take(self, chosen: list[Chosen], own: set[tuple[int, int]], *, within: bool, all_or_none: bool) -> Taken:
+        """Make the snapshots, and open them. A mount whose snapshot fails gets its reason, and is read live.
+
+        `own` are rpdrive's folders as live files have them, (st_dev, st_ino). `within`: also take the file systems
+        within, e.g. subvolumes of btrfs. With `all_or_none`, the first failure is raised: SnapshotFailed.
+        """
+        top = Place[int]()
+        taken = Taken(top, [], set(), 0, set(), {})
+        by_provider: dict[str, list[Chosen]] = {}
+        for one in chosen:
+            if one.provider is not None:
+                by_provider.setdefault(one.provider.name, []).append(one)
+        for group in by_provider.values():
+            self._take_group(group, within=within, all_or_none=all_or_none)
+        for _provider, snapshot in self._made:
+            handle = snapshot.open()
+            self._handles.append(handle)
+            top.at(snapshot.volume.place).handle = handle
+            device = snapshot.device
+            taken.frozen.add(device)
+            taken.skip |= {(device, inode) for live, inode in own if live == snapshot.volume.device}
+        taken.time = min((snapshot.time for _provider, snapshot in self._made), default=0)
+        self._put_live(chosen, taken)
+        taken.volumes = [self._told(one, within) for one in chosen]
+        return taken
+
+    def _take_group(self, group: list[Chosen], *, within: bool, all_or_none: bool) -> None:
+        """Take the mounts of one provider: together, or if that fails each alone, so that one costs only itself."""
+        try:
+            self._take(group, within)
+            return
+        except SnapshotFailed as e:
+            if all_or_none:
+                raise
+            if len(group) == 1:
+                _fail(group[0], e)
+                return
+            _log.info("%s; trying each by itself", e)
+        for one in group:
+            try:
+                self._take([one], within)
+            except SnapshotFailed as e:
+                _fail(one, e)
+
+    def _take(self, group: list[Chosen], within: bool) -> None:
+        provider = group[0].provider
+        assert provider is not None
+        wanted = []
+        for one in group:
+            try:
+                folder = none.opened(one.area.mount)
+            except OSError as e:
+                raise SnapshotFailed(f"{os.fsdecode(one.place)} can't be opened: {e.strerror}") from e
+            try:
+                wanted.append(_volume(one.area.mount, os.fstat(folder).st_dev))
+            finally:
+                os.close(folder)
+        mine: list[Snapshot] = []
+        try:
+            known: set[bytes] = set()
+            for _round in range(_ROUNDS):
+                inner = [v for volume in wanted for v in self._within(provider, volume)] if within else []
+                new = [v for v in [*wanted, *inner] if v.place not in known]
+                if not new:
+                    break
+                mine += provider.make(new, self._mark)
+                known |= {v.place for v in new}
+                if not within:
+                    break
+        except BaseException:
+            for snapshot in mine:
+                with suppress(SnapshotFailed):
+                    snapshot.remove()
+            raise
+        self._made += [(provider, snapshot) for snapshot in mine]
+
+    def _within(self, provider: Provider, volume: Volume) -> list[Volume]:
+        """The file systems within a volume that are to be saved, and that no mount hides."""
+        mount = self._mounts.of(volume.place)
+        return [
+            inner
+            for inner in provider.within(volume)
+            if self._mounts.of(inner.place) is mount and self._is_wanted(inner.place)
+        ]
+
+    def _put_live(self, chosen: list[Chosen], taken: Taken) -> None:
+        """Have live mounts stand where a snapshot has the empty folder that they are mounted on."""
+        for one in chosen:
+            if one.provider is not None or not one.area.is_nested:
+                continue
+            above = [c for c in chosen if c is not one and is_within(one.place, c.place)]
+            if not above or max(above, key=lambda c: len(c.place)).provider is None:
+                continue  # the walk comes there by itself
+            try:
+                handle = none.opened(one.area.mount)
+            except OSError as e:
+                taken.unread[one.place] = e.strerror or str(e)
+                continue
+            self._handles.append(handle)
+            taken.top.at(one.place).handle = handle
+
+    def _told(self, one: Chosen, within: bool) -> PointVolume:
+        """What the point says of a mount."""
+        mount = one.area.mount
+        mine = [s for _p, s in self._made if s.volume.place == one.place]
+        size = used = 0
+        handle = _handle_at(one, mine)
+        if handle is not None:
+            with suppress(OSError):
+                room = os.fstatvfs(handle)
+                size, used = room.f_blocks * room.f_frsize, (room.f_blocks - room.f_bfree) * room.f_frsize
+            os.close(handle)
+        inner = [s.volume.place for _p, s in self._made if self._is_within(s.volume, one)] if within else []
+        return PointVolume(
+            place=one.place,
+            file_system=mount.file_system,
+            source=mount.source.decode(errors="replace"),
+            options=mount.options,
+            size=size,
+            used=used,
+            subvolumes=sorted(place[len(one.place.rstrip(b"/")) + 1 :] for place in inner),
+            snapshot=one.provider.name if one.provider is not None and mine else "",
+            time=mine[0].time if mine else 0,
+        )
+
+    def _is_within(self, volume: Volume, one: Chosen) -> bool:
+        return volume.place != one.place and self._mounts.of(volume.place) is one.area.mount
+
+    def check(self) -> None:
+        """Raise SnapshotLost if what was read from a snapshot can't be trusted."""
+        for _provider, snapshot in self._made:
+            snapshot.check()
+
+    def close(self) -> list[str]:
+        """Remove what was made. Returns what could not be removed, a line each: the next start tries again."""
+        while self._handles:
+            os.close(self._handles.pop())
+        said = []
+        while self._made:
+            try:
+                self._made.pop()[1].remove()
+            except SnapshotFailed as e:
+                said.append(str(e))
+        return said
+
+
+def _fail(one: Chosen, e: SnapshotFailed) -> None:
+    one.provider, one.reason = None, str(e)
+
+
+def _handle_at(one: Chosen, mine: list[Snapshot]) -> int | None:
+    """A descriptor to ask for the room of a file system; None where that could hang, or has no sense."""
+    with suppress(OSError, SnapshotFailed):
+        if mine:
+            return mine[0].open()
+        if one.area.how is not How.LIVE:
+            return none.opened(one.area.mount)
+    return None

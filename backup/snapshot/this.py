@@ -1,0 +1,27 @@
+"""What can make snapshots on this system. Providers for Windows are in vss/."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from backup.snapshot.base import Options, Provider
+
+NEEDS_ROOT = "only root can make snapshots"
+
+
+def barred() -> str:
+    """Why this process can make no snapshots of files; empty if it may."""
+    if sys.platform != "linux":
+        return "there are no snapshots on this system"
+    return "" if os.geteuid() == 0 else NEEDS_ROOT
+
+
+def providers(options: Options) -> list[Provider]:
+    """The providers of this system, those first that know their own kind of file system."""
+    if sys.platform != "linux":
+        return []
+    from backup.snapshot.btrfs import Btrfs
+    from backup.snapshot.lvm import Lvm
+
+    return [Btrfs(), Lvm(options)]

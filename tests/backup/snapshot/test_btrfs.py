@@ -1,0 +1,230 @@
+"""Backups from snapshots of a real btrfs, on a loop device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backup.run import Result
+from backup.sources.base import Begun
+from backup.sources.files import SnapshotFiles
+from catalog.errors import SnapshotFailed, SnapshotLost
+from catalog.store.memory import MemoryStore
+from tests.kit.disks import Disk, disk, mounted, run
+from tests.kit.protected import Protected, assert_equal, of_source
+from tests.kit.snapshots import ALWAYS, ASKED, DEFAULT, Wish, source
+from tests.kit.sources import attributed, every_kind
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("mkfs.btrfs", "losetup")]
+
+
+@pytest.fixture
+def btrfs(tmp_path: Path) -> Iterator[Disk]:
+    with disk(tmp_path, "btrfs") as made:
+        yield made
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Protected:
+    return Protected(MemoryStore(), tmp_path / "state")
+
+
+def subvolume(path: Path) -> Path:
+    run("btrfs", "subvolume", "create", path)
+    return path
+
+
+class Later(SnapshotFiles):
+    """Files from snapshots; `then` is called as soon as these are made."""
+
+    then: Callable[[], object]
+
+    def begin(self) -> Begun:
+        begun = super().begin()
+        self.then()
+        return begun
+
+
+def backup_while(machine: Protected, then: Callable[[], object], *paths: Path, **options: object) -> Result:
+    """A backup from snapshots, with something that happens as soon as they are made."""
+    with closing(source(machine, *paths, **options)) as made:  # type: ignore[arg-type]
+        made.__class__ = Later
+        assert isinstance(made, Later)
+        made.then = then
+        return machine.backup(*paths, source=made, one_file_system=bool(options.get("one_file_system")))
+
+
+def left_in(place: Path) -> list[str]:
+    return [name for name in os.listdir(place) if "rpdrive" in name]
+
+
+def test_a_point_is_as_it_was_when_the_snapshot_was_made(btrfs: Disk, machine: Protected) -> None:
+    top = btrfs.place
+    every_kind(top / "kinds")
+    attributed(top / "attributes")
+    (top / "changed").write_bytes(b"before")
+    (top / "removed").write_bytes(b"before")
+    (top / "renamed").write_bytes(b"before")
+    before = of_source(top)
+
+    def change() -> None:
+        (top / "changed").write_bytes(b"after!")
+        (top / "removed").unlink()
+        (top / "renamed").rename(top / "other name")
+        (top / "new").write_bytes(b"after")
+        run("rm", "-r", top / "kinds")
+
+    result = backup_while(machine, change, top)
+    assert result.point is not None
+    assert [p.reason for p in result.problems] == [p.reason for p in machine.backup(top).problems]
+    found = machine.snapshot(result.point, top)
+    assert_equal(found, before)
+    (told,) = result.point.volumes
+    assert (told.place, told.file_system, told.snapshot) == (os.fsencode(top), "btrfs", "btrfs")
+    assert told.source == str(btrfs.device) and told.size > told.used > 0
+    assert result.point.time == told.time < result.point.finished
+    assert left_in(top) == []
+
+
+def test_the_next_backup_reads_no_file_and_finds_nothing_changed(
+    tmp_path: Path, btrfs: Disk, machine: Protected
+) -> None:
+    subvolume(btrfs.place / "@")
+    with mounted(btrfs.device, tmp_path / "home", "-o", "subvol=@") as home:
+        every_kind(home / "kinds")
+        backup_while(machine, lambda: None, home)
+        again = backup_while(machine, lambda: None, home)
+        p = again.progress
+        assert (p.read_bytes, p.read_files, p.new, p.changed, p.removed) == (0, 0, 0, 0, 0)
+        # From live files the same point is found unchanged, too, and the other way round.
+        live = machine.backup(home)
+        assert (live.progress.read_files, live.progress.new, live.progress.changed) == (0, 0, 0)
+
+
+def test_subvolumes_and_mounts_within_are_saved_from_their_own_snapshots(
+    tmp_path: Path, btrfs: Disk, machine: Protected
+) -> None:
+    top = subvolume(btrfs.place / "@")
+    subvolume(btrfs.place / "elsewhere")
+    inner = subvolume(top / "inner")
+    (top / "folder").mkdir()
+    deep = subvolume(subvolume(top / "folder" / "deep") / "deeper")
+    run("btrfs", "subvolume", "snapshot", "-r", inner, top / "as others make them")
+    for folder in (inner, deep, top):
+        (folder / "file").write_bytes(os.fsencode(folder))
+    (top / "disk").mkdir()
+    with disk(tmp_path, "ext4", mount=False) as ext4, mounted(ext4.device, top / "disk"):
+        (top / "disk" / "live").write_bytes(b"on another file system")
+        before = of_source(top)
+        result = backup_while(machine, (deep / "file").unlink, top, wish=ASKED)
+        assert result.point is not None
+        assert_equal(machine.snapshot(result.point, top), before)
+        (why,) = [p.reason for p in result.problems]
+        assert why.startswith(f"no snapshot of {top}/disk: ext4 on {ext4.device} has none")
+        told = {os.fsdecode(v.place): v for v in result.point.volumes}
+        assert {place: v.snapshot for place, v in told.items()} == {str(btrfs.place): "btrfs", f"{top}/disk": ""}
+        assert told[str(btrfs.place)].subvolumes == [
+            b"@", b"@/as others make them", b"@/folder/deep", b"@/folder/deep/deeper", b"@/inner",
+        ]  # fmt: skip
+        with pytest.raises(SnapshotFailed, match="ext4 on"):
+            source(machine, top, wish=ALWAYS)
+        there = frozenset([os.fsencode(top / "disk")])
+        assert not backup_while(machine, lambda: None, top, wish=Wish("always", True, live=there)).problems
+        assert backup_while(machine, lambda: None, top, wish=DEFAULT).problem_count == 0
+    assert left_in(btrfs.place) == []
+
+
+def test_the_vault_and_other_folders_of_rpdrive_are_left_out_of_a_snapshot(btrfs: Disk, machine: Protected) -> None:
+    vault, state = btrfs.place / "a" / "vault", subvolume(btrfs.place / "state")
+    vault.mkdir(parents=True)
+    (vault / "pack").write_bytes(b"x")
+    (state / "keys").write_bytes(b"x")
+    result = backup_while(machine, lambda: None, btrfs.place, own=(vault, state))
+    assert result.point is not None
+    assert list(machine.snapshot(result.point, btrfs.place).entries) == [b"a"]
+
+
+def test_a_bind_mount_of_a_folder(tmp_path: Path, btrfs: Disk, machine: Protected) -> None:
+    (btrfs.place / "data" / "www").mkdir(parents=True)
+    (btrfs.place / "data" / "www" / "page").write_bytes(b"x")
+    (btrfs.place / "data" / "other").write_bytes(b"x")
+    inner = subvolume(btrfs.place / "data" / "www" / "inner")
+    (inner / "file").write_bytes(b"y")
+    with mounted(btrfs.place / "data" / "www", tmp_path / "bound", "--bind") as bound:
+        before = of_source(bound)
+        result = backup_while(machine, (inner / "file").unlink, bound)
+        assert result.point is not None
+        assert_equal(machine.snapshot(result.point, bound), before)
+
+
+def test_snapshots_of_other_jobs_are_not_saved(btrfs: Disk, machine: Protected) -> None:
+    """Not from live files, and not as the empty folder that a snapshot has in place of another."""
+    (btrfs.place / "file").write_bytes(b"x")
+    with closing(source(machine, btrfs.place)) as other:
+        other.begin()
+        assert len(left_in(btrfs.place)) == 1
+        for result in (backup_while(machine, lambda: None, btrfs.place), machine.backup(btrfs.place)):
+            assert result.point is not None
+            assert list(machine.snapshot(result.point, btrfs.place).entries) == [b"file"]
+        assert len(left_in(btrfs.place)) == 1
+    assert left_in(btrfs.place) == []
+
+
+def test_no_point_from_a_snapshot_that_was_removed(btrfs: Disk, machine: Protected) -> None:
+    (btrfs.place / "file").write_bytes(b"x")
+
+    def remove() -> None:
+        run("btrfs", "subvolume", "delete", btrfs.place / left_in(btrfs.place)[0])
+
+    with pytest.raises(SnapshotLost, match="is gone"):
+        backup_while(machine, remove, btrfs.place)
+    assert not list(machine.store.list("points/"))
+
+
+def test_no_point_from_a_snapshot_that_was_made_writable(btrfs: Disk, machine: Protected) -> None:
+    (btrfs.place / "file").write_bytes(b"x")
+
+    def change() -> None:
+        run("btrfs", "property", "set", "-f", btrfs.place / left_in(btrfs.place)[0], "ro", "false")
+
+    with pytest.raises(SnapshotLost, match="was changed"):
+        backup_while(machine, change, btrfs.place)
+    assert not list(machine.store.list("points/"))
+    assert left_in(btrfs.place) == []
+
+
+def test_staying_within_a_file_system_leaves_out_subvolumes_and_mounts(
+    tmp_path: Path, btrfs: Disk, machine: Protected
+) -> None:
+    """As the live walk does: the folders are there, and empty."""
+    (subvolume(btrfs.place / "inner") / "file").write_bytes(b"x")
+    (btrfs.place / "bound").mkdir()
+    (btrfs.place / "file").write_bytes(b"x")
+    with mounted(tmp_path, btrfs.place / "bound", "--bind"):
+        result = backup_while(machine, lambda: None, btrfs.place, one_file_system=True)
+        assert result.point is not None
+        names = [b"bound", b"file", b"inner"]
+        assert list(machine.snapshot(result.point, btrfs.place).entries) == names
+        whole = Wish("always", True, subvolumes=True)  # an item that is a volume has them
+        result = backup_while(machine, lambda: None, btrfs.place, one_file_system=True, wish=whole)
+        assert result.point is not None
+        assert list(machine.snapshot(result.point, btrfs.place).entries) == [*names, b"inner/file"]
+
+
+def test_a_dry_run_makes_no_snapshot(btrfs: Disk, machine: Protected) -> None:
+    (btrfs.place / "file").write_bytes(b"x")
+    with closing(source(machine, btrfs.place, dry=True)) as made:
+        assert not made.begin().volumes
+        assert left_in(btrfs.place) == []
+        assert machine.backup(btrfs.place, source=made, dry=True).progress.new > 0
+
+
+def test_a_folder_that_rules_leave_out_needs_no_snapshot(btrfs: Disk, machine: Protected) -> None:
+    subvolume(btrfs.place / "cache")
+    subvolume(btrfs.place / "kept")
+    with closing(source(machine, btrfs.place, excludes=("cache",))) as made:
+        assert made.begin().volumes[0].subvolumes == [b"kept"]

@@ -74,6 +74,7 @@ PACKAGES = {
     "mount.restore.commands": ("restore",),
     "mount.restoretest.commands": ("test-restore",),
     "mount.doctor.commands": ("doctor",),
+    "mount.rebuild.commands": ("system",),
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE

@@ -201,6 +201,8 @@ ROOMS = {
     "mount.doctor": "catalog.access catalog.alerts.overdue catalog.alerts.rules catalog.errors catalog.format"
     " catalog.hooks catalog.notify catalog.plans.local catalog.schedule.history catalog.schedule.marks"
     " catalog.schedule.timers catalog.screen catalog.store catalog.systems mount.drivers.choice",
+    "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
+    " catalog.ledger.listed catalog.mountinfo catalog.points catalog.screen catalog.vault",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
@@ -264,7 +266,7 @@ ROOMS = {
     " catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
     " catalog.machines catalog.notify catalog.plans catalog.points"
     " catalog.policies catalog.program catalog.prune catalog.repair catalog.report catalog.schedule"
-    " catalog.screen mount.commands mount.doctor mount.restore mount.restoretest",
+    " catalog.screen mount.commands mount.doctor mount.rebuild mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

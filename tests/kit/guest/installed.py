@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,8 @@ SCRIPT = Path(__file__).parent / "install.sh"
 def installed(layout: str) -> Path:
     """A raw disk with the system that install.sh calls `layout`: only to be read, `copy` makes one to write to.
 
-    Boot it with `Guest([Disk(path, forgets=True)], boots_from_disk=True, …)`, with firmware "efi" for efi-….
+    Boot it with `Guest([Disk(path, forgets=True)], boots_from_disk=True, …)`, for efi-… with `firmware="efi"` and
+    after `variables`: it has no loader in the fallback path.
     Raises GuestFailed.
     """
     made = hashlib.sha256(SCRIPT.read_bytes() + parts.base().root.parent.name.encode())
@@ -35,6 +37,12 @@ def installed(layout: str) -> Path:
 
 def firmware_of(layout: str) -> str:
     return "efi" if layout.startswith("efi") else "bios"
+
+
+def variables(layout: str, folder: Path) -> None:
+    """Give a guest in `folder` the EFI variables that the system was installed with: its boot entry."""
+    if firmware_of(layout) == "efi":
+        shutil.copy(installed(layout).parent / "efi-variables.img", folder)
 
 
 def copy(layout: str, path: Path) -> Disk:

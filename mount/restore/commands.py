@@ -62,6 +62,10 @@ def restore(
         bool,
         typer.Option("--verify", help="compare existing files by content, and read back what was written"),
     ] = False,
+    domain_controller: Annotated[
+        bool,
+        typer.Option("--domain-controller", help="a Windows system state: print a domain controller's steps"),
+    ] = False,
     limit: Limit = None,
     limit_up: LimitUp = None,
     limit_down: LimitDown = None,
@@ -91,6 +95,7 @@ def restore(
         ignore_case=ignore_case,
         dry_run=dry_run,
         verify=verify,
+        controller=domain_controller,
     )
     from catalog.throttle.given import Given
     from catalog.throttle.limiting import limit_traffic

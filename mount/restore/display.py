@@ -31,7 +31,8 @@ def summary(r: Report, job: LocalJob) -> list[str]:
     ]  # fmt: skip
     if rest:
         lines.append("  " + ", ".join(rest))
-    return lines + renamed_lines(r, _top(job)) + problem_lines(r, _top(job))
+    steps = ["", *map(safe_text, r.next_steps)] if r.next_steps else []
+    return lines + renamed_lines(r, _top(job)) + problem_lines(r, _top(job)) + steps
 
 
 def renamed_lines(r: Report, top: str = "") -> list[str]:
@@ -110,6 +111,7 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
         "limits": [{"reason": reason, "entries": count} for reason, count in r.limits.most_common()],
         "problem_count": r.problem_count,
         "problems": [{**text_json("path", p.path), "reason": p.reason} for p in r.problems],
+        "next_steps": r.next_steps,
     }
     return row
 

@@ -29,6 +29,7 @@ from mount.restore.options import Options
 from mount.restore.report import Report
 from mount.restore.selection import Selection
 from mount.restore.source import Source, read_arguments, resolve
+from mount.restore.windows_state import WindowsState
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
@@ -43,7 +44,8 @@ PAGES = 8 * MIB  # of decoded pages: a walk needs each once
 class Job:
     """One restore. Raises UsageError for options that don't fit together, before any work.
 
-    `ignore_case` in patterns is None for what is usual on this system.
+    `ignore_case` in patterns is None for what is usual on this system. `controller`: print the steps of a domain
+    controller, if it is the system state of a Windows server.
 
     Needs no key until `run`, so bad options are refused before the passphrase prompt.
     """
@@ -64,6 +66,7 @@ class Job:
         ignore_case: bool | None = None,
         dry_run: bool = False,
         verify: bool = False,
+        controller: bool = False,
     ) -> None:
         if (to is None) != in_place:
             raise UsageError(
@@ -82,6 +85,7 @@ class Job:
             Selection(include, exclude, ignore_case=fold), dry_run, verify, trust_modes=trust_modes,
             state=session.settings.where("state"),
         )  # fmt: skip
+        self._controller = controller
         self._arguments = read_arguments(session, places)
         _check_target(session, target)
         self.record = LocalJob(
@@ -114,7 +118,9 @@ class Job:
             with without_collection(), Reporting(restore.report.progress, observer):
                 sources = resolve(vault, reader, self._arguments, machine, item, only)
                 self._name(sources)
-                self._hooked(restore, sources)
+                state = WindowsState(reader, sources, self._options, controller=self._controller)
+                self._hooked(restore, state.sources)
+                state.finish(restore.report, time.time_ns())
             report = restore.report
             self.record.outcome = Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED
             return report

@@ -67,7 +67,7 @@ class Report:
     there. `corrected`: already there, and only their attributes were put back. `kept`: existing files left alone
     because of --on-conflict. `copies`: restored next to an existing file, under another name. `renamed_count`:
     restored under a name that this system can store.
-    A dry run fills `planned`.
+    A dry run fills `planned`. `next_steps` are lines for people: what is still to be done by hand.
     """
 
     entries: int = 0
@@ -92,6 +92,7 @@ class Report:
     renamed_count: int = 0
     renames: list[Renamed] = field(default_factory=list)
     planned: PlannedList = field(default_factory=PlannedList)
+    next_steps: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property

@@ -188,7 +188,7 @@ ROOMS = {
     "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"
     " catalog.hooks catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns"
     " catalog.places catalog.points catalog.processors catalog.program catalog.schedule.history"
-    " catalog.schedule.noted catalog.screen catalog.throttle catalog.tree catalog.vault"
+    " catalog.schedule.noted catalog.screen catalog.throttle catalog.tree catalog.vault catalog.windows"
     " mount.process mount.restore.disk mount.view",
     "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen catalog.throttle"
     " mount.drivers.choice mount.login mount.place mount.process",

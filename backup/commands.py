@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catalog.access.session import Session
+from catalog.errors import UsageError
 from catalog.screen.options import Limit, LimitDown, LimitUp
 from catalog.store.roles import Role
 
@@ -21,7 +22,9 @@ app = typer.Typer(rich_markup_mode=None)
 def backup(
     ctx: typer.Context,
     # Typer would ask for `readable`; but what can't be read is a problem of the backup, not of the command line.
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", readable=False, help="files and folders to save")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH…", readable=False, help="files and folders to save")
+    ] = None,
     item: Annotated[
         str | None, typer.Option(metavar="NAME", help="name of the item (default: made from the paths)")
     ] = None,
@@ -68,6 +71,16 @@ def backup(
         list[Path] | None,
         typer.Option(metavar="MOUNT", readable=False, help="read this mount without a snapshot; can be repeated"),
     ] = None,
+    system_state: Annotated[
+        bool, typer.Option("--system-state", help="save what this machine is made of, instead of paths; needs root")
+    ] = False,
+    luks_headers: Annotated[
+        bool, typer.Option("--with-luks-headers", help="with --system-state: headers of LUKS, which are secrets")
+    ] = False,
+    verify_packages: Annotated[
+        bool,
+        typer.Option("--verify-packages", help="with --system-state: read all files of packages, list changed"),
+    ] = False,
     cloud_files: Annotated[
         bool, typer.Option("--cloud-files", help="on Windows: download and save files that are only in a cloud")
     ] = False,
@@ -82,14 +95,22 @@ def backup(
     limit_down: LimitDown = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Save files and folders as a new recovery point."""
+    """Save files and folders, or the system state, as a new recovery point."""
     session: Session = ctx.obj
+    if system_state:
+        item = item or "system state"
+    elif not paths:
+        raise UsageError("nothing to save was named", "name files or folders, or use --system-state")
+    elif luks_headers or verify_packages:
+        option = "--with-luks-headers" if luks_headers else "--verify-packages"
+        raise UsageError(f"{option} is for --system-state", "leave it out, or save the system state")
 
     def request() -> Request:
         from backup.request import Request
+        from catalog.format.records import ItemKind
 
         return Request(
-            paths,
+            paths or [],
             item=item,
             machine=machine,
             excludes=exclude or [],
@@ -105,6 +126,9 @@ def backup(
             snapshot_size=snapshot_size,
             snapshot_timeout=snapshot_timeout,
             snapshot_excludes=snapshot_exclude or [],
+            kind=ItemKind.SYSTEM if system_state else ItemKind.FILES,
+            luks_headers=luks_headers,
+            verify_packages=verify_packages,
         )
 
     if why:

@@ -20,6 +20,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `ignore_case` is None for what is usual on the system. `snapshot` is auto, always or never; empty: by settings.
     `snapshot_size` and `snapshot_timeout` are texts of the user; of the mounts `snapshot_excludes` none is made.
+    `luks_headers` and `verify_packages` are of the system state.
     """
 
     paths: list[Path]
@@ -39,6 +40,8 @@ class Request(msgspec.Struct, frozen=True):
     snapshot_size: str | None = None
     snapshot_timeout: str | None = None
     snapshot_excludes: list[Path] = []
+    luks_headers: bool = False
+    verify_packages: bool = False
 
 
 def selected(request: Request, system: System[Folder, File, Stat]) -> Selection:

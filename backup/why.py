@@ -9,11 +9,14 @@ from typing import Generic, NamedTuple
 
 from backup.choosing import contents, left_out, not_walked
 from backup.exclusions import CACHE_TAG
-from backup.request import Request, own_folders, resolved, selected
+from backup.request import Request, own_folders, resolved
 from backup.selection import Selection
+from backup.sources.choice import selection as selection_of
+from backup.sources.system_state import FOLDER
 from backup.systems.base import File, Folder, Stat, System
 from backup.systems.this import this_system
 from catalog.access.session import Session
+from catalog.format.records import ItemKind
 from catalog.patterns import Rule
 from catalog.screen.output import for_stdout, print_json
 from catalog.screen.text import text_json
@@ -46,17 +49,23 @@ class Answer(NamedTuple):
 def explain(session: Session, request: Request, paths: list[Path], *, as_json: bool) -> None:
     """Print an answer for each path. Needs no vault. Raises what `selected` does."""
     system = this_system(fetch=request.fetch)
-    selection = selected(request, system)
+    selection = selection_of(request, system)
     selection.skip = own_folders(session, system)
     whole = [path.absolute() for path in paths]
     places = [resolved(path) if path.name in ("", "..") else resolved(path.parent) / path.name for path in whole]
-    answers = [answer(selection, system, system.point_path(place)) for place in places]
+    answers = [_answer(request, selection, system, system.point_path(place)) for place in places]
     if as_json:
         print_json([found.json() for found in answers])
         return
     clean = for_stdout()
     for found in answers:
         print(clean(found.line()))
+
+
+def _answer(request: Request, selection: Selection, system: System[Folder, File, Stat], path: bytes) -> Answer:
+    if request.kind == ItemKind.SYSTEM and (path + b"/").startswith(FOLDER + b"/"):
+        return Answer(path.lstrip(b"/"), True, "made by the backup, from what it collects")
+    return answer(selection, system, path)
 
 
 def answer(selection: Selection, system: System[Folder, File, Stat], path: bytes) -> Answer:

@@ -13,9 +13,13 @@ from backup.selection import Selection
 from backup.snapshot.marks import has_left
 from backup.snapshot.this import barred, providers
 from backup.sources.base import LiveFiles, Source
+from backup.sources.staging import remove_left_behind
+from backup.sources.system_state import SystemStateSource, system_selection
 from backup.sources.wish import NEVER, wish
 from backup.systems.base import System
 from catalog.access.session import Session
+from catalog.format.records import ItemKind
+from catalog.inventory.collect import Wanted
 
 
 class Prepared(msgspec.Struct):
@@ -32,12 +36,24 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
 
     Raises LocalError if nothing is there, UsageError, and SnapshotFailed if there must be a snapshot and can't be.
     """
-    selection = selected(request, system)
-    source = _files(session, request, selection, system)
+    chosen = selection(request, system)
+    source = _files(session, request, chosen, system)
+    state = session.settings.where("state")
+    remove_left_behind(state, system.lock)
+    if request.kind == ItemKind.SYSTEM:
+        wanted = Wanted(luks_headers=request.luks_headers, verify=request.verify_packages)
+        source = SystemStateSource(source, state, system.lock, wanted)
     try:
-        yield Prepared(selection, system, source)
+        yield Prepared(chosen, system, source)
     finally:
         source.close()
+
+
+def selection(request: Request, system: System[Any, Any, Any]) -> Selection:
+    """What a request selects, without `skip`. Raises LocalError if nothing is there; UsageError for a bad rule."""
+    if request.kind == ItemKind.SYSTEM:
+        return system_selection(request, system)
+    return selected(request, system)
 
 
 def _files(session: Session, request: Request, selection: Selection, system: System[Any, Any, Any]) -> Source:

@@ -53,28 +53,35 @@ def _columns(here: Here, tool: str, *args: str) -> list[list[str]]:
 
 def _dpkg(here: Here) -> list[Package]:
     text = here.run("dpkg-query", "--show", f"--showformat={_DPKG}")
-    manual = set(here.run("apt-mark", "showmanual", keep="packages/manual.txt").split())
-    hold = set(here.run("apt-mark", "showhold").split())
-    return dpkg(text, manual, hold, here.run("dpkg", "--print-architecture").strip())
+    # As apt-mark does, which takes a second for it.
+    own = here.run("dpkg", "--print-architecture").strip()
+    return dpkg(text, here.text("/var/lib/apt/extended_states", 64 << 20), own)
 
 
-def dpkg(text: str, manual: set[str], hold: set[str], own: str) -> list[Package]:
-    """The installed packages in what dpkg-query prints. apt-mark names those of the own architecture without it."""
+def dpkg(text: str, states: str, own: str) -> list[Package]:
+    """The installed packages in what dpkg-query prints. `states` is apt's file of those that others needed.
+
+    There, packages of all architectures have the machine's `own`.
+    """
+    automatic: set[tuple[str, str]] = set()
+    for stanza in states.split("\n\n"):
+        fields = dict(line.partition(": ")[::2] for line in stanza.splitlines())
+        if fields.get("Auto-Installed") == "1":
+            automatic.add((fields.get("Package", ""), fields.get("Architecture", "")))
     found = []
     for line in text.splitlines():
-        fields = line.split("\t")
-        if len(fields) != 4 or fields[0][1:2] != "i":
+        row = line.split("\t")
+        if len(row) != 4 or row[0][1:2] != "i":
             continue
-        status, name, version, architecture = fields
-        plain = name.partition(":")[0]
-        names = {f"{plain}:{architecture}"} | ({plain} if architecture in (own, "all") else set())
+        status, name, version, architecture = row
+        name = name.partition(":")[0]
         found.append(
             Package(
-                name=plain,
+                name=name,
                 version=version,
                 architecture=architecture,
-                manual=not names.isdisjoint(manual),
-                hold=status[0] == "h" or not names.isdisjoint(hold),
+                manual=(name, own if architecture == "all" else architecture) not in automatic,
+                hold=status[0] == "h",
             )
         )
     return sorted(found, key=lambda p: (p.name, p.architecture))

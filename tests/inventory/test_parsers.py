@@ -96,9 +96,12 @@ def test_packages_of_other_systems() -> None:
 
 def test_packages_of_debian() -> None:
     text = "ii \tvim\t2:9.0\tamd64\nhi \tlibc6:i386\t2.36\ti386\nrc \tgone\t1\tall\nii \tlibc6:amd64\t2.36\tamd64\n"
-    found = dpkg(text, {"vim", "libc6"}, {"libc6:i386"}, "amd64")
+    states = "Package: libc6\nArchitecture: i386\nAuto-Installed: 1\n\nPackage: vim\nAuto-Installed: 0\n"
+    states += "\nPackage: data\nArchitecture: amd64\nAuto-Installed: 1\n"
+    found = dpkg(text + "ii \tdata\t1\tall\n", states, "amd64")
     assert [(p.name, p.architecture, p.manual, p.hold) for p in found] == [
-        ("libc6", "amd64", True, False), ("libc6", "i386", False, True), ("vim", "amd64", True, False),
+        ("data", "all", False, False), ("libc6", "amd64", True, False), ("libc6", "i386", False, True),
+        ("vim", "amd64", True, False),
     ]  # fmt: skip
 
 

@@ -246,9 +246,9 @@ ROOMS = {
     " catalog.format",
     "backup.sources": "backup.exclusions backup.request backup.selection backup.snapshot backup.snapshot.vss"
     " backup.sources.base backup.systems catalog.access catalog.errors catalog.format catalog.mountinfo"
-    " catalog.program catalog.screen catalog.windows",
-    "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.systems catalog.access"
-    " catalog.patterns catalog.screen",
+    " catalog.inventory catalog.program catalog.screen catalog.windows",
+    "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.sources backup.systems"
+    " catalog.access catalog.format catalog.patterns catalog.screen",
     "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"
     " backup.run backup.sources backup.systems cache.disk cache.reader catalog.access catalog.errors"
     " catalog.format catalog.hooks catalog.machines catalog.points catalog.screen catalog.vault",
@@ -259,7 +259,8 @@ ROOMS = {
     " catalog.plans.records catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions"
     " catalog.schedule.due catalog.schedule.history catalog.schedule.marks catalog.schedule.noted catalog.screen"
     " catalog.store catalog.throttle catalog.vault",
-    "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.screen"
+    "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.errors"
+    " catalog.format catalog.screen"
     " catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from backup.exclusions import leaves_out
 from backup.request import Request, selected
 from backup.selection import Selection
 from backup.sources.base import Begun, Source
+from backup.sources.files import leaves_out
 from backup.sources.staging import Staging
 from backup.systems.base import File, Folder, Stat, System
 from catalog.errors import LocalError, UsageError

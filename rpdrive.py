@@ -72,6 +72,7 @@ PACKAGES = {
     "catalog.check.commands": ("check",),
     "mount.commands": ("mount", "unmount", "mounts"),
     "mount.restore.commands": ("restore",),
+    "mount.loop.commands": ("loop",),
     "mount.restoretest.commands": ("test-restore",),
     "mount.doctor.commands": ("doctor",),
     "mount.rebuild.commands": ("system",),

@@ -25,6 +25,19 @@ def backup(
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="PATH…", readable=False, help="files and folders to save")
     ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="DEVICE", readable=False, help="save an image of a disk or partition, not files"),
+    ] = None,
+    image_of: Annotated[
+        Path | None, typer.Option(metavar="MOUNT", readable=False, help="the same, of what is mounted there")
+    ] = None,
+    crash_like: Annotated[
+        bool, typer.Option("--crash-like", help="take an image while it is in use, if no snapshot can be made")
+    ] = False,
+    keep_unreadable: Annotated[
+        bool, typer.Option("--keep-unreadable", help="go on where the device of an image can't read")
+    ] = False,
     item: Annotated[
         str | None, typer.Option(metavar="NAME", help="name of the item (default: made from the paths)")
     ] = None,
@@ -99,19 +112,26 @@ def backup(
     session: Session = ctx.obj
     if system_state:
         item = item or "system state"
-    elif not paths:
-        raise UsageError("nothing to save was named", "name files or folders, or use --system-state")
+    elif not paths and image is None and image_of is None:
+        raise UsageError("nothing to save was named", "name files or folders, or use --system-state or --image")
     elif luks_headers or verify_packages:
         option = "--with-luks-headers" if luks_headers else "--verify-packages"
         raise UsageError(f"{option} is for --system-state", "leave it out, or save the system state")
+    elif (crash_like or keep_unreadable) and image is None and image_of is None:
+        raise UsageError("--crash-like and --keep-unreadable are for --image", "leave them out")
 
     def request() -> Request:
         from backup.request import Request
+        from backup.sources.image_choice import image_item, image_paths
         from catalog.format.records import ItemKind
 
+        what = image_paths(image, image_of, paths or [], system_state=system_state)
+        kind = ItemKind.IMAGE if what else ItemKind.SYSTEM if system_state else ItemKind.FILES
         return Request(
-            paths or [],
-            item=item,
+            what or paths or [],
+            item=item or (image_item(what[0]) if what else None),
+            crash_like=crash_like,
+            keep_unreadable=keep_unreadable,
             machine=machine,
             excludes=exclude or [],
             exclude_files=exclude_file or [],
@@ -126,7 +146,7 @@ def backup(
             snapshot_size=snapshot_size,
             snapshot_timeout=snapshot_timeout,
             snapshot_excludes=snapshot_exclude or [],
-            kind=ItemKind.SYSTEM if system_state else ItemKind.FILES,
+            kind=kind,
             luks_headers=luks_headers,
             verify_packages=verify_packages,
         )

@@ -10,103 +10,47 @@ from typing import Generic, TypeAlias
 from msgspec.structs import replace
 from pyfastcdc import FastCDC
 
-from backup.pipeline import Pipeline, Place, Placed
+from backup.fixed import Earlier, FixedPieces, Into
+from backup.pieces import Contents, PendingPieces, finished, waits_for
+from backup.pipeline import Pipeline, Placed
 from backup.run import Run
-from backup.systems.base import File, Folder, SideDataReader, Stat, kept_time
-from catalog.errors import Damaged, LocalError, ObjectNotFound
-from catalog.format.keys import FileDigest
+from backup.systems.base import File, Folder, ImageReader, SideDataReader, Stat, kept_time
+from catalog.errors import Damaged, DeviceUnreadable, LocalError, ObjectNotFound
 from catalog.format.nodes import Node
+from catalog.format.packs import Extent
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Xattrs
 from catalog.format.windows import STREAMS_MAX, Stream, is_stream_name, stream_bound
-from catalog.format.writing import INLINE_PIECES, INLINE_XATTR, PieceWriter, WritePage
+from catalog.format.writing import INLINE_XATTR, WritePage
 
 SMALL_FILE = 256 << 10  # bytes; a smaller file is one chunk in a shared block
 CUT_MIN, CUT_AVERAGE, CUT_MAX = 256 << 10, 1 << 20, 4 << 20  # bytes
 _SMALL_RANGE = 64 << 10  # bytes; a shorter piece of a file with holes goes into a shared block
 _BUFFER = 2 * CUT_MAX
-_BATCH = 128  # pieces of a large file that are written together
 _XATTRS_INLINE = 16 << 10  # bytes of one entry's values within its page
 _UNTOLD_MAX = 64 << 30  # bytes read of a file that says it has none: it may have no end
 _NOBODY = Owner(0, 0)
 _XATTR_MAX = 192 << 10  # bytes; a larger value doesn't fit a tree block
 
 
-class PendingPieces:
-    """The pieces of one large file, until all have their places: few are kept, many are written to pages."""
-
-    def __init__(self, pipeline: Pipeline, write: WritePage) -> None:
-        self._pipeline = pipeline
-        self._pieces: list[Placed | Hole] = []
-        self._count = 0
-        self._writer = PieceWriter(write, pipeline.trees.resolve)
-        self._digest = FileDigest()
-        self._allocated = 0
-        self._result: list[Piece] | Paged | None = None
-
-    def add(self, piece: Placed | Hole, length: int, chunk: bytes | None) -> None:
-        """Add a piece with its length in bytes and its chunk id (None: a hole)."""
-        self._digest.add(length, chunk)
-        if chunk is not None:
-            self._allocated += length
-        self._pieces.append(piece)
-        self._count += 1
-        if len(self._pieces) >= _BATCH:
-            self._release()
-
-    def _release(self) -> None:
-        batch, self._pieces = self._pieces, []
-
-        def add() -> None:
-            for piece in settled(batch):
-                self._writer.add(piece)
-
-        self._pipeline.after([p for p in batch if not isinstance(p, Hole)], add)
-
-    def end(self) -> list[Placed | Hole] | PendingPieces:
-        """End the file. Returns the pieces themselves if they are few enough for the entry."""
-        if self._count <= INLINE_PIECES:
-            return self._pieces
-        self._release()
-        return self
-
-    def finish(self) -> list[Piece] | Paged:
-        """The content of the file's entry, once all pieces have their places."""
-        if self._result is None:
-            self._result = self._writer.finish(self._digest.digest(), self._allocated)
-        return self._result
-
-
-Contents: TypeAlias = list[Placed | Hole] | PendingPieces
 Say: TypeAlias = Callable[[str], None]  # reports a problem of the entry at hand
 
 
-def settled(pieces: list[Placed | Hole]) -> list[Piece]:
-    """The pieces with their places. All must have one by now."""
-    found: list[Piece] = []
-    for p in pieces:
-        piece = p.extent if isinstance(p, Place) else p
-        assert piece is not None
-        found.append(piece)
-    return found
-
-
-def waits_for(contents: Contents) -> list[Placed]:
-    """The chunks that must have places before the file's entry can be written."""
-    return [] if isinstance(contents, PendingPieces) else [p for p in contents if not isinstance(p, Hole)]
-
-
-def finished(contents: Contents) -> list[Piece] | Paged:
-    """The content of an entry, once all pieces have their places."""
-    return contents.finish() if isinstance(contents, PendingPieces) else settled(contents)
-
-
 class FileReader(Generic[Folder, File, Stat]):
-    """Reads files into the pipeline. `tick` is called regularly while it reads a large one."""
+    """Reads files into the pipeline. `tick` is called regularly while it reads a large one.
+
+    `lacks` says which blocks of the previous point may not be kept.
+    """
 
     def __init__(
-        self, run: Run[Folder, File, Stat], pipeline: Pipeline, write_page: WritePage, tick: Callable[[], None]
+        self,
+        run: Run[Folder, File, Stat],
+        pipeline: Pipeline,
+        write_page: WritePage,
+        tick: Callable[[], None],
+        lacks: Callable[[Extent], bool],
     ) -> None:
-        self._run = run
+        self._run, self._lacks = run, lacks
+        self._before: list[Piece] | Paged | None = None  # of the file at hand, in the previous point
         self._keys, self._pipeline, self._write_page = run.vault.keys, pipeline, write_page
         self._system, self._pages = run.system, run.pages
         self._progress, self._tick = run.progress, tick
@@ -132,6 +76,7 @@ class FileReader(Generic[Folder, File, Stat]):
             self.complete(say, file, folder, node)
         finally:
             self._progress.left = 0
+            self._before = None
             self._system.close(file)
         self._progress.read_files += 1
         return contents
@@ -155,6 +100,9 @@ class FileReader(Generic[Folder, File, Stat]):
 
     def _contents(self, file: File, st: Stat, node: Node) -> Contents:
         """Store the data of a file or stream, and set the size of its node."""
+        image = self._system.image_reader
+        if image is not None and image.is_image(file):
+            return self._image(image, file, st, node)
         contents = self._small(file, st, node)
         if contents is not None:
             return contents
@@ -173,6 +121,25 @@ class FileReader(Generic[Folder, File, Stat]):
         node.size = len(data)
         self._progress.read_bytes += len(data)
         return [self._pipeline.chunk(data, self._keys.chunk_id(data), alone=False)] if data else []
+
+    def _image(self, image: ImageReader[File], file: File, st: Stat, node: Node) -> Contents:
+        def passed(position: int, read: int) -> None:
+            self._progress.left = st.st_size - position
+            self._progress.read_bytes += read
+            self._tick()
+
+        earlier = None
+        if self._before is not None:
+            earlier = Earlier(self._pages, self._before, self._lacks)
+        node.size = self._progress.left = st.st_size
+        into = Into(self._pipeline, self._keys, self._write_page, passed)
+        try:
+            contents = FixedPieces(image, into).store(file, st.st_size, earlier).end()
+        except OSError as e:
+            raise DeviceUnreadable(f"the image can't be read: {e.strerror}", "check its device") from e
+        for reason in image.problems():
+            self._run.problems.add(node.name, reason)
+        return contents
 
     def _large(self, file: File, st: Stat, node: Node) -> Contents:
         self._progress.left = st.st_size
@@ -228,7 +195,8 @@ class FileReader(Generic[Folder, File, Stat]):
             buffer[:kept] = bytes(buffer[done:filled])
 
     def remember_pages(self, content: list[Piece] | Paged) -> None:
-        """Let the pages of a file's previous version be reused where they are equal."""
+        """Let the pages of a file's previous version be reused where they are equal. It is the next to be read."""
+        self._before = content
         if not isinstance(content, Paged):
             return
         try:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from backup.files import Contents
+from backup.pieces import Contents
 from backup.systems.base import Status
 from catalog.errors import LocalError
 from catalog.format.nodes import Node

@@ -21,6 +21,9 @@ class Request(msgspec.Struct, frozen=True):
     `ignore_case` is None for what is usual on the system. `snapshot` is auto, always or never; empty: by settings.
     `snapshot_size` and `snapshot_timeout` are texts of the user; of the mounts `snapshot_excludes` none is made.
     `luks_headers` and `verify_packages` are of the system state.
+
+    Of an image, `paths` is its device, file or mount point; with `crash_like`, it is read even while it is in use,
+    and with `keep_unreadable` even where the device can't read.
     """
 
     paths: list[Path]
@@ -42,6 +45,8 @@ class Request(msgspec.Struct, frozen=True):
     snapshot_excludes: list[Path] = []
     luks_headers: bool = False
     verify_packages: bool = False
+    crash_like: bool = False
+    keep_unreadable: bool = False
 
 
 def selected(request: Request, system: System[Folder, File, Stat]) -> Selection:

@@ -17,9 +17,10 @@ from backup.above import has_other_metadata
 from backup.choosing import are_all_distinct, contents, left_out, not_walked
 from backup.entries import OWN, cause, checked, copied, no_page, no_status
 from backup.exclusions import CACHE_TAG
-from backup.files import Contents, FileReader, finished, waits_for
+from backup.files import FileReader
 from backup.frame import Frame, RecordingPages
 from backup.links import Link, Links
+from backup.pieces import Contents, write_after
 from backup.pipeline import Pipeline
 from backup.previous import TYPE_BITS, OldEntry, PreviousPoint
 from backup.run import Run
@@ -64,7 +65,7 @@ class Walk(Generic[Folder, File, Stat]):
         self._progress, self._problems, self._tick = run.progress, run.problems, tick
         self._pipeline, self._system, self._keys = pipeline, run.system, run.vault.keys
         if pipeline is not None:
-            self._files = FileReader(run, pipeline, self._write_page, tick)
+            self._files = FileReader(run, pipeline, self._write_page, tick, previous.lacks)
         self._unwanted = run.system.unwanted_mounts()
         self._stack: list[Frame[Folder]] = []
         self._deepest = min(_DEPTH, run.system.raise_limits())
@@ -492,9 +493,4 @@ class Walk(Generic[Folder, File, Stat]):
         if contents is None:
             self._emit(frame, node)
             return
-
-        def add() -> None:
-            node.content = finished(contents)
-            writer.add(node)
-
-        self._pipeline.after(waits_for(contents), add)
+        write_after(self._pipeline, contents, node, writer.add)

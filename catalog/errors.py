@@ -227,6 +227,10 @@ class Unwritable(LocalError):
     advice = "nothing was written for it; please report it"
 
 
+class DeviceUnreadable(LocalError):
+    """A device that is saved as an image can't read a part of itself."""
+
+
 class Undeliverable(RpdriveError):
     """A target of notifications did not take a message."""
 

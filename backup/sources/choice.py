@@ -36,6 +36,12 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
 
     Raises LocalError if nothing is there, UsageError, and SnapshotFailed if there must be a snapshot and can't be.
     """
+    if request.kind == ItemKind.IMAGE:
+        from backup.sources.image_choice import prepared_image
+
+        with prepared_image(request) as (files, images, image):
+            yield Prepared(files, images, image)
+        return
     chosen = selection(request, system)
     source = _files(session, request, chosen, system)
     state = session.settings.where("state")

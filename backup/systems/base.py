@@ -59,6 +59,7 @@ class Status(Protocol):
 
 Folder = TypeVar("Folder")  # an open folder: a descriptor, or what else the system has for it
 File = TypeVar("File")  # an open file or stream
+File_contra = TypeVar("File_contra", contravariant=True)
 Stat = TypeVar("Stat", bound=Status)
 Folder_contra = TypeVar("Folder_contra", contravariant=True)
 
@@ -71,6 +72,28 @@ class SideDataReader(Protocol[Folder_contra, File]):
 
     def short_name(self, name: bytes, folder: Folder_contra) -> str:
         """The 8.3 name that belongs to a name in a folder; empty if there is none."""
+
+
+class ImageReader(Protocol[File_contra]):
+    """Reads disk images: files that are cut into pieces of one size, `piece` bytes, whatever their contents."""
+
+    @property
+    def piece(self) -> int: ...
+
+    def is_image(self, file: File_contra) -> bool:
+        """Whether an open file is an image."""
+
+    def part(self, file: File_contra, start: int, length: int) -> bytes:
+        """The bytes from `start`; fewer only at the end. What can't be read is noted, and zeros here."""
+
+    def data(self, file: File_contra, size: int) -> Iterator[tuple[int, int]] | None:
+        """The ranges (start, end) that may not be zeros, in order; None: all of it."""
+
+    def changed(self, file: File_contra) -> Iterator[tuple[int, int]] | None:
+        """The ranges (start, end) that may differ from the earlier point, in order; None if that isn't known."""
+
+    def problems(self) -> list[str]:
+        """What to tell of an image that was read."""
 
 
 class System(Protocol[Folder, File, Stat]):
@@ -86,6 +109,11 @@ class System(Protocol[Folder, File, Stat]):
     @property
     def side_data_reader(self) -> SideDataReader[Folder, File] | None:
         """The reader of side data; None if the system has no metadata beyond POSIX."""
+
+    @property
+    def image_reader(self) -> ImageReader[File] | None:
+        """The reader of disk images; None where all files are files."""
+        return None
 
     def raise_limits(self) -> int:
         """Raise the limit of open files as far as this process may. Returns how many of them a walk may use."""

@@ -45,6 +45,7 @@ class PosixSystem:
     status_has_mode = True
     paths_are_native = True
     side_data_reader = None
+    image_reader = None
     close = staticmethod(os.close)
     file_status = staticmethod(os.fstat)
 

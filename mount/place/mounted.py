@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from catalog.errors import MountFailed
-from catalog.mountinfo import mounted_at
+from catalog.mountinfo import mounted_at, mounts
 from mount.place.base import User
 
 FILE_SYSTEM = "fuse.rpdrive"
@@ -68,11 +68,13 @@ def unmount(place: Path, *, lazy: bool) -> int:
 
 
 def users_of(place: Path) -> list[User]:
-    """Processes with a file or folder of the drive open, mapped, or as their working folder.
+    """Loop devices over images in the drive, and processes with a file or folder of it open, mapped, or to work in.
 
     Only root sees the processes of other users.
     """
-    found = []
+    from catalog.disks.loops import below  # where there are loop devices
+
+    found = [User(0, _shown(loop.path)) for loop in below(os.fsencode(place))]
     for process in Path("/proc").glob("[0-9]*"):
         if process.name != str(os.getpid()) and _uses(process, str(place)):
             try:
@@ -81,6 +83,11 @@ def users_of(place: Path) -> list[User]:
                 continue
             found.append(User(int(process.name), name))
     return sorted(found)
+
+
+def _shown(loop: Path) -> str:
+    places = [os.fsdecode(mount.place) for mount in mounts() if mount.source == os.fsencode(loop)]
+    return f"{loop}" + f" (mounted at {', '.join(places)})" * bool(places)
 
 
 def _uses(process: Path, place: str) -> bool:

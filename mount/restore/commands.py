@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from catalog.access.session import Session
-from catalog.errors import WITH_PROBLEMS
+from catalog.errors import WITH_PROBLEMS, UsageError
 from catalog.screen.options import ItemName, Json, Limit, LimitDown, LimitUp, MachineName, importing
+from catalog.throttle.given import Given
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -24,6 +26,14 @@ def restore(
     ],
     to: Annotated[str | None, typer.Option("--to", metavar="DIR", help="the folder to restore into")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="restore to the original paths")] = False,
+    to_device: Annotated[
+        str | None,
+        typer.Option("--to-device", metavar="DEVICE", help="write an image over a device, e.g. /dev/sdb"),
+    ] = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="with --to-device: let the device give back the space of zeros")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="with --to-device: overwrite without asking")] = False,
     on_conflict: Annotated[
         str,
         typer.Option(
@@ -78,9 +88,20 @@ def restore(
     For example: `rpdrive restore latest:/etc/hosts --to /tmp/x` makes /tmp/x/hosts, and
     `rpdrive restore 2026-11-17:/srv/www --in-place --on-conflict overwrite` restores /srv/www where it was.
     """
+    session: Session = ctx.obj
+    if to_device is not None:
+        if to is not None or in_place or include or exclude:
+            raise UsageError("--to-device takes a whole image", "leave out --to, --in-place and patterns")
+        if not _to_device(
+            session, places, to_device, machine, item, Given(limit, limit_up, limit_down),
+            verify=verify, discard=discard, dry_run=dry_run, yes=yes, as_json=as_json,
+        ):  # fmt: skip
+            raise typer.Exit(WITH_PROBLEMS)
+        return
+    if discard or yes:
+        raise UsageError("--discard and --yes belong to --to-device", "leave them out")
     from mount.restore.job import Job
 
-    session: Session = ctx.obj
     job = Job(
         session,
         places,
@@ -97,7 +118,6 @@ def restore(
         verify=verify,
         controller=domain_controller,
     )
-    from catalog.throttle.given import Given
     from catalog.throttle.limiting import limit_traffic
 
     limit_traffic(session, Given(limit, limit_up, limit_down))
@@ -106,3 +126,29 @@ def restore(
 
     if not run_and_show(job, vault, machine, item, as_json=as_json):
         raise typer.Exit(WITH_PROBLEMS)
+
+
+def _to_device(
+    session: Session,
+    places: list[str],
+    device: str,
+    machine: str | None,
+    item: str | None,
+    given: Given,
+    *,
+    verify: bool,
+    discard: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> bool:
+    if os.name == "nt":
+        raise UsageError("--to-device is not for Windows", "use --to, or restore from a Linux rescue system")
+    from mount.restore.device.show import prepared, run_and_show
+
+    job = prepared(session, places, device, verify=verify, discard=discard, dry_run=dry_run, yes=yes)
+    from catalog.throttle.limiting import limit_traffic
+
+    limit_traffic(session, given)
+    vault = session.open_vault(meanwhile=importing("cache.reader"))
+    return run_and_show(job, vault, machine, item, as_json=as_json)

@@ -23,6 +23,10 @@ ROOMS = {
     "catalog.systems": "",
     "catalog.units": "catalog.errors",
     "catalog.screen": "catalog.errors",
+    "catalog.disks.probe": "",
+    "catalog.disks.tables": "catalog.disks.probe",
+    "catalog.disks.geometry": "catalog.disks.probe catalog.disks.tables",
+    "catalog.disks": "catalog.errors catalog.mountinfo",
     "catalog.format": "catalog.errors",
     "catalog.retention": "catalog.errors catalog.format",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
@@ -170,7 +174,7 @@ ROOMS = {
     "mount.view": "cache.memory cache.openfile cache.reader catalog.errors catalog.format catalog.history"
     " catalog.ledger.listed catalog.ledger.records catalog.names catalog.points catalog.tree catalog.vault"
     " catalog.windows",
-    "mount.place": "catalog.errors catalog.mountinfo catalog.windows",
+    "mount.place": "catalog.disks catalog.errors catalog.mountinfo catalog.windows",
     "mount.login": "catalog.errors catalog.program catalog.units catalog.windows mount.place",
     "mount.drivers": "cache.memory cache.openfile cache.reader catalog.errors catalog.held catalog.screen"
     " mount.view",
@@ -185,11 +189,15 @@ ROOMS = {
     " catalog.systems catalog.throttle catalog.vault mount.drivers mount.drivers.choice mount.place mount.view",
     "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
     " mount.view",
-    "mount.restore": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.heap"
-    " catalog.hooks catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns"
-    " catalog.places catalog.points catalog.processors catalog.program catalog.schedule.history"
-    " catalog.schedule.noted catalog.screen catalog.throttle catalog.tree catalog.vault catalog.windows"
-    " mount.process mount.restore.disk mount.view",
+    "mount.restore": "cache.disk cache.reader catalog.access catalog.disks catalog.disks.geometry"
+    " catalog.disks.probe catalog.errors catalog.format catalog.heap catalog.hooks catalog.jobs"
+    " catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places catalog.points"
+    " catalog.processors catalog.program catalog.schedule.history catalog.schedule.noted catalog.screen"
+    " catalog.throttle catalog.tree catalog.vault catalog.windows mount.process mount.restore.disk"
+    " mount.view",
+    "mount.loop.mounting": "catalog.errors catalog.mountinfo",
+    "mount.loop": "catalog.disks catalog.disks.geometry catalog.disks.probe catalog.disks.tables"
+    " catalog.errors catalog.screen mount.loop.mounting mount.place",
     "mount.opening": "catalog.access catalog.errors catalog.program catalog.screen catalog.throttle"
     " mount.drivers.choice mount.login mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
@@ -205,7 +213,8 @@ ROOMS = {
     " catalog.ledger.listed catalog.mountinfo catalog.points catalog.screen catalog.vault",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
-    "backup.systems": "catalog.errors catalog.format catalog.mountinfo catalog.windows",
+    "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.format catalog.mountinfo"
+    " catalog.windows",
     "backup.snapshot": "backup.systems catalog.access catalog.errors catalog.format catalog.mountinfo"
     " catalog.program catalog.screen catalog.systems",
     "backup.snapshot.vss": "backup.snapshot catalog.errors catalog.format catalog.program catalog.windows",
@@ -217,6 +226,7 @@ ROOMS = {
     "backup.mirrorfile": "catalog.errors catalog.format",
     "backup.mirror": "backup.mirrorfile catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
+    "backup.pieces": "backup.pipeline catalog.format",
     "backup.progress": "backup.pipeline catalog.format catalog.screen",
     "backup.sources.base": "backup.systems catalog.format",
     "backup.run": "backup.mirror backup.pipeline backup.progress backup.selection backup.sources.base"
@@ -226,11 +236,13 @@ ROOMS = {
     "backup.above": "backup.previous backup.systems catalog.format",
     "backup.frame": "backup.exclusions backup.previous backup.selection backup.systems catalog.format"
     " catalog.patterns catalog.tree",
-    "backup.files": "backup.pipeline backup.run backup.systems catalog.errors catalog.format",
-    "backup.links": "backup.files backup.systems catalog.errors catalog.format",
+    "backup.fixed": "backup.pieces backup.pipeline backup.systems catalog.errors catalog.format catalog.tree",
+    "backup.files": "backup.fixed backup.pieces backup.pipeline backup.run backup.systems catalog.errors"
+    " catalog.format",
+    "backup.links": "backup.pieces backup.systems catalog.errors catalog.format",
     "backup.walk": "backup.above backup.choosing backup.entries backup.exclusions backup.files backup.frame"
-    " backup.links backup.pipeline backup.previous backup.run backup.selection backup.systems catalog.errors"
-    " catalog.format catalog.patterns catalog.tree catalog.vault",
+    " backup.links backup.pieces backup.pipeline backup.previous backup.run backup.selection backup.systems"
+    " catalog.errors catalog.format catalog.patterns catalog.tree catalog.vault",
     "backup.evidence": "backup.mirror backup.mirrorfile backup.run backup.systems catalog.errors catalog.format",
     "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format"
     " catalog.ledger.records",
@@ -245,10 +257,10 @@ ROOMS = {
     "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors"
     " catalog.format",
     "backup.sources": "backup.exclusions backup.request backup.selection backup.snapshot backup.snapshot.vss"
-    " backup.sources.base backup.systems catalog.access catalog.errors catalog.format catalog.mountinfo"
-    " catalog.inventory catalog.program catalog.screen catalog.windows",
-    "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.sources backup.systems"
-    " catalog.access catalog.format catalog.patterns catalog.screen",
+    " backup.sources.base backup.systems catalog.access catalog.disks catalog.disks.geometry catalog.errors"
+    " catalog.format catalog.inventory catalog.mountinfo catalog.program catalog.screen catalog.windows",
+    "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.sources"
+    " backup.systems catalog.access catalog.format catalog.patterns catalog.screen",
     "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"
     " backup.run backup.sources backup.systems cache.disk cache.reader catalog.access catalog.errors"
     " catalog.format catalog.hooks catalog.machines catalog.points catalog.screen catalog.vault",
@@ -259,15 +271,14 @@ ROOMS = {
     " catalog.plans.records catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions"
     " catalog.schedule.due catalog.schedule.history catalog.schedule.marks catalog.schedule.noted catalog.screen"
     " catalog.store catalog.throttle catalog.vault",
-    "backup.commands": "backup.foreground backup.request backup.scheduled backup.why catalog.access catalog.errors"
-    " catalog.format catalog.screen"
-    " catalog.store catalog.throttle",
+    "backup.commands": "backup.foreground backup.request backup.scheduled backup.sources backup.why"
+    " catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"
     " catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
-    " catalog.machines catalog.notify catalog.plans catalog.points"
-    " catalog.policies catalog.program catalog.prune catalog.repair catalog.report catalog.schedule"
-    " catalog.screen mount.commands mount.doctor mount.rebuild mount.restore mount.restoretest",
+    " catalog.machines catalog.notify catalog.plans catalog.points catalog.policies catalog.program"
+    " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen mount.commands"
+    " mount.doctor mount.loop mount.rebuild mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

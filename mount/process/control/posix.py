@@ -82,10 +82,10 @@ def _unmount(place: Path, *, lazy: bool) -> None:
         users = mounted.users_of(place)
         shown = ", ".join(map(str, users[:5])) or "a process that you can't see"
         more = f" and {len(users) - 5} more" if len(users) > 5 else ""
-        raise MountFailed(
-            f"the drive at {place} is in use by {shown}{more}",
-            "leave it and try again, or detach it at once with --lazy",
-        )
+        advice = "leave it and try again, or detach it at once with --lazy"
+        if users and not users[0].pid:
+            advice = "run `rpdrive loop detach` for each loop device (docs/images.md), then try again"
+        raise MountFailed(f"the drive at {place} is in use by {shown}{more}", advice)
     if number:
         raise MountFailed(
             f"{place} can't be unmounted: {os.strerror(number)}", "only the user who mounted it, or root, can"

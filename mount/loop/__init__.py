@@ -1,0 +1,1 @@
+"""Images in a drive as loop devices: `rpdrive loop`."""

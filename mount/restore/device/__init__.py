@@ -1,0 +1,1 @@
+"""Writing an image of a recovery point back to a device."""

@@ -53,6 +53,7 @@ from catalog.screen.text import safe_text  # noqa: E402
 # The modules with commands, and the names of these, so that only the modules needed are imported.
 PACKAGES = {
     "backup.commands": ("backup", "run-due"),
+    "backup.snapshot.commands": ("snapshots",),
     "catalog.points.commands": ("points", "ls"),
     "catalog.access.commands": ("vault",),
     "catalog.policies.commands": ("policy",),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from backup.run import Result
-from catalog.format.records import Item, Machine
+from catalog.format.records import Item, Machine, Point
 from catalog.screen.text import counted, iso_time, local_time, safe_text, size_text, text_json
 from catalog.store.metered import Traffic
+
+_SHOWN = 8  # mounts in a line
 
 
 def summary(result: Result, item: str, job: str | None) -> list[str]:
@@ -27,10 +29,26 @@ def summary(result: Result, item: str, job: str | None) -> list[str]:
         f"  {size_text(p.read_bytes)} read, {size_text(p.sent.new_bytes)} of it new, "
         f"{size_text(stored)} stored, {result.seconds:.1f} s",
     ]
+    lines += [f"  {line}" for line in (*_read_from(result.point), *map(safe_text, result.notes))]
     if result.problem_count:
         things = counted(result.problem_count, "problem")
         lines.append(f"  {things}" + (f": see above, or `rpdrive jobs {job[:8]}`" if job else ""))
     return lines
+
+
+def _read_from(point: Point) -> list[str]:
+    """Which file systems were read from snapshots, and which live, if some were read from snapshots."""
+    kinds = sorted({volume.snapshot for volume in point.volumes if volume.snapshot})
+    if not kinds:
+        return []
+    lines = [f"from snapshots ({kind}): {_places(point, kind)}" for kind in kinds]
+    live = _places(point, "")
+    return [*lines, f"from live files: {live}"] if live else lines
+
+
+def _places(point: Point, kind: str) -> str:
+    places = [safe_text(v.place.decode(errors="replace")) for v in point.volumes if v.snapshot == kind]
+    return ", ".join(places[:_SHOWN]) + (f" and {len(places) - _SHOWN:,} more" if len(places) > _SHOWN else "")
 
 
 def result_json(
@@ -60,6 +78,12 @@ def result_json(
         "record_bytes": result.record_bytes,
         "requests": traffic.requests if traffic else None,
         "seconds": round(result.seconds, 3),
+        "snapshots": [
+            {**text_json("place", v.place), "kind": v.snapshot, "time": iso_time(v.time)}
+            for v in (point.volumes if point else [])
+            if v.snapshot
+        ],
+        "notes": result.notes,
         "problem_count": result.problem_count,
         "problems": [{**text_json("path", q.path), "reason": q.reason} for q in result.problems],
     }

@@ -15,7 +15,7 @@ from backup.pieces import Contents, PendingPieces, finished, waits_for
 from backup.pipeline import Pipeline, Placed
 from backup.run import Run
 from backup.systems.base import File, Folder, ImageReader, SideDataReader, Stat, kept_time
-from catalog.errors import Damaged, DeviceUnreadable, LocalError, ObjectNotFound
+from catalog.errors import Damaged, DeviceUnreadable, ObjectNotFound, SnapshotLost
 from catalog.format.nodes import Node
 from catalog.format.packs import Extent
 from catalog.format.values import Hole, NodeKind, OutOfLine, Owner, Paged, Piece, Xattrs
@@ -66,7 +66,7 @@ class FileReader(Generic[Folder, File, Stat]):
             contents, changed = self._once(file, node)
             if changed:
                 if self._system.file_status(file).st_dev in self._run.reads.frozen:
-                    raise LocalError(
+                    raise SnapshotLost(
                         "a file changed in a snapshot, which can't be: no recovery point was made of it",
                         "see what the system's log says of the snapshot, then run the backup again",
                     )

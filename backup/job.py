@@ -100,7 +100,9 @@ class Job(Generic[Folder, File, Stat]):
             census.start()
         try:
             with Reporting(sample, observer):
-                return perform(self._run, dry=self._dry)
+                result = perform(self._run, dry=self._dry)
+            result.notes = self._run.reads.notes
+            return result
         finally:
             if counting:
                 census.stop()

@@ -147,7 +147,10 @@ class Run(msgspec.Struct, Generic[Folder, File, Stat]):
 
 
 class Result(msgspec.Struct):
-    """The result of a run. `point` is None for a dry run; sizes in bytes, `seconds` from start to commit."""
+    """The result of a run. `point` is None for a dry run; sizes in bytes, `seconds` from start to commit.
+
+    `notes` are lines for people that are no problems.
+    """
 
     point: Point | None
     previous: Point | None
@@ -157,3 +160,4 @@ class Result(msgspec.Struct):
     problems: list[Problem]
     problem_count: int
     seconds: float
+    notes: list[str] = []

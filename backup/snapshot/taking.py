@@ -72,7 +72,7 @@ def _choose(area: Area, providers: Sequence[Provider], barred: str) -> Chosen:
     if reasons:
         return Chosen(area, reason="; ".join(reasons), is_possible=True)
     source = os.fsdecode(area.mount.source)
-    return Chosen(area, reason=f"{area.mount.file_system} on {source} has none: only btrfs, LVM and ZFS have")
+    return Chosen(area, reason=f"{source} has {area.mount.file_system}, and is no logical volume of LVM")
 
 
 def _volume(mount: Mount, device: int = 0) -> Volume:

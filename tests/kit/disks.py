@@ -11,7 +11,7 @@ from pathlib import Path
 MAKE = {  # how to make each file system, with a size (MiB) that it can't be made below
     "btrfs": (["mkfs.btrfs", "-q", "--mixed"], 120),
     "xfs": (["mkfs.xfs", "-q"], 300),
-    "ext4": (["mkfs.ext4", "-q", "-F"], 64),
+    "ext4": (["mkfs.ext4", "-q", "-F", "-b", "4096"], 64),
 }
 
 
@@ -54,6 +54,7 @@ def mounted(device: Path | str, place: Path, *options: str) -> Iterator[Path]:
 def disk(folder: Path, file_system: str, *, size: int = 0, mount: bool = True) -> Iterator[Disk]:
     """A new file system of at least `size` MiB, mounted at `folder/<file system>`. Its image is a sparse file."""
     command, least = MAKE[file_system]
+    folder.mkdir(exist_ok=True)
     image, place = folder / f"{file_system}.image", folder / file_system
     with image.open("wb") as file:
         file.truncate(max(size, least) << 20)

@@ -274,8 +274,8 @@ ROOMS = {
     "backup.commands": "backup.foreground backup.request backup.scheduled backup.sources backup.why"
     " catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
-    "rpdrive": "backup.commands cache.commands cache.disk catalog.access catalog.alerts catalog.check"
-    " catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
+    "rpdrive": "backup.commands backup.snapshot cache.commands cache.disk catalog.access catalog.alerts"
+    " catalog.check catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
     " catalog.machines catalog.notify catalog.plans catalog.points catalog.policies catalog.program"
     " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen mount.commands"
     " mount.doctor mount.loop mount.rebuild mount.restore mount.restoretest",

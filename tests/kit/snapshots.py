@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from backup.request import Request
 from backup.selection import Selection
 from backup.snapshot.base import Provider
 from backup.snapshot.btrfs import Btrfs
 from backup.sources.files import SnapshotFiles
 from backup.sources.wish import Wish
+from tests.kit.drives import noise
 from tests.kit.protected import Protected
+from tests.kit.sources import attributed
 
 ASKED = Wish("auto", True)
 ALWAYS = Wish("always", True)
@@ -37,4 +38,20 @@ def source(
     )
 
 
-__all__ = ["ALWAYS", "ASKED", "DEFAULT", "Request", "Wish", "source"]
+def fill(place: Path) -> None:
+    """Holes, hard links, devices, owners, ACLs and extended attributes, and a file to change."""
+    attributed(place / "attributes")
+    (place / "kinds").mkdir()
+    with (place / "kinds" / "holes").open("wb") as sparse:
+        for start in (0, 3 << 20, 9 << 20):
+            sparse.seek(start)
+            sparse.write(noise(8192, start))
+        sparse.truncate(10 << 20)
+    os.mknod(place / "kinds" / "null", 0o20666, os.makedev(1, 3))
+    (place / "kinds" / "link").symlink_to("holes")
+    (place / "kinds" / "another name").hardlink_to(place / "kinds" / "holes")
+    os.chown(place / "kinds", 12345, 54321)
+    (place / "changed").write_bytes(b"before")
+
+
+__all__ = ["ALWAYS", "ASKED", "DEFAULT", "Wish", "fill", "source"]

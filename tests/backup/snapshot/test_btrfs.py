@@ -16,8 +16,7 @@ from catalog.errors import SnapshotFailed, SnapshotLost
 from catalog.store.memory import MemoryStore
 from tests.kit.disks import Disk, disk, mounted, run
 from tests.kit.protected import Protected, assert_equal, of_source
-from tests.kit.snapshots import ALWAYS, ASKED, DEFAULT, Wish, source
-from tests.kit.sources import attributed, every_kind
+from tests.kit.snapshots import ALWAYS, ASKED, DEFAULT, Wish, fill, source
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("mkfs.btrfs", "losetup")]
 
@@ -64,9 +63,7 @@ def left_in(place: Path) -> list[str]:
 
 def test_a_point_is_as_it_was_when_the_snapshot_was_made(btrfs: Disk, machine: Protected) -> None:
     top = btrfs.place
-    every_kind(top / "kinds")
-    attributed(top / "attributes")
-    (top / "changed").write_bytes(b"before")
+    fill(top)
     (top / "removed").write_bytes(b"before")
     (top / "renamed").write_bytes(b"before")
     before = of_source(top)
@@ -95,7 +92,7 @@ def test_the_next_backup_reads_no_file_and_finds_nothing_changed(
 ) -> None:
     subvolume(btrfs.place / "@")
     with mounted(btrfs.device, tmp_path / "home", "-o", "subvol=@") as home:
-        every_kind(home / "kinds")
+        fill(home)
         backup_while(machine, lambda: None, home)
         again = backup_while(machine, lambda: None, home)
         p = again.progress
@@ -124,13 +121,13 @@ def test_subvolumes_and_mounts_within_are_saved_from_their_own_snapshots(
         assert result.point is not None
         assert_equal(machine.snapshot(result.point, top), before)
         (why,) = [p.reason for p in result.problems]
-        assert why.startswith(f"no snapshot of {top}/disk: ext4 on {ext4.device} has none")
+        assert why.startswith(f"no snapshot of {top}/disk: {ext4.device} has ext4, and is no logical volume of LVM")
         told = {os.fsdecode(v.place): v for v in result.point.volumes}
         assert {place: v.snapshot for place, v in told.items()} == {str(btrfs.place): "btrfs", f"{top}/disk": ""}
         assert told[str(btrfs.place)].subvolumes == [
             b"@", b"@/as others make them", b"@/folder/deep", b"@/folder/deep/deeper", b"@/inner",
         ]  # fmt: skip
-        with pytest.raises(SnapshotFailed, match="ext4 on"):
+        with pytest.raises(SnapshotFailed, match="has ext4"):
             source(machine, top, wish=ALWAYS)
         there = frozenset([os.fsencode(top / "disk")])
         assert not backup_while(machine, lambda: None, top, wish=Wish("always", True, live=there)).problems

@@ -1,0 +1,149 @@
+"""Backups from snapshots of block devices: real xfs and ext4, opened beside the original, in no table of mounts."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backup.snapshot import mounting
+from backup.snapshot.base import Volume
+from backup.snapshot.block import opened
+from catalog.errors import SnapshotFailed, SnapshotLost
+from catalog.mountinfo import mounts
+from catalog.store.memory import MemoryStore
+from tests.kit.block_copies import Copies
+from tests.kit.disks import Disk, attached, disk, mounted, run
+from tests.kit.protected import Protected, assert_equal, of_source
+from tests.kit.snapshots import ALWAYS, ASKED, fill, source
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("mkfs.xfs", "losetup")]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Protected:
+    return Protected(MemoryStore(), tmp_path / "state")
+
+
+@pytest.mark.parametrize("kind", ["xfs", "ext4"])
+def test_a_point_is_as_it_was_and_the_next_backup_reads_no_file(
+    tmp_path: Path, machine: Protected, kind: str
+) -> None:
+    with disk(tmp_path, kind, size=300) as made:
+        copies = Copies(tmp_path / "copies")
+        fill(made.place)
+        before = of_source(made.place)
+        with closing(source(machine, made.place, providers=[copies])) as files:
+            files.begin()
+            places = {mount.place for mount in mounts() if mount.source.startswith(b"/dev/loop")}
+            assert os.fsencode(made.place) in places
+            (device,) = run("losetup", "--associated", next(copies.folder.iterdir()), "-O", "NAME", "-n").split()
+            assert not [m for m in mounts() if m.source == device.encode()]
+            (made.place / "changed").write_bytes(b"after!")
+            run("rm", "-r", made.place / "kinds")
+            result = machine.backup(made.place, source=files)
+        assert result.point is not None
+        assert_equal(machine.snapshot(result.point, made.place), before)
+        assert [(v.file_system, v.snapshot) for v in result.point.volumes] == [(kind, "copies")]
+        assert list(copies.folder.iterdir()) == []
+        with closing(source(machine, made.place, providers=[copies])) as files:
+            changed = machine.backup(made.place, source=files)
+        assert changed.progress.read_files == 1
+        with closing(source(machine, made.place, providers=[copies])) as files:
+            again = machine.backup(made.place, source=files)
+        assert (again.progress.read_files, again.progress.new, again.progress.changed) == (0, 0, 0)
+
+
+def test_no_point_of_a_snapshot_that_filled_up(tmp_path: Path, machine: Protected) -> None:
+    with disk(tmp_path, "ext4") as made:
+        copies = Copies(tmp_path / "copies")
+        (made.place / "file").write_bytes(b"x")
+        with closing(source(machine, made.place, providers=[copies])) as files:
+            files.begin()
+            copies.fails = "the snapshot is full"
+            with pytest.raises(SnapshotLost, match="is full"):
+                machine.backup(made.place, source=files)
+        assert not list(machine.store.list("points/"))
+
+
+def volume(made: Disk, kind: str, root: bytes = b"/") -> Volume:
+    return Volume(os.fsencode(made.place), 0, kind, os.fsencode(made.device), root, "rw")
+
+
+def crashed(made: Disk, kind: str, folder: Path) -> Path:
+    """A copy of a file system in use, as it would be after a power failure: its journal has to be replayed."""
+    (made.place / "synced").write_bytes(b"on disk")
+    (made.place / "data").mkdir()
+    (made.place / "data" / "file").write_bytes(b"x")
+    for name in (".", "synced", "data", "data/file"):
+        descriptor = os.open(made.place / name, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    image = folder / f"{kind} crashed"
+    run("cp", "--sparse=always", made.image, image)
+    return image
+
+
+@pytest.mark.parametrize("by_namespace", [False, True])
+@pytest.mark.parametrize("kind", ["xfs", "ext4"])
+def test_a_journal_is_replayed_and_the_original_stays_mounted(
+    tmp_path: Path, kind: str, by_namespace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_namespace:  # as before Linux 5.2
+        monkeypatch.setattr(mounting, "_FSOPEN", 10_000)
+    with disk(tmp_path, kind) as made, attached(crashed(made, kind, tmp_path)) as copy:
+        before = [mount.place for mount in mounts()]
+        folder = opened(copy, volume(made, kind))
+        try:
+            assert [mount.place for mount in mounts()] == before
+            assert {"synced", "data"} <= set(os.listdir(folder))
+            flags = os.fstatvfs(folder).f_flag
+            for flag in (os.ST_RDONLY, os.ST_NOSUID, os.ST_NODEV, os.ST_NOEXEC):
+                assert flags & flag
+            with pytest.raises(OSError, match="Read-only"):
+                os.mkdir("new", dir_fd=folder)
+        finally:
+            os.close(folder)
+        below = opened(copy, volume(made, kind, b"/data"))
+        assert os.listdir(below) == ["file"]
+        os.close(below)
+        (made.place / "still writable").write_bytes(b"x")
+
+
+def test_a_symlink_on_the_way_to_a_folder_is_not_followed(tmp_path: Path) -> None:
+    with disk(tmp_path, "ext4") as made:
+        (made.place / "link").symlink_to("/etc")
+        image = tmp_path / "copy"
+        os.sync()
+        run("cp", "--sparse=always", made.image, image)
+        with attached(image) as copy, pytest.raises(SnapshotFailed, match=r"Not a directory|symbolic"):
+            opened(copy, volume(made, "ext4", b"/link"))
+
+
+def test_what_cannot_be_opened_says_why(tmp_path: Path, machine: Protected) -> None:
+    """A device that can't be written: the journal can't be replayed, and files would be missing without it."""
+    with disk(tmp_path, "ext4") as made:
+        (made.place / "file").write_bytes(b"x")
+        copies = Copies(tmp_path / "copies", live=True, read_only=True)
+        with closing(source(machine, made.place, providers=[copies], wish=ALWAYS)) as files:
+            with pytest.raises(SnapshotFailed, match="can't be opened: "):
+                machine.backup(made.place, source=files)
+            assert not list(machine.store.list("points/"))
+        assert list(copies.folder.iterdir()) == []
+
+
+def test_a_mount_within_another_has_a_snapshot_of_its_own(tmp_path: Path, machine: Protected) -> None:
+    with disk(tmp_path, "ext4") as outer, disk(tmp_path / "x", "xfs", mount=False) as inner:
+        (outer.place / "a" / "inner").mkdir(parents=True)
+        with mounted(inner.device, outer.place / "a" / "inner") as place:
+            (place / "file").write_bytes(b"before")
+            before = of_source(outer.place)
+            copies = Copies(tmp_path / "copies")
+            with closing(source(machine, outer.place, providers=[copies], wish=ASKED)) as files:
+                assert files.begin().holds
+                (place / "file").unlink()
+                result = machine.backup(outer.place, source=files)
+            assert result.point is not None and not result.problems
+            assert_equal(machine.snapshot(result.point, outer.place), before)

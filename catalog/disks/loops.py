@@ -5,11 +5,13 @@ A loop device of ours carries MARK in its status, so that nobody else's is ever 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +23,9 @@ _CLR_FD, _GET_STATUS64, _CONFIGURE, _GET_FREE = 0x4C01, 0x4C05, 0x4C0A, 0x4C82
 _READ_ONLY, _AUTOCLEAR, _PARTSCAN = 1, 4, 8
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64
 _CONFIG = struct.Struct(f"=II{_INFO.size}s64x")  # struct loop_config
+_BLKPG, _ADD_PARTITION = 0x1269, 1
+_PARTITION = struct.Struct("@qqi64s64s4x")  # struct blkpg_partition
+_ARGUMENT = struct.Struct("@iiiP")  # struct blkpg_ioctl_arg
 _TRIES = 50  # another process may take the number that the kernel has just called free
 
 
@@ -60,6 +65,13 @@ def attach(
                     "loop devices need Linux 5.8 or later",
                 ) from e
     raise LocalError("no loop device is free", "detach some: `losetup -l` lists them")
+
+
+def add_partition(loop: int, number: int, start: int, size: int) -> None:
+    """Make a partition of an open loop device known to a kernel that hasn't found it. No effect if it has."""
+    row = ctypes.create_string_buffer(_PARTITION.pack(start, size, number, b"", b""), _PARTITION.size)
+    with suppress(OSError):  # it is there
+        fcntl.ioctl(loop, _BLKPG, _ARGUMENT.pack(_ADD_PARTITION, 0, len(row), ctypes.addressof(row)))
 
 
 def _free() -> int:

@@ -59,6 +59,9 @@ def attach(image: Path, to: Path | None, partition: int | None, *, without_journ
             if partition is not None:
                 raise UsageError("--partition chooses what is mounted", "add --to DIR")
             path, loop = loops.attach(fd, sector=sector, partitions=bool(table.kind), keep=True)
+            for slot in slots:
+                part = slot.partition
+                loops.add_partition(loop, part.number, part.start, min(part.size, max(size - part.start, 0)))
             os.close(loop)
             return Attached(path, None, contents, slots, [])
         chosen = _choose(image, size, contents, slots, partition)

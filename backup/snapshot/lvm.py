@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from backup.snapshot import block, tool
@@ -61,6 +62,7 @@ class Lvm:
         sys: Path = Path("/sys"),
         dev: Path = Path("/dev"),
     ) -> None:
+        self._numbers = count()  # of the snapshots of one job
         self._options = options
         self._open = open_block
         self._run = run
@@ -99,19 +101,18 @@ class Lvm:
             for volume in volumes:
                 number = _number(volume)
                 if number not in made:
-                    made[number] = self._make_one(volume, mark, len(made), free, end)
+                    made[number] = self._make_one(volume, mark, free, end)
         except BaseException:
             for each in made.values():
                 _remove_quietly(each)
             raise
         return [LvmSnapshot(volume, made[_number(volume)], self._open) for volume in volumes]
 
-    def _make_one(self, volume: Volume, mark: Mark, count: int, free: dict[str, int], end: float) -> _Made:
+    def _make_one(self, volume: Volume, mark: Mark, free: dict[str, int], end: float) -> _Made:
         number = _number(volume)
-        place = os.fsdecode(volume.place)
         ids = behind(number, self._sys)
         if ids is None:
-            raise SnapshotFailed(f"no snapshot of {place}: {self._not_ours(number)}")
+            raise SnapshotFailed(f"{os.fsdecode(volume.place)} is not on a logical volume of LVM")
         origin, pool = self._look(ids)
         reason = _refusal(origin, pool)
         size: list[str] = []
@@ -120,11 +121,11 @@ class Lvm:
             free[origin.group_id] -= extents
             size = ["--extents", str(extents)]
         if reason:
-            raise SnapshotFailed(f"no snapshot of {place}: {reason}")
+            raise SnapshotFailed(reason)
         # A thin snapshot that a power cut leaves behind is not activated at the next boot: no second device has the
         # file system's UUID. (A thick one is active whenever its origin is.)
         kind = ["--setactivationskip", "y", "--ignoreactivationskip"] if pool else size
-        name = f"{mark.tag}-{count}"
+        name = f"{mark.tag}-{next(self._numbers)}"
         mark.note(Lvm.name, f"{origin.group}/{name}")
         made = _Made(self._run, mark, origin.group, name, origin, self._sys, self._dev, time.time_ns())
         try:
@@ -133,9 +134,8 @@ class Lvm:
                 seconds=max(end - time.monotonic(), 1.0), changes=True,
             )  # fmt: skip
             if ended.code:
-                raise SnapshotFailed(
-                    f"no snapshot of {place}: lvcreate failed: {ended.said or f'exit code {ended.code}'}"
-                )
+                told = ended.said or f"exit code {ended.code}"
+                raise SnapshotFailed(f"lvcreate could make no snapshot of {origin.path}: {told}")
             made.find()
         except tool.StillRuns:
             raise  # it may yet make the snapshot: the mark keeps its name, and the next start removes it

@@ -23,5 +23,6 @@ def providers(options: Options) -> list[Provider]:
         return []
     from backup.snapshot.btrfs import Btrfs
     from backup.snapshot.lvm import Lvm
+    from backup.snapshot.zfs import Zfs
 
-    return [Btrfs(), Lvm(options)]
+    return [Btrfs(), Lvm(options), Zfs(options)]

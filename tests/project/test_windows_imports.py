@@ -33,6 +33,7 @@ UNIX = {
     "backup.snapshot.lvm",
     "backup.snapshot.mounting",
     "backup.snapshot.none",
+    "backup.snapshot.zfs",
     "backup.snapshot.taking",
     "backup.sources.files",
     "backup.sources.image",

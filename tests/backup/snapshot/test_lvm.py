@@ -139,7 +139,7 @@ def test_what_has_no_snapshots(
     made = provider(double)
     assert reason in made.takes(srv) and bool(reason) == bool(made.takes(srv))
     if reason:
-        with pytest.raises(SnapshotFailed, match="no snapshot of /srv: .*" + reason):
+        with pytest.raises(SnapshotFailed, match=reason):
             made.make([srv], JobMark(tmp_path))
         assert double.calls("lvcreate", "lvremove") == []
 
@@ -201,7 +201,10 @@ def test_what_is_no_logical_volume(double: LvmDouble, monkeypatch: pytest.Monkey
         ({"lvs": ["exit", 1, 5, "Can't open /etc/lvm/lvm.conf"]}, "lvs gave no report .*: Can't open /etc/lvm"),
         ({"lvs": ["print", 1, '{"report": 3}']}, "lvs gave no report"),
         ({"lvs": ["print", 1, '{"report": [{"lv": [{"lv_name": "srv", "lv_size": "many"}, 7]}]}']}, "doesn't show"),
-        ({"lvcreate": ["exit", 1, 5, "VG vg0 is locked\x1b[2J"]}, r"lvcreate failed: VG vg0 is locked\?\[2J$"),
+        (
+            {"lvcreate": ["exit", 1, 5, "VG vg0 is locked\x1b[2J"]},
+            r"no snapshot of vg0/\w+: VG vg0 is locked\?\[2J$",
+        ),
         ({"lvcreate": ["print", 1, "nothing was made"]}, "lvs doesn't show vg0/rpdrive-.* as a snapshot"),
         ({"lvcreate": ["hang", 1]}, "lvcreate did not end within 1 s and was stopped"),
     ],
@@ -224,7 +227,7 @@ def test_each_failure_leaves_nothing(
 def test_the_second_that_fails_takes_the_first_along(double: LvmDouble, tmp_path: Path) -> None:
     both = [thick(double), thin(double)]
     double.change("pool", data_percent="99.00")
-    with pytest.raises(SnapshotFailed, match="no snapshot of /home: the thin pool vg0/pool is 99 % full"):
+    with pytest.raises(SnapshotFailed, match="the thin pool vg0/pool is 99 % full"):
         provider(double).make(both, JobMark(tmp_path))
     assert [call[0] for call in double.calls("lvcreate", "lvremove")] == ["lvcreate", "lvremove"]
     assert double.names() == ["home", "pool", "srv"]

@@ -116,6 +116,7 @@ class Attempt(Generic[Folder, File, Stat]):
             run.problems.listed,
             run.problems.count,
             time.monotonic() - self._start.monotonic,
+            run.reads.notes,
         )
 
     def tick(self) -> None:

@@ -38,6 +38,10 @@ def backup(
     keep_unreadable: Annotated[
         bool, typer.Option("--keep-unreadable", help="go on where the device of an image can't read")
     ] = False,
+    volume: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", readable=False, help="save one file system, all of it, e.g. /srv or D:"),
+    ] = None,
     item: Annotated[
         str | None, typer.Option(metavar="NAME", help="name of the item (default: made from the paths)")
     ] = None,
@@ -108,12 +112,17 @@ def backup(
     limit_down: LimitDown = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Save files and folders, or the system state, as a new recovery point."""
+    """Save files and folders, a volume, an image or the system state, as a new recovery point."""
     session: Session = ctx.obj
+    if volume:
+        from backup.wanted import check_volume
+
+        check_volume(volume, paths or [], image, image_of, system_state=system_state)
     if system_state:
         item = item or "system state"
-    elif not paths and image is None and image_of is None:
-        raise UsageError("nothing to save was named", "name files or folders, or use --system-state or --image")
+    elif not paths and not volume and image is None and image_of is None:
+        more = "name files or folders, or use --volume, --system-state or --image"
+        raise UsageError("nothing to save was named", more)
     elif luks_headers or verify_packages:
         option = "--with-luks-headers" if luks_headers else "--verify-packages"
         raise UsageError(f"{option} is for --system-state", "leave it out, or save the system state")
@@ -127,8 +136,9 @@ def backup(
 
         what = image_paths(image, image_of, paths or [], system_state=system_state)
         kind = ItemKind.IMAGE if what else ItemKind.SYSTEM if system_state else ItemKind.FILES
+        kind = ItemKind.VOLUME if volume else kind
         return Request(
-            what or paths or [],
+            what or volume or paths or [],
             item=item or (image_item(what[0]) if what else None),
             crash_like=crash_like,
             keep_unreadable=keep_unreadable,
@@ -138,7 +148,7 @@ def backup(
             ignore_files=ignore_files,
             exclude_caches=exclude_caches,
             ignore_case=ignore_case,
-            one_file_system=one_file_system,
+            one_file_system=one_file_system or bool(volume),
             fetch=cloud_files,
             cache_size=cache_size,
             dry=dry_run,

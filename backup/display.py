@@ -64,6 +64,7 @@ def result_json(
         "previous": point.previous.hex() if point and point.previous else None,
         "machine": machine.name,
         "item": item.name,
+        "kind": point.kind if point else item.kind,
         "files": result.totals.files,
         "entries": result.totals.entries,
         "bytes": result.totals.bytes,

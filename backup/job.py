@@ -130,8 +130,9 @@ def opened(
             vault.store.sweep(_mark(machine))
             settings.remove_unfinished()
         if session.gate is not None:
-            session.gate.of_item(request.item or item_name(paths))
-        item = this_item(vault, state, machine, request.item or item_name(paths), paths, dry=request.dry)
+            session.gate.of_item(request.item or item_name(paths, request.kind))
+        name = request.item or item_name(paths, request.kind)
+        item = this_item(vault, state, machine, name, paths, kind=request.kind, dry=request.dry)
         mirror = Mirror(state / f"index-{vault.id.hex()}-{machine.id.hex()}.sqlite", vault.keys)
         stack.callback(mirror.close)
         disk = None if session.is_local else _disk_cache(settings.cache, limit)

@@ -221,6 +221,12 @@ class SnapshotLost(LocalError):
     advice = "no recovery point was made of it; run the backup again (docs/snapshots.md)"
 
 
+class Unsuitable(LocalError):
+    """What a volume was to be restored to will not do; nothing was written."""
+
+    advice = "see docs/volumes.md"
+
+
 class Unwritable(LocalError):
     """Something of this machine does not fit into the vault's format: no reader would accept it."""
 

@@ -60,3 +60,17 @@ def mounted_at(place: bytes) -> Mount | None:
 def unescape(field: bytes) -> bytes:
     """A field with its octal escapes undone, each once: `\\134040` is a backslash and `040`."""
     return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field) if b"\\" in field else field
+
+
+def mount_of(path: bytes) -> Mount | None:
+    """The mount that a path (absolute, no symlinks) is on. None where there is no table."""
+    try:
+        table = mounts()
+    except OSError:
+        return None
+    found = None
+    for mount in table:  # of several at one place, the last one is on top
+        is_above = path == mount.place or path.startswith(mount.place.rstrip(b"/") + b"/")
+        if is_above and (found is None or len(mount.place) >= len(found.place)):
+            found = mount
+    return found

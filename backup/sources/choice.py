@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from backup.request import Request, own_folders, selected
 from backup.selection import Selection
+from backup.snapshot.base import Options, Volume
 from backup.snapshot.marks import has_left
 from backup.snapshot.this import barred, providers
 from backup.sources.base import LiveFiles, Source
 from backup.sources.staging import remove_left_behind
 from backup.sources.system_state import SystemStateSource, system_selection
+from backup.sources.volume import VolumeFiles, volume_of
 from backup.sources.wish import NEVER, wish
 from backup.systems.base import System
 from catalog.access.session import Session
@@ -42,8 +45,14 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
         with prepared_image(request) as (files, images, image):
             yield Prepared(files, images, image)
         return
+    volume = None
+    if request.kind == ItemKind.VOLUME:
+        volume = volume_of(request, system)
+        request = replace(request, one_file_system=True)
     chosen = selection(request, system)
     source = _files(session, request, chosen, system)
+    if volume is not None:
+        source = VolumeFiles(volume, source, why_live=_why_live(source), within=_within)
     state = session.settings.where("state")
     remove_left_behind(state, system.lock)
     if request.kind == ItemKind.SYSTEM:
@@ -60,6 +69,16 @@ def selection(request: Request, system: System[Any, Any, Any]) -> Selection:
     if request.kind == ItemKind.SYSTEM:
         return system_selection(request, system)
     return selected(request, system)
+
+
+def _why_live(source: Source) -> list[str]:
+    live = getattr(source, "live", [])
+    return list(live) or ([f"no snapshot: {barred()}"] if barred() else [])
+
+
+def _within(volume: Volume) -> list[Volume]:
+    """The file systems in a volume that belong to it, though a walk that stays in it does not come there."""
+    return [inner for provider in providers(Options()) for inner in provider.within(volume)]
 
 
 def _files(session: Session, request: Request, selection: Selection, system: System[Any, Any, Any]) -> Source:

@@ -124,6 +124,11 @@ class SnapshotFiles:
             return []
         return [_no_snapshot(one) for one in self._chosen if one.provider is None and one.is_possible]
 
+    @property
+    def live(self) -> list[str]:
+        """What is read live although it may change, and why: a line each."""
+        return [_no_snapshot(one) for one in self._chosen if one.provider is None and one.reason]
+
     def check(self, *, final: bool = False) -> None:
         if self._taking is not None and (final or time.monotonic() > self._looked + _LOOK):
             self._taking.check()

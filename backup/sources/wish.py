@@ -10,6 +10,7 @@ import msgspec
 from backup.request import Request
 from backup.snapshot.base import SHARE, TIMEOUT, Options
 from catalog.errors import UsageError
+from catalog.format.records import ItemKind
 from catalog.program import SNAPSHOT
 from catalog.screen.text import parse_duration, parse_size
 
@@ -41,7 +42,8 @@ def wish(request: Request, barred: str, environ: Mapping[str, str] = os.environ)
     size, share = room(request.snapshot_size)
     timeout = TIMEOUT if request.snapshot_timeout is None else parse_duration(request.snapshot_timeout)
     live = frozenset(os.fsencode(os.path.realpath(path)) for path in request.snapshot_excludes)
-    return Wish(mode, bool(asked), live, Options(size, share, timeout))
+    subvolumes = request.kind is ItemKind.VOLUME
+    return Wish(mode, bool(asked), live, Options(size, share, timeout), subvolumes)
 
 
 def room(text: str | None) -> tuple[int, float]:

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from backup.systems.names import Names
 from backup.systems.side_data import SideData
 from catalog.format.nodes import Node
+from catalog.format.records import Volume
 from catalog.format.values import Owner
 
 TIME_MIN, TIME_MAX = -(2**63), 2**64 - 1  # ns since the epoch, as MessagePack has them: years 1677 to 2554
@@ -126,6 +127,12 @@ class System(Protocol[Folder, File, Stat]):
 
     def identity(self, path: Path) -> tuple[int, int] | None:
         """st_dev and st_ino of a path of this system; None if there is nothing."""
+
+    def volume(self, path: Path) -> Volume:
+        """The file system whose root is at a path (absolute, no links), and its identity.
+
+        Raises LocalError if there is none, or one whose files are not saved.
+        """
 
     def unwanted_mounts(self) -> set[bytes]:
         """Mount points of file systems that hold no files of their own, and of rpdrive's drives."""

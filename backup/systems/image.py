@@ -24,8 +24,9 @@ from backup.systems.names import Names
 from backup.systems.posix import PosixSystem
 from catalog.disks.devices import open_device
 from catalog.disks.geometry import BESIDE, MOST, SUFFIX, UNREADABLE, Geometry, encode
-from catalog.errors import DeviceUnreadable
+from catalog.errors import DeviceUnreadable, LocalError
 from catalog.format.nodes import Node
+from catalog.format.records import Volume
 from catalog.format.values import Owner, kind_of
 
 PIECE = 512 << 10  # bytes; docs/images.md has what was measured
@@ -110,6 +111,9 @@ class ImageSystem:
     def unreadable(self) -> list[tuple[int, int]]:
         """The ranges (start, end) that could not be read, in order; the first 1,000."""
         return self._bad[:UNREADABLE]
+
+    def volume(self, path: Path) -> Volume:
+        raise LocalError(f"{path} is no volume of an image", "leave --volume out")
 
     def unwanted_mounts(self) -> set[bytes]:
         return set()

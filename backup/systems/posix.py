@@ -23,9 +23,12 @@ from pathlib import Path
 
 from backup.systems.base import kept_time
 from backup.systems.names import Names, sorted_names
+from catalog.errors import LocalError
+from catalog.filesystems import file_system_of
 from catalog.format.nodes import Node
+from catalog.format.records import Volume
 from catalog.format.values import Owner, kind_of
-from catalog.mountinfo import PSEUDO, mounts
+from catalog.mountinfo import PSEUDO, mount_of, mounts
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _NOATIME = getattr(os, "O_NOATIME", 0)
@@ -129,6 +132,40 @@ class PosixSystem:
         finally:
             self._patience -= time.monotonic() - began
             os.close(place)
+
+    def volume(self, path: Path) -> Volume:
+        """The file system that is mounted at a path."""
+        place = os.fsencode(path)
+        mount = mount_of(place)
+        if (place != mount.place) if mount is not None else not os.path.ismount(path):
+            where = path if mount is None else os.fsdecode(mount.place)
+            raise LocalError(
+                f"{path} is not where a file system is mounted, but a folder in the one at {where}",
+                f"give --volume {where} for all of it, or the folder without --volume",
+            )
+        if place in self.unwanted_mounts():
+            raise LocalError(
+                f"what is mounted at {path} has no files of its own", "give the path of a disk's volume"
+            )
+        if mount is not None and mount.root != b"/" and mount.file_system != "btrfs":
+            raise LocalError(
+                f"{path} shows only a part of its file system, {os.fsdecode(mount.root)}",
+                "give the place where all of it is mounted, or the path without --volume",
+            )
+        try:
+            fs = os.statvfs(path)
+        except OSError as e:
+            raise LocalError(f"{path} can't be read: {e.strerror}", "check its permissions") from e
+        size, used = fs.f_blocks * fs.f_frsize, (fs.f_blocks - fs.f_bfree) * fs.f_frsize
+        if mount is None:
+            return Volume(place=place, size=size, used=used)
+        found = file_system_of(mount)
+        return Volume(
+            place=place, file_system=found.file_system, uuid=found.uuid, label=found.label,
+            source=mount.source.decode(errors="replace"),
+            options=",".join(dict.fromkeys([*mount.options.split(","), *mount.super_options.split(",")])),
+            size=size, used=used,
+        )  # fmt: skip
 
     @staticmethod
     def unwanted_mounts() -> set[bytes]:

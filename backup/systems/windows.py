@@ -21,8 +21,10 @@ from typing import IO, Any, NamedTuple
 from backup.systems.base import OnlineOnly, System, kept_time
 from backup.systems.names import Names, sorted_names
 from backup.systems.side_data import UNKNOWN_OWNER, SideData
+from backup.systems.windows_volume import drives_of_rpdrive, volume_at
 from catalog.errors import Damaged, LocalError
 from catalog.format.nodes import Node
+from catalog.format.records import Volume
 from catalog.format.values import Owner, kind_of
 from catalog.format.windows import Windows, name_bytes, name_text
 from catalog.windows import api as w
@@ -150,13 +152,11 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
             return None
         return st.st_dev, st.st_ino
 
+    def volume(self, path: Path) -> Volume:
+        return volume_at(self._api, self.point_path(path), self.unwanted_mounts())
+
     def unwanted_mounts(self) -> set[bytes]:
-        found = set()
-        for letter in self._api.drives():
-            with suppress(OSError):  # no disk in the drive
-                if "rpdrive" in self._api.file_system(f"{letter}:\\")[0].lower():
-                    found.add(b"/" + letter.encode())
-        return found
+        return drives_of_rpdrive(self._api)
 
     # --- folders and names ------------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,17 @@ class Screen:
 
             self._bar = Bar()
         return self
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the bar away meanwhile, e.g. to ask something."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def progress(self, progress: JobProgress) -> None:
         if self._bar is None:

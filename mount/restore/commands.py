@@ -33,13 +33,26 @@ def restore(
     discard: Annotated[
         bool, typer.Option("--discard", help="with --to-device: let the device give back the space of zeros")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="with --to-device: overwrite without asking")] = False,
-    on_conflict: Annotated[
-        str,
+    yes: Annotated[
+        bool,
         typer.Option(
-            metavar="copy|overwrite|skip|newer", help="what to do if something else exists where a file belongs"
+            "--yes", help="with --to-device: overwrite without asking; with --exact: remove without asking"
         ),
-    ] = "copy",
+    ] = False,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(
+            metavar="copy|overwrite|skip|newer",
+            help="what to do if something else exists where a file belongs (default: copy)",
+        ),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="roll a volume back: at the end, remove what the point has not"),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="restore a volume though its place does not suit it, e.g. lacks room")
+    ] = False,
     no_permissions: Annotated[
         bool, typer.Option("--no-permissions", help="do not restore owners, permissions and ACLs")
     ] = False,
@@ -90,16 +103,16 @@ def restore(
     """
     session: Session = ctx.obj
     if to_device is not None:
-        if to is not None or in_place or include or exclude:
-            raise UsageError("--to-device takes a whole image", "leave out --to, --in-place and patterns")
+        if to is not None or in_place or include or exclude or exact:
+            raise UsageError("--to-device takes a whole image", "leave out --to, --in-place, --exact and patterns")
         if not _to_device(
             session, places, to_device, machine, item, Given(limit, limit_up, limit_down),
             verify=verify, discard=discard, dry_run=dry_run, yes=yes, as_json=as_json,
         ):  # fmt: skip
             raise typer.Exit(WITH_PROBLEMS)
         return
-    if discard or yes:
-        raise UsageError("--discard and --yes belong to --to-device", "leave them out")
+    if discard or (yes and not exact):
+        raise UsageError("--discard and --yes belong to --to-device, and --yes to --exact", "leave them out")
     from mount.restore.job import Job
 
     job = Job(
@@ -108,6 +121,9 @@ def restore(
         to=to,
         in_place=in_place,
         on_conflict=on_conflict,
+        exact=exact,
+        yes=yes,
+        force=force,
         permissions=not no_permissions,
         owner_by=owner_by,
         trust_modes=trust_modes,

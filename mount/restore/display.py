@@ -9,8 +9,10 @@ from typing import Any
 from catalog.jobs.local import LocalJob, restore_word
 from catalog.screen.text import counted, iso_time, safe_text, size_text, text_json
 from mount.restore.report import Report
+from mount.restore.volume.surplus import Surplus
 
 _SHOWN = 20  # problems on the screen
+_LISTED = 100  # entries that are shown before a person confirms that they are removed
 
 
 def summary(r: Report, job: LocalJob) -> list[str]:
@@ -25,7 +27,7 @@ def summary(r: Report, job: LocalJob) -> list[str]:
         f"{count:,} {what}"
         for count, what in (
             (r.same, "there already"), (r.corrected, only), (r.copies, "as copies"), (r.replaced, "overwritten"),
-            (r.kept, "left as they were"), (r.verified, "read back and compared"),
+            (r.kept, "left as they were"), (r.removed, "removed"), (r.verified, "read back and compared"),
         )
         if count
     ]  # fmt: skip
@@ -66,7 +68,7 @@ def problem_lines(r: Report, top: str = "") -> list[str]:
 
 _VERBS = {
     "write": "new", "replace": "overwrite", "copy": "copy", "keep": "keep", "same": "same", "refuse": "refuse",
-    "attributes": "attributes",
+    "attributes": "attributes", "remove": "remove",
 }  # fmt: skip
 
 
@@ -81,6 +83,22 @@ def dry_lines(r: Report, job: LocalJob) -> Iterator[str]:
     yield f"Dry run: nothing was written; {size_text(r.size)}: {words}"
     yield from renamed_lines(r, _top(job))
     yield from problem_lines(r, _top(job))
+
+
+def surplus_lines(surplus: Surplus, job: LocalJob) -> Iterator[str]:
+    """What a roll-back removes, for a person who is asked: the first entries, each with what is in it."""
+    where = safe_text(job.target)
+    found = counted(surplus.count, "entry", "entries")
+    yield f"{found} of {where} ({size_text(surplus.size)}) are not in the recovery point, and would be removed:"
+    for top in surplus.tops[:_LISTED]:
+        inside = f"  ({counted(top.entries, 'entry', 'entries')}, {size_text(top.size)})" if top.entries > 1 else ""
+        yield f"  {safe_text(os.fsdecode(top.path))}{inside}"
+    more = surplus.count - sum(top.entries for top in surplus.tops[:_LISTED])
+    if more:
+        yield f"  and {more:,} more: see --dry-run"
+    for reason, count in surplus.kept_count.items():
+        paths = ", ".join(safe_text(os.fsdecode(k.path)) for k in surplus.kept if k.reason == reason)
+        yield f"  stays, as {reason}: {paths if count <= 3 else counted(count, 'entry', 'entries')}"
 
 
 def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
@@ -104,6 +122,10 @@ def report_json(r: Report, job: LocalJob, *, dry: bool) -> dict[str, Any]:
         "kept": r.kept,
         "copies": r.copies,
         "replaced": r.replaced,
+        "surplus": r.surplus,
+        "removed": r.removed,
+        "removed_bytes": r.removed_bytes,
+        "refusals": r.refusals,
         "verified": r.verified,
         "lost": r.lost,
         "renamed": r.renamed_count,

@@ -77,8 +77,9 @@ class FilePlanner:
             action = self._corrections.file(folder, name, there, attributes, holds_it)
         if planning.dry:
             planning.list_action(folder, name, action, size, final)
+        planning.watch.wrote(action, folder, name, leaf, entry, 0 if there is None else there.st_size)
         if action is Action.REFUSE:
-            report.failed(folder.path(name), "a folder exists where this file belongs; left unchanged")
+            planning.refuse(folder, name, "a folder exists where this file belongs; left unchanged")
             return
         file = FilePlan(
             planning.number(), folder, name, final, size, attributes, action is Action.REPLACE, entry.link,

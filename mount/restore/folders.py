@@ -31,7 +31,7 @@ class FolderPlanner:
         """
         planning = self._planning
         self._report.entries += 1
-        name = planning.name(entry, parent)
+        name = planning.name(leaf, entry, parent)
         try:
             attributes = planning.attributes(leaf, entry, parent, name)
             there = planning.status(parent, name)
@@ -40,8 +40,11 @@ class FolderPlanner:
             if action is Action.COPY and not passage:
                 name, there = planning.free_name(parent, name, wanted)
             elif action not in (Action.WRITE, Action.SAME):
-                why = "something else exists where this folder belongs; left unchanged"
-                self._report.failed(parent.path(name), why)
+                planning.refuse(parent, name, "something else exists where this folder belongs; left unchanged")
+                return None
+            if there is not None and planning.borders.is_border(parent, name):
+                if entry.content is not None:
+                    self._report.failed(parent.path(name), "another file system is mounted there; left unchanged")
                 return None
             folder = planning.folders.add(parent, name)
             folder.attributes = attributes
@@ -58,6 +61,12 @@ class FolderPlanner:
         except (OverflowError, ValueError) as e:  # a number or name that this system doesn't take
             self._report.failed(parent.path(name), f"it could not be written: {e}")
         return None
+
+    def top(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
+        """Give the target itself the attributes of an entry, if it is new, or existing ones are overwritten."""
+        planning = self._planning
+        if planning.into_new or planning.policy is Policy.OVERWRITE:
+            folder.attributes = planning.attributes(leaf, entry, folder, b"")
 
     def ensure(self, folder: Folder) -> bool:
         """Make a folder and its parents if they are missing. False if that fails; the report has the reason."""

@@ -6,10 +6,10 @@ import gc
 import os
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
@@ -23,6 +23,7 @@ from catalog.program import user_path
 from catalog.schedule.history import Ran
 from catalog.schedule.noted import begin, end
 from catalog.screen.progress import Observer, Reporting
+from catalog.screen.text import counted
 from catalog.vault import Vault
 from mount.restore.conflict import Policy
 from mount.restore.options import Options
@@ -33,7 +34,11 @@ from mount.restore.windows_state import WindowsState
 
 if TYPE_CHECKING:
     from cache.disk import DiskCache
-    from mount.restore.run import Restore
+    from cache.reader import Reader
+    from mount.restore.volume.surplus import Surplus
+    from mount.restore.volume.whole import Whole
+
+    Ask: TypeAlias = Callable[[Surplus], bool | None]
 
 _LISTED = 100  # warnings kept in the record
 MIB = 1 << 20
@@ -57,7 +62,10 @@ class Job:
         *,
         to: str | None,
         in_place: bool,
-        on_conflict: str = "copy",
+        on_conflict: str | None = None,
+        exact: bool = False,
+        yes: bool = False,
+        force: bool = False,
         permissions: bool = True,
         owner_by: str = "id",
         trust_modes: bool = False,
@@ -73,6 +81,13 @@ class Job:
                 "a restore needs either --to or --in-place",
                 "--to DIR restores into a folder, --in-place to the original paths",
             )
+        if exact:
+            if on_conflict not in (None, Policy.OVERWRITE):
+                raise UsageError("--exact makes files as the point has them", "leave --on-conflict out")
+            if include or exclude:
+                raise UsageError("--exact is for a whole volume", "leave --include and --exclude out")
+            on_conflict = Policy.OVERWRITE
+        on_conflict = on_conflict or Policy.COPY
         if on_conflict not in tuple(Policy):
             raise UsageError(f"--on-conflict does not take {on_conflict!r}", "use copy, overwrite, skip or newer")
         if owner_by not in ("id", "name"):
@@ -83,9 +98,9 @@ class Job:
         self._options = Options(
             target, in_place, Policy(on_conflict), permissions, owner_by == "name",
             Selection(include, exclude, ignore_case=fold), dry_run, verify, trust_modes=trust_modes,
-            state=session.settings.where("state"),
+            state=session.settings.where("state"), exact=exact,
         )  # fmt: skip
-        self._controller = controller
+        self._controller, self._yes, self._force = controller, yes, force
         self._arguments = read_arguments(session, places)
         _check_target(session, target)
         self.record = LocalJob(
@@ -99,10 +114,22 @@ class Job:
     def dry_run(self) -> bool:
         return self._options.dry_run
 
-    def run(self, vault: Vault, machine: str | None, item: str | None, observer: Observer | None = None) -> Report:
-        """Restore, followed by `observer`. Raises Damaged if no file could be restored because of damage."""
+    def run(
+        self,
+        vault: Vault,
+        machine: str | None,
+        item: str | None,
+        observer: Observer | None = None,
+        ask: Ask | None = None,
+    ) -> Report:
+        """Restore, followed by `observer`. `ask` says whether what a roll-back found may be removed.
+
+        Raises Damaged if no file could be restored because of damage; Unsuitable if a volume can't be restored to
+        the target; UsageError if a roll-back is not confirmed.
+        """
         from cache.reader import Reader  # loaded while the keys are derived (see the command)
         from mount.restore.run import Restore
+        from mount.restore.volume.whole import whole_volume
 
         r = self.record
         r.vault = vault.id.hex()
@@ -114,14 +141,19 @@ class Job:
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=TREES, page_memory=PAGES, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
+        report = restore.report
         try:
-            with without_collection(), Reporting(restore.report.progress, observer):
+            with without_collection():
                 sources = resolve(vault, reader, self._arguments, machine, item, only)
                 self._name(sources)
-                state = WindowsState(reader, sources, self._options, controller=self._controller)
-                self._hooked(restore, state.sources)
-                state.finish(restore.report, time.time_ns())
-            report = restore.report
+                whole = whole_volume(reader, sources, self._options)
+                if whole is not None:
+                    self._volume(vault, reader, whole, report, observer, ask)
+                else:
+                    state = WindowsState(reader, sources, self._options, controller=self._controller)
+                    with Reporting(report.progress, observer):
+                        self._hooked(report, state.sources, lambda: restore.run(state.sources))
+                    state.finish(report, time.time_ns())
             self.record.outcome = Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED
             return report
         except KeyboardInterrupt:
@@ -134,17 +166,44 @@ class Job:
             reader.close()
             if disk is not None:
                 disk.close()
-            self._keep(restore.report)
+            self._keep(report)
 
-    def _hooked(self, restore: Restore, sources: list[Source]) -> None:
+    def _volume(
+        self, vault: Vault, reader: Reader, whole: Whole, report: Report, observer: Observer | None, ask: Ask | None
+    ) -> None:
+        """Restore a whole volume: look, refuse or ask, and write."""
+        from mount.restore.volume.whole import WholeRestore, check, native
+
+        o = self._options
+        home, o.in_place, o.into = o.in_place, False, True
+        if home:
+            o.target = native(whole.volume.place, o.system)
+            self.record.target = _text(o.target)
+            _check_target(self._session, o.target)
+        work = WholeRestore(vault, reader, o, whole, home=home, spared=_spared(self._session))
+        looked = report if self.dry_run else Report()
+        with Reporting(looked.progress, observer):
+            before = work.look(looked)
+        if self.dry_run:
+            report.refusals = [refusal.reason for refusal in before.refusals]
+            for reason in report.refusals:
+                report.problem(b"", f"the volume would not be restored: {reason}")
+            return
+        check(before, force=self._force)
+        if before.surplus is not None and before.surplus.count and not self._yes:
+            _confirm(before.surplus, ask)
+        with Reporting(report.progress, observer):
+            self._hooked(report, [whole.source], lambda: work.run(report, before.surplus))
+
+    def _hooked(self, report: Report, sources: list[Source], work: Callable[[], object]) -> None:
         """The restore between its hooks; those of items run if one of the sources is of such an item."""
-        r, report = self.record, restore.report
+        r = self.record
         hooks = Hooks(Path(), []) if self.dry_run else read_hooks(self._session.settings)
         facts = job_facts(kind=r.kind, item=r.item, machine=r.machine, job=r.id, point=r.point, target=r.target)
         names = {source.point.item_name for source in sources}
         around = Around(hooks.of_items(names), "", facts, lambda text: report.problem(b"", text))
         with around.job(Stage.BEFORE_RESTORE, Stage.AFTER_RESTORE):
-            restore.run(sources)
+            work()
             _check_all_damaged(report)
             selection = self._options.selection
             if selection.chooses and not selection.found and not report.problem_count:
@@ -197,6 +256,30 @@ def _disk(session: Session) -> DiskCache | None:
         return DiskCache(session.settings.cache)
     except LocalError:
         return None
+
+
+def _confirm(surplus: Surplus, ask: Ask | None) -> None:
+    """Raise UsageError unless a person says that what the point has not may be removed."""
+    answer = None if ask is None else ask(surplus)
+    if answer:
+        return
+    found = counted(surplus.count, "entry that is", "entries that are")
+    raise UsageError(
+        f"nothing was changed: {found} not in the recovery point would be removed"
+        if answer is None
+        else "nothing was changed",
+        "look at them with --dry-run, and confirm with --yes",
+    )
+
+
+def _spared(session: Session) -> set[tuple[int, int]]:
+    """The folders of rpdrive and of its vault that exist, by device and inode."""
+    found = set()
+    for folder in session.own_folders():
+        with suppress(OSError):
+            st = folder.path.stat()
+            found.add((st.st_dev, st.st_ino))
+    return found
 
 
 def _check_all_damaged(report: Report) -> None:

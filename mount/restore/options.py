@@ -31,3 +31,5 @@ class Options:
     trust_modes: bool = True
     state: Path | None = None
     system: str = field(default_factory=platform.system)  # the target's system, whose rules for names apply
+    into: bool = False
+    exact: bool = False

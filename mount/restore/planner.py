@@ -57,7 +57,11 @@ class Planner:
                     return
             saved = found.leaf.subtree(found.entry)
         planning.twins.enter(folder, saved)
-        if place.found is None:
+        if self._planning.into and place.is_folder:
+            if place.found is not None:
+                self._folders.top(place.found.leaf, place.found.entry, folder)
+            self._tree(place.folder, folder, place.path.strip(b"/"))
+        elif place.found is None:
             self._tree(place.folder, folder, b"")
         elif place.is_folder:
             below = self._folders.enter(place.found.leaf, place.found.entry, folder)
@@ -116,6 +120,7 @@ class Planner:
             return leaf.subtree(entry)
         except Damaged as e:
             self._report.failed(folder.path(), str(e), damaged=True)
+            self._planning.watch.unknown(folder)
             return None
 
     def _entries(self, top: Subtree | None, folder: Folder) -> Iterator[tuple[Leaf, Entry]]:
@@ -125,11 +130,12 @@ class Planner:
                     yield page.leaf, entry
         except Damaged as e:
             self._report.failed(folder.path(), f"the rest of this folder can't be read: {e}", damaged=True)
+            self._planning.watch.unknown(folder)
 
     def _entry(self, leaf: Leaf, entry: Entry, folder: Folder) -> None:
         report = self._report
         report.entries += 1
-        name = self._planning.name(entry, folder)
+        name = self._planning.name(leaf, entry, folder)
         if name.startswith(PREFIX) and mark_in(name):
             self._leftovers.keep(folder, name)
         try:

@@ -24,6 +24,8 @@ from mount.restore.plan import Plan
 from mount.restore.report import Planned, Report
 from mount.restore.target import Target
 from mount.restore.twins import Twins
+from mount.restore.volume.borders import Borders
+from mount.restore.watch import NoWatch, Watch
 
 OwnerIds: TypeAlias = Callable[[Owner, PathOf], tuple[int, int]]
 FOREIGN = "the recovery point is of another machine (see --trust-modes)"
@@ -44,9 +46,13 @@ class Planning:
         owner_ids: OwnerIds,
         places: Places,
         twins: Twins,
+        watch: Watch | None = None,
     ) -> None:
+        self.watch = NoWatch() if watch is None else watch
         self.target, self.report, self._options = target, report, options
-        self.policy, self.dry = options.policy, options.dry_run
+        self.policy, self.dry, self.into = options.policy, options.dry_run, options.into
+        self.into_new = False  # the target is new, or what an earlier run began
+        self.borders = Borders(target.top, target.disk.mount_points() if options.into else ())
         self.folders, self.twins = folders, twins
         self.plan = Plan(folders, places)
         self.links = LinkTable(folders)
@@ -67,17 +73,26 @@ class Planning:
 
     # --- one entry ----------------------------------------------------------------------------------------------
 
-    def name(self, entry: Entry, folder: Folder) -> bytes:
+    def name(self, leaf: Leaf, entry: Entry, folder: Folder) -> bytes:
         """The name to give an entry in a folder: its own if the target can store it. Raises StoreError."""
         name = self.twins.place(self._spell(entry.name), entry.name, folder)
+        self.watch.named(folder, name, leaf, entry)
         if name != entry.name:
             self.report.renamed(folder.path(name), entry.name)
         return name
 
     def leave(self, folder: Folder) -> None:
         """End a folder: no more of its entries will come."""
+        self.watch.left(folder)
         self.twins.leave(folder)
         self.folders.settle(folder)
+
+    def refuse(self, folder: Folder, name: bytes, why: str) -> None:
+        """Report an entry that is not restored, because something of another kind has its name."""
+        if self.watch.blocked(folder, name):
+            self.report.blocked += 1
+        else:
+            self.report.failed(folder.path(name), why)
 
     def attributes(
         self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes, *, link: bool = False
@@ -111,6 +126,8 @@ class Planning:
         """In a dry run, list what would be done. An empty name means the folder itself."""
         if not self.dry or (not name and action is Action.SAME):
             return
+        if action in (Action.WRITE, Action.COPY):
+            self.watch.made()
         path = folder.path(name) + (b"" if name else b"/")
         note = final if action is Action.COPY else b""
         self.report.planned.append(Planned(path, action.value, size, note))

@@ -66,8 +66,10 @@ class Report:
     `files` and `size`: to restore. `written` and `written_bytes`: restored so far. `same` and `same_bytes`: already
     there. `corrected`: already there, and only their attributes were put back. `kept`: existing files left alone
     because of --on-conflict. `copies`: restored next to an existing file, under another name. `renamed_count`:
-    restored under a name that this system can store.
-    A dry run fills `planned`. `next_steps` are lines for people: what is still to be done by hand.
+    restored under a name that this system can store. `blocked`: not restored yet, as what is to be removed has the
+    name. `surplus`: entries that the point has not, `removed` those of them that were removed.
+    A dry run fills `planned`, and `refusals` with what stands against the restore of a volume. `next_steps` are
+    lines for people: what is still to be done by hand.
     """
 
     entries: int = 0
@@ -82,6 +84,10 @@ class Report:
     copies: int = 0
     replaced: int = 0
     verified: int = 0
+    blocked: int = 0
+    surplus: int = 0
+    removed: int = 0
+    removed_bytes: int = 0
     lost: int = 0  # files that could not be written at all
     damaged: int = 0  # of these, files whose data in the vault is damaged or missing
     planning: bool = True
@@ -91,6 +97,7 @@ class Report:
     limits: Counter[str] = field(default_factory=Counter)  # entries, by what the target can't keep
     renamed_count: int = 0
     renames: list[Renamed] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
     planned: PlannedList = field(default_factory=PlannedList)
     next_steps: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from cache.reader import Reader
 from catalog.vault import Vault
@@ -25,19 +26,28 @@ from mount.restore.read_back import read_back
 from mount.restore.report import Report
 from mount.restore.source import Source
 from mount.restore.special_files import SpecialFiles
-from mount.restore.target import Target
+from mount.restore.target import FOLDER, KEPT_NAMES, Target
 from mount.restore.temporary_names import TemporaryNames
 from mount.restore.twins import Twins
 from mount.restore.unfinished import UnfinishedJob
+from mount.restore.watch import Watch
 from mount.restore.writer import Writer
 
 
 class Restore:
     """Restores sources of one vault to a disk. Another thread may read `report` while it runs."""
 
-    def __init__(self, vault: Vault, reader: Reader, options: Options, disk: Disk = THIS_DISK) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        reader: Reader,
+        options: Options,
+        disk: Disk = THIS_DISK,
+        watch: Callable[[Target], Watch] | None = None,
+    ) -> None:
         self.report = Report()
         self._vault, self._reader, self._options, self._disk = vault, reader, options, disk
+        self._watch = watch
 
     def run(self, sources: list[Source]) -> Report:
         """Restore. Raises StoreError, or LocalError if the target can't be used or is full; reports the rest."""
@@ -70,7 +80,9 @@ class Restore:
 
     def _plan_only(self, target: Target, metadata: Metadata, sources: list[Source]) -> None:
         twins = Twins(target, self._reader, self._options.system)
-        planner = self._planner(self._planning(target, twins), metadata, None, [])
+        planning = self._planning(target, twins)
+        planning.into_new = self._options.into and is_new(target)
+        planner = self._planner(planning, metadata, None, [])
         for source in sources:
             planner.walk(source, in_place=self._options.in_place)
         self.report.planning = False
@@ -85,6 +97,7 @@ class Restore:
         linker = Linker(target, files, metadata, report, o.policy, twins)
         with Writer(self._vault, files, pool) as writer:
             planning = self._planning(target, twins)
+            planning.into_new = o.into and (bool(earlier) or is_new(target))
             planner = self._planner(planning, metadata, writer, earlier)
             for group in _groups(sources, o.in_place):
                 plan = planning.plan = Plan(self._folders, self._vault.places)
@@ -135,7 +148,8 @@ class Restore:
             self._reader, self.report.problem, permissions=o.permissions, fetch=not o.dry_run
         )
         owner_ids = self._metadata(owners_by_name=o.by_name).owner_ids
-        return Planning(target, self._folders, self.report, o, convert, owner_ids, self._vault.places, twins)
+        watch = None if self._watch is None else self._watch(target)
+        return Planning(target, self._folders, self.report, o, convert, owner_ids, self._vault.places, twins, watch)
 
     def _planner(
         self, planning: Planning, metadata: Metadata, writer: Writer | None, earlier: list[TemporaryNames]
@@ -157,6 +171,18 @@ class Restore:
             return None
         permissions = self._options.permissions
         return WriterPool(self._vault.keys, target, self.report, names, permissions=permissions)
+
+
+def is_new(target: Target) -> bool:
+    """Whether the target holds nothing, but for what a new file system has."""
+    if not target.root.exists:
+        return True
+    with target.handle(target.root) as fd:
+        again = target.disk.open(b".", FOLDER, dir_fd=fd)
+        try:
+            return KEPT_NAMES.issuperset(target.disk.names(again))
+        finally:
+            target.disk.close(again)
 
 
 def _groups(sources: list[Source], in_place: bool) -> list[list[Source]]:

@@ -63,7 +63,7 @@ class SpecialFiles:
             planning.note_left_out(leaf, entry, folder, final)
         planning.list_action(folder, name, action, 0, final)
         if action is Action.REFUSE:
-            report.failed(folder.path(name), "a folder exists where this entry belongs; left unchanged")
+            planning.refuse(folder, name, "a folder exists where this entry belongs; left unchanged")
         elif action is Action.KEEP:
             report.kept += 1
         elif action is Action.SAME:

@@ -19,6 +19,7 @@ from mount.restore.folder import Folder, Identity
 UNFINISHED = 0o1700  # mode of a new folder until its contents are complete; the next run recognises it
 PRIVATE = 0o600  # mode of a new file until its contents are complete
 FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
+KEPT_NAMES = frozenset({b"lost+found", b"System Volume Information", b"$RECYCLE.BIN"})  # of new file systems
 _PASSAGE = FOLDER | PATH
 _OPEN_FOLDERS = 192
 PREFIX, _SUFFIX = b".rpdrive-", b".part"  # of temporary names

@@ -14,6 +14,7 @@ ROOMS = {
     "catalog.names": "",
     "catalog.author": "",
     "catalog.mountinfo": "",
+    "catalog.filesystems": "catalog.mountinfo",
     "catalog.program": "catalog.errors",
     "catalog.globs": "",
     "catalog.patterns": "catalog.errors catalog.globs",
@@ -187,8 +188,8 @@ ROOMS = {
     "mount.process": "cache.disk cache.reader catalog.access catalog.errors catalog.format catalog.ledger.listed"
     " catalog.ledger.records catalog.mountinfo catalog.points catalog.program catalog.screen catalog.store"
     " catalog.systems catalog.throttle catalog.vault mount.drivers mount.drivers.choice mount.place mount.view",
-    "mount.restore.disk": "catalog.errors catalog.format catalog.mountinfo catalog.systems catalog.windows"
-    " mount.view",
+    "mount.restore.disk": "catalog.errors catalog.filesystems catalog.format catalog.mountinfo catalog.systems"
+    " catalog.windows mount.view",
     "mount.restore": "cache.disk cache.reader catalog.access catalog.disks catalog.disks.geometry"
     " catalog.disks.probe catalog.errors catalog.format catalog.heap catalog.hooks catalog.jobs"
     " catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places catalog.points"
@@ -213,8 +214,8 @@ ROOMS = {
     " catalog.ledger.listed catalog.mountinfo catalog.points catalog.screen catalog.vault",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
-    "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.format catalog.mountinfo"
-    " catalog.windows",
+    "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.filesystems catalog.format"
+    " catalog.mountinfo catalog.windows",
     "backup.snapshot": "backup.systems catalog.access catalog.errors catalog.format catalog.mountinfo"
     " catalog.program catalog.screen catalog.systems",
     "backup.snapshot.vss": "backup.snapshot catalog.errors catalog.format catalog.program catalog.windows",
@@ -271,8 +272,9 @@ ROOMS = {
     " catalog.plans.records catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions"
     " catalog.schedule.due catalog.schedule.history catalog.schedule.marks catalog.schedule.noted catalog.screen"
     " catalog.store catalog.throttle catalog.vault",
-    "backup.commands": "backup.foreground backup.request backup.scheduled backup.sources backup.why"
-    " catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",
+    "backup.wanted": "catalog.errors",
+    "backup.commands": "backup.foreground backup.request backup.scheduled backup.sources backup.wanted"
+    " backup.why catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands backup.snapshot cache.commands cache.disk catalog.access catalog.alerts"
     " catalog.check catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
@@ -110,6 +110,27 @@ class Metadata(Protocol):
         """User and group id to set. With `path`, a name that is unknown here is reported, once."""
 
 
+class Ground(NamedTuple):
+    """A file system that a restore would write to. Sizes in bytes; None and empty: unknown.
+
+    `mounted_at` is its mount point, above or at the path; `device` the st_dev of the path. `free` is what this user
+    may take of it, in blocks of `block`; `free_files` the number of further files. `name_max`: bytes of the longest
+    name. `runs_system`: this system, or rpdrive itself, runs from it.
+    """
+
+    exists: bool
+    mounted_at: bytes = b""
+    device: int = 0
+    file_system: str = ""
+    uuid: str = ""
+    read_only: bool = False
+    free: int | None = None
+    free_files: int | None = None
+    block: int = 1
+    name_max: int | None = None
+    runs_system: bool = False
+
+
 class Disk(Protocol):
     """File system calls of a restore. Thread-safe."""
 
@@ -132,8 +153,17 @@ class Disk(Protocol):
     def let_owner_in(self, fd: int, /) -> None:
         """Let the owner of an open folder read, change and pass it; nothing where modes do not keep owners out."""
 
+    def set_time(self, fd: int, mtime: int, /) -> None:
+        """Set the mtime (ns) of an open folder."""
+
     def is_read_only(self, fd: int, /) -> bool:
         """Whether the file system of an open file takes no changes."""
+
+    def mount_points(self) -> set[bytes]:
+        """Where file systems are mounted; none where the system shows that otherwise."""
+
+    def ground(self, path: bytes, /) -> Ground:
+        """What is known of the file system that a path is on, or will be on once it is made. Raises OSError."""
 
     def renumbers(self, device: int, /) -> bool:
         """Whether the file system with this st_dev may give a file another st_ino once no one has it open."""
@@ -171,6 +201,9 @@ class Disk(Protocol):
 
     def makedirs(self, path: bytes, /) -> None:
         """Make a folder and those above it. Raises FileExistsError if the path is not a folder."""
+
+    def rmdir(self, name: bytes, /, *, dir_fd: int | None = ...) -> None:
+        """Remove an empty folder."""
 
     def unlink(self, name: bytes, /, *, dir_fd: int | None = ...) -> None: ...
 

@@ -6,11 +6,14 @@ import errno
 import fcntl
 import os
 import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 
-from catalog.mountinfo import mounts
+from catalog.filesystems import file_system_of
+from catalog.mountinfo import mount_of, mounts
 from catalog.systems.posix import find_renameat2
-from mount.restore.disk.base import ConvertWindows, ReportProblem, Values
+from mount.restore.disk.base import ConvertWindows, Ground, ReportProblem, Values
 from mount.restore.disk.flags import CLOEXEC
 from mount.restore.disk.posix_metadata import PosixMetadata
 from mount.restore.disk.windows_xattrs import WindowsXattrs
@@ -40,6 +43,7 @@ class PosixDisk:
     sync = staticmethod(os.sync)
     mkdir = staticmethod(os.mkdir)
     unlink = staticmethod(os.unlink)
+    rmdir = staticmethod(os.rmdir)
     rename = staticmethod(os.rename)
     symlink = staticmethod(os.symlink)
     mknod = staticmethod(os.mknod)
@@ -54,8 +58,41 @@ class PosixDisk:
             os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(os.fstat(fd).st_mode) | 0o700)
 
     @staticmethod
+    def set_time(fd: int, mtime: int) -> None:
+        os.utime(fd, ns=(os.fstat(fd).st_atime_ns, mtime))
+
+    @staticmethod
     def is_read_only(fd: int) -> bool:
         return bool(os.fstatvfs(fd).f_flag & os.ST_RDONLY)
+
+    @staticmethod
+    def mount_points() -> set[bytes]:
+        try:
+            return {mount.place for mount in mounts()}
+        except OSError:  # not Linux
+            return set()
+
+    @staticmethod
+    def ground(path: bytes) -> Ground:
+        there = os.path.realpath(path)
+        while not os.path.exists(there):
+            there = os.path.dirname(there)
+        st, fs = os.stat(there), os.statvfs(there)
+        mount = mount_of(there)
+        found = None if mount is None else file_system_of(mount)
+        return Ground(
+            exists=os.path.isdir(path),
+            mounted_at=b"" if mount is None else mount.place,
+            device=st.st_dev,
+            file_system="" if found is None else found.file_system,
+            uuid="" if found is None else found.uuid,
+            read_only=bool(fs.f_flag & os.ST_RDONLY),
+            free=(fs.f_bavail if os.geteuid() else fs.f_bfree) * fs.f_frsize,
+            free_files=fs.f_favail if fs.f_files else None,
+            block=fs.f_frsize,
+            name_max=fs.f_namemax,
+            runs_system=st.st_dev in _devices("/", "/usr", sys.executable, __file__),
+        )
 
     @staticmethod
     def renumbers(device: int) -> bool:
@@ -117,6 +154,14 @@ class PosixDisk:
         values: Values, problem: ReportProblem, *, permissions: bool, fetch: bool
     ) -> ConvertWindows:
         return WindowsXattrs(values, problem, permissions=permissions, fetch=fetch).convert
+
+
+def _devices(*paths: str) -> set[int]:
+    found = set()
+    for path in paths:
+        with suppress(OSError):
+            found.add(os.stat(path).st_dev)
+    return found
 
 
 def current_umask() -> int:

@@ -14,9 +14,9 @@ from catalog.format.windows import Windows, name_bytes
 from catalog.windows import api as w
 from catalog.windows import files
 from catalog.windows.reparse import MOUNT_POINT, is_link, tag_of
-from catalog.windows.times import from_filetime
+from catalog.windows.times import from_filetime, to_filetime
 from mount.restore.disk.attributes import Attributes
-from mount.restore.disk.base import ConvertWindows, PathOf, ReportProblem, Values
+from mount.restore.disk.base import ConvertWindows, Ground, PathOf, ReportProblem, Values
 from mount.restore.disk.flags import DIRECTORY, NOFOLLOW
 from mount.restore.disk.windows_handles import WindowsHandles, rooted
 from mount.restore.disk.windows_metadata import NEW_FILE, WindowsMetadata, make_link
@@ -108,8 +108,32 @@ class WindowsDisk:
     def let_owner_in(self, fd: int, /) -> None:
         pass
 
+    def set_time(self, fd: int, mtime: int, /) -> None:
+        with self._api.opened(rooted(self._handles.path_of(fd)), w.WRITE_ATTRIBUTES) as handle:
+            basic = files.Basic(0, 0, to_filetime(mtime), 0, 0)
+            self._api.set_information(handle, w.BASIC_INFO, files.basic_bytes(basic))
+
     def is_read_only(self, fd: int, /) -> bool:
         return False  # its errors say so: none is EROFS
+
+    def mount_points(self) -> set[bytes]:
+        return set()  # a mounted folder is a reparse point
+
+    def ground(self, path: bytes, /) -> Ground:
+        native = os.path.abspath(path.decode("utf-8", "surrogatepass"))
+        there = native
+        while not os.path.exists(there) and os.path.dirname(there) != there:
+            there = os.path.dirname(there)
+        root = f"{os.path.splitdrive(there)[0][:2]}\\"
+        found, (free, _size) = self._api.volume(root), self._api.room(root)
+        return Ground(
+            exists=os.path.isdir(native),
+            mounted_at=os.fsencode(root),
+            file_system=found.file_system,
+            uuid=f"{found.serial >> 16:04X}-{found.serial & 0xFFFF:04X}",
+            free=free,
+            runs_system=root[:2].upper() == os.environ.get("SYSTEMDRIVE", "C:").upper(),
+        )
 
     def renumbers(self, device: int, /) -> bool:
         return False
@@ -193,6 +217,10 @@ class WindowsDisk:
         except PermissionError:
             self._set_attributes(path, files.NORMAL)
             work()
+
+    def rmdir(self, name: bytes, /, *, dir_fd: int | None = None) -> None:
+        path = self._handles.path(name, dir_fd)
+        self._writable(path, lambda: self._api.remove_folder(path))
 
     def unlink(self, name: bytes, /, *, dir_fd: int | None = None) -> None:
         path = self._handles.path(name, dir_fd)

@@ -15,7 +15,6 @@ import msgspec
 from backup.request import Request, selected
 from backup.selection import Selection
 from backup.sources.base import Begun, Source
-from backup.sources.files import leaves_out
 from backup.sources.staging import Staging
 from backup.systems.base import File, Folder, Stat, System
 from catalog.errors import LocalError, UsageError
@@ -85,6 +84,8 @@ def system_selection(request: Request, system: System[Folder, File, Stat]) -> Se
         raise UsageError(
             "--system-state chooses what it saves", "leave the paths out, or save them as an item of their own"
         )
+    from backup.sources.files import leaves_out  # which does not load on Windows
+
     there = [Path(path) for path in PATHS if os.path.exists(path)]
     selection = selected(msgspec.structs.replace(request, paths=there), system)
     # Nobody gave these paths, so it is no problem if a rule leaves one out.

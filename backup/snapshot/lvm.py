@@ -200,8 +200,9 @@ class _Made:
         self.device: Path | None = None
         self._run = run
         self._mark = mark
+        self.tag = mark.tag
         self._select = with_tag(group, name, mark.tag)
-        self._id = ""
+        self.id = ""
         self._sys = sys
         self._dev = dev
         self._is_gone = False
@@ -211,16 +212,16 @@ class _Made:
         shown = volumes(self._run, self._select)
         if len(shown) != 1 or shown[0].origin_id != self.origin.id or not shown[0].is_snapshot:
             raise SnapshotFailed(f"lvs doesn't show {self.name} as a snapshot of {self.origin.path}")
-        self._id = shown[0].id
+        self.id = shown[0].id
         self.device = device(shown[0], self._sys, self._dev)
         if self.device is None:
             raise SnapshotFailed(f"the snapshot {self.name} is not active: look at activation/ in lvm.conf")
 
     def check(self) -> None:
         """Raises SnapshotLost if it is gone, has filled up, or its pool nears its end."""
-        ids = [self._id, *([self.origin.pool_id] if self.origin.pool_id else [])]
+        ids = [self.id, *([self.origin.pool_id] if self.origin.pool_id else [])]
         shown = by_id(self._run, *ids)
-        mine = shown.get(self._id)
+        mine = shown.get(self.id)
         if mine is None:
             raise SnapshotLost(f"the snapshot {self.name} was removed while it was read")
         if mine.invalid or (not mine.pool_id and (mine.data or 0.0) >= 100.0):
@@ -237,9 +238,13 @@ class _Made:
     def remove(self) -> None:
         if not self._is_gone:
             group, _, name = self.name.partition("/")
-            _remove(self._run, group, name, self._mark.tag)
-            self._mark.forget(Lvm.name, self.name)
-            self._is_gone = True
+            _remove(self._run, group, name, self.tag)
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """It is gone, or no longer ours."""
+        self._mark.forget(Lvm.name, self.name)
+        self._is_gone = True
 
 
 class LvmSnapshot:
@@ -273,6 +278,25 @@ class LvmSnapshot:
 
     def remove(self) -> None:
         self._made.remove()
+
+    # For kept.py.
+
+    @property
+    def is_thin(self) -> bool:
+        return bool(self._made.origin.pool_id)
+
+    @property
+    def volume_id(self) -> str:
+        """LVM's id of the snapshot: 32 letters and digits."""
+        return self._made.id
+
+    @property
+    def tag(self) -> str:
+        return self._made.tag
+
+    def hand_over(self) -> None:
+        """Leave the snapshot to somebody else: `remove` has no effect any more."""
+        self._made.hand_over()
 
 
 def _number(volume: Volume) -> str:

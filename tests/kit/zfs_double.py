@@ -1,6 +1,6 @@
 """A double of the program zfs, over a JSON file. No real one was there to compare it with: it follows zfs(8).
 
-It knows the calls that rpdrive makes and refuses all others. Run as a program, this file is zfs.
+It knows the calls that rpdrive makes and refuses all others. `main` is zfs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+# Imported, so that it is compiled once.
+CODE = f"import sys; sys.path = [{str(Path(__file__).parent)!r}, *sys.path]; import zfs_double; zfs_double.main()"
+COMMAND = f'{sys.executable} -S -E -c "{CODE}"'
+
 
 class ZfsDouble:
     """Datasets and snapshots, with their user properties: {"tank/a@x": {"rpdrive:mark": ["value", "local"]}}."""
@@ -22,7 +26,7 @@ class ZfsDouble:
         self.bin = folder / "bin"
         self.bin.mkdir(parents=True)
         script = self.bin / "zfs"
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E {__file__} {folder} "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec {COMMAND} {folder} "$@"\n')
         script.chmod(0o755)
         self.save({"datasets": list(datasets), "snapshots": {}, "faults": {}})
 
@@ -100,7 +104,8 @@ def zfs(state: dict[str, Any], arguments: list[str]) -> None:
             refuse("unrecognized command or option", 2)
 
 
-def main(folder: Path, arguments: list[str]) -> None:
+def main() -> None:
+    folder, arguments = Path(sys.argv[1]), sys.argv[2:]
     double = ZfsDouble.__new__(ZfsDouble)
     double.folder = folder
     with (folder / "log").open("a") as log:
@@ -124,7 +129,3 @@ def main(folder: Path, arguments: list[str]) -> None:
     double.save(state)
     if fault is not None and fault[0] == "kill after":
         os.kill(os.getppid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])

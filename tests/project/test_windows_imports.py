@@ -30,6 +30,7 @@ NAMES = {
 UNIX = {
     "backup.snapshot.block",
     "backup.snapshot.btrfs",
+    "backup.snapshot.kept",
     "backup.snapshot.lvm",
     "backup.snapshot.mounting",
     "backup.snapshot.none",

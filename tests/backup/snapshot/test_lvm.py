@@ -36,8 +36,14 @@ def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LvmDouble:
 
 
 def provider(double: LvmDouble, **options: float) -> Lvm:
+    """The provider, with programs that are called in this process."""
+    return real_calls(double, double.run, **options)
+
+
+def real_calls(double: LvmDouble, run: tool.Run = tool.run, **options: float) -> Lvm:
+    """The provider, which finds its programs in PATH."""
     chosen = Options(size=int(options.pop("size", 0)), **options)
-    return Lvm(chosen, lambda device, volume: os.open("/", os.O_RDONLY), sys=double.sys)
+    return Lvm(chosen, lambda device, volume: os.open("/", os.O_RDONLY), run, sys=double.sys)
 
 
 def volume(number: str, place: bytes = b"/srv") -> Volume:
@@ -56,7 +62,7 @@ def thin(double: LvmDouble) -> Volume:
 
 def test_the_commands_for_a_thick_snapshot(double: LvmDouble, tmp_path: Path) -> None:
     srv, mark = thick(double), JobMark(tmp_path)
-    made = provider(double)
+    made = real_calls(double)
     assert made.takes(srv) == ""
     double.calls()
     [snapshot] = made.make([srv], mark)
@@ -84,7 +90,7 @@ def test_the_commands_for_a_thick_snapshot(double: LvmDouble, tmp_path: Path) ->
 
 def test_the_commands_for_a_thin_snapshot(double: LvmDouble, tmp_path: Path) -> None:
     home, mark = thin(double), JobMark(tmp_path)
-    made = provider(double)
+    made = real_calls(double)
     assert made.takes(home) == ""
     double.calls()
     [snapshot] = made.make([home], mark)
@@ -218,7 +224,7 @@ def test_each_failure_leaves_nothing(
     for volume in both:
         double.set(faults=faults)
         with pytest.raises(SnapshotFailed, match=error):
-            provider(double, timeout=1 if ["hang", 1] in faults.values() else 60).make([volume], mark)
+            real_calls(double, timeout=1 if ["hang", 1] in faults.values() else 60).make([volume], mark)
         assert double.names() == before
     mark.close()
     assert not list((tmp_path / "snapshots").glob("*"))
@@ -322,14 +328,14 @@ def test_the_next_start_removes_what_a_kill_leaves(
     if (child := os.fork()) == 0:
         try:
             mark = JobMark(tmp_path)
-            for snapshot in provider(double).make(both, mark):
+            for snapshot in real_calls(double).make(both, mark):
                 snapshot.check()
                 snapshot.remove()
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
     double.set(faults={})
-    again = provider(double)
+    again = real_calls(double)
     assert clean(tmp_path, [again]) == []
     assert double.names() == before
     assert marked(tmp_path) == []

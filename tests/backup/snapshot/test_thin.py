@@ -146,7 +146,7 @@ def test_the_commands_in_order(double: LvmDouble) -> None:
 
 def test_a_volume_that_has_grown(double: LvmDouble) -> None:
     double.change("after", lv_size=str(401 << 20))
-    assert changed(long_id(2), long_id(3), Note(), sys=double.sys)[-1] == Range(400 << 20, 1 << 20)
+    assert changed(long_id(2), long_id(3), Note(), run=double.run, sys=double.sys)[-1] == Range(400 << 20, 1 << 20)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_failure_lets_go_of_the_metadata(double: LvmDouble, shell: str, error:
     says(double, shell)
     held = Note()
     with pytest.raises(SnapshotFailed, match=error):
-        changed(long_id(2), long_id(3), held, sys=double.sys)
+        changed(long_id(2), long_id(3), held, run=double.run, sys=double.sys)
     assert not (double.folder / "held").exists() and not held.text
 
 
@@ -171,11 +171,11 @@ def test_a_copy_of_others_is_left_alone(double: LvmDouble) -> None:
     with pytest.raises(
         SnapshotFailed, match="another program keeps a copy of the metadata of vg0-pool-tpool"
     ) as caught:
-        changed(long_id(2), long_id(3), held, sys=double.sys)
+        changed(long_id(2), long_id(3), held, run=double.run, sys=double.sys)
     assert "dmsetup message vg0-pool-tpool 0 release_metadata_snap" in caught.value.advice
     for text in ("", "vg0-pool-tpool ?", "vg0-pool-tpool 30", "-x 31"):
         held.text = text
-        release_left(held)
+        release_left(held, double.run)
         assert not held.text
         assert (double.folder / "held").read_text() == "31"
 
@@ -183,11 +183,11 @@ def test_a_copy_of_others_is_left_alone(double: LvmDouble) -> None:
 def test_a_copy_that_a_killed_run_left_is_let_go_of(double: LvmDouble) -> None:
     held = Note("vg0-pool-tpool 31")
     (double.folder / "held").write_text("31")
-    release_left(held)
+    release_left(held, double.run)
     assert not (double.folder / "held").exists() and not held.text
     (double.folder / "held").write_text("31")
     held.text = "vg0-pool-tpool 31"
-    assert changed(long_id(2), long_id(3), held, sys=double.sys)
+    assert changed(long_id(2), long_id(3), held, run=double.run, sys=double.sys)
     assert not (double.folder / "held").exists()
 
 
@@ -198,12 +198,12 @@ def test_what_can_not_be_compared(double: LvmDouble, monkeypatch: pytest.MonkeyP
         ((2, 4), "vg0/before and vg0/thick are not thin volumes of one pool"),
     ):
         with pytest.raises(SnapshotFailed, match=error):
-            changed(long_id(pair[0]), long_id(pair[1]), Note(), sys=double.sys)
+            changed(long_id(pair[0]), long_id(pair[1]), Note(), run=double.run, sys=double.sys)
     (double.sys / "block/dm-101/dm/uuid").write_text("")
     with pytest.raises(SnapshotFailed, match="the thin pool vg0/pool is not active"):
-        changed(long_id(2), long_id(3), Note(), sys=double.sys)
+        changed(long_id(2), long_id(3), Note(), run=double.run, sys=double.sys)
     (double.bin / "thin_delta").unlink()
     monkeypatch.setattr(tool, "_PLACES", ("/bin",))
     monkeypatch.setenv("PATH", f"{double.bin}:/bin" if not Path("/bin/thin_delta").exists() else str(double.bin))
     with pytest.raises(SnapshotFailed, match="thin_delta can't be found: install lvm2 and thin-provisioning-tools"):
-        changed(long_id(2), long_id(3), Note(), sys=double.sys)
+        changed(long_id(2), long_id(3), Note(), run=double.run, sys=double.sys)

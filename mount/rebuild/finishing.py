@@ -20,7 +20,8 @@ _SERIAL = re.compile(r"[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}\Z")
 class Restore:
     """Files of one recovery point for a place: `point` is its id (hexadecimal), `where` the path in it.
 
-    `comment` says which it is; "" for the whole point. None of them: the place has no point.
+    "" is all of the point: of "/", or of a volume that was mounted there. `comment` says which point it is. With
+    no point, none has the place's files.
     """
 
     place: str
@@ -37,14 +38,15 @@ def write_restores(script: Script, restores: list[Restore], vault: str) -> None:
             script.say(f"{restore.place}: no recovery point holds its files")
             continue
         script.note(f"{restore.place}: {restore.comment}")
-        whole = not restore.where
-        source = restore.point if whole else f"{restore.point}:{restore.where}"
-        # `restore POINT:/boot` makes `boot` in the folder that --to names; a whole point lands as it is.
-        above = "/" if whole else restore.where.rpartition("/")[0] or "/"
+        # `restore POINT:/boot` makes `boot` in the folder that --to names; a whole volume lands right in it.
+        if restore.where:
+            source, folder = f"{restore.point}:{restore.where}", restore.where.rpartition("/")[0] or "/"
+        else:
+            source, folder = restore.point, restore.place
         vault_option = ["--vault", vault] if vault else []
         script.code("code=0")
         script.code(
-            words(Raw('"$rpdrive"'), *vault_option, "restore", source, "--to", in_target(above), "--on-conflict",
+            words(Raw('"$rpdrive"'), *vault_option, "restore", source, "--to", in_target(folder), "--on-conflict",
                   "overwrite", "--trust-modes") + Raw(" || code=$?")
         )  # fmt: skip
         script.run("restored", restore.place, Raw('"$code"'))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from catalog.errors import RpdriveError
-from catalog.format.records import Point
+from catalog.format.records import ItemKind, Point
 from catalog.inventory.stored import PointFiles
 from catalog.ledger.listed import list_points
 from catalog.points.choice import iter_items, newest_first
@@ -28,10 +28,11 @@ def restores_for(vault: Vault, machine: bytes, places: list[str]) -> list[Restor
         if best is None:
             found.append(Restore(place))
             continue
-        if any(r.point == best.id.hex() and _is_below(place, r.where or "/") for r in found):
+        if any(r.point == best.id.hex() and _is_below(place, r.place) for r in found):
             continue
         comment = f"{best.item_name}, as of {local_time(best.time)}{f' ({best.kind})' if best.kind else ''}"
-        found.append(Restore(place, best.id.hex(), "" if place == "/" else place, comment))
+        is_whole = place == "/" or (best.kind == ItemKind.VOLUME and path in best.paths)
+        found.append(Restore(place, best.id.hex(), "" if is_whole else place, comment))
     return found
 
 
@@ -49,7 +50,7 @@ def _newest(vault: Vault, machine: bytes) -> list[Point]:
 def _rank(point: Point, path: bytes) -> tuple[bool, bool, int, int]:
     """A point of just this file system is better than one of much more; a later one better than an earlier one."""
     exact = any(volume.place == path for volume in point.volumes) and path in point.paths
-    return exact, path in point.paths, point.kind != "system state", point.time
+    return exact, path in point.paths, point.kind != ItemKind.SYSTEM, point.time
 
 
 def _has(vault: Vault, point: Point, path: bytes) -> bool:

@@ -29,6 +29,9 @@ truncate -s 50M /srv/special/holes && echo end >>/srv/special/holes
 mknod /srv/special/pipe p
 touch -d '2001-02-03 04:05:06.789' /srv/special/file
 head -c 300000 /dev/urandom >/var/lib/special/random
+# Only so that it takes less time.
+rm -rf /usr/lib/modules/*/kernel/{net/netfilter,drivers/infiniband,drivers/comedi,drivers/net,fs/smb,fs/nfs,fs/nfsd}
+rm -rf /usr/lib/x86_64-linux-gnu/{gconv,libicudata.so.72.1}
 touch "/var/lib/special/a name with 'quotes' and \\$HOME"
 sync
 """
@@ -72,12 +75,11 @@ def test_a_lost_machine_is_rebuilt_and_boots(layout: str, tmp_path: Path) -> Non
         before = digests(guest)
         now = report(f"digests of {len(before):,} files", now)
         print(guest.ok(f"{ENVIRON}; rpdrive vault create", timeout=600))
-        places = "/ /boot /var" + (" /boot/efi" if firmware == "efi" else "")
         print(guest.ok(f"{ENVIRON}; rpdrive backup --system-state --item state", timeout=900))
         now = report("backup of the system state", now)
-        told = guest.ok(f"{ENVIRON}; rpdrive backup -x {places} --item files", timeout=1800)
-        print(told)
-        now = report("backup of the files", now)
+        for place in ["/", "/boot", "/var", *(["/boot/efi"] if firmware == "efi" else [])]:
+            print(guest.ok(f"{ENVIRON}; rpdrive backup --volume {place}", timeout=1800))
+        now = report("backup of the volumes", now)
         guest.ok("umount /vault; sync")
     disk.path.unlink()
 

@@ -96,10 +96,12 @@ def test_names_of_disks_become_those_of_their_partitions() -> None:
 def test_a_place_without_a_point_is_said() -> None:
     state, wanted = efi_lvm(), Wanted(targets(efi_lvm()))
     rebuild = plan_rebuild(state, wanted)
-    restores = [Restore("/", "cd" * 16), Restore("/boot"), Restore("/srv/it's", "ef" * 16, "/srv/it's")]
+    restores = [Restore("/", "cd" * 16), Restore("/boot"), Restore("/srv/it's", "ef" * 16, "/srv/it's"),
+                Restore("/var/x", "01" * 16)]  # fmt: skip
     text = phase(write_script(state, rebuild, wanted, restores, title=""), 5)
     assert "say '/boot: no recovery point holds its files'" in text
     assert f'restore {"cd" * 16} --to "$target" ' in text
+    assert f'restore {"01" * 16} --to "$target"/var/x ' in text
     assert f"""restore '{"ef" * 16}:/srv/it'"'"'s' --to "$target"/srv """ in text
 
 

@@ -122,7 +122,8 @@ def volumes(run: Run, select: str = "") -> list[LogicalVolume]:
     rows = [row for part in report.report for row in part.lv][:_MOST]
     if ended.code and not rows:
         raise SnapshotFailed(f"lvs failed: {ended.said or f'exit code {ended.code}'}")
-    return [volume for volume in map(_volume, rows) if volume is not None]
+    # A row for each segment, as thin_id is a segment's: a volume that is in several places has several.
+    return list({volume.id: volume for volume in map(_volume, rows) if volume is not None}.values())
 
 
 def groups(run: Run) -> set[str]:

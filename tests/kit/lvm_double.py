@@ -173,9 +173,11 @@ def lvs(folder: Path, state: dict[str, Any], arguments: list[str]) -> None:
         "vg_name": "vg0", "vg_uuid": hyphened(GROUP_ID), "vg_clustered": "0", "vg_shared": "0", "vg_exported": "0",
         "vg_partial": "0", "vg_extent_size": str(EXTENT), "vg_free_count": str(state["free"]),
     } | state["group"]  # fmt: skip
+    # Of a volume in two segments there are two rows, as thin_id is asked for.
     rows = [
         {f: (group | v)[f] for f in given["--options"].split(",")}
         for v in selected(state, given.get("--select", ""))
+        for _segment in range(1 if v["pool_lv_uuid"] else 2)
     ]
     print(json.dumps({"report": [{"lv": rows}]}))
 

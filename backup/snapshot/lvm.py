@@ -170,6 +170,8 @@ class Lvm:
             time.sleep(_PAUSE)
 
     def found(self) -> list[Found]:
+        if tool.missing("lvs"):
+            return []  # without its tools, nothing of LVM is active here
         shown = []
         for volume in volumes(self._run, 'lv_role={"snapshot"}'):
             tag = next(filter(None, map(tag_in, sorted(volume.tags))), "")
@@ -180,7 +182,7 @@ class Lvm:
         return shown
 
     def reaches(self, name: str) -> bool:
-        return name.partition("/")[0] in groups(self._run)
+        return not tool.missing("vgs") and name.partition("/")[0] in groups(self._run)
 
     def remove(self, found: Found) -> None:
         group, _, name = found.name.partition("/")

@@ -198,6 +198,7 @@ def test_what_is_no_logical_volume(double: LvmDouble, monkeypatch: pytest.Monkey
     assert provider(double).takes(srv) == "only root can make a snapshot of a logical volume"
     monkeypatch.setattr(tool, "_PLACES", ())
     monkeypatch.setenv("PATH", str(double.folder))
+    assert real_calls(double).found() == [] and not real_calls(double).reaches("vg0/x")
     assert provider(double).takes(srv) == "lvs and vgs and lvcreate and lvremove can't be found: install lvm2"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -165,7 +166,8 @@ class Lvm:
             if time.monotonic() > end:
                 path = device(origin, self._sys, self._dev)
                 if path is not None:
-                    self._run("dmsetup", "resume", str(path), seconds=SECONDS, changes=True)
+                    with suppress(SnapshotFailed):  # what failed before is the error to report
+                        self._run("dmsetup", "resume", str(path), seconds=SECONDS, changes=True)
                 return
             time.sleep(_PAUSE)
 
@@ -186,7 +188,8 @@ class Lvm:
 
     def remove(self, found: Found) -> None:
         group, _, name = found.name.partition("/")
-        if is_name(group) and is_name(name) and tag_in(found.tag) == found.tag:
+        # Without a tag the selection would be of what has none.
+        if is_name(group) and is_name(name) and found.tag and tag_in(found.tag) == found.tag:
             _remove(self._run, group, name, found.tag)
 
 
@@ -390,7 +393,5 @@ def _remove(run: Run, group: str, name: str, tag: str) -> None:
 
 def _remove_quietly(made: _Made) -> None:
     """Remove after a failure, which is the error to report: what stays is removed at the next start."""
-    try:
+    with suppress(SnapshotFailed):
         made.remove()
-    except SnapshotFailed:
-        pass

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.snapshot import lvm, tool
-from backup.snapshot.base import OTHER, Options, Volume
+from backup.snapshot.base import OTHER, Found, Options, Volume
 from backup.snapshot.lvm import Lvm
 from backup.snapshot.lvs import volumes
 from backup.snapshot.marks import JobMark, clean, is_ours, marked
@@ -354,6 +354,11 @@ def test_what_is_found(double: LvmDouble, tmp_path: Path) -> None:
     assert made.reaches(a.name) and not made.reaches(f"vg1/{mark.tag}-0")
     # A tag that somebody has removed: it is no longer ours.
     double.change(a.name.partition("/")[2], lv_tags="keep")
+    double.calls()
+    for tag in ("", "rpdrive-1", f"{mark.tag} || lv_name=srv"):
+        made.remove(Found("lvm", "vg0/srv", tag))
+    made.remove(Found("lvm", "vg0/-x", mark.tag))
+    assert double.calls() == []
     made.remove(a)
     made.remove(b)
     made.remove(b)

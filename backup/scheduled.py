@@ -28,7 +28,7 @@ from catalog.alerts.watching import look_daily
 from catalog.check.options import Options
 from catalog.check.show import run_check
 from catalog.errors import WITH_PROBLEMS, AccessDenied, LocalError, Locked, RpdriveError, StoreUnreachable
-from catalog.format.records import Outcome
+from catalog.format.records import ItemKind, Outcome
 from catalog.format.windows import name_text
 from catalog.notify.notifier import Notifier
 from catalog.plans.local import LocalPlans
@@ -251,7 +251,7 @@ class _Runner:
                 return 0
             case "backup":
                 session.require(Role.BACKUP)
-                return back_up(session, vault, _backup(work), as_json=False)
+                return back_up(session, vault, backup_of(work), as_json=False)
             case "prune":
                 session.require(Role.MAINTAIN)
                 budget = work.vault.plan.prune.budget
@@ -295,7 +295,8 @@ def _title(work: Work) -> str:
     return f"{what} of {work.item.name}" if work.item is not None else f"{what} of {work.vault.address}"
 
 
-def _backup(work: Work) -> Request:
+def backup_of(work: Work) -> Request:
+    """The backup that a plan means."""
     plan = work.plan
     return Request(
         [_path(raw) for raw in plan.paths],
@@ -306,6 +307,8 @@ def _backup(work: Work) -> Request:
         ignore_case=plan.ignore_case,
         one_file_system=plan.one_file_system,
         fetch=plan.cloud_files,
+        kind=ItemKind(plan.what),
+        snapshot=plan.snapshot,
     )
 
 

@@ -30,6 +30,8 @@ def saves_less(plan: Plan, before: Collection[str]) -> bool:
 
 
 def _parts(plan: Plan) -> Iterator[tuple[str, str, object]]:
+    if plan.what:
+        yield "+", "what", plan.what
     for path in plan.paths:
         yield "+", "path", path
     for pattern in plan.exclude:

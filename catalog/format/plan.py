@@ -34,6 +34,7 @@ ZoneName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_+\-]{1,3
 PathBytes: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=1, max_length=LONGEST_PATH)]
 Pattern: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_PATTERN)]
 FileName: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)]
+Word: TypeAlias = Annotated[str, msgspec.Meta(max_length=100)]
 Note: TypeAlias = Annotated[str, msgspec.Meta(max_length=500)]
 Rate: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10**12)]  # bytes/s
 Spread: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=720)]  # minutes
@@ -109,7 +110,8 @@ class PlanRecord(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 
     `written` is the writer's clock (ns), and `by` says who it was, for people. Times of day are of the time zone
     `zone`. `spread` and `grace` are minutes, `at_most` days, `load` per cent of all processors (0: off).
-    `paths` are raw bytes as a point has them.
+    `paths` are raw bytes as a point has them; `what` is an ItemKind, and `snapshot` auto, always or never. Later
+    versions may write other words.
     """
 
     id: Id
@@ -124,6 +126,8 @@ class PlanRecord(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     ignore_case: bool | None = None
     one_file_system: bool | None = None
     cloud_files: bool | None = None
+    what: Word | None = None
+    snapshot: Word | None = None
     schedule: Schedule | None = None
     catch_up: bool | None = None
     spread: Spread | None = None

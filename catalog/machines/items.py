@@ -40,13 +40,13 @@ def this_item(
         item = Item(id=item_id, machine=machine.id, name=name, paths=paths, created=time.time_ns(), kind=kind)
         found = _recorded(vault, item, fresh=not dry) or vault.items(item.machine).get(item.id)
         if found is not None:
-            _check_kind(found, kind)
+            check_kind(found, kind)
         elif not dry:
             write_anew(lambda version: vault.add_item(item, version), f"the item {item.name}")
         return item
     for item in vault.items(machine.id).values():
         if item.name == name:
-            _check_kind(item, kind)
+            check_kind(item, kind)
             break
     else:
         item = Item(
@@ -71,7 +71,7 @@ def _recorded(vault: Vault, item: Item, *, fresh: bool) -> Item | None:
         return None
 
 
-def _check_kind(item: Item, kind: str) -> None:
+def check_kind(item: Item, kind: str) -> None:
     """Raise UsageError if an item is of another kind: its points would have nothing to do with each other."""
     if item.kind != kind:
         raise UsageError(
@@ -82,6 +82,8 @@ def _check_kind(item: Item, kind: str) -> None:
 
 def item_name(paths: list[bytes], kind: str = ItemKind.FILES) -> str:
     """The default name of an item: its paths, with dashes for slashes, after the kind if it is not of files."""
+    if kind == ItemKind.SYSTEM:
+        return str(kind)
     names = [os.fsdecode(p).strip("/").replace("/", "-") or "root" for p in paths]
     text = "+".join(names).encode(errors="replace").decode()
     text = f"{kind.replace(' ', '-')}-{text}" if kind else text

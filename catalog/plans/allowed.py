@@ -45,6 +45,10 @@ class Allowed:
         except (ValueError, KeyError, RecursionError, UsageError) as e:
             raise LocalError(f"{path} can't be used: {e}", "see docs/plans.md") from e
 
+    def refuses_system(self) -> str:
+        """Why the system state must not be saved; empty if it may: it has files of the whole machine."""
+        return "" if self._below is None else f"{FILE} of this machine does not allow the system state"
+
     def refuses(self, path: bytes) -> bool:
         """Whether a path, as a point has it, must not be saved."""
         if self._below is None:

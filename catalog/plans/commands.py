@@ -36,6 +36,8 @@ def set_plan(
     ignore_case: o.IgnoreCase = None,
     one_file_system: o.OneFileSystem = None,
     cloud_files: o.CloudFiles = None,
+    what: o.What = None,
+    snapshot: o.Snapshot = None,
     catch_up: o.CatchUp = None,
     spread: o.Spread = None,
     grace: o.Grace = None,
@@ -70,6 +72,7 @@ def set_plan(
     given: dict[str, object] = {
         "zone": zone, "exclude": exclude, "ignore_files": ignore_files, "exclude_caches": exclude_caches,
         "ignore_case": ignore_case, "one_file_system": one_file_system, "cloud_files": cloud_files,
+        "what": what, "snapshot": snapshot,
         "catch_up": catch_up, "spread": spread, "grace": grace, "ac_power": ac_power, "unmetered": unmetered,
         "load": load, "windows": window, "at_most": at_most, "throttle": limit, "prune": prune_every,
         "check_1": check_1_every, "check_2": check_2_every, "check_3": check_3_every,
@@ -245,6 +248,10 @@ def protect(
     ctx: typer.Context,
     paths: o.ProtectPaths = None,
     *,
+    volume: o.ProtectVolume = None,
+    system_state: o.ProtectSystem = False,
+    image: o.ProtectImage = None,
+    snapshot: o.Snapshot = None,
     item: o.ItemTitle = None,
     at: o.DailyAt = None,
     exclude: o.Exclude = None,
@@ -254,13 +261,14 @@ def protect(
     list_them: o.ListThem = False,
     as_json: Json = False,
 ) -> None:
-    """Protect files and folders from now on: plan, policy, timer, and the first backup, with good defaults.
+    """Protect files and folders, a volume, the system state or an image from now on, with good defaults.
 
+    It makes the plan, a policy, the timer, and the first backup.
     Daily at 21:00, kept for 30 days, 12 weeks, 12 months and 3 years, unless plans and policies say otherwise.
     """
     session: Session = ctx.obj
     if list_them:
-        if paths:
+        if paths or volume or image or system_state:
             raise UsageError("--list changes nothing", "give it without paths")
         vault = session.open_vault(meanwhile=importing("catalog.plans.show"))
         from catalog.plans.show import list_plans as run_list
@@ -269,14 +277,18 @@ def protect(
         return
     session.require(Role.BACKUP)
     from catalog.plans.fields import checked, value_of
+    from catalog.plans.kinds import one_kind
 
-    given = {"zone": zone, "exclude": exclude or None}
+    kind, given_paths = one_kind(paths or [], volume, image, system_state=system_state)
+    given = {"zone": zone, "exclude": exclude or None, "snapshot": snapshot}
     checked({name: value_of(name, value) for name, value in given.items() if value is not None})
     vault = session.open_vault(meanwhile=importing("catalog.plans.protecting"))
     from catalog.plans.protecting import Wanted
     from catalog.plans.protecting import protect as run
 
-    wanted = Wanted(paths or [], item, at, exclude or [], zone, not no_timer, not no_backup)
+    wanted = Wanted(
+        given_paths, item, at, exclude or [], zone, not no_timer, not no_backup, kind=kind, snapshot=snapshot
+    )
     code = run(session, vault, wanted, as_json=as_json)
     if code:
         raise typer.Exit(code)

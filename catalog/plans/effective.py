@@ -16,6 +16,8 @@ from catalog.format.plan import FIELDS, Care, Limit, Pause, PlanRecord, Raw, Rea
 
 SPREAD, AT_MOST = 15, 3  # minutes, days
 OFF = Care(every=0)
+SYSTEM_STATE = "system state"  # ItemKind.SYSTEM, whose module takes long to load
+SNAPSHOTS = ("auto", "always", "never")
 
 
 class Level(NamedTuple):
@@ -56,9 +58,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is backed up, when, and what else runs by itself.
 
-    `zone` is the IANA name; None: no level says one. `spread` and `grace` are minutes; a grace of None is
-    max(2 h, half a period). Without a `schedule` nothing is due by itself. `origins` says by the names of
-    fields which level each value comes from, e.g. "machine srv01"; other fields have their defaults.
+    `what` is an ItemKind, or a word of a later version, and so is `snapshot`: auto, always or never; empty: as this
+    machine's settings say. `zone` is the IANA name; None: no level says one. `spread` and `grace` are minutes; a
+    grace of None is max(2 h, half a period). Without a `schedule` nothing is due by itself. `origins` says by the
+    names of fields which level each value comes from, e.g. "machine srv01"; other fields have their defaults.
     """
 
     zone: str | None = None
@@ -69,6 +72,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ignore_case: bool | None = None
     one_file_system: bool = False
     cloud_files: bool = False
+    what: str = ""
+    snapshot: str = ""
     schedule: Schedule | None = None
     catch_up: bool = True
     spread: int = SPREAD
@@ -83,6 +88,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paused: Pause | None = None
     stopped: Stop | None = None
     origins: dict[str, str] = {}
+
+    @property
+    def saves(self) -> bool:
+        """Whether the plan says what to save."""
+        return bool(self.paths) or self.what == SYSTEM_STATE
 
     @property
     def tz(self) -> tzinfo:
@@ -118,7 +128,7 @@ def effective(levels: Sequence[Level]) -> Plan:
             value = getattr(level.record, name)
             if value is None:
                 continue
-            if name == "paths" and level.what != "item":
+            if name in ("paths", "what") and level.what != "item":
                 continue  # of a wider level they would make every item the same
             if name == "paused" and not _ends_later(value, values.get(name)):
                 continue

@@ -11,7 +11,9 @@ import msgspec
 
 from catalog.errors import LocalError, UsageError
 from catalog.format.plan import CARE, FIELDS, MOST, Care, Limit, PlanRecord, Schedule, Window, fault_of
+from catalog.format.records import ItemKind
 from catalog.patterns import rules_of
+from catalog.plans.effective import SNAPSHOTS
 from catalog.plans.wording import (
     OFF,
     care_text,
@@ -34,6 +36,9 @@ BOOLEANS = (
     "exclude_caches", "ignore_case", "one_file_system", "cloud_files", "catch_up", "ac_power", "unmetered",
 )  # fmt: skip
 _MINUTES = {"spread": 720, "grace": 86_400}
+KINDS: Mapping[str, str] = {
+    "files": ItemKind.FILES, "volume": ItemKind.VOLUME, "system state": ItemKind.SYSTEM, "image": ItemKind.IMAGE,
+}  # fmt: skip
 _LISTS = ("paths", "exclude", "windows", "throttle")
 Fields = Mapping[str, Any]  # values for PlanRecord; None: inherited
 
@@ -70,6 +75,15 @@ def _value(name: str, given: object) -> Any:
         return parse_schedule(text)
     if name in CARE:
         return parse_care(text, name)
+    if name == "what":
+        kind = KINDS.get(text.lower().replace("-", " "))
+        if kind is None:
+            raise UsageError(f"{text[:100]!r} is no kind of item", f"write one of {', '.join(KINDS)}")
+        return str(kind)
+    if name == "snapshot":
+        if text.lower() not in SNAPSHOTS:
+            raise UsageError(f"{text[:100]!r} can't be used", f"write one of {', '.join(SNAPSHOTS)}")
+        return text.lower()
     if name in _MINUTES:
         minutes = parse_minutes(text, name)
         if minutes > _MINUTES[name]:
@@ -176,6 +190,8 @@ def field_text(name: str, value: Any) -> str:
         return f"{value}d"
     if name == "ignore_files":
         return value or OFF
+    if name == "what":
+        return value or "files"
     return str(value)
 
 

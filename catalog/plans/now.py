@@ -12,6 +12,7 @@ from typing import Any
 
 from catalog.access.session import Session
 from catalog.errors import LocalError, NotFound
+from catalog.format.records import ItemKind
 from catalog.plans.effective import Plan
 from catalog.plans.local import LocalItem
 from catalog.plans.paths import shown_path
@@ -24,6 +25,7 @@ from catalog.vault import Vault
 def words_of(plan: Plan, item: str, system: str) -> list[str]:
     """The arguments of `rpdrive backup` that mean what a plan says."""
     words = ["--item", item]
+    words += ["--snapshot", plan.snapshot] if plan.snapshot else []
     words += [word for pattern in plan.exclude for word in ("--exclude", pattern)]
     words += ["--ignore-files", plan.ignore_files] if plan.ignore_files else []
     words += ["--exclude-caches"] if plan.exclude_caches else []
@@ -31,7 +33,14 @@ def words_of(plan: Plan, item: str, system: str) -> list[str]:
     words += ["--cloud-files"] if plan.cloud_files else []
     if plan.ignore_case is not None:
         words.append("--ignore-case" if plan.ignore_case else "--match-case")
-    return [*words, "--", *(shown_path(path, system) for path in plan.paths)]
+    shown = [shown_path(path, system) for path in plan.paths]
+    options: dict[str, str] = {ItemKind.VOLUME: "--volume", ItemKind.IMAGE: "--image"}
+    option = options.get(plan.what)
+    if plan.what == ItemKind.SYSTEM:
+        return [*words, "--system-state"]
+    if option is not None:
+        return [*words, *(word for path in shown for word in (option, path))]
+    return [*words, "--", *shown]
 
 
 def back_up(session: Session, item: str, plan: Plan, system: str, *, as_json: bool) -> tuple[int, Any]:

@@ -50,6 +50,19 @@ OneFileSystem = Annotated[
 CloudFiles = Annotated[
     bool | None, typer.Option("--cloud-files/--no-cloud-files", help="on Windows: download files in a cloud")
 ]
+What = Annotated[
+    str | None, typer.Option(metavar="files|volume|system-state|image", help="what the item is (default: files)")
+]
+Snapshot = Annotated[
+    str | None, typer.Option(metavar="auto|always|never", help="whether files are read from snapshots")
+]
+ProtectVolume = Annotated[
+    Path | None, typer.Option("--volume", metavar="PATH", readable=False, help="protect one file system, all of it")
+]
+ProtectSystem = Annotated[bool, typer.Option("--system-state", help="protect the system state, once a day")]
+ProtectImage = Annotated[
+    Path | None, typer.Option("--image", metavar="DEVICE", readable=False, help="protect a disk, byte for byte")
+]
 CatchUp = Annotated[
     bool | None, typer.Option("--catch-up/--no-catch-up", help="make up for missed times as soon as possible")
 ]

@@ -10,10 +10,13 @@ from catalog.errors import LocalError, UsageError
 WINDOWS = "Windows"  # as platform.system() says it, and the record of a machine
 
 
-def path_here(path: Path, system: str) -> bytes:
-    """A path of this machine, without links and `..`. Raises LocalError if it can't be found."""
+def path_here(path: Path, system: str, *, links: bool = False) -> bytes:
+    """A path of this machine, without `..`, and unless with `links` without them.
+
+    Raises LocalError if it can't be found.
+    """
     try:
-        return path_on(system, str(path.resolve()))
+        return path_on(system, os.path.abspath(path) if links else str(path.resolve()))
     except (OSError, RuntimeError) as e:  # the current folder was removed; symlinks form a loop
         raise LocalError(f"{path} can't be found: {e}", "check the path") from e
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from catalog.access.session import Session
 from catalog.errors import LocalError, Locked, UsageError, WrongPassphrase
 from catalog.format.plan import CARE, Care, Schedule
+from catalog.format.records import ItemKind
 from catalog.plans.effective import Level, Plan, effective
 from catalog.plans.listing import next_runs, plan_json, state_text
 from catalog.plans.now import back_up
@@ -53,6 +54,8 @@ class Wanted(NamedTuple):
     zone: str | None = None
     timer: bool = True
     backup: bool = True
+    kind: ItemKind = ItemKind.FILES
+    snapshot: str | None = None
 
 
 class _Done(NamedTuple):
@@ -102,7 +105,7 @@ def protect(
         if fault is not None:
             raise fault
         return code
-    shown = ", ".join(shown_path(path, done.system) for path in done.paths)
+    shown = ", ".join(shown_path(path, done.system) for path in done.paths) or "the system state"
     say(f"Protected {shown}, as the item {done.item.name} of the machine {done.machine.name}")
     if not has_key:
         say("Saved the vault's key here, so that backups need no passphrase; `rpdrive vault lock` deletes it")
@@ -133,11 +136,15 @@ def _timer(install: Callable[[], list[str]]) -> tuple[list[str], LocalError | No
 
 
 def _check(session: Session, wanted: Wanted) -> None:
-    if not wanted.paths:
+    if not wanted.paths and wanted.kind is not ItemKind.SYSTEM:
         raise UsageError("no path is given", "name what to protect, e.g. `rpdrive protect /home/anna`")
     for path in wanted.paths:
         if not os.path.lexists(path):
             raise LocalError(f"there is no {path}", "check the path, and that its disk is mounted")
+        if wanted.kind is ItemKind.VOLUME and not os.path.ismount(path):
+            raise LocalError(
+                f"nothing is mounted at {path}", "name where the volume is mounted, or protect the folder as it is"
+            )
     if wanted.at is not None:
         parse_times(wanted.at)
     if wanted.timer and session.credentials() is None and session.environment_has_credentials():
@@ -150,7 +157,7 @@ def _check(session: Session, wanted: Wanted) -> None:
 def _plan(session: Session, vault: Vault, wanted: Wanted) -> _Done:
     """Write what is missing in the plans of the machine and the item."""
     plans = Plans(vault)
-    where, paths = choose_for_paths(session, vault, plans, wanted.paths, None, wanted.item)
+    where, paths = choose_for_paths(session, vault, plans, wanted.paths, None, wanted.item, kind=wanted.kind)
     item, machine, of_vault = where.levels
     own, fields = effective([machine, of_vault]), dict[str, Any]()
     if own.schedule is None or wanted.at is not None:
@@ -162,7 +169,11 @@ def _plan(session: Session, vault: Vault, wanted: Wanted) -> _Done:
     if fields:
         new = change([machine, of_vault], fields, is_here=True)
         machine = machine if new.record is None else add_plan(vault, machine, new.record)
-    said: dict[str, Any] = {"paths": paths}
+    said: dict[str, Any] = {"paths": paths} if paths else {}
+    if wanted.kind:
+        said["what"] = str(wanted.kind)
+    if wanted.snapshot is not None:
+        said["snapshot"] = wanted.snapshot
     if wanted.exclude:
         said["exclude"] = list(wanted.exclude)
     new = change([item, machine, of_vault], said, is_here=True)

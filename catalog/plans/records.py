@@ -24,12 +24,12 @@ from catalog.errors import (
 )
 from catalog.format.numbers import HIGHEST_NUMBER, written_number
 from catalog.format.plan import PlanRecord, ReadPlan, decode_plan, encode_plan, plan_folder, plan_named
-from catalog.format.records import Machine
+from catalog.format.records import ItemKind, Machine
 from catalog.format.sealed import Kind, open_object, seal_object
 from catalog.machines.registry import Registration
 from catalog.plans.allowed import FILE as ALLOWED
 from catalog.plans.allowed import Allowed
-from catalog.plans.effective import Level, Plan, effective
+from catalog.plans.effective import SNAPSHOTS, Level, Plan, effective
 from catalog.plans.local import MOST_BYTES, LocalItem, LocalPlans, LocalVault
 from catalog.vault import Vault
 
@@ -191,7 +191,7 @@ def _local(vault: Vault, plans: Plans, address: str, machine: Machine, earlier: 
         plan = effective([nearest, *wider])
         if nearest.number:
             numbers[item] = nearest.number
-        if plan.paths:
+        if plan.saves:
             was = before.get(item)
             since = was.since if was is not None and _was_active(was.plan) else now
             items.append(LocalItem(id=item, name=name, plan=plan, since=min(since, now)))
@@ -216,9 +216,22 @@ def _allowed(made: LocalVault, config: Path) -> LocalVault:
             f"{ALLOWED} does not allow {os.fsdecode(path)!r} of the item {item.name}" for path in refused[:3]
         ]
         paths = tuple(path for path in item.plan.paths if path not in refused)
-        if paths:
+        reason = "" if paths else ("its paths are not allowed" if item.plan.paths else allowed.refuses_system())
+        reason = reason or _unknown(item.plan)
+        if reason and not refused:
+            faults.append(f"the item {item.name} is not backed up: {reason}")
+        if not reason:
             items.append(msgspec.structs.replace(item, plan=msgspec.structs.replace(item.plan, paths=paths)))
     return msgspec.structs.replace(made, items=items, faults=faults[:_MOST_FAULTS])
+
+
+def _unknown(plan: Plan) -> str:
+    """Why this version can't run a plan: it has a word of a later one."""
+    if plan.what not in tuple(ItemKind):
+        return f"this version of rpdrive does not know what {plan.what!r} is"
+    if plan.snapshot not in ("", *SNAPSHOTS):
+        return f"this version of rpdrive does not know the snapshots {plan.snapshot!r}"
+    return ""
 
 
 def _bounded(made: LocalVault) -> LocalVault:

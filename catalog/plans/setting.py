@@ -12,6 +12,7 @@ import msgspec
 from catalog.documents import read_toml
 from catalog.errors import UsageError
 from catalog.format.plan import CARE, PlanRecord, Schedule
+from catalog.format.records import ItemKind
 from catalog.plans.effective import Level, Plan, effective
 from catalog.plans.fields import INHERIT, SETTABLE, Fields, checked, value_of
 from catalog.plans.records import next_record
@@ -134,6 +135,7 @@ def change(levels: Sequence[Level], fields: Fields, *, is_here: bool, anew: bool
             raise UsageError(f"the time zone of {nearest} is not known", "name it: --zone Europe/Berlin")
         record = msgspec.structs.replace(record, zone=zone)
         plan = effective([nearest._replace(record=record), *wider])
+    _check_kind(plan)
     same = nearest.record is not None and all(
         getattr(record, name) == getattr(nearest.record, name) for name in SETTABLE
     )
@@ -143,11 +145,21 @@ def change(levels: Sequence[Level], fields: Fields, *, is_here: bool, anew: bool
 def raise_misplaced(what: str, fields: Fields) -> None:
     """Raise UsageError for a field that a `vault`, `machine` or `item` can't have."""
     given = {name for name, value in fields.items() if value is not None}
+    if "what" in given and what != "item":
+        raise UsageError(f"what to save is of an item, and not of a {what}", "name the item with --item")
     if "paths" in given and what != "item":
         raise UsageError(f"paths are of an item, and not of a {what}", "name the item with --item, or give PATH…")
     if what == "item" and given.intersection(CARE):
         name = min(given.intersection(CARE))
         raise UsageError(f"{name} is of a machine or the vault, and not of an item", "leave --item out for it")
+
+
+def _check_kind(plan: Plan) -> None:
+    """Raise UsageError if what a plan saves does not fit its paths."""
+    if plan.what in (ItemKind.VOLUME, ItemKind.IMAGE) and len(plan.paths) > 1:
+        raise UsageError(f"an item of the kind {plan.what} has one path", "make an item of each")
+    if plan.what == ItemKind.SYSTEM and plan.paths:
+        raise UsageError("the system state has no paths: it chooses what it saves", "leave the paths out")
 
 
 def _needs_zone(plan: Plan) -> bool:

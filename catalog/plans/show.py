@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from catalog.access.session import Session
 from catalog.errors import NotFound, UsageError
 from catalog.format.keys import ID_BYTES
-from catalog.format.records import Item, Machine
-from catalog.machines.items import item_name, this_item
+from catalog.format.records import Item, ItemKind, Machine
+from catalog.machines.items import check_kind, item_name, this_item
 from catalog.machines.registry import find_machine, id_here, this_machine
 from catalog.plans.effective import Level, Plan, effective
 from catalog.plans.fields import SETTABLE, Fields
@@ -90,7 +90,14 @@ def _unnamed(machine: bytes) -> Machine:
 
 
 def choose_for_paths(
-    session: Session, vault: Vault, plans: Plans, paths: Sequence[Path], machine: str | None, item: str | None
+    session: Session,
+    vault: Vault,
+    plans: Plans,
+    paths: Sequence[Path],
+    machine: str | None,
+    item: str | None,
+    *,
+    kind: str = ItemKind.FILES,
 ) -> tuple[Chosen, list[bytes]]:
     """The item that paths are backed up as, which is made if it is not there, and the paths as a point has them.
 
@@ -103,16 +110,19 @@ def choose_for_paths(
         if machine is not None and far is None:
             raise NotFound(f"there is no machine {machine!r}", "see `rpdrive machine list`")
         one = this_machine(vault, state)
-        points = sorted({path_here(path, one.system) for path in paths})
-        found = this_item(vault, state, one, _name_of(vault, one.id, item) or item_name(points), points)
+        links = kind == ItemKind.IMAGE  # what they lead to may be another device tomorrow
+        points = sorted({path_here(path, one.system, links=links) for path in paths})
+        name = _name_of(vault, one.id, item) or item_name(points, kind)
+        found = this_item(vault, state, one, name, points, kind=kind)
         return Chosen(plans.levels(one.id, one.name, found.id, found.name), one, True), points
     points = sorted({path_on(far.system, os.fspath(path)) for path in paths})
-    name = _name_of(vault, far.id, item) or item_name(points)
+    name = _name_of(vault, far.id, item) or item_name(points, kind)
     for known in vault.items(far.id).values():
         if known.name == name:
+            check_kind(known, kind)
             break
     else:
-        known = Item(id=os.urandom(16), machine=far.id, name=name, paths=points, created=time.time_ns())
+        known = Item(id=os.urandom(16), machine=far.id, name=name, paths=points, created=time.time_ns(), kind=kind)
         vault.add_item(known)
     return Chosen(plans.levels(far.id, far.name, known.id, known.name), far, False), points
 
@@ -141,12 +151,13 @@ def set_plan(
     times.check()
     plans = Plans(vault)
     given: dict[str, Any] = dict(fields)
-    if paths:
+    kind = given.get("what") or ItemKind.FILES
+    if paths or kind == ItemKind.SYSTEM:
         if everywhere:
             raise UsageError("paths are of an item, and not of the vault", "leave --everywhere out")
         raise_misplaced("item", given)  # before an item is made
-        where, points = choose_for_paths(session, vault, plans, paths, machine, item)
-        given["paths"] = points
+        where, points = choose_for_paths(session, vault, plans, paths, machine, item, kind=kind)
+        given |= {"paths": points} if points else {}
     else:
         where = choose(session, vault, plans, machine, item, everywhere=everywhere)
     now = time.time_ns()
@@ -228,7 +239,7 @@ def print_plan(plan: Plan, system: str, now: int) -> None:
     if not plan.zone_is_known:
         say(f"This machine has no data for the time zone {plan.zone}: the times below are by UTC")
     runs = next_runs(plan, now)
-    if runs and plan.paths:
+    if runs and plan.saves:
         say(f"Next backups: {', '.join(local_time(slot)[:16] for slot in runs)} (local time of this machine)")
 
 
@@ -265,7 +276,7 @@ def list_plans(session: Session, vault: Vault, machine: str | None, *, as_json: 
             continue
         for item in items:
             plan = effective(plans.levels(one.id, one.name, item.id, item.name))
-            if not plan.paths:
+            if not plan.saves:
                 continue
             slot = next_slot(plan, now)
             when = "-" if slot is None else local_time(slot)[:16]

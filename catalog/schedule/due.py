@@ -10,8 +10,10 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from catalog.format.plan import Care
-from catalog.plans.effective import Plan
+import msgspec
+
+from catalog.format.plan import Care, Schedule
+from catalog.plans.effective import SYSTEM_STATE, Plan
 from catalog.schedule.history import MISSED, RESTORE_TEST, RUNNING, SKIPPED, Ran
 from catalog.schedule.slots import HOUR, MINUTE, Grid, Slots, WallSlots
 
@@ -160,10 +162,17 @@ def next_slot(plan: Plan, now: int) -> int | None:
 def slots_of(plan: Plan, duty: Duty, machine: bytes = b"") -> Slots | None:
     """The slots of a duty; None if the plan has none."""
     if duty == BACKUP:
-        schedule = plan.schedule
+        schedule = _once_a_day(plan.schedule) if plan.what == SYSTEM_STATE else plan.schedule
         return None if schedule is None or not (schedule.every or schedule.times) else WallSlots(schedule, plan.tz)
     care = care_of(plan, duty)
     return None if not care.every else Grid(care.every * HOUR, _hashed(machine, f"{duty.kind}{duty.level}"))
+
+
+def _once_a_day(schedule: Schedule | None) -> Schedule | None:
+    """The schedule of the system state: only the first time of a day counts."""
+    if schedule is None or not (schedule.every or schedule.times):
+        return schedule
+    return msgspec.structs.replace(schedule, times=schedule.times[:1] or [0], every=0)
 
 
 def care_of(plan: Plan, duty: Duty) -> Care:

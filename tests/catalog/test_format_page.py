@@ -270,6 +270,7 @@ TYPES: dict[str, Any] = {
     "rate or nil": plan.Rate | None,
     "time": plan.Time,
     "note": plan.Note,
+    "word or nil": plan.Word | None,
     "bool or nil": bool | None,
     "file name or nil": plan.FileName | None,
     "array of path or nil": list[plan.PathBytes] | None,
@@ -391,7 +392,8 @@ def test_bounds_of_plans() -> None:
         (meta,) = (m for m in get_args(kind) if isinstance(m, msgspec.Meta))
         assert bounds[name] == f"{meta.ge:,} to {meta.le:,}", name
     texts: dict[str, Any] = {
-        "path": plan.PathBytes, "pattern": plan.Pattern, "file name": plan.FileName, "note": plan.Note
+        "path": plan.PathBytes, "pattern": plan.Pattern, "file name": plan.FileName, "note": plan.Note,
+        "word": plan.Word,
     }  # fmt: skip
     for name, kind in texts.items():
         (meta,) = (m for m in get_args(kind) if isinstance(m, msgspec.Meta))

@@ -157,8 +157,9 @@ def test_records_of_volumes() -> None:
         assert golden_volumes.encoded_again(row["what"], content, row["name"]) == content
 
 
-def test_records_of_plans() -> None:
-    for row in vector("plans.json"):
+@pytest.mark.parametrize("file", ["plans.json", "plan_kinds.json"])
+def test_records_of_plans(file: str) -> None:
+    for row in vector(file):
         content = bytes(open_object(master_keys(), Kind.PLAN, row["name"], bytes.fromhex(row["sealed"])))
         assert content.hex() == row["content"]
         assert golden_plans.values(content, row["name"]) == {k: row[k] for k in ("record", "unknown")}

@@ -475,10 +475,11 @@ def test_reads_the_golden_record_of_a_start() -> None:
     assert (record["outcome"], record["finished"]) == ("running", 0)
 
 
-def test_reads_golden_records_of_plans() -> None:
+@pytest.mark.parametrize("file", ["plans.json", "plan_kinds.json"])
+def test_reads_golden_records_of_plans(file: str) -> None:
     keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
     opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
-    for row in json.loads((VECTORS / "plans.json").read_text(encoding="utf-8")):
+    for row in json.loads((VECTORS / file).read_text(encoding="utf-8")):
         content = sealing.open_object(opened, 12, row["name"], bytes.fromhex(row["sealed"]))
         record = plans.read_plan(row["name"], content)
         assert said_in(in_hex(record), row["record"]) == row["record"]

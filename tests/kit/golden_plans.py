@@ -67,6 +67,12 @@ SMALL = PlanRecord(
     throttle=[],
     paused=Pause(since=0),
 )
+KINDS = [
+    PlanRecord(id=g.MACHINE, number=1, written=g.TIME, what="volume", paths=[b"/srv"], snapshot="always"),
+    PlanRecord(id=g.MACHINE, number=2, written=g.TIME, what="", snapshot="never"),
+    PlanRecord(id=g.MACHINE, number=3, written=g.TIME, what="system state"),
+    PlanRecord(id=g.MACHINE, number=4, written=g.TIME, what="a mailbox", snapshot="at new moon"),
+]
 LATER: dict[str, Any] = {"note": None, "hours": {"keep": 3}}
 LATER_INSIDE: dict[str, Any] = {"weekday_names": [b"mon"]}  # of `schedule`
 
@@ -85,8 +91,17 @@ def later() -> tuple[PlanRecord, ReadPlan]:
 
 def plans() -> list[dict[str, Any]]:
     """Records as they are stored; `unknown` are fields of a later version, which are kept."""
+    return _rows((WHOLE, None), (SMALL, None), later())
+
+
+def plan_kinds() -> list[dict[str, Any]]:
+    """The same of records with `what` and `snapshot`, which came later; also with words of a later version."""
+    return _rows(*((record, None) for record in KINDS))
+
+
+def _rows(*records: tuple[PlanRecord, ReadPlan | None]) -> list[dict[str, Any]]:
     rows = []
-    for record, earlier in ((WHOLE, None), (SMALL, None), later()):
+    for record, earlier in records:
         content, name = encode_plan(record, earlier), name_of(record)
         with g.raw_frames():
             sealed = seal_object(g.KEYS, Kind.PLAN, name, content, salt=g.fixed("salt", 32))

@@ -214,6 +214,7 @@ def everything() -> dict[str, Any]:
         "retention.json": golden_retention.retention(),
         "checks.json": golden_checks.checks(),
         "plans.json": golden_plans.plans(),
+        "plan_kinds.json": golden_plans.plan_kinds(),
         "starts.json": golden_starts.starts(),
         "volumes.json": golden_volumes.volumes(),
         "ledger.json": golden_ledger.ledgers(),

@@ -54,6 +54,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "ignore_case": BOOLEANS,
     "one_file_system": BOOLEANS,
     "cloud_files": BOOLEANS,
+    "what": st.sampled_from(["", "volume", "system state", "image"]),
+    "snapshot": st.sampled_from(["auto", "always", "never"]),
     "schedule": SCHEDULES,
     "catch_up": BOOLEANS,
     "spread": st.integers(0, 720),

@@ -31,4 +31,9 @@ def test_every_plan_can_be_shown(record: PlanRecord, now: int, system: str) -> N
     assert runs == sorted(set(runs)) and all(slot > now for slot in runs)
     assert bool(state_text(plan, now)) != plan.runs_at(now)
     words = words_of(plan, "item", system)
-    assert all(isinstance(word, str) for word in words) and words.index("--") == len(words) - 1 - len(plan.paths)
+    assert all(isinstance(word, str) for word in words)
+    if plan.what in ("", "system state"):
+        last = ["--system-state"] if plan.what else ["--", *words[len(words) - len(plan.paths) :]]
+        assert words[len(words) - len(last) :] == last
+    else:
+        assert words.count(f"--{plan.what}") == len(plan.paths)

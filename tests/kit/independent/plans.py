@@ -57,6 +57,7 @@ plan = shapes.record(
     exclude=maybe(limited(shapes.array(limited(shapes.text, 0, 4_096)), 0, 5_000)),
     ignore_files=maybe(limited(shapes.text, 0, 255)), exclude_caches=maybe(shapes.boolean),
     ignore_case=maybe(shapes.boolean), one_file_system=maybe(shapes.boolean), cloud_files=maybe(shapes.boolean),
+    what=maybe(limited(shapes.text, 0, 100)), snapshot=maybe(limited(shapes.text, 0, 100)),
     schedule=maybe(schedule), catch_up=maybe(shapes.boolean), spread=maybe(n(0, 720)), grace=maybe(n(0, 86_400)),
     ac_power=maybe(shapes.boolean), unmetered=maybe(shapes.boolean), load=maybe(n(0, 10_000)),
     windows=maybe(limited(shapes.array(window), 0, 64)), at_most=maybe(n(1, 366)),

@@ -98,6 +98,21 @@ def backup(
         bool,
         typer.Option("--verify-packages", help="with --system-state: read all files of packages, list changed"),
     ] = False,
+    staging: Annotated[
+        str, typer.Option(metavar="X:", help="with --system-state on Windows: the drive that wbadmin writes to")
+    ] = "",
+    sfc: Annotated[
+        bool, typer.Option("--sfc", help="with --system-state on Windows: have `sfc` check Windows's files first")
+    ] = False,
+    snapshot_provider: Annotated[
+        str, typer.Option(metavar="vss|wmi", help="on Windows: what makes shadow copies (default: vss)")
+    ] = "",
+    no_system_exclusions: Annotated[
+        bool,
+        typer.Option(
+            "--no-system-exclusions", help="on Windows: also save what the registry tells backups to leave"
+        ),
+    ] = False,
     cloud_files: Annotated[
         bool, typer.Option("--cloud-files", help="on Windows: download and save files that are only in a cloud")
     ] = False,
@@ -123,8 +138,13 @@ def backup(
     elif not paths and not volume and image is None and image_of is None:
         more = "name files or folders, or use --volume, --system-state or --image"
         raise UsageError("nothing to save was named", more)
-    elif luks_headers or verify_packages:
-        option = "--with-luks-headers" if luks_headers else "--verify-packages"
+    elif luks_headers or verify_packages or staging or sfc:
+        options = (
+            (luks_headers, "--with-luks-headers"),
+            (verify_packages, "--verify-packages"),
+            (staging, "--staging"),
+        )
+        option = next((name for given, name in options if given), "--sfc")
         raise UsageError(f"{option} is for --system-state", "leave it out, or save the system state")
     elif (crash_like or keep_unreadable) and image is None and image_of is None:
         raise UsageError("--crash-like and --keep-unreadable are for --image", "leave them out")
@@ -159,6 +179,10 @@ def backup(
             kind=kind,
             luks_headers=luks_headers,
             verify_packages=verify_packages,
+            staging=staging,
+            sfc=sfc,
+            snapshot_provider=snapshot_provider,
+            system_exclusions=not no_system_exclusions,
         )
 
     if why:

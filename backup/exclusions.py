@@ -16,6 +16,7 @@ from catalog.errors import LocalError, UsageError
 from catalog.patterns import Level, Rule, Rules, TooLong, rules_in, rules_of
 
 CACHE_TAG = b"CACHEDIR.TAG"
+OF_SYSTEM = "the registry's lists for backups (--no-system-exclusions)"
 _SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
 _FILE_MAX = 64 << 10  # bytes of a file of rules in a folder
 _ACTIVE_MAX = 20_000  # rules of such files in folders in each other
@@ -29,7 +30,8 @@ Say: TypeAlias = Callable[[str], None]
 class Exclusions:
     """The rules of one backup. `ignore_files` is the name of files with rules in folders; empty: none are read.
 
-    `caches`: leave out what is in folders that a CACHEDIR.TAG marks as caches. Raises UsageError for a malformed
+    `caches`: leave out what is in folders that a CACHEDIR.TAG marks as caches. `of_system` are rules of the system
+    itself, the weakest of all. Raises UsageError for a malformed
     rule, and LocalError for a file of `files` that can't be read.
     """
 
@@ -41,11 +43,14 @@ class Exclusions:
         ignore_files: str = "",
         caches: bool = False,
         ignore_case: bool = False,
+        of_system: Sequence[str] = (),
     ) -> None:
         self.ignore_files, self.caches = ignore_files.encode(errors="surrogateescape"), caches
         self.ignore_case, self._patterns = ignore_case, patterns
         lists = [rules_of(patterns, "--exclude", ignore_case=ignore_case)]
         lists += [_rules_of_file(path, ignore_case) for path in reversed(files)]
+        if of_system:
+            lists.append(rules_of(of_system, OF_SYSTEM, ignore_case=ignore_case))
         self._lists = [Rules(rules, ignore_case=ignore_case) for rules in lists]
         if b"/" in self.ignore_files or self.ignore_files in (b".", b".."):
             raise UsageError(

@@ -10,6 +10,7 @@ import msgspec
 from backup.exclusions import Exclusions
 from backup.selection import Selection
 from backup.systems.base import File, Folder, Stat, System
+from backup.systems.this import not_to_back_up
 from catalog.access.session import Session
 from catalog.errors import LocalError
 from catalog.format.records import ItemKind
@@ -20,7 +21,8 @@ class Request(msgspec.Struct, frozen=True):
 
     `ignore_case` is None for what is usual on the system. `snapshot` is auto, always or never; empty: by settings.
     `snapshot_size` and `snapshot_timeout` are texts of the user; of the mounts `snapshot_excludes` none is made.
-    `luks_headers` and `verify_packages` are of the system state.
+    `luks_headers` and `verify_packages` are of the system state of Linux; `staging`, the letter of a drive, and
+    `sfc` of that of Windows. `system_exclusions`: leave out what Windows asks backups to leave out.
 
     Of an image, `paths` is its device, file or mount point; with `crash_like`, it is read even while it is in use,
     and with `keep_unreadable` even where the device can't read.
@@ -47,6 +49,10 @@ class Request(msgspec.Struct, frozen=True):
     verify_packages: bool = False
     crash_like: bool = False
     keep_unreadable: bool = False
+    staging: str = ""
+    sfc: bool = False
+    snapshot_provider: str = ""
+    system_exclusions: bool = True
 
 
 def selected(request: Request, system: System[Folder, File, Stat]) -> Selection:
@@ -58,6 +64,7 @@ def selected(request: Request, system: System[Folder, File, Stat]) -> Selection:
         ignore_files=request.ignore_files,
         caches=request.exclude_caches,
         ignore_case=ignore_case,
+        of_system=not_to_back_up(snapshot=request.snapshot != "never") if request.system_exclusions else (),
     )
     return Selection(
         _point_paths(request.paths, system),

@@ -23,7 +23,8 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_NOATIME = 1, 2, 4, 8, 1024  #
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _NEWNS = 0x20000
 _MISSING = {errno.ENOSYS, errno.EPERM}
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+# What Windows loads has to load without these; nothing is mounted there.
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def mounted(source: bytes, file_system: str, options: dict[str, str], *, read_only: bool) -> int:

@@ -49,11 +49,17 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
     if request.kind == ItemKind.VOLUME:
         volume = volume_of(request, system)
         request = replace(request, one_file_system=True)
+    state = session.settings.where("state")
     chosen = selection(request, system)
+    if request.kind == ItemKind.SYSTEM and not system.paths_are_native:
+        from backup.sources.server_state import prepared_server
+
+        with prepared_server(request, system, state) as server:
+            yield Prepared(chosen, system, server)
+        return
     source = _files(session, request, chosen, system)
     if volume is not None:
         source = VolumeFiles(volume, source, why_live=_why_live(source), within=_within)
-    state = session.settings.where("state")
     remove_left_behind(state, system.lock)
     if request.kind == ItemKind.SYSTEM:
         wanted = Wanted(luks_headers=request.luks_headers, verify=request.verify_packages)
@@ -66,6 +72,10 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
 
 def selection(request: Request, system: System[Any, Any, Any]) -> Selection:
     """What a request selects, without `skip`. Raises LocalError if nothing is there; UsageError for a bad rule."""
+    if request.kind == ItemKind.SYSTEM and not system.paths_are_native:
+        from backup.sources.server_state import server_selection
+
+        return server_selection(request)
     if request.kind == ItemKind.SYSTEM:
         return system_selection(request, system)
     return selected(request, system)
@@ -86,8 +96,12 @@ def _files(session: Session, request: Request, selection: Selection, system: Sys
     why_not = barred()
     wanted = wish(request, why_not)
     state = session.settings.where("state")
-    if not system.paths_are_native or (wanted.mode == NEVER and not has_left(state)):
+    if wanted.mode == NEVER and not has_left(state):
         return LiveFiles()
+    if not system.paths_are_native:
+        from backup.sources.shadows import shadow_files
+
+        return shadow_files(system, selection, state, wanted, kind=request.kind, dry=request.dry)
     from backup.sources.files import SnapshotFiles
 
     return SnapshotFiles(

@@ -17,27 +17,26 @@ from contextlib import suppress
 
 import msgspec
 
-from backup.snapshot.base import Found, Mark, Snapshot, Volume, tag_in
+from backup.snapshot.base import Mark
 from backup.snapshot.vss.meanings import meaning
 from backup.snapshot.vss.provider import NO_RIGHT
+from backup.snapshot.vss.staging import PROVIDER, SOON, Staging, staging_path
 from backup.snapshot.vss.volumes import recorded, volume_of
 from backup.sources.base import Begun
-from catalog.errors import LocalError, SnapshotFailed, UsageError
+from catalog.errors import LocalError, UsageError
 from catalog.format.records import ItemKind
 from catalog.program import child_environment
 from catalog.screen.text import size_text
 from catalog.windows import files, trees
-from catalog.windows.api import BACKUP_PRIVILEGE, READ_DATA, RESTORE_PRIVILEGE, Api, Failed
-from catalog.windows.console import Output, Run, run
-from catalog.windows.image_backup import FACTS, FACTS_MAX, FOLDER, Facts, backups_in, faults, read_facts
+from catalog.windows.api import BACKUP_PRIVILEGE, READ_DATA, Api, Failed
+from catalog.windows.console import Run, run
+from catalog.windows.image_backup import FACTS, FOLDER, Facts, backups_in, faults
 from catalog.windows.registry import Registry
 from catalog.windows.server import SERVICES, Asked, Server, ask, this_server
 
 LONGEST = 12 * 3600.0  # s for wbadmin
 _SFC = 3600.0  # s
-_SOON = 300.0  # s for what wbadmin does at once
 ROOM = 10 << 30  # bytes that must be free on the staging volume
-PROVIDER = "wbadmin"  # in marks
 _LETTER = re.compile(r"([A-Za-z]):?\\?")
 _HRESULT = re.compile(r"0x8[0-9A-Fa-f]{7}")
 
@@ -50,102 +49,30 @@ def staging_letter(text: str) -> str:
     return match[1].upper()
 
 
-class Staging:
-    """What wbadmin made on a volume: found by its file, and removed. As a Provider, for `rpdrive snapshots`."""
-
-    name = PROVIDER
-
-    def __init__(self, api: Api, runner: Run = run) -> None:
-        self._api, self._run = api, runner
-
-    def takes(self, volume: Volume) -> str:
-        """See Provider: it makes no snapshots."""
-        return "it is made by wbadmin"
-
-    def within(self, volume: Volume) -> list[Volume]:
-        """See Provider."""
-        return []
-
-    def make(self, volumes: list[Volume], mark: Mark) -> list[Snapshot]:
-        """See Provider."""
-        raise SnapshotFailed("a staging folder is no snapshot", "please report it")
-
-    def found(self) -> list[Found]:
-        """See Provider: folders that carry a mark, on any drive."""
-        rows = []
-        for letter in self._api.drives():
-            facts = self.facts(letter)
-            if tag_in(facts.tag):
-                with suppress(OSError):
-                    name = self._api.volume_name(f"{letter}:\\")
-                    rows.append(Found(PROVIDER, name, tag_in(facts.tag), f"{letter}:\\{FOLDER}", facts.time))
-        return rows
-
-    def facts(self, letter: str) -> Facts:
-        """The file on a drive; empty facts if it has none that can be read."""
-        with suppress(OSError):
-            return read_facts(trees.read(self._api, _path(letter, FACTS), FACTS_MAX))
-        return Facts()
-
-    def reaches(self, name: str) -> bool:
-        """See Provider."""
-        return any(found == name for found in self._volumes().values())
-
-    def _volumes(self) -> dict[str, str]:
-        found = {}
-        for letter in self._api.drives():
-            with suppress(OSError):
-                found[letter] = self._api.volume_name(f"{letter}:\\")
-        return found
-
-    def remove(self, found: Found) -> None:
-        """See Provider. The backup that made it was killed: wbadmin may still be at work on it."""
-        for letter, name in self._volumes().items():
-            if name == found.name and tag_in(self.facts(letter).tag) == found.tag:
-                self.wbadmin(_SOON, "stop", "job", "-quiet")
-                self.clear(letter)
-
-    def clear(self, letter: str) -> None:
-        """Remove the folder, then its mark. Raises SnapshotFailed."""
-        # Windows Server Backup has its own list of backups, and shadow copies of the volume, which go with this.
-        self.wbadmin(_SOON, "delete", "systemstatebackup", f"-backupTarget:{letter}:", "-keepVersions:0", "-quiet")
-        try:
-            with suppress(OSError):
-                self._api.take_privileges((BACKUP_PRIVILEGE, RESTORE_PRIVILEGE))
-            for name in (FOLDER, FACTS):  # the mark last: what is left of the folder is known by it
-                if trees.exists(self._api, _path(letter, name)):
-                    trees.remove(self._api, _path(letter, name))
-        except Failed as e:
-            raise SnapshotFailed(
-                f"{letter}:\\{FOLDER} can't be removed: {e.strerror}", "the next start tries again"
-            ) from e
-
-    def wbadmin(self, timeout: float, *words: str) -> Output:
-        """Run wbadmin. Raises LocalError if it can't be started."""
-        return self._run(["wbadmin.exe", *words], timeout, child_environment())
+def staged(letter: str) -> list[bytes]:
+    """What is to be saved of a drive, in the form of points."""
+    return [f"/{letter}/{name}".encode() for name in (FOLDER, FACTS)]
 
 
 class Wbadmin:
-    """The Source of a Windows server's system state. `sfc`: have Windows check its own files first."""
+    """The Source of a Windows server's system state. `sfc`: have Windows check its own files first.
+
+    `before` is called before the checks, and returns problems.
+    """
 
     kind = ItemKind.SYSTEM
 
     def __init__(
         self, api: Api, letter: str, mark: Mark, registry: Registry, runner: Run = run, *, sfc: bool = False,
         longest: float = LONGEST, environment: Mapping[str, str] = os.environ,
-        close: Callable[[], None] = lambda: None,
+        before: Callable[[], list[str]] = list, close: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._api, self._letter, self._mark, self._registry, self._run = api, letter, mark, registry, runner
-        self._sfc, self._longest, self._environment, self._close = sfc, longest, environment, close
+        self._sfc, self._longest, self._environment = sfc, longest, environment
+        self._before, self._close = before, close
         self._staging = Staging(api, runner)
         self._name = ""  # of the volume, once there is something to be removed
         self._begun: Begun | None = None
-
-    @property
-    def paths(self) -> list[bytes]:
-        """What is to be saved, in the form of points."""
-        letter = self._letter.encode()
-        return [b"/%s/%s" % (letter, name.encode()) for name in (FOLDER, FACTS)]
 
     def begin(self) -> Begun:
         """See Source. Raises LocalError, which names everything that is in the way at once."""
@@ -157,13 +84,14 @@ class Wbadmin:
                 f"{server.product} is no server: Windows makes system state backups of servers only",
                 "back up the files of this computer (`rpdrive backup C:\\`), and reinstall Windows if it is lost",
             )
+        problems = self._before()
         asked = ask(self._run, server, child_environment(self._environment))
         refused = [*self._refusals(server, asked)]
         if refused:
             raise LocalError(
                 f"no system state was backed up: {'; '.join(refused)}", "see docs/windows-system-state.md"
             )
-        problems = self._checked_files()
+        problems += self._checked_files()
         began = time.time_ns()
         facts = Facts(
             tag=self._mark.tag, computer=server.computer, product=server.product, build=server.build,
@@ -173,7 +101,7 @@ class Wbadmin:
         self._mark.note(PROVIDER, volume.source.decode())
         self._name = volume.source.decode()
         try:
-            trees.write(self._api, _path(self._letter, FACTS), msgspec.json.encode(facts))
+            trees.write(self._api, staging_path(self._letter, FACTS), msgspec.json.encode(facts))
         except Failed as e:
             raise LocalError(f"{self._letter}:\\{FACTS} can't be written: {e.strerror}") from e
         self._make()
@@ -208,7 +136,7 @@ class Wbadmin:
         try:
             file_system, _flags = self._api.file_system(root)
             free, _size = self._api.room(root)
-            is_taken = trees.exists(self._api, _path(letter, FOLDER))
+            is_taken = trees.exists(self._api, staging_path(letter, FOLDER))
         except Failed as e:
             yield f"{letter}: can't be used: {e.strerror}"
             return
@@ -243,7 +171,7 @@ class Wbadmin:
             self._longest, "start", "systemstatebackup", f"-backupTarget:{self._letter}:", "-quiet"
         )
         if not done.in_time:
-            self._staging.wbadmin(_SOON, "stop", "job", "-quiet")  # the service goes on without its command
+            self._staging.wbadmin(SOON, "stop", "job", "-quiet")  # the service goes on without its command
             raise LocalError(
                 f"wbadmin was stopped after {self._longest / 3600:.0f} hours",
                 "see how far it comes without rpdrive",
@@ -260,7 +188,7 @@ class Wbadmin:
         stack = [("", 0)]
         while stack:
             below, depth = stack.pop()
-            path = _path(self._letter, FOLDER) + (f"\\{below}" if below else "")
+            path = staging_path(self._letter, FOLDER) + (f"\\{below}" if below else "")
             names: Sequence[str] = []
             with suppress(Failed), self._api.opened(path, READ_DATA) as handle:
                 if not files.look(self._api, handle).attributes & files.DIRECTORY:
@@ -284,7 +212,3 @@ class Wbadmin:
                 self._mark.forget(PROVIDER, self._name)
                 self._name = ""
         self._close()
-
-
-def _path(letter: str, name: str) -> str:
-    return f"\\\\?\\{letter}:\\{name}"

@@ -16,13 +16,15 @@ from catalog.screen.text import parse_duration, parse_size
 
 AUTO, ALWAYS, NEVER = "auto", "always", "never"
 MODES = (AUTO, ALWAYS, NEVER)
+PROVIDERS = ("vss", "wmi")  # of Windows
 
 
 class Wish(msgspec.Struct, frozen=True):
     """What is wanted of snapshots. `is_asked`: by the user, and not only by default.
 
     `live` are mount points of which there is to be no snapshot. `subvolumes`: also take the file systems within
-    those of the paths (subvolumes of btrfs), though the walk is to stay within these.
+    those of the paths (subvolumes of btrfs), though the walk is to stay within these. `provider` is that of
+    Windows.
     """
 
     mode: str = AUTO
@@ -30,6 +32,7 @@ class Wish(msgspec.Struct, frozen=True):
     live: frozenset[bytes] = frozenset()
     options: Options = Options()
     subvolumes: bool = False
+    provider: str = ""
 
 
 def wish(request: Request, barred: str, environ: Mapping[str, str] = os.environ) -> Wish:
@@ -41,9 +44,12 @@ def wish(request: Request, barred: str, environ: Mapping[str, str] = os.environ)
     mode = asked or (NEVER if barred else AUTO)
     size, share = room(request.snapshot_size)
     timeout = TIMEOUT if request.snapshot_timeout is None else parse_duration(request.snapshot_timeout)
+    if request.snapshot_provider not in ("", *PROVIDERS):
+        raise UsageError(f"--snapshot-provider is vss or wmi, not {request.snapshot_provider!r}")
     live = frozenset(os.fsencode(os.path.realpath(path)) for path in request.snapshot_excludes)
     subvolumes = request.kind is ItemKind.VOLUME
-    return Wish(mode, bool(asked), live, Options(size, share, timeout), subvolumes)
+    provider = request.snapshot_provider
+    return Wish(mode, bool(asked), live, Options(size, share, timeout), subvolumes, provider)
 
 
 def room(text: str | None) -> tuple[int, float]:

@@ -18,6 +18,13 @@ if sys.platform == "win32":
 
         return WindowsSystem(fetch=fetch)
 
+    def not_to_back_up(*, snapshot: bool) -> list[str]:
+        """Rules for files that Windows asks backups to leave out. `snapshot`: also those that no snapshot has."""
+        from catalog.windows.not_to_backup import rules
+        from catalog.windows.registry import WindowsRegistry
+
+        return rules(WindowsRegistry(), snapshot=snapshot)
+
 else:
 
     def this_system(*, fetch: bool = False) -> PosixSystem:
@@ -25,3 +32,7 @@ else:
         from backup.systems.posix import PosixSystem
 
         return PosixSystem()
+
+    def not_to_back_up(*, snapshot: bool) -> list[str]:
+        """Rules for files that the system asks backups to leave out: none."""
+        return []

@@ -21,6 +21,7 @@ _DRIVE = re.compile(r"[A-Za-z]:\\")
 _VARIABLE = re.compile(r"%([^%\\]+)%")
 _ALL_VOLUMES, _USER_PROFILE = "$allvolumes$", "$userprofile$"
 _MOST = 1000  # entries of a list
+_RULES = 5000  # that a backup gets
 _LONGEST = 1000  # characters of an entry
 
 
@@ -35,7 +36,7 @@ def rules(registry: Registry, environment: Mapping[str, str] = os.environ, *, sn
     for entry in found:
         for rule in _rules_of(entry, variables, profiles):
             made.setdefault(rule)
-    return list(made)
+    return list(made)[:_RULES]
 
 
 def _entries(registry: Registry, name: str) -> list[str]:

@@ -28,7 +28,7 @@ def exists(api: Api, path: str) -> bool:
         return False
 
 
-def read(api: Api, path: str, most: int) -> bytes:
+def contents(api: Api, path: str, most: int) -> bytes:
     """The first bytes of a file. Raises Failed."""
     with api.opened(path, READ_DATA) as handle:
         buffer = bytearray(most)

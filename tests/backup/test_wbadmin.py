@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backup.request import Request
 from backup.run import Result
 from backup.selection import Selection
 from backup.snapshot.marks import JobMark, clean
+from backup.snapshot.vss.staging import Staging
 from backup.sources.base import Source
-from backup.sources.wbadmin import ROOM, Staging, Wbadmin, staging_letter
+from backup.sources.server_state import prepared_server, server_selection
+from backup.sources.wbadmin import ROOM, Wbadmin, staged, staging_letter
+from backup.systems.this import this_system
 from backup.systems.windows import WindowsSystem
 from catalog.errors import LocalError, SnapshotFailed, UsageError
 from catalog.format.records import ItemKind
 from catalog.windows.console import Output
 from catalog.windows.image_backup import FACTS, read_facts
-from tests.kit.marks import TAG, FakeMark
+from tests.kit.marks import TAG, FakeMark, end_of
 from tests.kit.wbadmin_double import BACKUP, CBS, CONTROL, ENVIRONMENT, IMAGE, SERVER, ServerPrograms, server_double
 from tests.kit.windows_double import REPARSE
 from tests.kit.windows_machine import HOME, OPEN, PLAIN, Machine, junction
@@ -51,7 +54,7 @@ def backed_up(machine: Machine, server: ServerPrograms, mark: Any = None, **what
 
     def source(_system: WindowsSystem, selection: Selection) -> Source:
         found = made(server, mark, **what)
-        assert selection.paths == found.paths
+        assert selection.paths == staged("E")
         return found
 
     return machine.back_up(server.double, "E:\\WindowsImageBackup", "E:\\WindowsImageBackup.json", source=source)
@@ -292,7 +295,7 @@ def test_after_a_kill_the_next_start_removes_it(server: ServerPrograms, tmp_path
     assert (found.tag, found.source) == (mark.tag, "E:\\WindowsImageBackup")
     assert clean(tmp_path, [staging]) == []
     assert TOP in server.names(), "the job's process is still there"
-    _end(mark)
+    end_of(mark)
     server.commands.clear()
     assert clean(tmp_path, [staging]) == []
     assert server.names() == set()
@@ -304,7 +307,7 @@ def test_what_carries_another_mark_stays(server: ServerPrograms, tmp_path: Path)
     """The file of a killed job names the volume, but the folder on it is not the job's."""
     mark = JobMark(tmp_path)
     mark.note("wbadmin", server.double.api().volume_name("E:\\"))
-    _end(mark)
+    end_of(mark)
     server.make("E")
     server.double.add(f"E\\{FACTS}", b'{"tag": "%s"}' % TAG.encode(), security=PLAIN)
     staging = Staging(server.double.api(), server.run)
@@ -316,7 +319,7 @@ def test_what_carries_another_mark_stays(server: ServerPrograms, tmp_path: Path)
 def test_a_volume_that_is_not_there_stays_noted(server: ServerPrograms, tmp_path: Path) -> None:
     mark = JobMark(tmp_path)
     mark.note("wbadmin", server.double.api().volume_name("E:\\"))
-    _end(mark)
+    end_of(mark)
     root = server.double.roots.pop("E")
     staging = Staging(server.double.api(), server.run)
     clean(tmp_path, [staging])
@@ -352,9 +355,41 @@ def test_links_are_removed_and_not_followed(server: ServerPrograms) -> None:
     assert server.double.item(f"{HOME}\\first").data.data == b"one file, two names"
 
 
-def _end(mark: JobMark) -> None:
-    """The job's process is gone: nobody holds its file, which names another process."""
-    path = mark._path
-    os.close(mark._file)
-    first, _, rest = path.read_text().partition("\n")
-    path.write_text(first.replace('"boot":', '"boot": "another", "was":') + "\n" + rest)
+# --- the request --------------------------------------------------------------------------------------------------
+
+
+def test_a_request_on_a_server(machine: Machine, server: ServerPrograms, tmp_path: Path) -> None:
+    request = Request([], kind=ItemKind.SYSTEM, staging="e:", sfc=True)
+    assert server_selection(request).paths == staged("E")
+    system = WindowsSystem(server.double.api())
+    dead = JobMark(tmp_path)
+    dead.note("wbadmin", server.double.api().volume_name("E:\\"))
+    end_of(dead)
+    server.make("E")  # of a backup that was killed
+    server.double.add(f"E\\{FACTS}", b'{"tag": "%s"}' % dead.tag.encode(), security=PLAIN)
+    with prepared_server(request, system, tmp_path, registry=server.registry, runner=server.run) as source:
+        source.begin()
+        assert len(list((tmp_path / "snapshots").iterdir())) == 1
+    assert server.commands == [STOP, DELETE, "sfc.exe /verifyonly", START, DELETE]
+    assert server.names() == set()
+    assert list((tmp_path / "snapshots").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({"paths": [Path("x")], "staging": "E:"}, "chooses what it saves"), ({}, "needs a drive"),
+        ({"staging": "E:\\x"}, "the letter of a drive"), ({"staging": "E:", "dry": True}, "can't be known before"),
+    ],
+)  # fmt: skip
+def test_requests_that_are_refused(what: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        server_selection(Request(**({"paths": [], "kind": ItemKind.SYSTEM} | what)))
+
+
+def test_another_system_has_no_wbadmin(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="has no wbadmin"),
+        prepared_server(Request([], staging="E:"), this_system(), tmp_path),
+    ):
+        pass

@@ -8,23 +8,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from backup.request import Request, selected
 from backup.run import Result
 from backup.selection import Selection
+from backup.snapshot.marks import JobMark
 from backup.snapshot.vss.client import Helper
 from backup.snapshot.vss.provider import Vss
+from backup.snapshot.vss.volumes import volume_of
 from backup.snapshot.vss.wmi import Wmi
 from backup.sources.base import Source
-from backup.sources.shadows import ShadowFiles
+from backup.sources.shadows import ShadowFiles, shadow_files
+from backup.sources.wish import Wish, wish
 from backup.systems.windows import WindowsSystem
-from catalog.errors import SnapshotFailed, SnapshotLost
+from catalog.errors import SnapshotFailed, SnapshotLost, UsageError
 from catalog.format.nodes import Node
+from catalog.format.records import ItemKind
 from catalog.format.values import NodeKind
 from catalog.format.windows import Windows
 from catalog.windows.console import Output
 from catalog.windows.times import from_filetime
-from tests.kit.marks import FakeMark
+from tests.kit.marks import end_of
 from tests.kit.powershell_double import PowerShellDouble
 from tests.kit.vss_double import Script, called, held, helper_command
 from tests.kit.windows_double import (
@@ -231,7 +237,7 @@ class Changing(PowerShellDouble):
 
     def __init__(self, d: Double, notes: Path) -> None:
         super().__init__()
-        self.double, self.notes, self.mark = d, notes, FakeMark()
+        self.double, self.state = d, notes
         self.volumes: list[str] = []
 
     def _make(self, volume: str, noted: str, note: Path) -> Output:
@@ -245,10 +251,17 @@ class Changing(PowerShellDouble):
 
     def source(self, mode: str = "auto", **what: Any) -> Callable[[WindowsSystem, Selection], Source]:
         def make(system: WindowsSystem, selection: Selection) -> Source:
-            provider = Wmi(system.api, self.notes, runner=self.run)
-            return ShadowFiles(system, selection, provider, self.mark, mode=mode, **what)
+            provider = Wmi(system.api, self.state / "snapshots", runner=self.run)
+            wish = Wish(mode, what.pop("asked", True), **what)
+            return ShadowFiles(system, selection, [provider], self.state, wish)
 
         return make
+
+    @property
+    def left(self) -> list[str]:
+        """What is left of the backups: shadow copies, marks and notes."""
+        files = (self.state / "snapshots").glob("*")
+        return [*self.shadows, *(path.name for path in files)]
 
 
 @pytest.fixture
@@ -258,7 +271,7 @@ def wmi(tmp_path: Path) -> Changing:
         d.roots[letter] = Item(DIRECTORY, index=5 | 5 << 48, security=OPEN)
         d.add(f"{letter}\\file", b"of it", security=PLAIN)
     d.file_systems = {"E": "FAT32"}
-    return Changing(d, tmp_path / "notes")
+    return Changing(d, tmp_path / "of wmi")
 
 
 def test_drives_are_read_from_shadow_copies(machine: Machine, wmi: Changing) -> None:
@@ -268,7 +281,7 @@ def test_drives_are_read_from_shadow_copies(machine: Machine, wmi: Changing) -> 
     assert machine.bytes_of(saved[f"{HOME}\\first"].content) == b"one file, two names"
     assert machine.bytes_of(saved["D\\file"].content) == b"of it"
     assert wmi.volumes == ["C:\\", "D:\\"]
-    assert (wmi.shadows, wmi.mark.names) == ({}, [])
+    assert wmi.left == []
     point = outcome.point
     assert point is not None
     assert [(v.place, v.snapshot, v.uuid, v.label) for v in point.volumes] == [
@@ -288,6 +301,36 @@ def test_what_can_have_none_is_live_and_told(machine: Machine, wmi: Changing) ->
         machine.back_up(wmi.double, "C:\\Users\\anna\\first", "E:\\", source=wmi.source("always"))
 
 
+def test_by_default_what_can_have_none_is_no_problem(machine: Machine, wmi: Changing) -> None:
+    """Nobody asked for them: that E: can have none is a note; that one failed is a problem all the same."""
+    paths = "C:\\Users\\anna\\first", "E:\\"
+    assert machine.back_up(wmi.double, *paths, source=wmi.source(asked=False)).problems == []
+    wmi.code = 6
+    (problem,) = machine.back_up(wmi.double, *paths, source=wmi.source(asked=False)).problems
+    assert "C: was read while it is in use" in problem.reason
+
+
+def test_a_dry_run_makes_none(machine: Machine, wmi: Changing) -> None:
+    def source(system: WindowsSystem, selection: Selection) -> Source:
+        provider = Wmi(system.api, wmi.state, runner=wmi.run)
+        return ShadowFiles(system, selection, [provider], wmi.state, Wish("always", True), dry=True)
+
+    machine.back_up(wmi.double, source=source, dry=True)
+    assert (wmi.volumes, wmi.left) == ([], [])
+
+
+def test_what_a_killed_backup_left_goes(machine: Machine, wmi: Changing) -> None:
+    """By its mark and its note, at the start of the next."""
+    theirs = wmi.somebody()
+    dead = JobMark(wmi.state)
+    provider = Wmi(wmi.double.api(), wmi.state / "snapshots", runner=wmi.run)
+    provider.make([volume_of(wmi.double.api(), "C")], dead)
+    end_of(dead)
+    assert len(wmi.left) == 4
+    machine.back_up(wmi.double, source=wmi.source())
+    assert wmi.left == [theirs]
+
+
 def test_a_failure_is_told_or_ends_it(machine: Machine, wmi: Changing) -> None:
     wmi.code = 6
     outcome = machine.back_up(wmi.double, source=wmi.source())
@@ -295,10 +338,10 @@ def test_a_failure_is_told_or_ends_it(machine: Machine, wmi: Changing) -> None:
     assert "no room for the shadow copy" in problem.reason and "vssadmin" in problem.reason
     with pytest.raises(SnapshotFailed, match="no room"):
         machine.back_up(wmi.double, source=wmi.source("always"))
-    assert (wmi.shadows, wmi.mark.names) == ({}, [])
+    assert wmi.left == []
 
 
-@pytest.mark.parametrize("what", [{"mode": "never"}, {"live": frozenset("C")}])
+@pytest.mark.parametrize("what", [{"mode": "never"}, {"live": frozenset([b"C:\\"])}])
 def test_drives_that_are_to_be_live(what: dict[str, Any], machine: Machine, wmi: Changing) -> None:
     outcome = machine.back_up(wmi.double, source=wmi.source(**what))
     assert (outcome.problems, wmi.volumes) == ([], [])
@@ -311,7 +354,7 @@ def test_a_lost_shadow_copy_makes_no_point(machine: Machine, wmi: Changing) -> N
     wmi.after_make = wmi.shadows.clear
     with pytest.raises(SnapshotLost, match="deleted while it was read"):
         machine.back_up(wmi.double, source=wmi.source())
-    assert wmi.mark.names == []
+    assert wmi.left == []
 
 
 def test_through_the_helper_process(machine: Machine, tmp_path: Path) -> None:
@@ -324,7 +367,7 @@ def test_through_the_helper_process(machine: Machine, tmp_path: Path) -> None:
 
     def source(system: WindowsSystem, selection: Selection) -> Source:
         provider = Vss(system.api, start=lambda: Helper(helper_command(script)))
-        return ShadowFiles(system, selection, provider, FakeMark(), mode="always")
+        return ShadowFiles(system, selection, [provider], tmp_path, Wish("always", True))
 
     outcome = machine.back_up(d, source=source)
     assert [p.reason for p in outcome.problems] == [
@@ -334,3 +377,53 @@ def test_through_the_helper_process(machine: Machine, tmp_path: Path) -> None:
     assert machine.bytes_of(saved[f"{HOME}\\first"].content) == b"one file, two names"
     assert held(tmp_path / "service") == 0
     assert called(tmp_path / "service")[-2:] == ["CoUninitialize", "live 0"]
+
+
+# --- the request
+# ----------------------------------------------------------------------------------------------------
+
+
+def test_a_request_on_windows(tmp_path: Path) -> None:
+    system = WindowsSystem(make_windows().api())
+    selection = Selection([b"/C/Users"])
+    for first in ("", "vss", "wmi"):
+        source = shadow_files(system, selection, tmp_path, Wish(provider=first), kind=ItemKind.FILES, dry=False)
+        assert isinstance(source, ShadowFiles)
+        assert source._provider.name == (first or "vss")
+        assert {provider.name for provider in source._providers} == {"vss", "wmi", "wbadmin"}
+        source.close()
+    with pytest.raises(UsageError, match="--snapshot-provider is vss or wmi"):
+        wish(Request([Path("x")], snapshot_provider="zfs"), "")
+    assert wish(Request([Path("x")], snapshot_provider="wmi"), "").provider == "wmi"
+
+
+def test_what_windows_asks_to_leave_out(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weakest rules of all; the point lists them, and an option switches them off."""
+    asked: list[bool] = []
+
+    def not_to_back_up(*, snapshot: bool) -> list[str]:
+        asked.append(snapshot)
+        return ["/C/Users/*/*.exe", "/C/Users/anna/sparse"]
+
+    monkeypatch.setattr("backup.request.not_to_back_up", not_to_back_up)
+    monkeypatch.setattr("backup.request.resolved", lambda path: path)
+    monkeypatch.setattr("os.path.lexists", lambda _path: True)
+    system = WindowsSystem(make_windows().api())
+    request = Request([Path("C:\\Users\\anna")], excludes=["!sparse"])
+    found = selected(request, system)
+    assert found.excludes == [
+        "# the registry's lists for backups (--no-system-exclusions)", "/C/Users/*/*.exe", "/C/Users/anna/sparse",
+        "!sparse",
+    ]  # fmt: skip
+    layer = found.exclusions.top
+    for name in (b"C", b"Users", b"anna"):
+        assert layer is not None
+        layer = layer.below(name)
+    assert layer is not None
+    rule = layer.deciding(b"SETUP.EXE", is_folder=False)
+    assert rule is not None and "registry" in str(rule)
+    stronger = layer.deciding(b"sparse", is_folder=False)
+    assert stronger is not None and stronger.negated
+    selected(msgspec.structs.replace(request, snapshot="never"), system)
+    assert selected(msgspec.structs.replace(request, system_exclusions=False), system).excludes == ["!sparse"]
+    assert asked == [True, False]

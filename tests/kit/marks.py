@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+from backup.snapshot.marks import JobMark
+
 TAG = "rpdrive-" + "0123456789abcdef" * 2
 
 
@@ -20,3 +24,11 @@ class FakeMark:
 
     def forget(self, provider: str, name: str) -> None:
         self.names = [each for each in self.names if each != (provider, name)]
+
+
+def end_of(mark: JobMark) -> None:
+    """The job was killed: nobody holds its file, which is of another start of the machine."""
+    path = mark._path
+    os.close(mark._file)
+    first, _, rest = path.read_text().partition("\n")
+    path.write_text(first.replace('"boot":', '"boot": "another", "was":') + "\n" + rest)

@@ -216,12 +216,16 @@ ROOMS = {
     # Backups.
     "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.filesystems catalog.format"
     " catalog.mountinfo catalog.windows",
-    "backup.snapshot": "backup.systems catalog.access catalog.errors catalog.format catalog.mountinfo"
-    " catalog.program catalog.screen catalog.systems",
-    "backup.snapshot.vss": "backup.snapshot catalog.errors catalog.format catalog.program catalog.windows",
+    "backup.snapshot.base": "",
+    "backup.snapshot.marks": "backup.snapshot.base catalog.access catalog.errors catalog.systems",
+    "backup.snapshot.vss": "backup.snapshot.base backup.snapshot.marks catalog.access catalog.errors catalog.format"
+    " catalog.program catalog.windows",
+    "backup.snapshot": "backup.snapshot.base backup.snapshot.marks backup.snapshot.vss backup.systems"
+    " catalog.access catalog.errors"
+    " catalog.format catalog.mountinfo catalog.program catalog.screen catalog.windows",
     "backup.exclusions": "catalog.errors catalog.patterns",
     "backup.selection": "backup.exclusions",
-    "backup.choosing": "backup.exclusions backup.selection backup.snapshot backup.systems catalog.names"
+    "backup.choosing": "backup.exclusions backup.selection backup.snapshot.base backup.systems catalog.names"
     " catalog.patterns",
     "backup.census": "backup.exclusions backup.selection",
     "backup.mirrorfile": "catalog.errors catalog.format",
@@ -257,7 +261,8 @@ ROOMS = {
     " catalog.schedule.noted catalog.vault",
     "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors"
     " catalog.format",
-    "backup.sources": "backup.exclusions backup.request backup.selection backup.snapshot backup.snapshot.vss"
+    "backup.sources": "backup.exclusions backup.request backup.selection backup.snapshot backup.snapshot.base"
+    " backup.snapshot.marks backup.snapshot.vss"
     " backup.sources.base backup.systems catalog.access catalog.disks catalog.disks.geometry catalog.errors"
     " catalog.format catalog.inventory catalog.mountinfo catalog.program catalog.screen catalog.windows",
     "backup.why": "backup.choosing backup.exclusions backup.request backup.selection backup.sources"

@@ -7,6 +7,7 @@ is empty when its turn comes.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from mount.restore.volume.borders import Borders
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _DEPTH = 4096  # folders in each other
 _UNLISTED = "can't be listed"  # in the reason of a folder whose contents a backup could not see
+_BYTES = re.compile(r"\\x[89a-f][0-9a-f]")  # a byte of a rule that is no UTF-8, as points list it
 _VAULT = {b"vault.json"}
 _VAULT_FOLDERS = {b"packs", b"points", b"index"}
 
@@ -224,13 +226,14 @@ class LeftOut:
     """What a backup did not save though it was there: by its rules, and by the problems that the point lists.
 
     `place` is that of the volume in the point, without a leading slash. Raises UsageError for a malformed rule.
+    A point does not say whether its rules ignored case: what either way leaves out was left out.
     """
 
-    def __init__(
-        self, place: bytes, rules: Sequence[str], problems: Sequence[Problem], *, ignore_case: bool
-    ) -> None:
+    def __init__(self, place: bytes, rules: Sequence[str], problems: Sequence[Problem]) -> None:
         plain = [rule for rule in rules if not rule.startswith("#")]
-        self._rules = Rules(rules_of(plain, "exclude", ignore_case=ignore_case), ignore_case=ignore_case)
+        self._rules = [
+            Rules(rules_of(plain, "exclude", ignore_case=fold), ignore_case=fold) for fold in (False, True)
+        ]
         self._place = place.strip(b"/")
         top = self._place + b"/" if self._place else b""
         found = [(row.path.strip(b"/") + b"/", row.reason) for row in problems if row.path.strip(b"/")]
@@ -239,9 +242,14 @@ class LeftOut:
         self._unlisted = {path for path, reason in below if _UNLISTED in reason}
 
     @staticmethod
-    def are_known(rules: Sequence[str]) -> bool:
-        """Whether the rules that a point lists are all that its backup had."""
-        return not any(rule.startswith("# and ") for rule in rules)
+    def unknown(rules: Sequence[str]) -> str | None:
+        """The first rule of which a point does not say all, for people; None if there is none."""
+        for rule in rules:
+            if rule.startswith("# and "):
+                return rule[2:]
+            if _BYTES.search(rule):
+                return f"{rule}, which may have stood for other bytes"
+        return None
 
     def reason(self, path: bytes, *, is_folder: bool) -> str:
         """Why the backup did not save a path (from the top of the volume); empty if it was not there then."""
@@ -249,14 +257,18 @@ class LeftOut:
             return PROBLEM
         if self._unlisted and any(path.startswith(folder + b"/") for folder in self._unlisted):
             return PROBLEM
-        if not self._rules.rules:
-            return ""
         names = (self._place + b"/" + path if self._place else path).split(b"/")
-        level = self._rules.top
-        for n, name in enumerate(names):
-            last = n + 1 == len(names)
-            rule = level.match(name, is_folder=is_folder or not last)
-            if rule is not None and not rule.negated:
-                return EXCLUDED
-            level = level.below(name)
-        return ""
+        return EXCLUDED if any(_leave_out(rules, names, is_folder) for rules in self._rules) else ""
+
+
+def _leave_out(rules: Rules, names: list[bytes], is_folder: bool) -> bool:
+    if not rules.rules:
+        return False
+    level = rules.top
+    for n, name in enumerate(names):
+        last = n + 1 == len(names)
+        rule = level.match(name, is_folder=is_folder or not last)
+        if rule is not None and not rule.negated:
+            return True
+        level = level.below(name)
+    return False

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cache.reader import Reader
 from catalog.errors import Unsuitable, UsageError
 from catalog.format.records import ItemKind, Point, Volume
-from catalog.names import IGNORE_CASE, WINDOWS
+from catalog.names import WINDOWS
 from catalog.vault import Vault
 from mount.restore.disk.base import Disk, Ground
 from mount.restore.disk.this import THIS_DISK
@@ -167,16 +167,15 @@ class WholeRestore:
                 " can't be told from these",
                 "restore it without --exact, or take another point",
             )
-        if not LeftOut.are_known(point.excludes):
+        unknown = LeftOut.unknown(point.excludes)
+        if unknown is not None:
             raise UsageError(
-                "the backup left files out by rules that the recovery point does not have"
-                f" ({next(rule for rule in point.excludes if rule.startswith('# and '))[2:]}),"
+                f"the backup left files out by rules that the recovery point does not have ({unknown}),"
                 " so that what it has not can't be told from these",
                 "restore it without --exact",
             )
         borders = Borders(self._options.target, self._disk.mount_points())
-        fold = point.system in IGNORE_CASE
-        left_out = LeftOut(self._whole.volume.place, point.excludes, point.problems, ignore_case=fold)
+        left_out = LeftOut(self._whole.volume.place, point.excludes, point.problems)
         return Surplus(self._disk, borders, self._spared, left_out)
 
     @staticmethod

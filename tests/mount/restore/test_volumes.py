@@ -165,3 +165,33 @@ def test_a_person_types_yes(world: World, tmp_path: Path) -> None:
             assert terminal.end() == code, terminal.shown
             assert "more  (2 entries, 1 B)" in terminal.shown
             assert (new / "more").exists() == bool(code)
+
+
+def test_what_rules_left_out_stays_whatever_its_case(tmp_path: Path) -> None:
+    """A point does not tell whether its rules ignored case."""
+    with mounted(tmp_path / "srv", "ext4") as srv:
+        cli = Cli(tmp_path)
+        new_vault(LocalStore(cli.vault))
+        (srv / "page").write_text("saved")
+        (srv / "Notes.BAK").write_text("left out")
+        cli.ok(
+            "backup",
+            "--volume",
+            srv,
+            "--item",
+            "srv",
+            "--ignore-case",
+            "--exclude",
+            "*.bak",
+            "--exclude",
+            "/lost+found",
+        )
+        (srv / "new").write_text("goes")
+        cli.ok("restore", "latest", "--to", srv, "--exact", "--yes")
+        assert sorted(os.listdir(srv)) == ["Notes.BAK", "lost+found", "page"]
+        # Of a rule with other bytes than UTF-8, the point has something else.
+        (srv / os.fsdecode(b"caf\xe9")).write_text("left out")
+        cli.ok("backup", "--volume", srv, "--item", "srv", "--exclude", os.fsdecode(b"caf\xe9"))
+        assert "may have stood for other bytes" in cli.fails(
+            "restore", "latest", "--to", srv, "--exact", "--yes", code=2
+        )

@@ -97,12 +97,13 @@ class Btrfs:
             mark.note(self.name, *(snapshot.name for snapshot in planned))
             for snapshot in planned:  # with as little as possible between them
                 place = snapshot.volume.place
-                snapshot.make()
                 made.append(snapshot)
+                snapshot.make()
         except OSError as e:
             _drop(made)
             for snapshot in planned:
-                mark.forget(self.name, snapshot.name)  # those that were not made
+                if snapshot.is_gone:
+                    mark.forget(self.name, snapshot.name)
             raise failed(f"no snapshot of {os.fsdecode(place)} could be made", e) from e
         except BaseException:
             _drop(made)
@@ -181,6 +182,11 @@ class _Made:
         self._gone = False
         self._top.hold()
         self._device = os.stat(self._file, dir_fd=self._top.descriptor).st_dev
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is nothing to remove: it was not made yet, or is removed."""
+        return self._gone
 
     @property
     def device(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from backup.run import Result
+from backup.snapshot.base import Volume
+from backup.snapshot.btrfs import Btrfs
+from backup.snapshot.marks import JobMark, marked
 from backup.sources.base import Begun
 from backup.sources.files import SnapshotFiles
 from catalog.errors import SnapshotFailed, SnapshotLost
@@ -225,3 +229,38 @@ def test_a_folder_that_rules_leave_out_needs_no_snapshot(btrfs: Disk, machine: P
     subvolume(btrfs.place / "kept")
     with closing(source(machine, btrfs.place, excludes=("cache",))) as made:
         assert made.begin().volumes[0].subvolumes == [b"kept"]
+
+
+class _Meddled(JobMark):
+    """A mark that removes a folder as soon as the snapshots are named."""
+
+    victim: Path
+
+    def note(self, provider: str, *names: str) -> None:
+        super().note(provider, *names)
+        run("btrfs", "subvolume", "delete", self.victim)
+
+
+def test_one_that_could_be_made_but_not_removed_again_stays_noted(
+    btrfs: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start removes it. One that nothing names would stay for good."""
+    first, second = subvolume(btrfs.place / "first"), subvolume(btrfs.place / "second")
+    mark = _Meddled(tmp_path / "state")
+    mark.victim = second
+
+    def volume(place: Path) -> Volume:
+        root = b"/" + os.fsencode(place.name)
+        return Volume(os.fsencode(place), place.stat().st_dev, "btrfs", os.fsencode(btrfs.device), root, "rw")
+
+    def busy(*_of: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("backup.snapshot.btrfs._destroy", busy)
+        with pytest.raises(SnapshotFailed, match="second"):
+            Btrfs().make([volume(first), volume(second)], mark)
+    mark.close()
+    (left,) = left_in(btrfs.place)
+    (file,) = marked(tmp_path / "state")
+    assert [one.name.partition("/")[2] for one in file.noted] == [left]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,29 @@ from backup.sources.wbadmin import Wbadmin, staged, staging_letter
 from backup.systems.base import System
 from backup.systems.windows import WindowsSystem
 from catalog.errors import UsageError
+from catalog.program import STAGING
 from catalog.windows.console import Run, run
 from catalog.windows.registry import Registry, WindowsRegistry
 
 
-def server_selection(request: Request) -> Selection:
+def server_selection(request: Request, environ: Mapping[str, str] = os.environ) -> Selection:
     """The folder that wbadmin will make, and the file beside it. Raises UsageError."""
     if request.paths:
         raise UsageError(
             "--system-state chooses what it saves", "leave the paths out, or save them as an item of their own"
         )
-    if not request.staging:
+    if not (request.staging or environ.get(STAGING)):
         raise UsageError(
             "on Windows, --system-state needs a drive for what wbadmin writes",
-            "name one that Windows does not need to start, with 10 GiB of room: --staging E:",
+            "name one that Windows does not need to start, with 10 GiB of room: --staging E: or RPDRIVE_STAGING",
         )
     if request.dry:
         raise UsageError("what wbadmin would write can't be known before", "leave --dry-run out")
-    return Selection(staged(staging_letter(request.staging)))
+    return Selection(staged(_letter(request, environ)))
+
+
+def _letter(request: Request, environ: Mapping[str, str] = os.environ) -> str:
+    return staging_letter(request.staging or environ.get(STAGING, ""))
 
 
 @contextmanager
@@ -47,7 +53,7 @@ def prepared_server(
     mark, api = JobMark(state), system.api
     providers = windows_providers(api, Options(), state=state, runner=runner)
     source = Wbadmin(
-        api, staging_letter(request.staging), mark, registry or WindowsRegistry(), runner, sfc=request.sfc,
+        api, _letter(request), mark, registry or WindowsRegistry(), runner, sfc=request.sfc,
         before=lambda: clean(state, providers), close=mark.close,
     )  # fmt: skip
     try:

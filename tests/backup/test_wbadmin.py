@@ -361,6 +361,8 @@ def test_links_are_removed_and_not_followed(server: ServerPrograms) -> None:
 def test_a_request_on_a_server(machine: Machine, server: ServerPrograms, tmp_path: Path) -> None:
     request = Request([], kind=ItemKind.SYSTEM, staging="e:", sfc=True)
     assert server_selection(request).paths == staged("E")
+    by_setting = Request([], kind=ItemKind.SYSTEM)
+    assert server_selection(by_setting, {"RPDRIVE_STAGING": "F:"}).paths == staged("F")
     system = WindowsSystem(server.double.api())
     dead = JobMark(tmp_path)
     dead.note("wbadmin", server.double.api().volume_name("E:\\"))

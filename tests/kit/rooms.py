@@ -222,7 +222,7 @@ ROOMS = {
     " catalog.program catalog.windows",
     "backup.snapshot": "backup.snapshot.base backup.snapshot.marks backup.snapshot.vss backup.systems"
     " catalog.access catalog.errors"
-    " catalog.format catalog.mountinfo catalog.program catalog.screen catalog.windows",
+    " catalog.format catalog.mountinfo catalog.program catalog.screen catalog.systems catalog.windows",
     "backup.exclusions": "catalog.errors catalog.patterns",
     "backup.selection": "backup.exclusions",
     "backup.choosing": "backup.exclusions backup.selection backup.snapshot.base backup.systems catalog.names"

@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from catalog.program import HOME, lasting_environment, main_command
+from catalog.program import HOME, SNAPSHOT, STAGING, lasting_environment, main_command
 
 # Where rpdrive keeps its files, and what a job needs: a timer doesn't see the environment of the user's shell.
-KEPT = (HOME, "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH", "RPDRIVE_ALLOW_HTTP")
+KEPT = (HOME, "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "FUSE_LIBRARY_PATH", "RPDRIVE_ALLOW_HTTP",
+        SNAPSHOT, STAGING)  # fmt: skip
 
 
 class TimerState(NamedTuple):

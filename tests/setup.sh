@@ -58,6 +58,8 @@ if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
         has mkfs.exfat || want exfatprogs
         has pg_dump && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want postgresql
         has sqlite3 || want sqlite3
+        has mkfs.btrfs || want btrfs-progs
+        has mkfs.xfs || want xfsprogs
     fi
     if [ $guests = yes ]; then
         has qemu-system-x86_64 || want qemu-system-x86

@@ -8,6 +8,7 @@ from collections.abc import Generator
 
 from backup.exclusions import Layer
 from backup.selection import Selection
+from backup.snapshot.base import is_own_subvolume
 
 _DEPTH = 100  # folders in each other below a given path; each takes an open file
 
@@ -68,7 +69,9 @@ class Census:
         """The sizes of the files of a folder, and its folders with their layers."""
         try:
             st = os.lstat(path)
-            if (st.st_dev, st.st_ino) in self._selection.skip:
+            if (st.st_dev, st.st_ino) in self._selection.skip or is_own_subvolume(
+                os.path.basename(path), st.st_ino
+            ):
                 return
             if layer is not None:
 

@@ -104,7 +104,8 @@ class Btrfs:
             for snapshot in planned:
                 if snapshot.is_gone:
                     mark.forget(self.name, snapshot.name)
-            raise failed(f"no snapshot of {os.fsdecode(place)} could be made", e) from e
+            busy = " (it has a swap file in use)" if e.errno == errno.ETXTBSY else ""
+            raise failed(f"no snapshot of {os.fsdecode(place)} could be made{busy}", e) from e
         except BaseException:
             _drop(made)
             raise

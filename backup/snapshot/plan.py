@@ -6,7 +6,7 @@ with the longest prefix, as one mount may hide others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -42,25 +42,22 @@ class Mounts:
 
     def __init__(self, table: Iterable[Mount]) -> None:
         self._table = list(table)
-        numbers = {mount.number for mount in self._table}
-        self._on: dict[str, list[Mount]] = {}
-        for mount in self._table:
-            self._on.setdefault(mount.above, []).append(mount)
+        self._by_number = {mount.number: mount for mount in self._table}
+        # By the mount and the place that each is mounted on; of two, the later is on top.
+        self._on = {(m.above, m.place): m for m in self._table if m.above != m.number}
         # The mount of "/" is mounted on one that this process can't see, or (in the initial file system) on itself.
-        self._tops = [m for m in self._table if m.above not in numbers or m.above == m.number]
+        tops = [m for m in self._table if m.above not in self._by_number or m.above == m.number]
+        self._top = next((top for top in tops if top.place == b"/"), None)
 
     def of(self, path: bytes) -> Mount | None:
         """The mount in which an absolute path without symlinks ends. None if the table doesn't say."""
-        at = next((top for top in self._tops if top.place == b"/"), None)
-        seen: set[str] = set()
-        while at is not None and at.number not in seen:
-            seen.add(at.number)
-            on = [m for m in self._on.get(at.number, ()) if m.number != at.number and is_within(path, m.place)]
-            if not on:
-                return at
-            # The nearest mount point is passed first; of two at one place, the later is on top.
-            shortest = min(len(m.place) for m in on)
-            at = [m for m in on if len(m.place) == shortest][-1]
+        at = self._top
+        if at is None:
+            return None
+        left = len(self._table)  # as a table may lead in a circle
+        for place in _above(path):  # the nearest mount point is passed first
+            while left and (on := self._on.get((at.number, place))) is not None:
+                at, left = on, left - 1
         return at
 
     def below(self, path: bytes) -> list[Mount]:
@@ -70,13 +67,23 @@ class Mounts:
 
     def is_in_pseudo(self, mount: Mount, above: Mount) -> bool:
         """Whether one of the mounts between two has no files of its own: no walk comes past it."""
-        by_number = {m.number: m for m in self._table}
-        at = by_number.get(mount.above)
+        at = self._by_number.get(mount.above)
         while at is not None and at is not above:
             if at.file_system in PSEUDO:
                 return True
-            at = by_number.get(at.above) if at.above != at.number else None
+            at = self._by_number.get(at.above) if at.above != at.number else None
         return False
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The folders above a path, from "/" on, and the path itself."""
+    yield b"/"
+    end = path.find(b"/", 1)
+    while end > 0:
+        yield path[:end]
+        end = path.find(b"/", end + 1)
+    if path != b"/":
+        yield path
 
 
 def is_within(path: bytes, folder: bytes) -> bool:

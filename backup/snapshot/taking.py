@@ -103,17 +103,40 @@ class Taking:
                 by_provider.setdefault(one.provider.name, []).append(one)
         for group in by_provider.values():
             self._take_group(group, within=within, all_or_none=all_or_none)
-        for _provider, snapshot in self._made:
-            handle = snapshot.open()
-            self._handles.append(handle)
-            top.at(snapshot.volume.place).handle = handle
-            device = snapshot.device
-            taken.frozen.add(device)
-            taken.skip |= {(device, inode) for live, inode in own if live == snapshot.volume.device}
+        for one in [one for one in chosen if one.provider is not None]:
+            handles: list[int] = []
+            try:
+                for snapshot in self._of(one):
+                    handles.append(snapshot.open())
+            except SnapshotFailed as e:
+                for handle in handles:
+                    os.close(handle)
+                if all_or_none:
+                    raise
+                self._drop(one)
+                _fail(one, e)
+                continue
+            self._handles += handles
+            for snapshot, handle in zip(self._of(one), handles, strict=True):
+                top.at(snapshot.volume.place).handle = handle
+                device = snapshot.device
+                taken.frozen.add(device)
+                taken.skip |= {(device, inode) for live, inode in own if live == snapshot.volume.device}
         taken.time = min((snapshot.time for _provider, snapshot in self._made), default=0)
         self._put_live(chosen, taken)
-        taken.volumes = [self._told(one, within) for one in chosen]
+        taken.volumes = [self._told(one) for one in chosen]
         return taken
+
+    def _of(self, one: Chosen) -> list[Snapshot]:
+        """The snapshots of a mount: its own, and those of what is within."""
+        return [s for _provider, s in self._made if self._mounts.of(s.volume.place) is one.area.mount]
+
+    def _drop(self, one: Chosen) -> None:
+        """Remove the snapshots of a mount. What can't be removed now is tried again at the end."""
+        for snapshot in self._of(one):
+            with suppress(SnapshotFailed):
+                snapshot.remove()
+                self._made = [made for made in self._made if made[1] is not snapshot]
 
     def _take_group(self, group: list[Chosen], *, within: bool, all_or_none: bool) -> None:
         """Take the mounts of one provider: together, or if that fails each alone, so that one costs only itself."""
@@ -190,10 +213,11 @@ class Taking:
             self._handles.append(handle)
             taken.top.at(one.place).handle = handle
 
-    def _told(self, one: Chosen, within: bool) -> PointVolume:
+    def _told(self, one: Chosen) -> PointVolume:
         """What the point says of a mount."""
         mount = one.area.mount
-        mine = [s for _p, s in self._made if s.volume.place == one.place]
+        ours = self._of(one)
+        mine = [s for s in ours if s.volume.place == one.place]
         size = used = 0
         handle = _handle_at(one, mine)
         if handle is not None:
@@ -201,7 +225,7 @@ class Taking:
                 room = os.fstatvfs(handle)
                 size, used = room.f_blocks * room.f_frsize, (room.f_blocks - room.f_bfree) * room.f_frsize
             os.close(handle)
-        inner = [s.volume.place for _p, s in self._made if self._is_within(s.volume, one)] if within else []
+        inner = [s.volume.place for s in ours if s.volume.place != one.place]
         return PointVolume(
             place=one.place,
             file_system=mount.file_system,
@@ -213,9 +237,6 @@ class Taking:
             snapshot=one.provider.name if one.provider is not None and mine else "",
             time=mine[0].time if mine else 0,
         )
-
-    def _is_within(self, volume: Volume, one: Chosen) -> bool:
-        return volume.place != one.place and self._mounts.of(volume.place) is one.area.mount
 
     def check(self) -> None:
         """Raise SnapshotLost if what was read from a snapshot can't be trusted."""

@@ -94,7 +94,7 @@ def _within(volume: Volume) -> list[Volume]:
 def _files(session: Session, request: Request, selection: Selection, system: System[Any, Any, Any]) -> Source:
     """Files from snapshots where the request wants that, or where earlier jobs left some to be removed."""
     why_not = barred()
-    wanted = wish(request, why_not)
+    wanted = replace(wish(request, why_not), subvolumes=request.kind == ItemKind.VOLUME)
     state = session.settings.where("state")
     if wanted.mode == NEVER and not has_left(state):
         return LiveFiles()

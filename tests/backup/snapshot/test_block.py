@@ -132,6 +132,13 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path, machine: Protected) -> N
                 machine.backup(made.place, source=files)
             assert not list(machine.store.list("points/"))
         assert list(copies.folder.iterdir()) == []
+        with closing(source(machine, made.place, providers=[copies], wish=ASKED)) as files:
+            result = machine.backup(made.place, source=files)
+            assert list(copies.folder.iterdir()) == []
+        assert result.point is not None and not result.point.volumes
+        (problem,) = [p.reason for p in result.problems]
+        assert problem.startswith(f"no snapshot of {made.place}: the snapshot of {made.place} can't be opened: ")
+        assert problem.endswith("; its files were read while they are in use")
 
 
 def test_a_mount_within_another_has_a_snapshot_of_its_own(tmp_path: Path, machine: Protected) -> None:

@@ -227,7 +227,7 @@ ROOMS = {
     "backup.selection": "backup.exclusions",
     "backup.choosing": "backup.exclusions backup.selection backup.snapshot.base backup.systems catalog.names"
     " catalog.patterns",
-    "backup.census": "backup.exclusions backup.selection backup.snapshot",
+    "backup.census": "backup.exclusions backup.selection backup.snapshot.base",
     "backup.mirrorfile": "catalog.errors catalog.format",
     "backup.mirror": "backup.mirrorfile catalog.format",
     "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",

@@ -26,8 +26,7 @@ _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _DEPTH = 4096  # folders in each other
 _UNLISTED = "can't be listed"  # in the reason of a folder whose contents a backup could not see
 _BYTES = re.compile(r"\\x[89a-f][0-9a-f]")  # a byte of a rule that is no UTF-8, as points list it
-_VAULT = {b"vault.json"}
-_VAULT_FOLDERS = {b"packs", b"points", b"index"}
+_VAULT = b"vault.json"
 
 MOUNTED = "another file system is mounted there"
 OWN = "it is a folder of rpdrive"
@@ -218,8 +217,7 @@ def _identity(st: Status) -> tuple[int, int]:
 
 def is_vault(names: Sequence[bytes]) -> bool:
     """Whether a folder with these names is a vault."""
-    found = set(names)
-    return found >= _VAULT and not _VAULT_FOLDERS.isdisjoint(found)
+    return _VAULT in names
 
 
 class LeftOut:

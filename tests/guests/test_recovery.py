@@ -14,6 +14,8 @@ from tests.kit.guest.parts import HERE
 
 PASSPHRASE = "a passphrase that only a test has"
 ENVIRON = f"export RPDRIVE_VAULT=/vault/v RPDRIVE_PASSPHRASE='{PASSPHRASE}'"
+OLD = f"{ENVIRON} RPDRIVE_HOME=/vault/home"  # so that rpdrive's own files are none of the old machine's
+NEW = f"{ENVIRON} RPDRIVE_HOME=/root/home"
 # What a naive copy loses.
 SPECIAL = """
 set -e
@@ -74,11 +76,11 @@ def test_a_lost_machine_is_rebuilt_and_boots(layout: str, tmp_path: Path) -> Non
         guest.ok("mkdir /vault && mount -L vault /vault")
         before = digests(guest)
         now = report(f"digests of {len(before):,} files", now)
-        print(guest.ok(f"{ENVIRON}; rpdrive vault create", timeout=600))
-        print(guest.ok(f"{ENVIRON}; rpdrive backup --system-state --item state", timeout=900))
+        print(guest.ok(f"{OLD}; rpdrive vault create", timeout=600))
+        print(guest.ok(f"{OLD}; rpdrive backup --system-state --item state", timeout=900))
         now = report("backup of the system state", now)
         for place in ["/", "/boot", "/var", *(["/boot/efi"] if firmware == "efi" else [])]:
-            print(guest.ok(f"{ENVIRON}; rpdrive backup --volume {place}", timeout=1800))
+            print(guest.ok(f"{OLD}; rpdrive backup --volume {place}", timeout=1800))
         now = report("backup of the volumes", now)
         guest.ok("umount /vault; sync")
     disk.path.unlink()
@@ -88,13 +90,11 @@ def test_a_lost_machine_is_rebuilt_and_boots(layout: str, tmp_path: Path) -> Non
         now = report("the rescue system boots", now)
         guest.ok("mkdir /vault && mount -L vault /vault")
         disks = "--disk /dev/vda=/dev/vda --disk /dev/vdb=none"
-        print(
-            guest.ok(f"{ENVIRON}; rpdrive system plan latest --item state {disks} -o /root/rebuild.sh", timeout=600)
-        )
+        print(guest.ok(f"{NEW}; rpdrive system plan latest --item state {disks} -o /root/rebuild.sh", timeout=600))
         script = guest.get("/root/rebuild.sh").decode()
         (new / "rebuild.sh").write_text(script)
         now = report("plan", now)
-        told = guest.ok(f"{ENVIRON}; sh /root/rebuild.sh --yes", timeout=1800)
+        told = guest.ok(f"{NEW}; sh /root/rebuild.sh --yes", timeout=1800)
         print(told)
         now = report("the script", now)
         guest.ok("sh /root/rebuild.sh --release && sync")

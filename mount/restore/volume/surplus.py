@@ -24,7 +24,16 @@ from mount.restore.volume.borders import Borders
 
 _FOLDER = os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC
 _DEPTH = 4096  # folders in each other
-_UNLISTED = "can't be listed"  # in the reason of a folder whose contents a backup could not see
+# How reasons begin that concern what an entry is like. Whatever else a problem of a folder is, what is in it may be
+# missing in the point.
+_OF_THE_ENTRY = (
+    "its extended attribute",
+    "its attributes",
+    "its stream",
+    "its time",
+    "its rules",
+    "it has too many",
+)
 _BYTES = re.compile(r"\\x[89a-f][0-9a-f]")  # a byte of a rule that is no UTF-8, as points list it
 _VAULT = b"vault.json"
 
@@ -237,7 +246,7 @@ class LeftOut:
         found = [(row.path.strip(b"/") + b"/", row.reason) for row in problems if row.path.strip(b"/")]
         below = [(path[len(top) : -1], reason) for path, reason in found if path.startswith(top)]
         self._problems = {path for path, _reason in below if path}
-        self._unlisted = {path for path, reason in below if _UNLISTED in reason}
+        self._unseen = {path for path, reason in below if not reason.startswith(_OF_THE_ENTRY)}
 
     @staticmethod
     def unknown(rules: Sequence[str]) -> str | None:
@@ -251,12 +260,18 @@ class LeftOut:
 
     def reason(self, path: bytes, *, is_folder: bool) -> str:
         """Why the backup did not save a path (from the top of the volume); empty if it was not there then."""
-        if path in self._problems or b"" in self._unlisted:
+        if path in self._problems or b"" in self._unseen:
             return PROBLEM
-        if self._unlisted and any(path.startswith(folder + b"/") for folder in self._unlisted):
+        if self._unseen and any(above in self._unseen for above in _above(path)):
             return PROBLEM
         names = (self._place + b"/" + path if self._place else path).split(b"/")
         return EXCLUDED if any(_leave_out(rules, names, is_folder) for rules in self._rules) else ""
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The folders above a path, the nearest first."""
+    while path := path.rpartition(b"/")[0]:
+        yield path
 
 
 def _leave_out(rules: Rules, names: list[bytes], is_folder: bool) -> bool:

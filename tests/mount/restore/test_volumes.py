@@ -195,3 +195,23 @@ def test_what_rules_left_out_stays_whatever_its_case(tmp_path: Path) -> None:
         assert "may have stood for other bytes" in cli.fails(
             "restore", "latest", "--to", srv, "--exact", "--yes", code=2
         )
+
+
+def test_what_is_in_a_folder_that_could_not_be_opened_stays(tmp_path: Path) -> None:
+    """The point has such a folder, and it is empty there."""
+    with mounted(tmp_path / "srv", "btrfs") as srv:
+        cli = Cli(tmp_path)
+        new_vault(LocalStore(cli.vault))
+        (srv / "page").write_text("saved")
+        (srv / "private" / "deep").mkdir(parents=True)
+        (srv / "private" / "deep" / "only copy").write_text("not saved")
+        # Without its capabilities, root may open no more than others.
+        (srv / "private").chmod(0)
+        drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+        command = [*drop, *cli.command("backup", "--volume", srv, "--item", "srv", "--snapshot", "never")]
+        told = subprocess.run(command, env=cli.environ, capture_output=True, text=True, check=False)
+        assert told.returncode == 3 and "private: the folder can't be opened" in told.stderr, told
+        (srv / "new").write_text("goes")
+        cli.run("restore", "latest", "--to", srv, "--exact", "--yes")
+        assert (srv / "private" / "deep" / "only copy").read_text() == "not saved"
+        assert not (srv / "new").exists()

@@ -73,7 +73,7 @@ class GivenPassphrases:
         admin: bool = False,
     ) -> None:
         self._of, self._locked = ("the admin key of ", _ADMIN_LOCKED) if admin else ("", Locked.advice)
-        self._file = file
+        self.file = file
         self._variable = variable
         self._environ = environ
         self._ask = ask
@@ -101,8 +101,8 @@ class GivenPassphrases:
         return first
 
     def _given(self) -> str | None:
-        if self._file is not None:
-            return _read(self._file)
+        if self.file is not None:
+            return _read(self.file)
         text = self._environ.get(self._variable)
         return _checked(text, self._variable) if text else None
 

@@ -60,8 +60,9 @@ def survey(here: Here, wanted: Wanted = Wanted()) -> SystemState:
     mounts = _part(here, "mounts", lambda: mounted(here, found), list[Mounted]())
     the_disks = _part(here, "disks", lambda: disks(here, found), list[Disk]())
     the_packages = _part(here, "packages", lambda: packages(here), Packages())
-    _part(here, "changed files", lambda: keep_drift(here, the_packages.manager, verify=wanted.verify), None)
-    _part(here, "services", lambda: keep_services(here), None)
+    if here.keeps:
+        _part(here, "changed files", lambda: keep_drift(here, the_packages.manager, verify=wanted.verify), None)
+        _part(here, "services", lambda: keep_services(here), None)
     as_root = here.by_root
     state = SystemState(
         format=FORMAT,

@@ -18,10 +18,11 @@ _NOTES = 500
 class Here:
     """A machine below `root`. What is kept goes to `folder`: the staging folder, which only rpdrive reaches.
 
-    Everything kept is the same at every run of an unchanged machine, except what goes below `volatile/`.
+    Without a folder nothing is kept. What is kept is the same at every run of an unchanged machine, except for
+    what goes below `volatile/`.
     """
 
-    def __init__(self, folder: Path, tools: Tools, root: Path = Path("/")) -> None:
+    def __init__(self, folder: Path | None, tools: Tools, root: Path = Path("/")) -> None:
         self.tools, self.root = tools, root
         self.by_root = os.geteuid() == 0
         self.notes: list[str] = []
@@ -33,6 +34,11 @@ class Here:
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:1000]
         if text not in self.notes and len(self.notes) < _NOTES:
             self.notes.append(text)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether outputs are kept: what serves nothing else need not be run."""
+        return self._folder is not None
 
     # --- files --------------------------------------------------------------------------------------------
 
@@ -101,6 +107,8 @@ class Here:
 
     def keep(self, name: str, data: bytes) -> str:
         """Keep bytes as a file of the point, once. Returns its name below /.system, "" if it could not be kept."""
+        if self._folder is None:
+            return ""
         name = "/".join(_KEPT.sub("_", part).lstrip(".") or "_" for part in name.split("/"))
         if name in self._kept:
             self.note(f"two outputs are both named {name}: the first is kept")
@@ -118,6 +126,8 @@ class Here:
 
     def written(self, name: str, *argv: str, stable: Callable[[str], str] | None = None) -> str:
         """Keep what a tool writes to a file, whose path is its last argument. Returns as `keep`."""
+        if self._folder is None:
+            return ""
         path = self._folder / "written"
         path.unlink(missing_ok=True)
         try:

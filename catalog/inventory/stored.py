@@ -7,12 +7,13 @@ from typing import NamedTuple
 from catalog.direct import DirectSource
 from catalog.errors import NotFound
 from catalog.format.blocks import PackKind
-from catalog.format.records import Point
+from catalog.format.records import ItemKind, Point
 from catalog.format.values import Hole, NodeKind
 from catalog.inventory.reading import MOST, read_state
 from catalog.inventory.values import SystemState
-from catalog.points.choice import Place, find, path_text
-from catalog.points.opening import listed_points, open_point
+from catalog.ledger.listed import Listed
+from catalog.points.choice import Place, find, iter_items, newest_first, path_text
+from catalog.points.opening import first_that_opens, listed_points, open_point
 from catalog.tree import Pieces
 from catalog.vault import Vault
 
@@ -59,10 +60,24 @@ class PointFiles:
 def stored_state(vault: Vault, spec: str, machine: str | None = None, item: str | None = None) -> Stored:
     """The state of the point that `spec` means, as `rpdrive points` and `ls` take it.
 
-    Raises NotFound if the point has none, AmbiguousName, Damaged, NewerFormat and StoreError.
+    Without an item, `latest` is the newest point of a system state, whatever was saved since. Raises NotFound if
+    the point has none, AmbiguousName, Damaged, NewerFormat and StoreError.
     """
-    point = open_point(vault, listed_points(vault, machine, item), spec)
-    return state_of(vault, point)
+    points = listed_points(vault, machine, item)
+    if spec == "latest" and item is None:
+        states = [point for point in newest_of_items(vault, points) if point.kind == ItemKind.SYSTEM]
+        if states:
+            return state_of(vault, max(states, key=lambda p: (p.time, p.sequence)))
+    return state_of(vault, open_point(vault, points, spec))
+
+
+def newest_of_items(vault: Vault, points: Listed) -> list[Point]:
+    """The newest point that opens of each item, of those that are not forgotten. 1 request for each item."""
+    found = (
+        first_that_opens(vault, points.shown(newest_first(names)))
+        for _, names in iter_items([name for name in points.stored if not name.partial])
+    )
+    return [point for point in found if isinstance(point, Point)]
 
 
 def state_of(vault: Vault, point: Point) -> Stored:

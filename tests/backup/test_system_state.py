@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -32,35 +31,26 @@ def staged(cli: Cli) -> list[Path]:
 
 
 @pytest.mark.needs_root
-def test_a_system_state_is_saved_and_shown(rpdrive: Cli, vault: Path, tmp_path: Path) -> None:
+def test_a_system_state_is_saved_and_shown(rpdrive: Cli, vault: Path) -> None:
     text = rpdrive.ok("backup", "--system-state", "--dry-run", *FEW)
     assert text.startswith("Dry run of system state: nothing was stored")
-    assert staged(rpdrive) == [] and rpdrive.json("points")["points"] == []
+    assert staged(rpdrive) == []
     made = rpdrive.json("backup", "--system-state", *FEW)
-    assert made["item"] == "system state"
-    names = rpdrive.ok("ls", "latest:/.system").split()
-    assert {"system.json", "disks", "drift", "volatile"} <= set(names)
-    assert rpdrive.ok("ls", "latest:/etc").split() == ["apt", "passwd"]
+    assert (made["item"], made["sequence"]) == ("system state", 1)
     assert staged(rpdrive) == []
     assert not Path("/.system").exists()
 
     shown = rpdrive.json("system", "show", "latest")
     assert shown["refused"] == [] and shown["state"]["computer"]["os"] == "debian"
     assert shown["point"]["id"] == made["point"]
-    text = rpdrive.ok("system", "show", "latest")
-    assert "Debian GNU/Linux" in text and "(dpkg)" in text
 
     again = rpdrive.json("backup", "--system-state", *FEW)
     assert (again["new"], again["removed"]) == (0, 0)
     # Only what is volatile changes by itself; what other tests mount and install meanwhile is no fault.
     changed = rpdrive.json("diff", made["point"], again["point"])["changes"]
-    by_others = ("/.system/system.json", "/.system/drift/unowned.txt", "/.system/disks/lsblk.json")
-    assert [
-        c["path"] for c in changed if not c["path"].startswith(("/.system/volatile/", "/etc", *by_others))
-    ] == []
-
-    rpdrive.ok("restore", "latest:/.system/system.json", "--to", tmp_path / "out")
-    assert json.loads((tmp_path / "out/system.json").read_bytes())["format"] == 1
+    by_others = ("/etc", "/.system/system.json", "/.system/drift/unowned.txt", "/.system/disks/lsblk.json")
+    steady = [c["path"] for c in changed if not c["path"].startswith(("/.system/volatile/", *by_others))]
+    assert steady == []
 
 
 def test_why_says_what_is_saved(rpdrive: Cli) -> None:

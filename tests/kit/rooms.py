@@ -153,7 +153,8 @@ ROOMS = {
     " catalog.points catalog.screen catalog.tree catalog.vault",
     "catalog.inventory.values": "",
     "catalog.inventory": "catalog.access catalog.direct catalog.errors catalog.format catalog.inventory.values"
-    " catalog.mountinfo catalog.points catalog.screen catalog.systems catalog.tree catalog.vault",
+    " catalog.ledger.listed catalog.machines catalog.mountinfo catalog.points catalog.program catalog.screen"
+    " catalog.systems catalog.tree catalog.vault",
     "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
     " catalog.screen catalog.store catalog.throttle.rates",

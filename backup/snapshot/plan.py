@@ -34,7 +34,6 @@ class Area(NamedTuple):
     mount: Mount
     how: How
     reason: str
-    is_nested: bool  # it was reached from a mount above it rather than given: that one has an empty folder there
 
 
 class Mounts:
@@ -111,25 +110,20 @@ def planned(
         mount = mounts.of(path)
         if mount is None:
             continue
-        _add(areas, mount, live, nested=False)
+        _add(areas, mount, live)
         for inner in [] if stay else sorted(mounts.below(path), key=lambda m: m.place):
             if not skipped(inner.place) and not mounts.is_in_pseudo(inner, mount):
-                _add(areas, inner, live, nested=True)
+                _add(areas, inner, live)
     return sorted(areas.values(), key=lambda area: area.mount.place)
 
 
-def _add(areas: dict[str, Area], mount: Mount, live: set[bytes], *, nested: bool) -> None:
-    before = areas.get(mount.number)
-    if before is not None:
-        if before.is_nested and not nested:
-            areas[mount.number] = before._replace(is_nested=False)
-        return
-    if mount.file_system in PSEUDO:
+def _add(areas: dict[str, Area], mount: Mount, live: set[bytes]) -> None:
+    if mount.number in areas or mount.file_system in PSEUDO:
         return
     how, reason = _how(mount)
     if mount.place in live:
         how, reason = How.EXCLUDED, ""
-    areas[mount.number] = Area(mount, how, reason, nested)
+    areas[mount.number] = Area(mount, how, reason)
 
 
 def _how(mount: Mount) -> tuple[How, str]:

@@ -200,7 +200,7 @@ class Taking:
     def _put_live(self, chosen: list[Chosen], taken: Taken) -> None:
         """Have live mounts stand where a snapshot has the empty folder that they are mounted on."""
         for one in chosen:
-            if one.provider is not None or not one.area.is_nested:
+            if one.provider is not None:
                 continue
             above = [c for c in chosen if c is not one and is_within(one.place, c.place)]
             if not above or max(above, key=lambda c: len(c.place)).provider is None:

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from backup.snapshot import mounting
-from backup.snapshot.base import Volume
+from backup.snapshot.base import Mark, Snapshot, Volume
 from backup.snapshot.block import opened
+from backup.sources.base import Begun
 from catalog.errors import SnapshotFailed, SnapshotLost
 from catalog.mountinfo import mounts
 from catalog.store.memory import MemoryStore
 from tests.kit.block_copies import Copies
 from tests.kit.disks import Disk, attached, disk, mounted, run
 from tests.kit.protected import Protected, assert_equal, of_source
-from tests.kit.snapshots import ALWAYS, ASKED, fill, source
+from tests.kit.snapshots import ALWAYS, ASKED, DEFAULT, Wish, fill, source
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("mkfs.xfs", "losetup")]
 
@@ -139,6 +140,50 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path, machine: Protected) -> N
         (problem,) = [p.reason for p in result.problems]
         assert problem.startswith(f"no snapshot of {made.place}: the snapshot of {made.place} can't be opened: ")
         assert problem.endswith("; its files were read while they are in use")
+
+
+def test_what_fails_by_default_is_a_note_and_what_was_asked_for_a_problem(
+    tmp_path: Path, machine: Protected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Copies, volumes: list[Volume], mark: Mark) -> list[Snapshot]:
+        raise SnapshotFailed("the volume group has no room")
+
+    monkeypatch.setattr(Copies, "make", fail)
+    with disk(tmp_path, "ext4") as made:
+        (made.place / "file").write_bytes(b"x")
+        said = f"no snapshot of {made.place}: the volume group has no room"
+        copies = Copies(tmp_path / "copies")
+        with closing(source(machine, made.place, providers=[copies], wish=DEFAULT)) as files:
+            assert (files.begin().notes, files.begin().problems) == ([said], [])
+            assert not files.begin().holds
+        with closing(source(machine, made.place, providers=[copies], wish=ASKED)) as files:
+            problems = [f"{said}; its files were read while they are in use"]
+            assert (files.begin().notes, files.begin().problems) == ([], problems)
+        with (
+            closing(source(machine, made.place, providers=[copies], wish=ALWAYS)) as files,
+            pytest.raises(SnapshotFailed, match="no room"),
+        ):
+            files.begin()
+        # A file system that can have none is nothing to speak of.
+        with closing(source(machine, made.place, providers=[], wish=DEFAULT)) as files:
+            assert files.begin() == Begun()
+
+
+def test_live_files_of_a_mount_that_is_also_given_stand_in_the_snapshot_of_another(
+    tmp_path: Path, machine: Protected
+) -> None:
+    with (
+        disk(tmp_path, "ext4") as outer,
+        disk(tmp_path / "x", "xfs", mount=False) as inner,
+        mounted(inner.device, outer.place / "inner") as place,
+    ):
+        (place / "file").write_bytes(b"x")
+        live = frozenset([os.fsencode(place)])
+        wish, copies = Wish("always", True, live=live), Copies(tmp_path / "copies")
+        with closing(source(machine, outer.place, place, providers=[copies], wish=wish)) as files:
+            result = machine.backup(outer.place, place, source=files)
+        assert result.point is not None
+        assert b"inner/file" in machine.snapshot(result.point, outer.place).entries
 
 
 def test_a_mount_within_another_has_a_snapshot_of_its_own(tmp_path: Path, machine: Protected) -> None:

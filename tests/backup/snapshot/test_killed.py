@@ -123,7 +123,28 @@ def test_the_command(btrfs: Disk, rpdrive: Cli, vault: object) -> None:
     assert text.startswith("0 snapshots removed\n") and "unknown" in text
     assert len(ours(btrfs.place)) == 2
     assert list((rpdrive.home / "state" / FOLDER).iterdir()) == []
-    assert "from snapshots" not in rpdrive.ok("backup", btrfs.place, env={"RPDRIVE_SNAPSHOT": "never"})
-    line = rpdrive.fails("backup", btrfs.place, code=2, env={"RPDRIVE_SNAPSHOT": "perhaps"})
-    assert line == "rpdrive: RPDRIVE_SNAPSHOT is auto, always or never, not 'perhaps'"
-    assert rpdrive.json("backup", "--dry-run", btrfs.place, "--snapshot", "always")["point"] is None
+
+
+HOLD = """#!/bin/sh
+ls -A {place} > {told}.before
+echo READY
+cat > /dev/null
+ls -A {place} > {told}.released
+"""
+
+
+def test_a_database_may_go_on_as_soon_as_there_is_a_snapshot(
+    btrfs: Disk, rpdrive: Cli, vault: object, tmp_path: Path
+) -> None:
+    script, told = tmp_path / "hold", tmp_path / "told"
+    script.write_text(HOLD.format(place=btrfs.place, told=told))
+    script.chmod(0o700)
+    hooks = rpdrive.home / "config" / "hooks.toml"
+    hooks.parent.mkdir(parents=True, exist_ok=True)
+    hooks.write_text(f'[[hook]]\nname = "db"\nstage = "hold"\nrun = ["{script}"]\n')
+    hooks.chmod(0o600)
+    assert rpdrive.json("backup", btrfs.place)["snapshots"]
+    assert ".rpdrive-" not in Path(f"{told}.before").read_text()
+    assert ".rpdrive-" in Path(f"{told}.released").read_text()
+    rpdrive.ok("backup", btrfs.place, "--snapshot", "never")
+    assert ".rpdrive-" not in Path(f"{told}.released").read_text()

@@ -73,11 +73,17 @@ def test_what_the_user_excludes_is_read_live_and_what_is_left_out_is_not_planned
     assert short(plan(FEDORA, b"/boot", skipped=b"/boot/efi")) == [(b"/boot", "snapshot")]
 
 
-def test_a_mount_that_was_given_is_not_nested() -> None:
-    nested = {area.mount.place: area.is_nested for area in plan(FEDORA, b"/", b"/home/anna")}
-    assert not nested[b"/"]
-    assert not nested[b"/home"]
-    assert nested[b"/boot"]
+def test_a_mount_that_several_paths_lead_to_is_planned_once() -> None:
+    assert short(plan(FEDORA, b"/home/anna/sshfs", b"/home", b"/home/anna")) == [
+        (b"/home", "snapshot"),
+        (b"/home/anna/sshfs", "live"),
+    ]
+
+
+def test_what_lies_in_a_file_system_without_files_is_not_saved() -> None:
+    table = FEDORA + rb"90 36 0:50 / /dev/shm rw - tmpfs tmpfs rw" + b"\n"
+    assert b"/dev/shm" not in {area.mount.place for area in plan(table, b"/")}
+    assert short(plan(table, b"/dev/shm/x")) == [(b"/dev/shm", "live")]
 
 
 HIDDEN = rb"""20 1 8:1 / / rw - ext4 /dev/sda1 rw

@@ -9,7 +9,7 @@ from typing import Any
 
 from catalog.errors import Damaged, UsageError
 from catalog.format.pages import Entry, Leaf
-from catalog.format.records import Machine, Point
+from catalog.format.records import Machine, Point, Volume
 from catalog.format.values import TYPE_BITS, NodeKind
 from catalog.format.windows import Windows, name_bytes
 from catalog.machines.registry import machine_names
@@ -17,6 +17,7 @@ from catalog.screen.text import iso_time, local_time, short_ids, size_text, text
 from catalog.windows.descriptor import to_sddl
 
 POINT_COLUMNS = ("POINT", "TIME", "MACHINE", "ITEM", "FILES>", "SIZE>", "NEW>", "WARNINGS>")
+KIND = "KIND"  # one more column, if there are points of other kinds than files
 DAMAGED = "DAMAGED>"  # one more column, if there is damage
 
 
@@ -53,12 +54,37 @@ def point_json(p: Point, machines: Mapping[bytes, Machine]) -> dict[str, Any]:
         "item_id": p.item.hex(),
         "sequence": p.sequence,
         "paths": [path.decode(errors="replace") for path in p.paths],
+        "kind": p.kind or "files",
+        "volumes": [_volume_json(volume) for volume in p.volumes],
         "entries": p.totals.entries,
         "files": p.totals.files,
         "bytes": p.totals.bytes,
         "new_bytes": p.new_bytes,
         "stored_bytes": p.stored_bytes,
         "warnings": p.problem_count,
+    }
+
+
+def kind_cell(p: Point) -> str:
+    """What a point is, and the kinds of snapshots that it was read from: `volume (btrfs)`; empty for live files."""
+    snapshots = ", ".join(sorted({volume.snapshot for volume in p.volumes if volume.snapshot}))
+    kind = p.kind or ("files" if snapshots else "")
+    return f"{kind} ({snapshots})" if snapshots else kind
+
+
+def _volume_json(v: Volume) -> dict[str, Any]:
+    return {
+        **text_json("place", v.place),
+        "file_system": v.file_system,
+        "uuid": v.uuid,
+        "label": v.label,
+        "source": v.source,
+        "options": v.options,
+        "size": v.size,
+        "used": v.used,
+        "subvolumes": [path.decode(errors="replace") for path in v.subvolumes],
+        "snapshot": v.snapshot or None,
+        "snapshot_time": iso_time(v.time) if v.time else None,
     }
 
 

@@ -11,7 +11,16 @@ from catalog.format.records import Machine, Point, PointName
 from catalog.format.values import NodeKind
 from catalog.points.choice import Place, entries, find, split_place
 from catalog.points.health import Health, damage_cell, damage_lines, health_json
-from catalog.points.listing import DAMAGED, POINT_COLUMNS, entry_json, long_line, point_json, point_rows
+from catalog.points.listing import (
+    DAMAGED,
+    KIND,
+    POINT_COLUMNS,
+    entry_json,
+    kind_cell,
+    long_line,
+    point_json,
+    point_rows,
+)
 from catalog.points.opening import listed_points, open_point, read_points
 from catalog.points.removed import Removed
 from catalog.points.seen import Seen
@@ -94,6 +103,10 @@ def show_points(
 def _print_points(points: Sequence[Point], machines: Mapping[bytes, Machine], health: Health) -> None:
     columns: tuple[str, ...] = POINT_COLUMNS
     rows = point_rows(points, machines)
+    kinds = [kind_cell(point) for point in points]
+    if any(kinds):
+        columns = (*columns[:4], KIND, *columns[4:])
+        rows = [[*row[:4], cell, *row[4:]] for row, cell in zip(rows, kinds, strict=True)]
     damage = [damage_cell(health.damaged(point)) for point in points]
     if any(damage):
         columns, rows = (*columns, DAMAGED), [[*row, cell] for row, cell in zip(rows, damage, strict=True)]

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from backup.systems.windows import WindowsSystem
+from catalog.errors import LocalError
 from catalog.filesystems import FileSystem, file_system_of
 from catalog.format.records import ItemKind, Point, Volume
 from catalog.mountinfo import Mount, mounted_at
 from catalog.vault import Vault
 from tests.kit.cli import Cli
 from tests.kit.loops import mounted
+from tests.kit.windows_double import Double
 
 ROOTED = [pytest.mark.needs_root, pytest.mark.needs_program("mkfs.btrfs", "mkfs.ext4", "btrfs", "blkid")]
 
@@ -69,6 +72,10 @@ class TestOnDisks:
         assert volume.place == bytes(disks.btrfs) and volume.subvolumes == [b"inner", b"inner/most"]
         assert (volume.file_system, volume.label) == ("btrfs", "a label")
         assert volume.size == 128 << 20 and 0 < volume.used < volume.size
+        (row,) = rpdrive.json("points")["points"]
+        assert (row["kind"], row["volumes"][0]["uuid"]) == ("volume", volume.uuid)
+        shown = "volume (btrfs)" if snapshot == "auto" else "volume"
+        assert f"  {shown}  " in rpdrive.ok("points")
         assert (volume.snapshot, volume.time > 0) == (("btrfs", True) if snapshot == "auto" else ("", False))
         uuid = subprocess.run(
             ["blkid", "-p", "-s", "UUID", "-o", "value", volume.source], check=True, capture_output=True, text=True
@@ -142,3 +149,18 @@ def test_no_device_no_identity() -> None:
     mount = mounted_at(b"/proc")
     assert mount is not None and file_system_of(mount) == FileSystem("proc")
     assert Volume(place=b"/").uuid == ""
+
+
+# --- Windows, on the double ---------------------------------------------------------------------------------------
+
+
+def test_a_drive_of_windows() -> None:
+    double = Double()
+    system = WindowsSystem(double.api())
+    volume = system.volume(Path("C:\\"))
+    assert (volume.place, volume.file_system, volume.label, volume.uuid, volume.source) == (
+        b"/C", "NTFS", "Label of C", "BEEF-1234", "C:\\"
+    )  # fmt: skip
+    for wrong in ("C:\\Users", "Q:\\"):
+        with pytest.raises(LocalError):
+            system.volume(Path(wrong))

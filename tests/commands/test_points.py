@@ -100,7 +100,8 @@ def test_points_are_listed_by_time_and_partial_ones_never(rpdrive: Cli, vault: V
     assert rows[2] | {"machine_id": "", "item_id": ""} == {
         "id": late, "time": "2026-11-17T08:30:05Z", "finished": "2026-11-17T08:31:35Z", "machine": "server",
         "machine_id": "", "item": "home", "item_id": "", "sequence": 2, "paths": ["/home"],
-        "kind": "files", "volumes": [], "entries": 1300, "files": 1200, "bytes": 5_000_000_000, "new_bytes": 2048, "stored_bytes": 0, "warnings": 1,
+        "kind": "files", "volumes": [], "entries": 1300,
+        "files": 1200, "bytes": 5_000_000_000, "new_bytes": 2048, "stored_bytes": 0, "warnings": 1,
         "verified": False, "damaged_files": 0, "damaged_paths": [],
     }  # fmt: skip
 

@@ -9,13 +9,14 @@ from typing import NamedTuple
 from catalog.errors import Damaged
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
-from catalog.format.values import NodeKind, Paged
+from catalog.format.values import NodeKind, Owner, Paged
 from mount.restore.conflict import Action
 from mount.restore.folder import Folder
 
 _ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 _CAPABILITIES = b"security.capability"
 _FORBIDDEN = re.compile(rb'[\x00-\x1f"*:<>?\\|]|[. ]\Z')  # in names of FAT, exFAT and NTFS
+_UNIFORM = 2  # modes: of all files, and of all folders
 _WRITING = (Action.WRITE, Action.REPLACE, Action.COPY)
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
 
@@ -36,6 +37,7 @@ class Needs:
 
     `room` is what has to be written, in whole blocks of `block`, less what a replaced file gives back; while it is
     replaced both are there, so that `largest_replaced` comes on top. `entries` are new ones, each with an inode.
+    `permissions`: files differ in owners or modes, which they do not where a file system has none.
     """
 
     block: int = 1
@@ -47,7 +49,7 @@ class Needs:
     specials: int = 0
     xattrs: int = 0
     acls: int = 0
-    owners: set[int] = field(default_factory=set)
+    permissions: bool = False
     over_4_gib: int = 0
     largest: Largest = _NONE
     longest: Largest = _NONE
@@ -56,6 +58,7 @@ class Needs:
     forbidden_name: bytes = b""
     twins: int = 0
     twin: bytes = b""
+    _owners: set[tuple[bool, int, Owner]] = field(default_factory=set)
     _links: set[int] = field(default_factory=set)
 
     def named(self, folder: Folder, name: bytes, leaf: Leaf, entry: Entry) -> None:
@@ -73,8 +76,9 @@ class Needs:
             found = leaf.xattrs(entry) or {}
             self.acls += any(key in _ACLS for key in found)
             self.xattrs += any(key not in _ACLS for key in found)
-        if kind != _SYMLINK and len(self.owners) < 2:
-            self.owners.add(hash(leaf.owner(entry)))
+        if kind != _SYMLINK and not self.permissions:
+            self._owners.add((kind == _FOLDER, entry.mode, leaf.owner(entry)))
+            self.permissions = len(self._owners) > _UNIFORM or len({owner for *_, owner in self._owners}) > 1
         if kind == _FILE and entry.size > self.largest.number:
             self.largest = Largest(entry.size, folder.path(name))
         self.over_4_gib += kind == _FILE and entry.size >= 1 << 32

@@ -102,7 +102,7 @@ def _features(wish: Wish, ground: Ground, needs: Needs) -> list[Refusal]:
             (needs.xattrs, "entry with extended attributes", "entries with extended attributes"),
             (needs.acls if wish.permissions else 0, "ACL", "ACLs"),
         ) if n]  # fmt: skip
-        if wish.permissions:
+        if wish.permissions and needs.permissions:
             lacks.append("owners and permissions (--no-permissions does without)")
         if lacks:
             found.append(f"{kind} can't keep {_and(lacks)}")

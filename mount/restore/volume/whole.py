@@ -103,7 +103,7 @@ class WholeRestore:
         walk = Restore(
             self._vault,
             self._reader,
-            replace(o, dry_run=True),
+            replace(o, dry_run=True, verify=o.verify and o.dry_run),
             self._disk,
             lambda target: Preview(target, needs, surplus, tells_twins=self._tells_twins(point, ground)),
         )

@@ -52,7 +52,7 @@ def test_features_of_fat() -> None:
     fat = GOOD_AWAY._replace(file_system="vfat", name_max=1530)
     needs = Needs(
         symlinks=2, hard_links=1, xattrs=1, acls=3, over_4_gib=1, largest=Largest(1 << 33, b"big"), twins=1,
-        twin=b"README", forbidden=1, forbidden_name=b"a:b", longest_units=Largest(256, b"long"),
+        twin=b"README", forbidden=1, forbidden_name=b"a:b", permissions=True, longest_units=Largest(256, b"long"),
     )  # fmt: skip
     said = "; ".join(reasons(AWAY, fat, needs))
     for part in ("2 symlinks, 1 hard link", "3 ACLs", "owners and permissions", "4 GiB or more, e.g. big",
@@ -60,6 +60,7 @@ def test_features_of_fat() -> None:
         assert part in said, (part, said)
     plain = "; ".join(reasons(AWAY._replace(permissions=False), fat, needs))
     assert "ACL" not in plain and "owners" not in plain and "symlinks" in plain
+    assert reasons(AWAY, fat, Needs()) == []  # files that all have one owner and one mode, as of FAT itself
     exfat = "; ".join(reasons(AWAY, fat._replace(file_system="exfat"), needs))
     assert "4 GiB" not in exfat and "symlinks" in exfat
     ntfs = "; ".join(reasons(AWAY, fat._replace(file_system="ntfs3"), needs))

@@ -231,3 +231,18 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
         report = cli.json(*words)
         assert report["removed"] == report["surplus"] > 0 and report["problems"] == []
         assert {name: (srv / name).lstat().st_mtime_ns for name in names(srv)} == before
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_program("mkfs.ext4")
+def test_rpdrive_on_the_volume_itself(tmp_path: Path) -> None:
+    with mounted(tmp_path / "srv", "ext4") as srv:
+        cli = Cli(srv / "own")  # its vault, state and cache are on the volume
+        new_vault(LocalStore(cli.vault))
+        make(srv, "data/file")
+        cli.ok("backup", "--volume", srv, "--item", "v")
+        make(srv, "data/new", "own/new")
+        report = cli.json("restore", "latest", "--in-place", "--exact", "--yes")
+        assert report["removed"] == 2 and report["problems"] == []
+        assert names(srv / "data") == ["file"] and (cli.vault / "vault.json").exists()
+        assert len(cli.json("points")["points"]) == 1

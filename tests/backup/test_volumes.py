@@ -16,6 +16,7 @@ from catalog.format.records import ItemKind, Point, Volume
 from catalog.mountinfo import Mount, mounted_at
 from catalog.vault import Vault
 from tests.kit.cli import Cli
+from tests.kit.inside import Inside
 from tests.kit.loops import mounted
 from tests.kit.windows_double import Double
 
@@ -53,6 +54,11 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnDisk]:
         subprocess.run(["btrfs", "-q", "subvolume", "create", btrfs / "inner" / "most"], check=True)
         (btrfs / "inner" / "most" / "deep").write_text("in a subvolume")
         yield OnDisk(ext4, btrfs)
+
+
+@pytest.fixture
+def rpdrive(tmp_path: Path) -> Cli:
+    return Inside(tmp_path)
 
 
 class TestOnDisks:

@@ -28,8 +28,8 @@ from mount.restore.volume.surplus import (
     LeftOut,
     Surplus,
 )
-from tests.kit.cli import Cli
 from tests.kit.drives import eventually
+from tests.kit.inside import Inside
 from tests.kit.loops import mounted
 from tests.kit.vaults import make_vault, new_vault
 
@@ -206,7 +206,7 @@ sys.exit(rpdrive.run(sys.argv[1:]))
 @pytest.mark.needs_root
 @pytest.mark.needs_program("mkfs.ext4")
 def test_killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
-    cli = Cli(tmp_path)
+    cli = Inside(tmp_path)
     new_vault(LocalStore(cli.vault))
     with mounted(tmp_path / "srv", "ext4") as srv:
         make(srv, *(f"d/{n}" for n in range(50)))
@@ -237,7 +237,7 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
 @pytest.mark.needs_program("mkfs.ext4")
 def test_rpdrive_on_the_volume_itself(tmp_path: Path) -> None:
     with mounted(tmp_path / "srv", "ext4") as srv:
-        cli = Cli(srv / "own")  # its vault, state and cache are on the volume
+        cli = Inside(srv / "own")  # its vault, state and cache are on the volume
         new_vault(LocalStore(cli.vault))
         make(srv, "data/file")
         cli.ok("backup", "--volume", srv, "--item", "v")

@@ -9,11 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from cache.reader import Reader
+from catalog.format.records import ItemKind, Volume
 from catalog.store.local import LocalStore
-from tests.kit.cli import Cli, Terminal
+from mount.restore.conflict import Policy
+from mount.restore.job import PAGES, TREES
+from mount.restore.options import Options
+from mount.restore.report import Report
+from mount.restore.source import place_in
+from mount.restore.volume.whole import WholeRestore, whole_volume
+from tests.kit.backing import back_up
+from tests.kit.cli import Terminal
 from tests.kit.drives import noise
 from tests.kit.exfat import PROGRAMS, exfat
+from tests.kit.inside import Inside
 from tests.kit.loops import mounted
 from tests.kit.restoring import assert_same_trees
 from tests.kit.vaults import new_vault
@@ -30,7 +41,7 @@ class World:
     """A volume with files of many kinds, and its recovery point."""
 
     def __init__(self, folder: Path, srv: Path) -> None:
-        self.cli, self.srv, self.folder = Cli(folder), srv, folder
+        self.cli, self.srv, self.folder = Inside(folder), srv, folder
         new_vault(LocalStore(self.cli.vault))
         (srv / "www" / "deep").mkdir(parents=True)
         (srv / "www" / "page").write_bytes(noise(300_000))
@@ -173,7 +184,7 @@ def test_a_person_types_yes(world: World, tmp_path: Path) -> None:
 def test_what_rules_left_out_stays_whatever_its_case(tmp_path: Path) -> None:
     """A point does not tell whether its rules ignored case."""
     with mounted(tmp_path / "srv", "ext4") as srv:
-        cli = Cli(tmp_path)
+        cli = Inside(tmp_path)
         new_vault(LocalStore(cli.vault))
         (srv / "page").write_text("saved")
         (srv / "Notes.BAK").write_text("left out")
@@ -203,7 +214,7 @@ def test_what_rules_left_out_stays_whatever_its_case(tmp_path: Path) -> None:
 def test_what_is_in_a_folder_that_could_not_be_opened_stays(tmp_path: Path) -> None:
     """The point has such a folder, and it is empty there."""
     with mounted(tmp_path / "srv", "btrfs") as srv:
-        cli = Cli(tmp_path)
+        cli = Inside(tmp_path)
         new_vault(LocalStore(cli.vault))
         (srv / "page").write_text("saved")
         (srv / "private" / "deep").mkdir(parents=True)
@@ -218,3 +229,29 @@ def test_what_is_in_a_folder_that_could_not_be_opened_stays(tmp_path: Path) -> N
         cli.run("restore", "latest", "--to", srv, "--exact", "--yes")
         assert (srv / "private" / "deep" / "only copy").read_text() == "not saved"
         assert not (srv / "new").exists()
+
+
+def test_the_volume_of_the_root(tmp_path: Path) -> None:
+    """Of the volume at `/`, whose folders are those of the point's root."""
+    vault, source = new_vault(LocalStore(tmp_path / "vault")), tmp_path / "source"
+    (source / "etc").mkdir(parents=True)
+    (source / "etc" / "file").write_text("text")
+    made = back_up(vault, tmp_path, source).point
+    assert made is not None
+    below = tmp_path / "new" / source.relative_to("/")
+    point = replace(made, kind=ItemKind.VOLUME, paths=[b"/"], volumes=[Volume(place=b"/")])
+    reader = Reader(vault, memory=TREES, page_memory=PAGES)
+    options = Options(os.fsencode(tmp_path / "new"), into=True, exact=True, policy=Policy.OVERWRITE)
+    whole = whole_volume(reader, [place_in(reader, "", point, b"")], options)
+    assert whole is not None
+    work = WholeRestore(vault, reader, options, whole, home=False, spared=set())
+    assert [r.is_final for r in work.look().refusals] == [False]  # nothing is mounted there
+    work.run(Report(), None)
+    assert_same_trees(below, source)
+    (below / "etc" / "more").write_text("more")
+    before, report = work.look(), Report()
+    assert before.surplus is not None and before.surplus.count == 1
+    work.run(report, before.surplus)
+    assert report.removed == 1 and not report.problems
+    assert_same_trees(below, source)
+    reader.close()

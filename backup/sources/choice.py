@@ -78,6 +78,8 @@ def selection(request: Request, system: System[Any, Any, Any]) -> Selection:
         return server_selection(request)
     if request.kind == ItemKind.SYSTEM:
         return system_selection(request, system)
+    if wish(request, barred()).mode == NEVER:
+        request = replace(request, snapshot=NEVER)  # what Windows keeps out of snapshots is there
     return selected(request, system)
 
 

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from backup.systems.base import OnlineOnly, System, kept_time
 from backup.systems.names import Names, sorted_names
 from backup.systems.side_data import UNKNOWN_OWNER, SideData
+from backup.systems.windows_paths import is_shadow, native, point_path, rooted
 from backup.systems.windows_volume import drives_of_rpdrive, volume_at
 from catalog.errors import Damaged, LocalError
 from catalog.format.nodes import Node
@@ -46,7 +47,6 @@ _SEEN_THROUGH = frozenset((
 ))  # fmt: skip
 _CLOUD = 0x9000001A
 _BASE = w.READ_ATTRIBUTES | w.READ_EA | w.READ_CONTROL
-_SHADOW = "\\\\?\\GLOBALROOT\\Device\\"
 
 
 class WindowsStatus(NamedTuple):
@@ -140,14 +140,11 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         system.locking(file, system.LK_NBLCK, 1)
 
     def point_path(self, path: Path) -> bytes:
-        pure = PureWindowsPath(str(path).removeprefix("\\\\?\\"))
-        if len(pure.drive) != 2 or pure.drive[1] != ":" or not pure.root:
-            raise LocalError(f"{path} is not on a drive of this machine", "give a path as C:\\Users\\anna")
-        return b"/" + b"/".join(map(name_bytes, (pure.drive[0].upper(), *pure.parts[1:])))
+        return point_path(path)
 
     def identity(self, path: Path) -> tuple[int, int] | None:
         try:
-            st = self._look(_native(self.point_path(path)), _BASE & ~w.READ_CONTROL)
+            st = self._look(native(self.point_path(path)), _BASE & ~w.READ_CONTROL)
         except (OSError, LocalError):
             return None
         return st.st_dev, st.st_ino
@@ -169,14 +166,14 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         if not stat.S_ISDIR(st.st_mode):
             raise OSError(errno.ENOTDIR, "it was replaced by something else while it was read")
         self._check_here(st)
-        handle = self._api.open(_rooted(path), _BASE | w.READ_DATA, w.OPEN_REPARSE_POINT)
+        handle = self._api.open(rooted(path), _BASE | w.READ_DATA, w.OPEN_REPARSE_POINT)
         return WindowsFolder(path, handle, parent.placed(name))
 
     def open_passage(self, name: bytes, parent: WindowsFolder) -> WindowsFolder:
         try:
             return self.open_folder(name, parent)
         except PermissionError:
-            handle = self._api.open(_rooted(parent.inside(name)), w.READ_ATTRIBUTES, w.OPEN_REPARSE_POINT)
+            handle = self._api.open(rooted(parent.inside(name)), w.READ_ATTRIBUTES, w.OPEN_REPARSE_POINT)
             return WindowsFolder(parent.inside(name), handle, parent.placed(name))
 
     def close(self, handle: WindowsFolder | WindowsFile) -> None:
@@ -205,7 +202,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         return st
 
     def _look(self, path: str, access: int) -> WindowsStatus:
-        with self._api.opened(_rooted(path), access) as handle:
+        with self._api.opened(rooted(path), access) as handle:
             return self._status(handle, path)
 
     def _status(self, handle: int, path: str, *, open_file: bool = False) -> WindowsStatus:
@@ -240,7 +237,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     def node(self, name: bytes, st: WindowsStatus) -> Node:
         mode, owner = st.st_mode & 0o7777, UNKNOWN_OWNER
         if stat.S_ISDIR(st.st_mode):  # folders above a given path are compared by mode and owner
-            with suppress(OSError), self._api.opened(_rooted(st.path), w.READ_CONTROL) as handle:
+            with suppress(OSError), self._api.opened(rooted(st.path), w.READ_CONTROL) as handle:
                 mode, owner = self._permissions(self._api.security(handle, _PUBLIC), st.attributes)
         return Node(
             name, kind_of(st.st_mode), mode, owner, st.st_size, kept_time(st.st_mtime_ns),
@@ -251,7 +248,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
 
     def readlink(self, name: bytes, folder: WindowsFolder) -> bytes:
         path = folder.inside(name)
-        with self._api.opened(_rooted(path), w.READ_ATTRIBUTES) as handle:
+        with self._api.opened(rooted(path), w.READ_ATTRIBUTES) as handle:
             return link_target(self._reparse(handle), folder.placed(name))
 
     def xattrs(self, target: WindowsFile | bytes, folder: WindowsFolder) -> dict[bytes, bytes]:
@@ -345,7 +342,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         """A handle, with the right to read audit entries if the process has that privilege."""
         if w.SECURITY_PRIVILEGE in self._rights and access & w.READ_CONTROL:
             access |= w.ACCESS_SYSTEM_SECURITY
-        return self._api.open(_rooted(path), access, flags)
+        return self._api.open(rooted(path), access, flags)
 
     def open_file(self, name: bytes, parent: WindowsFolder) -> WindowsFile:
         st = self._seen(name, parent)
@@ -353,7 +350,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
         if st.attributes & files.ENCRYPTED:
             return self._open_encrypted(st, name)
         file = WindowsFile(name, self._open(st.path, _BASE | w.READ_DATA, _through(st)), st)
-        if _is_shadow(st.path) and _is_cloud(st.tag):
+        if is_shadow(st.path) and _is_cloud(st.tag):
             try:
                 self._check_whole(file)
             except BaseException:
@@ -363,8 +360,8 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
 
     def _check_here(self, st: WindowsStatus) -> None:
         """Raises OnlineOnly for a file or folder that would have to be downloaded, and may not or can't be."""
-        if st.attributes & _AWAY and (_is_shadow(st.path) or not self._fetch):
-            how = "--snapshot never --cloud-files" if _is_shadow(st.path) else "--cloud-files"
+        if st.attributes & _AWAY and (is_shadow(st.path) or not self._fetch):
+            how = "--snapshot never --cloud-files" if is_shadow(st.path) else "--cloud-files"
             raise OnlineOnly(errno.EIO, f"its contents are only in a cloud ({how} downloads them)")
 
     def _check_whole(self, file: WindowsFile) -> None:
@@ -384,7 +381,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
 
     def _open_stream(self, st: WindowsStatus, name: str) -> WindowsFile:
         flags = _through(st)
-        path = f"{_rooted(st.path)}:{name}"
+        path = f"{rooted(st.path)}:{name}"
         handle = self._api.open(path, w.READ_DATA | w.READ_ATTRIBUTES, flags)
         return WindowsFile(b"", handle, st._replace(path=path))
 
@@ -460,17 +457,6 @@ def _ns(filetime: int) -> int:
     return (filetime - EPOCH) * UNIT
 
 
-def _rooted(path: str) -> str:
-    """A path that Windows takes for a drive's root folder: without the backslash it would mean the drive."""
-    is_root = path.endswith(":") and path.count("\\") == 3
-    return path + "\\" if is_root or (_is_shadow(path) and path.count("\\") == 5) else path
-
-
-def _is_shadow(path: str) -> bool:
-    """Whether a path leads into a shadow copy."""
-    return path.startswith(_SHADOW)
-
-
 def _is_cloud(tag: int) -> bool:
     """Whether a reparse point is that of a cloud service's file: IO_REPARSE_TAG_CLOUD, or one of those after it."""
     return tag & ~0xF000 == _CLOUD
@@ -478,15 +464,9 @@ def _is_cloud(tag: int) -> bool:
 
 def _through(st: WindowsStatus) -> int:
     """The flags to open contents with: those that Windows produces from a reparse point are read through it."""
-    if _is_shadow(st.path) and _is_cloud(st.tag):
+    if is_shadow(st.path) and _is_cloud(st.tag):
         return w.OPEN_REPARSE_POINT  # no filter produces them there: they are on the disk, or nowhere
     return 0 if is_seen_through(st.tag) else w.OPEN_REPARSE_POINT
-
-
-def _native(path: bytes) -> str:
-    """The Windows path for a path of a point."""
-    drive, *parts = map(name_text, path.strip(b"/").split(b"/"))
-    return "\\".join((f"\\\\?\\{drive}:", *parts))
 
 
 def _has_holes(attributes: int, tag: int) -> bool:

@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 
 from catalog.errors import LocalError
 
-KEPT = 64 << 10  # bytes of the output's end
+KEPT = 1 << 20  # bytes of the output's end: a list of all shadow copies has some 60 KB
 _HIDDEN = 0x08000000  # CREATE_NO_WINDOW
 
 
@@ -59,7 +59,7 @@ def run(command: Sequence[str], timeout: float, environment: Mapping[str, str]) 
 
 def _read(pipe: IO[bytes], kept: bytearray) -> None:
     with suppress(OSError, ValueError), pipe:
-        while data := pipe.read1(KEPT):  # type: ignore[attr-defined]
+        while data := pipe.read1(64 << 10):  # type: ignore[attr-defined]
             kept += data
             del kept[:-KEPT]
 

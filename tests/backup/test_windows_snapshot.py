@@ -23,7 +23,7 @@ from backup.sources.base import Source
 from backup.sources.shadows import ShadowFiles, shadow_files
 from backup.sources.wish import Wish, wish
 from backup.systems.windows import WindowsSystem
-from catalog.errors import SnapshotFailed, SnapshotLost, UsageError
+from catalog.errors import LocalError, SnapshotFailed, SnapshotLost, UsageError
 from catalog.format.nodes import Node
 from catalog.format.records import ItemKind
 from catalog.format.values import NodeKind
@@ -395,6 +395,19 @@ def test_a_request_on_windows(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--snapshot-provider is vss or wmi"):
         wish(Request([Path("x")], snapshot_provider="zfs"), "")
     assert wish(Request([Path("x")], snapshot_provider="wmi"), "").provider == "wmi"
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("\\\\server\\share\\x", "on a network drive"), ("\\\\?\\UNC\\server\\share", "on a drive of this machine"),
+        ("\\\\?\\Volume{0b0fc0de-0000-0000-0000-100000000000}\\x", "without a drive letter"),
+    ],
+)  # fmt: skip
+def test_paths_that_have_no_drive(path: str, said: str) -> None:
+    """A network drive, and a volume that is mounted in a folder, as Windows resolves paths in them."""
+    with pytest.raises(LocalError, match=said):
+        WindowsSystem(make_windows().api()).point_path(Path(path))
 
 
 def test_what_windows_asks_to_leave_out(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

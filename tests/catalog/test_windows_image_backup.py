@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.windows.image_backup import (
@@ -56,7 +56,8 @@ def test_versions(name: str, version: str) -> None:
     assert version_of(name) == version
 
 
-@given(st.lists(st.text(max_size=40)), st.text(max_size=30))
+@settings(max_examples=40)
+@given(st.lists(st.text(max_size=40), max_size=4), st.text(max_size=30))
 def test_whatever_stands_in_a_point(paths: list[str], name: str) -> None:
     for found in backups_in([*paths, f"{name}\\{NEW}\\{IMAGE}"]):
         if not faults(found):

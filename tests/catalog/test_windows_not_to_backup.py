@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.patterns import Rules, rules_of
@@ -91,6 +91,7 @@ def test_without_a_shadow_copy_the_second_list_does_not_count() -> None:
     assert left_out("/C/pagefile.sys", snapshot=False)
 
 
+@settings(max_examples=60)
 @given(st.lists(st.text(st.sampled_from("\\%$*?[]/{}.:abAB !#\x00 s"), max_size=30), max_size=5))
 def test_whatever_stands_there(entries: list[str]) -> None:
     """Every entry becomes rules that are fit for use and begin at a drive, or none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -29,6 +30,7 @@ from catalog.program import child_environment, main_command
 
 RETRY = 5.0  # s
 _ANSWER = 60.0  # s for an answer, beyond what an order may take
+_STEP = 0.5  # s, after which Ctrl-C is noticed
 _HIDDEN = 0x08000000  # CREATE_NO_WINDOW: no console, and so no Ctrl-C of one
 COMMAND = ("backup.snapshot.vss.helper",)
 
@@ -111,7 +113,7 @@ class Helper:
         try:
             self._process.stdin.write(line(order))
             self._process.stdin.flush()
-            answer = self._answers.get(timeout=seconds + self._answer)
+            answer = self._wait(seconds + self._answer)
         except (OSError, ValueError, Malformed):
             answer = None
         except Empty:
@@ -126,6 +128,16 @@ class Helper:
                 meaning(0).advice,
             )
         return answer
+
+    def _wait(self, seconds: float) -> Answer | None:
+        """The next answer. In short steps, as Windows lets nothing interrupt a longer one. Raises Empty."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return self._answers.get(timeout=max(min(end - time.monotonic(), _STEP), 0.001))
+            except Empty:
+                if time.monotonic() >= end:
+                    raise
 
 
 def _raise(answer: Answer, what: str, kind: type[LocalError]) -> None:

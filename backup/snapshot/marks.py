@@ -85,6 +85,8 @@ class JobMark:
                     self._path.unlink()
             os.close(self._file)
             self._file = -1
+            if not self._noted:
+                _remove_again(self._path)
 
     @property
     def _path(self) -> Path:
@@ -150,14 +152,24 @@ def clean(state: Path, providers: Sequence[Provider]) -> list[str]:
     said: list[str] = []
     look = _Look(providers)
     for path in _files(state):
+        is_done = False
         with suppress(OSError), _taken(path) as (is_free, data):
             maker, noted = _parsed(data)
             if not is_free or _is_there(maker):
                 continue
             tag = tag_in(path.name)
-            if not [one for one in noted if not _removed(look, one, tag, said)]:
+            is_done = not [one for one in noted if not _removed(look, one, tag, said)]
+            if is_done:
                 path.unlink()
+        if is_done:
+            _remove_again(path)
     return said
+
+
+def _remove_again(path: Path) -> None:
+    """Remove a file of a mark once it is closed: Windows removes no file that is open."""
+    with suppress(OSError):
+        path.unlink()
 
 
 class _Look:

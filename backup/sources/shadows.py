@@ -21,6 +21,7 @@ from backup.systems.windows import WindowsSystem
 from catalog.errors import LocalError, SnapshotFailed
 from catalog.format.records import ItemKind
 
+_IN_USE = "; its files were read while they are in use"
 _LETTER = re.compile(rb"(?:\\\\\?\\)?([A-Za-z]):\\?")
 
 
@@ -55,7 +56,7 @@ class ShadowFiles:
         reasons = {v.place: reason for v in wanted if (reason := self._provider.takes(v))}
         if reasons and mode == ALWAYS:
             said = "; ".join(f"{letter_of(place)}: {reason}" for place, reason in reasons.items())
-            raise SnapshotFailed(f"no shadow copy of {said}", "leave these out, or use --snapshot auto")
+            raise SnapshotFailed(f"no shadow copy of the drive {said}", "leave these out, or use --snapshot auto")
         live = [_live(place, reason) for place, reason in reasons.items()]
         taken = [v for v in wanted if v.place not in reasons and not self._dry]
         if taken:
@@ -69,7 +70,7 @@ class ShadowFiles:
         return Begun(
             volumes=rows, time=min(times.values(), default=0), frozen={s.device for s in self._made},
             holds=bool(volumes) and len(times) == len(volumes),
-            problems=problems + (live if asked else []), notes=[] if asked else live,
+            problems=problems + ([f"{text}{_IN_USE}" for text in live] if asked else []), notes=[] if asked else live,
         )  # fmt: skip
 
     def _make(self, volumes: list[Volume]) -> list[str]:
@@ -79,7 +80,8 @@ class ShadowFiles:
         except SnapshotFailed as e:
             if self._wish.mode == ALWAYS:
                 raise
-            return [_live(v.place, f"{e}; {e.advice}" if e.advice else str(e)) for v in volumes]
+            reason = f"{e}; {e.advice}" if e.advice else str(e)
+            return [f"{_live(v.place, reason)}{_IN_USE}" for v in volumes]
         for snapshot in self._made:
             assert isinstance(snapshot, Shadow)
             self._system.shadows[letter_of(snapshot.volume.place)] = snapshot.path
@@ -121,4 +123,4 @@ def shadow_files(
 
 
 def _live(place: bytes, reason: str) -> str:
-    return f"{letter_of(place)}: was read while it is in use, without a shadow copy: {reason}"
+    return f"no shadow copy of the drive {letter_of(place)}: {reason}"

@@ -65,9 +65,11 @@ def _read(pipe: IO[bytes], kept: bytearray) -> None:
 
 
 def decoded(data: bytes) -> str:
-    """Text of a console program: UTF-16 with a mark at its beginning, or in the code page of consoles."""
+    """Text of a console program: UTF-16, with or without a mark at its beginning, or in the code page."""
     if data.startswith(b"\xff\xfe"):
         return data.decode("utf-16", "replace")
+    if data.count(0) > len(data) // 3:  # sfc
+        return data.decode("utf-16-le", "replace")
     if sys.platform == "win32":
         return data.decode("oem", "replace")
     return data.decode(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from backup.request import Request
 from backup.run import Result
 from backup.selection import Selection
 from backup.snapshot.marks import JobMark, clean
+from backup.snapshot.vss.provider import Vss
 from backup.snapshot.vss.staging import Staging
 from backup.sources.base import Source
 from backup.sources.server_state import prepared_server, server_selection
@@ -353,6 +355,32 @@ def test_links_are_removed_and_not_followed(server: ServerPrograms) -> None:
     Staging(server.double.api(), server.run).clear("E")
     assert server.names() == set()
     assert server.double.item(f"{HOME}\\first").data.data == b"one file, two names"
+
+
+def test_marks_where_open_files_can_not_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: the file of a mark goes all the same, at the end of its job and by a later start."""
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if any(os.path.samefile(f"/proc/self/fd/{fd}", path) for fd in os.listdir("/proc/self/fd") if _open(fd)):
+            raise PermissionError(13, "another process uses it")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    mark = JobMark(tmp_path)
+    mark.note("vss", "1-C")
+    mark.forget("vss", "1-C")
+    mark.close()
+    dead = JobMark(tmp_path)
+    dead.note("vss", "2-C")
+    end_of(dead)
+    vss = Vss(server_double().api())
+    assert clean(tmp_path, [vss]) == []
+    assert list((tmp_path / "snapshots").iterdir()) == []
+
+
+def _open(descriptor: str) -> bool:
+    return Path(f"/proc/self/fd/{descriptor}").exists()
 
 
 # --- the request --------------------------------------------------------------------------------------------------

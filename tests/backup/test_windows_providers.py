@@ -257,6 +257,7 @@ def test_programs_are_bounded() -> None:
 
 def test_what_programs_print_is_decoded() -> None:
     assert decoded("\ufeffgrün".encode("utf-16-le")) == "grün"
+    assert decoded("grün, without a mark".encode("utf-16-le")) == "grün, without a mark"
     assert decoded(b"gr\xfcn \xff") == "gr\ufffdn \ufffd"
 
 

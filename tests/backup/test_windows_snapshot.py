@@ -21,6 +21,7 @@ from backup.snapshot.vss.volumes import volume_of
 from backup.snapshot.vss.wmi import Wmi
 from backup.sources.base import Source
 from backup.sources.shadows import ShadowFiles, shadow_files
+from backup.sources.volume import VolumeFiles
 from backup.sources.wish import Wish, wish
 from backup.systems.windows import WindowsSystem
 from catalog.errors import LocalError, SnapshotFailed, SnapshotLost, UsageError
@@ -291,13 +292,31 @@ def test_drives_are_read_from_shadow_copies(machine: Machine, wmi: Changing) -> 
     assert set(point.paths) == {b"/C/Users/anna", b"/D"}
 
 
+def test_a_volume_is_read_from_its_shadow_copy(machine: Machine, wmi: Changing) -> None:
+    """`--volume C:`: its identity, and the instant of its shadow copy."""
+    files = wmi.source("always")
+
+    def source(system: WindowsSystem, selection: Selection) -> Source:
+        return VolumeFiles(system.volume(Path("C:\\")), files(system, selection))
+
+    outcome = machine.back_up(wmi.double, "C:\\", source=source)
+    assert outcome.problems == []
+    assert machine.bytes_of(machine.entries(outcome)[f"{HOME}\\first"].content) == b"one file, two names"
+    point = outcome.point
+    assert point is not None
+    (volume,) = point.volumes
+    assert (point.kind, volume.place, volume.snapshot) == (ItemKind.VOLUME, b"/C", "wmi")
+    assert (volume.file_system, volume.label, volume.time) == ("NTFS", "Label of C", point.time)
+    assert wmi.left == []
+
+
 def test_what_can_have_none_is_live_and_told(machine: Machine, wmi: Changing) -> None:
     outcome = machine.back_up(wmi.double, "C:\\Users\\anna\\first", "E:\\", source=wmi.source())
     (problem,) = outcome.problems
-    assert "E: was read while it is in use, without a shadow copy: FAT32 has no shadow copies" in problem.reason
+    assert "no shadow copy of the drive E: FAT32 has no shadow copies" in problem.reason
     assert outcome.point is not None
     assert [(v.place, v.snapshot) for v in outcome.point.volumes] == [(b"/C", "wmi"), (b"/E", "")]
-    with pytest.raises(SnapshotFailed, match="no shadow copy of E: FAT32"):
+    with pytest.raises(SnapshotFailed, match="no shadow copy of the drive E: FAT32"):
         machine.back_up(wmi.double, "C:\\Users\\anna\\first", "E:\\", source=wmi.source("always"))
 
 
@@ -307,7 +326,7 @@ def test_by_default_what_can_have_none_is_no_problem(machine: Machine, wmi: Chan
     assert machine.back_up(wmi.double, *paths, source=wmi.source(asked=False)).problems == []
     wmi.code = 6
     (problem,) = machine.back_up(wmi.double, *paths, source=wmi.source(asked=False)).problems
-    assert "C: was read while it is in use" in problem.reason
+    assert "its files were read while they are in use" in problem.reason
 
 
 def test_a_dry_run_makes_none(machine: Machine, wmi: Changing) -> None:

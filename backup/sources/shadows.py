@@ -67,10 +67,11 @@ class ShadowFiles:
             recorded(self._system.api, v, name if v.place in times else "", times.get(v.place, 0)) for v in volumes
         ]
         asked = self._wish.is_asked
+        problems += [f"{text}{_IN_USE}" for text in live] if asked else []
         return Begun(
             volumes=rows, time=min(times.values(), default=0), frozen={s.device for s in self._made},
             holds=bool(volumes) and len(times) == len(volumes),
-            problems=problems + ([f"{text}{_IN_USE}" for text in live] if asked else []), notes=[] if asked else live,
+            problems=problems, notes=[] if asked else live,
         )  # fmt: skip
 
     def _make(self, volumes: list[Volume]) -> list[str]:

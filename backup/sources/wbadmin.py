@@ -19,7 +19,7 @@ import msgspec
 
 from backup.snapshot.base import Mark
 from backup.snapshot.vss.meanings import meaning
-from backup.snapshot.vss.provider import NO_RIGHT
+from backup.snapshot.vss.provider import rights
 from backup.snapshot.vss.staging import PROVIDER, SOON, Staging, staging_path
 from backup.snapshot.vss.volumes import recorded, volume_of
 from backup.sources.base import Begun
@@ -28,7 +28,7 @@ from catalog.format.records import ItemKind
 from catalog.program import child_environment
 from catalog.screen.text import size_text
 from catalog.windows import files, trees
-from catalog.windows.api import BACKUP_PRIVILEGE, READ_DATA, Api, Failed
+from catalog.windows.api import READ_DATA, Api, Failed
 from catalog.windows.console import Run, run
 from catalog.windows.image_backup import FACTS, FOLDER, Facts, backups_in, faults
 from catalog.windows.registry import Registry
@@ -117,8 +117,8 @@ class Wbadmin:
 
     def _refusals(self, server: Server, asked: Asked) -> Iterator[str]:
         """What is in the way, with what to do about it."""
-        if not self._api.take_privileges((BACKUP_PRIVILEGE,)):
-            yield NO_RIGHT
+        if why_not := rights(self._api):
+            yield why_not
         if asked.feature and asked.feature != "Installed":
             yield "Windows Server Backup is not installed (`Install-WindowsFeature Windows-Server-Backup`)"
         yield from self._staging_refusals(server)
@@ -136,7 +136,7 @@ class Wbadmin:
         try:
             file_system, _flags = self._api.file_system(root)
             free, _size = self._api.room(root)
-            is_taken = trees.exists(self._api, staging_path(letter, FOLDER))
+            taken = [name for name in (FOLDER, FACTS) if trees.exists(self._api, staging_path(letter, name))]
         except Failed as e:
             yield f"{letter}: can't be used: {e.strerror}"
             return
@@ -152,8 +152,8 @@ class Wbadmin:
             yield f"{letter}: has {file_system}, and wbadmin needs NTFS"
         if free < room:
             yield f"{letter}: has {size_text(free)} of room, and {size_text(room)} are needed"
-        if is_taken:
-            yield f"{letter}:\\{FOLDER} is there already, and not rpdrive's: use another volume"
+        for name in taken:
+            yield f"{letter}:\\{name} is there already, and not this backup's: use another volume, or move it away"
 
     def _checked_files(self) -> list[str]:
         if not self._sfc:

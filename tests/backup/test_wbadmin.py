@@ -154,6 +154,8 @@ def breaks(what: str) -> Callable[[ServerPrograms], None]:
             d.free = ROOM - 1
         elif what == "theirs":
             s.make("E", "OTHER")
+        elif what == "their file":
+            d.add(f"E\\{FACTS}", b"somebody's", security=PLAIN)
         elif what == "critical":
             tree[SERVER + "NTDS\\Parameters"] = {"DSA Database file": "E:\\NTDS\\ntds.dit"}
         else:
@@ -171,7 +173,8 @@ REFUSED = {
     "network": "E: is no local disk",
     "FAT": "E: has FAT32, and wbadmin needs NTFS",
     "room": "of room, and 10.0 GiB are needed",
-    "theirs": "is there already, and not rpdrive's",
+    "theirs": "E:\\WindowsImageBackup is there already",
+    "their file": "E:\\WindowsImageBackup.json is there already",
     "critical": "E: is a volume that Windows needs to start",
 }
 

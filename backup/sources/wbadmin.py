@@ -29,7 +29,7 @@ from catalog.program import child_environment
 from catalog.screen.text import size_text
 from catalog.windows import files, trees
 from catalog.windows.api import READ_DATA, Api, Failed
-from catalog.windows.console import Run, run
+from catalog.windows.console import Run, run, system_program
 from catalog.windows.image_backup import FACTS, FOLDER, Facts, backups_in, faults
 from catalog.windows.registry import Registry
 from catalog.windows.server import SERVICES, Asked, Server, ask, this_server
@@ -158,7 +158,7 @@ class Wbadmin:
     def _checked_files(self) -> list[str]:
         if not self._sfc:
             return []
-        done = self._run(["sfc.exe", "/verifyonly"], _SFC, child_environment(self._environment))
+        done = self._run([system_program("sfc.exe"), "/verifyonly"], _SFC, child_environment(self._environment))
         if done.in_time and done.code == 0:
             return []
         how = done.last(2)[:300] if done.in_time else "it took longer than an hour"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,8 +12,15 @@ from typing import IO, NamedTuple
 
 from catalog.errors import LocalError
 
+POWERSHELL = "WindowsPowerShell\\v1.0\\powershell.exe"
 KEPT = 1 << 20  # bytes of the output's end: a list of all shadow copies has some 60 KB
 _HIDDEN = 0x08000000  # CREATE_NO_WINDOW
+
+
+def system_program(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The path of a program of Windows. By its name alone, one in the current folder would be started."""
+    root = environment.get("SystemRoot") or "C:\\Windows"
+    return f"{root}\\System32\\{name}"
 
 
 class Output(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from catalog.errors import LocalError
-from catalog.windows.console import Run
+from catalog.windows.console import POWERSHELL, Run, system_program
 from catalog.windows.registry import Registry
 
 _CONTROL = "SYSTEM\\CurrentControlSet\\Control\\"
@@ -105,7 +105,7 @@ def this_server(registry: Registry, environment: Mapping[str, str] = os.environ)
 def powershell(script: str) -> list[str]:
     """The command line of a script."""
     encoded = base64.b64encode(script.encode("utf-16-le")).decode()
-    return ["powershell.exe", "-NoLogo", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded]
+    return [system_program(POWERSHELL), "-NoLogo", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded]
 
 
 def ask(run: Run, server: Server, environment: Mapping[str, str]) -> Asked:

@@ -215,7 +215,7 @@ def test_without_an_answer_of_powershell_wbadmin_decides(said: Output, server: S
     run = server.run
 
     def other(command: Any, timeout: float, environment: Any) -> Output:
-        return said if command[0] == "powershell.exe" else run(command, timeout, environment)
+        return said if command[0].endswith("powershell.exe") else run(command, timeout, environment)
 
     server.run = other  # type: ignore[method-assign]
     source = made(server)

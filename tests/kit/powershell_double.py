@@ -32,7 +32,12 @@ class PowerShellDouble:
         self._count = 0
 
     def run(self, command: Sequence[str], timeout: float, environment: Mapping[str, str]) -> Output:
-        assert command[:4] == ["powershell.exe", "-NoLogo", "-NoProfile", "-NonInteractive"]
+        assert command[:4] == [
+            "C:\\Windows\\System32\\WindowsPowerShell\\v1.0\\powershell.exe",
+            "-NoLogo",
+            "-NoProfile",
+            "-NonInteractive",
+        ]
         assert not any("PASSPHRASE" in name for name in environment)
         self.timeouts.append(timeout)
         if self.said is not None:

@@ -62,6 +62,8 @@ class ServerPrograms:
 
     def run(self, command: Sequence[str], timeout: float, environment: Mapping[str, str]) -> Output:
         assert not any("PASSPHRASE" in name for name in environment)
+        assert command[0].startswith("C:\\Windows\\System32\\"), "else one in the current folder is started"
+        command = [command[0].rpartition("\\")[2], *command[1:]]
         if command[0] == "powershell.exe":
             assert base64.b64decode(command[-1]).decode("utf-16-le") == SCRIPT
             found = self.asked | ({} if "RPDRIVE_DC" in environment else {"tombstone": 0})

@@ -13,7 +13,7 @@ from catalog.errors import SnapshotFailed
 from catalog.program import child_environment
 from catalog.windows import trees
 from catalog.windows.api import BACKUP_PRIVILEGE, RESTORE_PRIVILEGE, Api, Failed
-from catalog.windows.console import Output, Run, run
+from catalog.windows.console import Output, Run, run, system_program
 from catalog.windows.image_backup import FACTS, FACTS_MAX, FOLDER, Facts, read_facts
 
 PROVIDER = "wbadmin"  # in marks
@@ -97,4 +97,4 @@ class Staging:
 
     def wbadmin(self, timeout: float, *words: str) -> Output:
         """Run wbadmin. Raises LocalError if it can't be started."""
-        return self._run(["wbadmin.exe", *words], timeout, child_environment())
+        return self._run([system_program("wbadmin.exe"), *words], timeout, child_environment())

@@ -7,7 +7,6 @@ is told, and several volumes are copied one after the other.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
@@ -25,6 +24,7 @@ from catalog.errors import LocalError, SnapshotFailed, SnapshotLost
 from catalog.program import child_environment
 from catalog.windows.api import Api
 from catalog.windows.console import Output, Run, run
+from catalog.windows.server import powershell
 
 _ID = re.compile(r"\{[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}")
 _HEAD = "$ErrorActionPreference = 'Stop'; $ProgressPreference = 'SilentlyContinue'; "
@@ -163,10 +163,8 @@ class Wmi:
 
     def _powershell(self, script: str, kind: Any, timeout: float, variables: dict[str, str]) -> Any:
         """Run a script. Returns the JSON that it ends with. Raises SnapshotFailed."""
-        encoded = base64.b64encode(script.encode("utf-16-le")).decode()
-        command = ["powershell.exe", "-NoLogo", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded]
         try:
-            done: Output = self._run(command, timeout, child_environment() | variables)
+            done: Output = self._run(powershell(script), timeout, child_environment() | variables)
         except LocalError as e:
             raise SnapshotFailed(str(e), e.advice) from e
         if not done.in_time:

@@ -30,6 +30,7 @@ from catalog.mountinfo import Mount, mounts
 _ROOT = 256  # inode of the root folder of each subvolume
 _TOP = 5  # id of the top-level subvolume
 _READ_ONLY = 1 << 1  # BTRFS_SUBVOL_RDONLY
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a folder was removed or renamed since it was listed
 _MANY = 255  # subvolumes in one answer
 
 
@@ -67,20 +68,21 @@ class Btrfs:
     def within(self, volume: Volume) -> list[Volume]:
         if volume.file_system != "btrfs":
             return []
-        found = []
         try:
-            with _top_of(volume.source) as top:
-                subvolume, path = _subvolume_of(top, volume.root)
-                below = path + b"/" if path else b""
-                for child in _children(top, subvolume):
-                    inside = child.path[len(subvolume) :].lstrip(b"/")
-                    if inside.startswith(below):
-                        relative = b"/" + inside[len(below) :]
-                        place, root = volume.place.rstrip(b"/") + relative, volume.root.rstrip(b"/") + relative
-                        found.append(replace(volume, place=place, root=root, device=child.device))
+            try:
+                with _top_of(volume.source) as top:
+                    subvolume, path = _subvolume_of(top, volume.root)
+                    return _below(volume, _children(top, subvolume), subvolume, path)
+            except PermissionError:  # not root: those that can be reached from the place
+                place = os.open(volume.place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    if os.fstat(place).st_ino != _ROOT:
+                        raise
+                    return _below(volume, _children(place, b""), b"", b"")
+                finally:
+                    os.close(place)
         except OSError as e:
             raise failed(f"the subvolumes below {os.fsdecode(volume.place)} can't be listed", e) from e
-        return found
 
     def make(self, volumes: list[Volume], mark: Mark) -> list[Snapshot]:
         tops: dict[bytes, _Top] = {}
@@ -302,11 +304,9 @@ def _subvolume_of(top: int, root: bytes) -> tuple[bytes, bytes]:
     here, last = os.dup(top), 0
     try:
         for n, part in enumerate(parts, 1):
-            above = here
-            try:
-                here = folder_below(above, part)
-            finally:
-                os.close(above)
+            below = folder_below(here, part)
+            os.close(here)
+            here = below
             if os.fstat(here).st_ino == _ROOT:
                 last = n
     finally:
@@ -314,12 +314,29 @@ def _subvolume_of(top: int, root: bytes) -> tuple[bytes, bytes]:
     return b"/".join(parts[:last]), b"/".join(parts[last:])
 
 
+def _below(volume: Volume, children: Iterator[_Child], subvolume: bytes, path: bytes) -> list[Volume]:
+    """Those of the subvolumes in one that are in a volume, which is the folder `path` of that one."""
+    found, below = [], path + b"/" if path else b""
+    for child in children:
+        inside = child.path[len(subvolume) :].lstrip(b"/")
+        if inside.startswith(below):
+            relative = b"/" + inside[len(below) :]
+            place, root = volume.place.rstrip(b"/") + relative, volume.root.rstrip(b"/") + relative
+            found.append(replace(volume, place=place, root=root, device=child.device))
+    return found
+
+
 def _children(top: int, subvolume: bytes) -> Iterator[_Child]:
     """The subvolumes below one, in each other too; without snapshots of our own."""
     waiting = [subvolume]
     while waiting:
         path = waiting.pop()
-        at = folder_below(top, path)
+        try:
+            at = folder_below(top, path)
+        except OSError as e:
+            if path == subvolume or e.errno not in _GONE:
+                raise
+            continue
         try:
             for name in _names_of_children(at):
                 if path == b"" and is_subvolume_name(name):
@@ -327,13 +344,20 @@ def _children(top: int, subvolume: bytes) -> Iterator[_Child]:
                 child = path + b"/" + name if path else name
                 try:
                     below = folder_below(at, name)
-                except FileNotFoundError:  # removed since
+                except PermissionError:  # its own subvolumes can't be known
+                    yield _Child(child, 0)
+                    continue
+                except OSError as e:
+                    if e.errno not in _GONE:
+                        raise
                     continue
                 try:
-                    yield _Child(child, os.fstat(below).st_dev)
+                    st = os.fstat(below)
                 finally:
                     os.close(below)
-                waiting.append(child)
+                if st.st_ino == _ROOT:  # else another file system hides it
+                    yield _Child(child, st.st_dev)
+                    waiting.append(child)
         finally:
             os.close(at)
 
@@ -359,7 +383,7 @@ def _names_of_children(subvolume: int) -> list[bytes]:
             struct.pack_into("=QQ", ask, 0, folder, tree)
             try:
                 fcntl.ioctl(subvolume, _NAME_OF_CHILD, ask)
-            except FileNotFoundError:  # removed since
+            except (FileNotFoundError, PermissionError):  # removed since; or in a folder that can't be opened
                 continue
             name = bytes(ask[16:272]).split(b"\0", 1)[0]
             found.append(bytes(ask[272:]).split(b"\0", 1)[0] + name)

@@ -15,7 +15,8 @@ from contextlib import suppress
 
 from catalog.errors import SnapshotFailed
 
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on all processors
+_OPEN_TREE, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 430, 431, 432  # the same on all processors
+_HERE, _CLONE = -100, 1  # AT_FDCWD, OPEN_TREE_CLONE
 _CLOEXEC = 1
 _SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _NOATIME = 1, 2, 4, 8, 0x10  # attributes of fsmount(2)
@@ -41,6 +42,15 @@ def mounted(source: bytes, file_system: str, options: dict[str, str], *, read_on
         if e.errno not in _MISSING:
             raise
         return _in_a_namespace(source, file_system, options, read_only)
+
+
+def bare(place: bytes) -> int:
+    """A descriptor of a folder on which nothing is mounted: what mounts hide is there. Raises OSError."""
+    tree = _call(_OPEN_TREE, _HERE, place, _CLONE | os.O_CLOEXEC)
+    try:
+        return os.open(b".", _FOLDER, dir_fd=tree)
+    finally:
+        os.close(tree)
 
 
 def folder_below(top: int, path: bytes) -> int:

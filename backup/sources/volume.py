@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from backup.request import Request, resolved
 from backup.snapshot import base
+from backup.snapshot.plan import is_within
 from backup.sources.base import Begun, Source
 from backup.systems.base import System
 from catalog.errors import SnapshotFailed, UsageError
 from catalog.format.records import ItemKind, Volume
-from catalog.mountinfo import mount_of
+from catalog.mountinfo import mount_of, mounts
 
 Inner = Callable[[base.Volume], list[base.Volume]]
 
@@ -45,32 +46,54 @@ class VolumeFiles:
         place = self._volume.place
         own = next((volume for volume in begun.volumes if volume.place == place), Volume(place=place))
         others = [volume for volume in begun.volumes if volume.place != place]
-        inner, notes = own.subvolumes, begun.notes
+        inner, notes, problems = own.subvolumes, begun.notes, list(begun.problems)
         if not own.snapshot:
-            inner = self._open_subvolumes(begun)
+            self._uncover(begun)
+            inner = self._open_subvolumes(begun, problems)
             if not begun.problems and not notes:
                 notes = [*(self._why or ["no snapshot was wanted"])]
             notes = [f"{note}; its files were read while they are in use" for note in notes]
         known = replace(self._volume, subvolumes=inner, snapshot=own.snapshot, time=own.time)
-        return replace(begun, volumes=[known, *others], notes=notes)
+        return replace(begun, volumes=[known, *others], notes=notes, problems=problems)
 
-    def _open_subvolumes(self, begun: Begun) -> list[bytes]:
+    def _uncover(self, begun: Begun) -> None:
+        """Have a volume stand for itself without what is mounted on it, as a snapshot would show it."""
+        place = self._volume.place
+        with suppress(OSError):  # there is no table, or this is not allowed: what lies under mounts is left out
+            if any(mount.place != place and is_within(mount.place, place) for mount in mounts()):
+                from backup.snapshot.mounting import bare
+
+                self._handles.append(bare(place))
+                begun.top.at(place).handle = self._handles[-1]
+
+    def _open_subvolumes(self, begun: Begun, problems: list[str]) -> list[bytes]:
         """Have subvolumes stand for themselves, so that the walk enters them. Their paths from the volume."""
         place, found = self._volume.place, list[bytes]()
         mount = mount_of(place)
         if self._within is None or mount is None:
             return []
         whole = base.Volume(place, 0, mount.file_system, mount.source, mount.root, mount.options)
-        with suppress(SnapshotFailed):
-            for inner in self._within(whole):
-                there = mount_of(inner.place)
-                if there is None or there.place != place:
-                    continue  # another file system hides it
-                with suppress(OSError):
-                    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                    self._handles.append(os.open(inner.place, flags))
-                    begun.top.at(inner.place).handle = self._handles[-1]
-                    found.append(inner.place[len(place.rstrip(b"/")) + 1 :])
+        try:
+            subvolumes = self._within(whole)
+        except SnapshotFailed as e:
+            problems.append(f"{e}; files in them are not saved")
+            return []
+        for inner in subvolumes:
+            there = mount_of(inner.place)
+            if there is None or there.place != place:
+                continue  # another file system hides it
+            try:
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._handles.append(os.open(inner.place, flags))
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                problems.append(
+                    f"the subvolume {os.fsdecode(inner.place)} can't be opened, and is not saved: {e.strerror}"
+                )
+                continue
+            begun.top.at(inner.place).handle = self._handles[-1]
+            found.append(inner.place[len(place.rstrip(b"/")) + 1 :])
         return sorted(found)
 
     def check(self, *, final: bool = False) -> None:

@@ -89,6 +89,36 @@ class TestOnDisks:
         assert volume.uuid == uuid.stdout.strip()
         assert files_in(rpdrive, tmp_path / "back") == {"file", "inner/most/deep"}
 
+    def test_what_lies_under_a_mount_is_of_the_volume(
+        self, rpdrive: Cli, vault: Vault, disks: OnDisk, tmp_path: Path
+    ) -> None:
+        """As in a snapshot; a roll-back would remove what the point has not."""
+        (disks.ext4 / "under").mkdir()
+        (disks.ext4 / "under" / "hidden").write_text("of the volume")
+        with mounted(disks.ext4 / "under", "btrfs", image=tmp_path / "image") as other:
+            (other / "file").write_text("of another disk")
+            rpdrive.ok("backup", "--volume", disks.ext4)
+        assert "0 new" in rpdrive.ok("backup", "--volume", disks.ext4)
+        assert files_in(rpdrive, tmp_path / "back") == {"file", "under/hidden"}
+
+    def test_without_rights_subvolumes_are_saved_or_told_of(
+        self, rpdrive: Cli, vault: Vault, disks: OnDisk, tmp_path: Path
+    ) -> None:
+        """And a roll-back leaves alone what the backup could not see: the point has an empty folder there."""
+        closed = disks.btrfs / "closed"
+        subprocess.run(["btrfs", "-q", "subvolume", "create", closed], check=True)
+        (closed / "only copy").write_text("x")
+        closed.chmod(0)
+        drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+        command = [*drop, *rpdrive.command("backup", "--volume", disks.btrfs, "--snapshot", "never")]
+        told = subprocess.run(command, env=rpdrive.environ, capture_output=True, text=True, check=False)
+        assert told.returncode == 3 and "closed can't be opened, and is not saved" in told.stderr, told
+        assert newest(vault).volumes[0].subvolumes == [b"inner", b"inner/most"]
+        rpdrive.run("restore", "latest", "--to", disks.btrfs, "--exact", "--yes")
+        assert (closed / "only copy").exists()
+        subprocess.run(["btrfs", "-q", "subvolume", "delete", closed], check=True)
+        assert files_in(rpdrive, tmp_path / "back") == {"file", "inner/most/deep"}
+
     def test_live_files_are_told_of(self, rpdrive: Cli, vault: Vault, disks: OnDisk) -> None:
         text = rpdrive.ok("backup", "--volume", disks.ext4)
         assert "no snapshot" in text and "while they are in use" in text

@@ -20,6 +20,7 @@ from mount.restore.volume.surplus import Surplus
 _FOLDER = int(NodeKind.FOLDER)
 _LISTED = DIRECTORY | NOFOLLOW | CLOEXEC
 UNKNOWN = "what the recovery point has there can't be read"
+UNSEEN = "it is in a subvolume or another file system that the backup did not see"
 
 
 class Preview:
@@ -77,15 +78,24 @@ class Preview:
                 more = [name for name in names if self._is_surplus(folder, fd, name, known)]
                 if known and any(name not in known for name in more):
                     more = self._without_spellings(fd, more, known)
-                if folder.number in self._unknown:
+                why = UNKNOWN if folder.number in self._unknown else self._is_another(folder, fd, known)
+                if why:
                     for name in more:
-                        self.surplus.keep(path + b"/" + name if path else name, UNKNOWN)
+                        self.surplus.keep(path + b"/" + name if path else name, why)
                 else:
                     self.surplus.add(fd, path, sorted(more))
             finally:
                 disk.close(fd)
         except OSError as e:
             self.surplus.keep(path, f"it can't be listed: {e.strerror or e}")
+
+    def _is_another(self, folder: Folder, fd: int, known: dict[bytes, bool]) -> str:
+        """Why an empty folder of the point may say nothing of what is there: a backup that can't see a subvolume
+        saves one in its place."""
+        if known or folder.parent is None:
+            return ""
+        with self._target.handle(folder.parent) as above:
+            return UNSEEN if self._target.disk.fstat(above).st_dev != self._target.disk.fstat(fd).st_dev else ""
 
     def _is_surplus(self, folder: Folder, fd: int, name: bytes, known: dict[bytes, bool]) -> bool:
         if name not in known:

@@ -171,14 +171,18 @@ class Taking:
                 os.close(folder)
         mine: list[Snapshot] = []
         try:
-            known: set[bytes] = set()
             for _round in range(_ROUNDS):
+                known = {snapshot.volume.place for snapshot in mine}
                 inner = [v for volume in wanted for v in self._within(provider, volume)] if within else []
                 new = [v for v in [*wanted, *inner] if v.place not in known]
                 if not new:
                     break
-                mine += provider.make(new, self._mark)
-                known |= {v.place for v in new}
+                try:
+                    mine += provider.make(new, self._mark)
+                except SnapshotFailed:
+                    if not inner:
+                        raise
+                    self._each(provider, new, wanted, mine)
                 if not within:
                     break
         except BaseException:
@@ -187,6 +191,18 @@ class Taking:
                     snapshot.remove()
             raise
         self._made += [(provider, snapshot) for snapshot in mine]
+
+    def _each(self, provider: Provider, volumes: list[Volume], wanted: list[Volume], mine: list[Snapshot]) -> None:
+        """Make the snapshots one by one: a subvolume within that was removed or renamed meanwhile costs itself."""
+        for volume in volumes:
+            try:
+                mine += provider.make([volume], self._mark)
+            except SnapshotFailed:
+                if volume in wanted or any(
+                    v.place == volume.place for one in wanted for v in self._within(provider, one)
+                ):
+                    raise
+                _log.info("%s is gone, and needs no snapshot", os.fsdecode(volume.place))
 
     def _within(self, provider: Provider, volume: Volume) -> list[Volume]:
         """The file systems within a volume that are to be saved, and that no mount hides."""

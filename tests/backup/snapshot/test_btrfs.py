@@ -264,3 +264,29 @@ def test_one_that_could_be_made_but_not_removed_again_stays_noted(
     (left,) = left_in(btrfs.place)
     (file,) = marked(tmp_path / "state")
     assert [one.name.partition("/")[2] for one in file.noted] == [left]
+
+
+class _Hasty(Btrfs):
+    """Removes one subvolume, and renames another, as soon as they are listed."""
+
+    done = False
+
+    def within(self, volume: Volume) -> list[Volume]:
+        found = super().within(volume)
+        if not self.done:
+            self.done = True
+            top = Path(os.fsdecode(volume.place))
+            run("btrfs", "subvolume", "delete", top / "removed")
+            (top / "renamed").rename(top / "other name")
+        return found
+
+
+def test_subvolumes_that_go_meanwhile_cost_only_themselves(btrfs: Disk, machine: Protected) -> None:
+    for name in ("kept", "removed", "renamed"):
+        (subvolume(btrfs.place / name) / "file").write_bytes(name.encode())
+    with closing(source(machine, btrfs.place, providers=[_Hasty()])) as made:
+        result = machine.backup(btrfs.place, source=made)
+    assert result.point is not None and result.problem_count == 0
+    assert result.point.volumes[0].subvolumes == [b"kept", b"other name"]
+    assert_equal(machine.snapshot(result.point, btrfs.place), of_source(btrfs.place))
+    assert left_in(btrfs.place) == []

@@ -266,9 +266,10 @@ class Taking:
         said = []
         while self._made:
             try:
-                self._made.pop()[1].remove()
+                self._made[-1][1].remove()  # first, so that one that is interrupted is tried again
             except SnapshotFailed as e:
                 said.append(str(e))
+            self._made.pop()
         return said
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from backup.snapshot.base import Snapshot
 from backup.sources.base import Begun
 from backup.systems.image import Image, ImageSystem, names_of
-from catalog.disks.devices import Device, Use, describe, is_device, number_of, open_device, uses_of
+from catalog.disks.devices import Device, Use, describe, is_claimed, is_device, number_of, open_device, uses_of
 from catalog.disks.geometry import FORMAT, VERSION, Geometry, look
 from catalog.errors import LocalError, SnapshotFailed, UsageError
 from catalog.format.records import ItemKind, Volume
@@ -94,7 +94,10 @@ class ImageSource:
             self._begun = Begun(volumes=[self._volume("", 0)], holds=False)
             return self._begun
         number = number_of(self._path.stat().st_rdev)
-        uses = [use for use in uses_of(number) if not (use.place and use.is_read_only)]
+        known = uses_of(number)
+        uses = [use for use in known if not (use.place and use.is_read_only)]
+        if not known and is_claimed(self._path):
+            uses = [Use(f"{self._path} is part of something, also if this machine's tables don't say of what")]
         problems: list[str] = []
         consistency, taken, mounted = AT_REST, 0, ""
         if uses:

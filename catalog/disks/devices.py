@@ -170,6 +170,15 @@ def _others(number: str) -> list[Use]:
     return found
 
 
+def is_claimed(path: Path) -> bool:
+    """Whether something has a device for itself, also if no table says so: a btrfs of many disks, say."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as e:
+        return e.errno == errno.EBUSY
+    return False
+
+
 def claim(path: Path, flags: int) -> int:
     """A descriptor of a device that nothing else may mount or build on while it is open.
 

@@ -13,7 +13,7 @@ from backup.run import Result
 from backup.systems.image import PIECE
 from catalog.errors import DeviceUnreadable, LocalError, SnapshotFailed, UsageError
 from catalog.store.memory import MemoryStore
-from tests.kit.disks import attached, disk, mounted
+from tests.kit.disks import attached, disk, mounted, run
 from tests.kit.imaging import MIB, Machine, Saved, disk_file, overwrite
 from tests.kit.vaults import new_vault
 
@@ -164,6 +164,22 @@ def test_a_device_in_use_is_refused_unless_it_can_be_asked_to_hold_still(
         assert told["contents"]["state"] == "dirty"
     with disk(tmp_path, "ext4", mount=False) as made, mounted(made.device, tmp_path / "at", "-o", "ro"):
         assert machine.image(made.device).problem_count == 0
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_program("mkfs.btrfs")
+def test_each_disk_of_a_mounted_btrfs_is_in_use(machine: Machine, tmp_path: Path) -> None:
+    """The table of mounts has only one of them."""
+    with (
+        attached(disk_file(tmp_path / "1", 64 * MIB)) as first,
+        attached(disk_file(tmp_path / "2", 64 * MIB)) as second,
+    ):
+        run("mkfs.btrfs", "-q", "-f", "-d", "single", "-m", "single", first, second)
+        with mounted(first, tmp_path / "at"):
+            for device in (first, second):
+                with pytest.raises(LocalError, match=f"{device} is in use"):
+                    machine.image(device)
+                assert machine.image(device, crash_like=True).problem_count == 1
 
 
 def test_what_is_no_device(machine: Machine, tmp_path: Path) -> None:

@@ -16,13 +16,10 @@ from backup.snapshot.marks import has_left
 from backup.snapshot.this import barred, providers
 from backup.sources.base import LiveFiles, Source
 from backup.sources.staging import remove_left_behind
-from backup.sources.system_state import SystemStateSource, system_selection
-from backup.sources.volume import VolumeFiles, volume_of
 from backup.sources.wish import NEVER, wish
 from backup.systems.base import System
 from catalog.access.session import Session
 from catalog.format.records import ItemKind
-from catalog.inventory.collect import Wanted
 
 
 class Prepared(msgspec.Struct):
@@ -47,6 +44,8 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
         return
     volume = None
     if request.kind == ItemKind.VOLUME:
+        from backup.sources.volume import volume_of
+
         volume = volume_of(request, system)
         request = replace(request, one_file_system=True)
     state = session.settings.where("state")
@@ -59,9 +58,14 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
         return
     source = _files(session, request, chosen, system)
     if volume is not None:
+        from backup.sources.volume import VolumeFiles
+
         source = VolumeFiles(volume, source, why_live=_why_live(source), within=_within)
     remove_left_behind(state, system.lock)
     if request.kind == ItemKind.SYSTEM:
+        from backup.sources.system_state import SystemStateSource
+        from catalog.inventory.collect import Wanted
+
         wanted = Wanted(luks_headers=request.luks_headers, verify=request.verify_packages)
         source = SystemStateSource(source, state, system.lock, wanted)
     try:
@@ -77,6 +81,8 @@ def selection(request: Request, system: System[Any, Any, Any]) -> Selection:
 
         return server_selection(request)
     if request.kind == ItemKind.SYSTEM:
+        from backup.sources.system_state import system_selection
+
         return system_selection(request, system)
     if wish(request, barred()).mode == NEVER:
         request = replace(request, snapshot=NEVER)  # what Windows keeps out of snapshots is there

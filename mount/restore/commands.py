@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, UsageError
 from catalog.screen.options import ItemName, Json, Limit, LimitDown, LimitUp, MachineName, importing
-from catalog.throttle.given import Given
+
+if TYPE_CHECKING:
+    from catalog.throttle.given import Given
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -101,6 +103,8 @@ def restore(
     For example: `rpdrive restore latest:/etc/hosts --to /tmp/x` makes /tmp/x/hosts, and
     `rpdrive restore 2026-11-17:/srv/www --in-place --on-conflict overwrite` restores /srv/www where it was.
     """
+    from catalog.throttle.given import Given
+
     session: Session = ctx.obj
     if to_device is not None:
         if to is not None or in_place or include or exclude or exact:

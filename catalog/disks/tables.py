@@ -12,6 +12,7 @@ from catalog.disks.probe import Read
 MOST = 256  # partitions that are looked at
 _EXTENDED = (0x05, 0x0F, 0x85)
 _SECTORS = (512, 4096)
+_END = 1 << 62  # bytes; no disk is larger, and beyond 2^63 no system call can say where something is
 
 
 class Partition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,7 +71,7 @@ def _gpt(read: Read, size: int, sector: int, header: bytes) -> Table:
         row = rows[n * each : n * each + 128]
         first, last = int.from_bytes(row[32:40], "little"), int.from_bytes(row[40:48], "little")
         start, end = first * sector, (last + 1) * sector
-        if not any(row[:16]) or not 0 < start < end:
+        if not any(row[:16]) or not 0 < start < min(end, size) or end > _END:
             continue
         name = row[56:128].decode("utf-16-le", "replace").split("\0", 1)[0]
         name = "".join(c if c.isprintable() else "?" for c in name)

@@ -104,7 +104,10 @@ def _sector(image: Path, table: Table) -> int:
     raw = os.fsencode(image)
     if raw.endswith(SUFFIX):
         try:
-            with open(raw.removesuffix(SUFFIX) + BESIDE, "rb") as file:  # noqa: PTH123 - bytes
+            beside = os.open(
+                raw.removesuffix(SUFFIX) + BESIDE, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+            )  # no pipe waits
+            with open(beside, "rb") as file:  # noqa: PTH123 - a descriptor
                 geometry = decode(file.read(MOST + 1))
         except OSError:
             return 512

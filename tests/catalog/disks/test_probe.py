@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -172,3 +174,23 @@ def test_bytes_that_nobody_would_write(seed: int, size: int, changes: list[tuple
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format": "rpdrive image"}', b"\xff\xfe", b"{" * 1000])
 def test_a_json_file_of_something_else(data: bytes) -> None:
     assert decode(data) is None
+
+
+def test_partitions_beyond_all_disks(tmp_path: Path) -> None:
+    """As numbers they are more than a system call takes, and more than JSON has."""
+    far = (1 << 64) - 1
+    rows = b"".join(
+        bytes([n]) * 32 + struct.pack("<QQQ", first, last, 0) + bytes(72)
+        for n, (first, last) in enumerate(
+            [(2048, 4095), (far - 1, far - 1), (2048, far - 1), (1 << 40, 1 << 41)], 1
+        )
+    )
+    header = b"EFI PART" + struct.pack("<IIIIQQQQ", 0x10000, 92, 0, 0, 1, far, 34, far) + bytes(16)
+    header += struct.pack("<QIII", 2, 4, 128, zlib.crc32(rows))
+    header = header[:16] + struct.pack("<I", zlib.crc32(header)) + header[20:]
+    data = bytes(510) + b"\x55\xaa" + header.ljust(512, b"\0") + rows
+    with sparse(tmp_path / "disk", 8 << 20).open("r+b") as file:
+        file.write(data)
+    contents, table, slots = look(of_file(tmp_path / "disk"), 8 << 20)
+    assert [(s.partition.number, s.partition.start, s.partition.size) for s in slots] == [(1, 1 << 20, 1 << 20)]
+    assert encode(Geometry(FORMAT, 1, "d.img", "d", 8 << 20, contents=contents, table=table, slots=slots))

@@ -22,7 +22,7 @@ from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import LocalError
 from catalog.format.records import Machine, Outcome, Problem
-from catalog.hooks.around import Around, job_facts
+from catalog.hooks.around import Around, job_facts, terminated
 from catalog.hooks.config import Hooks, Stage, read_hooks
 from catalog.machines.items import item_name, this_item
 from catalog.machines.registry import this_machine
@@ -121,6 +121,8 @@ def opened(
     limit = None if request.cache_size is None else parse_size(request.cache_size)
     with ExitStack() as stack:
         chosen = stack.enter_context(prepared(session, request, system))
+        if chosen.is_made:
+            stack.enter_context(terminated())
         selection, system, paths = chosen.selection, chosen.system, chosen.selection.paths
         state = settings.state
         stack.enter_context(_locked(system.lock, state / f"backup-{vault.id.hex()}.lock"))

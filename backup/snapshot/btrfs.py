@@ -101,15 +101,14 @@ class Btrfs:
                 place = snapshot.volume.place
                 made.append(snapshot)
                 snapshot.make()
-        except OSError as e:
+        except BaseException as e:
             _drop(made)
             for snapshot in planned:
                 if snapshot.is_gone:
                     mark.forget(self.name, snapshot.name)
-            busy = " (it has a swap file in use)" if e.errno == errno.ETXTBSY else ""
-            raise failed(f"no snapshot of {os.fsdecode(place)} could be made{busy}", e) from e
-        except BaseException:
-            _drop(made)
+            if isinstance(e, OSError):
+                busy = " (it has a swap file in use)" if e.errno == errno.ETXTBSY else ""
+                raise failed(f"no snapshot of {os.fsdecode(place)} could be made{busy}", e) from e
             raise
         finally:
             for top in tops.values():
@@ -179,11 +178,16 @@ class _Made:
         source = folder_below(self._top.descriptor, self._subvolume)
         try:
             self.time = time.time_ns()
-            _create(self._top.descriptor, source, self._file)
+            self._top.hold()
+            self._gone = False  # before it is there: a signal may come before the next line does
+            try:
+                _create(self._top.descriptor, source, self._file)
+            except OSError:
+                self._gone = True
+                self._top.release()
+                raise
         finally:
             os.close(source)
-        self._gone = False
-        self._top.hold()
         self._device = os.stat(self._file, dir_fd=self._top.descriptor).st_dev
 
     @property

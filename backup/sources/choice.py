@@ -29,6 +29,11 @@ class Prepared(msgspec.Struct):
     system: System[Any, Any, Any]
     source: Source
 
+    @property
+    def is_made(self) -> bool:
+        """Whether something may be made for this backup, e.g. snapshots, that has to be removed."""
+        return not isinstance(self.source, LiveFiles)
+
 
 @contextmanager
 def prepared(session: Session, request: Request, system: System[Any, Any, Any]) -> Iterator[Prepared]:

@@ -51,7 +51,7 @@ class Around:
         if not self._hooks.rows:
             yield
             return
-        with _terminated():
+        with terminated():
             try:
                 for hook in self._hooks.of(before, self._item):
                     self.run(hook)
@@ -183,8 +183,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM ends the job as Ctrl-C does, so that hooks after it run."""
+def terminated() -> Iterator[None]:
+    """SIGTERM ends the job as Ctrl-C does, so that hooks after it run, and its snapshots are removed."""
     with _handling({signal.SIGTERM: _interrupt}):
         yield
 

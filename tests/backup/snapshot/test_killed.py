@@ -125,6 +125,40 @@ def test_the_command(btrfs: Disk, rpdrive: Cli, vault: object) -> None:
     assert list((rpdrive.home / "state" / FOLDER).iterdir()) == []
 
 
+ENDED = """
+import os, sys
+import backup.snapshot.btrfs as btrfs
+import rpdrive
+from backup.walk import Walk
+create, made = btrfs._create, []
+def ended(*args):
+    create(*args)
+    made.append(args)
+    if len(made) == int(os.environ["AT"]):
+        os.kill(os.getpid(), 15)
+btrfs._create = ended
+Walk.run = lambda self: os.kill(os.getpid(), 15)
+sys.exit(rpdrive.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("at", ["1", "2", "after both"])
+def test_one_that_is_ended_removes_its_snapshots_at_once(btrfs: Disk, rpdrive: Cli, vault: object, at: str) -> None:
+    """The signal comes while one is made, or while files are read from both."""
+    before = ours(btrfs.place)
+    environ = rpdrive.environ | {"AT": at if at.isdigit() else "3"}
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDED, "backup", btrfs.place],
+        env=environ,
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+    )
+    assert ended.returncode == 130, ended
+    assert ours(btrfs.place) == before
+    assert list((rpdrive.home / "state" / FOLDER).iterdir()) == []
+
+
 HOLD = """#!/bin/sh
 ls -A {place} > {told}.before
 echo READY

@@ -114,7 +114,9 @@ class JobMark:
             raise
 
     def _write(self, rows: Sequence[object]) -> None:
-        os.write(self._file, b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+        data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        while data:  # a disk that is nearly full takes a part, and says that it has no room at the next call
+            data = data[os.write(self._file, data) :]
 
 
 # --- what earlier jobs left -------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import pytest
 
 from backup.snapshot.base import OTHER, Found, Mark, Snapshot, Volume
 from backup.snapshot.marks import FOLDER, JobMark, clean, is_ours, marked
-from catalog.errors import SnapshotFailed
+from catalog.errors import LocalError, SnapshotFailed
 from tests.kit.cli import ROOT
+from tests.kit.disks import mounted
 
 
 class Remembering:
@@ -140,3 +141,13 @@ def test_another_process_of_the_same_number_is_not_the_job(tmp_path: Path) -> No
     maker = json.loads(first) | {"pid": 1}
     path.write_bytes(b"\n".join([json.dumps(maker).encode(), *rest]))
     assert not marked(tmp_path)[0].is_running
+
+
+@pytest.mark.needs_root
+def test_a_disk_with_room_for_a_part_of_the_names(tmp_path: Path) -> None:
+    """No snapshot may be made whose name is not on disk."""
+    with mounted("none", tmp_path / "state", "-t", "tmpfs", "-o", "size=16k") as state:
+        mark = JobMark(state)
+        with pytest.raises(LocalError, match="No space left"):
+            mark.note("btrfs", *(f"name-{n:0100}" for n in range(1000)))
+        mark.close()

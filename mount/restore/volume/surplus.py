@@ -35,6 +35,7 @@ _OF_THE_ENTRY = (
     "it has too many",
 )
 _BYTES = re.compile(r"\\x[89a-f][0-9a-f]")  # a byte of a rule that is no UTF-8, as points list it
+_LONGEST = 4 << 10  # bytes of a path in a point's problems; the rest of a longer one is cut off
 _VAULT = b"vault.json"
 
 MOUNTED = "another file system is mounted there"
@@ -246,6 +247,7 @@ class LeftOut:
         found = [(row.path.strip(b"/") + b"/", row.reason) for row in problems if row.path.strip(b"/")]
         below = [(path[len(top) : -1], reason) for path, reason in found if path.startswith(top)]
         self._problems = {path for path, _reason in below if path}
+        self._cut = tuple(path for path, _reason in below if len(top) + len(path) >= _LONGEST - 1)
         self._unseen = {path for path, reason in below if not reason.startswith(_OF_THE_ENTRY)}
 
     @staticmethod
@@ -260,6 +262,8 @@ class LeftOut:
 
     def reason(self, path: bytes, *, is_folder: bool) -> str:
         """Why the backup did not save a path (from the top of the volume); empty if it was not there then."""
+        if self._cut and path.startswith(self._cut):
+            return PROBLEM
         if path in self._problems or b"" in self._unseen:
             return PROBLEM
         if self._unseen and any(above in self._unseen for above in _above(path)):

@@ -111,6 +111,13 @@ def test_what_is_not_the_points_to_take_away(tmp_path: Path) -> None:
     assert not (top / "a" / "gone").exists() and not (top / "e").exists()
 
 
+def test_a_problem_whose_path_was_cut_off() -> None:
+    path = b"srv/" + b"/".join([b"x" * 250] * 17)
+    left_out = LeftOut(b"/srv", [], [Problem(path[:4096], "it could not be read")])
+    assert left_out.reason(path[4:], is_folder=False) == PROBLEM
+    assert left_out.reason(b"x" * 250, is_folder=True) == ""
+
+
 def test_rules_that_a_point_does_not_have() -> None:
     assert LeftOut.unknown(["# from a file", "*.tmp"]) is None
     assert LeftOut.unknown(["*.tmp", "# and folders with a CACHEDIR.TAG"])

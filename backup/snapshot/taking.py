@@ -28,13 +28,13 @@ _log = logging.getLogger("rpdrive.snapshot")
 class Chosen(msgspec.Struct):
     """A mount to read from, and who is to make its snapshot. Without a provider it is read live.
 
-    `reason` says why there is no snapshot; empty if none is needed. `is_possible`: a provider knows its kind.
+    `reason` says why there is no snapshot; empty if none is needed. `has_failed`: there was to be one.
     """
 
     area: Area
     provider: Provider | None = None
     reason: str = ""
-    is_possible: bool = False
+    has_failed: bool = False
 
     @property
     def place(self) -> bytes:
@@ -66,11 +66,11 @@ def _choose(area: Area, providers: Sequence[Provider], barred: str) -> Chosen:
     for provider in providers:
         reason = provider.takes(_volume(area.mount))
         if not reason:
-            return Chosen(area, provider, is_possible=True)
+            return Chosen(area, provider)
         if reason != OTHER:
             reasons.append(reason)
     if reasons:
-        return Chosen(area, reason="; ".join(reasons), is_possible=True)
+        return Chosen(area, reason="; ".join(reasons))
     source = os.fsdecode(area.mount.source)
     return Chosen(area, reason=f"{source} has {area.mount.file_system}, and is no logical volume of LVM")
 
@@ -274,7 +274,7 @@ class Taking:
 
 
 def _fail(one: Chosen, e: SnapshotFailed) -> None:
-    one.provider, one.reason = None, str(e)
+    one.provider, one.reason, one.has_failed = None, str(e), True
 
 
 def _handle_at(one: Chosen, mine: list[Snapshot]) -> int | None:

@@ -119,10 +119,10 @@ class SnapshotFiles:
         return [f"{_no_snapshot(one)}; its files were read while they are in use" for one in missing]
 
     def _notes(self) -> list[str]:
-        """The reasons for live files where a snapshot would have been possible, if nobody asked for one."""
+        """The reasons for live files where a snapshot failed, if nobody asked for one."""
         if self._wish.is_asked:
             return []
-        return [_no_snapshot(one) for one in self._chosen if one.provider is None and one.is_possible]
+        return [_no_snapshot(one) for one in self._chosen if one.has_failed]
 
     @property
     def live(self) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.run import Result
-from backup.snapshot.base import Volume
+from backup.snapshot.base import Mark, Snapshot, Volume
 from backup.snapshot.btrfs import Btrfs
 from backup.snapshot.marks import JobMark, marked
 from backup.sources.base import Begun
@@ -289,4 +289,21 @@ def test_subvolumes_that_go_meanwhile_cost_only_themselves(btrfs: Disk, machine:
     assert result.point is not None and result.problem_count == 0
     assert result.point.volumes[0].subvolumes == [b"kept", b"other name"]
     assert_equal(machine.snapshot(result.point, btrfs.place), of_source(btrfs.place))
+    assert left_in(btrfs.place) == []
+
+
+def test_a_subvolume_that_is_made_while_others_are_taken_is_no_empty_folder(
+    btrfs: Disk, machine: Protected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Btrfs.make
+
+    def late(self: Btrfs, volumes: list[Volume], mark: Mark) -> list[Snapshot]:
+        if not (btrfs.place / "late").exists():
+            (subvolume(btrfs.place / "late") / "file").write_bytes(b"x")
+        return make(self, volumes, mark)
+
+    monkeypatch.setattr(Btrfs, "make", late)
+    result = backup_while(machine, lambda: None, btrfs.place)
+    assert result.point is not None
+    assert list(machine.snapshot(result.point, btrfs.place).entries) == [b"late", b"late/file"]
     assert left_in(btrfs.place) == []

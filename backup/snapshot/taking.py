@@ -8,37 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
 from backup.snapshot import none
-from backup.snapshot.base import OTHER, Mark, Provider, Snapshot, Volume
-from backup.snapshot.plan import Area, How, Mounts, is_within
+from backup.snapshot.base import Mark, Provider, Snapshot, Volume
+from backup.snapshot.chosen import Chosen, volume_of
+from backup.snapshot.plan import How, Mounts, is_within
 from backup.systems.places import Place
 from catalog.errors import SnapshotFailed
 from catalog.format.records import Volume as PointVolume
-from catalog.mountinfo import Mount
 
 _ROUNDS = 3  # at taking snapshots of subvolumes that were made while others were taken
 _log = logging.getLogger("rpdrive.snapshot")
-
-
-class Chosen(msgspec.Struct):
-    """A mount to read from, and who is to make its snapshot. Without a provider it is read live.
-
-    `reason` says why there is no snapshot; empty if none is needed. `has_failed`: there was to be one.
-    """
-
-    area: Area
-    provider: Provider | None = None
-    reason: str = ""
-    has_failed: bool = False
-
-    @property
-    def place(self) -> bytes:
-        return self.area.mount.place
 
 
 class Taken(msgspec.Struct):
@@ -50,35 +34,6 @@ class Taken(msgspec.Struct):
     time: int
     frozen: set[int]
     unread: dict[bytes, str]
-
-
-def choose(areas: Iterable[Area], providers: Sequence[Provider], barred: str = "") -> list[Chosen]:
-    """Which provider is to make the snapshot of each mount. `barred` is why none can be made at all."""
-    return [_choose(area, providers, barred) for area in areas]
-
-
-def _choose(area: Area, providers: Sequence[Provider], barred: str) -> Chosen:
-    if area.how is not How.SNAPSHOT:
-        return Chosen(area, reason=area.reason)
-    if barred:
-        return Chosen(area, reason=barred)
-    reasons = []
-    for provider in providers:
-        reason = provider.takes(_volume(area.mount))
-        if not reason:
-            return Chosen(area, provider)
-        if reason != OTHER:
-            reasons.append(reason)
-    if reasons:
-        return Chosen(area, reason="; ".join(reasons))
-    source = os.fsdecode(area.mount.source)
-    return Chosen(area, reason=f"{source} has {area.mount.file_system}, and is no logical volume of LVM")
-
-
-def _volume(mount: Mount, device: int = 0) -> Volume:
-    return Volume(
-        mount.place, device, mount.file_system, mount.source, mount.root, mount.options, number=mount.device
-    )
 
 
 class Taking:
@@ -166,7 +121,7 @@ class Taking:
             except OSError as e:
                 raise SnapshotFailed(f"{os.fsdecode(one.place)} can't be opened: {e.strerror}") from e
             try:
-                wanted.append(_volume(one.area.mount, os.fstat(folder).st_dev))
+                wanted.append(volume_of(one.area.mount, os.fstat(folder).st_dev))
             finally:
                 os.close(folder)
         mine: list[Snapshot] = []

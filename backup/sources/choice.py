@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -118,6 +119,6 @@ def _files(session: Session, request: Request, selection: Selection, system: Sys
     from backup.sources.files import SnapshotFiles
 
     return SnapshotFiles(
-        wanted, selection, providers(wanted.options), state, own_folders(session, system),
+        wanted, selection, partial(providers, wanted.options), state, own_folders(session, system),
         barred=why_not, dry=request.dry,
     )  # fmt: skip

@@ -5,21 +5,28 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from backup.exclusions import Exclusions
 from backup.selection import Selection
 from backup.snapshot.base import Provider
-from backup.snapshot.marks import JobMark, clean
+from backup.snapshot.chosen import Chosen, choose
+from backup.snapshot.marks import JobMark, clean, has_left
 from backup.snapshot.plan import How, Mounts, is_within, planned
-from backup.snapshot.taking import Chosen, Taking, choose
 from backup.sources.base import Begun
 from backup.sources.wish import ALWAYS, NEVER, Wish
 from catalog.errors import LocalError, SnapshotFailed
 from catalog.format.records import ItemKind
 from catalog.mountinfo import Mount, mounts
+
+if TYPE_CHECKING:
+    from backup.snapshot.taking import Taking  # most machines need none of it
+
+# Those that could make snapshots of some mounts; of None: all.
+Makers: TypeAlias = "Callable[[Sequence[Mount] | None], Sequence[Provider]]"
 
 _LOOK = 5.0  # seconds between looks at whether the snapshots are still there
 _log = logging.getLogger("rpdrive.snapshot")
@@ -35,7 +42,7 @@ class SnapshotFiles:
         self,
         wish: Wish,
         selection: Selection,
-        providers: Sequence[Provider],
+        makers: Makers,
         state: Path,
         own: set[tuple[int, int]],
         *,
@@ -45,7 +52,7 @@ class SnapshotFiles:
     ) -> None:
         self.kind = kind
         self._looked = time.monotonic()
-        self._wish, self._selection, self._providers = wish, selection, providers
+        self._wish, self._selection, self._makers = wish, selection, makers
         self._state, self._own, self._dry = state, own, dry
         self._begun: Begun | None = None
         self._taking: Taking | None = None
@@ -58,7 +65,8 @@ class SnapshotFiles:
             excluded=wish.live,
             skipped=lambda path: not self._saves(path),
         )
-        self._chosen = choose(areas, providers, barred)
+        wanted = [area.mount for area in areas if area.how is How.SNAPSHOT]
+        self._chosen = choose(areas, makers(wanted) if wanted else [], barred)
         if wish.mode == ALWAYS:
             self._insist()
 
@@ -85,11 +93,15 @@ class SnapshotFiles:
         return self._begun
 
     def _begin(self) -> Begun:
-        problems = [] if self._dry else clean(self._state, self._providers)
+        problems: list[str] = []
+        if not self._dry and has_left(self._state):
+            problems += clean(self._state, self._makers(None))
         if self._dry or not any(one.provider for one in self._chosen):
             return Begun(problems=problems + self._missed())
         always = self._wish.mode == ALWAYS
         within = self._wish.subvolumes or not self._selection.one_file_system
+        from backup.snapshot.taking import Taking
+
         self._taking = Taking(self._table, self._mark, self._saves)
         try:
             taken = self._taking.take(self._chosen, self._own, within=within, all_or_none=always)

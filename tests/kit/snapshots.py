@@ -33,9 +33,8 @@ def source(
     """Files from snapshots. `own` are folders of rpdrive."""
     selection = Selection([os.fsencode(path) for path in paths], list(excludes), one_file_system)
     folders = {(st.st_dev, st.st_ino) for st in (path.stat() for path in own)}
-    return SnapshotFiles(
-        wish, selection, [Btrfs()] if providers is None else providers, machine.state, folders, dry=dry
-    )
+    made = [Btrfs()] if providers is None else providers
+    return SnapshotFiles(wish, selection, lambda _mounts: made, machine.state, folders, dry=dry)
 
 
 def fill(place: Path) -> None:

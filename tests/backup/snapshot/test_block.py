@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.kit.protected import Protected, assert_equal, of_source
 from tests.kit.snapshots import ALWAYS, ASKED, DEFAULT, Wish, fill, source
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("mkfs.xfs", "losetup")]
+_SHUT_DOWN, _NO_LOG_FLUSH = 0x8004587D, (2).to_bytes(4, "little")  # FS_IOC_SHUTDOWN, FS_SHUTDOWN_FLAGS_NOLOGFLUSH
 
 
 @pytest.fixture
@@ -73,16 +75,23 @@ def volume(made: Disk, kind: str, root: bytes = b"/") -> Volume:
     return Volume(os.fsencode(made.place), 0, kind, os.fsencode(made.device), root, "rw")
 
 
-def crashed(made: Disk, kind: str, folder: Path) -> Path:
-    """A copy of a file system in use, as it would be after a power failure: its journal has to be replayed."""
-    (made.place / "synced").write_bytes(b"on disk")
-    (made.place / "data").mkdir()
-    (made.place / "data" / "file").write_bytes(b"x")
-    for name in (".", "synced", "data", "data/file"):
-        descriptor = os.open(made.place / name, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    image = folder / f"{kind} crashed"
+def crashed(made: Disk, folder: Path) -> Path:
+    """A file system that is cut off from its disk, as if the power failed: its journal has to be replayed.
+
+    Returns a copy of it.
+    """
+    with mounted(made.device, made.place) as place:
+        (place / "synced").write_bytes(b"on disk")
+        (place / "data").mkdir()
+        (place / "data" / "file").write_bytes(b"x")
+        for name in (".", "synced", "data", "data/file"):
+            descriptor = os.open(place / name, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        top = os.open(place, os.O_RDONLY)
+        fcntl.ioctl(top, _SHUT_DOWN, _NO_LOG_FLUSH)
+        os.close(top)
+    image = folder / "crashed"
     run("cp", "--sparse=always", made.image, image)
     return image
 
@@ -94,11 +103,14 @@ def test_a_journal_is_replayed_and_the_original_stays_mounted(
 ) -> None:
     if by_namespace:  # as before Linux 5.2
         monkeypatch.setattr(mounting, "_FSOPEN", 10_000)
-    with disk(tmp_path, kind) as made, attached(crashed(made, kind, tmp_path)) as copy:
-        before = [mount.place for mount in mounts()]
+    with (
+        disk(tmp_path, kind, mount=False) as made,
+        attached(crashed(made, tmp_path)) as copy,
+        mounted(made.device, made.place),
+    ):
         folder = opened(copy, volume(made, kind))
         try:
-            assert [mount.place for mount in mounts()] == before
+            assert not [mount for mount in mounts() if mount.source == os.fsencode(copy)]
             assert {"synced", "data"} <= set(os.listdir(folder))
             flags = os.fstatvfs(folder).f_flag
             for flag in (os.ST_RDONLY, os.ST_NOSUID, os.ST_NODEV, os.ST_NOEXEC):
@@ -114,13 +126,11 @@ def test_a_journal_is_replayed_and_the_original_stays_mounted(
 
 
 def test_a_symlink_on_the_way_to_a_folder_is_not_followed(tmp_path: Path) -> None:
-    with disk(tmp_path, "ext4") as made:
-        (made.place / "link").symlink_to("/etc")
-        image = tmp_path / "copy"
-        os.sync()
-        run("cp", "--sparse=always", made.image, image)
-        with attached(image) as copy, pytest.raises(SnapshotFailed, match=r"Not a directory|symbolic"):
-            opened(copy, volume(made, "ext4", b"/link"))
+    with disk(tmp_path, "ext4", mount=False) as made:
+        with mounted(made.device, made.place) as place:
+            (place / "link").symlink_to("/etc")
+        with pytest.raises(SnapshotFailed, match=r"Not a directory|symbolic"):
+            opened(made.device, volume(made, "ext4", b"/link"))
 
 
 def test_what_cannot_be_opened_says_why(tmp_path: Path, machine: Protected) -> None:

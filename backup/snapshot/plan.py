@@ -17,6 +17,7 @@ _NETWORK = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "afs", "ncpfs", "coda", "glusterfs", "lustre",
     "gfs2", "ocfs2", "vboxsf", "prl_fs", "davfs", "beegfs", "orangefs", "pvfs2",
 }  # fmt: skip
+_REMOVED = b"//deleted"  # the end of a place whose folder was removed: no path leads there
 
 
 class How(Enum):
@@ -118,7 +119,7 @@ def planned(
 
 
 def _add(areas: dict[str, Area], mount: Mount, live: set[bytes]) -> None:
-    if mount.number in areas or mount.file_system in PSEUDO:
+    if mount.number in areas or mount.file_system in PSEUDO or mount.place.endswith(_REMOVED):
         return
     how, reason = _how(mount)
     if mount.place in live:

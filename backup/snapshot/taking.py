@@ -178,6 +178,8 @@ class Taking:
                 continue  # the walk comes there by itself
             try:
                 handle = none.opened(one.area.mount)
+            except NotADirectoryError:
+                continue  # a file: the one below it is saved
             except OSError as e:
                 taken.unread[one.place] = e.strerror or str(e)
                 continue

@@ -65,6 +65,7 @@ class SnapshotFiles:
             excluded=wish.live,
             skipped=lambda path: not self._saves(path),
         )
+        areas = [area for area in areas if area.how is not How.SNAPSHOT or not os.path.isfile(area.mount.place)]
         wanted = [area.mount for area in areas if area.how is How.SNAPSHOT]
         self._chosen = choose(areas, makers(wanted) if wanted else [], barred)
         if wish.mode == ALWAYS:

@@ -307,3 +307,15 @@ def test_a_subvolume_that_is_made_while_others_are_taken_is_no_empty_folder(
     assert result.point is not None
     assert list(machine.snapshot(result.point, btrfs.place).entries) == [b"late", b"late/file"]
     assert left_in(btrfs.place) == []
+
+
+def test_a_mount_of_a_file_is_no_file_system_to_take(btrfs: Disk, machine: Protected) -> None:
+    for name in ("below", "above"):
+        (btrfs.place / name).write_bytes(name.encode())
+    run("mount", "--bind", btrfs.place / "above", btrfs.place / "below")
+    try:
+        result = backup_while(machine, lambda: None, btrfs.place)
+    finally:
+        run("umount", btrfs.place / "below")
+    assert result.point is not None and not result.problems
+    assert [v.place for v in result.point.volumes] == [os.fsencode(btrfs.place)]

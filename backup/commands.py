@@ -86,7 +86,9 @@ def backup(
     ] = None,
     snapshot_exclude: Annotated[
         list[Path] | None,
-        typer.Option(metavar="MOUNT", readable=False, help="read this mount without a snapshot; can be repeated"),
+        typer.Option(
+            metavar="MOUNT", readable=False, help="read this mount or subvolume without a snapshot; can be repeated"
+        ),
     ] = None,
     system_state: Annotated[
         bool, typer.Option("--system-state", help="save what this machine is made of, instead of paths; needs root")

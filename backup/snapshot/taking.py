@@ -37,12 +37,23 @@ class Taken(msgspec.Struct):
 
 
 class Taking:
-    """The snapshots of one job. `is_wanted` says of a folder whether it is to be saved at all."""
+    """The snapshots of one job. `is_wanted` says of a folder whether it is to be saved at all.
 
-    def __init__(self, mounts: Mounts, mark: Mark, is_wanted: Callable[[bytes], bool]) -> None:
-        self._mounts, self._mark, self._is_wanted = mounts, mark, is_wanted
+    Of the file systems within others whose places are in `live`, none is made: they are read live.
+    """
+
+    def __init__(
+        self, mounts: Mounts, mark: Mark, is_wanted: Callable[[bytes], bool], live: frozenset[bytes] = frozenset()
+    ) -> None:
+        self._mounts, self._mark, self._is_wanted, self._live = mounts, mark, is_wanted, live
+        self._inner_live: dict[bytes, Volume] = {}
         self._made: list[tuple[Provider, Snapshot]] = []
         self._handles: list[int] = []
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing within what was taken is read live."""
+        return not self._inner_live
 
     def take(self, chosen: list[Chosen], own: set[tuple[int, int]], *, within: bool, all_or_none: bool) -> Taken:
         """Make the snapshots, and open them. A mount whose snapshot fails gets its reason, and is read live.
@@ -160,13 +171,18 @@ class Taking:
                 _log.info("%s is gone, and needs no snapshot", os.fsdecode(volume.place))
 
     def _within(self, provider: Provider, volume: Volume) -> list[Volume]:
-        """The file systems within a volume that are to be saved, and that no mount hides."""
+        """The file systems within a volume that are to be saved from snapshots, and that no mount hides."""
         mount = self._mounts.of(volume.place)
-        return [
-            inner
-            for inner in provider.within(volume)
-            if self._mounts.of(inner.place) is mount and self._is_wanted(inner.place)
-        ]
+        found = []
+        for inner in provider.within(volume):
+            if self._mounts.of(inner.place) is not mount or not self._is_wanted(inner.place):
+                continue
+            above = next((place for place in self._live if is_within(inner.place, place)), None)
+            if above is None:
+                found.append(inner)
+            elif above == inner.place:  # those below it are reached from it
+                self._inner_live[above] = inner
+        return found
 
     def _put_live(self, chosen: list[Chosen], taken: Taken) -> None:
         """Have live mounts stand where a snapshot has the empty folder that they are mounted on."""
@@ -185,6 +201,14 @@ class Taking:
                 continue
             self._handles.append(handle)
             taken.top.at(one.place).handle = handle
+        for inner in self._inner_live.values():
+            try:
+                handle = none.opened_inside(inner)
+            except OSError as e:
+                taken.unread[inner.place] = e.strerror or str(e)
+                continue
+            self._handles.append(handle)
+            taken.top.at(inner.place).handle = handle
 
     def _told(self, one: Chosen) -> PointVolume:
         """What the point says of a mount."""

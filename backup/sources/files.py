@@ -103,7 +103,7 @@ class SnapshotFiles:
         within = self._wish.subvolumes or not self._selection.one_file_system
         from backup.snapshot.taking import Taking
 
-        self._taking = Taking(self._table, self._mark, self._saves)
+        self._taking = Taking(self._table, self._mark, self._saves, self._wish.live)
         try:
             taken = self._taking.take(self._chosen, self._own, within=within, all_or_none=always)
         except BaseException:
@@ -116,7 +116,8 @@ class SnapshotFiles:
         if not taken.time:
             self._remove()
             return Begun(problems=problems + self._missed(), notes=self._notes())
-        holds = all(one.provider is not None or one.area.how is How.STILL for one in self._chosen)
+        still = (one.provider is not None or one.area.how is How.STILL for one in self._chosen)
+        holds = self._taking.is_all and all(still)
         return Begun(
             taken.top, taken.volumes, taken.skip, taken.time, taken.frozen, holds,
             problems + self._missed(), self._notes(),

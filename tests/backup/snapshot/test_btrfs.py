@@ -319,3 +319,23 @@ def test_a_mount_of_a_file_is_no_file_system_to_take(btrfs: Disk, machine: Prote
         run("umount", btrfs.place / "below")
     assert result.point is not None and not result.problems
     assert [v.place for v in result.point.volumes] == [os.fsencode(btrfs.place)]
+
+
+def test_a_subvolume_that_the_user_excludes_is_read_live(btrfs: Disk, machine: Protected) -> None:
+    busy = subvolume(btrfs.place / "busy")
+    subvolume(busy / "below")
+    (busy / "below" / "file").write_bytes(b"before")
+    wish = Wish("always", True, live=frozenset([os.fsencode(busy)]))
+
+    def change() -> None:
+        (busy / "below" / "file").unlink()
+        (busy / "new").write_bytes(b"after")
+        assert len(left_in(btrfs.place)) == 1
+
+    result = backup_while(machine, change, btrfs.place, wish=wish)
+    assert result.point is not None and not result.problems
+    assert list(machine.snapshot(result.point, btrfs.place).entries) == [b"busy", b"busy/below", b"busy/new"]
+    assert result.point.volumes[0].subvolumes == []
+    for asked, holds in ((wish, False), (ALWAYS, True)):
+        with closing(source(machine, btrfs.place, wish=asked)) as files:
+            assert files.begin().holds is holds

@@ -34,6 +34,7 @@ def attached(image: Path) -> Iterator[Path]:
     """A loop device of a file, for as long as the context and mounts of it last."""
     device = run("losetup", "--find", "--show", image)
     try:
+        run("blockdev", "--setrw", device)  # the last user of the device may have left it read-only
         yield Path(device)
     finally:
         run("losetup", "--detach", device)

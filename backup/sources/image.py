@@ -109,6 +109,7 @@ class ImageSource:
                 problems.append(self._in_use(uses, reason))
                 consistency = IN_USE
         device = self._snapshot.block_device() if self._snapshot is not None else None
+        assert (device is None) is (self._snapshot is None), "a snapshot that is no device"
         self._start(device or self._path, consistency, taken or began, mounted)
         name = consistency if self._snapshot is not None else ""
         self._begun = Begun(
@@ -125,14 +126,15 @@ class ImageSource:
         if self._mode != NEVER:
             reason = "a part of it is in use, not the whole, and snapshots are made of what is mounted"
             if all(use.device == number and use.place for use in uses):
-                made = self._take(uses[0])
+                try:
+                    made = self._take(uses[0])
+                except SnapshotFailed as e:
+                    if self._mode == ALWAYS:
+                        raise
+                    made = str(e)
                 if not isinstance(made, str):
                     self._snapshot = made
-                    if made.block_device() is not None:
-                        return ""
-                    made.remove()
-                    self._snapshot = None
-                    made = f"a snapshot of {uses[0].file_system} is no device"
+                    return ""
                 reason = made
         if self._mode == ALWAYS:
             what = f"no snapshot of {self._path}: {reason}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from backup.request import Request
 from backup.selection import Selection
+from backup.snapshot.this import barred, providers
+from backup.sources.wish import wish
 from catalog.errors import LocalError, UsageError
 
 if TYPE_CHECKING:  # Unix alone has them
@@ -58,22 +60,28 @@ def path_of(request: Request) -> Path:
 
 
 @contextmanager
-def prepared_image(request: Request) -> Iterator[tuple[Selection, ImageSystem, ImageSource]]:
-    """What an image's backup reads; leaving closes it. Raises LocalError, UsageError."""
+def prepared_image(request: Request, state: Path) -> Iterator[tuple[Selection, ImageSystem, ImageSource]]:
+    """What an image's backup reads; leaving closes it. `state` has the marks. Raises LocalError, UsageError."""
     path = path_of(request)
     from backup.sources.image import ImageSource, stem_of
+    from backup.sources.image_snapshot import DeviceSnapshots
     from backup.systems.image import ImageSystem, names_of
 
     stem = stem_of(path)
     system = ImageSystem(stem)
+    why_not = barred()
+    wanted = wish(request, why_not)
+    snapshots = DeviceSnapshots(providers(wanted.options), state, why_not)
     source = ImageSource(
         system,
         path,
-        snapshot=request.snapshot,
+        snapshot=wanted.mode,
         crash_like=request.crash_like,
         keeps_unreadable=request.keep_unreadable,
+        take=snapshots.take,
     )
     try:
         yield Selection([b"/" + name for name in names_of(stem)]), system, source
     finally:
         source.close()
+        snapshots.close()

@@ -42,7 +42,7 @@ class Machine:
         machine = this_machine(self.vault, self.state, None)
         mirror, reader = Mirror(self.state / "mirror.sqlite", self.vault.keys), Reader(self.vault)
         try:
-            with prepared_image(request) as (selection, system, source):
+            with prepared_image(request, self.state) as (selection, system, source):
                 item = this_item(self.vault, self.state, machine, image_item(path), selection.paths)
                 if self.changed is not None:
                     system.changed = lambda file: iter(self.changed or [])  # type: ignore[method-assign]

@@ -38,6 +38,7 @@ UNIX = {
     "backup.snapshot.taking",
     "backup.sources.files",
     "backup.sources.image",
+    "backup.sources.image_snapshot",
     "backup.systems.image",
     "backup.systems.posix",
     "catalog.disks.devices",

@@ -38,6 +38,10 @@ def backup(
     keep_unreadable: Annotated[
         bool, typer.Option("--keep-unreadable", help="go on where the device of an image can't read")
     ] = False,
+    keep_snapshot: Annotated[
+        bool,
+        typer.Option("--keep-snapshot", help="of an image: keep a thin snapshot, to read only changes then"),
+    ] = False,
     volume: Annotated[
         list[Path] | None,
         typer.Option(metavar="PATH", readable=False, help="save one file system, all of it, e.g. /srv or D:"),
@@ -148,8 +152,8 @@ def backup(
         )
         option = next((name for given, name in options if given), "--sfc")
         raise UsageError(f"{option} is for --system-state", "leave it out, or save the system state")
-    elif (crash_like or keep_unreadable) and image is None and image_of is None:
-        raise UsageError("--crash-like and --keep-unreadable are for --image", "leave them out")
+    elif (crash_like or keep_unreadable or keep_snapshot) and image is None and image_of is None:
+        raise UsageError("--crash-like, --keep-unreadable and --keep-snapshot are for --image", "leave them out")
 
     def request() -> Request:
         from backup.request import Request
@@ -164,6 +168,7 @@ def backup(
             item=item or (image_item(what[0]) if what else None),
             crash_like=crash_like,
             keep_unreadable=keep_unreadable,
+            keep_snapshot=keep_snapshot,
             machine=machine,
             excludes=exclude or [],
             exclude_files=exclude_file or [],

@@ -51,6 +51,7 @@ class FileReader(Generic[Folder, File, Stat]):
     ) -> None:
         self._run, self._lacks = run, lacks
         self._before: list[Piece] | Paged | None = None  # of the file at hand, in the previous point
+        self._before_time = 0  # its ctime
         self._keys, self._pipeline, self._write_page = run.vault.keys, pipeline, write_page
         self._system, self._pages = run.system, run.pages
         self._progress, self._tick = run.progress, tick
@@ -130,7 +131,7 @@ class FileReader(Generic[Folder, File, Stat]):
 
         earlier = None
         if self._before is not None:
-            earlier = Earlier(self._pages, self._before, self._lacks)
+            earlier = Earlier(self._pages, self._before, self._lacks, self._before_time)
         node.size = self._progress.left = st.st_size
         into = Into(self._pipeline, self._keys, self._write_page, passed)
         try:
@@ -194,9 +195,9 @@ class FileReader(Generic[Folder, File, Stat]):
             kept = filled - done
             buffer[:kept] = bytes(buffer[done:filled])
 
-    def remember_pages(self, content: list[Piece] | Paged) -> None:
+    def remember_pages(self, content: list[Piece] | Paged, ctime: int) -> None:
         """Let the pages of a file's previous version be reused where they are equal. It is the next to be read."""
-        self._before = content
+        self._before, self._before_time = content, ctime
         if not isinstance(content, Paged):
             return
         try:

@@ -24,9 +24,15 @@ _SHARED = 64 << 10  # bytes; a shorter piece, at the end of an image, goes into 
 
 
 class Earlier:
-    """The pieces of an image in the earlier point; `lacks` says which blocks may not be kept."""
+    """The pieces of an image in the earlier point, of the `time` (ns) in its entry.
 
-    def __init__(self, pages: PageSource, content: list[Piece] | Paged, lacks: Callable[[Extent], bool]) -> None:
+    `lacks` says which blocks may not be kept.
+    """
+
+    def __init__(
+        self, pages: PageSource, content: list[Piece] | Paged, lacks: Callable[[Extent], bool], time: int
+    ) -> None:
+        self.time = time
         self._pieces, self._lacks = Pieces(pages, content), lacks
         self._run: tuple[list[int], list[Piece]] = ([], [])
 
@@ -91,7 +97,7 @@ class FixedPieces(Generic[File]):
         """Store an open image of `size` bytes. Raises DeviceUnreadable if it can't be read, or ends before."""
         pending = PendingPieces(self._into.pipeline, self._into.write_page)
         data = Ranges(self._image.data(file, size))
-        changed = Ranges(self._image.changed(file) if earlier is not None else None)
+        changed = Ranges(self._image.changed(file, earlier.time) if earlier is not None else None)
         position = 0
         while position < size:
             length = min(self._image.piece, size - position)

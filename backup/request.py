@@ -25,7 +25,8 @@ class Request(msgspec.Struct, frozen=True):
     `sfc` of that of Windows. `system_exclusions`: leave out what Windows asks backups to leave out.
 
     Of an image, `paths` is its device, file or mount point; with `crash_like`, it is read even while it is in use,
-    and with `keep_unreadable` even where the device can't read.
+    and with `keep_unreadable` even where the device can't read; with `keep_snapshot`, a thin snapshot stays for
+    the next run.
     """
 
     paths: list[Path]
@@ -49,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
     verify_packages: bool = False
     crash_like: bool = False
     keep_unreadable: bool = False
+    keep_snapshot: bool = False
     staging: str = ""
     sfc: bool = False
     snapshot_provider: str = ""

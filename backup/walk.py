@@ -473,7 +473,7 @@ class Walk(Generic[Folder, File, Stat]):
         contents: Contents | None = None
         if node.kind == _FILE:
             if match is not None and match.entry.kind == _FILE and not self._previous.afresh:
-                self._files.remember_pages(match.leaf.pieces(match.entry))
+                self._files.remember_pages(match.leaf.pieces(match.entry), match.entry.ctime)
             contents = self._files.read(fd, say, name, node)
         else:
             if node.kind == _SYMLINK:

@@ -59,8 +59,8 @@ def device_of(place: Path) -> Path:
 class ImageSource:
     """A Source of one device or file. `snapshot` is auto, always or never.
 
-    `crash_like`: take a device in use as it is, if no snapshot can be made. `changed` gives the ranges that differ
-    from the image of the point before, once the snapshot of this one is there, or None.
+    `crash_like`: take a device in use as it is, if no snapshot can be made. `changed` gives the ranges in which a
+    snapshot differs from that of a time (ns), or None; `keep` keeps one for the next run, if it may.
     """
 
     kind = ItemKind.IMAGE
@@ -74,11 +74,12 @@ class ImageSource:
         crash_like: bool = False,
         keeps_unreadable: bool = False,
         take: Take = no_snapshot,
-        changed: Callable[[Snapshot], Ranges | None] = lambda snapshot: None,
+        changed: Callable[[Snapshot, int], Ranges | None] = lambda snapshot, since: None,
+        keep: Callable[[Snapshot], bool] = lambda snapshot: False,
     ) -> None:
         self._system, self._path = system, path
         self._mode, self._crash_like, self._keeps_unreadable = snapshot, crash_like, keeps_unreadable
-        self._take, self._changed = take, changed
+        self._take, self._changed, self._keep = take, changed, keep
         self._snapshot: Snapshot | None = None
         self._begun: Begun | None = None
 
@@ -176,7 +177,10 @@ class ImageSource:
         )
         self._geometry = geometry
         snapshot = self._snapshot
-        changed = (lambda: None) if snapshot is None else (lambda: self._changed(snapshot))
+
+        def changed(since: int) -> Ranges | None:
+            return None if snapshot is None else self._changed(snapshot, since)
+
         self._system.begin(Image(path, geometry, taken, changed, self._keeps_unreadable))
 
     def _volume(self, name: str, taken: int) -> Volume:
@@ -196,6 +200,8 @@ class ImageSource:
         snapshot, self._snapshot = self._snapshot, None
         if snapshot is not None:
             try:
+                if self._system.was_read and self._keep(snapshot):
+                    return
                 snapshot.remove()
             except LocalError:
                 pass  # what is noted goes at the next start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,8 +61,13 @@ def path_of(request: Request) -> Path:
 
 
 @contextmanager
-def prepared_image(request: Request, state: Path) -> Iterator[tuple[Selection, ImageSystem, ImageSource]]:
-    """What an image's backup reads; leaving closes it. `state` has the marks. Raises LocalError, UsageError."""
+def prepared_image(
+    request: Request, state: Path, vault: str = ""
+) -> Iterator[tuple[Selection, ImageSystem, ImageSource]]:
+    """What an image's backup reads; leaving closes it. Raises LocalError, UsageError.
+
+    `state` is the folder of marks; `vault` the vault's address.
+    """
     path = path_of(request)
     from backup.sources.image import ImageSource, stem_of
     from backup.sources.image_snapshot import DeviceSnapshots
@@ -71,7 +77,9 @@ def prepared_image(request: Request, state: Path) -> Iterator[tuple[Selection, I
     system = ImageSystem(stem)
     why_not = barred()
     wanted = wish(request, why_not)
-    snapshots = DeviceSnapshots(providers(wanted.options), state, why_not)
+    key = hashlib.blake2b(f"{vault}\0{stem}".encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    keeps = request.keep_snapshot and not request.dry
+    snapshots = DeviceSnapshots(providers(wanted.options), state, why_not, key, keeps=keeps)
     source = ImageSource(
         system,
         path,
@@ -79,6 +87,8 @@ def prepared_image(request: Request, state: Path) -> Iterator[tuple[Selection, I
         crash_like=request.crash_like,
         keeps_unreadable=request.keep_unreadable,
         take=snapshots.take,
+        changed=snapshots.changed,
+        keep=snapshots.keep,
     )
     try:
         yield Selection([b"/" + name for name in names_of(stem)]), system, source

@@ -90,8 +90,11 @@ class ImageReader(Protocol[File_contra]):
     def data(self, file: File_contra, size: int) -> Iterator[tuple[int, int]] | None:
         """The ranges (start, end) that may not be zeros, in order; None: all of it."""
 
-    def changed(self, file: File_contra) -> Iterator[tuple[int, int]] | None:
-        """The ranges (start, end) that may differ from the earlier point, in order; None if that isn't known."""
+    def changed(self, file: File_contra, since: int) -> Iterator[tuple[int, int]] | None:
+        """The ranges (start, end) that may differ from the earlier point, in order; None if that isn't known.
+
+        `since` is the ctime (ns) that the image has in that point.
+        """
 
     def problems(self) -> list[str]:
         """What to tell of an image that was read."""

@@ -55,14 +55,14 @@ class ImageStatus(NamedTuple):
 class Image(msgspec.Struct):
     """What is read: `path` is a device or a file, which `geometry` describes. `time` is that of its state (ns).
 
-    `changed` gives the ranges (start, end) in which it may differ from the earlier point, or None if nobody knows.
+    `changed` gives the ranges (start, end) in which it may differ from the one of a time (ns), or None.
     `keeps_unreadable`: go on where the device can't read.
     """
 
     path: Path
     geometry: Geometry
     time: int
-    changed: Callable[[], Iterator[tuple[int, int]] | None] = lambda: None
+    changed: Callable[[int], Iterator[tuple[int, int]] | None] = lambda since: None
     keeps_unreadable: bool = False
 
 
@@ -87,6 +87,7 @@ class ImageSystem:
 
     def __init__(self, stem: str) -> None:
         self._names = names_of(stem)
+        self.was_read = False
         self._open: dict[int, ImageStatus] = {}
         self._images: dict[int, int] = {}  # descriptors of the image, and up to where what was read was let go
         self._bad: list[tuple[int, int]] = []
@@ -218,8 +219,8 @@ class ImageSystem:
     def is_image(self, file: int) -> bool:
         return file in self._images
 
-    def changed(self, file: int) -> Iterator[tuple[int, int]] | None:
-        return self._image.changed()
+    def changed(self, file: int, since: int) -> Iterator[tuple[int, int]] | None:
+        return self._image.changed(since)
 
     def data(self, file: int, size: int) -> Iterator[tuple[int, int]] | None:
         """The ranges of a file that are not holes; a device does not say."""
@@ -229,7 +230,8 @@ class ImageSystem:
         return PosixSystem.data_ranges(file, st)
 
     def problems(self) -> list[str]:
-        """A line for each range that could not be read."""
+        """A line for each range that could not be read. It has been read to its end."""
+        self.was_read = True
         lines = [f"its bytes {a} to {b - 1} can't be read: they are zeros in the image" for a, b in self.unreadable]
         if len(self._bad) > len(lines):
             lines.append(f"and more: {self._bad_bytes:,} bytes in all")

@@ -45,7 +45,7 @@ class Machine:
             with prepared_image(request, self.state) as (selection, system, source):
                 item = this_item(self.vault, self.state, machine, image_item(path), selection.paths)
                 if self.changed is not None:
-                    system.changed = lambda file: iter(self.changed or [])  # type: ignore[method-assign]
+                    system.changed = lambda file, since: iter(self.changed or [])  # type: ignore[method-assign]
                 if each is not None:
                     part = system.part
 

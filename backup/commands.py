@@ -38,6 +38,10 @@ def backup(
     keep_unreadable: Annotated[
         bool, typer.Option("--keep-unreadable", help="go on where the device of an image can't read")
     ] = False,
+    freeze: Annotated[
+        int,
+        typer.Option(metavar="SECONDS", min=0, max=600, help="of an image: freeze a mount for so long at most"),
+    ] = 0,
     keep_snapshot: Annotated[
         bool,
         typer.Option("--keep-snapshot", help="of an image: keep a thin snapshot, to read only changes then"),
@@ -152,7 +156,7 @@ def backup(
         )
         option = next((name for given, name in options if given), "--sfc")
         raise UsageError(f"{option} is for --system-state", "leave it out, or save the system state")
-    elif (crash_like or keep_unreadable or keep_snapshot) and image is None and image_of is None:
+    elif (crash_like or keep_unreadable or keep_snapshot or freeze) and image is None and image_of is None:
         raise UsageError("--crash-like, --keep-unreadable and --keep-snapshot are for --image", "leave them out")
 
     def request() -> Request:
@@ -169,6 +173,7 @@ def backup(
             crash_like=crash_like,
             keep_unreadable=keep_unreadable,
             keep_snapshot=keep_snapshot,
+            freeze=freeze,
             machine=machine,
             excludes=exclude or [],
             exclude_files=exclude_file or [],

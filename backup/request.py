@@ -26,7 +26,7 @@ class Request(msgspec.Struct, frozen=True):
 
     Of an image, `paths` is its device, file or mount point; with `crash_like`, it is read even while it is in use,
     and with `keep_unreadable` even where the device can't read; with `keep_snapshot`, a thin snapshot stays for
-    the next run.
+    the next run; `freeze` (s) lets what is mounted hold still for so long at most.
     """
 
     paths: list[Path]
@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True):
     crash_like: bool = False
     keep_unreadable: bool = False
     keep_snapshot: bool = False
+    freeze: int = 0
     staging: str = ""
     sfc: bool = False
     snapshot_provider: str = ""

@@ -45,7 +45,12 @@ def prepared(session: Session, request: Request, system: System[Any, Any, Any]) 
     if request.kind == ItemKind.IMAGE:
         from backup.sources.image_choice import prepared_image
 
-        with prepared_image(request, session.settings.where("state"), session.address) as (files, images, image):
+        own = {device for device, _inode in own_folders(session, system)}
+        with prepared_image(request, session.settings.where("state"), session.address, own) as (
+            files,
+            images,
+            image,
+        ):
             yield Prepared(files, images, image)
         return
     volume = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 from backup.snapshot.base import Snapshot
 from backup.sources.base import Begun
+from backup.sources.freezing import Frozen
 from backup.systems.image import Image, ImageSystem, names_of
 from catalog.disks.devices import Device, Use, describe, is_claimed, is_device, number_of, open_device, uses_of
 from catalog.disks.geometry import FORMAT, VERSION, Geometry, look
@@ -19,7 +20,7 @@ from catalog.format.records import ItemKind, Volume
 from catalog.mountinfo import mounts
 
 ALWAYS, NEVER = "always", "never"
-AT_REST, SNAPSHOT, IN_USE, FILE = "at rest", "snapshot", "in use", "file"
+AT_REST, SNAPSHOT, FROZEN, IN_USE, FILE = "at rest", "snapshot", "frozen", "in use", "file"
 _ENDINGS = (".img", ".raw", ".image", ".dd")
 _LONGEST = 200  # characters of a name
 Ranges: TypeAlias = Iterator[tuple[int, int]]
@@ -60,7 +61,8 @@ class ImageSource:
     """A Source of one device or file. `snapshot` is auto, always or never.
 
     `crash_like`: take a device in use as it is, if no snapshot can be made. `changed` gives the ranges in which a
-    snapshot differs from that of a time (ns), or None; `keep` keeps one for the next run, if it may.
+    snapshot differs from that of a time (ns), or None; `keep` keeps one for the next run, if it may. `freeze` (s):
+    without a snapshot, what is mounted holds still until the image is read, for so long at most; never on `own`.
     """
 
     kind = ItemKind.IMAGE
@@ -76,10 +78,14 @@ class ImageSource:
         take: Take = no_snapshot,
         changed: Callable[[Snapshot, int], Ranges | None] = lambda snapshot, since: None,
         keep: Callable[[Snapshot], bool] = lambda snapshot: False,
+        freeze: int = 0,
+        own: Iterable[int] = (),
     ) -> None:
         self._system, self._path = system, path
         self._mode, self._crash_like, self._keeps_unreadable = snapshot, crash_like, keeps_unreadable
         self._take, self._changed, self._keep = take, changed, keep
+        self._freeze, self._own = freeze, set(own)
+        self._frozen: Frozen | None = None
         self._snapshot: Snapshot | None = None
         self._begun: Begun | None = None
 
@@ -106,6 +112,9 @@ class ImageSource:
             reason = self._make(number, uses)
             if self._snapshot is not None:
                 consistency, taken = SNAPSHOT, self._snapshot.time
+            elif self._freeze:
+                self._frozen = self._made_frozen(number, uses)
+                consistency, self._system.on_read = FROZEN, self._frozen.thaw
             else:
                 problems.append(self._in_use(uses, reason))
                 consistency = IN_USE
@@ -141,6 +150,14 @@ class ImageSource:
             what = f"no snapshot of {self._path}: {reason}"
             raise SnapshotFailed(what, "unmount it, or leave out --snapshot always")
         return reason
+
+    def _made_frozen(self, number: str, uses: list[Use]) -> Frozen:
+        """Freeze what is mounted. Raises SnapshotFailed."""
+        if not all(use.device == number and use.place for use in uses):
+            raise SnapshotFailed(
+                f"{self._path} can't be frozen: only a part of it is mounted", "leave out --freeze"
+            )
+        return Frozen(uses[0].place, self._freeze, self._own)
 
     def _in_use(self, uses: list[Use], reason: str) -> str:
         """What to tell of a device that is read while it is in use. Raises LocalError unless that is asked for."""
@@ -194,9 +211,13 @@ class ImageSource:
         """See Source."""
         if self._snapshot is not None:
             self._snapshot.check()
+        if self._frozen is not None:
+            self._frozen.check()
 
     def close(self) -> None:
         """See Source."""
+        if self._frozen is not None:
+            self._frozen.close()
         snapshot, self._snapshot = self._snapshot, None
         if snapshot is not None:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,11 +62,11 @@ def path_of(request: Request) -> Path:
 
 @contextmanager
 def prepared_image(
-    request: Request, state: Path, vault: str = ""
+    request: Request, state: Path, vault: str = "", own: Iterable[int] = ()
 ) -> Iterator[tuple[Selection, ImageSystem, ImageSource]]:
     """What an image's backup reads; leaving closes it. Raises LocalError, UsageError.
 
-    `state` is the folder of marks; `vault` the vault's address.
+    `state` is the folder of marks, `vault` the vault's address, `own` the devices (st_dev) of rpdrive's folders.
     """
     path = path_of(request)
     from backup.sources.image import ImageSource, stem_of
@@ -89,6 +89,8 @@ def prepared_image(
         take=snapshots.take,
         changed=snapshots.changed,
         keep=snapshots.keep,
+        freeze=request.freeze,
+        own=own,
     )
     try:
         yield Selection([b"/" + name for name in names_of(stem)]), system, source

@@ -88,6 +88,7 @@ class ImageSystem:
     def __init__(self, stem: str) -> None:
         self._names = names_of(stem)
         self.was_read = False
+        self.on_read: Callable[[], None] = lambda: None  # called when the image has been read to its end
         self._open: dict[int, ImageStatus] = {}
         self._images: dict[int, int] = {}  # descriptors of the image, and up to where what was read was let go
         self._bad: list[tuple[int, int]] = []
@@ -232,6 +233,7 @@ class ImageSystem:
     def problems(self) -> list[str]:
         """A line for each range that could not be read. It has been read to its end."""
         self.was_read = True
+        self.on_read()
         lines = [f"its bytes {a} to {b - 1} can't be read: they are zeros in the image" for a, b in self.unreadable]
         if len(self._bad) > len(lines):
             lines.append(f"and more: {self._bad_bytes:,} bytes in all")

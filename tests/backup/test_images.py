@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from backup.run import Result
+from backup.sources.freezing import Frozen
 from backup.systems.image import PIECE
-from catalog.errors import DeviceUnreadable, LocalError, SnapshotFailed, UsageError
+from catalog.errors import DeviceUnreadable, LocalError, SnapshotFailed, SnapshotLost, UsageError
 from catalog.store.memory import MemoryStore
 from tests.kit.disks import attached, disk, mounted, run
 from tests.kit.imaging import MIB, Machine, Saved, disk_file, overwrite
@@ -216,3 +220,54 @@ def test_what_was_sent_before_the_end_is_not_sent_again(
         with pytest.raises(Stopped):  # partial points on the way: the point before stays what it was
             machine.image(device, each=stop, partial_seconds=0.0)
         assert saved(machine, opened, machine.image(device)).data() == device.read_bytes()
+
+
+def writer(place: Path) -> subprocess.Popen[bytes]:
+    """Another process that writes to a file system; nothing ends it while that is frozen."""
+    return subprocess.Popen(["touch", place / "probe"])
+
+
+@pytest.mark.needs_root
+def test_a_frozen_file_system_is_of_one_instant_and_goes_on(
+    machine: Machine, opened: list[Saved], tmp_path: Path
+) -> None:
+    with disk(tmp_path, "ext4") as made:
+        (made.place / "file").write_text("text")
+        started: list[subprocess.Popen[bytes]] = []
+
+        def look(start: int) -> None:
+            if not started:
+                started.append(writer(made.place))
+                time.sleep(0.3)
+                assert started[0].poll() is None
+
+        result = machine.image(made.device, each=look, freeze=300)
+        assert started[0].wait(60) == 0
+        told = saved(machine, opened, result).geometry()
+        assert (told["consistency"], told["contents"]["state"]) == ("frozen", "clean")
+        assert result.problem_count == 0
+        with pytest.raises(SnapshotLost, match="was thawed before its image was read"):
+            machine.image(made.device, each=lambda start: time.sleep(0 if start else 1.5), freeze=1)
+        assert writer(made.place).wait(60) == 0
+        with pytest.raises(SnapshotFailed, match="rpdrive, or the system itself, writes to it"):
+            Frozen(os.fsencode(made.place), 60, {made.place.stat().st_dev})
+        with pytest.raises(SnapshotFailed, match="can't be frozen"):
+            Frozen(b"/proc", 60, ())
+
+
+KILLED = """
+import os, signal, sys
+from backup.sources.freezing import Frozen
+frozen = Frozen(os.fsencode(sys.argv[1]), 300, ())
+os.write(1, b"frozen")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.needs_root
+def test_nothing_stays_frozen_after_a_kill(tmp_path: Path) -> None:
+    with disk(tmp_path, "ext4") as made:
+        command = [sys.executable, "-c", KILLED, str(made.place)]
+        done = subprocess.run(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, check=False)
+        assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"frozen")
+        assert writer(made.place).wait(60) == 0

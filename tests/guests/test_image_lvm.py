@@ -66,6 +66,4 @@ def test_images_of_mounted_volumes(guest: Guest, capsys: pytest.CaptureFixture[s
     assert third["read_bytes"] >= 256 * MIB
     assert "rpdrive" not in guest.ok("lvs --noheadings -o lv_name v")
     with capsys.disabled():
-        print(
-            f"\nof 256 MiB, {second['read_bytes'] / MIB:.1f} MiB read after a change ({second['seconds']} s)"
-        )
+        print(f"\nof 256 MiB, {second['read_bytes'] / MIB:.1f} MiB read after a change ({second['seconds']} s)")

@@ -46,7 +46,7 @@ def test_it_boots_from_the_drive(tmp_path: Path, capsys: pytest.CaptureFixture[s
         with capsys.disabled():
             print(
                 f"\nboot from the drive: login after {seconds:.0f} s; {needed} of {pieces} pieces were needed"
-                f" ({100 * needed / pieces:.0f} %); {fetched / 1e6:.0f} MB were fetched, {wasted / 1e6:.0f} MB of them"
+                f" ({100 * needed / pieces:.0f} %); {fetched / 1e6:.0f} MB were fetched, {wasted / 1e6:.0f} MB"
                 f" ahead and in vain, of {stored / 1e6:.0f} MB stored; the disk has {data / 1e6:.0f} MB of data"
             )
     finally:

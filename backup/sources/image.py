@@ -63,6 +63,7 @@ class ImageSource:
     `crash_like`: take a device in use as it is, if no snapshot can be made. `changed` gives the ranges in which a
     snapshot differs from that of a time (ns), or None; `keep` keeps one for the next run, if it may. `freeze` (s):
     without a snapshot, what is mounted holds still until the image is read, for so long at most; never on `own`.
+    `dry`: nothing is read, so that nothing need hold still.
     """
 
     kind = ItemKind.IMAGE
@@ -80,7 +81,9 @@ class ImageSource:
         keep: Callable[[Snapshot], bool] = lambda snapshot: False,
         freeze: int = 0,
         own: Iterable[int] = (),
+        dry: bool = False,
     ) -> None:
+        self._dry = dry
         self._system, self._path = system, path
         self._mode, self._crash_like, self._keeps_unreadable = snapshot, crash_like, keeps_unreadable
         self._take, self._changed, self._keep = take, changed, keep
@@ -107,7 +110,7 @@ class ImageSource:
             uses = [Use(f"{self._path} is part of something, also if this machine's tables don't say of what")]
         problems: list[str] = []
         consistency, taken, mounted = AT_REST, 0, ""
-        if uses:
+        if uses and not self._dry:
             mounted = os.fsdecode(uses[0].place)
             reason = self._make(number, uses)
             if self._snapshot is not None:

@@ -91,6 +91,7 @@ def prepared_image(
         keep=snapshots.keep,
         freeze=request.freeze,
         own=own,
+        dry=request.dry,
     )
     try:
         yield Selection([b"/" + name for name in names_of(stem)]), system, source

@@ -160,6 +160,8 @@ def test_a_device_in_use_is_refused_unless_it_can_be_asked_to_hold_still(
         with pytest.raises(SnapshotFailed):
             machine.image(made.device, snapshot="always", crash_like=True)
         (made.place / "file").write_text("text")
+        dry = machine.image(made.device, dry=True)
+        assert (dry.point, dry.progress.new, dry.progress.sent.new_bytes) == (None, 2, 0)
         result = machine.image(made.place, crash_like=True)
         assert result.problem_count == 1
         assert "its parts are of different instants" in result.problems[0].reason

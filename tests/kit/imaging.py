@@ -58,7 +58,7 @@ class Machine:
                     self.vault, reader, mirror, machine, item, selection, system, Seen(self.state, self.vault.id),
                     DamagedPacks(self.state, self.vault.id), source=source, partial_seconds=partial_seconds,
                 )  # fmt: skip
-                return perform(run)
+                return perform(run, dry=request.dry)
         finally:
             reader.close()
             mirror.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from mount.restore.device.target import DeviceTarget
 from mount.restore.device.writing import Amounts, Writer
 from tests.kit.cli import Cli
 from tests.kit.disks import attached, disk, mounted
-from tests.kit.imaging import MIB, Machine, Saved, disk_file, overwrite
+from tests.kit.imaging import MIB, Machine, Saved, disk_file, noisy, overwrite
 
 pytestmark = pytest.mark.needs_root
 SIZE = 40 * MIB
@@ -160,3 +163,58 @@ def test_verify_sees_what_is_not_there(saved: Saved, device: Path) -> None:
     (hole, piece) = [(start, end) for start, end, _why in amounts.bad]
     assert hole[0] <= 20 * MIB < hole[1]
     assert piece == (39 * MIB, 39 * MIB + (512 << 10))
+
+
+@pytest.mark.soak
+def test_a_restore_that_is_killed_goes_on(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    size = 400 * MIB
+    file = tmp_path / "large.img"
+    with file.open("wb") as out:
+        for part in noisy(size):
+            out.write(part)
+    (tmp_path / "state").mkdir()
+    Machine(vault, tmp_path / "state").image(file)
+    with attached(disk_file(tmp_path / "empty", size)) as device:
+        command = rpdrive.command("restore", "latest", "--to-device", device, "--yes")
+        process = subprocess.Popen(command, env=rpdrive.environ, stdout=subprocess.DEVNULL)
+        with device.open("rb", buffering=0) as there:
+            while not any(os.pread(there.fileno(), 4096, 100 * MIB)) and process.poll() is None:
+                time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert not uses_of(f"7:{device.name.removeprefix('loop')}")
+        done = rpdrive.json("restore", "latest", "--to-device", device, "--yes", "--verify")
+        assert done["problem_count"] == 0
+        assert 0 < done["written_bytes"] <= size - 100 * MIB
+        assert subprocess.run(["cmp", file, device], check=False).returncode == 0
+
+
+@pytest.mark.soak
+def test_a_backup_that_is_killed_goes_on(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    size = 400 * MIB
+    file = tmp_path / "large.raw"
+    with file.open("wb") as out:
+        for part in noisy(size):
+            out.write(part)
+    with attached(file) as device:
+        process = subprocess.Popen(rpdrive.command("backup", "--image", device), env=rpdrive.environ)
+        while process.poll() is None and len(list(rpdrive.vault.glob("packs/*/*/*"))) < 3:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert not rpdrive.json("points")["points"]
+        rest = rpdrive.json("backup", "--image", device)
+        assert rest["problem_count"] == 0
+        assert rest["new_bytes"] <= size - 60 * MIB
+        with attached(disk_file(tmp_path / "empty", size)) as new:
+            rpdrive.ok("restore", "latest", "--to-device", new, "--yes", "--verify")
+            assert subprocess.run(["cmp", file, new], check=False).returncode == 0
+
+
+@pytest.mark.soak
+def test_ten_gibibytes_of_zeros(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    with attached(disk_file(tmp_path / "disk", 10 << 30, 9 << 30)) as device:
+        done = rpdrive.json("backup", "--image", device)
+    assert done["read_bytes"] >= 10 << 30
+    assert done["tree_bytes"] + done["record_bytes"] < 8192
+    assert done["new_bytes"] < 1 << 20

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageError
-from catalog.format.records import Outcome
+from catalog.format.records import ItemKind, Outcome
 from catalog.hooks.around import Around, job_facts
 from catalog.hooks.config import Hooks, Stage, read_hooks
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
@@ -146,6 +146,11 @@ class Job:
             with without_collection():
                 sources = resolve(vault, reader, self._arguments, machine, item, only)
                 self._name(sources)
+                if self._options.in_place and any(s.point.kind == ItemKind.IMAGE for s in sources):
+                    raise UsageError(
+                        "an image has no place among the files of this machine",
+                        "--to-device DEVICE writes it over a device, --to DIR restores it as a file",
+                    )
                 whole = whole_volume(reader, sources, self._options)
                 if whole is not None:
                     self._volume(vault, reader, whole, report, observer, ask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ from tests.kit.imaging import MIB, Machine, Saved, disk_file, noisy, overwrite
 
 pytestmark = pytest.mark.needs_root
 SIZE = 40 * MIB
+HERE = platform.node()
 
 
 @pytest.fixture
@@ -67,6 +69,7 @@ def test_only_what_differs_is_written(rpdrive: Cli, saved: Saved, device: Path, 
 
 def test_nothing_is_written_without_a_yes(rpdrive: Cli, saved: Saved, device: Path) -> None:
     before = device.read_bytes()
+    assert "--to-device DEVICE" in rpdrive.fails("restore", "latest", "--in-place", "--machine", HERE, code=2)
     text = rpdrive.fails("restore", "latest", "--to-device", device, code=2)
     assert text.endswith("type yes, or use --yes")
     assert device.read_bytes() == before

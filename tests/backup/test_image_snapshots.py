@@ -21,7 +21,7 @@ from tests.kit.disks import disk, mounted, run
 from tests.kit.imaging import Machine, Saved
 from tests.kit.vaults import new_vault
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("mkfs.xfs", "losetup")]
 
 
 class Copy:

@@ -22,7 +22,11 @@ from tests.kit.drives import Home
 from tests.kit.imaging import MIB, Machine, disk_file
 from tests.kit.vaults import make_vault
 
-pytestmark = [pytest.mark.needs_root, pytest.mark.needs_fuse]
+pytestmark = [
+    pytest.mark.needs_root,
+    pytest.mark.needs_fuse,
+    pytest.mark.needs_program("mkfs.xfs", "mkfs.btrfs", "sfdisk", "losetup"),
+]
 ROOT = Path(__file__).parents[2]
 
 

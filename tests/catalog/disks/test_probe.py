@@ -46,6 +46,7 @@ def run(*command: str | Path, text: str = "") -> str:
     return done.stdout
 
 
+TOOLS = ("mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkswap", "blkid")
 MADE = {
     "ext2": (["mkfs.ext2", "-q", "-U", UUID, "-L", LABEL], 8),
     "ext3": (["mkfs.ext3", "-q", "-U", UUID, "-L", LABEL], 16),
@@ -56,6 +57,7 @@ MADE = {
 }
 
 
+@pytest.mark.needs_program(*TOOLS)
 @pytest.mark.parametrize("kind", MADE)
 def test_what_blkid_says_is_recognised(kind: str, tmp_path: Path) -> None:
     command, size = MADE[kind]
@@ -84,6 +86,7 @@ unit: sectors
 """
 
 
+@pytest.mark.needs_program("sfdisk")
 @pytest.mark.parametrize("script", [GPT, DOS], ids=["gpt", "dos"])
 def test_partitions_are_those_of_sfdisk(script: str, tmp_path: Path) -> None:
     disk = sparse(tmp_path / "disk", 64 * MIB)
@@ -103,6 +106,7 @@ def test_partitions_are_those_of_sfdisk(script: str, tmp_path: Path) -> None:
         assert partition_table(reader(bytes(raw)), 64 * MIB).damaged
 
 
+@pytest.mark.needs_program("sfdisk", "mkfs.ext4")
 def test_what_partitions_hold(tmp_path: Path) -> None:
     disk = sparse(tmp_path / "disk", 64 * MIB)
     run("sfdisk", "-q", disk, text=GPT)

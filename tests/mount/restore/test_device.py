@@ -22,7 +22,7 @@ from tests.kit.cli import Cli
 from tests.kit.disks import attached, disk, mounted
 from tests.kit.imaging import MIB, Machine, Saved, disk_file, noisy, overwrite
 
-pytestmark = pytest.mark.needs_root
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("sfdisk", "losetup", "partx")]
 SIZE = 40 * MIB
 HERE = platform.node()
 

@@ -62,7 +62,11 @@ class FileReader(Generic[Folder, File, Stat]):
 
         The node keeps the times from before the reading, so that the next backup sees a change during it.
         """
-        file = self._system.open_file(name, folder)
+        try:
+            file = self._system.open_file(name, folder)
+        except BaseException:
+            self._before = None  # the next file is another one
+            raise
         try:
             contents, changed = self._once(file, node)
             if changed:

@@ -60,6 +60,7 @@ if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
         has sqlite3 || want sqlite3
         has mkfs.btrfs || want btrfs-progs
         has mkfs.xfs || want xfsprogs
+        has sfdisk || want fdisk
     fi
     if [ $guests = yes ]; then
         has qemu-system-x86_64 || want qemu-system-x86

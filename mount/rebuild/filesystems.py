@@ -18,7 +18,13 @@ has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg sparse
 huge_file uninit_bg dir_nlink extra_isize metadata_csum metadata_csum_seed quota project bigalloc inline_data
 large_dir ea_inode casefold encrypt verity mmp fast_commit orphan_file stable_inodes meta_bg
 """
-_BTRFS = ("mixed-bg", "zoned", "block-group-tree", "raid1c34", "squota")
+# What the kernel calls features, and mkfs.btrfs does; the others are always on, or follow from the profiles.
+_BTRFS = {
+    "mixed_groups": "mixed-bg",
+    "zoned": "zoned",
+    "block_group_tree": "block-group-tree",
+    "simple_quota": "squota",
+}
 # system.json's names of what `mkfs.xfs` takes by its options.
 _XFS = {
     "-m": {"crc": "crc", "finobt": "finobt", "rmapbt": "rmapbt", "reflink": "reflink", "bigtime": "bigtime",
@@ -136,7 +142,7 @@ def _write_btrfs(script: Script, system: FileSystem, devices: list[str]) -> None
         value = system.parameters.get(name, "").lower()
         if value and _WORD.match(value):
             options.append(option + value)
-    if features := [name for name in _BTRFS if name in system.features]:
+    if features := [ours for name, ours in _BTRFS.items() if name in system.features]:
         options.append("--features=" + ",".join(features))
     script.run("mkfs.btrfs", *options, *devices)
     wanted = [s for s in system.subvolumes if _is_inside(s.path)]

@@ -112,7 +112,7 @@ close_group() { # GROUP DEVICE...
             done
             [ $found = yes ] || die "this machine has a volume group $group on $on: rename it, or detach its disk"
         done
-        vgchange --quiet --activate=n "$group"
+        quiet vgchange --activate=n "$group"
     fi
 }
 

@@ -147,7 +147,7 @@ def write_opening(script: Script, layers: list[Layer], names: Names) -> None:
                     continue
                 script.run("open_luks", names.new(layer.device), _mapping(layer))
             case VolumeGroup():
-                script.run("vgchange", "--quiet", "--activate=y", layer.name)
+                script.run("quiet", "vgchange", "--activate=y", layer.name)
         script.run("settle")
 
 

@@ -33,6 +33,9 @@ TABLES = ("", "gpt", "dos")
 # Signatures of layers, which lsblk and blkid report as if they were file systems.
 LAYERS = ("LVM2_member", "linux_raid_member", "crypto_LUKS")
 _NOT_ROOTS = ("/proc", "/sys", "/dev", "/run")
+_PASSING = re.compile(
+    r"/dev/(?:loop|zram|ram|sr|fd)\d+(?:p\d+)?\Z"
+)  # devices that hold nothing of the machine's own
 _ARRAY = re.compile(r"/dev/md(?:\d+|_[A-Za-z0-9_-]+|/[A-Za-z0-9_.:-]+)\Z")
 _MAPPED = re.compile(r"/dev/mapper/[A-Za-z0-9_][A-Za-z0-9_.+=-]*\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")  # of a volume group or a logical volume
@@ -213,7 +216,7 @@ def resized(found: Layout, grown: set[str]) -> set[str]:
 
 def _add_file_systems(found: Layout, state: SystemState, devices: set[str], without: set[str]) -> None:
     for system in state.file_systems:
-        if system.type in LAYERS:
+        if system.type in LAYERS or _PASSING.match(system.device):
             continue
         needed = set(system.devices) or {system.device}
         places = sorted({*system.places, *_fstab_places(state, system)})

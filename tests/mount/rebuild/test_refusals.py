@@ -84,6 +84,7 @@ def test_kinds_that_are_not_made_are_named() -> None:
 def test_what_nothing_needs_is_left_out_and_named() -> None:
     state = mbr()
     systems = [*state.file_systems, FileSystem(device="/dev/sda2", type="ntfs"),
+               FileSystem(device="/dev/loop3", type="squashfs", places=["/snap/x"]),
                FileSystem(device="/dev/sdz1", type="ext4", places=["/mnt"])]  # fmt: skip
     rebuild = plan_rebuild(replace(state, file_systems=systems), Wanted(targets(state)))
     assert rebuild.refusals == []

@@ -18,7 +18,7 @@ release() {
 }
 
 open_layers() {
-    vgchange --quiet --activate=y vg0
+    quiet vgchange --activate=y vg0
     settle
 }
 

@@ -27,9 +27,11 @@ def target(path: str) -> Target:
     try:
         size = int((sys / "size").read_text()) * 512
         sector = int((sys / "queue" / "logical_block_size").read_text())
-        return Target(path, size, sector, _in_use(sys, name), _holds(path, sys, name, size))
+        in_use = _in_use(sys, name)
+        return Target(path, size, sector, in_use, "" if in_use else _holds(path, sys, name, size))
     except (OSError, ValueError) as e:
-        raise LocalError(f"{path} can't be looked at: {e}") from e
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise LocalError(f"{path} can't be looked at: {reason}", "run it as root") from e
 
 
 def _in_use(sys: Path, name: str) -> str:

@@ -187,5 +187,11 @@ def write_mounts(script: Script, mounts: list[Mount], names: Names) -> None:
     """The body of mount_all: mounts what is not mounted yet, from the root downwards."""
     for mount in mounts:
         device = names.new((mount.system.devices or [mount.system.device])[0])
-        option = [f"subvol=/{mount.subvolume}"] if mount.subvolume else []
-        script.run("mount_one", device, in_target(mount.place), mount.system.type, *option)
+        options = [f"subvol=/{mount.subvolume}"] if mount.subvolume else list(mount.options)
+        script.run(
+            "mount_one",
+            device,
+            in_target(mount.place),
+            mount.system.type,
+            *([",".join(options)] if options else []),
+        )

@@ -38,6 +38,7 @@ _PASSING = re.compile(
 )  # devices that hold nothing of the machine's own
 _ARRAY = re.compile(r"/dev/md(?:\d+|_[A-Za-z0-9_-]+|/[A-Za-z0-9_.:-]+)\Z")
 _MAPPED = re.compile(r"/dev/mapper/[A-Za-z0-9_][A-Za-z0-9_.+=-]*\Z")
+_MASK = re.compile(r"(?:(?:[fd]|u)mask=[0-7]{1,4}|[ug]id=\d{1,10})\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")  # of a volume group or a logical volume
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z")
 _LVM_ID = re.compile(r"[A-Za-z0-9]{6}(?:-[A-Za-z0-9]{4}){5}-[A-Za-z0-9]{6}\Z")
@@ -47,11 +48,13 @@ Layer: TypeAlias = Array | Luks | VolumeGroup
 
 @dataclass(frozen=True)
 class Mount:
-    """A file system to mount: where, and which subvolume of a btrfs ("" for all of it)."""
+    """A file system to mount: where, which subvolume of a btrfs ("" for all of it), and options that say how a FAT
+    shows owners and modes: with others, those in the recovery point could not be restored."""
 
     place: str
     system: FileSystem
     subvolume: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass
@@ -255,6 +258,13 @@ def _subvolume(state: SystemState, system: FileSystem, place: str) -> str:
     return ""
 
 
+def _masks(state: SystemState, place: str) -> tuple[str, ...]:
+    """The options of a FAT that was mounted at a place, or would have been, that say whose its files are."""
+    told = [mount.super_options for mount in state.mounts if mount.place == place and mount.type == "vfat"]
+    told += [entry.options for entry in state.fstab if entry.place == place]
+    return tuple(option for option in told[0].split(",") if _MASK.match(option)) if told else ()
+
+
 def _is_part(mount: Mounted, place: str) -> bool:
     return mount.place == place and mount.root not in ("", "/") and mount.type != "btrfs"
 
@@ -272,7 +282,8 @@ def _add_mounts(found: Layout, state: SystemState) -> None:
             subvolume = _subvolume(state, system, place) if system.type == "btrfs" else ""
             if not all(part not in ("", ".", "..") for part in subvolume.split("/")) and subvolume:
                 found.refusals.append(f"{place} is a subvolume with a path that can't be used")
-            taken.setdefault(place, Mount(place, system, subvolume))
+            options = _masks(state, place) if system.type == "vfat" else ()
+            taken.setdefault(place, Mount(place, system, subvolume, options))
     found.mounts = [taken[place] for place in sorted(taken, key=lambda p: (p.count("/") if p != "/" else 0, p))]
     if "/" not in taken:
         found.refusals.append(

@@ -100,7 +100,7 @@ def efi_lvm() -> SystemState:
             FileSystem(device="/dev/mapper/vg0-swap", type="swap", uuid=uuid(17), label="swapping"),
             FileSystem(device="/dev/nvme0n1p7", type="LVM2_member"),
         ],
-        fstab=[FstabEntry(source="UUID=ABCD-1234", place="/boot/efi", type="vfat")],
+        fstab=[FstabEntry(source="UUID=ABCD-1234", place="/boot/efi", options="noatime,umask=0077,x;y")],
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ open_layers() {
 mount_all() {
     mount_one /dev/mapper/vg0-root "$target" ext4
     mount_one /dev/vda2 "$target"/boot ext4
-    mount_one /dev/vda1 "$target"/boot/efi vfat
+    mount_one /dev/vda1 "$target"/boot/efi vfat umask=0077
     mount_one /dev/mapper/vg0-thin--data "$target"/srv/data xfs
 }
 

@@ -54,6 +54,7 @@ def write_restores(script: Script, restores: list[Restore], vault: str) -> None:
     script.note("Folders that are mount points are in no point.")
     script.code('mkdir -p "$target/proc" "$target/sys" "$target/dev" "$target/run" "$target/tmp"')
     script.code('chmod 1777 "$target/tmp"')
+    script.code("sync")
 
 
 def write_patches(script: Script, state: SystemState, layout: Layout, names: Names) -> None:

@@ -25,7 +25,7 @@ SIZE = 1 << 40
 COMMANDS = """
 awk blkid blockdev btrfs cat chmod chroot cp cryptsetup df efibootmgr find findmnt grep head id lsblk lvcreate mdadm
 mkdir mkfs.btrfs mkfs.ext2 mkfs.ext3 mkfs.ext4 mkfs.vfat mkfs.xfs mkswap mount mountpoint mv pvcreate pvs readlink
-rm rpdrive sed sfdisk sort stty tr tune2fs udevadm umount vgchange vgcreate vgs wipefs
+rm rpdrive sed sfdisk sort stty sync tr tune2fs udevadm umount vgchange vgcreate vgs wipefs
 """
 SAID = {
     "blockdev": f"echo {SIZE}",

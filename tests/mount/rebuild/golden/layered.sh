@@ -146,6 +146,7 @@ phase_5() {
     # Folders that are mount points are in no point.
     mkdir -p "$target/proc" "$target/sys" "$target/dev" "$target/run" "$target/tmp"
     chmod 1777 "$target/tmp"
+    sync
 }
 
 # ---- 6: adapt files that name devices -------------------------------------------------------------

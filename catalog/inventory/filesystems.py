@@ -54,6 +54,7 @@ _XFS_TAKEN = (
     "agcount", "crc", "finobt", "sparse", "rmapbt", "reflink", "bigtime", "inobtcount", "nrext64", "ftype",
     "imaxpct", "sunit", "swidth",
 )  # fmt: skip
+_OWN = re.compile(r"rpdrive-[0-9a-f]{32}")  # the mark of rpdrive's snapshots, of a backup that runs now
 _BTRFS_CHANGING = re.compile(
     r"^(?:csum|generation|root|chunk_root\w*|log_root\w*|cache_generation|uuid_tree_generation|bytes_used|root_level"
     r"|dev_item\.bytes_used|sys_array_size|flags|backup_\w+)\s.*\n(?:\t\t\t.*\n)*",
@@ -195,7 +196,8 @@ def _with_subvolumes(here: Here, plain: FileSystem, place: str) -> FileSystem:
 def subvolumes(text: str) -> list[Subvolume]:
     """The subvolumes in what `btrfs subvolume list` prints."""
     rows = re.findall(r"^ID (\d+) gen \d+ top level \d+ path (.*)$", text, re.MULTILINE)
-    return [Subvolume(id=int(number), path=path.removeprefix("<FS_TREE>/")) for number, path in rows]
+    found = (Subvolume(id=int(number), path=path.removeprefix("<FS_TREE>/")) for number, path in rows)
+    return [subvolume for subvolume in found if not _OWN.search(subvolume.path)]
 
 
 def vfat(plain: FileSystem, version: str, sector: bytes) -> FileSystem:

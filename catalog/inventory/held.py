@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ def holdings(vault: Vault, mounts: Iterable[Mounted], points: Sequence[Point]) -
         if mount.type in _NETWORK or (mount.root != "/" and mount.type != "btrfs"):
             continue  # a bind mount shows what another place has
         path = os.fsencode(mount.place)
-        with_it = [point for point in points if _holds(files[point.id], point, path)]
+        with_it = [point for point in points if _holds(files[point.id], point, path, mount.device)]
         best = max(with_it, key=lambda p: _rank(p, path), default=None)
         remark = ""
         if best is not None and best.excludes and best.kind != ItemKind.SYSTEM:
@@ -62,10 +63,10 @@ def _rank(point: Point, path: bytes) -> tuple[bool, bool, bool, int]:
     return exact, point.kind != ItemKind.SYSTEM, not point.excludes, point.time
 
 
-def _holds(files: PointFiles, point: Point, path: bytes) -> bool:
+def _holds(files: PointFiles, point: Point, path: bytes, device: str) -> bool:
     """Whether a point has what is mounted at a path: it was asked for, and is there, and is not empty."""
     if point.kind == ItemKind.IMAGE:
-        return any(volume.place == path for volume in point.volumes)
+        return any(volume.place == path or _is_on(device, volume.source) for volume in point.volumes)
     if not any(_is_within(path, given) for given in point.paths):
         return False
     try:
@@ -74,6 +75,17 @@ def _holds(files: PointFiles, point: Point, path: bytes) -> bool:
         return False
     # Not read, as it was on another file system, it is an empty folder.
     return place.is_folder and place.folder is not None
+
+
+def _is_on(device: str, source: str) -> bool:
+    """Whether a device is the source of an image, by any of its names, or a partition of it."""
+    if not source.startswith("/dev/"):
+        return False
+    real, whole = os.path.realpath(device), os.path.realpath(source)
+    return (
+        real == whole
+        or re.fullmatch(re.escape(whole) + ("p" if whole[-1].isdigit() else "") + r"\d+", real) is not None
+    )
 
 
 def _is_within(path: bytes, folder: bytes) -> bool:

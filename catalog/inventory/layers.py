@@ -150,6 +150,7 @@ def luks(device: str, text: str, mapped: str = "", name: str = "", header: str =
 
 # --- LVM -------------------------------------------------------------------------------------------------------
 
+_OWN = re.compile(r"rpdrive-[0-9a-f]{32}")  # the mark of rpdrive's snapshots
 _LVS = (
     "vg_name,lv_name,lv_uuid,lv_size,lv_layout,lv_role,lv_attr,pool_lv,origin,lv_tags,lv_active,segtype,stripes,"
     "stripe_size,devices,lv_dm_path"
@@ -190,6 +191,8 @@ def group(
     volumes: dict[str, LogicalVolume] = {}
     for one in (one for one in logical if one.get("vg_name") == name):
         volume = _logical(one)
+        if any(_OWN.fullmatch(tag) for tag in volume.tags) or _OWN.search(volume.name):
+            continue  # a snapshot of a backup that runs now
         known = volumes.get(volume.name)
         volumes[volume.name] = (
             volume if known is None else msgspec.structs.replace(known, devices=[*known.devices, *volume.devices])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator
 
 from catalog.inventory.here import Here
@@ -192,10 +191,9 @@ def _dpkg_files(here: Here) -> set[str]:
     merged = tuple(f"/{name}/" for name in here.names("/") if here.path(f"/{name}").is_symlink())
     for name in here.names("/var/lib/dpkg/info"):
         if name.endswith(".list"):
-            for path in here.text(f"/var/lib/dpkg/info/{name}", 64 << 20).splitlines():
-                owned.add(path)
-                if path.startswith(merged):
-                    owned.add("/usr" + path)
+            paths = here.text(f"/var/lib/dpkg/info/{name}", 64 << 20).splitlines()
+            owned.update(paths)
+            owned.update("/usr" + path for path in paths if path.startswith(merged))
     for line in here.run("dpkg-divert", "--list", note=False).splitlines():
         if found := re.search(r" of (/.+) to (/.+?)(?: by .*)?$", line):
             owned.update(found.groups())
@@ -218,14 +216,10 @@ def _unowned(here: Here, owned: set[str]) -> list[str]:
         for entry in rows:
             looked += 1
             path = f"{folder}/{entry.name}"
-            if not path.isprintable() or _MADE.search(path):
-                continue
-            try:
-                is_folder = stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode)
-            except OSError:
-                continue
+            is_folder = entry.is_dir(follow_symlinks=False)
             if path not in owned:
-                found.append(path + ("/" if is_folder else ""))
+                if path.isprintable() and not _MADE.search(path):
+                    found.append(path + ("/" if is_folder else ""))
             elif is_folder:
                 below.append(path)
         stack += reversed(below)

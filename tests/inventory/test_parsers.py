@@ -217,7 +217,11 @@ def test_btrfs_for_real(tmp_path: Path) -> None:
     )
     assert {"free_space_tree", "extended_iref", "no_holes"} <= set(found.features)
     fits(file_systems=[found])
-    listed = subvolumes("ID 256 gen 7 top level 5 path @\nID 257 gen 8 top level 5 path @home/a b\n")
+    mark = f"rpdrive-{'0a' * 16}"
+    listed = subvolumes(
+        f"ID 300 gen 9 top level 5 path .{mark}-1\nID 256 gen 7 top level 5 path @\n"
+        "ID 257 gen 8 top level 5 path @home/a b\n"
+    )
     assert [(v.id, v.path) for v in listed] == [(256, "@"), (257, "@home/a b")]
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,12 @@ def _without_loops(text: str) -> str:
 def disks(here: Here, found: dict[str, Block]) -> list[Disk]:
     """The disks, each with its partition table. Reading these needs root."""
     links = _links(here)
-    return [_disk(here, block, links) for block in found.values() if block.type in ("disk", "loop") and block.size]
+    result = []
+    for block in found.values():
+        if block.type in ("disk", "loop") and block.size:
+            plain = Disk(device=block.device, size=block.size)
+            result.append(here.attempt(block.device, partial(_disk, here, block, links), plain))
+    return result
 
 
 def _disk(here: Here, block: Block, links: dict[str, list[str]]) -> Disk:

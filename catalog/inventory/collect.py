@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -23,7 +22,6 @@ from catalog.inventory.tools import Tools
 from catalog.inventory.values import FORMAT, Boot, Computer, Disk, Mounted, Packages, SystemState
 
 STATE_FILE = "system.json"
-_T = TypeVar("_T")
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -56,47 +54,38 @@ def survey(here: Here, wanted: Wanted = Wanted()) -> SystemState:
             "not collected by root: partition tables, identities of file systems, RAID, LUKS, LVM and the kinds of "
             "passwords can't be read"
         )
-    found = _part(here, "block devices", lambda: blocks(here, loops=wanted.loops), dict[str, Block]())
-    mounts = _part(here, "mounts", lambda: mounted(here, found), list[Mounted]())
-    the_disks = _part(here, "disks", lambda: disks(here, found), list[Disk]())
-    the_packages = _part(here, "packages", lambda: packages(here), Packages())
+    found = here.attempt("block devices", lambda: blocks(here, loops=wanted.loops), dict[str, Block]())
+    mounts = here.attempt("mounts", lambda: mounted(here, found), list[Mounted]())
+    the_disks = here.attempt("disks", lambda: disks(here, found), list[Disk]())
+    the_packages = here.attempt("packages", lambda: packages(here), Packages())
     if here.keeps:
-        _part(here, "changed files", lambda: keep_drift(here, the_packages.manager, verify=wanted.verify), None)
-        _part(here, "services", lambda: keep_services(here), None)
+        here.attempt("changed files", lambda: keep_drift(here, the_packages.manager, verify=wanted.verify), None)
+        here.attempt("services", lambda: keep_services(here), None)
     as_root = here.by_root
     state = SystemState(
         format=FORMAT,
         by_root=as_root,
-        computer=_part(here, "the machine", lambda: computer(here), Computer()),
-        boot=_part(here, "boot", lambda: boot(here, found, the_disks, mounts), Boot()),
+        computer=here.attempt("the machine", lambda: computer(here), Computer()),
+        boot=here.attempt("boot", lambda: boot(here, found, the_disks, mounts), Boot()),
         disks=the_disks,
-        arrays=_part(here, "arrays", lambda: arrays(here, found), []) if as_root else [],
-        luks=_part(here, "LUKS", lambda: containers(here, found, headers=wanted.luks_headers), [])
+        arrays=here.attempt("arrays", lambda: arrays(here, found), []) if as_root else [],
+        luks=here.attempt("LUKS", lambda: containers(here, found, headers=wanted.luks_headers), [])
         if as_root
         else [],
-        volume_groups=_part(here, "LVM", lambda: volume_groups(here, found), []) if as_root else [],
-        file_systems=_part(here, "file systems", lambda: file_systems(here, found, mounts), []),
+        volume_groups=here.attempt("LVM", lambda: volume_groups(here, found), []) if as_root else [],
+        file_systems=here.attempt("file systems", lambda: file_systems(here, found, mounts), []),
         mounts=mounts,
-        fstab=_part(here, "fstab", lambda: fstab(here.text("/etc/fstab")), []),
-        crypttab=_part(here, "crypttab", lambda: crypttab(here.text("/etc/crypttab")), []),
+        fstab=here.attempt("fstab", lambda: fstab(here.text("/etc/fstab")), []),
+        crypttab=here.attempt("crypttab", lambda: crypttab(here.text("/etc/crypttab")), []),
         packages=the_packages,
-        users=_part(here, "users", lambda: users(here), []),
-        groups=_part(here, "groups", lambda: groups(here), []),
-        units=_part(here, "units", lambda: units(here), []),
-        alternatives=_part(here, "alternatives", lambda: alternatives(here), {}),
-        sysctl=_part(here, "kernel settings", lambda: sysctl(here), {}),
+        users=here.attempt("users", lambda: users(here), []),
+        groups=here.attempt("groups", lambda: groups(here), []),
+        units=here.attempt("units", lambda: units(here), []),
+        alternatives=here.attempt("alternatives", lambda: alternatives(here), {}),
+        sysctl=here.attempt("kernel settings", lambda: sysctl(here), {}),
     )
     raw: Any = msgspec.to_builtins(state)
     state, refused = checked(raw)
     for line in refused:
         here.note(line)
     return msgspec.structs.replace(state, notes=list(here.notes))
-
-
-def _part(here: Here, what: str, part: Callable[[], _T], nothing: _T) -> _T:
-    """A part of the state. What no code expected costs that part: tools of other versions print other things."""
-    try:
-        return part()
-    except Exception as e:  # noqa: BLE001 - one tool's output must not cost the machine's backup
-        here.note(f"{what} could not be collected: {type(e).__name__}: {e}")
-        return nothing

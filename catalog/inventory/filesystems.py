@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -86,7 +87,7 @@ def file_systems(here: Here, found: Mapping[str, Block], mounts: list[Mounted]) 
         if block.fs == "btrfs":
             uuids.add(block.uuid)
             plain = msgspec.structs.replace(plain, devices=_devices(block, found))
-        result.append(_with_details(here, plain, block))
+        result.append(here.attempt(block.device, partial(_with_details, here, plain, block), plain))
     return sorted(result, key=lambda f: f.device)
 
 

@@ -7,12 +7,14 @@ import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from catalog.inventory.tools import MOST, Tools
 
 _SMALL = 4 << 20  # bytes of a file of the machine that is parsed
 _KEPT = re.compile(r"[^A-Za-z0-9_.:+@-]")  # characters that the name of a kept file doesn't have
 _NOTES = 500
+_T = TypeVar("_T")
 
 
 class Here:
@@ -34,6 +36,14 @@ class Here:
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:1000]
         if text not in self.notes and len(self.notes) < _NOTES:
             self.notes.append(text)
+
+    def attempt(self, what: str, part: Callable[[], _T], nothing: _T) -> _T:
+        """What `part` returns. What no code expected costs that part: tools change what they print."""
+        try:
+            return part()
+        except Exception as e:  # noqa: BLE001 - one tool's output must not cost the machine's backup
+            self.note(f"{what} could not be collected: {type(e).__name__}: {e}")
+            return nothing
 
     @property
     def keeps(self) -> bool:

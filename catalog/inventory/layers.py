@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,8 +34,10 @@ def arrays(here: Here, found: dict[str, Block]) -> list[Array]:
     result = []
     for block in running:
         text = here.run("mdadm", "--detail", block.device, keep=f"raid/{block.name}.txt", stable=_steady)
-        if text:
-            result.append(array(block.device, block.size, text))
+        found_array = (
+            here.attempt(block.device, partial(array, block.device, block.size, text), None) if text else None
+        )
+        result += [found_array] if found_array is not None else []
     return result
 
 
@@ -97,7 +100,9 @@ def containers(here: Here, found: dict[str, Block], *, headers: bool = False) ->
                 header, "cryptsetup", "luksHeaderBackup", block.device, "--batch-mode", "--header-backup-file"
             )
         name = mapped.device.removeprefix("/dev/mapper/") if mapped else ""
-        result.append(luks(block.device, text, mapped.device if mapped else "", name, header))
+        read = partial(luks, block.device, text, mapped.device if mapped else "", name, header)
+        container = here.attempt(block.device, read, None)
+        result += [container] if container is not None else []
     return result
 
 
@@ -170,7 +175,8 @@ def volume_groups(here: Here, found: dict[str, Block]) -> list[VolumeGroup]:
     for row in sorted(groups, key=lambda row: str(row.get("vg_name"))):
         name = str(row.get("vg_name", ""))
         backup = here.written(f"lvm/{name}.vg", "vgcfgbackup", name, "--file", stable=_without_time)
-        result.append(group(row, physical, logical, backup))
+        one = here.attempt(f"the volume group {name}", partial(group, row, physical, logical, backup), None)
+        result += [one] if one is not None else []
     return result
 
 

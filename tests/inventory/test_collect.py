@@ -227,6 +227,19 @@ def test_tools_that_print_something_else_cost_themselves(
     assert state.boot.entries == [] and state.disks == []
 
 
+def test_one_odd_output_costs_one_entry(machine: tuple[Here, Doubles], tmp_path: Path) -> None:
+    here, doubles = machine
+    here.by_root = True
+    doubles.add("dumpe2fs", "echo 'Block count: many'; echo 'Inode count: 7'")
+    (tmp_path / "vgs").write_text(
+        json.dumps({"report": [{"vg": [{"vg_name": "odd", "vg_size": []}, *recorded.VGS]}]})
+    )
+    state = survey(here)
+    assert [(f.type, f.parameters) for f in state.file_systems] == [("ext4", {}), ("vfat", {})]
+    assert {group.name for group in state.volume_groups} == {"odd", "vg0"}
+    assert any("vg0-root could not be collected: ValueError" in note for note in state.notes)
+
+
 def test_a_hostile_machine_costs_its_entries(machine: tuple[Here, Doubles], tmp_path: Path) -> None:
     """A label or a name with control characters never reaches system.json."""
     here, _doubles = machine

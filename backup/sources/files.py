@@ -69,17 +69,23 @@ class SnapshotFiles:
         wanted = [area.mount for area in areas if area.how is How.SNAPSHOT]
         self._chosen = choose(areas, makers(wanted) if wanted else [], barred)
         if wish.mode == ALWAYS:
-            self._insist()
+            self._insist(barred)
 
-    def _insist(self) -> None:
+    def _insist(self, barred: str) -> None:
         """Raise SnapshotFailed unless there can be a snapshot of all that is to be read."""
-        said = [_no_snapshot(one) for one in self._chosen if one.provider is None and one.reason]
-        for path in self._selection.paths:
-            if self._table.of(path) is None:
-                said.append(f"no snapshot of {os.fsdecode(path)}: this system doesn't say where it is mounted")
+        said = [_no_snapshot(one) for one in self._chosen if one.provider is None and one.reason] + self._unknown()
         if said:
             what = "name what may be read live by --snapshot-exclude, or leave it out of the backup"
-            raise SnapshotFailed("; ".join(said), what)
+            raise SnapshotFailed("; ".join(said), "run the command as root" if barred else what)
+
+    def _unknown(self) -> list[str]:
+        """A line for each path of which no table says where it is mounted, e.g. without /proc."""
+        paths = self._selection.paths if self._wish.mode != NEVER else []
+        return [
+            f"no snapshot of {os.fsdecode(path)}: this system doesn't say where it is mounted"
+            for path in paths
+            if self._table.of(path) is None
+        ]
 
     def _saves(self, path: bytes) -> bool:
         """Whether a folder is saved, or leads to what is, as far as rules say that are known before the walk."""
@@ -130,7 +136,8 @@ class SnapshotFiles:
         missing = [one for one in self._chosen if one.provider is None and one.reason]
         if any(one.provider for one in self._chosen):
             missing = [one for one in missing if one.area.how is How.SNAPSHOT]
-        return [f"{_no_snapshot(one)}; its files were read while they are in use" for one in missing]
+        said = [_no_snapshot(one) for one in missing] + self._unknown()
+        return [f"{line}; its files were read while they are in use" for line in said]
 
     def _notes(self) -> list[str]:
         """The reasons for live files where a snapshot failed, if nobody asked for one."""

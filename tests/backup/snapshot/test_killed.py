@@ -182,3 +182,17 @@ def test_a_database_may_go_on_as_soon_as_there_is_a_snapshot(
     assert ".rpdrive-" in Path(f"{told}.released").read_text()
     rpdrive.ok("backup", btrfs.place, "--snapshot", "never")
     assert ".rpdrive-" not in Path(f"{told}.released").read_text()
+
+
+def test_without_a_table_of_mounts_a_wish_for_snapshots_is_a_problem(
+    rpdrive: Cli, vault: object, tmp_path: Path
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "file").write_text("x")
+    bare = ["unshare", "--mount", "sh", "-c", 'umount -l /proc; exec "$@"', "sh"]
+    # Without /proc, attributes can't be read either, which is a problem of its own.
+    for mode, codes in (("auto", [3]), ("always", [11]), ("never", [0, 3])):
+        command = [*bare, *rpdrive.command("backup", tmp_path / "files", "--snapshot", mode)]
+        done = subprocess.run(command, env=rpdrive.environ, check=False, capture_output=True, text=True)
+        assert done.returncode in codes, done
+        assert ("doesn't say where it is mounted" in done.stderr) == (mode != "never"), done

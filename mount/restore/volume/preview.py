@@ -15,7 +15,7 @@ from mount.restore.disk.flags import CLOEXEC, DIRECTORY, NOFOLLOW
 from mount.restore.folder import Folder, Identity
 from mount.restore.target import KEPT_NAMES, Target
 from mount.restore.volume.needs import Needs
-from mount.restore.volume.surplus import Surplus
+from mount.restore.volume.surplus import A_VAULT, OWN, Surplus, is_vault
 
 _FOLDER = int(NodeKind.FOLDER)
 _LISTED = DIRECTORY | NOFOLLOW | CLOEXEC
@@ -79,6 +79,8 @@ class Preview:
                 if known and any(name not in known for name in more):
                     more = self._without_spellings(fd, more, known)
                 why = UNKNOWN if folder.number in self._unknown else self._is_another(folder, fd, known)
+                if is_vault(more) or self.surplus.spares(disk.fstat(fd)):
+                    why = A_VAULT if is_vault(more) else OWN
                 if why:
                     for name in more:
                         self.surplus.keep(path + b"/" + name if path else name, why)

@@ -192,10 +192,14 @@ class Surplus:
         else:
             self._list(Row.of(path, st))
 
+    def spares(self, st: Status) -> bool:
+        """Whether a status is that of a folder of rpdrive."""
+        return (st.st_dev, st.st_ino) in self._spared
+
     def _reason(self, path: bytes, st: Status, parent: int) -> str:
         if self._borders.is_border_path(path):
             return MOUNTED
-        if (st.st_dev, st.st_ino) in self._spared:
+        if self.spares(st):
             return OWN
         if st.st_dev != parent:
             return SUBVOLUME

@@ -192,6 +192,25 @@ def test_other_file_systems_and_new_subvolumes_stay(tmp_path: Path) -> None:
                 assert (late / "x").exists() and {p.reason for p in report.problems if b"late" in p.path}
 
 
+@pytest.mark.needs_root
+@pytest.mark.needs_program("mkfs.ext4")
+def test_a_vault_in_a_folder_that_the_point_has_stays(tmp_path: Path) -> None:
+    with mounted(tmp_path / "srv", "ext4") as srv, mounted(tmp_path / "usb", "ext4") as usb:
+        cli = Inside(tmp_path)
+        new_vault(LocalStore(cli.vault))
+        make(srv, "data/file")
+        cli.ok("backup", "--volume", srv, "--item", "srv")
+        make_vault(usb / "data")  # of somebody else
+        make_vault(usb)
+        make(usb, "gone")
+        before = names(usb)
+        told = cli.run("restore", "latest", "--to", usb, "--exact", "--yes")
+        assert told.returncode == 3 and b"it is a vault" in told.stdout, told
+        assert (
+            {*before} <= {*names(usb)} and (usb / "vault.json").exists() and (usb / "data" / "vault.json").exists()
+        )
+
+
 # --- killed -------------------------------------------------------------------------------------------------------
 
 SLOW = """

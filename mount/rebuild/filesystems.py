@@ -106,9 +106,11 @@ def _write_ext(script: Script, system: FileSystem, device: str, is_resized: bool
             tuned += [option, f"{number}s" if name == "check_interval" and number != "0" else number]
     if (errors := system.parameters.get("errors", "")) in ("continue", "remount-ro", "panic"):
         tuned += ["-e", errors]
-    defaults = [o for o in re.split(r"[ ,]+", system.parameters.get("default_options", "")) if _WORD.match(o)]
-    if defaults and defaults != ["none"]:
-        tuned += ["-o", ",".join(defaults)]
+    if (told := system.parameters.get("default_options")) is not None:
+        defaults = [option for option in re.split(r"[ ,]+", told) if _WORD.match(option) and option != "none"]
+        # mke2fs sets these two by itself.
+        wanted = [*defaults, *(f"^{option}" for option in ("user_xattr", "acl") if option not in defaults)]
+        tuned += ["-o", ",".join(wanted)]
     if tuned:
         script.run("quiet", "tune2fs", *tuned, device)
 
@@ -144,7 +146,9 @@ def _write_btrfs(script: Script, system: FileSystem, devices: list[str]) -> None
             options.append(option + value)
     if features := [ours for name, ours in _BTRFS.items() if name in system.features]:
         options.append("--features=" + ",".join(features))
-    script.run("mkfs.btrfs", *options, *devices)
+    script.note("mkfs.btrfs refuses a UUID that it finds, also on the device that it is about to erase.")
+    script.run("wipefs", "--quiet", "--all", *devices)
+    script.run("quiet", "mkfs.btrfs", *options, *devices)
     wanted = [s for s in system.subvolumes if _is_inside(s.path)]
     made = sorted((s for s in wanted if not s.read_only), key=lambda s: (s.path.count("/"), s.path))
     for snapshot in (s for s in wanted if s.read_only):

@@ -50,8 +50,10 @@ may_erase() { # DISK BYTES ID: is it still the disk that the plan saw?
     [ "$(blockdev --getsize64 "$1")" = "$2" ] || die "$1 has another size than when this was written: another disk?"
     [ -z "$(lsblk -n -r -o MOUNTPOINT "$1" | tr -d ' \n')" ] || die "$1 is in use: something on it is mounted"
     if [ "$wipe" = yes ] || [ -z "$(wipefs --noheadings "$1")" ]; then return; fi
-    # What an earlier run of this script made has the identifier of the old table.
-    if [ -z "$3" ] || [ "$(sfdisk --disk-id "$1" 2>/dev/null | tr A-Z a-z)" != "$3" ]; then
+    # What an earlier run of this script made has the identifier of the old table, or of what is on the whole disk.
+    table=$(sfdisk --disk-id "$1" 2>/dev/null | tr A-Z a-z)
+    whole=$(blkid -p -o value -s UUID "$1" || true)
+    if [ -z "$3" ] || { [ "$table" != "$3" ] && [ "$whole" != "$3" ]; }; then
         die "$1 is not empty: make the plan again with --wipe to erase it"
     fi
 }

@@ -142,7 +142,7 @@ def write_script(
         script.code("release")
         for disk in layout.disks:
             target = targets[disk.device]
-            script.run("may_erase", names.new(disk.device), str(target.size), disk.table_id.lower())
+            script.run("may_erase", names.new(disk.device), str(target.size), _identity(disk, layout))
 
     def partitions() -> None:
         script.code("release")
@@ -177,6 +177,18 @@ def write_script(
     script.blank()
     script.code(MAIN)
     return script.text()
+
+
+def _identity(disk: Disk, layout: Layout) -> str:
+    """What tells a disk that the script made from others: the table's identifier, or the UUID of what is on it."""
+    if disk.table:
+        return disk.table_id.lower()
+    ids = {
+        one.device: one.uuid for one in (*layout.file_systems, *(e for e in layout.layers if isinstance(e, Luks)))
+    }
+    groups = (e for e in layout.layers if isinstance(e, VolumeGroup))
+    ids |= {physical.device: physical.uuid for group in groups for physical in group.physical}
+    return ids.get(disk.device, "")
 
 
 def _write_head(script: Script, state: SystemState, rebuild: Rebuild, names: Names, title: str) -> None:

@@ -104,7 +104,9 @@ phase_3() {
     if mountpoint -q "$target"; then umount -R "$target"; fi
 
     # btrfs on /dev/mapper/safe, for /, /home
-    mkfs.btrfs -q -f --uuid=0000012d-1111-4222-8333-444444444444 --label=all --nodesize=16384 --sectorsize=4096 --checksum=xxhash64 --data=single --metadata=dup /dev/mapper/safe
+    # mkfs.btrfs refuses a UUID that it finds, also on the device that it is about to erase.
+    wipefs --quiet --all /dev/mapper/safe
+    quiet mkfs.btrfs -q -f --uuid=0000012d-1111-4222-8333-444444444444 --label=all --nodesize=16384 --sectorsize=4096 --checksum=xxhash64 --data=single --metadata=dup /dev/mapper/safe
     # The subvolume .snapshots/1 was read-only, so it was probably a snapshot: not made.
     mkdir -p "$top"
     mount -t btrfs -o subvolid=5 /dev/mapper/safe "$top"

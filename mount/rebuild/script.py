@@ -183,11 +183,12 @@ def _identity(disk: Disk, layout: Layout) -> str:
     """What tells a disk that the script made from others: the table's identifier, or the UUID of what is on it."""
     if disk.table:
         return disk.table_id.lower()
-    ids = {
-        one.device: one.uuid for one in (*layout.file_systems, *(e for e in layout.layers if isinstance(e, Luks)))
-    }
-    groups = (e for e in layout.layers if isinstance(e, VolumeGroup))
-    ids |= {physical.device: physical.uuid for group in groups for physical in group.physical}
+    ids = {system.device: system.uuid for system in layout.file_systems}
+    for layer in layout.layers:
+        if isinstance(layer, Luks):
+            ids[layer.device] = layer.uuid
+        elif isinstance(layer, VolumeGroup):
+            ids |= {physical.device: physical.uuid for physical in layer.physical}
     return ids.get(disk.device, "")
 
 

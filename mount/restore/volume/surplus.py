@@ -37,6 +37,9 @@ _OF_THE_ENTRY = (
 _BYTES = re.compile(r"\\x[89a-f][0-9a-f]")  # a byte of a rule that is no UTF-8, as points list it
 _LONGEST = 4 << 10  # bytes of a path in a point's problems; the rest of a longer one is cut off
 _VAULT = b"vault.json"
+# In the configuration and the state folder of whoever made the backup, which left them out: without them, a machine
+# that was rolled back from a rescue system would not know its vault.
+_HOMES = {b"vaults.json", b"runs.jsonl"}
 
 MOUNTED = "another file system is mounted there"
 OWN = "it is a folder of rpdrive"
@@ -172,6 +175,8 @@ class Surplus:
                         why = "it changed while it was listed"
                     elif is_vault(names):
                         why = A_VAULT
+                    elif not _HOMES.isdisjoint(names):
+                        why = OWN
                     elif len(stack) >= _DEPTH:
                         why = "it has too many folders in each other"
                 except BaseException:

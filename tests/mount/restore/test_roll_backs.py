@@ -148,6 +148,18 @@ def test_what_changed_since_stays(tmp_path: Path) -> None:
     assert (elsewhere / "x").exists() and report.removed == 2
 
 
+def test_the_homes_of_rpdrive_of_a_machine_that_is_rolled_back_stay(tmp_path: Path) -> None:
+    """From a rescue system: they are not those of the user who runs the command."""
+    make(
+        tmp_path, "root/.config/rpdrive/vaults.json", "root/.config/rpdrive/x", "state/keys/key", "state/runs.jsonl"
+    )
+    make(tmp_path, "root/x")
+    with listed(tmp_path) as surplus:
+        assert kept(surplus) == {"root/.config/rpdrive": OWN, "state": OWN}
+        assert remove(tmp_path, surplus).removed == 1
+    assert (tmp_path / "state" / "keys" / "key").exists() and not (tmp_path / "root" / "x").exists()
+
+
 def test_names_of_one_file_go_one_after_the_other(tmp_path: Path) -> None:
     make(tmp_path, "a/one")
     os.link(tmp_path / "a" / "one", tmp_path / "a" / "two")

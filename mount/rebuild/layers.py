@@ -40,8 +40,11 @@ def _write_array(script: Script, array: Array, names: Names) -> None:
         options.append(joined("--metadata=", array.metadata))
     if _ARRAY_ID.match(array.uuid):
         options.append(joined("--uuid=", array.uuid))
-    if array.name:
-        options.append(joined("--name=", array.name.split(":")[-1]))
+    host, _, name = array.name.rpartition(":")
+    if name:
+        options.append(joined("--name=", name))
+    if host:  # an array of another host's name gets another number when the machine starts
+        options.append(joined("--homehost=", host))
     if array.chunk and array.level not in ("raid1", "linear"):
         options.append(joined("--chunk=", f"{array.chunk // 1024}K"))
     layout = array.layout.replace("near=", "n").replace("far=", "f").replace("offset=", "o")

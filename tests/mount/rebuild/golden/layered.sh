@@ -83,7 +83,7 @@ phase_2() {
     release
 
     # the array /dev/md1, raid1. It synchronises in the background; /proc/mdstat says how far it is.
-    mdadm --create /dev/md1 --run --quiet --level=raid1 --raid-devices=2 --metadata=1.2 --uuid=aaaaaaaa:bbbbbbbb:cccccccc:dddddddd --name=1 --bitmap=internal /dev/vda3 /dev/vdb3
+    mdadm --create /dev/md1 --run --quiet --level=raid1 --raid-devices=2 --metadata=1.2 --uuid=aaaaaaaa:bbbbbbbb:cccccccc:dddddddd --name=1 --homehost=store --bitmap=internal /dev/vda3 /dev/vdb3
     settle
 
     # the array /dev/md0, raid1. It synchronises in the background; /proc/mdstat says how far it is.

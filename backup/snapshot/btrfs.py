@@ -177,6 +177,8 @@ class _Made:
         """Make it. Raises OSError."""
         source = folder_below(self._top.descriptor, self._subvolume)
         try:
+            if self.volume.device not in (0, os.fstat(source).st_dev):
+                raise OSError(errno.ESTALE, f"{os.fsdecode(self.volume.source)} is another file system by now")
             self.time = time.time_ns()
             self._top.hold()
             self._gone = False  # before it is there: a signal may come before the next line does

@@ -164,9 +164,7 @@ class Taking:
             try:
                 mine += provider.make([volume], self._mark)
             except SnapshotFailed:
-                if volume in wanted or any(
-                    v.place == volume.place for one in wanted for v in self._within(provider, one)
-                ):
+                if volume in wanted or any(volume in self._within(provider, one) for one in wanted):
                     raise
                 _log.info("%s is gone, and needs no snapshot", os.fsdecode(volume.place))
 

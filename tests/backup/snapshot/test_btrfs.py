@@ -339,3 +339,15 @@ def test_a_subvolume_that_the_user_excludes_is_read_live(btrfs: Disk, machine: P
     for asked, holds in ((wish, False), (ALWAYS, True)):
         with closing(source(machine, btrfs.place, wish=asked)) as files:
             assert files.begin().holds is holds
+
+
+def test_a_device_whose_name_another_disk_has_got(btrfs: Disk, tmp_path: Path) -> None:
+    """The table of mounts has the name that a disk had when it was mounted."""
+    with disk(tmp_path / "other", "btrfs") as other:
+        mark = JobMark(tmp_path / "state")
+        device = btrfs.place.stat().st_dev
+        volume = Volume(os.fsencode(btrfs.place), device, "btrfs", os.fsencode(other.device), b"/", "rw")
+        with pytest.raises(SnapshotFailed, match="is another file system by now"):
+            Btrfs().make([volume], mark)
+        mark.close()
+        assert left_in(other.place) == []

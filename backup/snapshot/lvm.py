@@ -2,13 +2,14 @@
 
 A thick snapshot has a size of its own and is void once as much of the volume has changed; a thin one takes room
 from its pool. Both are writable, so that the file system's journal is replayed into the snapshot when it is opened.
-A snapshot carries the job's mark as a tag, and is only removed by name, tag and role together. Several volumes are
-snapshot one after the other: LVM knows no single instant for them.
+A snapshot carries the job's mark in its name and as a tag, and is only removed by both together. Several volumes
+are snapshot one after the other: LVM knows no single instant for them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -175,8 +176,9 @@ class Lvm:
         if tool.missing("lvs"):
             return []  # without its tools, nothing of LVM is active here
         shown = []
-        for volume in volumes(self._run, 'lv_role={"snapshot"}'):
-            tag = next(filter(None, map(tag_in, sorted(volume.tags))), "")
+        # By name, not by role: an lvcreate that failed may have left a volume that is no snapshot yet.
+        for volume in volumes(self._run, 'lv_name=~"^rpdrive-"'):
+            tag = next((t for t in volume.tags if is_ours(volume.name, t)), "")
             if tag:
                 room = 0 if volume.pool_id else volume.size
                 source = f"{volume.group}/{volume.origin}" if volume.origin else ""
@@ -188,9 +190,13 @@ class Lvm:
 
     def remove(self, found: Found) -> None:
         group, _, name = found.name.partition("/")
-        # Without a tag the selection would be of what has none.
-        if is_name(group) and is_name(name) and found.tag and tag_in(found.tag) == found.tag:
+        if is_name(group) and is_ours(name, found.tag):
             _remove(self._run, group, name, found.tag)
+
+
+def is_ours(name: str, tag: str) -> bool:
+    """Whether a volume's name is one that a job with this mark gives."""
+    return tag != "" and tag_in(tag) == tag and re.fullmatch(re.escape(tag) + "-[0-9]{1,6}", name) is not None
 
 
 class _Made:
@@ -374,7 +380,7 @@ def _room(origin: LogicalVolume, options: Options, free: int) -> tuple[int, str]
 
 
 def _remove(run: Run, group: str, name: str, tag: str) -> None:
-    """Remove a snapshot, by name, tag and role at once; no effect if there is none. Raises SnapshotFailed."""
+    """Remove a volume, by name and tag at once; no effect if there is no such one. Raises SnapshotFailed."""
     end = time.monotonic() + BUSY
     while True:
         ended = run(

@@ -141,8 +141,8 @@ def by_id(run: Run, *ids: str) -> dict[str, LogicalVolume]:
 
 
 def with_tag(group: str, name: str, tag: str) -> str:
-    """The selection of one snapshot that carries a tag."""
-    return f'vg_name="{group}" && lv_name="{name}" && lv_tags={{"{tag}"}} && lv_role={{"snapshot"}}'
+    """The selection of one volume that carries a tag."""
+    return f'vg_name="{group}" && lv_name="{name}" && lv_tags={{"{tag}"}}'
 
 
 def behind(number: str, sys: Path = Path("/sys")) -> tuple[str, str] | None:

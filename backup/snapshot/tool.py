@@ -20,6 +20,7 @@ from catalog.screen.text import safe_text
 KEPT = 8 << 20  # bytes of output: one with more is stopped
 GRACE = 30.0  # seconds for a program to end after it was asked to
 _MESSAGES = 64 << 10  # bytes of messages that are looked at
+_LINES = 3  # of messages that are told
 _LONGEST = 400  # characters of a message
 # cron and some units leave these out of PATH.
 _PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
@@ -32,7 +33,7 @@ class StillRuns(SnapshotFailed):
 
 
 class Ended(NamedTuple):
-    """How a program ended. `said`: its last message, as one line for people; empty if it said nothing."""
+    """How a program ended. `said`: its last messages, as one line for people; empty if it said nothing."""
 
     code: int
     output: bytes
@@ -93,10 +94,13 @@ def run(name: str, *arguments: str, seconds: float, changes: bool = False) -> En
 
 
 def message(text: bytes) -> str:
-    """The last line of a program's messages that is not a warning: one line, at most 400 characters."""
+    """The last lines of a program's messages that are no warnings, as one: at most 400 characters.
+
+    LVM ends with what it did then, e.g. "Aborting.", and says why before.
+    """
     lines = [" ".join(line.split()) for line in text.decode(errors="replace").splitlines()]
     telling = [line for line in lines if line and not line.startswith(_NOISE)]
-    return safe_text((telling or [line for line in lines if line] or [""])[-1][:_LONGEST])
+    return safe_text("; ".join((telling or [line for line in lines if line])[-_LINES:])[:_LONGEST])
 
 
 def _wait(process: subprocess.Popen[bytes], end: float, *files: Memory) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # not in the programs, which have to be quick
 
 PROGRAMS = ("lvs", "vgs", "lvcreate", "lvchange", "lvremove", "dmsetup")
 EXTENT = 4 << 20
+OF_LVCREATE = "--snapshot --extents= --setactivationskip= --ignoreactivationskip --name= --addtag="
 # Imported, so that it is compiled once.
 CODE = f"import sys; sys.path = [{str(Path(__file__).parent)!r}, *sys.path]; import lvm_double; lvm_double.main()"
 COMMAND = f'{sys.executable} -S -E -c "{CODE}"'
@@ -135,6 +136,8 @@ def device(folder: Path, minor: int, uuid: str, name: str) -> None:
 
 def selected(state: dict[str, Any], select: str) -> list[dict[str, str]]:
     def fits(volume: dict[str, str], term: str) -> bool:
+        if found := re.fullmatch(r'(\w+)=~"([^"]*)"', term):
+            return re.search(found[2], volume[found[1]]) is not None
         if found := re.fullmatch(r'(\w+)="([^"]*)"', term):
             return {"vg_name": "vg0", **volume}[found[1]] == found[2]
         found = re.fullmatch(r'(\w+)=\{"([^"]*)"\}', term)
@@ -187,8 +190,7 @@ def vgs(folder: Path, state: dict[str, Any], arguments: list[str]) -> None:
 
 
 def lvcreate(folder: Path, state: dict[str, Any], arguments: list[str]) -> None:
-    known = "--snapshot --extents= --setactivationskip= --ignoreactivationskip --name= --addtag="
-    given, rest = options(arguments, known)
+    given, rest = options(arguments, OF_LVCREATE)
     group, _, name = rest[0].partition("/")
     origin = next((v for v in state["volumes"] if v["lv_name"] == name), None)
     if origin is None or group != "vg0" or "--snapshot" not in given:
@@ -289,6 +291,11 @@ def perform(folder: Path, program: str, arguments: list[str]) -> None:
             for place in (folder / "sys/block").iterdir():
                 (place / "dm/suspended").write_text("1\n")
             refuse(5, "Failed to resume.")
+        elif what == "half":  # as LVM was seen to do: a volume with the tag, which is no snapshot
+            given, _ = options(arguments, OF_LVCREATE)
+            add(folder, state, given["--name"], {"lv_tags": given["--addtag"]})
+            double.save(state)
+            refuse(5, "Failed to suspend.\n  Aborting. Manual intervention required.")
         elif what == "kill":  # before it does anything
             os.kill(os.getppid(), signal.SIGKILL)
             return

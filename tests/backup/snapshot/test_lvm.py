@@ -71,7 +71,7 @@ def test_the_commands_for_a_thick_snapshot(double: LvmDouble, tmp_path: Path) ->
     assert [call[0] for call in calls] == ["lvs", "lvcreate", "lvs"]
     extents = "100"  # a tenth of 4 GiB is 103 extents, and 100 are free
     assert calls[1][1:] == ["--snapshot", "--extents", extents, "--name", name, "--addtag", mark.tag, "vg0/srv"]
-    which = f'vg_name="vg0" && lv_name="{name}" && lv_tags={{"{mark.tag}"}} && lv_role={{"snapshot"}}'
+    which = f'vg_name="vg0" && lv_name="{name}" && lv_tags={{"{mark.tag}"}}'
     assert calls[2][-1] == which
     assert snapshot.name == f"vg0/{name}"
     assert snapshot.block_device() == Path("/dev/dm-2")
@@ -213,6 +213,7 @@ def test_what_is_no_logical_volume(double: LvmDouble, monkeypatch: pytest.Monkey
             r"no snapshot of vg0/\w+: VG vg0 is locked\?\[2J$",
         ),
         ({"lvcreate": ["print", 1, "nothing was made"]}, "lvs doesn't show vg0/rpdrive-.* as a snapshot"),
+        ({"lvcreate": ["half", 1]}, r"Failed to suspend\. *; Aborting\. Manual intervention required\.$"),
         ({"lvcreate": ["hang", 1]}, "lvcreate did not end within 1 s and was stopped"),
     ],
 )
@@ -319,10 +320,11 @@ def test_the_next_start_removes_what_a_kill_leaves(
     double: LvmDouble, tmp_path: Path, program: str, times: int, when: str
 ) -> None:
     both = [thick(double), thin(double)]
-    # Snapshots of others: one looks like ours, and one carries the mark of a job whose file is elsewhere.
+    # Snapshots of others: one is named like ours, one carries a mark, and one is of a job whose file is elsewhere.
     other = f"rpdrive-{'0' * 32}"
     double.add(f"{other}-0", lv_role="public,snapshot,thicksnapshot", origin="srv")
     double.add("theirs", lv_role="public,snapshot,thicksnapshot", origin="srv", lv_tags=other)
+    double.add(f"{other}-1", lv_role="public,snapshot,thicksnapshot", origin="srv", lv_tags=other)
     before = double.names()
     faults = {program: [when, 1]} if times == 1 else {program: ["pass", times - 1], f"{program} then": [when, 1]}
     double.set(faults=faults)
@@ -340,7 +342,7 @@ def test_the_next_start_removes_what_a_kill_leaves(
     assert clean(tmp_path, [again]) == []
     assert double.names() == before
     assert marked(tmp_path) == []
-    assert {found.tag for found in again.found()} == {other}
+    assert [found.name for found in again.found()] == [f"vg0/{other}-1"]
     assert is_ours(again.found()[0], marked(tmp_path)) is None
 
 
@@ -355,9 +357,9 @@ def test_what_is_found(double: LvmDouble, tmp_path: Path) -> None:
     # A tag that somebody has removed: it is no longer ours.
     double.change(a.name.partition("/")[2], lv_tags="keep")
     double.calls()
-    for tag in ("", "rpdrive-1", f"{mark.tag} || lv_name=srv"):
+    for tag in ("", "rpdrive-1", mark.tag, f"{mark.tag} || lv_name=srv"):
         made.remove(Found("lvm", "vg0/srv", tag))
-    made.remove(Found("lvm", "vg0/-x", mark.tag))
+    made.remove(Found("lvm", f"vg0/{mark.tag}-x", mark.tag))
     assert double.calls() == []
     made.remove(a)
     made.remove(b)

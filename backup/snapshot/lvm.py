@@ -42,7 +42,10 @@ LEAST = 10  # a thick snapshot gets at least 1/10 of the room that it should hav
 BUSY = 20.0  # seconds that a removal is tried again while something, e.g. udev, has the snapshot open
 SUSPENDED = 5.0  # seconds; LVM itself freezes a volume for moments only
 _PAUSE = 0.5
-_UNKNOWN = {
+# Of a cached volume in use, lvcreate was seen to fail with "Manual intervention required": not to be risked.
+_REFUSED = {
+    "cache": "a cached volume",
+    "writecache": "a cached volume",
     "vdo": "a VDO volume",
     "mirror": "a mirror of the old kind",
     "unknown": "of a kind that LVM doesn't know",
@@ -328,7 +331,7 @@ def _refusal(origin: LogicalVolume, pool: LogicalVolume | None) -> str:
         return f"a snapshot is being merged into {origin.path}; try again when lvs no longer shows it"
     if "thicksnapshot" in origin.role:
         return f"{origin.path} is itself a snapshot, and LVM makes none of a snapshot; back up its origin instead"
-    for layout, words in _UNKNOWN.items():
+    for layout, words in _REFUSED.items():
         if layout in origin.layout:
             return f"{origin.path} is {words}; rpdrive makes no snapshots of such"
     if pool is not None:

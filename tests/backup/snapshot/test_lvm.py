@@ -134,7 +134,7 @@ def test_two_volumes_share_the_room_of_their_group(double: LvmDouble, tmp_path: 
         ({}, {"vg_exported": "1"}, "vg0 is exported"),
         ({}, {"vg_partial": "1"}, "a disk of the volume group vg0 is missing"),
         ({"lv_layout": "raid,raid1"}, {}, ""),
-        ({"lv_layout": "cache"}, {}, ""),
+        ({"lv_layout": "cache"}, {}, "vg0/srv is a cached volume"),
     ],
 )
 def test_what_has_no_snapshots(

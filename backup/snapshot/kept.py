@@ -90,6 +90,8 @@ class KeptSnapshot:
 
     def drop(self) -> None:
         """Remove what is kept, and the file. No effect if nothing is. Raises SnapshotFailed."""
+        if not self._file.tag:
+            return
         self._settle()
         thin.release_left(self, self._run, self._sys, self._dev)
         if self._file.id:

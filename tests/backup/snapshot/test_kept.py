@@ -58,6 +58,8 @@ def tags(double: LvmDouble) -> dict[str, str]:
 
 
 def test_a_snapshot_is_kept_and_then_exchanged(double: LvmDouble, tmp_path: Path) -> None:
+    kept(double, tmp_path).drop()
+    assert not (tmp_path / "snapshots").exists() and not double.calls("lvs")
     first, mark = made(double, tmp_path)
     with pytest.raises(SnapshotFailed, match="no snapshot was kept of the last point"):
         kept(double, tmp_path).changed(first, 0)

@@ -91,6 +91,7 @@ class ImageSource:
         self._frozen: Frozen | None = None
         self._snapshot: Snapshot | None = None
         self._begun: Begun | None = None
+        self._at_rest = ""  # the number of a device that nothing had in use
 
     def begin(self) -> Begun:
         """See Source. Raises LocalError if the device is in use and no snapshot of it can be made."""
@@ -110,6 +111,7 @@ class ImageSource:
             uses = [Use(f"{self._path} is part of something, also if this machine's tables don't say of what")]
         problems: list[str] = []
         consistency, taken, mounted = AT_REST, 0, ""
+        self._at_rest = "" if uses else number
         if uses and not self._dry:
             mounted = os.fsdecode(uses[0].place)
             reason = self._make(number, uses)
@@ -212,6 +214,13 @@ class ImageSource:
 
     def check(self, *, final: bool = False) -> None:
         """See Source."""
+        if final and self._at_rest:
+            uses = [use for use in uses_of(self._at_rest) if not (use.place and use.is_read_only)]
+            if uses:
+                raise LocalError(
+                    f"{self._path} came into use while it was read: {', '.join(map(str, uses[:5]))}",
+                    "no recovery point is made of it; unmount it, and run the backup again",
+                )
         if self._snapshot is not None:
             self._snapshot.check()
         if self._frozen is not None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,19 @@ def test_each_disk_of_a_mounted_btrfs_is_in_use(machine: Machine, tmp_path: Path
                 with pytest.raises(LocalError, match=f"{device} is in use"):
                     machine.image(device)
                 assert machine.image(device, crash_like=True).problem_count == 1
+
+
+@pytest.mark.needs_root
+def test_a_device_that_comes_into_use_while_it_is_read(machine: Machine, tmp_path: Path) -> None:
+    with disk(tmp_path, "ext4", mount=False) as made, ExitStack() as stack:
+
+        def mount(position: int) -> None:
+            if position == 0:
+                stack.enter_context(mounted(made.device, tmp_path / "at"))
+
+        with pytest.raises(LocalError, match="came into use while it was read"):
+            machine.image(made.device, each=mount)
+    assert not list(machine.vault.store.list("points/"))
 
 
 def test_what_is_no_device(machine: Machine, tmp_path: Path) -> None:

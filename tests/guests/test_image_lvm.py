@@ -30,6 +30,9 @@ def guest(tmp_path: Path) -> Any:
 ENVIRONMENT = "RPDRIVE_VAULT=/vault/v RPDRIVE_HOME=/root/h RPDRIVE_PASSPHRASE='a passphrase of many words'"
 
 
+KEPT = "lvs --noheadings -o lv_name,lv_tags v | awk '/rpdrive-kept/ {print $1}'"  # names
+
+
 def image(guest: Guest, *arguments: str) -> Any:
     text = guest.ok(f"{ENVIRONMENT} rpdrive backup --json {' '.join(arguments)} 2>/dev/null", timeout=240)
     found = json.loads(text)
@@ -51,11 +54,11 @@ def test_images_of_mounted_volumes(guest: Guest, capsys: pytest.CaptureFixture[s
     # Thin, and kept: the second run reads what has changed, and the third nothing but that.
     first = image(guest, "--image-of", "/thin", "--keep-snapshot")
     assert first["read_bytes"] >= 256 * MIB
-    (kept,) = guest.ok("lvs --noheadings -o lv_name -S 'lv_tags=~kept' v").split()
+    (kept,) = guest.ok(KEPT).split()
     guest.ok("dd if=/dev/urandom of=/thin/big bs=4k count=1 seek=5000 conv=notrunc status=none; rm /thin/file")
     guest.ok("echo two > /thin/other && sync")
     second = image(guest, "--image-of", "/thin", "--keep-snapshot")
-    (now,) = guest.ok("lvs --noheadings -o lv_name -S 'lv_tags=~kept' v").split()
+    (now,) = guest.ok(KEPT).split()
     assert now != kept
     guest.ok(f"lvchange -K -ay v/{now} && {ENVIRONMENT} rpdrive mount /drive --point latest")
     guest.ok(f"cmp /dev/v/{now} /drive/*.img", timeout=240)

@@ -33,7 +33,7 @@ class Copy:
         self._mark, self._provider = mark, provider
         mark.note(Copies.name, self.name)
         self.file = provider.folder / "copy"
-        os.sync()
+        run("sync", "--file-system", os.fsdecode(volume.place))
         shutil.copyfile(os.fsdecode(volume.source), self.file)
         self._device = Path(run("losetup", "--find", "--show", self.file))
 

@@ -51,7 +51,6 @@ def copies(folder: Path, kind: str) -> tuple[Path, Path]:
             os.fsync(file.fileno())  # its journal has this, and the file system itself not yet
         subprocess.run(["cp", "--sparse=always", made.image, dirty], check=True)
         subprocess.run(["umount", made.place], check=True)
-        os.sync()
         subprocess.run(["cp", "--sparse=always", made.image, clean], check=True)
         subprocess.run(["mount", made.device, made.place], check=True)
     return dirty, clean

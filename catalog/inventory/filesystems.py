@@ -181,7 +181,8 @@ def btrfs(plain: FileSystem, text: str) -> FileSystem:
 
 
 def _with_subvolumes(here: Here, plain: FileSystem, place: str) -> FileSystem:
-    listed = here.run("btrfs", "subvolume", "list", place)
+    # Without -a, the paths of what is in a mounted subvolume begin there, and not at the top of the file system.
+    listed = here.run("btrfs", "subvolume", "list", "-a", place)
     read_only = {v.id for v in subvolumes(here.run("btrfs", "subvolume", "list", "-r", place))}
     default = re.match(r"ID (\d+)", here.run("btrfs", "subvolume", "get-default", place))
     used = here.run("btrfs", "filesystem", "df", "-b", place)
@@ -195,7 +196,7 @@ def _with_subvolumes(here: Here, plain: FileSystem, place: str) -> FileSystem:
 
 
 def subvolumes(text: str) -> list[Subvolume]:
-    """The subvolumes in what `btrfs subvolume list` prints."""
+    """The subvolumes in what `btrfs subvolume list -a` prints."""
     rows = re.findall(r"^ID (\d+) gen \d+ top level \d+ path (.*)$", text, re.MULTILINE)
     found = (Subvolume(id=int(number), path=path.removeprefix("<FS_TREE>/")) for number, path in rows)
     return [subvolume for subvolume in found if not _OWN.search(subvolume.path)]

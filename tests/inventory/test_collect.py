@@ -100,7 +100,11 @@ def test_a_mounted_btrfs_with_subvolumes(tmp_path: Path, folder: Path, loop: Cal
     try:
         for name in ("@home", "@ro"):
             subprocess.run(["btrfs", "-q", "subvolume", "create", place / name], check=True)
+        (place / "@home" / "in ner").mkdir()
+        subprocess.run(["btrfs", "-q", "subvolume", "create", place / "@home" / "in ner" / "x"], check=True)
         subprocess.run(["btrfs", "property", "set", place / "@ro", "ro", "true"], check=True)
+        subprocess.run(["umount", place], check=True)
+        subprocess.run(["mount", "-o", "subvol=@home", device, place], check=True)
         here = Here(folder, Tools())
         found = {device: blocks(here, loops=True)[device]}
         mounts = mounted(here, found)
@@ -109,7 +113,9 @@ def test_a_mounted_btrfs_with_subvolumes(tmp_path: Path, folder: Path, loop: Cal
         subprocess.run(["umount", place], check=True)
     assert [(m.place, m.device) for m in mounts] == [(str(place), device)]
     assert there.places == [str(place)]
-    assert [(v.path, v.read_only) for v in there.subvolumes] == [("@home", False), ("@ro", True)]
+    assert {(v.path, v.read_only) for v in there.subvolumes} == {
+        ("@home", False), ("@home/in ner/x", False), ("@ro", True),
+    }  # fmt: skip
     assert (there.default_subvolume, there.parameters["metadata"]) == (5, "single")
     assert there.devices == [device]
 

@@ -18,6 +18,8 @@ has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg sparse
 huge_file uninit_bg dir_nlink extra_isize metadata_csum metadata_csum_seed quota project bigalloc inline_data
 large_dir ea_inode casefold encrypt verity mmp fast_commit orphan_file stable_inodes meta_bg
 """
+# What dumpe2fs calls what is done on errors, and tune2fs does.
+_ON_ERRORS = {"Continue": "continue", "Remount read-only": "remount-ro", "Panic": "panic"}
 # What the kernel calls features, and mkfs.btrfs does; the others are always on, or follow from the profiles.
 _BTRFS = {
     "mixed_groups": "mixed-bg",
@@ -104,7 +106,7 @@ def _write_ext(script: Script, system: FileSystem, device: str, is_resized: bool
     for option, name in (("-c", "max_mounts"), ("-i", "check_interval")):
         if number := _number(system, name):
             tuned += [option, f"{number}s" if name == "check_interval" and number != "0" else number]
-    if (errors := system.parameters.get("errors", "")) in ("continue", "remount-ro", "panic"):
+    if errors := _ON_ERRORS.get(system.parameters.get("errors", "")):
         tuned += ["-e", errors]
     if (told := system.parameters.get("default_options")) is not None:
         defaults = [option for option in re.split(r"[ ,]+", told) if _WORD.match(option) and option != "none"]

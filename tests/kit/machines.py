@@ -43,7 +43,7 @@ def mbr() -> SystemState:
         device="/dev/sda1", type="ext4", uuid=uuid(1), label="it's root", places=["/"],
         features=["has_journal", "ext_attr", "extent", "64bit", "metadata_csum", "needs_recovery", "odd_one"],
         parameters={"block_size": "4096", "inode_size": "256", "inodes": "250000", "reserved_blocks": "10000",
-                    "default_options": "user_xattr acl", "errors": "remount-ro"},
+                    "default_options": "user_xattr acl", "errors": "Remount read-only"},
     )  # fmt: skip
     return SystemState(
         format=1,

@@ -63,7 +63,7 @@ def state() -> SystemState:
             FileSystem(device="/dev/sdx", type="ext4", uuid=uuid(1), label="the root", places=["/"],
                        features=["has_journal", "ext_attr", "dir_index", "filetype", "extent", "sparse_super"],
                        parameters={"block_size": "1024", "inode_size": "128", "inodes": "4000",
-                                   "reserved_blocks": "77", "max_mounts": "33", "errors": "remount-ro",
+                                   "reserved_blocks": "77", "max_mounts": "33", "errors": "Remount read-only",
                                    "default_options": "acl journal_data_ordered"}),
             FileSystem(device="/dev/sdy", type="xfs", uuid=uuid(2), label="data", places=["/srv"],
                        parameters={"inode_size": "1024", "reflink": "0", "rmapbt": "0", "crc": "1"}),

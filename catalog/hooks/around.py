@@ -18,6 +18,7 @@ from catalog.hooks.process import HookProcess
 from catalog.program import child_environment
 
 _log = logging.getLogger("rpdrive.hooks")
+_ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # no SIGHUP on Windows
 Handler: TypeAlias = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
@@ -184,28 +185,30 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def terminated() -> Iterator[None]:
-    """SIGTERM ends the job as Ctrl-C does, so that hooks after it run, and its snapshots are removed."""
-    with _handling({signal.SIGTERM: _interrupt}):
+    """SIGTERM and SIGHUP (a terminal that is gone, but not with nohup) end the job as Ctrl-C does.
+
+    So hooks after it run, and its snapshots are removed.
+    """
+    with _handling({number: _interrupt for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN}):
         yield
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Neither Ctrl-C nor SIGTERM keeps the hooks after a job from running to their end, or to their time limit."""
-    with _handling({signal.SIGTERM: signal.SIG_IGN, signal.SIGINT: signal.SIG_IGN}):
+    """No such signal keeps the hooks after a job from running to their end, or to their time limit."""
+    with _handling(dict.fromkeys((*_ENDS, signal.SIGINT), signal.SIG_IGN)):
         yield
 
 
 @contextmanager
 def _deferred() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the context is left: a process that was just started must not be lost."""
+    """Such signals wait until the context is left: a process that was just started must not be lost."""
     came: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         came.append(number)
 
-    ignored = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) is signal.SIG_IGN]
-    with _handling({n: note for n in (signal.SIGTERM, signal.SIGINT) if n not in ignored}):
+    with _handling({n: note for n in (*_ENDS, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN}):
         yield
     if came:
         raise KeyboardInterrupt

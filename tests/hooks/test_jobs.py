@@ -150,7 +150,7 @@ def test_a_hook_that_takes_too_long_is_ended_with_all_that_it_started(hooked: Ho
     assert left.stdout == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_hooks_after_a_job_run_when_it_is_ended(hooked: Hooked, number: signal.Signals) -> None:
     hooked.write(("hold", "ready"), ("after", ""), ("on_failure", ""))
     (hooked.source / "large").write_bytes(os.urandom(2_000_000))
@@ -168,6 +168,19 @@ def test_hooks_after_a_job_run_when_it_is_ended(hooked: Hooked, number: signal.S
     ran = hooked.ran()
     assert ran == ["hold -", "held", "on_failure interrupted", "after interrupted"]
     assert hooked.job()["outcome"] == "interrupted"
+
+
+def test_nohup_lets_a_job_go_on(hooked: Hooked) -> None:
+    hooked.write(("hold", "ready"), ("after", ""))
+    process = subprocess.Popen(
+        ["nohup", *hooked.cli.slow_command("backup", hooked.source)], env=hooked.cli.environ,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not hooked.log.exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 0
+    assert hooked.ran()[-1] == "after completed"
 
 
 def test_restores_have_hooks_of_their_own(hooked: Hooked, tmp_path: Path) -> None:

@@ -203,8 +203,9 @@ def state_lost(world: World, machine: Machine) -> str:
     """state, config and cache of a machine are gone, or an old copy of them comes back"""
     kept = world.folder / f"old-{machine.name}"
     world.forgot()
-    if kept.exists() and world.rng.random() < 0.6:
-        shutil.rmtree(machine.home)
+    is_lost = not machine.home.exists()  # by the strike before this one
+    if kept.exists() and (world.rng.random() < 0.6 or is_lost):
+        shutil.rmtree(machine.home, ignore_errors=is_lost)
         shutil.copytree(kept, machine.home)
         return "an old copy came back"
     shutil.rmtree(kept, ignore_errors=True)

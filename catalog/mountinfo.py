@@ -47,6 +47,11 @@ def parse(table: bytes) -> Iterator[Mount]:
             )  # fmt: skip
 
 
+def is_within(path: bytes, folder: bytes) -> bool:
+    """Whether a path is a folder, or below it. Both are absolute, without symlinks and `..`."""
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
 def mounts() -> list[Mount]:
     """This process's mounts, a later one on top of an earlier one. Raises OSError where there is no table."""
     return list(parse(TABLE.read_bytes()))
@@ -70,7 +75,7 @@ def mount_of(path: bytes) -> Mount | None:
         return None
     found = None
     for mount in table:  # of several at one place, the last one is on top
-        is_above = path == mount.place or path.startswith(mount.place.rstrip(b"/") + b"/")
+        is_above = is_within(path, mount.place)
         if is_above and (found is None or len(mount.place) >= len(found.place)):
             found = mount
     return found

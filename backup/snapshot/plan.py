@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from catalog.mountinfo import PSEUDO, Mount
+from catalog.mountinfo import PSEUDO, Mount, is_within
 
 _MEMORY = {"tmpfs", "ramfs"}
 _NETWORK = {
@@ -84,11 +84,6 @@ def _above(path: bytes) -> Iterator[bytes]:
         end = path.find(b"/", end + 1)
     if path != b"/":
         yield path
-
-
-def is_within(path: bytes, folder: bytes) -> bool:
-    """Whether a path is a folder, or below it."""
-    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
 def planned(

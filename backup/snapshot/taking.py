@@ -16,10 +16,11 @@ import msgspec
 from backup.snapshot import none
 from backup.snapshot.base import Mark, Provider, Snapshot, Volume
 from backup.snapshot.chosen import Chosen, volume_of
-from backup.snapshot.plan import How, Mounts, is_within
+from backup.snapshot.plan import How, Mounts
 from backup.systems.places import Place
 from catalog.errors import SnapshotFailed
 from catalog.format.records import Volume as PointVolume
+from catalog.mountinfo import is_within
 
 _ROUNDS = 3  # at taking snapshots of subvolumes that were made while others were taken
 _log = logging.getLogger("rpdrive.snapshot")

@@ -15,12 +15,12 @@ from backup.selection import Selection
 from backup.snapshot.base import Provider
 from backup.snapshot.chosen import Chosen, choose
 from backup.snapshot.marks import JobMark, clean, has_left
-from backup.snapshot.plan import How, Mounts, is_within, planned
+from backup.snapshot.plan import How, Mounts, planned
 from backup.sources.base import Begun
 from backup.sources.wish import ALWAYS, NEVER, Wish
 from catalog.errors import LocalError, SnapshotFailed
 from catalog.format.records import ItemKind
-from catalog.mountinfo import Mount, mounts
+from catalog.mountinfo import Mount, is_within, mounts
 
 if TYPE_CHECKING:
     from backup.snapshot.taking import Taking  # most machines need none of it

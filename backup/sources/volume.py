@@ -12,12 +12,11 @@ from msgspec.structs import replace
 
 from backup.request import Request, resolved
 from backup.snapshot import base
-from backup.snapshot.plan import is_within
 from backup.sources.base import Begun, Source
 from backup.systems.base import System
 from catalog.errors import SnapshotFailed, UsageError
 from catalog.format.records import ItemKind, Volume
-from catalog.mountinfo import mount_of, mounts
+from catalog.mountinfo import is_within, mount_of, mounts
 
 Inner = Callable[[base.Volume], list[base.Volume]]
 

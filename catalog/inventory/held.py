@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from catalog.errors import RpdriveError
 from catalog.format.records import ItemKind, Point
 from catalog.inventory.stored import PointFiles
 from catalog.inventory.values import Mounted
@@ -67,14 +66,7 @@ def _holds(files: PointFiles, point: Point, path: bytes, device: str) -> bool:
     """Whether a point has what is mounted at a path: it was asked for, and is there, and is not empty."""
     if point.kind == ItemKind.IMAGE:
         return any(volume.place == path or _is_on(device, volume.source) for volume in point.volumes)
-    if not any(_is_within(path, given) for given in point.paths):
-        return False
-    try:
-        place = files.find(path)
-    except RpdriveError:
-        return False
-    # Not read, as it was on another file system, it is an empty folder.
-    return place.is_folder and place.folder is not None
+    return files.has_files(path)
 
 
 def _is_on(device: str, source: str) -> bool:
@@ -86,7 +78,3 @@ def _is_on(device: str, source: str) -> bool:
         real == whole
         or re.fullmatch(re.escape(whole) + ("p" if whole[-1].isdigit() else "") + r"\d+", real) is not None
     )
-
-
-def _is_within(path: bytes, folder: bytes) -> bool:
-    return folder in (b"/", path) or path.startswith(folder + b"/")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from catalog.direct import DirectSource
-from catalog.errors import NotFound
+from catalog.errors import NotFound, RpdriveError
 from catalog.format.blocks import PackKind
 from catalog.format.records import ItemKind, Point
 from catalog.format.values import Hole, NodeKind
 from catalog.inventory.reading import MOST, read_state
 from catalog.inventory.values import SystemState
 from catalog.ledger.listed import Listed
+from catalog.mountinfo import is_within
 from catalog.points.choice import Place, find, iter_items, newest_first, path_text
 from catalog.points.opening import first_that_opens, listed_points, open_point
 from catalog.tree import Pieces
@@ -34,11 +35,24 @@ class PointFiles:
 
     def __init__(self, vault: Vault, point: Point) -> None:
         self._trees, self._data = DirectSource(vault), DirectSource(vault, PackKind.DATA)
-        self._root = point.root.subtree() if point.root else None
+        self._root, self._paths = point.root.subtree() if point.root else None, point.paths
 
     def find(self, path: bytes) -> Place:
         """What is at a path, as bytes from "/". Raises NotFound, Damaged and StoreError."""
         return find(self._trees, self._root, path)
+
+    def has_files(self, path: bytes) -> bool:
+        """Whether the backup was to save a path, and has files of it: a folder that is there, and not empty.
+
+        A folder of another file system that was not read is an empty one. False as well if it can't be read.
+        """
+        if not any(is_within(path, given) for given in self._paths):
+            return False
+        try:
+            place = self.find(path)
+        except RpdriveError:
+            return False
+        return place.is_folder and place.folder is not None
 
     def read(self, path: bytes, most: int = MOST) -> bytes:
         """The contents of a file of at most `most` bytes. Raises NotFound, Damaged and StoreError."""

@@ -212,7 +212,7 @@ ROOMS = {
     " catalog.hooks catalog.notify catalog.plans.local catalog.schedule.history catalog.schedule.marks"
     " catalog.schedule.timers catalog.screen catalog.store catalog.systems mount.drivers.choice",
     "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
-    " catalog.ledger.listed catalog.mountinfo catalog.points catalog.screen catalog.vault",
+    " catalog.ledger.listed catalog.mountinfo catalog.screen catalog.vault",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.filesystems catalog.format"

@@ -214,6 +214,9 @@ ROOMS = {
     "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
     " catalog.ledger.listed catalog.mountinfo catalog.screen catalog.vault",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
+    # The page.
+    "mount.browse": "",
+    "mount.browse.resources.bus": "",
     # Backups.
     "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.filesystems catalog.format"
     " catalog.mountinfo catalog.windows",

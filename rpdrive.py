@@ -77,6 +77,7 @@ PACKAGES = {
     "mount.restoretest.commands": ("test-restore",),
     "mount.doctor.commands": ("doctor",),
     "mount.rebuild.commands": ("system",),
+    "mount.browse.commands": ("browse",),
     "cache.commands": ("cache",),
 }
 BROKEN_PIPE = 141  # 128 + SIGPIPE

@@ -61,6 +61,7 @@ if [ "$(uname -s)" = Linux ] && [ "$goal" != quick ]; then
         has mkfs.btrfs || want btrfs-progs
         has mkfs.xfs || want xfsprogs
         has sfdisk || want fdisk
+        has chromium || want chromium
     fi
     if [ $guests = yes ]; then
         has qemu-system-x86_64 || want qemu-system-x86
@@ -104,7 +105,8 @@ installed test || { [ "$packages" = demo ] && installed demo; } || by_pip+=("rpd
 if [ "$packages" = test ] && [ ! -e ".tools/winfspy-$WINFSPY/winfspy/plumbing/_bindings.pyd" ]; then
     by_pip+=("winfspy $WINFSPY into .tools")
 fi
-if [ "$goal" = test ] && [ ! -e ".tools/.azurite-$AZURITE" ]; then by_npm+=("azurite@$AZURITE into .tools"); fi
+npm_stamp=.tools/.npm-$(sha256sum tests/locks/azurite/package-lock.json | cut -c 1-16)
+if [ "$goal" = test ] && [ ! -e "$npm_stamp" ]; then by_npm+=("azurite@$AZURITE, axe-core and typescript into .tools"); fi
 
 listed() { # WORDS...: joined by commas
     local IFS=,
@@ -171,7 +173,7 @@ if [ ${#by_npm[@]} != 0 ]; then
     cp tests/locks/azurite/package.json tests/locks/azurite/package-lock.json .tools/
     # No scripts of packages run, and each file has the hash in the lock.
     npm ci --prefix .tools --ignore-scripts --no-audit --no-fund --loglevel=error --no-update-notifier >/dev/null ||
-        fail "npm could not install azurite@$AZURITE (it needs the npm registry, or npm's registry setting on a mirror)"
-    rm -f .tools/.azurite-*
-    touch ".tools/.azurite-$AZURITE"
+        fail "npm could not install azurite@$AZURITE, axe-core and typescript (it needs the npm registry, or npm's registry setting on a mirror)"
+    rm -f .tools/.azurite-* .tools/.npm-*
+    touch "$npm_stamp"
 fi

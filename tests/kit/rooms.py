@@ -213,6 +213,15 @@ ROOMS = {
     " catalog.schedule.timers catalog.screen catalog.store catalog.systems mount.drivers.choice",
     "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
     " catalog.ledger.listed catalog.mountinfo catalog.screen catalog.vault",
+    "mount.browse.guard": "catalog.errors",
+    "mount.browse.resources": "cache.disk cache.memory cache.reader catalog.access catalog.direct catalog.errors"
+    " catalog.format catalog.ledger.listed catalog.tree catalog.vault mount.view",
+    "mount.browse.pages": "",
+    "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources",
+    "mount.browse.contents": "mount.browse.api",
+    "mount.browse.server": "catalog.access catalog.errors catalog.vault mount.browse.api mount.browse.contents"
+    " mount.browse.guard mount.browse.pages mount.browse.resources",
+    "mount.browse": "catalog.access catalog.screen mount.browse.server",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # The page.
     "mount.browse": "",
@@ -288,7 +297,7 @@ ROOMS = {
     "rpdrive": "backup.commands backup.snapshot cache.commands cache.disk catalog.access catalog.alerts"
     " catalog.check catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
     " catalog.machines catalog.notify catalog.plans catalog.points catalog.policies catalog.program"
-    " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen mount.commands"
+    " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen mount.browse mount.commands"
     " mount.doctor mount.loop mount.rebuild mount.restore mount.restoretest",
 }
 

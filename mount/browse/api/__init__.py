@@ -1,0 +1,1 @@
+"""The JSON interface of the page, under /api/v1."""

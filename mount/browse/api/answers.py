@@ -1,0 +1,146 @@
+"""Reading requests and writing answers, errors included."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from catalog.errors import (
+    AccessDenied,
+    AmbiguousName,
+    Damaged,
+    NotFound,
+    RpdriveError,
+    StoreError,
+    UsageError,
+)
+from mount.browse.api.context import Context
+from mount.browse.guard.sessions import PageSession
+from mount.browse.resources.opened import Opened
+from mount.browse.resources.wire import path_of
+
+_log = logging.getLogger("rpdrive.browse")
+_encode = msgspec.json.Encoder().encode
+_STATUS: tuple[tuple[type[RpdriveError], int], ...] = (
+    (UsageError, 400), (NotFound, 404), (AmbiguousName, 409), (AccessDenied, 403), (Damaged, 502),
+    (StoreError, 503),
+)  # fmt: skip
+T = TypeVar("T")
+
+
+class Problem(msgspec.Struct):
+    """An error, as the page shows it."""
+
+    kind: str
+    message: str
+    advice: str
+
+
+def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A struct, or what consists of such, as JSON."""
+    return Response(_encode(value), status, headers, "application/json")
+
+
+def problem(kind: str, message: str, advice: str = "", status: int = 500) -> Response:
+    """An error as an answer."""
+    return json_answer(Problem(kind, message, advice), status)
+
+
+def error_answer(error: Exception) -> Response:
+    """The answer for an error. One that nobody expected is logged, and not shown."""
+    if isinstance(error, RpdriveError):
+        status = next((number for kind, number in _STATUS if isinstance(error, kind)), 500)
+        return problem(error.kind, str(error), error.advice, status)
+    _log.error("an unexpected error", exc_info=error)
+    return problem("Unexpected", "something went wrong in rpdrive itself", "see the terminal that runs it")
+
+
+def endpoint(function: Callable[[Request], object]) -> Callable[[Request], Response]:
+    """A function that returns a struct, as an endpoint; Starlette runs it in a thread."""
+
+    @functools.wraps(function)
+    def answer(request: Request) -> Response:
+        try:
+            result = function(request)
+        except Exception as e:  # noqa: BLE001 - whatever it is, the page gets an answer
+            return error_answer(e)
+        if isinstance(result, Response):
+            return result
+        return Response(status_code=204) if result is None else json_answer(result)
+
+    return answer
+
+
+# --- requests -------------------------------------------------------------------------------------------------
+
+
+def context(request: Request) -> Context:
+    found = request.app.state.context
+    assert isinstance(found, Context)
+    return found
+
+
+def opened(request: Request) -> Opened:
+    return context(request).opened
+
+
+def session_of(request: Request) -> PageSession:
+    """The session of the browser that asks: the guard has let it in."""
+    found = request.scope["rpdrive.session"]
+    assert isinstance(found, PageSession)
+    return found
+
+
+def body(request: Request, kind: type[T]) -> T:
+    """The body of a request, which the guard has read and bounded. Raises UsageError if it is malformed."""
+    try:
+        return msgspec.json.decode(request.scope["rpdrive.body"], type=kind)
+    except msgspec.MsgspecError as e:
+        raise UsageError(f"the request is malformed: {e}", "reload the page, and try again") from e
+
+
+def text(request: Request, name: str, default: str = "", longest: int = 4096) -> str:
+    """A parameter of the query. Raises UsageError if it is given twice, or too long."""
+    values = request.query_params.getlist(name)
+    if len(values) > 1 or any(len(value) > longest for value in values):
+        raise UsageError(f"the parameter {name} is malformed", "go back, and try again")
+    return values[0] if values else default
+
+
+def number(request: Request, name: str, default: int, low: int, high: int) -> int:
+    """A parameter of the query that is a whole number. Raises UsageError if it is out of bounds."""
+    given = text(request, name, str(default), 20)
+    if not given.isascii() or not given.isdigit() or not low <= int(given) <= high:
+        raise UsageError(f"the parameter {name} is not a number from {low} to {high}", "go back, and try again")
+    return int(given)
+
+
+def flag(request: Request, name: str) -> bool:
+    """A parameter of the query that is 0 or 1. Raises UsageError."""
+    return number(request, name, 0, 0, 1) == 1
+
+
+def choice(request: Request, name: str, of: tuple[str, ...]) -> str:
+    """A parameter of the query that is one of some words; the first is the default. Raises UsageError."""
+    given = text(request, name, of[0])
+    if given not in of:
+        raise UsageError(f"the parameter {name} is not one of {', '.join(of)}", "go back, and try again")
+    return given
+
+
+def at(request: Request) -> bytes | int:
+    """The entry that a request is about: `at`, a path, or `n`, a number; the root if none is given. UsageError."""
+    if "n" in request.query_params:
+        return number(request, "n", 0, 0, (1 << 53) - 1)
+    given = text(request, "at", "", 100_000)
+    return path_of(given) if given else b"/"
+
+
+def path_parameter(request: Request, name: str) -> str:
+    return str(request.path_params[name])

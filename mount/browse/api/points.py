@@ -1,0 +1,7 @@
+"""Machines, points, folders and entries."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+routes: list[Route] = []

@@ -1,0 +1,1 @@
+"""The origin of file contents: it knows no session, only signed links."""

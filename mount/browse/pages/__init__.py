@@ -1,0 +1,1 @@
+"""The shell that all screens share, and the static files."""

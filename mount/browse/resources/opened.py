@@ -1,0 +1,163 @@
+"""The vault that the page shows: its listings, points and trees, shared by all requests. Thread-safe."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from cache.memory import Lru
+from cache.reader import Reader
+from catalog.access.session import Session
+from catalog.direct import DirectSource
+from catalog.errors import LocalError, NotFound
+from catalog.format.records import Point, PointName
+from catalog.format.values import NodeKind
+from catalog.ledger.listed import list_points
+from catalog.tree import ROOT_NUMBER
+from catalog.vault import Vault
+from mount.browse.resources.wire import id_of
+from mount.view.all_points import AllPointsView
+from mount.view.listing import Listing
+from mount.view.point import Tree, TreeFolder, TreePage
+
+if TYPE_CHECKING:
+    from cache.disk import DiskCache
+
+_POINTS = 1024  # records kept
+_NAMES = 200_000  # names of points kept by id
+MEMORY = 48 << 20  # bytes of blocks
+PAGES = 16 << 20  # bytes of tree blocks
+
+
+class At:
+    """An entry of a point, or its root, whose `page` is None. `path` is absolute, `number` that of a walk."""
+
+    __slots__ = ("index", "number", "page", "path", "tree")
+
+    def __init__(self, tree: Tree, path: bytes, page: TreePage | None, index: int) -> None:
+        self.tree, self.path, self.page, self.index = tree, path, page, index
+        self.number = ROOT_NUMBER if page is None else page.numbers[index]
+
+    @property
+    def is_folder(self) -> bool:
+        return self.page is None or self.page.leaf.entries[self.index].kind == NodeKind.FOLDER
+
+    def folder(self) -> TreeFolder:
+        """The folder. Raises NotFound if it is something else."""
+        node = self.tree.root() if self.page is None else self.page.node(self.index)
+        if not isinstance(node, TreeFolder):
+            raise NotFound("this is not a folder in this recovery point", "open the folder above it")
+        return node
+
+
+class Opened:
+    """A vault that is open, and what was read of it.
+
+    `read_only`: nothing of this machine may be changed: no restores, no drives. Closed with `close`.
+    """
+
+    def __init__(self, session: Session, vault: Vault, *, read_only: bool = False) -> None:
+        self.session, self.vault, self.read_only = session, vault, read_only
+        self._disk = _disk(session)
+        self.reader = Reader(vault, disk=self._disk, memory=MEMORY, page_memory=PAGES)
+        self._lock = threading.Lock()
+        self._view: AllPointsView | None = None
+        self._points: Lru[bytes, Point] = Lru(_POINTS)
+        self._names: dict[bytes, PointName] = {}
+
+    @property
+    def view(self) -> AllPointsView:
+        """The drive of all points: it keeps listings, names and trees. 1 listing, and 1 for machines, at first."""
+        with self._lock:
+            if self._view is None:
+                self._view = AllPointsView(self.vault, self.reader, forgotten=True)
+            return self._view
+
+    def listing(self, machine: bytes) -> Listing:
+        """The points of a machine that are not hidden, a few seconds old at most. 2 listings if they are stale."""
+        listing = self.view.listing(machine)
+        self._remember(listing.names)
+        return listing
+
+    def _remember(self, names: list[PointName]) -> None:
+        with self._lock:
+            if len(self._names) > _NAMES:
+                self._names.clear()
+            self._names.update((name.id, name) for name in names)
+
+    def name(self, point: str) -> PointName:
+        """The name of a point by its id (32 hexadecimal digits). Raises NotFound if it is hidden, or nowhere.
+
+        An id that was not listed yet costs a listing of all points.
+        """
+        raw = id_of(point)
+        found = self._names.get(raw)
+        if found is None:
+            self._remember(list_points(self.vault).visible())
+            found = self._names.get(raw)
+        if found is None:
+            raise NotFound(
+                f"there is no recovery point {point[:8]}",
+                "it may have been forgotten: choose another in the calendar",
+            )
+        return found
+
+    def tree(self, point: str) -> Tree:
+        """The tree of a point. 1 request for a point not seen before. Raises NotFound and Damaged."""
+        return self.view.tree(self.name(point)).tree
+
+    def point(self, point: str) -> Point:
+        """The record of a point, without its problems. Raises as `tree`."""
+        return self.tree(point).point
+
+    def whole_point(self, point: str) -> Point:
+        """The record of a point with its problems. 1 request for one not seen before."""
+        name = self.name(point)
+        with self._lock:
+            found = self._points.get(name.id)
+        if found is None:
+            found = self.vault.point(name)
+            with self._lock:
+                self._points.put(name.id, found)
+        return found
+
+    def find(self, point: str, at: bytes | int) -> At:
+        """An entry by its path (absolute) or its number in a walk. Raises NotFound, Damaged and StoreError."""
+        tree = self.tree(point)
+        if isinstance(at, int):
+            if at == ROOT_NUMBER:
+                return At(tree, b"/", None, 0)
+            names, page, n = tree.place(at)
+            return At(tree, b"/" + b"/".join(names), page, n)
+        place = At(tree, b"/", None, 0)
+        path = b""
+        for name in at.split(b"/")[1:] if at != b"/" else ():
+            found = place.folder().find(name)
+            path += b"/" + name
+            if found is None:
+                raise NotFound(
+                    "this path is not in this recovery point", "look for it in another one, by `versions`"
+                )
+            place = At(tree, path, *found)
+        return place
+
+    def direct(self) -> DirectSource:
+        """A source of pages for one thread, which reads many points once."""
+        return DirectSource(self.vault)
+
+    def close(self) -> None:
+        self.reader.close()
+        if self._disk is not None:
+            self._disk.close()
+
+
+def _disk(session: Session) -> DiskCache | None:
+    """The disk cache; None for a vault in a folder of this machine, as for drives."""
+    if session.is_local:
+        return None
+    from cache.disk import DiskCache
+
+    try:
+        return DiskCache(session.settings.cache)
+    except LocalError:
+        return None

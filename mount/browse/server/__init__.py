@@ -1,0 +1,1 @@
+"""Binding and serving the page."""

@@ -1,0 +1,17 @@
+"""What the tests of the page share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.kit.browser import chromium
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a worker; each makes its own context by tests.kit.browser.watched."""
+    with chromium() as found:
+        yield found

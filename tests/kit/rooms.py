@@ -213,6 +213,7 @@ ROOMS = {
     " catalog.schedule.timers catalog.screen catalog.store catalog.systems mount.drivers.choice",
     "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
     " catalog.ledger.listed catalog.mountinfo catalog.screen catalog.vault",
+    "mount.browse.resources.bus": "",
     "mount.browse.guard": "catalog.errors",
     "mount.browse.resources": "cache.disk cache.memory cache.reader catalog.access catalog.direct catalog.errors"
     " catalog.format catalog.ledger.listed catalog.tree catalog.vault mount.view",
@@ -224,8 +225,6 @@ ROOMS = {
     "mount.browse": "catalog.access catalog.screen mount.browse.server",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # The page.
-    "mount.browse": "",
-    "mount.browse.resources.bus": "",
     # Backups.
     "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.filesystems catalog.format"
     " catalog.mountinfo catalog.windows",

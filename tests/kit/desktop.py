@@ -32,14 +32,14 @@ class Desktop:
         }
         self._bus: subprocess.Popen[bytes] | None = None
 
-    def configure(self, view: str = "list", **settings: object) -> None:
-        """What a user could choose in the file manager's preferences (libfm.conf)."""
+    def configure(self, view: str = "list", names: int = 420, **settings: object) -> None:
+        """What a user could choose in the file manager's preferences (libfm.conf). `names` is a width in pixels."""
         for name in ("run", "config/pcmanfm/default", "config/libfm"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._folder / "run").chmod(0o700)
         (self._folder / "config/pcmanfm/default/pcmanfm.conf").write_text(
             "[ui]\nalways_show_tabs=0\nwin_width=1000\nwin_height=640\nsplitter_pos=160\n"
-            f"view_mode={view}\nsort=name;ascending;\ncolumns=name:420;size:120;mtime;\n"
+            f"view_mode={view}\nsort=name;ascending;\ncolumns=name:{names};size:120;mtime;\n"
         )
         rows = {"single_click": 0, "confirm_del": 0, "app_list_smart": 0} | settings
         text = "".join(f"{name}={value}\n" for name, value in rows.items())
@@ -75,8 +75,44 @@ class Desktop:
 
     def window(self, title: str) -> str:
         """The window of this title; waits for it."""
-        eventually(lambda: len(self.windows(f"^{title}$")) > 0, f"a window {title!r} opens", 60)
-        return self.windows(f"^{title}$")[-1]
+        found: list[str] = []  # a title is away for a moment while it changes
+
+        def opens() -> bool:
+            found[:] = self.windows(f"^{title}$")
+            return found != []
+
+        eventually(opens, f"a window {title!r} opens", 60)
+        return found[-1]
+
+    def another(self, window: str, title: str) -> str:
+        """A second window beside one of this title, which shows the same folder."""
+        before = set(self.windows(f"^{title}$"))
+
+        def opens() -> bool:
+            self.keys(window, "ctrl+n")
+            try:
+                eventually(lambda: not before.issuperset(self.windows(f"^{title}$")), "it opens", 10)
+            except AssertionError:
+                return False
+            return True
+
+        eventually(opens, f"a second window {title!r} opens", 60)
+        return next(one for one in self.windows(f"^{title}$") if one not in before)
+
+    def beside(self, left: str, right: str) -> None:
+        """Give each of two windows half of the screen."""
+        width, height = (int(n) for n in SIZE.split("x"))
+        for window, at in ((left, 0), (right, width // 2)):
+            self.xdotool("windowsize", "--sync", window, str(width // 2), str(height))
+            self.xdotool("windowmove", "--sync", window, str(at), "0")
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Press the mouse's button at a place of the screen, move in small steps, as a hand does, and let go."""
+        self.xdotool("mousemove", str(start[0]), str(start[1]), "sleep", "0.2", "mousedown", "1", "sleep", "0.2")
+        for n in range(1, 26):
+            x, y = (a + (b - a) * n // 25 for a, b in zip(start, end, strict=True))
+            self.xdotool("mousemove", str(x), str(y), "sleep", "0.02")
+        self.xdotool("sleep", "0.4", "mouseup", "1")
 
     def keys(self, window: str, *keys: str) -> None:
         self.xdotool("windowfocus", "--sync", window)

@@ -1,4 +1,4 @@
-"""A drive as a person meets it: in a real file manager, on a real X server, with keys typed to it."""
+"""A drive as a person meets it: in a real file manager, on a real X server, with keys typed to it and a mouse that drags."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -102,8 +102,8 @@ def files(folder: Path) -> list[Path]:
     return [p for p in folder.rglob("*") if p.is_file()]
 
 
-def copied(paste: Callable[[], None], target: Path, count: int, size: int) -> None:
-    """Until `target` holds so many files with so many bytes together."""
+def copied(paste: Callable[[], None], target: Path, count: int, size: int, since: Collection[str] = ()) -> None:
+    """Until `target`, which holds `since`, holds so many files with so many bytes together."""
 
     def there() -> bool:
         found = files(target)
@@ -112,7 +112,7 @@ def copied(paste: Callable[[], None], target: Path, count: int, size: int) -> No
     for attempt in range(3):
         paste()
         try:
-            eventually(lambda: any(target.iterdir()), "the copy begins", 20)
+            eventually(lambda: not set(os.listdir(target)).issubset(since), "the copy begins", 20)
         except AssertionError:
             if attempt == 2:
                 raise
@@ -154,6 +154,39 @@ def test_browse_copy_and_paste(office: Office, desk: Desktop, tmp_path: Path) ->
     wanted = files(office.source / "letters")
     copied(everything_from(office.saved / "letters"), target, FILES, sum(p.stat().st_size for p in wanted))
     assert subprocess.run(["diff", "-r", office.source / "letters", target], check=False).returncode == 0
+    assert office.status().errors == 0
+
+
+FIRST_ROW, ROW, LEFT, RIGHT = 105, 28, 220, 760  # of lists in two windows of half the screen, in pixels
+
+
+def test_drag_a_file_and_a_folder_with_the_mouse(office: Office, desk: Desktop, tmp_path: Path) -> None:
+    target = tmp_path / "restored"
+    target.mkdir()
+    desk.configure(names=160)
+    desk.open(office.drive)
+    left = go(desk, desk.window(office.drive.name), office.saved)
+    right = desk.another(left, office.saved.name)
+    desk.beside(left, right)
+    right = go(desk, right, target)
+    rows = ["letters", "pictures", "plain", "report.txt"]  # folders come first
+    done = list[str]()
+    for name in ("report.txt", "letters"):
+        done.append(name)
+        wanted = [path for one in done for path in (files(office.source / one) or [office.source / one])]
+        row = FIRST_ROW + ROW * rows.index(name)
+
+        def drag(row: int = row) -> None:
+            desk.drag((LEFT, row), (RIGHT, 450))
+
+        copied(drag, target, len(wanted), sum(path.stat().st_size for path in wanted), since=done[:-1])
+    picture = os.environ.get("RPDRIVE_TEST_PICTURES")
+    if picture:
+        office.settle(1)  # it shows all that it is going to
+        desk.picture(Path(picture) / "drag.png")
+    assert sorted(os.listdir(target)) == ["letters", "report.txt"]
+    for name in done:
+        assert subprocess.run(["diff", "-r", office.source / name, target / name], check=False).returncode == 0
     assert office.status().errors == 0
 
 

@@ -1,4 +1,4 @@
-"""A drive as a person meets it: in a real file manager, on a real X server, with keys typed to it and a mouse that drags."""
+"""A drive as a person meets it: in a real file manager, with keys typed to it and a mouse that drags."""
 
 from __future__ import annotations
 

@@ -1,0 +1,173 @@
+// Compare two points: what was added, removed and changed, page by page; a change opens its versions or its lines.
+import {html, nothing, repeat} from "../vendor/lit.js";
+import {get} from "../api.js";
+import {count, shown, size, when} from "../text.js";
+import {ROOT, comparePage, pointPage, restorePage, textOf, versionsPage} from "./places.js";
+import {Screen, go, rowKeys} from "./screen.js";
+import "./text_diff.js";
+
+/** @type {Record<string, string>} */
+const MARKS = {
+  "+": "added",
+  "-": "removed",
+  M: "changed",
+  T: "another kind",
+  U: "only metadata",
+};
+
+class Compare extends Screen {
+  static properties = {
+    older: {state: true},
+    newer: {state: true},
+    others: {state: true},
+    changes: {state: true},
+    next: {state: true},
+    counts: {state: true},
+    open: {state: true},
+    more: {state: true},
+  };
+
+  constructor() {
+    super();
+    this.forget();
+  }
+
+  forget() {
+    /** PointInfo of the two. @type {any} */
+    this.older = null;
+    /** @type {any} */
+    this.newer = null;
+    /** Points of the same item, to choose from. @type {any[]} */
+    this.others = [];
+    /** @type {any[] | null} */
+    this.changes = null;
+    /** @type {string | null} */
+    this.next = null;
+    /** @type {any} */
+    this.counts = null;
+    /** The path64 whose lines are shown. @type {string | null} */
+    this.open = null;
+    this.more = false;
+  }
+
+  get at() {
+    return this.url.searchParams.get("at") ?? ROOT;
+  }
+
+  async load() {
+    const fresh = this.token();
+    this.forget();
+    const ids = ["before", "after"].map((name) => this.url.searchParams.get(name));
+    const [before, after] = await Promise.all(ids.map((id) => (id ? get(`/points/${id}`) : null)));
+    if (!fresh()) return;
+    this.older = before;
+    this.newer = after;
+    const some = after ?? before;
+    if (!some) return;
+    const listing = get("/points", {machine: some.machine, item: some.item, count: 500});
+    if (before && after) await this.page(null);
+    const {points} = await listing;
+    if (fresh()) this.others = points;
+  }
+
+  /** @param {string | null} cursor */
+  async page(cursor) {
+    const fresh = this.token();
+    this.more = true;
+    const answer = await get("/compare", {before: this.older.id, after: this.newer.id, at: this.at, cursor});
+    if (!fresh()) return;
+    const first = this.changes?.length ?? 0;
+    this.changes = [...(cursor ? this.changes ?? [] : []), ...answer.changes];
+    this.next = answer.next;
+    this.counts = answer.counts ?? this.counts;
+    this.more = false;
+    this.say(`${count(this.changes.length, "change", "changes")}${this.next ? " so far" : ""}`);
+    if (cursor) this.focusOn(`[data-row="${first}"] [data-first]`);
+  }
+
+  /** @param {SubmitEvent} event */
+  choose(event) {
+    event.preventDefault();
+    const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
+    go(comparePage(String(data.get("before")), String(data.get("after")), this.at === ROOT ? null : this.at));
+  }
+
+  body() {
+    const below = this.at === ROOT ? nothing : html` below ${shown(textOf(this.at))}`;
+    return html`
+      <h1 tabindex="-1">Compare two points</h1>
+      ${this.trouble()} ${this.chooser()}
+      ${this.older && this.newer ? html`
+        <p>From <a href=${pointPage(this.older.id, this.at)}>${when(this.older.time)}</a>
+          to <a href=${pointPage(this.newer.id, this.at)}>${when(this.newer.time)}</a>${below}.</p>
+        ${this.changes ? this.list() : this.problem ? nothing : this.loading("Comparing the folders that differ…")}` : nothing}
+    `;
+  }
+
+  chooser() {
+    if (!this.older && !this.newer) {
+      if (this.busy) return this.loading("Reading the two points…");
+      return this.problem ? nothing : html`<rp-empty .why=${
+        "No points are chosen: open a point, or a day in the calendar, and choose Compare there."}></rp-empty>`;
+    }
+    const options = (/** @type {any} */ chosen) => {
+      const points = this.others.some((point) => point.id === chosen?.id) || !chosen ? this.others : [chosen, ...this.others];
+      return points.map((point) => html`<option value=${point.id} ?selected=${point.id === chosen?.id}>${when(point.time)}</option>`);
+    };
+    return html`
+      <form class="inline" @submit=${this.choose}>
+        <label class="field"><span>Before</span><select name="before">${options(this.older)}</select></label>
+        <label class="field"><span>After</span><select name="after">${options(this.newer)}</select></label>
+        <button>Compare</button>
+      </form>`;
+  }
+
+  list() {
+    const changes = this.changes ?? [];
+    if (!changes.length && !this.next) {
+      return html`<rp-empty .why=${this.older.id === this.newer.id ? "Both are the same point."
+        : "Nothing differs: every file, folder and attribute is the same in both points."}></rp-empty>`;
+    }
+    return html`
+      ${this.counts ? html`<p class="muted">${this.totals()}</p>` : nothing}
+      <p class="muted keys">On a row: Enter shows the lines, v versions, r restore.</p>
+      <ol class="rows changes" @keydown=${rowKeys}>
+        ${repeat(changes, (change) => change.path64, (change, index) => this.row(change, index))}
+      </ol>
+      ${this.next ? html`<button type="button" ?disabled=${this.more}
+        @click=${() => this.act(() => this.page(this.next))}>${this.more ? "Comparing…" : "Show more changes"}</button>` : nothing}`;
+  }
+
+  totals() {
+    return Object.entries(this.counts)
+      .filter(([name, value]) => typeof value === "number" && !name.endsWith("bytes"))
+      .map(([name, value]) => `${Number(value).toLocaleString("en")} ${name.replaceAll("_", " ")}`).join(", ");
+  }
+
+  /** @param {any} change @param {number} index */
+  row(change, index) {
+    const word = MARKS[change.mark] ?? change.mark;
+    const {machine, item} = this.newer;
+    const lines = change.mark === "M" && change.kind === "file";
+    const open = this.open === change.path64;
+    const has = change.mark === "+" ? this.newer.id : this.older.id;
+    const details = (change.what ?? []).filter((/** @type {string} */ each) => each !== word);
+    return html`
+      <li data-row=${index} class="change-${word.replaceAll(" ", "-")}">
+        <span class="mark"><b aria-hidden="true">${change.mark}</b> ${word}</span>
+        ${lines ? html`<button type="button" class="link main" data-first aria-expanded=${open ? "true" : "false"}
+            @click=${() => { this.open = open ? null : change.path64; }}>${shown(change.path, change.name_bytes)}</button>`
+          : html`<a data-first class="main" href=${versionsPage(machine, item, change.path64)}>${
+            shown(change.path, change.name_bytes)}</a>`}
+        <p class="muted">${change.kind}${change.size === undefined || change.size === null || change.kind !== "file"
+          ? nothing : html`, ${size(change.size)}`}${details.length ? html`: ${details.join(", ")}` : nothing}</p>
+        <p class="actions">
+          <a data-key="v" href=${versionsPage(machine, item, change.path64)}>Versions</a>
+          <a data-key="r" href=${restorePage(has, change.path64)}>Restore ${change.mark === "+" ? "the new one" : "the old one"}</a>
+        </p>
+        ${open ? html`<rp-text-diff .older=${this.older.id} .newer=${this.newer.id} .at=${change.path64}></rp-text-diff>` : nothing}
+      </li>`;
+  }
+}
+
+customElements.define("rp-compare", Compare);

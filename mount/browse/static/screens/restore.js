@@ -1,0 +1,215 @@
+// Restore: what, where, and what to do with existing files. Sending the form makes a plan; restore_job.js shows it.
+import {html, nothing} from "../vendor/lit.js";
+import {get, post} from "../api.js";
+import {shown, when} from "../text.js";
+import "./folder_picker.js";
+import {copyable} from "./copyable.js";
+import {places as heldPlaces} from "./held.js";
+import {ROOT, textOf} from "./places.js";
+import "./restore_job.js";
+import {Screen, go} from "./screen.js";
+
+/** @type {[string, string, string][]} */
+const CONFLICTS = [
+  ["copy", "Keep both", "The existing file stays; the restored one is put next to it, with the point's date in its name."],
+  ["overwrite", "Overwrite", "The restored file replaces the existing one, once it is complete."],
+  ["skip", "Skip", "The existing file stays, and nothing is restored."],
+  ["newer", "Keep the newer", "The file that was changed later is kept."],
+];
+const REMEMBERED = "rpdrive restore "; // in sessionStorage: what the form held when a plan was made, to change it
+
+class Restore extends Screen {
+  static properties = {
+    places: {state: true},
+    points: {state: true},
+    form: {state: true},
+    sending: {state: true},
+    earlier: {state: true},
+    ready: {state: true},
+  };
+
+  constructor() {
+    super();
+    /** @type {{point: string, at: string}[]} */
+    this.places = [];
+    /** @type {Map<string, any>} */
+    this.points = new Map();
+    this.form = this.preset();
+    this.sending = false;
+    /** @type {any[] | null} */
+    this.earlier = null;
+    this.ready = false;
+  }
+
+  preset() {
+    return {in_place: true, to: "", on_conflict: "copy", verify: false, permissions: true};
+  }
+
+  get key() {
+    return this.url.pathname.split("/")[2] || null;
+  }
+
+  /** @param {any} event */
+  concerns(event) {
+    return event?.type === "restore" && event.id === this.key;
+  }
+
+  async load() {
+    const fresh = this.token();
+    this.ready = false;
+    if (this.key) return;
+    const given = this.url.searchParams;
+    const point = given.get("point");
+    const kept = given.get("again") ? sessionStorage.getItem(REMEMBERED + given.get("again")) : null;
+    this.form = this.preset();
+    this.places = point ? [{point, at: given.get("at") ?? ROOT}] : given.has("from") ? heldPlaces() : [];
+    if (kept) {
+      const {places, ...form} = JSON.parse(kept);
+      this.places = places;
+      this.form = form;
+    }
+    const ids = [...new Set(this.places.map((place) => place.point))];
+    const [earlier, ...points] = await Promise.all([
+      this.places.length ? null : get("/restores"),
+      ...ids.map((id) => get(`/points/${id}`)),
+    ]);
+    if (!fresh()) return;
+    this.ready = true;
+    this.earlier = earlier?.restores ?? null;
+    this.points = new Map(points.map((each) => [each.id, each]));
+    const here = points.every((each) => same(each.machine_name, this.session.hostname));
+    if (!kept) this.form = {...this.form, in_place: here};
+  }
+
+  /** @param {Partial<ReturnType<Restore["preset"]>>} values */
+  set(values) {
+    this.form = {...this.form, ...values};
+  }
+
+  /** @param {SubmitEvent} event */
+  submit(event) {
+    event.preventDefault();
+    if (this.sending) return;
+    const {in_place, to, ...others} = this.form;
+    const body = {places: this.places, in_place, to: in_place ? null : to, ...others};
+    this.sending = true;
+    this.act(async () => {
+      try {
+        const {id} = await post("/restores", body);
+        sessionStorage.setItem(REMEMBERED + id, JSON.stringify({places: this.places, ...this.form}));
+        go(`/restore/${id}`);
+      } finally {
+        this.sending = false;
+      }
+    });
+  }
+
+  body() {
+    if (this.key) return html`<rp-restore-job .job=${this.key}></rp-restore-job>`;
+    return html`
+      <h1 tabindex="-1">Restore</h1>
+      ${this.trouble()}
+      ${this.ready ? (this.places.length ? this.flow() : this.nothingChosen())
+        : this.problem ? nothing : this.loading("Reading the points…")}
+    `;
+  }
+
+  nothingChosen() {
+    return html`
+      <rp-empty .why=${"Nothing is chosen: mark files in a folder or a search, or open one, and choose Restore there."}></rp-empty>
+      ${this.earlier?.length ? html`
+        <section aria-labelledby="earlier">
+          <h2 id="earlier">Restores of this machine</h2>
+          <ul class="rows">${this.earlier.map((each) => html`<li>
+            <a class="main" href="/restore/${each.id}">${when(each.started) || "not started"}</a>
+            <span class="muted">${each.state}</span></li>`)}</ul>
+        </section>` : nothing}`;
+  }
+
+  flow() {
+    if (this.session.read_only) return html`${this.what()}${this.readOnly()}`;
+    return html`
+      <form class="restore-form" @submit=${this.submit}>
+        ${this.what()} ${this.where()} ${this.conflict()}
+        <fieldset>
+          <legend>More</legend>
+          <label><input type="checkbox" .checked=${this.form.verify}
+            @change=${(/** @type {any} */ event) => this.set({verify: event.target.checked})}>
+            Verify: compare existing files by content, and read back what was written</label>
+          <label><input type="checkbox" .checked=${this.form.permissions}
+            @change=${(/** @type {any} */ event) => this.set({permissions: event.target.checked})}>
+            Restore owners, permissions and ACLs, too</label>
+        </fieldset>
+        <p>
+          <button class="primary" ?disabled=${this.sending || !(this.form.in_place || this.form.to)}>Show the plan</button>
+          <span class="muted">Nothing is written yet: the plan says what would be, and where.</span>
+        </p>
+      </form>`;
+  }
+
+  what() {
+    return html`
+      <section aria-labelledby="what">
+        <h2 id="what">What</h2>
+        <ul class="rows">
+          ${this.places.map((place) => {
+            const point = this.points.get(place.point);
+            return html`<li>${place.at === ROOT ? "Everything" : html`<b>${shown(textOf(place.at))}</b>`}
+              <span class="muted">of ${point ? html`${point.machine_name}: ${point.item_name}, ${when(point.time)}` : place.point}</span></li>`;
+          })}
+        </ul>
+      </section>`;
+  }
+
+  where() {
+    const {in_place, to} = this.form;
+    const foreign = [...this.points.values()].filter((point) => !same(point.machine_name, this.session.hostname));
+    return html`
+      <fieldset>
+        <legend>Where</legend>
+        <label><input type="radio" name="where" .checked=${in_place} @change=${() => this.set({in_place: true})}>
+          Back in place: the paths they had</label>
+        ${in_place && foreign.length ? html`<p class="warning">! These files are of ${foreign[0].machine_name},
+          and this machine is ${this.session.hostname}.</p>` : nothing}
+        <label><input type="radio" name="where" .checked=${!in_place}
+          @change=${() => { this.set({in_place: false}); this.focusOn("#target"); }}>
+          Into a folder</label>
+        ${in_place ? nothing : html`<rp-folder-picker .label=${"Folder to restore into"} .path64=${to}
+          @folder=${(/** @type {any} */ event) => this.set({to: event.target.usable ? event.detail.path64 : ""})}></rp-folder-picker>`}
+      </fieldset>`;
+  }
+
+  conflict() {
+    return html`
+      <fieldset>
+        <legend>If something else exists where a file belongs</legend>
+        ${CONFLICTS.map(([value, name, sentence]) => html`
+          <label class="choice"><input type="radio" name="on_conflict" value=${value} .checked=${this.form.on_conflict === value}
+            @change=${() => this.set({on_conflict: value})}>
+            <span><b>${name}</b> <span class="muted">${sentence}</span></span></label>`)}
+      </fieldset>`;
+  }
+
+  readOnly() {
+    const names = this.places.map((place) => `${place.point.slice(0, 12)}:${textOf(place.at)}`);
+    return html`
+      <section aria-labelledby="read-only">
+        <h2 id="read-only">This page is read-only</h2>
+        <p>rpdrive browse was started with <code>--read-only</code>, so it doesn't write to this machine.
+          You can still download from the folder, or restore at a terminal:</p>
+        ${copyable("Command", `rpdrive restore ${names.map(quoted).join(" ")} --to DIR`)}
+      </section>`;
+  }
+}
+
+/** @param {string} name @param {string} other names of machines */
+function same(name, other) {
+  return name.toLowerCase().split(".")[0] === other.toLowerCase().split(".")[0];
+}
+
+/** A word as a shell takes it. @param {string} word */
+function quoted(word) {
+  return /^[\w./:@%+=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+customElements.define("rp-restore", Restore);

@@ -1,0 +1,225 @@
+// One restore at its own address: the plan, then the run, then how it ended. The restore is a process of its own.
+import {html, nothing} from "../vendor/lit.js";
+import {del, get, post} from "../api.js";
+import {count, shown, size, when} from "../text.js";
+import {copyable} from "./copyable.js";
+import {Screen, bar} from "./screen.js";
+
+/** @type {Record<string, string>} */
+const TITLES = {
+  planning: "Making the plan",
+  planned: "The plan",
+  running: "Restoring",
+  done: "Restored",
+  problems: "Restored, with problems",
+  failed: "The restore failed",
+  stopped: "The restore was stopped",
+};
+/** @type {Record<string, string>} */
+const SIGNS = {done: "✓", problems: "!", failed: "✗", stopped: "■"};
+/** How a path is treated, in words. @type {Record<string, string>} */
+const ACTIONS = {
+  write: "new", new: "new", replace: "overwrites", overwrite: "overwrites", overwritten: "overwrites", copy: "copy beside it",
+  keep: "skipped", skip: "skipped", same: "same", attributes: "only attributes", refuse: "refused",
+};
+const ACTIVE = ["planning", "running"];
+
+class RestoreJob extends Screen {
+  static properties = {
+    job: {attribute: false},
+    restore: {state: true},
+    asking: {state: true},
+    dropped: {state: true},
+  };
+
+  constructor() {
+    super();
+    this.job = "";
+    /** @type {any} */
+    this.restore = null;
+    /** Whether "stop" asks if that is meant. */
+    this.asking = false;
+    this.dropped = false;
+  }
+
+  /** @param {any} event */
+  concerns(event) {
+    return event?.type === "restore" && event.id === this.job;
+  }
+
+  /** @param {Map<string, unknown>} changed */
+  willUpdate(changed) {
+    if (changed.has("job")) this.attempt(() => this.load());
+  }
+
+  async load() {
+    this.restore = null;
+    this.asking = false;
+    this.dropped = false;
+    if (await this.fetch()) this.follow(() => this.fetch());
+  }
+
+  /** Asks how it is. Returns whether that can change by itself. */
+  async fetch() {
+    const fresh = this.token();
+    const restore = await get(`/restores/${this.job}`);
+    if (!fresh()) return false;
+    const before = this.restore?.state;
+    this.restore = restore;
+    if (before !== restore.state) await this.changed(before, restore.state);
+    return ACTIVE.includes(restore.state);
+  }
+
+  /** @param {string | undefined} before @param {string} state */
+  async changed(before, state) {
+    this.say(`${TITLES[state] ?? state}${state === "planned" ? `: ${this.counts()}` : ""}`);
+    // What had the focus may be gone: the heading says what became of it.
+    const lost = !document.activeElement || document.activeElement === document.body || this.contains(document.activeElement);
+    if (before === undefined ? state === "planned" : lost) await this.focusOn("h1");
+    this.asking = false;
+  }
+
+  start() {
+    this.act(async () => {
+      await post(`/restores/${this.job}/start`, {});
+      if (await this.fetch()) this.follow(() => this.fetch());
+    });
+  }
+
+  stop() {
+    this.act(async () => {
+      await del(`/restores/${this.job}`);
+      await this.fetch();
+    });
+  }
+
+  drop() {
+    this.act(async () => {
+      await del(`/restores/${this.job}`);
+      this.dropped = true;
+      this.focusOn("h1");
+    });
+  }
+
+  body() {
+    const restore = this.restore;
+    if (this.dropped) {
+      return html`<h1 tabindex="-1">The plan was dropped</h1>
+        <rp-empty .why=${"Nothing was written."}></rp-empty>`;
+    }
+    const state = restore?.state;
+    return html`
+      <h1 tabindex="-1" data-state=${state ?? nothing}>${SIGNS[state] ? html`<span aria-hidden="true">${SIGNS[state]}</span> ` : nothing}${
+        TITLES[state] ?? "Restore"}</h1>
+      ${this.trouble()}
+      ${!restore ? (this.problem ? nothing : this.loading("Asking how the restore is…"))
+        : state === "planning" ? this.planning() : state === "planned" ? this.plan()
+          : state === "running" ? this.running() : this.end()}
+    `;
+  }
+
+  planning() {
+    const {progress} = this.restore;
+    return html`
+      ${bar(null, "The plan is being made")}
+      <p role="status">Comparing with what exists at the target${progress?.files ? html`: ${count(progress.files, "entry", "entries")} so far` : nothing}…</p>
+      <p>
+        <button type="button" class="primary" disabled>Restore</button>
+        <button type="button" @click=${this.drop}>Cancel</button>
+        <span class="muted">The button works once the plan is here. Nothing is written until then.</span>
+      </p>`;
+  }
+
+  counts() {
+    const plan = this.restore.plan ?? {};
+    const rows = [
+      [plan.new, "new"], [plan.overwritten, "overwritten"], [plan.copies, "as copies beside existing ones"],
+      [plan.skipped, "skipped"], [plan.same, "the same already"],
+    ];
+    const parts = rows.filter(([n]) => n).map(([n, word]) => `${Number(n).toLocaleString("en")} ${word}`);
+    const what = [plan.files && count(plan.files, "file", "files"), plan.folders && count(plan.folders, "folder", "folders")].filter(Boolean);
+    return `${what.join(" and ") || "no entries"}, ${size(plan.bytes ?? 0)}${parts.length ? `: ${parts.join(", ")}` : ""}`;
+  }
+
+  plan() {
+    const plan = this.restore.plan ?? {};
+    const work = (plan.new ?? 0) + (plan.overwritten ?? 0) + (plan.copies ?? 0);
+    const refused = plan.refusals ?? [];
+    const first = plan.first ?? [];
+    return html`
+      <p class="counts">${this.counts()}.</p>
+      ${this.list(refused, "Left alone", "refusals")}
+      ${this.list(plan.problems ?? [], "Problems", "problems")}
+      <h2>${first.length < 20 ? "Where they will be" : "Where they will be: the first 20"}</h2>
+      ${first.length ? html`<ul class="paths">${first.map((/** @type {any} */ each) => html`
+        <li>${shown(each.path, each.name_bytes)} <span class="muted">${ACTIONS[each.what] ?? each.what}</span></li>`)}</ul>`
+        : html`<rp-empty .why=${"No entry would be written: all of them exist already, or were left out."}></rp-empty>`}
+      <p class="toolbar">
+        <button type="button" class="primary" @click=${this.start}>${work ? `Restore ${count(work, "entry", "entries")}` : "Restore"}</button>
+        <a class="button" href="/restore?again=${this.job}">Change</a>
+        <button type="button" @click=${this.drop}>Drop the plan</button>
+      </p>
+      ${this.command()}`;
+  }
+
+  /** @param {any[]} lines @param {string} title @param {string} id */
+  list(lines, title, id) {
+    if (!lines.length) return nothing;
+    return html`<section aria-labelledby=${id}><h2 id=${id}>${title}</h2>
+      <ul class="problems">${lines.map((line) => html`<li>${typeof line === "string" ? line : html`${
+        line.path ? html`${shown(line.path, line.name_bytes)}: ` : nothing}${line.message ?? line.what ?? ""} ${line.advice ?? ""}`}</li>`)}</ul></section>`;
+  }
+
+  running() {
+    const progress = this.restore.progress ?? {};
+    const {files = 0, files_total: filesTotal, bytes = 0, bytes_total: bytesTotal, current, phase} = progress;
+    const fraction = bytesTotal ? bytes / bytesTotal : filesTotal ? files / filesTotal : null;
+    return html`
+      ${bar(fraction, "Progress of the restore")}
+      <p class="counts">${fraction === null ? nothing : html`<b>${Math.floor(100 * Math.min(1, fraction))} %</b>: `}
+        ${files.toLocaleString("en")}${filesTotal ? html` of ${count(filesTotal, "file", "files")}` : " files"},
+        ${size(bytes)}${bytesTotal ? html` of ${size(bytesTotal)}` : nothing}${phase ? html`; ${phase}` : nothing}</p>
+      ${current ? html`<p class="muted now">${shown(current)}</p>` : nothing}
+      <p>You may close this page: the restore is a process of its own and goes on without it. This address shows it again.</p>
+      ${this.asking ? html`
+        <div role="group" aria-label="Stop the restore?" class="toolbar">
+          <span>Complete files stay, unfinished ones are removed or continued by the next restore.</span>
+          <button type="button" id="really" class="danger" @click=${this.stop}>Stop it</button>
+          <button type="button" @click=${() => { this.asking = false; this.focusOn("#stop"); }}>Go on</button>
+        </div>` : html`<p><button type="button" id="stop" @click=${() => { this.asking = true; this.focusOn("#really"); }}>Stop…</button></p>`}
+      ${this.list(this.restore.problems ?? [], "Problems so far", "problems")}
+      ${this.command()}`;
+  }
+
+  end() {
+    const {state, error, problems = [], problem_count: total = problems.length, started, finished, progress} = this.restore;
+    const folder = this.folder();
+    return html`
+      <p class="counts">${progress ? html`${count(progress.files ?? 0, "file", "files")}, ${size(progress.bytes ?? 0)}. ` : nothing}${
+        started ? html`Begun ${when(started)}${finished ? html`, ended ${when(finished)}` : nothing}.` : nothing}</p>
+      ${state === "stopped" ? html`<p>Complete files stay where they are. The same restore again goes on from there.</p>` : nothing}
+      ${error ? html`<rp-error .error=${typeof error === "string" ? {kind: "", message: error, advice: ""} : error}></rp-error>` : nothing}
+      ${this.list(problems, `Problems: ${total.toLocaleString("en")}`, "problems")}
+      ${total > problems.length ? html`<p class="muted">The first ${problems.length} are listed; the log of the job has all.</p>` : nothing}
+      ${folder ? html`<h2>Open the folder</h2>${copyable("Path", folder)}` : nothing}
+      ${this.command()}`;
+  }
+
+  /** Where the restored files are, as text. */
+  folder() {
+    const {folder, to_path: to, to: given, plan} = this.restore;
+    if (folder ?? to) return folder ?? to;
+    if (given?.path) return given.path;
+    const first = plan?.first?.[0]?.path;
+    return first ? first.slice(0, Math.max(1, first.lastIndexOf("/"))) : null;
+  }
+
+  command() {
+    const {command} = this.restore;
+    if (!command) return nothing;
+    return html`<details><summary>The same at a terminal</summary>
+      ${copyable("Command", typeof command === "string" ? command : command.join(" "))}</details>`;
+  }
+}
+
+customElements.define("rp-restore-job", RestoreJob);

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from catalog.errors import Damaged, NewerFormat, RpdriveError
 from catalog.format.keys import file_digest
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, FolderIndex, Leaf
@@ -24,6 +25,8 @@ from catalog.names import is_marked, meant, shows_as
 from catalog.tree import PageSource, check_level
 
 AHEAD = 16  # pages of a folder that are fetched together
+
+Lost = Callable[[int, RpdriveError], None]  # told which points lack a part of a folder, and why
 
 
 class BatchSource(PageSource, Protocol):
@@ -174,12 +177,16 @@ class Overlay:
     """Iterates over the names of merged folders, in order, each with its variants.
 
     Pages that exactly the points `skip` share are omitted, unread. Of a page, only what differs from the pages of
-    other points is kept in memory (`Merged`), and only until its names are passed.
+    other points is kept in memory (`Merged`), and only until its names are passed. A page that is damaged, or of a
+    newer format, raises, or, if there is `lost`, is told to it and has no names.
     """
 
-    def __init__(self, source: BatchSource, strands: Sequence[Strand], skip: int = 0) -> None:
+    def __init__(
+        self, source: BatchSource, strands: Sequence[Strand], skip: int = 0, lost: Lost | None = None
+    ) -> None:
         self._source = source
         self._skip = skip
+        self._lost = lost
         # Pages to read, by their first name; with equal first names, higher levels come first. So a page is read
         # only after everything that could refer to it: its set of points is complete by then.
         self._order: list[tuple[bytes, int, bytes]] = []
@@ -233,6 +240,15 @@ class Overlay:
         points, at = self._pages.pop((-level, page_id))
         if points == self._skip:
             return
+        try:
+            self._open(name, level, points, at)
+        except (Damaged, NewerFormat) as e:
+            if self._lost is None:
+                raise
+            self._lost(points, e)
+
+    def _open(self, name: bytes, level: int, points: int, at: Extent) -> None:
+        """Read a page that begins with a name, of this level (negative)."""
         if level:
             index: FolderIndex = self._source.folder_index(at)
             for child in index.children:
@@ -261,13 +277,22 @@ class Overlay:
 
 
 def walk(
-    source: BatchSource, strands: Sequence[Strand], path: bytes = b"", skip: int = 0
+    source: BatchSource,
+    strands: Sequence[Strand],
+    path: bytes = b"",
+    skip: int = 0,
+    lost: Callable[[bytes, int, RpdriveError], None] | None = None,
 ) -> Iterator[tuple[bytes, list[Variant]]]:
     """Every path below merged folders, with its variants; a folder comes before its contents.
 
-    Pages that exactly the points `skip` share are omitted.
+    Pages that exactly the points `skip` share are omitted. Damage raises, or, if there is `lost`, costs the page
+    and what is below it: it is told the folder's path and the points.
     """
-    stack = [(path, iter(Overlay(source, strands, skip)))]
+
+    def overlay(path: bytes, strands: Sequence[Strand]) -> Iterator[tuple[bytes, list[Variant]]]:
+        return iter(Overlay(source, strands, skip, lost and (lambda points, e: lost(path, points, e))))
+
+    stack = [(path, overlay(path, strands))]
     while stack:
         above, rest = stack[-1]
         step = next(rest, None)
@@ -277,9 +302,15 @@ def walk(
         name, variants = step
         here = above + b"/" + name
         yield here, variants
-        below = folder_strands(variants)
+        try:
+            below = folder_strands(variants)
+        except Damaged as e:
+            if lost is None:
+                raise
+            lost(here, held(variants), e)
+            below = []
         if below:
-            stack.append((here, iter(Overlay(source, below, skip))))
+            stack.append((here, overlay(here, below)))
 
 
 # --- contents -------------------------------------------------------------------------------------------------

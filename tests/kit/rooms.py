@@ -214,9 +214,10 @@ ROOMS = {
     "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
     " catalog.ledger.listed catalog.mountinfo catalog.screen catalog.vault",
     "mount.browse.resources.bus": "",
+    "mount.browse.resources.matching": "catalog.errors catalog.names",
     "mount.browse.guard": "catalog.errors",
     "mount.browse.resources": "cache.disk cache.memory cache.reader catalog.access catalog.direct catalog.errors"
-    " catalog.format catalog.ledger.listed catalog.tree catalog.vault mount.view",
+    " catalog.format catalog.ledger.listed catalog.tree catalog.vault mount.browse.resources.bus mount.view",
     "mount.browse.pages": "",
     "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources",
     "mount.browse.contents": "mount.browse.api",

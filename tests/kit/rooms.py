@@ -216,8 +216,10 @@ ROOMS = {
     "mount.browse.resources.bus": "",
     "mount.browse.resources.matching": "catalog.errors catalog.names",
     "mount.browse.guard": "catalog.errors",
-    "mount.browse.resources": "cache.disk cache.memory cache.reader catalog.access catalog.direct catalog.errors"
-    " catalog.format catalog.ledger.listed catalog.tree catalog.vault mount.browse.resources.bus mount.view",
+    "mount.browse.resources": "cache.disk cache.memory cache.openfile cache.reader catalog.access"
+    " catalog.direct catalog.errors catalog.format catalog.ledger.listed"
+    " catalog.machines catalog.points catalog.schedule.history catalog.tree"
+    " catalog.vault catalog.windows mount.browse.resources.bus mount.view",
     "mount.browse.pages": "",
     "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources",
     "mount.browse.contents": "mount.browse.api",

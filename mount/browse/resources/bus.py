@@ -20,6 +20,7 @@ Kind = Literal["job", "search", "restore", "drive", "point", "alert", "store", "
 WAITING = 256  # different things that a subscriber may be behind
 KEPT = 512  # notices kept for subscribers that come back
 SUBSCRIBERS = 64  # pages at once; the oldest is ended for another
+OF_ONE = 4  # of them of one browser: it makes six connections to a server, and needs some for the rest
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -42,9 +43,10 @@ EVERYTHING = Notice("all")
 class Subscription:
     """What one page has not been told yet. Made by `Bus.subscribe`; to be closed, e.g. as a context manager."""
 
-    def __init__(self, bus: Bus, wake: Callable[[], object]) -> None:
+    def __init__(self, bus: Bus, wake: Callable[[], object], owner: str) -> None:
         self._bus = bus
         self._wake = wake
+        self.owner = owner
         self._waiting: dict[Notice, None] = {}  # in order
         self.closed = False
 
@@ -55,6 +57,17 @@ class Subscription:
                 return None
             notices, self._waiting = list(self._waiting), {}
             return Batch(self._bus.mark(), notices)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        with self._bus.lock:
+            return bool(self._waiting)
+
+    def mark(self) -> str:
+        """Where to go on later, if there is nothing to take; "" if there is something."""
+        with self._bus.lock:
+            return "" if self._waiting else self._bus.mark()
 
     def close(self) -> None:
         self._bus.remove(self)
@@ -107,23 +120,26 @@ class Bus:
                 subscriber.add(notice)
         _wake(told)
 
-    def subscribe(self, wake: Callable[[], object], after: str = "") -> Subscription:
+    def subscribe(self, wake: Callable[[], object], after: str = "", owner: str = "") -> Subscription:
         """A subscription to what changes from now on, or since the mark `after` of an earlier one.
 
         If it is no longer known what changed since then, everything may have. `wake` is called, from any thread,
-        when there is something to take, and when the subscription has ended; it must not wait.
+        when there is something to take, and when the subscription has ended; it must not wait. `owner` is the
+        session that subscribes: of too many of one owner the oldest ends.
         """
-        subscriber = Subscription(self, wake)
-        ended: list[Subscription] = []
+        subscriber = Subscription(self, wake, owner)
         with self.lock:
             for notice in self._since(after):
                 subscriber.add(notice)
             subscriber.closed = self._closed
             if not self._closed:
                 self._subscribers.append(subscriber)
-            while len(self._subscribers) > SUBSCRIBERS:
-                ended.append(self._subscribers.pop(0))
-                ended[-1].closed = True
+            ended = self._subscribers[:-SUBSCRIBERS]
+            if owner:
+                ended += [s for s in self._subscribers if s.owner == owner and s not in ended][:-OF_ONE]
+            for old in ended:
+                self._subscribers.remove(old)
+                old.closed = True
         _wake(ended)
         return subscriber
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mount.browse.resources.bus import EVERYTHING, KEPT, SUBSCRIBERS, WAITING, Bus, Notice, Subscription
+from mount.browse.resources.bus import EVERYTHING, KEPT, OF_ONE, SUBSCRIBERS, WAITING, Bus, Notice, Subscription
 
 
 class Woken:
@@ -96,6 +96,14 @@ def test_too_many_subscribers_end_the_oldest() -> None:
     rest = [bus.subscribe(Woken()) for _ in range(SUBSCRIBERS)]
     assert oldest.closed and woken.times == 1 and not any(s.closed for s in rest)
     assert bus.subscribers == SUBSCRIBERS
+
+
+def test_one_browser_does_not_use_up_its_connections() -> None:
+    bus = Bus()
+    others = [bus.subscribe(Woken(), owner="other"), bus.subscribe(Woken())]
+    mine = [bus.subscribe(Woken(), owner="mine") for _ in range(OF_ONE + 2)]
+    assert [s.closed for s in mine] == [True, True] + [False] * OF_ONE
+    assert not any(s.closed for s in others) and bus.subscribers == OF_ONE + 2
 
 
 def test_a_subscriber_whose_loop_has_ended_harms_nobody() -> None:

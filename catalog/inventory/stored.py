@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from catalog.direct import DirectSource
-from catalog.errors import NotFound, RpdriveError
+from catalog.errors import Damaged, NotFound, ObjectNotFound, ShortRead
 from catalog.format.blocks import PackKind
 from catalog.format.records import ItemKind, Point
 from catalog.format.values import Hole, NodeKind
@@ -44,13 +44,14 @@ class PointFiles:
     def has_files(self, path: bytes) -> bool:
         """Whether the backup was to save a path, and has files of it: a folder that is there, and not empty.
 
-        A folder of another file system that was not read is an empty one. False as well if it can't be read.
+        A folder of another file system that was not read is an empty one. False as well if it is damaged or missing
+        in the vault. Raises StoreError: that the store does not answer says nothing about the files.
         """
         if not any(is_within(path, given) for given in self._paths):
             return False
         try:
             place = self.find(path)
-        except RpdriveError:
+        except (NotFound, Damaged, ObjectNotFound, ShortRead):  # ShortRead: of a pack that was cut
             return False
         return place.is_folder and place.folder is not None
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from catalog.errors import StoreUnreachable
 from catalog.format.records import ItemKind, Point, Volume
 from catalog.inventory.held import Holding, holdings, is_needed
+from catalog.inventory.stored import PointFiles
 from catalog.inventory.values import Mounted
 from catalog.store.memory import MemoryStore
+from tests.kit.faults import UnreachableStore
 from tests.kit.protected import Protected
 
 
@@ -49,6 +52,24 @@ def test_a_point_of_other_paths_does_not_hold_it(machine: Protected, places: Pat
     assert point is not None
     mounts = [mount(places / "root"), mount(places / "root/boot")]
     assert held(machine, mounts, point) == [("root", False), ("boot", True)]
+
+
+def test_a_store_that_does_not_answer_says_nothing_of_files(tmp_path: Path, places: Path) -> None:
+    store = UnreachableStore(MemoryStore(), reachable=True, kinds=("read",))
+    machine = Protected(store, tmp_path / "state")
+    point = machine.backup(places / "root").point
+    assert point is not None
+    path = str(places / "root/boot").encode()
+    store.reachable = False
+    with pytest.raises(StoreUnreachable):
+        PointFiles(machine.vault, point).has_files(path)
+    with pytest.raises(StoreUnreachable):
+        held(machine, [mount(places / "root/boot")], point)
+    store.reachable = True
+    assert PointFiles(machine.vault, point).has_files(path)
+    for name in list(store.list("meta/")):
+        store.delete(name.name)
+    assert not PointFiles(machine.vault, point).has_files(path), "what is missing holds nothing"
 
 
 def test_binds_and_shares_are_no_file_systems_of_the_machine(machine: Protected, places: Path) -> None:

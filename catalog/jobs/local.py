@@ -19,6 +19,7 @@ class LocalJob(msgspec.Struct, kw_only=True):
     """The record of one job. Times in ns since the epoch (UTC); `bytes` and `files` count what was written.
 
     `outcome` is an Outcome, or a word that a later version wrote; `warning_count` may exceed the warnings listed.
+    `session` names the session of `rpdrive browse` that asked for it; it is empty for a command.
     """
 
     id: str
@@ -36,6 +37,7 @@ class LocalJob(msgspec.Struct, kw_only=True):
     warning_count: int
     outcome: str
     error: str = ""
+    session: str = ""
 
 
 def new_job_id() -> str:

@@ -6,7 +6,7 @@ import gc
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -29,7 +29,7 @@ from mount.restore.conflict import Policy
 from mount.restore.options import Options
 from mount.restore.report import Report
 from mount.restore.selection import Selection
-from mount.restore.source import Source, read_arguments, resolve
+from mount.restore.source import PointPath, Source, read_arguments, resolve
 from mount.restore.windows_state import WindowsState
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Job:
     def __init__(
         self,
         session: Session,
-        places: list[str],
+        places: Sequence[str | PointPath],
         *,
         to: str | None,
         in_place: bool,
@@ -109,10 +109,16 @@ class Job:
             outcome=Outcome.FAILED,
         )  # fmt: skip
         self._noted: Ran | None = None
+        self.report: Report | None = None  # once it runs, for another thread
 
     @property
     def dry_run(self) -> bool:
         return self._options.dry_run
+
+    @property
+    def target(self) -> bytes:
+        """The folder that it restores into; `/` in place."""
+        return self._options.target
 
     def run(
         self,
@@ -141,7 +147,7 @@ class Job:
         disk = None if self._session.is_local else _disk(self._session)
         reader = Reader(vault, memory=TREES, page_memory=PAGES, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
-        report = restore.report
+        report = self.report = restore.report
         try:
             with without_collection():
                 sources = resolve(vault, reader, self._arguments, machine, item, only)

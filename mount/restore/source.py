@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,13 @@ class DrivePath(NamedTuple):
     below: bytes
 
 
+class PointPath(NamedTuple):
+    """A path in the point with this id, for callers that have it as raw bytes. `path` is absolute."""
+
+    point: bytes
+    path: bytes
+
+
 class Argument(NamedTuple):
     """An argument, and what it names: a path in an open drive, or else POINT (`spec`) and a path in it."""
 
@@ -63,11 +71,16 @@ class Source(NamedTuple):
         return self.place.folder.totals.files if self.place.folder is not None else 0
 
 
-def read_arguments(session: Session, texts: list[str]) -> list[Argument]:
+def read_arguments(session: Session, places: Sequence[str | PointPath]) -> list[Argument]:
     """Parse arguments, without a request. Without --vault, the drives determine the vault. Raises UsageError."""
-    drives = Registry(session.settings, PROCESSES).drives()
+    texts = any(isinstance(place, str) for place in places)
+    drives = Registry(session.settings, PROCESSES).drives() if texts else []
     arguments = []
-    for text in texts:
+    for text in places:
+        if isinstance(text, PointPath):
+            spec = text.point.hex()
+            arguments.append(Argument(f"{spec[:8]}:{os.fsdecode(text.path)}", spec, text.path, None))
+            continue
         drive = None if _names_point(text) else _in_drive(text, drives)
         if drive is None and text.startswith(("/", "./", "../", "~/")):
             raise UsageError(

@@ -213,15 +213,13 @@ ROOMS = {
     " catalog.schedule.timers catalog.screen catalog.store catalog.systems mount.drivers.choice",
     "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
     " catalog.ledger.listed catalog.mountinfo catalog.screen catalog.vault",
-    "mount.browse.resources.bus": "",
-    "mount.browse.resources.matching": "catalog.errors catalog.names",
     "mount.browse.guard": "catalog.errors",
     "mount.browse.running": "catalog.access catalog.errors catalog.jobs catalog.program catalog.screen"
     " catalog.systems catalog.throttle catalog.vault mount.process mount.restore",
     "mount.browse.resources": "cache.disk cache.memory cache.openfile cache.reader catalog.access"
     " catalog.direct catalog.errors catalog.format catalog.jobs catalog.ledger.listed"
-    " catalog.machines catalog.points catalog.schedule.history catalog.tree"
-    " catalog.vault catalog.windows mount.browse.resources.bus mount.browse.running mount.view",
+    " catalog.machines catalog.names catalog.points catalog.schedule.history catalog.tree"
+    " catalog.vault catalog.windows mount.browse.running mount.view",
     "mount.browse.pages": "",
     "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources",
     "mount.browse.contents": "mount.browse.api",

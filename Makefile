@@ -4,6 +4,7 @@
 # make bench         speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
 # make bench-drives  only its part about drives (ARGS="--only cp,find --tools kernel,squashfuse")
 # make bench-upkeep  forgetting, pruning and checking beside restic (ARGS="--restic FILE --points 200")
+# make bench-browse  the page of `rpdrive browse` (ARGS=--quick; ARGS="--only start,folder,search")
 # make siege         the command under faults of every kind, 1,000 rounds (ARGS="--seed 1 --only rollback"; --list)
 # make model         the model of pruning: every history of small scenes, and long ones at random (docs/prune-design.md)
 # make soak          slow checks that `make test` leaves out; whole machines under QEMU among them: needs root
@@ -13,7 +14,7 @@ DIR ?=
 ARGS ?=
 
 .DEFAULT_GOAL = test
-.PHONY: test quick lint types tests demo bench bench-drives bench-upkeep model soak siege setup setup-quick setup-demo setup-soak setup-bench clean
+.PHONY: test quick lint types tests demo bench bench-drives bench-upkeep bench-browse model soak siege setup setup-quick setup-demo setup-soak setup-bench clean
 
 # Not in /tmp: a backup of a folder there sees /tmp itself change when another test makes something in it.
 FOLDER = @folder=$$(mktemp -d /var/tmp/rpdrive-tests-XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 711 "$$folder"
@@ -70,6 +71,9 @@ bench-drives: setup-bench
 
 bench-upkeep: setup-bench
 	$(PYTHON_HERE) benchmarks/upkeep.py $(ARGS)
+
+bench-browse: setup
+	$(PYTHON_HERE) benchmarks/browse.py $(ARGS)
 
 setup:
 	@tests/setup.sh test

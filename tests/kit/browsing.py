@@ -17,8 +17,11 @@ from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.vault import Vault
 from mount.browse.api.context import Context
+from mount.browse.guard.door import Door
+from mount.browse.guard.hosts import LoopbackHosts
 from mount.browse.resources.opened import Opened
-from mount.browse.server.serving import link, server
+from mount.browse.server.app import page_guard
+from mount.browse.server.serving import Listener, Serving
 from mount.browse.server.sockets import loopback
 from tests.kit.vaults import home_of
 
@@ -39,11 +42,13 @@ class Page:
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
         self.context = Context(opened)
-        self._sockets = loopback()
-        self.port: int = self._sockets[0].getsockname()[1]
+        self.guard = page_guard(self.context)
+        found = loopback(None)
+        self.port = found.port
         self.origin, self.contents = f"http://127.0.0.1:{self.port}", f"http://localhost:{self.port}"
-        self._server = server(self.context)
-        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="page", daemon=True)
+        self._sockets = found.sockets
+        self.serving = Serving(self.guard, [Listener(Door(LoopbackHosts(), self.guard), found.sockets)], idle=None)
+        self._thread = threading.Thread(target=self.serving.run, args=(lambda: None,), name="page", daemon=True)
         self._cookie = ""
 
     def __enter__(self) -> Self:
@@ -53,14 +58,14 @@ class Page:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
+        self.serving.stop("the test is over")
         self._thread.join(20)
         assert not self._thread.is_alive(), "the server does not stop"
         self.opened.close()
 
     def link(self) -> str:
         """A link that opens the page once."""
-        return link(self.context, self._sockets)
+        return f"{self.origin}/#t={self.context.sessions.new_token()}"
 
     def request(
         self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

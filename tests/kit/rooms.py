@@ -221,11 +221,13 @@ ROOMS = {
     " catalog.machines catalog.names catalog.points catalog.schedule.history catalog.tree"
     " catalog.vault catalog.windows mount.browse.running mount.view",
     "mount.browse.pages": "",
-    "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources",
+    "mount.browse.options": "catalog.errors catalog.screen",
+    "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources mount.drivers.choice",
     "mount.browse.contents": "mount.browse.api",
-    "mount.browse.server": "catalog.access catalog.errors catalog.vault mount.browse.api mount.browse.contents"
-    " mount.browse.guard mount.browse.pages mount.browse.resources",
-    "mount.browse": "catalog.access catalog.screen mount.browse.server",
+    "mount.browse.server": "catalog.access catalog.errors catalog.screen catalog.systems catalog.vault"
+    " mount.browse.api mount.browse.contents mount.browse.guard mount.browse.options mount.browse.pages"
+    " mount.browse.resources mount.process",
+    "mount.browse": "catalog.access catalog.screen mount.browse.options mount.browse.server",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # The page.
     # Backups.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mount.browse.guard.capabilities import Capabilities
@@ -11,13 +12,22 @@ from mount.browse.resources.opened import Opened
 
 @dataclass
 class Context:
-    """The vault that is shown, and who may see it. `secure`: by TLS. `contents`: its fixed origin."""
+    """The vault that is shown, and who may see it.
+
+    `listened`: the origin at which other devices reach the page by TLS, and the certificate's `fingerprint`.
+    `running`: functions that say whether jobs of theirs run, which keep the process from ending when it is idle.
+    """
 
     opened: Opened
     sessions: Sessions = field(default_factory=Sessions)
-    secure: bool = False
-    contents: str | None = None
+    listened: str | None = None
+    fingerprint: str | None = None
+    running: list[Callable[[], bool]] = field(default_factory=list)
     capabilities: Capabilities = field(init=False)
 
     def __post_init__(self) -> None:
         self.capabilities = Capabilities(self.sessions)
+
+    def is_busy(self) -> bool:
+        """Whether a job runs."""
+        return any(runs() for runs in self.running)

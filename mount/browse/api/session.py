@@ -11,8 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from catalog.errors import RpdriveError
 from mount.browse.api.answers import body, context, endpoint, json_answer, problem, session_of
-from mount.browse.guard.sessions import SESSION_SECONDS, TOKEN_SECONDS
+from mount.browse.guard.door import VISIT
+from mount.browse.guard.hosts import Site
+from mount.browse.guard.sessions import SESSION_SECONDS, TOKEN_SECONDS, BadToken, TooManyBadTokens
+from mount.drivers.choice import check_system
 
 
 class Token(msgspec.Struct):
@@ -25,7 +29,11 @@ class Vault(msgspec.Struct):
 
 
 class Session(msgspec.Struct):
-    """What the page knows of the server. `contents` is the origin of file contents, `zone` that of all times."""
+    """What the page knows of the server.
+
+    `contents` is the origin of file contents, `zone` that of all times. `driver`: whether drives can be opened.
+    `fingerprint`: the SHA-256 of the certificate for other devices, null if the page is for this machine only.
+    """
 
     version: str
     hostname: str
@@ -34,6 +42,8 @@ class Session(msgspec.Struct):
     read_only: bool
     vault: Vault
     contents: str
+    driver: bool
+    fingerprint: str | None
 
 
 class Link(msgspec.Struct):
@@ -52,8 +62,17 @@ def _session(request: Request) -> Session:
     return Session(
         version=number, hostname=platform.node(), zone=time.strftime("%Z"), system=platform.system().lower(),
         read_only=opened.read_only, vault=Vault(opened.vault.id.hex(), opened.session.address),
-        contents=request.scope["rpdrive.contents"],
+        contents=request.scope["rpdrive.contents"], driver=_has_driver(),
+        fingerprint=context(request).fingerprint,
     )  # fmt: skip
+
+
+def _has_driver() -> bool:
+    try:
+        check_system()
+    except RpdriveError:
+        return False
+    return True
 
 
 @endpoint
@@ -64,33 +83,41 @@ def show(request: Request) -> object:
 @endpoint
 def begin(request: Request) -> object:
     """The guard lets this one through without a session."""
-    here = context(request)
-    begun = here.sessions.begin(body(request, Token).token)
-    if begun is None:
-        return problem(
-            "AccessDenied", "this link was used before, or is older than two minutes",
-            "run `rpdrive browse --link` for a new one", 403,
-        )  # fmt: skip
+    visit = request.scope[VISIT]
+    try:
+        _begun, cookie = context(request).sessions.enter(body(request, Token).token, visit.cookies)
+    except BadToken as e:
+        return problem("AccessDenied", str(e), "run `rpdrive browse --link` for a new one", 403)
+    except TooManyBadTokens as e:
+        answer = problem("AccessDenied", str(e), "wait a moment, and try again", 429)
+        answer.headers["Retry-After"] = str(e.wait)
+        return answer
     answer = json_answer(_session(request))
-    answer.set_cookie(
-        request.scope["rpdrive.cookie"], begun[0], max_age=int(SESSION_SECONDS), path="/", httponly=True,
-        samesite="strict", secure=here.secure,
-    )  # fmt: skip
+    if cookie is not None:
+        _set_cookie(answer, visit.site, cookie, SESSION_SECONDS)
     return answer
 
 
 @endpoint
 def end(request: Request) -> object:
-    context(request).sessions.end(session_of(request).id)
+    """End the session: its cookie, and its links to contents, are worth nothing then."""
+    context(request).sessions.end(session_of(request))
     answer = Response(status_code=204)
-    answer.delete_cookie(request.scope["rpdrive.cookie"], path="/", httponly=True, samesite="strict")
+    _set_cookie(answer, request.scope[VISIT].site, "", 0)
     return answer
+
+
+def _set_cookie(answer: Response, site: Site, value: str, seconds: int) -> None:
+    answer.set_cookie(
+        site.cookie, value, max_age=seconds, path="/", httponly=True, samesite="strict",
+        secure=site.app.scheme == "https",
+    )  # fmt: skip
 
 
 @endpoint
 def link(request: Request) -> object:
-    token = context(request).sessions.new_token()
-    return Link(f"{request.scope['rpdrive.origin']}/#t={token}", int(TOKEN_SECONDS))
+    here = context(request)
+    return Link(f"{here.listened or request.scope['rpdrive.origin']}/#t={here.sessions.new_token()}", TOKEN_SECONDS)
 
 
 routes = [

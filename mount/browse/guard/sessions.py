@@ -1,4 +1,8 @@
-"""Tokens that open the page once, and the sessions that they begin. In memory only; they end with the process."""
+"""Who may use the page: tokens, which a link carries and which work once, and the sessions that they begin.
+
+Tokens and cookies are random; nothing is derived from the vault. Both are kept as digests, so that the time to find
+one says nothing of it. Everything is in memory and ends with the process.
+"""
 
 from __future__ import annotations
 
@@ -6,88 +10,145 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-TOKEN_SECONDS = 120.0
-SESSION_SECONDS = 12 * 3600.0
-MOST = 64  # sessions, and tokens, at once
-_FREE = 10  # bad tokens, before one a second
+TOKEN_SECONDS = 120
+SESSION_SECONDS = 12 * 3600
+MOST_TOKENS = 16  # links not yet used; the oldest goes
+MOST_SESSIONS = 64  # the one used longest ago goes
+BAD_TOKENS = 10  # at once; then one for each second
+_MOST_BEGUN = 4096  # downloads of a session that may resume after their link's time
+_TOKEN_BYTES, _COOKIE_BYTES = 16, 32
+_LONGEST = 64  # characters of a token or a cookie that are looked at
 
 
-class PageSession(NamedTuple):
-    """A browser that was let in. `id` names it in links and records; it is not the cookie's value."""
+class BadToken(Exception):
+    """The token of a link is unknown, was used before, or is too old."""
+
+
+class TooManyBadTokens(Exception):
+    """Too many tokens were wrong. `wait`: seconds until the next may be tried."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(f"too many wrong links; try again in {wait} s")
+        self.wait = wait
+
+
+@dataclass(eq=False)
+class PageSession:
+    """A browser that came in by a link. `id` is no secret: links to contents and records of jobs have it."""
 
     id: str
-    ends: float
+    expires: float  # by the clock of Sessions
+    digest: bytes = field(repr=False)  # of the cookie
+    marks: OrderedDict[bytes, None] = field(default_factory=OrderedDict, repr=False)  # links that were used
 
 
 class Sessions:
-    """Times in seconds of `clock`. Thread-safe."""
+    """The sessions of this process. Thread-safe. `clock` counts seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._tokens: dict[bytes, float] = {}
-        self._sessions: dict[bytes, PageSession] = {}
-        self._bad = 0
-        self._next_try = 0.0
+        self._tokens: OrderedDict[bytes, float] = OrderedDict()  # digest: when it expires
+        self._sessions: OrderedDict[bytes, PageSession] = OrderedDict()  # by cookie; last used at the end
+        self._by_id: dict[str, PageSession] = {}
+        self._tries = float(BAD_TOKENS)
+        self._counted = clock()
 
     def new_token(self) -> str:
-        """A token for a link: one use, and for two minutes."""
-        token = secrets.token_urlsafe(16)
+        """A token for one link: 128 bits, good once, for TOKEN_SECONDS."""
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
         with self._lock:
-            self._drop_old()
-            while len(self._tokens) >= MOST:
-                del self._tokens[next(iter(self._tokens))]
+            while len(self._tokens) >= MOST_TOKENS:
+                self._tokens.popitem(last=False)
             self._tokens[_digest(token)] = self._clock() + TOKEN_SECONDS
         return token
 
-    def begin(self, token: str) -> tuple[str, PageSession] | None:
-        """The cookie's value and the session for a token; None if it is no longer valid."""
-        with self._lock:
-            now = self._clock()
-            if self._bad >= _FREE and now < self._next_try:
-                return None
-            self._drop_old()
-            ends = self._tokens.pop(_digest(token), None)
-            if ends is None:
-                self._bad += 1
-                self._next_try = now + 1.0
-                return None
-            self._bad = 0
-            while len(self._sessions) >= MOST:
-                del self._sessions[next(iter(self._sessions))]
-            cookie = secrets.token_urlsafe(32)
-            session = PageSession(secrets.token_hex(8), now + SESSION_SECONDS)
-            self._sessions[_digest(cookie)] = session
-            return cookie, session
+    def enter(self, token: str, cookies: Iterable[str] = ()) -> tuple[PageSession, str | None]:
+        """Use up a token. Returns the session, and the value of its cookie; None: the browser has it already.
 
-    def find(self, cookie: str | None) -> PageSession | None:
-        """The session of a cookie's value; None if there is none, or it has ended."""
-        if not cookie:
-            return None
-        with self._lock:
-            self._drop_old()
-            return self._sessions.get(_digest(cookie))
-
-    def is_open(self, session: str) -> bool:
-        """Whether the session of an id goes on."""
-        with self._lock:
-            self._drop_old()
-            return any(one.id == session for one in self._sessions.values())
-
-    def end(self, session: str) -> None:
-        """End the session of an id."""
-        with self._lock:
-            self._sessions = {key: one for key, one in self._sessions.items() if one.id != session}
-
-    def _drop_old(self) -> None:
+        `cookies`: those of the request. A browser with a session keeps it, for SESSION_SECONDS from now. Raises
+        BadToken, or TooManyBadTokens, which says nothing about the token.
+        """
         now = self._clock()
-        self._tokens = {key: ends for key, ends in self._tokens.items() if ends > now}
-        self._sessions = {key: one for key, one in self._sessions.items() if one.ends > now}
+        with self._lock:
+            self._tries = min(self._tries + max(now - self._counted, 0.0), float(BAD_TOKENS))
+            self._counted = now
+            if self._tries < 1:
+                raise TooManyBadTokens(1)
+            expires = self._tokens.pop(_digest(token), None) if len(token) <= _LONGEST else None
+            if expires is None or expires <= now:
+                self._tries -= 1
+                raise BadToken("this link was used before, or is older than two minutes")
+            session = self._found(cookies, now)
+            if session is not None:
+                session.expires = now + SESSION_SECONDS
+                return session, None
+            cookie = secrets.token_urlsafe(_COOKIE_BYTES)
+            session = PageSession(secrets.token_hex(16), now + SESSION_SECONDS, _digest(cookie))
+            while len(self._sessions) >= MOST_SESSIONS:
+                self._forget(next(iter(self._sessions.values())))
+            self._sessions[session.digest] = self._by_id[session.id] = session
+            return session, cookie
+
+    def of(self, cookies: Iterable[str]) -> PageSession | None:
+        """The session of a request with these cookies: another port of the host may have set one beside ours."""
+        with self._lock:
+            return self._found(cookies, self._clock())
+
+    def _found(self, cookies: Iterable[str], now: float) -> PageSession | None:
+        for value in cookies:
+            session = self._sessions.get(_digest(value)) if len(value) <= _LONGEST else None
+            if session is not None and session.expires <= now:
+                self._forget(session)
+            elif session is not None:
+                self._sessions.move_to_end(session.digest)
+                return session
+        return None
+
+    def is_open(self, session_id: str) -> bool:
+        """Whether the session with this id lives."""
+        return self.with_id(session_id) is not None
+
+    def with_id(self, session_id: str) -> PageSession | None:
+        """The session with this id, if it lives."""
+        with self._lock:
+            session = self._by_id.get(session_id)
+            if session is not None and session.expires <= self._clock():
+                self._forget(session)
+                return None
+            return session
+
+    def end(self, session: PageSession) -> None:
+        """End a session: its cookie and its links to contents work no more."""
+        with self._lock:
+            self._forget(session)
+
+    def _forget(self, session: PageSession) -> None:
+        self._sessions.pop(session.digest, None)
+        self._by_id.pop(session.id, None)
+
+    def begun(self, session: PageSession, mark: bytes) -> None:
+        """Remember that a link was used in time, so that its download may resume later."""
+        with self._lock:
+            session.marks[mark] = None
+            session.marks.move_to_end(mark)
+            while len(session.marks) > _MOST_BEGUN:
+                session.marks.popitem(last=False)
+
+    def has_begun(self, session: PageSession, mark: bytes) -> bool:
+        """Whether a link of the session was used in time."""
+        with self._lock:
+            return mark in session.marks
+
+    def __len__(self) -> int:
+        """The number of sessions, ended ones included that nobody asked for since."""
+        with self._lock:
+            return len(self._sessions)
 
 
-def _digest(text: str) -> bytes:
-    """Looked up by its hash, so that the time of a comparison says nothing of a secret."""
-    return hashlib.sha256(text.encode(errors="replace")).digest()
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()

@@ -6,14 +6,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
 
 from mount.browse.api.answers import problem
 from mount.browse.api.context import Context
 from mount.browse.api.routes import ROUTES
 from mount.browse.contents.app import content_app
+from mount.browse.guard.activity import Activity
+from mount.browse.guard.door import Guard
 from mount.browse.pages.shell import Pages
-from mount.browse.server.guarded import Guarded
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -22,8 +22,8 @@ def _nothing(request: Request) -> Response:
     return problem("NotFound", "there is nothing at this address", "go back to the start: /", 404)
 
 
-def page_app(context: Context) -> ASGIApp:
-    """The application for uvicorn."""
+def page_guard(context: Context) -> Guard:
+    """Both applications behind their guard; a Door of it is what uvicorn gets."""
     pages = Pages()
 
     def static(request: Request) -> Response:
@@ -46,4 +46,11 @@ def page_app(context: Context) -> ASGIApp:
         ]
     )
     app.state.context = context
-    return Guarded(app, content_app(context), context)
+    return Guard(
+        context.sessions,
+        context.capabilities,
+        app,
+        content_app(context),
+        Activity(busy=context.is_busy),
+        ending=context.opened.bus.close,
+    )

@@ -32,7 +32,7 @@ class SocketServer:
             path.unlink(missing_ok=True)
             mask = os.umask(0o177)
             try:
-                _at(path, self._socket.bind)
+                at_path(path, self._socket.bind)
             finally:
                 os.umask(mask)
             self._socket.listen(8)
@@ -86,7 +86,7 @@ def ask(path: Path, timeout: float = 2.0) -> DriveStatus | None:
         connection.settimeout(timeout)
         data = bytearray()
         try:
-            _at(path, connection.connect)
+            at_path(path, connection.connect)
             while part := connection.recv(1 << 16):
                 data += part
                 if len(data) > _MOST:
@@ -96,7 +96,7 @@ def ask(path: Path, timeout: float = 2.0) -> DriveStatus | None:
     return from_json(DriveStatus, bytes(data))
 
 
-def _at(path: Path, use: Callable[[str], None]) -> None:
+def at_path(path: Path, use: Callable[[str], None]) -> None:
     """Use the address of a socket, however long its path is: on Linux through its folder's descriptor."""
     if len(os.fsencode(path)) <= _SUN_PATH:
         return use(str(path))

@@ -1,0 +1,86 @@
+"""HTTP on one connection: uvicorn's, with a time for each request's head and a number of connections.
+
+uvicorn waits for ever for a head that arrives byte by byte, which would let anybody hold all connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mount.browse.guard.headers import guarded
+
+HEAD_SECONDS = 10.0  # from the connection, or the first byte of the next request, to the end of a head
+MOST_CONNECTIONS = 256
+MOST_HEAD = 128 << 10  # bytes: the path of an entry may have 64 KiB
+
+
+class PatientProtocol(H11Protocol):
+    """A connection whose client has HEAD_SECONDS for the head of each request."""
+
+    head_seconds = HEAD_SECONDS
+    most_connections = MOST_CONNECTIONS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            transport.abort()
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_answering():
+            self._stop_waiting()
+        elif not self.transport.is_closing():
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        self._stop_waiting()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, with the headers that every answer has, and end the connection."""
+        self._stop_waiting()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        body = b"rpdrive: this is not HTTP\n"
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]  # fmt: skip
+        parts = (
+            h11.Response(status_code=400, headers=guarded(headers, None), reason=b"Bad Request"),
+            h11.Data(data=body), h11.EndOfMessage(),
+        )  # fmt: skip
+        self.transport.write(b"".join(self.conn.send(part) or b"" for part in parts))
+        self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        self._late = None
+        if not self._is_answering():
+            self.transport.abort()

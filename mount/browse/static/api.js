@@ -1,61 +1,139 @@
-// Requests to the interface. Each returns what the answer's JSON says, or throws an ApiError.
+// Requests to the program that serves the page.
+// `get` waits, while the store or the program is away, until it is back; the banner says so meanwhile (see away.listen).
 
-/** An error of the interface, or of the way to it (`status` 0). */
+/** An answer that is an error, in the words of the program. */
 export class ApiError extends Error {
-  /** @param {string} kind @param {string} message @param {string} advice @param {number} status */
+  /** @param {string} kind @param {string} message @param {string} advice @param {number} status of HTTP; 0: no answer */
   constructor(kind, message, advice, status) {
-    super(message);
-    this.kind = kind;
-    this.advice = advice;
+    super(message || "the request failed");
+    this.kind = kind || "Unexpected";
+    this.advice = advice || "";
     this.status = status;
   }
 }
 
+/** @typedef {Record<string, string | number | boolean | null | undefined>} Params */
+
+/** The requests that wait because something is away. Hears `change`; `again` tries at once. */
+class Away extends EventTarget {
+  /** @type {Map<object, ApiError>} */
+  failing = new Map();
+  /** @type {Set<() => void>} */
+  waiting = new Set();
+
+  /** @returns {ApiError | null} */
+  get error() {
+    return [...this.failing.values()].at(-1) ?? null;
+  }
+
+  /** @param {object} request @param {ApiError | null} error */
+  note(request, error) {
+    const before = this.error?.message;
+    if (error) this.failing.set(request, error);
+    else this.failing.delete(request);
+    if (this.error?.message !== before) this.dispatchEvent(new Event("change"));
+  }
+
+  again() {
+    for (const go of [...this.waiting]) go();
+  }
+}
+export const away = new Away();
+
+/** @param {Params | undefined} params @returns {string} "" or "?…", without what is null or undefined */
+function query(params) {
+  const all = new URLSearchParams();
+  for (const [name, value] of Object.entries(params ?? {})) {
+    if (value !== null && value !== undefined) all.set(name, typeof value === "boolean" ? (value ? "1" : "0") : `${value}`);
+  }
+  return all.size ? `?${all}` : "";
+}
+
 /**
+ * One request. Raises ApiError.
  * @param {string} method
  * @param {string} path below /api/v1
- * @param {Record<string, string | number | boolean | null | undefined>} [params] of the query; without null, undefined
  * @param {unknown} [body]
  * @param {AbortSignal} [signal]
  * @returns {Promise<any>}
  */
-async function request(method, path, params, body, signal) {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(params ?? {})) {
-    if (value !== null && value !== undefined) query.set(name, typeof value === "boolean" ? (value ? "1" : "0") : String(value));
-  }
-  const url = "/api/v1" + path + (query.size ? "?" + query : "");
+async function ask(method, path, body, signal) {
   /** @type {RequestInit} */
   const options = {method, signal, credentials: "same-origin", cache: "no-store"};
-  if (method === "POST") {
-    options.body = JSON.stringify(body ?? {});
+  if (method !== "GET") {
     options.headers = {"Content-Type": "application/json"};
+    options.body = JSON.stringify(body ?? {});
   }
-  let answer;
-  try {
-    answer = await fetch(url, options);
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError("NoAnswer", "rpdrive does not answer", "see that `rpdrive browse` still runs", 0);
-  }
-  if (answer.status === 204) return null;
+  let response;
   let value;
   try {
-    value = await answer.json();
-  } catch {
-    throw new ApiError("NoAnswer", "rpdrive's answer was cut off", "try again", answer.status);
+    response = await fetch(`/api/v1${path}`, options);
+    if (response.status === 204) return null;
+    const text = await response.text();
+    value = text ? JSON.parse(text) : null;
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    if (response && !(error instanceof TypeError)) {
+      throw new ApiError("NoAnswer", `the answer is malformed (HTTP ${response.status})`, "try again", response.status);
+    }
+    throw new ApiError("NoAnswer", "rpdrive does not answer", "see that `rpdrive browse` still runs, or start it again", 0);
   }
-  if (!answer.ok) {
-    const error = new ApiError(value.kind, value.message, value.advice, answer.status);
-    if (answer.status === 401) document.dispatchEvent(new CustomEvent("rp-locked", {detail: error}));
-    throw error;
-  }
-  return value;
+  if (response.ok) return value;
+  const error = new ApiError(value?.kind, value?.message, value?.advice, response.status);
+  if (error.status === 401) document.dispatchEvent(new CustomEvent("rp-locked", {detail: error}));
+  throw error;
 }
 
-/** @param {string} path @param {Record<string, any>} [params] @param {AbortSignal} [signal] */
-export const get = (path, params, signal) => request("GET", path, params, undefined, signal);
-/** @param {string} path @param {unknown} [body] @param {AbortSignal} [signal] */
-export const post = (path, body, signal) => request("POST", path, undefined, body, signal);
-/** @param {string} path @param {Record<string, any>} [params] */
-export const del = (path, params) => request("DELETE", path, params);
+/** May it work a little later, without a change by anybody? @param {unknown} error */
+const passing = (error) => error instanceof ApiError && (error.status === 0 || error.status === 503);
+
+/** @param {number} ms @param {AbortSignal} [signal] @returns {Promise<void>} */
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const go = () => {
+      clearTimeout(timer);
+      away.waiting.delete(go);
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    };
+    const stop = () => {
+      clearTimeout(timer);
+      away.waiting.delete(go);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(go, ms);
+    away.waiting.add(go);
+    signal?.addEventListener("abort", stop, {once: true});
+  });
+}
+
+/**
+ * GET of a path below /api/v1. Waits while the store or the program is away. Raises ApiError.
+ * @param {string} path
+ * @param {Params} [params] those that are null or undefined are left out
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export async function get(path, params, signal) {
+  const full = path + query(params);
+  const request = {};
+  try {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await ask("GET", full, undefined, signal);
+      } catch (error) {
+        if (!passing(error)) throw error;
+        away.note(request, /** @type {ApiError} */ (error));
+        await pause(Math.min(15_000, 500 * 2 ** tries), signal);
+      }
+    }
+  } finally {
+    away.note(request, null);
+  }
+}
+
+/** POST. Raises ApiError. @param {string} path @param {unknown} [body] @param {AbortSignal} [signal] @returns {Promise<any>} */
+export const post = (path, body, signal) => ask("POST", path, body, signal);
+
+/** DELETE. Raises ApiError. @param {string} path @param {Params} [params] @returns {Promise<any>} */
+export const del = (path, params) => ask("DELETE", path + query(params));

@@ -1,55 +1,65 @@
-// The frame of every screen: lets the browser in, shows the screen that the address names, and says what goes wrong.
-import {LitElement, html, nothing} from "./vendor/lit.js";
-import {ApiError, get, post} from "./api.js";
+// The frame of every screen: the session, the router, the menu, the banner of what is away, and help.
+// A screen is static/screens/NAME.js, which defines <rp-NAME> in the light DOM with the properties `url` (URL) and `session`.
+import {html, nothing} from "./vendor/lit.js";
+import {ApiError, away, get, post} from "./api.js";
+import {basket} from "./basket.js";
 import "./components.js";
+import {KEYS, letters, listen, setLetters} from "./keys.js";
+import {Plain, connect, go, say, session, title} from "./page.js";
 
-/** Screens by the first part of the address. */
-const SCREENS = new Map(
-  Object.entries({
-    "": "home", calendar: "calendar", point: "folder", search: "search", versions: "versions", compare: "compare",
-    preview: "preview", restore: "restore", basket: "basket", drives: "drives", jobs: "jobs", policies: "policies",
-    storage: "storage", alerts: "alerts", about: "about",
-  }),
-);
+export {go};
 
-/** Go to another address of the page. @param {string} href @param {boolean} [replace] */
-export function go(href, replace = false) {
-  history[replace ? "replaceState" : "pushState"](null, "", href);
-  dispatchEvent(new PopStateEvent("popstate"));
-}
+/** Screens by the first part of the address, and what they are called until they name themselves. @type {Map<string, [string, string]>} */
+const SCREENS = new Map([["", ["home", "Start"]], ["calendar", ["calendar", "Calendar"]], ["point", ["folder", "Folder"]],
+  ["search", ["search", "Search"]], ["versions", ["versions", "Versions"]], ["compare", ["compare", "Compare"]],
+  ["preview", ["preview", "Preview"]], ["restore", ["restore", "Restore"]], ["basket", ["basket", "Basket"]],
+  ["drives", ["drives", "Drives"]], ["jobs", ["jobs", "Jobs"]], ["policies", ["policies", "Policies"]],
+  ["storage", ["storage", "Storage"]], ["alerts", ["alerts", "Alerts"]], ["about", ["about", "Keys and about"]]]);
 
-class RpApp extends LitElement {
-  static properties = {url: {state: true}, session: {state: true}, error: {state: true}, tag: {state: true}};
+const MENU = ["", "calendar", "search", "basket", "restore", "drives", "jobs", "policies", "storage", "alerts", "about"];
+
+class RpApp extends Plain {
+  static properties = {url: {state: true}, session: {state: true}, error: {state: true}, locked: {state: true}, tag: {state: true},
+    menu: {state: true}, help: {state: true}};
+
+  #arrived = false; // the first screen keeps the focus where the browser put it
 
   constructor() {
     super();
     this.url = new URL(location.href);
-    /** @type {any} */
+    /** @type {import("./page.js").Session | null} */
     this.session = null;
     /** @type {any} */
     this.error = null;
+    /** @type {any} */
+    this.locked = null;
     this.tag = "";
+    this.menu = false;
+    this.help = false;
     addEventListener("popstate", () => this.show());
-    document.addEventListener("rp-locked", (event) => (this.error = /** @type {CustomEvent} */ (event).detail));
-    document.addEventListener("click", (event) => this.#follow(/** @type {MouseEvent} */ (event)));
+    addEventListener("rp-route", () => this.show());
+    document.addEventListener("rp-locked", (event) => (this.locked = /** @type {CustomEvent} */ (event).detail));
+    document.addEventListener("click", (event) => this.#follow(event));
+    away.addEventListener("change", () => this.requestUpdate());
+    basket.listen(() => this.requestUpdate());
+    listen(() => (this.help = true));
     this.enter();
   }
 
-  createRenderRoot() {
-    return this;
+  firstUpdated() {
+    this.querySelector(".starting")?.remove();
   }
 
   /** Use the link's token, if there is one, and ask who we are. */
   async enter() {
     this.error = null;
+    const token = new URLSearchParams(location.hash.slice(1)).get("t");
+    if (token) history.replaceState(history.state, "", location.pathname + location.search);
     try {
-      const token = new URLSearchParams(location.hash.slice(1)).get("t");
-      if (token) {
-        history.replaceState(null, "", location.pathname + location.search);
-        this.session = await post("/session", {token});
-      } else {
-        this.session = await get("/session");
-      }
+      this.session = token ? await post("/session", {token}) : await get("/session");
+      session.current = this.session;
+      this.locked = null;
+      connect();
       await this.show();
     } catch (error) {
       this.error = error;
@@ -58,48 +68,111 @@ class RpApp extends LitElement {
 
   async show() {
     this.url = new URL(location.href);
-    const screen = SCREENS.get(this.url.pathname.split("/")[1]);
-    if (!screen) {
+    this.menu = false;
+    if (!this.session) return;
+    const known = SCREENS.get(this.url.pathname.split("/")[1]);
+    if (!known) {
       this.error = new ApiError("NotFound", "there is no such page", "go back to the start", 404);
       return;
     }
+    const [screen, name] = known;
+    const tag = `rp-${screen}`;
     try {
       await import(`./screens/${screen}.js`);
-      this.error = null;
-      this.tag = `rp-${screen}`;
     } catch (error) {
-      this.error = new ApiError("Unexpected", "this screen can't be shown", String(error), 0);
+      this.error = new ApiError("Unexpected", "this screen can't be shown", `reload the page: ${error}`, 0);
+      return;
     }
+    this.error = null;
+    if (tag !== this.tag) {
+      this.tag = tag;
+      title(name);
+      await this.updateComplete;
+      if (this.#arrived) this.#focus(name);
+    }
+    this.#arrived = true;
+  }
+
+  /** After a change of screens: start reading at its heading. @param {string} name */
+  async #focus(name) {
+    const screen = /** @type {any} */ (this.querySelector("main > .screen"));
+    await screen?.updateComplete;
+    const main = this.querySelector("main");
+    if (main && !main.contains(document.activeElement)) main.focus({preventScroll: true});
+    scrollTo(0, 0);
+    say(name);
   }
 
   /** Follow links of the page without loading it again. @param {MouseEvent} event */
   #follow(event) {
-    const link = /** @type {Element} */ (event.target).closest?.("a[href]");
-    if (!(link instanceof HTMLAnchorElement) || event.defaultPrevented || event.button || link.target || link.download) return;
+    const link = event.target instanceof Element ? event.target.closest("a[href]") : null;
+    if (!(link instanceof HTMLAnchorElement) || event.defaultPrevented || event.button || link.target || link.hasAttribute("download")) return;
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey || link.origin !== location.origin) return;
+    if (/^\/(api|static|c)\//.test(link.pathname) || (link.hash && link.pathname === location.pathname)) return;
     event.preventDefault();
-    go(link.href);
+    if (link.href === location.href) this.show();
+    else go(link.href);
   }
 
   render() {
-    return html`<header class="top"><a href="/">rpdrive</a>
-        <nav aria-label="Screens">
-          <a href="/calendar">Calendar</a> <a href="/search">Search</a> <a href="/basket">Basket</a>
-          <a href="/restore">Restores</a> <a href="/drives">Drives</a> <a href="/jobs">Jobs</a>
-          <a href="/policies">Policies</a> <a href="/storage">Storage</a> <a href="/alerts">Alerts</a>
-          <a href="/about">About</a>
-        </nav></header>
-      <main>${this.error ? html`<rp-error .error=${this.error} @retry=${() => this.enter()}></rp-error>` : this.#screen()}</main>`;
+    const here = this.url.pathname.split("/")[1];
+    return html`<a class="skip" href="#main" @click=${(/** @type {Event} */ event) => {
+        event.preventDefault();
+        this.querySelector("main")?.focus();
+      }}>Skip to the content</a>
+      <header class="top">
+        <a class="brand" href="/">rpdrive</a>
+        <button class="button menu" type="button" aria-expanded=${this.menu} aria-controls="menu" @click=${() => (this.menu = !this.menu)}>Menu</button>
+        <nav id="menu" aria-label="Screens" class=${this.menu ? "open" : ""}>${MENU.map((part) => {
+          const name = SCREENS.get(part)?.[1];
+          const words = part === "basket" && basket.size ? `${name} (${basket.size})` : name;
+          return html`<a href=${`/${part}`} aria-current=${part === here ? "page" : nothing}>${words}</a>`;
+        })}</nav>
+        <button class="button" type="button" @click=${() => (this.help = true)} title="Keys ( ? )">Help</button>
+      </header>
+      ${this.#banner()}
+      <main id="main" tabindex="-1">${this.error && !this.locked
+        ? html`<h1>Something went wrong</h1><rp-error .error=${this.error} @retry=${() => this.enter()}></rp-error>`
+        : this.#screen()}</main>
+      <rp-dialog .heading=${"Keys"} .open=${this.help} .content=${keyList()} @rp-close=${() => (this.help = false)}></rp-dialog>`;
+  }
+
+  #banner() {
+    if (this.locked) {
+      return html`<div class="banner bad" role="alert"><p><strong>This session is over, or it never began.</strong> Run
+        <code>rpdrive browse --link</code> on the machine that serves this page, and open the link that it prints.
+        ${this.session ? "What is shown here stays." : nothing}</p>
+        <p><button class="button" type="button" @click=${() => this.enter()}>Try again</button></p></div>`;
+    }
+    const error = away.error;
+    if (!error) return nothing;
+    return html`<div class="banner warning" role="alert"><p><strong>${error.message}</strong>${error.advice ? `: ${error.advice}` : ""}.
+      What is shown stays; this page goes on by itself.</p>
+      <p><button class="button" type="button" @click=${() => away.again()}>Try now</button></p></div>`;
   }
 
   #screen() {
-    if (!this.session || !this.tag) return nothing;
+    if (!this.session || !this.tag) return this.locked ? html`<h1>No session</h1>` : html`<rp-loading></rp-loading>`;
     const screen = /** @type {any} */ (this.querySelector("main > .screen"));
     const element = screen?.localName === this.tag ? screen : document.createElement(this.tag);
     element.className = "screen";
-    element.url = this.url;
     element.session = this.session;
+    element.url = this.url;
     return element;
   }
 }
+
+/** The keys as tables, and the switch for those without a modifier. */
+export function keyList() {
+  return html`<div class="stack">
+    <label class="check"><input type="checkbox" .checked=${letters()} @change=${(/** @type {Event} */ event) => {
+      const on = /** @type {HTMLInputElement} */ (event.target).checked;
+      setLetters(on);
+      say(on ? "Letters and signs act" : "Letters and signs no longer act");
+    }}> Letters and signs act as keys</label>
+    ${KEYS.map(([where, keys]) => html`<section><h3>${where}</h3><dl class="keylist">${keys.map(([names, does]) =>
+      html`<div><dt>${names.map((name) => html`<kbd>${name}</kbd> `)}</dt><dd>${does}</dd></div>`)}</dl></section>`)}
+  </div>`;
+}
+
 customElements.define("rp-app", RpApp);

@@ -7,7 +7,7 @@ ESBUILD=0.28.2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/entry.js" <<'END'
-export {LitElement, html, svg, nothing} from "lit";
+export {LitElement, html, svg, nothing, render} from "lit";
 export {repeat} from "lit/directives/repeat.js";
 export {ref, createRef} from "lit/directives/ref.js";
 export {live} from "lit/directives/live.js";

@@ -1,0 +1,94 @@
+// Keys. Letters and signs act without a modifier, so they can be switched off (WCAG 2.1.4); those for rows act only in the list.
+import {basket} from "./basket.js";
+import {go} from "./page.js";
+
+/** Keys and what they do, as the help shows them: where, then keys and words. @type {[string, [string[], string][]][]} */
+export const KEYS = [
+  ["Everywhere", [
+    [["?"], "help: these keys"],
+    [["/"], "search"],
+    [["g", "h"], "go to the start page"],
+    [["g", "c"], "go to the calendar"],
+    [["g", "s"], "go to the storage"],
+    [["g", "j"], "go to the jobs"],
+    [["g", "d"], "go to the drives"],
+    [["g", "b"], "go to the basket"],
+    [["Esc"], "close what is open, then go back"],
+  ]],
+  ["In a folder", [
+    [["\u2191"], "row above"],
+    [["\u2193"], "row below"],
+    [["PgUp", "PgDn"], "a page up or down"],
+    [["Home", "End"], "first or last row"],
+    [["'"], "jump: then type how the name begins"],
+    [["f"], "filter the names"],
+    [["Enter"], "open the folder, or preview the file"],
+    [["Backspace"], "the folder above"],
+    [["Space"], "mark: put it into the basket, or take it out"],
+    [["Shift", "\u2191 \u2193"], "mark several rows"],
+    [["p"], "preview"],
+    [["v"], "versions over all recovery points"],
+    [["d"], "download it, or the basket if the row is marked"],
+    [["r"], "restore it, or the basket if the row is marked"],
+    [["["], "the recovery point before, same folder"],
+    [["]"], "the recovery point after, same folder"],
+  ]],
+];
+
+const KEY = "rpdrive-letters";
+
+/** Whether letters and signs act. */
+export function letters() {
+  try {
+    return localStorage.getItem(KEY) !== "off";
+  } catch {
+    return true;
+  }
+}
+
+/** @param {boolean} on */
+export function setLetters(on) {
+  try {
+    if (on) localStorage.removeItem(KEY);
+    else localStorage.setItem(KEY, "off");
+  } catch {
+    // without storage they stay on
+  }
+}
+
+/** The key, or "" if it is for the browser, a field, or switched off. @param {KeyboardEvent} event */
+export function plainKey(event) {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return "";
+  const at = event.target;
+  if (at instanceof HTMLElement && (at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName))) {
+    const box = at instanceof HTMLInputElement && /^(checkbox|radio|button)$/.test(at.type);
+    if (!box && event.key !== "Escape") return "";
+  }
+  if (event.key.length === 1 && event.key !== " " && !letters()) return "";
+  return event.key;
+}
+
+/** @type {Record<string, string>} */
+const GO = {h: "/", c: "/calendar", s: "/storage", j: "/jobs", d: "/drives", b: "/basket"};
+let began = 0; // when `g` was pressed (ms of the page)
+
+/** Act on keys that are for the whole page. @param {() => void} help opens the help */
+export function listen(help) {
+  document.addEventListener("keydown", (event) => {
+    const key = plainKey(event);
+    if (!key || document.querySelector("dialog[open]")) return;
+    const second = event.timeStamp - began < 1500;
+    began = 0;
+    if (second && GO[key]) go(GO[key]);
+    else if (key === "g") began = event.timeStamp;
+    else if (key === "?") help();
+    else if (key === "/") go(/** @type {HTMLElement | null} */ (document.querySelector("[data-search]"))?.dataset.search ?? "/search");
+    else if (key === "Escape" && history.state?.depth) history.back();
+    else if (key === "Escape" && location.pathname !== "/") go("/");
+    else return;
+    event.preventDefault();
+  });
+}
+
+/** What `d` and `r` act on: the whole basket if the row is in it. @param {boolean} marked */
+export const wholeBasket = (marked) => marked && basket.size > 1;

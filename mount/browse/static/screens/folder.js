@@ -1,0 +1,409 @@
+// The folder screen: /point/{id}/{path64}?order&desc&filter&row
+import {html, nothing} from "../vendor/lit.js";
+import {get} from "../api.js";
+import {basket} from "../basket.js";
+import "../components.js";
+import {download, downloadBasket, usual} from "../download.js";
+import "../entry.js";
+import "../grid.js";
+import {plainKey, wholeBasket} from "../keys.js";
+import {Listing} from "../listing.js";
+import {Plain, go, note, query, say, title, to} from "../page.js";
+import {ROOT, below, count, kind, number, parent, plain, shown, size, when} from "../text.js";
+
+/** @typedef {import("../listing.js").Row} Row */
+
+class RpFolder extends Plain {
+  static properties = {url: {attribute: false}, listing: {state: true}, info: {state: true}, error: {state: true},
+    problem: {state: true}, missing: {state: true}, jumping: {state: true}, row: {state: true}};
+
+  /** @type {Listing | null} */
+  #loading = null;
+  #seek = ""; // the name to make active when the next folder has come
+  #kept = false; // `missing` is about the folder that is about to come
+  #index = -1; // the active row that the address doesn't have yet
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #later;
+  /** @type {AbortController | undefined} */
+  #jump;
+  /** @type {() => void} */
+  #unlisten = () => {};
+
+  constructor() {
+    super();
+    /** @type {URL} */
+    this.url = new URL(location.href);
+    /** @type {Listing | null} */
+    this.listing = null;
+    /** @type {any} */
+    this.info = null;
+    /** @type {any} The folder can't be shown. */
+    this.error = null;
+    /** @type {any} Something else failed. */
+    this.problem = null;
+    this.missing = ""; // the path that isn't in this point
+    this.jumping = false;
+    /** @type {Row | undefined} */
+    this.row = undefined;
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.#unlisten = basket.listen(() => this.requestUpdate());
+    window.addEventListener("rp-leave", this.#flush);
+  }
+
+  disconnectedCallback() {
+    super.disconnectedCallback();
+    this.#unlisten();
+    window.removeEventListener("rp-leave", this.#flush);
+    clearTimeout(this.#later);
+    this.#loading?.stop();
+  }
+
+  /** @param {Map<string, unknown>} changed */
+  willUpdate(changed) {
+    if (changed.has("url")) this.#load();
+  }
+
+  get #place() {
+    const [, , point, at] = this.url.pathname.split("/");
+    const params = this.url.searchParams;
+    return {point, at: at || ROOT, row: Number(params.get("row")) || 0,
+      sight: {order: params.get("order") ?? "name", desc: params.get("desc") === "1", filter: params.get("filter") ?? ""}};
+  }
+
+  /** @returns {any} */
+  get #grid() {
+    return this.querySelector("rp-grid");
+  }
+
+  async #load() {
+    const {point, at, sight, row} = this.#place;
+    if (this.listing && this.listing === this.#loading && this.listing.is(point, at, sight) && !this.error) {
+      if (row !== this.#grid?.active) this.#moveTo(row);
+      return;
+    }
+    const listing = new Listing(point, at, sight);
+    const seek = this.#seek;
+    this.#loading?.stop();
+    this.#loading = listing;
+    this.#seek = "";
+    this.#index = -1;
+    this.error = null;
+    this.problem = null;
+    if (!this.#kept) this.missing = "";
+    this.#kept = false;
+    listing.addEventListener("change", () => {
+      if (this.#loading !== listing || listing.head?.missing) return;
+      if (this.listing !== listing) this.#shows(listing, row);
+      this.requestUpdate();
+    });
+    try {
+      const head = await listing.open(row);
+      if (this.#loading !== listing) return;
+      if (head.missing) this.#elsewhere(point, head.nearest ?? ROOT);
+      else if (head.selected_at !== null) {
+        const {order, desc, filter} = sight;
+        history.replaceState(history.state, "", `${to.folder(point, head.path64)}${query({order: order === "name" ? null : order, desc, filter,
+          row: head.selected_at || null})}`);
+        this.url = new URL(location.href);
+      }
+      else if (seek) {
+        const found = await listing.find(seek);
+        if (this.#loading === listing && found >= 0) this.#moveTo(found);
+      }
+    } catch (error) {
+      if (this.#loading === listing) this.error = error;
+    }
+  }
+
+  /** This point doesn't have that path: show the nearest folder that it has. @param {string} point @param {string} nearest path64 */
+  #elsewhere(point, nearest) {
+    this.missing = this.#place.at;
+    this.#kept = true;
+    say("That path is not in this recovery point. This is the nearest folder that is.");
+    const {order, desc} = this.#place.sight;
+    go(`${to.folder(point, nearest)}${query({order: order === "name" ? null : order, desc})}`, true);
+  }
+
+  /** The first rows have come. @param {Listing} listing @param {number} row */
+  #shows(listing, row) {
+    const before = this.listing;
+    this.listing = listing;
+    this.row = undefined;
+    if (before?.point !== listing.point) {
+      this.info = null;
+      get(`/points/${listing.point}`).then((info) => {
+        if (this.listing?.point === info.id) this.info = info;
+      }, () => {}); // the folder says more than the point's names
+    }
+    if (before?.point !== listing.point || before?.at !== listing.at) {
+      const head = listing.head;
+      title(`${plain(head?.path ?? "")} at ${when(head?.time)}`);
+    }
+    this.#moveTo(row);
+  }
+
+  /** @param {number} row */
+  async #moveTo(row) {
+    await this.updateComplete;
+    const grid = this.#grid;
+    if (!grid) return;
+    await grid.updateComplete;
+    const field = document.activeElement;
+    grid.moveTo(row, {middle: true, focus: !(field instanceof HTMLInputElement)});
+  }
+
+  // --- what the grid tells -------------------------------------------------------------------------------------------------
+
+  /** @param {CustomEvent<{row: Row, index: number}>} event */
+  #activated({detail}) {
+    this.row = detail.row;
+    this.#index = detail.index;
+    clearTimeout(this.#later);
+    this.#later = setTimeout(this.#flush, 400); // browsers refuse more than some 100 changes of the address in 30 s
+  }
+
+  #flush = () => {
+    clearTimeout(this.#later);
+    if (this.#index >= 0 && this.listing === this.#loading) note({row: this.#index || null});
+    this.#index = -1;
+  };
+
+  /** @param {CustomEvent<{rows: Row[], on: boolean}>} event */
+  #mark({detail: {rows, on}}) {
+    const listing = /** @type {Listing} */ (this.listing);
+    const {point, at, head} = listing;
+    const places = rows.map((row) => ({point, at: below(at, row), name: row.name, name_bytes: row.name_bytes, kind: row.kind,
+      size: row.size, path: `${head?.path === "/" ? "" : head?.path}/${row.name}`, time: head?.time ?? "", item_name: this.info?.item_name}));
+    if (!on) basket.remove(...places);
+    else if (!basket.add(...places)) say("The basket is full: mark the folder instead");
+    say(`${on ? "Marked" : "Unmarked"}; ${count(basket.size, "place")} in the basket`);
+  }
+
+  /** @param {Row | undefined} row */
+  #open(row) {
+    const {point, at} = /** @type {Listing} */ (this.listing);
+    if (row) go(row.kind === "folder" ? to.folder(point, below(at, row)) : to.preview(point, below(at, row)));
+  }
+
+  /** @param {CustomEvent<{key: string, desc: boolean}>} event */
+  #order({detail: {key, desc}}) {
+    this.#see({order: key === "name" ? null : key, desc});
+  }
+
+  /** The same folder in another order, or with another filter. @param {Record<string, string | boolean | null>} params */
+  #see(params) {
+    clearTimeout(this.#later);
+    this.#seek = this.row?.name ?? "";
+    this.#index = -1;
+    note({...params, row: null});
+    this.url = new URL(location.href);
+  }
+
+  /** Another point, at the same path. @param {string | null | undefined} point @param {string} none */
+  #point(point, none) {
+    if (!point) {
+      say(none);
+      this.problem = {kind: "No such point", message: none};
+      return;
+    }
+    const {order, desc, filter} = this.#place.sight;
+    this.#seek = this.row?.name ?? "";
+    go(`${to.folder(point, this.#place.at)}${query({order: order === "name" ? null : order, desc, filter})}`);
+  }
+
+  #earlier = () => this.#point(this.listing?.head?.previous, "There is no earlier recovery point");
+  #later_ = () => this.#point(this.listing?.head?.next, "There is no later recovery point");
+
+  /** The last point of a day, or the last before it. @param {Event} event */
+  async #day(event) {
+    const day = /** @type {HTMLInputElement} */ (event.target).value;
+    const head = this.listing?.head;
+    if (!day || !head) return;
+    await this.#try(async () => {
+      const {points} = await get("/points", {machine: head.machine, item: head.item, to: `${day}T23:59:59${head.time.slice(19)}`, count: 1});
+      if (points[0]?.id === head.point) say("That is the recovery point shown");
+      else this.#point(points[0]?.id, `There is no recovery point on ${day} or before`);
+    });
+  }
+
+  /** Do something; what goes wrong is shown above the names. @param {() => Promise<unknown>} act */
+  async #try(act) {
+    this.problem = null;
+    try {
+      await act();
+    } catch (error) {
+      this.problem = error;
+    }
+  }
+
+  #up() {
+    const up = parent(this.#place.at);
+    if (!up) return;
+    this.#seek = up.name;
+    go(to.folder(this.#place.point, up.folder));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const listing = this.listing;
+    const key = plainKey(event);
+    if (!key || event.shiftKey || !listing?.head || !(event.target instanceof HTMLElement) || !event.target.matches(".grid-row")) return;
+    const {point, at, head} = listing;
+    const row = this.row;
+    const path = row && below(at, row);
+    const marked = Boolean(path && basket.has(point, path));
+    if (key === "Backspace") this.#up();
+    else if (key === "f") /** @type {HTMLElement} */ (this.querySelector(".filter")).focus();
+    else if (key === "'") this.jumping = true;
+    else if (key === "[") this.#earlier();
+    else if (key === "]") this.#later_();
+    else if (!row || !path) return;
+    else if (key === "p") go(to.preview(point, path));
+    else if (key === "v") go(to.versions(head.machine, head.item, path));
+    else if (key === "r") go(wholeBasket(marked) ? "/restore" : to.restore(point, path));
+    else if (key === "d") this.#try(() => (wholeBasket(marked) ? downloadBasket("tar") : download(point, path, usual(row.kind))));
+    else return;
+    event.preventDefault();
+  }
+
+  // --- filter and jump -------------------------------------------------------------------------------------------------------
+
+  /** @param {Event} event */
+  #filter(event) {
+    const filter = /** @type {HTMLInputElement} */ (event.target).value;
+    clearTimeout(this.#later);
+    this.#later = setTimeout(() => this.#see({filter}), 200);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #filterKey(event) {
+    const box = /** @type {HTMLInputElement} */ (event.target);
+    if (event.key === "Escape" && box.value) {
+      box.value = "";
+      clearTimeout(this.#later);
+      this.#see({filter: null});
+    } else if (!["Enter", "ArrowDown", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    this.#grid?.focusRow();
+  }
+
+  /** @param {Event} event */
+  async #jumped(event) {
+    const prefix = /** @type {HTMLInputElement} */ (event.target).value;
+    this.#jump?.abort();
+    this.#jump = new AbortController();
+    const {signal} = this.#jump;
+    const listing = this.listing;
+    if (!prefix || !listing) return;
+    try {
+      const from = await listing.rank(prefix, signal);
+      if (!signal.aborted && listing === this.listing) this.#grid?.moveTo(from, {focus: false, middle: true});
+    } catch (error) {
+      if (!signal.aborted) this.problem = error;
+    }
+  }
+
+  /** @param {KeyboardEvent | FocusEvent} event */
+  #jumpEnd(event) {
+    if (event instanceof KeyboardEvent) {
+      if (!["Enter", "Escape", "ArrowDown", "ArrowUp"].includes(event.key)) return;
+      event.preventDefault();
+      this.#grid?.focusRow();
+    }
+    this.jumping = false;
+  }
+
+  updated() {
+    if (this.jumping) /** @type {HTMLElement | null} */ (this.querySelector(".jump"))?.focus();
+  }
+
+  // --- the page -----------------------------------------------------------------------------------------------------------------
+
+  render() {
+    const listing = this.listing;
+    const head = listing?.head;
+    if (!listing || !head) {
+      return this.error ? html`<h1>Folder</h1><rp-error .error=${this.error} @retry=${() => this.#load()}></rp-error>`
+        : html`<h1 class="visually-hidden">Folder</h1><rp-loading .text=${"Opening the folder\u2026"}></rp-loading>`;
+    }
+    const {point, at, sight} = listing;
+    const typing = /** @type {HTMLInputElement | null} */ (this.querySelector(".filter:focus")); // it knows better than the address
+    const item = this.info?.item_name ? `${plain(this.info.machine_name)}: ${plain(this.info.item_name)}` : "";
+    const parts = [...head.above.map((part) => ({...part, name: part.name || "/", href: to.folder(point, part.path64)})),
+      {name: head.path === "/" ? "/" : head.path.slice(head.path.lastIndexOf("/") + 1), href: to.folder(point, at)}];
+    const unique = parts.filter((part, i) => i === parts.length - 1 || part.href !== parts[parts.length - 1].href);
+    return html`<div class="folder" data-search=${`/search${query({point, machine: head.machine, item: head.item, below: at})}`}>
+      <h1 class="visually-hidden">${plain(head.path)} at ${when(head.time)}</h1>
+      <div class="folder-head">
+        <rp-path .parts=${unique}></rp-path>
+        <div class="bar">
+          <button class="button" type="button" aria-label="Earlier recovery point" title="Earlier recovery point ( [ )"
+            ?disabled=${!head.previous} @click=${this.#earlier}>\u2190</button>
+          <strong class="nowrap"><rp-time .iso=${head.time}></rp-time></strong>
+          <button class="button" type="button" aria-label="Later recovery point" title="Later recovery point ( ] )"
+            ?disabled=${!head.next} @click=${this.#later_}>\u2192</button>
+          <label class="field-line">Day <input type="date" .value=${head.time.slice(0, 10)} @change=${this.#day}></label>
+          <a href=${`/calendar${query({machine: head.machine, item: head.item})}`}>Calendar</a>
+          <span class="muted">${item}</span>
+        </div>
+        <div class="bar">
+          <label class="field-line grow">Filter <input type="search" class="filter grow" .value=${typing ? typing.value : sight.filter} autocomplete="off"
+            spellcheck="false" @input=${this.#filter} @keydown=${this.#filterKey}></label>
+          ${this.jumping ? html`<label class="field-line">Jump to <input type="text" class="jump" autocomplete="off" spellcheck="false"
+            @input=${this.#jumped} @keydown=${this.#jumpEnd} @blur=${this.#jumpEnd}></label>` : nothing}
+          <span class="muted" role="status">${listing.reading
+            ? `Reading: ${number(head.read)} names`
+            : sight.filter ? `${number(head.shown)} of ${count(head.total, "name")}` : count(head.total, "name")}</span>
+          ${basket.size ? html`<a href="/basket">${count(basket.size, "place")} in the basket</a>` : nothing}
+        </div>
+        ${this.missing ? html`<div class="notice warning"><p>That path is not in this recovery point. This is the nearest folder
+          that is.</p></div>` : nothing}
+        <rp-error .error=${this.error} @retry=${() => this.#load()}></rp-error>
+        <rp-error .error=${this.problem} .final=${true}></rp-error>
+        <rp-error .error=${listing.error} @retry=${() => listing.again()}></rp-error>
+      </div>
+      <div class="folder-body">
+        <div class="folder-names">
+          ${head.shown || listing.reading ? nothing : html`<rp-empty
+            .why=${sight.filter ? html`No name here contains ${shown(sight.filter)}.` : "This folder is empty in this recovery point."}
+            .advice=${sight.filter ? html`<button class="button" type="button" @click=${() => this.#see({filter: null})}>Show all names</button>`
+              : nothing}></rp-empty>`}
+          <rp-grid ?hidden=${!head.shown && !listing.reading} .source=${listing} .columns=${this.#columns} .order=${sight.order}
+            .desc=${sight.desc} .label=${`Names in ${plain(head.path)}`} .marked=${this.#marked} @keydown=${this.#key}
+            @rp-active=${this.#activated} @rp-mark=${this.#mark} @rp-order=${this.#order}
+            @rp-open=${(/** @type {CustomEvent} */ event) => this.#open(event.detail.row)}></rp-grid>
+        </div>
+        <aside class="pane" aria-label="The active row">${this.row && head.shown
+          ? html`<rp-entry .point=${point} .at=${below(at, this.row)} .row=${this.row} .machine=${head.machine} .item=${head.item}
+              .mark=${(/** @type {boolean} */ on) => this.#mark(/** @type {any} */ ({detail: {rows: [this.row], on}}))}></rp-entry>`
+          : nothing}</aside>
+      </div>
+    </div>`;
+  }
+
+  /** @param {Row} row */
+  #marked = (row) => Boolean(this.listing) && basket.has(this.listing?.point ?? "", below(this.listing?.at ?? "", row));
+
+  #columns = [
+    {key: "name", label: "Name", sort: true, cell: (/** @type {Row} */ row) => this.#name(row)},
+    {key: "size", label: "Size", sort: true, cell: (/** @type {Row} */ row) =>
+      (row.kind === "folder" ? (row.files === null || row.files === undefined ? "" : count(row.files, "file")) : size(row.size))},
+    {key: "time", label: "Changed", sort: true, cell: (/** @type {Row} */ row) => when(row.time)},
+    {key: "kind", label: "Kind", sort: true, cell: (/** @type {Row} */ row) => kind(row.kind)},
+  ];
+
+  /** @param {Row} row */
+  #name(row) {
+    const {point, at} = /** @type {Listing} */ (this.listing);
+    const path = below(at, row);
+    const href = row.kind === "folder" ? to.folder(point, path) : to.preview(point, path);
+    return html`<span class="icon icon-${row.kind}" aria-hidden="true"></span><a href=${href} tabindex="-1"
+      class=${row.hidden ? "muted" : ""}>${shown(row.name, row.name_bytes)}</a>${row.target
+        ? html`<span class="muted"> \u2192 ${shown(row.target)}</span>` : nothing}`;
+  }
+}
+
+customElements.define("rp-folder", RpFolder);

@@ -8,7 +8,6 @@ import jinja2
 
 from mount.browse.pages.static import StaticFile, hash_of, static_files
 
-
 # What app.js imports: named in the shell, so that a browser fetches them at once and not one after the other.
 _MODULES = ("vendor/lit.js", "api.js", "basket.js", "components.js", "keys.js", "page.js", "text.js")
 

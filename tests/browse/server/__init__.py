@@ -1,0 +1,1 @@
+"""The process behind the page: its sockets, its orders, its end."""

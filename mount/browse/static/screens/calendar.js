@@ -230,9 +230,8 @@ class Calendar extends Screen {
             const name = `${year}-${String(index + 1).padStart(2, "0")}`;
             return html`<li>
               <button type="button" aria-current=${index === month ? "true" : "false"}
-                aria-label="${dates.longMonth(name)}: ${count(points, "point", "points")}"
                 @click=${() => this.move(dates.addMonths(this.at, index - month))}>
-                ${dates.shortMonth(name)}
+                ${dates.shortMonth(name)}<span class="sr-only"> ${year}: ${count(points, "point", "points")}</span>
                 <meter aria-hidden="true" min="0" max=${most} .value=${points}></meter>
               </button>
             </li>`;
@@ -281,8 +280,8 @@ class Calendar extends Screen {
       <td role="gridcell" class="day outcome-${outcome}" data-day=${day}
         tabindex=${day === this.at ? 0 : -1}
         aria-selected=${day === this.chosen ? "true" : "false"}
-        aria-label="${dates.longDay(day)}: ${describe(points, outcome)}"
         @click=${() => this.act(() => this.choose(day, {focus: false}))}>
+        <span class="sr-only">${dates.longDay(day)}: ${describe(points, outcome)}</span>
         <span class="number" aria-hidden="true">${Number(day.slice(8))}</span>
         ${empty ? nothing : html`<span class="sign" aria-hidden="true">${sign} ${points || ""}</span>
           <span class="word" aria-hidden="true">${word}</span>`}

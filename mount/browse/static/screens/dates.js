@@ -52,7 +52,7 @@ export const longDay = (day) => LONG.format(utc(day)).replace(",", "");
 /** "November 2026" @param {string} month */
 export const longMonth = (month) => MONTH.format(utc(`${month}-01`));
 /** "Nov" @param {string} month */
-export const shortMonth = (month) => SHORT.format(utc(`${month}-01`));
+export const shortMonth = (month) => SHORT.format(utc(`${month}-01`)).slice(0, 3);
 /** "09:12:59" of the machine's own clock @param {string} iso */
 export const clock = (iso) => iso.slice(11, 19);
 /** "UTC+01:00" @param {string} iso */

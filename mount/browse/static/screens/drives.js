@@ -198,8 +198,9 @@ class Drives extends Screen {
           <p class="actions">
             <button type="button" ?disabled=${busy} aria-label="Close ${drive.place}" @click=${() => this.close(drive, false)}>
               ${busy ? "Closing…" : "Close"}</button>
-            ${this.asking === drive.id ? nothing : html`<button type="button" aria-label="Close ${drive.place} though it is in use"
-              @click=${() => { this.asking = drive.id; this.focusOn("#lazy"); }}>Close though it is in use…</button>`}
+            ${this.asking === drive.id ? nothing : html`<button type="button"
+              @click=${() => { this.asking = drive.id; this.focusOn("#lazy"); }}>Close though it is in use…<span
+                class="sr-only"> ${drive.place}</span></button>`}
           </p>
           ${this.asking === drive.id ? html`
             <div class="warning" role="group" aria-label="Close though it is in use">

@@ -12,6 +12,7 @@ const OUTCOMES = {
   problems: ["!", "problems"],
   failed: ["✗", "failed"],
   none: ["–", "no backup"],
+  unknown: ["•", "outcome not known here"],
 };
 const WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const DETAILS = 40; // points of a day whose records are read; the others are names until asked for
@@ -71,10 +72,13 @@ class Calendar extends Screen {
       if (!fresh()) return;
       this.machines = answer.machines;
     }
-    const first = await this.year(dates.isDay(wanted) ? Number(wanted?.slice(0, 4)) : year || null);
-    if (!fresh() || !first) return;
-    const last = first.days.findLast((/** @type {any} */ day) => day.points)?.date;
-    this.at = dates.isDay(wanted) ? /** @type {string} */ (wanted) : last ?? this.at;
+    let shown = await this.year(dates.isDay(wanted) ? Number(wanted?.slice(0, 4)) : year || null);
+    if (!fresh() || !shown) return;
+    const final = this.span.last?.slice(0, 10) ?? dates.today();
+    if (!dates.isDay(wanted) && !year) shown = await this.year(Number(final.slice(0, 4)));
+    if (!fresh() || !shown) return;
+    const last = shown.days.findLast((/** @type {any} */ day) => day.points)?.date;
+    this.at = dates.isDay(wanted) ? /** @type {string} */ (wanted) : last ?? final;
     await this.choose(this.at, {focus: false});
   }
 
@@ -92,7 +96,9 @@ class Calendar extends Screen {
   /** @param {string} day */
   day(day) {
     const year = this.years.get(Number(day.slice(0, 4)));
-    return year?.days.find((/** @type {any} */ each) => each.date === day) ?? {date: day, points: 0, outcome: "none"};
+    const {points = 0, outcome = "none"} = year?.days.find((/** @type {any} */ each) => each.date === day) ?? {};
+    // Backups of other machines leave points, but only their own histories say how they ended.
+    return {points, outcome: points && outcome === "none" ? "unknown" : outcome};
   }
 
   /** Moves the cursor; reads a year that isn't here yet. @param {string} day */
@@ -342,7 +348,7 @@ class Calendar extends Screen {
           ${info === undefined ? "reading…" : info.error ? html`✗ ${info.error.message}`
             : html`${count(info.files, "file", "files")}, ${size(info.bytes)}, ${size(info.new_bytes)} new,
               ${info.warnings ? html`<strong>! ${count(info.warnings, "warning", "warnings")}</strong>` : "✓ no warnings"}
-              ${info.damaged ? html`<strong>✗ damaged</strong>` : nothing}
+              ${info.damaged ? html`<strong>✗ ${count(info.damaged, "damaged file", "damaged files")}</strong>` : nothing}
               ${info.forgotten_until ? html`<strong>forgotten</strong>` : nothing}`}
         </p>
         <p class="actions">

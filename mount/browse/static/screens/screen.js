@@ -33,7 +33,7 @@ export class Screen extends LitElement {
     /** @type {(() => void) | null} */
     this.wake = null;
     this.heard = (/** @type {any} */ event) => {
-      if (this.wake && this.concerns(event.detail)) this.wake();
+      if (this.wake && (event.detail?.type === "all" || this.concerns(event.detail))) this.wake();
     };
   }
 

@@ -1,10 +1,11 @@
 // Calendar: one cell a day with the number of points and the worst outcome, a strip of the year, and the day's points.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
+import {note, say} from "../page.js";
 import {count, shown, size} from "../text.js";
 import * as dates from "./dates.js";
 import {calendarPage, comparePage, pointPage, restorePage} from "./places.js";
-import {Screen, rowKeys, show} from "./screen.js";
+import {Screen, rowKeys} from "./screen.js";
 
 /** @type {Record<string, [string, string]>} */
 const OUTCOMES = {
@@ -57,6 +58,10 @@ class Calendar extends Screen {
     return this.url.searchParams.get("item");
   }
 
+  get name() {
+    return "Calendar";
+  }
+
   async load() {
     const fresh = this.token();
     const scope = `${this.machine} ${this.item}`;
@@ -107,7 +112,7 @@ class Calendar extends Screen {
     this.at = day;
     await this.act(() => this.year(Number(day.slice(0, 4))));
     const {points, outcome} = this.day(day);
-    this.say(`${dates.longDay(day)}: ${describe(points, outcome)}`);
+    say(`${dates.longDay(day)}: ${describe(points, outcome)}`);
   }
 
   /** Lists a day's points, and puts the day into the address. @param {string} day @param {{focus: boolean}} options */
@@ -117,10 +122,7 @@ class Calendar extends Screen {
     this.points = null;
     this.details = new Map();
     this.detailed = DETAILS;
-    const url = new URL(this.url);
-    url.searchParams.delete("year");
-    url.searchParams.set("day", day);
-    show(url);
+    note({day, year: null});
     const fresh = this.token();
     const points = [];
     for (let cursor = null; ; ) {
@@ -133,7 +135,7 @@ class Calendar extends Screen {
       if (!cursor) break;
     }
     this.points = points;
-    this.say(`${count(points.length, "recovery point", "recovery points")} on ${dates.longDay(day)}`);
+    say(`${count(points.length, "recovery point", "recovery points")} on ${dates.longDay(day)}`);
     if (focus) this.focusOn(points.length ? "#day-points [data-first]" : "#day-points h2");
     await this.read(day);
   }
@@ -152,6 +154,7 @@ class Calendar extends Screen {
   }
 
   updated() {
+    super.updated();
     if (!this.keepFocus) return;
     this.keepFocus = false;
     /** @type {HTMLElement | null} */ (this.querySelector('[role=gridcell][tabindex="0"]'))?.focus();
@@ -185,10 +188,10 @@ class Calendar extends Screen {
   rescope(event) {
     const [machine, item] = /** @type {HTMLSelectElement} */ (event.target).value.split("/");
     this.url = new URL(calendarPage({machine, item}), location.origin);
-    show(this.url);
+    note({machine, item, day: null, year: null});
   }
 
-  body() {
+  render() {
     return html`
       <h1 tabindex="-1">Calendar</h1>
       ${this.chooser()} ${this.trouble()}
@@ -226,18 +229,18 @@ class Calendar extends Screen {
     const month = Number(this.at.slice(5, 7)) - 1;
     return html`
       <nav class="year-strip" aria-label="Months of ${year}">
-        <button type="button" aria-label="Year ${year - 1}" ?disabled=${year <= first}
+        <button class="button" type="button" aria-label="Year ${year - 1}" ?disabled=${year <= first}
           @click=${() => this.move(dates.addMonths(this.at, -12))}>‹</button>
         <strong>${year}</strong>
-        <button type="button" aria-label="Year ${year + 1}" ?disabled=${year >= last}
+        <button class="button" type="button" aria-label="Year ${year + 1}" ?disabled=${year >= last}
           @click=${() => this.move(dates.addMonths(this.at, 12))}>›</button>
         <ol class="months">
           ${totals.map((points, index) => {
             const name = `${year}-${String(index + 1).padStart(2, "0")}`;
             return html`<li>
-              <button type="button" aria-current=${index === month ? "true" : "false"}
+              <button class="button" type="button" aria-current=${index === month ? "true" : "false"}
                 @click=${() => this.move(dates.addMonths(this.at, index - month))}>
-                ${dates.shortMonth(name)}<span class="sr-only"> ${year}: ${count(points, "point", "points")}</span>
+                ${dates.shortMonth(name)}<span class="visually-hidden"> ${year}: ${count(points, "point", "points")}</span>
                 <meter aria-hidden="true" min="0" max=${most} .value=${points}></meter>
               </button>
             </li>`;
@@ -251,16 +254,16 @@ class Calendar extends Screen {
     return html`
       <div class="month">
         <div class="toolbar">
-          <button type="button" aria-label="Month before" @click=${() => this.move(dates.addMonths(this.at, -1))}>‹</button>
+          <button class="button" type="button" aria-label="Month before" @click=${() => this.move(dates.addMonths(this.at, -1))}>‹</button>
           <h2 id="month-name">${dates.longMonth(month)}</h2>
-          <button type="button" aria-label="Month after" @click=${() => this.move(dates.addMonths(this.at, 1))}>›</button>
+          <button class="button" type="button" aria-label="Month after" @click=${() => this.move(dates.addMonths(this.at, 1))}>›</button>
         </div>
         <table role="grid" class="calendar" aria-labelledby="month-name" aria-describedby="calendar-keys"
           @keydown=${this.keys}>
           <thead>
             <tr>
               ${WEEKDAYS.map((name) => html`<th scope="col" role="columnheader" abbr=${name}>
-                <span aria-hidden="true">${name.slice(0, 2)}</span><span class="sr-only">${name}</span></th>`)}
+                <span aria-hidden="true">${name.slice(0, 2)}</span><span class="visually-hidden">${name}</span></th>`)}
             </tr>
           </thead>
           <tbody>
@@ -287,7 +290,7 @@ class Calendar extends Screen {
         tabindex=${day === this.at ? 0 : -1}
         aria-selected=${day === this.chosen ? "true" : "false"}
         @click=${() => this.act(() => this.choose(day, {focus: false}))}>
-        <span class="sr-only">${dates.longDay(day)}: ${describe(points, outcome)}</span>
+        <span class="visually-hidden">${dates.longDay(day)}: ${describe(points, outcome)}</span>
         <span class="number" aria-hidden="true">${Number(day.slice(8))}</span>
         ${empty ? nothing : html`<span class="sign" aria-hidden="true">${sign} ${points || ""}</span>
           <span class="word" aria-hidden="true">${word}</span>`}
@@ -329,7 +332,7 @@ class Calendar extends Screen {
         ${repeat(points.slice(0, this.detailed), (point) => point.id, (point) => this.row(point, one))}
       </ul>
       ${points.length > this.detailed ? html`
-        <button type="button" @click=${() => { this.detailed += DETAILS; this.read(String(this.chosen)); }}>
+        <button class="button" type="button" @click=${() => { this.detailed += DETAILS; this.read(String(this.chosen)); }}>
           Show ${count(Math.min(DETAILS, points.length - this.detailed), "more point", "more points")}
         </button>` : nothing}`;
   }

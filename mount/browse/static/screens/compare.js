@@ -1,9 +1,10 @@
 // Compare two points: what was added, removed and changed, page by page; a change opens its versions or its lines.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
-import {count, shown, size, when} from "../text.js";
+import {go, say} from "../page.js";
+import {count, kind, shown, size, when} from "../text.js";
 import {ROOT, comparePage, pointPage, restorePage, textOf, versionsPage} from "./places.js";
-import {Screen, go, rowKeys} from "./screen.js";
+import {Screen, rowKeys} from "./screen.js";
 import "./text_diff.js";
 
 /** @type {Record<string, string>} */
@@ -54,6 +55,10 @@ class Compare extends Screen {
     return this.url.searchParams.get("at") ?? ROOT;
   }
 
+  get name() {
+    return "Compare two points";
+  }
+
   async load() {
     const fresh = this.token();
     this.forget();
@@ -81,7 +86,7 @@ class Compare extends Screen {
     this.next = answer.next;
     this.counts = answer.counts ?? this.counts;
     this.more = false;
-    this.say(`${count(this.changes.length, "change", "changes")}${this.next ? " so far" : ""}`);
+    say(`${count(this.changes.length, "change", "changes")}${this.next ? " so far" : ""}`);
     if (cursor) this.focusOn(`[data-row="${first}"] [data-first]`);
   }
 
@@ -92,7 +97,7 @@ class Compare extends Screen {
     go(comparePage(String(data.get("before")), String(data.get("after")), this.at === ROOT ? null : this.at));
   }
 
-  body() {
+  render() {
     const below = this.at === ROOT ? nothing : html` below ${shown(textOf(this.at))}`;
     return html`
       <h1 tabindex="-1">Compare two points</h1>
@@ -112,13 +117,13 @@ class Compare extends Screen {
     }
     const options = (/** @type {any} */ chosen) => {
       const points = this.others.some((point) => point.id === chosen?.id) || !chosen ? this.others : [chosen, ...this.others];
-      return points.map((point) => html`<option value=${point.id} ?selected=${point.id === chosen?.id}>${when(point.time)}</option>`);
+      return points.map((point) => html`<option value=${point.id} ?selected=${point.id === chosen?.id}>${when(point.time, true)}</option>`);
     };
     return html`
       <form class="inline" @submit=${this.choose}>
         <label class="field"><span>Before</span><select name="before">${options(this.older)}</select></label>
         <label class="field"><span>After</span><select name="after">${options(this.newer)}</select></label>
-        <button>Compare</button>
+        <button class="button">Compare</button>
       </form>`;
   }
 
@@ -134,7 +139,7 @@ class Compare extends Screen {
       <ol class="rows changes" @keydown=${rowKeys}>
         ${repeat(changes, (change) => change.path64, (change, index) => this.row(change, index))}
       </ol>
-      ${this.next ? html`<button type="button" ?disabled=${this.more}
+      ${this.next ? html`<button class="button" type="button" ?disabled=${this.more}
         @click=${() => this.act(() => this.page(this.next))}>${this.more ? "Comparing…" : "Show more changes"}</button>` : nothing}`;
   }
 
@@ -159,7 +164,7 @@ class Compare extends Screen {
             @click=${() => { this.open = open ? null : change.path64; }}>${shown(change.path, change.name_bytes)}</button>`
           : html`<a data-first class="main" href=${versionsPage(machine, item, change.path64)}>${
             shown(change.path, change.name_bytes)}</a>`}
-        <p class="muted">${change.kind}${change.size === undefined || change.size === null || change.kind !== "file"
+        <p class="muted">${kind(change.kind)}${change.size === undefined || change.size === null || change.kind !== "file"
           ? nothing : html`, ${size(change.size)}`}${details.length ? html`: ${details.join(", ")}` : nothing}</p>
         <p class="actions">
           <a data-key="v" href=${versionsPage(machine, item, change.path64)}>Versions</a>

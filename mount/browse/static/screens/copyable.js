@@ -7,7 +7,7 @@ export function copyable(label, text) {
     <p class="copyable">
       <span class="muted">${label}</span>
       <code>${text}</code>
-      <button type="button" aria-label="Copy: ${label}" @click=${copy}><span>Copy</span></button>
+      <button class="button" type="button" aria-label="Copy: ${label}" @click=${copy}><span>Copy</span></button>
     </p>`;
 }
 

@@ -1,6 +1,7 @@
 // Drives: open one of a point or of all points, see what is open and how much is read, close them.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {del, get, post} from "../api.js";
+import {say} from "../page.js";
 import {count, shown, size, when} from "../text.js";
 import {copyable} from "./copyable.js";
 import "./folder_picker.js";
@@ -44,6 +45,10 @@ class Drives extends Screen {
   /** @param {any} event */
   concerns(event) {
     return event?.type === "drive";
+  }
+
+  get name() {
+    return "Drives";
   }
 
   async load() {
@@ -114,7 +119,7 @@ class Drives extends Screen {
           total: data.get("total") || null,
         });
         await this.refresh();
-        this.say(`The drive is open at ${this.made.place}.`);
+        say(`The drive is open at ${this.made.place}.`);
         this.focusOn("#made");
       } finally {
         this.working = "";
@@ -132,7 +137,7 @@ class Drives extends Screen {
         this.asking = null;
         if (this.made?.id === drive.id) this.made = null;
         await this.refresh();
-        this.say("The drive is closed.");
+        say("The drive is closed.");
         this.focusOn("#open-drives");
       })
       .catch((error) => {
@@ -144,7 +149,7 @@ class Drives extends Screen {
       .finally(() => (this.working = ""));
   }
 
-  body() {
+  render() {
     return html`
       <h1 tabindex="-1">Drives</h1>
       ${this.trouble()}
@@ -196,19 +201,19 @@ class Drives extends Screen {
               ? html`; ${limits.join(", ")}` : nothing}`}</p>
         ${mine ? html`
           <p class="actions">
-            <button type="button" ?disabled=${busy} aria-label="Close ${drive.place}" @click=${() => this.close(drive, false)}>
+            <button class="button" type="button" ?disabled=${busy} aria-label="Close ${drive.place}" @click=${() => this.close(drive, false)}>
               ${busy ? "Closing…" : "Close"}</button>
-            ${this.asking === drive.id ? nothing : html`<button type="button"
+            ${this.asking === drive.id ? nothing : html`<button class="button" type="button"
               @click=${() => { this.asking = drive.id; this.focusOn("#lazy"); }}>Close though it is in use…<span
-                class="sr-only"> ${drive.place}</span></button>`}
+                class="visually-hidden"> ${drive.place}</span></button>`}
           </p>
           ${this.asking === drive.id ? html`
             <div class="warning" role="group" aria-label="Close though it is in use">
               <p>The drive disappears from its folder at once. Programs that have files of it open can go on reading them;
                 the drive ends when the last one is closed.</p>
               <p class="actions">
-                <button type="button" id="lazy" class="danger" ?disabled=${busy} @click=${() => this.close(drive, true)}>Close it so</button>
-                <button type="button" @click=${() => { this.asking = null; this.focusOn("#open-drives"); }}>Leave it open</button>
+                <button type="button" id="lazy" class="button danger" ?disabled=${busy} @click=${() => this.close(drive, true)}>Close it so</button>
+                <button class="button" type="button" @click=${() => { this.asking = null; this.focusOn("#open-drives"); }}>Leave it open</button>
               </p>
             </div>` : nothing}` : nothing}
       </li>`;
@@ -240,7 +245,7 @@ class Drives extends Screen {
           <label class="field"><span>Recovery point</span>
             <select name="point">
               <option value="">All of them, each as a folder</option>
-              ${this.points.map((each) => html`<option value=${each.id} ?selected=${each.id === point}>${when(each.time)}</option>`)}
+              ${this.points.map((each) => html`<option value=${each.id} ?selected=${each.id === point}>${when(each.time, true)}</option>`)}
             </select></label>
           <fieldset>
             <legend>Place</legend>
@@ -259,7 +264,7 @@ class Drives extends Screen {
               <select name="total"><option value="">never</option><option value="8h">8 hours</option>
                 <option value="1d">1 day</option><option value="7d">7 days</option></select></label>
           </div>
-          <p><button class="primary" ?disabled=${Boolean(this.working) || (!this.own && !this.place)}>${
+          <p><button class="button primary" ?disabled=${Boolean(this.working) || (!this.own && !this.place)}>${
             this.working === "open" ? "Opening…" : "Open"}</button></p>
         </form>
       </section>`;

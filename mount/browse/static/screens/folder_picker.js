@@ -1,12 +1,13 @@
 // Chooses a folder of this machine: by typing its path, or by walking. One that doesn't exist yet will be made.
-import {LitElement, html, nothing} from "../vendor/lit.js";
+import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
+import {Plain} from "../page.js";
 import {shown, size} from "../text.js";
 import {below, path64Of} from "./places.js";
 
 const PAUSE = 350; // ms after the last key, before the server is asked about a path
 
-export class FolderPicker extends LitElement {
+export class FolderPicker extends Plain {
   static properties = {
     label: {attribute: false},
     path64: {attribute: false},
@@ -37,10 +38,6 @@ export class FolderPicker extends LitElement {
     this.base = {path: "", path64: ""};
   }
 
-  createRenderRoot() {
-    return this;
-  }
-
   /** @param {Map<string, unknown>} changed */
   willUpdate(changed) {
     if (changed.has("path64") && this.path64 && !this.text) this.look(this.path64, true);
@@ -56,7 +53,7 @@ export class FolderPicker extends LitElement {
     this.text = /** @type {HTMLInputElement} */ (event.target).value;
     const {path, path64} = this.base;
     const rest = path && this.text.startsWith(path) ? this.text.slice(path.length).replace(/^\//, "") : null;
-    this.path64 = !this.text ? "" : rest === null ? path64Of(this.text) : rest ? below(path64, rest) : path64;
+    this.path64 = !this.text.trim() ? "" : rest === null ? path64Of(plain(this.text)) : rest ? below(path64, plain(rest)) : path64;
     this.words = "";
     this.refused = false;
     clearTimeout(this.typing);
@@ -78,9 +75,10 @@ export class FolderPicker extends LitElement {
       this.judge(answer);
     } catch (error) {
       if (path64 !== this.path64) return;
-      const status = /** @type {any} */ (error).status;
-      this.refused = status !== 404;
-      this.words = status === 404 ? "It doesn't exist yet: the restore makes it." : /** @type {any} */ (error).message;
+      const {status, message} = /** @type {any} */ (error);
+      const missing = status === 404 && message.includes("no such");
+      this.refused = !missing;
+      this.words = missing ? "It doesn't exist yet: it will be made." : message;
       this.tell();
     }
   }
@@ -88,8 +86,8 @@ export class FolderPicker extends LitElement {
   /** @param {any} folder */
   judge(folder) {
     this.refused = Boolean(folder.refused);
-    this.words = folder.refused ? folder.refused
-      : folder.writable ? `It exists${folder.free ? `, ${size(folder.free)} are free` : ""}.`
+    this.words = folder.refused ? `Nothing is restored there: ${folder.refused}.`
+      : folder.unreadable ? folder.unreadable : folder.writable ? `It exists${folder.free ? `, ${size(folder.free)} are free` : ""}.`
         : "You can't write to this folder.";
     this.tell();
   }
@@ -141,7 +139,7 @@ export class FolderPicker extends LitElement {
           placeholder="/srv/restored" aria-describedby="target-words" @input=${this.typed}>
       </label>
       <p class="muted" id="target-words" role="status">${this.words || "A path on this machine. A folder that doesn't exist yet is made."}</p>
-      ${this.walking ? this.list() : html`<button type="button" @click=${() => this.walk(this.path64 && !this.refused
+      ${this.walking ? this.list() : html`<button class="button" type="button" @click=${() => this.walk(this.path64 && !this.refused
         && this.words.startsWith("It exists") ? this.path64 : "")}>Choose from a list…</button>`}
       ${this.problem ? html`<rp-error .error=${this.problem} @retry=${() => this.walk("")}></rp-error>` : nothing}`;
   }
@@ -153,13 +151,19 @@ export class FolderPicker extends LitElement {
       <div class="folders" role="group" aria-label="Folders in ${here.path}" @keydown=${this.keys}>
         <p class="muted">Enter opens a folder and chooses it, Backspace goes up.</p>
         <ul>
-          ${here.parent ? html`<li><button type="button" @click=${() => this.walk(here.parent)}>↑ Up</button></li>` : nothing}
+          ${here.parent ? html`<li><button class="button" type="button" @click=${() => this.walk(here.parent)}>↑ Up</button></li>` : nothing}
           ${here.folders.map((/** @type {any} */ folder) => html`
-            <li><button type="button" @click=${() => this.walk(folder.path64)}>${shown(folder.name, folder.name_bytes)}</button></li>`)}
+            <li><button class="button" type="button" @click=${() => this.walk(folder.path64)}>${shown(folder.name, folder.name_bytes)}</button></li>`)}
         </ul>
-        ${here.folders.length ? nothing : html`<p class="muted">No folders are in this one.</p>`}
+        ${here.more ? html`<p class="muted">It has more folders than are shown: type the path.</p>` : nothing}
+        ${here.folders.length ? nothing : html`<p class="muted">${here.unreadable ?? "No folders are in this one."}</p>`}
       </div>`;
   }
+}
+
+/** Without slashes that say nothing. @param {string} path */
+function plain(path) {
+  return path.trim().replace(/\/{2,}/g, "/").replace(/(?<=.)\/$/, "");
 }
 
 customElements.define("rp-folder-picker", FolderPicker);

@@ -1,13 +1,14 @@
 // Restore: what, where, and what to do with existing files. Sending the form makes a plan; restore_job.js shows it.
 import {html, nothing} from "../vendor/lit.js";
 import {get, post} from "../api.js";
-import {shown, when} from "../text.js";
+import {basket} from "../basket.js";
+import {go} from "../page.js";
+import {count, shown, when} from "../text.js";
 import "./folder_picker.js";
 import {copyable} from "./copyable.js";
-import {places as heldPlaces} from "./held.js";
 import {ROOT, textOf} from "./places.js";
 import "./restore_job.js";
-import {Screen, go} from "./screen.js";
+import {Screen} from "./screen.js";
 
 /** @type {[string, string, string][]} */
 const CONFLICTS = [
@@ -16,7 +17,6 @@ const CONFLICTS = [
   ["skip", "Skip", "The existing file stays, and nothing is restored."],
   ["newer", "Keep the newer", "The file that was changed later is kept."],
 ];
-const REMEMBERED = "rpdrive restore "; // in sessionStorage: what the form held when a plan was made, to change it
 
 class Restore extends Screen {
   static properties = {
@@ -42,7 +42,7 @@ class Restore extends Screen {
   }
 
   preset() {
-    return {in_place: true, to: "", on_conflict: "copy", verify: false, permissions: true};
+    return {in_place: true, to: "", on_conflict: "copy", verify: false, permissions: true, confirmed: false};
   }
 
   get key() {
@@ -54,31 +54,37 @@ class Restore extends Screen {
     return event?.type === "restore" && event.id === this.key;
   }
 
+  get name() {
+    return this.key ? "" : "Restore";
+  }
+
   async load() {
     const fresh = this.token();
     this.ready = false;
     if (this.key) return;
     const given = this.url.searchParams;
     const point = given.get("point");
-    const kept = given.get("again") ? sessionStorage.getItem(REMEMBERED + given.get("again")) : null;
+    const again = given.get("again");
     this.form = this.preset();
-    this.places = point ? [{point, at: given.get("at") ?? ROOT}] : given.has("from") ? heldPlaces() : [];
-    if (kept) {
-      const {places, ...form} = JSON.parse(kept);
-      this.places = places;
-      this.form = form;
+    this.places = point ? [{point, at: given.get("at") ?? ROOT}] : given.has("from") ? basket.places() : [];
+    const earlier = again ? await get(`/restores/${again}`) : null;
+    if (!fresh()) return;
+    if (earlier) {
+      const {in_place, to64, on_conflict, verify, permissions, machine} = earlier;
+      this.places = earlier.places.map((/** @type {any} */ place) => ({point: place.point, at: place.path64}));
+      this.form = {in_place, to: to64 ?? "", on_conflict, verify, permissions, confirmed: Boolean(machine)};
     }
     const ids = [...new Set(this.places.map((place) => place.point))];
-    const [earlier, ...points] = await Promise.all([
+    const [restores, ...points] = await Promise.all([
       this.places.length ? null : get("/restores"),
       ...ids.map((id) => get(`/points/${id}`)),
     ]);
     if (!fresh()) return;
     this.ready = true;
-    this.earlier = earlier?.restores ?? null;
+    this.earlier = restores?.restores ?? null;
     this.points = new Map(points.map((each) => [each.id, each]));
     const here = points.every((each) => same(each.machine_name, this.session.hostname));
-    if (!kept) this.form = {...this.form, in_place: here};
+    if (!earlier) this.form = {...this.form, in_place: here};
   }
 
   /** @param {Partial<ReturnType<Restore["preset"]>>} values */
@@ -90,13 +96,13 @@ class Restore extends Screen {
   submit(event) {
     event.preventDefault();
     if (this.sending) return;
-    const {in_place, to, ...others} = this.form;
-    const body = {places: this.places, in_place, to: in_place ? null : to, ...others};
+    const {in_place, to, confirmed, ...others} = this.form;
+    const machine = in_place && confirmed ? this.foreign()[0]?.machine ?? null : null;
+    const body = {places: this.places, in_place, to: in_place ? null : to, machine, ...others};
     this.sending = true;
     this.act(async () => {
       try {
         const {id} = await post("/restores", body);
-        sessionStorage.setItem(REMEMBERED + id, JSON.stringify({places: this.places, ...this.form}));
         go(`/restore/${id}`);
       } finally {
         this.sending = false;
@@ -104,7 +110,7 @@ class Restore extends Screen {
     });
   }
 
-  body() {
+  render() {
     if (this.key) return html`<rp-restore-job .job=${this.key}></rp-restore-job>`;
     return html`
       <h1 tabindex="-1">Restore</h1>
@@ -121,8 +127,9 @@ class Restore extends Screen {
         <section aria-labelledby="earlier">
           <h2 id="earlier">Restores of this machine</h2>
           <ul class="rows">${this.earlier.map((each) => html`<li>
-            <a class="main" href="/restore/${each.id}">${when(each.started) || "not started"}</a>
-            <span class="muted">${each.state}</span></li>`)}</ul>
+            <a class="main" href="/restore/${each.id}">${when(each.started ?? each.made)}</a>
+            <span class="muted">${each.state}: ${each.places.length === 1 ? shown(each.places[0].path)
+              : count(each.places.length, "place", "places")} ${each.in_place ? "back in place" : html`to ${shown(each.to ?? "")}`}</span></li>`)}</ul>
         </section>` : nothing}`;
   }
 
@@ -141,7 +148,7 @@ class Restore extends Screen {
             Restore owners, permissions and ACLs, too</label>
         </fieldset>
         <p>
-          <button class="primary" ?disabled=${this.sending || !(this.form.in_place || this.form.to)}>Show the plan</button>
+          <button class="button primary" ?disabled=${this.sending || !(this.form.in_place || this.form.to)}>Show the plan</button>
           <span class="muted">Nothing is written yet: the plan says what would be, and where.</span>
         </p>
       </form>`;
@@ -161,16 +168,24 @@ class Restore extends Screen {
       </section>`;
   }
 
+  /** The points of other machines. @returns {any[]} */
+  foreign() {
+    return [...this.points.values()].filter((point) => !same(point.machine_name, this.session.hostname));
+  }
+
   where() {
     const {in_place, to} = this.form;
-    const foreign = [...this.points.values()].filter((point) => !same(point.machine_name, this.session.hostname));
+    const foreign = this.foreign();
     return html`
       <fieldset>
         <legend>Where</legend>
         <label><input type="radio" name="where" .checked=${in_place} @change=${() => this.set({in_place: true})}>
           Back in place: the paths they had</label>
         ${in_place && foreign.length ? html`<p class="warning">! These files are of ${foreign[0].machine_name},
-          and this machine is ${this.session.hostname}.</p>` : nothing}
+            and this machine is ${this.session.hostname}.</p>
+          <label><input type="checkbox" required .checked=${this.form.confirmed}
+            @change=${(/** @type {any} */ event) => this.set({confirmed: event.target.checked})}>
+            Restore them to the same paths of this machine</label>` : nothing}
         <label><input type="radio" name="where" .checked=${!in_place}
           @change=${() => { this.set({in_place: false}); this.focusOn("#target"); }}>
           Into a folder</label>

@@ -1,6 +1,7 @@
 // One restore at its own address: the plan, then the run, then how it ended. The restore is a process of its own.
 import {html, nothing} from "../vendor/lit.js";
 import {del, get, post} from "../api.js";
+import {say} from "../page.js";
 import {count, shown, size, when} from "../text.js";
 import {copyable} from "./copyable.js";
 import {Screen, bar} from "./screen.js";
@@ -19,9 +20,13 @@ const TITLES = {
 const SIGNS = {done: "✓", problems: "!", failed: "✗", stopped: "■"};
 /** How a path is treated, in words. @type {Record<string, string>} */
 const ACTIONS = {
-  write: "new", new: "new", replace: "overwrites", overwrite: "overwrites", overwritten: "overwrites", copy: "copy beside it",
-  keep: "skipped", skip: "skipped", same: "same", attributes: "only attributes", refuse: "refused",
+  new: "new", overwrite: "overwrites the file there", copy: "copy beside the file there", skip: "skipped", same: "the same already",
+  attributes: "only its attributes", refuse: "left alone", remove: "removed",
 };
+/** @type {Record<string, string>} */
+const PHASES = {planning: "planning", checking: "comparing the target with the plan", restoring: "restoring", stopping: "stopping"};
+/** @type {Record<string, string>} */
+const CONFLICTS = {copy: "both are kept", overwrite: "overwritten", skip: "left, and nothing restored", newer: "the newer one is kept"};
 const ACTIVE = ["planning", "running"];
 
 class RestoreJob extends Screen {
@@ -52,6 +57,10 @@ class RestoreJob extends Screen {
     if (changed.has("job")) this.attempt(() => this.load());
   }
 
+  get name() {
+    return TITLES[this.restore?.state] ?? "Restore";
+  }
+
   async load() {
     this.restore = null;
     this.asking = false;
@@ -72,7 +81,7 @@ class RestoreJob extends Screen {
 
   /** @param {string | undefined} before @param {string} state */
   async changed(before, state) {
-    this.say(`${TITLES[state] ?? state}${state === "planned" ? `: ${this.counts()}` : ""}`);
+    say(`${TITLES[state] ?? state}${state === "planned" ? `: ${this.counts()}` : ""}`);
     // What had the focus may be gone: the heading says what became of it.
     const lost = !document.activeElement || document.activeElement === document.body || this.contains(document.activeElement);
     if (before === undefined ? state === "planned" : lost) await this.focusOn("h1");
@@ -101,7 +110,7 @@ class RestoreJob extends Screen {
     });
   }
 
-  body() {
+  render() {
     const restore = this.restore;
     if (this.dropped) {
       return html`<h1 tabindex="-1">The plan was dropped</h1>
@@ -124,50 +133,57 @@ class RestoreJob extends Screen {
       ${bar(null, "The plan is being made")}
       <p role="status">Comparing with what exists at the target${progress?.files ? html`: ${count(progress.files, "entry", "entries")} so far` : nothing}…</p>
       <p>
-        <button type="button" class="primary" disabled>Restore</button>
-        <button type="button" @click=${this.drop}>Cancel</button>
+        <button type="button" class="button primary" disabled>Restore</button>
+        <button class="button" type="button" @click=${this.drop}>Cancel</button>
         <span class="muted">The button works once the plan is here. Nothing is written until then.</span>
       </p>`;
   }
 
   counts() {
     const plan = this.restore.plan ?? {};
-    const rows = [
-      [plan.new, "new"], [plan.overwritten, "overwritten"], [plan.copies, "as copies beside existing ones"],
-      [plan.skipped, "skipped"], [plan.same, "the same already"],
-    ];
-    const parts = rows.filter(([n]) => n).map(([n, word]) => `${Number(n).toLocaleString("en")} ${word}`);
     const what = [plan.files && count(plan.files, "file", "files"), plan.folders && count(plan.folders, "folder", "folders")].filter(Boolean);
-    return `${what.join(" and ") || "no entries"}, ${size(plan.bytes ?? 0)}${parts.length ? `: ${parts.join(", ")}` : ""}`;
+    const parts = kinds(plan);
+    return `${what.join(" and ") || "no entries"}, ${size(plan.bytes ?? 0)}${parts ? `: ${parts}` : ""}`;
   }
 
   plan() {
-    const plan = this.restore.plan ?? {};
-    const work = (plan.new ?? 0) + (plan.overwritten ?? 0) + (plan.copies ?? 0);
+    const {plan = {}, changed} = this.restore;
     const refused = plan.refusals ?? [];
     const first = plan.first ?? [];
+    const work = (plan.new ?? 0) + (plan.overwritten ?? 0) + (plan.copies ?? 0) + (plan.attributes ?? 0);
     return html`
+      ${changed ? html`<p class="warning" role="status">! ${changed}. Nothing was written: look at the new plan.</p>` : nothing}
+      ${this.target()}
       <p class="counts">${this.counts()}.</p>
-      ${this.list(refused, "Left alone", "refusals")}
-      ${this.list(plan.problems ?? [], "Problems", "problems")}
+      ${this.list(refused, "This can't be restored", "refusals")}
+      ${(plan.room ?? []).filter((/** @type {any} */ room) => !room.enough).map((/** @type {any} */ room) => html`
+        <p class="warning">! ${shown(room.path)} has ${size(room.free)} free, and the restore may need ${size(room.needed)}.</p>`)}
+      ${this.list(plan.problems ?? [], `Problems: ${(plan.problem_count ?? 0).toLocaleString("en")}`, "problems")}
       <h2>${first.length < 20 ? "Where they will be" : "Where they will be: the first 20"}</h2>
       ${first.length ? html`<ul class="paths">${first.map((/** @type {any} */ each) => html`
-        <li>${shown(each.path, each.name_bytes)} <span class="muted">${ACTIONS[each.what] ?? each.what}</span></li>`)}</ul>`
+        <li>${shown(each.path)} <span class="muted">${ACTIONS[each.what] ?? each.what}</span></li>`)}</ul>`
         : html`<rp-empty .why=${"No entry would be written: all of them exist already, or were left out."}></rp-empty>`}
       <p class="toolbar">
-        <button type="button" class="primary" @click=${this.start}>${work ? `Restore ${count(work, "entry", "entries")}` : "Restore"}</button>
+        <button type="button" class="button primary" ?disabled=${refused.length > 0} @click=${this.start}>${
+          work ? `Restore ${count(work, "file", "files")}` : "Restore"}</button>
         <a class="button" href="/restore?again=${this.job}">Change</a>
-        <button type="button" @click=${this.drop}>Drop the plan</button>
+        <button class="button" type="button" @click=${this.drop}>Drop the plan</button>
       </p>
       ${this.command()}`;
+  }
+
+  target() {
+    const {in_place: inPlace, to, on_conflict: conflict, verify} = this.restore;
+    return html`<p>${inPlace ? "Back in place" : html`Into ${shown(to ?? "")}`}; existing files: ${CONFLICTS[conflict] ?? conflict}${
+      verify ? "; what is written is read back and compared" : nothing}.</p>`;
   }
 
   /** @param {any[]} lines @param {string} title @param {string} id */
   list(lines, title, id) {
     if (!lines.length) return nothing;
     return html`<section aria-labelledby=${id}><h2 id=${id}>${title}</h2>
-      <ul class="problems">${lines.map((line) => html`<li>${typeof line === "string" ? line : html`${
-        line.path ? html`${shown(line.path, line.name_bytes)}: ` : nothing}${line.message ?? line.what ?? ""} ${line.advice ?? ""}`}</li>`)}</ul></section>`;
+      <ul class="problems">${lines.map((line) => html`<li>${typeof line === "string" ? line
+        : html`${line.path ? html`${shown(line.path)}: ` : nothing}${line.reason}`}</li>`)}</ul></section>`;
   }
 
   running() {
@@ -178,39 +194,39 @@ class RestoreJob extends Screen {
       ${bar(fraction, "Progress of the restore")}
       <p class="counts">${fraction === null ? nothing : html`<b>${Math.floor(100 * Math.min(1, fraction))} %</b>: `}
         ${files.toLocaleString("en")}${filesTotal ? html` of ${count(filesTotal, "file", "files")}` : " files"},
-        ${size(bytes)}${bytesTotal ? html` of ${size(bytesTotal)}` : nothing}${phase ? html`; ${phase}` : nothing}</p>
+        ${size(bytes)}${bytesTotal ? html` of ${size(bytesTotal)}` : nothing}${phase && phase !== "restoring" ? html`; ${PHASES[phase] ?? phase}` : nothing}</p>
       ${current ? html`<p class="muted now">${shown(current)}</p>` : nothing}
       <p>You may close this page: the restore is a process of its own and goes on without it. This address shows it again.</p>
       ${this.asking ? html`
         <div role="group" aria-label="Stop the restore?" class="toolbar">
           <span>Complete files stay, unfinished ones are removed or continued by the next restore.</span>
-          <button type="button" id="really" class="danger" @click=${this.stop}>Stop it</button>
-          <button type="button" @click=${() => { this.asking = false; this.focusOn("#stop"); }}>Go on</button>
-        </div>` : html`<p><button type="button" id="stop" @click=${() => { this.asking = true; this.focusOn("#really"); }}>Stop…</button></p>`}
+          <button type="button" id="really" class="button danger" @click=${this.stop}>Stop it</button>
+          <button class="button" type="button" @click=${() => { this.asking = false; this.focusOn("#stop"); }}>Go on</button>
+        </div>` : html`<p><button class="button" type="button" id="stop" @click=${() => { this.asking = true; this.focusOn("#really"); }}>Stop…</button></p>`}
       ${this.list(this.restore.problems ?? [], "Problems so far", "problems")}
       ${this.command()}`;
   }
 
   end() {
-    const {state, error, problems = [], problem_count: total = problems.length, started, finished, progress} = this.restore;
+    const {state, error, problems = [], problem_count: total = problems.length, started, finished, result} = this.restore;
     const folder = this.folder();
     return html`
-      <p class="counts">${progress ? html`${count(progress.files ?? 0, "file", "files")}, ${size(progress.bytes ?? 0)}. ` : nothing}${
-        started ? html`Begun ${when(started)}${finished ? html`, ended ${when(finished)}` : nothing}.` : nothing}</p>
+      ${result ? html`<p class="counts">${(result.lines ?? []).map((/** @type {string} */ line) => html`${line}<br>`)}</p>` : nothing}
+      <p class="muted">${started ? html`Begun ${when(started)}${finished ? html`, ended ${when(finished)}` : nothing}.` : nothing}</p>
       ${state === "stopped" ? html`<p>Complete files stay where they are. The same restore again goes on from there.</p>` : nothing}
-      ${error ? html`<rp-error .error=${typeof error === "string" ? {kind: "", message: error, advice: ""} : error}></rp-error>` : nothing}
+      ${error ? html`<div class="error" role="alert"><p><strong>${error.message}</strong></p><p>${error.advice}</p></div>` : nothing}
       ${this.list(problems, `Problems: ${total.toLocaleString("en")}`, "problems")}
-      ${total > problems.length ? html`<p class="muted">The first ${problems.length} are listed; the log of the job has all.</p>` : nothing}
+      ${total > problems.length ? html`<p class="muted">The first ${problems.length} are listed.</p>` : nothing}
+      ${state === "failed" || state === "stopped" ? html`<p><a class="button" href="/restore?again=${this.job}">Restore again…</a></p>` : nothing}
       ${folder ? html`<h2>Open the folder</h2>${copyable("Path", folder)}` : nothing}
       ${this.command()}`;
   }
 
   /** Where the restored files are, as text. */
   folder() {
-    const {folder, to_path: to, to: given, plan} = this.restore;
-    if (folder ?? to) return folder ?? to;
-    if (given?.path) return given.path;
-    const first = plan?.first?.[0]?.path;
+    const {to, plan, places} = this.restore;
+    if (to) return to;
+    const first = plan?.first?.[0]?.path ?? places?.[0]?.path;
     return first ? first.slice(0, Math.max(1, first.lastIndexOf("/"))) : null;
   }
 
@@ -220,6 +236,15 @@ class RestoreJob extends Screen {
     return html`<details><summary>The same at a terminal</summary>
       ${copyable("Command", typeof command === "string" ? command : command.join(" "))}</details>`;
   }
+}
+
+/** What happens to how many, in words. @param {any} plan */
+function kinds(plan) {
+  const rows = [
+    [plan.new, "new"], [plan.overwritten, "overwritten"], [plan.copies, "as copies beside existing ones"],
+    [plan.attributes, "only attributes"], [plan.skipped, "skipped"], [plan.same, "the same already"], [plan.refused, "left alone"],
+  ];
+  return rows.filter(([n]) => n).map(([n, word]) => `${Number(n).toLocaleString("en")} ${word}`).join(", ");
 }
 
 customElements.define("rp-restore-job", RestoreJob);

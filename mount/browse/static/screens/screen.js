@@ -1,19 +1,20 @@
 // What all screens share: loading with "try again", a polite word for screen readers, and following something that runs.
-import {LitElement, html, nothing} from "../vendor/lit.js";
+import {html, nothing} from "../vendor/lit.js";
+import {plainKey} from "../keys.js";
+import {Plain, title} from "../page.js";
 
 /** @typedef {{kind: string, message: string, advice: string, status?: number}} Problem */
 
 const POLL = [200, 300, 500, 800, 1200, 2000]; // ms between two questions about something that runs
 
 /** A screen: `load()` runs for each new URL, and `body()` draws what it fetched. */
-export class Screen extends LitElement {
+export class Screen extends Plain {
   /** @type {Record<string, object>} */
   static properties = {
     url: {attribute: false},
     session: {attribute: false},
     problem: {state: true},
     busy: {state: true},
-    said: {state: true},
   };
 
   constructor() {
@@ -25,7 +26,6 @@ export class Screen extends LitElement {
     /** @type {Problem | null} */
     this.problem = null;
     this.busy = false;
-    this.said = "";
     /** The function that "try again" repeats. @type {(() => unknown) | null} */
     this.again = null;
     this.round = 0;
@@ -35,10 +35,6 @@ export class Screen extends LitElement {
     this.heard = (/** @type {any} */ event) => {
       if (this.wake && (event.detail?.type === "all" || this.concerns(event.detail))) this.wake();
     };
-  }
-
-  createRenderRoot() {
-    return this;
   }
 
   connectedCallback() {
@@ -141,11 +137,6 @@ export class Screen extends LitElement {
     return this.follow(ask);
   }
 
-  /** Says something to a screen reader. @param {string} text */
-  say(text) {
-    this.said = text;
-  }
-
   /** Puts the focus on the first element that matches, once it is drawn. @param {string} selector */
   async focusOn(selector) {
     await this.updateComplete;
@@ -156,7 +147,7 @@ export class Screen extends LitElement {
   render() {
     return html`
       ${this.body()}
-      <p class="sr-only" role="status" aria-live="polite">${this.said}</p>
+      <p class="visually-hidden" role="status" aria-live="polite">${this.said}</p>
     `;
   }
 
@@ -173,7 +164,7 @@ export class Screen extends LitElement {
 
   /** @param {string} words */
   loading(words) {
-    return html`<p class="muted" aria-live="polite"><span class="spinner" aria-hidden="true"></span> ${words}</p>`;
+    return html`<rp-loading .text=${words}></rp-loading>`;
   }
 }
 
@@ -182,33 +173,18 @@ export function bar(fraction, label) {
   return html`<progress aria-label=${label} max="1" value=${fraction ?? nothing}></progress>`;
 }
 
-/** Goes to a page of ours as a click on a link does, so that the router alone decides. @param {string} href */
-export function go(href) {
-  const link = document.createElement("a");
-  link.href = href;
-  link.hidden = true;
-  document.body.append(link);
-  link.click();
-  link.remove();
-}
-
-/** Changes the address to show a state of the same screen, without a new load. @param {URL} url */
-export function show(url) {
-  history.replaceState(history.state, "", url.pathname + url.search);
-}
-
 /**
  * Moves the focus among the `[data-row]` of a list: arrows, Home and End. Keys of `actions` click the row's `[data-key]`.
  * @param {KeyboardEvent} event
  */
 export function rowKeys(event) {
   const target = /** @type {HTMLElement} */ (event.target);
-  if (event.altKey || event.ctrlKey || event.metaKey) return;
-  if (target.matches("input:not([type=checkbox]), select, textarea")) return;
+  const key = plainKey(event);
+  if (!key) return;
   const list = /** @type {HTMLElement} */ (event.currentTarget);
   const rows = [...list.querySelectorAll("[data-row]")];
   const here = rows.findIndex((row) => row.contains(target));
-  const next = {ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: rows.length - 1}[event.key];
+  const next = {ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: rows.length - 1}[key];
   if (next !== undefined) {
     const row = rows[Math.max(0, Math.min(rows.length - 1, next))];
     const first = /** @type {HTMLElement | null} */ (row?.querySelector("[data-first]"));
@@ -216,8 +192,8 @@ export function rowKeys(event) {
     event.preventDefault();
     return;
   }
-  if (here < 0 || event.key.length !== 1) return;
-  const wanted = event.key === " " ? "space" : event.key;
+  if (here < 0 || key.length !== 1) return;
+  const wanted = key === " " ? "space" : key;
   if (wanted === "space" && target.matches("button, input")) return;
   const action = /** @type {HTMLElement | null} */ (rows[here].querySelector(`[data-key="${CSS.escape(wanted)}"]`));
   if (action) {

@@ -1,10 +1,11 @@
 // Search: the form, and a search at its own address. Hits come while the server looks, and stay when the page is left.
 import {html, nothing} from "../vendor/lit.js";
 import {del, get, post} from "../api.js";
-import {count, when} from "../text.js";
+import {go, say} from "../page.js";
+import {count, plain, when} from "../text.js";
 import "./search_hits.js";
 import {ROOT, path64Of, textOf} from "./places.js";
-import {Screen, bar, go} from "./screen.js";
+import {Screen, bar} from "./screen.js";
 
 const PAGE = 500; // hits a question
 
@@ -48,6 +49,10 @@ class Search extends Screen {
     return event?.type === "search" && event.id === this.key;
   }
 
+  get name() {
+    return this.search ? `Search for ${plain(this.search.text)}` : "Search";
+  }
+
   async load() {
     const fresh = this.token();
     const id = this.key;
@@ -84,7 +89,7 @@ class Search extends Screen {
       if (this.hits.length >= answer.total || !answer.hits.length) break;
     }
     const running = this.search.state === "running";
-    if (this.hits.length !== before || !running) this.say(`${this.found()}. ${STATES[this.search.state]}.`);
+    if (this.hits.length !== before || !running) say(`${this.found()}. ${STATES[this.search.state]}.`);
     before = this.hits.length;
     return running;
   }
@@ -148,7 +153,7 @@ class Search extends Screen {
     };
   }
 
-  body() {
+  render() {
     const ready = !this.key || this.search;
     return html`
       <h1 tabindex="-1">${this.search ? html`Search for <code>${this.search.text}</code>` : "Search"}</h1>
@@ -199,7 +204,7 @@ class Search extends Screen {
           <input name="below" autocomplete="off" spellcheck="false" placeholder="/"
             .value=${known.below && known.below !== ROOT ? textOf(known.below) : ""}>
         </label>
-        <button class="primary">Search</button>
+        <button class="button primary">Search</button>
       </form>`;
   }
 
@@ -229,7 +234,7 @@ class Search extends Screen {
           ? html`, ${count(progress.entries, "entry", "entries")} read` : nothing}</p>
         ${running ? html`
           ${bar(progress?.fraction, "Progress of the search")}
-          <button type="button" @click=${this.cancel}>Cancel</button>` : nothing}
+          <button class="button" type="button" @click=${this.cancel}>Cancel</button>` : nothing}
         ${error ? html`<rp-error .error=${typeof error === "string" ? {kind: "", message: error, advice: ""} : error}>
           </rp-error>` : nothing}
         <p class="muted">${this.where()} You can leave this page: the search stays at its address.</p>

@@ -1,13 +1,14 @@
 // The hits of a search: one row a path, with the points that have it and what can be done with it.
-import {LitElement, html, nothing, repeat} from "../vendor/lit.js";
-import {count, shown, size, when} from "../text.js";
-import {hold, holds} from "./held.js";
+import {html, nothing, repeat} from "../vendor/lit.js";
+import {basket} from "../basket.js";
+import {Plain, say} from "../page.js";
+import {count, kind, shown, size, when} from "../text.js";
 import {pointPage, previewPage, restorePage, versionsPage} from "./places.js";
 import {rowKeys} from "./screen.js";
 
 const STEP = 200; // rows drawn before "show more"
 
-class SearchHits extends LitElement {
+class SearchHits extends Plain {
   static properties = {hits: {attribute: false}, limit: {state: true}};
 
   constructor() {
@@ -17,15 +18,21 @@ class SearchHits extends LitElement {
     this.limit = STEP;
   }
 
-  createRenderRoot() {
-    return this;
-  }
-
   async more() {
     const first = this.limit;
     this.limit += STEP;
     await this.updateComplete;
     /** @type {HTMLElement | null} */ (this.querySelectorAll("[data-first]")[first])?.focus();
+  }
+
+  /** Puts a hit into the basket, or takes it out. @param {any} hit @param {boolean} on */
+  hold(hit, on) {
+    const {point, path64: at, path, kind, size, last} = hit;
+    const place = {point, at, name: path.slice(path.lastIndexOf("/") + 1), path, kind, size, time: last};
+    if (!on) basket.remove(place);
+    else if (!basket.add(place)) return say("The basket is full.");
+    say(on ? "In the basket" : "Taken out of the basket");
+    this.requestUpdate();
   }
 
   render() {
@@ -35,19 +42,19 @@ class SearchHits extends LitElement {
       <ol class="rows hits" @keydown=${rowKeys}>
         ${repeat(this.hits.slice(0, this.limit), (_hit, index) => index, (hit) => this.row(hit))}
       </ol>
-      ${left > 0 ? html`<button type="button" @click=${this.more}>
+      ${left > 0 ? html`<button class="button" type="button" @click=${this.more}>
         Show ${count(Math.min(left, STEP), "more hit", "more hits")} of ${left.toLocaleString("en")}</button>` : nothing}`;
   }
 
   /** @param {any} hit */
   row(hit) {
-    const held = holds(hit.point, hit.path64);
+    const held = basket.has(hit.point, hit.path64);
     const span = hit.first === hit.last ? when(hit.first) : html`${when(hit.first)} – ${when(hit.last)}`;
     return html`
       <li data-row data-path=${hit.path}>
         <a data-first class="main" href=${pointPage(hit.point, hit.path64)}>${shown(hit.path, hit.name_bytes)}</a>
         <p class="muted">
-          ${hit.kind === "file" ? size(hit.size) : hit.kind}${hit.time ? html`, changed ${when(hit.time)}` : nothing};
+          ${hit.kind === "file" ? size(hit.size) : kind(hit.kind)}${hit.time ? html`, changed ${when(hit.time)}` : nothing};
           in ${count(hit.points, "point", "points")}, ${span};
           ${count(hit.versions, "version", "versions")}
         </p>
@@ -56,8 +63,8 @@ class SearchHits extends LitElement {
           <a data-key="v" href=${versionsPage(hit.machine, hit.item, hit.path64)}>Versions</a>
           ${hit.kind === "file" ? html`<a data-key="p" href=${previewPage(hit.point, hit.path64)}>Preview</a>` : nothing}
           <a data-key="r" href=${restorePage(hit.point, hit.path64)}>Restore</a>
-          <button type="button" data-key="space" aria-pressed=${held ? "true" : "false"}
-            @click=${() => { hold(hit, !held); this.requestUpdate(); }}>Basket</button>
+          <button class="button" type="button" data-key="space" aria-pressed=${held ? "true" : "false"}
+            @click=${() => this.hold(hit, !held)}>Basket</button>
         </p>
       </li>`;
   }

@@ -1,12 +1,13 @@
 // The difference of one path's text between two points, line by line.
-import {LitElement, html, nothing} from "../vendor/lit.js";
+import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
+import {Plain} from "../page.js";
 import {count} from "../text.js";
 
 /** @type {Record<string, [string, string]>} */
 const LINES = {"+": ["added", "+"], "-": ["removed", "−"], " ": ["", " "]};
 
-class TextDiff extends LitElement {
+class TextDiff extends Plain {
   static properties = {
     older: {attribute: false},
     newer: {attribute: false},
@@ -24,10 +25,6 @@ class TextDiff extends LitElement {
     this.answer = null;
     /** @type {any} */
     this.problem = null;
-  }
-
-  createRenderRoot() {
-    return this;
   }
 
   /** @param {Map<string, unknown>} changed */
@@ -61,7 +58,7 @@ class TextDiff extends LitElement {
       <p role="status">${count(added, "line", "lines")} added, ${count(removed, "line", "lines")} removed.</p>
       <div class="diff" tabindex="0" role="region" aria-label="Difference, line by line">
         <table>
-          <thead class="sr-only"><tr><th scope="col">Line before</th><th scope="col">Line after</th><th scope="col">Text</th></tr></thead>
+          <thead class="visually-hidden"><tr><th scope="col">Line before</th><th scope="col">Line after</th><th scope="col">Text</th></tr></thead>
           <tbody>${answer.lines.map((/** @type {any} */ line) => this.line(line))}</tbody>
         </table>
       </div>`;
@@ -70,10 +67,10 @@ class TextDiff extends LitElement {
   /** @param {any} line */
   line(line) {
     const known = LINES[line.op];
-    if (!known) return html`<tr class="gap"><td colspan="3">⋯ <span class="sr-only">lines left out</span></td></tr>`;
+    if (!known) return html`<tr class="gap"><td colspan="3">⋯ <span class="visually-hidden">lines left out</span></td></tr>`;
     const [word, sign] = known;
     const text = html`<span class="op" aria-hidden="true">${sign}</span>${word
-      ? html`<span class="sr-only">${word}: </span>` : nothing}<code>${line.text}</code>`;
+      ? html`<span class="visually-hidden">${word}: </span>` : nothing}<code>${line.text}</code>`;
     return html`<tr class=${word || "same"}>
       <td class="line">${line.a ?? ""}</td><td class="line">${line.b ?? ""}</td><td>${text}</td></tr>`;
   }

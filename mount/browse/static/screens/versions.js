@@ -1,10 +1,12 @@
 // All versions of one path: a row for each content, with the points that have it. Two of them can be compared.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
-import {count, shown, size, when} from "../text.js";
-import {download} from "./held.js";
+import {download} from "../download.js";
+import {plainKey} from "../keys.js";
+import {note, say} from "../page.js";
+import {count, kind, plain, shown, size, when} from "../text.js";
 import {pointPage, previewPage, restorePage, textOf} from "./places.js";
-import {Screen, rowKeys, show} from "./screen.js";
+import {Screen, rowKeys} from "./screen.js";
 import "./text_diff.js";
 
 class Versions extends Screen {
@@ -36,6 +38,10 @@ class Versions extends Screen {
     return {machine, item, at};
   }
 
+  get name() {
+    return `Versions of ${plain(textOf(this.place.at ?? ""))}`;
+  }
+
   async load() {
     const fresh = this.token();
     this.answer = null;
@@ -50,7 +56,7 @@ class Versions extends Screen {
       this.ticked = [before, after];
       this.compared = {before, after};
     }
-    this.say(count(answer.rows.length, "version", "versions"));
+    say(count(answer.rows.length, "version", "versions"));
   }
 
   /** Newest first, as the list shows them. @returns {any[]} */
@@ -60,12 +66,12 @@ class Versions extends Screen {
 
   /** `[` goes to the version before, `]` to the one after. @param {KeyboardEvent} event */
   keys(event) {
-    if ((event.key !== "[" && event.key !== "]") || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (/** @type {HTMLElement} */ (event.target).matches?.("input:not([type=checkbox]), textarea, select")) return;
+    const key = plainKey(event);
+    if (key !== "[" && key !== "]") return;
     const rows = [...this.querySelectorAll("[data-row]")];
     if (!rows.length) return;
     const here = rows.findIndex((row) => row.contains(document.activeElement));
-    const next = here < 0 ? 0 : event.key === "[" ? here + 1 : here - 1;
+    const next = here < 0 ? 0 : key === "[" ? here + 1 : here - 1;
     const row = rows[Math.max(0, Math.min(rows.length - 1, next))];
     /** @type {HTMLElement | null} */ (row.querySelector("[data-first]"))?.focus();
     event.preventDefault();
@@ -76,21 +82,18 @@ class Versions extends Screen {
   tick(row, on) {
     const others = this.ticked.filter((point) => point !== row.point);
     this.ticked = on ? [...others, row.point].slice(-2) : others;
-    if (on && others.length === 2) this.say("Two versions at most: the first one was unticked.");
+    if (on && others.length === 2) say("Two versions at most: the first one was unticked.");
   }
 
   compare() {
     const order = this.rows.map((row) => row.point);
     const [before, after] = [...this.ticked].sort((a, b) => order.indexOf(b) - order.indexOf(a));
     this.compared = {before, after};
-    const url = new URL(this.url);
-    url.searchParams.set("before", before);
-    url.searchParams.set("after", after);
-    show(url);
+    note({before, after});
     this.focusOn("#compared");
   }
 
-  body() {
+  render() {
     const path = this.answer?.path ?? textOf(this.place.at ?? "");
     return html`
       <h1 tabindex="-1">Versions of ${shown(path, this.answer?.name_bytes)}</h1>
@@ -118,7 +121,7 @@ class Versions extends Screen {
         ${repeat(rows, (row) => row.point, (row) => this.row(row))}
       </ol>
       <p class="toolbar">
-        <button type="button" ?disabled=${this.ticked.length !== 2} @click=${this.compare}>Compare the two that are ticked</button>
+        <button class="button" type="button" ?disabled=${this.ticked.length !== 2} @click=${this.compare}>Compare the two that are ticked</button>
         ${this.ticked.length === 2 ? nothing : html`<span class="muted">Tick two versions to compare them.</span>`}
       </p>`;
   }
@@ -135,12 +138,12 @@ class Versions extends Screen {
           @change=${(/** @type {any} */ event) => this.tick(row, event.target.checked)}>
         <a data-first class="main" href=${pointPage(last, at)}>${span}</a>
         <p class="muted">
-          ${row.kind === "file" ? size(row.size) : row.kind}${row.time ? html`, changed ${when(row.time)}` : nothing};
+          ${row.kind === "file" ? size(row.size) : kind(row.kind)}${row.time ? html`, changed ${when(row.time)}` : nothing};
           in ${count(row.points, "point", "points")}
         </p>
         <p class="actions">
           ${row.kind === "file" ? html`<a data-key="p" href=${previewPage(last, at)}>Preview</a>
-            <button type="button" data-key="d" @click=${() => this.act(() => download(last, at))}>Download</button>` : nothing}
+            <button class="button" type="button" data-key="d" @click=${() => this.act(() => download(last, at, "attachment"))}>Download</button>` : nothing}
           <a data-key="r" href=${restorePage(last, at)}>Restore this one</a>
         </p>
         ${row.gap_before ? html`<p class="gap">Before this one, there are points without this path.</p>` : nothing}

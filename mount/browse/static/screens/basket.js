@@ -3,9 +3,9 @@ import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {basket} from "../basket.js";
 import {downloadBasket} from "../download.js";
-import {say} from "../page.js";
+import {say, to} from "../page.js";
 import {count, kind, plain, shown, size, when} from "../text.js";
-import {pointPage, textOf} from "./places.js";
+import {textOf} from "./places.js";
 import {Screen, rowKeys} from "./screen.js";
 
 class Basket extends Screen {
@@ -82,7 +82,7 @@ class Basket extends Screen {
     const point = this.points.get(entry.point);
     return html`
       <li data-row>
-        <a data-first class="main" href=${pointPage(entry.point, entry.at)}>${shown(textOf(entry.at))}</a>
+        <a data-first class="main" href=${to.folder(entry.point, entry.at)}>${shown(textOf(entry.at))}</a>
         <p class="muted">
           ${kind(entry.kind)}${typeof entry.size === "number" ? html`, ${size(entry.size)}` : nothing};
           ${point ? html`${point.machine_name}: ${point.item_name}, ${when(point.time)}`

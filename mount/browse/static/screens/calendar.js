@@ -1,10 +1,10 @@
 // Calendar: one cell a day with the number of points and the worst outcome, a strip of the year, and the day's points.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
-import {note, say} from "../page.js";
+import {note, say, to} from "../page.js";
 import {count, shown, size} from "../text.js";
 import * as dates from "./dates.js";
-import {calendarPage, comparePage, pointPage, restorePage} from "./places.js";
+import {calendarPage, comparePage} from "./places.js";
 import {Screen, rowKeys} from "./screen.js";
 
 /** @type {Record<string, [string, string]>} */
@@ -343,7 +343,7 @@ class Calendar extends Screen {
     const item = this.nameOf(point);
     return html`
       <li data-row>
-        <a data-first class="main" href=${pointPage(point.id)}>
+        <a data-first class="main" href=${to.folder(point.id)}>
           ${dates.clock(point.time)} <span class="muted">${dates.zone(point.time)}</span>
           ${one ? nothing : html` ${shown(item)}`}
         </a>
@@ -356,7 +356,7 @@ class Calendar extends Screen {
         </p>
         <p class="actions">
           ${info?.previous ? html`<a href=${comparePage(info.previous, point.id)}>Compare with the one before</a>` : nothing}
-          <a data-key="r" href=${restorePage(point.id, "Lw")}>Restore</a>
+          <a data-key="r" href=${to.restore(point.id, "Lw")}>Restore</a>
         </p>
       </li>`;
   }

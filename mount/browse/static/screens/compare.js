@@ -1,9 +1,9 @@
 // Compare two points: what was added, removed and changed, page by page; a change opens its versions or its lines.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
-import {go, say} from "../page.js";
-import {count, kind, shown, size, when} from "../text.js";
-import {ROOT, comparePage, pointPage, restorePage, textOf, versionsPage} from "./places.js";
+import {go, say, to} from "../page.js";
+import {ROOT, count, kind, shown, size, when} from "../text.js";
+import {comparePage, textOf} from "./places.js";
 import {Screen, rowKeys} from "./screen.js";
 import "./text_diff.js";
 
@@ -103,8 +103,8 @@ class Compare extends Screen {
       <h1 tabindex="-1">Compare two points</h1>
       ${this.trouble()} ${this.chooser()}
       ${this.older && this.newer ? html`
-        <p>From <a href=${pointPage(this.older.id, this.at)}>${when(this.older.time)}</a>
-          to <a href=${pointPage(this.newer.id, this.at)}>${when(this.newer.time)}</a>${below}.</p>
+        <p>From <a href=${to.folder(this.older.id, this.at)}>${when(this.older.time)}</a>
+          to <a href=${to.folder(this.newer.id, this.at)}>${when(this.newer.time)}</a>${below}.</p>
         ${this.changes ? this.list() : this.problem ? nothing : this.loading("Comparing the folders that differ…")}` : nothing}
     `;
   }
@@ -162,13 +162,13 @@ class Compare extends Screen {
         <span class="mark"><b aria-hidden="true">${change.mark}</b> ${word}</span>
         ${lines ? html`<button type="button" class="link main" data-first aria-expanded=${open ? "true" : "false"}
             @click=${() => { this.open = open ? null : change.path64; }}>${shown(change.path, change.name_bytes)}</button>`
-          : html`<a data-first class="main" href=${versionsPage(machine, item, change.path64)}>${
+          : html`<a data-first class="main" href=${to.versions(machine, item, change.path64)}>${
             shown(change.path, change.name_bytes)}</a>`}
         <p class="muted">${kind(change.kind)}${change.size === undefined || change.size === null || change.kind !== "file"
           ? nothing : html`, ${size(change.size)}`}${details.length ? html`: ${details.join(", ")}` : nothing}</p>
         <p class="actions">
-          <a data-key="v" href=${versionsPage(machine, item, change.path64)}>Versions</a>
-          <a data-key="r" href=${restorePage(has, change.path64)}>Restore ${change.mark === "+" ? "the new one" : "the old one"}</a>
+          <a data-key="v" href=${to.versions(machine, item, change.path64)}>Versions</a>
+          <a data-key="r" href=${to.restore(has, change.path64)}>Restore ${change.mark === "+" ? "the new one" : "the old one"}</a>
         </p>
         ${open ? html`<rp-text-diff .older=${this.older.id} .newer=${this.newer.id} .at=${change.path64}></rp-text-diff>` : nothing}
       </li>`;

@@ -161,7 +161,7 @@ class Drives extends Screen {
   opened() {
     if (!this.made) return nothing;
     return html`
-      <section class="made" aria-labelledby="made">
+      <section class="notice good" aria-labelledby="made">
         <h2 id="made" tabindex="-1">✓ The drive is open</h2>
         ${copyable("Path", this.made.place)}
         ${(this.made.notices ?? []).map((/** @type {string} */ notice) => html`<p>! ${notice}</p>`)}
@@ -208,7 +208,7 @@ class Drives extends Screen {
                 class="visually-hidden"> ${drive.place}</span></button>`}
           </p>
           ${this.asking === drive.id ? html`
-            <div class="warning" role="group" aria-label="Close though it is in use">
+            <div class="notice warning" role="group" aria-label="Close though it is in use">
               <p>The drive disappears from its folder at once. Programs that have files of it open can go on reading them;
                 the drive ends when the last one is closed.</p>
               <p class="actions">

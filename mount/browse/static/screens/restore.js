@@ -3,10 +3,10 @@ import {html, nothing} from "../vendor/lit.js";
 import {get, post} from "../api.js";
 import {basket} from "../basket.js";
 import {go} from "../page.js";
-import {count, shown, when} from "../text.js";
+import {ROOT, count, shown, when} from "../text.js";
 import "./folder_picker.js";
 import {copyable} from "./copyable.js";
-import {ROOT, textOf} from "./places.js";
+import {textOf} from "./places.js";
 import "./restore_job.js";
 import {Screen} from "./screen.js";
 
@@ -181,7 +181,7 @@ class Restore extends Screen {
         <legend>Where</legend>
         <label><input type="radio" name="where" .checked=${in_place} @change=${() => this.set({in_place: true})}>
           Back in place: the paths they had</label>
-        ${in_place && foreign.length ? html`<p class="warning">! These files are of ${foreign[0].machine_name},
+        ${in_place && foreign.length ? html`<p class="notice warning">! These files are of ${foreign[0].machine_name},
             and this machine is ${this.session.hostname}.</p>
           <label><input type="checkbox" required .checked=${this.form.confirmed}
             @change=${(/** @type {any} */ event) => this.set({confirmed: event.target.checked})}>

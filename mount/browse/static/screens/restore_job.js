@@ -152,12 +152,12 @@ class RestoreJob extends Screen {
     const first = plan.first ?? [];
     const work = (plan.new ?? 0) + (plan.overwritten ?? 0) + (plan.copies ?? 0) + (plan.attributes ?? 0);
     return html`
-      ${changed ? html`<p class="warning" role="status">! ${changed}. Nothing was written: look at the new plan.</p>` : nothing}
+      ${changed ? html`<p class="notice warning" role="status">! ${changed}. Nothing was written: look at the new plan.</p>` : nothing}
       ${this.target()}
       <p class="counts">${this.counts()}.</p>
       ${this.list(refused, "This can't be restored", "refusals")}
       ${(plan.room ?? []).filter((/** @type {any} */ room) => !room.enough).map((/** @type {any} */ room) => html`
-        <p class="warning">! ${shown(room.path)} has ${size(room.free)} free, and the restore may need ${size(room.needed)}.</p>`)}
+        <p class="notice warning">! ${shown(room.path)} has ${size(room.free)} free, and the restore may need ${size(room.needed)}.</p>`)}
       ${this.list(plan.problems ?? [], `Problems: ${(plan.problem_count ?? 0).toLocaleString("en")}`, "problems")}
       <h2>${first.length < 20 ? "Where they will be" : "Where they will be: the first 20"}</h2>
       ${first.length ? html`<ul class="paths">${first.map((/** @type {any} */ each) => html`
@@ -214,7 +214,7 @@ class RestoreJob extends Screen {
       ${result ? html`<p class="counts">${(result.lines ?? []).map((/** @type {string} */ line) => html`${line}<br>`)}</p>` : nothing}
       <p class="muted">${started ? html`Begun ${when(started)}${finished ? html`, ended ${when(finished)}` : nothing}.` : nothing}</p>
       ${state === "stopped" ? html`<p>Complete files stay where they are. The same restore again goes on from there.</p>` : nothing}
-      ${error ? html`<div class="error" role="alert"><p><strong>${error.message}</strong></p><p>${error.advice}</p></div>` : nothing}
+      ${error ? html`<div class="notice bad" role="alert"><p><strong>${error.message}</strong></p><p>${error.advice}</p></div>` : nothing}
       ${this.list(problems, `Problems: ${total.toLocaleString("en")}`, "problems")}
       ${total > problems.length ? html`<p class="muted">The first ${problems.length} are listed.</p>` : nothing}
       ${state === "failed" || state === "stopped" ? html`<p><a class="button" href="/restore?again=${this.job}">Restore again…</a></p>` : nothing}

@@ -144,16 +144,13 @@ export class Screen extends Plain {
     found?.focus();
   }
 
-  render() {
-    return html`
-      ${this.body()}
-      <p class="visually-hidden" role="status" aria-live="polite">${this.said}</p>
-    `;
+  /** What the tab is called. */
+  get name() {
+    return "";
   }
 
-  /** @returns {unknown} */
-  body() {
-    return nothing;
+  updated() {
+    if (this.name) title(this.name);
   }
 
   /** The error, if there is one; drawn by each screen where it belongs. */

@@ -2,9 +2,9 @@
 import {html, nothing} from "../vendor/lit.js";
 import {del, get, post} from "../api.js";
 import {go, say} from "../page.js";
-import {count, plain, when} from "../text.js";
+import {ROOT, count, plain, when} from "../text.js";
 import "./search_hits.js";
-import {ROOT, path64Of, textOf} from "./places.js";
+import {path64Of, textOf} from "./places.js";
 import {Screen, bar} from "./screen.js";
 
 const PAGE = 500; // hits a question
@@ -235,8 +235,8 @@ class Search extends Screen {
         ${running ? html`
           ${bar(progress?.fraction, "Progress of the search")}
           <button class="button" type="button" @click=${this.cancel}>Cancel</button>` : nothing}
-        ${error ? html`<rp-error .error=${typeof error === "string" ? {kind: "", message: error, advice: ""} : error}>
-          </rp-error>` : nothing}
+        ${error ? html`<rp-error .error=${typeof error === "string" ? {kind: "", message: error, advice: ""} : error}
+          .final=${true}></rp-error>` : nothing}
         <p class="muted">${this.where()} You can leave this page: the search stays at its address.</p>
       </div>`;
   }

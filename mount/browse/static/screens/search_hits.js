@@ -1,9 +1,8 @@
 // The hits of a search: one row a path, with the points that have it and what can be done with it.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {basket} from "../basket.js";
-import {Plain, say} from "../page.js";
+import {Plain, say, to} from "../page.js";
 import {count, kind, shown, size, when} from "../text.js";
-import {pointPage, previewPage, restorePage, versionsPage} from "./places.js";
 import {rowKeys} from "./screen.js";
 
 const STEP = 200; // rows drawn before "show more"
@@ -52,17 +51,17 @@ class SearchHits extends Plain {
     const span = hit.first === hit.last ? when(hit.first) : html`${when(hit.first)} – ${when(hit.last)}`;
     return html`
       <li data-row data-path=${hit.path}>
-        <a data-first class="main" href=${pointPage(hit.point, hit.path64)}>${shown(hit.path, hit.name_bytes)}</a>
+        <a data-first class="main" href=${to.folder(hit.point, hit.path64)}>${shown(hit.path, hit.name_bytes)}</a>
         <p class="muted">
           ${hit.kind === "file" ? size(hit.size) : kind(hit.kind)}${hit.time ? html`, changed ${when(hit.time)}` : nothing};
           in ${count(hit.points, "point", "points")}, ${span};
           ${count(hit.versions, "version", "versions")}
         </p>
         <p class="actions">
-          <a href=${pointPage(hit.point, hit.path64)}>Show in folder</a>
-          <a data-key="v" href=${versionsPage(hit.machine, hit.item, hit.path64)}>Versions</a>
-          ${hit.kind === "file" ? html`<a data-key="p" href=${previewPage(hit.point, hit.path64)}>Preview</a>` : nothing}
-          <a data-key="r" href=${restorePage(hit.point, hit.path64)}>Restore</a>
+          <a href=${to.folder(hit.point, hit.path64)}>Show in folder</a>
+          <a data-key="v" href=${to.versions(hit.machine, hit.item, hit.path64)}>Versions</a>
+          ${hit.kind === "file" ? html`<a data-key="p" href=${to.preview(hit.point, hit.path64)}>Preview</a>` : nothing}
+          <a data-key="r" href=${to.restore(hit.point, hit.path64)}>Restore</a>
           <button class="button" type="button" data-key="space" aria-pressed=${held ? "true" : "false"}
             @click=${() => this.hold(hit, !held)}>Basket</button>
         </p>

@@ -3,9 +3,9 @@ import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {download} from "../download.js";
 import {plainKey} from "../keys.js";
-import {note, say} from "../page.js";
+import {note, say, to} from "../page.js";
 import {count, kind, plain, shown, size, when} from "../text.js";
-import {pointPage, previewPage, restorePage, textOf} from "./places.js";
+import {textOf} from "./places.js";
 import {Screen, rowKeys} from "./screen.js";
 import "./text_diff.js";
 
@@ -136,18 +136,18 @@ class Versions extends Screen {
       <li data-row data-point=${row.point}>
         <input type="checkbox" data-key="space" aria-label="Compare the version of ${when(row.from)}" .checked=${ticked}
           @change=${(/** @type {any} */ event) => this.tick(row, event.target.checked)}>
-        <a data-first class="main" href=${pointPage(last, at)}>${span}</a>
+        <a data-first class="main" href=${to.folder(last, at)}>${span}</a>
         <p class="muted">
           ${row.kind === "file" ? size(row.size) : kind(row.kind)}${row.time ? html`, changed ${when(row.time)}` : nothing};
           in ${count(row.points, "point", "points")}
         </p>
         <p class="actions">
-          ${row.kind === "file" ? html`<a data-key="p" href=${previewPage(last, at)}>Preview</a>
+          ${row.kind === "file" ? html`<a data-key="p" href=${to.preview(last, at)}>Preview</a>
             <button class="button" type="button" data-key="d" @click=${() => this.act(() => download(last, at, "attachment"))}>Download</button>` : nothing}
-          <a data-key="r" href=${restorePage(last, at)}>Restore this one</a>
+          <a data-key="r" href=${to.restore(last, at)}>Restore this one</a>
         </p>
-        ${row.gap_before ? html`<p class="gap">Before this one, there are points without this path.</p>` : nothing}
-      </li>`;
+      </li>
+      ${row.gap_before ? html`<li class="gap">Points without this path</li>` : nothing}`;
   }
 
   comparison() {

@@ -20,6 +20,7 @@ from mount.process.background import BackgroundDrive
 from mount.process.this import PROCESSES
 
 if TYPE_CHECKING:
+    from catalog.vault import Vault
     from mount.process.order import Order
 
 _LEAST_CACHE = 1 << 20  # bytes
@@ -95,16 +96,27 @@ class Opened(NamedTuple):
         return "\n".join(map(safe_text, (said, *self.notices)))
 
 
-def open_in_background(session: Session, request: Request) -> Opened:
-    """Open a drive in a process of its own. Raises UsageError, MountFailed, LocalError, and as `serve`."""
+def open_in_background(
+    session: Session,
+    request: Request,
+    vault: Vault | None = None,
+    follow: Callable[[BackgroundDrive], object] | None = None,
+) -> Opened:
+    """Open a drive in a process of its own. Raises UsageError, MountFailed, LocalError, and as `serve`.
+
+    `vault` is the session's if it is open already: nobody is asked for a passphrase. `follow` gets the drive's
+    process once it is open.
+    """
     place = _prepare(session, request)
     with closing(PLACES.hold(place)) as held:
         # Started before the passphrase prompt: it loads while the user types and the key is computed.
         drive = BackgroundDrive(session.settings, place, PLACES, PROCESSES)
         try:
-            drive.mount(_order(session, request, place, held))
+            drive.mount(_order(session, request, place, held, vault))
         finally:
             drive.cancel()
+    if follow is not None:
+        follow(drive)
     return Opened(place, request.point, tuple(drive.notices))
 
 
@@ -158,12 +170,22 @@ def _prepare(session: Session, request: Request) -> Path:
     return PLACES.prepare(request.mount_point, session.own_folders())
 
 
-def _order(session: Session, request: Request, place: Path, held: Held, *, counted: bool = False) -> Order:
+def _order(
+    session: Session,
+    request: Request,
+    place: Path,
+    held: Held,
+    vault: Vault | None = None,
+    *,
+    counted: bool = False,
+) -> Order:
     """The order for the drive's process. `counted`: the drive runs in this session, whose meter counts on."""
     from mount.process.order import Order  # loads msgspec, as opening the vault does
 
-    limit_traffic(session, request.limits, patient=False)
-    vault = session.open_vault()
+    counted = counted or vault is not None  # what was spent before was not for this drive
+    if vault is None:
+        limit_traffic(session, request.limits, patient=False)
+        vault = session.open_vault()
     traffic = session.meter.snapshot() if session.meter is not None and not counted else None
     sizes = request.sizes()
     return Order(

@@ -106,6 +106,10 @@ class BackgroundDrive:
             lines = []
         return next((line for line in reversed(lines) if line.strip()), f"exit code {self._process.returncode}")
 
+    def wait(self) -> None:
+        """Wait until the drive's process has ended, for a caller that goes on as long."""
+        self._process.wait()
+
     def cancel(self) -> None:
         """End the process, unless the order was sent."""
         if self._order is not None:

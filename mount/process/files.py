@@ -24,6 +24,11 @@ class DriveFiles:
         """Whether there is a state folder, or it could be made. Raises LocalError if it can't be used."""
         return self._settings.state_to_read.exists()
 
+    @staticmethod
+    def id_of(mount_point: Path) -> str:
+        """What names the files of a drive."""
+        return _key(mount_point)
+
     def row(self, mount_point: Path) -> Path:
         return self.rows / f"{_key(mount_point)}.json"
 

@@ -53,6 +53,13 @@ class Registry:
                 self._files.socket_of(path).unlink(missing_ok=True)
         return sorted(rows, key=lambda row: row.mount_point)
 
+    def rows(self) -> list[tuple[str, DriveRow, bool]]:
+        """Every row: the drive's id, the row, and whether its process runs. Removes nothing. Raises LocalError."""
+        if not self._files.are_possible():
+            return []
+        found = ((path.stem, _read(path)) for path in sorted(self._files.rows.glob("*.json")))
+        return [(one, row, self.is_alive(row)) for one, row in found if row is not None]
+
     def drive_at(self, mount_point: Path) -> DriveRow | None:
         return next((r for r in self.drives() if os.fsencode(r.mount_point) == os.fsencode(mount_point)), None)
 

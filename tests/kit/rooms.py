@@ -227,7 +227,7 @@ ROOMS = {
     "mount.browse.pages": "",
     "mount.browse.options": "catalog.errors catalog.screen",
     "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources mount.drivers.choice",
-    "mount.browse.contents": "mount.browse.api",
+    "mount.browse.contents": "catalog.errors mount.browse.api mount.browse.guard mount.browse.resources",
     "mount.browse.server": "catalog.access catalog.errors catalog.screen catalog.systems catalog.vault"
     " mount.browse.api mount.browse.contents mount.browse.guard mount.browse.options mount.browse.pages"
     " mount.browse.resources mount.process",

@@ -52,11 +52,15 @@ def problem(kind: str, message: str, advice: str = "", status: int = 500) -> Res
     return json_answer(Problem(kind, message, advice), status)
 
 
+def status_of(error: RpdriveError) -> int:
+    """The status of an answer for an error."""
+    return next((number for kind, number in _STATUS if isinstance(error, kind)), 500)
+
+
 def error_answer(error: Exception) -> Response:
     """The answer for an error. One that nobody expected is logged, and not shown."""
     if isinstance(error, RpdriveError):
-        status = next((number for kind, number in _STATUS if isinstance(error, kind)), 500)
-        return problem(error.kind, str(error), error.advice, status)
+        return problem(error.kind, str(error), error.advice, status_of(error))
     _log.error("an unexpected error", exc_info=error)
     return problem("Unexpected", "something went wrong in rpdrive itself", "see the terminal that runs it")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mount.browse.guard.capabilities import Capabilities
 from mount.browse.guard.sessions import Sessions
+from mount.browse.resources.downloads import Downloads
 from mount.browse.resources.opened import Opened
 
 
@@ -24,9 +25,12 @@ class Context:
     fingerprint: str | None = None
     running: list[Callable[[], bool]] = field(default_factory=list)
     capabilities: Capabilities = field(init=False)
+    downloads: Downloads = field(init=False)
 
     def __post_init__(self) -> None:
         self.capabilities = Capabilities(self.sessions)
+        self.downloads = Downloads(self.opened)
+        self.running.append(lambda: bool(self.opened.streams.running()))
 
     def is_busy(self) -> bool:
         """Whether a job runs."""

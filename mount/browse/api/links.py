@@ -1,7 +1,93 @@
-"""Signed links to contents."""
+"""Signed links to contents: what the page lets the browser download."""
 
 from __future__ import annotations
 
+from typing import Literal, cast
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
 from starlette.routing import Route
 
-routes: list[Route] = []
+from catalog.errors import UsageError
+from mount.browse.api.answers import body, context, endpoint, path_parameter, session_of
+from mount.browse.guard.capabilities import Wanted
+from mount.browse.resources.downloads import BASKET, MOST_PLACES, Kind, Places
+from mount.browse.resources.folders import SAFE
+from mount.browse.resources.names import file_name
+from mount.browse.resources.wire import id_of, name_of, path_of
+
+
+class LinkOrder(msgspec.Struct):
+    """An entry (`at`: path64), and as what it is wanted."""
+
+    at: str
+    kind: Literal["inline", "attachment", "tar", "zip"] = msgspec.field(name="as")
+
+
+class BasketPlace(msgspec.Struct):
+    point: str
+    at: str
+
+
+class BasketOrder(msgspec.Struct):
+    places: list[BasketPlace]
+    kind: Kind = msgspec.field(name="as")
+
+
+class Link(msgspec.Struct, kw_only=True):
+    """A link on the content origin. `size` in bytes, null if it takes long to know: the download will say it.
+
+    `advise`: what is better for so much: to `restore` it, or to open it as a `drive`.
+    """
+
+    url: str
+    name: str
+    size: int | None
+    advise: Literal["restore", "drive"] | None = None
+
+
+@endpoint
+def of_point(request: Request) -> object:
+    order = body(request, LinkOrder)
+    point, path = path_parameter(request, "point"), path_of(order.at)
+    id_of(point)
+    places: Places = [(point, path)]
+    if order.kind in ("tar", "zip"):
+        return _archive(request, places, places, order.kind)
+    file = context(request).downloads.file(point, path)
+    wanted = Wanted(places, order.kind)
+    return Link(url=_url(request, wanted, file.name), name=name_of(file.name)[0], size=min(file.length, SAFE))
+
+
+@endpoint
+def of_basket(request: Request) -> object:
+    order = body(request, BasketOrder)
+    if not 0 < len(order.places) <= MOST_PLACES:
+        raise UsageError(
+            f"an archive is of 1 to {MOST_PLACES} places, not {len(order.places)}", "put their folder in the basket"
+        )
+    places: Places = [(place.point, path_of(place.at)) for place in order.places]
+    for point, _path in places:
+        id_of(point)
+    key = context(request).downloads.keep_basket(places)
+    return _archive(request, places, [(BASKET, key.encode())], order.kind)
+
+
+def _archive(request: Request, places: Places, named: Places, kind: str) -> Link:
+    """A link to an archive. `named`: the places as the link names them."""
+    offer = context(request).downloads.offer(places, cast(Kind, kind))
+    size = None if offer.size is None else min(offer.size, SAFE)
+    url = _url(request, Wanted(named, kind), offer.name)
+    return Link(url=url, name=name_of(offer.name)[0], size=size, advise=offer.advise)
+
+
+def _url(request: Request, wanted: Wanted, name: bytes) -> str:
+    signed = context(request).capabilities.sign(wanted, session_of(request).id)
+    return f"{request.scope['rpdrive.contents']}/c/{signed}/{quote(file_name(name), safe='')}"
+
+
+routes = [
+    Route("/points/{point}/link", of_point, methods=["POST"]),
+    Route("/basket/link", of_basket, methods=["POST"]),
+]

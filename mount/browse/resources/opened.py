@@ -16,6 +16,7 @@ from catalog.ledger.listed import list_points
 from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
 from mount.browse.resources.bus import Bus
+from mount.browse.resources.streams import Streams
 from mount.browse.resources.wire import id_of
 from mount.view.all_points import AllPointsView
 from mount.view.listing import Listing
@@ -55,12 +56,13 @@ class Opened:
     """A vault that is open, and what was read of it.
 
     `read_only`: nothing of this machine may be changed: no restores, no drives. `bus` tells the open pages what
-    changed. Closed with `close`.
+    changed, `streams` are the downloads that run. Closed with `close`.
     """
 
     def __init__(self, session: Session, vault: Vault, *, read_only: bool = False) -> None:
         self.session, self.vault, self.read_only = session, vault, read_only
         self.bus = Bus()
+        self.streams = Streams(lambda stream: self.bus.publish("job", stream))
         self._disk = _disk(session)
         self.reader = Reader(vault, disk=self._disk, memory=MEMORY, page_memory=PAGES)
         self._lock = threading.Lock()

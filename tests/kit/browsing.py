@@ -47,7 +47,8 @@ class Page:
         self.port = found.port
         self.origin, self.contents = f"http://127.0.0.1:{self.port}", f"http://localhost:{self.port}"
         self._sockets = found.sockets
-        self.serving = Serving(self.guard, [Listener(Door(LoopbackHosts(), self.guard), found.sockets)], idle=None)
+        self.door = Door(LoopbackHosts(), self.guard)
+        self.serving = Serving(self.guard, [Listener(self.door, found.sockets)], idle=None)
         self._thread = threading.Thread(target=self.serving.run, args=(lambda: None,), name="page", daemon=True)
         self._cookie = ""
 

@@ -96,6 +96,8 @@ def check_body(asked: Asked) -> None:
         if asked.has_body:
             raise Refusal(400, "UsageError", "a request that only reads has no body")
         return
+    if b"content-length" in asked.headers and b"transfer-encoding" in asked.headers:
+        raise Refusal(400, "UsageError", "the body has two lengths")
     lengths = asked.headers.get(b"content-length", [b"0"])
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
         raise Refusal(400, "UsageError", "the Content-Length header is malformed")

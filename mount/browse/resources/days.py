@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from catalog.errors import UsageError
 
 _NS = 10**9
+_NEVER = 1 << 80  # ns, later than any time
 
 
 def day_of(ns: int) -> date:
@@ -19,7 +20,8 @@ def day_of(ns: int) -> date:
 
 def begin(text: str, name: str) -> int:
     """The first instant (ns, UTC) that a date, or a time in ISO 8601, means here. Raises UsageError."""
-    return _instant(_parsed(text, name))
+    found = _parsed(text, name)
+    return -_NEVER if found.date() == date.min else _instant(found)
 
 
 def end(text: str, name: str) -> int:
@@ -42,7 +44,7 @@ def _after(when: datetime, *, is_day: bool) -> int:
     try:  # added to the clock, not to the instant: a day can have 23 or 25 hours
         return _instant(when + (timedelta(days=1) if is_day else timedelta(seconds=1)))
     except OverflowError:  # the last day of all
-        return _instant(when) + 86_400 * _NS
+        return _NEVER
 
 
 def _instant(when: datetime) -> int:

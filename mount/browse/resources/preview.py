@@ -8,13 +8,15 @@ from __future__ import annotations
 import base64
 import codecs
 import struct
+from bisect import bisect_right
+from contextlib import suppress
 
 import msgspec
 
-from cache.openfile import OpenFile
 from catalog.errors import Damaged, MissingData, NotFound
+from catalog.tree import Pieces
 from mount.browse.resources.folders import SAFE
-from mount.browse.resources.opened import Opened
+from mount.browse.resources.opened import At, Opened
 from mount.browse.resources.wire import name_of
 from mount.view.nodes import File
 
@@ -23,7 +25,6 @@ HEX_PAGE = 64 << 10
 IMAGE_MAX = 32 << 20  # bytes of an image that is shown
 PIXELS_MAX = 100_000_000
 HEAD = 8 << 10  # bytes by which the kind is known
-_STEP = 64 << 10  # bytes read at once after a part could not be read
 _CONTROLS = bytes([*range(0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F])  # not in texts; ESC may be
 _MARKS = (  # UTF-32 is told from UTF-16 by its zeros
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -63,40 +64,55 @@ class HexPage(msgspec.Struct, kw_only=True):
 
 
 class _Opened:
-    """A file of a recovery point, with its name for errors."""
+    """A file of a recovery point, with its path for errors. Raises NotFound if the entry is something else."""
 
-    def __init__(self, file: OpenFile, path: bytes) -> None:
-        self.file, self.size, self._name = file, file.size, name_of(path)[0]
+    def __init__(self, opened: Opened, place: At) -> None:
+        path = name_of(place.path)[0]
+        node = None if place.page is None else place.page.node(place.index)
+        if place.page is None or not isinstance(node, File):
+            raise NotFound(f"{path} is not a file in this recovery point", "open the folder above it")
+        self._path, self._file = path, node.open()
+        self.size = self._file.size
+        leaf = place.page.leaf
+        self._pieces = Pieces(opened.reader, leaf.pieces(leaf.entries[place.index]))
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes from `start` on; fewer than there are if a part after them is damaged. Raises Damaged."""
         try:
-            return bytes(self.file.read(start, length))
+            return bytes(self._file.read(start, length))
         except Damaged as e:
-            found, error = bytearray(), e
-        while len(found) < length:
-            try:
-                found += self.file.read(start + len(found), min(_STEP, length - len(found)))
-            except Damaged as e:
-                error = e
-                break
+            error = e
+        found = self._before_damage(start, min(start + length, self.size))
         if found:
-            return bytes(found)
+            return found
         kind = MissingData if isinstance(error, MissingData) else Damaged
-        raise kind(f"{self._name} can't be read from byte {start:,} on: {error}") from error
+        raise kind(f"{self._path} can't be read from byte {start:,} on: {error}") from error
+
+    def _before_damage(self, start: int, end: int) -> bytes:
+        """The bytes of the pieces before the first one that can't be read."""
+        found = bytearray()
+        with suppress(Damaged):
+            while (at := start + len(found)) < end:
+                starts, pieces = self._pieces.run(at)
+                n = bisect_right(starts, at) - 1
+                border = min(starts[n] + pieces[n].length, end) if n >= 0 else at
+                if border <= at:
+                    break
+                found += self._file.read(at, border - at)
+        return bytes(found)
 
 
 def preview(opened: Opened, point: str, at: bytes | int) -> Preview:
     """What an entry can be shown as. Raises NotFound, StoreError, and Damaged if its first bytes can't be read."""
     place = opened.find(point, at)
-    node = None if place.page is None else place.page.node(place.index)
-    if not isinstance(node, File):
+    try:
+        file = _Opened(opened, place)
+    except NotFound:
         return Preview(kind="none", type="", why="this is not a file", size=0)
-    file = _Opened(node.open(), place.path)
-    size = min(file.size, SAFE)
     if not file.size:
         return Preview(kind="empty", type="", why="the file is empty", size=0)
     head = file.read(0, HEAD)
+    size = min(file.size, SAFE)
     kind, media, why = kind_of(head, file.size)
     return Preview(kind=kind, type=media, why=why, size=size)
 
@@ -194,7 +210,7 @@ def text(opened: Opened, point: str, at: bytes | int, start: int = 0) -> TextPag
     Raises NotFound, StoreError, and Damaged if its first byte can't be read: it names the file. A part further on
     that can't be read ends the page before it.
     """
-    file = _file(opened, point, at)
+    file = _Opened(opened, opened.find(point, at))
     head = file.read(0, HEAD)
     encoding = encoding_of(head, whole=len(head) >= file.size) or "latin-1"
     mark = next((len(m) for m, name in _MARKS if name == encoding and head.startswith(m)), 0)
@@ -216,14 +232,6 @@ def text(opened: Opened, point: str, at: bytes | int, start: int = 0) -> TextPag
 
 def hex_page(opened: Opened, point: str, at: bytes | int, start: int = 0, count: int = HEX_PAGE) -> HexPage:
     """Up to `count` bytes of a file. Raises as `text`."""
-    file = _file(opened, point, at)
+    file = _Opened(opened, opened.find(point, at))
     data = file.read(start, count) if start < file.size else b""
     return HexPage(start=start, size=min(file.size, SAFE), bytes=base64.b64encode(data).decode())
-
-
-def _file(opened: Opened, point: str, at: bytes | int) -> _Opened:
-    place = opened.find(point, at)
-    node = None if place.page is None else place.page.node(place.index)
-    if not isinstance(node, File):
-        raise NotFound(f"{name_of(place.path)[0]} is not a file in this recovery point", "open the folder above it")
-    return _Opened(node.open(), place.path)

@@ -1,4 +1,4 @@
-"""The entries of one folder in compact arrays, some 35 bytes each and their names: in any order, filtered, by rank.
+"""The entries of one folder in compact arrays, some 30 bytes each and their names: in any order, filtered, by rank.
 
 One thread adds entries; others may read those that are `count`ed already. Orders are made once it is whole.
 """
@@ -60,7 +60,8 @@ class Table:
 
     def __init__(self) -> None:
         self.count = 0
-        self._numbers, self._files = array("I"), array("I")
+        self._numbers = array("I")
+        self._folders, self._files = array("I"), array("I")  # indexes of folders, and the files below each
         self._sizes, self._times = array("Q"), array("q")
         self._kinds = bytearray()
         self._names, self._starts = bytearray(), array("I", [0])  # each name is followed by a slash
@@ -71,10 +72,11 @@ class Table:
     @property
     def memory(self) -> int:
         """The bytes that it takes, about."""
-        arrays = (self._numbers, self._files, self._sizes, self._times, self._starts, self._ends, self._links)
+        counts = (self._numbers, self._folders, self._files, self._starts, self._ends, self._links)
         orders = sum(4 * len(order) for order in list(self._orders.values()) if isinstance(order, array))
         texts = len(self._kinds) + len(self._names) + len(self._targets)
-        return sum(a.itemsize * len(a) for a in arrays) + texts + orders
+        values = 8 * (len(self._sizes) + len(self._times))
+        return sum(4 * len(a) for a in counts) + values + texts + orders
 
     @property
     def natural(self) -> bool:
@@ -87,7 +89,7 @@ class Table:
         """Add a page whose first entry has this number. Returns the number after its last. Raises Damaged."""
         for entry in leaf.entries:
             check_number(number)
-            files, size, below, kind = 0, entry.size, 1, entry.kind
+            size, below, kind = entry.size, 1, entry.kind
             if kind == _FOLDER:
                 size = 0
                 below = leaf.entries_in(entry)
@@ -96,7 +98,10 @@ class Table:
                 except Damaged:
                     kind = MALFORMED
                 else:
-                    files, size = (subtree.totals.files, subtree.totals.bytes) if subtree is not None else (0, 0)
+                    if subtree is not None:
+                        size = subtree.totals.bytes
+                        self._folders.append(len(self._kinds))
+                        self._files.append(subtree.totals.files)
             elif kind not in TYPE_BITS:
                 kind, size, below = MALFORMED, 0, leaf.entries_in(entry)
             elif kind == _SYMLINK:
@@ -106,7 +111,6 @@ class Table:
             if entry.more and _is_hidden(entry.more):
                 kind |= _HIDDEN
             self._numbers.append(number)
-            self._files.append(files)
             self._sizes.append(size)
             self._times.append(min(max(entry.mtime, _LEAST), _MOST))
             self._kinds.append(kind)
@@ -123,7 +127,7 @@ class Table:
         kind = self._kinds[n]
         plain, name = kind & ~_HIDDEN, self.name(n)
         return Row(
-            self._numbers[n], name, _KINDS[plain], self._sizes[n], self._times[n], self._files[n],
+            self._numbers[n], name, _KINDS[plain], self._sizes[n], self._times[n], self._below(n),
             self._target(n) if plain == _SYMLINK else None, bool(kind & _HIDDEN) or name.startswith(b"."),
         )  # fmt: skip
 
@@ -134,6 +138,10 @@ class Table:
         """The index of a name; None if it is not there."""
         n = bisect_left(range(self.count), name, key=self.name)
         return n if n < self.count and self.name(n) == name else None
+
+    def _below(self, n: int) -> int:
+        at = bisect_left(self._folders, n)
+        return self._files[at] if at < len(self._folders) and self._folders[at] == n else 0
 
     def _target(self, n: int) -> bytes:
         link = bisect_left(self._links, n)

@@ -84,7 +84,8 @@ export class Listing extends EventTarget {
       {at: this.at, order, desc, filter: filter || null, from: number * WINDOW, count: WINDOW}, signal);
     signal.throwIfAborted();
     this.head = page;
-    if (page.selected !== null) this.at = page.path64; // it was asked by the path of a file
+    // It was asked by the path of a file: from when its place is known, by that of the folder.
+    if (page.selected !== null && page.state === "whole") this.at = page.path64;
     const plainOrder = order === "name" && !desc && !filter;
     if (page.state === "reading" && !plainOrder) this.head = {...page, shown: 0}; // these rows are in another order
     else {

@@ -1,5 +1,5 @@
 // The folder screen: /point/{id}/{path64}?order&desc&filter&row
-import {html, nothing} from "../vendor/lit.js";
+import {html, live, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {basket} from "../basket.js";
 import "../components.js";
@@ -19,6 +19,7 @@ class RpFolder extends Plain {
 
   /** @type {Listing | null} */
   #loading = null;
+  #settled = Promise.resolve(); // when what was asked for is shown
   #seek = ""; // the name to make active when the next folder has come
   #kept = false; // `missing` is about the folder that is about to come
   #index = -1; // the active row that the address doesn't have yet
@@ -63,7 +64,7 @@ class RpFolder extends Plain {
 
   /** @param {Map<string, unknown>} changed */
   willUpdate(changed) {
-    if (changed.has("url")) this.#load();
+    if (changed.has("url")) this.#settled = this.#load();
   }
 
   get #place() {
@@ -217,9 +218,12 @@ class RpFolder extends Plain {
   #earlier = () => this.#point(this.listing?.head?.previous, "There is no earlier recovery point");
   #later_ = () => this.#point(this.listing?.head?.next, "There is no later recovery point");
 
-  /** The last point of a day, or the last before it. @param {Event} event */
+  /** The last point of a day, or the last before it. @param {SubmitEvent} event */
   async #day(event) {
-    const day = /** @type {HTMLInputElement} */ (event.target).value;
+    event.preventDefault();
+    const box = /** @type {HTMLInputElement} */ (this.querySelector("input[type=date]"));
+    const day = box.value;
+    box.blur(); // the names get the focus
     const head = this.listing?.head;
     if (!day || !head) return;
     await this.#try(async () => {
@@ -247,26 +251,37 @@ class RpFolder extends Plain {
   }
 
   /** @param {KeyboardEvent} event */
-  #key(event) {
-    const listing = this.listing;
+  async #key(event) {
     const key = plainKey(event);
-    if (!key || event.shiftKey || !listing?.head || !(event.target instanceof HTMLElement) || !event.target.matches(".grid-row")) return;
-    const {point, at, head} = listing;
-    const row = this.row;
-    const path = row && below(at, row);
-    const marked = Boolean(path && basket.has(point, path));
-    if (key === "Backspace") this.#up();
-    else if (key === "f") /** @type {HTMLElement} */ (this.querySelector(".filter")).focus();
-    else if (key === "'") this.jumping = true;
-    else if (key === "[") this.#earlier();
-    else if (key === "]") this.#later_();
-    else if (!row || !path) return;
-    else if (key === "p") go(to.preview(point, path));
-    else if (key === "v") go(to.versions(head.machine, head.item, path));
-    else if (key === "r") go(wholeBasket(marked) ? "/restore" : to.restore(point, path));
-    else if (key === "d") this.#try(() => (wholeBasket(marked) ? downloadBasket("tar") : download(point, path, usual(row.kind))));
-    else return;
+    const at = event.target;
+    if (event.shiftKey || !(at instanceof HTMLElement) || !at.matches(".grid-row") || !(key in this.#keys)) return;
     event.preventDefault();
+    await this.#settled; // a key means the folder that was asked for, which may still be on its way
+    if (this.listing?.head && this.listing === this.#loading) await this.#keys[key](this.listing.head);
+  }
+
+  /** @type {Record<string, (head: import("../listing.js").FolderPage) => unknown>} */
+  #keys = {
+    Backspace: () => this.#up(),
+    f: () => /** @type {HTMLElement} */ (this.querySelector(".filter")).focus(),
+    "'": () => (this.jumping = true),
+    "[": () => this.#earlier(),
+    "]": () => this.#later_(),
+    p: () => this.#path && go(to.preview(this.#place.point, this.#path)),
+    v: (head) => this.#path && go(to.versions(head.machine, head.item, this.#path)),
+    r: () => this.#path && go(this.#whole ? "/restore" : to.restore(this.#place.point, this.#path)),
+    d: () => this.#path && this.#try(() => (this.#whole ? downloadBasket("tar")
+      : download(this.#place.point, this.#path, usual(this.row?.kind ?? "")))),
+  };
+
+  /** The active row, as path64, or "". */
+  get #path() {
+    return this.listing && this.row ? below(this.listing.at, this.row) : "";
+  }
+
+  /** Whether keys for the active row mean the basket. */
+  get #whole() {
+    return wholeBasket(basket.has(this.#place.point, this.#path));
   }
 
   // --- filter and jump -------------------------------------------------------------------------------------------------------
@@ -326,7 +341,7 @@ class RpFolder extends Plain {
     const listing = this.listing;
     const head = listing?.head;
     if (!listing || !head) {
-      return this.error ? html`<h1>Folder</h1><rp-error .error=${this.error} @retry=${() => this.#load()}></rp-error>`
+      return this.error ? html`<h1>Folder</h1><rp-error .error=${this.error} @retry=${() => (this.#settled = this.#load())}></rp-error>`
         : html`<h1 class="visually-hidden">Folder</h1><rp-loading .text=${"Opening the folder\u2026"}></rp-loading>`;
     }
     const {point, at, sight} = listing;
@@ -345,7 +360,8 @@ class RpFolder extends Plain {
           <strong class="nowrap"><rp-time .iso=${head.time}></rp-time></strong>
           <button class="button" type="button" aria-label="Later recovery point" title="Later recovery point ( ] )"
             ?disabled=${!head.next} @click=${this.#later_}>\u2192</button>
-          <label class="field-line">Day <input type="date" .value=${head.time.slice(0, 10)} @change=${this.#day}></label>
+          <form class="field-line" @submit=${this.#day}><label class="field-line">Day <input type="date" required
+            .value=${live(head.time.slice(0, 10))}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
           <a href=${`/calendar${query({machine: head.machine, item: head.item})}`}>Calendar</a>
           <span class="muted">${item}</span>
         </div>
@@ -361,7 +377,7 @@ class RpFolder extends Plain {
         </div>
         ${this.missing ? html`<div class="notice warning"><p>That path is not in this recovery point. This is the nearest folder
           that is.</p></div>` : nothing}
-        <rp-error .error=${this.error} @retry=${() => this.#load()}></rp-error>
+        <rp-error .error=${this.error} @retry=${() => (this.#settled = this.#load())}></rp-error>
         <rp-error .error=${this.problem} .final=${true}></rp-error>
         <rp-error .error=${listing.error} @retry=${() => listing.again()}></rp-error>
       </div>

@@ -84,33 +84,55 @@ def held(variants: Iterable[Variant]) -> int:
 # --- merged folders -------------------------------------------------------------------------------------------
 
 
-def root_strands(points: Sequence[Point]) -> list[Strand]:
-    """The roots of points; `points[n]` has number n. Raises Damaged."""
-    return _joined((1 << n, p.root.subtree()) for n, p in enumerate(points) if p.root is not None)
+def root_strands(points: Sequence[Point], lost: Lost | None = None) -> list[Strand]:
+    """The roots of points; `points[n]` has number n. Raises Damaged, or tells `lost`."""
+    roots: list[tuple[int, Subtree]] = []
+    for n, point in enumerate(points):
+        if point.root is None:
+            continue
+        try:
+            folder = point.root.subtree()
+            check_level(folder.level)
+            roots.append((1 << n, folder))
+        except Damaged as e:
+            if lost is None:
+                raise
+            lost(1 << n, e)
+    return _joined(roots)
 
 
-def folder_strands(variants: Iterable[Variant]) -> list[Strand]:
-    """The contents of those variants that are folders and not empty. Raises Damaged."""
-    below = (
-        (v.points, v.leaf.subtree(v.entry))
-        for v in variants
-        if v.entry.kind == NodeKind.FOLDER and v.entry.content is not None
-    )
-    return _joined((points, folder) for points, folder in below if folder is not None)
+def folder_strands(variants: Iterable[Variant], lost: Lost | None = None) -> list[Strand]:
+    """The contents of those variants that are folders and not empty. Raises Damaged, or tells `lost`."""
+    below: list[tuple[int, Subtree]] = []
+    for v in variants:
+        if v.entry.kind != NodeKind.FOLDER or v.entry.content is None:
+            continue
+        try:
+            folder = v.leaf.subtree(v.entry)
+            if folder is not None:
+                check_level(folder.level)
+                below.append((v.points, folder))
+        except Damaged as e:
+            if lost is None:
+                raise
+            lost(v.points, e)
+    return _joined(below)
 
 
 def _joined(strands: Iterable[tuple[int, Subtree]]) -> list[Strand]:
     found: dict[_Key, Strand] = {}
     for points, folder in strands:
-        check_level(folder.level)
         key = folder.level, folder.at.id
         known = found.get(key)
         found[key] = Strand(points | known.points, known.folder) if known else Strand(points, folder)
     return list(found.values())
 
 
-def lookup(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
-    """The variants of a name in merged folders. Reads level by level, each page once."""
+def lookup(source: BatchSource, strands: Sequence[Strand], name: bytes, lost: Lost | None = None) -> list[Variant]:
+    """The variants of a name in merged folders. Reads level by level, each page once.
+
+    Damage raises, or, if there is `lost`, is told to it, and costs the points that have the page.
+    """
     pages: dict[_Key, _Page] = {}
     for points, folder in strands:
         _add(pages, folder.level, points, folder.at)
@@ -119,12 +141,18 @@ def lookup(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[
         source.ready([page.at for page in pages.values()])
         below: dict[_Key, _Page] = {}
         for (level, _id), (points, at) in pages.items():
-            if level:
-                index = source.folder_index(at)
-                n = bisect_right(index.children, name, key=lambda child: child.first) - 1
-                _add(below, level - 1, points, index.at(index.children[max(n, 0)]))
+            try:
+                if level:
+                    index = source.folder_index(at)
+                    n = bisect_right(index.children, name, key=lambda child: child.first) - 1
+                    _add(below, level - 1, points, index.at(index.children[max(n, 0)]))
+                    continue
+                leaf = source.leaf(at)
+            except (Damaged, NewerFormat) as e:
+                if lost is None:
+                    raise
+                lost(points, e)
                 continue
-            leaf = source.leaf(at)
             n = bisect_left(leaf.entries, name, key=lambda entry: entry.name)
             if n < len(leaf.entries) and leaf.entries[n].name == name:
                 found.add(points, leaf, leaf.entries[n : n + 1])
@@ -132,14 +160,17 @@ def lookup(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[
     return found.pop(name)
 
 
-def lookup_meant(source: BatchSource, strands: Sequence[Strand], name: bytes) -> list[Variant]:
+def lookup_meant(
+    source: BatchSource, strands: Sequence[Strand], name: bytes, lost: Lost | None = None
+) -> list[Variant]:
     """As `lookup`; if no folder has the name, it is interpreted as spelled on a Windows drive."""
-    found = lookup(source, strands, name)
+    found = lookup(source, strands, name, lost)
     other = None if found else meant(name)
     if other is not None:
-        found = lookup(source, strands, other)
+        found = lookup(source, strands, other, lost)
     if not found and is_marked(name):
-        found = next((variants for true, variants in Overlay(source, strands) if shows_as(true, name)), [])
+        every = Overlay(source, strands, lost=lost)
+        found = next((variants for true, variants in every if shows_as(true, name)), [])
     return found
 
 
@@ -151,12 +182,15 @@ class Followed(NamedTuple):
     strands: list[Strand]
 
 
-def follow(source: BatchSource, strands: list[Strand], path: bytes) -> Followed:
-    """Look up a path in merged folders, without following symlinks. Raises Damaged and StoreError."""
+def follow(source: BatchSource, strands: list[Strand], path: bytes, lost: Lost | None = None) -> Followed:
+    """Look up a path in merged folders, without following symlinks. Raises Damaged and StoreError.
+
+    If there is `lost`, damage on the way is told to it, and costs the points that have it.
+    """
     here, variants = b"", list[Variant]()
     for name in parts(path):
-        variants = lookup_meant(source, strands, name)
-        strands = folder_strands(variants)
+        variants = lookup_meant(source, strands, name, lost)
+        strands = folder_strands(variants, lost)
         here += b"/" + (variants[0].entry.name if variants else name)
     return Followed(here, variants, strands)
 
@@ -289,10 +323,10 @@ def walk(
     and what is below it: it is told the folder's path and the points.
     """
 
-    def overlay(path: bytes, strands: Sequence[Strand]) -> Iterator[tuple[bytes, list[Variant]]]:
-        return iter(Overlay(source, strands, skip, lost and (lambda points, e: lost(path, points, e))))
+    def told(path: bytes) -> Lost | None:
+        return None if lost is None else lambda points, e: lost(path, points, e)
 
-    stack = [(path, overlay(path, strands))]
+    stack = [(path, iter(Overlay(source, strands, skip, told(path))))]
     while stack:
         above, rest = stack[-1]
         step = next(rest, None)
@@ -302,15 +336,9 @@ def walk(
         name, variants = step
         here = above + b"/" + name
         yield here, variants
-        try:
-            below = folder_strands(variants)
-        except Damaged as e:
-            if lost is None:
-                raise
-            lost(here, held(variants), e)
-            below = []
+        below = folder_strands(variants, told(here))
         if below:
-            stack.append((here, overlay(here, below)))
+            stack.append((here, iter(Overlay(source, below, skip, told(here)))))
 
 
 # --- contents -------------------------------------------------------------------------------------------------

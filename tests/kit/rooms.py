@@ -218,7 +218,7 @@ ROOMS = {
     " catalog.systems catalog.throttle catalog.vault mount.process mount.restore",
     "mount.browse.resources": "cache.disk cache.memory cache.openfile cache.reader catalog.access catalog.alerts"
     " catalog.alerts.keeping catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state"
-    " catalog.direct catalog.errors catalog.format catalog.jobs catalog.ledger.listed"
+    " catalog.direct catalog.errors catalog.format catalog.history catalog.jobs catalog.ledger.listed"
     " catalog.machines catalog.mountinfo catalog.names catalog.plans catalog.plans.effective"
     " catalog.plans.paths catalog.plans.records catalog.points catalog.policies"
     " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history"

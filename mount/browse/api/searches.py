@@ -2,6 +2,40 @@
 
 from __future__ import annotations
 
+from starlette.requests import Request
 from starlette.routing import Route
 
-routes: list[Route] = []
+from mount.browse.api.answers import body, endpoint, number, opened, path_parameter
+from mount.browse.resources.searches import Started, Wanted, searches
+
+_LAST = 1 << 31
+
+
+@endpoint
+def start(request: Request) -> object:
+    return Started(id=searches(opened(request)).start(body(request, Wanted)))
+
+
+@endpoint
+def recent(request: Request) -> object:
+    return searches(opened(request)).recent()
+
+
+@endpoint
+def show(request: Request) -> object:
+    after, count = number(request, "after", 0, 0, _LAST), number(request, "count", 500, 0, 500)
+    return searches(opened(request)).page(path_parameter(request, "search"), after, count)
+
+
+@endpoint
+def cancel(request: Request) -> object:
+    searches(opened(request)).cancel(path_parameter(request, "search"))
+    return None
+
+
+routes: list[Route] = [
+    Route("/searches", start, methods=["POST"]),
+    Route("/searches", recent, methods=["GET"]),
+    Route("/searches/{search}", show, methods=["GET"]),
+    Route("/searches/{search}", cancel, methods=["DELETE"]),
+]

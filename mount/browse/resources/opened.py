@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cache.memory import Lru
@@ -63,6 +64,7 @@ class Opened:
         self.session, self.vault, self.read_only = session, vault, read_only
         self.bus = Bus()
         self.streams = Streams(lambda stream: self.bus.publish("job", stream))
+        self._closing: list[Callable[[], object]] = []
         self._disk = _disk(session)
         self.reader = Reader(vault, disk=self._disk, memory=MEMORY, page_memory=PAGES)
         self._lock = threading.Lock()
@@ -150,8 +152,14 @@ class Opened:
         """A source of pages for one thread, which reads many points once."""
         return DirectSource(self.vault)
 
+    def at_close(self, end: Callable[[], object]) -> None:
+        """Call a function before the vault is closed; it must not wait."""
+        self._closing.append(end)
+
     def close(self) -> None:
         self.bus.close()
+        for end in self._closing:
+            end()
         self.reader.close()
         if self._disk is not None:
             self._disk.close()

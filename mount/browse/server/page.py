@@ -21,7 +21,7 @@ from mount.browse.server.app import page_guard
 from mount.browse.server.control.base import Row
 from mount.browse.server.control.this import ORDERS
 from mount.browse.server.files import PageFiles
-from mount.browse.server.serving import Listener, Serving, signals
+from mount.browse.server.serving import Listener, Serving, end_for_sure, signals
 
 if TYPE_CHECKING:
     from mount.browse.options import Listen, Options
@@ -69,6 +69,7 @@ def serve(session: Session, vault: Vault, told: Options, files: PageFiles) -> No
         stack.callback(_forget, files)
         with signals(serving.stop), closing(ORDERS.serve(files.orders, answer)):
             serving.run(ready)
+        end_for_sure(0)
         if serving.reason and not serving.reason.startswith("SIG"):
             warn(f"the page has ended: {serving.reason}")
 

@@ -66,7 +66,7 @@ def named(host: str, port: int) -> list[socket.socket]:
         raise UsageError(f"--listen: {host} is not the name of any machine: {e.strerror}") from e
     if any(address in ("0.0.0.0", "::") for _family, address in found):
         raise UsageError("--listen needs the one name or address that other devices use", "e.g. --listen 192.0.2.7")
-    if all(address.startswith("127.") or address == "::1" for _family, address in found):
+    if all(_is_loopback(address) for _family, address in found):
         raise UsageError(
             f"--listen: {host} means this machine only, at {next(iter(found))[1]}",
             "name the address that other devices use",
@@ -83,6 +83,10 @@ def named(host: str, port: int) -> list[socket.socket]:
             raise UsageError(f"--listen: {address} is not an address of this machine") from e
         raise _taken(address, port, e) from e
     return sockets
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
 
 
 def _listen(family: int, address: str, port: int) -> socket.socket:

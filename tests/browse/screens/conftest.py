@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page as Tab, expect
+from playwright.sync_api import Browser, expect
+from playwright.sync_api import Page as Tab
 
 from tests.kit.browser import DESKTOP, Watched, watched
 from tests.kit.browsing import Page, opened_vault, page_of

@@ -1,4 +1,4 @@
-"""Signed links to contents: what the page lets the browser download."""
+"""Signed links to contents: what the page lets the browser download; and how far downloads are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mount.browse.guard.capabilities import Wanted
 from mount.browse.resources.downloads import BASKET, MOST_PLACES, Kind, Places
 from mount.browse.resources.folders import SAFE
 from mount.browse.resources.names import file_name
-from mount.browse.resources.wire import id_of, name_of, path_of
+from mount.browse.resources.wire import id_of, name_of, path_of, when
 
 
 class LinkOrder(msgspec.Struct):
@@ -45,6 +45,43 @@ class Link(msgspec.Struct, kw_only=True):
     name: str
     size: int | None
     advise: Literal["restore", "drive"] | None = None
+
+
+class DownloadRow(msgspec.Struct):
+    """A download: `sent` says how far it came, of the bytes `start` to `end` that the browser asked for.
+
+    `what` is inline, attachment, tar or zip; `state` is running, done, cut (`problem` says why) or stopped.
+    """
+
+    id: str
+    name: str
+    what: str
+    start: int
+    end: int
+    total: int
+    sent: int
+    state: str
+    problem: str | None
+    started: str | None
+    finished: str | None
+
+
+class DownloadList(msgspec.Struct):
+    """Downloads of this process that run or ended lately, the newest first."""
+
+    downloads: list[DownloadRow]
+
+
+@endpoint
+def listed(request: Request) -> object:
+    rows = context(request).opened.streams.recent()
+    return DownloadList([
+        DownloadRow(
+            row.id, row.name, row.what, *(min(n, SAFE) for n in (row.start, row.end, row.total, row.sent)),
+            state=row.state, problem=row.problem, started=when(row.started), finished=when(row.finished),
+        )
+        for row in rows
+    ])  # fmt: skip
 
 
 @endpoint
@@ -90,4 +127,5 @@ def _url(request: Request, wanted: Wanted, name: bytes) -> str:
 routes = [
     Route("/points/{point}/link", of_point, methods=["POST"]),
     Route("/basket/link", of_basket, methods=["POST"]),
+    Route("/downloads", listed, methods=["GET"]),
 ]

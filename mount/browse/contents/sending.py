@@ -92,7 +92,7 @@ async def send_pieces(send: Send, pieces: Pieces, first: bytes, stream: Stream, 
         _log.warning("a download of %s was cut: %s", stream.row.name, e)
         stream.end("cut", str(e))
         return
-    except TimeoutError:
+    except (TimeoutError, ConnectionError):  # the browser stalls; or the guard has ended its session
         stream.end("stopped")
         return
     if stream.row.sent == stream.row.end:

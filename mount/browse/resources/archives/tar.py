@@ -8,7 +8,7 @@ made again, when a download goes on. So the bytes of all members must never chan
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from blake3 import blake3
@@ -28,7 +28,7 @@ from mount.browse.resources.archives.walking import Member, Walk
 VERSION = 1
 STRIDE = 128  # members between two that are kept, at first
 KEPT = 1 << 16  # members kept at most, of 16 bytes; then every second one is
-LINKS = 250_000  # files of several names that are known as such, of some 100 bytes; more are stored once a name
+LINKS = 250_000  # files of several names that are known as such; the others are stored once for each name
 PROBLEMS = 10_000  # folders that can't be read
 _FILE, _SYMLINK, _SOCKET = int(NodeKind.FILE), int(NodeKind.SYMLINK), int(NodeKind.SOCKET)
 _TYPES = {
@@ -55,10 +55,11 @@ class Tar:
         self._reader = reader
         self._walk = Walk(reader, tops)
         self._offsets, self._keys = array("Q"), array("Q")
-        self._first: dict[int, int] = {}  # top and link number, to the key of the first member
+        self._first = _Links()
         self._last_link = (-1, b"")  # the key and path of the first member that was looked up last
         lines = Lines("These could not be read in the recovery point, and are not in this archive:")
         self.members, self._end = self._measure(lines, stopped)
+        self._first.freeze()
         self.missing = lines.count
         self._tail = _tail(lines.text(), tops[0].point.time)
         self.length = self._end + len(self._tail)
@@ -133,11 +134,7 @@ class Tar:
         leaf.check(entry)
         if entry.link and kind == _FILE:
             link = member.key & ~0xFFFFFFFF | entry.link
-            if first and len(self._first) < LINKS:
-                known = self._first.setdefault(link, member.key)
-            else:
-                known = self._first.get(link, member.key)
-            if known != member.key:
+            if (self._first.note(link, member.key) if first else self._first.of(link, member.key)) != member.key:
                 return self._shape(member.path, tar.HARD_LINK, leaf, entry, 0)
         path = member.path + b"/" if kind == NodeKind.FOLDER else member.path
         return self._shape(path, _TYPES[kind], leaf, entry, entry.size if kind == _FILE else 0)
@@ -164,7 +161,7 @@ class Tar:
     def _linked(self, fields: tar.Fields, member: Member) -> tar.Fields:
         """The fields of a hard link with its target: the path of the first member of the same file."""
         assert member.entry is not None
-        key = self._first[member.key & ~0xFFFFFFFF | member.entry.link]
+        key = self._first.of(member.key & ~0xFFFFFFFF | member.entry.link, member.key)
         known, path = self._last_link
         if known != key:
             path = self._walk.member(key).path
@@ -224,6 +221,33 @@ class Tar:
         if offset != self._end or n != len(self._keys):
             raise _changed()
         yield self._tail
+
+
+class _Links:
+    """The first members of files that have several names: by top and link number, their keys."""
+
+    def __init__(self) -> None:
+        self._noted: dict[int, int] = {}
+        self._links, self._keys = array("Q"), array("Q")
+
+    def note(self, link: int, key: int) -> int:
+        """The key of the first member, which is `key` if there was none."""
+        if len(self._noted) < LINKS:
+            return self._noted.setdefault(link, key)
+        return self._noted.get(link, key)
+
+    def freeze(self) -> None:
+        """Keep them in 16 bytes each: all members were seen."""
+        links = sorted(self._noted)
+        self._links, self._keys = array("Q", links), array("Q", map(self._noted.__getitem__, links))
+        self._noted = {}
+
+    def of(self, link: int, key: int) -> int:
+        """The same as `note` had returned."""
+        if self._noted:
+            return self._noted.get(link, key)
+        n = bisect_left(self._links, link)
+        return self._keys[n] if n < len(self._links) and self._links[n] == link else key
 
 
 def _tail(missing: bytes, time: int) -> bytes:

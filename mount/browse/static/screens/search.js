@@ -2,7 +2,7 @@
 import {html, nothing} from "../vendor/lit.js";
 import {del, get, post} from "../api.js";
 import {go, say} from "../page.js";
-import {ROOT, count, plain, when} from "../text.js";
+import {ROOT, count, plain, shown, when} from "../text.js";
 import "./search_hits.js";
 import {path64Of, textOf} from "./places.js";
 import {Screen, bar} from "./screen.js";
@@ -78,24 +78,39 @@ class Search extends Screen {
     else if (this.search?.state === "running") this.follow(() => this.fetch(id, fresh));
   }
 
-  /** Asks for the state and for hits that aren't here yet. @param {string} id @param {() => boolean} fresh */
+  /**
+   * Asks for the state and for hits that aren't here yet. At the end, those come again that had not been counted in all
+   * points. Returns whether it still runs. @param {string} id @param {() => boolean} fresh
+   */
   async fetch(id, fresh) {
-    let before = this.hits.length;
-    for (;;) {
-      const answer = await get(`/searches/${id}`, {after: this.hits.length, count: PAGE});
-      if (!fresh()) return false;
-      if (answer.hits.length) this.hits = [...this.hits, ...answer.hits];
-      this.search = answer;
-      if (this.hits.length >= answer.total || !answer.hits.length) break;
-    }
+    const before = this.hits.length;
+    await this.hitsFrom(id, before, fresh);
+    if (!fresh()) return false;
     const running = this.search.state === "running";
-    if (this.hits.length !== before || !running) say(`${this.found()}. ${STATES[this.search.state]}.`);
-    before = this.hits.length;
+    const uncounted = running ? -1 : this.hits.findIndex((hit) => !hit.counted);
+    if (uncounted >= 0) await this.hitsFrom(id, uncounted, fresh);
+    if (fresh() && (this.hits.length !== before || !running)) say(`${this.found()}. ${STATES[this.search.state]}.`);
     return running;
   }
 
+  /** @param {string} id @param {number} after @param {() => boolean} fresh */
+  async hitsFrom(id, after, fresh) {
+    for (let next = after; ; ) {
+      const answer = await get(`/searches/${id}`, {after: next, count: PAGE});
+      if (!fresh()) return;
+      const hits = this.hits.slice();
+      hits.splice(next, answer.hits.length, ...answer.hits);
+      next += answer.hits.length;
+      if (answer.hits.length) this.hits = hits;
+      this.search = answer;
+      if (!answer.hits.length || next >= (answer.kept ?? answer.total)) return;
+    }
+  }
+
   found() {
-    return this.hits.length ? count(this.hits.length, "hit", "hits") : "Nothing found so far";
+    const total = Math.max(this.search?.total ?? 0, this.hits.length);
+    if (!total) return this.search?.state === "running" ? "Nothing found so far" : "Nothing found";
+    return count(total, "hit") + (total > this.hits.length ? `, of which the first ${this.hits.length.toLocaleString("en")} are kept` : "");
   }
 
   /** @param {string} name */
@@ -216,7 +231,7 @@ class Search extends Screen {
         ${this.recent.length ? html`
           <ul class="rows">
             ${this.recent.map((each) => html`<li>
-              <a class="main" href="/search/${each.id}">${each.text}</a>
+              <a class="main" href="/search/${each.id}">${shown(each.text)}</a>
               <span class="muted">${STATES[each.state]?.split(":")[0]}, ${count(each.total, "hit", "hits")}</span>
             </li>`)}
           </ul>` : html`<rp-empty .why=${"No search was made since rpdrive browse started."}></rp-empty>`}
@@ -224,19 +239,21 @@ class Search extends Screen {
   }
 
   status() {
-    const {state, progress, error} = this.search;
+    const {state, queued, progress, error, problems = [], problem_count: wrong = 0} = this.search;
     const running = state === "running";
     const points = progress?.points_total ? html`, ${progress.points.toLocaleString("en")} of
       ${count(progress.points_total, "point", "points")}` : nothing;
     return html`
       <div class="status-line" data-state=${state}>
-        <p><strong>${STATES[state] ?? state}</strong>: ${this.found()}${points}${progress?.entries
+        <p><strong>${queued && running ? "Waiting for other searches to end" : STATES[state] ?? state}</strong>: ${this.found()}${points}${progress?.entries
           ? html`, ${count(progress.entries, "entry", "entries")} read` : nothing}</p>
         ${running ? html`
           ${bar(progress?.fraction, "Progress of the search")}
           <button class="button" type="button" @click=${this.cancel}>Cancel</button>` : nothing}
         ${error ? html`<rp-error .error=${typeof error === "string" ? {kind: "", message: error, advice: ""} : error}
           .final=${true}></rp-error>` : nothing}
+        ${wrong ? html`<details><summary>! ${count(wrong, "place")} could not be read: hits may be missing</summary>
+          <ul class="problems">${problems.map((/** @type {string} */ problem) => html`<li>${shown(problem)}</li>`)}</ul></details>` : nothing}
         <p class="muted">${this.where()} You can leave this page: the search stays at its address.</p>
       </div>`;
   }

@@ -55,7 +55,7 @@ class SearchHits extends Plain {
         <p class="muted">
           ${hit.kind === "file" ? size(hit.size) : kind(hit.kind)}${hit.time ? html`, changed ${when(hit.time)}` : nothing};
           in ${count(hit.points, "point", "points")}, ${span};
-          ${count(hit.versions, "version", "versions")}
+          ${count(hit.versions, "version", "versions")}${hit.counted === false ? " so far" : ""}
         </p>
         <p class="actions">
           <a href=${to.folder(hit.point, hit.path64)}>Show in folder</a>

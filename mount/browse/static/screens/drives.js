@@ -12,6 +12,7 @@ const SECONDS = 3; // between two looks at the traffic
 class Drives extends Screen {
   static properties = {
     drives: {state: true},
+    refused: {state: true},
     machines: {state: true},
     points: {state: true},
     scope: {state: true},
@@ -38,6 +39,8 @@ class Drives extends Screen {
     this.made = null;
     /** The drive that could not be closed at once, or is asked about. @type {string | null} */
     this.asking = null;
+    /** Why none can be opened here. @type {string | null} */
+    this.refused = null;
     /** What runs: `open`, or a drive's id. */
     this.working = "";
   }
@@ -53,12 +56,13 @@ class Drives extends Screen {
 
   async load() {
     const fresh = this.token();
-    const [{drives}, {machines}, given] = await Promise.all([
+    const [{drives, refused}, {machines}, given] = await Promise.all([
       get("/drives"), get("/machines"),
       this.url.searchParams.get("point") ? get(`/points/${this.url.searchParams.get("point")}`) : null,
     ]);
     if (!fresh()) return;
     this.drives = drives;
+    this.refused = refused;
     this.machines = machines;
     if (given) {
       this.scope = `${given.machine}/${given.item}`;
@@ -85,8 +89,10 @@ class Drives extends Screen {
 
   async refresh() {
     const fresh = this.token();
-    const {drives} = await get("/drives");
-    if (fresh()) this.drives = drives;
+    const {drives, refused} = await get("/drives");
+    if (!fresh()) return;
+    this.drives = drives;
+    this.refused = refused;
   }
 
   /** @param {Event} event */
@@ -188,17 +194,18 @@ class Drives extends Screen {
     const mine = !this.session?.read_only;
     return html`
       <li data-row>
-        <b class="main">${shown(drive.place, drive.place_bytes)}</b>
+        <b class="main">${shown(drive.place)}</b>
         <p class="muted">
           ${drive.point ? html`The point of ${when(drive.point_time)}` : "All points"}${drive.item
             ? html` of ${drive.machine ? `${drive.machine}: ` : ""}${drive.item}` : drive.machine ? html` of ${drive.machine}` : nothing};
           open since ${when(drive.since)}
         </p>
-        <p class="muted">${drive.stale ? html`<strong>! It doesn't answer: its process has ended.</strong>`
-          : html`${count(drive.calls ?? 0, "call", "calls")}, ${size(drive.served ?? 0)} read by programs,
+        <p class="muted">${drive.stale ? html`<strong>! Its process has ended: nothing can be read there any more.</strong>`
+          : !drive.answers ? html`<strong>! It does not answer.</strong>` : html`${count(drive.calls ?? 0, "call", "calls")}, ${size(drive.served ?? 0)} read by programs,
             ${size(drive.fetched ?? 0)} fetched from the vault${drive.errors
               ? html`, <strong>! ${count(drive.errors, "error", "errors")}</strong>` : nothing}${limits.length
-              ? html`; ${limits.join(", ")}` : nothing}`}</p>
+              ? html`; ${limits.join(", ")}` : nothing}`}${drive.elsewhere ? html`; it is mounted in another container` : nothing}</p>
+        ${drive.forgotten_until ? html`<p class="muted">! Its point was forgotten, and stays until ${when(drive.forgotten_until)}.</p>` : nothing}
         ${mine ? html`
           <p class="actions">
             <button class="button" type="button" ?disabled=${busy} aria-label="Close ${drive.place}" @click=${() => this.close(drive, false)}>
@@ -224,9 +231,9 @@ class Drives extends Screen {
       return html`<p class="muted">This page is read-only: it opens and closes no drives.
         <code>rpdrive mount</code> does at a terminal.</p>`;
     }
-    if (this.session?.driver === false) {
-      return html`<p class="muted">No drive can be opened here: the driver is missing. <code>rpdrive doctor</code> says what to
-        install. Everything can be seen and restored on this page without one.</p>`;
+    if (this.refused) {
+      return html`<p class="muted">No drive can be opened here: ${this.refused}. Everything can be seen and restored on this page
+        without one.</p>`;
     }
     const point = this.url.searchParams.get("point");
     return html`

@@ -1,0 +1,69 @@
+"""The 3 a.m. journey: from the link to the bytes on the disk, by keys alone, and by touch on a phone."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page as Tab, expect
+
+from tests.browse.screens.conftest import Lived, enter
+from tests.kit.browser import PHONE, Watched, watched
+from tests.kit.browsing import Page
+
+
+def same(one: Path, other: Path) -> str:
+    """What `diff -r` says of two folders; nothing if they are the same."""
+    done = subprocess.run(["diff", "-r", "--no-dereference", one, other], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def tab_to(tab: Tab, words: str) -> None:
+    """Press Tab until what has the focus shows these words, or is labelled so."""
+    for _ in range(60):
+        tab.keyboard.press("Tab")
+        found = tab.evaluate(
+            "(e => (e.getAttribute('aria-label') ?? '') + ' ' + (e.labels?.[0]?.innerText ?? '') + ' ' + e.innerText)"
+            "(document.activeElement)"
+        )
+        if words in found:
+            return
+    raise AssertionError(f"no Tab leads to {words}")
+
+
+def test_a_file_is_found_by_keys_and_comes_back(lived: Lived, page: Page, desk: Watched, tmp_path: Path) -> None:
+    """It was deleted before the last backup: it is found over all points, restored, and compared."""
+    tab = enter(page, desk, "/calendar")
+    tab.keyboard.press("/")
+    expect(tab.get_by_label("Name, or part of a path")).to_be_focused()
+    tab.keyboard.type("PRECIOUS*")
+    tab.keyboard.press("Enter")
+    expect(tab.locator("[data-state=done]")).to_be_visible()
+    hit = tab.locator(".hits [data-row]")
+    expect(hit).to_have_count(1)
+    expect(hit).to_contain_text("in 2 points")
+    tab_to(tab, "precious.txt")
+    tab.keyboard.press("v")
+    expect(tab.get_by_role("heading", name="Versions of")).to_be_visible()
+    expect(tab.locator(".versions [data-row]")).to_have_count(1)
+    tab.keyboard.press("]")
+    expect(tab.locator(".versions [data-first]")).to_be_focused()
+    tab.keyboard.press("r")
+    expect(tab.get_by_role("heading", name="What")).to_be_visible()
+    tab_to(tab, "Back in place")
+    tab.keyboard.press("ArrowDown")
+    expect(tab.get_by_label("Folder to restore into")).to_be_focused()
+    target = tmp_path / "new folder"
+    tab.keyboard.type(str(target))
+    expect(tab.locator("#target-words")).to_contain_text("will be made")
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("heading", name="The plan")).to_be_focused()
+    expect(tab.locator(".counts")).to_contain_text("1 file, 293.0 KiB: 1 new")
+    expect(tab.locator(".paths li")).to_have_text([f"{target}/precious.txt new"])
+    assert not target.exists()
+    tab_to(tab, "Restore 1 file")
+    tab.keyboard.press("Enter")
+    heading = tab.get_by_role("heading", name="Restored")
+    expect(heading).to_be_focused()
+    expect(tab.locator(".copyable code").first).to_have_text(str(target))
+    assert (target / "precious.txt").read_bytes() == (lived.kept / "precious.txt").read_bytes()

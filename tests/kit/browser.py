@@ -51,7 +51,7 @@ class Watched:
 
     def check(self) -> None:
         left = [one for one in self.complaints if not any(part in one for part in self.expected)]
-        assert left == []
+        assert left == [], left
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class RpApp extends Plain {
   static properties = {url: {state: true}, session: {state: true}, error: {state: true}, locked: {state: true}, tag: {state: true},
     menu: {state: true}, help: {state: true}};
 
+  #turn = 0; // how often an address was shown
   #arrived = false; // the first screen keeps the focus where the browser put it
 
   constructor() {
@@ -67,11 +68,13 @@ class RpApp extends Plain {
   }
 
   async show() {
-    this.url = new URL(location.href);
+    const turn = ++this.#turn;
+    const url = new URL(location.href);
     this.menu = false;
     if (!this.session) return;
-    const known = SCREENS.get(this.url.pathname.split("/")[1]);
+    const known = SCREENS.get(url.pathname.split("/")[1]);
     if (!known) {
+      this.url = url;
       this.error = new ApiError("NotFound", "there is no such page", "go back to the start", 404);
       return;
     }
@@ -83,7 +86,9 @@ class RpApp extends Plain {
       this.error = new ApiError("Unexpected", "this screen can't be shown", `reload the page: ${error}`, 0);
       return;
     }
+    if (turn !== this.#turn) return; // another address came meanwhile
     this.error = null;
+    this.url = url; // not before: the screen that is left would take it for an address of its own
     if (tag !== this.tag) {
       this.tag = tag;
       title(name);

@@ -16,6 +16,7 @@ from playwright.sync_api import Page as Tab
 from tests.kit.browser import DESKTOP, Watched, watched
 from tests.kit.browsing import Page, opened_vault, page_of
 from tests.kit.cli import Cli
+from tests.kit.vaults import home_of
 
 DAY = 86_400 * 10**9  # ns
 REPORT = "".join(f"line {n} of the report\n" for n in range(1, 41))
@@ -65,10 +66,14 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     return Lived(cli, docs.parent, kept)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(lived: Lived) -> Iterator[Page]:
-    with page_of(opened_vault(lived.cli.home, lived.cli.vault)) as found:
-        yield found
+    """A page for it. The page's processes have this environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in home_of(lived.cli.home, str(lived.cli.vault)).items():
+            patch.setenv(name, value)
+        with page_of(opened_vault(lived.cli.home, lived.cli.vault)) as found:
+            yield found
 
 
 def enter(page: Page, context: Watched, path: str = "/") -> Tab:

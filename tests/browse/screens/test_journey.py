@@ -5,16 +5,23 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page as Tab, expect
+from playwright.sync_api import Browser, expect
+from playwright.sync_api import Page as Tab
 
 from tests.browse.screens.conftest import Lived, enter
 from tests.kit.browser import PHONE, Watched, watched
 from tests.kit.browsing import Page
 
+FOCUSED = """() => {
+    const one = document.activeElement;
+    return [one.getAttribute("aria-label"), one.labels?.[0]?.innerText, one.innerText].join(" ");
+}"""
+
 
 def same(one: Path, other: Path) -> str:
     """What `diff -r` says of two folders; nothing if they are the same."""
-    done = subprocess.run(["diff", "-r", "--no-dereference", one, other], capture_output=True, text=True, check=False)
+    command = ["diff", "-r", "--no-dereference", one, other]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 
@@ -22,17 +29,14 @@ def tab_to(tab: Tab, words: str) -> None:
     """Press Tab until what has the focus shows these words, or is labelled so."""
     for _ in range(60):
         tab.keyboard.press("Tab")
-        found = tab.evaluate(
-            "(e => (e.getAttribute('aria-label') ?? '') + ' ' + (e.labels?.[0]?.innerText ?? '') + ' ' + e.innerText)"
-            "(document.activeElement)"
-        )
-        if words in found:
+        if words in tab.evaluate(FOCUSED):
             return
     raise AssertionError(f"no Tab leads to {words}")
 
 
 def test_a_file_is_found_by_keys_and_comes_back(lived: Lived, page: Page, desk: Watched, tmp_path: Path) -> None:
     """It was deleted before the last backup: it is found over all points, restored, and compared."""
+    desk.expected.append("404")  # the folder to restore into, which isn't there yet
     tab = enter(page, desk, "/calendar")
     tab.keyboard.press("/")
     expect(tab.get_by_label("Name, or part of a path")).to_be_focused()
@@ -67,3 +71,30 @@ def test_a_file_is_found_by_keys_and_comes_back(lived: Lived, page: Page, desk: 
     expect(heading).to_be_focused()
     expect(tab.locator(".copyable code").first).to_have_text(str(target))
     assert (target / "precious.txt").read_bytes() == (lived.kept / "precious.txt").read_bytes()
+
+
+def test_a_folder_comes_back_by_touch(lived: Lived, page: Page, browser: Browser, tmp_path: Path) -> None:
+    """From the day in the calendar to the folder as it was then; what is in the target already is kept."""
+    first = page.get("/points")["points"][-1]
+    target = tmp_path / "back"
+    (target / "docs").mkdir(parents=True)
+    (target / "docs" / "report.txt").write_text("mine")
+    with watched(browser, PHONE, touch=True) as phone:
+        tab = enter(page, phone, f"/calendar?day={first['time'][:10]}")
+        tab.locator("#day-points [data-first]").tap()
+        for name in lived.source.parts[1:]:
+            tab.get_by_role("link", name=name, exact=True).last.tap()
+        tab.get_by_role("row", name="docs").tap(position={"x": 250, "y": 40})
+        tab.get_by_role("link", name="Restore…").tap()
+        tab.get_by_label("Into a folder").tap()
+        tab.get_by_label("Folder to restore into").fill(str(target))
+        tab.get_by_role("button", name="Show the plan").tap()
+        expect(tab.get_by_role("heading", name="The plan")).to_be_visible()
+        expect(tab.locator(".counts")).to_contain_text("1 as copies beside existing ones")
+        tab.get_by_role("button", name="Restore 4 files").tap()
+        expect(tab.get_by_role("heading", name="Restored")).to_be_visible()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    copy = next((target / "docs").glob("report (*).txt"))
+    assert (target / "docs" / "report.txt").read_text() == "mine"
+    copy.replace(target / "docs" / "report.txt")
+    assert same(target / "docs", lived.kept) == ""

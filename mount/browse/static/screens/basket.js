@@ -64,7 +64,7 @@ class Basket extends Screen {
         <p>${count(all.length, "entry", "entries")} of ${count(new Set(all.map((each) => each.point)).size, "point", "points")},
           ${size(known)}.</p>
         <p class="toolbar">
-          <a class="button primary" href="/restore?from=basket">Restore…</a>
+          <a class="button primary" href="/restore">Restore…</a>
           <button class="button" type="button" @click=${() => this.act(() => downloadBasket("tar"))}>Download as tar</button>
           <button class="button" type="button" @click=${() => this.act(() => downloadBasket("zip"))}>Download as zip</button>
           <button class="button" type="button" @click=${this.clear}>Empty the basket</button>

@@ -66,7 +66,7 @@ class Restore extends Screen {
     const point = given.get("point");
     const again = given.get("again");
     this.form = this.preset();
-    this.places = point ? [{point, at: given.get("at") ?? ROOT}] : given.has("from") ? basket.places() : [];
+    this.places = point ? [{point, at: given.get("at") ?? ROOT}] : again ? [] : basket.places();
     const earlier = again ? await get(`/restores/${again}`) : null;
     if (!fresh()) return;
     if (earlier) {
@@ -76,7 +76,7 @@ class Restore extends Screen {
     }
     const ids = [...new Set(this.places.map((place) => place.point))];
     const [restores, ...points] = await Promise.all([
-      this.places.length ? null : get("/restores"),
+      point || again || this.session?.read_only ? null : get("/restores"),
       ...ids.map((id) => get(`/points/${id}`)),
     ]);
     if (!fresh()) return;
@@ -115,22 +115,22 @@ class Restore extends Screen {
     return html`
       <h1 tabindex="-1">Restore</h1>
       ${this.trouble()}
-      ${this.ready ? (this.places.length ? this.flow() : this.nothingChosen())
+      ${this.ready ? html`${this.places.length ? this.flow() : html`<rp-empty .why=${
+          "Nothing is chosen: mark files in a folder or a search, or open one, and choose Restore there."}></rp-empty>`}${this.others()}`
         : this.problem ? nothing : this.loading("Reading the points…")}
     `;
   }
 
-  nothingChosen() {
+  others() {
+    if (!this.earlier?.length) return nothing;
     return html`
-      <rp-empty .why=${"Nothing is chosen: mark files in a folder or a search, or open one, and choose Restore there."}></rp-empty>
-      ${this.earlier?.length ? html`
         <section aria-labelledby="earlier">
           <h2 id="earlier">Restores of this machine</h2>
           <ul class="rows">${this.earlier.map((each) => html`<li>
             <a class="main" href="/restore/${each.id}">${when(each.started ?? each.made)}</a>
             <span class="muted">${each.state}: ${each.places.length === 1 ? shown(each.places[0].path)
               : count(each.places.length, "place", "places")} ${each.in_place ? "back in place" : html`to ${shown(each.to ?? "")}`}</span></li>`)}</ul>
-        </section>` : nothing}`;
+        </section>`;
   }
 
   flow() {

@@ -182,7 +182,8 @@ class Search extends Screen {
   form() {
     const known = this.known();
     const point = known.point ? {id: known.point, ...(this.point ?? {})} : null;
-    const chosen = known.point ? `point/${known.point}` : known.item ? `item/${known.machine}/${known.item}`
+    // From a folder, all points of its item are meant first: who searches seldom knows the day.
+    const chosen = known.item ? `item/${known.machine}/${known.item}` : known.point ? `point/${known.point}`
       : known.machine ? `machine/${known.machine}` : "all";
     return html`
       <form class="search-form" @submit=${this.submit}>
@@ -203,7 +204,7 @@ class Search extends Screen {
         <label class="field">
           <span>Where</span>
           <select name="scope">
-            ${point ? html`<option value="point/${point.id}" selected>
+            ${point ? html`<option value="point/${point.id}" ?selected=${chosen === `point/${point.id}`}>
               This point${point.time ? html`, ${when(point.time)}` : nothing}</option>` : nothing}
             <option value="all" ?selected=${chosen === "all"}>All points of the vault</option>
             ${this.machines.map((machine) => html`

@@ -91,7 +91,10 @@ def alert_rows(opened: Opened, rows: Iterable[Alert], found: Found | None) -> li
 
 def _row(alert: Alert, address: str, here: str, item: ItemSeen | None) -> AlertRow:
     unplanned = item is not None and not item.health.planned
-    found = mend(alert, address, [shown_path(p, item.system) for p in item.paths] if item and unplanned else None)
+    paths = [shown_path(p, item.system) for p in item.paths] if item is not None and unplanned else None
+    if paths is not None and not all(path.isprintable() for path in paths):
+        paths = []  # it can't be typed, and might not be what it looks like
+    found = mend(alert, address, paths)
     about = ", ".join(name for name in (alert.item_name, alert.machine_name) if name)
     elsewhere = found.there and alert.machine not in ("", here)
     return AlertRow(

@@ -15,8 +15,10 @@ from catalog.screen.text import safe_text
 from mount.browse.resources.alerts import STATES, AlertRow, alert_rows, known_alerts
 from mount.browse.resources.looks import Found, ItemSeen, looks_of, running_here
 from mount.browse.resources.opened import Opened
-from mount.browse.resources.strips import Calendar, Day, strip
+from mount.browse.resources.strips import Calendar, StripDay, strip
 from mount.browse.resources.wire import when
+from mount.browse.running.files import RestoreFiles
+from mount.browse.running.status import ACTIVE
 from mount.process.registry import Registry
 from mount.process.this import PROCESSES
 
@@ -50,7 +52,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str
     points: int
     alerts: int
-    strip: list[Day]
+    strip: list[StripDay]
 
 
 class UpkeepRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,7 @@ class RunningRow(msgspec.Struct, frozen=True, kw_only=True):
     link: str
 
 
-class RoomRow(msgspec.Struct, frozen=True, kw_only=True):
+class DiskRoom(msgspec.Struct, frozen=True, kw_only=True):
     """The disk of a vault in a folder (bytes)."""
 
     size: int
@@ -113,7 +115,7 @@ class HealthPage(msgspec.Struct, frozen=True, kw_only=True):
     alerts_total: int
     drives: int
     running: list[RunningRow]
-    room: RoomRow | None
+    room: DiskRoom | None
     here: str
     reasons: list[str]
 
@@ -243,9 +245,9 @@ def _upkeep(found: Found | None, page: Sequence[ItemSeen], now: int) -> list[Upk
     ]  # fmt: skip
 
 
-def _room(found: Found | None) -> RoomRow | None:
+def _room(found: Found | None) -> DiskRoom | None:
     room = None if found is None else found.health.room
-    return None if room is None else RoomRow(size=room.size, free=room.free)
+    return None if room is None else DiskRoom(size=room.size, free=room.free)
 
 
 # --- what is going on -----------------------------------------------------------------------------------------
@@ -253,15 +255,33 @@ def _room(found: Found | None) -> RoomRow | None:
 
 def running(opened: Opened, found: Found | None) -> list[RunningRow]:
     """What runs now: on this machine, and what the vault knows of others."""
-    here = running_here(opened.session, opened.vault)
+    restores = _restores(opened)
+    here = [ran for ran in running_here(opened.session, opened.vault) if ran.id not in {row.id for row in restores}]
     known = {ran.id for ran in here}
     names = {} if found is None else {i.health.machine: i.health.machine_name for i in found.items}
-    rows = [_running(ran, names, True) for ran in here]
+    rows = [*restores, *(_running(ran, names, True) for ran in here)]
     own = "" if found is None else found.here
     for ran in found.running if found is not None else ():
         if ran.id not in known and ran.machine != own:  # this machine's own history says more of its own
             rows.append(_running(ran, names, False))
     return rows[:RUNNING]
+
+
+def _restores(opened: Opened) -> list[RunningRow]:
+    """The restores of pages, of which each has a screen that shows how far it is."""
+    try:
+        found = RestoreFiles(opened.session.settings).all(opened.vault.id.hex())
+    except LocalError:
+        return []
+    return [
+        RunningRow(
+            id=one.id, kind="restore" if one.state == "running" else "plan of a restore", machine_name="",
+            item_name=", ".join(place.path.decode(errors="replace") for place in one.request.places[:3])[:300],
+            started=when(one.started or one.made), here=True, link=f"/restore/{one.id}",
+        )
+        for one in found
+        if one.state in ACTIVE
+    ]  # fmt: skip
 
 
 def _running(ran: Ran, names: dict[str, str], here: bool) -> RunningRow:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
-from catalog.errors import NotFound, RpdriveError, UsageError
+from catalog.errors import LocalError, NotFound, RpdriveError, UsageError
 from catalog.format.records import Job, JobName, Machine, StartName
 from catalog.format.sealed import Kind
 from catalog.jobs.listing import JobProblem, JobRow, fates, one_job
@@ -22,11 +24,13 @@ from catalog.screen.text import safe_text
 from mount.browse.resources.looks import settled
 from mount.browse.resources.opened import Opened
 from mount.browse.resources.wire import when
+from mount.browse.running.files import RestoreFiles
 
 MOST = 500  # jobs of an answer
 READ = 2_000  # records that are read for one answer: a filter may fit none of them
 AT_ONCE = 64  # records
 PROBLEMS = 1_000  # of one job
+LOGGED = 64 << 10  # bytes of the end of a log
 _LOCAL = {"restore": "restore", RESTORE_TEST: "restore test"}  # kinds that leave nothing in the vault
 _CURSOR = re.compile(r"(\d{1,20})-([0-9a-f]{32})")
 
@@ -70,7 +74,7 @@ class JobPage(msgspec.Struct, frozen=True, kw_only=True):
     damaged: list[str]
 
 
-class ProblemRow(msgspec.Struct, frozen=True, kw_only=True):
+class JobProblemRow(msgspec.Struct, frozen=True, kw_only=True):
     """A file that was not saved or restored as it is, and why."""
 
     path: str
@@ -78,14 +82,14 @@ class ProblemRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """One job in full. `facts` are further numbers by what they count; `log` is null: no job writes one."""
+    """One job in full. `facts` are further numbers; `log` has the last lines of a restore of a page."""
 
     job: JobSummary
     point: str | None
     target: str
     hostname: str
     facts: dict[str, int]
-    problems: list[ProblemRow]
+    problems: list[JobProblemRow]
     problem_count: int
     error_kind: str
     log: list[str] | None
@@ -218,8 +222,18 @@ def job(opened: Opened, one: str, now: int | None = None) -> JobDetail:
     return JobDetail(
         job=summary, point=row.point or None, target=row.target, hostname=record.hostname if record else "",
         facts=_facts(record), problems=problems, problem_count=row.warnings,
-        error_kind=record.error_kind if record else "", log=None,
+        error_kind=record.error_kind if record else "", log=_log(opened, row.id) if record is None else None,
     )  # fmt: skip
+
+
+def _log(opened: Opened, one: str) -> list[str] | None:
+    """The end of what the process of a page's restore logged; None without one."""
+    with suppress(OSError, LocalError), RestoreFiles(opened.session.settings).log(one).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - LOGGED, 0))
+        lines = file.read(LOGGED).decode(errors="replace").splitlines()
+        return [safe_text(line)[:1_000] for line in lines[1 if size > LOGGED else 0 :]]
+    return None
 
 
 def _facts(record: Job | None) -> dict[str, int]:
@@ -234,9 +248,9 @@ def _facts(record: Job | None) -> dict[str, int]:
     return {name: number for name, number in numbers.items() if number}
 
 
-def _problem(problem: JobProblem) -> ProblemRow:
+def _problem(problem: JobProblem) -> JobProblemRow:
     path = "" if problem.path is None else "/" + problem.path.decode(errors="replace").lstrip("/")
-    return ProblemRow(path=path, reason=problem.reason)
+    return JobProblemRow(path=path, reason=problem.reason)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------

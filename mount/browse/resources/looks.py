@@ -310,5 +310,8 @@ def looks_of(opened: Opened, clock: Callable[[], int] = time.time_ns) -> Looks:
     with _making:
         found = _looks.get(opened)
         if found is None:
-            found = _looks[opened] = Looks(opened.session, opened.vault, clock=clock)
+            bus = opened.bus
+            found = _looks[opened] = Looks(
+                opened.session, opened.vault, changed=lambda: bus.publish("alert"), clock=clock
+            )
         return found

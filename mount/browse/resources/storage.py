@@ -26,7 +26,7 @@ from catalog.format.records import Job, JobName
 from catalog.format.sealed import Kind
 from catalog.jobs.recent import newest_names
 from catalog.vault import Vault
-from mount.browse.resources.health import RoomRow, Trouble
+from mount.browse.resources.health import DiskRoom, Trouble
 from mount.browse.resources.looks import looks_of
 from mount.browse.resources.opened import Opened
 
@@ -85,7 +85,7 @@ class VaultRow(msgspec.Struct, frozen=True, kw_only=True):
     """The vault: its address, the room on its disk if it is in a folder, and its bytes by the last prunes."""
 
     address: str
-    room: RoomRow | None
+    room: DiskRoom | None
     held: int | None
     held_since: str | None
 
@@ -201,7 +201,8 @@ def numbers_of(opened: Opened, clock: Callable[[], int] = time.time_ns) -> Numbe
     with _making:
         found = _numbers.get(opened)
         if found is None:
-            found = _numbers[opened] = Numbers(opened.vault, clock=clock)
+            bus = opened.bus
+            found = _numbers[opened] = Numbers(opened.vault, changed=lambda: bus.publish("store"), clock=clock)
         return found
 
 
@@ -227,7 +228,7 @@ def storage(opened: Opened, *, by: By = "day", days: int = 90, wait: float = 0.0
         error=None if error is None else Trouble(kind=error.kind, message=str(error), advice=error.advice),
         cache=_cache(opened),
         vault=VaultRow(
-            address=opened.session.address, room=None if room is None else RoomRow(size=room.size, free=room.free),
+            address=opened.session.address, room=None if room is None else DiskRoom(size=room.size, free=room.free),
             held=held, held_since=when,
         ),
     )  # fmt: skip

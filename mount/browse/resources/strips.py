@@ -19,7 +19,7 @@ _GOOD, _WARNED = "completed", "completed with warnings"
 _BAD = ("failed", "killed", "interrupted")
 
 
-class Day(msgspec.Struct, frozen=True, kw_only=True):
+class StripDay(msgspec.Struct, frozen=True, kw_only=True):
     """One day of this machine's calendar (`date`, ISO 8601): what came of it, in a word and for people."""
 
     date: str
@@ -55,7 +55,7 @@ class Calendar:
 
 def strip(
     calendar: Calendar, points: Sequence[int], runs: Iterable[Ran], plan: Plan | None, since: int, now: int
-) -> list[Day]:
+) -> list[StripDay]:
     """The cells of an item. `points` has how many of its recovery points each day has, `runs` are its backups.
 
     `plan` counts from `since` (ns) on; None if nothing is planned.
@@ -78,7 +78,7 @@ def strip(
     return [_day(date, points[n], good[n], warned[n], bad[n], n in missed) for n, date in enumerate(calendar.dates)]
 
 
-def _day(date: str, points: int, good: int, warned: int, bad: int, missed: bool) -> Day:
+def _day(date: str, points: int, good: int, warned: int, bad: int, missed: bool) -> StripDay:
     state: DayState
     if (bad or warned) and (points or good or warned):
         state = "problems"
@@ -97,7 +97,7 @@ def _day(date: str, points: int, good: int, warned: int, bad: int, missed: bool)
         said.append(f"{bad} failed")
     if not said:
         said.append("a planned backup did not come" if missed else "a backup ran" if good else "no backup")
-    return Day(date=date, state=state, points=points, words=", ".join(said))
+    return StripDay(date=date, state=state, points=points, words=", ".join(said))
 
 
 def _missed(

@@ -9,7 +9,7 @@ import pytest
 from catalog.format.plan import Pause, Schedule
 from catalog.plans.effective import Plan
 from catalog.schedule.history import Ran
-from mount.browse.resources.strips import DAYS, Calendar, Day, strip
+from mount.browse.resources.strips import DAYS, Calendar, StripDay, strip
 
 SECOND = 10**9
 NOW = (
@@ -28,14 +28,14 @@ def ran(day: int, outcome: str = "completed", hour: int = 12, kind: str = "backu
     return Ran(id=f"{day}{outcome}{hour}", kind=kind, started=at(day, hour), outcome=outcome)
 
 
-def cells(points: list[int], runs: list[Ran], plan: Plan | None = None, since: int = 0) -> list[Day]:
+def cells(points: list[int], runs: list[Ran], plan: Plan | None = None, since: int = 0) -> list[StripDay]:
     calendar = Calendar(NOW)
     found = strip(calendar, calendar.counts(points), runs, plan, since, NOW)
     assert len(found) == DAYS and found[-1].date == "2026-03-31" and found[0].date == "2026-03-02"
     return found
 
 
-def states(found: list[Day]) -> dict[int, str]:
+def states(found: list[StripDay]) -> dict[int, str]:
     """The states by days before today, without the empty ones."""
     return {DAYS - 1 - n: cell.state for n, cell in enumerate(found) if cell.state != "none"}
 

@@ -58,7 +58,7 @@ def test_the_screens_say_what_is_known(shown: Shown, browser: Browser) -> None:
         expect(late.locator(".days li")).to_have_count(30)
         expect(late.locator(".days .missed").first).to_contain_text("a planned backup did not come")
         expect(main.get_by_text("rpdrive plan now --item home").first).to_be_visible()
-        expect(main).to_contain_text(HOSTILE.split("\u202e")[0])
+        expect(main).to_contain_text(HOSTILE.partition("\u202e")[0])
         tab.get_by_label("Name").fill("srv01")
         expect(main.get_by_role("region", name="srv02")).to_have_count(0)
         expect(main.get_by_role("region", name="srv01")).to_be_visible()

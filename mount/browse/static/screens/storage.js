@@ -2,7 +2,7 @@
 import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {query} from "../page.js";
-import {number, shown, size} from "../text.js";
+import {count, number, shown, size} from "../text.js";
 import {Looking, choice} from "./known.js";
 
 /** @type {[string, string][]} */
@@ -75,7 +75,8 @@ class Storage extends Looking {
 
   /** @param {any} page */
   table(page) {
-    const rows = page.by === "day" ? [...page.rows].reverse() : page.rows;
+    const all = page.by === "day" ? [...page.rows].reverse() : page.rows;
+    const rows = all.filter((/** @type {any} */ row) => row.stored || row.new || row.freed || row.points);
     return html`<div class="scroll" tabindex="0" role="region" aria-label="Storage by ${page.by}"><table class="data">
       <caption class="visually-hidden">What was added in the last ${page.days} days, by ${page.by}</caption>
       <thead><tr><th scope="col">${page.by[0].toUpperCase() + page.by.slice(1)}</th><th scope="col" class="number">Stored</th>
@@ -83,7 +84,8 @@ class Storage extends Looking {
         <th scope="col" class="number">Files covered</th></tr></thead>
       <tbody>${rows.map((/** @type {any} */ row) => html`<tr><th scope="row">${shown(row.label)}</th><td class="number">${size(row.stored)}</td>
         <td class="number">${size(row.new)}</td><td class="number">${row.freed ? size(row.freed) : ""}</td><td class="number">${number(row.points)}</td>
-        <td class="number">${number(row.files)}</td></tr>`)}</tbody></table></div>`;
+        <td class="number">${number(row.files)}</td></tr>`)}</tbody></table></div>
+      ${all.length > rows.length ? html`<p class="muted">${count(all.length - rows.length, page.by === "day" ? "other day" : "other one")}: nothing was added.</p>` : nothing}`;
   }
 }
 

@@ -29,6 +29,10 @@ class LinkTable:
     def add_first(self, item: bytes, file: FilePlan) -> None:
         self._places.setdefault(item, Numbers())[file.link] = self._firsts.append(pack_file(file))
 
+    def first(self, place: int) -> FilePlan:
+        """The first name that `place` returned."""
+        return unpack_file(self._firsts.read(place), self._folders.get)
+
     def add_further(self, place: int, file: FilePlan) -> None:
         self._further.append(place.to_bytes(_NUMBER, "big") + pack_file(file))
 

@@ -171,9 +171,36 @@ class Planning:
         if first is None:
             return False
         attributes = self.attributes(leaf, entry, folder, name, link=True)
-        self.links.add_further(first, self.link_plan(folder, name, name, attributes, entry))
-        self.list_action(folder, name, Action.WRITE, 0)
+        file = self.link_plan(folder, name, name, attributes, entry)
+        self.links.add_further(first, file)
+        if self.dry:
+            action, final = self._link_action(self.links.first(first), file)
+            self.list_action(folder, name, action, 0, final)
         return True
+
+    def _link_action(self, first: FilePlan, file: FilePlan) -> tuple[Action, bytes]:
+        """In a dry run, what would be done about a further name of a file, and under which name. As Linker does."""
+        there = None
+        if first.folder.exists and not first.replace:
+            there = self.target.status(first.folder, first.final)
+        wanted = Existing(file.attributes.kind, file.size, file.attributes.mtime)
+        final, number = file.name, 0
+        while True:
+            found = self.status(file.folder, final)
+            if (
+                found is not None
+                and there is not None
+                and (found.st_dev, found.st_ino) == (there.st_dev, there.st_ino)
+            ):
+                return Action.SAME, final
+            action = decide(self.policy, None if found is None else Existing.of(found), wanted)
+            if action is Action.SAME and self.policy is Policy.OVERWRITE:
+                action = Action.REPLACE
+            if action is not Action.COPY:
+                # The copy's name is free, or has what is wanted.
+                return (Action.COPY if number and action is Action.WRITE else action), final
+            number += 1
+            final = copy_name(file.name, file.time, number)
 
     def first_link(self, file: FilePlan) -> None:
         """Record that this name of a file with several names is restored first."""

@@ -126,6 +126,27 @@ def test_a_dry_run_lists_each_and_writes_nothing(made: tuple[Vault, Point], tmp_
     assert not (tmp_path / "missing").exists()
 
 
+@pytest.mark.parametrize("policy", list(Policy))
+@pytest.mark.parametrize("before", ["nothing", "linked", "equal", "other"])
+def test_a_dry_run_knows_what_becomes_of_further_names(tmp_path: Path, policy: Policy, before: str) -> None:
+    vault = open_empty(MemoryStore())
+    maker = Maker(vault)
+    first = maker.file(b"a", b"saved", mtime=SAVED, link=1, nlink=2)
+    second = maker.node(b"b", size=5, content=first.content, mtime=SAVED, link=1, nlink=2)
+    point = a_point(maker.root([first, second]))
+    if before != "nothing":
+        put(tmp_path / "a", b"saved", SAVED)
+        if before == "linked":
+            (tmp_path / "b").hardlink_to(tmp_path / "a")
+        put(tmp_path / "b", b"saved" if before != "other" else b"mine", SAVED if before != "other" else NEW)
+    dry = run((vault, point), tmp_path, dry_run=True, policy=policy)
+    found = run((vault, point), tmp_path, policy=policy)
+    actions = [planned.action for planned in dry.planned]
+    done = {"replace": found.replaced, "copy": found.copies, "keep": found.kept, "same": found.same}
+    done["write"] = found.written - found.replaced - found.copies
+    assert {action: actions.count(action) for action in done} == done
+
+
 def test_a_file_created_during_the_restore_is_kept(
     made: tuple[Vault, Point], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

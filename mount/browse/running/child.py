@@ -97,7 +97,7 @@ class RunningRestore:
         self._files.set_aside(status.id)
         self._files.write(status)
         taken()
-        with _Stopped() as stopped:
+        with _Stopped(self._stopping) as stopped:
             try:
                 self._work(stopped)
             except KeyboardInterrupt:
@@ -168,6 +168,9 @@ class RunningRestore:
     def _done(self, report: Report) -> None:
         self._status.state = "problems" if report.problem_count else "done"
 
+    def _stopping(self) -> None:
+        self._phase = "stopping"
+
     def _interrupted(self) -> None:
         self._status.state = "stopped"
 
@@ -206,7 +209,8 @@ class RunningRestore:
 class _Stopped:
     """While entered, the first SIGTERM, SIGINT or SIGHUP interrupts the main thread; further ones are ignored."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
         self._numbers = [getattr(signal, n) for n in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, n)]
         self._before: list[object] = []
 
@@ -224,4 +228,5 @@ class _Stopped:
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.ignore()
+        self._tell()
         raise KeyboardInterrupt

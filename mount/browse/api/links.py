@@ -15,6 +15,7 @@ from mount.browse.guard.capabilities import Wanted
 from mount.browse.resources.downloads import BASKET, MOST_PLACES, Kind, Places
 from mount.browse.resources.folders import SAFE
 from mount.browse.resources.names import file_name
+from mount.browse.resources.streams import StreamRow
 from mount.browse.resources.wire import id_of, name_of, path_of, when
 
 
@@ -74,14 +75,15 @@ class DownloadList(msgspec.Struct):
 
 @endpoint
 def listed(request: Request) -> object:
-    rows = context(request).opened.streams.recent()
-    return DownloadList([
-        DownloadRow(
-            row.id, row.name, row.what, *(min(n, SAFE) for n in (row.start, row.end, row.total, row.sent)),
-            state=row.state, problem=row.problem, started=when(row.started), finished=when(row.finished),
-        )
-        for row in rows
-    ])  # fmt: skip
+    return DownloadList([_row(row) for row in context(request).opened.streams.recent()])
+
+
+def _row(row: StreamRow) -> DownloadRow:
+    return DownloadRow(
+        id=row.id, name=row.name, what=row.what, start=min(row.start, SAFE), end=min(row.end, SAFE),
+        total=min(row.total, SAFE), sent=min(row.sent, SAFE), state=row.state, problem=row.problem,
+        started=when(row.started), finished=when(row.finished),
+    )  # fmt: skip
 
 
 @endpoint

@@ -25,7 +25,11 @@ class Alerts extends Looking {
     return !page.checked;
   }
 
-  body() {
+  get name() {
+    return "Alerts";
+  }
+
+  render() {
     const page = this.page;
     return html`<h1 tabindex="-1">Alerts</h1>
       ${this.trouble()}

@@ -42,7 +42,11 @@ class Home extends Looking {
     return page.looking !== null || !page.checked;
   }
 
-  body() {
+  get name() {
+    return "Protection";
+  }
+
+  render() {
     const page = this.page;
     return html`<h1 tabindex="-1">Protection</h1>
       ${this.trouble()}

@@ -1,7 +1,8 @@
 // Jobs: what ran on all machines and how it ended; and one job in full, with its warnings and log.
 import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
-import {age, count, number, shown, size, span, when} from "../text.js";
+import {age, count, number, plain, shown, size, span, when} from "../text.js";
+import {say} from "../page.js";
 import {choice, outcome} from "./known.js";
 import {Screen} from "./screen.js";
 
@@ -73,14 +74,18 @@ class Jobs extends Screen {
         this.next = page.next;
         this.searched = page.searched;
         this.damaged = [...this.damaged, ...page.damaged].slice(0, 100);
-        this.say(`${count(page.jobs.length, "older job")}`);
+        say(`${count(page.jobs.length, "older job")}`);
       } finally {
         this.more = false;
       }
     });
   }
 
-  body() {
+  get name() {
+    return this.one ? `${this.one.job.kind} of ${plain(this.one.job.item_name)}` : "Jobs";
+  }
+
+  render() {
     if (this.url.pathname.split("/")[2]) return this.full();
     return html`<h1 tabindex="-1">Jobs</h1>
       <div class="bar" role="search" aria-label="Jobs">${choice(this, "kind", "Show", KINDS)}${choice(this, "outcome", "that ended", OUTCOMES)}</div>

@@ -23,7 +23,11 @@ class Policies extends Screen {
     if (fresh()) this.page = page;
   }
 
-  body() {
+  get name() {
+    return "Policies and plans";
+  }
+
+  render() {
     const page = this.page;
     return html`<h1 tabindex="-1">Policies and plans</h1>
       <p class="muted">They are changed at a terminal: <code>rpdrive plan set</code>, <code>rpdrive policy set</code>.</p>

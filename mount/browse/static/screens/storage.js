@@ -32,7 +32,11 @@ class Storage extends Looking {
     return page.reading;
   }
 
-  body() {
+  get name() {
+    return "Storage";
+  }
+
+  render() {
     const page = this.page;
     return html`<h1 tabindex="-1">Storage</h1>
       <div class="bar" role="search" aria-label="What to show">${choice(this, "by", "By", BY)}${choice(this, "days", "in the last", DAYS)}</div>

@@ -128,6 +128,7 @@ def test_starting_the_command_loads_no_sdk_and_no_driver() -> None:
     code = (
         "import sys, rpdrive\n"
         "heavy = {'azure', 'requests', 'fuse', 'winfspy', 'diskcache', 'pyfastcdc', 'sqlite3'}\n"
+        "heavy |= {'starlette', 'uvicorn', 'anyio', 'jinja2', 'h11', 'asyncio'}\n"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

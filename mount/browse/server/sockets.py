@@ -108,7 +108,7 @@ def _listen(family: int, address: str, port: int) -> socket.socket:
 
 
 def _taken(address: str, port: int | None, error: OSError) -> LocalError:
-    what = f"{address}, port {port}," if port else address
+    what = f"{address}, port {port}" if port else address
     return LocalError(f"the page can't listen at {what}: {error.strerror}", "choose another port with --port")
 
 

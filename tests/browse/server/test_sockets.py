@@ -66,7 +66,7 @@ def test_a_port_whose_other_loopback_is_taken_is_refused_or_passed_over(monkeypa
         other.bind(("::1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(LocalError, match=rf"can't listen at \[::1\], port {port},"):
+        with pytest.raises(LocalError, match=rf"can't listen at \[::1\], port {port}"):
             loopback(port)
         free = sockets._listen
         tried: list[int] = []

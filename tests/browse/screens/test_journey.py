@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
@@ -11,6 +15,7 @@ from playwright.sync_api import Page as Tab
 from tests.browse.screens.conftest import Lived, enter
 from tests.kit.browser import PHONE, Watched, watched
 from tests.kit.browsing import Page
+from tests.kit.cli import Cli
 
 FOCUSED = """() => {
     const one = document.activeElement;
@@ -73,14 +78,48 @@ def test_a_file_is_found_by_keys_and_comes_back(lived: Lived, page: Page, desk: 
     assert (target / "precious.txt").read_bytes() == (lived.kept / "precious.txt").read_bytes()
 
 
-def test_a_folder_comes_back_by_touch(lived: Lived, page: Page, browser: Browser, tmp_path: Path) -> None:
-    """From the day in the calendar to the folder as it was then; what is in the target already is kept."""
-    first = page.get("/points")["points"][-1]
-    target = tmp_path / "back"
+# Found by Python at its start: the first file that a restore begins waits until HOLD is gone.
+HOLDING = """
+import os, sys, time
+def hook(event, args):
+    if event == "open" and b".part" in os.fsencode(args[0] if isinstance(args[0], (str, bytes)) else b""):
+        while os.path.exists(os.environ["HOLD"]):
+            time.sleep(0.01)
+if "mount.browse.running.child" in " ".join(sys.orig_argv):
+    sys.addaudithook(hook)
+"""
+
+
+@contextmanager
+def served(cli: Cli, hold: Path) -> Iterator[str]:
+    """The real command, and the link that it prints; killed in the end."""
+    environ = {**cli.environ, "HOLD": str(hold), "PYTHONPATH": f"{hold.parent}:{cli.environ['PYTHONPATH']}"}
+    with subprocess.Popen(
+        cli.command("browse", "--json"), env=environ, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())["url"]
+        finally:
+            process.kill()
+
+
+def test_a_folder_comes_back_by_touch_though_page_and_server_end(
+    lived: Lived, browser: Browser, tmp_path: Path
+) -> None:
+    """From the day in the calendar to the folder as it was then; what is in the target already is kept.
+
+    The tab is closed and the server killed while the restore is at its first file: it goes on.
+    """
+    (tmp_path / "sitecustomize.py").write_text(HOLDING)
+    hold, target = tmp_path / "hold", tmp_path / "back"
+    hold.touch()
     (target / "docs").mkdir(parents=True)
     (target / "docs" / "report.txt").write_text("mine")
-    with watched(browser, PHONE, touch=True) as phone:
-        tab = enter(page, phone, f"/calendar?day={first['time'][:10]}")
+    day = lived.cli.json("points")["points"][0]["time"][:10]
+    with served(lived.cli, hold) as link, watched(browser, PHONE, touch=True) as phone:
+        tab = phone.context.new_page()
+        tab.goto(link.replace("/#", f"/calendar?day={day}#"))
         tab.locator("#day-points [data-first]").tap()
         for name in lived.source.parts[1:]:
             tab.get_by_role("link", name=name, exact=True).last.tap()
@@ -92,8 +131,16 @@ def test_a_folder_comes_back_by_touch(lived: Lived, page: Page, browser: Browser
         expect(tab.get_by_role("heading", name="The plan")).to_be_visible()
         expect(tab.locator(".counts")).to_contain_text("1 as copies beside existing ones")
         tab.get_by_role("button", name="Restore 4 files").tap()
-        expect(tab.get_by_role("heading", name="Restored")).to_be_visible()
+        expect(tab.get_by_text("You may close this page")).to_be_visible()
         assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+        address = tab.url
+    assert not list(target.rglob("*.txt"))[1:]
+    hold.unlink()
+    with served(lived.cli, hold) as link, watched(browser) as desk:
+        tab = desk.context.new_page()
+        tab.goto(link.replace("/#", f"{urlsplit(address).path}#"))
+        expect(tab.get_by_role("heading", name="Restored")).to_be_visible()
+        expect(tab.locator(".copyable code").first).to_have_text(str(target))
     copy = next((target / "docs").glob("report (*).txt"))
     assert (target / "docs" / "report.txt").read_text() == "mine"
     copy.replace(target / "docs" / "report.txt")

@@ -83,7 +83,7 @@ class RpApp extends Plain {
     try {
       await import(`./screens/${screen}.js`);
     } catch (error) {
-      this.error = new ApiError("Unexpected", "this screen can't be shown", `reload the page: ${error}`, 0);
+      if (turn === this.#turn) this.error = new ApiError("Unexpected", "this screen can't be shown", `reload the page: ${error}`, 0);
       return;
     }
     if (turn !== this.#turn) return; // another address came meanwhile

@@ -23,7 +23,7 @@ class RpError extends Plain {
 
   render() {
     const error = this.error;
-    if (!error) return nothing;
+    if (!error || error.kind === "Locked") return nothing; // the banner says that the session is over
     return html`<div class="notice bad" role="alert">
       <p><strong>${shown(error.message)}</strong>${error.kind ? html` <span class="badge">${error.kind}</span>` : nothing}</p>
       ${error.advice ? html`<p>${shown(error.advice)}</p>` : nothing}

@@ -21,9 +21,12 @@ from tests.kit.vaultmaker import open_empty
 DAY = 86400 * 10**9
 NOON = 1_795_348_800 * 10**9  # 2026-11-22T12:00:00Z
 MANY = 100_000
+NOBODY = 0xFFFFFFFF  # in rows of an ACL that name none
 HOSTILE = (
-    b"<img src=x onerror=document.title=1>", b"\"quotes' & <b>bold", b"line\r\nbreak", "\u202egnp.exe".encode(), b"raw\xff",
-    b"x" * 255, b" spaces ", "zero\u200bwidth".encode(), b"${7*7}{{7*7}}", "\u05d0\u05d1\u05d2 \u0634".encode(), b"javascript:alert(1)",
+    b"<img src=x onerror=document.title=1>", b"\"quotes' & <b>bold", b"line\r\nbreak", "\u202egnp.exe".encode(),
+    b"raw\xff", b"x" * 255, b" spaces ", "zero\u200bwidth".encode(), b"${7*7}{{7*7}}",
+    "\u05d0\u05d1\u05d2 \u0634".encode(),
+    b"javascript:alert(1)",
 )  # fmt: skip
 PAGE = b"<script>document.title = 'ran'</script>\n"
 
@@ -72,9 +75,11 @@ def shown(folder: Path) -> Iterator[Shown]:
     strange = [maker.file(name, b"x" * n) for n, name in enumerate(HOSTILE)]
     strange.append(maker.node(b"link", NodeKind.SYMLINK, content=b"../<b>kept</b>"))
     strange.append(maker.node(b"pipe", NodeKind.FIFO))
+    away = [maker.file(b"one.txt", b"away and back\n")]
     root = [
-        maker.folder(b"empty", []), maker.folder(b"kept", [maker.file(b"a.txt", b"newer\n")]), maker.folder(b"many", many),
-        maker.folder(b"strange", strange), maker.folder(b"texts", texts),
+        maker.folder(b"away", away), maker.folder(b"empty", []), maker.folder(b"many", many),
+        maker.folder(b"kept", [maker.file(b"a.txt", b"newer\n")]), maker.folder(b"strange", strange),
+        maker.folder(b"texts", texts),
     ]  # fmt: skip
     new = add_point(vault, maker.root(root), 2, NOON + DAY)
     with page_of(opened_as(folder, vault)) as page:
@@ -90,7 +95,9 @@ def _texts(maker: Maker) -> list[Node]:
     files = [
         maker.file(b"page.html", PAGE, xattrs=xattrs), maker.file(b"latin.txt", "caf\xe9".encode("latin-1")),
         maker.file(b"long.txt", b"".join(b"line %06d of a long text\n" % n for n in range(20_000))),
-        maker.file(b"bytes.bin", bytes(range(256)) * 40), maker.file(b"square.png", png()), maker.file(b"nothing.txt"),
-        maker.file(b"paper.pdf", b"%PDF-1.4\n%%EOF\n"), maker.file(b"picture.svg", b"<svg onload='document.title=1'/>"),
+        maker.file(b"bytes.bin", bytes(range(256)) * 40), maker.file(b"square.png", png()),
+        maker.file(b"nothing.txt"),
+        maker.file(b"paper.pdf", b"%PDF-1.4\n%%EOF\n"),
+        maker.file(b"picture.svg", b"<svg onload='document.title=1'/>"),
     ]  # fmt: skip
     return [*files, maker.file(b"broken.txt", b"this was a text\n" * 100)]

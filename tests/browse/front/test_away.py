@@ -1,0 +1,65 @@
+"""What is away comes back, and the page goes on; a session that has ended says so."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Browser, expect
+
+from tests.browse.front.tabs import ROWS, active, opened
+from tests.browse.front.vault import Shown
+from tests.kit.browser import watched
+
+
+def test_the_page_goes_on_when_the_store_is_back(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        watch.expected.append("503")
+        tab = opened(front, watch, front.folder("/away"))
+        active(tab, "one.txt")
+        front.store.reachable = False
+        try:
+            tab.keyboard.press("p")
+            expect(tab.get_by_role("alert")).to_contain_text("no answer")
+            tab.go_back()
+            expect(tab.locator(ROWS, has_text="one.txt")).to_be_visible()
+            tab.go_forward()
+            expect(tab.get_by_role("alert")).to_contain_text("goes on by itself")
+        finally:
+            front.store.reachable = True
+        tab.get_by_role("button", name="Try now").click()
+        expect(tab.get_by_role("region", name="Text of the file")).to_contain_text("away and back")
+        expect(tab.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_screen_that_does_not_load_can_be_tried_again(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        watch.expected += ["404", "Failed to load"]
+        tab = opened(front, watch, front.folder(point="0" * 32))
+        expect(tab.get_by_role("alert")).to_be_visible()
+        expect(tab.get_by_role("button", name="Try again")).to_be_visible()
+        tab.goto(f"{front.page.origin}/nowhere")
+        expect(tab.get_by_role("alert")).to_contain_text("there is no such page")
+        tab.route("**/screens/about.js", lambda route: route.abort())
+        tab.get_by_role("link", name="Keys and about").click()
+        expect(tab.get_by_role("alert")).to_contain_text("this screen can't be shown")
+        tab.unroute_all()
+        tab.get_by_role("button", name="Try again").click()
+        expect(tab.get_by_role("heading", name="Keys and about")).to_be_visible()
+
+
+def test_a_session_that_is_over_says_so(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        watch.expected.append("401")
+        tab = opened(front, watch, "/about")
+        tab.get_by_role("button", name="Make a link").click()
+        link = tab.get_by_label("Link (").input_value()
+        other = watch.context.new_page()
+        other.goto(front.page.origin + front.folder())
+        active(other, "away")
+        tab.get_by_role("button", name="End this session").click()
+        expect(tab.get_by_role("alert")).to_contain_text("rpdrive browse --link")
+        other.keyboard.press("Enter")
+        expect(other.get_by_text("This session is over")).to_be_visible()
+        expect(other.locator(ROWS, has_text="texts")).to_be_visible()
+        tab.goto(link.replace("/#", "/about#"))  # made before the end, and good for a session of its own
+        expect(tab.get_by_role("alert")).to_have_count(0)
+        other.get_by_role("button", name="Try again").click()
+        expect(other.locator(ROWS, has_text="one.txt")).to_be_visible()

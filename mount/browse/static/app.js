@@ -18,6 +18,9 @@ const SCREENS = new Map([["", ["home", "Start"]], ["calendar", ["calendar", "Cal
 
 const MENU = ["", "calendar", "search", "basket", "restore", "drives", "jobs", "policies", "storage", "alerts", "about"];
 
+/** The token of the link that led here, if any. */
+const token = () => new URLSearchParams(location.hash.slice(1)).get("t");
+
 class RpApp extends Plain {
   static properties = {url: {state: true}, session: {state: true}, error: {state: true}, locked: {state: true}, tag: {state: true},
     menu: {state: true}, help: {state: true}};
@@ -37,7 +40,7 @@ class RpApp extends Plain {
     this.tag = "";
     this.menu = false;
     this.help = false;
-    addEventListener("popstate", () => this.show());
+    addEventListener("popstate", () => (token() ? this.enter() : this.show())); // a new link is pasted over this very address
     addEventListener("rp-route", () => this.show());
     document.addEventListener("rp-locked", (event) => (this.locked = /** @type {CustomEvent} */ (event).detail));
     document.addEventListener("click", (event) => this.#follow(event));
@@ -54,10 +57,10 @@ class RpApp extends Plain {
   /** Use the link's token, if there is one, and ask who we are. */
   async enter() {
     this.error = null;
-    const token = new URLSearchParams(location.hash.slice(1)).get("t");
-    if (token) history.replaceState(history.state, "", location.pathname + location.search);
+    const given = token();
+    if (given) history.replaceState(history.state, "", location.pathname + location.search);
     try {
-      this.session = token ? await post("/session", {token}) : await get("/session");
+      this.session = given ? await post("/session", {token: given}) : await get("/session");
       session.current = this.session;
       this.locked = null;
       connect();

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
+from catalog.errors import RpdriveError
 from catalog.format.pages import Entry, Leaf
 from catalog.format.records import Point
 from catalog.format.values import NodeKind, OutOfLine, Subtree
 from catalog.format.windows import Value, Windows, others
-from catalog.history.overlay import BatchSource, Strand, data_id, follow, root_strands, streams_id, walk
+from catalog.history.overlay import (
+    BatchSource,
+    Lost,
+    Strand,
+    data_id,
+    follow,
+    root_strands,
+    streams_id,
+    walk,
+)
 from catalog.history.variants import Variant
 
 _Comparable: TypeAlias = bytes | tuple[int, bytes] | None  # a value, or length and id of one stored out of line
@@ -40,15 +50,21 @@ class Change(NamedTuple):
 
 
 def difference(
-    source: BatchSource, before: Subtree | None, after: Subtree | None, path: bytes = b""
+    source: BatchSource,
+    before: Subtree | None,
+    after: Subtree | None,
+    path: bytes = b"",
+    lost: Callable[[bytes, int, RpdriveError], None] | None = None,
 ) -> Iterator[Change]:
     """The changes from one root to another at a path and below, in walk order. Raises Damaged and StoreError.
 
-    ctime and inode numbers are not compared: they can't be restored.
+    ctime and inode numbers are not compared: they can't be restored. If there is `lost`, it is told of damage, with
+    the folder and the trees, before the first name that this could concern; what such a tree lacks may be there.
     """
-    here, variants, strands = follow(source, _strands(before, after), path)
+    told: Lost | None = None if lost is None else lambda trees, e: lost(path, trees, e)
+    here, variants, strands = follow(source, _strands(before, after), path, told)
     yield from _changes([(here, variants)])
-    yield from _changes(walk(source, strands, here, skip=BEFORE | AFTER))
+    yield from _changes(walk(source, strands, here, BEFORE | AFTER, lost))
 
 
 def root_of(point: Point) -> Subtree | None:

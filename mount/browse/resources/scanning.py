@@ -70,7 +70,7 @@ class Hit:
         newest = max(variants, key=lambda v: last(v.points))
         self.in_points(points, has)
         self.point = points[last(has)].id
-        self.kind, self.size, self.time = _shape(newest.leaf, newest.entry)
+        self.kind, self.size, self.time = shape(newest.leaf, newest.entry)
         try:
             self.versions = len(distinct(variants))
         except Damaged:
@@ -86,7 +86,7 @@ class Hit:
         return 500 + len(self.path)
 
 
-def _shape(leaf: Leaf, entry: Entry) -> tuple[str, int, int | None]:
+def shape(leaf: Leaf, entry: Entry) -> tuple[str, int, int | None]:
     """The kind, size and time of an entry; of a malformed one nothing is believed."""
     try:
         leaf.check(entry)
@@ -215,7 +215,7 @@ class Scan:
 
     def run(self, names: Iterable[PointName]) -> None:
         """Search these points. Raises Ended and StoreError; damage is noted, and costs what it damaged."""
-        items = [_Item(sorted(some, key=_age, reverse=True)) for _key, some in iter_items(list(names))]
+        items = [_Item(sorted(some, key=age, reverse=True)) for _key, some in iter_items(list(names))]
         self.found.points_total = sum(len(item.names) for item in items)
         self._work = sum(1.0 + item.weight for item in items) or 1.0
         for item in items:
@@ -260,7 +260,7 @@ class Scan:
         points, damaged = read_points(self._vault, item.names)
         for error in damaged:
             self.found.problem(f"a recovery point can't be read: {error}")
-        points.sort(key=_age)
+        points.sort(key=age)
         newest = next((1 << n for n, p in enumerate(points) if item.newest and p.id == item.newest.id), 0)
         everywhere = (1 << len(points)) - 1
         lost: set[bytes] = set()
@@ -335,5 +335,5 @@ class Scan:
         self._tell()
 
 
-def _age(name: PointName | Point) -> tuple[int, int, bytes]:
+def age(name: PointName | Point) -> tuple[int, int, bytes]:
     return name.sequence, name.time, name.id

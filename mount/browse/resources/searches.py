@@ -19,7 +19,7 @@ from mount.browse.resources.matching import Fits, matcher
 from mount.browse.resources.opened import Opened
 from mount.browse.resources.points import names_of
 from mount.browse.resources.scanning import Ended, Found, Hit, Scan
-from mount.browse.resources.wire import Named, id_of, name_of, path64, path_of, when
+from mount.browse.resources.wire import id_of, name_of, path64, path_of, when
 
 AT_ONCE = 2  # searches that run
 WAITING = 16  # searches that wait for their turn
@@ -81,13 +81,14 @@ _UNEXPECTED = Failure(
 )
 
 
-class HitRow(Named, kw_only=True, omit_defaults=True):
+class HitRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A path that was found in an item. `point` is the newest point that has it; size and time are from there.
 
     `points` and `versions` are those found so far, until `counted`.
     """
 
-    name: str = msgspec.field(name="path")
+    path: str
+    name_bytes: str | None = None
     path64: str
     kind: str
     size: int
@@ -356,7 +357,7 @@ def _row(search: _Search) -> SearchRow:
 def _hit_row(hit: Hit) -> HitRow:
     path, raw = name_of(hit.path)
     return HitRow(
-        name=path, name_bytes=raw, path64=path64(hit.path), kind=hit.kind, size=min(hit.size, SAFE),
+        path=path, name_bytes=raw, path64=path64(hit.path), kind=hit.kind, size=min(hit.size, SAFE),
         time=when(hit.time), points=hit.points, first=when(hit.first or 1), last=when(hit.last or 1),
         versions=hit.versions, point=hit.point.hex(), machine=hit.machine.hex(), item=hit.item.hex(),
         counted=hit.counted,

@@ -53,6 +53,9 @@ class ManyPoints:
         self.points.append(add_point(self.vault, root, n + 1, at, item=self._item, item_name=self._name))
         return self.points[-1]
 
+    def path(self, folder: int, file: int) -> bytes:
+        return b"/folder-%05d/file-%03d.txt" % (folder, file)
+
     def _folder(self, folder: int, since: int) -> Node:
         nodes = [self._file(folder, since, n) for n in range(self.each)]
         time = START + since * HOUR

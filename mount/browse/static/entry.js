@@ -5,7 +5,7 @@ import {basket} from "./basket.js";
 import "./components.js";
 import {download} from "./download.js";
 import {Plain, session, to} from "./page.js";
-import {count, kind, number, shown, size, when} from "./text.js";
+import {kind, number, shown, size, when} from "./text.js";
 
 class RpEntry extends Plain {
   static properties = {point: {attribute: false}, at: {attribute: false}, row: {attribute: false}, machine: {attribute: false},
@@ -99,6 +99,7 @@ class RpEntry extends Plain {
       </div>
       <rp-error .error=${this.problem} .final=${true}></rp-error>
       <rp-error .error=${this.error} @retry=${() => this.#load()}></rp-error>
+      ${this.info?.problem ? html`<div class="notice warning"><p>${shown(this.info.problem)}</p></div>` : nothing}
       ${this.#facts(row, this.info)}
     </div>`;
   }
@@ -107,9 +108,11 @@ class RpEntry extends Plain {
   #facts(row, info) {
     /** @type {[string, unknown][]} */
     const facts = [["Kind", kind(row.kind)]];
-    if (row.kind === "folder") facts.push(["Files in it", row.files === null || row.files === undefined ? "" : number(row.files)]);
-    else facts.push(["Size", row.size === null ? "" : row.size < 1024 ? size(row.size) : `${size(row.size)} (${number(row.size)} bytes)`]);
-    if (row.target) facts.push(["Leads to", shown(row.target)]);
+    if (row.kind === "folder") {
+      facts.push(["Files below it", row.files === null || row.files === undefined ? "" : `${number(row.files)}, ${size(row.size)}`]);
+    }
+    if (row.kind === "file") facts.push(["Size", row.size === null ? "" : row.size < 1024 ? size(row.size) : `${size(row.size)} (${number(row.size)} bytes)`]);
+    if (row.target) facts.push(["Leads to", shown(row.target, row.target_bytes)]);
     facts.push(["Changed", when(row.time, true)]);
     if (info) {
       const who = (/** @type {string} */ name, /** @type {number} */ id) =>
@@ -117,14 +120,15 @@ class RpEntry extends Plain {
       facts.push(["Owner", who(info.user, info.uid)], ["Group", who(info.group, info.gid)],
         ["Mode", info.mode_text ? html`<code>${info.mode_text}</code>` : ""], ["Metadata changed", when(info.ctime, true)],
         ["Names (hard links)", info.nlink > 1 ? number(info.nlink) : ""],
-        ["Holes", info.holes ? html`${typeof info.holes === "number" ? count(info.holes, "hole") : "yes"}` : ""],
+        ["In holes", info.holes ? size(info.holes) : ""], ["Device", info.device?.join(", ") ?? ""],
         ["Access list", list(info.acl, (/** @type {string} */ line) => html`<code>${shown(line)}</code>`)],
         ["Security descriptor", info.sddl ? html`<code class="wrap">${info.sddl}</code>` : ""],
-        ["Attributes", list(info.xattrs, (/** @type {any} */ one) => html`${shown(one.name)}: ${one.text !== undefined && one.text !== null
-          ? shown(one.text) : html`<code class="wrap">${one.hex ?? ""}</code>`} <span class="muted">${size(one.size)}</span>`)],
-        ["Streams", list(info.streams, (/** @type {any} */ one) => html`${shown(one.name)} <span class="muted">${size(one.size)}</span>`)]);
+        ["Attributes", list(info.xattrs?.filter((/** @type {any} */ one) => !info.acl?.length || !one.name.startsWith("system.posix_acl_")), (/** @type {any} */ one) => html`${shown(one.name, one.name_bytes)}: ${one.text !== undefined && one.text !== null
+          ? shown(one.text) : html`<code class="wrap">${one.hex ?? ""}</code>`}${one.cut ? "\u2026" : ""} <span class="muted">${size(one.size)}</span>`)],
+        ["Streams", list(info.streams, (/** @type {any} */ one) => html`${shown(one.name, one.name_bytes)} <span class="muted">${size(one.size)}</span>`)],
+        ["Windows attributes", info.windows?.words?.join(", ") ?? ""]);
       for (const [name, value] of Object.entries(info.windows ?? {})) {
-        if (value !== null && value !== "" && typeof value !== "object") facts.push([`Windows ${name.replaceAll("_", " ")}`, `${value}`]);
+        if (value !== null && value !== "" && typeof value !== "object" && name !== "attributes") facts.push([`Windows ${name.replaceAll("_", " ")}`, `${value}`]);
       }
     }
     return html`<dl class="facts">${facts.filter(([, value]) => value !== "" && value !== null && value !== nothing).map(([name, value]) =>

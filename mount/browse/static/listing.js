@@ -6,7 +6,7 @@ const KEPT = 60; // windows in memory
 
 /**
  * @typedef {{n: number, name: string, name_bytes?: string | null, kind: string, size: number | null, time: string | null,
- *   files?: number | null, target?: string | null, hidden?: boolean}} Row
+ *   files?: number | null, target?: string | null, target_bytes?: string | null, hidden?: boolean}} Row
  * @typedef {{point: string, machine: string, item: string, time: string, path: string, path64: string, n: number,
  *   above: {name: string, path64: string}[], order: string, desc: boolean, filter: string, natural: boolean,
  *   state: string, read: number, total: number, shown: number, from: number, rows: Row[],

@@ -6,6 +6,7 @@ import {Plain, note, say} from "./page.js";
 import {bytesOf, number, size} from "./text.js";
 
 const HEX = 4096; // bytes a page
+let wrapping = true; // long lines, in this tab
 
 class RpViewer extends Plain {
   static properties = {point: {attribute: false}, at: {attribute: false}, name: {attribute: false}, as: {attribute: false},
@@ -130,8 +131,13 @@ class RpViewer extends Plain {
     if (!this.pages.length) return nothing;
     const last = this.pages[this.pages.length - 1];
     const end = last.next ?? last.size;
-    return html`<p class="muted">${last.encoding}; ${last.next === null ? size(last.size) : `the first ${size(end)} of ${size(last.size)}`}</p>
-      <pre class="view" tabindex="0" role="region" aria-label="Text of the file">${this.pages.map((page) => page.text)}</pre>
+    return html`<div class="bar"><span class="muted grow">${last.encoding}; ${last.next === null ? size(last.size)
+        : `the first ${size(end)} of ${size(last.size)}`}</span>
+        <label class="check"><input type="checkbox" .checked=${wrapping} @change=${(/** @type {Event} */ event) => {
+          wrapping = /** @type {HTMLInputElement} */ (event.target).checked;
+          this.requestUpdate();
+        }}> Wrap long lines</label></div>
+      <pre class="view ${wrapping ? "wrapped" : ""}" tabindex="0" role="region" aria-label="Text of the file">${this.pages.map((page) => page.text)}</pre>
       ${last.next === null ? nothing : html`<p><button class="button" type="button" ?disabled=${this.busy} @click=${this.#more}>Show more</button></p>`}`;
   }
 

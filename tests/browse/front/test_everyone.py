@@ -17,7 +17,11 @@ def test_it_fits_a_small_window_and_breaks_no_rule(front: Shown, browser: Browse
     with watched(browser, SMALL, scheme=scheme, touch=scheme == "dark", bypass_csp=True) as watch:
         tab = opened(front, watch, front.folder("/strange"))
         expect(tab.locator(ROWS, has_text="raw")).to_be_visible()
+        assert tab.locator(f"{ROWS}:visible").count() > 5
+        tab.get_by_role("button", name="More about").click()
         expect(tab.locator("rp-entry")).to_contain_text("Mode")
+        tab.get_by_role("button", name="Other days").click()
+        expect(tab.get_by_label("Day")).to_be_visible()
         assert overflow(tab) == 0
         assert broken_rules(tab) == []
         small = tab.evaluate("""() => [...document.querySelectorAll('button, input, .top a, .grid-mark')]

@@ -15,7 +15,8 @@ import {ROOT, below, count, kind, number, parent, plain, shown, size, when} from
 
 class RpFolder extends Plain {
   static properties = {url: {attribute: false}, listing: {state: true}, info: {state: true}, error: {state: true},
-    problem: {state: true}, missing: {state: true}, jumping: {state: true}, row: {state: true}};
+    problem: {state: true}, missing: {state: true}, jumping: {state: true}, row: {state: true}, more: {state: true},
+    details: {state: true}};
 
   /** @type {Listing | null} */
   #loading = null;
@@ -44,6 +45,8 @@ class RpFolder extends Plain {
     this.problem = null;
     this.missing = ""; // the path that isn't in this point
     this.jumping = false;
+    this.more = false; // in a small window: other days are shown
+    this.details = false; // in a small window: what is known of the active row is shown
     /** @type {Row | undefined} */
     this.row = undefined;
   }
@@ -360,13 +363,17 @@ class RpFolder extends Plain {
           <strong class="nowrap"><rp-time .iso=${head.time}></rp-time></strong>
           <button class="button" type="button" aria-label="Later recovery point" title="Later recovery point ( ] )"
             ?disabled=${!head.next} @click=${this.#later_}>\u2192</button>
-          <form class="field-line" @submit=${this.#day}><label class="field-line">Day <input type="date" required
-            .value=${live(head.time.slice(0, 10))}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
-          <a href=${`/calendar${query({machine: head.machine, item: head.item})}`}>Calendar</a>
-          <span class="muted">${item}</span>
+          <button class="button small-only" type="button" aria-expanded=${this.more} aria-controls="other-days"
+            @click=${() => (this.more = !this.more)}>Other days</button>
+          <div id="other-days" class="bar ${this.more ? "" : "wide-only"}">
+            <form class="field-line" @submit=${this.#day}><label class="field-line">Day <input type="date" required
+              .value=${live(head.time.slice(0, 10))}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
+            <a href=${`/calendar${query({machine: head.machine, item: head.item})}`}>Calendar</a>
+            <span class="muted">${item}</span>
+          </div>
         </div>
         <div class="bar">
-          <label class="field-line grow">Filter <input type="search" class="filter grow" .value=${typing ? typing.value : sight.filter} autocomplete="off"
+          <label class="field-line filter-line">Filter <input type="search" class="filter grow" .value=${typing ? typing.value : sight.filter} autocomplete="off"
             spellcheck="false" @input=${this.#filter} @keydown=${this.#filterKey}></label>
           ${this.jumping ? html`<label class="field-line">Jump to <input type="text" class="jump" autocomplete="off" spellcheck="false"
             @input=${this.#jumped} @keydown=${this.#jumpEnd} @blur=${this.#jumpEnd}></label>` : nothing}
@@ -379,6 +386,8 @@ class RpFolder extends Plain {
           that is.</p></div>` : nothing}
         <rp-error .error=${this.error} @retry=${() => (this.#settled = this.#load())}></rp-error>
         <rp-error .error=${this.problem} .final=${true}></rp-error>
+        ${head.problems.length ? html`<div class="notice warning" role="status"><p>Not all of this folder can be read:
+          ${head.problems.slice(0, 3).map((each) => html`${shown(each)} `)}</p></div>` : nothing}
         <rp-error .error=${listing.error} @retry=${() => listing.again()}></rp-error>
       </div>
       <div class="folder-body">
@@ -393,7 +402,11 @@ class RpFolder extends Plain {
             @rp-open=${(/** @type {CustomEvent} */ event) => this.#open(event.detail.row)}></rp-grid>
         </div>
         <aside class="pane" aria-label="The active row">${this.row && head.shown
-          ? html`<rp-entry .point=${point} .at=${below(at, this.row)} .row=${this.row} .machine=${head.machine} .item=${head.item}
+          ? html`<button class="button small-only wide" type="button" aria-expanded=${this.details} @click=${() =>
+              (this.details = !this.details)}><span class="cut">${this.details ? "Less about" : "More about"} ${shown(this.row.name,
+                this.row.name_bytes)}</span></button>
+            <rp-entry class=${this.details ? "" : "wide-only"} .point=${point} .at=${below(at, this.row)} .row=${this.row}
+              .machine=${head.machine} .item=${head.item}
               .mark=${(/** @type {boolean} */ on) => this.#mark(/** @type {any} */ ({detail: {rows: [this.row], on}}))}></rp-entry>`
           : nothing}</aside>
       </div>
@@ -406,7 +419,7 @@ class RpFolder extends Plain {
   #columns = [
     {key: "name", label: "Name", sort: true, cell: (/** @type {Row} */ row) => this.#name(row)},
     {key: "size", label: "Size", sort: true, cell: (/** @type {Row} */ row) =>
-      (row.kind === "folder" ? (row.files === null || row.files === undefined ? "" : count(row.files, "file")) : size(row.size))},
+      (row.kind === "file" || row.kind === "folder" ? size(row.size) : "")},
     {key: "time", label: "Changed", sort: true, cell: (/** @type {Row} */ row) => when(row.time)},
     {key: "kind", label: "Kind", sort: true, cell: (/** @type {Row} */ row) => kind(row.kind)},
   ];

@@ -229,7 +229,8 @@ def stop(opened: Opened, one: str) -> Restore | None:
     end = time.monotonic() + _DROPPED
     while stopping and is_alive(status) and time.monotonic() < end:
         time.sleep(0.02)
-    files.remove(one)
+    with files.locked(one):
+        files.remove(one)
     _tell(opened)(one)
     return None
 

@@ -80,13 +80,13 @@ class RestoreFiles:
 
     def remove(self, one: str) -> None:
         """Remove what is kept of a restore."""
-        for name in ("json", "log", "lock", "spare"):
+        for name in ("json", "log", "spare"):
             with suppress(OSError):
                 (self.folder / f"{one}.{name}").unlink()
 
     @contextmanager
     def locked(self, one: str) -> Iterator[None]:
-        """While entered, no other process starts this restore. Raises LocalError."""
+        """While entered, nobody else starts or drops this restore. Raises LocalError."""
         lock = PlaceLock(self.folder / f"{one}.lock")
         try:
             yield

@@ -77,11 +77,12 @@ def start(session: Session, vault: Vault, status: Status, *, plan: bool, told: C
 
 def _note_failure(files: RestoreFiles, one: str, code: int) -> None:
     """Note that a process ended before it began."""
-    status = files.read(one)
     words = _last_words(files.log(one)) or f"exit code {code}"
-    status.state = "failed"
-    status.failure = Failure("LocalError", f"the restore's process ended: {words}", f"see {files.log(one)}")
-    files.write(status)
+    with files.locked(one):
+        status = files.read(one)  # unless it was dropped
+        status.state = "failed"
+        status.failure = Failure("LocalError", f"the restore's process ended: {words}", f"see {files.log(one)}")
+        files.write(status)
 
 
 def _last_words(log: Path) -> str:

@@ -13,6 +13,8 @@ import pytest
 from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.jobs.local import new_job_id
+from catalog.store.local import LocalStore
+from catalog.vault import Vault, open_vault
 from mount.browse.resources.wire import path64, path_of
 from mount.browse.running.child import RunningRestore
 from mount.browse.running.files import RestoreFiles
@@ -23,7 +25,8 @@ from mount.process.this import PROCESSES
 from tests.kit.browsing import Page, opened_vault, page_of
 from tests.kit.cli import Cli
 from tests.kit.drives import eventually, noise
-from tests.kit.vaults import home_of, make_vault
+from tests.kit.protected import Protected
+from tests.kit.vaults import PASSPHRASE, home_of, make_vault
 
 ODD = b"odd \xff\n':$(x)"  # not text, and what a shell would act upon
 SECONDS = 120.0  # until a process must have ended, on a busy machine
@@ -93,6 +96,44 @@ class Restoring:
         return self.show(status.id)
 
 
+class Elsewhere(Page):
+    """A page of another process, by the link that it printed."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._cookie = url, ""
+        self.port = int(url.partition("/#")[0].rpartition(":")[2])
+        self.origin = f"http://127.0.0.1:{self.port}"
+
+    def link(self) -> str:
+        return self._url
+
+
+class Gate:
+    """A restore stops before it begins to write, until the gate is opened."""
+
+    def __init__(self, cli: Cli, folder: Path) -> None:
+        self._reached, self._gate = folder / "reached", folder / "gate"
+        self._hooks = Settings(cli.environ).config / "hooks.toml"
+        script = f"touch {self._reached}; while [ ! -e {self._gate} ]; do sleep 0.05; done"
+        self._hooks.write_text(
+            f'[[hook]]\nname = "gate"\nstage = "before_restore"\nrun = ["/bin/sh", "-c", "{script}"]\n'
+        )
+        self._hooks.chmod(0o600)
+
+    def reached(self) -> None:
+        eventually(self._reached.exists, "the restore begins", SECONDS)
+
+    def open(self) -> None:
+        self._gate.touch()
+
+    def __enter__(self) -> Gate:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.open()
+        self._hooks.unlink()
+
+
 def make_source(source: Path) -> None:
     """Files, folders, symlinks, hard links, a sparse file, and names that aren't text."""
     (source / "sub" / "deep").mkdir(parents=True)
@@ -113,6 +154,14 @@ def odd(folder: Path) -> Path:
     return Path(os.fsdecode(os.fsencode(folder) + b"/" + ODD))
 
 
+class Machine(Protected):
+    """Backs up into a vault that the command opens, too."""
+
+    @property
+    def vault(self) -> Vault:
+        return open_vault(self.store, passphrase=PASSPHRASE)
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restoring]:
     folder = tmp_path_factory.mktemp("restoring")
@@ -120,11 +169,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restoring]:
     make_vault(cli.vault)
     make_source(folder / "source")
     (folder / "source/gone").write_text("only in the earlier point")
-    earlier = cli.json("backup", folder / "source")["point"]
+    machine = Machine(LocalStore(cli.vault), cli.home / "state", item="data")
+    earlier = machine.backup(folder / "source").point
     (folder / "source/gone").unlink()
-    point = cli.json("backup", folder / "source")["point"]
+    point = machine.backup(folder / "source").point
+    assert earlier is not None and point is not None
     with pytest.MonkeyPatch.context() as patch:
         for name, value in home_of(cli.home, str(cli.vault)).items():
             patch.setenv(name, value)
         with page_of(opened_vault(cli.home, cli.vault)) as page:
-            yield Restoring(folder, page, cli, earlier, point)
+            yield Restoring(folder, page, cli, earlier.id.hex(), point.id.hex())

@@ -145,10 +145,10 @@ def test_restores_that_are_refused(here: Restoring, tmp_path: Path) -> None:
     ):
         answer = page.api("POST", "/restores", wish)
         assert answer.status == status and words in answer.json["message"], (wish, answer)
-    for one in ("0" * 32, "nothing", "0" * 31 + "G"):
-        assert page.api("GET", f"/restores/{one}").status == 404
-        assert page.api("POST", f"/restores/{one}/start").status == 404
-        assert page.api("DELETE", f"/restores/{one}").status == 404
+    for bad in ("0" * 32, "nothing", "0" * 31 + "G"):
+        assert page.api("GET", f"/restores/{bad}").status == 404
+        assert page.api("POST", f"/restores/{bad}/start").status == 404
+        assert page.api("DELETE", f"/restores/{bad}").status == 404
     one = here.plan(here.at(here.source / "none"), to=tmp_path)
     assert one["state"] == "failed" and one["error"]["kind"] == "NotFound", one
     page.api("DELETE", f"/restores/{one['id']}")

@@ -259,7 +259,7 @@ def running(opened: Opened, found: Found | None) -> list[RunningRow]:
     here = [ran for ran in running_here(opened.session, opened.vault) if ran.id not in {row.id for row in restores}]
     known = {ran.id for ran in here}
     names = {} if found is None else {i.health.machine: i.health.machine_name for i in found.items}
-    rows = [*restores, *(_running(ran, names, True) for ran in here)]
+    rows = [*restores, *_downloads(opened), *(_running(ran, names, True) for ran in here)]
     own = "" if found is None else found.here
     for ran in found.running if found is not None else ():
         if ran.id not in known and ran.machine != own:  # this machine's own history says more of its own
@@ -281,6 +281,18 @@ def _restores(opened: Opened) -> list[RunningRow]:
         )
         for one in found
         if one.state in ACTIVE
+    ]  # fmt: skip
+
+
+def _downloads(opened: Opened) -> list[RunningRow]:
+    """What is saved from a page just now; what a page shows in itself is left out."""
+    return [
+        RunningRow(
+            id=row.id, kind="download", machine_name="", item_name=safe_text(row.name)[:300],
+            started=when(row.started), here=True, link="/jobs",
+        )
+        for row in opened.streams.running()
+        if row.what != "inline"
     ]  # fmt: skip
 
 

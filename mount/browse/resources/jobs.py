@@ -32,7 +32,7 @@ AT_ONCE = 64  # records
 PROBLEMS = 1_000  # of one job
 LOGGED = 64 << 10  # bytes of the end of a log
 _LOCAL = {"restore": "restore", RESTORE_TEST: "restore test"}  # kinds that leave nothing in the vault
-_CURSOR = re.compile(r"(\d{1,20})-([0-9a-f]{32})")
+_CURSOR = re.compile(r"([0-9]{1,20})-([0-9a-f]{32})")
 
 
 class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +186,7 @@ def _page(
         meant = {job.id.hex() for job in whole}
         fates(whole, runs, now)
         there |= meant
-        for place, one in some:
+        for passed, (place, one) in enumerate(some, 1):
             last = place
             if isinstance(one, LocalJob):
                 if wanted.fits(one.kind, one.outcome) and one.id not in there:
@@ -199,12 +199,11 @@ def _page(
                 elif job.id.hex() in meant and wanted.fits(job.kind, job.outcome):
                     found.append(_of_vault(job, machines, titles))
             if len(found) == count:
+                left = passed < len(some) or next(merged, None) is not None
                 break
-        left = left or len(found) == count
-    more = left and (len(found) == count or read >= READ)
     return JobPage(
-        jobs=found, next=f"{last.time}-{last.id}" if more else None,
-        searched=read if more and len(found) < count else 0, damaged=damaged[:100],
+        jobs=found, next=f"{last.time}-{last.id}" if left else None,
+        searched=read if left and len(found) < count else 0, damaged=damaged[:100],
     )  # fmt: skip
 
 

@@ -152,11 +152,12 @@ def keeps(policy: Policy) -> str:
         said = "Every point is kept, as no policy says how long."
     else:
         parts = [value_text(policy, name) for name in FIELDS if name in _COUNTED and policy_has(policy, name)]
-        parts += [f"all of the last {counted(policy.hourly, 'hour')}"] if policy.hourly else []
-        parts += [f"the last {counted(policy.last, 'point')} in any case"] if policy.last else []
-        said = f"One point for each of {', '.join(parts)}." if parts else "Every point is kept."
+        parts += [counted(policy.hourly, "hour")] if policy.hourly else []
+        said = f"One point for each of {', '.join(parts)} is kept."
+        if policy.last:
+            said += f" The last {counted(policy.last, 'point')} are kept in any case."
         if policy.erase_after:
-            said += f" Everything goes after {counted(policy.erase_after, 'day')}."
+            said += f" A point goes after {counted(policy.erase_after, 'day')} at the latest."
     if policy.immutable:
         said += f" The vault keeps every point for {counted(policy.immutable, 'day')} in any case."
     return said

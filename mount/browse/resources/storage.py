@@ -21,13 +21,13 @@ import msgspec
 
 from cache.disk import DiskCache
 from catalog.alerts.rules import DAY
+from catalog.alerts.watching import room_of
 from catalog.errors import LocalError, RpdriveError
 from catalog.format.records import Job, JobName
 from catalog.format.sealed import Kind
 from catalog.jobs.recent import newest_names
 from catalog.vault import Vault
 from mount.browse.resources.health import DiskRoom, Trouble
-from mount.browse.resources.looks import looks_of
 from mount.browse.resources.opened import Opened
 
 By: TypeAlias = str  # day, item or machine
@@ -211,7 +211,7 @@ def storage(opened: Opened, *, by: By = "day", days: int = 90, wait: float = 0.0
 
     Never waits for the vault longer than `wait` seconds: what is not read yet is missing, and `partial` says so.
     """
-    numbers, looks = numbers_of(opened), looks_of(opened)
+    numbers = numbers_of(opened)
     days = max(1, min(days, LONGEST))
     today = datetime.fromtimestamp(numbers.clock() // 10**9).date()
     dates = [today - timedelta(days=days - 1 - n) for n in range(days)]
@@ -219,8 +219,7 @@ def storage(opened: Opened, *, by: By = "day", days: int = 90, wait: float = 0.0
     added, read, total, reading, more = numbers.window(since, wait)
     rows = by_day(added, [d.isoformat() for d in dates]) if by == "day" else by_owner(added, by)
     error = numbers.error
-    found = looks.state().found
-    room = None if found is None or found.health.room is None else found.health.room
+    room = room_of(opened.session)
     held, when = held_by(added)
     return StoragePage(
         by=by, days=days, rows=rows, total_stored=sum(a.stored for a in added), total_new=sum(a.new for a in added),

@@ -74,7 +74,7 @@ class World:
     def plan(self, item: bytes, *times: int, number: int = 0, **fields: Any) -> None:
         """A plan for an item: backups at these minutes of the day (UTC)."""
         record = PlanRecord(
-            id=item, number=0, written=self.now, zone="UTC", paths=[b"/home"], schedule=Schedule(times=list(times)),
-            **fields,
+            id=item, number=0, written=self.now, zone="UTC", paths=[b"/home"],
+            schedule=Schedule(times=sorted(times)), **fields,
         )  # fmt: skip
         add_plan(self.vault, Level("item", "home", item, number=number), record)

@@ -14,9 +14,12 @@ const KINDS = [["", "all"], ["backup", "backups"], ["restore", "restores"], ["re
 const OUTCOMES = [["", "any"], ["completed", "completed"], ["completed with warnings", "with warnings"], ["failed", "failed"],
   ["interrupted", "interrupted"], ["killed", "killed"], ["running", "running"]];
 
+/** @type {Record<string, string>} */
+const DOWNLOADS = {done: "completed", cut: "failed", stopped: "interrupted"};
+
 class Jobs extends Screen {
   static properties = {jobs: {state: true}, next: {state: true}, searched: {state: true}, damaged: {state: true}, one: {state: true},
-    more: {state: true}};
+    more: {state: true}, downloads: {state: true}};
 
   constructor() {
     super();
@@ -30,6 +33,8 @@ class Jobs extends Screen {
     /** @type {any} */
     this.one = null;
     this.more = false;
+    /** Of this page, and others that this process serves. @type {any[]} */
+    this.downloads = [];
   }
 
   /** @param {any} event */
@@ -50,8 +55,9 @@ class Jobs extends Screen {
       if (!fresh()) return;
       this.one = one;
     } else {
-      const page = await get("/jobs", this.wanted);
+      const [page, {downloads}] = await Promise.all([get("/jobs", this.wanted), get("/downloads")]);
       if (!fresh()) return;
+      this.downloads = downloads;
       this.one = null;
       this.jobs = page.jobs;
       this.next = page.next;
@@ -90,7 +96,14 @@ class Jobs extends Screen {
     return html`<h1 tabindex="-1">Jobs</h1>
       <div class="bar" role="search" aria-label="Jobs">${choice(this, "kind", "Show", KINDS)}${choice(this, "outcome", "that ended", OUTCOMES)}</div>
       ${this.trouble()}
-      ${this.jobs ? this.list(this.jobs) : this.problem ? nothing : this.loading("Reading the jobs…")}`;
+      ${this.jobs ? html`${this.sending()}${this.list(this.jobs)}` : this.problem ? nothing : this.loading("Reading the jobs…")}`;
+  }
+
+  sending() {
+    if (!this.downloads.length) return nothing;
+    return html`<details ?open=${this.downloads.some((each) => each.state === "running")}><summary>${count(this.downloads.length, "download")} since rpdrive browse began</summary>
+      <ul>${this.downloads.map((each) => html`<li>${shown(each.name)}: ${outcome(DOWNLOADS[each.state] ?? each.state)}, ${size(each.sent - each.start)} of
+        ${size(each.end - each.start)}, ${when(each.started, true)}${each.problem ? html`: ${shown(each.problem)}` : nothing}</li>`)}</ul></details>`;
   }
 
   /** @param {any[]} jobs */

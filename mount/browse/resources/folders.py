@@ -106,7 +106,10 @@ class Choice(msgspec.Struct, kw_only=True, frozen=True):
 def folders_of(opened: Opened) -> Folders:
     """The folders that are open in pages of this vault."""
     with _lock:
-        return _folders.setdefault(opened, Folders(opened.reader))
+        found = _folders.get(opened)
+        if found is None:
+            found = _folders[opened] = Folders(opened.reader)
+        return found
 
 
 def folder(
@@ -159,10 +162,13 @@ def rank(opened: Opened, point: str, at: bytes | int, choice: Choice, prefix: st
     return Rank(start=place, found=found, state="whole")
 
 
-def neighbours(opened: Opened, name: PointName) -> tuple[str | None, str | None]:
-    """The ids of the points of the item before and after one; None for none."""
-    listing = opened.view.known(name.machine) or opened.listing(name.machine)
-    points = listing.items.get(name.item, [])
+def neighbours(opened: Opened, name: PointName, *, fresh: bool = False) -> tuple[str | None, str | None]:
+    """The ids of the points of the item before and after one; None for none.
+
+    By the last listing, without a request; with `fresh`, by one that is a few seconds old at most.
+    """
+    listing = None if fresh else opened.view.known(name.machine)
+    points = (listing or opened.listing(name.machine)).items.get(name.item, [])
     try:
         n = points.index(name)
     except ValueError:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from heapq import nsmallest
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -105,11 +105,12 @@ class _Known:
     """What is kept of a vault for a while: its machines, and what checks found of some."""
 
     def __init__(self, opened: Opened) -> None:
-        self.machines = Renewed(lambda _last: _machines(opened), "the list of machines")
+        here = weakref.ref(opened)  # which has this as long as it lives
+        self.machines = Renewed(lambda _last: _machines(here()), "the list of machines")
         self.checked: dict[bytes, tuple[float, Health]] = {}
 
 
-_known: WeakKeyDictionary[Opened, _Known] = WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Opened, _Known] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -132,7 +133,8 @@ def machines(opened: Opened) -> Machines:
     return _known_of(opened).machines.get()
 
 
-def _machines(opened: Opened) -> Machines:
+def _machines(opened: Opened | None) -> Machines:
+    assert opened is not None
     vault = opened.vault
     records = vault.machines()
     items = {(item.machine, item.id): item for item in vault.all_items()}
@@ -232,12 +234,12 @@ def _after(cursor: str) -> tuple[int, int, bytes]:
 
 
 def point(opened: Opened, point_id: str) -> PointInfo:
-    """One point. 1 request for its record, and some for what checks found.
+    """One point. 1 request for its record, 2 listings if they are stale, and some requests for what checks found.
 
     Raises NotFound, Damaged and StoreError.
     """
     record = opened.whole_point(point_id)
-    before, after = neighbours(opened, PointName.of(record))
+    before, after = neighbours(opened, PointName.of(record), fresh=True)
     known = opened.vault.machines()
     totals = record.totals
     return PointInfo(

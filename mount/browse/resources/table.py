@@ -218,14 +218,15 @@ class Table:
         If none does: the place where it would be by name (0 in other orders), and False. Where names are ordered as
         bytes, one of the same case comes before others.
         """
-        raw, wanted, loose = prefix.encode(errors="surrogateescape"), folded(prefix), set[int]()
-        exact = set[int]()
+        raw, wanted = prefix.encode(errors="surrogateescape"), folded(prefix)
+        loose, exact = bytearray(self.count), bytearray(self.count)
         for first, names in self._folded():
-            hits = [n for n, name in enumerate(names, first) if name.startswith(wanted)]
-            loose.update(hits)
-            exact.update(n for n in hits if not self.natural and self.name(n).startswith(raw))
+            for n, name in enumerate(names, first):
+                if name.startswith(wanted):
+                    loose[n] = 1
+                    exact[n] = not self.natural and self.name(n).startswith(raw)
         for some in (exact, loose):
-            place = next((place for place, n in enumerate(order) if n in some), None) if some else None
+            place = next((place for place, n in enumerate(order) if some[n]), None) if any(some) else None
             if place is not None:
                 return place, True
         last = max(len(order) - 1, 0)

@@ -317,10 +317,7 @@ def search(long: Long) -> list[Row]:
 
 _FRAMES = """
 async () => {
-  const grid = document.querySelector('[role=grid]');
-  let box = grid;
-  while (box && box.scrollHeight <= box.clientHeight + 1) box = box.parentElement;
-  box ??= document.scrollingElement;
+  const box = document.querySelector('[role=grid] .grid-view');
   const times = [];
   let last = performance.now();
   for (let n = 0; n < 120; n++) {
@@ -353,6 +350,7 @@ def drawn(wide: Wide) -> list[Row]:
         for _ in range(ROUNDS):
             tab.goto(page.origin + "/about")
             tab.wait_for_selector("main h1")
+            tab.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
             paints.append(
                 tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
             )

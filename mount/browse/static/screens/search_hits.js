@@ -63,7 +63,7 @@ class SearchHits extends Plain {
           ${hit.kind === "file" ? html`<a data-key="p" href=${to.preview(hit.point, hit.path64)}>Preview</a>` : nothing}
           <a data-key="r" href=${to.restore(hit.point, hit.path64)}>Restore</a>
           <button class="button" type="button" data-key="space" aria-pressed=${held ? "true" : "false"}
-            @click=${() => this.hold(hit, !held)}>Basket</button>
+            @click=${() => this.hold(hit, !held)}>${held ? "In the basket" : "Into the basket"}</button>
         </p>
       </li>`;
   }

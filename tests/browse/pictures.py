@@ -1,7 +1,7 @@
 """Makes the pictures of docs/browse.md: `python -m tests.browse.pictures` from the repository's root.
 
-Everything that is seen is fixed: the vault's contents, all clocks, the time zone. Each picture has few colours, so that
-it is small. test_pictures.py makes them again and compares, so that none of them grows old.
+Everything that is seen is fixed: the vault's contents, all clocks, the time zone. Each picture has few colours, so
+that it is small. test_pictures.py makes them again and compares, so that none of them grows old.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ from playwright.sync_api import Page as Tab
 from catalog.format.nodes import Node
 from catalog.format.records import Outcome, Point, Root
 from catalog.schedule.history import History, Ran
-from mount.browse.resources.looks import looks_of
 from mount.browse.resources.opened import Opened
-from mount.browse.resources.storage import numbers_of
 from mount.browse.resources.wire import path64
 from tests.browse.know.worlds import DAY, HOUR, SECOND, World
-from tests.kit.browser import chromium, watched
+from tests.kit.browser import Watched, chromium, watched
 from tests.kit.browsing import Page, opened_vault, page_of
 from tests.kit.drives import Maker, noise
 from tests.kit.vaults import home_of, make_vault
@@ -40,7 +38,11 @@ DESK, PHONE = (1120, 720), (360, 740)
 REPORT = [f"{n}. {text}" for n, text in enumerate(
     ("Summary", "What was asked", "What was found", "Costs", "Who was there", "What is open", "Next steps"), 1
 )]  # fmt: skip
-EDITS = {3: (2, "3. What was found, and what was not"), 7: (3, "4. Costs: 1,200 EUR"), 10: (6, "7. Next steps: ask Ben")}
+EDITS = {
+    3: (2, "3. What was found, and what was not"),
+    7: (3, "4. Costs: 1,200 EUR"),
+    10: (6, "7. Next steps: ask Ben"),
+}
 
 # The picture's pixels as numbers of the most frequent colours. Runs in the browser, on a blank page.
 FEW_COLOURS = """async ([data, most]) => {
@@ -82,13 +84,17 @@ FEW_COLOURS = """async ([data, most]) => {
 
 
 class Pictured(World):
-    """Anna's laptop, which was backed up on twelve nights of November 2026, and Ben's, on fewer."""
+    """Anna's laptop, which was backed up on twelve nights of November 2026, and Ben's, on fewer.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.folder = folder
+    With `on_disk`, other processes can open the vault, but the store's clock is that of this machine.
+    """
+
+    def __init__(self, folder: Path, *, on_disk: bool) -> None:
+        super().__init__(folder / "home")
+        self.folder, self.on_disk = folder, on_disk
         self.now = int(datetime(2026, 11, 12, 2, 0, tzinfo=UTC).timestamp()) * SECOND
-        self.vault = make_vault(folder / "vault")
+        if on_disk:
+            self.vault = make_vault(folder / "vault")
         self._rows: list[Ran] = []
         self.anna = self.add("laptop")
         self.ben = self.add("office")
@@ -107,14 +113,15 @@ class Pictured(World):
                 self._backup(key, name, maker, night, files, problems=night == 9)
             self.now += DAY
         self.now -= 17 * HOUR
-        with self.opened() as found:
-            History(found.session.settings.where("state")).note(self._rows)
+        found = self.opened()
+        History(found.session.settings.where("state")).note(self._rows)
+        found.close()
 
     def _ran(self, key: tuple[bytes, bytes], outcome: str) -> None:
         self._rows.append(
             Ran(
-                id=self.id().hex(), vault=self.vault.id.hex(), machine=key[0].hex(), kind="backup", item=key[1].hex(),
-                started=self.now, finished=self.now + 90 * SECOND, outcome=outcome,
+                id=self.id().hex(), vault=self.vault.id.hex(), machine=key[0].hex(), kind="backup",
+                item=key[1].hex(), started=self.now, finished=self.now + 90 * SECOND, outcome=outcome,
             )
         )  # fmt: skip
 
@@ -134,7 +141,9 @@ class Pictured(World):
         documents = [
             file("budget 2026.csv", b"month;amount\n" * 400, age=12),
             file("contract.pdf", b"%PDF-1.7\n" + noise(180_000), age=90),
-            folder("letters", *(file(f"letter {n}.odt", noise(9_000 + n, n), age=n * 9) for n in range(1, 9)), age=9),
+            folder(
+                "letters", *(file(f"letter {n}.odt", noise(9_000 + n, n), age=n * 9) for n in range(1, 9)), age=9
+            ),
             folder("offers", *(file(f"offer {n:02d}.odt", noise(12_000, 50 + n), age=n) for n in range(1, 24))),
             file("minutes.md", b"# Minutes\n" * (20 + night), age=0),
         ]
@@ -161,15 +170,8 @@ class Pictured(World):
         if name == "laptop":
             self.points.append(point)
 
-    @contextmanager
-    def opened(self) -> Iterator[Opened]:  # type: ignore[override]
-        found = opened_vault(self.folder / "home", self.folder / "vault")
-        looks_of(found, lambda: self.now)
-        numbers_of(found, lambda: self.now)
-        try:
-            yield found
-        finally:
-            found.close()
+    def opened(self) -> Opened:
+        return opened_vault(self.folder / "home", self.folder / "vault") if self.on_disk else super().opened()
 
 
 def small(tab: Tab, picture: bytes, most: int = 96) -> bytes:
@@ -188,79 +190,103 @@ def small(tab: Tab, picture: bytes, most: int = 96) -> bytes:
     ))  # fmt: skip
 
 
-def _shots(world: Pictured, page: Page, tab: Tab) -> Iterator[str]:
-    """Opens one screen after the other; the name of each when it is to be taken."""
+class _Camera:
+    """A tab at a page of a world, and the pictures that were taken."""
 
-    def go(path: str, wait: str) -> None:
-        tab.goto(page.link().replace("/#", f"{path}#"))
-        expect(tab.locator(wait).first).to_be_visible()
+    def __init__(self, world: Pictured, page: Page, desk: Watched) -> None:
+        self.world, self.page = world, page
+        self.blank, self.tab = desk.context.new_page(), desk.context.new_page()
+        self.tab.clock.set_fixed_time(world.now / 1e9)
+        self.taken: dict[str, bytes] = {}
 
-    last = world.points[-1].id.hex()
+    def go(self, path: str, wait: str) -> None:
+        self.tab.goto(self.page.link().replace("/#", f"{path}#"))
+        expect(self.tab.locator(wait).first).to_be_visible()
+
+    def take(self, name: str) -> None:
+        self.tab.mouse.move(0, 0)
+        self.taken[f"browse-{name}.png"] = small(self.blank, self.tab.screenshot(animations="disabled"))
+
+
+def _look(camera: _Camera) -> None:
+    world, tab = camera.world, camera.tab
     machine, item = (one.hex() for one in world.anna)
     documents, report = (path64(f"/home/anna/documents{more}".encode()) for more in ("", "/report.txt"))
-    go("/", "main h2")
+    camera.go("/", "main h2")
     expect(tab.get_by_text("laptop").first).to_be_visible()
-    yield "home"
-    go(f"/calendar?machine={machine}&item={item}", "#day-points [data-row]")
-    yield "calendar"
-    go(f"/point/{last}/{documents}", ".grid-row a")
+    camera.take("home")
+    camera.go(f"/calendar?machine={machine}&item={item}", "#day-points [data-row]")
+    expect(tab.locator("#day-points")).to_contain_text("new")
+    camera.take("calendar")
+    camera.go(f"/point/{world.points[-1].id.hex()}/{documents}", ".grid-row a")
     tab.get_by_role("row", name="report.txt").click(position={"x": 300, "y": 10})
     expect(tab.locator(".pane").get_by_role("link", name="Restore…")).to_be_visible()
-    yield "folder"
-    go("/search", "#search-text")
+    camera.take("folder")
+    camera.go("/search", "#search-text")
     tab.locator("#search-text").fill("*.txt")
     tab.keyboard.press("Enter")
     expect(tab.locator("[data-state=done]")).to_be_visible()
     expect(tab.locator(".hits [data-row]").first).to_be_visible()
-    yield "search"
-    before, after = (world.points[n].id.hex() for n in (0, 2))
-    go(f"/versions/{machine}/{item}/{report}?before={before}&after={after}", ".diff")
-    yield "versions"
-    go(f"/restore?point={last}&at={documents}", ".restore-form")
+    camera.take("search")
+    before, after = (world.points[n].id.hex() for n in (0, 6))
+    camera.go(f"/versions/{machine}/{item}/{report}?before={before}&after={after}", ".diff")
+    camera.take("versions")
+
+
+def _plan(camera: _Camera) -> None:
+    tab, point = camera.tab, camera.world.points[-1].id.hex()
+    camera.go(f"/restore?point={point}&at={path64(b'/home/anna/documents')}", ".restore-form")
     tab.get_by_label("Into a folder").check()
     tab.get_by_label("Folder to restore into").fill("/srv/restored")
     expect(tab.locator("#target-words")).to_contain_text("will be made")
     tab.get_by_role("button", name="Show the plan").click()
     expect(tab.locator(".paths li").first).to_be_visible()
-    yield "restore"
+    camera.take("restore")
+
+
+def _phone(camera: _Camera) -> None:
+    machine, item = (one.hex() for one in camera.world.anna)
+    camera.go(f"/calendar?machine={machine}&item={item}", "#day-points [data-row]")
+    expect(camera.tab.locator("#day-points")).to_contain_text("new")
+    camera.take("phone")
 
 
 def pictures(browser: Browser) -> dict[str, bytes]:
     """All pictures by their names."""
     found: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory() as name, fixed(Path(name)) as world, world.opened() as opened, page_of(opened) as page:
-        for size, prefix in ((DESK, ""), (PHONE, "phone-")):
-            phone = size == PHONE
-            with watched(browser, size, touch=phone, device_scale_factor=1, scheme="dark" if phone else "light") as desk:
-                desk.expected.append("404")  # /srv/restored isn't there
-                blank = desk.context.new_page()
-                tab = desk.context.new_page()
-                tab.clock.set_fixed_time(world.now / 1e9)
-                for shot in _shots(world, page, tab):
-                    if not phone or shot == "calendar":
-                        tab.mouse.move(0, 0)
-                        found[f"browse-{prefix}{shot}.png"] = small(blank, tab.screenshot(animations="disabled"))
-                    if phone and shot == "calendar":
-                        break
+    for on_disk, size, work in ((False, DESK, _look), (True, DESK, _plan), (False, PHONE, _phone)):
+        phone = size == PHONE
+        more = {"touch": phone, "device_scale_factor": 1}
+        with (
+            _world(on_disk=on_disk) as world,
+            page_of(world.opened()) as page,
+            watched(browser, size, scheme="dark" if phone else "light", **more) as desk,
+        ):
+            desk.expected.append("404")  # /srv/restored isn't there
+            camera = _Camera(world, page, desk)
+            work(camera)
+            found |= camera.taken
     return found
 
 
 @contextmanager
-def fixed(folder: Path) -> Iterator[Pictured]:
+def _world(*, on_disk: bool) -> Iterator[Pictured]:
     """The vault; meanwhile this process is in the zone of the pictures, and its children find the vault."""
-    ours = {"TZ": ZONE, **home_of(folder / "home", str(folder / "vault"))}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    time.tzset()
-    try:
-        yield Pictured(folder)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours = {"TZ": ZONE, **home_of(folder / "home", str(folder / "vault"))}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
         time.tzset()
+        try:
+            yield Pictured(folder, on_disk=on_disk)
+        finally:
+            for variable, value in before.items():
+                if value is None:
+                    del os.environ[variable]
+                else:
+                    os.environ[variable] = value
+            time.tzset()
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import {get} from "../api.js";
 import {go, say, to} from "../page.js";
 import {ROOT, count, kind, shown, size, when} from "../text.js";
 import {comparePage, textOf} from "./places.js";
-import {Screen, rowKeys} from "./screen.js";
+import {Screen, bar, rowKeys} from "./screen.js";
 import "./text_diff.js";
+
+const PAGE = 200; // changes an answer
 
 /** @type {Record<string, string>} */
 const MARKS = {
@@ -23,9 +25,8 @@ class Compare extends Screen {
     others: {state: true},
     changes: {state: true},
     next: {state: true},
-    counts: {state: true},
+    state: {state: true},
     open: {state: true},
-    more: {state: true},
   };
 
   constructor() {
@@ -44,11 +45,10 @@ class Compare extends Screen {
     this.changes = null;
     /** @type {string | null} */
     this.next = null;
-    /** @type {any} */
-    this.counts = null;
+    /** The last answer: whether it still runs, how many there are. @type {any} */
+    this.state = null;
     /** The path64 whose lines are shown. @type {string | null} */
     this.open = null;
-    this.more = false;
   }
 
   get at() {
@@ -70,24 +70,51 @@ class Compare extends Screen {
     const some = after ?? before;
     if (!some) return;
     const listing = get("/points", {machine: some.machine, item: some.item, count: 500});
-    if (before && after) await this.page(null);
+    if (before && after) {
+      const running = await this.ask(PAGE);
+      if (!fresh()) return;
+      say(this.found());
+      if (running) this.follow(() => this.ask(PAGE));
+    }
     const {points} = await listing;
     if (fresh()) this.others = points;
   }
 
-  /** @param {string | null} cursor */
-  async page(cursor) {
+  /** Asks for changes after those that are here. Returns whether the server is still comparing. @param {number} most */
+  async ask(most) {
     const fresh = this.token();
-    this.more = true;
-    const answer = await get("/compare", {before: this.older.id, after: this.newer.id, at: this.at, cursor});
-    if (!fresh()) return;
+    const wanted = most - (this.changes?.length ?? 0);
+    const cursor = this.next ?? this.changes?.length ?? 0;
+    const answer = await get("/compare", {
+      before: this.older.id, after: this.newer.id, at: this.at, cursor, count: Math.min(Math.max(wanted, 1), PAGE),
+    });
+    if (!fresh()) return false;
+    if (wanted > 0) {
+      this.changes = [...this.changes ?? [], ...answer.changes];
+      this.next = answer.next;
+    }
+    this.state = answer;
+    return answer.state === "running" || (wanted > answer.changes.length && answer.changes.length > 0 && answer.next !== null);
+  }
+
+  /** Shows one page of changes more. */
+  async more() {
+    const fresh = this.token();
     const first = this.changes?.length ?? 0;
-    this.changes = [...(cursor ? this.changes ?? [] : []), ...answer.changes];
-    this.next = answer.next;
-    this.counts = answer.counts ?? this.counts;
-    this.more = false;
-    say(`${count(this.changes.length, "change", "changes")}${this.next ? " so far" : ""}`);
-    if (cursor) this.focusOn(`[data-row="${first}"] [data-first]`);
+    this.busy = true;
+    try {
+      await this.ask(first + PAGE);
+    } finally {
+      this.busy = false;
+    }
+    if (!fresh()) return;
+    say(`${this.found()}`);
+    this.focusOn(`[data-row="${first}"] [data-first]`);
+  }
+
+  found() {
+    const total = Math.max(this.state?.total ?? 0, this.changes?.length ?? 0);
+    return count(total, "change") + (this.state?.state === "running" ? " so far" : "");
   }
 
   /** @param {SubmitEvent} event */
@@ -129,24 +156,23 @@ class Compare extends Screen {
 
   list() {
     const changes = this.changes ?? [];
-    if (!changes.length && !this.next) {
+    const {state, total, kept, counts, problems = []} = this.state;
+    const running = state === "running";
+    if (!changes.length && !running && !problems.length) {
       return html`<rp-empty .why=${this.older.id === this.newer.id ? "Both are the same point."
         : "Nothing differs: every file, folder and attribute is the same in both points."}></rp-empty>`;
     }
     return html`
-      ${this.counts ? html`<p class="muted">${this.totals()}</p>` : nothing}
+      ${running ? bar(null, "Comparing") : nothing}
+      <p class="muted">${counts ? totals(counts) : this.found()}${total > kept ? `; the first ${kept.toLocaleString("en")} are listed` : ""}.</p>
+      ${problems.length ? html`<details><summary>! ${count(problems.length, "place")} could not be compared</summary>
+        <ul class="problems">${problems.map((/** @type {string} */ problem) => html`<li>${shown(problem)}</li>`)}</ul></details>` : nothing}
       <p class="muted keys">On a row: Enter shows the lines, v versions, r restore.</p>
       <ol class="rows changes" @keydown=${rowKeys}>
         ${repeat(changes, (change) => change.path64, (change, index) => this.row(change, index))}
       </ol>
-      ${this.next ? html`<button class="button" type="button" ?disabled=${this.more}
-        @click=${() => this.act(() => this.page(this.next))}>${this.more ? "Comparing…" : "Show more changes"}</button>` : nothing}`;
-  }
-
-  totals() {
-    return Object.entries(this.counts)
-      .filter(([name, value]) => typeof value === "number" && !name.endsWith("bytes"))
-      .map(([name, value]) => `${Number(value).toLocaleString("en")} ${name.replaceAll("_", " ")}`).join(", ");
+      ${this.next && changes.length < kept && (!running || changes.length >= PAGE) ? html`<button class="button" type="button" ?disabled=${this.busy}
+        @click=${() => this.act(() => this.more())}>${this.busy ? "Comparing…" : "Show more changes"}</button>` : nothing}`;
   }
 
   /** @param {any} change @param {number} index */
@@ -165,7 +191,7 @@ class Compare extends Screen {
           : html`<a data-first class="main" href=${to.versions(machine, item, change.path64)}>${
             shown(change.path, change.name_bytes)}</a>`}
         <p class="muted">${kind(change.kind)}${change.size === undefined || change.size === null || change.kind !== "file"
-          ? nothing : html`, ${size(change.size)}`}${details.length ? html`: ${details.join(", ")}` : nothing}</p>
+          ? nothing : html`, ${typeof change.before === "number" && change.before !== change.size ? `${size(change.before)} → ` : ""}${size(change.size)}`}${details.length ? html`: ${details.join(", ")}` : nothing}</p>
         <p class="actions">
           <a data-key="v" href=${to.versions(machine, item, change.path64)}>Versions</a>
           <a data-key="r" href=${to.restore(has, change.path64)}>Restore ${change.mark === "+" ? "the new one" : "the old one"}</a>
@@ -173,6 +199,14 @@ class Compare extends Screen {
         ${open ? html`<rp-text-diff .older=${this.older.id} .newer=${this.newer.id} .at=${change.path64}></rp-text-diff>` : nothing}
       </li>`;
   }
+}
+
+/** @param {Record<string, number>} counts */
+function totals(counts) {
+  const names = {added: "added", removed: "removed", changed: "changed", type: "of another kind", metadata: "with other metadata only"};
+  const parts = Object.entries(names).filter(([name]) => counts[name])
+    .map(([name, words]) => `${counts[name].toLocaleString("en")} ${words}${counts[`${name}_bytes`] ? ` (${size(counts[`${name}_bytes`])})` : ""}`);
+  return parts.join(", ") || "No changes";
 }
 
 customElements.define("rp-compare", Compare);

@@ -55,7 +55,8 @@ class TextDiff extends Plain {
     const added = answer.lines.filter((/** @type {any} */ line) => line.op === "+").length;
     const removed = answer.lines.filter((/** @type {any} */ line) => line.op === "-").length;
     return html`
-      <p role="status">${count(added, "line", "lines")} added, ${count(removed, "line", "lines")} removed.</p>
+      <p role="status">${count(added, "line", "lines")} added, ${count(removed, "line", "lines")} removed${
+        answer.left_out ? html`; ${count(answer.left_out, "line")} more are not shown` : nothing}.</p>
       <div class="diff" tabindex="0" role="region" aria-label="Difference, line by line">
         <table>
           <thead class="visually-hidden"><tr><th scope="col">Line before</th><th scope="col">Line after</th><th scope="col">Text</th></tr></thead>

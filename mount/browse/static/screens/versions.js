@@ -104,7 +104,7 @@ class Versions extends Screen {
   }
 
   list() {
-    const {points_total: total, missing} = this.answer;
+    const {points_total: total, missing, left_out: left = 0, problems = []} = this.answer;
     const rows = this.rows;
     if (!rows.length) {
       return html`<rp-empty .why=${total ? `None of the ${count(total, "point", "points")} of this item has this path.`
@@ -113,10 +113,12 @@ class Versions extends Screen {
     return html`
       <p class="muted">
         ${count(rows.length, "version", "versions")} in ${count(total, "point", "points")}${missing
-          ? html`; ${typeof missing === "number" ? count(missing, "point doesn't have it", "points don't have it")
-            : "some points don't have it"}` : nothing}.
+          ? html`; ${count(missing, "point doesn't have it", "points don't have it")}` : nothing}${left
+          ? html`; ${count(left, "older version is", "older versions are")} not listed` : nothing}.
         <span class="keys">[ goes to the version before, ] to the one after, p preview, d download, r restore.</span>
       </p>
+      ${problems.length ? html`<details><summary>! ${count(problems.length, "point")} could not be read</summary>
+        <ul class="problems">${problems.map((/** @type {string} */ problem) => html`<li>${shown(problem)}</li>`)}</ul></details>` : nothing}
       <ol class="rows versions" @keydown=${rowKeys}>
         ${repeat(rows, (row) => row.point, (row) => this.row(row))}
       </ol>

@@ -124,6 +124,7 @@ def test_a_folder_comes_back_by_touch_though_page_and_server_end(
         for name in lived.source.parts[1:]:
             tab.get_by_role("link", name=name, exact=True).last.tap()
         tab.get_by_role("row", name="docs").tap(position={"x": 250, "y": 40})
+        tab.get_by_role("button", name="More about docs").tap()
         tab.get_by_role("link", name="Restore…").tap()
         tab.get_by_label("Into a folder").tap()
         tab.get_by_label("Folder to restore into").fill(str(target))

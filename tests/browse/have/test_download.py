@@ -248,3 +248,31 @@ def test_names_of_every_kind_survive_their_header(page: Page, tree: Tree) -> Non
     assert header == "attachment; filename=\"____x_\"; filename*=UTF-8''____x_"
     header = _get(page, _link(page, tree, b"/home/" + LONG)["url"], "HEAD").headers["content-disposition"]
     assert header.endswith(f"UTF-8''{'n' * 255}")
+
+
+def test_downloads_are_listed_and_told_of(page: Page, tree: Tree) -> None:
+    with page.opened.bus.subscribe(lambda: None) as told:
+        _get(page, _link(page, tree, b"/home/sparse")["url"], range="bytes=10-19")
+        eventually(lambda: not page.opened.streams.running(), "the download ends")
+        batch = told.take()
+    row = page.get("/downloads")["downloads"][0]
+    assert batch is not None and {(n.type, n.id) for n in batch.notices} == {("job", row["id"])}
+    assert (row["name"], row["what"], row["state"]) == ("sparse", "attachment", "done")
+    assert (row["start"], row["end"], row["sent"], row["problem"]) == (10, 20, 20, None)
+    _get(page, _link(page, tree, b"/home/nothing", "inline")["url"])
+    assert page.get("/downloads")["downloads"][0]["name"] == "sparse"  # what is shown on the page is none
+
+
+@pytest.mark.soak
+@pytest.mark.slow
+def test_a_zip_of_more_than_4_gib_by_unzip(page: Page, tree: Tree, tmp_path: Path) -> None:
+    size = (4 << 30) + 5
+    node = tree.maker.node(b"huge", size=size, content=tree.maker.file(b"x", size - 5, b"after").content)
+    point = tree.add(tree.maker.root([node, tree.maker.file(b"last", b"here")])).id.hex()
+    url = page.post(f"/points/{point}/link", {"at": _path64(b"/"), "as": "zip"})["url"]
+    target = tmp_path / "a.zip"
+    command = ["curl", "-sS", "-o", target, "--resolve", f"localhost:{page.port}:127.0.0.1", url]
+    subprocess.run(command, timeout=300, check=True)
+    subprocess.run(["unzip", "-tq", target], timeout=300, check=True)
+    with zipfile.ZipFile(target) as opened:
+        assert [m.file_size for m in opened.infolist()][1:] == [size, 4]

@@ -13,11 +13,12 @@ import pytest
 
 from catalog.format.values import NodeKind
 from catalog.names import shown
-from mount.browse.resources.archives.contents import CutShort
+from mount.browse.resources.archives import zip_records as records
+from mount.browse.resources.archives.contents import PIECE, CutShort
 from mount.browse.resources.archives.stopping import Stopped
 from mount.browse.resources.archives.tops import Top
 from mount.browse.resources.archives.zip import Zip, spelled
-from tests.browse.have.trees import BIG, SMALL, Tree, place_of
+from tests.browse.have.trees import BIG, SECOND, SMALL, Tree, place_of
 
 pytestmark = pytest.mark.needs_program("unzip")
 
@@ -90,10 +91,10 @@ def test_sizes_and_offsets_beyond_4_gib(tree: Tree) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mount.browse.resources.archives.zip.contents", without_contents)
-        records = b"".join(archive.read())
-    assert archive.length == len(records) + holes
+        data = b"".join(archive.read())
+    assert archive.length == len(data) + holes
     # The directory says offsets of the whole archive: what stands before it is made up by as many bytes less.
-    with zipfile.ZipFile(_Shifted(records, holes)) as opened:
+    with zipfile.ZipFile(_Shifted(data, holes)) as opened:
         found = {m.filename: m for m in opened.infolist()}
     assert [found[f"top/{n}"].file_size for n in "abc"] == [5 << 30, (1 << 32) - 1, 3]
     assert found["top/c"].header_offset > 9 << 30
@@ -111,6 +112,16 @@ class _Shifted(BytesIO):
 
     def tell(self) -> int:
         return super().tell() + self._shift
+
+
+def test_sizes_are_those_of_the_bytes() -> None:
+    for size in (0, 7, PIECE + 1, (1 << 32) - 1, 1 << 40):
+        for ids, time in ((-1, -5), (0, 5 * SECOND), (7, (1 << 31) * SECOND), (7, 1_600_000_000 * SECOND)):
+            fields = records.Fields("ü/x".encode(), 0o100644, time, ids, ids, size, size > PIECE)
+            whole = len(records.local(fields, 1)) + size + len(records.descriptor(fields, 1))
+            assert records.member_size(fields) == whole
+            for offset in (0, (1 << 32) - 2, (1 << 32) - 1, 1 << 50):
+                assert records.central_size(fields, offset) == len(records.central(fields, 1, offset))
 
 
 def test_damage_cuts_the_archive() -> None:

@@ -86,13 +86,13 @@ class Zip:
                 spelled = fields.name.rstrip(b"/").decode()
                 names.add(f"{spelled}  is  {written(folder + b'/' + name if folder else name)}")
             count += 1
-            size += len(records.central(fields, 0, offset))
-            offset += len(records.local(fields, 0)) + fields.size + len(records.descriptor(fields, 0))
+            size += records.central_size(fields, offset)
+            offset += records.member_size(fields)
         self._own = tuple((name, text) for name, text in ((NAMES, names.text()), (MISSING, lines.text())) if text)
         for fields, _text in self._own_rows():
             count += 1
-            size += len(records.central(fields, 0, offset))
-            offset += len(records.local(fields, 0)) + fields.size
+            size += records.central_size(fields, offset)
+            offset += records.member_size(fields)
         return count, offset, size
 
     def _row(self, member: Member) -> _Row | None:
@@ -156,13 +156,13 @@ class Zip:
                     yield part
                 yield records.descriptor(fields, crc)
             sums.append(crc)
-            offset += len(records.local(fields, 0)) + fields.size + len(records.descriptor(fields, 0))
+            offset += records.member_size(fields)
         if offset != self._end or len(sums) != self.members:
             raise _changed()
         offset = 0
         for (fields, _text, _member), crc in zip(self._rows(), sums, strict=True):
             yield records.central(fields, crc, offset)
-            offset += len(records.local(fields, 0)) + fields.size + len(records.descriptor(fields, 0))
+            offset += records.member_size(fields)
         yield records.end(self.members, self._end, self._directory)
 
     def _contents(self, member: Member) -> Iterator[Buffer]:

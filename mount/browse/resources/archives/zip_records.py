@@ -62,6 +62,18 @@ def local(f: Fields, crc: int) -> bytes:
     )  # fmt: skip
 
 
+def member_size(f: Fields) -> int:
+    """The bytes of a member: what stands before its contents, these, and what stands after them."""
+    after = 0 if not f.later else _DESCRIPTOR64.size if f.large else _DESCRIPTOR.size
+    return _LOCAL.size + len(f.name) + (20 if f.large else 0) + _extra_size(f) + f.size + after
+
+
+def central_size(f: Fields, offset: int) -> int:
+    """The bytes of `central`."""
+    wide = (16 if f.large else 0) + (8 if offset >= _MAX else 0)
+    return _CENTRAL.size + len(f.name) + (wide + _EXTRA.size if wide else 0) + _extra_size(f)
+
+
 def descriptor(f: Fields, crc: int) -> bytes:
     """What stands after the contents."""
     if not f.later:
@@ -110,6 +122,11 @@ def _extra(f: Fields) -> bytes:
     if f.uid >= 0 and f.gid >= 0:
         extra += _UX.pack(b"ux", 11, 1, 4, f.uid, 4, f.gid)
     return extra
+
+
+def _extra_size(f: Fields) -> int:
+    time_size = _UT.size if 0 <= f.mtime // 10**9 < 1 << 31 else 0
+    return time_size + (_UX.size if f.uid >= 0 and f.gid >= 0 else 0)
 
 
 def _dos_time(ns: int) -> tuple[int, int]:

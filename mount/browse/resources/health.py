@@ -15,7 +15,7 @@ from catalog.screen.text import safe_text
 from mount.browse.resources.alerts import STATES, AlertRow, alert_rows, known_alerts
 from mount.browse.resources.looks import Found, ItemSeen, looks_of, running_here
 from mount.browse.resources.opened import Opened
-from mount.browse.resources.strips import Calendar, StripDay, strip
+from mount.browse.resources.strips import Calendar, Strip, packed, strip
 from mount.browse.resources.wire import when
 from mount.browse.running.files import RestoreFiles
 from mount.browse.running.status import ACTIVE
@@ -23,7 +23,7 @@ from mount.process.registry import Registry
 from mount.process.this import PROCESSES
 
 MOST = 200  # items of an answer
-ALERTS = 20  # of an answer; /alerts has all
+ALERTS = 5  # of an answer; /alerts has all
 RUNNING = 100
 RANKS = ("critical", "warning", "unknown", "paused", "fine")  # the worst first
 
@@ -52,7 +52,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str
     points: int
     alerts: int
-    strip: list[StripDay]
+    strip: Strip
 
 
 class UpkeepRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +199,7 @@ def _row(item: ItemSeen, found: Found, calendar: Calendar, now: int) -> ItemRow:
         age_seconds=max(now - one.last, 0) // 10**9 if one.last else None, overdue=item.is_overdue(now),
         guessed=item.guessed, expected=when(expected),
         next=when(coming), schedule=_schedule(item, now), points=one.points,
-        alerts=one.alerts, strip=strip(calendar, item.points, item.runs, plan, since, now),
+        alerts=one.alerts, strip=packed(strip(calendar, item.points, item.runs, plan, since, now)),
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from mount.browse.resources.opened import Opened
 from mount.browse.resources.strips import DAYS, Calendar
 
 FRESH = 30.0  # seconds for which a look serves
+SHARE = 0.05  # of the time that looks may take: one that took long serves longer
 AFTER_FAILURE = 15.0  # seconds before another one after it failed
 GAPS_OF = 10  # the newest points of an item whose gaps say when the next one is to come, if no plan does
 LEAST_GAPS = 2  # with fewer of them nothing is guessed
@@ -148,7 +149,8 @@ class Looks:
         with self._lock:
             other = str(error) != str(self._error) or (found is not None and _differ(before, found))
             self._found, self._error = found or before, error
-            self._since, self._due = None, time.monotonic() + pause
+            took = time.monotonic() - (self._since or 0.0)
+            self._since, self._due = None, time.monotonic() + max(pause, took / SHARE if error is None else 0.0)
             self._lock.notify_all()
         if other:
             self._changed()

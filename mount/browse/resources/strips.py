@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -19,13 +19,38 @@ _GOOD, _WARNED = "completed", "completed with warnings"
 _BAD = ("failed", "killed", "interrupted")
 
 
-class StripDay(msgspec.Struct, frozen=True, kw_only=True):
+class StripDay(NamedTuple):
     """One day of this machine's calendar (`date`, ISO 8601): what came of it, in a word and for people."""
 
     date: str
     state: DayState
     points: int
     words: str
+
+
+class Strip(msgspec.Struct, frozen=True, kw_only=True):
+    """Thirty days from `first` (ISO 8601) on, in few bytes: a home screen has a strip for each item.
+
+    `states` has a letter for each: g good, p problems, f failed, m missed, `.` none. `points` counts those of each.
+    `words` says by the number of a day what a letter and a count don't.
+    """
+
+    first: str
+    states: str
+    points: list[int]
+    words: dict[int, str]
+
+
+_LETTERS: dict[DayState, str] = {"good": "g", "problems": "p", "failed": "f", "missed": "m", "none": "."}
+
+
+def packed(days: Sequence[StripDay]) -> Strip:
+    """The cells of an item, for the page."""
+    return Strip(
+        first=days[0].date, states="".join(_LETTERS[day.state] for day in days),
+        points=[day.points for day in days],
+        words={n: day.words for n, day in enumerate(days) if day.state in ("problems", "failed")},
+    )  # fmt: skip
 
 
 class Calendar:

@@ -83,11 +83,12 @@ def test_a_guess_waits_for_twice_the_usual_gap(seen: Seen) -> None:
 
 
 def test_the_last_thirty_days(seen: Seen) -> None:
-    cells = seen.rows["planned"].strip
-    assert len(cells) == 30
-    assert {cell.state for cell in cells} == {"good", "problems", "none"}
-    assert [cell.words for cell in cells if cell.state == "problems"] == ["1 recovery point, 1 failed"]
-    assert [cell.state for cell in seen.rows["late"].strip].count("missed") in (3, 4)
+    found = seen.rows["planned"].strip
+    assert len(found.states) == len(found.points) == 30 and sum(found.points) == 16
+    assert set(found.states) == {"g", "p", "."}
+    assert list(found.words.values()) == ["1 recovery point, 1 failed"]
+    assert found.states[next(iter(found.words))] == "p"
+    assert seen.rows["late"].strip.states.count("m") in (3, 4)
 
 
 def test_alerts_have_the_command_that_mends_them(seen: Seen) -> None:

@@ -7,7 +7,9 @@ import {Looking, alertCard, choice, filterBox, lookTrouble, pager, state} from "
 const COUNT = 25; // items at once
 const NAMES = 100; // that are shown before the first look
 /** @type {Record<string, string>} */
-const SIGNS = {good: "\u2713", problems: "!", failed: "\u2716", missed: "\u25cb", none: "\u00b7"};
+const SIGNS = {g: "\u2713", p: "!", f: "\u2716", m: "\u25cb", ".": "\u00b7"};
+/** @type {Record<string, string>} */
+const CLASSES = {g: "good", p: "problems", f: "failed", m: "missed", ".": "none"};
 /** @type {[string, string][]} */
 const STATES = [["", "all"], ["attention", "what needs you"], ["critical", "critical"], ["warning", "warning"],
   ["unknown", "nothing yet"], ["paused", "paused"], ["fine", "fine"]];
@@ -81,14 +83,12 @@ class Home extends Looking {
 
   /** @param {any} page */
   alerts(page) {
-    const more = page.alerts_total - page.alerts.length;
     return html`<section aria-labelledby="alerts" class="stack">
       <h2 id="alerts">Alerts</h2>
-      ${page.alerts.length ? html`<ul class="plain stack">${page.alerts.slice(0, 5).map(alertCard)}</ul>
-        ${page.alerts_total > 5 ? html`<p><a href="/alerts">All ${page.alerts_total} alerts</a></p>` : nothing}`
+      ${page.alerts.length ? html`<ul class="plain stack">${page.alerts.map(alertCard)}</ul>
+        ${page.alerts_total > page.alerts.length ? html`<p><a href="/alerts">All ${page.alerts_total} alerts</a></p>` : nothing}`
         : page.checked ? html`<p>No alert is open: nothing that was looked at is wrong.</p>`
-        : html`<p class="muted">None are known before the vault has been looked at.</p>`}
-      ${more > 0 ? nothing : nothing}</section>`;
+        : html`<p class="muted">None are known before the vault has been looked at.</p>`}</section>`;
   }
 
   names() {
@@ -173,11 +173,17 @@ class Home extends Looking {
 /** @param {string} machine @param {string} item */
 const calendar = (machine, item) => `/calendar?machine=${machine}&item=${item}`;
 
-/** Thirty days, each with a sign and its words. @param {any[]} days @param {string} name */
+/** Thirty days, each with a sign and its words. @param {any} days @param {string} name */
 function strip(days, name) {
-  return html`<ol class="days" aria-label="The last ${days.length} days of ${name}">${days.map((day) => html`<li class=${day.state}
-    title="${day.date}: ${day.words}"><span aria-hidden="true">${SIGNS[day.state] ?? "?"}</span><span
-    class="visually-hidden">${day.date}: ${day.words}</span></li>`)}</ol>`;
+  const first = Date.parse(`${days.first}T00:00:00Z`);
+  return html`<ol class="days" aria-label="The last ${days.states.length} days of ${name}">${[...days.states].map((letter, n) => {
+    const date = new Date(first + n * 86_400_000).toISOString().slice(0, 10);
+    const points = days.points[n];
+    const words = days.words[n] ?? (points ? count(points, "recovery point") : letter === "m" ? "a planned backup did not come"
+      : letter === "g" ? "a backup ran" : "no backup");
+    return html`<li class=${CLASSES[letter] ?? "none"} title="${date}: ${words}"><span aria-hidden="true">${SIGNS[letter] ?? "?"}</span><span
+      class="visually-hidden">${date}: ${words}</span></li>`;
+  })}</ol>`;
 }
 
 customElements.define("rp-home", Home);

@@ -46,7 +46,14 @@ class RpApp extends Plain {
     document.addEventListener("click", (event) => this.#follow(event));
     away.addEventListener("change", () => this.requestUpdate());
     basket.listen(() => this.requestUpdate());
-    listen(() => (this.help = true));
+    listen(() => (this.help = true), () => {
+      const was = this.menu;
+      this.menu = false;
+      if (was) /** @type {HTMLElement} */ (this.querySelector(".menu")).focus();
+      return was;
+    });
+    // The screen comes while the session is asked for; if it can't, `show` says so.
+    import(`./screens/${SCREENS.get(this.url.pathname.split("/")[1])?.[0] ?? "home"}.js`).catch(() => {});
     this.enter();
   }
 

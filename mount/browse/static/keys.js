@@ -72,8 +72,12 @@ export function plainKey(event) {
 const GO = {h: "/", c: "/calendar", s: "/storage", j: "/jobs", d: "/drives", b: "/basket"};
 let began = 0; // when `g` was pressed (ms of the page)
 
-/** Act on keys that are for the whole page. @param {() => void} help opens the help */
-export function listen(help) {
+/**
+ * Act on keys that are for the whole page.
+ * @param {() => void} help opens the help
+ * @param {() => boolean} close closes what is open; false if nothing is
+ */
+export function listen(help, close) {
   document.addEventListener("keydown", (event) => {
     const key = plainKey(event);
     if (!key || document.querySelector("dialog[open]")) return;
@@ -83,6 +87,7 @@ export function listen(help) {
     else if (key === "g") began = event.timeStamp;
     else if (key === "?") help();
     else if (key === "/") go(/** @type {HTMLElement | null} */ (document.querySelector("[data-search]"))?.dataset.search ?? "/search");
+    else if (key === "Escape" && close()) return;
     else if (key === "Escape" && history.state?.depth) history.back();
     else if (key === "Escape" && location.pathname !== "/") go("/");
     else return;

@@ -150,8 +150,13 @@ export class Listing extends EventTarget {
   /** The number of the first row whose name begins so. Raises ApiError. @param {string} prefix @param {AbortSignal} [signal] */
   async rank(prefix, signal) {
     const {order, desc, filter} = this.sight;
-    const answer = await get(`/points/${this.point}/rank`, {at: this.at, order, desc, filter: filter || null, prefix}, signal);
-    return /** @type {number} */ (answer.from);
+    for (;;) {
+      const answer = await get(`/points/${this.point}/rank`, {at: this.at, order, desc, filter: filter || null, prefix}, signal);
+      if (answer.state !== "reading") return /** @type {number} */ (answer.from);
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      signal?.throwIfAborted();
+      this.#over.signal.throwIfAborted();
+    }
   }
 
   /**

@@ -1,5 +1,6 @@
 // What every screen shares: address, title, the polite live region, events of the program, and the base of elements.
 import {LitElement} from "./vendor/lit.js";
+import {get} from "./api.js";
 
 /** @typedef {{version: string, hostname: string, zone: string, system: string, read_only: boolean,
  *   vault: {id: string, address: string}, contents: string, driver: boolean}} Session */
@@ -112,7 +113,7 @@ export function connect() {
     missed = true;
     if (stream?.readyState !== EventSource.CLOSED) return; // it tries again by itself
     stream = null;
-    setTimeout(connect, 5000);
+    get("/session").then(() => setTimeout(connect, 5000), () => {}); // or the session is over, which the frame then says
   };
 }
 

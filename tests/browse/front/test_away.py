@@ -24,7 +24,8 @@ def test_the_page_goes_on_when_the_store_is_back(front: Shown, browser: Browser)
             expect(tab.get_by_role("alert")).to_contain_text("goes on by itself")
         finally:
             front.store.reachable = True
-        tab.get_by_role("button", name="Try now").click()
+        # It goes on by itself, too, and then there is nothing left to press.
+        tab.evaluate("document.querySelector('.banner button')?.click()")
         expect(tab.get_by_role("region", name="Text of the file")).to_contain_text("away and back")
         expect(tab.get_by_role("alert")).to_have_count(0)
 

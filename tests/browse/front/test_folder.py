@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browse.front.tabs import ROWS, active, opened, rows
@@ -52,6 +53,7 @@ def test_a_hundred_thousand_names(front: Shown, browser: Browser) -> None:
         expect(tab).to_have_url(re.compile("order=time.*filter=9999|filter=9999.*order=time"))
 
 
+@pytest.mark.soak
 def test_a_million_rows_fit_into_the_tallest_element(front: Shown, browser: Browser) -> None:
     """A browser caps the height of an element below what they need."""
     with watched(browser) as watch:
@@ -132,6 +134,7 @@ def test_keys_alone_lead_everywhere(front: Shown, browser: Browser) -> None:
         assert len(tab.evaluate("JSON.parse(sessionStorage.getItem('rpdrive basket'))")) == 3
 
 
+@pytest.mark.soak
 def test_letters_can_be_switched_off(front: Shown, browser: Browser) -> None:
     with watched(browser) as watch:
         tab = opened(front, watch, "/about")

@@ -47,7 +47,7 @@ class JobRow(NamedTuple):
 
     `machine` is the machine's name today; `machine_shown` distinguishes machines of the same name. `record` is the
     record in the vault; None for a job recorded on this machine. `problems` is None unless they were requested;
-    `warnings` counts all of them.
+    `warnings` counts all of them. `session` is that of the page that asked for the job; empty for a command.
     """
 
     id: str
@@ -66,6 +66,7 @@ class JobRow(NamedTuple):
     error: str
     record: Job | None = None
     problems: list[JobProblem] | None = None
+    session: str = ""
 
     @property
     def seconds(self) -> float:
@@ -210,6 +211,7 @@ def _local_row(job: LocalJob) -> JobRow:
         bytes=job.bytes,
         warnings=job.warning_count,
         error=job.error,
+        session=job.session,
     )
 
 
@@ -235,6 +237,7 @@ def row_json(row: JobRow) -> dict[str, object]:
         "warnings": row.warnings,
         "error": row.error or None,
         "kept": "vault" if job else "here",
+        "session": row.session or None,
     }
     if job is not None:
         found |= {
@@ -296,6 +299,8 @@ def job_text(row: JobRow) -> str:
         lines.append(f"point     {row.point}")
     if row.target:
         lines.append(f"target    {row.target}")
+    if row.session:
+        lines.append(f"asked by  a page of `rpdrive browse`, session {row.session}")
     job = row.record
     if job is not None and job.kind == PRUNE:
         lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -48,8 +49,7 @@ class Watch:
                 if not self._active and not self._woken.is_set():
                     self._runs = False
                     return
-            # No wait for `_woken`: whoever woke it has just looked for itself.
-            threading.Event().wait(EVERY)
+            time.sleep(EVERY)
 
     def _look(self) -> None:
         now = self._files.versions()

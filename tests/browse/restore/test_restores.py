@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from catalog.jobs.local import LocalJobs
+from catalog.store.local import LocalStore
 from mount.browse.resources.wire import path64
-from tests.browse.restore.conftest import ODD, Restoring, odd
+from tests.browse.restore.conftest import ODD, Machine, Restoring, odd
 from tests.kit.browsing import opened_vault, page_of
 
 COUNTS = ("new", "overwritten", "copies", "skipped", "same", "attributes")
@@ -109,6 +110,24 @@ def test_what_is_planned_is_what_is_done(
     assert len(copies) == counts.get("copies", 0) and all(Path(path).exists() for path in copies)
     if policy == "overwrite":
         same(here.source, top)
+
+
+def test_in_place_and_another_machine_only_if_that_is_confirmed(here: Restoring, tmp_path: Path) -> None:
+    file = here.source / "sub/06.txt"
+    saved = file.read_bytes()
+    file.write_bytes(b"spoilt")
+    os.utime(file, (1, 1))
+    one = here.plan(here.at(file), on_conflict="overwrite")
+    assert (one["plan"]["overwritten"], one["in_place"], one["to"]) == (1, True, None)
+    assert one["plan"]["first"] == [{"path": str(file), "what": "overwrite", "size": len(saved)}]
+    assert here.start(one["id"])["state"] == "done" and file.read_bytes() == saved
+    other = Machine(LocalStore(here.cli.vault), tmp_path / "state", name="elsewhere", item="data")
+    point = other.backup(file).point
+    assert point is not None
+    there = here.at(file, point.id.hex())
+    refused = here.plan(there, on_conflict="overwrite")
+    assert refused["state"] == "failed" and "of the machine elsewhere" in refused["error"]["message"]
+    assert here.plan(there, on_conflict="overwrite", machine="elsewhere")["plan"]["same"] == 1
 
 
 def test_a_target_that_changed_since_the_plan(here: Restoring, tmp_path: Path) -> None:

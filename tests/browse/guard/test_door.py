@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -97,8 +96,8 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with closing(opened_as(Path("/nonexistent"), Remote().vault)) as opened:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with closing(opened_as(tmp_path_factory.mktemp("home"), Remote().vault)) as opened:
         yield Client(Context(opened))
 
 

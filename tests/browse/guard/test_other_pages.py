@@ -6,7 +6,6 @@ import http.server
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -56,8 +55,8 @@ fetch('/api/v1/session/link', {method: 'POST', headers: {'Content-Type': 'applic
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with page_of(opened_as(Path("/nonexistent"), Remote().vault)) as found:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with page_of(opened_as(tmp_path_factory.mktemp("home"), Remote().vault)) as found:
         yield found
 
 

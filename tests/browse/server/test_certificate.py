@@ -71,8 +71,8 @@ def test_one_that_is_about_to_end_is_replaced(tmp_path: Path, monkeypatch: pytes
 class Listened:
     """A page at a loopback address, by TLS, as --listen makes it at another one."""
 
-    def __init__(self, made: Certificate, host: str) -> None:
-        self.context = Context(opened_as(Path("/nonexistent"), Remote().vault))
+    def __init__(self, made: Certificate, host: str, home: Path) -> None:
+        self.context = Context(opened_as(home, Remote().vault))
         guard = page_guard(self.context)
         own, app, contents = loopback(None), loopback(None), loopback(None)
         self.host, self.port, self.contents_port, self.own_port = host, app.port, contents.port, own.port
@@ -115,7 +115,7 @@ def test_by_tls_only_the_named_host_with_its_certificate_is_answered(tmp_path: P
     made = certificate(tmp_path / "c", "127.0.0.1")
     trust = ssl.create_default_context(cafile=str(made.path))
     wrong = ssl.create_default_context(cafile=str(certificate(tmp_path / "c", "nas.example").path))
-    page = Listened(made, "127.0.0.1")
+    page = Listened(made, "127.0.0.1", tmp_path)
     with page.running():
         answer = page.ask("GET", "/", trust)
         policy = answer.headers["Content-Security-Policy"]
@@ -139,7 +139,7 @@ def test_by_tls_only_the_named_host_with_its_certificate_is_answered(tmp_path: P
 def test_a_device_gets_in_by_a_link_and_its_cookie_is_for_tls_only(tmp_path: Path) -> None:
     made = certificate(tmp_path / "c", "127.0.0.1")
     trust = ssl.create_default_context(cafile=str(made.path))
-    page = Listened(made, "127.0.0.1")
+    page = Listened(made, "127.0.0.1", tmp_path)
     with page.running():
         origin = f"https://127.0.0.1:{page.port}"
         ours = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin", "Origin": origin}

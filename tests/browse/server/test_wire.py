@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,8 @@ SECONDS = 30.0  # for an answer; a broken test waits so long
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with page_of(opened_as(Path("/nonexistent"), Remote().vault)) as found:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with page_of(opened_as(tmp_path_factory.mktemp("home"), Remote().vault)) as found:
         yield found
 
 

@@ -290,6 +290,8 @@ class Overlay:
                 self._expect(max(child.first, name), -level - 1, points, index.at(child))
             return
         leaf = self._source.leaf(at)
+        if not leaf.entries:  # of a source that leaves some out
+            return
         if self._alone is None and not self._names:
             self._alone = points, leaf, 0
             return
@@ -316,9 +318,11 @@ def walk(
     path: bytes = b"",
     skip: int = 0,
     lost: Callable[[bytes, int, RpdriveError], None] | None = None,
+    within: Callable[[bytes], BatchSource] | None = None,
 ) -> Iterator[tuple[bytes, list[Variant]]]:
     """Every path below merged folders, with its variants; a folder comes before its contents.
 
+    `within`, if given, is a source for each folder, by its path, which may leave out entries that nobody wants.
     Pages that exactly the points `skip` share are omitted. Damage raises, or, if there is `lost`, costs the page
     and what is below it: it is told the folder's path and the points.
     """
@@ -326,7 +330,10 @@ def walk(
     def told(path: bytes) -> Lost | None:
         return None if lost is None else lambda points, e: lost(path, points, e)
 
-    stack = [(path, iter(Overlay(source, strands, skip, told(path))))]
+    def overlay(path: bytes, strands: Sequence[Strand]) -> Iterator[tuple[bytes, list[Variant]]]:
+        return iter(Overlay(within(path) if within is not None else source, strands, skip, told(path)))
+
+    stack = [(path, overlay(path, strands))]
     while stack:
         above, rest = stack[-1]
         step = next(rest, None)
@@ -338,7 +345,7 @@ def walk(
         yield here, variants
         below = folder_strands(variants, told(here))
         if below:
-            stack.append((here, iter(Overlay(source, below, skip, told(here)))))
+            stack.append((here, overlay(here, below)))
 
 
 # --- contents -------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ MOST = 10_000  # hits kept of a search
 MOST_BYTES = 8 << 20  # bytes of their paths
 PROBLEMS = 100  # named; the rest is counted
 DEEPEST = 64 << 10  # bytes of a path; what is below is not searched
-_LOOK = 64  # names between two looks at how far the search is
+REMEMBERED = 24 << 20  # bytes of what is kept of the newest points' pages
 _MARKS = 512  # paths of the newest point by which that is seen
 _MALFORMED = "malformed"
 
@@ -151,6 +151,72 @@ class Watched:
         self._source.ready(pages)
 
 
+class _Sieve:
+    """Pages without the entries that neither match nor are folders: what a search needs of them.
+
+    What it made of the newest points' pages is kept, as far as there is room, so that they are not read again.
+    """
+
+    def __init__(self, source: BatchSource, fits: Fits, found: Found) -> None:
+        self.source, self.fits, self.found = source, fits, found
+        self.keeping = False
+        self._room = REMEMBERED
+        self._pages: dict[tuple[bytes, bytes], Leaf | FolderIndex] = {}  # by id, and path of the folder
+
+    def within(self, path: bytes) -> BatchSource:
+        """The source for the folder at a path."""
+        return _Sifted(self, path)
+
+    def known(self, at: Extent, path: bytes) -> Leaf | FolderIndex | None:
+        return self._pages.get((at.id, path))
+
+    def leaf(self, at: Extent, path: bytes) -> Leaf:
+        known = self._pages.get((at.id, path))
+        if isinstance(known, Leaf):
+            return known
+        leaf = self.source.leaf(at)
+        self.found.entries += len(leaf.entries)
+        fits, above, folder = self.fits, path + b"/", NodeKind.FOLDER
+        wanted = [e for e in leaf.entries if e.kind == folder or fits(above + e.name)]
+        sifted = Leaf(leaf.packs, leaf.owners, leaf.sets, wanted, leaf.home) if wanted else _NOTHING
+        self._keep(at, path, sifted, at.length + 700 * len(wanted) if wanted else 0)
+        return sifted
+
+    def folder_index(self, at: Extent, path: bytes) -> FolderIndex:
+        known = self._pages.get((at.id, path))
+        if isinstance(known, FolderIndex):
+            return known
+        index = self.source.folder_index(at)
+        self._keep(at, path, index, 8 * at.length)
+        return index
+
+    def _keep(self, at: Extent, path: bytes, page: Leaf | FolderIndex, cost: int) -> None:
+        cost += 250
+        if self.keeping and cost <= self._room:
+            self._room -= cost
+            self._pages[at.id, path] = page
+
+
+_NOTHING = Leaf([], [], [], [])
+
+
+class _Sifted:
+    """What a search needs of the pages of one folder."""
+
+    def __init__(self, sieve: _Sieve, path: bytes) -> None:
+        self._sieve, self._path = sieve, path
+        self.piece_leaf, self.piece_index = sieve.source.piece_leaf, sieve.source.piece_index
+
+    def leaf(self, at: Extent) -> Leaf:
+        return self._sieve.leaf(at, self._path)
+
+    def folder_index(self, at: Extent) -> FolderIndex:
+        return self._sieve.folder_index(at, self._path)
+
+    def ready(self, pages: Sequence[Extent]) -> None:
+        self._sieve.source.ready([at for at in pages if self._sieve.known(at, self._path) is None])
+
+
 class _Marks:
     """Some paths of a walk, evenly spaced, by which a later walk in the same order sees how far it is."""
 
@@ -208,6 +274,7 @@ class Scan:
     ) -> None:
         self._vault, self._fits, self.found, self._below = vault, fits, found, below
         self._source = Watched(source, check)
+        self._sieve = _Sieve(self._source, fits, found)
         self._check, self._tell = check, tell
         self._done = 0.0  # work
         self._work = 1.0
@@ -218,8 +285,10 @@ class Scan:
         items = [_Item(sorted(some, key=age, reverse=True)) for _key, some in iter_items(list(names))]
         self.found.points_total = sum(len(item.names) for item in items)
         self._work = sum(1.0 + item.weight for item in items) or 1.0
+        self._sieve.keeping = True
         for item in items:
             self._newest(item)
+        self._sieve.keeping = False
         for item in items:
             if len(item.names) > 1 and item.newest is not None:
                 self._all(item)
@@ -247,8 +316,7 @@ class Scan:
                     if self.found.add(hit) and not one:
                         item.open[path] = hit
                     self._tell()
-                if self.found.entries % _LOOK == 0:
-                    self._progress(min((self.found.entries - before) / whole, 1.0))
+                self._progress(min((self.found.entries - before) / whole, 1.0))
         self.found.points += 1
         self._done += 1.0
         self._progress(0.0)
@@ -275,8 +343,7 @@ class Scan:
                 elif not held(variants) & newest:
                     self.found.add(Hit(path, points, variants, counted=True))
                     self._tell()
-            if self.found.entries % _LOOK == 0:
-                self._progress(item.weight * item.marks.passed(path))
+            self._progress(item.weight * item.marks.passed(path))
         for path, hit in item.open.items():  # all points share these; but not below what could not be read
             if not any(path.startswith(folder + b"/") for folder in lost):
                 with self.found.lock:
@@ -292,7 +359,7 @@ class Scan:
     def _walk(
         self, points: Sequence[Point], item: _Item, skip: int = 0, lost: set[bytes] | None = None
     ) -> Iterator[tuple[bytes, list[Variant]]]:
-        """Every path of these points, in walk order."""
+        """The paths of these points that match, and all folders, in walk order."""
         many = len(points) > 1
 
         def note(path: bytes, which: int, error: RpdriveError) -> None:
@@ -313,14 +380,13 @@ class Scan:
             here, strands = followed.path, followed.strands
             self._anywhere |= bool(followed.variants)
         for path, variants in self._steps(strands, here, skip, note):
-            self.found.entries += 1
             self._check()
             yield path, variants
 
     def _steps(
         self, strands: Sequence[Strand], here: bytes, skip: int, note: Callable[[bytes, int, RpdriveError], None]
     ) -> Iterator[tuple[bytes, list[Variant]]]:
-        for path, variants in walk(self._source, strands, here, skip, note):
+        for path, variants in walk(self._source, strands, here, skip, note, self._sieve.within):
             if len(path) <= DEEPEST:
                 yield path, variants
                 continue

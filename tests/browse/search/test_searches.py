@@ -13,11 +13,14 @@ import pytest
 
 from catalog.direct import DirectSource
 from catalog.errors import NotFound, StoreUnreachable, UsageError
+from catalog.format.packs import Extent
+from catalog.format.pages import FolderIndex, Leaf
 from catalog.format.records import PointName
-from catalog.history.overlay import first, last
+from catalog.history.overlay import BatchSource, first, last
 from catalog.history.search import search
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
+from catalog.vault import Vault
 from mount.browse.resources import scanning, searches
 from mount.browse.resources.bus import Notice
 from mount.browse.resources.matching import matcher
@@ -36,16 +39,36 @@ def nothing() -> None:
     pass
 
 
-def scan(model_vault: object, names: list[PointName], text: str = "*", below: bytes = b"") -> Found:
+class Pages(DirectSource):
+    """Notes which pages are read."""
+
+    def __init__(self, vault: Vault) -> None:
+        super().__init__(vault)
+        self.read: list[bytes] = []
+
+    def leaf(self, at: Extent) -> Leaf:
+        self.read.append(at.id)
+        return super().leaf(at)
+
+    def folder_index(self, at: Extent) -> FolderIndex:
+        self.read.append(at.id)
+        return super().folder_index(at)
+
+
+def scan(
+    vault: Vault, names: list[PointName], text: str = "*", below: bytes = b"", source: BatchSource | None = None
+) -> Found:
     found = Found()
-    Scan(
-        model_vault, DirectSource(model_vault), matcher(text), found, below=below, check=nothing, tell=nothing  # type: ignore[arg-type]
-    ).run(names)  # fmt: skip
+    source = source or DirectSource(vault)
+    Scan(vault, source, matcher(text), found, below=below, check=nothing, tell=nothing).run(names)
     return found
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_equal_to_find_over_all_points(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "remembered"), [(0, 1 << 20), (1, 1 << 20), (2, 0), (3, 5000), (4, 0), (5, 1 << 20)]
+)
+def test_equal_to_find_over_all_points(seed: int, remembered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "REMEMBERED", remembered)
     model = build(open_empty(MemoryStore()), seed)
     names = [PointName.of(point) for point in model.points]
     found = scan(model.vault, names)
@@ -82,15 +105,17 @@ def test_below_a_folder(seed: int) -> None:
     assert found.hits == [] and found.problems == ["no recovery point has the folder /nowhere"]
 
 
-def test_each_block_is_fetched_once_however_many_points_share_it() -> None:
+def test_each_page_and_block_is_read_once_however_many_points_share_it() -> None:
     store = MeteredStore(MemoryStore())
     many = ManyPoints(open_empty(store), folders=60, each=30)
     for n in range(40):
         many.commit(3 if n else 0)
     names = [PointName.of(point) for point in many.points]
     before = store.snapshot()
-    found = scan(many.vault, names, "file-00*")
+    source = Pages(many.vault)
+    found = scan(many.vault, names, "file-00*", source=source)
     spent = store.snapshot() - before
+    assert len(source.read) == len(set(source.read))
     assert spent.requests == len(blocks_of(many.vault, many.points)) + len(names)  # and each record once
     assert found.total == 600 and all(hit.counted and hit.points == 40 for hit in found.hits)
     # Each folder was written anew some times, and so has as many versions of its files more.

@@ -97,7 +97,8 @@ def test_a_phone_and_the_rules_of_access(shown: Shown, browser: Browser) -> None
         ):  # fmt: skip
             tab.goto(page.origin + address)
             expect(tab.locator("main")).to_contain_text(text)
-            assert broken_rules(tab) == [], address
+            if address in ("/", "/jobs", "/storage"):  # those of the others are the same elements
+                assert broken_rules(tab) == [], address
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), address
 
 

@@ -77,12 +77,14 @@ export class Listing extends EventTarget {
     return /** @type {FolderPage} */ (this.head);
   }
 
-  /** @param {number} number @param {AbortSignal} signal */
+  /** @param {number} number @param {AbortSignal} signal @returns {Promise<void>} */
   async #fetch(number, signal) {
     const {order, desc, filter} = this.sight;
     const page = await get(`/points/${this.point}/folder`,
       {at: this.at, order, desc, filter: filter || null, from: number * WINDOW, count: WINDOW}, signal);
     signal.throwIfAborted();
+    if (this.head?.state === "whole" && page.state === "reading") return this.#fetch(number, signal); // an answer from before
+    if (this.reading && page.state === "whole") this.#windows.clear(); // the order may be another now
     this.head = page;
     // It was asked by the path of a file: from when its place is known, by that of the folder.
     if (page.selected !== null && page.state === "whole") this.at = page.path64;
@@ -97,6 +99,7 @@ export class Listing extends EventTarget {
       }
     }
     this.dispatchEvent(new Event("change"));
+    return undefined;
   }
 
   /** Rows are in sight: fetch them, then those around; forget what was asked for elsewhere. @param {number} first @param {number} last */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browse.front.tabs import ROWS, active, opened, rows
 from tests.browse.front.vault import MANY, Shown
@@ -88,6 +88,26 @@ def test_a_million_rows_fit_into_the_tallest_element(front: Shown, browser: Brow
         tab.locator(".grid-view").evaluate("view => view.scrollTop = 0")
         expect(tab.locator(ROWS, has_text=re.compile("number 0$"))).to_be_in_viewport()
         assert rows(tab) < FEW
+
+
+def test_a_row_is_found_though_the_folder_is_still_read(front: Shown, browser: Browser) -> None:
+    """The first answers are as if the folder had fewer names, in another order."""
+    with watched(browser) as watch:
+        answers: list[str] = []
+
+        def partly(route: Route) -> None:
+            answer = route.fetch()
+            page = answer.json()
+            if len(answers) < 2 and page["path"] == "/strange":
+                answers.append(route.request.url)
+                page |= {"state": "reading", "total": 3, "read": 3, "shown": 3, "rows": page["rows"][2::-1]}
+            route.fulfill(response=answer, json=page)
+
+        watch.context.route("**/folder?*", partly)
+        tab = opened(front, watch, front.folder("/strange") + "?row=9")
+        active(tab, "x" * 30)
+        assert len(answers) == 2
+        expect(tab.locator(f"{ROWS}[data-index='0']")).to_contain_text("spaces")
 
 
 def test_keys_alone_lead_everywhere(front: Shown, browser: Browser) -> None:

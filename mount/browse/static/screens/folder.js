@@ -90,6 +90,7 @@ class RpFolder extends Plain {
     }
     const listing = new Listing(point, at, sight);
     const seek = this.#seek;
+    let placed = -1; // where the row was put while the folder was read, and had fewer
     this.#loading?.stop();
     this.#loading = listing;
     this.#seek = "";
@@ -100,11 +101,14 @@ class RpFolder extends Plain {
     this.#kept = false;
     listing.addEventListener("change", () => {
       if (this.#loading !== listing || listing.head?.missing) return;
+      if (listing.reading && placed < 0) placed = Math.min(row, Math.max(0, listing.total - 1));
       if (this.listing !== listing) this.#shows(listing, row);
       this.requestUpdate();
     });
     try {
       const head = await listing.open(row);
+      // While it was read its order may have been another: whoever moved meanwhile stays on that name.
+      const moved = placed >= 0 && this.listing === listing && this.#grid?.active !== placed ? this.row?.name ?? "" : "";
       if (this.#loading !== listing) return;
       if (head.missing) this.#elsewhere(point, head.nearest ?? ROOT);
       else if (head.selected_at !== null) {
@@ -113,10 +117,10 @@ class RpFolder extends Plain {
           row: head.selected_at || null})}`);
         this.url = new URL(location.href);
       }
-      else if (seek) {
-        const found = await listing.find(seek);
+      else if (seek || moved) {
+        const found = await listing.find(seek || moved);
         if (this.#loading === listing && found >= 0) this.#moveTo(found);
-      }
+      } else if (placed >= 0) this.#moveTo(row);
     } catch (error) {
       if (this.#loading === listing) this.error = error;
     }

@@ -1,7 +1,9 @@
 // Downloads: a signed address of the contents, which the browser then fetches by itself.
+import {html} from "./vendor/lit.js";
 import {post} from "./api.js";
 import {basket} from "./basket.js";
-import {say} from "./page.js";
+import {say, to} from "./page.js";
+import {shown} from "./text.js";
 
 /** @param {string} url */
 function fetchBy(url) {
@@ -21,16 +23,53 @@ function fetchBy(url) {
  * @param {"attachment" | "tar" | "zip"} as
  */
 export async function download(point, at, as) {
-  const {url, name} = await post(`/points/${point}/link`, {at, as});
-  say(`Downloading ${name}`);
-  fetchBy(url);
+  const link = await post(`/points/${point}/link`, {at, as});
+  await begin(link, to.restore(point, at), `/drives?point=${point}`);
 }
 
 /** Download the basket as an archive. Raises ApiError. @param {"tar" | "zip"} as */
 export async function downloadBasket(as) {
-  const {url, name} = await post("/basket/link", {places: basket.places(), as});
+  await begin(await post("/basket/link", {places: basket.places(), as}), "/restore?from=basket", "/drives");
+}
+
+/**
+ * Begin a download, after asking about one that is better done otherwise.
+ * @param {{url: string, name: string, advise: string | null}} link
+ * @param {string} restore the address of the screen that restores the same
+ * @param {string} drive the address of the screen that opens it as a drive
+ */
+async function begin({url, name, advise}, restore, drive) {
+  if (advise && !(await asked(name, advise, restore, drive))) return;
   say(`Downloading ${name}`);
   fetchBy(url);
+}
+
+/**
+ * Whether a large archive is wanted all the same.
+ * @param {string} name
+ * @param {string} advise
+ * @param {string} restore
+ * @param {string} drive
+ * @returns {Promise<boolean>}
+ */
+function asked(name, advise, restore, drive) {
+  return new Promise((resolve) => {
+    const dialog = /** @type {any} */ (document.createElement("rp-dialog"));
+    const end = (/** @type {boolean} */ answer) => {
+      resolve(answer);
+      dialog.remove();
+    };
+    const ways = [html`<a class=${advise === "restore" ? "button primary" : "button"} href=${restore} @click=${() => end(false)}>Restore instead</a>`,
+      html`<a class=${advise === "drive" ? "button primary" : "button"} href=${drive} @click=${() => end(false)}>Open a drive instead</a>`];
+    if (advise === "drive") ways.reverse();
+    dialog.heading = "A large download";
+    dialog.content = html`<div class="stack"><p>${shown(name)} is more than 10 GiB or 100,000 entries. A restore checks what it writes, and goes on by
+      itself; on a drive you read only what you need.</p>
+      <div class="bar">${ways}<button class="button" type="button" @click=${() => end(true)}>Download all the same</button></div></div>`;
+    dialog.addEventListener("rp-close", () => end(false));
+    document.body.append(dialog);
+    dialog.open = true;
+  });
 }
 
 /** How an entry is downloaded unless the user says otherwise. @param {string} kind @returns {"attachment" | "tar"} */

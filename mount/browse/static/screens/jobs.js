@@ -1,6 +1,7 @@
 // Jobs: what ran on all machines and how it ended; and one job in full, with its warnings and log.
 import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
+import "../downloads.js";
 import {age, count, number, plain, shown, size, span, when} from "../text.js";
 import {say} from "../page.js";
 import {choice, outcome} from "./known.js";
@@ -93,7 +94,7 @@ class Jobs extends Screen {
 
   render() {
     if (this.url.pathname.split("/")[2]) return this.full();
-    return html`<h1 tabindex="-1">Jobs</h1>
+    return html`<h1 tabindex="-1">Jobs</h1><rp-downloads></rp-downloads>
       <div class="bar" role="search" aria-label="Jobs">${choice(this, "kind", "Show", KINDS)}${choice(this, "outcome", "that ended", OUTCOMES)}</div>
       ${this.trouble()}
       ${this.jobs ? html`${this.sending()}${this.list(this.jobs)}` : this.problem ? nothing : this.loading("Reading the jobs…")}`;

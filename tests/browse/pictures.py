@@ -41,7 +41,7 @@ REPORT = [f"{n}. {text}" for n, text in enumerate(
 EDITS = {
     3: (2, "3. What was found, and what was not"),
     7: (3, "4. Costs: 1,200 EUR"),
-    10: (6, "7. Next steps: ask Ben"),
+    9: (6, "7. Next steps: ask Ben"),
 }
 
 # The picture's pixels as numbers of the most frequent colours. Runs in the browser, on a blank page.
@@ -203,9 +203,11 @@ class _Camera:
         self.tab.goto(self.page.link().replace("/#", f"{path}#"))
         expect(self.tab.locator(wait).first).to_be_visible()
 
-    def take(self, name: str) -> None:
+    def take(self, name: str, *, whole: bool = False) -> None:
+        """The window, or the whole page."""
         self.tab.mouse.move(0, 0)
-        self.taken[f"browse-{name}.png"] = small(self.blank, self.tab.screenshot(animations="disabled"))
+        picture = self.tab.screenshot(animations="disabled", full_page=whole)
+        self.taken[f"browse-{name}.png"] = small(self.blank, picture)
 
 
 def _look(camera: _Camera) -> None:
@@ -213,7 +215,7 @@ def _look(camera: _Camera) -> None:
     machine, item = (one.hex() for one in world.anna)
     documents, report = (path64(f"/home/anna/documents{more}".encode()) for more in ("", "/report.txt"))
     camera.go("/", "main h2")
-    expect(tab.get_by_text("laptop").first).to_be_visible()
+    expect(tab.get_by_text("Looked at")).to_be_visible()
     camera.take("home")
     camera.go(f"/calendar?machine={machine}&item={item}", "#day-points [data-row]")
     expect(tab.locator("#day-points")).to_contain_text("new")
@@ -230,7 +232,7 @@ def _look(camera: _Camera) -> None:
     camera.take("search")
     before, after = (world.points[n].id.hex() for n in (0, 6))
     camera.go(f"/versions/{machine}/{item}/{report}?before={before}&after={after}", ".diff")
-    camera.take("versions")
+    camera.take("versions", whole=True)
 
 
 def _plan(camera: _Camera) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.kit.browser import chromium
 
@@ -13,5 +13,6 @@ from tests.kit.browser import chromium
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests of a worker; each makes its own context by tests.kit.browser.watched."""
+    expect.set_options(timeout=30_000)  # ms; a bound on a hang, on a machine that has much else to do
     with chromium() as found:
         yield found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -49,10 +50,15 @@ class Lived(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     folder = tmp_path_factory.mktemp("lived")
     cli = Cli(folder)
-    docs = folder / "anna" / "docs"
+    with tempfile.TemporaryDirectory(prefix="rpdrive-") as short:  # a few folders deep only
+        yield _live(cli, folder, Path(short) / "anna")
+
+
+def _live(cli: Cli, folder: Path, source: Path) -> Lived:
+    docs = source / "docs"
     (docs / "old").mkdir(parents=True)
     (docs / "report.txt").write_text(REPORT)
     (docs / "precious.txt").write_bytes(os.urandom(300_000))
@@ -61,9 +67,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     kept = folder / "kept"
     subprocess.run(["cp", "-a", docs, kept], check=True)
     cli.ok("vault", "create")
-    subprocess.run([sys.executable, "-c", BACKUPS, docs.parent], env=cli.environ, check=True, timeout=120,
+    subprocess.run([sys.executable, "-c", BACKUPS, source], env=cli.environ, check=True, timeout=120,
                    stdout=subprocess.DEVNULL)  # fmt: skip
-    return Lived(cli, docs.parent, kept)
+    return Lived(cli, source, kept)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from tests.kit.browser import Watched
 from tests.kit.browsing import Page
 
 
+@pytest.mark.soak
 @pytest.mark.needs_fuse
 def test_a_drive_is_opened_read_and_closed(lived: Lived, page: Page, desk: Watched) -> None:
     oldest = page.get("/points")["points"][-1]["id"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from mount.browse.resources.wire import path64
@@ -19,6 +20,7 @@ SMALL = """() => [...document.querySelectorAll("main :is(a, button, input, selec
     .map((one) => one.outerHTML.slice(0, 200))"""
 
 
+@pytest.mark.soak
 def test_every_screen_is_for_everyone(lived: Lived, page: Page, browser: Browser, tmp_path: Path) -> None:
     points = page.get("/points")["points"]
     newest, oldest = points[0], points[-1]

@@ -10,6 +10,7 @@ from mount.browse.resources import (
     alerts,
     bus,
     calendar,
+    compare,
     drives,
     entries,
     folders,
@@ -22,6 +23,8 @@ from mount.browse.resources import (
     restores,
     searches,
     storage,
+    textdiff,
+    versions,
 )
 
 Schema: TypeAlias = "dict[str, Any]"
@@ -66,7 +69,9 @@ def _of(function: Callable[..., Any]) -> Any:
     return get_type_hints(function)["return"]
 
 
-_AT = (_text("at", 100_000), _number("n", 0, _SAFE))
+_PATH = _text("at", 100_000)
+_AT = (_PATH, _number("n", 0, _SAFE))
+_TWO = (_text("before"), _text("after"), _PATH)
 _ORDER = (_word("order", "name", "size", "time", "kind"), _flag("desc"), _text("filter", 255))
 _FROM, _COUNT = _number("from", 0, _SAFE), _number("count", 1, 500)
 _ITEM = (_text("machine"), _text("item"))
@@ -111,6 +116,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (_number("after", 0, 1 << 31), _number("count", 0, 500)),
     ),
     ("DELETE", "/searches/{search}"): Operation("End a search"),
+    ("GET", "/versions"): Operation("All versions of a path", _of(versions.versions), (*_ITEM, _PATH)),
+    ("GET", "/diff"): Operation("How two versions of a text differ", _of(textdiff.diff), _TWO),
+    ("GET", "/compare"): Operation(
+        "What differs between two points", _of(compare.compare), (*_TWO, _number("cursor", 0, 1 << 31), _COUNT)
+    ),
     ("GET", "/restores"): Operation("Restores", _of(restores.restores)),
     ("POST", "/restores"): Operation(
         "Plan a restore by a dry run", _of(restores.plan), body=restores.RestoreWish

@@ -9,6 +9,8 @@ from mount.browse.guard.capabilities import Capabilities
 from mount.browse.guard.sessions import Sessions
 from mount.browse.resources.downloads import Downloads
 from mount.browse.resources.opened import Opened
+from mount.browse.resources.restores import is_restoring
+from mount.browse.resources.searches import searches
 
 
 @dataclass
@@ -30,7 +32,11 @@ class Context:
     def __post_init__(self) -> None:
         self.capabilities = Capabilities(self.sessions)
         self.downloads = Downloads(self.opened)
-        self.running.append(lambda: bool(self.opened.streams.running()))
+        self.running += [
+            lambda: bool(self.opened.streams.running()),
+            lambda: searches(self.opened).is_running(),
+            lambda: is_restoring(self.opened),
+        ]
 
     def is_busy(self) -> bool:
         """Whether a job runs."""

@@ -38,7 +38,8 @@ class Activity:
 
     def idle(self) -> float:
         """Seconds since something ran; 0 while something runs."""
+        busy = self.busy()
         with self._lock:
-            if self._running or self.busy():
+            if busy or self._running:
                 self._used = self._clock()
             return self._clock() - self._used

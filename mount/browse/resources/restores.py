@@ -248,6 +248,12 @@ def restores(opened: Opened) -> Restores:
     return Restores(rows)
 
 
+def is_restoring(opened: Opened) -> bool:
+    """Whether a restore of this vault runs, or is being planned. A plan that waits for its start is no job."""
+    every = RestoreFiles(opened.session.settings).all(opened.vault.id.hex())
+    return any(status.state in ("planning", "running") and is_alive(status) for status in every)
+
+
 def restore(opened: Opened, one: str) -> Restore:
     """One restore as it is now. Raises NotFound."""
     status = _known(RestoreFiles(opened.session.settings), opened, one)

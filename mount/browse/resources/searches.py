@@ -177,6 +177,11 @@ class Searches:
             raise Ended
         return opened
 
+    def is_running(self) -> bool:
+        """Whether a search runs or waits for its turn."""
+        with self._lock:
+            return bool(self._running or self._waiting)
+
     def start(self, wanted: Wanted) -> str:
         """Start a search, now or when others have ended. Returns its id. Raises UsageError and NotFound."""
         below = path_of(wanted.below) if wanted.below else b"/"

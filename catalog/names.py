@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cache
 from hashlib import blake2b
 
@@ -190,6 +191,18 @@ def _digested(name: bytes) -> bytes:
         name, tail = stem, tail + dot + extension
     head = name[: LIMIT - len(tail)]
     return head.decode(errors="ignore").encode() + tail if is_text(name) else head + tail
+
+
+def time_in_name(ns: int, *, seconds: bool = False) -> str:
+    """A time (ns, UTC) as local time for a name, to the minute or the second: no colons, which Windows refuses.
+
+    A time that no clock here shows, such as a forged one at the end of the year 9999, is its seconds after 1970.
+    """
+    try:
+        when = datetime.fromtimestamp(ns // 10**9)
+    except (ValueError, OverflowError, OSError):
+        return f"@{ns // 10**9}"
+    return when.strftime("%Y-%m-%d %H.%M.%S" if seconds else "%Y-%m-%d %H.%M")
 
 
 def is_text(name: bytes) -> bool:

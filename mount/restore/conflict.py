@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from catalog.format.values import KINDS, NodeKind
-from catalog.names import is_text
+from catalog.names import is_text, time_in_name
 from mount.restore.disk.base import Status
 
 NAME_MAX = 255  # bytes
@@ -97,7 +96,7 @@ def copy_name(name: bytes, point_time: int, number: int = 1) -> bytes:
     `point_time` in ns (UTC), shown in local time without colons, which Windows does not allow in names. A `number`
     above 1 is added to the name.
     """
-    when = datetime.fromtimestamp(point_time // 10**9).strftime("%Y-%m-%d %H.%M")
+    when = time_in_name(point_time)
     mark = f" ({when})".encode() + (f" ({number})".encode() if number > 1 else b"")
     stem, extension = _split(name)
     room = NAME_MAX - len(mark) - len(extension)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from catalog.format.records import PointName
+from catalog.names import time_in_name
 from catalog.points.choice import iter_items
 
 
@@ -33,7 +33,7 @@ def point_folders(points: list[PointName]) -> dict[bytes, PointName]:
     """
     folders: dict[bytes, PointName] = {}
     for point in sorted(points, key=lambda p: (p.time, p.sequence, p.id)):
-        text = datetime.fromtimestamp(point.time // 10**9).strftime("%Y-%m-%d %H.%M.%S")
+        text = time_in_name(point.time, seconds=True)
         name, number = text, 1
         while name.encode() in folders:
             number += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import stat
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeVar
@@ -21,6 +22,7 @@ from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.store.wrapper import Request, StoreWrapper
 from catalog.vault import open_vault
+from mount.restore.conflict import copy_name
 from mount.view.all_points import AllPointsView
 from mount.view.listing import point_folders, shown_names
 from mount.view.nodes import Attributes, Folder, Link, Node
@@ -394,6 +396,24 @@ def test_times_of_equal_seconds_get_a_number() -> None:
     assert list(folders) == [day.encode(), f"{day} (2)".encode(), f"{day} (3)".encode()]
     assert [p.sequence for p in folders.values()] == [1, 2, 3]
     assert point_folders(points[::-1]) == folders
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_point_of_a_time_that_no_clock_shows_costs_no_other(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """Whoever may write to a vault can name a point so. It is year 10000 east of UTC, or year 0 west of it."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        ends = [253_402_300_799 * SECOND, -62_135_596_800 * SECOND]
+        times = [START, *ends]
+        points = [PointName(MACHINE, ITEM, at, n, bytes([n]) * 16, partial=False) for n, at in enumerate(times)]
+        folders = point_folders(points)
+        assert len(folders) == 3 and set(folders.values()) == set(points)
+        assert any(name.startswith(b"@") for name in folders)
+        assert all(copy_name(b"a.txt", at).endswith(b").txt") for at in times)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_names_that_a_folder_cannot_have() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from datetime import datetime
 from typing import Any
 
+from catalog.names import time_in_name
 from catalog.windows.times import to_filetime
 from mount.drivers.winfsp.tree import UNIT
 from mount.place.spelling import Place
@@ -24,7 +24,7 @@ def label(view: View) -> str:
     """The machine and the date of a point, in at most 32 UTF-16 units."""
     if not isinstance(view, PointView):
         return "Recovery points"
-    date = datetime.fromtimestamp(view.point.time // 10**9).strftime("%Y-%m-%d %H.%M")
+    date = time_in_name(view.point.time)
     room = LABEL_UNITS - len(date) - 1
     name = view.point.machine_name
     while len(name.encode("utf-16-le", "replace")) // 2 > room:

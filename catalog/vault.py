@@ -120,6 +120,10 @@ class Vault:
 
     # --- records ------------------------------------------------------------------------------------------
 
+    def keep_records(self, records: MutableMapping[str, bytes]) -> None:
+        """Cache records in this mapping from now on; what was cached before is dropped."""
+        self._records = records
+
     def read_record(self, kind: Kind, cls: type[T], name: str, *, fresh: bool = False) -> T:
         """A sealed record by its full name; `fresh`: as the store has it, and no cached copy.
 

@@ -108,7 +108,7 @@ def _told(row: StorageRow) -> str:
 
 
 def _short(label: str) -> str:
-    return _text(label if len(label) <= 36 else f"{label[:35]}…")
+    return _text(label if len(label) <= 30 else f"{label[:29]}…")
 
 
 def _text(text: str) -> str:

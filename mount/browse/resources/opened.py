@@ -17,6 +17,7 @@ from catalog.ledger.listed import list_points
 from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
 from mount.browse.resources.bus import Bus
+from mount.browse.resources.near_records import NearRecords
 from mount.browse.resources.streams import Streams
 from mount.browse.resources.wire import id_of
 from mount.view.all_points import AllPointsView
@@ -62,6 +63,8 @@ class Opened:
 
     def __init__(self, session: Session, vault: Vault, *, read_only: bool = False) -> None:
         self.session, self.vault, self.read_only = session, vault, read_only
+        if session.is_local:
+            vault.keep_records(NearRecords())
         self.bus = Bus()
         self.streams = Streams(lambda stream: self.bus.publish("job", stream))
         self._closing: list[Callable[[], object]] = []

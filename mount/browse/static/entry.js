@@ -5,7 +5,9 @@ import {basket} from "./basket.js";
 import "./components.js";
 import {download} from "./download.js";
 import {Plain, session, to} from "./page.js";
-import {kind, number, shown, size, when} from "./text.js";
+import {kind, number, plain, shown, size, when} from "./text.js";
+
+let peeking = false; // the contents are shown, too; for all rows of this tab
 
 class RpEntry extends Plain {
   static properties = {point: {attribute: false}, at: {attribute: false}, row: {attribute: false}, machine: {attribute: false},
@@ -99,9 +101,20 @@ class RpEntry extends Plain {
       </div>
       <rp-error .error=${this.problem} .final=${true}></rp-error>
       <rp-error .error=${this.error} @retry=${() => this.#load()}></rp-error>
+      ${this.whole || row.kind !== "file" || !row.size ? nothing : this.#peek(row)}
       ${this.info?.problem ? html`<div class="notice warning"><p>${shown(this.info.problem)}</p></div>` : nothing}
       ${this.#facts(row, this.info)}
     </div>`;
+  }
+
+  /** A small preview, if it is wanted: it reads the file, so not unasked. @param {any} row */
+  #peek(row) {
+    return html`<details ?open=${peeking} @toggle=${(/** @type {Event} */ event) => {
+      peeking = /** @type {HTMLDetailsElement} */ (event.target).open;
+      if (peeking) import("./viewer.js");
+      this.requestUpdate();
+    }}><summary>Preview</summary>${peeking && this.info ? html`<rp-viewer .small=${true} .point=${this.point} .at=${this.at}
+      .name=${plain(row.name)}></rp-viewer>` : nothing}</details>`;
   }
 
   /** @param {any} row @param {any} info */

@@ -102,10 +102,13 @@ export function shown(name, bytes) {
 /** @param {string} base64 */
 const hexOf = (base64) => Array.from(bytesOf(base64), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
-/** The bytes of base64 or base64url. @param {string} base64 @returns {Uint8Array} */
+/** The bytes of base64 or base64url; none if it is malformed, as in an address that was typed. @param {string} base64 @returns {Uint8Array} */
 export function bytesOf(base64) {
-  const raw = atob(base64.replaceAll("-", "+").replaceAll("_", "/"));
-  return Uint8Array.from(raw, (c) => c.charCodeAt(0));
+  try {
+    return Uint8Array.from(atob(base64.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+  } catch {
+    return new Uint8Array();
+  }
 }
 
 /** Bytes as base64url without padding: a `path64`. @param {Uint8Array} bytes */

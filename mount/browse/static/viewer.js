@@ -6,11 +6,12 @@ import {Plain, note, say} from "./page.js";
 import {bytesOf, number, size} from "./text.js";
 
 const HEX = 4096; // bytes a page
+const SMALL = 4000; // characters of a small preview
 let wrapping = true; // long lines, in this tab
 
 class RpViewer extends Plain {
   static properties = {point: {attribute: false}, at: {attribute: false}, name: {attribute: false}, as: {attribute: false},
-    from: {attribute: false}, what: {state: true}, error: {state: true}, busy: {state: true}, pages: {state: true}, hex: {state: true},
+    from: {attribute: false}, small: {attribute: false}, what: {state: true}, error: {state: true}, busy: {state: true}, pages: {state: true}, hex: {state: true},
     link: {state: true}};
 
   #turn = 0; // answers of an earlier one are dropped
@@ -21,6 +22,7 @@ class RpViewer extends Plain {
     this.at = "";
     this.name = "";
     this.as = ""; // "hex": bytes, though it may be text
+    this.small = false; // only a part, beside a list of names
     this.from = 0; // the first byte of the page of bytes
     /** @type {any} */
     this.what = null;
@@ -79,7 +81,7 @@ class RpViewer extends Plain {
       const page = await get(`${base}/text`, {at: this.at, from: 0});
       if (!late()) this.pages = [page];
     } else if (mode === "hex" && this.hex?.from !== this.from) {
-      const page = await get(`${base}/hex`, {at: this.at, from: this.from, count: HEX});
+      const page = await get(`${base}/hex`, {at: this.at, from: this.from, count: this.small ? 256 : HEX});
       if (!late()) this.hex = {...page, bytes: bytesOf(page.bytes)};
     } else if ((mode === "image" || mode === "pdf") && !this.link) {
       const {url} = await post(`${base}/link`, {at: this.at, as: "inline"});
@@ -114,7 +116,7 @@ class RpViewer extends Plain {
   render() {
     const mode = this.#mode;
     const kind = this.what?.kind;
-    const both = kind === "text" || kind === "image" || kind === "pdf";
+    const both = !this.small && (kind === "text" || kind === "image" || kind === "pdf");
     return html`<div class="stack">
       ${both ? html`<div class="bar" role="group" aria-label="Show as">
         ${[["", kind === "pdf" ? "PDF" : kind === "image" ? "Image" : "Text"], ["hex", "Bytes"]].map(([as, label]) => html`<button
@@ -122,7 +124,7 @@ class RpViewer extends Plain {
       ${mode === "text" ? this.#text() : mode === "hex" ? this.#bytes() : mode === "image" ? this.#image() : mode === "pdf" ? this.#pdf()
         : mode === "empty" ? html`<rp-empty .why=${"This file is empty: it has 0 bytes."}></rp-empty>`
           : mode === "none" ? html`<rp-empty .why=${this.what.why || "There is nothing to preview."}></rp-empty>` : nothing}
-      <rp-error .error=${this.error} @retry=${() => (this.what ? this.#ask((late) => this.#show(late)) : this.#load())}></rp-error>
+      <rp-error .error=${[400, 404].includes(this.error?.status) ? null : this.error /* what is known of the entry says it */} @retry=${() => (this.what ? this.#ask((late) => this.#show(late)) : this.#load())}></rp-error>
       ${this.busy ? html`<rp-loading></rp-loading>` : nothing}
     </div>`;
   }
@@ -131,6 +133,8 @@ class RpViewer extends Plain {
     if (!this.pages.length) return nothing;
     const last = this.pages[this.pages.length - 1];
     const end = last.next ?? last.size;
+    if (this.small) return html`<pre class="view wrapped small" tabindex="0" role="region" aria-label="Begin of the text">${last.text.slice(0, SMALL)}${
+      last.text.length > SMALL || last.next !== null ? "\u2026" : ""}</pre>`;
     return html`<div class="bar"><span class="muted grow">${last.encoding}; ${last.next === null ? size(last.size)
         : `the first ${size(end)} of ${size(last.size)}`}</span>
         <label class="check"><input type="checkbox" .checked=${wrapping} @change=${(/** @type {Event} */ event) => {
@@ -153,6 +157,7 @@ class RpViewer extends Plain {
       lines.push(`${(hex.from + i).toString(16).padStart(8, "0")}  ${codes.padEnd(48)}  ${signs}`);
     }
     const end = hex.from + hex.bytes.length;
+    if (this.small) return html`<pre class="view small" tabindex="0" role="region" aria-label="First bytes of the file">${lines.join("\n")}</pre>`;
     return html`<div class="bar">
         <button class="button" type="button" ?disabled=${!hex.from} @click=${() => this.#page(hex.from - HEX)}>Earlier bytes</button>
         <button class="button" type="button" ?disabled=${end >= hex.size} @click=${() => this.#page(end)}>Later bytes</button>

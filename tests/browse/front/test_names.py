@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser, expect
 
-from tests.browse.front.tabs import ROWS, opened
+from tests.browse.front.tabs import ROWS, active, opened
 from tests.browse.front.vault import HOSTILE, Shown
 from tests.kit.browser import watched
 
@@ -88,6 +88,15 @@ def test_pictures_come_from_the_other_origin(front: Shown, browser: Browser) -> 
         picture = tab.get_by_role("img", name="Contents of square.png")
         expect(picture).to_have_js_property("naturalWidth", 8)
         assert (picture.get_attribute("src") or "").startswith(front.page.contents)
+        # Beside the names, if it is wanted.
+        tab.get_by_role("link", name="Its folder").click()
+        active(tab, "square.png")
+        tab.locator("summary", has_text="Preview").click()
+        expect(tab.get_by_role("img", name="Contents of square.png")).to_have_js_property("naturalWidth", 8)
+        tab.locator(f"{ROWS}[tabindex='0']").focus()
+        tab.keyboard.press("Home")
+        tab.keyboard.press("ArrowDown")
+        expect(tab.get_by_role("region", name="First bytes")).to_contain_text("00000000  00 01 02")
         tab.goto(front.page.origin + front.preview("/texts/paper.pdf"))
         link = tab.get_by_role("link", name="Open the PDF in a new tab")
         expect(link).to_have_attribute("rel", "noopener noreferrer")

@@ -73,8 +73,10 @@ class RpFolder extends Plain {
   get #place() {
     const [, , point, at] = this.url.pathname.split("/");
     const params = this.url.searchParams;
-    return {point, at: at || ROOT, row: Number(params.get("row")) || 0,
-      sight: {order: params.get("order") ?? "name", desc: params.get("desc") === "1", filter: params.get("filter") ?? ""}};
+    const order = params.get("order") ?? "name"; // an address may have been typed
+    return {point, at: at || ROOT, row: Math.max(0, Math.min(1e12, Math.floor(Number(params.get("row"))) || 0)),
+      sight: {order: this.#columns.some(({key}) => key === order) ? order : "name", desc: params.get("desc") === "1",
+        filter: params.get("filter") ?? ""}};
   }
 
   /** @returns {any} */
@@ -175,7 +177,7 @@ class RpFolder extends Plain {
 
   #flush = () => {
     clearTimeout(this.#later);
-    if (this.#index >= 0 && this.listing === this.#loading) note({row: this.#index || null});
+    if (this.#index >= 0 && this.listing === this.#loading && location.pathname === this.url.pathname) note({row: this.#index || null});
     this.#index = -1;
   };
 

@@ -5,7 +5,7 @@ import {basket} from "../basket.js";
 import "../components.js";
 import "../entry.js";
 import {Plain, go, title, to} from "../page.js";
-import {parent, plain, shown} from "../text.js";
+import {ROOT, parent, plain, shown} from "../text.js";
 import "../viewer.js";
 
 class RpPreview extends Plain {
@@ -25,7 +25,7 @@ class RpPreview extends Plain {
 
   get #place() {
     const [, , point, at] = this.url.pathname.split("/");
-    return {point, at};
+    return {point, at: at || ROOT};
   }
 
   /** @param {Map<string, unknown>} changed */

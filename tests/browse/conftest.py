@@ -10,9 +10,12 @@ from playwright.sync_api import Browser, expect
 from tests.kit.browser import chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests of a worker; each makes its own context by tests.kit.browser.watched."""
+    """One Chromium for the tests of a module; each makes its own context by tests.kit.browser.watched.
+
+    Not for longer: while Playwright runs, this thread counts as one of a loop, and `asyncio.run` fails in it.
+    """
     expect.set_options(timeout=30_000)  # ms; a bound on a hang, on a machine that has much else to do
     with chromium() as found:
         yield found

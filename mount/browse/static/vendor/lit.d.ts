@@ -13,14 +13,7 @@ export class LitElement extends HTMLElement {
   render(): unknown;
 }
 export function html(strings: TemplateStringsArray, ...values: unknown[]): unknown;
-export function svg(strings: TemplateStringsArray, ...values: unknown[]): unknown;
 export function render(value: unknown, container: HTMLElement): unknown;
 export const nothing: unique symbol;
 export function repeat<T>(items: Iterable<T>, key: (item: T, index: number) => unknown, template?: (item: T, index: number) => unknown): unknown;
-export function ref(value: unknown): unknown;
-export function createRef<T = Element>(): {value?: T};
 export function live(value: unknown): unknown;
-export function classMap(value: Record<string, boolean>): unknown;
-export function ifDefined(value: unknown): unknown;
-export function keyed(key: unknown, value: unknown): unknown;
-export function until(...values: unknown[]): unknown;

@@ -7,14 +7,9 @@ ESBUILD=0.28.2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/entry.js" <<'END'
-export {LitElement, html, svg, nothing, render} from "lit";
+export {LitElement, html, nothing, render} from "lit";
 export {repeat} from "lit/directives/repeat.js";
-export {ref, createRef} from "lit/directives/ref.js";
 export {live} from "lit/directives/live.js";
-export {classMap} from "lit/directives/class-map.js";
-export {ifDefined} from "lit/directives/if-defined.js";
-export {keyed} from "lit/directives/keyed.js";
-export {until} from "lit/directives/until.js";
 END
 npm install --prefix "$work" --no-audit --no-fund "lit@$LIT" "esbuild@$ESBUILD" >/dev/null
 {

@@ -33,6 +33,19 @@ export const KEYS = [
     [["["], "the recovery point before, same folder"],
     [["]"], "the recovery point after, same folder"],
   ]],
+  ["In the calendar", [
+    [["\u2190 \u2192", "\u2191 \u2193"], "a day, a week"],
+    [["PgUp", "PgDn"], "a month; with Shift a year"],
+    [["Enter"], "list the day's points"],
+  ]],
+  ["In hits, versions, changes and the basket", [
+    [["\u2191", "\u2193"], "row above, row below"],
+    [["Enter"], "open it"],
+    [["v", "p", "d", "r"], "versions, preview, download, restore, where the row offers it"],
+    [["Space"], "into the basket; tick a version"],
+    [["x"], "take it out of the basket"],
+    [["[", "]"], "the version before, the version after"],
+  ]],
 ];
 
 const KEY = "rpdrive-letters";

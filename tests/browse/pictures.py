@@ -215,8 +215,8 @@ def _look(camera: _Camera) -> None:
     machine, item = (one.hex() for one in world.anna)
     documents, report = (path64(f"/home/anna/documents{more}".encode()) for more in ("", "/report.txt"))
     camera.go("/", "main h2")
-    expect(tab.get_by_text("Looked at")).to_be_visible()
-    camera.take("home")
+    expect(tab.get_by_text("Looked at 2026")).to_be_visible()
+    camera.take("home", whole=True)
     camera.go(f"/calendar?machine={machine}&item={item}", "#day-points [data-row]")
     expect(tab.locator("#day-points")).to_contain_text("new")
     camera.take("calendar")
@@ -258,11 +258,10 @@ def pictures(browser: Browser) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for on_disk, size, work in ((False, DESK, _look), (True, DESK, _plan), (False, PHONE, _phone)):
         phone = size == PHONE
-        more = {"touch": phone, "device_scale_factor": 1}
         with (
             _world(on_disk=on_disk) as world,
             page_of(world.opened()) as page,
-            watched(browser, size, scheme="dark" if phone else "light", **more) as desk,
+            watched(browser, size, scheme="dark" if phone else "light", touch=phone, device_scale_factor=1) as desk,
         ):
             desk.expected.append("404")  # /srv/restored isn't there
             camera = _Camera(world, page, desk)

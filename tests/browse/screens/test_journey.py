@@ -25,7 +25,7 @@ FOCUSED = """() => {
 
 def same(one: Path, other: Path) -> str:
     """What `diff -r` says of two folders; nothing if they are the same."""
-    command = ["diff", "-r", "--no-dereference", one, other]
+    command: list[str | Path] = ["diff", "-r", "--no-dereference", one, other]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from cache.reader import Reader
 from catalog.errors import NotFound, UsageError
 from catalog.format.keys import file_digest
 from catalog.format.packs import Extent
 from catalog.format.values import NodeKind, Paged, Piece
-from catalog.points.choice import Place
-from catalog.tree import Found
 from mount.browse.resources.archives.contents import contents, cut, gathered, named
 from mount.browse.resources.archives.tar import Tar
-from mount.browse.resources.archives.tops import Top, archive_name, tops
+from mount.browse.resources.archives.tops import Spot, Top, archive_name, tops
 from mount.browse.resources.archives.zip import Zip
 from mount.browse.resources.opened import At, Opened
 
@@ -84,7 +84,7 @@ class Downloads:
         self._opened = opened
         self.streams = opened.streams
         self._lock = threading.Lock()
-        self._baskets: OrderedDict[str, Places] = OrderedDict()
+        self._baskets: OrderedDict[str, bytes] = OrderedDict()
         self._archives: OrderedDict[bytes, Tar | Zip] = OrderedDict()
         self._measuring: dict[bytes, threading.Lock] = {}
 
@@ -99,10 +99,10 @@ class Downloads:
 
     def keep_basket(self, places: Places) -> str:
         """Keep what is in a basket, for as long as others don't push it out. Returns its id."""
-        text = repr(places).encode()
-        key = blake2b(text, digest_size=16).hexdigest()
+        packed = msgspec.msgpack.encode(places)
+        key = blake2b(packed, digest_size=16).hexdigest()
         with self._lock:
-            self._baskets[key] = places
+            self._baskets[key] = packed
             self._baskets.move_to_end(key)
             while len(self._baskets) > BASKETS:
                 self._baskets.popitem(last=False)
@@ -114,15 +114,16 @@ class Downloads:
             found = self._baskets.get(key)
         if found is None:
             raise NotFound("this basket is no longer kept", "go back to the page, and begin the download again")
-        return found
+        return msgspec.msgpack.decode(found, type=Places)
 
     # --- archives -------------------------------------------------------------------------------------------
 
     def offer(self, places: Places, kind: Kind) -> Offer:
         """What an archive of some places would be. Raises as `archive`."""
         found = self._tops(places)
-        entries = sum(1 + top.place.folder.totals.entries if top.place.folder else 1 for top in found)
-        size = sum(_bytes(top.place) for top in found)
+        folders = [top.spot.folder for top in found if top.spot.folder is not None]
+        entries = len(found) + sum(folder.totals.entries for folder in folders)
+        size = sum(folder.totals.bytes for folder in folders)
         advise: Literal["restore", "drive"] | None = None
         if entries > LARGE_ENTRIES:
             advise = "restore"
@@ -141,8 +142,8 @@ class Downloads:
             raise UsageError(
                 f"an archive is of 1 to {MOST_PLACES} places, not {len(places)}", "put their folder in the basket"
             )
-        found = [self._opened.find(point, path) for point, path in places]
-        return tops([(at.tree.point, _place(at)) for at in found])
+        found = (self._opened.find(point, path) for point, path in places)
+        return tops([_spot(at) for at in found])
 
     def _measured(self, places: Sequence[Top], kind: Kind, stopped: Callable[[], bool]) -> Tar | Zip:
         key = _key(places, kind)
@@ -173,23 +174,16 @@ def digest_of(content: list[Piece] | Paged) -> bytes:
     return file_digest((piece.length, piece.id if isinstance(piece, Extent) else None) for piece in content)
 
 
-def _place(at: At) -> Place:
+def _spot(at: At) -> Spot:
     path = at.path.strip(b"/")
     if at.page is None:
-        return Place(path, None, at.tree.point.root.subtree() if at.tree.point.root else None)
+        return Spot(at.tree.point, path, at.number, at.tree.point.root.subtree() if at.tree.point.root else None)
     leaf, entry = at.page.leaf, at.page.leaf.entries[at.index]
-    folder = leaf.subtree(entry) if entry.kind == NodeKind.FOLDER else None
-    return Place(path, Found(entry, leaf, at.number), folder)
-
-
-def _bytes(place: Place) -> int:
-    if place.folder is not None:
-        return place.folder.totals.bytes
-    return place.found.entry.size if place.found is not None else 0
+    return Spot(at.tree.point, path, at.number, leaf.subtree(entry) if entry.kind == NodeKind.FOLDER else None)
 
 
 def _key(places: Sequence[Top], kind: Kind) -> bytes:
     digest = blake2b(kind.encode(), digest_size=16)
     for top in places:
-        digest.update(b"%b%d\0" % (top.point.id, top.place.number))
+        digest.update(b"%b%d\0" % (top.point.id, top.spot.number))
     return digest.digest()

@@ -20,6 +20,7 @@ from mount.browse.resources import streams
 from tests.browse.have.trees import BIG, LONG, Tree
 from tests.kit.browsing import Answer, Page, opened_as, page_of
 from tests.kit.drives import eventually
+from tests.kit.vaults import Remote
 
 pytestmark = pytest.mark.needs_program("curl")
 
@@ -235,6 +236,59 @@ def test_a_browser_that_goes_away_ends_the_reading(page: Page, tree: Tree) -> No
     assert row.state == "stopped" and row.sent < size
     last = _get(page, url, range=f"bytes={size - 10}-")  # beyond 4 GiB
     assert (last.status, last.body) == (206, bytes(10))
+
+
+def _begun(page: Page, tree: Tree, at: str) -> Iterator[http.client.HTTPResponse]:
+    """A download of 8 GiB that has begun, and is never read to its end."""
+    node = tree.maker.node(b"huge", size=8 << 30, content=tree.maker.file(b"x", 8 << 30).content)
+    point = tree.add(tree.maker.root([node])).id.hex()
+    parts = urlsplit(page.post(f"/points/{point}/link", {"at": at, "as": "attachment"})["url"])
+    with closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)) as connection:
+        connection.request("GET", parts.path, headers={"Host": parts.netloc})
+        answer = connection.getresponse()
+        assert answer.read(1 << 20) == bytes(1 << 20)
+        yield answer
+
+
+def test_a_download_ends_with_its_session_and_with_the_server(tree: Tree, tmp_path: Path) -> None:
+    opened = opened_as(tmp_path, tree.vault)
+    with page_of(opened) as page:
+        for answer in _begun(page, tree, _path64(b"/huge")):
+            assert page.api("DELETE", "/session").status == 204
+            left = 0
+            while part := answer.read(1 << 20):
+                left += len(part)
+            assert left < 1 << 30
+        eventually(lambda: not opened.streams.running(), "the download ends")
+    opened = opened_as(tmp_path, tree.vault)
+    with page_of(opened) as page:
+        waiting = _begun(page, tree, _path64(b"/huge"))
+        answer = next(waiting)
+    assert [row.state for row in opened.streams.recent()] == ["stopped"]
+    answer.close()
+    waiting.close()  # type: ignore[attr-defined]
+
+
+def test_requests_to_the_store(tmp_path: Path) -> None:
+    """Links and headers cost none, a file those of its blocks, and an archive no data before its first byte."""
+    far = Remote()
+    made = Tree(far.vault)
+    with page_of(opened_as(tmp_path, far.opened())) as page:
+        _link(page, made, b"/home/nothing")
+        before = far.requests
+        link = _link(page, made, b"/home/big.bin")
+        assert _get(page, link["url"], "HEAD").status == 200
+        assert _get(page, link["url"], if_none_match="*").status == 304
+        assert far.requests == before  # all that was asked stands in the page of the folder
+        assert _get(page, link["url"]).body == BIG
+        assert far.requests - before == 2  # a block, and what is read ahead
+        before = far.requests
+        archive = _link(page, made, b"/home/many", "tar")
+        assert _get(page, archive["url"], "HEAD").headers["content-length"] == str(archive["size"])
+        assert far.requests == before  # the tree is in one block, which is there
+        assert len(_get(page, archive["url"]).body) == archive["size"]
+        assert far.requests - before == 2  # a block alone, and then ahead
+    made.close()
 
 
 def test_too_many_downloads_are_told_to_come_later(page: Page, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

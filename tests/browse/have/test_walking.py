@@ -14,10 +14,10 @@ from catalog.store.memory import MemoryStore
 from catalog.tree import walk
 from mount.browse.resources.archives.contents import cut
 from mount.browse.resources.archives.tar import Tar
-from mount.browse.resources.archives.tops import Top, tops
+from mount.browse.resources.archives.tops import tops
 from mount.browse.resources.archives.walking import Walk
 from mount.browse.resources.archives.zip import Zip
-from tests.browse.have.trees import place_of
+from tests.browse.have.trees import spot_of, whole
 from tests.kit.random_trees import RandomTrees
 from tests.kit.vaults import new_vault
 
@@ -34,28 +34,41 @@ def _made(seed: int) -> _Made:
     return _Made(Reader(vault), points)
 
 
-def _whole(reader: Reader, point: Point) -> Top:
-    return Top(b"top", point, place_of(reader, point, b""))
-
-
 def test_a_walk_goes_on_from_any_member() -> None:
     for seed in range(4):
         reader, points = _made(seed)
         rng = random.Random(seed)
-        members = list(Walk(reader, [_whole(reader, p) for p in points]).members())
+        members = list(Walk(reader, [whole(reader, p) for p in points]).members())
         plain = [b"top/" + step.path for p in points for step in walk(reader, p.root.subtree() if p.root else None)]
         assert [m.path for m in members if m.path != b"top"] == plain
         keys = [m.key for m in members]
         assert keys == sorted(set(keys))
         for n in {0, len(keys) - 1, *(rng.randrange(len(keys)) for _ in range(25))}:
-            again = Walk(reader, [_whole(reader, p) for p in points]).members(keys[n])
+            again = Walk(reader, [whole(reader, p) for p in points]).members(keys[n])
             assert [(m.path, m.key) for m in again] == [(m.path, m.key) for m in members[n:]]
         reader.close()
 
 
+def test_a_walk_of_several_places_goes_on_from_any_member() -> None:
+    reader, points = _made(1)
+    rng = random.Random(1)
+    steps = list(walk(reader, points[1].root.subtree() if points[1].root else None))
+    paths = [step.path for step in rng.sample(steps, 12)]
+    places = tops([spot_of(reader, points[1], path) for path in paths])
+    members = list(Walk(reader, places).members())
+    below = [[s for s in steps if s.path == path or s.path.startswith(path + b"/")] for path in paths]
+    assert [m.key & 0xFFFFFFFF for m in members] == [step.found.number for some in below for step in some]
+    entries = [step.found.entry for some in below for step in some]
+    assert [m.entry for m in members] == entries
+    for n in rng.sample(range(len(members)), 9):
+        again = Walk(reader, places).members(members[n].key)
+        assert [(m.path, m.key) for m in again] == [(m.path, m.key) for m in members[n:]]
+    reader.close()
+
+
 def test_archives_of_any_tree_are_whole_and_exact() -> None:
     reader, points = _made(2)
-    places = [_whole(reader, points[0])]
+    places = [whole(reader, points[0])]
     archive = Tar(reader, places)
     data = b"".join(archive.read())
     assert len(data) == archive.length
@@ -77,7 +90,7 @@ def test_archives_of_any_tree_are_whole_and_exact() -> None:
 
 def test_names_at_the_top_are_apart_on_every_system() -> None:
     reader, (first, second) = _made(3)
-    found = tops([(first, place_of(reader, first, b"")), (second, place_of(reader, second, b""))] * 2)
+    found = tops([spot_of(reader, first, b""), spot_of(reader, second, b"")] * 2)
     assert len(found) == 2  # what is given twice counts once
     assert len({top.name.lower() for top in found}) == 2
     assert all(top.name.startswith(b"home 2026-") for top in found)

@@ -16,9 +16,9 @@ from catalog.names import shown
 from mount.browse.resources.archives import zip_records as records
 from mount.browse.resources.archives.contents import PIECE, CutShort
 from mount.browse.resources.archives.stopping import Stopped
-from mount.browse.resources.archives.tops import Top
 from mount.browse.resources.archives.zip import Zip, spelled
-from tests.browse.have.trees import BIG, SECOND, SMALL, Tree, place_of
+from tests.browse.have.trees import BIG, SECOND, SMALL, Tree
+from tests.browse.have.trees import whole as whole_of
 
 pytestmark = pytest.mark.needs_program("unzip")
 
@@ -81,7 +81,7 @@ def test_sizes_and_offsets_beyond_4_gib(tree: Tree) -> None:
         for name, size in ((b"a", 5 << 30), (b"b", (1 << 32) - 1), (b"c", 3))
     ]
     point = tree.add(tree.maker.root(huge))
-    archive = Zip(tree.reader, [Top(b"top", point, place_of(tree.reader, point, b""))])
+    archive = Zip(tree.reader, [whole_of(tree.reader, point)])
     holes = 0
 
     def without_contents(_reader: object, _content: object, size: int, begin: int = 0) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from catalog.format.values import NodeKind, Owner, Subtree
 from catalog.points.choice import Place, find
 from catalog.store.memory import MemoryStore
 from catalog.vault import Vault
-from mount.browse.resources.archives.tops import Top, tops
+from mount.browse.resources.archives.tops import Spot, Top, tops
 from tests.kit.drives import Maker, acl, add_item, add_machine, add_point
 from tests.kit.vaults import new_vault
 
@@ -25,9 +25,9 @@ SMALL = 300  # files in a folder of several pages
 class Tree:
     """A vault with one point, and the contents of its files by path."""
 
-    def __init__(self) -> None:
+    def __init__(self, vault: Vault | None = None) -> None:
         self.store = MemoryStore()
-        self.vault: Vault = new_vault(self.store)
+        self.vault = new_vault(self.store) if vault is None else vault
         self.contents: dict[bytes, bytes] = {}
         add_machine(self.vault)
         add_item(self.vault)
@@ -45,7 +45,7 @@ class Tree:
         return place_of(self.reader, self.point, path)
 
     def tops(self, *paths: bytes) -> list[Top]:
-        return tops([(self.point, self.place(path)) for path in paths])
+        return tops([spot_of(self.reader, self.point, path) for path in paths])
 
     def spoil(self, path: bytes) -> None:
         """Change a byte of the first block of a file's contents in the store."""
@@ -122,3 +122,13 @@ class Tree:
 
 def place_of(reader: Reader, point: Point, path: bytes) -> Place:
     return find(reader, point.root.subtree() if point.root else None, path)
+
+
+def spot_of(reader: Reader, point: Point, path: bytes) -> Spot:
+    place = place_of(reader, point, path)
+    return Spot(point, place.path.strip(b"/"), place.number, place.folder)
+
+
+def whole(reader: Reader, point: Point) -> Top:
+    """A point as the one top of an archive."""
+    return Top(b"top", spot_of(reader, point, b""))

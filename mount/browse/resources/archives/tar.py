@@ -110,7 +110,7 @@ class Tar:
     def _etag(self, tops: Sequence[Top]) -> str:
         digest = blake3(b"rpdrive tar %d %d\0" % (VERSION, self.length))
         for top in tops:
-            for part in (top.name, top.point.id, top.place.path):
+            for part in (top.name, top.point.id, top.spot.path):
                 digest.update(len(part).to_bytes(4, "big") + part)
         for key, number in self._walk.stops.items():
             digest.update(key.to_bytes(8, "big") + number.to_bytes(8, "big"))

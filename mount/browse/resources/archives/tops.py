@@ -7,38 +7,59 @@ from datetime import datetime
 from typing import NamedTuple
 
 from catalog.format.records import Point
+from catalog.format.values import Subtree
 from catalog.names import LIMIT, folded, is_text, shown
-from catalog.points.choice import Place
+from catalog.tree import ROOT_NUMBER
 
 NAMES, MISSING = b"_names.txt", b"_missing.txt"  # what an archive says of itself
 _RESERVED = (NAMES, MISSING)
 
 
+class Spot(NamedTuple):
+    """A place in a point, without the page that it stands in: of those there may be thousands in a basket.
+
+    `path` from the root, without a slash at either end; `number` is that of a walk; `folder` has its pages, if any.
+    """
+
+    point: Point
+    path: bytes
+    number: int
+    folder: Subtree | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the root of the point."""
+        return self.number == ROOT_NUMBER
+
+
 class Top(NamedTuple):
-    """A place in a point, and its name at the top of the archive."""
+    """A place, and its name at the top of the archive."""
 
     name: bytes
-    point: Point
-    place: Place
+    spot: Spot
+
+    @property
+    def point(self) -> Point:
+        return self.spot.point
 
 
-def tops(places: Sequence[tuple[Point, Place]]) -> list[Top]:
+def tops(spots: Sequence[Spot]) -> list[Top]:
     """The tops of an archive of these places, in the order given. A place that is given twice counts once.
 
     A place has its own name, a whole point that of its item. Where two would be equal on any system, they are told
     apart by item and time, and then by a number.
     """
-    once = {(point.id, place.number): (point, place) for point, place in places}
-    plain = [_own_name(point, place) for point, place in once.values()]
+    once = list({(spot.point.id, spot.number): spot for spot in spots}.values())
+    plain = [_own_name(spot) for spot in once]
     often = _counted(plain)
     used = {folded(shown(name)) for name in _RESERVED}
     found = []
-    for own, (point, place) in zip(plain, once.values(), strict=True):
+    for own, spot in zip(plain, once, strict=True):
         key = folded(shown(own))
-        apart = _short(own, f" ({_item(point)} {_time(point)})") if often[key] > 1 or key in used else own
+        apart = _short(own, f" ({_item(spot.point)} {_time(spot.point)})") if often[key] > 1 or key in used else own
         name = next(one for one in _numbered(apart) if folded(shown(one)) not in used)
         used.add(folded(shown(name)))
-        found.append(Top(name, point, place))
+        found.append(Top(name, spot))
     return found
 
 
@@ -47,10 +68,10 @@ def archive_name(places: Sequence[Top]) -> bytes:
     return places[0].name if len(places) == 1 else b"files"
 
 
-def _own_name(point: Point, place: Place) -> bytes:
-    if place.found is not None:
-        return place.found.entry.name
-    return f"{_item(point)} {_time(point)}".encode(errors="replace")
+def _own_name(spot: Spot) -> bytes:
+    if not spot.is_whole:
+        return spot.path.rpartition(b"/")[2]
+    return f"{_item(spot.point)} {_time(spot.point)}".encode(errors="replace")
 
 
 def _item(point: Point) -> str:

@@ -13,12 +13,13 @@ from catalog.errors import Damaged
 from catalog.format.packs import Extent
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind, Subtree
-from catalog.tree import NumberedLeaf, PageSource, check_level
+from catalog.tree import ROOT_NUMBER, NumberedLeaf, PageSource, check_level
 from mount.browse.resources.archives.tops import Top
 
 _FOLDER = int(NodeKind.FOLDER)
 _FILE = int(NodeKind.FILE)
 _BITS = 32  # of an entry's number in its key
+_ELSEWHERE = 1 << 62  # in keys of folders above a top: no stop is noted there
 MAX_PATH = 64 << 10  # bytes of a folder's path; what is below a longer one is left out
 
 # Called with the number of a folder's entry in its key, its path, the number from which on its pages can't be read,
@@ -64,14 +65,13 @@ class Walk:
 
     def _top(self, n: int, begin: int, broken: Broken | None) -> Iterator[Member]:
         top, base = self.tops[n], n << _BITS
-        place, number = top.place, top.place.number
-        found = place.found
+        number, folder = top.spot.number, top.spot.folder
         if begin <= number:
-            yield Member(top.name, base | number, *((found.leaf, found.entry) if found else (None, None)))
-        if not place.is_folder or place.folder is None:
+            yield Member(top.name, base | number, *((None, None) if top.spot.is_whole else self._entry(top)))
+        if folder is None:
             return
         # An explicit stack: folders may be nested deeper than Python allows calls to be.
-        stack = [(top.name + b"/", self._entries(place.folder, base, number, top.name, begin, broken))]
+        stack = [(top.name + b"/", self._entries(folder, base, number, top.name, begin, broken))]
         while stack:
             above, rest = stack[-1]
             for leaf, entry, number in rest:
@@ -85,6 +85,21 @@ class Walk:
                         break
             else:
                 stack.pop()
+
+    def _entry(self, top: Top) -> tuple[Leaf, Entry]:
+        """The page and the entry of a top, by its number. Raises Damaged."""
+        root, wanted = top.point.root, top.spot.number
+        folder, number = root.subtree() if root else None, ROOT_NUMBER
+        while folder is not None and (found := next(self._holding(folder, number, wanted), None)) is not None:
+            leaf, entry, number = found
+            if number == wanted:
+                return leaf, entry
+            folder = leaf.subtree(entry)
+        raise Damaged("the pages of this folder are not what they were a moment ago")
+
+    def _holding(self, folder: Subtree, number: int, begin: int) -> Iterator[tuple[Leaf, Entry, int]]:
+        """The entries of a folder that have, or hold, a number from `begin` on."""
+        return self._entries(folder, _ELSEWHERE, number, b"", begin, None)
 
     def _below(self, leaf: Leaf, entry: Entry, key: int, path: bytes, broken: Broken | None) -> Subtree | None:
         """What is in a folder. None if it is empty, or its pages can't be found."""

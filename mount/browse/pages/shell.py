@@ -9,7 +9,7 @@ import jinja2
 from mount.browse.pages.static import StaticFile, hash_of, static_files
 
 # What app.js imports: named in the shell, so that a browser fetches them at once and not one after the other.
-_MODULES = ("vendor/lit.js", "api.js", "basket.js", "components.js", "keys.js", "page.js", "text.js")
+PRELOADED = ("vendor/lit.js", "api.js", "basket.js", "components.js", "keys.js", "page.js", "text.js")
 
 
 class Pages:
@@ -22,4 +22,4 @@ class Pages:
             (Path(__file__).parent / "shell.html").read_text()
         )
         sheets = [name for name in self.files if name.endswith(".css")]
-        self.shell = template.render(static=self.base, sheets=sheets, modules=_MODULES).encode()
+        self.shell = template.render(static=self.base, sheets=sheets, modules=PRELOADED).encode()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Response, expect
 
+from mount.browse.pages.shell import PRELOADED
 from mount.browse.pages.static import static_files, without_comments
 from tests.browse.front.tabs import active, opened
 from tests.browse.front.vault import Shown
@@ -13,6 +16,7 @@ from tests.kit.browser import watched
 
 STATIC = Path(__file__).parents[3] / "mount" / "browse" / "static"
 LIGHT = 60 << 10  # bytes over the wire, of a screen with all that it needs
+LIGHTER = 40 << 10  # of its scripts and sheets
 
 
 def test_only_comments_are_left_out() -> None:
@@ -26,6 +30,26 @@ def test_only_comments_are_left_out() -> None:
         == b"\nx((y));\n\n\n\nz;\n"
     )
     assert without_comments(".css", b"/* one\n   two */\na {}\n") == b"\n\na {}\n"
+
+
+def test_every_screen_is_light() -> None:
+    """Scripts and sheets that it loads, compressed; all screens together are twice as much."""
+    files = static_files()
+    sheets = sum(len(file.packed) for name, file in files.items() if name.endswith(".css"))
+
+    def needed(name: str, found: set[str]) -> set[str]:
+        if name not in found:
+            found.add(name)
+            for path in re.findall(rb'^import (?:[^;"]*? from )?"(\.[^"]+)"', files[name].plain, re.MULTILINE):
+                needed(posixpath.normpath(posixpath.join(posixpath.dirname(name), path.decode())), found)
+        return found
+
+    frame = needed("app.js", set())
+    assert frame >= {"vendor/lit.js", *PRELOADED}, "the shell names scripts that are not needed at once"
+    for name in files:
+        if re.fullmatch(r"screens/\w+\.js", name):
+            size = sheets + sum(len(files[each].packed) for each in needed(name, set(frame)))
+            assert size < LIGHTER, f"{name}: {size}"
 
 
 def test_a_screen_is_light_and_comes_once(front: Shown, browser: Browser) -> None:

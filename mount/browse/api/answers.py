@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ _STATUS: tuple[tuple[type[RpdriveError], int], ...] = (
     (UsageError, 400), (NotFound, 404), (AmbiguousName, 409), (AccessDenied, 403), (Damaged, 502),
     (StoreError, 503),
 )  # fmt: skip
+_LONE = re.compile("[\ud800-\udfff]")
 T = TypeVar("T")
 
 
@@ -44,7 +46,20 @@ class Problem(msgspec.Struct):
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A struct, or what consists of such, as JSON."""
-    return Response(_encode(value), status, headers, "application/json")
+    try:
+        data = _encode(value)
+    except UnicodeEncodeError:  # e.g. a message that names a path of this machine which is no text
+        data = _encode(_as_text(msgspec.to_builtins(value)))
+    return Response(data, status, headers, "application/json")
+
+
+def _as_text(value: object) -> object:
+    """The same, with what Python keeps of bytes that are no text replaced."""
+    if isinstance(value, str):
+        return _LONE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(one) for key, one in value.items()}
+    return [_as_text(one) for one in value] if isinstance(value, list) else value
 
 
 def problem(kind: str, message: str, advice: str = "", status: int = 500) -> Response:
@@ -72,11 +87,11 @@ def endpoint(function: Callable[[Request], object]) -> Callable[[Request], Respo
     def answer(request: Request) -> Response:
         try:
             result = function(request)
+            if isinstance(result, Response):
+                return result
+            return Response(status_code=204) if result is None else json_answer(result)
         except Exception as e:  # noqa: BLE001 - whatever it is, the page gets an answer
             return error_answer(e)
-        if isinstance(result, Response):
-            return result
-        return Response(status_code=204) if result is None else json_answer(result)
 
     return answer
 

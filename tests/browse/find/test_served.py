@@ -107,3 +107,11 @@ def test_bad_requests(page: Page, vault: Made, path: str, params: dict[str, obje
 def test_a_path_that_a_point_does_not_have_is_an_answer(page: Page, vault: Made) -> None:
     found = page.get(f"/points/{vault.points[1]}/folder", at=path64(b"/turned/inside"))
     assert (found["missing"], found["nearest"], found["previous"]) == (True, "Lw", vault.points[0])
+
+
+def test_a_path_of_this_machine_that_is_no_text_is_named_in_an_error(page: Page, vault: Made) -> None:
+    page.enter()
+    place = {"point": vault.points[0], "at": path64(b"/")}
+    answer = page.api("POST", "/restores", {"places": [place], "to": path64(b"/vault/\xff")})
+    assert (answer.status, answer.json["kind"]) == (400, "UsageError"), answer
+    assert "/vault/\N{REPLACEMENT CHARACTER}" in answer.json["message"]

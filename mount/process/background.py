@@ -20,6 +20,7 @@ from catalog.errors import LocalError, MountFailed, RpdriveError
 from mount.place.base import Places
 from mount.process.base import Pipes, Processes
 from mount.process.files import DriveFiles
+from mount.process.started import start
 from mount.process.this import PROCESSES
 
 if TYPE_CHECKING:
@@ -36,25 +37,13 @@ class BackgroundDrive:
         self._place = place
         self._places = places
         self._log = DriveFiles(settings).log(place)
-        order_read, order_write = os.pipe()
-        answer_read, answer_write = os.pipe()
-        pipes, words = Pipes(order_read, answer_write), ("rpdrive", "mount", str(place))
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-            log = os.open(self._log, flags, 0o600)
-            try:
-                self._process = processes.start(__name__, pipes, words, log)
-            finally:
-                os.close(log)
+            started = start(processes, __name__, ("rpdrive", "mount", str(place)), self._log)
         except OSError as e:
-            os.close(order_write)
-            os.close(answer_read)
             raise LocalError(f"the drive's process can't be started: {e}", "try again, or use --foreground") from e
-        finally:
-            os.close(order_read)
-            os.close(answer_write)
-        self._order: int | None = order_write
-        self._answer = os.fdopen(answer_read, "rb")
+        self._process = started.process
+        self._order: int | None = started.order
+        self._answer = os.fdopen(started.answer, "rb")
         self.notices: list[str] = []  # what the person should know, once it is mounted
 
     def mount(self, order: Order) -> int:

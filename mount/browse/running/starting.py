@@ -20,7 +20,7 @@ from mount.browse.running import child
 from mount.browse.running.files import RestoreFiles, is_alive
 from mount.browse.running.order import Order
 from mount.browse.running.status import ACTIVE, Failure, Status
-from mount.process.base import Pipes
+from mount.process import started
 from mount.process.this import PROCESSES
 
 
@@ -30,29 +30,18 @@ def start(session: Session, vault: Vault, status: Status, *, plan: bool, told: C
     `told` is called from another thread when the process has ended.
     """
     files = RestoreFiles(session.settings)
-    log = files.log(status.id)
-    order_read, order_write = os.pipe()
-    answer_read, answer_write = os.pipe()
     try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        try:
-            words = ("rpdrive", "restore", status.id)
-            process = PROCESSES.start(child.__name__, Pipes(order_read, answer_write), words, descriptor)
-        finally:
-            os.close(descriptor)
+        process, order_pipe, answer_pipe = started.start(
+            PROCESSES, child.__name__, ("rpdrive", "restore", status.id), files.log(status.id)
+        )
     except OSError as e:
-        os.close(order_write)
-        os.close(answer_read)
         raise LocalError(f"the restore's process can't be started: {e}", "try again") from e
-    finally:
-        os.close(order_read)
-        os.close(answer_write)
     status.pid, status.process, status.boot = process.pid, PROCESSES.started(process.pid) or "", SYSTEM.boot_id()
     order = Order(
         id=status.id, address=session.address, master=vault.keys.master, plan=plan, secrets=secret_environment()
     )
     # Without an order the process ends by itself: so the status is true, whenever this process is killed.
-    with os.fdopen(order_write, "wb") as pipe:
+    with os.fdopen(order_pipe, "wb") as pipe:
         try:
             files.write(status)
             pipe.write(msgspec.msgpack.encode(order))
@@ -60,11 +49,11 @@ def start(session: Session, vault: Vault, status: Status, *, plan: bool, told: C
         except BrokenPipeError:
             pass  # it has ended: its log says why
         except BaseException:
-            os.close(answer_read)
+            os.close(answer_pipe)
             raise
 
     def follow() -> None:
-        with os.fdopen(answer_read, "rb") as answer:
+        with os.fdopen(answer_pipe, "rb") as answer:
             taken = answer.readline() == child.TAKEN
         code = process.wait()
         if not taken:

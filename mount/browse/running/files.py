@@ -22,6 +22,7 @@ from mount.process.lock import PlaceLock
 from mount.process.this import PROCESSES
 
 KEPT, DAYS = 50, 30  # restores that have ended are kept: so many, and so long
+_FOLDER = "browse-restores"
 _MOST = 16 << 20  # bytes of a status
 _SPARE = 256 << 10  # bytes set aside for the last words of a process whose disk is full
 _ID = re.compile("[0-9a-f]{32}")
@@ -37,7 +38,12 @@ class RestoreFiles:
     @property
     def folder(self) -> Path:
         """The folder, made if it is missing. Raises LocalError."""
-        return private_folder(self._settings.state / "browse-restores")
+        return private_folder(self._settings.state / _FOLDER)
+
+    @property
+    def _known(self) -> Path | None:
+        """The folder if it is there: nothing is made only to be read. Raises LocalError if it can't be used."""
+        return self.folder if (self._settings.where("state") / _FOLDER).exists() else None
 
     def log(self, one: str) -> Path:
         return self.folder / f"{one}.log"
@@ -57,7 +63,10 @@ class RestoreFiles:
         return status
 
     def _read(self, one: str) -> Status | None:
-        with suppress(OSError), os.fdopen(os.open(self.folder / f"{one}.json", _READ), "rb") as file:
+        folder = self._known
+        if folder is None:
+            return None
+        with suppress(OSError), os.fdopen(os.open(folder / f"{one}.json", _READ), "rb") as file:
             found = decoded(file.read(_MOST))
             return found if found is not None and found.id == one else None
         return None
@@ -119,8 +128,8 @@ class RestoreFiles:
 
     def all(self, vault: str) -> list[Status]:
         """The restores of a vault (its id in hex), newest first. Removes those that are too old, or too many."""
-        found = []
-        for path in self.folder.glob("*.json"):
+        found, folder = list[Status](), self._known
+        for path in folder.glob("*.json") if folder is not None else ():
             with suppress(NotFound):
                 found.append(self.read(path.stem))
         found.sort(key=lambda status: (status.made, status.id), reverse=True)
@@ -138,8 +147,10 @@ class RestoreFiles:
 
     def versions(self) -> dict[str, tuple[int, int]]:
         """What changes with each write of a restore's status, by id."""
-        found = {}
-        with suppress(OSError, LocalError), os.scandir(self.folder) as entries:
+        found, folder = dict[str, tuple[int, int]](), self._known
+        if folder is None:
+            return found
+        with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(".json"):
                     with suppress(OSError):

@@ -36,6 +36,13 @@ def status(number: int, made: int | None = None, **fields: object) -> Status:
     return found
 
 
+def test_nothing_is_made_only_to_be_read(files: RestoreFiles, tmp_path: Path) -> None:
+    assert files.all("v") == [] and files.versions() == {}
+    with pytest.raises(NotFound):
+        files.read(f"{1:032x}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_kept(files: RestoreFiles) -> None:
     now = time.time_ns()
     old = now - 31 * 86_400 * 10**9

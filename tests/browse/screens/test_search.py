@@ -51,3 +51,12 @@ def test_hits_come_stay_and_the_search_can_be_cancelled(tmp_path: Path, browser:
         expect(tab.locator("[data-state=done]")).to_contain_text("Finished: 10 hits")
         expect(hits.first).to_contain_text("in 4 points, ")
         assert tab.url != address
+        expect(tab.get_by_role("heading", name="Search for file-00*")).to_be_focused()
+        hits.first.locator("[data-first]").press("Space")
+        expect(tab.get_by_role("button", name="In the basket")).to_have_count(1)
+        tab.keyboard.press("g")
+        tab.keyboard.press("b")
+        expect(tab.locator("rp-basket [data-row]")).to_contain_text("/folder-00001/file-000.txt")
+        tab.locator("rp-basket [data-first]").press("x")
+        expect(tab.get_by_text("The basket is empty")).to_be_visible()
+        expect(tab.get_by_role("heading", name="Basket")).to_be_focused()

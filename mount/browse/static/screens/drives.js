@@ -8,6 +8,7 @@ import "./folder_picker.js";
 import {Screen} from "./screen.js";
 
 const SECONDS = 3; // between two looks at the traffic
+const LOOKS = 200; // without anybody touching the page: then it lets rpdrive browse end by itself
 
 class Drives extends Screen {
   static properties = {
@@ -41,6 +42,7 @@ class Drives extends Screen {
     this.asking = null;
     /** Why none can be opened here. @type {string | null} */
     this.refused = null;
+    this.looks = 0;
     /** What runs: `open`, or a drive's id. */
     this.working = "";
   }
@@ -71,13 +73,18 @@ class Drives extends Screen {
     this.tick();
   }
 
+  connectedCallback() {
+    super.connectedCallback();
+    for (const type of ["keydown", "pointerdown"]) this.addEventListener(type, () => (this.looks = 0));
+  }
+
   /** Looks at the traffic while the page is seen. */
   tick() {
     const fresh = this.token();
     clearTimeout(this.waiting);
     const look = async () => {
       if (!fresh()) return;
-      if (!document.hidden) await this.refresh().catch(() => undefined);
+      if (!document.hidden && this.drives?.length && this.looks++ < LOOKS) await this.refresh().catch(() => undefined);
       if (fresh()) this.waiting = window.setTimeout(look, SECONDS * 1000);
     };
     this.wake = () => {

@@ -17,6 +17,7 @@ const CONFLICTS = [
   ["skip", "Skip", "The existing file stays, and nothing is restored."],
   ["newer", "Keep the newer", "The file that was changed later is kept."],
 ];
+const LISTED = 20; // places
 
 class Restore extends Screen {
   static properties = {
@@ -77,13 +78,14 @@ class Restore extends Screen {
     const ids = [...new Set(this.places.map((place) => place.point))];
     const [restores, ...points] = await Promise.all([
       point || again || this.session?.read_only ? null : get("/restores"),
-      ...ids.map((id) => get(`/points/${id}`)),
+      ...ids.map((id) => get(`/points/${id}`).catch((error) => (point ? Promise.reject(error) : null))),
     ]);
     if (!fresh()) return;
     this.ready = true;
     this.earlier = restores?.restores ?? null;
-    this.points = new Map(points.map((each) => [each.id, each]));
-    const here = points.every((each) => same(each.machine_name, this.session.hostname));
+    const known = points.filter(Boolean);
+    this.points = new Map(known.map((each) => [each.id, each]));
+    const here = known.every((each) => same(each.machine_name, this.session.hostname));
     if (!earlier) this.form = {...this.form, in_place: here};
   }
 
@@ -159,12 +161,14 @@ class Restore extends Screen {
       <section aria-labelledby="what">
         <h2 id="what">What</h2>
         <ul class="rows">
-          ${this.places.map((place) => {
+          ${this.places.slice(0, LISTED).map((place) => {
             const point = this.points.get(place.point);
             return html`<li>${place.at === ROOT ? "Everything" : html`<b>${shown(textOf(place.at))}</b>`}
               <span class="muted">of ${point ? html`${point.machine_name}: ${point.item_name}, ${when(point.time)}` : place.point}</span></li>`;
           })}
         </ul>
+        ${this.places.length > LISTED ? html`<p class="muted">And ${count(this.places.length - LISTED, "more place")}, as
+          in the <a href="/basket">basket</a>.</p>` : nothing}
       </section>`;
   }
 

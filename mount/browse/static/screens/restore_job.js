@@ -45,6 +45,7 @@ class RestoreJob extends Screen {
     /** Whether "stop" asks if that is meant. */
     this.asking = false;
     this.dropped = false;
+    this.told = 0; // quarters
   }
 
   /** @param {any} event */
@@ -76,6 +77,7 @@ class RestoreJob extends Screen {
     const before = this.restore?.state;
     this.restore = restore;
     if (before !== restore.state) await this.changed(before, restore.state);
+    else this.tell(restore.progress);
     return ACTIVE.includes(restore.state);
   }
 
@@ -86,6 +88,13 @@ class RestoreJob extends Screen {
     const lost = !document.activeElement || document.activeElement === document.body || this.contains(document.activeElement);
     if (before === undefined ? state === "planned" : lost) await this.focusOn("h1");
     this.asking = false;
+  }
+
+  /** Says each quarter of the way. @param {any} progress */
+  tell(progress) {
+    const part = progress?.bytes_total ? Math.floor((4 * progress.bytes) / progress.bytes_total) : 0;
+    if (part > this.told && part < 4) say(`${25 * part} % restored`);
+    this.told = Math.max(part, this.told);
   }
 
   start() {

@@ -38,6 +38,7 @@ class Search extends Screen {
     this.hits = [];
     /** The point that the form may be limited to. @type {any} */
     this.point = null;
+    this.sent = false;
   }
 
   get key() {
@@ -75,7 +76,9 @@ class Search extends Screen {
     if (!fresh()) return;
     this.machines = machines;
     if (!id) this.focusOn("#search-text");
-    else if (this.search?.state === "running") this.follow(() => this.fetch(id, fresh));
+    else if (this.sent) this.focusOn("h1"); // the form is gone, and the focus with it
+    this.sent = false;
+    if (id && this.search?.state === "running") this.follow(() => this.fetch(id, fresh));
   }
 
   /**
@@ -137,6 +140,7 @@ class Search extends Screen {
         item: kind === "item" ? item : null,
         below,
       });
+      this.sent = true;
       go(`/search/${answer.id}`);
     });
   }
@@ -171,7 +175,7 @@ class Search extends Screen {
   render() {
     const ready = !this.key || this.search;
     return html`
-      <h1 tabindex="-1">${this.search ? html`Search for <code>${this.search.text}</code>` : "Search"}</h1>
+      <h1 tabindex="-1">${this.search ? html`Search for <code>${shown(this.search.text)}</code>` : "Search"}</h1>
       ${this.key && this.search ? html`${this.status()}${this.trouble()}${this.results()}
         <details><summary>Search again, or otherwise</summary>${this.form()}</details>`
         : html`${this.trouble()}${ready ? this.form() : this.problem ? nothing : this.loading("Opening the search…")}

@@ -1,7 +1,7 @@
 // All versions of one path: a row for each content, with the points that have it. Two of them can be compared.
 import {html, nothing, repeat} from "../vendor/lit.js";
 import {get} from "../api.js";
-import {download} from "../download.js";
+import {download, usual} from "../download.js";
 import {plainKey} from "../keys.js";
 import {note, say, to} from "../page.js";
 import {count, kind, plain, shown, size, when} from "../text.js";
@@ -144,8 +144,9 @@ class Versions extends Screen {
           in ${count(row.points, "point", "points")}
         </p>
         <p class="actions">
-          ${row.kind === "file" ? html`<a data-key="p" href=${to.preview(last, at)}>Preview</a>
-            <button class="button" type="button" data-key="d" @click=${() => this.act(() => download(last, at, "attachment"))}>Download</button>` : nothing}
+          ${row.kind === "file" ? html`<a data-key="p" href=${to.preview(last, at)}>Preview</a>` : nothing}
+          ${row.kind === "file" || row.kind === "folder" ? html`<button class="button" type="button" data-key="d"
+            @click=${() => this.act(() => download(last, at, usual(row.kind)))}>Download</button>` : nothing}
           <a data-key="r" href=${to.restore(last, at)}>Restore this one</a>
         </p>
       </li>

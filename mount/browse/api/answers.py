@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -80,8 +81,23 @@ def error_answer(error: Exception) -> Response:
     return problem("Unexpected", "something went wrong in rpdrive itself", "see the terminal that runs it")
 
 
-def endpoint(function: Callable[[Request], object]) -> Callable[[Request], Response]:
-    """A function that returns a struct, as an endpoint; Starlette runs it in a thread."""
+def endpoint(function: Callable[[Request], object]) -> Callable[[Request], Awaitable[Response]]:
+    """A function that returns a struct and may wait for the store, as an endpoint.
+
+    It runs in one of Starlette's threads; some of these are left for `own_endpoint`.
+    """
+    answer = own_endpoint(function)
+
+    @functools.wraps(function)
+    async def answer_in_turn(request: Request) -> Response:
+        async with context(request).turns:
+            return await run_in_threadpool(answer, request)
+
+    return answer_in_turn
+
+
+def own_endpoint(function: Callable[[Request], object]) -> Callable[[Request], Response]:
+    """The same for one that asks this machine only: it answers however many others wait for the store."""
 
     @functools.wraps(function)
     def answer(request: Request) -> Response:

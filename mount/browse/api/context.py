@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from mount.browse.resources.opened import Opened
 from mount.browse.resources.restores import is_restoring
 from mount.browse.resources.searches import searches
 
+WAITING = 32  # requests that wait for the store at once: Starlette has 40 threads
+
 
 @dataclass
 class Context:
@@ -19,6 +22,7 @@ class Context:
 
     `listened`: the origin at which other devices reach the page by TLS, and the certificate's `fingerprint`.
     `running`: functions that say whether jobs of theirs run, which keep the process from ending when it is idle.
+    `turns`: those of requests that may wait for the store.
     """
 
     opened: Opened
@@ -26,6 +30,7 @@ class Context:
     listened: str | None = None
     fingerprint: str | None = None
     running: list[Callable[[], bool]] = field(default_factory=list)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAITING))
     capabilities: Capabilities = field(init=False)
     downloads: Downloads = field(init=False)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.routing import Route
 
-from mount.browse.api.answers import body, endpoint, flag, opened, path_parameter, session_of
+from mount.browse.api.answers import body, endpoint, flag, opened, own_endpoint, path_parameter, session_of
 from mount.browse.resources import drives
 
 
-@endpoint
+@own_endpoint
 def every(request: Request) -> object:
     return drives.drives(opened(request))
 

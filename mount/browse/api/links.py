@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from catalog.errors import UsageError
-from mount.browse.api.answers import body, context, endpoint, path_parameter, session_of
+from mount.browse.api.answers import body, context, endpoint, own_endpoint, path_parameter, session_of
 from mount.browse.guard.capabilities import Wanted
 from mount.browse.resources.downloads import BASKET, MOST_PLACES, Kind, Places
 from mount.browse.resources.folders import SAFE
@@ -73,7 +73,7 @@ class DownloadList(msgspec.Struct):
     downloads: list[DownloadRow]
 
 
-@endpoint
+@own_endpoint
 def listed(request: Request) -> object:
     return DownloadList([_row(row) for row in context(request).opened.streams.recent()])
 

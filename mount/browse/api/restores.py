@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.routing import Route
 
-from mount.browse.api.answers import body, endpoint, opened, path_parameter, session_of
+from mount.browse.api.answers import body, endpoint, opened, own_endpoint, path_parameter, session_of
 from mount.browse.resources import restores
 
 
@@ -14,12 +14,12 @@ def plan(request: Request) -> object:
     return restores.plan(opened(request), body(request, restores.RestoreWish), session_of(request).id)
 
 
-@endpoint
+@own_endpoint
 def every(request: Request) -> object:
     return restores.restores(opened(request))
 
 
-@endpoint
+@own_endpoint
 def one(request: Request) -> object:
     return restores.restore(opened(request), path_parameter(request, "id"))
 
@@ -29,7 +29,7 @@ def start(request: Request) -> object:
     return restores.start(opened(request), path_parameter(request, "id"))
 
 
-@endpoint
+@own_endpoint
 def stop(request: Request) -> object:
     return restores.stop(opened(request), path_parameter(request, "id"))
 

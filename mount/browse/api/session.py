@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from catalog.errors import RpdriveError
-from mount.browse.api.answers import body, context, endpoint, json_answer, problem, session_of
+from mount.browse.api.answers import body, context, json_answer, own_endpoint, problem, session_of
 from mount.browse.guard.door import VISIT
 from mount.browse.guard.hosts import Site
 from mount.browse.guard.sessions import SESSION_SECONDS, TOKEN_SECONDS, BadToken, TooManyBadTokens
@@ -75,12 +75,12 @@ def _has_driver() -> bool:
     return True
 
 
-@endpoint
+@own_endpoint
 def show(request: Request) -> object:
     return _session(request)
 
 
-@endpoint
+@own_endpoint
 def begin(request: Request) -> object:
     """The guard lets this one through without a session."""
     visit = request.scope[VISIT]
@@ -98,7 +98,7 @@ def begin(request: Request) -> object:
     return answer
 
 
-@endpoint
+@own_endpoint
 def end(request: Request) -> object:
     """End the session: its cookie, and its links to contents, are worth nothing then."""
     context(request).sessions.end(session_of(request))
@@ -114,7 +114,7 @@ def _set_cookie(answer: Response, site: Site, value: str, seconds: int) -> None:
     )  # fmt: skip
 
 
-@endpoint
+@own_endpoint
 def link(request: Request) -> object:
     here = context(request)
     return Link(f"{here.listened or request.scope['rpdrive.origin']}/#t={here.sessions.new_token()}", TOKEN_SECONDS)

@@ -18,7 +18,7 @@ from mount.browse.pages.shell import Pages
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
-def _nothing(request: Request) -> Response:
+async def _nothing(request: Request) -> Response:
     return problem("NotFound", "there is nothing at this address", "go back to the start: /", 404)
 
 
@@ -26,16 +26,16 @@ def page_guard(context: Context) -> Guard:
     """Both applications behind their guard; a Door of it is what uvicorn gets."""
     pages = Pages()
 
-    def static(request: Request) -> Response:
+    async def static(request: Request) -> Response:
         found = pages.files.get(str(request.path_params["name"]))
         if found is None or request.scope["path"] != f"{pages.base}/{request.path_params['name']}":
-            return _nothing(request)
+            return await _nothing(request)
         headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
             return Response(found.packed, headers=headers | {"Content-Encoding": "gzip"}, media_type=found.type)
         return Response(found.plain, headers=headers, media_type=found.type)
 
-    def shell(_request: Request) -> Response:
+    async def shell(_request: Request) -> Response:
         return Response(pages.shell, media_type="text/html; charset=utf-8")
 
     app = Starlette(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -362,7 +361,7 @@ def _progress_row(progress: Progress) -> ProgressRow:
 
 
 def _problems(rows: list[Trouble]) -> list[ProblemRow]:
-    return [ProblemRow(_text(row.path), _clean(row.reason)) for row in rows]
+    return [ProblemRow(_text(row.path), row.reason) for row in rows]
 
 
 def _error(failure: Failure | None) -> ErrorRow | None:
@@ -371,7 +370,3 @@ def _error(failure: Failure | None) -> ErrorRow | None:
 
 def _text(path: bytes) -> str:
     return path.decode(errors="replace")
-
-
-def _clean(text: str) -> str:
-    return os.fsencode(text).decode(errors="replace")

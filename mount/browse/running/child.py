@@ -175,10 +175,9 @@ class RunningRestore:
         self._status.state = "stopped"
 
     def _failed(self, kind: str, message: str, advice: str) -> None:
-        from mount.browse.running.status import LONGEST, Failure
+        from mount.browse.running.status import Failure, clean
 
-        texts = (text.encode(errors="replace").decode()[:LONGEST] for text in (kind, message, advice))
-        self._status.failure = Failure(*texts)
+        self._status.failure = Failure(*map(clean, (kind, message, advice)))
         self._status.state = "failed"
 
     # --- an Observer ----------------------------------------------------------------------------------------------

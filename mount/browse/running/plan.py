@@ -8,7 +8,7 @@ import msgspec
 
 from catalog.jobs.local import LocalJob
 from mount.browse.running.space import Space
-from mount.browse.running.status import LISTED, LONGEST, PLANNED, Plan, Planned, Result, Trouble
+from mount.browse.running.status import LISTED, LONGEST, PLANNED, Plan, Planned, Result, Trouble, clean
 from mount.restore.conflict import Action
 from mount.restore.display import summary
 from mount.restore.report import Planned as Row
@@ -51,11 +51,11 @@ def plan_of(report: Report, target: bytes) -> Plan:
             plan.bytes += row.size
             space.add(final, row.size, replaces=row.action == Action.REPLACE)
     plan.first = [*plan.first, *unchanged][:PLANNED]  # what changes something comes first
-    plan.refusals = [text[:LONGEST] for text in report.refusals[:LISTED]]
+    plan.refusals = [clean(text) for text in report.refusals[:LISTED]]
     plan.problems, plan.problem_count = troubles(report.problems, target), report.problem_count
     plan.room = space.rooms()
     for text in (*plan.refusals, *sorted(report.reasons)):
-        digest.update(text.encode(errors="surrogateescape") + b"\0")
+        digest.update(text.encode(errors="backslashreplace") + b"\0")
     plan.digest = digest.hexdigest()
     return plan
 
@@ -72,7 +72,7 @@ def troubles(problems: list[Problem], target: bytes) -> list[Trouble]:
     """The first problems, with whole paths."""
     top = target.rstrip(b"/") + b"/"
     return [
-        Trouble((top + p.path.lstrip(b"/"))[:LONGEST] if p.path else b"", p.reason[:LONGEST])
+        Trouble((top + p.path.lstrip(b"/"))[:LONGEST] if p.path else b"", clean(p.reason))
         for p in problems[:LISTED]
     ]
 
@@ -82,5 +82,5 @@ def result_of(report: Report, job: LocalJob) -> Result:
         files=report.written, bytes=report.written_bytes, new=report.written - report.replaced - report.copies,
         overwritten=report.replaced, copies=report.copies, skipped=report.kept, same=report.same,
         attributes=report.corrected, verified=report.verified, renamed=report.renamed_count, lost=report.lost,
-        lines=[line.encode(errors="replace").decode()[:LONGEST] for line in summary(report, job)[:LISTED]],
+        lines=[clean(line) for line in summary(report, job)[:LISTED]],
     )  # fmt: skip

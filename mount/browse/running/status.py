@@ -151,6 +151,11 @@ _decode = msgspec.json.Decoder(Status).decode
 _encode = msgspec.json.Encoder().encode
 
 
+def clean(text: str) -> str:
+    """A text as it may be kept: whatever it was made of, it can be encoded, and is not too long."""
+    return text.encode(errors="replace").decode()[:LONGEST]
+
+
 def encoded(status: Status) -> bytes:
     return _encode(status) + b"\n"
 

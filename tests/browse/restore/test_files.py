@@ -15,9 +15,12 @@ from catalog.access.settings import Settings
 from catalog.errors import NotFound
 from mount.browse.resources.shell_words import line
 from mount.browse.running.files import KEPT, RestoreFiles
+from mount.browse.running.plan import plan_of
 from mount.browse.running.space import Space
-from mount.browse.running.status import Request, Status
+from mount.browse.running.status import LONGEST, Request, Status
 from mount.process.this import PROCESSES
+from mount.restore.report import Planned as Row
+from mount.restore.report import Report
 from tests.kit.vaults import home_of
 
 
@@ -77,6 +80,20 @@ def test_files_that_say_nothing(files: RestoreFiles, tmp_path: Path) -> None:
     for one in ("", "..", "name", f"{2:032x}", f"{40:032x}", f"{41:032x}", "a" * 31 + "/"):
         with pytest.raises(NotFound):
             files.read(one)
+
+
+def test_what_names_and_reasons_may_be_made_of(files: RestoreFiles) -> None:
+    report = Report()
+    report.refusals = ["a \udcff refusal"]
+    report.problem(b"\xff\n" * 10_000, "why \ud800" * 10_000)
+    report.planned.append(Row(b"folder/\xff" + b"x" * 20_000, "copy", 5, b"copy \xff"))
+    report.planned.append(Row(b"folder/", "what a later version writes", 0))
+    found = status(1, plan=plan_of(report, b"/to"))
+    files.write(found)
+    back = files.read(found.id).plan
+    assert back is not None and back == found.plan and back.digest == plan_of(report, b"/to").digest
+    assert back.first[0].path == b"/to/folder/copy \xff" and len(back.problems[0].path) == LONGEST
+    assert back.refusals == ["a ? refusal"] and back.problems[0].reason.startswith("why ?")
 
 
 def test_a_process_that_writes_its_last_words_as_it_is_looked_for(files: RestoreFiles) -> None:

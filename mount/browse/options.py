@@ -21,6 +21,11 @@ class Listen:
     port: int
 
     @property
+    def text(self) -> str:
+        """As it was asked for."""
+        return f"{self.shown}:{self.port}"
+
+    @property
     def shown(self) -> str:
         """The host as a URL has it."""
         return f"[{self.host}]" if ":" in self.host else self.host

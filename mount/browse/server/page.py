@@ -49,7 +49,8 @@ def serve(session: Session, vault: Vault, told: Options, files: PageFiles) -> No
                 "socket": None if told.socket is None else str(told.socket),
                 "url": f"http://127.0.0.1:{own.port}/#t={context.sessions.new_token()}",
                 "listen": context.listened and f"{context.listened}/#t={context.sessions.new_token()}",
-                "fingerprint": context.fingerprint,
+                "fingerprint": context.fingerprint, "read_only": told.read_only,
+                "listening": told.listen and told.listen.text,
             }  # fmt: skip
 
         def answer(order: Row) -> Row:

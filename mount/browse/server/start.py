@@ -31,6 +31,7 @@ def start(session: Session, told: Options) -> None:
         row = _ask(files, {"do": "link"}, _STARTING)
         if row is None:
             raise LocalError("a page of this vault runs, but does not answer", "end its process, and try again")
+        check_same(row, told)
         telling.running(row, told, files)
         return
     with lock:
@@ -38,6 +39,26 @@ def start(session: Session, told: Options) -> None:
         from mount.browse.server.page import serve
 
         serve(session, vault, told, files)
+
+
+def check_same(row: Row, told: Options) -> None:
+    """Refuse options that the page which runs does not have: its link would do what was forbidden. UsageError."""
+    other = [
+        name
+        for name, differs in (
+            ("--read-only", told.read_only and not row.get("read_only")),
+            ("--allow-restore", not told.read_only and told.listen is not None and row.get("read_only")),
+            ("--port", told.port and told.port != row.get("port")),
+            ("--socket", told.socket is not None and str(told.socket) != row.get("socket")),
+            ("--listen", told.listen is not None and told.listen.text != row.get("listening")),
+        )
+        if differs
+    ]
+    if other:
+        raise UsageError(
+            f"the page of this vault runs already, without {' and '.join(other)}",
+            "end it first: `rpdrive browse --stop`",
+        )
 
 
 def order(session: Session, told: Options, *, link: bool, stop: bool) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from catalog.errors import LocalError
+from catalog.errors import LocalError, UsageError
+from mount.browse.options import Options, parsed
 from mount.browse.server.control.base import MOST, Orders
 from mount.browse.server.control.posix import PosixOrders
 from mount.browse.server.control.windows import PipeOrders, WindowsOrders
+from mount.browse.server.start import check_same
 from mount.process.control.socket_status import at_path
 
 
@@ -93,3 +95,28 @@ def test_a_pipe_answers_only_who_knows_its_key(tmp_path: Path) -> None:
         assert orders.ask(path, {"do": "link"}) is None
         path.write_text(json.dumps(row))
         assert orders.ask(path, {"do": "link"}) == {"got": {"do": "link"}}
+
+
+def told(**given: Any) -> Options:
+    flags = dict.fromkeys(("read_only", "allow_restore", "as_json"), False)
+    return parsed(**({"port": 0, "socket": None, "listen": None, "idle": "1h", "no_open": True, **flags} | given))
+
+
+@pytest.mark.parametrize(
+    "given, missing",
+    [
+        ({"read_only": True}, "--read-only"),
+        ({"port": 2}, "--port"),
+        ({"socket": Path("/x/b")}, "--socket"),
+        ({"listen": "192.0.2.7:1", "allow_restore": True}, "--listen"),
+        ({"listen": "192.0.2.7"}, "--read-only and --listen"),
+    ],
+)
+def test_a_page_that_runs_is_offered_only_if_it_is_what_was_asked_for(given: dict[str, Any], missing: str) -> None:
+    row = {"port": 1, "socket": "/x/a", "read_only": False, "listening": "192.0.2.7:8"}
+    check_same(row, told(port=1, socket=Path("/x/a"), listen="192.0.2.7:8", allow_restore=True))
+    check_same(row, told())
+    with pytest.raises(UsageError, match=f"without {missing}$"):
+        check_same(row, told(**given))
+    with pytest.raises(UsageError, match=r"without --allow-restore$"):
+        check_same(row | {"read_only": True}, told(listen="192.0.2.7:8", allow_restore=True))

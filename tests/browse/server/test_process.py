@@ -124,6 +124,8 @@ def test_there_is_one_page_for_a_vault_and_it_takes_orders(home: Home, started: 
     said = home.run("browse", "--no-open", SSH_CONNECTION="198.51.100.9 5 192.0.2.7 22").stdout
     assert f"runs already (process {page.process.pid})" in said
     assert re.search(rf"ssh -L {row['port']}:localhost:{row['port']} \S+@192\.0\.2\.7$", said, re.MULTILINE)
+    refused = home.run("browse", "--read-only", exit_code=2)
+    assert "runs already, without --read-only" in refused.stderr and "#t=" not in refused.stdout
     link = home.run("browse", "--link").stdout.strip()
     assert re.fullmatch(rf"http://127\.0\.0\.1:{row['port']}/#t=[\w-]{{22}}", link)
     for one in (row, again, {"port": row["port"], "url": link}):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -79,7 +80,9 @@ def _glob(raw: bytes, ignore_case: bool, check: Callable[[], None]) -> Fits:
 
 def _parsed(raw: bytes, ignore_case: bool) -> Any:
     try:
-        return parser.parse(raw, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # that [[ may mean something else one day
+            return parser.parse(raw, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
     except (re.error, OverflowError) as e:
         raise UsageError(f"{os.fsdecode(raw)!r} is not a regular expression: {e}", "correct it") from e
     except RecursionError:

@@ -8,6 +8,7 @@ version. What else it meets again completes the hit that the first look found.
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -174,6 +175,7 @@ class _Sieve:
         known = self._pages.get((at.id, path))
         if isinstance(known, Leaf):
             return known
+        time.sleep(0)  # lets requests to the page have the interpreter: they wait half as long beside two searches
         leaf = self.source.leaf(at)
         self.found.entries += len(leaf.entries)
         fits, above, folder = self.fits, path + b"/", NodeKind.FOLDER

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from catalog.errors import NotFound
+from catalog.errors import Damaged, MissingData, NotFound
 from catalog.history.overlay import content_id
 from mount.browse.resources.lines import changes
 from mount.browse.resources.opened import At, Opened
@@ -58,10 +58,7 @@ def diff(opened: Opened, before: str, after: str, at: bytes) -> Diff:
         return Diff(same=True)
     if any(node.attributes.size > LARGEST for node in nodes):
         return Diff(too_large=True)
-    contents = []
-    for node in nodes:
-        file = node.open()
-        contents.append(bytes(file.read(0, file.size)))
+    contents = [_read(node, at) for node in nodes]
     if contents[0] == contents[1]:
         return Diff(same=True)
     texts = [text_of(data) for data in contents]
@@ -77,6 +74,15 @@ def _file(place: At) -> File:
     if not isinstance(node, File):
         raise NotFound(f"{name_of(place.path)[0]} is not a file in both points", "compare the folders above it")
     return node
+
+
+def _read(node: File, path: bytes) -> bytes:
+    file = node.open()
+    try:
+        return bytes(file.read(0, file.size))
+    except Damaged as e:
+        kind = MissingData if isinstance(e, MissingData) else Damaged
+        raise kind(f"{name_of(path)[0]} can't be read: {e}", e.advice) from e
 
 
 def text_of(data: bytes) -> tuple[str, str] | None:

@@ -128,6 +128,10 @@ def test_deep_nesting_is_run_or_refused(depth: int) -> None:
         assert fits(b"/a") and not fits(b"/b")
 
 
+def test_what_may_mean_something_else_one_day_is_no_warning() -> None:
+    assert matcher("[[a]", regex=True)(b"/[") and matcher("[[a]", regex=True)(b"/a")
+
+
 REFUSED = [
     "", "(", "[", "*", "a{2,1}", "a" * 1001, f"a{{{LARGEST + 1}}}", "((a{50}){50}){50}", "a{9999999999}", "\ud800",
     r"(a)\1", "(?=a)", "(?!a)b", "(?<=a)b", "(?<!a)b", "(?>a)", "a++", "(a)?(?(1)b|c)", "(?L)a",

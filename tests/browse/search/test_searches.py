@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 import weakref
@@ -12,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from catalog.direct import DirectSource
-from catalog.errors import NotFound, StoreUnreachable, UsageError
+from catalog.errors import Damaged, NotFound, StoreUnreachable, UsageError
 from catalog.format.packs import Extent
 from catalog.format.pages import FolderIndex, Leaf
 from catalog.format.records import PointName
-from catalog.history.overlay import BatchSource, first, last
+from catalog.history.overlay import BatchSource, first, follow, last, root_strands
 from catalog.history.search import search
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
@@ -29,8 +30,8 @@ from mount.browse.resources.searches import SearchPage, Wanted
 from mount.browse.resources.wire import path64
 from tests.browse.search.many import GateStore, ManyPoints
 from tests.catalog.test_history import blocks_of, build
-from tests.kit.browsing import opened_as
-from tests.kit.drives import ITEM, MACHINE
+from tests.kit.browsing import opened_as, page_of
+from tests.kit.drives import ITEM, MACHINE, Maker, add_machine, add_point
 from tests.kit.vaultmaker import open_empty
 from tests.kit.vaults import new_vault
 
@@ -45,13 +46,18 @@ class Pages(DirectSource):
     def __init__(self, vault: Vault) -> None:
         super().__init__(vault)
         self.read: list[bytes] = []
+        self.blocks: set[tuple[bytes, int]] = set()
+
+    def _note(self, at: Extent) -> None:
+        self.read.append(at.id)
+        self.blocks.add((at.pack, at.offset))
 
     def leaf(self, at: Extent) -> Leaf:
-        self.read.append(at.id)
+        self._note(at)
         return super().leaf(at)
 
     def folder_index(self, at: Extent) -> FolderIndex:
-        self.read.append(at.id)
+        self._note(at)
         return super().folder_index(at)
 
 
@@ -120,6 +126,28 @@ def test_each_page_and_block_is_read_once_however_many_points_share_it() -> None
     assert found.total == 600 and all(hit.counted and hit.points == 40 for hit in found.hits)
     # Each folder was written anew some times, and so has as many versions of its files more.
     assert sum(hit.versions for hit in found.hits) == 10 * (60 + 3 * 39)
+
+
+@pytest.mark.soak
+def test_500_points_of_100_000_files() -> None:
+    store = MeteredStore(MemoryStore())
+    many = ManyPoints(open_empty(store), folders=1000, each=100)
+    for n in range(500):
+        many.commit(10 if n else 0)
+    names = [PointName.of(point) for point in many.points]
+    before, source = store.snapshot(), Pages(many.vault)
+    began = time.process_time()
+    found = scan(many.vault, names, "file-04*", source=source)
+    used = time.process_time() - began
+    spent = store.snapshot() - before
+    print(
+        f"{len(source.read):,} pages, {found.entries:,} entries, {spent.requests:,} requests, {used:.1f} s of CPU"
+    )
+    assert len(source.read) == len(set(source.read)) and found.total == 10_000
+    assert all(hit.counted and hit.points == 500 for hit in found.hits)
+    assert sum(hit.versions for hit in found.hits) == 10 * (1000 + 10 * 499)
+    # Blocks of the newest point that were let go meanwhile, to keep to 64 MB, are fetched once more.
+    assert spent.requests <= len(names) + len(source.blocks) + len(blocks_of(many.vault, many.points[-1:]))
 
 
 # --- jobs ---------------------------------------------------------------------------------------------------
@@ -256,6 +284,29 @@ def test_what_is_damaged_is_named_and_costs_only_itself(job: Job) -> None:
     assert page.problem_count == len(page.problems) >= 2
     assert any(text.startswith("a recovery point can't be read") for text in page.problems)
     assert any(text.startswith("a part of / in ") for text in page.problems)
+
+
+def test_what_is_lost_below_a_name_that_is_no_text_can_be_told(tmp_path: Path) -> None:
+    """Path and name are bytes; the page is told of them as text."""
+    maker = Maker(new_vault(MemoryStore()))
+    add_machine(maker.vault)
+    inner = maker.folder(b"\xff", [maker.file(b"a")])
+    point = add_point(maker.vault, maker.root([inner]), 1)
+    opened = opened_as(tmp_path, maker.vault)
+    subtree = follow(DirectSource(maker.vault), root_strands([point]), b"/\xff").strands[0].folder
+
+    class Lacking(DirectSource):
+        def leaf(self, at: Extent) -> Leaf:
+            if at.id == subtree.at.id:
+                raise Damaged(os.fsdecode(b"\xff is damaged"))
+            return super().leaf(at)
+
+    opened.direct = lambda: Lacking(maker.vault)  # type: ignore[method-assign]
+    with page_of(opened) as page:
+        search = page.post("/searches", {"text": "*"})["id"]
+        until(lambda: page.get(f"/searches/{search}")["state"] == "done")
+        answer = page.get(f"/searches/{search}")
+    assert answer["total"] == 1 and answer["problem_count"] == 1 and "can't be read" in answer["problems"][0]
 
 
 def test_hits_and_results_are_bounded(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

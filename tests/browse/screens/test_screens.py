@@ -85,7 +85,7 @@ def test_hits_come_stay_and_the_search_can_be_cancelled(tmp_path: Path, browser:
         expect(hits).to_have_count(30)
         gate.open.set()
         tab.get_by_text("Search again, or otherwise").click()
-        tab.get_by_label("Only below this folder").fill("/folder-00001")
+        tab.get_by_label("Only below this folder").fill("folder-00001/")
         tab.get_by_role("button", name="Search", exact=True).click()
         expect(tab.locator("[data-state=done]")).to_contain_text("Finished: 10 hits")
         expect(hits.first).to_contain_text("in 4 points, ")

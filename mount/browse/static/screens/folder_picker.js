@@ -3,7 +3,7 @@ import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {Plain} from "../page.js";
 import {shown, size} from "../text.js";
-import {behind, path64Of} from "./places.js";
+import {behind, path64Of, tidy} from "./places.js";
 
 const PAUSE = 350; // ms after the last key, before the server is asked about a path
 
@@ -53,7 +53,7 @@ export class FolderPicker extends Plain {
     this.text = /** @type {HTMLInputElement} */ (event.target).value;
     const {path, path64} = this.base;
     const rest = path && this.text.startsWith(path) ? this.text.slice(path.length).replace(/^\//, "") : null;
-    this.path64 = !this.text.trim() ? "" : rest === null ? path64Of(plain(this.text)) : rest ? behind(path64, plain(rest)) : path64;
+    this.path64 = !this.text.trim() ? "" : rest === null ? path64Of(this.text) : rest ? behind(path64, tidy(rest)) : path64;
     this.words = "";
     this.refused = false;
     clearTimeout(this.typing);
@@ -159,11 +159,6 @@ export class FolderPicker extends Plain {
         ${here.folders.length ? nothing : html`<p class="muted">${here.unreadable ?? "No folders are in this one."}</p>`}
       </div>`;
   }
-}
-
-/** Without slashes that say nothing. @param {string} path */
-function plain(path) {
-  return path.trim().replace(/\/{2,}/g, "/").replace(/(?<=.)\/$/, "");
 }
 
 customElements.define("rp-folder-picker", FolderPicker);

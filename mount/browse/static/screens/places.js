@@ -2,10 +2,13 @@
 import {query} from "../page.js";
 import {ROOT, base64url, bytesOf} from "../text.js";
 
-/** A typed path. @param {string} path */
+/** A typed path, without slashes that say nothing. @param {string} path */
 export function path64Of(path) {
-  return base64url(new TextEncoder().encode(path));
+  return base64url(new TextEncoder().encode(tidy(path)));
 }
+
+/** @param {string} path */
+export const tidy = (path) => path.trim().replace(/\/{2,}/g, "/").replace(/(?<=.)\/$/, "");
 
 /** A path as text; bytes that aren't UTF-8 become U+FFFD. @param {string} path64 */
 export function textOf(path64) {

@@ -4,7 +4,7 @@ import {del, get, post} from "../api.js";
 import {go, say} from "../page.js";
 import {ROOT, count, plain, shown, when} from "../text.js";
 import "./search_hits.js";
-import {path64Of, textOf} from "./places.js";
+import {path64Of, textOf, tidy} from "./places.js";
 import {Screen, bar} from "./screen.js";
 
 const PAGE = 500; // hits a question
@@ -126,10 +126,10 @@ class Search extends Screen {
     event.preventDefault();
     const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
     const [kind, id, item] = String(data.get("scope")).split("/");
-    const folder = String(data.get("below")).trim();
+    const folder = tidy(`/${data.get("below")}`);
     // A path that came in the address may have bytes that aren't text: they are kept unless the text was changed.
     const given = this.known().below;
-    const below = !folder || folder === "/" ? null : given && textOf(given) === folder ? given : path64Of(folder);
+    const below = folder === "/" ? null : given && textOf(given) === folder ? given : path64Of(folder);
     this.act(async () => {
       const answer = await post("/searches", {
         text: String(data.get("text")),
@@ -173,12 +173,11 @@ class Search extends Screen {
   }
 
   render() {
-    const ready = !this.key || this.search;
     return html`
       <h1 tabindex="-1">${this.search ? html`Search for <code>${shown(this.search.text)}</code>` : "Search"}</h1>
       ${this.key && this.search ? html`${this.status()}${this.trouble()}${this.results()}
         <details><summary>Search again, or otherwise</summary>${this.form()}</details>`
-        : html`${this.trouble()}${ready ? this.form() : this.problem ? nothing : this.loading("Opening the search…")}
+        : html`${this.trouble()}${this.key && !this.problem ? this.loading("Opening the search…") : this.form()}
           ${this.key ? nothing : this.earlier()}`}
     `;
   }

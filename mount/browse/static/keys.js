@@ -83,7 +83,7 @@ export function plainKey(event) {
 
 /** @type {Record<string, string>} */
 const GO = {h: "/", c: "/calendar", s: "/storage", j: "/jobs", d: "/drives", b: "/basket"};
-let began = 0; // when `g` was pressed (ms of the page)
+let began = -Infinity; // when `g` was pressed (ms of the page)
 
 /**
  * Act on keys that are for the whole page.
@@ -91,14 +91,21 @@ let began = 0; // when `g` was pressed (ms of the page)
  * @param {() => boolean} close closes what is open; false if nothing is
  */
 export function listen(help, close) {
+  const open = () => document.querySelector("dialog[open]");
+  // What follows `g` comes here first: in a list it may be a key of its own.
+  document.addEventListener("keydown", (event) => {
+    const second = event.timeStamp - began < 1500;
+    const key = plainKey(event);
+    began = !open() && key === "g" && !second ? event.timeStamp : -Infinity;
+    if (open() || (key !== "g" && !(second && GO[key]))) return;
+    if (key !== "g") go(GO[key]);
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
   document.addEventListener("keydown", (event) => {
     const key = plainKey(event);
-    if (!key || document.querySelector("dialog[open]")) return;
-    const second = event.timeStamp - began < 1500;
-    began = 0;
-    if (second && GO[key]) go(GO[key]);
-    else if (key === "g") began = event.timeStamp;
-    else if (key === "?") help();
+    if (!key || open()) return;
+    if (key === "?") help();
     else if (key === "/") go(/** @type {HTMLElement | null} */ (document.querySelector("[data-search]"))?.dataset.search ?? "/search");
     else if (key === "Escape" && close()) return;
     else if (key === "Escape" && history.state?.depth) history.back();

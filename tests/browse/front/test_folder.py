@@ -151,6 +151,12 @@ def test_keys_alone_lead_everywhere(front: Shown, browser: Browser) -> None:
         expect(tab.get_by_role("dialog")).to_be_hidden()
         tab.keyboard.press("Escape")
         expect(tab).to_have_url(re.compile(front.new))
+        tab.keyboard.press("g")
+        tab.keyboard.press("d")  # which downloads, without the g
+        expect(tab).to_have_url(f"{front.page.origin}/drives")
+        expect(tab.get_by_role("heading", name="Drives", exact=True)).to_be_visible()
+        tab.keyboard.press("d")
+        expect(tab).to_have_url(f"{front.page.origin}/drives")
         assert len(tab.evaluate("JSON.parse(sessionStorage.getItem('rpdrive basket'))")) == 3
 
 

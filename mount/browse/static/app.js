@@ -6,6 +6,7 @@ import {basket} from "./basket.js";
 import "./components.js";
 import {KEYS, letters, listen, setLetters} from "./keys.js";
 import {Plain, connect, go, say, session, title} from "./page.js";
+import {shown} from "./text.js";
 
 export {go};
 
@@ -23,7 +24,7 @@ const token = () => new URLSearchParams(location.hash.slice(1)).get("t");
 
 class RpApp extends Plain {
   static properties = {url: {state: true}, session: {state: true}, error: {state: true}, locked: {state: true}, tag: {state: true},
-    menu: {state: true}, help: {state: true}};
+    menu: {state: true}, help: {state: true}, failed: {state: true}};
 
   #turn = 0; // how often an address was shown
   #arrived = false; // the first screen keeps the focus where the browser put it
@@ -40,7 +41,10 @@ class RpApp extends Plain {
     this.tag = "";
     this.menu = false;
     this.help = false;
+    /** @type {{name: string, url: string} | null} */
+    this.failed = null;
     addEventListener("popstate", () => (token() ? this.enter() : this.show())); // a new link is pasted over this very address
+    document.addEventListener("rp-download-failed", (event) => (this.failed = /** @type {CustomEvent} */ (event).detail));
     addEventListener("rp-route", () => this.show());
     document.addEventListener("rp-locked", (event) => (this.locked = /** @type {CustomEvent} */ (event).detail));
     document.addEventListener("click", (event) => this.#follow(event));
@@ -160,6 +164,11 @@ class RpApp extends Plain {
         <p><button class="button" type="button" @click=${() => this.enter()}>Try again</button></p></div>`;
     }
     const error = away.error;
+    if (!error && this.failed) {
+      return html`<div class="banner bad" role="alert"><p><strong>${shown(this.failed.name)} could not be downloaded</strong>:
+        <a href=${this.failed.url} target="_blank" rel="noopener noreferrer">see why</a>, or restore it: a restore goes on with other files.</p>
+        <p><button class="button" type="button" @click=${() => (this.failed = null)}>Close</button></p></div>`;
+    }
     if (!error) return nothing;
     return html`<div class="banner warning" role="alert"><p><strong>${error.message}</strong>${error.advice ? `: ${error.advice}` : ""}.
       What is shown stays; this page goes on by itself.</p>

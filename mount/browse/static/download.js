@@ -5,15 +5,25 @@ import {basket} from "./basket.js";
 import {say, to} from "./page.js";
 import {shown} from "./text.js";
 
-/** @param {string} url */
-function fetchBy(url) {
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = "";
-  link.rel = "noreferrer";
-  document.body.append(link);
-  link.click();
-  link.remove();
+const LASTING = 600_000; // ms: an archive of very many entries begins late
+
+/**
+ * Fetch it in a frame that nobody sees: if contents can't be read, the answer is a page of text, and must not replace ours.
+ * @param {string} url
+ * @param {string} name
+ */
+function fetchBy(url, name) {
+  const frame = document.createElement("iframe");
+  frame.hidden = true;
+  frame.title = "Download";
+  frame.src = url;
+  // Only what is shown is loaded; a download leaves the frame as it was.
+  frame.addEventListener("load", () => {
+    frame.remove();
+    document.dispatchEvent(new CustomEvent("rp-download-failed", {detail: {name, url}}));
+  });
+  document.body.append(frame);
+  setTimeout(() => frame.remove(), LASTING);
 }
 
 /**
@@ -41,7 +51,7 @@ export async function downloadBasket(as) {
 async function begin({url, name, advise}, restore, drive) {
   if (advise && !(await asked(name, advise, restore, drive))) return;
   say(`Downloading ${name}`);
-  fetchBy(url);
+  fetchBy(url, name);
 }
 
 /**

@@ -111,6 +111,9 @@ def test_damage_is_named_and_its_neighbours_are_shown(front: Shown, browser: Bro
         expect(tab.get_by_role("alert")).to_contain_text("Damaged")
         expect(tab.get_by_role("button", name="Try again")).to_be_visible()
         expect(tab.get_by_role("region", name="About this file")).to_contain_text("someone")
+        # A download that fails leaves the page where it is.
+        tab.get_by_role("button", name="Download").click()
+        expect(tab.get_by_role("alert").filter(has_text="broken.txt could not be downloaded")).to_be_visible()
         tab.get_by_role("link", name="Its folder").click()
         tab.locator(ROWS, has_text="page.html").get_by_role("link").click()
         expect(tab.get_by_role("region", name="Text of the file")).to_contain_text("script")

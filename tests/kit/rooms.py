@@ -217,13 +217,13 @@ ROOMS = {
     "mount.browse.running": "catalog.access catalog.errors catalog.jobs catalog.program catalog.screen"
     " catalog.systems catalog.throttle catalog.vault mount.process mount.restore",
     "mount.browse.resources": "cache.disk cache.memory cache.openfile cache.reader catalog.access catalog.alerts"
-    " catalog.alerts.keeping catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state"
-    " catalog.direct catalog.errors catalog.format catalog.history catalog.jobs catalog.ledger.listed"
-    " catalog.machines catalog.mountinfo catalog.names catalog.plans catalog.plans.effective"
-    " catalog.plans.paths catalog.plans.records catalog.points catalog.policies"
-    " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history"
-    " catalog.screen catalog.tree catalog.vault catalog.windows"
-    " mount.browse.running mount.drivers.choice mount.opening mount.place mount.process mount.view",
+    " catalog.alerts.keeping catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state catalog.direct"
+    " catalog.errors catalog.format catalog.history catalog.jobs catalog.ledger.listed catalog.machines"
+    " catalog.mountinfo catalog.names catalog.plans catalog.plans.effective catalog.plans.local"
+    " catalog.plans.paths catalog.plans.records catalog.points catalog.policies catalog.policies.records"
+    " catalog.program catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
+    " catalog.tree catalog.vault catalog.windows mount.browse.running mount.drivers.choice mount.opening"
+    " mount.place mount.process mount.view",
     "mount.browse.pages": "",
     "mount.browse.options": "catalog.errors catalog.screen",
     "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources mount.drivers.choice",

@@ -6,9 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mount.browse.api.answers import choice, endpoint, number, opened, path_parameter, text
+from mount.browse.api.answers import body, choice, endpoint, number, opened, path_parameter, text
 from mount.browse.resources.alerts import alerts
-from mount.browse.resources.charts import chart
+from mount.browse.resources.backups import BackupWish, backups_of
+from mount.browse.resources.charts import NARROW, WIDEST, WIDTH, chart
 from mount.browse.resources.health import MOST as MOST_ITEMS
 from mount.browse.resources.health import RANKS, health
 from mount.browse.resources.jobs import MOST as MOST_JOBS
@@ -38,6 +39,11 @@ def show_health(request: Request) -> object:
         text=text(request, "filter", "", _NAME), only=choice(request, "only", ("", "attention", *RANKS)),
         wait=_wait(request),
     )  # fmt: skip
+
+
+@endpoint
+def back_up(request: Request) -> object:
+    return backups_of(opened(request)).begin(body(request, BackupWish).item)
 
 
 @endpoint
@@ -82,11 +88,13 @@ def show_storage(request: Request) -> object:
 
 @endpoint
 def show_chart(request: Request) -> object:
-    return Response(chart(_storage(request)), media_type="image/svg+xml")
+    width = number(request, "width", WIDTH, NARROW, WIDEST)
+    return Response(chart(_storage(request), width), media_type="image/svg+xml")
 
 
 routes: list[Route] = [
     Route("/health", show_health, methods=["GET"]),
+    Route("/backups", back_up, methods=["POST"]),
     Route("/alerts", show_alerts, methods=["GET"]),
     Route("/jobs", show_jobs, methods=["GET"]),
     Route("/jobs/{job}", show_job, methods=["GET"]),

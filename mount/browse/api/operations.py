@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, get_type_hints
 from mount.browse.api import links, session
 from mount.browse.resources import (
     alerts,
+    backups,
     bus,
     calendar,
     compare,
@@ -139,7 +140,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/health"): Operation(
         "How well machines are protected", _of(health.health),
-        (_number("from", 0, 10_000_000), _number("count", 0, 500), _text("filter", 200), _text("only", 20), _WAIT),
+        (_number("from", 0, 10_000_000), _number("count", 0, 200), _text("filter", 200), _text("only", 20), _WAIT),
+    ),
+    ("POST", "/backups"): Operation(
+        "Back up an item of this machine now", backups.BackupRow, body=backups.BackupWish
     ),
     ("GET", "/alerts"): Operation("What is wrong, and what mends it", _of(alerts.alerts), (_WAIT,)),
     ("GET", "/jobs"): Operation(
@@ -149,10 +153,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/jobs/{job}"): Operation("A job", _of(jobs.job)),
     ("GET", "/policies"): Operation(
         "What is backed up, when, and how long it is kept", _of(policies.policies),
-        (_number("from", 0, 10_000_000), _COUNT, _text("filter", 200)),
+        (_number("from", 0, 10_000_000), _number("count", 1, 100), _text("filter", 200)),
     ),
     ("GET", "/storage"): Operation("What backups store", _of(storage.storage), _STORAGE),
-    ("GET", "/storage/chart.svg"): Operation("The same as a chart", bytes, _STORAGE, media="image/svg+xml"),
+    ("GET", "/storage/chart.svg"): Operation(
+        "The same as a chart", bytes, (*_STORAGE, _number("width", 320, 1600)), media="image/svg+xml"
+    ),
     ("GET", "/events"): Operation("What has changed", bus.Notice, media="text/event-stream"),
     ("GET", "/openapi.json"): Operation("This specification", dict),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from catalog.schedule.due import next_slot
 from catalog.schedule.history import Ran
 from catalog.screen.text import safe_text
 from mount.browse.resources.alerts import STATES, AlertRow, alert_rows, known_alerts
+from mount.browse.resources.backups import BackupRow, backups_of, planned_here
 from mount.browse.resources.looks import Found, ItemSeen, looks_of, running_here
 from mount.browse.resources.opened import Opened
 from mount.browse.resources.strips import Calendar, Strip, packed, strip
@@ -33,7 +34,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `words` says why. `last` is the time of its newest good point, `expected` when the next is to come; `guessed`:
     by the gaps of the points so far, as no plan says one. `next` is when the next backup is to begin; if it is
-    null, `schedule` says why.
+    null, `schedule` says why. `can_back_up` at once, from the page: it has a plan on this machine.
     """
 
     machine: str
@@ -52,6 +53,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str
     points: int
     alerts: int
+    can_back_up: bool
     strip: Strip
 
 
@@ -115,6 +117,7 @@ class HealthPage(msgspec.Struct, frozen=True, kw_only=True):
     alerts_total: int
     drives: int
     running: list[RunningRow]
+    backups: list[BackupRow]
     room: DiskRoom | None
     here: str
     reasons: list[str]
@@ -141,16 +144,17 @@ def health(
     counts = dict.fromkeys(RANKS, 0)
     for item in rows:
         counts[item.state(now)] += 1
-    calendar = Calendar(now)
+    calendar, planned = Calendar(now), {} if opened.read_only else planned_here(opened)
     return HealthPage(
         checked=None if found is None else when(found.when),
         age_seconds=None if found is None else max(now - found.when, 0) // 10**9,
         looking=None if known.looking is None else round(known.looking, 1), error=trouble,
         state="unknown" if found is None else _state(found, counts), counts=counts, total=len(rows),
         shown=len(chosen), from_=start,
-        items=[_row(item, found, calendar, now) for item in page] if found is not None else [],
+        items=[_row(item, found, calendar, planned, now) for item in page] if found is not None else [],
         upkeep=_upkeep(found, page, now), alerts=alert_rows(opened, alerts[:ALERTS], found),
-        alerts_total=len(alerts), drives=drive_count(opened), running=running(opened, found), room=_room(found),
+        alerts_total=len(alerts), drives=drive_count(opened), running=running(opened, found),
+        backups=backups_of(opened).rows(), room=_room(found),
         here="" if found is None else found.here, reasons=list(found.unread) if found is not None else [],
     )  # fmt: skip
 
@@ -187,7 +191,8 @@ def _state(found: Found, counts: dict[str, int]) -> str:
 # --- rows -----------------------------------------------------------------------------------------------------
 
 
-def _row(item: ItemSeen, found: Found, calendar: Calendar, now: int) -> ItemRow:
+def _row(item: ItemSeen, found: Found, calendar: Calendar, here: Container[str], now: int) -> ItemRow:
+    """An item. `here` are those that this machine backs up by itself."""
     one, planned = item.health, item.planned
     plan = planned.plan if planned is not None and planned.plan.schedule is not None else None
     coming = None if plan is None else next_slot(plan, now)
@@ -199,7 +204,9 @@ def _row(item: ItemSeen, found: Found, calendar: Calendar, now: int) -> ItemRow:
         age_seconds=max(now - one.last, 0) // 10**9 if one.last else None, overdue=item.is_overdue(now),
         guessed=item.guessed, expected=when(expected),
         next=when(coming), schedule=_schedule(item, now), points=one.points,
-        alerts=one.alerts, strip=packed(strip(calendar, item.points, item.runs, plan, since, now)),
+        alerts=one.alerts,
+        can_back_up=one.machine == found.here and one.item in here,
+        strip=packed(strip(calendar, item.points, item.runs, plan, since, now)),
     )  # fmt: skip
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from catalog.errors import AccessDenied, LocalError, NotFound, UsageError
 from catalog.format.records import Outcome, Problem
+from mount.browse.resources import backups as backups_module
 from mount.browse.resources import looks
-from tests.browse.know.worlds import DAY, HOUR, World
+from mount.browse.resources.backups import BackupRow, backups_of
+from mount.browse.resources.health import health
+from tests.browse.know.worlds import DAY, HOUR, PATIENCE, World
 from tests.kit.browser import PHONE, broken_rules, watched
-from tests.kit.browsing import Page, page_of
+from tests.kit.browsing import Page, opened_vault, page_of
+from tests.kit.cli import Cli
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202egnp'
 
@@ -78,7 +86,7 @@ def test_the_screens_say_what_is_known(shown: Shown, browser: Browser) -> None:
         expect(main).to_contain_text("16.0 MiB")
         picture = main.locator("img.chart")
         expect(picture).to_have_js_property("complete", True)
-        assert picture.evaluate("i => i.naturalWidth") == 720
+        assert picture.evaluate("i => i.naturalWidth") == 960
         tab.get_by_role("combobox", name="By").select_option("machine")
         expect(main.get_by_role("row", name="srv01")).to_contain_text("12.0 MiB")
         tab.get_by_role("link", name="Alerts").click()
@@ -118,3 +126,95 @@ def test_a_vault_that_is_away_and_comes_back(
         world.remote.away.reachable = True
         expect(main).to_contain_text("Nothing has been backed up into this vault yet", timeout=60_000)
         expect(main.get_by_role("alert")).to_have_count(0)
+
+
+# --- back up now ----------------------------------------------------------------------------------------------
+
+
+class Planned(NamedTuple):
+    cli: Cli
+    item: str
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planned]:
+    """A machine with a plan, and the vault's key saved, as this process's environment says."""
+    cli = Cli(tmp_path_factory.mktemp("planned"))
+    source = cli.home.parent / "source"
+    source.mkdir()
+    (source / "a.txt").write_text("hello")
+    cli.ok("vault", "create")
+    cli.ok("vault", "unlock", "--save")
+    cli.ok("plan", "set", source, "--item", "source", "--at", "21:00")
+    (row,) = cli.json("plan", "list")["plans"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RPDRIVE_HOME", cli.environ["RPDRIVE_HOME"])
+        patch.delenv("RPDRIVE_PASSPHRASE", raising=False)
+        yield Planned(cli, row["item_id"])
+
+
+def ended(row: BackupRow) -> None:
+    """Wait for the end of the backups that were begun."""
+    for thread in threading.enumerate():
+        if thread.name == "backup":
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), row
+
+
+def test_an_item_of_this_machine_is_backed_up_from_the_page(planned: Planned, browser: Browser) -> None:
+    opened = opened_vault(planned.cli.home, planned.cli.vault)
+    with page_of(opened) as page, watched(browser) as context:
+        tab = context.context.new_page()
+        tab.goto(page.link())
+        main = tab.locator("main")
+        expect(main.locator(".item .state.unknown")).to_have_text("nothing yet")
+        main.get_by_role("button", name="Back up source now").click()
+        expect(main.get_by_text("It was backed up at your word")).to_be_visible(timeout=60_000)
+        (point,) = planned.cli.json("points")["points"]
+        assert point["item_id"] == planned.item
+        (row,) = backups_of(opened).rows()
+        assert (row.state, row.error) == ("done", "")
+
+
+def test_not_twice_at_once(planned: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is one that waits for the test, in place of a backup that takes long."""
+    opened = opened_vault(planned.cli.home, planned.cli.vault)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(backups_module, "main_command", lambda _module: ["/bin/sh", "-c", f"cat < '{pipe}'", "sh"])
+    backups = backups_of(opened)
+    first = backups.begin(planned.item)
+    assert first.state == "running"
+    with pytest.raises(UsageError, match="already"):
+        backups.begin(planned.item)
+    pipe.write_bytes(b"")
+    ended(first)
+    assert backups.rows()[0].state == "done"
+    again = backups.begin(planned.item)
+    pipe.write_bytes(b"")
+    ended(again)
+    opened.close()
+
+
+def test_what_goes_wrong_is_said(planned: Planned) -> None:
+    opened = opened_vault(planned.cli.home, planned.cli.vault)
+    backups = backups_of(opened)
+    source = planned.cli.home.parent / "source"
+    source.rename(source.with_name("elsewhere"))
+    row = backups.begin(planned.item)
+    ended(row)
+    (row,) = backups.rows()
+    assert row.state == "failed" and "source" in row.error, row
+    assert health(opened).backups == [row]
+    for bad in ("", "../../x", "ab" * 16):
+        with pytest.raises(NotFound):
+            backups.begin(bad)
+    planned.cli.ok("vault", "lock")
+    with pytest.raises(LocalError, match="not saved"):
+        backups.begin(planned.item)
+    opened.close()
+    closed = opened_vault(planned.cli.home, planned.cli.vault, read_only=True)
+    with pytest.raises(AccessDenied):
+        backups_of(closed).begin(planned.item)
+    assert not any(item.can_back_up for item in health(closed, wait=PATIENCE).items)
+    closed.close()

@@ -61,9 +61,10 @@ def test_by_item_and_machine(opened: Opened) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("width", [320, 720, 1600])
 @pytest.mark.parametrize("by", ["day", "item", "machine"])
-def test_the_chart_is_one_svg_that_runs_nothing(opened: Opened, by: str) -> None:
-    text = chart(read_all(opened, by=by, days=30))
+def test_the_chart_is_one_svg_that_runs_nothing(opened: Opened, by: str, width: int) -> None:
+    text = chart(read_all(opened, by=by, days=30), width)
     root = ElementTree.fromstring(text)
     names = {element.tag.partition("}")[2] for element in root.iter()}
     assert names <= {"svg", "title", "desc", "style", "rect", "text", "line", "g"}
@@ -76,6 +77,7 @@ def test_the_chart_is_one_svg_that_runs_nothing(opened: Opened, by: str) -> None
     for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
         assert float(rect.get("x", "-1")) >= 0 and float(rect.get("width", "-1")) >= 0
         assert 0 <= float(rect.get("height", "-1")) <= 180
+        assert float(rect.get("x", "-1")) + float(rect.get("width", "-1")) <= width
 
 
 def test_a_vault_without_jobs(tmp_path: Path) -> None:

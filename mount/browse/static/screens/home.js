@@ -1,6 +1,7 @@
 // Home: how well each item is protected, what runs now, and what is wrong, with the command that mends it.
 import {html, nothing} from "../vendor/lit.js";
-import {get} from "../api.js";
+import {get, post} from "../api.js";
+import {say} from "../page.js";
 import {age, count, plain, shown, size, span, when} from "../text.js";
 import {Looking, alertCard, choice, filterBox, lookTrouble, pager, state} from "./known.js";
 
@@ -15,7 +16,7 @@ const STATES = [["", "all"], ["attention", "what needs you"], ["critical", "crit
   ["unknown", "nothing yet"], ["paused", "paused"], ["fine", "fine"]];
 
 class Home extends Looking {
-  static properties = {page: {state: true}, machines: {state: true}};
+  static properties = {page: {state: true}, machines: {state: true}, beginning: {state: true}};
 
   constructor() {
     super();
@@ -23,6 +24,7 @@ class Home extends Looking {
     this.page = null;
     /** Names, until the vault has been looked at. @type {any[] | null} */
     this.machines = null;
+    this.beginning = ""; // the item whose backup is being begun
   }
 
   /** @param {any} event */
@@ -148,7 +150,30 @@ class Home extends Looking {
           : row.guessed && row.expected ? html`about ${when(row.expected)}: a guess, as it has ${row.schedule}` : shown(row.schedule || "none")}</dd></div>
         <div><dt>Recovery points</dt><dd>${row.points.toLocaleString("en")}</dd></div>
       </dl>
-      ${strip(row.strip, plain(row.item_name))}</article>`;
+      ${strip(row.strip, plain(row.item_name))}${row.can_back_up ? this.button(row) : nothing}</article>`;
+  }
+
+  /** `Back up now`, and how the last backup ended that this page began. @param {any} row */
+  button(row) {
+    const last = this.page.backups.find((/** @type {any} */ each) => each.item === row.item);
+    const busy = this.beginning === row.item || last?.state === "running";
+    return html`${last?.state === "failed" ? html`<div class="notice bad" role="alert"><p><strong>The backup failed: ${shown(last.error)}</strong></p></div>` : nothing}
+      <p class="bar"><button type="button" class="button" ?disabled=${busy} aria-label="Back up ${plain(row.item_name)} now" @click=${() => this.backUp(row)}>${busy
+        ? "Backing up…" : "Back up now"}</button>${last?.state === "done" ? html`<span class="muted">It was backed up at your word of ${when(last.started)}.</span>` : nothing}</p>`;
+  }
+
+  /** @param {any} row */
+  backUp(row) {
+    this.beginning = row.item;
+    return this.act(async () => {
+      try {
+        await post("/backups", {item: row.item});
+        say(`The backup of ${plain(row.item_name)} has begun`);
+        await this.refresh();
+      } finally {
+        this.beginning = "";
+      }
+    });
   }
 
   /** @param {any} page */
@@ -157,7 +182,7 @@ class Home extends Looking {
     return html`<section aria-labelledby="upkeep"><h2 id="upkeep">Upkeep</h2>
       <div class="scroll" tabindex="0" role="region" aria-label="Upkeep"><table class="data">
       <thead><tr><th scope="col">Machine</th><th scope="col">What</th><th scope="col">Last</th><th scope="col">Expected</th></tr></thead>
-      <tbody>${page.upkeep.map((/** @type {any} */ row) => html`<tr><td>${shown(row.machine_name)}</td><td>${row.what}</td><td class="nowrap">${row.last
+      <tbody>${page.upkeep.map((/** @type {any} */ row) => html`<tr><td class="words">${shown(row.machine_name)}</td><td>${row.what}</td><td class="nowrap">${row.last
         ? when(row.last) : "never"}</td><td class="nowrap">${row.expected ? when(row.expected) : "no plan"}${row.overdue
         ? html` <span class="badge warning">late</span>` : nothing}</td></tr>`)}</tbody></table></div></section>`;
   }

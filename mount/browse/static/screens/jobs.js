@@ -113,12 +113,13 @@ class Jobs extends Screen {
       ? "Reading…" : "Older jobs"}</button>${this.searched ? html` <span class="muted">${number(this.searched)} older ones are not like that; there are more.</span>`
       : nothing}</p>` : nothing;
     return html`${jobs.length ? html`<div class="scroll" tabindex="0" role="region" aria-label="Jobs"><table class="data">
-      <thead><tr><th scope="col">Began</th><th scope="col">What</th><th scope="col">Of</th><th scope="col">Outcome</th>
+      <thead><tr><th scope="col">Began</th><th scope="col">Outcome</th><th scope="col" class="roomy">What</th><th scope="col" class="roomy">Of</th>
         <th scope="col" class="number">Took</th><th scope="col" class="number">Files</th><th scope="col" class="number">Size</th>
         <th scope="col" class="number">Stored</th><th scope="col" class="number">Warnings</th></tr></thead>
       <tbody>${jobs.map((job) => html`<tr>
-        <td class="nowrap"><a href="/jobs/${job.id}">${when(job.started, true)}</a></td><td>${job.kind}</td>
-        <td>${shown(job.item_name)} <span class="muted">${shown(job.machine_name)}</span></td><td>${outcome(job.outcome)}</td>
+        <td><a href="/jobs/${job.id}">${when(job.started)}</a><span class="narrow">${job.kind}${job.item_name
+          ? html` of ${shown(job.item_name)}` : nothing}, ${shown(job.machine_name)}</span></td>
+        <td class="words">${outcome(job.outcome)}</td><td class="roomy">${job.kind}</td><td class="words roomy">${shown(job.item_name)} <span class="muted">${shown(job.machine_name)}</span></td>
         <td class="number">${took(job)}</td><td class="number">${number(job.files)}</td><td class="number">${size(job.bytes)}</td>
         <td class="number">${job.stored ? size(job.stored) : ""}</td><td class="number">${job.warnings ? number(job.warnings) : ""}</td></tr>`)}
       </tbody></table></div>` : this.next ? nothing : this.none()}

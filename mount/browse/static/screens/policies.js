@@ -63,7 +63,7 @@ class Policies extends Screen {
     if (!lines.length) return nothing;
     return html`<details><summary>${title} in full</summary><div class="scroll" tabindex="0" role="region" aria-label="${title} of ${name}"><table class="data">
       <thead><tr><th scope="col">Field</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
-      <tbody>${lines.map((line) => html`<tr><td class="nowrap">${line.field}</td><td class="wrap">${shown(line.value)}</td><td>${shown(line.level)}</td></tr>`)}
+      <tbody>${lines.map((line) => html`<tr><td class="nowrap">${line.field}</td><td class="words">${shown(line.value)}</td><td class="words">${shown(line.level)}</td></tr>`)}
       </tbody></table></div></details>`;
   }
 

@@ -73,8 +73,9 @@ class Storage extends Looking {
 
   /** @param {any} page */
   chart(page) {
-    const src = `/api/v1/storage/chart.svg${query({by: page.by, days: page.days, read: page.read})}`;
-    return html`<img class="chart" src=${src} width="720" height="228" alt="Stored and new bytes by ${page.by}: ${size(page.total_stored)} stored of ${size(page.total_new)} new. The table has every number.">`;
+    const width = Math.max(320, Math.min(960, Math.round(this.clientWidth || 720)));
+    const src = `/api/v1/storage/chart.svg${query({by: page.by, days: page.days, width, read: page.read})}`;
+    return html`<img class="chart" src=${src} width=${width} alt="Stored and new bytes by ${page.by}: ${size(page.total_stored)} stored of ${size(page.total_new)} new. The table has every number.">`;
   }
 
   /** @param {any} page */
@@ -86,7 +87,7 @@ class Storage extends Looking {
       <thead><tr><th scope="col">${page.by[0].toUpperCase() + page.by.slice(1)}</th><th scope="col" class="number">Stored</th>
         <th scope="col" class="number">New</th><th scope="col" class="number">Freed</th><th scope="col" class="number">Points</th>
         <th scope="col" class="number">Files covered</th></tr></thead>
-      <tbody>${rows.map((/** @type {any} */ row) => html`<tr><th scope="row">${shown(row.label)}</th><td class="number">${size(row.stored)}</td>
+      <tbody>${rows.map((/** @type {any} */ row) => html`<tr><th scope="row" class=${row.date ? "nowrap" : "words"}>${row.date ?? shown(row.label)}</th><td class="number">${size(row.stored)}</td>
         <td class="number">${size(row.new)}</td><td class="number">${row.freed ? size(row.freed) : ""}</td><td class="number">${number(row.points)}</td>
         <td class="number">${number(row.files)}</td></tr>`)}</tbody></table></div>
       ${all.length > rows.length ? html`<p class="muted">${count(all.length - rows.length, page.by === "day" ? "other day" : "other one")}: nothing was added.</p>` : nothing}`;

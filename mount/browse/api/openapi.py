@@ -72,8 +72,9 @@ def _operation(method: str, path: str, operation: Operation, schemas: dict[str, 
     }
     if parameters:
         found["parameters"] = parameters
-    if operation.body is not None:
-        found["requestBody"] = {"required": True, "content": _json(schemas[repr(operation.body)])}
+    if method == "POST":  # always JSON, which no form of another page can send
+        schema = {"type": "object"} if operation.body is None else schemas[repr(operation.body)]
+        found["requestBody"] = {"required": True, "content": _json(schema)}
     if (method, path) == ("POST", "/session"):
         found["security"] = []
     return found

@@ -1,6 +1,8 @@
-"""HTTP on one connection: uvicorn's, with a time for each request's head and a number of connections.
+"""HTTP on one connection: uvicorn's, for this user only, with a time for each request's head, and a number of them.
 
-uvicorn waits for ever for a head that arrives byte by byte, which would let anybody hold all connections.
+uvicorn waits for ever for a head that arrives byte by byte, which would let anybody hold all connections. And the
+cookies of a host go to all its ports: a page that another user of this machine serves at another port would get
+ours. So a connection over loopback has to be of this user, where the system says whose it is.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mount.browse.guard.headers import guarded
+from mount.browse.server.peers.base import Ends, Peers
+from mount.browse.server.peers.this import PEERS
 
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of the next request, to the end of a head
 MOST_CONNECTIONS = 256
@@ -23,6 +27,7 @@ class PatientProtocol(H11Protocol):
 
     head_seconds = HEAD_SECONDS
     most_connections = MOST_CONNECTIONS
+    peers: Peers = PEERS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,6 +38,9 @@ class PatientProtocol(H11Protocol):
         if len(self.connections) > self.most_connections:
             transport.abort()
             return
+        ends = _loopback(self.client, self.server)
+        if ends is not None and self.peers.is_foreign(ends):
+            self.app = _foreign
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -84,3 +92,26 @@ class PatientProtocol(H11Protocol):
         self._late = None
         if not self._is_answering():
             self.transport.abort()
+
+
+def _loopback(client: tuple[str, int] | None, server: tuple[str, int | None] | None) -> Ends | None:
+    """The ends of a connection of this machine with itself; None if it is another, or at a Unix socket."""
+    if client is None or server is None or server[1] is None:
+        return None
+    if not all(one[0] == "::1" or one[0].startswith("127.") for one in (client, server)):
+        return None
+    return Ends(client, (server[0], server[1]))
+
+
+async def _foreign(_scope: Any, _receive: Any, send: Any) -> None:
+    """Refuse all requests of a connection that another user made."""
+    body = (
+        b"rpdrive: this page is for the user who started it, and this connection is another user's; start a page "
+        b"of your own, or forward with `ssh -L` as that user\n"
+    )
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]  # fmt: skip
+    await send({"type": "http.response.start", "status": 403, "headers": guarded(headers, None)})
+    await send({"type": "http.response.body", "body": body})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,15 +39,21 @@ for late in (2, 1, 0):
     if late == 0:
         (source / "docs" / "precious.txt").unlink()
     assert rpdrive.run(["backup", "--item", "home", str(source)]) == 0
+print("the points:", flush=True)
+assert rpdrive.run(["points", "--json"]) == 0
 """
 
 
 class Lived(NamedTuple):
-    """`kept` is a copy of the source's docs as they were at the first backup, `source` what the last one saw."""
+    """`kept` is a copy of the source's docs as they were at the first backup, `source` what the last one saw.
+
+    `first` is the day (UTC) of the first backup.
+    """
 
     cli: Cli
     source: Path
     kept: Path
+    first: str
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +74,10 @@ def _live(cli: Cli, folder: Path, source: Path) -> Lived:
     kept = folder / "kept"
     subprocess.run(["cp", "-a", docs, kept], check=True)
     cli.ok("vault", "create")
-    subprocess.run([sys.executable, "-c", BACKUPS, source], env=cli.environ, check=True, timeout=120,
-                   stdout=subprocess.DEVNULL)  # fmt: skip
-    return Lived(cli, source, kept)
+    command = [sys.executable, "-c", BACKUPS, source]
+    done = subprocess.run(command, env=cli.environ, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
+    points = json.loads(done.stdout.partition("the points:")[2])["points"]
+    return Lived(cli, source, kept, points[0]["time"][:10])
 
 
 @pytest.fixture(scope="module")

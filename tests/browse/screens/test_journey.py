@@ -116,10 +116,9 @@ def test_a_folder_comes_back_by_touch_though_page_and_server_end(
     hold.touch()
     (target / "docs").mkdir(parents=True)
     (target / "docs" / "report.txt").write_text("mine")
-    day = lived.cli.json("points")["points"][0]["time"][:10]
     with served(lived.cli, hold) as link, watched(browser, PHONE, touch=True) as phone:
         tab = phone.context.new_page()
-        tab.goto(link.replace("/#", f"/calendar?day={day}#"))
+        tab.goto(link.replace("/#", f"/calendar?day={lived.first}#"))
         tab.locator("#day-points [data-first]").tap()
         for name in lived.source.parts[1:]:
             tab.get_by_role("link", name=name, exact=True).last.tap()

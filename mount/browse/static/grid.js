@@ -250,7 +250,7 @@ class RpGrid extends Plain {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || !this.#total) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.#total || this.#index(event.target) < 0) return;
     const fit = this.#fit;
     /** @type {Record<string, number>} */
     const moves = {ArrowUp: this.#active - 1, ArrowDown: this.#active + 1, PageUp: this.#active - fit, PageDown: this.#active + fit,

@@ -7,7 +7,7 @@ const KEPT = 60; // windows in memory
 /**
  * @typedef {{n: number, name: string, name_bytes?: string | null, kind: string, size: number | null, time: string | null,
  *   files?: number | null, target?: string | null, target_bytes?: string | null, hidden?: boolean}} Row
- * @typedef {{point: string, machine: string, item: string, time: string, path: string, path64: string, n: number,
+ * @typedef {{point: string, machine: string, item: string, time: string | null, path: string, path64: string, n: number,
  *   above: {name: string, path64: string}[], order: string, desc: boolean, filter: string, natural: boolean,
  *   state: string, read: number, total: number, shown: number, from: number, rows: Row[],
  *   previous: string | null, next: string | null, selected: number | null, selected_at: number | null, missing: boolean,
@@ -130,6 +130,18 @@ export class Listing extends EventTarget {
       this.dispatchEvent(new Event("change"));
     } finally {
       if (this.#asked.get(number) === asked) this.#asked.delete(number);
+    }
+  }
+
+  /** There are more points, or fewer: ask which come before and after this one. */
+  async refresh() {
+    try {
+      const {previous, next} = await get(`/points/${this.point}/folder`, {at: this.at, count: 0}, this.#over.signal);
+      if (!this.head) return;
+      this.head = {...this.head, previous, next};
+      this.dispatchEvent(new Event("change"));
+    } catch {
+      // what is shown stays
     }
   }
 

@@ -6,6 +6,7 @@ import {Plain, note, say} from "./page.js";
 import {bytesOf, number, size} from "./text.js";
 
 const HEX = 4096; // bytes a page
+const PAGES = 40; // pages of text at most, 256 KiB each
 const SMALL = 4000; // characters of a small preview
 let wrapping = true; // long lines, in this tab
 
@@ -93,7 +94,7 @@ class RpViewer extends Plain {
     return this.#ask(async (late) => {
       const page = await get(`/points/${this.point}/text`, {at: this.at, from: this.pages[this.pages.length - 1].next});
       if (late()) return;
-      this.pages = [...this.pages, page];
+      this.pages = [...this.pages.slice(1 - PAGES), page];
       say(`Shown up to byte ${number(page.next ?? page.size)}`);
     });
   }
@@ -136,7 +137,8 @@ class RpViewer extends Plain {
     if (this.small) return html`<pre class="view wrapped small" tabindex="0" role="region" aria-label="Begin of the text">${last.text.slice(0, SMALL)}${
       last.text.length > SMALL || last.next !== null ? "\u2026" : ""}</pre>`;
     return html`<div class="bar"><span class="muted grow">${last.encoding}; ${last.next === null ? size(last.size)
-        : `the first ${size(end)} of ${size(last.size)}`}</span>
+        : this.pages[0].from ? `bytes ${number(this.pages[0].from)} to ${number(end)} of ${number(last.size)}`
+          : `the first ${size(end)} of ${size(last.size)}`}</span>
         <label class="check"><input type="checkbox" .checked=${wrapping} @change=${(/** @type {Event} */ event) => {
           wrapping = /** @type {HTMLInputElement} */ (event.target).checked;
           this.requestUpdate();

@@ -8,7 +8,7 @@ import "../entry.js";
 import "../grid.js";
 import {plainKey, wholeBasket} from "../keys.js";
 import {Listing} from "../listing.js";
-import {Plain, go, note, query, say, title, to} from "../page.js";
+import {Plain, go, note, on, query, say, title, to} from "../page.js";
 import {ROOT, below, count, kind, number, parent, plain, shown, size, when} from "../text.js";
 
 /** @typedef {import("../listing.js").Row} Row */
@@ -53,7 +53,8 @@ class RpFolder extends Plain {
 
   connectedCallback() {
     super.connectedCallback();
-    this.#unlisten = basket.listen(() => this.requestUpdate());
+    const stops = [basket.listen(() => this.requestUpdate()), on("point", () => this.listing?.refresh())];
+    this.#unlisten = () => stops.forEach((stop) => stop());
     window.addEventListener("rp-leave", this.#flush);
   }
 
@@ -236,7 +237,7 @@ class RpFolder extends Plain {
     const head = this.listing?.head;
     if (!day || !head) return;
     await this.#try(async () => {
-      const {points} = await get("/points", {machine: head.machine, item: head.item, to: `${day}T23:59:59${head.time.slice(19)}`, count: 1});
+      const {points} = await get("/points", {machine: head.machine, item: head.item, to: `${day}T23:59:59${head.time?.slice(19) ?? "Z"}`, count: 1});
       if (points[0]?.id === head.point) say("That is the recovery point shown");
       else this.#point(points[0]?.id, `There is no recovery point on ${day} or before`);
     });
@@ -373,7 +374,7 @@ class RpFolder extends Plain {
             @click=${() => (this.more = !this.more)}>Other days</button>
           <div id="other-days" class="bar ${this.more ? "" : "wide-only"}">
             <form class="field-line" @submit=${this.#day}><label class="field-line">Day <input type="date" required
-              .value=${live(head.time.slice(0, 10))}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
+              .value=${live(head.time?.slice(0, 10) ?? "")}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
             <a href=${`/calendar${query({machine: head.machine, item: head.item})}`}>Calendar</a>
             <span class="muted">${item}</span>
           </div>

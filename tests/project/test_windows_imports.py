@@ -65,6 +65,7 @@ CHOSEN = (
     ("mount.process.windows", "mount.process.this"),
     ("mount.process.control.windows", "mount.process.control.this"),
     ("mount.restore.disk.windows", "mount.restore.disk.this"),
+    ("mount.browse.server.control.windows", "mount.browse.server.control.this"),
 )
 
 SCRIPT = """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 
 from mount.browse.server.peers.base import Peers
 
 
 def _chosen() -> Peers:
-    if os.name != "nt" and os.uname().sysname == "Linux":
+    if hasattr(socket, "AF_NETLINK") and hasattr(os, "geteuid"):
         from mount.browse.server.peers.linux import LinuxPeers
 
         return LinuxPeers()

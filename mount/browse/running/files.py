@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from catalog.access.settings import Settings, private_folder, write_private
+from catalog.access.settings import Settings, private_folder, remove_unfinished, write_private
 from catalog.errors import LocalError, NotFound
 from catalog.systems.this import SYSTEM
 from mount.browse.running.status import ACTIVE, Failure, Status, decoded, encoded
@@ -58,6 +58,8 @@ class RestoreFiles:
             status = self._read(one)
             if status is not None and status.state in ACTIVE and not is_alive(status):
                 _stopped(status)
+                with suppress(OSError):
+                    (self.folder / f"{one}.spare").unlink(missing_ok=True)
         if status is None:
             raise NotFound(f"there is no restore {one[:8]}", "see the list of restores")
         return status
@@ -129,6 +131,8 @@ class RestoreFiles:
     def all(self, vault: str) -> list[Status]:
         """The restores of a vault (its id in hex), newest first. Removes those that are too old, or too many."""
         found, folder = list[Status](), self._known
+        if folder is not None:
+            remove_unfinished(folder)
         for path in folder.glob("*.json") if folder is not None else ():
             with suppress(NotFound):
                 found.append(self.read(path.stem))

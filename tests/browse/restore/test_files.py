@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from catalog.access.settings import Settings
 from catalog.errors import NotFound
+from catalog.systems.this import SYSTEM
 from mount.browse.resources.shell_words import line
 from mount.browse.running.files import KEPT, RestoreFiles
 from mount.browse.running.plan import plan_of
@@ -101,6 +102,18 @@ def test_a_process_that_writes_its_last_words_as_it_is_looked_for(files: Restore
     assert files.read(f"{1:032x}").state == "stopped"
     files.note(status(1, state="done"))
     assert files.read(f"{1:032x}").state == "done"
+    here = {"pid": os.getpid(), "process": PROCESSES.started(os.getpid()) or ""}
+    for boot, state in (
+        ("", "running"),
+        (SYSTEM.boot_id(), "running"),
+        ("another start of the machine", "stopped"),
+    ):
+        files.set_aside(f"{2:032x}")
+        files.write(status(2, state="running", boot=boot, **here))
+        assert files.read(f"{2:032x}").state == state
+    (files.folder / f"{2:032x}.json.{(1 << 22) + 1}.tmp").write_bytes(b"half")
+    files.all("v")
+    assert {path.name for path in files.folder.iterdir()} == {f"{1:032x}.json", f"{2:032x}.json"}
 
 
 @settings(max_examples=30)

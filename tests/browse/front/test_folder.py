@@ -162,6 +162,28 @@ def test_keys_alone_lead_everywhere(front: Shown, browser: Browser) -> None:
 
 
 @pytest.mark.soak
+def test_a_part_that_fails_costs_that_part(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        watch.expected.append("502")
+        damaged = {"kind": "Damaged", "message": "a page is damaged", "advice": "open another point"}
+        watch.context.route("**/folder?*from=50000&*", lambda route: route.fulfill(status=502, json=damaged))
+        tab = opened(front, watch, front.folder("/many"))
+        active(tab, "file-000000.dat")
+        tab.keyboard.press("'")
+        tab.get_by_label("Jump to").press_sequentially("file-0501")
+        expect(tab.get_by_role("alert")).to_contain_text("a page is damaged")
+        tab.get_by_label("Jump to").fill("file-0701")
+        expect(tab.locator(f"{ROWS}.active")).to_contain_text("file-070100.dat")
+        watch.context.unroute_all()
+        tab.get_by_role("button", name="Try again").click()
+        expect(tab.get_by_role("alert")).to_have_count(0)
+        tab.locator(f"{ROWS}[tabindex='0']").focus()
+        tab.keyboard.press("'")
+        tab.get_by_label("Jump to").fill("file-0501")
+        expect(tab.locator(f"{ROWS}.active")).to_contain_text("file-050100.dat")
+
+
+@pytest.mark.soak
 def test_letters_can_be_switched_off(front: Shown, browser: Browser) -> None:
     with watched(browser) as watch:
         tab = opened(front, watch, "/about")

@@ -7,6 +7,8 @@ import {behind, path64Of, tidy} from "./places.js";
 
 const PAUSE = 350; // ms after the last key, before the server is asked about a path
 
+const WHOLE = /^(\/|[A-Za-z]:[\\/])/; // a path from the top
+
 export class FolderPicker extends Plain {
   static properties = {
     label: {attribute: false},
@@ -45,7 +47,7 @@ export class FolderPicker extends Plain {
 
   /** Whether a restore can go there, as far as is known. */
   get usable() {
-    return Boolean(this.text.startsWith("/") || /^[A-Za-z]:[\\/]/.test(this.text)) && !this.refused;
+    return WHOLE.test(this.text.trim()) && !this.refused;
   }
 
   /** @param {Event} event */
@@ -57,7 +59,8 @@ export class FolderPicker extends Plain {
     this.words = "";
     this.refused = false;
     clearTimeout(this.typing);
-    this.typing = window.setTimeout(() => this.look(this.path64, false), PAUSE);
+    if (this.text && !WHOLE.test(this.text.trim())) this.words = "Write the whole path, from the top: /srv/restored";
+    else this.typing = window.setTimeout(() => this.look(this.path64, false), PAUSE);
     this.tell();
   }
 
@@ -119,6 +122,12 @@ export class FolderPicker extends Plain {
     const buttons = /** @type {HTMLElement[]} */ ([...this.querySelectorAll(".folders button")]);
     const here = buttons.indexOf(/** @type {HTMLElement} */ (event.target));
     if (here < 0) return;
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      this.walking = false;
+      /** @type {HTMLElement | null} */ (this.querySelector("input"))?.focus();
+      return;
+    }
     if (event.key === "Backspace" && this.here?.parent) {
       event.preventDefault();
       event.stopPropagation();
@@ -149,7 +158,7 @@ export class FolderPicker extends Plain {
     if (!here) return html`<p class="muted" role="status">Reading the folder…</p>`;
     return html`
       <div class="folders" role="group" aria-label="Folders in ${here.path}" @keydown=${this.keys}>
-        <p class="muted">Enter opens a folder and chooses it, Backspace goes up.</p>
+        <p class="muted">Enter opens a folder and chooses it, Backspace goes up, Esc closes the list.</p>
         <ul>
           ${here.parent ? html`<li><button class="button" type="button" @click=${() => this.walk(here.parent)}>↑ Up</button></li>` : nothing}
           ${here.folders.map((/** @type {any} */ folder) => html`

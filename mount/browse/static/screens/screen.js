@@ -40,12 +40,14 @@ export class Screen extends Plain {
   connectedCallback() {
     super.connectedCallback();
     window.addEventListener("rp-event", this.heard);
+    this.addEventListener("keydown", leaveField);
     if (this.hasUpdated) this.attempt(() => this.load());
   }
 
   disconnectedCallback() {
     super.disconnectedCallback();
     window.removeEventListener("rp-event", this.heard);
+    this.removeEventListener("keydown", leaveField);
     this.round++;
     this.wake = null;
     clearTimeout(this.waiting);
@@ -163,6 +165,15 @@ export class Screen extends Plain {
   loading(words) {
     return html`<rp-loading .text=${words}></rp-loading>`;
   }
+}
+
+/** Esc in a field leaves the field (a search field is emptied first), and not the page with all that was typed. @param {KeyboardEvent} event */
+function leaveField(event) {
+  const field = /** @type {HTMLInputElement} */ (event.target);
+  if (event.key !== "Escape" || !field.matches("input, select, textarea")) return;
+  event.stopPropagation();
+  if (field.type === "search" && field.value) return;
+  /** @type {HTMLElement} */ (event.currentTarget).querySelector("h1")?.focus();
 }
 
 /** A bar from 0 to 1, or one without an end. @param {number | null | undefined} fraction @param {string} label */

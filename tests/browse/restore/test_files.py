@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def files(tmp_path: Path) -> RestoreFiles:
     return RestoreFiles(Settings(home_of(tmp_path, "file:///vault")))
 
 
-def status(number: int, made: int | None = None, **fields: object) -> Status:
+def status(number: int, made: int | None = None, **fields: Any) -> Status:
     found = Status(
         id=f"{number:032x}", vault="v", request=Request(places=[], to=None), state="done",
         made=time.time_ns() if made is None else made,
@@ -50,7 +51,7 @@ def test_nothing_is_made_only_to_be_read(files: RestoreFiles, tmp_path: Path) ->
 def test_what_is_kept(files: RestoreFiles) -> None:
     now = time.time_ns()
     old = now - 31 * 86_400 * 10**9
-    here = {"pid": os.getpid(), "process": PROCESSES.started(os.getpid()) or ""}
+    here: dict[str, Any] = {"pid": os.getpid(), "process": PROCESSES.started(os.getpid()) or ""}
     files.write(status(0, old))
     files.write(status(1, old, state="running", **here))  # as long as it takes
     files.write(status(2, now, vault="another"))
@@ -102,7 +103,7 @@ def test_a_process_that_writes_its_last_words_as_it_is_looked_for(files: Restore
     assert files.read(f"{1:032x}").state == "stopped"
     files.note(status(1, state="done"))
     assert files.read(f"{1:032x}").state == "done"
-    here = {"pid": os.getpid(), "process": PROCESSES.started(os.getpid()) or ""}
+    here: dict[str, Any] = {"pid": os.getpid(), "process": PROCESSES.started(os.getpid()) or ""}
     for boot, state in (
         ("", "running"),
         (SYSTEM.boot_id(), "running"),

@@ -2,7 +2,7 @@
 import {LitElement} from "./vendor/lit.js";
 import {get} from "./api.js";
 
-/** @typedef {{version: string, hostname: string, zone: string, system: string, read_only: boolean,
+/** @typedef {{version: string, hostname: string, zone: string, system: string, read_only: boolean, fingerprint: string | null,
  *   vault: {id: string, address: string}, contents: string, driver: boolean}} Session */
 
 /** An element without a shadow: the one stylesheet serves it, and labels reach into it. */

@@ -93,6 +93,7 @@ class RpAbout extends Plain {
           <div><dt>Machine</dt><dd>${session.hostname}</dd></div>
           <div><dt>Times</dt><dd>${session.zone}</dd></div>
           <div><dt>Vault</dt><dd class="wrap">${session.vault?.address}</dd></div>
+          ${session.fingerprint ? html`<div><dt>Certificate (SHA-256)</dt><dd class="wrap">${session.fingerprint}</dd></div>` : nothing}
           ${session.read_only ? html`<div><dt>Restores</dt><dd>off: the page is read-only</dd></div>` : nothing}
         </dl>
         <p><button class="button" type="button" @click=${this.#end}>End this session</button></p></section>

@@ -17,7 +17,7 @@ from mount.browse.resources.backups import BackupRow, backups_of, planned_here
 from mount.browse.resources.looks import Found, ItemSeen, looks_of, running_here
 from mount.browse.resources.opened import Opened
 from mount.browse.resources.strips import Calendar, Strip, packed, strip
-from mount.browse.resources.wire import when
+from mount.browse.resources.wire import bounded, short, when
 from mount.browse.running.files import RestoreFiles
 from mount.browse.running.status import ACTIVE
 from mount.process.registry import Registry
@@ -155,7 +155,8 @@ def health(
         upkeep=_upkeep(found, page, now), alerts=alert_rows(opened, alerts[:ALERTS], found),
         alerts_total=len(alerts), drives=drive_count(opened), running=running(opened, found),
         backups=backups_of(opened).rows(), room=_room(found),
-        here="" if found is None else found.here, reasons=list(found.unread) if found is not None else [],
+        here="" if found is None else found.here,
+        reasons=[] if found is None else [short(why) for why in found.unread],
     )  # fmt: skip
 
 
@@ -199,7 +200,8 @@ def _row(item: ItemSeen, found: Found, calendar: Calendar, here: Container[str],
     since = 0 if planned is None else planned.since if planned.since <= found.when else 0
     expected = one.expected if one.planned else one.last + item.gap if item.gap and one.last else 0
     return ItemRow(
-        machine=one.machine, machine_name=one.machine_name, item=one.item, item_name=one.item_name, kind=item.kind,
+        machine=one.machine, machine_name=short(one.machine_name), item=one.item, item_name=short(one.item_name),
+        kind=short(item.kind),
         state=item.state(now), words=words(item, now), last=when(one.last),
         age_seconds=max(now - one.last, 0) // 10**9 if one.last else None, overdue=item.is_overdue(now),
         guessed=item.guessed, expected=when(expected),
@@ -243,7 +245,7 @@ def _upkeep(found: Found | None, page: Sequence[ItemSeen], now: int) -> list[Upk
     wanted = {item.health.machine for item in page}
     return [
         UpkeepRow(
-            machine=row.machine, machine_name=row.machine_name, what=row.what.replace("-", " "),
+            machine=row.machine, machine_name=short(row.machine_name), what=row.what.replace("-", " "),
             last=when(row.last), expected=when(row.expected),
             overdue=0 < row.expected < now,
         )
@@ -304,10 +306,10 @@ def _downloads(opened: Opened) -> list[RunningRow]:
 
 
 def _running(ran: Ran, names: dict[str, str], here: bool) -> RunningRow:
-    return RunningRow(
+    return bounded(RunningRow(
         id=ran.id, kind=ran.kind.replace("-", " "), machine_name=names.get(ran.machine, ran.machine[:8]),
         item_name=ran.item_name or ran.item[:8], started=when(ran.started), here=here, link=f"/jobs/{ran.id}",
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def drive_count(opened: Opened) -> int:

@@ -23,7 +23,7 @@ from catalog.schedule.history import RESTORE_TEST, RUNNING, History, Ran
 from catalog.screen.text import safe_text
 from mount.browse.resources.looks import settled
 from mount.browse.resources.opened import Opened
-from mount.browse.resources.wire import when
+from mount.browse.resources.wire import bounded, counted_safely, short, when
 from mount.browse.running.files import RestoreFiles
 
 MOST = 500  # jobs of an answer
@@ -216,12 +216,13 @@ def job(opened: Opened, one: str, now: int | None = None) -> JobDetail:
     record = row.record
     summary = _of_row(row)
     if row.error:
-        summary = msgspec.structs.replace(summary, error=row.error)
+        summary = msgspec.structs.replace(summary, error=short(row.error, 10_000))
     problems = [_problem(p) for p in (row.problems or [])[:PROBLEMS]]
     return JobDetail(
-        job=summary, point=row.point or None, target=row.target, hostname=record.hostname if record else "",
-        facts=_facts(record), problems=problems, problem_count=row.warnings,
-        error_kind=record.error_kind if record else "", log=_log(opened, row.id) if record is None else None,
+        job=summary, point=short(row.point) or None, target=short(row.target),
+        hostname=short(record.hostname) if record else "",
+        facts=_facts(record), problems=problems, problem_count=counted_safely(row.warnings),
+        error_kind=short(record.error_kind) if record else "", log=_log(opened, row.id) if record is None else None,
     )  # fmt: skip
 
 
@@ -244,12 +245,12 @@ def _facts(record: Job | None) -> dict[str, int]:
         "bytes new": record.new_bytes, "bytes stored": record.stored_bytes, "bytes in use": record.live_bytes,
         "bytes hidden": record.hidden_bytes, "bytes freed": record.freed_bytes, "level": record.level,
     }  # fmt: skip
-    return {name: number for name, number in numbers.items() if number}
+    return {name: counted_safely(number) for name, number in numbers.items() if number}
 
 
 def _problem(problem: JobProblem) -> JobProblemRow:
     path = "" if problem.path is None else "/" + problem.path.decode(errors="replace").lstrip("/")
-    return JobProblemRow(path=path, reason=problem.reason)
+    return JobProblemRow(path=short(path, 4_096), reason=short(problem.reason))
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
@@ -258,35 +259,35 @@ def _problem(problem: JobProblem) -> JobProblemRow:
 def _of_vault(job: Job, machines: dict[bytes, Machine], titles: dict[bytes, str]) -> JobSummary:
     ended = job.finished if job.outcome != RUNNING else 0
     known = machines.get(job.machine)
-    return JobSummary(
+    return bounded(JobSummary(
         id=job.id.hex(), kind=job.kind, machine=job.machine.hex(),
         machine_name=titles.get(job.machine, known.name if known else job.machine_name),
         item=job.item.hex() if job.item else "", item_name=job.item_name, started=when(job.time),
         finished=when(ended), seconds=_seconds(job.time, ended), outcome=job.outcome,
         files=job.files, bytes=job.bytes, stored=job.stored_bytes, warnings=job.problem_count, error=job.error,
         running=job.outcome == RUNNING, kept="vault",
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _of_local(job: LocalJob) -> JobSummary:
     ended = job.finished if job.outcome != RUNNING else 0
-    return JobSummary(
+    return bounded(JobSummary(
         id=job.id, kind=job.kind, machine="", machine_name=job.machine, item="", item_name=job.item,
         started=when(job.started), finished=when(ended), seconds=_seconds(job.started, ended),
         outcome=job.outcome, files=job.files, bytes=job.bytes, stored=0, warnings=job.warning_count,
         error=job.error, running=job.outcome == RUNNING, kept="here",
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _of_row(row: JobRow) -> JobSummary:
     record, ended = row.record, row.finished if row.outcome != RUNNING else 0
-    return JobSummary(
+    return bounded(JobSummary(
         id=row.id, kind=row.kind, machine=record.machine.hex() if record else "", machine_name=row.machine_shown,
         item=record.item.hex() if record and record.item else "", item_name=row.item, started=when(row.began),
         finished=when(ended), seconds=_seconds(row.began, ended), outcome=row.outcome,
         files=row.files, bytes=row.bytes, stored=record.stored_bytes if record else 0, warnings=row.warnings,
         error=row.error, running=row.outcome == RUNNING, kept="vault" if record else "here",
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _seconds(began: int, ended: int) -> float | None:

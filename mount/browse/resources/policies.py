@@ -24,7 +24,7 @@ from catalog.retention.policy import FIELDS, Policy
 from catalog.screen.text import counted, safe_text
 from mount.browse.resources.looks import Found, looks_of
 from mount.browse.resources.opened import Opened
-from mount.browse.resources.wire import when
+from mount.browse.resources.wire import short, when
 
 MOST = 100  # items of an answer
 FRESH = 30.0  # seconds for which what was listed serves
@@ -136,11 +136,12 @@ def _row(listed: _Listed, machine: Machine | None, item: Item, found: Found | No
             raise
         fault = str(e)
     return ItemPolicy(
-        machine=item.machine.hex(), machine_name=name, item=item.id.hex(), item_name=item.name, kind=item.kind,
-        keeps=keeps(policy), policy=[Line(field=f, value=v, level=o) for f, v, o in policy_rows(policy) if o],
+        machine=item.machine.hex(), machine_name=short(name), item=item.id.hex(), item_name=short(item.name),
+        kind=short(item.kind), keeps=keeps(policy),
+        policy=[Line(field=f, value=v, level=short(o)) for f, v, o in policy_rows(policy) if o],
         does=does(plan, system), state=safe_text(state_text(plan, now)),
-        plan=[Line(field=f, value=safe_text(v)[:4_000], level=o) for f, v, o in plan_rows(plan, system)],
-        next=coming(plan, item, found, now), fault=fault,
+        plan=[Line(field=f, value=safe_text(v)[:4_000], level=short(o)) for f, v, o in plan_rows(plan, system)],
+        next=coming(plan, item, found, now), fault=short(fault, 1_000),
     )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from cache.disk import DiskCache
 from catalog.alerts.rules import DAY
 from catalog.alerts.watching import room_of
 from catalog.errors import LocalError, RpdriveError
@@ -29,6 +28,7 @@ from catalog.jobs.recent import newest_names
 from catalog.vault import Vault
 from mount.browse.resources.health import DiskRoom, Trouble
 from mount.browse.resources.opened import Opened
+from mount.browse.resources.wire import counted_safely
 
 By: TypeAlias = str  # day, item or machine
 LONGEST = 366  # days of a window
@@ -186,8 +186,9 @@ class Numbers:
 def _added(job: Job) -> Added:
     is_prune = job.kind == PRUNE
     return Added(
-        job.machine, job.item or b"", job.kind, job.time, 0 if is_prune else job.stored_bytes, job.new_bytes,
-        job.files if job.kind == "backup" else 0, job.freed_bytes, job.bytes if is_prune else 0,
+        job.machine, job.item or b"", job.kind[:40], job.time, 0 if is_prune else counted_safely(job.stored_bytes),
+        counted_safely(job.new_bytes), counted_safely(job.files) if job.kind == "backup" else 0,
+        counted_safely(job.freed_bytes), counted_safely(job.bytes) if is_prune else 0,
         job.point is not None, job.machine_name[:200], job.item_name[:200],
     )  # fmt: skip
 
@@ -222,7 +223,8 @@ def storage(opened: Opened, *, by: By = "day", days: int = 90, wait: float = 0.0
     room = room_of(opened.session)
     held, when = held_by(added)
     return StoragePage(
-        by=by, days=days, rows=rows, total_stored=sum(a.stored for a in added), total_new=sum(a.new for a in added),
+        by=by, days=days, rows=rows, total_stored=_sum(a.stored for a in added),
+        total_new=_sum(a.new for a in added),
         read=read, total=total, reading=reading, partial=_partial(read, total, reading, more),
         error=None if error is None else Trouble(kind=error.kind, message=str(error), advice=error.advice),
         cache=_cache(opened),
@@ -264,9 +266,9 @@ def _summed(
     label: str, some: Sequence[Added], *, date: str | None = None, key: tuple[bytes, bytes] = (b"", b"")
 ) -> StorageRow:
     return StorageRow(
-        label=label, date=date, machine=key[0].hex(), item=key[1].hex(), stored=sum(a.stored for a in some),
-        new=sum(a.new for a in some), freed=sum(a.freed for a in some), points=sum(a.point for a in some),
-        files=sum(a.files for a in some),
+        label=label, date=date, machine=key[0].hex(), item=key[1].hex(), stored=_sum(a.stored for a in some),
+        new=_sum(a.new for a in some), freed=_sum(a.freed for a in some), points=sum(a.point for a in some),
+        files=_sum(a.files for a in some),
     )  # fmt: skip
 
 
@@ -279,7 +281,11 @@ def held_by(added: Iterable[Added]) -> tuple[int | None, str | None]:
     if not newest:
         return None, None
     oldest = min(one.when for one in newest.values())
-    return sum(one.held for one in newest.values()), datetime.fromtimestamp(oldest // 10**9).date().isoformat()
+    return _sum(one.held for one in newest.values()), datetime.fromtimestamp(oldest // 10**9).date().isoformat()
+
+
+def _sum(numbers: Iterable[int]) -> int:
+    return counted_safely(sum(numbers))
 
 
 def _partial(read: int, total: int, reading: bool, more: bool) -> str:
@@ -292,13 +298,5 @@ def _partial(read: int, total: int, reading: bool, more: bool) -> str:
 
 def _cache(opened: Opened) -> CacheRow | None:
     """The cache on disk; None for a vault in a folder, which has none, or if it can't be asked."""
-    if opened.session.is_local:
-        return None
-    disk = DiskCache(opened.session.settings.cache)
-    try:
-        found = disk.status()
-    except (RpdriveError, OSError):
-        return None
-    finally:
-        disk.close()
-    return CacheRow(used=found.bytes, limit=found.limit, folder=found.folder)
+    found = opened.reader.status().disk
+    return None if found is None else CacheRow(used=found.bytes, limit=found.limit, folder=found.folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -51,6 +52,33 @@ def path_of(text: str) -> bytes:
     if any(name in (b"", b".", b"..") or b"\0" in name for name in names):
         raise UsageError("the path is malformed", "open the folder again, from the top")
     return raw
+
+
+SAFE = (1 << 53) - 1  # the largest number that JavaScript has exactly
+_SHORT = 500  # characters
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def counted_safely(number: int) -> int:
+    """A number that a vault claims, within what JSON and JavaScript take."""
+    return min(max(number, 0), SAFE)
+
+
+def short(text: str, most: int = _SHORT) -> str:
+    """A name or text from a vault, cut: there it may have any length."""
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
+
+
+def bounded(struct: T) -> T:
+    """The same with each number within SAFE, and each text short: a vault claims what it likes."""
+    changes: dict[str, object] = {}
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        if isinstance(value, str):
+            changes[name] = short(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            changes[name] = counted_safely(value)
+    return msgspec.structs.replace(struct, **changes)
 
 
 def id_of(text: str, what: str = "recovery point") -> bytes:

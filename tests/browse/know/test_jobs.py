@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from catalog.errors import NotFound, UsageError
@@ -12,9 +13,13 @@ from catalog.format.records import Job, JobName, Outcome, Problem, StartName
 from catalog.format.sealed import Kind
 from catalog.jobs.local import LocalJob, LocalJobs
 from mount.browse.resources import jobs as jobs_module
+from mount.browse.resources.health import health
 from mount.browse.resources.jobs import JobPage, job, jobs
 from mount.browse.resources.opened import Opened
-from tests.browse.know.worlds import DAY, HOUR, World
+from mount.browse.resources.policies import policies
+from mount.browse.resources.storage import storage
+from mount.browse.resources.wire import SAFE
+from tests.browse.know.worlds import DAY, HOUR, PATIENCE, World
 
 
 def local(world: World, **fields: Any) -> LocalJob:
@@ -190,3 +195,23 @@ def test_requests(world: World) -> None:
     # Listings: machines and jobs; once each: the record of the machine, and of the jobs that are shown.
     assert cost(count=50) == 2 + 1 + 50
     assert cost(count=50) == 2, "what was read before is not read again"
+
+
+def test_a_job_that_claims_what_it_likes(world: World) -> None:
+    """Numbers beyond JavaScript's, texts of a megabyte, words of a later version."""
+    key = world.add("m" * 50_000, "i" * 50_000)
+    huge = {"files": 1 << 63, "bytes": (1 << 64) - 1, "stored_bytes": -5, "problem_count": 1 << 62}
+    bad = world.job(
+        key, "box", kind="k" * 9_000, outcome="o" * 9_000, error="e" * 900_000, item_name="n" * 9_000, **huge
+    )
+    opened = world.opened()
+    page = jobs(opened, now=world.now)
+    assert len(msgspec.json.encode(page)) < 10_000
+    (row,) = page.jobs
+    assert (row.files, row.bytes, row.stored, row.warnings) == (SAFE, SAFE, 0, SAFE)
+    assert len(msgspec.json.encode(job(opened, bad.id.hex(), world.now))) < 40_000
+    for by in ("day", "item", "machine"):
+        assert len(msgspec.json.encode(storage(opened, by=by, wait=PATIENCE))) < 60_000
+    assert len(msgspec.json.encode(health(opened, wait=PATIENCE))) < 20_000
+    assert len(msgspec.json.encode(policies(opened, clock=lambda: world.now))) < 20_000
+    opened.close()

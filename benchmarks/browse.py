@@ -88,14 +88,17 @@ class Running:
         parts = urlsplit(self.link)
         self.origin = f"http://{parts.netloc}"
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
-        self._cookie = ""
+        self._cookie = self._key = ""
 
     def enter(self) -> None:
-        headers, _body = self._ask("POST", "/session", {"token": self.link.partition("#t=")[2]})
-        self._cookie = headers["Set-Cookie"].partition(";")[0]
+        headers, body = self._ask("POST", "/session", {"token": self.link.partition("#t=")[2]})
+        self._cookie, self._key = headers["Set-Cookie"].partition(";")[0], json.loads(body)["key"]
 
     def _ask(self, method: str, path: str, value: object = None) -> tuple[Any, bytes]:
-        headers = {"Origin": self.origin, "Content-Type": "application/json", "Cookie": self._cookie}
+        headers = {
+            "Origin": self.origin, "Content-Type": "application/json", "Cookie": self._cookie,
+            "X-Rpdrive-Key": self._key,
+        }  # fmt: skip
         body = None if method == "GET" else json.dumps(value if value is not None else {})
         self._connection.request(method, f"/api/v1{path}", body, headers)
         answer = self._connection.getresponse()

@@ -50,7 +50,7 @@ class Page:
         self.door = Door(LoopbackHosts(), self.guard)
         self.serving = Serving(self.guard, [Listener(self.door, found.sockets)], idle=None)
         self._thread = threading.Thread(target=self.serving.run, args=(lambda: None,), name="page", daemon=True)
-        self._cookie = ""
+        self._cookie = self._key = ""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -83,14 +83,14 @@ class Page:
             token = self.link().partition("#t=")[2]
             answer = self.api("POST", "/session", {"token": token})
             assert answer.status == 200, answer
-            self._cookie = answer.headers["set-cookie"].partition(";")[0]
+            self._cookie, self._key = answer.headers["set-cookie"].partition(";")[0], answer.json["key"]
 
     def api(self, method: str, path: str, value: object = None, **params: object) -> Answer:
         """A request to the interface, as the page makes it."""
         query = urlencode({name: v for name, v in params.items() if v is not None})
         headers = {"Sec-Fetch-Site": "same-origin", "Origin": self.origin, "Content-Type": "application/json"}
         if self._cookie:
-            headers["Cookie"] = self._cookie
+            headers |= {"Cookie": self._cookie, "X-Rpdrive-Key": self._key}
         body = None if method in ("GET", "HEAD") else json.dumps(value if value is not None else {}).encode()
         return self.request(method, f"/api/v1{path}" + (f"?{query}" if query else ""), body, headers)
 

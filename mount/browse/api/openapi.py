@@ -42,14 +42,18 @@ def specification() -> Schema:
         },
         "servers": [{"url": "/api/v1"}],
         "paths": paths,
-        "security": [{"session": []}],
+        "security": [{"session": [], "key": []}],
         "components": {
             "schemas": components,
             "securitySchemes": {
                 "session": {
                     "type": "apiKey", "in": "cookie", "name": "rpdrive-PORT",
                     "description": "PORT is that of the Host header; with TLS, `__Host-` goes before.",
-                }
+                },
+                "key": {
+                    "type": "apiKey", "in": "header", "name": "X-Rpdrive-Key",
+                    "description": "`key` of the answer to POST /session.",
+                },
             },
         },
     }  # fmt: skip

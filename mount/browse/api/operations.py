@@ -82,7 +82,7 @@ _STORAGE = (_word("by", "day", "item", "machine"), _number("days", 1, 366), _WAI
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/session"): Operation("Who asks, and what is served", session.Session),
     ("POST", "/session"): Operation(
-        "Begin a session with the token of a link", session.Session, body=session.Token
+        "Begin a session with the token of a link", session.Begun, body=session.Token
     ),
     ("DELETE", "/session"): Operation("End the session, and its links to contents"),
     ("POST", "/session/link"): Operation("A link for another browser or device", session.Link),

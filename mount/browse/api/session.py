@@ -46,6 +46,12 @@ class Session(msgspec.Struct):
     fingerprint: str | None
 
 
+class Begun(Session):
+    """The session that has begun. `key` is its other half: the header X-Rpdrive-Key of every later request."""
+
+    key: str
+
+
 class Link(msgspec.Struct):
     """A link for another browser. `seconds`: how long it is valid."""
 
@@ -85,14 +91,15 @@ def begin(request: Request) -> object:
     """The guard lets this one through without a session."""
     visit = request.scope[VISIT]
     try:
-        _begun, cookie = context(request).sessions.enter(body(request, Token).token, visit.cookies)
+        sessions = context(request).sessions
+        begun, cookie = sessions.enter(body(request, Token).token, visit.cookies)
     except BadToken as e:
         return problem("AccessDenied", str(e), "run `rpdrive browse --link` for a new one", 403)
     except TooManyBadTokens as e:
         answer = problem("AccessDenied", str(e), "wait a moment, and try again", 429)
         answer.headers["Retry-After"] = str(e.wait)
         return answer
-    answer = json_answer(_session(request))
+    answer = json_answer(Begun(**msgspec.structs.asdict(_session(request)), key=sessions.key(begun)))
     if cookie is not None:
         _set_cookie(answer, visit.site, cookie, SESSION_SECONDS)
     return answer

@@ -117,8 +117,11 @@ class Door:
             return Visit(site, None, cookies)
         requests.check_source(asked, site)
         session = self._guard.sessions.of(cookies)
-        if session is None and (asked.method, asked.path) != ("POST", requests.ENTER):
-            raise Refusal(401, "Locked", "this browser has no session, or it has ended", _NO_SESSION)
+        if (asked.method, asked.path) != ("POST", requests.ENTER):
+            if session is None:
+                raise Refusal(401, "Locked", "this browser has no session, or it has ended", _NO_SESSION)
+            if not requests.check_key(asked, self._guard.sessions.key(session)):
+                raise Refusal(401, "Locked", "this request does not have the key of its session", _NO_SESSION)
         requests.check_body(asked)
         return Visit(site, session, cookies)
 

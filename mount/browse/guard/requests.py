@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,9 @@ from mount.browse.guard.hosts import Site
 API = "/api/"
 CONTENTS = "/c/"  # then the link's payload and seal, and a name
 ENTER = "/api/v1/session"  # a POST to it is the only request to the API without a session
+KEY = b"x-rpdrive-key"  # the header with the other half of a session
+# What browsers ask for by themselves, without that header: none of it has contents, names of files, or a write.
+BY_COOKIE = frozenset({"/api/v1/events", "/api/v1/storage/chart.svg", "/api/v1/openapi.json"})
 MOST_BODY = 256 << 10  # bytes
 _READS, _WRITES = ("GET", "HEAD"), ("POST", "DELETE")
 _HIDDEN = re.compile(rb"%(?:2f|5c|00)|\\", re.IGNORECASE)  # would be one path for us and another for somebody else
@@ -65,6 +69,14 @@ class Asked(NamedTuple):
                 if equals and key == name:
                     found.append(value)
         return found[:8]
+
+
+def check_key(asked: Asked, key: str) -> bool:
+    """Whether a request has the key of its session, or needs none."""
+    values = asked.headers.get(KEY, [])
+    if not values and not asked.is_write and asked.path in BY_COOKIE:
+        return True
+    return len(values) == 1 and hmac.compare_digest(values[0], key.encode())
 
 
 def check_form(raw_path: bytes) -> None:

@@ -6,7 +6,9 @@ one says nothing of it. Everything is in memory and ends with the process.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import secrets
 import threading
 import time
@@ -52,6 +54,7 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._secret = secrets.token_bytes(32)
         self._tokens: OrderedDict[bytes, float] = OrderedDict()  # digest: when it expires
         self._sessions: OrderedDict[bytes, PageSession] = OrderedDict()  # by cookie; last used at the end
         self._by_id: dict[str, PageSession] = {}
@@ -108,6 +111,13 @@ class Sessions:
                 self._sessions.move_to_end(session.digest)
                 return session
         return None
+
+    def key(self, session: PageSession) -> str:
+        """The other half of a session. The page keeps it where its origin alone reads it.
+
+        Browsers send a host's cookies to all its ports, so whoever else serves something at 127.0.0.1 gets ours.
+        """
+        return base64.urlsafe_b64encode(hmac.digest(self._secret, session.id.encode(), "sha256")[:18]).decode()
 
     def is_open(self, session_id: str) -> bool:
         """Whether the session with this id lives."""

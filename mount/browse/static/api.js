@@ -49,6 +49,29 @@ function query(params) {
   return all.size ? `?${all}` : "";
 }
 
+// The other half of the session: cookies go to every port of a host, this to our origin alone.
+const KEY = "rpdrive key"; // in localStorage, so that all tabs have it
+let ours = "";
+
+/** @returns {string} */
+function key() {
+  try {
+    return localStorage.getItem(KEY) ?? ours;
+  } catch {
+    return ours;
+  }
+}
+
+/** Keep the key of a session that has begun. @param {string} given */
+export function keep(given) {
+  ours = given;
+  try {
+    localStorage.setItem(KEY, given);
+  } catch {
+    // it lives as long as this tab's document
+  }
+}
+
 /**
  * One request. Raises ApiError.
  * @param {string} method
@@ -59,9 +82,9 @@ function query(params) {
  */
 async function ask(method, path, body, signal) {
   /** @type {RequestInit} */
-  const options = {method, signal, credentials: "same-origin", cache: "no-store"};
+  const options = {method, signal, credentials: "same-origin", cache: "no-store", headers: {"X-Rpdrive-Key": key()}};
   if (method !== "GET") {
-    options.headers = {"Content-Type": "application/json"};
+    options.headers = {...options.headers, "Content-Type": "application/json"};
     options.body = JSON.stringify(body ?? {});
   }
   let response;

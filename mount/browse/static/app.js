@@ -1,7 +1,7 @@
 // The frame of every screen: the session, the router, the menu, the banner of what is away, and help.
 // A screen is static/screens/NAME.js, which defines <rp-NAME> in the light DOM with the properties `url` (URL) and `session`.
 import {html, nothing} from "./vendor/lit.js";
-import {ApiError, away, get, post} from "./api.js";
+import {ApiError, away, get, keep, post} from "./api.js";
 import {basket} from "./basket.js";
 import "./components.js";
 import {KEYS, letters, listen, setLetters} from "./keys.js";
@@ -71,7 +71,9 @@ class RpApp extends Plain {
     const given = token();
     if (given) history.replaceState(history.state, "", location.pathname + location.search);
     try {
-      this.session = given ? await post("/session", {token: given}) : await get("/session");
+      const found = given ? await post("/session", {token: given}) : await get("/session");
+      if (given) keep(found.key);
+      this.session = found;
       session.current = this.session;
       this.locked = null;
       connect();

@@ -141,7 +141,7 @@ def test_an_interface_that_is_asked_at_random_answers_as_specified(
 
     schema = schemathesis.openapi.from_dict(specification())
     schema.config.base_url = f"{page.origin}/api/v1"
-    headers = {"Sec-Fetch-Site": "same-origin", "Cookie": page._cookie}
+    headers = {"Sec-Fetch-Site": "same-origin", "Cookie": page._cookie, "X-Rpdrive-Key": page._key}
     checks = [
         schemathesis.checks.not_a_server_error, schemathesis.checks.response_schema_conformance,
         schemathesis.checks.content_type_conformance,

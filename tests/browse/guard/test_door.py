@@ -17,7 +17,7 @@ from mount.browse.api.routes import ROUTES
 from mount.browse.guard.door import Door, Guard
 from mount.browse.guard.headers import SANDBOX, guarded
 from mount.browse.guard.hosts import LoopbackHosts
-from mount.browse.guard.requests import ENTER, MOST_BODY
+from mount.browse.guard.requests import BY_COOKIE, ENTER, MOST_BODY
 from mount.browse.server.app import page_guard
 from tests.kit.browsing import opened_as
 from tests.kit.vaults import Remote
@@ -60,14 +60,17 @@ class Client:
         self.context = context
         self.guard: Guard = page_guard(context)
         self.door = Door(LoopbackHosts(), self.guard, body_seconds=5)
-        _session, cookie = context.sessions.enter(context.sessions.new_token())
+        session, cookie = context.sessions.enter(context.sessions.new_token())
+        self.key = context.sessions.key(session).encode()
         self.cookie = (b"cookie", b"rpdrive-8080=" + str(cookie).encode())
 
     def ask(
         self, method: str, path: str, *headers: tuple[bytes, bytes], host: Iterable[bytes] = (HOST,),
-        body: bytes = b"{}", query: bytes = b"",
+        body: bytes = b"{}", query: bytes = b"", key: bytes | None = None,
     ) -> Got:  # fmt: skip
+        """`key`: of the session; None: the client's own."""
         own = [(b"host", one) for one in host]
+        own += [(b"x-rpdrive-key", one) for one in [self.key if key is None else key] if one]
         if method not in ("GET", "HEAD"):
             own.append((b"content-length", str(len(body)).encode()))
         scope = {
@@ -115,6 +118,13 @@ def test_without_a_session_the_interface_says_nothing(client: Client, method: st
     # The cookie of a page at another port, as the browser sends it to this one, too.
     other = (b"cookie", client.cookie[1].replace(b"8080", b"8081"))
     assert client.ask(method, path, *OURS, other).status == 401
+    # Ours, as whoever serves a page at another port got it.
+    stolen = (*OURS, client.cookie)
+    for key in (b"", b"A" * 24, client.key[:-1], client.key + b"A"):
+        if key or method not in ("GET", "HEAD") or path not in BY_COOKIE:
+            got = client.ask(method, path, *stolen, key=key)
+            assert got.status == 401 and (method == "HEAD" or got.kind == "Locked"), (key, got)
+    assert client.ask(method, path, *stolen, (b"x-rpdrive-key", client.key)).status == 401
 
 
 @pytest.mark.parametrize(("method", "path"), EVERY + PAGES)
@@ -213,14 +223,16 @@ def test_a_link_is_good_once_and_its_cookie_is_kept_from_scripts(client: Client)
     assert client.ask("POST", ENTER, *OURS, body=body).status == 403
     assert token.encode() not in got.body and cookie[13:56].encode() not in got.body
     header = (b"cookie", cookie.partition(";")[0].encode())
-    assert client.ask("GET", ENTER, header).status == 200
+    key = json.loads(got.body)["key"].encode()
+    assert client.ask("GET", ENTER, header, key=key).status == 200 and key != client.key
     again = client.ask(
         "POST", ENTER, *OURS, header, body=json.dumps({"token": client.context.sessions.new_token()}).encode()
     )
     assert again.status == 200 and b"set-cookie" not in dict(again.headers)
-    ended = client.ask("DELETE", ENTER, *OURS, header)
+    assert json.loads(again.body)["key"].encode() == key
+    ended = client.ask("DELETE", ENTER, *OURS, header, key=key)
     assert ended.status == 204 and b"Max-Age=0" in dict(ended.headers)[b"set-cookie"]
-    assert client.ask("GET", ENTER, header).status == 401
+    assert client.ask("GET", ENTER, header, key=key).status == 401
 
 
 def test_guessing_is_slowed_down(client: Client) -> None:

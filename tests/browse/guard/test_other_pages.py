@@ -48,9 +48,12 @@ window.results = Promise.all([
 <form target="answer" method="post" enctype="text/plain" action="TARGET/api/v1/session/link">
 <input name='{"a":"' value='"}'></form>
 """
-OWN = """
-fetch('/api/v1/session/link', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{}'})
-  .then((answer) => answer.status)
+KEY = "{'X-Rpdrive-Key': localStorage.getItem('rpdrive key')}"
+READ = f"fetch('/api/v1/session', {{headers: {KEY}}}).then((answer) => answer.status)"
+OWN = f"""
+fetch('/api/v1/session/link', {{
+  method: 'POST', headers: {{'Content-Type': 'application/json', ...{KEY}}}, body: '{{}}',
+}}).then((answer) => answer.status)
 """
 
 
@@ -68,11 +71,12 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def attacker(target: str) -> Iterator[int]:
-    """A page of somebody else at another port of this machine; the port."""
+def attacker(target: str, cookies: set[str]) -> Iterator[int]:
+    """A page of somebody else at another port of this machine; the port. `cookies`: those that it gets."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            cookies.update(self.headers.get_all("Cookie", []))
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.end_headers()
@@ -96,10 +100,11 @@ def test_other_pages_neither_read_nor_change_anything(page: Page, browser: Brows
     context = browser.new_context()
     own = context.new_page()
     own.goto(page.link())
-    own.wait_for_function("fetch('/api/v1/session').then((answer) => answer.ok)")
+    own.wait_for_function(f"{READ}.then((status) => status === 200)")
     sessions = page.context.sessions
     tokens = set(sessions._tokens)
-    with attacker(page.origin) as port:
+    cookies: set[str] = set()
+    with attacker(page.origin, cookies) as port:
         for host in ("127.0.0.1", "evil.test"):  # the first is the same site to a browser: cookies go along
             tab = context.new_page()
             tab.goto(f"http://{host}:{port}/")
@@ -113,7 +118,14 @@ def test_other_pages_neither_read_nor_change_anything(page: Page, browser: Brows
             assert framed is not None and "rp-app" not in framed.content()
             tab.close()
     assert len(sessions) == 1 and set(sessions._tokens) == tokens
-    assert own.evaluate("fetch('/api/v1/session').then((answer) => answer.status)") == 200
+    assert own.evaluate(READ) == 200
+    # Browsers gave the other port our cookie, but nobody gets in by it.
+    (cookie,) = cookies
+    assert cookie.startswith(f"rpdrive-{page.port}=") and len(sessions) == 1
+    stolen = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin", "Origin": page.origin}
+    assert page.request("GET", "/api/v1/session", headers=stolen).status == 401
+    key = {"X-Rpdrive-Key": str(own.evaluate("localStorage.getItem('rpdrive key')"))}
+    assert page.request("GET", "/api/v1/session", headers=stolen | key).status == 200
     # Our own page may, and its browser says where it comes from, on loopback, too.
     assert own.evaluate(OWN) == 200
     context.close()

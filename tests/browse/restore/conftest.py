@@ -99,7 +99,7 @@ class Elsewhere(Page):
     """A page of another process, by the link that it printed."""
 
     def __init__(self, url: str) -> None:
-        self._url, self._cookie = url, ""
+        self._url, self._cookie, self._key = url, "", ""
         self.port = int(url.partition("/#")[0].rpartition(":")[2])
         self.origin = f"http://127.0.0.1:{self.port}"
 

@@ -148,13 +148,11 @@ def test_a_device_gets_in_by_a_link_and_its_cookie_is_for_tls_only(tmp_path: Pat
         answer = page.ask("POST", "/api/v1/session", trust, body=body, headers=ours)
         cookie = answer.headers["Set-Cookie"]
         assert cookie.startswith(f"__Host-rpdrive-{page.port}=") and cookie.endswith("; Secure")
-        value = cookie.partition(";")[0]
-        assert page.ask("GET", "/api/v1/session", trust, headers={"Cookie": value}).status == 200
-        assert (
-            page.ask("GET", "/api/v1/session", trust, headers={"Cookie": value.removeprefix("__Host-")}).status
-            == 401
-        )
+        (session,) = page.context.sessions._sessions.values()
+        value, key = cookie.partition(";")[0], {"X-Rpdrive-Key": page.context.sessions.key(session)}
+        for name, status in ((value, 200), (value.removeprefix("__Host-"), 401)):
+            assert page.ask("GET", "/api/v1/session", trust, headers={"Cookie": name, **key}).status == status
         # A plain page of the same process, with its own port, has another cookie.
         with closing(http.client.HTTPConnection("127.0.0.1", page.own_port, timeout=30)) as connection:
-            connection.request("GET", "/api/v1/session", headers={"Cookie": value})
+            connection.request("GET", "/api/v1/session", headers={"Cookie": value, **key})
             assert connection.getresponse().status == 401

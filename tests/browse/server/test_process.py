@@ -63,15 +63,16 @@ class Running:
         self.process.communicate(timeout=SECONDS)
 
 
-def entered(row: Any) -> str:
-    """Use a link; the cookie."""
+def entered(row: Any) -> dict[str, str]:
+    """Use a link; the headers of its session."""
     port, token = row["port"], row["url"].partition("#t=")[2]
     headers = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
         connection.request("POST", ENTER, json.dumps({"token": token}), headers)
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
-        return str(answer.headers["Set-Cookie"]).partition(";")[0]
+        cookie = str(answer.headers["Set-Cookie"]).partition(";")[0]
+        return {"Cookie": cookie, "X-Rpdrive-Key": json.loads(answer.read())["key"]}
 
 
 @pytest.fixture
@@ -95,13 +96,13 @@ def left(home: Home) -> list[str]:
 def test_a_signal_ends_the_page_in_order_while_streams_are_open(home: Home, started: list[Running]) -> None:
     page = start(started, home, "--json")
     row = page.row()
-    cookie = entered(row)
+    session = entered(row)
     assert len(left(home)) == 1
     with (
         closing(http.client.HTTPConnection("127.0.0.1", row["port"], timeout=SECONDS)) as events,
         closing(socket.create_connection(("127.0.0.1", row["port"]), SECONDS)) as silent,
     ):
-        events.request("GET", "/api/v1/events", headers={"Cookie": cookie})
+        events.request("GET", "/api/v1/events", headers=session)
         answer = events.getresponse()
         assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/event-stream")
         answer.readline()
@@ -183,7 +184,7 @@ def test_a_page_can_be_reached_at_a_private_socket_only(home: Home, started: lis
         answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 307 ") and b"location: http://127.0.0.1:8080/\r\n" in answer
     with closing(http.client.HTTPConnection("127.0.0.1", row["port"], timeout=SECONDS)) as http_connection:
-        http_connection.request("GET", ENTER, headers={"Cookie": entered(row)})
+        http_connection.request("GET", ENTER, headers=entered(row))
         assert json.loads(http_connection.getresponse().read())["read_only"] is True
     page.process.send_signal(signal.SIGHUP)
     page.ended(0)

@@ -24,8 +24,6 @@ const ACTIONS = {
   attributes: "only its attributes", refuse: "left alone", remove: "removed",
 };
 /** @type {Record<string, string>} */
-const PHASES = {planning: "planning", checking: "comparing the target with the plan", restoring: "restoring", stopping: "stopping"};
-/** @type {Record<string, string>} */
 const CONFLICTS = {copy: "both are kept", overwrite: "overwritten", skip: "left, and nothing restored", newer: "the newer one is kept"};
 const ACTIVE = ["planning", "running"];
 
@@ -108,6 +106,8 @@ class RestoreJob extends Screen {
     this.act(async () => {
       await del(`/restores/${this.job}`);
       await this.fetch();
+      this.asking = false;
+      this.focusOn("h1");
     });
   }
 
@@ -195,18 +195,26 @@ class RestoreJob extends Screen {
         : html`${line.path ? html`${shown(line.path)}: ` : nothing}${line.reason}`}</li>`)}</ul></section>`;
   }
 
+  /** How far it is, in words. @param {any} progress @param {number | null} fraction */
+  far({files = 0, files_total: filesTotal, bytes = 0, bytes_total: bytesTotal, phase}, fraction) {
+    if (phase !== "stopping" && (phase !== "restoring" || !filesTotal)) {
+      return `Comparing the target with the plan${files ? `, ${count(files, "entry", "entries")} so far` : ""}: if it has changed, nothing is written.`;
+    }
+    return html`${fraction === null ? nothing : html`<b>${Math.floor(100 * Math.min(1, fraction))} %</b>: `}${
+      files.toLocaleString("en")}${filesTotal ? html` of ${count(filesTotal, "file")}` : " files"},
+      ${size(bytes)}${bytesTotal ? html` of ${size(bytesTotal)}` : nothing}${phase === "stopping" ? "; stopping in order" : nothing}`;
+  }
+
   running() {
     const progress = this.restore.progress ?? {};
     const {files = 0, files_total: filesTotal, bytes = 0, bytes_total: bytesTotal, current, phase} = progress;
     const fraction = bytesTotal ? bytes / bytesTotal : filesTotal ? files / filesTotal : null;
     return html`
       ${bar(fraction, "Progress of the restore")}
-      <p class="counts">${fraction === null ? nothing : html`<b>${Math.floor(100 * Math.min(1, fraction))} %</b>: `}
-        ${files.toLocaleString("en")}${filesTotal ? html` of ${count(filesTotal, "file", "files")}` : " files"},
-        ${size(bytes)}${bytesTotal ? html` of ${size(bytesTotal)}` : nothing}${phase && phase !== "restoring" ? html`; ${PHASES[phase] ?? phase}` : nothing}</p>
+      <p class="counts">${this.far(progress, fraction)}</p>
       ${current ? html`<p class="muted now">${shown(current)}</p>` : nothing}
       <p>You may close this page: the restore is a process of its own and goes on without it. This address shows it again.</p>
-      ${this.asking ? html`
+      ${phase === "stopping" ? nothing : this.asking ? html`
         <div role="group" aria-label="Stop the restore?" class="toolbar">
           <span>Complete files stay, unfinished ones are removed or continued by the next restore.</span>
           <button type="button" id="really" class="button danger" @click=${this.stop}>Stop it</button>

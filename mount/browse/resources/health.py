@@ -228,7 +228,7 @@ def words(item: ItemSeen, now: int) -> str:
     if not said:
         said.append("paused" if one.paused else "in time by its plan" if one.planned else "nothing is wrong")
         if not one.planned and not item.guessed:
-            said[0] += ", but nothing says when it is due: it has no plan, and too few points"
+            said[0] += ", but nothing says when it is due: it has no plan, and too few points at a distance"
     return safe_text("; ".join(said))[:1_000]
 
 

@@ -41,6 +41,7 @@ SHARE = 0.05  # of the time that looks may take: one that took long serves longe
 AFTER_FAILURE = 15.0  # seconds before another one after it failed
 GAPS_OF = 10  # the newest points of an item whose gaps say when the next one is to come, if no plan does
 LEAST_GAPS = 2  # with fewer of them nothing is guessed
+LEAST_GAP = 15 * 60 * 10**9  # ns: no plan is quicker, so points that were quicker were made by hand
 LEAST_GUESS = 2 * 3600 * 10**9  # ns that a point may be late in any case
 PATHS = 8  # of an item; of one with more, none are kept
 RUNS_OF = 200  # runs of an item that are kept
@@ -262,10 +263,11 @@ def _points(
 
 
 def _gap(times: Iterable[int]) -> int:
-    """The median gap between instants in order (ns); 0 if there are too few."""
+    """The median gap between instants in order (ns); 0 if there are too few, or it is too short for a plan."""
     some = list(times)
     gaps = sorted(b - a for a, b in pairwise(some) if b > a)
-    return gaps[len(gaps) // 2] if len(gaps) >= LEAST_GAPS else 0
+    median = gaps[len(gaps) // 2] if len(gaps) >= LEAST_GAPS else 0
+    return median if median >= LEAST_GAP else 0
 
 
 def running_of(look: Look) -> tuple[Ran, ...]:

@@ -82,6 +82,20 @@ def test_a_guess_waits_for_twice_the_usual_gap(seen: Seen) -> None:
     assert not item.is_overdue(item.due) and item.is_overdue(item.due + 1)
 
 
+def test_points_made_by_hand_one_after_the_other_are_no_plan(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    key = world.add("box")
+    for _n in range(5):
+        world.point(key)
+        world.now += HOUR // 12
+    world.now += 5 * DAY
+    opened = world.opened()
+    (row,) = health(opened, wait=PATIENCE).items
+    assert (row.state, row.overdue, row.guessed, row.expected) == ("fine", False, False, None)
+    assert "nothing says when it is due" in row.words
+    opened.close()
+
+
 def test_the_last_thirty_days(seen: Seen) -> None:
     found = seen.rows["planned"].strip
     assert len(found.states) == len(found.points) == 30 and sum(found.points) == 16

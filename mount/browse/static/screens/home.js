@@ -40,7 +40,7 @@ class Home extends Looking {
     });
     if (!fresh()) return false;
     this.page = page;
-    if (!page.checked && !this.machines && !page.error) {
+    if (!page.checked && !this.machines && page.looking > 0.5) { // most looks are over by then
       get("/machines").then(({machines}) => (this.machines = machines), () => undefined);
     }
     return page.looking !== null || !page.checked;

@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.drives import Home
+from tests.kit.drives import ROOT, Home
 from tests.kit.vaults import make_vault
 
 SECONDS = 60.0  # that a step may take; a broken test waits so long
@@ -203,3 +204,35 @@ def test_a_taken_port_is_said_in_a_line(home: Home) -> None:
     )
     assert left(home) == []
     assert not os.listdir(home.folder / "home" / "run")
+
+
+STUCK = """
+import sys, time
+import rpdrive
+from mount.browse.resources import points
+def stuck(_opened):
+    print("stuck", file=sys.stderr, flush=True)
+    time.sleep(3600)
+points.machines = stuck
+sys.exit(rpdrive.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_request_that_waits_for_ever_does_not_keep_the_process(home: Home, signals: int) -> None:
+    """It is ended by force, some seconds after the first signal, or by the second one."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, "browse", "--json"], env=home.environment, cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    row = json.loads(process.stdout.readline())
+    with closing(http.client.HTTPConnection("127.0.0.1", row["port"], timeout=SECONDS)) as connection:
+        connection.request("GET", "/api/v1/machines", headers={"Cookie": entered(row)})
+        assert process.stderr.readline() == "stuck\n"
+        for _ in range(signals):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        process.communicate(timeout=SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM

@@ -95,7 +95,9 @@ class Door:
             scope[VISIT] = visit
             scope["rpdrive.session"], scope["rpdrive.cookie"] = visit.session, site.cookie
             scope["rpdrive.origin"], scope["rpdrive.contents"] = str(site.app), str(site.contents)
-            counts = (visit.session is not None or visit.wanted is not None) and asked.path not in self._guard.quiet
+            counts = (visit.session is not None or visit.wanted is not None) and not (
+                asked.path in self._guard.quiet or requests.UNATTENDED in asked.headers
+            )
             with self._guard.activity.noted(counts):
                 app = self._guard.contents if site.is_contents else self._guard.app
                 await app(scope, self._until_stop(receive), self._while_allowed(visit.wanted, guarded_send))

@@ -16,6 +16,7 @@ ENTER = "/api/v1/session"  # a POST to it is the only request to the API without
 KEY = b"x-rpdrive-key"  # the header with the other half of a session
 # What browsers ask for by themselves, without that header: none of it has contents, names of files, or a write.
 BY_COOKIE = frozenset({"/api/v1/events", "/api/v1/storage/chart.svg", "/api/v1/openapi.json"})
+UNATTENDED = b"x-rpdrive-unattended"  # a screen asks by itself, and nobody is in front of it
 MOST_BODY = 256 << 10  # bytes
 _READS, _WRITES = ("GET", "HEAD"), ("POST", "DELETE")
 _HIDDEN = re.compile(rb"%(?:2f|5c|00)|\\", re.IGNORECASE)  # would be one path for us and another for somebody else

@@ -72,6 +72,13 @@ export function keep(given) {
   }
 }
 
+// Screens ask again by themselves. Without a person before it, that must not keep the page from ending when idle.
+const PRESENT = 60_000; // ms after the last key or touch
+let touched = Date.now();
+for (const type of ["keydown", "pointerdown", "pointermove", "wheel", "touchstart"]) {
+  addEventListener(type, () => (touched = Date.now()), {capture: true, passive: true});
+}
+
 /**
  * One request. Raises ApiError.
  * @param {string} method
@@ -83,6 +90,7 @@ export function keep(given) {
 async function ask(method, path, body, signal) {
   /** @type {RequestInit} */
   const options = {method, signal, credentials: "same-origin", cache: "no-store", headers: {"X-Rpdrive-Key": key()}};
+  if (Date.now() - touched > PRESENT) options.headers = {...options.headers, "X-Rpdrive-Unattended": "1"};
   if (method !== "GET") {
     options.headers = {...options.headers, "Content-Type": "application/json"};
     options.body = JSON.stringify(body ?? {});

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any, NamedTuple
 
 import pytest
@@ -241,6 +241,21 @@ def test_guessing_is_slowed_down(client: Client) -> None:
     assert statuses[:10] == [403] * 10 and 429 in statuses
     last = fresh.ask("POST", ENTER, (b"sec-fetch-site", b"cross-site"), OURS[1], body=b'{"token":"x"}')
     assert last.status == 403 and last.kind == "AccessDenied"  # pages elsewhere can't use the tries up
+
+
+def test_screens_that_nobody_looks_at_keep_nothing_awake(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[bool] = []
+    activity = client.guard.activity
+
+    def note(counts: bool) -> Any:
+        noted.append(counts)
+        return nullcontext()
+
+    monkeypatch.setattr(activity, "noted", note)
+    client.ask("GET", ENTER, client.cookie)
+    client.ask("GET", ENTER, client.cookie, (b"x-rpdrive-unattended", b"1"))
+    client.ask("GET", "/")
+    assert noted == [True, False, False]
 
 
 def test_a_link_for_another_device_works_without_the_session_that_made_it(client: Client) -> None:

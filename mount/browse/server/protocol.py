@@ -19,6 +19,7 @@ from mount.browse.server.peers.this import PEERS
 
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of the next request, to the end of a head
 MOST_CONNECTIONS = 256
+MOST_FOREIGN = 16  # of other users, beside those: they only hear that they are refused
 MOST_HEAD = 128 << 10  # bytes: the path of an entry may have 64 KiB
 
 
@@ -27,6 +28,8 @@ class PatientProtocol(H11Protocol):
 
     head_seconds = HEAD_SECONDS
     most_connections = MOST_CONNECTIONS
+    most_foreign = MOST_FOREIGN
+    is_foreign = False
     peers: Peers = PEERS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,11 +38,13 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
+        ends = _loopback(self.client, self.server)
+        self.is_foreign = ends is not None and self.peers.is_foreign(ends)
+        like_this = sum(getattr(one, "is_foreign", False) == self.is_foreign for one in self.connections)
+        if like_this > (self.most_foreign if self.is_foreign else self.most_connections):
             transport.abort()
             return
-        ends = _loopback(self.client, self.server)
-        if ends is not None and self.peers.is_foreign(ends):
+        if self.is_foreign:
             self.app = _foreign
         self._await_head()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
 from mount.browse.guard import door
+from mount.browse.server.peers.base import Ends
 from mount.browse.server.protocol import MOST_HEAD, PatientProtocol
 from tests.kit.browsing import Page, opened_as, page_of
 from tests.kit.vaults import Remote
@@ -180,3 +181,34 @@ def test_too_many_connections_end_the_newest(page: Page, monkeypatch: pytest.Mon
             assert everything(second) == b""
         first.sendall(head(page, b"HEAD / HTTP/1.1"))
         assert first.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+class Strangers:
+    """Peers of which those with these ports are another user's."""
+
+    def __init__(self) -> None:
+        self.ports: set[int] = set()
+
+    def is_foreign(self, ends: Ends) -> bool:
+        return ends.theirs[1] in self.ports
+
+
+def test_connections_of_another_user_do_not_keep_ours_out(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = Strangers()
+    monkeypatch.setattr(PatientProtocol, "peers", strangers)
+    monkeypatch.setattr(PatientProtocol, "most_connections", 2)
+    monkeypatch.setattr(PatientProtocol, "most_foreign", 3)
+    with ExitStack() as stack:
+        ended = 0
+        for _ in range(8):
+            one = stack.enter_context(closing(socket.socket()))
+            one.settimeout(SECONDS)
+            one.bind(("127.0.0.1", 0))
+            strangers.ports.add(one.getsockname()[1])
+            one.connect(("127.0.0.1", page.port))
+            if len(strangers.ports) > 3:
+                ended += everything(one) == b""
+        assert ended == 5
+        ours = stack.enter_context(closing(connected(page)))
+        ours.sendall(head(page, b"HEAD / HTTP/1.1"))
+        assert ours.recv(1 << 16).startswith(b"HTTP/1.1 200 ")

@@ -30,17 +30,35 @@ def roomy_heap() -> None:
     _mallopt({_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 128 << 20})
 
 
+def give_back() -> None:
+    """Return free memory to the system, after work that took much of it, in a process that goes on.
+
+    It takes some ms. After six searches of 500 points, a page kept 202 MiB; 90 of them were free.
+    """
+    trim = getattr(_libc(), "malloc_trim", None)  # glibc alone has it
+    if trim is not None:
+        trim(0)
+
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
 
 def _mallopt(options: dict[int, int]) -> None:
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = getattr(_libc(), "mallopt", None)
+    if mallopt is None:
         return  # another C library
     for option, value in options.items():
         mallopt(option, value)
+
+
+@cache
+def _libc() -> object:
+    """The C library of this process, on Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    try:
+        return ctypes.CDLL(None)
+    except OSError:
+        return None

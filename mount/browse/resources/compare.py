@@ -14,6 +14,7 @@ import msgspec
 
 from catalog.errors import NotFound, RpdriveError, StoreError
 from catalog.format.records import Point
+from catalog.heap import give_back
 from catalog.history.difference import AFTER, BEFORE, Change, difference, exists, root_of
 from catalog.history.listing import Counts
 from catalog.points.choice import path_text
@@ -189,6 +190,7 @@ def _run(opened: Opened, work: _Work, points: tuple[Point, Point], path: bytes) 
     with work.changed:
         work.ended = True
         work.changed.notify_all()
+    give_back()
 
 
 def _compare(opened: Opened, work: _Work, points: tuple[Point, Point], path: bytes) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from catalog.errors import NotFound, RpdriveError, UsageError
 from catalog.format.records import PointName
+from catalog.heap import give_back
 from mount.browse.resources.folders import SAFE
 from mount.browse.resources.matching import Fits, matcher
 from mount.browse.resources.opened import Opened
@@ -268,7 +269,8 @@ class Searches:
             search = self._waiting.pop(0)
             search.queued = False
             self._running.add(search)
-            threading.Thread(target=self._run, args=(search,), name="search", daemon=True).start()
+            args = self._opened, search
+            threading.Thread(target=self._run, args=args, name="search", daemon=True).start()
 
     def _drop_old(self) -> None:
         """Forget those that were asked for least recently, and have ended. With the lock."""
@@ -280,11 +282,11 @@ class Searches:
                 del self._kept[search.id]
                 size -= search.found.cost
 
-    def _run(self, search: _Search) -> None:
+    def _run(self, opened: Opened, search: _Search) -> None:
         state: State = "done"
         error: Failure | None = None
         try:
-            self._scan(search)
+            self._scan(opened, search)
         except Ended:
             state = "cancelled"
         except RpdriveError as e:
@@ -299,19 +301,20 @@ class Searches:
                 search.state, search.error = state, error
             self._begin()
             self._drop_old()
-        self._opened.bus.publish("search", search.id)
+        opened.bus.publish("search", search.id)
+        give_back()
 
-    def _scan(self, search: _Search) -> None:
+    def _scan(self, opened: Opened, search: _Search) -> None:
         def tell() -> None:
             now = time.monotonic()
             if now - search.told >= _TOLD:
                 search.told = now
-                self._opened.bus.publish("search", search.id)
+                opened.bus.publish("search", search.id)
 
         wanted = search.wanted
         fits: Fits = matcher(wanted.text, regex=wanted.regex, ignore_case=wanted.ignore_case, check=search.check)
         scan = Scan(
-            self._opened.vault, self._opened.direct(), fits, search.found, below=search.below, check=search.check,
+            opened.vault, opened.direct(), fits, search.found, below=search.below, check=search.check,
             tell=tell,
         )  # fmt: skip
         search.check()

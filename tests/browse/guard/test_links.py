@@ -41,7 +41,7 @@ def link(page: Page) -> str:
     at = page.get(f"/points/{point}/entry", n=row["n"])["path64"]
     url = urlsplit(page.post(f"/points/{point}/link", {"at": at, "as": "attachment"})["url"])
     assert f"{url.scheme}://{url.netloc}" == page.contents
-    return url.path
+    return str(url.path)
 
 
 def ask(page: Page, path: str, host: str, method: str = "GET") -> http.client.HTTPResponse:

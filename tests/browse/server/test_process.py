@@ -227,12 +227,16 @@ def test_a_request_that_waits_for_ever_does_not_keep_the_process(home: Home, sig
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
-    row = json.loads(process.stdout.readline())
-    with closing(http.client.HTTPConnection("127.0.0.1", row["port"], timeout=SECONDS)) as connection:
-        connection.request("GET", "/api/v1/machines", headers=entered(row))
-        assert process.stderr.readline() == "stuck\n"
-        for _ in range(signals):
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
-        process.communicate(timeout=SECONDS)
+    try:
+        row = json.loads(process.stdout.readline())
+        with closing(http.client.HTTPConnection("127.0.0.1", row["port"], timeout=SECONDS)) as connection:
+            connection.request("GET", "/api/v1/machines", headers=entered(row))
+            assert process.stderr.readline() == "stuck\n"
+            for _ in range(signals):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.5)
+            process.communicate(timeout=SECONDS)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 128 + signal.SIGTERM

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from catalog.alerts.keeping import Kept
+from catalog.alerts.state import Alert, Step
 from catalog.format.plan import Pause
+from catalog.notify.event import Severity
 from catalog.schedule.history import History, Ran
+from catalog.store.base import ObjectInfo
 from mount.browse.resources import looks as looks_module
 from mount.browse.resources.alerts import alerts
 from mount.browse.resources.health import HealthPage, health
@@ -167,14 +172,32 @@ def test_requests(tmp_path: Path) -> None:
     opened.close()
 
 
-def test_nobody_waits_for_the_vault(tmp_path: Path) -> None:
+def test_nobody_waits_for_the_vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the store does not answer, the page has what this machine knows: its own alerts."""
     world = World(tmp_path)
     world.point(world.add("box"))
     opened = world.opened()
-    page = health(opened)
-    assert page.items == [] or page.checked is not None
-    assert page.state in ("unknown", "fine")
-    assert rows(health(opened, wait=PATIENCE)) == ["box"]
+    known = Alert(
+        id="target.failing", severity=Severity.WARNING, title="a target fails", opened=world.now, scopes=("here",)
+    )
+    Kept(opened.session.settings.state).change("", lambda _before: Step((known,), ()))
+    answer, listing = threading.Event(), world.remote.memory.list
+
+    def late(prefix: str) -> Iterable[ObjectInfo]:
+        assert answer.wait(PATIENCE)
+        return listing(prefix)
+
+    monkeypatch.setattr(world.remote.memory, "list", late)
+    for _again in range(2):
+        page = health(opened)
+        assert (page.items, page.state, page.checked, page.error) == ([], "unknown", None, None)
+        assert page.looking is not None
+        (alert,) = page.alerts
+        assert (alert.title, alert.command) == ("a target fails", "rpdrive notify test")
+        assert alerts(opened).checked is None
+    answer.set()
+    page = health(opened, wait=PATIENCE)
+    assert rows(page) == ["box"] and [alert.kind for alert in page.alerts] == ["target.failing"]
     opened.close()
 
 

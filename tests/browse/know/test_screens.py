@@ -99,6 +99,7 @@ def test_a_phone_and_the_rules_of_access(shown: Shown, browser: Browser) -> None
     with watched(browser, PHONE, touch=True, bypass_csp=True) as context:
         tab = context.context.new_page()
         tab.goto(page.link())
+        expect(tab.get_by_role("heading", name="Protection")).to_be_visible()  # the session has begun
         for address, text in (
             ("/", "Looked at"), ("/jobs", "completed"), ("/policies", "Backs up"), ("/storage", "16.0 MiB"),
             ("/alerts", "overdue"),

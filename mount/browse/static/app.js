@@ -41,10 +41,13 @@ class RpApp extends Plain {
     this.tag = "";
     this.menu = false;
     this.help = false;
-    /** @type {{name: string, url: string} | null} */
+    /** A download that did not begin, or broke off. @type {{name: string, url?: string, problem?: string} | null} */
     this.failed = null;
     addEventListener("popstate", () => (token() ? this.enter() : this.show())); // a new link is pasted over this very address
-    document.addEventListener("rp-download-failed", (event) => (this.failed = /** @type {CustomEvent} */ (event).detail));
+    document.addEventListener("rp-download-failed", (event) => {
+      const {detail} = /** @type {CustomEvent} */ (event);
+      this.failed = this.failed?.name === detail.name ? {...this.failed, ...detail} : detail;
+    });
     addEventListener("rp-route", () => this.show());
     document.addEventListener("rp-locked", (event) => (this.locked = /** @type {CustomEvent} */ (event).detail));
     document.addEventListener("click", (event) => this.#follow(event));
@@ -168,8 +171,12 @@ class RpApp extends Plain {
     const error = away.error;
     if (!error && this.failed) {
       return html`<div class="banner bad" role="alert"><p><strong>${shown(this.failed.name)} could not be downloaded</strong>:
-        <a href=${this.failed.url} target="_blank" rel="noopener noreferrer">see why</a>, or restore it: a restore goes on with other files.</p>
-        <p><button class="button" type="button" @click=${() => (this.failed = null)}>Close</button></p></div>`;
+        ${this.failed.problem ? shown(this.failed.problem) : html`<a href=${this.failed.url} target="_blank" rel="noopener noreferrer">see why</a>`}.
+        Restore it: a restore goes on with other files.</p>
+        <p><button class="button" type="button" @click=${() => {
+          this.failed = null;
+          this.querySelector("main")?.focus({preventScroll: true});
+        }}>Close</button></p></div>`;
     }
     if (!error) return nothing;
     return html`<div class="banner warning" role="alert"><p><strong>${error.message}</strong>${error.advice ? `: ${error.advice}` : ""}.

@@ -1,8 +1,8 @@
 // Downloads: a signed address of the contents, which the browser then fetches by itself.
 import {html} from "./vendor/lit.js";
-import {post} from "./api.js";
+import {get, post} from "./api.js";
 import {basket} from "./basket.js";
-import {say, to} from "./page.js";
+import {on, say, to} from "./page.js";
 import {shown} from "./text.js";
 
 const LASTING = 600_000; // ms: an archive of very many entries begins late
@@ -21,9 +21,26 @@ function fetchBy(url, name) {
   frame.addEventListener("load", () => {
     frame.remove();
     document.dispatchEvent(new CustomEvent("rp-download-failed", {detail: {name, url}}));
+    look().catch(() => {});
   });
   document.body.append(frame);
   setTimeout(() => frame.remove(), LASTING);
+}
+
+/** Downloads that are known to have broken off. @type {Set<string> | null} */
+let known = null;
+
+/** Tell the frame of downloads that broke off since this tab began its first one: the browser does not say why. */
+async function look() {
+  const first = !known;
+  const seen = (known ??= new Set());
+  const {downloads} = await get("/downloads");
+  for (const {id, name, problem, state} of downloads) {
+    if (state !== "cut" || seen.has(id)) continue;
+    seen.add(id);
+    if (!first) document.dispatchEvent(new CustomEvent("rp-download-failed", {detail: {name, problem}}));
+  }
+  if (first) on("job", () => look().catch(() => {}));
 }
 
 /**
@@ -50,6 +67,7 @@ export async function downloadBasket(as) {
  */
 async function begin({url, name, advise}, restore, drive) {
   if (advise && !(await asked(name, advise, restore, drive))) return;
+  if (!known) await look().catch(() => {}); // it is downloaded all the same
   say(`Downloading ${name}`);
   fetchBy(url, name);
 }

@@ -67,3 +67,34 @@ def test_files_folders_and_what_is_very_large(
         eventually(lambda: not opened.streams.running(), "the download ends")
         expect(running).to_have_count(0)
     tree.close()
+
+
+def test_a_download_that_fails_says_why_and_leaves_the_page_where_it_is(browser: Browser, tmp_path: Path) -> None:
+    tree = Tree()
+    opened = opened_as(tmp_path, tree.vault)
+    with page_of(opened) as page, watched(browser, accept_downloads=True) as watch:
+        watch.expected.append("502")  # the answer to the hidden frame
+        tab = watch.context.new_page()
+        tab.goto(page.link())
+        expect(tab.get_by_role("heading", level=1)).to_be_visible()  # the session has begun
+        told = tab.get_by_role("alert").filter(has_text="could not be downloaded")
+
+        def fails(name: str, file: str, why: str) -> None:
+            tab.locator("[role=row]", has_text=name).click()
+            tab.keyboard.press("d")
+            expect(told).to_contain_text(file)
+            expect(told).to_contain_text(why)
+            expect(tab.get_by_role("grid")).to_be_visible()
+            told.get_by_role("button", name="Close").click()
+            expect(told).to_have_count(0)
+            expect(tab.locator("main")).to_be_focused()
+
+        tree.spoil(b"home/big.bin")
+        tab.goto(f"{page.origin}/point/{tree.point.id.hex()}/{path64(b'/home')}?row=0")
+        fails("big.bin", "big.bin", "home/big.bin' can't be read")
+        tree.spoil(b"home/big.bin")  # as it was
+        tree.spoil(b"home/many/file-299")
+        tab.goto(f"{page.origin}/point/{tree.point.id.hex()}?row=0")
+        with tab.expect_download():  # the browser has its beginning
+            fails("home", "home.tar", "home/many/file-")
+    tree.close()

@@ -31,6 +31,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_SECONDS = 10.0  # within which a whole body must arrive
 VISIT = "rpdrive.visit"  # keys in a request's scope
 BODY = "rpdrive.body"
+_READ_ONLY = "run `rpdrive browse` without --read-only on the machine itself"
 _NO_SESSION = "run `rpdrive browse --link` where the page runs, and open the link that it prints"
 _log = logging.getLogger("rpdrive.browse")
 
@@ -58,6 +59,7 @@ class Guard:
     activity: Activity = field(default_factory=Activity)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)  # set in the loop when the process is to end
     ending: Callable[[], None] = lambda: None  # called then, e.g. to end streams that wait
+    is_read_only: Callable[[], bool] = lambda: False
     quiet: frozenset[str] = frozenset({"/api/v1/events"})  # requests that keep nothing awake
 
 
@@ -124,6 +126,8 @@ class Door:
                 raise Refusal(401, "Locked", "this browser has no session, or it has ended", _NO_SESSION)
             if not requests.check_key(asked, self._guard.sessions.key(session)):
                 raise Refusal(401, "Locked", "this request does not have the key of its session", _NO_SESSION)
+        if self._guard.is_read_only() and requests.changes_machine(asked):
+            raise Refusal(403, "AccessDenied", "this page only shows and downloads", _READ_ONLY)
         requests.check_body(asked)
         return Visit(site, session, cookies)
 

@@ -21,6 +21,8 @@ MOST_BODY = 256 << 10  # bytes
 _READS, _WRITES = ("GET", "HEAD"), ("POST", "DELETE")
 _HIDDEN = re.compile(rb"%(?:2f|5c|00)|\\", re.IGNORECASE)  # would be one path for us and another for somebody else
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+# Writes that begin or end what only the page has: its sessions, links to contents, and searches.
+_HARMLESS = re.compile(r"/api/v1/(?:session(?:/link)?|points/[^/]+/link|basket/link|searches(?:/[^/]+)?)")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _JSON = re.compile(rb"application/json(?:\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE)
 
@@ -78,6 +80,11 @@ def check_key(asked: Asked, key: str) -> bool:
     if not values and not asked.is_write and asked.path in BY_COOKIE:
         return True
     return len(values) == 1 and hmac.compare_digest(values[0], key.encode())
+
+
+def changes_machine(asked: Asked) -> bool:
+    """Whether a request may change more than this page: whatever is not known to be harmless."""
+    return asked.is_write and not _HARMLESS.fullmatch(asked.path)
 
 
 def check_form(raw_path: bytes) -> None:

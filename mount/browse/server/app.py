@@ -53,4 +53,5 @@ def page_guard(context: Context) -> Guard:
         content_app(context),
         Activity(busy=context.is_busy),
         ending=context.opened.bus.close,
+        is_read_only=lambda: context.opened.read_only,
     )

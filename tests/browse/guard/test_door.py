@@ -205,6 +205,19 @@ def test_the_name_of_contents_has_no_interface(client: Client, method: str, path
         assert dict(got.headers)[b"location"] == b"http://127.0.0.1:8080" + path.encode() + b"?a=1&b=%0d%0a"
 
 
+@pytest.mark.parametrize(("method", "path"), WRITTEN)
+def test_a_page_that_is_read_only_refuses_what_is_not_known_to_be_harmless(
+    client: Client, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    monkeypatch.setattr(client.context.opened, "read_only", True)
+    fresh = Client(Context(client.context.opened))
+    got = fresh.ask(method, path, *OURS, fresh.cookie, body=b"[]")
+    if re.search(r"/(link|searches|searches/0+|session)$", path):
+        assert got.status in (400, 404) or (method, path) in (("POST", ENTER + "/link"), ("DELETE", ENTER)), got
+    else:
+        assert got.status == 403 and b"only shows and downloads" in got.body, got
+
+
 def test_contents_need_a_link_and_know_no_cookie(client: Client) -> None:
     for path in ("/c/", "/c/x", "/c/x.y/name", "/c/../c/x", "/c//x"):
         got = client.ask("GET", path, client.cookie, host=[b"localhost:8080"])

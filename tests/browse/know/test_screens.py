@@ -22,6 +22,13 @@ from tests.kit.browser import PHONE, broken_rules, watched
 from tests.kit.browsing import Page, opened_vault, page_of
 from tests.kit.cli import Cli
 
+# The frame draws itself, as it does when something in it changes. Returns what the screen then goes by.
+DRAWN_AGAIN = """async () => {
+    const frame = document.querySelector("rp-app");
+    frame.requestUpdate();
+    await frame.updateComplete;
+    return document.querySelector("rp-home").url.search;
+}"""
 HOSTILE = '<img src=x onerror="document.title=1">\u202egnp'
 
 
@@ -70,6 +77,7 @@ def test_the_screens_say_what_is_known(shown: Shown, browser: Browser) -> None:
         tab.get_by_label("Name").fill("srv01")
         expect(main.get_by_role("region", name="srv02")).to_have_count(0)
         expect(main.get_by_role("region", name="srv01")).to_be_visible()
+        assert tab.evaluate(DRAWN_AGAIN) == "?filter=srv01"
 
         tab.get_by_role("link", name="Jobs", exact=True).click()
         expect(main.get_by_role("row")).to_have_count(14)

@@ -2,6 +2,7 @@
 import {html, nothing} from "../vendor/lit.js";
 import {age, count, shown, when} from "../text.js";
 import {copyable} from "./copyable.js";
+import {go} from "../page.js";
 import {Screen} from "./screen.js";
 
 const SOON = 700; // ms between two questions while the vault is being looked at
@@ -117,8 +118,7 @@ function change(screen, params) {
     if (value) url.searchParams.set(name, value);
     else url.searchParams.delete(name);
   }
-  history.replaceState(history.state, "", url);
-  screen.url = url;
+  go(url, true); // so that the frame knows the address, too: it gives it to the screen again
 }
 
 /** Links to the pages before and after. @param {URL} url @param {{from: number, shown: number}} page @param {number} count */

@@ -51,6 +51,13 @@ class Watched:
         if message.type in ("error", "warning"):
             self.complaints.append(f"{message.type}: {message.text}")
 
+    def enter(self, link: str) -> Page:
+        """A tab that was let in by a link. Another address that is opened sooner would break that off."""
+        tab = self.context.new_page()
+        tab.goto(link)
+        tab.wait_for_function("localStorage.getItem('rpdrive key')")
+        return tab
+
     def check(self) -> None:
         left = [one for one in self.complaints if not any(part in one for part in self.expected)]
         assert left == [], left

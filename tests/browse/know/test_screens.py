@@ -62,8 +62,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 def test_the_screens_say_what_is_known(shown: Shown, browser: Browser) -> None:
     page = shown.page
     with watched(browser, bypass_csp=False) as context:
-        tab = context.context.new_page()
-        tab.goto(page.link())
+        tab = context.enter(page.link())
         main = tab.locator("main")
         expect(main.get_by_role("heading", name="Protection")).to_be_visible()
         expect(main.get_by_text("Looked at")).to_be_visible()
@@ -105,9 +104,7 @@ def test_the_screens_say_what_is_known(shown: Shown, browser: Browser) -> None:
 def test_a_phone_and_the_rules_of_access(shown: Shown, browser: Browser) -> None:
     page = shown.page
     with watched(browser, PHONE, touch=True, bypass_csp=True) as context:
-        tab = context.context.new_page()
-        tab.goto(page.link())
-        expect(tab.get_by_role("heading", name="Protection")).to_be_visible()  # the session has begun
+        tab = context.enter(page.link())
         for address, text in (
             ("/", "Looked at"), ("/jobs", "completed"), ("/policies", "Backs up"), ("/storage", "16.0 MiB"),
             ("/alerts", "overdue"),
@@ -128,8 +125,7 @@ def test_a_vault_that_is_away_and_comes_back(
     world.remote.away.reachable = False
     with page_of(opened) as page, watched(browser) as context:
         context.expected += ["503"]
-        tab = context.context.new_page()
-        tab.goto(page.link())
+        tab = context.enter(page.link())
         main = tab.locator("main")
         expect(main.get_by_role("alert")).to_contain_text("Nothing is known yet")
         world.remote.away.reachable = True
@@ -173,8 +169,7 @@ def ended(row: BackupRow) -> None:
 def test_an_item_of_this_machine_is_backed_up_from_the_page(planned: Planned, browser: Browser) -> None:
     opened = opened_vault(planned.cli.home, planned.cli.vault)
     with page_of(opened) as page, watched(browser) as context:
-        tab = context.context.new_page()
-        tab.goto(page.link())
+        tab = context.enter(page.link())
         main = tab.locator("main")
         expect(main.locator(".item .state.unknown")).to_have_text("nothing yet")
         main.get_by_role("button", name="Back up source now").click()

@@ -11,7 +11,7 @@ import pytest
 
 from mount.browse.resources.wire import path64
 from tests.browse.restore.conftest import Restoring
-from tests.kit.drives import children, kill
+from tests.kit.drives import children, eventually, kill
 
 pytestmark = pytest.mark.needs_fuse
 
@@ -33,7 +33,8 @@ def test_a_drive_in_a_folder_of_its_own_is_read_and_closed(here: Restoring) -> N
         assert (refused.status, refused.json["kind"]) == (500, "MountFailed")
         assert "in use" in refused.json["message"]
         assert page.api("DELETE", f"/drives/{made['id']}", lazy=1).status == 204
-    assert page.get("/drives")["drives"] == [] and not place.exists()
+    # Its process ends once the file is closed, and takes the row away.
+    eventually(lambda: page.get("/drives")["drives"] == [] and not place.exists(), "the drive is gone")
     assert page.api("DELETE", f"/drives/{made['id']}").status == 404
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,10 @@ class Watched:
         """A tab that was let in by a link. Another address that is opened sooner would break that off."""
         tab = self.context.new_page()
         tab.goto(link)
-        tab.wait_for_function("localStorage.getItem('rpdrive key')")
+        end = time.monotonic() + 30
+        while not tab.evaluate("localStorage.getItem('rpdrive key')"):  # the other half of its session
+            assert time.monotonic() < end, "the link does not let the browser in"
+            tab.wait_for_timeout(20)
         return tab
 
     def check(self) -> None:

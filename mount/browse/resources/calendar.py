@@ -1,15 +1,17 @@
-"""A year of days: how many recovery points each has, and how its backups ended as far as this machine knows."""
+"""A year of days: how many recovery points each has, and how its backups ended as far as that is known here."""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import date
+from itertools import chain
 
 import msgspec
 
 from catalog.format.records import Outcome
 from catalog.schedule.history import History
 from mount.browse.resources.days import day_of
+from mount.browse.resources.looks import looks_of
 from mount.browse.resources.opened import Opened
 from mount.browse.resources.points import names_of
 from mount.browse.resources.wire import when
@@ -60,15 +62,19 @@ def calendar(opened: Opened, year: int, machine: str = "", item: str = "") -> Ye
 
 
 def _outcomes(opened: Opened, year: int, machine: str, item: str) -> dict[date, str]:
-    """How the backups of this machine ended, by day: the worst of each. No request."""
+    """How backups ended, by day: the worst of each. No request.
+
+    Of this machine's all, of others' those that the last look at the vault kept: the strip of Home shows the same.
+    """
     found: dict[date, str] = {}
     vault = opened.vault.id.hex()
-    for ran in History(opened.session.settings.where("state")).all():
+    own = (ran for ran in History(opened.session.settings.where("state")).all() if ran.vault == vault)
+    look = looks_of(opened).known()
+    for ran in chain(own, (ran for one in (look.items if look else ()) for ran in one.runs)):
         outcome = _OUTCOMES.get(ran.outcome)
         if (
             outcome is None
             or ran.kind != "backup"
-            or ran.vault != vault
             or (machine and ran.machine != machine)
             or (item and ran.item != item)
         ):

@@ -138,6 +138,10 @@ class Looks:
             looking = None if self._since is None else time.monotonic() - self._since
             return State(self._found, self._error, looking)
 
+    def known(self) -> Found | None:
+        """What the last look found. Begins none: no request."""
+        return self._found
+
     def _look(self) -> None:
         before, error, found, pause = self._found, None, None, FRESH
         try:

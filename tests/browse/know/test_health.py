@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from catalog.schedule.history import History, Ran
 from catalog.store.base import ObjectInfo
 from mount.browse.resources import looks as looks_module
 from mount.browse.resources.alerts import alerts
+from mount.browse.resources.calendar import calendar
 from mount.browse.resources.health import HealthPage, health
 from tests.browse.know.worlds import DAY, HOUR, PATIENCE, World
 
@@ -54,6 +56,23 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     found = Seen(tmp_path_factory.mktemp("health"))
     yield found
     found.opened.close()
+
+
+def test_the_calendar_agrees_with_the_strip(seen: Seen) -> None:
+    """Of the days that a look knows, though the backups were those of other machines."""
+    compared = set[str]()
+    for row in seen.page.items:
+        first = date.fromisoformat(row.strip.first)
+        years = {first.year, (first + timedelta(len(row.strip.states))).year}
+        days = {day.date: day for year in years for day in calendar(seen.opened, year, row.machine, row.item).days}
+        for n, letter in enumerate(row.strip.states):
+            day = days.get((first + timedelta(n)).isoformat())
+            assert (0 if day is None else day.points) == row.strip.points[n]
+            if day is not None and letter in "gpf":
+                wanted = {"good"} if letter == "g" else {"problems", "failed"}
+                assert day.outcome in wanted, (row.machine_name, day, letter)
+                compared.add(letter)
+    assert compared == {"g", "p"}
 
 
 def test_the_states_of_items(seen: Seen) -> None:

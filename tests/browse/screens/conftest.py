@@ -74,7 +74,7 @@ def _live(cli: Cli, folder: Path, source: Path) -> Lived:
     kept = folder / "kept"
     subprocess.run(["cp", "-a", docs, kept], check=True)
     cli.ok("vault", "create")
-    command = [sys.executable, "-c", BACKUPS, source]
+    command = [sys.executable, "-c", BACKUPS, str(source)]
     done = subprocess.run(command, env=cli.environ, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
     points = json.loads(done.stdout.partition("the points:")[2])["points"]
     return Lived(cli, source, kept, points[0]["time"][:10])

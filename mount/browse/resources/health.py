@@ -186,6 +186,8 @@ def _is_meant(item: ItemSeen, text: str, only: str, now: int) -> bool:
 
 def _state(found: Found, counts: dict[str, int]) -> str:
     worst = STATES[found.health.code]
+    if worst == "fine" and counts["unknown"] == len(found.items):  # nothing is saved: all else than fine
+        return "unknown"
     return "warning" if worst == "fine" and (counts["warning"] or counts["critical"]) else worst
 
 

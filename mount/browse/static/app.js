@@ -17,6 +17,8 @@ const SCREENS = new Map([["", ["home", "Start"]], ["calendar", ["calendar", "Cal
   ["drives", ["drives", "Drives"]], ["jobs", ["jobs", "Jobs"]], ["policies", ["policies", "Policies"]],
   ["storage", ["storage", "Storage"]], ["alerts", ["alerts", "Alerts"]], ["about", ["about", "Keys and about"]]]);
 
+const RETURNING = 50; // looks, of 100 ms, whether a screen is as long again as it was when it was left
+
 const MENU = ["", "calendar", "search", "basket", "restore", "drives", "jobs", "policies", "storage", "alerts", "about"];
 
 /** The token of the link that led here, if any. */
@@ -43,7 +45,8 @@ class RpApp extends Plain {
     this.help = false;
     /** A download that did not begin, or broke off. @type {{name: string, url?: string, problem?: string} | null} */
     this.failed = null;
-    addEventListener("popstate", () => (token() ? this.enter() : this.show())); // a new link is pasted over this very address
+    addEventListener("popstate", () => (token() ? this.enter() : this.show(history.state?.left))); // a new link is pasted over this very address
+    addEventListener("rp-leave", () => this.#leave());
     document.addEventListener("rp-download-failed", (event) => {
       const {detail} = /** @type {CustomEvent} */ (event);
       this.failed = this.failed?.name === detail.name ? {...this.failed, ...detail} : detail;
@@ -86,7 +89,14 @@ class RpApp extends Plain {
     }
   }
 
-  async show() {
+  /** Note in the history what is left: "back" leads there. */
+  #leave() {
+    const link = document.activeElement?.closest("main a[href]")?.getAttribute("href");
+    history.replaceState({...history.state, left: {top: scrollY, link}}, "");
+  }
+
+  /** @param {{top: number, link?: string}} [left] where the screen was left that is shown again */
+  async show(left) {
     const turn = ++this.#turn;
     const url = new URL(location.href);
     this.menu = false;
@@ -112,19 +122,34 @@ class RpApp extends Plain {
       this.tag = tag;
       title(name);
       await this.updateComplete;
-      if (this.#arrived) this.#focus(name);
+      if (this.#arrived) this.#focus(name, left);
     }
     this.#arrived = true;
   }
 
-  /** After a change of screens: start reading at its heading. @param {string} name */
-  async #focus(name) {
+  /**
+   * After a change of screens: start reading at its heading, or go on where it was left.
+   * @param {string} name
+   * @param {{top: number, link?: string}} [left]
+   */
+  async #focus(name, left) {
     const screen = /** @type {any} */ (this.querySelector("main > .screen"));
     await screen?.updateComplete;
     const main = this.querySelector("main");
     if (main && !main.contains(document.activeElement)) main.focus({preventScroll: true});
     scrollTo(0, 0);
     say(name);
+    const turn = this.#turn;
+    for (let tries = 0; left && tries < RETURNING && turn === this.#turn && !scrollY; tries += 1) {
+      const link = /** @type {HTMLElement | undefined} */ (
+        [...this.querySelectorAll("main a[href]")].find((each) => each.getAttribute("href") === left.link));
+      if (document.documentElement.scrollHeight >= left.top + innerHeight && (link || !left.link)) {
+        if (document.activeElement === main) link?.focus({preventScroll: true}); // unless the user went on
+        scrollTo(0, left.top);
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
   }
 
   /** Follow links of the page without loading it again. @param {MouseEvent} event */

@@ -106,6 +106,19 @@ def test_a_guess_waits_for_twice_the_usual_gap(seen: Seen) -> None:
     assert not item.is_overdue(item.due) and item.is_overdue(item.due + 1)
 
 
+def test_where_nothing_is_saved_all_is_not_fine(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for _items in range(2):  # none at all, and one without a point
+        opened = world.opened()
+        assert health(opened, wait=PATIENCE).state == "unknown"
+        opened.close()
+        key = world.add("box")
+    world.point(key)
+    opened = world.opened()
+    assert health(opened, wait=PATIENCE).state == "fine"
+    opened.close()
+
+
 def test_points_made_by_hand_one_after_the_other_are_no_plan(tmp_path: Path) -> None:
     world = World(tmp_path)
     key = world.add("box")

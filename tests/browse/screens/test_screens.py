@@ -134,9 +134,17 @@ def test_two_versions_and_two_points_are_compared(lived: Lived, page: Page, desk
     }  # fmt: skip
     changes.filter(has_text="report.txt").get_by_role("button").press("Enter")
     expect(tab.locator(".diff .removed")).to_have_count(2)
-    changes.filter(has_text="precious.txt").locator("[data-first]").press("v")
+    tab.set_viewport_size({"width": 1280, "height": 300})
+    precious = changes.filter(has_text="precious.txt").locator("[data-first]")
+    precious.focus()
+    left = tab.evaluate("scrollY")
+    assert left > 0
+    precious.press("v")
     expect(tab.get_by_role("heading", name="Versions of")).to_contain_text("precious.txt")
     expect(tab.get_by_text("1 point doesn't have it")).to_be_visible()
+    tab.go_back()
+    expect(precious).to_be_focused()
+    tab.wait_for_function("(top) => scrollY === top", arg=left)
 
 
 # Links in a sentence may be as low as its line (WCAG 2.5.8).

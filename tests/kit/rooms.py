@@ -233,7 +233,6 @@ ROOMS = {
     " mount.browse.resources mount.process",
     "mount.browse": "catalog.access catalog.screen mount.browse.options mount.browse.server",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
-    # The page.
     # Backups.
     "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.filesystems catalog.format"
     " catalog.mountinfo catalog.windows",

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from catalog.errors import LocalError, UsageError
 from catalog.systems.this import SYSTEM
-from mount.process.control.socket_status import at_path
+from mount.process.control.own_socket import at_path
 
 Socket: TypeAlias = socket.socket
 _BACKLOG = 128

@@ -17,7 +17,7 @@ from mount.browse.server.control.base import MOST, Orders
 from mount.browse.server.control.posix import PosixOrders
 from mount.browse.server.control.windows import PipeOrders, WindowsOrders
 from mount.browse.server.start import check_same
-from mount.process.control.socket_status import at_path
+from mount.process.control.own_socket import at_path
 
 
 def echo(order: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_the_socket_of_another_process_stays(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="can't be made"):
+    with pytest.raises(LocalError, match="can't be created"):
         PosixOrders().serve(tmp_path / "none" / "o", echo)
 
 

@@ -77,6 +77,7 @@ class Serving:
             watch.cancel()
             self._end()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._hang_up()
             self._loop = None
 
     def _end(self) -> None:
@@ -85,6 +86,14 @@ class Serving:
             self._guard.ending()
         for server, _sockets in self._servers:
             server.should_exit = True
+
+    async def _hang_up(self) -> None:
+        """Close the connections that are left: of browsers that keep one open, or have just come."""
+        for server, _sockets in self._servers:
+            for connection in list(server.server_state.connections):
+                if connection.transport is not None:
+                    connection.transport.abort()
+        await asyncio.sleep(0.01)  # a transport closes its socket in the loop's next rounds
 
     async def _watch(self) -> None:
         while self._idle is not None:

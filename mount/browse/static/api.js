@@ -115,6 +115,8 @@ async function ask(method, path, body, signal) {
   throw error;
 }
 
+const SLOW = 10_000; // ms after which a request that has no answer is told: a store in a cloud is asked for minutes
+
 /** May it work a little later, without a change by anybody? @param {unknown} error */
 const passing = (error) => error instanceof ApiError && (error.status === 0 || error.status === 503);
 
@@ -148,6 +150,9 @@ function pause(ms, signal) {
 export async function get(path, params, signal) {
   const full = path + query(params);
   const request = {};
+  const slow = setTimeout(() => {
+    if (!away.failing.has(request)) away.note(request, new ApiError("NoAnswer", "there is no answer yet", "the vault's store may be slow, or away", 0));
+  }, SLOW);
   try {
     for (let tries = 0; ; tries += 1) {
       try {
@@ -159,6 +164,7 @@ export async function get(path, params, signal) {
       }
     }
   } finally {
+    clearTimeout(slow);
     away.note(request, null);
   }
 }

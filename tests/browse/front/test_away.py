@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browse.front.tabs import ROWS, active, opened
 from tests.browse.front.vault import Shown
@@ -64,3 +64,19 @@ def test_a_session_that_is_over_says_so(front: Shown, browser: Browser) -> None:
         expect(tab.get_by_role("alert")).to_have_count(0)
         other.get_by_role("button", name="Try again").click()
         expect(other.locator(ROWS, has_text="one.txt")).to_be_visible()
+
+
+def test_an_answer_that_does_not_come_is_told(front: Shown, browser: Browser) -> None:
+    with watched(browser) as watch:
+        tab = opened(front, watch, "/about")
+        held: list[Route] = []
+        tab.clock.install()
+        tab.route("**/api/v1/searches", lambda route: held.append(route))  # noqa: PLW0108  (a builtin can't be marked)
+        with tab.expect_request("**/api/v1/searches"):
+            tab.get_by_role("link", name="Search").click()
+        tab.clock.run_for(100)
+        tab.clock.fast_forward(11_000)
+        expect(tab.get_by_role("alert")).to_contain_text("there is no answer yet")
+        for one in held:
+            one.continue_()
+        expect(tab.get_by_role("alert")).to_have_count(0)

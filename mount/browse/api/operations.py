@@ -96,7 +96,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/points/{point}"): Operation("A recovery point", _of(points.point)),
     ("GET", "/points/{point}/folder"): Operation(
-        "A part of a folder", _of(folders.folder), (*_AT, *_ORDER, _FROM, _number("count", 0, 500))
+        "A part of a folder", _of(folders.folder),
+        (*_AT, *_ORDER, _FROM, _number("count", 0, 500), _flag("descend")),
     ),
     ("GET", "/points/{point}/rank"): Operation(
         "Where in a folder names begin so", _of(folders.rank), (*_AT, *_ORDER, _text("prefix", 255))

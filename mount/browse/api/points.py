@@ -52,7 +52,15 @@ def point(request: Request) -> object:
 @endpoint
 def folder(request: Request) -> object:
     start, count = number(request, "from", 0, 0, _LAST), number(request, "count", 200, 0, _ROWS)
-    return folders.folder(opened(request), _point(request), at(request), _choice(request), start, count)
+    return folders.folder(
+        opened(request),
+        _point(request),
+        at(request),
+        _choice(request),
+        start,
+        count,
+        descend=flag(request, "descend"),
+    )
 
 
 @endpoint

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from catalog.errors import NotFound
+from catalog.errors import Damaged, NotFound
 from catalog.format.records import PointName
 from catalog.format.values import NodeKind, Subtree
 from mount.browse.resources.opened import At, Opened
@@ -19,6 +19,7 @@ from mount.view.point import Tree, TreeFolder
 SAFE = (1 << 53) - 1  # the largest number that JavaScript keeps exact
 _ALL = 1 << 32  # more entries than a folder has
 _PATIENCE = 1.0  # seconds
+_DEEPEST = 64  # folders on the way that have one folder each
 _ABOVE = 100  # folders on the way that are named, below the root
 
 _folders: WeakKeyDictionary[Opened, Folders] = WeakKeyDictionary()
@@ -113,9 +114,19 @@ def folders_of(opened: Opened) -> Folders:
 
 
 def folder(
-    opened: Opened, point: str, at: bytes | int, choice: Choice, start: int = 0, count: int = 200
+    opened: Opened,
+    point: str,
+    at: bytes | int,
+    choice: Choice,
+    start: int = 0,
+    count: int = 200,
+    *,
+    descend: bool = False,
 ) -> FolderPage:
     """`count` entries of a folder, from place `start` on. Raises NotFound, Damaged and StoreError.
+
+    With `descend`, of the first folder below with more in it than one folder: roots of points have only the folders
+    on the way to what was saved.
 
     While the folder is read, its first entries are given in the order of their names, whatever was asked for. The
     path of a file gives the folder that it is in. A path that the point does not have gives no entries, but the
@@ -141,6 +152,8 @@ def folder(
         above, _slash, file = place.path.rpartition(b"/")
         page.selected = place.number
         place = opened.find(point, above or b"/")
+    if descend and file is None:
+        place = _descended(place)
     _name(page, place.path)
     page.n = place.number
     one = _read(opened, place, choice, start + count)
@@ -190,6 +203,22 @@ def nearest(tree: Tree, path: bytes) -> bytes:
             break
         node, found = inside, found + b"/" + name
     return found or b"/"
+
+
+def _descended(place: At) -> At:
+    """The folder itself, or the first below it that has more than one folder in it."""
+    try:
+        for _level in range(_DEEPEST):
+            folder = subtree_of(place)
+            if folder is None or folder.level:
+                break
+            page = next(place.tree.all_pages(folder, place.number))
+            if [entry.kind for entry in page.leaf.entries] != [NodeKind.FOLDER]:
+                break
+            place = At(place.tree, place.path.rstrip(b"/") + b"/" + page.names[0], page, 0)
+    except Damaged:
+        pass  # this folder can be read, and says what is wrong below
+    return place
 
 
 def subtree_of(place: At) -> Subtree | None:

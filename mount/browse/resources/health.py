@@ -32,9 +32,9 @@ RANKS = ("critical", "warning", "unknown", "paused", "fine")  # the worst first
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     """An item and how well it is protected. `state` is fine, warning, critical, paused or unknown.
 
-    `words` says why. `last` is the time of its newest good point, `expected` when the next is to come; `guessed`:
-    by the gaps of the points so far, as no plan says one. `next` is when the next backup is to begin; if it is
-    null, `schedule` says why. `can_back_up` at once, from the page: it has a plan on this machine.
+    `words` says why. `last` is the time of its newest good point, `last_point` its id, `expected` when the next is
+    to come; `guessed`: by the gaps of the points so far, as no plan says one. `next` is when the next backup is to
+    begin; if it is null, `schedule` says why. `can_back_up` at once, from the page: it has a plan on this machine.
     """
 
     machine: str
@@ -45,6 +45,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     words: str
     last: str | None
+    last_point: str | None
     age_seconds: int | None
     overdue: bool
     guessed: bool
@@ -205,6 +206,7 @@ def _row(item: ItemSeen, found: Found, calendar: Calendar, here: Container[str],
         machine=one.machine, machine_name=short(one.machine_name), item=one.item, item_name=short(one.item_name),
         kind=short(item.kind),
         state=item.state(now), words=words(item, now), last=when(one.last),
+        last_point=item.newest or None,
         age_seconds=max(now - one.last, 0) // 10**9 if one.last else None, overdue=item.is_overdue(now),
         guessed=item.guessed, expected=when(expected),
         next=when(coming), schedule=_schedule(item, now), points=one.points,

@@ -68,6 +68,7 @@ class ItemSeen(NamedTuple):
     runs: tuple[Ran, ...]
     planned: Planned | None
     alerts: tuple[Alert, ...]
+    newest: str = ""  # the id of its newest point that opens
 
     def is_overdue(self, now: int) -> bool:
         return 0 < self.due < now
@@ -230,6 +231,7 @@ def reduced(look: Look, health: Health, here: str, unread: Iterable[str]) -> Fou
             ItemSeen(
                 one, kind, machine.system if machine is not None else "", _paths(record), due, guessed, gap,
                 days.get(key, _NO_POINTS), tuple(runs.get(key, ())[-RUNS_OF:]), planned, tuple(alerts.get(key, ())),
+                point.id.hex() if point is not None else "",
             )
         )  # fmt: skip
     return Found(now, health, tuple(found), here, running_of(look), tuple(unread)[:NOT_READ])

@@ -28,9 +28,13 @@ export class Listing extends EventTarget {
   #failed = new Map();
   #over = new AbortController();
 
-  /** @param {string} point @param {string} at path64 of the folder @param {Sight} sight */
-  constructor(point, at, sight) {
+  /**
+   * @param {string} point @param {string} at path64 of the folder @param {Sight} sight
+   * @param {boolean} [descend] show the first folder below that has more than one folder in it
+   */
+  constructor(point, at, sight, descend = false) {
     super();
+    this.descend = descend;
     this.point = point;
     this.at = at;
     this.sight = sight;
@@ -81,11 +85,15 @@ export class Listing extends EventTarget {
   async #fetch(number, signal) {
     const {order, desc, filter} = this.sight;
     const page = await get(`/points/${this.point}/folder`,
-      {at: this.at, order, desc, filter: filter || null, from: number * WINDOW, count: WINDOW}, signal);
+      {at: this.at, order, desc, filter: filter || null, from: number * WINDOW, count: WINDOW, descend: this.descend || null}, signal);
     signal.throwIfAborted();
     if (this.head?.state === "whole" && page.state === "reading") return this.#fetch(number, signal); // an answer from before
     if (this.reading && page.state === "whole") this.#windows.clear(); // the order may be another now
     this.head = page;
+    if (this.descend && page.state === "whole") {
+      this.descend = false;
+      this.at = page.path64;
+    }
     // It was asked by the path of a file: from when its place is known, by that of the folder.
     if (page.selected !== null && page.state === "whole") this.at = page.path64;
     const plainOrder = order === "name" && !desc && !filter;

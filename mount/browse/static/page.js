@@ -66,7 +66,7 @@ export function query(params) {
 /** Addresses of the screens. */
 export const to = {
   /** @param {string} point @param {string} [path64] */
-  folder: (point, path64) => (path64 && path64 !== "Lw" ? `/point/${point}/${path64}` : `/point/${point}`),
+  folder: (point, path64) => (path64 ? `/point/${point}/${path64}` : `/point/${point}`),
   /** @param {string} point @param {string} path64 */
   preview: (point, path64) => `/preview/${point}/${path64}`,
   /** @param {string} machine @param {string} item @param {string} path64 */

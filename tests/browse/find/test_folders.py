@@ -127,6 +127,18 @@ def test_what_is_not_there(page: Opened, vault: Made) -> None:
         rank(page, vault.points[0], b"/kinds/rights", PLAIN, "x")
 
 
+def test_the_root_leads_to_what_was_saved(page: Opened, vault: Made) -> None:
+    """Folders with one folder each are passed over, if that is asked for."""
+    point = vault.points[1]
+    assert folder(page, point, b"/", PLAIN).path == "/"
+    down = folder(page, point, b"/a", PLAIN, descend=True)
+    assert (down.path, [row.name for row in down.rows[:1]]) == ("/a/b/c/d/e/many", ["00000"])
+    assert [one.name for one in down.above] == ["/", "a", "b", "c", "d", "e"]
+    assert folder(page, point, b"/", PLAIN, descend=True).path == "/"  # of several folders, none is chosen
+    assert folder(page, point, b"/a/b/c/d/e/many/00007", PLAIN, descend=True).path == "/a/b/c/d/e/many"
+    assert folder(page, vault.points[2], b"/", PLAIN, descend=True).total == 0
+
+
 def test_what_it_costs(vault: Made, tmp_path: Path) -> None:
     """From a page that has just begun: machines, a calendar, a folder five down, and the same of the next point."""
     meter = vault.remote.meter

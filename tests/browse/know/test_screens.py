@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,8 @@ def test_the_screens_say_what_is_known(shown: Shown, browser: Browser) -> None:
         expect(main.get_by_role("region", name="srv02")).to_have_count(0)
         expect(main.get_by_role("region", name="srv01")).to_be_visible()
         assert tab.evaluate(DRAWN_AGAIN) == "?filter=srv01"
+        address = main.get_by_role("region", name="srv01").get_by_role("definition").first.get_by_role("link")
+        assert re.fullmatch("/point/[0-9a-f]{32}", address.get_attribute("href") or "")
 
         tab.get_by_role("link", name="Jobs", exact=True).click()
         expect(main.get_by_role("row")).to_have_count(14)

@@ -1,5 +1,5 @@
 // The folder screen: /point/{id}/{path64}?order&desc&filter&row
-import {html, live, nothing} from "../vendor/lit.js";
+import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {basket} from "../basket.js";
 import "../components.js";
@@ -75,7 +75,7 @@ class RpFolder extends Plain {
     const [, , point, at] = this.url.pathname.split("/");
     const params = this.url.searchParams;
     const order = params.get("order") ?? "name"; // an address may have been typed
-    return {point, at: at || ROOT, row: Math.max(0, Math.min(1e12, Math.floor(Number(params.get("row"))) || 0)),
+    return {point, at: at || ROOT, descend: !at, row: Math.max(0, Math.min(1e12, Math.floor(Number(params.get("row"))) || 0)),
       sight: {order: this.#columns.some(({key}) => key === order) ? order : "name", desc: params.get("desc") === "1",
         filter: params.get("filter") ?? ""}};
   }
@@ -86,12 +86,12 @@ class RpFolder extends Plain {
   }
 
   async #load() {
-    const {point, at, sight, row} = this.#place;
+    const {point, at, descend, sight, row} = this.#place;
     if (this.listing && this.listing === this.#loading && this.listing.is(point, at, sight) && !this.error) {
       if (row !== this.#grid?.active) this.#moveTo(row);
       return;
     }
-    const listing = new Listing(point, at, sight);
+    const listing = new Listing(point, at, sight, descend);
     const seek = this.#seek;
     let placed = -1; // where the row was put while the folder was read, and had fewer
     this.#loading?.stop();
@@ -114,7 +114,7 @@ class RpFolder extends Plain {
       const moved = placed >= 0 && this.listing === listing && this.#grid?.active !== placed ? this.row?.name ?? "" : "";
       if (this.#loading !== listing) return;
       if (head.missing) this.#elsewhere(point, head.nearest ?? ROOT);
-      else if (head.selected_at !== null) {
+      else if (head.selected_at !== null || head.path64 !== at) { // a file's path, or a root with one folder in it
         const {order, desc, filter} = sight;
         history.replaceState(history.state, "", `${to.folder(point, head.path64)}${query({order: order === "name" ? null : order, desc, filter,
           row: head.selected_at || null})}`);
@@ -374,7 +374,7 @@ class RpFolder extends Plain {
             @click=${() => (this.more = !this.more)}>Other days</button>
           <div id="other-days" class="bar ${this.more ? "" : "wide-only"}">
             <form class="field-line" @submit=${this.#day}><label class="field-line">Day <input type="date" required
-              .value=${live(head.time?.slice(0, 10) ?? "")}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
+              .value=${head.time?.slice(0, 10) ?? ""}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
             <a href=${`/calendar${query({machine: head.machine, item: head.item})}`}>Calendar</a>
             <span class="muted">${item}</span>
           </div>

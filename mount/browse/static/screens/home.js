@@ -1,7 +1,7 @@
 // Home: how well each item is protected, what runs now, and what is wrong, with the command that mends it.
 import {html, nothing} from "../vendor/lit.js";
 import {get, post} from "../api.js";
-import {say} from "../page.js";
+import {say, to} from "../page.js";
 import {age, count, plain, shown, size, span, when} from "../text.js";
 import {Looking, alertCard, choice, filterBox, lookTrouble, pager, state} from "./known.js";
 
@@ -145,7 +145,7 @@ class Home extends Looking {
         ? html`<span class="badge bad">overdue${row.guessed ? " (a guess)" : ""}</span>` : nothing}</p>
       <p>${shown(row.words)}</p>
       <dl class="facts">
-        <div><dt>Last good point</dt><dd>${row.last ? html`${when(row.last)}, ${span(row.age_seconds) || "less than a minute"} ago` : "none"}</dd></div>
+        <div><dt>Last good point</dt><dd>${row.last ? html`<a href=${to.folder(row.last_point)}>${when(row.last)}</a>, ${span(row.age_seconds) || "less than a minute"} ago` : "none"}</dd></div>
         <div><dt>Next backup</dt><dd>${row.next ? html`${when(row.next)}, ${age(row.next)}${row.schedule ? html` (${shown(row.schedule)})` : nothing}`
           : row.guessed && row.expected ? html`about ${when(row.expected)}: a guess, as it has ${row.schedule}` : shown(row.schedule || "none")}</dd></div>
         <div><dt>Recovery points</dt><dd>${row.points.toLocaleString("en")}</dd></div>

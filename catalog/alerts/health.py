@@ -164,16 +164,21 @@ def _time(ns: int) -> str:
     return local_time(ns)[:16] if ns else "-"
 
 
+def _state(item: ItemHealth) -> str:
+    return "nothing yet" if item.state == "fine" and not item.last else item.state
+
+
 def health_text(health: Health) -> str:
-    """The screen."""
-    first = {FINE: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL"}[health.code]
+    """The screen. What has no recovery point is not called fine."""
+    well = "OK" if any(i.last for i in health.items) else "NOTHING YET"
+    first = {FINE: well, WARNING: "WARNING", CRITICAL: "CRITICAL"}[health.code]
     bad = [a for a in health.alerts if not a.acknowledged and a.severity is not Severity.INFO]
     count = counted(len(bad), "open alert") if bad else "no open alert"
     lines = [f"{first}: {counted(len(health.items), 'item')}, {count}"]
     if health.items:
         rows = [
             [
-                safe_text(i.machine_name), safe_text(i.item_name), i.state, _time(i.last),
+                safe_text(i.machine_name), safe_text(i.item_name), _state(i), _time(i.last),
                 _time(i.expected) if i.planned else "no schedule", f"{i.points:,}",
                 f"{i.alerts:,}" if i.alerts else "",
             ]

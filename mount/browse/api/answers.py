@@ -18,6 +18,7 @@ from catalog.errors import (
     AmbiguousName,
     Damaged,
     NotFound,
+    NoVault,
     RpdriveError,
     StoreError,
     UsageError,
@@ -31,7 +32,7 @@ _log = logging.getLogger("rpdrive.browse")
 _encode = msgspec.json.Encoder().encode
 _STATUS: tuple[tuple[type[RpdriveError], int], ...] = (
     (UsageError, 400), (NotFound, 404), (AmbiguousName, 409), (AccessDenied, 403), (Damaged, 502),
-    (StoreError, 503),
+    (StoreError, 503), (NoVault, 503),
 )  # fmt: skip
 _LONE = re.compile("[\ud800-\udfff]")
 T = TypeVar("T")
@@ -106,10 +107,21 @@ def own_endpoint(function: Callable[[Request], object]) -> Callable[[Request], R
             if isinstance(result, Response):
                 return result
             return Response(status_code=204) if result is None else json_answer(result)
+        except Damaged as e:
+            return error_answer(_cause(e, opened(request)))
         except Exception as e:  # noqa: BLE001 - whatever it is, the page gets an answer
             return error_answer(e)
 
     return answer
+
+
+def _cause(error: Damaged, vault: Opened) -> RpdriveError:
+    """The error; or that another vault is at the address, if that is why something is missing or doesn't open."""
+    try:
+        vault.check_same()
+    except NoVault as e:
+        return e
+    return error
 
 
 # --- requests -------------------------------------------------------------------------------------------------

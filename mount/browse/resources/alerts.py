@@ -12,13 +12,12 @@ from catalog.alerts.rules import rank
 from catalog.alerts.state import Alert
 from catalog.errors import LocalError
 from catalog.plans.paths import shown_path
-from mount.browse.resources.looks import Found, ItemSeen, looks_of
+from mount.browse.resources.looks import STATES, Found, ItemSeen, looks_of
 from mount.browse.resources.mending import acknowledging, command_text, mend
 from mount.browse.resources.opened import Opened
 from mount.browse.resources.wire import when
 
 MOST = 500  # alerts of an answer
-STATES = ("fine", "warning", "critical")
 
 
 class AlertRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +60,12 @@ def alerts(opened: Opened, wait: float = 0.0) -> AlertPage:
 
     Before the first look, those are shown that this machine knows already.
     """
-    found = looks_of(opened).state(wait).found
+    looks = looks_of(opened)
+    found = looks.state(wait).found
     rows = known_alerts(opened, found)
     return AlertPage(
-        checked=None if found is None else when(found.when), state=STATES[code_of(rows)], total=len(rows),
+        checked=None if found is None else when(found.when), total=len(rows),
+        state=STATES[code_of(rows)] if found is None else found.state(looks.now()),
         alerts=alert_rows(opened, rows[:MOST], found),
     )  # fmt: skip
 

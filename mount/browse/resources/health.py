@@ -12,7 +12,7 @@ from catalog.plans.listing import state_text
 from catalog.schedule.due import next_slot
 from catalog.schedule.history import Ran
 from catalog.screen.text import safe_text
-from mount.browse.resources.alerts import STATES, AlertRow, alert_rows, known_alerts
+from mount.browse.resources.alerts import AlertRow, alert_rows, known_alerts
 from mount.browse.resources.backups import BackupRow, backups_of, planned_here
 from mount.browse.resources.looks import Found, ItemSeen, looks_of, running_here
 from mount.browse.resources.opened import Opened
@@ -150,7 +150,7 @@ def health(
         checked=None if found is None else when(found.when),
         age_seconds=None if found is None else max(now - found.when, 0) // 10**9,
         looking=None if known.looking is None else round(known.looking, 1), error=trouble,
-        state="unknown" if found is None else _state(found, counts), counts=counts, total=len(rows),
+        state="unknown" if found is None else found.state(now), counts=counts, total=len(rows),
         shown=len(chosen), from_=start,
         items=[_row(item, found, calendar, planned, now) for item in page] if found is not None else [],
         upkeep=_upkeep(found, page, now), alerts=alert_rows(opened, alerts[:ALERTS], found),
@@ -183,13 +183,6 @@ def _is_meant(item: ItemSeen, text: str, only: str, now: int) -> bool:
     if only not in ("", "attention", state):
         return False
     return wanted in f"{item.health.machine_name}\n{item.health.item_name}".casefold()
-
-
-def _state(found: Found, counts: dict[str, int]) -> str:
-    worst = STATES[found.health.code]
-    if worst == "fine" and counts["unknown"] == len(found.items):  # nothing is saved: all else than fine
-        return "unknown"
-    return "warning" if worst == "fine" and (counts["warning"] or counts["critical"]) else worst
 
 
 # --- rows -----------------------------------------------------------------------------------------------------

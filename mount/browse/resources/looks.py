@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import msgspec
 
@@ -28,7 +28,7 @@ from catalog.alerts.state import Alert, Facts, step
 from catalog.alerts.vaults import boots_of, is_forgotten, protected, vault_facts
 from catalog.alerts.watching import known_of, own_facts, room_of
 from catalog.errors import LocalError, RpdriveError
-from catalog.format.records import Item, ItemKind
+from catalog.format.records import Item, ItemKind, PointName
 from catalog.machines.registry import id_here
 from catalog.schedule.due import BACKUP
 from catalog.schedule.history import KILLED, RESTORE_TEST, RUNNING, History, Ran, is_alive
@@ -46,6 +46,7 @@ LEAST_GUESS = 2 * 3600 * 10**9  # ns that a point may be late in any case
 PATHS = 8  # of an item; of one with more, none are kept
 RUNS_OF = 200  # runs of an item that are kept
 NOT_READ = 100  # reasons that are kept
+STATES = ("fine", "warning", "critical")  # by exit code
 _NO_POINTS = (0,) * DAYS
 _log = logging.getLogger(__name__)
 
@@ -91,6 +92,13 @@ class Found(NamedTuple):
     running: tuple[Ran, ...]
     unread: tuple[str, ...]
 
+    def state(self, now: int) -> str:
+        """That of all together: fine, warning, critical; or unknown, while nothing has a recovery point."""
+        worst, states = STATES[self.health.code], [item.state(now) for item in self.items]
+        if worst == "fine" and all(state == "unknown" for state in states):  # nothing is saved: all else than fine
+            return "unknown"
+        return "warning" if worst == "fine" and {"warning", "critical"}.intersection(states) else worst
+
 
 class State(NamedTuple):
     """What is known now: the last look that came to an end, and why a later one did not.
@@ -106,7 +114,8 @@ class State(NamedTuple):
 class Looks:
     """The looks at one vault. Thread-safe. Looks only when somebody asks, and never twice at once.
 
-    `changed` is called after a look that found other alerts, points or runs than the one before, or an error.
+    `changed` is called after a look that found other alerts, points or runs than the one before, or an error;
+    `check` is told the machines that have points, and may raise NoVault.
     """
 
     def __init__(
@@ -115,9 +124,11 @@ class Looks:
         vault: Vault,
         *,
         changed: Callable[[], object] = lambda: None,
+        check: Callable[[set[bytes]], object] = lambda _machines: None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._session, self._vault, self._changed, self._clock = session, vault, changed, clock
+        self._check = check
         self._lock = threading.Condition()
         self._looker: Looker | None = None
         self._found: Found | None = None
@@ -167,6 +178,7 @@ class Looks:
         if self._looker is None:
             self._looker = Looker(state, vault.id)
         look = self._looker.look(vault, now)
+        self._check({n.machine for n in look.points if not _is_hidden(look, n)})
         facts = vault_facts(look, known_of(state, vault.id.hex()))
         own = Facts(tuple(own_facts(session, vault.id.hex(), now)))
         unread = [f"the ledger of item {item.hex()[:8]} can't be read" for _machine, item in look.unread]
@@ -251,8 +263,7 @@ def _points(
     counts: dict[tuple[bytes, bytes], list[int]] = {}
     for name in look.points:
         key = name.machine, name.item
-        ledger = look.ledgers.get(key)
-        if ledger is not None and ledger.is_hidden(name):
+        if _is_hidden(look, name):
             continue
         some = newest.setdefault(key, [])
         if len(some) < GAPS_OF:
@@ -266,6 +277,11 @@ def _points(
         {(m.hex(), i.hex()): sorted(times) for (m, i), times in newest.items()},
         {(m.hex(), i.hex()): tuple(row) for (m, i), row in counts.items()},
     )
+
+
+def _is_hidden(look: Look, name: PointName) -> bool:
+    ledger = look.ledgers.get((name.machine, name.item))
+    return ledger is not None and ledger.is_hidden(name)
 
 
 def _gap(times: Iterable[int]) -> int:
@@ -320,8 +336,18 @@ def looks_of(opened: Opened, clock: Callable[[], int] = time.time_ns) -> Looks:
     with _making:
         found = _looks.get(opened)
         if found is None:
-            bus = opened.bus
+            bus, shown = opened.bus, ref(opened)  # which has this as long as it lives
+
+            def check(machines: set[bytes]) -> None:
+                still = shown()
+                if still is not None:
+                    still.saw(machines)
+
             found = _looks[opened] = Looks(
-                opened.session, opened.vault, changed=lambda: bus.publish("alert"), clock=clock
+                opened.session,
+                opened.vault,
+                changed=lambda: bus.publish("alert"),
+                check=check,
+                clock=clock,
             )
         return found

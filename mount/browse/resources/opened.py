@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cache.memory import Lru
 from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.direct import DirectSource
-from catalog.errors import LocalError, NotFound
+from catalog.errors import LocalError, NotFound, NoVault, ObjectNotFound, RpdriveError
 from catalog.format.records import Point, PointName
 from catalog.format.values import NodeKind
 from catalog.ledger.listed import list_points
 from catalog.tree import ROOT_NUMBER
 from catalog.vault import Vault
+from catalog.vault_json import read_vault_file
 from mount.browse.resources.bus import Bus
 from mount.browse.resources.near_records import NearRecords
 from mount.browse.resources.streams import Streams
@@ -31,6 +34,8 @@ _POINTS = 1024  # records kept
 _NAMES = 200_000  # names of points kept by id
 MEMORY = 48 << 20  # bytes of blocks
 PAGES = 16 << 20  # bytes of tree blocks
+_CHOOSE = "it may have been forgotten: choose another in the calendar"
+_SAME = 5.0  # seconds for which the vault at the address is taken to be the one that was found there
 
 
 class At:
@@ -74,6 +79,8 @@ class Opened:
         self._view: AllPointsView | None = None
         self._points: Lru[bytes, Point] = Lru(_POINTS)
         self._names: dict[bytes, PointName] = {}
+        self._machines: set[bytes] = set()  # those that had points
+        self._same_until, self._replaced = 0.0, ""
 
     @property
     def view(self) -> AllPointsView:
@@ -84,16 +91,66 @@ class Opened:
             return self._view
 
     def listing(self, machine: bytes) -> Listing:
-        """The points of a machine that are not hidden, a few seconds old at most. 2 listings if they are stale."""
+        """The points of a machine that are not hidden, a few seconds old at most. 2 listings if they are stale.
+
+        Raises NoVault if there are none any more because another vault is at the address.
+        """
         listing = self.view.listing(machine)
+        if not listing.names and machine in self._machines:
+            self.check_same()
+            self._machines.discard(machine)
         self._remember(listing.names)
         return listing
+
+    def machines(self) -> list[bytes]:
+        """The machines that have points, seconds old at most. 1 listing if it is stale. Raises as `listing`."""
+        found = list(self.view.machine_folders().values())
+        self.saw(found)
+        return found
+
+    def saw(self, machines: Collection[bytes]) -> None:
+        """Take these for all machines that have points now.
+
+        Raises NoVault if one that had some is not among them because another vault is at the address.
+        """
+        if not self._machines <= set(machines):
+            self.check_same()
+        self._machines = set(machines)
+
+    def check_same(self) -> None:
+        """Raise NoVault if the vault was taken away, or another one is at its address. 1 request every few seconds.
+
+        For when something is missing or doesn't open that was there: all that is read would be of the other one.
+        """
+        with self._lock:
+            if time.monotonic() >= self._same_until:
+                self._replaced = self._other_vault()
+                self._same_until = time.monotonic() + _SAME
+            replaced = self._replaced
+        if replaced:
+            raise NoVault(replaced, "put the vault back; or end this page, and run `rpdrive browse` again")
+
+    def _other_vault(self) -> str:
+        """What is at the address instead of the vault, in words; empty if it is there, or can't be asked for."""
+        try:
+            found = read_vault_file(self.vault.store).vault_id
+        except NoVault as e:
+            return str(e)
+        except RpdriveError:
+            return ""
+        if found == self.vault.id:
+            return ""
+        return (
+            f"another vault is at {self.vault.store.url} now: {found.hex()[:8]}, "
+            f"and not {self.vault.id.hex()[:8]}, which this page shows"
+        )
 
     def _remember(self, names: list[PointName]) -> None:
         with self._lock:
             if len(self._names) > _NAMES:
                 self._names.clear()
             self._names.update((name.id, name) for name in names)
+            self._machines = self._machines.union(name.machine for name in names)
 
     def name(self, point: str) -> PointName:
         """The name of a point by its id (32 hexadecimal digits). Raises NotFound if it is hidden, or nowhere.
@@ -103,18 +160,30 @@ class Opened:
         raw = id_of(point)
         found = self._names.get(raw)
         if found is None:
-            self._remember(list_points(self.vault).visible())
+            names = list_points(self.vault).visible()
+            self.saw({name.machine for name in names})
+            self._remember(names)
             found = self._names.get(raw)
         if found is None:
-            raise NotFound(
-                f"there is no recovery point {point[:8]}",
-                "it may have been forgotten: choose another in the calendar",
-            )
+            raise NotFound(f"there is no recovery point {point[:8]}", _CHOOSE)
         return found
 
     def tree(self, point: str) -> Tree:
         """The tree of a point. 1 request for a point not seen before. Raises NotFound and Damaged."""
-        return self.view.tree(self.name(point)).tree
+        name = self.name(point)
+        with self._gone(name):
+            return self.view.tree(name).tree
+
+    @contextmanager
+    def _gone(self, name: PointName) -> Iterator[None]:
+        """What is raised if a point's record was there when it was listed, and isn't now: NotFound, or NoVault."""
+        try:
+            yield
+        except ObjectNotFound as e:
+            self.check_same()
+            with self._lock:
+                self._names.pop(name.id, None)
+            raise NotFound(f"recovery point {name.id.hex()[:8]} is gone from the vault", _CHOOSE) from e
 
     def point(self, point: str) -> Point:
         """The record of a point, without its problems. Raises as `tree`."""
@@ -126,7 +195,8 @@ class Opened:
         with self._lock:
             found = self._points.get(name.id)
         if found is None:
-            found = self.vault.point(name)
+            with self._gone(name):
+                found = self.vault.point(name)
             with self._lock:
                 self._points.put(name.id, found)
         return found

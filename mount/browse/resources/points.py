@@ -128,9 +128,12 @@ def _known_of(opened: Opened) -> _Known:
 def machines(opened: Opened) -> Machines:
     """All machines, and their items; a few seconds old at most.
 
-    4 listings; and a request for each record and ledger not seen before. Raises StoreError.
+    4 listings; and a request for each record and ledger not seen before. Raises StoreError, and NoVault if another
+    vault is at the address by now.
     """
-    return _known_of(opened).machines.get()
+    found = _known_of(opened).machines.get()
+    opened.saw({bytes.fromhex(one.id) for one in found.machines if any(item.points for item in one.items)})
+    return found
 
 
 def _machines(opened: Opened | None) -> Machines:
@@ -179,7 +182,7 @@ def names_of(opened: Opened, machine: str, item: str) -> list[PointName]:
     if not machine:
         if item:
             raise UsageError("an item is named without its machine", "name the machine, too")
-        return [name for one in opened.view.machine_folders().values() for name in opened.listing(one).names]
+        return [name for one in opened.machines() for name in opened.listing(one).names]
     listing = opened.listing(id_of(machine, "machine"))
     return listing.items.get(id_of(item, "item"), []) if item else listing.names
 

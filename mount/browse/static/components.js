@@ -11,6 +11,12 @@ import {html, nothing} from "./vendor/lit.js";
 import {Plain} from "./page.js";
 import {age, shown, when} from "./text.js";
 
+/** Where what isn't there can be looked for, by the words of the advice. @type {[RegExp, string, string][]} */
+const ELSEWHERE = [
+  [/list of restores/, "/restore", "Restore"], [/list of jobs/, "/jobs", "Jobs"], [/list of drives/, "/drives", "Drives"],
+  [/calendar/, "/calendar", "Calendar"], [/start it again/, "/search", "Search"], [/go back to the (start|list)/, "/", "Start"],
+];
+
 class RpError extends Plain {
   static properties = {error: {attribute: false}, final: {attribute: false}};
 
@@ -24,10 +30,11 @@ class RpError extends Plain {
   render() {
     const error = this.error;
     if (!error || error.kind === "Locked") return nothing; // the banner says that the session is over
+    const other = error.kind === "NotFound" ? ELSEWHERE.find(([words]) => words.test(error.advice ?? "")) : undefined;
     return html`<div class="notice bad" role="alert">
       <p><strong>${shown(error.message)}</strong>${error.kind ? html` <span class="badge">${error.kind}</span>` : nothing}</p>
       ${error.advice ? html`<p>${shown(error.advice)}</p>` : nothing}
-      ${this.final ? nothing : html`<p><button class="button" type="button" @click=${() =>
+      ${other ? html`<p><a class="button" href=${other[1]}>${other[2]}</a></p>` : this.final ? nothing : html`<p><button class="button" type="button" @click=${() =>
         this.dispatchEvent(new CustomEvent("retry", {bubbles: true}))}>Try again</button></p>`}
     </div>`;
   }

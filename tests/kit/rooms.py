@@ -222,8 +222,8 @@ ROOMS = {
     " catalog.machines catalog.mountinfo catalog.names catalog.plans catalog.plans.effective catalog.plans.local"
     " catalog.plans.paths catalog.plans.records catalog.points catalog.policies catalog.policies.records"
     " catalog.program catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
-    " catalog.tree catalog.vault catalog.windows mount.browse.running mount.drivers.choice mount.opening"
-    " mount.place mount.process mount.view",
+    " catalog.tree catalog.vault catalog.vault_json catalog.windows mount.browse.running mount.drivers.choice"
+    " mount.opening mount.place mount.process mount.view",
     "mount.browse.pages": "",
     "mount.browse.options": "catalog.errors catalog.screen",
     "mount.browse.api": "catalog.errors mount.browse.guard mount.browse.resources mount.drivers.choice",

@@ -1,13 +1,15 @@
 """What a test needs of the machine, as markers. A test whose needs are not met fails in one line.
 
-`needs_root`, `needs_fuse`, `needs_azurite` and `needs_winfsp` take no arguments; `needs_program("rsync", "tar")`
-names programs that have to be in PATH. Fixtures bring their markers along (`OF_FIXTURES`).
+`needs_root`, `needs_fuse`, `needs_ipv6`, `needs_azurite` and `needs_winfsp` take no arguments;
+`needs_program("rsync", "tar")` names programs that have to be in PATH. Fixtures bring
+their markers along (`OF_FIXTURES`).
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,15 @@ def has_winfspy() -> bool:
     return (WINFSPY / "winfspy" / "__init__.py").is_file()
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def missing(marker: pytest.Mark) -> str | None:
     """Why this machine can't run a test with this marker, in one line; None if it can."""
     match marker.name:
@@ -35,6 +46,8 @@ def missing(marker: pytest.Mark) -> str | None:
             return "needs root: run it as root, or leave it out by -m 'not needs_root'"
         case "needs_fuse" if os.name != "nt" and not os.access("/dev/fuse", os.R_OK | os.W_OK):
             return "needs read and write access to /dev/fuse, or leave it out by -m 'not needs_fuse'"
+        case "needs_ipv6" if not has_ipv6():
+            return "needs the address ::1, or leave it out by -m 'not needs_ipv6'"
         case "needs_azurite" if shutil.which("node") is None or not AZURITE.is_file():
             return f"needs Azurite and node: {INSTALL}"
         case "needs_winfsp" if not has_winfspy():

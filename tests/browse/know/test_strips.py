@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,15 +12,13 @@ from catalog.schedule.history import Ran
 from mount.browse.resources.strips import DAYS, Calendar, StripDay, strip
 
 SECOND = 10**9
-NOW = (
-    int(datetime(2026, 3, 31, 18, 0).timestamp()) * SECOND
-)  # a clock was put forward in most of Europe on the 29th
+NOW = int(datetime(2026, 3, 31, 18, tzinfo=UTC).timestamp()) * SECOND
 DAILY = Plan(schedule=Schedule(times=[12 * 60]), paths=(b"/home",), zone=None)
 
 
 def at(day: int, hour: int = 12) -> int:
-    """An hour of a day before today, by this machine's clock."""
-    when = datetime(2026, 3, 31, hour) - timedelta(days=day)
+    """An hour of a day before today."""
+    when = datetime(2026, 3, 31, hour, tzinfo=UTC) - timedelta(days=day)
     return int(when.timestamp()) * SECOND
 
 

@@ -19,6 +19,7 @@ from tests.kit.browsing import Page, opened_as, page_of
 from tests.kit.vaults import Remote
 
 NOBODY = 65534
+SIX = pytest.param("::1", marks=pytest.mark.needs_ipv6)
 ASK = """
 import encodings.idna, os, socket, sys
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -44,7 +45,7 @@ def asked_by_nobody(page: Page, address: str) -> bytes:
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", SIX])
 def test_another_user_of_this_machine_is_refused(page: Page, address: str) -> None:
     answer = asked_by_nobody(page, address)
     assert answer.startswith(b"HTTP/1.1 403 ") and b"this connection is another user's" in answer
@@ -58,7 +59,7 @@ def test_who_became_root_by_sudo_is_let_in(page: Page, monkeypatch: pytest.Monke
     assert asked_by_nobody(page, "127.0.0.1").startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", SIX, "::ffff:127.0.0.1"])
 def test_the_kernel_says_whose_a_connection_is_and_when_its_process_is_gone(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     own = "127.0.0.1" if "." in address else address

@@ -32,6 +32,7 @@ def listening(port: int | None = None) -> Iterator[Loopback]:
             one.close()
 
 
+@pytest.mark.needs_ipv6
 def test_both_loopbacks_are_taken_at_one_port() -> None:
     with listening() as found:
         assert [one.getsockname()[:2] for one in found.sockets] == [("127.0.0.1", found.port), ("::1", found.port)]
@@ -61,6 +62,7 @@ def test_another_user_cannot_take_any_part_of_the_port() -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.needs_ipv6
 def test_a_port_whose_other_loopback_is_taken_is_refused_or_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET6) as other:
         other.bind(("::1", 0))

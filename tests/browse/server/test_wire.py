@@ -86,6 +86,7 @@ def test_what_is_no_proper_request_ends_the_connection(page: Page, request_: byt
     assert NOSNIFF in answer and b"content-security-policy: " in answer and b"server:" not in answer.lower()
 
 
+@pytest.mark.needs_ipv6
 def test_both_loopbacks_answer_with_the_policy_of_their_port(page: Page) -> None:
     for address, host in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
         with closing(connected(page, address)) as connection:

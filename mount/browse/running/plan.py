@@ -56,6 +56,7 @@ def plan_of(report: Report, target: bytes) -> Plan:
     plan.room = space.rooms()
     for text in (*plan.refusals, *sorted(report.reasons)):
         digest.update(text.encode(errors="backslashreplace") + b"\0")
+    digest.update(msgspec.msgpack.encode(space.numbers()))  # a disk that was mounted or unmounted since
     plan.digest = digest.hexdigest()
     return plan
 

@@ -35,6 +35,10 @@ class Space:
         found = [Room(d.place[:LONGEST], d.free, max(d.most, d.needed)) for d in self._devices.values()]
         return sorted(found, key=lambda room: room.free - room.needed)[:_ROOMS]
 
+    def numbers(self) -> list[str]:
+        """The numbers of these file systems: others, once a disk is mounted or unmounted at the target."""
+        return sorted(map(str, self._devices))
+
     def _device(self, folder: bytes) -> _Device | None:
         found = self._folders.get(folder)
         if found is None:

@@ -84,6 +84,22 @@ def test_files_that_say_nothing(files: RestoreFiles, tmp_path: Path) -> None:
             files.read(one)
 
 
+def test_a_target_on_another_file_system_is_another_plan(tmp_path: Path) -> None:
+    """As when a disk is mounted or unmounted at an empty target between the plan and its start."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    report = Report()
+    report.planned.append(Row(b"file", "write", 5, b""))
+    target = tmp_path / "target"
+    target.symlink_to(tmp_path)
+    before = plan_of(report, os.fsencode(target)).digest
+    assert plan_of(report, os.fsencode(target)).digest == before
+    target.unlink()
+    target.symlink_to(other)
+    assert plan_of(report, os.fsencode(target)).digest != before
+
+
 def test_what_names_and_reasons_may_be_made_of(files: RestoreFiles) -> None:
     report = Report()
     report.refusals = ["a \udcff refusal"]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from catalog.format.nodes import Node
 from catalog.format.values import NodeKind
 from catalog.store.memory import MemoryStore
+from catalog.vault_json import NAME
 from mount.browse.resources.wire import path64
 from tests.kit.browsing import Page, opened_as, page_of
 from tests.kit.drives import Maker, acl, add_item, add_machine, add_point
@@ -62,6 +63,7 @@ def shown(folder: Path) -> Iterator[Shown]:
     memory = MemoryStore()
     store = UnreachableStore(memory, reachable=True)
     vault = open_empty(store)
+    store.create(NAME, [vault.file.encode(vault.keys)])  # a page looks whether its vault is still there
     add_machine(vault)
     add_item(vault)
     maker = Maker(vault)

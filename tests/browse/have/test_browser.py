@@ -50,7 +50,7 @@ def test_files_folders_and_what_is_very_large(
 
         monkeypatch.setattr(app, "cut", slow)
         monkeypatch.setattr(downloads, "LARGE_BYTES", 1 << 20)
-        tab.goto(f"{page.origin}/point/{point}?row=0")
+        tab.goto(f"{page.origin}/point/{point}/{path64(b'/')}?row=0")
         tab.locator("[role=row]", has_text="home").click()
         tab.keyboard.press("d")
         dialog = tab.get_by_role("dialog", name="A large download")
@@ -94,7 +94,7 @@ def test_a_download_that_fails_says_why_and_leaves_the_page_where_it_is(browser:
         fails("big.bin", "big.bin", "home/big.bin' can't be read")
         tree.spoil(b"home/big.bin")  # as it was
         tree.spoil(b"home/many/file-299")
-        tab.goto(f"{page.origin}/point/{tree.point.id.hex()}?row=0")
+        tab.goto(f"{page.origin}/point/{tree.point.id.hex()}/{path64(b'/')}?row=0")
         with tab.expect_download():  # the browser has its beginning
             fails("home", "home.tar", "home/many/file-")
     tree.close()

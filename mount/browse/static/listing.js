@@ -37,13 +37,14 @@ export class Listing extends EventTarget {
     this.descend = descend;
     this.point = point;
     this.at = at;
+    this.asked = at; // what requests name: until the folder is whole, the file whose place in it is looked for
     this.sight = sight;
   }
 
   /** Whether it shows this. @param {string} point @param {string} at @param {Sight} sight */
   is(point, at, sight) {
     const {order, desc, filter} = this.sight;
-    return this.point === point && this.at === at && order === sight.order && desc === sight.desc && filter === sight.filter;
+    return this.point === point && (this.at === at || this.asked === at) && order === sight.order && desc === sight.desc && filter === sight.filter;
   }
 
   get total() {
@@ -85,17 +86,16 @@ export class Listing extends EventTarget {
   async #fetch(number, signal) {
     const {order, desc, filter} = this.sight;
     const page = await get(`/points/${this.point}/folder`,
-      {at: this.at, order, desc, filter: filter || null, from: number * WINDOW, count: WINDOW, descend: this.descend || null}, signal);
+      {at: this.asked, order, desc, filter: filter || null, from: number * WINDOW, count: WINDOW, descend: this.descend || null}, signal);
     signal.throwIfAborted();
     if (this.head?.state === "whole" && page.state === "reading") return this.#fetch(number, signal); // an answer from before
     if (this.reading && page.state === "whole") this.#windows.clear(); // the order may be another now
     this.head = page;
-    if (this.descend && page.state === "whole") {
+    this.at = page.path64; // asked by a file's path, or by a root, it is another folder
+    if (page.state === "whole") {
+      this.asked = this.at;
       this.descend = false;
-      this.at = page.path64;
     }
-    // It was asked by the path of a file: from when its place is known, by that of the folder.
-    if (page.selected !== null && page.state === "whole") this.at = page.path64;
     const plainOrder = order === "name" && !desc && !filter;
     if (page.state === "reading" && !plainOrder) this.head = {...page, shown: 0}; // these rows are in another order
     else {

@@ -19,8 +19,8 @@ from catalog.errors import UsageError
 from catalog.names import in_pattern, is_marked, shows_as
 
 # The parser of `re`, which has no public name: what it returns is plain lists, the same from Python 3.11 on.
-from re import _constants as sre  # type: ignore[attr-defined]  # isort: skip
-from re import _parser as parser  # type: ignore[attr-defined]  # isort: skip
+from re import _constants as sre  # isort: skip
+from re import _parser as parser  # isort: skip
 
 LONGEST = 1000  # characters of a pattern
 LARGEST = 2000  # steps of an automaton, with repeated parts counted as often as they are repeated

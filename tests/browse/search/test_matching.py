@@ -12,7 +12,7 @@ from catalog.errors import UsageError
 from catalog.history.search import pattern
 from mount.browse.resources.matching import KEPT, LARGEST, Automaton, matcher
 
-from re import _parser as parser  # type: ignore[attr-defined]  # isort: skip
+from re import _parser as parser  # isort: skip
 
 GLOBS = [
     "a.txt",

@@ -220,7 +220,10 @@ def read_through(remote: Remote, source: Path, disk: DiskCache | None = None) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # 200 backups, on a machine with other work
-def test_20000_small_files_first_again_offline_and_after_200_points(remote: Remote, tmp_path: Path) -> None:
+@pytest.mark.parametrize("points", [40, pytest.param(200, marks=pytest.mark.soak)])
+def test_20000_small_files_first_again_offline_and_after_many_points(
+    remote: Remote, tmp_path: Path, points: int
+) -> None:
     source = tmp_path / "source"
     small_files(source)
     back_up(remote.vault, tmp_path / "state", source)
@@ -247,7 +250,7 @@ def test_20000_small_files_first_again_offline_and_after_200_points(remote: Remo
 
     rng = random.Random(11)
     every = sorted(p for p in source.rglob("*") if p.is_file())
-    for _ in range(199):
+    for _ in range(points - 1):
         for path in rng.sample(every, 50):
             data = bytearray(path.read_bytes())
             data[:16] = rng.randbytes(16)

@@ -121,6 +121,7 @@ def copied(paste: Callable[[], None], target: Path, count: int, size: int, since
     eventually(there, "the copy is whole", 120)
 
 
+@pytest.mark.soak
 def test_browse_copy_and_paste(office: Office, desk: Desktop, tmp_path: Path) -> None:
     desk.open(office.drive)
     window = desk.window(office.drive.name)

@@ -7,7 +7,6 @@ import random
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -27,13 +26,6 @@ from tests.browse.have.trees import whole as whole_of
 
 # The bytes of VERSION 1: if they change, downloads of before can't go on, and VERSION has to be another.
 FROZEN = "24ee351210ee3a752f5453078b91098c"
-
-
-@pytest.fixture(scope="module")
-def tree() -> Iterator[Tree]:
-    tree = Tree()
-    yield tree
-    tree.close()
 
 
 @pytest.fixture(scope="module")

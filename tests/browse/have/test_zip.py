@@ -24,13 +24,6 @@ pytestmark = pytest.mark.needs_program("unzip")
 
 
 @pytest.fixture(scope="module")
-def tree() -> Iterator[Tree]:
-    tree = Tree()
-    yield tree
-    tree.close()
-
-
-@pytest.fixture(scope="module")
 def whole(tree: Tree) -> bytes:
     return b"".join(Zip(tree.reader, tree.tops(b"home")).read())
 

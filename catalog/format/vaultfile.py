@@ -22,6 +22,7 @@ MAX_SLOTS = 32  # and as many admins
 MAX_NUMBER = 2**63 - 1  # of versions of the file
 SOFT_DELETE_DAYS = 14, 180  # least, which is the default, and most
 MAX_IMMUTABLE_DAYS = 36_500
+MAX_COPY_OF = 1000  # characters
 
 
 class Immutable(msgspec.Struct, frozen=True):
@@ -41,7 +42,28 @@ class Immutable(msgspec.Struct, frozen=True):
         return found
 
 
+class CopyMark(msgspec.Struct, frozen=True):
+    """This place is a copy of the vault at the address `of`, since `since` (ISO 8601); both are for people.
+
+    It follows that place until it is promoted: `promoted` is when, in whole seconds since 1970 (UTC).
+    """
+
+    of: str
+    since: str
+    promoted: int | None = None
+
+    @classmethod
+    def from_json(cls, row: Any) -> CopyMark:
+        """The mark. Raises ValueError, TypeError or KeyError."""
+        promoted = of(dict, row)["promoted"]
+        found = cls(of(str, row["of"]), of(str, row["since"]), None if promoted is None else of(int, promoted))
+        if len(found.of) > MAX_COPY_OF or not 0 <= (found.promoted or 0) <= MAX_NUMBER:
+            raise ValueError("copy")
+        return found
+
+
 _IMMUTABLE_FIELDS = frozenset(("days", "locked"))
+_COPY_FIELDS = frozenset(("of", "since", "promoted"))
 
 
 class VaultFile(msgspec.Struct, frozen=True):
@@ -49,6 +71,7 @@ class VaultFile(msgspec.Struct, frozen=True):
 
     `admins` are the keys that may sign records. For `soft_delete_days` a point that somebody takes away can still
     be brought back. `parsed` is the JSON that `decode` read: the MAC also covers what this version doesn't know.
+    `copy` is set where the file lies in a copy of the vault.
     """
 
     vault_id: bytes
@@ -60,9 +83,16 @@ class VaultFile(msgspec.Struct, frozen=True):
     immutable: Immutable | None = None
     mac: bytes = b""
     parsed: Mapping[str, Any] | None = None
+    copy: CopyMark | None = None
+
+    @property
+    def is_following(self) -> bool:
+        """Whether this is a copy that only `rpdrive vault copy` writes: it was not promoted."""
+        return self.copy is not None and self.copy.promoted is None
 
     def _body(self) -> dict[str, Any]:
-        return {
+        mark = {} if self.copy is None else {"copy": msgspec.structs.asdict(self.copy)}
+        return mark | {
             "format": "rpdrive vault",
             "version": VERSION,
             "id": self.vault_id.hex(),
@@ -121,7 +151,8 @@ class VaultFile(msgspec.Struct, frozen=True):
             if not SOFT_DELETE_DAYS[0] <= days <= SOFT_DELETE_DAYS[1]:
                 raise ValueError("soft_delete_days")
             immutable = Immutable.from_json(row["immutable"])
-            return cls(bytes.fromhex(vault_id), number, created, known, admins, days, immutable, mac, row)
+            copy = CopyMark.from_json(row["copy"]) if "copy" in row else None
+            return cls(bytes.fromhex(vault_id), number, created, known, admins, days, immutable, mac, row, copy)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise Damaged("vault.json is malformed", RESTORE) from e
 
@@ -179,7 +210,7 @@ def _mac(row: Mapping[str, Any], keys: Keys) -> bytes:
 
 _FIELDS = frozenset(
     ("format", "version", "id", "number", "created", "slots", "admins", "soft_delete_days", "immutable", "mac")
-)
+) | {"copy"}
 
 
 def _knows(row: Mapping[str, Any]) -> bool:
@@ -188,6 +219,7 @@ def _knows(row: Mapping[str, Any]) -> bool:
         and all(s.keys() <= SLOT_FIELDS for s in row["slots"])
         and all(knows_admin(a) for a in row["admins"])
         and (row["immutable"] is None or row["immutable"].keys() <= _IMMUTABLE_FIELDS)
+        and row.get("copy", {}).keys() <= _COPY_FIELDS
     )
 
 

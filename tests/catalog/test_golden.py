@@ -40,6 +40,7 @@ from catalog.format.sealed import Kind, open_object
 from catalog.format.signed import open_signed
 from catalog.format.slots import Slot, open_slot
 from catalog.format.values import NOTHING, NodeKind, Subtree
+from catalog.format.vaultfile import VaultFile
 from catalog.format.windows import Windows
 from catalog.format.writing import begins_page
 from catalog.places import Places
@@ -48,6 +49,7 @@ from catalog.tree import ChunkSource, Pieces, walk
 from catalog.vault import open_vault
 from tests.kit import (
     golden_checks,
+    golden_copy,
     golden_ledger,
     golden_plans,
     golden_retention,
@@ -136,6 +138,27 @@ def test_records_of_checks() -> None:
         assert content.hex() == row["content"]
         assert golden_checks.values(content, row["name"]) == {"record": row["record"]}
         assert encode_checks(decode_checks(content, row["name"])) == content
+
+
+def test_the_mark_of_a_copy() -> None:
+    for row in vector("copies.json"):
+        data = bytes.fromhex(row["file"])
+        assert {"file": row["file"]} | golden_copy.values(data, master_keys()) == row
+        again = VaultFile.decode(data)
+        assert again.encode(master_keys()) == data and not again.changed(copy=None).is_following
+    assert not VaultFile.decode(golden_store().get("vault.json", MOST)).is_following
+
+
+def test_a_mark_of_a_copy_with_more_fields_is_read_and_not_replaced() -> None:
+    (following, _promoted) = vector("copies.json")
+    row = json.loads(bytes.fromhex(following["file"]))
+    row["copy"]["later"] = 1
+    read = VaultFile.decode(json.dumps(row).encode())
+    assert read.is_following
+    with pytest.raises(errors.NewerFormat):
+        read.changed(number=2).encode(master_keys())
+    with pytest.raises(errors.Damaged):
+        read.verify(master_keys())  # the MAC covers what this version doesn't know
 
 
 def test_the_record_of_a_start() -> None:

@@ -560,6 +560,14 @@ RECORDS: dict[int, Callable[[str, bytes], Any]] = {
 }
 
 
+def test_reads_the_mark_of_a_copy() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    for row in json.loads((VECTORS / "copies.json").read_text(encoding="utf-8")):
+        read = sealing.VaultFile.parse(bytes.fromhex(row["file"]))
+        read.with_master(bytes.fromhex(keys["master"]))
+        assert read.copy == row["copy"] and read.fields["number"] == row["number"]
+
+
 def read_fault(read: dict[str, Any]) -> None:
     known = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
     master = bytes.fromhex(known["master"])

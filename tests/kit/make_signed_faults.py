@@ -22,6 +22,7 @@ def vault_file_faults(made: g.GoldenVault) -> dict[str, Fault]:
     """Versions of vault.json, with a MAC that fits."""
     good = json.loads(made.objects["vault.json"])
     first, second = good["admins"]
+    mark = {"of": "az://account/vault", "since": g.CREATED, "promoted": None}
 
     def changed(what: str, layer: str = "vault file", error: str = "Damaged", **fields: Any) -> Fault:
         row = {name: value for name, value in (good | fields).items() if value is not ...}
@@ -49,6 +50,11 @@ def vault_file_faults(made: g.GoldenVault) -> dict[str, Fault]:
         "vault-immutable-is-false": changed("immutable given as false", immutable=False),
         "vault-immutable-days-zero": changed("immutable for 0 days", immutable={"days": 0, "locked": False}),
         "vault-immutable-locked-is-one": changed("locked given as 1", immutable={"days": 30, "locked": 1}),
+        "vault-copy-is-null": changed("copy given as null", copy=None),
+        "vault-copy-without-promoted": changed("a copy without promoted", copy={"of": "", "since": ""}),
+        "vault-copy-of-too-long": changed("a copy of 1,001 characters", copy=mark | {"of": "ö" * 1001}),
+        "vault-copy-promoted-is-true": changed("promoted given as true", copy=mark | {"promoted": True}),
+        "vault-copy-promoted-negative": changed("promoted before 1970", copy=mark | {"promoted": -1}),
     }
 
 

@@ -31,6 +31,7 @@ from catalog.tree import Pieces, walk
 from catalog.vault import open_vault
 from tests.kit import (
     golden_checks,
+    golden_copy,
     golden_ledger,
     golden_moved,
     golden_plans,
@@ -218,6 +219,7 @@ def everything() -> dict[str, Any]:
         "starts.json": golden_starts.starts(),
         "volumes.json": golden_volumes.volumes(),
         "ledger.json": golden_ledger.ledgers(),
+        "copies.json": golden_copy.copies(g.GoldenVault()),
         "vault.json": vault(g.GoldenVault()),
         "windows.json": vault(golden_windows.GoldenWindowsVault()),
         "moved.json": vault(golden_moved.GoldenMovedVault()),

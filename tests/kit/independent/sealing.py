@@ -136,6 +136,7 @@ ADMIN = shapes.record(
     id=shapes.text, algorithm=shapes.text, public=base64_of(32), kdf=shapes.text, created=shapes.text
 )
 IMMUTABLE = shapes.record(days=shapes.number(1, 36_500), locked=shapes.boolean)
+COPY = shapes.record(of=shapes.text, since=shapes.text, promoted=shapes.or_nil(shapes.number(0, 2**63 - 1)))
 VAULT = shapes.record(
     format=shapes.text, version=shapes.number(1, 1), id=hex_id, number=shapes.number(1, 2**63 - 1),
     mac=base64_of(32), created=shapes.text, slots=shapes.sequence, admins=shapes.sequence,
@@ -216,6 +217,7 @@ class VaultFile:
     slots: list[dict[str, Any]]
     admins: list[dict[str, Any]]
     without_mac: bytes
+    copy: dict[str, Any] | None
 
     @classmethod
     def parse(cls, data: bytes) -> VaultFile:
@@ -232,8 +234,11 @@ class VaultFile:
         fields = VAULT(value)
         if fields["format"] != "rpdrive vault":
             raise Damaged("vault.json of another format")
+        copy = COPY(value["copy"]) if "copy" in value else None
+        if copy is not None and len(copy["of"]) > 1000:
+            raise Damaged("the address of what was copied is too long")
         signed = canonical({name: field for name, field in value.items() if name != "mac"})
-        return cls(fields, read_slots(fields["slots"]), read_admins(fields["admins"]), signed)
+        return cls(fields, read_slots(fields["slots"]), read_admins(fields["admins"]), signed, copy)
 
     def open(self, passphrase: str) -> Keys:
         for slot in self.slots:

@@ -13,12 +13,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from catalog.errors import NotSupported
+from blake3 import blake3
+
+from catalog.errors import Damaged, NotSupported
 from catalog.store.deadline import Deadline
+from catalog.store.flow import put_flow
 from catalog.store.protection import Fact, Lock
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 REPLACEABLE = 2**20  # bytes; no larger object can be replaced
+WHOLE, PIECE = 40 << 20, 32 << 20  # bytes; an object of more than WHOLE is read from another store in PIECEs
 LIST_PAGE = 5000  # names per listing request: Azure's maximum, and how requests of other stores are counted
 
 
@@ -46,9 +50,13 @@ Part: TypeAlias = Range | Buffer  # of an object that is put together
 
 
 class Store(ABC):
-    """An object store. `url` is its address, as given to `open_store`; it contains no secret."""
+    """An object store. `url` is its address, as given to `open_store`; it contains no secret.
+
+    `is_near`: requests cost no round trip over a network, so a few at a time keep the store busy.
+    """
 
     url: str
+    is_near = False
 
     @abstractmethod
     def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
@@ -66,6 +74,15 @@ class Store(ABC):
         through this process. Raises ObjectNotFound and ShortRead for a range that is not there, else as `create`.
         """
         return self.create(name, [self.read(*part) if isinstance(part, Range) else part for part in parts])
+
+    def take(self, name: str, source: Store, size: int, *, digest: bytes | None = None) -> int:
+        """Create an object with the `size` bytes that another store has under this name, if it does not exist here.
+
+        With `digest`, the BLAKE3 hash of the bytes (32 bytes), they are checked before the object gets its name.
+        Returns its `modified`. Raises ObjectNotFound if the source has no such object, Damaged if its bytes are not
+        the ones that were asked for or can't be read, and else as `create`.
+        """
+        return self.create(name, list(pieces(source, name, size, digest)))
 
     @abstractmethod
     def now(self) -> int:
@@ -173,3 +190,34 @@ class Store(ABC):
 
     def close(self) -> None:  # noqa: B027 - most stores hold no connection
         """Close connections. The store can't be used afterwards."""
+
+
+def pieces(source: Store, name: str, size: int, digest: bytes | None = None) -> Iterator[bytes]:
+    """The bytes of an object of `size` bytes of another store, whole up to WHOLE bytes, else in PIECEs.
+
+    Raises Damaged at the end if the object has more or fewer bytes, or `digest` is not their BLAKE3 hash; and as
+    `read`. A flow of this thread is not asked: it is that of the store which takes the bytes.
+    """
+    hashed = None if digest is None else blake3()
+    step = size if size <= WHOLE else PIECE
+    offset = 0
+    while True:
+        wanted = min(step, size - offset)
+        last = offset + wanted == size
+        before = put_flow(None)
+        try:
+            # One byte more than it has, so that a longer object is noticed.
+            data = source.read(name, offset, wanted + last, up_to=True)
+        finally:
+            put_flow(before)
+        if len(data) != wanted:
+            raise Damaged(f"{name} in {source.url} does not have the {size} bytes that its listing says")
+        if hashed is not None:
+            hashed.update(data)
+            if last and hashed.digest() != digest:
+                raise Damaged(f"{name} in {source.url} has other bytes than were written")
+        if data:
+            yield data
+        offset += wanted
+        if last:
+            return

@@ -15,6 +15,7 @@ class DelayedStore(StoreWrapper):
     def __init__(self, inner: Store, seconds: float) -> None:
         super().__init__(inner)
         self.seconds = seconds
+        self.is_near = False
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         time.sleep(self.seconds)

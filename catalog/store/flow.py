@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
-from catalog.store.base import Buffer
-
+Buffer: TypeAlias = bytes | bytearray | memoryview  # as in base.py, which imports this module
 PIECE = 64 << 10  # bytes; the largest piece of a transfer that is asked for at once, while it is limited
 LARGE = 1 << 20  # bytes; the same, while it is not
 T = TypeVar("T")

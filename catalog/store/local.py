@@ -72,6 +72,8 @@ class LocalStore(Store):
     an empty vault nor created again on the disk below.
     """
 
+    is_near = True
+
     def __init__(self, root: str | os.PathLike[str], url: str = "") -> None:
         self.root = Path(os.path.abspath(root))
         self.url = url or self.root.as_uri()

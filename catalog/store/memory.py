@@ -29,6 +29,8 @@ class MemoryStore(Store):
     (until, fixed). As with a policy for a whole container, what is locked can't be deleted or replaced.
     """
 
+    is_near = True
+
     def __init__(self, url: str = "memory:", clock: Callable[[], int] = time.time_ns) -> None:
         self.url = url
         self._clock = clock

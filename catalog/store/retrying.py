@@ -7,8 +7,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from catalog import held
-from catalog.errors import ObjectChanged, ObjectExists, ObjectNotFound, ShortRead, StoreUnreachable, TooLate
-from catalog.store.base import Buffer, ObjectInfo, Part, Range, Store
+from catalog.errors import (
+    Damaged,
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    ShortRead,
+    StoreUnreachable,
+    TooLate,
+)
+from catalog.store.base import Buffer, ObjectInfo, Part, Range, Store, pieces
 from catalog.store.deadline import Deadline, check
 from catalog.store.protection import Lock
 from catalog.store.wrapper import Request, StoreWrapper, T
@@ -86,6 +94,23 @@ class RetryingStore(StoreWrapper):
 
         return self._pass_on(Request("compose", name), attempt)
 
+    def take(self, name: str, source: Store, size: int, *, digest: bytes | None = None) -> int:
+        lost = False
+
+        def attempt() -> int:
+            nonlocal lost
+            try:
+                return self.inner.take(name, source, size, digest=digest)
+            except StoreUnreachable:
+                lost = True
+                raise
+            except ObjectExists:
+                if not (lost and self._is_taken(name, source, size)):
+                    raise
+                return self._modified(name)
+
+        return self._pass_on(Request("create", name), attempt)
+
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         lost = False
 
@@ -150,6 +175,20 @@ class RetryingStore(StoreWrapper):
                 offset += length
             return True
         except ObjectNotFound:
+            return False
+
+    def _is_taken(self, name: str, source: Store, size: int) -> bool:
+        """Whether the object has the same bytes as in another store."""
+        try:
+            if self.inner.size(name) != size:
+                return False
+            offset = 0
+            for piece in pieces(source, name, size):
+                if self.inner.read(name, offset, len(piece)) != piece:
+                    return False
+                offset += len(piece)
+            return True
+        except (ObjectNotFound, Damaged):
             return False
 
     def _modified(self, name: str) -> int:

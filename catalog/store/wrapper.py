@@ -35,6 +35,7 @@ class StoreWrapper(Store):
     def __init__(self, inner: Store) -> None:
         self.inner = inner
         self.url = inner.url
+        self.is_near = inner.is_near
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         """Run `call`, which sends `request` to the inner store. For a listing, this is called before each page."""
@@ -49,6 +50,11 @@ class StoreWrapper(Store):
     def compose(self, name: str, parts: Sequence[Part]) -> int:
         length = sum(memoryview(part).nbytes for part in parts if not isinstance(part, Range))
         return self._pass_on(Request("compose", name, len(parts), length), lambda: self.inner.compose(name, parts))
+
+    def take(self, name: str, source: Store, size: int, *, digest: bytes | None = None) -> int:
+        return self._pass_on(
+            Request("create", name, 0, size), lambda: self.inner.take(name, source, size, digest=digest)
+        )
 
     def now(self) -> int:
         return self._pass_on(Request("now", ""), self.inner.now)

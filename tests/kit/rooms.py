@@ -34,6 +34,7 @@ ROOMS = {
     "catalog.store": "catalog.errors catalog.held catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.program catalog.store catalog.store.azure",
+    "catalog.transfer": "catalog.errors catalog.screen catalog.store",
     "catalog.seeds": "catalog.errors catalog.store",
     "catalog.signed": "catalog.errors catalog.format catalog.store",
     "catalog.passed_over": "catalog.errors",

@@ -1,0 +1,1 @@
+"""Copying objects between two stores. It knows no vault and no keys."""

@@ -65,6 +65,7 @@ PACKAGES = {
     "catalog.hooks.commands": ("hooks",),
     "catalog.alerts.commands": ("alerts", "health", "watch"),
     "catalog.prune.commands": ("prune",),
+    "catalog.seeds.commands": ("seed",),
     "catalog.schedule.commands": ("tick", "timer"),
     "catalog.notify.commands": ("notify",),
     "catalog.report.commands": ("report",),

@@ -56,7 +56,7 @@ _AWAY = {
 }
 # A bad sector, or what the file system notes doesn't fit its checksum. A disk that was removed says so, too.
 _BAD = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
-_WITNESS = "vault.json"  # each vault has it, and can't be used without it
+_WITNESS = "vault.json"  # each vault has it, and can't be used without it; other folders name another object
 # Not objects. lost+found is at the root of a disk; it belongs to root, and others can't list it.
 _NOT_OURS = {RESERVED, "lost+found"}
 
@@ -69,17 +69,19 @@ class LocalStore(Store):
 
     A folder that is missing from the start is an empty store, and the first create makes it. If it disappears
     later, e.g. because its disk was removed, every request raises StoreUnreachable: it is neither mistaken for
-    an empty vault nor created again on the disk below.
+    an empty vault nor created again on the disk below. `witness` is an object that is always there: while the disk
+    reads it, an object that it can't read is a bad one, and the disk is not away.
     """
 
     is_near = True
 
-    def __init__(self, root: str | os.PathLike[str], url: str = "") -> None:
+    def __init__(self, root: str | os.PathLike[str], url: str = "", *, witness: str = _WITNESS) -> None:
         self.root = Path(os.path.abspath(root))
         self.url = url or self.root.as_uri()
         self._top = str(self.root)
         self._own = self.root / RESERVED
         self._descriptors = Descriptors(opener=self._opened)
+        self._witness = witness
         self._lock = threading.Lock()
         self._identity = self._root_identity()
         self._swept, self._mark = False, ""
@@ -206,7 +208,7 @@ class LocalStore(Store):
         return self._had(name, measured)
 
     def _had(self, name: str, ask: Callable[[], T]) -> T:
-        """What is asked of one object. Raises Unreadable if the disk can't read it, and reads vault.json.
+        """What is asked of one object. Raises Unreadable if the disk can't read it, and reads its witness.
 
         It is asked twice: the disk may have been away for a moment.
         """
@@ -226,9 +228,9 @@ class LocalStore(Store):
                 raise Unreadable(what, name) from error
 
     def _reads(self) -> bool:
-        """Whether the disk reads vault.json, which is not taken from the memory of the system."""
+        """Whether the disk reads its witness, which is not taken from the memory of the system."""
         try:
-            descriptor = self._opened(_WITNESS)
+            descriptor = self._opened(self._witness)
             try:
                 SYSTEM.forget_pages(descriptor)
                 return bool(_pread(descriptor, 1, 0))

@@ -35,7 +35,7 @@ ROOMS = {
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.program catalog.store catalog.store.azure",
     "catalog.transfer": "catalog.errors catalog.screen catalog.store",
-    "catalog.seeds": "catalog.errors catalog.store",
+    "catalog.seeds.disk": "catalog.errors catalog.store",
     "catalog.signed": "catalog.errors catalog.format catalog.store",
     "catalog.passed_over": "catalog.errors",
     "catalog.places": "catalog.format catalog.signed catalog.store",
@@ -160,6 +160,8 @@ ROOMS = {
     "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
     " catalog.screen catalog.store catalog.throttle.rates",
+    "catalog.seeds": "catalog.access catalog.errors catalog.format catalog.screen catalog.seeds.disk catalog.store"
+    " catalog.store.address catalog.throttle catalog.transfer",
     # Reading file contents.
     "cache.counters": "",
     "cache.memory": "",
@@ -306,8 +308,8 @@ ROOMS = {
     "rpdrive": "backup.commands backup.snapshot cache.commands cache.disk catalog.access catalog.alerts"
     " catalog.check catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
     " catalog.machines catalog.notify catalog.plans catalog.points catalog.policies catalog.program"
-    " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen mount.browse mount.commands"
-    " mount.doctor mount.loop mount.rebuild mount.restore mount.restoretest",
+    " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen catalog.seeds mount.browse"
+    " mount.commands mount.doctor mount.loop mount.rebuild mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

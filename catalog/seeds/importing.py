@@ -1,0 +1,401 @@
+"""`rpdrive seed import`: what disks bring goes into the vault, and its points when all of it is there.
+
+No key is used: names, sizes and hashes are enough, and the vault's credentials may do no more than add objects.
+Packs and the index are taken from whatever disks are there, in any order and on any days. Jobs, points and the
+seed's end wait until one listing of the vault shows every object of every disk, so no recovery point is ever seen
+that lacks something. A run that was stopped anywhere is finished by the same command.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from catalog.access.session import Session
+from catalog.errors import (
+    Damaged,
+    LocalError,
+    NotFound,
+    ObjectExists,
+    ObjectNotFound,
+    RpdriveError,
+    StoreError,
+    StoreFull,
+    StoreUnreachable,
+    UsageError,
+)
+from catalog.format.sealed import MAX_SEALED
+from catalog.format.seeds import counts_until
+from catalog.screen.phases import Follower, Phase
+from catalog.screen.text import counted, local_time, size_text
+from catalog.seeds.arriving import EARLY, LATE, DiskState, Names, Row, Some, compared, tally
+from catalog.seeds.brought import Brought, DiskList, fetch_list, open_sources, read_whole
+from catalog.seeds.disk import DiskRow, Listed, SeedFile
+from catalog.store.base import ObjectInfo, Store
+from catalog.store.roles import Role
+from catalog.transfer.engine import transfer
+from catalog.transfer.outcome import Outcome, Wanted
+
+_ABANDON = "run `rpdrive seed abandon` on the machine that wrote it: its next backup sends what is missing"
+
+
+class Request(NamedTuple):
+    """What to import. `sources` are folders and addresses.
+
+    `verify` reads back what is in the vault. `partial`: no points are stored, and a missing disk is no problem.
+    """
+
+    sources: Sequence[str]
+    verify: bool = False
+    partial: bool = False
+
+
+class Result:
+    """What an import came to. `seed` and `vault` are ids as hex.
+
+    `stored` objects with `stored_bytes` are new in the vault, and `points` of them are recovery points. `is_whole`:
+    everything of the seed is in the vault, its points too. `had_ended`: it was so before, and nothing was stored.
+    `knows_all`: the last disk was there, so `disks` are all there are. `late` are objects of the last disk that are
+    damaged on it, and hold the points back. `problems` are disks and lists that could not be used, `notes` what did
+    not stand in the way.
+    """
+
+    def __init__(self, seed: str, vault: str, *, partial: bool) -> None:
+        self.seed = seed
+        self.vault = vault
+        self.partial = partial
+        self.disks: list[DiskState] = []
+        self.stored = self.stored_bytes = self.points = 0
+        self.is_whole = self.had_ended = self.knows_all = False
+        self.late = Some()
+        self.problems: list[RpdriveError] = []
+        self.notes: list[str] = []
+
+    @property
+    def has_damage(self) -> bool:
+        """Whether something on a disk or in the vault is not what it should be, and stands in the way."""
+        some = (self.late, *(d.damaged for d in self.disks), *(d.conflicts for d in self.disks))
+        return not self.is_whole and bool(self.problems or any(one.objects for one in some))
+
+
+def import_seed(session: Session, request: Request, follow: Follower) -> Result:
+    """Import what the sources bring.
+
+    Raises UsageError for a source that is no disk, or is one of another vault or seed; NotFound if the vault does
+    not expect this seed, or no longer; Damaged if nothing of it can be read; StoreError if a disk or the vault is
+    away, or full: what was stored until then stays, and the same command goes on from there.
+    """
+    session.require(Role.BACKUP)
+    store, file = session.open_store(), session.read_vault_file()
+    if file.is_following:
+        raise UsageError(
+            f"the vault at {session.address} is a copy that follows another one",
+            "import into the vault that it follows, or run `rpdrive vault promote` if that is lost",
+        )
+    brought, problems = open_sources(session, request.sources)
+    if not brought:
+        raise problems[0]
+    first = _one_seed(brought, file.vault_id.hex(), session.address)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="rpdrive-")
+    except OSError as e:
+        raise LocalError(
+            f"there is no folder for temporary files: {e.strerror or e}", "set TMPDIR to a disk with room"
+        ) from e
+    with folder as path:
+        run = _Import(store, request, brought, first, Path(path), follow)
+        run.result.problems += problems
+        return run.run()
+
+
+def _one_seed(brought: Sequence[Brought], vault: str, address: str) -> SeedFile:
+    """The seed.json that tells most. Raises UsageError if the disks are not all of one seed of this vault."""
+    first = max((one.file for one in brought), key=lambda f: (f.complete, len(f.disks)))
+    for one in brought:
+        if one.file.vault != vault:
+            raise UsageError(
+                f"the disk at {one.shown} is for the vault {one.file.vault[:8]}, and the vault at {address} is "
+                f"{vault[:8]}",
+                "name the vault that it is for (--vault)",
+            )
+    for one in brought:
+        if one.file.seed != first.seed:
+            raise UsageError(
+                f"the disk at {one.shown} belongs to the seed {one.file.seed[:8]}, and others to {first.seed[:8]}",
+                "import one seed at a time",
+            )
+    return first
+
+
+class _Import:
+    def __init__(
+        self,
+        store: Store,
+        request: Request,
+        brought: list[Brought],
+        first: SeedFile,
+        folder: Path,
+        follow: Follower,
+    ) -> None:
+        self._store, self._request, self._brought = store, request, brought
+        self._first, self._folder, self._follow = first, folder, follow
+        self._expires = min(one.file.expires for one in brought)
+        self._names = Names(first.ended_name)
+        self._rows: dict[int, DiskRow] = {}
+        self._lists: dict[int, DiskList] = {}
+        self._disks: dict[int, DiskState] = {}
+        self._done = 0  # bytes, for the screen
+        self._altered: list[tuple[int, str, int]] = []  # same size in the vault, other bytes: disk, name, size
+        self.result = Result(first.seed, first.vault, partial=request.partial)
+        self.result.knows_all = first.complete
+
+    def run(self) -> Result:
+        has_ended = self._look()
+        self._know_disks()
+        if has_ended:
+            return self._ended()
+        for step in EARLY:
+            for one in self._brought:
+                self._take(one, step)
+        self._compare()
+        if not self._request.partial and self._all_arrived():
+            self._store_late()
+        return self.result
+
+    # --- what is known ------------------------------------------------------------------------------------
+
+    def _look(self) -> bool:
+        """Whether the seed has ended. Raises NotFound if the vault has none of this id, or it has expired."""
+        found = {info.name: info for info in self._store.list(self._first.record_name)}
+        if self._first.ended_name in found:
+            return True
+        record, short = found.get(self._first.record_name), self._first.seed[:8]
+        if record is None:
+            raise NotFound(
+                f"the vault at {self._store.url} knows no seed {short}",
+                "check --vault; `rpdrive seed status` on the machine that wrote the disks says what it waits for",
+            )
+        until = counts_until(self._expires, record.modified)
+        if self._store.now() >= until:
+            raise NotFound(f"the seed {short} expired at {local_time(until)}", _ABANDON)
+        return False
+
+    def _know_disks(self) -> None:
+        """Learn what is on each disk, from itself or from the last one. Raises if nothing is known of any."""
+        for one in self._brought:
+            self._rows[one.number] = one.row
+        for row in self._first.disks:
+            if self._first.complete or row.number not in self._rows:
+                self._rows[row.number] = row
+        self._brought = [one for one in self._brought if self._fits(one)]
+        places = {one.number: one.shown for one in reversed(self._brought)}
+        for number, row in sorted(self._rows.items()):
+            found = self._list_of(row)
+            if found is not None:
+                self._lists[number] = found
+            state = DiskState(number, row.label, places.get(number, ""), known=found is not None)
+            state.objects, state.bytes = row.objects, row.bytes
+            self._disks[number] = state
+            self.result.disks.append(state)
+        self._brought = [one for one in self._brought if one.number in self._lists]
+        if not self._brought:
+            raise self.result.problems[0]
+
+    def _fits(self, one: Brought) -> bool:
+        row = self._rows[one.number]
+        if not one.row.is_finished:
+            self._problem(
+                Damaged(
+                    f"disk {one.number} at {one.shown} is not finished",
+                    "run `rpdrive seed close` on the machine that writes it",
+                )
+            )
+            return False
+        if (row.id, row.list) != (one.row.id, one.row.list):
+            self._problem(
+                Damaged(
+                    f"disk {one.number} at {one.shown} is not the one that the last disk tells of",
+                    "look for the disk that was written last with this number",
+                )
+            )
+            return False
+        return True
+
+    def _list_of(self, row: DiskRow) -> DiskList | None:
+        """The list of a disk, the first of its copies that is good and lists only what can travel."""
+        if not row.is_finished:
+            return None
+        errors: list[RpdriveError] = []
+        for one in self._brought:
+            if one.number != row.number and not one.file.complete:
+                continue
+            try:
+                found = fetch_list(one, row, self._folder)
+                for listed in found:
+                    self._names.check(listed.name, f"the list of disk {row.number}")
+            except ObjectNotFound:
+                what = f"{one.shown} has no list of disk {row.number}"
+                errors.append(Damaged(what, "take another copy of the disk"))
+            except (Damaged, StoreUnreachable) as e:
+                errors.append(e)
+            else:
+                self.result.notes += [f"{error}; its list on another disk was used" for error in errors]
+                return found
+        self.result.problems += errors
+        return None
+
+    def _problem(self, error: RpdriveError) -> None:
+        self.result.problems.append(error)
+
+    # --- packs and the index ------------------------------------------------------------------------------
+
+    def _take(self, one: Brought, step: tuple[str, ...]) -> None:
+        """Store what the vault lacks of a disk, of one step."""
+        rows = compared([(one.number, _of(self._lists[one.number], step))], self._listing(step))
+        wanted = (
+            Wanted(row.name, row.size, row.hash)
+            for row in rows
+            if row.is_missing or (self._request.verify and not row.is_conflict)
+        )
+        outcome, state = Outcome(), self._disks[one.number]
+        self._transfer(one, wanted, outcome)
+        for fault in outcome.damaged:
+            state.damaged.add(fault.name, fault.size)
+        for name in outcome.gone:
+            state.damaged.add(name, 0)
+        state.damaged.objects += (
+            outcome.damaged_count - len(outcome.damaged) + outcome.gone_count - len(outcome.gone)
+        )
+        for conflict in outcome.conflicts:
+            if conflict.there == conflict.size:  # others are found by the listing
+                self._altered.append((one.number, conflict.name, conflict.size))
+
+    def _transfer(self, one: Brought, wanted: Iterator[Wanted], outcome: Outcome) -> None:
+        with self._reading(one):
+            transfer(
+                one.store, self._store, wanted, verify=self._request.verify, on_copied=self._copied,
+                follow=self._follow, into=outcome,
+            )  # fmt: skip
+
+    @contextmanager
+    def _reading(self, one: Brought) -> Iterator[None]:
+        """Name the disk if it is away, and say what is stored."""
+        try:
+            yield
+        except StoreFull as e:
+            raise StoreFull(f"{e}; {self._stored()}", e.advice) from e
+        except StoreError as e:
+            if not one.is_away():
+                raise
+            raise StoreUnreachable(
+                f"disk {one.number} at {one.shown} can't be read any more; {self._stored()}",
+                "connect it again and run the same command: the rest follows",
+            ) from e
+
+    def _copied(self, wanted: Wanted) -> None:
+        self.result.stored += 1
+        self.result.stored_bytes += wanted.size
+
+    def _stored(self) -> str:
+        return f"{counted(self.result.stored, 'object')} of it, {size_text(self.result.stored_bytes)}, are stored"
+
+    def _listing(self, folders: tuple[str, ...]) -> Iterator[ObjectInfo]:
+        for prefix in self._names.prefixes():
+            if prefix.startswith(folders):
+                yield from self._store.list(prefix)
+
+    def _compare(self) -> None:
+        """Look once what of all disks is in the vault."""
+        self._follow.phase(Phase("comparing with the vault"))
+        known = {number: self._disks[number] for number in self._lists}
+        tally(compared(self._lists.items(), self._listing(_EARLY)), known)
+        for number, name, size in self._altered:
+            self._disks[number].conflicts.add(name, size)
+        for state in known.values():
+            if not state.missing.objects:  # another disk, or another process, had it
+                state.damaged = Some()
+
+    def _all_arrived(self) -> bool:
+        return self._first.complete and all(state.has_arrived for state in self._disks.values())
+
+    # --- jobs, points, the end ----------------------------------------------------------------------------
+
+    def _store_late(self) -> None:
+        """Store what makes the seed visible: everything else is in the vault."""
+        if self._look():  # another import was faster
+            self._ended()
+            return
+        for row in self._late():
+            if row.is_missing and self._read(row) is None:
+                self.result.late.add(row.name, row.size)
+            elif row.is_conflict:
+                self._disks[row.disk].conflicts.add(row.name, row.size)
+        if self.result.late.objects or any(state.conflicts.objects for state in self._disks.values()):
+            return
+        for step in LATE:
+            for row in self._late(step):
+                if row.is_missing:
+                    self._store_one(row)
+        self.result.is_whole = True
+
+    def _late(self, step: tuple[str, ...] = ("jobs/", "points/", "seeds/")) -> Iterator[Row]:
+        """What is stored last, in order of name within a step: points by their times."""
+        lists = [(number, _of(rows, step)) for number, rows in self._lists.items()]
+        machine = self._names.machine
+        prefixes = [f"jobs/{machine}/", f"points/{machine}/", self._first.ended_name]
+        there = (info for prefix in prefixes if prefix.startswith(step) for info in self._store.list(prefix))
+        return compared(lists, there)
+
+    def _read(self, row: Row) -> bytes | None:
+        """The bytes of a small object; None if no disk that is here has them."""
+        for one in self._brought:
+            if one.number == row.disk:
+                try:
+                    with self._reading(one):
+                        return read_whole(one.store, Listed(row.name, row.size, row.hash), MAX_SEALED)
+                except Damaged:
+                    continue
+        return None
+
+    def _store_one(self, row: Row) -> None:
+        data = self._read(row)
+        if data is None:
+            raise Damaged(f"{row.name} was read from the last disk, and can't be read again", "look after the disk")
+        try:
+            self._store.create(row.name, [data])
+        except ObjectExists:
+            if self._store.get(row.name, max(1, row.size)) != data:
+                raise Damaged(
+                    f"the vault has another object under the name {row.name}; it was left alone", _ABANDON
+                ) from None
+            return
+        self._copied(Wanted(row.name, row.size))
+        self.result.points += row.name.startswith("points/")
+
+    def _ended(self) -> Result:
+        """The seed had ended: look whether it was imported, and store nothing. Raises NotFound if it was not."""
+        known = {number: self._disks[number] for number in self._lists}
+        machine = self._names.machine
+        prefixes = [*self._names.prefixes(), f"jobs/{machine}/", f"points/{machine}/", self._first.ended_name]
+        there = (info for prefix in sorted(prefixes) for info in self._store.list(prefix))
+        tally(compared(self._lists.items(), there), known, lambda _name: True)
+        missing = sum(state.missing.objects + state.conflicts.objects for state in known.values())
+        if missing:
+            raise NotFound(
+                f"the seed {self._first.seed[:8]} has ended, and {counted(missing, 'object')} of these disks are"
+                " not in the vault: it was abandoned, or they were pruned since; nothing was stored",
+                "the next backup of its machine sends what is missing",
+            )
+        self.result.had_ended = True
+        self.result.is_whole = True
+        return self.result
+
+
+_EARLY = tuple(folder for step in EARLY for folder in step)
+
+
+def _of(rows: DiskList, folders: tuple[str, ...]) -> Iterator[Listed]:
+    return (row for row in rows if row.name.startswith(folders))

@@ -135,7 +135,7 @@ def opened(
             session.gate.of_item(request.item or item_name(paths, request.kind))
         name = request.item or item_name(paths, request.kind)
         item = this_item(vault, state, machine, name, paths, kind=request.kind, dry=request.dry)
-        mirror = Mirror(state / f"index-{vault.id.hex()}-{machine.id.hex()}.sqlite", vault.keys)
+        mirror = Mirror(state / f"index-{vault.state_id}-{machine.id.hex()}.sqlite", vault.keys)
         stack.callback(mirror.close)
         disk = None if session.is_local else _disk_cache(settings.cache, limit)
         if disk is not None:
@@ -143,7 +143,7 @@ def opened(
         reader = Reader(vault, memory=_READER_MEMORY, disk=disk, parallel=4)
         stack.callback(reader.close)
         selection.skip = own_folders(session, system)
-        seen, damaged = Seen(state, vault.id), session.damaged_packs(vault.id)
+        seen, damaged = Seen(state, vault), session.damaged_packs(vault.state_id)
         run = Run(vault, reader, mirror, machine, item, selection, system, seen, damaged, source=chosen.source)
         record = Record(vault, state, machine, item)
         yield Job(run, record, dry=request.dry, hooks=lambda: read_hooks(settings))

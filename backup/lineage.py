@@ -58,7 +58,7 @@ class Ancestry(Generic[Folder, File, Stat]):
         """Find the points before the new one. At most two listings, and a request for each record not cached."""
         run = self._run
         listed = self._listed()
-        noted = run.seen.highest().get((run.machine.id, run.item.id), 0)
+        noted = run.seen.taken().get((run.machine.id, run.item.id), 0)
         noted = noted if noted < HIGHEST_NUMBER - FAR else 0  # a note that is damaged
         order = sorted(listed, key=lambda n: (n.sequence, not n.partial, n.time), reverse=True)
         possible = _possible(order, noted)

@@ -66,6 +66,12 @@ class AccessDenied(StoreError):
     advice = "check the credentials (docs/credentials.md)"
 
 
+class FollowingCopy(AccessDenied):
+    """The place is a copy of a vault, which only `rpdrive vault copy` writes to."""
+
+    advice = "make it a vault with `rpdrive vault promote` if its source is lost"
+
+
 class StoreFull(StoreError):
     """The disk or account of the vault is full."""
 

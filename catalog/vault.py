@@ -44,6 +44,7 @@ from catalog.format.slots import KdfParameters, check_passphrase, make_slot
 from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
 from catalog.passed_over import PassedOver
 from catalog.places import Places, Run, run_at
+from catalog.promoted import Jumps
 from catalog.signed import SignedRecords
 from catalog.store.base import Store
 from catalog.store.deadline import Deadline
@@ -99,6 +100,8 @@ class Vault:
         self.keys = keys
         self.file = file
         self.passed_over = PassedOver()
+        self.jumps = Jumps(file)
+        self.state_id = keys.vault_id.hex()  # in names of files about this place (catalog/access/place.py)
         self._records: MutableMapping[str, bytes] = {} if records is None else records
         self._follow_admins()
         # Called with what a person should know of what was chosen.
@@ -291,14 +294,12 @@ class Vault:
         self, machine: bytes | None = None, item: bytes | None = None
     ) -> Iterator[tuple[PointName, int]]:
         """The same, each with the time by the store's clock when it was stored (ns since the epoch, UTC)."""
-        prefix = "points/"
-        if machine is not None:
-            prefix += machine.hex() + "/"
-            if item is not None:
-                prefix += item.hex() + "/"
+        folders = [] if machine is None else [machine] if item is None else [machine, item]
+        prefix = "".join(["points/", *(one.hex() + "/" for one in folders)])
         for info in self.store.list(prefix):
             name = PointName.parse(info.name)
             if name is not None:
+                self.jumps.stored(name, info.modified)
                 yield name, info.modified
 
     def point(self, name: PointName) -> Point:
@@ -494,7 +495,5 @@ def open_vault(
     Raises NoVault, WrongPassphrase, NewerFormat, StoreError, or Damaged (also for a master key of another vault).
     """
     file = read_vault_file(store)
-    if master is not None:
-        return Vault(store, file.verify(Keys(master, file.vault_id)), file, records)
-    assert passphrase is not None
-    return Vault(store, file.unlock(passphrase), file, records)
+    keys = file.unlock(passphrase or "") if master is None else file.verify(Keys(master, file.vault_id))
+    return Vault(store, keys, file, records)

@@ -150,7 +150,7 @@ def open_by_itself(session: Session, request: Request, *, at_login: bool, servic
     request.check()
     system = of_system(at_login=at_login, service=service)
     place, is_open = _place_for_later(session, request.mount_point)
-    vault_id = session.settings.known_vaults().get(session.address)
+    vault_id = session.known_id()
     if vault_id is None or session.saved_keys.load(vault_id) is None:
         raise Locked(
             f"no key of {session.address} is saved here, and there is no passphrase prompt at login or start",

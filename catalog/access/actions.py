@@ -107,7 +107,7 @@ def _check_endpoint(session: Session, new: Credentials) -> None:
     endpoint = new.foreign_endpoint
     if endpoint is None:
         return
-    earlier = Connections(session.settings).load(new.vault_id)
+    earlier = Connections(session.settings).load(new.vault_id, new.address)
     if earlier and (earlier.address, earlier.foreign_endpoint) == (new.address, endpoint):
         return  # accepted before
     shown = safe_text(endpoint)

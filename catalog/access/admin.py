@@ -39,7 +39,7 @@ def change_admin_passphrase(
         saved.delete(vault.id)
     elif saved.load(vault.id) is not None:
         saved.save(vault.id, done.private)
-    note_admins(session.settings.where("state"), vault.file)
+    note_admins(session.settings.where("state"), vault.file, vault.state_id)
     return vault, done
 
 
@@ -53,7 +53,7 @@ def unlock_admin(session: Session, *, save: bool) -> tuple[Vault, str | None]:
     admin, private = signing_key(vault)
     if not save or admin.slot is None:
         return vault, None
-    session.settings.remember_vault(session.address, vault.id)
+    session.remember(vault)
     return vault, str(saved.save(vault.id, private))
 
 
@@ -63,7 +63,7 @@ def accept_admins(session: Session, specs: list[str]) -> list[str]:
     Each of these must be among `specs`, by its id or its first digits. Raises UsageError, and as `open_vault`.
     """
     vault, state = session.open_vault(), session.settings.where("state")
-    known, ids = known_admins(state, vault.id), [admin.id.hex() for admin in vault.file.admins]
+    known, ids = known_admins(state, vault.state_id), [admin.id.hex() for admin in vault.file.admins]
     texts = [spec.lower() for spec in specs]
     for spec in texts:
         if len(spec) < _DIGITS or not any(one.startswith(spec) for one in ids):
@@ -75,7 +75,7 @@ def accept_admins(session: Session, specs: list[str]) -> list[str]:
     for one in new:
         if not any(one.startswith(spec) for spec in texts):
             raise UsageError(f"{one} is another admin key of the vault", "name it, too, if you know it")
-    note_admins(state, vault.file)
+    note_admins(state, vault.file, vault.state_id)
     return new
 
 

@@ -9,6 +9,7 @@ The file never contains the passphrase. Times are ISO 8601, UTC. The token's fir
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 
 from catalog.access.settings import Settings
-from catalog.errors import NewerFormat, UsageError
+from catalog.errors import LocalError, NewerFormat, UsageError
 from catalog.store.address import normal_address, scheme_of
 from catalog.store.roles import Grant, Role
 from catalog.store.scheme import Token, Tokens
@@ -157,28 +158,54 @@ def _string(value: Any) -> str:
 
 
 class Connections:
-    """The credentials that connect this machine to vaults, one for each vault."""
+    """The credentials that connect this machine to vaults, one for each place of a vault.
+
+    Those of the first place are stored by the vault's id alone, as earlier versions did; the others' names end with
+    a digest of the address.
+    """
 
     def __init__(self, settings: Settings) -> None:
         from catalog.access.secrets import Secrets
 
         self.secrets = Secrets(settings, "connections", "connection", "rpdrive vault connect FILE")
 
-    def load(self, vault_id: bytes) -> Credentials | None:
-        """The vault's credentials; None if this machine is not connected to it. Raises LocalError."""
-        row = self.secrets.load(vault_id)
+    def load(self, vault_id: bytes, address: str) -> Credentials | None:
+        """The credentials for the vault at an address; None if this machine is not connected to it there.
+
+        Raises LocalError.
+        """
+        own = self._load(vault_id, _suffix(address))
+        if own is None:
+            own = self._load(vault_id, "")
+        return own if own is not None and own.address == address else None
+
+    def _load(self, vault_id: bytes, suffix: str) -> Credentials | None:
+        row = self.secrets.load(vault_id, suffix)
         if row is None:
             return None
         try:
-            found = Credentials.from_json(row)
+            return Credentials.from_json(row)
         except (UsageError, NewerFormat) as e:
-            raise self.secrets.damaged(vault_id) from e
-        return found
+            raise self.secrets.damaged(vault_id, suffix) from e
 
     def save(self, credentials: Credentials) -> None:
-        """Remember credentials in place of the vault's earlier ones. Raises LocalError."""
-        self.secrets.save(credentials.vault_id, credentials.to_json())
+        """Remember credentials in place of the earlier ones for the same address. Raises LocalError."""
+        self.secrets.save(
+            credentials.vault_id, credentials.to_json(), self._named(credentials.vault_id, credentials.address)
+        )
 
-    def delete(self, vault_id: bytes) -> bool:
-        """Forget the vault's credentials. False if there were none. Raises LocalError."""
-        return self.secrets.delete(vault_id)
+    def delete(self, vault_id: bytes, address: str) -> bool:
+        """Forget the credentials for the vault at an address. False if there were none. Raises LocalError."""
+        return self.secrets.delete(vault_id, self._named(vault_id, address))
+
+    def _named(self, vault_id: bytes, address: str) -> str:
+        """Which file is that of an address: the one by the vault's id, unless it is another address's."""
+        try:
+            plain = self._load(vault_id, "")
+        except LocalError:
+            return ""  # damaged: it is replaced
+        return "" if plain is None or plain.address == address else _suffix(address)
+
+
+def _suffix(address: str) -> str:
+    return "-" + hashlib.sha256(address.encode(errors="surrogateescape")).hexdigest()[:8]

@@ -21,10 +21,13 @@ _LINE = re.compile(rb"(?m)^[a-z]+/[0-9a-f/]+$")
 
 
 class DamagedPacks:
-    """The damaged packs that this machine knows of in one vault. Thread-safe; processes may use it at once."""
+    """The damaged packs that this machine knows of at one place of a vault.
 
-    def __init__(self, state: Path, vault_id: bytes) -> None:
-        self._path = state / f"damaged-{vault_id.hex()}.txt"
+    Thread-safe; processes may use it at once.
+    """
+
+    def __init__(self, state: Path, state_id: str) -> None:
+        self._path = state / f"damaged-{state_id}.txt"
         self._lock = threading.Lock()
         self._noted: set[bytes] = set()
 

@@ -1,4 +1,4 @@
-"""Remembers what this machine has seen in vault.json of each vault: the highest number, and the keys of admins.
+"""Remembers what this machine has seen in vault.json at each place of a vault: its highest number, admins' keys.
 
 Each change of vault.json counts its number up. The owner of the store can put an older one back, which is genuine
 and makes an old passphrase valid again; no key prevents that, but the number reveals it. Anyone who has the vault's
@@ -19,12 +19,13 @@ from catalog.screen.stderr import warn
 _MOST = 2**63 - 1
 
 
-def note_number(state: Path, file: VaultFile) -> None:
+def note_number(state: Path, file: VaultFile, state_id: str) -> None:
     """Remember an authenticated vault.json, and warn of one that is older, or has other admins, than one before.
 
-    Of other admins it warns until a person accepts them: nobody reads the first warning of a nightly run.
+    Of other admins it warns until a person accepts them: nobody reads the first warning of a nightly run. Admins
+    that are known from the vault's first place are no others. `state_id` names the place (place.py).
     """
-    noted = _noted(state, file.vault_id)
+    noted = _noted(state, state_id)
     highest = noted.get("number")
     if type(highest) is not int or not 0 <= highest <= _MOST:
         highest = 0
@@ -35,7 +36,9 @@ def note_number(state: Path, file: VaultFile) -> None:
         )
         return
     known, admins = _admins(noted), _ids(file)
-    if known and known != admins:
+    at_first = _admins(_noted(state, file.vault_id.hex()))
+    known = known or at_first
+    if known and admins not in (known, at_first):
         ids = " ".join(admins) or "none"
         warn(
             f"vault.json has another admin key than before: {ids}; if nobody ran `rpdrive vault admin passphrase`, "
@@ -44,24 +47,24 @@ def note_number(state: Path, file: VaultFile) -> None:
         )
         admins = known
     if file.number > highest or admins != noted.get("admins"):
-        _note(state, file, admins)
+        _note(state, state_id, file, admins)
 
 
-def note_admins(state: Path, file: VaultFile) -> None:
+def note_admins(state: Path, file: VaultFile, state_id: str) -> None:
     """Remember an authenticated vault.json that this machine wrote itself, or whose admins a person accepted."""
-    _note(state, file, _ids(file))
+    _note(state, state_id, file, _ids(file))
 
 
-def known_admins(state: Path, vault_id: bytes) -> list[str]:
+def known_admins(state: Path, state_id: str) -> list[str]:
     """The ids of the admins that this machine saw first, or that a person accepted here; none without a note."""
-    return _admins(_noted(state, vault_id))
+    return _admins(_noted(state, state_id))
 
 
-def _note(state: Path, file: VaultFile, admins: list[str]) -> None:
+def _note(state: Path, state_id: str, file: VaultFile, admins: list[str]) -> None:
     row = {"number": file.number, "admins": admins}
     try:
         private_folder(state)
-        write_private(_path(state, file.vault_id), json.dumps(row).encode() + b"\n")
+        write_private(_path(state, state_id), json.dumps(row).encode() + b"\n")
     except LocalError:
         pass  # it is noted next time
 
@@ -75,13 +78,13 @@ def _admins(noted: dict[str, Any]) -> list[str]:
     return known if isinstance(known, list) and all(isinstance(one, str) for one in known) else []
 
 
-def _path(state: Path, vault_id: bytes) -> Path:
-    return state / f"number-{vault_id.hex()}.json"
+def _path(state: Path, state_id: str) -> Path:
+    return state / f"number-{state_id}.json"
 
 
-def _noted(state: Path, vault_id: bytes) -> dict[str, Any]:
+def _noted(state: Path, state_id: str) -> dict[str, Any]:
     try:
-        row = json.loads(_path(state, vault_id).read_bytes())
+        row = json.loads(_path(state, state_id).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}

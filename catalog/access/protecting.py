@@ -71,7 +71,7 @@ def _change(session: Session, vault: Vault, change: Change, *, yes: bool) -> Non
     if lock and not yes and not confirm_on_terminal(_LOCK):
         raise UsageError("the vault was not locked", "to lock it without a question, add --yes")
     vault.change_file(lambda file: changed(file, change))
-    note_admins(session.settings.where("state"), vault.file)
+    note_admins(session.settings.where("state"), vault.file, vault.state_id)
 
 
 def report_of(session: Session, store: Store, file: VaultFile) -> Report:

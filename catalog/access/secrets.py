@@ -25,7 +25,7 @@ _LONGEST = 16 << 10  # bytes
 
 
 class Secrets:
-    """Secrets of one kind, by vault id: JSON objects.
+    """Secrets of one kind, by vault id, and a suffix if a vault has several: JSON objects.
 
     Messages name the `kind` and the `command` that makes a new secret.
     """
@@ -36,22 +36,22 @@ class Secrets:
         self._kind = kind
         self._command = command
 
-    def _path(self, vault_id: bytes) -> Path:
-        return self._settings.where("state") / self._folder / f"{vault_id.hex()}.json"
+    def _path(self, vault_id: bytes, suffix: str) -> Path:
+        return self._settings.where("state") / self._folder / f"{vault_id.hex()}{suffix}.json"
 
-    def load(self, vault_id: bytes) -> dict[str, Any] | None:
+    def load(self, vault_id: bytes, suffix: str = "") -> dict[str, Any] | None:
         """The secret; None if there is none.
 
         Raises LocalError if the file is damaged, if another user could have read or written it, or if the
         keyring refuses to return it.
         """
-        path = self._path(vault_id)
+        path = self._path(vault_id, suffix)
         data = self._read(path)
         if data is None:
             return None
-        row = self._parsed(path, vault_id, data)
+        row = self._parsed(path, vault_id, data, suffix)
         if row.get(_IN_KEYRING) is True:
-            row = self._parsed(path, vault_id, self._from_keyring(path))
+            row = self._parsed(path, vault_id, self._from_keyring(path), suffix)
         return row
 
     def load_bytes(self, vault_id: bytes, field: str) -> bytes | None:
@@ -90,26 +90,26 @@ class Secrets:
                 )
             return file.read(_LONGEST)
 
-    def _parsed(self, path: Path, vault_id: bytes, data: bytes | str) -> dict[str, Any]:
+    def _parsed(self, path: Path, vault_id: bytes, data: bytes | str, suffix: str) -> dict[str, Any]:
         try:
             row = json.loads(data)
             if not isinstance(row, dict) or bytes.fromhex(row["vault"]) != vault_id:
                 raise ValueError("a secret of another vault")
         except (ValueError, KeyError, TypeError, RecursionError) as e:
-            raise self.damaged(vault_id) from e
+            raise self.damaged(vault_id, suffix) from e
         return row
 
-    def damaged(self, vault_id: bytes) -> LocalError:
+    def damaged(self, vault_id: bytes, suffix: str = "") -> LocalError:
         """The error for a malformed secret."""
-        path = self._path(vault_id)
+        path = self._path(vault_id, suffix)
         return LocalError(f"the {self._kind} {path} is damaged", self._advice(path))
 
     def _advice(self, path: Path) -> str:
         return f"delete {path} and run `{self._command}` again"
 
-    def save(self, vault_id: bytes, row: dict[str, Any]) -> Path:
+    def save(self, vault_id: bytes, row: dict[str, Any], suffix: str = "") -> Path:
         """Store a secret in place of the earlier one. Returns its file. Raises LocalError."""
-        path = self._path(vault_id)
+        path = self._path(vault_id, suffix)
         private_folder(self._settings.state / self._folder)
         row = {"vault": vault_id.hex()} | row
         if _put(_name(path), json.dumps(row)):
@@ -117,9 +117,9 @@ class Secrets:
         write_private(path, json.dumps(row).encode() + b"\n")
         return path
 
-    def delete(self, vault_id: bytes) -> bool:
+    def delete(self, vault_id: bytes, suffix: str = "") -> bool:
         """Delete a secret. False if there was none. Raises LocalError."""
-        path = self._path(vault_id)
+        path = self._path(vault_id, suffix)
         try:
             noted = path.read_bytes()
             path.unlink()

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -78,6 +79,7 @@ class Session:
         self.gate: Gate | None = None  # of the vault's traffic; set before the store is opened
         self.vault: Vault | None = None  # once it is open
         self._address: str | None = None
+        self._asked: Role | None = None  # the highest role that the command has asked for
 
     def another(self, address: str) -> Session:
         """A session of the same user for another vault."""
@@ -158,7 +160,7 @@ class Session:
         if self.connecting is not None:
             return self.connecting
         try:
-            vault_id = self.settings.known_vaults().get(self.address)
+            vault_id = self.known_id()
         except LocalError:
             return None  # the list is not needed if --vault names the vault
         if vault_id is None:
@@ -167,8 +169,17 @@ class Session:
             return None
         from catalog.access.credentials import Connections
 
-        found = Connections(self.settings).load(vault_id)
-        return found if found is not None and found.address == self.address else None
+        return Connections(self.settings).load(vault_id, self.address)
+
+    def known_id(self) -> bytes | None:
+        """The id of the vault, or of the copy of one, that this machine knows by the address. Raises LocalError."""
+        known = self.settings.known_vaults().get(self.address)
+        if known is None:
+            from catalog.access.copies import KnownCopies
+
+            copy = KnownCopies(self.settings).all().get(self.address)
+            known = None if copy is None else copy.vault_id
+        return known
 
     def environment_has_credentials(self) -> bool:
         """Whether the environment has credentials for the vault, which come before any others."""
@@ -189,8 +200,13 @@ class Session:
     def require(self, role: Role) -> None:
         """Check the role before any work.
 
-        Raises AccessDenied if this machine's credentials for the vault have a lesser role or have expired.
+        Raises AccessDenied if this machine's credentials for the vault have a lesser role or have expired, and
+        FollowingCopy if the vault is a copy that follows; if it is not open yet, `open_vault` raises that.
         """
+        if self._asked is None or role.includes(self._asked):
+            self._asked = role
+        if self.vault is not None:
+            self._check_following(self.vault.file)
         credentials = self.credentials()
         if credentials is None:
             return
@@ -203,6 +219,15 @@ class Session:
                 f"run `rpdrive vault connect FILE` with credentials for the role {role} (docs/credentials.md)",
             )
         credentials.grant.check(self.address)
+
+    def _check_following(self, file: VaultFile) -> None:
+        """Raise FollowingCopy if vault.json is that of a copy which follows, and the command may write."""
+        from catalog.store.roles import Role
+
+        if file.copy is not None and file.is_following and self._asked not in (None, Role.RESTORE):
+            from catalog.store.following import following_copy
+
+            raise following_copy(self.address, file.copy.of)
 
     def _newest_grant(self) -> Grant | None:
         """The grant of the credentials that are remembered now; None if there are none."""
@@ -220,11 +245,14 @@ class Session:
         master: bytes | None = None,
         saved: bool = True,
         meanwhile: Callable[[Store], object] | None = None,
+        copying: bool = False,
     ) -> Vault:
         """Open the vault with `master`, a saved key (if `saved`) or the passphrase, in this order. One request.
 
         `meanwhile` runs while keys are derived from the passphrase, which keeps one core busy for a third of a
-        second. Raises NoVault, Locked, WrongPassphrase, Damaged, NewerFormat, LocalError or StoreError.
+        second. A copy that follows can't be written to, unless `copying`. Raises NoVault, Locked, WrongPassphrase,
+        Damaged, NewerFormat, LocalError or StoreError, and FollowingCopy if the command asked for more than to read
+        (`require`).
         """
         from catalog.access.admin_key import AdminUnlock
         from catalog.access.numbers import note_number
@@ -232,6 +260,8 @@ class Session:
 
         store = self.open_store()
         file = self.read_vault_file()
+        if not copying:
+            self._check_following(file)
         if master is None and saved:
             master = self.saved_keys.load(file.vault_id)
         if master is not None:
@@ -240,11 +270,17 @@ class Session:
             keys = file.verify(Keys(master, file.vault_id))
         else:
             keys = _unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
-        note_number(self.settings.where("state"), file)
+        state_id = self.state_id(file)
+        note_number(self.settings.where("state"), file, state_id)
+        if file.copy is not None and file.is_following and not copying:
+            from catalog.store.following import FollowingStore
+
+            store = FollowingStore(store, file.copy.of)
         self.vault = vault = Vault(store, keys, file, self._records(file.vault_id))
+        vault.state_id = state_id
         vault.unlock_admin = AdminUnlock(self.saved_admin_keys, self.admin_passphrases, keys, self.address)
         vault.tell = self._waiting or vault.tell
-        vault.on_damage = self.damaged_packs(vault.id).note
+        vault.on_damage = self.damaged_packs(vault.state_id).note
         return vault
 
     def read_vault_file(self) -> VaultFile:
@@ -265,7 +301,7 @@ class Session:
         finally:
             silence.cancel()
         try:
-            known = None if self.connecting is not None else self.settings.known_vaults().get(self.address)
+            known = None if self.connecting is not None else self.known_id()
         except LocalError:
             known = None  # the list is not needed if --vault names the vault
         if known not in (None, file.vault_id):
@@ -288,11 +324,27 @@ class Session:
             self._silent_until = now + 60.0
             self._waiting(f"no answer yet from {self.address}; still trying")
 
-    def damaged_packs(self, vault_id: bytes) -> DamagedPacks:
-        """The packs of a vault that were found damaged on this machine."""
+    def state_id(self, file: VaultFile) -> str:
+        """What names files about this place of the vault in the state folder. `file` is its vault.json."""
+        return self.state_id_of(file.vault_id, following=file.is_following)
+
+    def state_id_of(self, vault_id: bytes, *, following: bool = False) -> str:
+        """The same, also where vault.json is lost."""
+        from catalog.access.place import VaultPlaces
+
+        try:
+            known = [at for at, one in self.settings.known_vaults().items() if one == vault_id]
+        except LocalError:
+            known = []
+        return VaultPlaces(self.settings.where("state"), vault_id).state_id(
+            self.address, known, following=following
+        )
+
+    def damaged_packs(self, state_id: str) -> DamagedPacks:
+        """The packs at a place of a vault that were found damaged on this machine."""
         from catalog.access.damage import DamagedPacks
 
-        return DamagedPacks(self.settings.where("state"), vault_id)
+        return DamagedPacks(self.settings.where("state"), state_id)
 
     def _records(self, vault_id: bytes) -> MutableMapping[str, bytes] | None:
         if self.is_local or self._records_factory is None:
@@ -304,8 +356,17 @@ class Session:
     def save_key(self, vault: Vault) -> Path:
         """Save an open vault's key on this machine and remember the vault. Returns the file. Raises LocalError."""
         where = self.saved_keys.save(vault.id, vault.keys.master)
-        self.settings.remember_vault(self.address, vault.id)
+        self.remember(vault)
         return where
+
+    def remember(self, vault: Vault) -> None:
+        """Remember the vault's address, or that of a copy, which is a list of its own. Raises LocalError."""
+        if vault.file.copy is None or not vault.file.is_following:
+            self.settings.remember_vault(self.address, vault.id)
+            return
+        from catalog.access.copies import KnownCopies
+
+        KnownCopies(self.settings).remember(self.address, vault.id, vault.file.copy.of)
 
     # --- connections --------------------------------------------------------------------------------------
 
@@ -328,22 +389,28 @@ class Session:
             )
         vault = self.open_vault()
         Connections(self.settings).save(credentials)
-        self.settings.remember_vault(self.address, vault.id)
+        self.remember(vault)
         return vault
 
     def disconnect(self) -> bool:
         """Forget the vault's credentials, saved key and address. False if it was not known. Raises LocalError."""
+        from catalog.access.copies import KnownCopies
         from catalog.access.credentials import Connections
+        from catalog.access.place import VaultPlaces
 
-        vault_id = self.settings.known_vaults().get(self.address)
+        vault_id, copies = self.known_id(), KnownCopies(self.settings)
         if vault_id is None:
             return False
-        Connections(self.settings).delete(vault_id)
-        self.saved_keys.delete(vault_id)
-        self.saved_admin_keys.delete(vault_id)
-        # The copy of its plans (catalog/plans/local.py): nothing is due any more for a vault that does not open.
-        (self.settings.where("state") / "plans" / f"{vault_id.hex()}.json").unlink(missing_ok=True)
+        Connections(self.settings).delete(vault_id, self.address)
+        known = [at for at, one in self.settings.known_vaults().items() if one == vault_id]
+        if not {*known, *copies.of(vault_id)} - {self.address}:  # the keys are those of all its places
+            self.saved_keys.delete(vault_id)
+            self.saved_admin_keys.delete(vault_id)
+        state = self.settings.where("state")
+        _forget_plans(state / "plans" / f"{vault_id.hex()}.json", self.address)
+        VaultPlaces(state, vault_id).forget_first(self.address)
         self.settings.forget_vault(self.address)
+        copies.forget(self.address)
         return True
 
     def delete_key(self) -> bool:
@@ -355,7 +422,7 @@ class Session:
         return self.saved_admin_keys.delete(self._vault_id())
 
     def _vault_id(self) -> bytes:
-        vault_id = self.settings.known_vaults().get(self.address)
+        vault_id = self.known_id()
         if vault_id is None:
             from catalog.vault_json import read_vault_file
 
@@ -366,6 +433,19 @@ class Session:
         """Close the store."""
         if self._stack is not None:
             self._stack.close()
+
+
+def _forget_plans(copy: Path, address: str) -> None:
+    """Remove the copy of a vault's plans (catalog/plans/local.py), unless they lead to another place of the vault.
+
+    Nothing is due any more for a vault that does not open.
+    """
+    import json
+
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        if json.loads(copy.read_bytes())["address"] != address:
+            return
+    copy.unlink(missing_ok=True)
 
 
 def _unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | None) -> Keys:

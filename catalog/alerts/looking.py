@@ -95,7 +95,7 @@ class Looker:
     """
 
     def __init__(self, state: Path, vault_id: bytes, machine: bytes | None = None) -> None:
-        self._state, self._vault_id, self._machine = state, vault_id, machine
+        self._state, self._machine = state, machine
         self._history = History(state / "alerts" / vault_id.hex())
         self._ledgers: Ledgers | None = None
         self._dense: set[str] = set()
@@ -112,7 +112,7 @@ class Looker:
         alive = frozenset((n.machine, n.item) for n, when in stored.items() if n.partial and when > recent)
         ledgers, unread = self._read_ledgers(vault)
         newest = self._newest(vault, whole, ledgers)
-        gaps = self._gaps(whole, newest, ledgers)
+        gaps = self._gaps(vault, whole, newest, ledgers)
         runs = self._runs(vault, now)
         return Look(
             vault=vault.id, now=now, stored_now=stored_now, file=vault.file, machines=machines, items=items,
@@ -164,14 +164,18 @@ class Looker:
         return found
 
     def _gaps(
-        self, points: Mapping[PointName, int], newest: Mapping[Key, Point], ledgers: Mapping[Key, Ledger]
+        self,
+        vault: Vault,
+        points: Mapping[PointName, int],
+        newest: Mapping[Key, Point],
+        ledgers: Mapping[Key, Ledger],
     ) -> dict[Key, list[tuple[int, int]]]:
-        seen = Seen(self._state, self._vault_id)
+        seen = Seen(self._state, vault)
         known = {key: n for key, n in seen.highest().items() if self._machine in (None, key[0])}
         opened = [PointName.of(point) for point in newest.values()]
         every = {key: ledgers.get(key, Ledger(*key)) for key in {*ledgers, *known, *newest}}
         found: dict[Key, list[tuple[int, int]]] = {}
-        for key, first, last in find_gaps(points, opened, every, known):
+        for key, first, last in find_gaps(points, opened, every, known, vault.jumps):
             found.setdefault(key, []).append((first, last))
         seen.check(points, opened)
         return found

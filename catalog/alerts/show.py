@@ -38,7 +38,7 @@ def _chosen(session: Session) -> list[Alert]:
     alerts = Kept(session.settings.state_to_read).all()
     if session.vault_option is None:
         return alerts
-    known = session.settings.known_vaults().get(session.address)
+    known = session.known_id()
     return alerts if known is None else [a for a in alerts if a.vault in ("", known.hex())]
 
 
@@ -83,7 +83,7 @@ def show_health(session: Session, vault: Vault, *, every: bool, as_json: bool) -
     """Print how well items are protected. Nobody is told anything, and no alert is kept. Returns the exit code."""
     now, state = time.time_ns(), session.settings.state
     look = Looker(state, vault.id).look(vault, now)
-    facts = vault_facts(look, known_of(state, vault.id.hex()))
+    facts = vault_facts(look, known_of(state, vault.state_id))
     facts = facts.and_also(Facts(tuple(own_facts(session, vault.id.hex(), now))))
     kept = Kept(state)
     alerts = [*step(kept.of(vault.id.hex()), facts, now).alerts, *kept.of("")]
@@ -111,7 +111,7 @@ def run_watch(
     if pause < _LEAST_EVERY:
         raise UsageError(f"{every} is too often", "give --every 1m or more")
     notifications, watcher = _notifier(session), None
-    known = session.settings.known_vaults().get(session.address)
+    known = session.known_id()
     if known is not None:
         watcher = Watcher(session.settings.state, known, notifications)
     master: bytes | None = None
@@ -119,6 +119,9 @@ def run_watch(
         try:
             vault = session.open_vault(master=master)
             master = vault.keys.master
+            if vault.file.copy is not None and vault.file.is_following:
+                of = vault.file.copy.of
+                raise UsageError(f"{session.address} is a copy of {of}, and follows it", f"watch {of}")
             watcher = watcher or Watcher(session.settings.state, vault.id, notifications)
             found = watch(session, watcher, vault, notifications)
         except (LocalError, UsageError, WrongPassphrase, Locked):

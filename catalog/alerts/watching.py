@@ -64,7 +64,7 @@ class Watcher:
     def look(self, vault: Vault, now: int, more: Sequence[Fact] = ()) -> Watched:
         """Look at the vault, with further facts about it. Raises StoreError and LocalError."""
         look = self._looker.look(vault, now)
-        before = known_of(self._state, self._id)
+        before = known_of(self._state, vault.state_id)
         facts = vault_facts(look, before)
         if self._own is not None:  # what a watch of all machines has found stays as it is
             scope = f"{OWN}/{self._id}"
@@ -74,7 +74,7 @@ class Watcher:
         result = self._stepped(facts._replace(facts=(*facts.facts, *more)).and_also(reached), now)
         after = Known.of(look, before)
         if after != before:  # after the alerts: what was seen once must not be forgotten between the two
-            _save_known(self._state, self._id, after)
+            _save_known(self._state, vault.state_id, after)
         return Watched(look, _open(result), result.changes)
 
     def away(self, error: RpdriveError, now: int) -> Watched:
@@ -111,7 +111,7 @@ def look_daily(session: Session, vault: Vault, notifications: Notifications) -> 
     that runs out. Raises StoreError and LocalError.
     """
     now, state, own = time.time_ns(), session.settings.state, id_here(session.settings, vault)
-    looked = known_of(state, vault.id.hex()).looked
+    looked = known_of(state, vault.state_id).looked
     if own is None or looked <= now < looked + OFTEN:
         return None
     watcher = Watcher(state, vault.id, notifications, own)
@@ -164,21 +164,21 @@ def room_of(session: Session) -> Room | None:
     return Room(used + free, free)
 
 
-def known_of(state: Path, vault: str) -> Known:
-    """What was seen of a vault's own rules at the last look; nothing if that can't be read."""
+def known_of(state: Path, state_id: str) -> Known:
+    """What was seen of a vault's own rules at the last look at a place; nothing if that can't be read."""
     try:
-        return msgspec.json.decode(_known_path(state, vault).read_bytes(), type=Known)
+        return msgspec.json.decode(_known_path(state, state_id).read_bytes(), type=Known)
     except (OSError, ValueError, RecursionError):
         return Known()
 
 
-def _save_known(state: Path, vault: str, known: Known) -> None:
+def _save_known(state: Path, state_id: str, known: Known) -> None:
     try:
-        private_folder(_known_path(state, vault).parent)
-        write_private(_known_path(state, vault), msgspec.json.encode(known) + b"\n")
+        private_folder(_known_path(state, state_id).parent)
+        write_private(_known_path(state, state_id), msgspec.json.encode(known) + b"\n")
     except LocalError as e:
         _log.warning("the rules of the vault are compared with earlier ones next time: %s", e)
 
 
-def _known_path(state: Path, vault: str) -> Path:
-    return state / FOLDER / vault / "known.json"
+def _known_path(state: Path, state_id: str) -> Path:
+    return state / FOLDER / state_id / "known.json"

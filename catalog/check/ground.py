@@ -96,6 +96,7 @@ def _stored(
         if name is None:
             strange.add(info.name)
         elif item in (None, name.item):
+            vault.jumps.stored(name, info.modified)
             yield name, info.modified
 
 

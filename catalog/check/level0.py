@@ -84,7 +84,7 @@ def _gaps(ground: Ground, seen: Mapping[Key, int]) -> Iterator[Finding]:
     keys = {(name.machine, name.item) for name in names if not name.partial} | _of(ground, seen)
     keys |= ground.ledgers.keys()
     ledgers = {key: ground.ledgers.get(key) or Ledger(*key) for key in keys if key not in ground.unread}
-    for key, first, last in find_gaps(names, opened, ledgers, seen):
+    for key, first, last in find_gaps(names, opened, ledgers, seen, ground.vault.jumps):
         folder = f"points/{key[0].hex()}/{key[1].hex()}/"
         reason = f"{numbers_text(first, last)} vanished, and no record says why"
         yield Finding(LEVEL, What.GAP, folder, f"{reason}; {_BRING_BACK}, or accept it: `rpdrive forget --missing`")

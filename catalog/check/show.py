@@ -42,7 +42,7 @@ def run_check(
     )  # fmt: skip
     request = Request(options.level, *scope(vault, machine, item), budget)
     state = session.settings.state_to_read
-    seen = Seen(state, vault.id).highest()
+    seen = Seen(state, vault).highest()
     with nullcontext() if as_json else PhaseScreen() as screen:
         report = check(vault, request, state, highest=seen, follow=screen)
     if as_json:

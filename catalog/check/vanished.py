@@ -28,7 +28,7 @@ _ADVICE = (
 
 def check_records(ground: Ground, state: Path) -> Iterator[Finding]:
     """Records of a machine that vanished. Remembers in the folder `state` those that are there."""
-    path = state / f"records-{ground.vault.id.hex()}.json"
+    path = state / f"records-{ground.vault.state_id}.json"
     noted, numbers = _read(path), _numbers(ground)
     for folder, number in noted.items():
         if _is_of(ground, folder) and number > numbers.get(folder, 0):

@@ -22,6 +22,7 @@ from catalog.ledger.state import numbers_text
 from catalog.points.opening import first_that_opens
 from catalog.points.why import ended_text, holds_of
 from catalog.policies.records import Policies
+from catalog.promoted import Jumps
 from catalog.retention.decide import SETTLED, Decision, Fact, Why, decide
 from catalog.retention.policy import Policy, shortened
 from catalog.retention.slots import DAY
@@ -116,7 +117,7 @@ class _Item(NamedTuple):
         going = _going(decided)
         if not going:
             return Expiry(self.machine, self.item, [], len(shown))
-        refuse_gaps(ledger, points, real)
+        refuse_gaps(ledger, points, real, self.vault.jumps)
         rows = self._rows(going, decided, policy, ledger)
         kept = len(shown) - len(rows)
         braked = None if yes else self._braked(going, rows, real)
@@ -205,13 +206,14 @@ class _Item(NamedTuple):
         return looks_encrypted(newest) if isinstance(newest, Point) else None
 
 
-def refuse_gaps(ledger: Ledger, names: Collection[PointName], opened: Collection[PointName]) -> None:
+def refuse_gaps(ledger: Ledger, names: Collection[PointName], opened: Collection[PointName], jumps: Jumps) -> None:
     """Raise MissingData if points of an item vanished: what is left might not be what a policy was to choose from.
 
     `opened` are those of the names whose records opened.
     """
     highest = max([name.sequence for name in opened] + [ledger.highest])
-    missing = ledger.gaps({name.sequence for name in names}, highest)
+    there = {name.sequence for name in names}
+    missing = ledger.gaps(there, highest, skipped=jumps.skipped((ledger.machine, ledger.item), there))
     if missing:
         first, last = missing[0]
         more = f" and {len(missing) - 1} more ranges" if len(missing) > 1 else ""

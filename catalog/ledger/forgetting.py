@@ -106,7 +106,8 @@ def vanished(vault: Vault, listed: Listed, seen: Mapping[Key, int]) -> dict[Key,
     for key, names in sorted(items.items()):
         ledger = listed.ledgers.of(*key)
         highest = max(ledger.highest, seen.get(key, 0), newest_number(vault, names))
-        gaps = ledger.gaps([name.sequence for name in names], highest)
+        there = {name.sequence for name in names}
+        gaps = ledger.gaps(there, highest, skipped=vault.jumps.skipped(key, there))
         if gaps:
             found[key] = gaps
     return found

@@ -41,7 +41,7 @@ def accept_missing(session: Session, vault: Vault, request: Forgetting, *, as_js
     """Accept that points vanished. Raises NotFound, UsageError, Locked, Damaged and StoreError."""
     ids = scope(vault, request.choice.machine, request.choice.item)
     listed = list_points(vault, *ids)
-    seen = Seen(session.settings.state_to_read, vault.id).highest()
+    seen = Seen(session.settings.state_to_read, vault).highest()
     gaps = vanished(vault, listed, {key: n for key, n in seen.items() if _is_within(key, ids)})
     count = sum(last - first + 1 for some in gaps.values() for first, last in some)
     if not gaps:
@@ -69,7 +69,7 @@ def accept_missing(session: Session, vault: Vault, request: Forgetting, *, as_js
 def give_up_damaged(session: Session, vault: Vault, request: Forgetting, *, as_json: bool) -> None:
     """Give up points whose own record does not open. Raises as `accept_missing`."""
     listed = list_points(vault, *scope(vault, request.choice.machine, request.choice.item))
-    seen = Seen(session.settings.state_to_read, vault.id).highest()
+    seen = Seen(session.settings.state_to_read, vault).highest()
     damaged = _damaged(vault, listed, request)
     groups = read_groups(listed, damaged)
     now = time_to_read(vault.store) if request.dry_run else vault.store.now()

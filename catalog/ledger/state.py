@@ -18,6 +18,7 @@ from catalog.format.ledger import (
     Unknown,
 )
 from catalog.format.records import PointName
+from catalog.promoted import Jumps
 
 SETTLED = 7 * 86_400 * 10**9  # ns for which the row of a gone point stays: then no writer is busy with its number
 _NONE: Mapping[Any, Any] = MappingProxyType({})
@@ -112,9 +113,15 @@ class Ledger(NamedTuple):
         times = [row.since for row in self.gone.values() if row.how == How.DAMAGED]
         return max([*times, *(row.since for row in self.past if missing_in(row))], default=0)
 
-    def gaps(self, present: Iterable[int], highest: int, lowest: int = 1) -> list[tuple[int, int]]:
-        """Numbers from `lowest` to `highest` that no point has, and the ledger does not explain: first and last."""
+    def gaps(
+        self, present: Iterable[int], highest: int, lowest: int = 1, skipped: tuple[int, int] | None = None
+    ) -> list[tuple[int, int]]:
+        """Numbers from `lowest` to `highest` that no point has, and the ledger does not explain: first and last.
+
+        Those that the item has `skipped` (first and last) when a copy was promoted are explained, too.
+        """
         spans = [(n, n) for n in present]
+        spans += [] if skipped is None else [skipped]
         spans += [(row.sequence, row.sequence) for row in self.forgotten.values()]
         spans += [(row.sequence, row.sequence) for row in self.gone.values()]
         spans += [(row.first, row.last) for row in self.past]
@@ -199,11 +206,13 @@ def find_gaps(
     opened: Iterable[PointName],
     ledgers: Mapping[tuple[bytes, bytes], Ledger],
     seen: Mapping[tuple[bytes, bytes], int],
+    jumps: Jumps,
 ) -> Iterator[tuple[tuple[bytes, bytes], int, int]]:
     """The numbers, first and last, that no point of an item has and no ledger explains, by machine and item.
 
     `names` are all that are listed, `opened` those of points that can be read: the name of another proves no
     number. `ledgers` are those of the items to look at, and `seen` the highest numbers that this machine has met.
+    `jumps` are those of the vault whose points were listed.
     """
     present: dict[tuple[bytes, bytes], set[int]] = {}
     for name in names:
@@ -216,7 +225,8 @@ def find_gaps(
             proven[key] = max(proven.get(key, 0), name.sequence)
     for key, ledger in sorted(ledgers.items()):
         highest = max(proven.get(key, 0), seen.get(key, 0), ledger.highest)
-        for first, last in ledger.gaps(present.get(key, ()), highest):
+        there = present.get(key, set())
+        for first, last in ledger.gaps(there, highest, skipped=jumps.skipped(key, there)):
             yield key, first, last
 
 

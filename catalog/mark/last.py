@@ -92,7 +92,8 @@ class LastMark:
     def __init__(self, state: Path, vault: Vault, machines: Iterable[bytes]) -> None:
         self._vault, self._machines = vault, sorted(machines)
         name = blake3(b"".join(self._machines)).hexdigest(length=8)
-        self.path = state / "marks" / f"{vault.id.hex()[:16]}-{name}"
+        place = vault.state_id.removeprefix(vault.id.hex())
+        self.path = state / "marks" / f"{vault.id.hex()[:16]}-{name}{place}"
 
     def load(self) -> Last | None:
         """The last mark; None if there is none that can be used."""

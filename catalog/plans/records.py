@@ -31,6 +31,7 @@ from catalog.plans.allowed import FILE as ALLOWED
 from catalog.plans.allowed import Allowed
 from catalog.plans.effective import SNAPSHOTS, Level, Plan, effective
 from catalog.plans.local import MOST_BYTES, LocalItem, LocalPlans, LocalVault
+from catalog.store.following import following_copy
 from catalog.vault import Vault
 
 _TRIES = 100  # versions of a level that are read, and numbers that are tried for the next one
@@ -154,8 +155,10 @@ def refresh(vault: Vault, address: str, settings: Settings) -> LocalVault | None
     Paths that this machine's `plans.toml` does not allow are left out, and noted; if that file can't be used, so is
     everything.
     If a level had a record that counted, and none of its records opens now, the earlier copy stays as it was.
-    Raises StoreError and LocalError.
+    Raises StoreError and LocalError, and FollowingCopy: jobs don't begin to lead to a copy by looking at it.
     """
+    if vault.file.copy is not None and vault.file.is_following:
+        raise following_copy(address, vault.file.copy.of)
     state = settings.where("state")
     known = Registration.load(state, vault)
     if known is None:

@@ -60,7 +60,7 @@ def show_points(
         checks = pool.submit(Health.of, vault, {name.machine for name in names}, machines) if names else None
         found, damaged = read_points(vault, names)
         health = Health([], {}) if checks is None else checks.result()
-    seen = Seen(session.settings.state_to_read, vault.id)
+    seen = Seen(session.settings.state_to_read, vault)
     removed = Removed(listed, machines)
     of_items = {(n.machine, n.item) for n in names}
     among = [n for n in listed.stored if (n.machine, n.item) in of_items]

@@ -9,6 +9,7 @@ from catalog.format.records import PointName
 from catalog.ledger.records import Ledgers
 from catalog.ledger.state import find_gaps, numbers_text
 from catalog.mark.roots import Roots
+from catalog.promoted import Jumps
 
 Key = tuple[bytes, bytes]  # machine and item
 
@@ -34,14 +35,18 @@ class Gap(NamedTuple):
 
 
 def find_gap(
-    names: Collection[PointName], roots: Roots, ledgers: Mapping[bytes, Ledgers], seen: Mapping[Key, int]
+    names: Collection[PointName],
+    roots: Roots,
+    ledgers: Mapping[bytes, Ledgers],
+    seen: Mapping[Key, int],
+    jumps: Jumps,
 ) -> Gap | None:
     """The first gap. `names` are of all points of the machines in `ledgers`; `seen` are the highest numbers, by
     machine and item, that this machine has met. The name of a point that doesn't open proves no number."""
     keys = {(name.machine, name.item) for name in names} | {key for key in seen if key[0] in ledgers}
     keys.update(key for some in ledgers.values() for key in some.keys)
     opened = [root.name for root in roots.roots]
-    for key, first, last in find_gaps(names, opened, {key: ledgers[key[0]].of(*key) for key in keys}, seen):
+    for key, first, last in find_gaps(names, opened, {key: ledgers[key[0]].of(*key) for key in keys}, seen, jumps):
         points = (root.point for root in reversed(roots.roots) if (root.name.machine, root.name.item) == key)
         point = next(points, None)
         people = (key[0].hex()[:8], key[1].hex()[:8]) if point is None else (point.machine_name, point.item_name)

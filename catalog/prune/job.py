@@ -63,7 +63,7 @@ def prune(
     state = session.settings.state
     notes = Notes(_path(state, vault))
     try:
-        scope, seen = Scope.of(vault), Seen(state, vault.id)
+        scope, seen = Scope.of(vault), Seen(state, vault)
         context = Context(
             vault=vault,
             scope=scope,
@@ -91,7 +91,7 @@ def prune(
 
 
 def _path(state: Path, vault: Vault) -> Path:
-    return state / f"prune-{vault.id.hex()}.sqlite"
+    return state / f"prune-{vault.state_id}.sqlite"
 
 
 def _wanted(scope: Scope, request: Request, notes: Notes) -> list[Series]:

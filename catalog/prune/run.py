@@ -176,7 +176,7 @@ class _Run:
         if doubt is not None:
             raise self._refused(doubt, ADVICE)
         roots = read_roots(vault, stored, self._is_gone)
-        gap = find_gap(stored, roots, self._ledgers, c.highest)
+        gap = find_gap(stored, roots, self._ledgers, c.highest, vault.jumps)
         if gap is not None:
             raise self._refused(str(gap), gap.advice)
         with self._marked(roots, newest, began) as marked:

@@ -143,12 +143,12 @@ class _Run:
     def _copy(self, error: RpdriveError) -> LostFile:
         session = self._session
         try:
-            known = session.settings.known_vaults().get(session.address)
+            known = session.known_id()
         except LocalError:
             known = None
 
         def admins(vault_id: bytes) -> list[str]:
-            return known_admins(session.settings.state_to_read, vault_id)
+            return known_admins(session.settings.state_to_read, session.state_id_of(vault_id))
 
         lost = find_copy(session.open_store(), lambda: session.passphrases.existing(session.address), known, admins)
         if lost is None:
@@ -160,7 +160,7 @@ class _Run:
     def _repair(self, vault: Vault) -> None:
         request = self._request
         self._spare(vault)
-        noted = self._session.damaged_packs(vault.id).packs()
+        noted = self._session.damaged_packs(vault.state_id).packs()
         wanted = Wanted(noted, request.read_all, request.dry)
         repair = Repair(vault, request.machine, wanted, self._screen or NoFollower())
         with self._screen or nullcontext():

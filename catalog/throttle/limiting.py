@@ -28,7 +28,7 @@ def limit_traffic(
         throttle = Throttle(FixedLimits(limits), patient=patient, tell=session.say)
     else:
         try:
-            vault_id = session.settings.known_vaults().get(session.address)
+            vault_id = session.known_id()
         except LocalError:
             vault_id = None  # the command itself reports it
         if vault_id is None:

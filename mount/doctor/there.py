@@ -78,7 +78,7 @@ class There:
 
     def role(self) -> Result:
         """Whether the role is enough for what the plan wants."""
-        known = self._session.settings.known_vaults().get(self._session.address)
+        known = self._session.known_id()
         plan = None if known is None else LocalPlans(self._session.settings.where("state")).of(known)
         wanted = Role.RESTORE
         if plan is not None and plan.items:

@@ -179,7 +179,8 @@ def _vault(order: Order, session: Session, disk: DiskCache | None) -> Vault:
     file = VaultFile.decode(order.vault_file.encode())
     keys = file.verify(Keys(order.master, file.vault_id))
     vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
-    vault.on_damage = session.damaged_packs(vault.id).note
+    vault.state_id = session.state_id(file)
+    vault.on_damage = session.damaged_packs(vault.state_id).note
     return vault
 
 

@@ -629,7 +629,7 @@ def test_a_number_far_above_all_others_is_nobodys(world: World) -> None:
         world.machine.vault.add_point(forged_point)
     again = world.checked(problems=1).point
     assert again is not None and again.sequence == 2
-    seen = Seen(world.machine.state, world.machine.vault.id)
+    seen = Seen(world.machine.state, world.machine.vault)
     seen.note(PointName.of(again)._replace(sequence=2**63 - 1))
     last = world.checked(problems=1).point
     assert last is not None and last.sequence == 3
@@ -857,7 +857,7 @@ def test_packs_that_keep_vanishing_end_the_run_in_one_line(world: World) -> None
 def test_seen_is_noted(world: World) -> None:
     point = world.checked().point
     assert point is not None
-    seen = Seen(world.machine.state, world.machine.vault.id)
+    seen = Seen(world.machine.state, world.machine.vault)
     assert seen.highest() == {(point.machine, point.item): 1}
     with pytest.raises(ObjectNotFound):
         world.memory.get("points/none", 1)

@@ -515,7 +515,7 @@ def test_a_lesser_role_is_reported_before_any_work(vault: Vault, other: Cli, tmp
 def test_an_expired_connection_says_what_to_do(vault: Vault, other: Cli, tmp_path: Path) -> None:
     other.ok("vault", "connect", credentials_file(vault, tmp_path / "file"))
     connections = Connections(Settings(other.environ))
-    kept = connections.load(vault.id)
+    kept = connections.load(vault.id, vault.store.url)
     assert kept is not None
     past = datetime(2026, 1, 1, tzinfo=UTC)
     connections.save(Credentials(kept.address, kept.vault_id, kept.role, past, past))
@@ -666,4 +666,4 @@ def test_a_damaged_connection_is_an_error_of_this_machine(vault: Vault, tmp_path
     path = tmp_path / "home" / "state" / "connections" / f"{vault.id.hex()}.json"
     path.write_text(json.dumps({"vault": vault.id.hex(), "role": "admin"}))
     with pytest.raises(LocalError, match="damaged"):
-        connections.load(vault.id)
+        connections.load(vault.id, vault.store.url)

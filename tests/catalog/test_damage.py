@@ -27,36 +27,36 @@ def pack(n: int) -> bytes:
 
 
 def test_notes_last_and_are_written_once(tmp_path: Path) -> None:
-    noted = DamagedPacks(tmp_path / "state", VAULT)
+    noted = DamagedPacks(tmp_path / "state", VAULT.hex())
     assert noted.packs() == frozenset()
     for _ in range(3):
         noted.note(PackKind.DATA, pack(1))
         noted.note(PackKind.TREE, pack(2))
-    again = DamagedPacks(tmp_path / "state", VAULT)
+    again = DamagedPacks(tmp_path / "state", VAULT.hex())
     again.note(PackKind.TREE, pack(2))
     assert again.packs() == {pack(1), pack(2)}
     (file,) = (tmp_path / "state").iterdir()
     assert file.read_bytes().count(b"/") == 6
-    assert DamagedPacks(tmp_path / "state", bytes([1]) * 16).packs() == frozenset()
+    assert DamagedPacks(tmp_path / "state", (bytes([1]) * 16).hex()).packs() == frozenset()
 
 
 def test_a_bad_file_is_read_as_far_as_possible(tmp_path: Path) -> None:
-    noted = DamagedPacks(tmp_path, VAULT)
+    noted = DamagedPacks(tmp_path, VAULT.hex())
     noted.note(PackKind.DATA, pack(1))
     (file,) = tmp_path.iterdir()
     file.write_bytes(b"\xff\x00junk" + file.read_bytes() + b"packs/zz\npacks/")
-    noted = DamagedPacks(tmp_path, VAULT)
+    noted = DamagedPacks(tmp_path, VAULT.hex())
     noted.note(PackKind.DATA, pack(2))
-    assert DamagedPacks(tmp_path, VAULT).packs() == {pack(1), pack(2)}
+    assert DamagedPacks(tmp_path, VAULT.hex()).packs() == {pack(1), pack(2)}
 
 
 def test_the_file_is_bounded_and_not_needed(tmp_path: Path) -> None:
     (tmp_path / f"damaged-{VAULT.hex()}.txt").write_bytes(b"x" * (MOST_BYTES + 1))
-    noted = DamagedPacks(tmp_path, VAULT)
+    noted = DamagedPacks(tmp_path, VAULT.hex())
     noted.note(PackKind.DATA, pack(1))
     assert next(tmp_path.iterdir()).stat().st_size == MOST_BYTES + 1
     (tmp_path / "file").touch()
-    no_folder = DamagedPacks(tmp_path / "file", VAULT)
+    no_folder = DamagedPacks(tmp_path / "file", VAULT.hex())
     no_folder.note(PackKind.DATA, pack(1))
     assert no_folder.packs() == {pack(1)}
 
@@ -67,7 +67,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.memory = MemoryStore()
         self.vault = open_empty(self.memory)
-        self.noted = DamagedPacks(folder, self.vault.id)
+        self.noted = DamagedPacks(folder, self.vault.state_id)
         self.vault.on_damage = self.noted.note
         packer, trees = Packer(self.vault, PackKind.DATA), Trees(self.vault)
         self.data: list[Extent] = [packer.block([os.urandom(70_000)])[0] for _ in range(2)]
@@ -113,7 +113,7 @@ def test_a_drive_and_a_listing_note_a_tree_pack(world: World) -> None:
     with pytest.raises(Damaged):
         DirectSource(world.vault).leaf(world.page)
     assert world.noted.packs() == {world.page.pack}
-    other = DamagedPacks(Path(os.devnull) / "no", world.vault.id)
+    other = DamagedPacks(Path(os.devnull) / "no", world.vault.state_id)
     world.vault.on_damage = other.note
     with pytest.raises(Damaged):
         with_reader(world.vault, lambda r: r.leaf(world.page))

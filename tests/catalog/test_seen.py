@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from catalog.format.keys import Keys
 from catalog.format.records import PointName
+from catalog.format.vaultfile import CopyMark, VaultFile
 from catalog.points.seen import Gap, Seen, gaps
+from catalog.store.memory import MemoryStore
+from catalog.vault import Vault
 
 M, ITEM, OTHER = b"m" * 16, b"i" * 16, b"j" * 16
+
+
+def vault(copy: CopyMark | None = None) -> Vault:
+    keys = Keys(bytes(32), b"v" * 16)
+    return Vault(MemoryStore(), keys, VaultFile(keys.vault_id, 1, "", (), copy=copy))
 
 
 def name(sequence: int, item: bytes = ITEM, *, partial: bool = False) -> PointName:
@@ -16,7 +25,7 @@ def name(sequence: int, item: bytes = ITEM, *, partial: bool = False) -> PointNa
 
 def check(folder: Path, *names: PointName) -> list[Gap]:
     """A listing in which all records open."""
-    return Seen(folder, b"v" * 16).check(names, names)
+    return Seen(folder, vault()).check(names, names)
 
 
 def test_a_whole_row_has_no_gap() -> None:
@@ -36,7 +45,7 @@ def test_a_vault_brought_back_to_an_old_state_is_noticed(tmp_path: Path) -> None
     missing = check(tmp_path, name(1), name(1, OTHER))
     assert missing == [Gap(M, ITEM, 2, 3)]
     assert "points 2 to 3" in str(missing[0])
-    assert Seen(tmp_path, b"v" * 16).highest() == {(M, ITEM): 3, (M, OTHER): 1}
+    assert Seen(tmp_path, vault()).highest() == {(M, ITEM): 3, (M, OTHER): 1}
 
 
 def test_a_listing_of_one_item_says_nothing_of_others(tmp_path: Path) -> None:
@@ -52,7 +61,7 @@ def test_a_damaged_memory_claims_nothing(tmp_path: Path) -> None:
 
 def test_a_name_alone_is_never_seen(tmp_path: Path) -> None:
     """Whoever may create objects gave one the name of point 900,000; an admin deleted it again."""
-    seen, good, junk = Seen(tmp_path, b"v" * 16), [name(1), name(2)], name(900_000)
+    seen, good, junk = Seen(tmp_path, vault()), [name(1), name(2)], name(900_000)
     assert seen.check([*good, junk], good) == []
     assert seen.check(good, good) == []
     assert seen.highest() == {(M, ITEM): 2}
@@ -61,7 +70,7 @@ def test_a_name_alone_is_never_seen(tmp_path: Path) -> None:
 
 
 def test_a_point_that_does_not_open_is_damaged_and_not_missing(tmp_path: Path) -> None:
-    seen = Seen(tmp_path, b"v" * 16)
+    seen = Seen(tmp_path, vault())
     assert seen.check([name(1), name(2), name(3)], [name(1), name(3)]) == []
     assert seen.check([name(1), name(2), name(3)], [name(1)]) == []
     assert seen.check([name(1), name(2)], [name(1)]) == [Gap(M, ITEM, 3, 3)]

@@ -27,8 +27,8 @@ def back_up(vault: Vault, state: Path, *paths: Path, item: str | None = None, dr
     reader = Reader(vault)
     try:
         run = Run(
-            vault, reader, mirror, machine, record, Selection(wanted), this_system(), Seen(state, vault.id),
-            DamagedPacks(state, vault.id),
+            vault, reader, mirror, machine, record, Selection(wanted), this_system(), Seen(state, vault),
+            DamagedPacks(state, vault.state_id),
         )  # fmt: skip
         return perform(run, dry=dry)
     finally:

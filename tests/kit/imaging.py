@@ -55,8 +55,8 @@ class Machine:
 
                     system.part = watched  # type: ignore[method-assign]
                 run = Run(
-                    self.vault, reader, mirror, machine, item, selection, system, Seen(self.state, self.vault.id),
-                    DamagedPacks(self.state, self.vault.id), source=source, partial_seconds=partial_seconds,
+                    self.vault, reader, mirror, machine, item, selection, system, Seen(self.state, self.vault),
+                    DamagedPacks(self.state, self.vault.state_id), source=source, partial_seconds=partial_seconds,
                 )  # fmt: skip
                 return perform(run, dry=request.dry)
         finally:

@@ -54,7 +54,7 @@ class Protected:
 
     @property
     def damaged(self) -> DamagedPacks:
-        return DamagedPacks(self.state, self.vault.id)
+        return DamagedPacks(self.state, self.vault.state_id)
 
     def backup(
         self, *paths: Path, dry: bool = False, excludes: tuple[str, ...] = (), one_file_system: bool = False,
@@ -72,7 +72,7 @@ class Protected:
         selection = Selection(wanted, list(excludes), one_file_system, skip or set())
         try:
             run = Run(
-                vault, reader, mirror, machine, item, selection, this_system(), Seen(self.state, vault.id),
+                vault, reader, mirror, machine, item, selection, this_system(), Seen(self.state, vault),
                 self.damaged, partial_seconds=self.partial_seconds, source=source or LiveFiles(),
             )  # fmt: skip
             return perform(run, dry=dry)

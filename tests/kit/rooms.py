@@ -40,8 +40,9 @@ ROOMS = {
     "catalog.passed_over": "catalog.errors",
     "catalog.places": "catalog.format catalog.signed catalog.store",
     "catalog.vault_json": "catalog.errors catalog.format catalog.store",
-    "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.places catalog.signed"
-    " catalog.store catalog.vault_json",
+    "catalog.promoted": "catalog.format",
+    "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.places catalog.promoted"
+    " catalog.signed catalog.store catalog.vault_json",
     "catalog.signing": "catalog.errors catalog.format catalog.signed catalog.vault",
     "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault catalog.vault_json",
     "catalog.tree": "catalog.errors catalog.format",
@@ -49,7 +50,7 @@ ROOMS = {
     "catalog.mark": "catalog.errors catalog.format catalog.screen catalog.store catalog.tree catalog.vault",
     "catalog.protect": "catalog.errors catalog.format catalog.mountinfo catalog.screen catalog.store"
     " catalog.systems",
-    "catalog.ledger.state": "catalog.format",
+    "catalog.ledger.state": "catalog.format catalog.promoted",
     "catalog.ledger.records": "catalog.author catalog.errors catalog.format catalog.ledger.state catalog.store"
     " catalog.vault",
     "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.screen catalog.vault",
@@ -109,13 +110,13 @@ ROOMS = {
     "catalog.check.records": "catalog.check.finding catalog.errors catalog.format catalog.vault",
     "catalog.points": "catalog.access catalog.check.records catalog.direct catalog.errors catalog.format"
     " catalog.ledger.listed catalog.ledger.records catalog.machines catalog.names catalog.policies.records"
-    " catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
+    " catalog.promoted catalog.retention catalog.screen catalog.tree catalog.vault catalog.windows",
     "catalog.policies": "catalog.access catalog.author catalog.documents catalog.errors catalog.format"
     " catalog.points catalog.policies.records catalog.policies.zone catalog.retention catalog.screen catalog.store"
     " catalog.vault",
     "catalog.ledger": "catalog.access catalog.author catalog.errors catalog.format catalog.ledger.listed"
     " catalog.ledger.records catalog.ledger.state catalog.machines catalog.points catalog.policies.records"
-    " catalog.retention catalog.screen catalog.signing catalog.store catalog.vault",
+    " catalog.promoted catalog.retention catalog.screen catalog.signing catalog.store catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
     " catalog.heap catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places"
     " catalog.points catalog.processors catalog.schedule.noted catalog.screen catalog.store catalog.store.address"
@@ -125,12 +126,12 @@ ROOMS = {
     " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
-    " catalog.protect catalog.schedule.noted catalog.screen catalog.signed catalog.signing catalog.store"
-    " catalog.vault",
+    " catalog.promoted catalog.protect catalog.schedule.noted catalog.screen catalog.signed catalog.signing"
+    " catalog.store catalog.vault",
     "catalog.plans.paths": "catalog.errors",
     "catalog.plans.allowed": "catalog.access catalog.errors catalog.plans.paths",
     "catalog.plans.records": "catalog.access catalog.author catalog.errors catalog.format catalog.machines"
-    " catalog.plans.allowed catalog.plans.effective catalog.plans.local catalog.vault",
+    " catalog.plans.allowed catalog.plans.effective catalog.plans.local catalog.store catalog.vault",
     "catalog.plans": "catalog.access catalog.documents catalog.errors catalog.format catalog.ledger"
     " catalog.machines catalog.patterns catalog.plans.effective catalog.plans.local catalog.plans.paths"
     " catalog.plans.records"

@@ -123,8 +123,8 @@ class Machine:
         try:
             selection = Selection(wanted, list(excludes), fetch=fetch)
             run = Run(
-                vault, reader, mirror, record, item, selection, system, Seen(state, vault.id),
-                DamagedPacks(state, vault.id), partial_seconds=partial_seconds,
+                vault, reader, mirror, record, item, selection, system, Seen(state, vault),
+                DamagedPacks(state, vault.state_id), partial_seconds=partial_seconds,
                 source=LiveFiles() if source is None else source(system, selection),
             )  # fmt: skip
             try:

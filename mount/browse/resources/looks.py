@@ -179,7 +179,7 @@ class Looks:
             self._looker = Looker(state, vault.id)
         look = self._looker.look(vault, now)
         self._check({n.machine for n in look.points if not _is_hidden(look, n)})
-        facts = vault_facts(look, known_of(state, vault.id.hex()))
+        facts = vault_facts(look, known_of(state, vault.state_id))
         own = Facts(tuple(own_facts(session, vault.id.hex(), now)))
         unread = [f"the ledger of item {item.hex()[:8]} can't be read" for _machine, item in look.unread]
         kept = Kept(state)

@@ -6,7 +6,9 @@ is a store, so that disks here and containers elsewhere are read by the same cal
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from blake3 import blake3
@@ -132,6 +134,18 @@ def _folders(store: Store) -> Iterator[str]:
         if number >= _MOST_FOLDERS:
             return
         yield name
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of this user's own, which is removed afterwards. Raises LocalError."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="rpdrive-")
+    except OSError as e:
+        what = f"there is no folder for temporary files: {e.strerror or e}"
+        raise LocalError(what, "set TMPDIR to a disk with room") from e
+    with folder as path:
+        yield Path(path)
 
 
 # --- lists ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,5 +51,31 @@ def import_(
 
     limit_traffic(session, Given(limit, limit_up, None))
     code = show_import(session, Request(sources, verify, partial), as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
+@seed.command("export")
+def export(
+    ctx: typer.Context,
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="the folders of disks that are finished")],
+    *,
+    data_box: Annotated[
+        Path,
+        typer.Option("--data-box", metavar="DIR", help="make folders for Azure Data Box in this folder or share"),
+    ],
+    container: Annotated[
+        str, typer.Option("--container", metavar="NAME", help="the container that they go to, which holds no vault")
+    ] = "rpdrive-seed",
+    as_json: Json = False,
+) -> None:
+    """Copy disks to a layout that Azure Data Box takes to a container, from where `seed import` takes them.
+
+    It needs no vault and no passphrase.
+    """
+    session: Session = ctx.obj
+    from catalog.seeds.show import show_export
+
+    code = show_export(session, sources, data_box, container, as_json=as_json)
     if code:
         raise typer.Exit(code)

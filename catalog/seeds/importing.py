@@ -8,7 +8,6 @@ that lacks something. A run that was stopped anywhere is finished by the same co
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import NamedTuple
 from catalog.access.session import Session
 from catalog.errors import (
     Damaged,
-    LocalError,
     NotFound,
     ObjectExists,
     ObjectNotFound,
@@ -32,8 +30,9 @@ from catalog.format.seeds import counts_until
 from catalog.screen.phases import Follower, Phase
 from catalog.screen.text import counted, local_time, size_text
 from catalog.seeds.arriving import EARLY, LATE, DiskState, Names, Row, Some, compared, tally
-from catalog.seeds.brought import Brought, DiskList, fetch_list, open_sources, read_whole
+from catalog.seeds.brought import Brought, DiskList, fetch_list, open_sources, read_whole, temporary_folder
 from catalog.seeds.disk import DiskRow, Listed, SeedFile
+from catalog.seeds.verifying import differing
 from catalog.store.base import ObjectInfo, Store
 from catalog.store.roles import Role
 from catalog.transfer.engine import transfer
@@ -99,14 +98,8 @@ def import_seed(session: Session, request: Request, follow: Follower) -> Result:
     if not brought:
         raise problems[0]
     first = _one_seed(brought, file.vault_id.hex(), session.address)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="rpdrive-")
-    except OSError as e:
-        raise LocalError(
-            f"there is no folder for temporary files: {e.strerror or e}", "set TMPDIR to a disk with room"
-        ) from e
-    with folder as path:
-        run = _Import(store, request, brought, first, Path(path), follow)
+    with temporary_folder() as folder:
+        run = _Import(store, request, brought, first, folder, follow)
         run.result.problems += problems
         return run.run()
 
@@ -147,8 +140,6 @@ class _Import:
         self._rows: dict[int, DiskRow] = {}
         self._lists: dict[int, DiskList] = {}
         self._disks: dict[int, DiskState] = {}
-        self._done = 0  # bytes, for the screen
-        self._altered: list[tuple[int, str, int]] = []  # same size in the vault, other bytes: disk, name, size
         self.result = Result(first.seed, first.vault, partial=request.partial)
         self.result.knows_all = first.complete
 
@@ -161,6 +152,8 @@ class _Import:
             for one in self._brought:
                 self._take(one, step)
         self._compare()
+        if self._request.verify:
+            self._read_back()
         if not self._request.partial and self._all_arrived():
             self._store_late()
         return self.result
@@ -255,11 +248,9 @@ class _Import:
     def _take(self, one: Brought, step: tuple[str, ...]) -> None:
         """Store what the vault lacks of a disk, of one step."""
         rows = compared([(one.number, _of(self._lists[one.number], step))], self._listing(step))
-        wanted = (
-            Wanted(row.name, row.size, row.hash)
-            for row in rows
-            if row.is_missing or (self._request.verify and not row.is_conflict)
-        )
+        # Between two stores elsewhere the service may copy by itself, which it does not if bytes are to be hashed.
+        is_far = not one.store.is_near and not self._store.is_near
+        wanted = (Wanted(row.name, row.size, None if is_far else row.hash) for row in rows if row.is_missing)
         outcome, state = Outcome(), self._disks[one.number]
         self._transfer(one, wanted, outcome)
         for fault in outcome.damaged:
@@ -269,15 +260,12 @@ class _Import:
         state.damaged.objects += (
             outcome.damaged_count - len(outcome.damaged) + outcome.gone_count - len(outcome.gone)
         )
-        for conflict in outcome.conflicts:
-            if conflict.there == conflict.size:  # others are found by the listing
-                self._altered.append((one.number, conflict.name, conflict.size))
 
     def _transfer(self, one: Brought, wanted: Iterator[Wanted], outcome: Outcome) -> None:
         with self._reading(one):
             transfer(
-                one.store, self._store, wanted, verify=self._request.verify, on_copied=self._copied,
-                follow=self._follow, into=outcome,
+                one.store, self._store, wanted, on_copied=self._copied, follow=self._follow,
+                total=self._disks[one.number].bytes, into=outcome,
             )  # fmt: skip
 
     @contextmanager
@@ -312,11 +300,17 @@ class _Import:
         self._follow.phase(Phase("comparing with the vault"))
         known = {number: self._disks[number] for number in self._lists}
         tally(compared(self._lists.items(), self._listing(_EARLY)), known)
-        for number, name, size in self._altered:
-            self._disks[number].conflicts.add(name, size)
         for state in known.values():
             if not state.missing.objects:  # another disk, or another process, had it
                 state.damaged = Some()
+
+    def _read_back(self) -> None:
+        """Read what has arrived of all disks that are known, and compare it."""
+        for number, rows in self._lists.items():
+            there = compared([(number, _of(rows, _EARLY))], self._listing(_EARLY))
+            wanted = (Wanted(row.name, row.size, row.hash) for row in there if row.there == row.size)
+            for one in differing(self._store, wanted, self._follow):
+                self._disks[number].conflicts.add(one.name, one.size)
 
     def _all_arrived(self) -> bool:
         return self._first.complete and all(state.has_arrived for state in self._disks.values())

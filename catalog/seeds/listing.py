@@ -1,4 +1,4 @@
-"""What an import came to, as text and JSON."""
+"""What an import or an export came to, as text and JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from catalog.screen.text import counted, safe_text, size_text
 from catalog.seeds.arriving import DiskState, Some
+from catalog.seeds.databox import Export
 from catalog.seeds.importing import Result
 
 _NAMED = 3  # objects of a kind that a line names
@@ -135,3 +136,37 @@ def result_json(r: Result) -> dict[str, Any]:
 
 def _some_json(some: Some) -> dict[str, Any]:
     return {"objects": some.objects, "bytes": some.bytes, "names": some.names}
+
+
+def export_lines(e: Export) -> list[str]:
+    """An export for people: a line for each disk, and what to do next."""
+    lines = []
+    for disk in e.disks:
+        line = f"Disk {disk.number}: {counted(disk.objects, 'object')}, {size_text(disk.bytes)}, in {disk.folder}"
+        if disk.bad_count:
+            more = disk.bad_count - min(_NAMED, len(disk.bad))
+            line += f"; {counted(disk.bad_count, 'object')} damaged on the disk ({', '.join(disk.bad[:_NAMED])}"
+            line += f" and {more} more)" if more else ")"
+        lines.append(line)
+    lines.append(f"Copy {e.top} to the Data Box, and when it has arrived, run")
+    lines.append(f"  rpdrive --vault ADDRESS seed import --verify azure://ACCOUNT/{e.prefix}")
+    return lines
+
+
+def export_json(e: Export) -> dict[str, Any]:
+    return {
+        "top": e.top,
+        "prefix": e.prefix,
+        "disks": [
+            {
+                "number": disk.number,
+                "folder": disk.folder,
+                "objects": disk.objects,
+                "bytes": disk.bytes,
+                "copied": disk.copied,
+                "damaged": {"objects": disk.bad_count, "names": list(disk.bad)},
+            }
+            for disk in e.disks
+        ],
+        "problems": [str(error) for error in e.problems],
+    }

@@ -9,6 +9,7 @@ are taken from a store than were asked for.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
@@ -47,6 +48,16 @@ class Range(NamedTuple):
 
 
 Part: TypeAlias = Range | Buffer  # of an object that is put together
+
+
+class Loan(NamedTuple):
+    """Where a service of the same kind can read an object by itself. Both are secrets; no `authorization` is ""."""
+
+    url: str
+    authorization: str
+
+    def __repr__(self) -> str:
+        return "Loan(...)"
 
 
 class Store(ABC):
@@ -118,6 +129,26 @@ class Store(ABC):
         Raises ShortRead if the object ends before offset + length, unless `up_to` is set: the result then
         ends where the object does, and may be empty. A broken transfer raises ShortRead in either case.
         """
+
+    def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
+        """Write `length` > 0 bytes from `offset` of an object to the open file `file`, from its offset `at`.
+
+        Returns how many bytes there were: fewer only if the object ends before. The bytes don't pass through this
+        process where the store can do without. Raises as `read`, and OSError for what the file can't take.
+        """
+        data = self.read(name, offset, length, up_to=True)
+        os.lseek(file, at, os.SEEK_SET)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file, view) :]
+        return len(data)
+
+    def lend(self, name: str) -> Loan | None:
+        """Let the service behind another store read an object by itself. None: it has to go through this process.
+
+        Counted as `read`, without bytes. Neither the object nor the right to read it is looked at.
+        """
+        return None
 
     @abstractmethod
     def size(self, name: str) -> int:

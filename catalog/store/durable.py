@@ -36,7 +36,7 @@ def write_temporary(folder: Folder, parts: Sequence[Buffer | Copy], mark: str = 
     name = f"{PREFIX}{_marked(mark)}{os.getpid()}-{secrets.token_hex(8)}"
     length = 0
     try:
-        with open(folder.path(name), "xb", opener=folder.open) as file:
+        with open(folder.path(name), "x+b", opener=folder.open) as file:
             for part in in_pieces(parts):
                 if callable(part):
                     file.flush()

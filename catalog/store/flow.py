@@ -28,6 +28,9 @@ class Flow(Protocol):
 
     def receiving(self, length: int) -> None: ...
 
+    def passing_by(self, length: int) -> None:
+        """These bytes of the request's object are not sent from here. Never waits."""
+
 
 class _Here(threading.local):
     flow: Flow | None = None
@@ -66,4 +69,16 @@ def paced(data: Buffer, flow: Flow) -> Iterator[Buffer]:
     for start in range(0, len(view), flow.piece):
         piece = view[start : start + flow.piece]
         flow.sending(len(piece))
+        yield piece
+
+
+def received_in(length: int) -> Iterator[int]:
+    """The lengths in which `length` bytes are to be received, each when the flow lets it come, if there is one."""
+    flow = _here.flow
+    if flow is None:
+        yield length
+        return
+    for start in range(0, length, flow.piece):
+        piece = min(flow.piece, length - start)
+        flow.receiving(piece)
         yield piece

@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -28,8 +28,9 @@ from catalog.store.bounded import check_size
 from catalog.store.deadline import Deadline, check
 from catalog.store.descriptors import Descriptors
 from catalog.store.durable import PRIVATE, Copy, make_folders, place_new, remove, sweep, write_temporary
-from catalog.store.flow import Flow, flow_here
+from catalog.store.flow import Flow, flow_here, received_in
 from catalog.store.name import RESERVED, checked_name, is_name
+from catalog.store.pouring import poured
 from catalog.systems.base import Folder
 from catalog.systems.this import SYSTEM
 
@@ -95,6 +96,29 @@ class LocalStore(Store):
 
         return self._create(name, [copied(part) if isinstance(part, Range) else part for part in parts], None)
 
+    def take(self, name: str, source: Store, size: int, *, digest: bytes | None = None) -> int:
+        """The bytes go from file to file, with the system's own call, if the source is a folder, too."""
+        return self._create(name, [lambda file: poured(source, name, size, file, digest)], None)
+
+    def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
+        checked_name(name)
+        with ExitStack() as stack:
+            with self._translated(name):
+                descriptor = stack.enter_context(self._descriptors.borrow(name))
+            os.lseek(file, at, os.SEEK_SET)
+            done = 0
+            for piece in received_in(length):
+                try:
+                    copied = SYSTEM.copy_range(descriptor, offset + done, piece, file)
+                except OSError as error:
+                    if error.errno not in _FULL:  # of the source, or of the file?
+                        self._prove(name, offset + done, piece)
+                    raise
+                done += copied
+                if copied < piece:
+                    break
+            return done
+
     def _create(self, name: str, parts: Sequence[Buffer | Copy], until: Deadline | None) -> int:
         folder, file = _split(name)
         with self._translated(name):
@@ -136,13 +160,17 @@ class LocalStore(Store):
                     copied = SYSTEM.copy_range(source, part.offset, part.length, target)
             except OSError as error:
                 if error.errno in _BAD:  # of the source, or of what is written?
-                    end = part.offset + part.length
-                    for offset in range(part.offset, end, _LARGE):
-                        self.read(part.name, offset, min(_LARGE, end - offset), up_to=True)
+                    self._prove(part.name, part.offset, part.length)
                 raise
         if copied < part.length:
             raise ShortRead(f"{part.name}: {copied} of {part.length} bytes arrived from offset {part.offset}")
         return copied
+
+    def _prove(self, name: str, offset: int, length: int) -> None:
+        """Read a range, for the error that this raises, if it does."""
+        end = offset + length
+        for start in range(offset, end, _LARGE):
+            self.read(name, start, min(_LARGE, end - start), up_to=True)
 
     def now(self) -> int:
         with self._translated(RESERVED):

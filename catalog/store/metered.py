@@ -73,7 +73,7 @@ class MeteredStore(StoreWrapper):
     """Counts all requests, including failed ones, and the bytes of those that succeeded.
 
     A composed object counts as Azure counts it: one request for each part, and two more; so does `protection`, with
-    one for each object. `now` counts as none.
+    one for each object. `now` counts as none. An object that is lent counts as a read without bytes.
 
     If `log` is set, the attribute `log` lists every request in the order in which they ended; its `length` is
     the number of bytes carried, so a failed `read` has length 0.
@@ -93,6 +93,11 @@ class MeteredStore(StoreWrapper):
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
         if request.kind == "now":
             return call()
+        if request.kind == "lend":
+            result = call()
+            if result is not None:
+                self._note(request._replace(kind="read"), 1, 0)
+            return result
         carried = 0
         sent = request.offset + 2 if request.kind in ("compose", "protection") else 1
         try:
@@ -100,11 +105,14 @@ class MeteredStore(StoreWrapper):
             carried = _carried(request, result)
             return result
         finally:
-            with self._lock:
-                requests, total = self._traffic.get(request.kind, NONE)
-                self._traffic[request.kind] = Count(requests + sent, total + carried)
-                if self.log is not None:
-                    self.log.append(request._replace(length=carried))
+            self._note(request, sent, carried)
+
+    def _note(self, request: Request, sent: int, carried: int) -> None:
+        with self._lock:
+            requests, total = self._traffic.get(request.kind, NONE)
+            self._traffic[request.kind] = Count(requests + sent, total + carried)
+            if self.log is not None:
+                self.log.append(request._replace(length=carried))
 
 
 def _carried(request: Request, result: object) -> int:
@@ -112,4 +120,6 @@ def _carried(request: Request, result: object) -> int:
         return 0
     if isinstance(result, tuple):  # get_tagged
         result = result[0]
-    return len(result) if isinstance(result, bytes) else request.length
+    if isinstance(result, bytes):
+        return len(result)
+    return result if request.kind == "read" and isinstance(result, int) else request.length

@@ -117,6 +117,9 @@ class _Metered:
         self._gate.take("down", length)
         self.passed["down"] += length
 
+    def passing_by(self, length: int) -> None:
+        self.passed["up"] += length
+
 
 class _Noted:
     """Notes each piece without waiting: a listing that broke off would begin again."""
@@ -130,8 +133,13 @@ class _Noted:
     def receiving(self, length: int) -> None:
         self._gate.note("down", length)
 
+    def passing_by(self, length: int) -> None:
+        pass
+
 
 def _carried(request: Request, result: object) -> int:
     if isinstance(result, tuple):  # get_tagged
         result = result[0]
-    return len(result) if isinstance(result, bytes) else request.length
+    if isinstance(result, bytes):
+        return len(result)
+    return result if request.kind == "read" and isinstance(result, int) else request.length

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
-from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Part, Range, Store
+from catalog.store.base import LIST_PAGE, Buffer, Loan, ObjectInfo, Part, Range, Store
 from catalog.store.deadline import Deadline
 from catalog.store.protection import Fact, Lock
 
 Kind: TypeAlias = Literal[
-    "create", "compose", "now", "replace", "get", "read", "list", "size", "delete", "protection", "extend"
+    "create", "compose", "now", "replace", "get", "read", "lend", "list", "size", "delete", "protection", "extend"
 ]
 T = TypeVar("T")
 
@@ -74,6 +74,14 @@ class StoreWrapper(Store):
             Request("read", name, offset, length),
             lambda: self.inner.read(name, offset, length, up_to=up_to),
         )
+
+    def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
+        return self._pass_on(
+            Request("read", name, offset, length), lambda: self.inner.pour(name, offset, length, file, at)
+        )
+
+    def lend(self, name: str) -> Loan | None:
+        return self._pass_on(Request("lend", name), lambda: self.inner.lend(name))
 
     def size(self, name: str) -> int:
         return self._pass_on(Request("size", name), lambda: self.inner.size(name))

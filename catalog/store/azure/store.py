@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import os
 import secrets
@@ -35,13 +37,15 @@ from catalog.errors import (
     StoreUnreachable,
 )
 from catalog.store.azure.credentials import container_client
-from catalog.store.azure.transport import Transport
-from catalog.store.base import LIST_PAGE, Buffer, ObjectInfo, Part, Range, Store
+from catalog.store.azure.transport import Streamed, Transport
+from catalog.store.base import LIST_PAGE, WHOLE, Buffer, Loan, ObjectInfo, Part, Range, Store, pieces
 from catalog.store.deadline import Deadline, check, steady
+from catalog.store.flow import flow_here
 from catalog.store.name import checked_name, is_name
 from catalog.store.protection import Fact, Lock
 
-WHOLE = 2**42  # bytes; larger than any blob, so that each transfer is one request
+ONE = 2**42  # bytes; larger than any blob, so that each transfer is one request
+COPIED_MOST = 256 << 20  # bytes; Azure's limit for Copy Blob From URL
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 
 # Keeps the SDK and what it uses from printing warnings to the terminal: what they report is raised as errors here.
@@ -77,6 +81,7 @@ class AzureStore(Store):
         self._sas = AzureSasCredential(token) if token else None
         self._transport = Transport(connect_timeout, read_timeout)
         self._copies = True  # until it says that it can't
+        self._lent = True  # until Azure refuses to copy an object that can be read
         self._blocks = True  # until the token turns out not to allow Put Block
         self._client = container_client(
             account,
@@ -86,14 +91,14 @@ class AzureStore(Store):
             endpoint=endpoint,
             transport=self._transport,
             retry_total=0,
-            max_single_put_size=WHOLE,
-            max_single_get_size=WHOLE,
+            max_single_put_size=ONE,
+            max_single_get_size=ONE,
         )
 
     def renew(self, token: str) -> None:
         if self._sas is not None:
             self._sas.update(token)
-            self._blocks = True
+            self._blocks = self._lent = True
 
     def create(self, name: str, parts: Sequence[Buffer], *, until: Deadline | None = None) -> int:
         blob = self._blob(name)
@@ -102,6 +107,57 @@ class AzureStore(Store):
             check(until, name)
             # overwrite=False is If-None-Match: *
             return _modified(blob.upload_blob(data, overwrite=False, validate_content=True))
+
+    def take(self, name: str, source: Store, size: int, *, digest: bytes | None = None) -> int:
+        """Have Azure copy the object if it is there, too, and no hash is to be checked; else send it by Put Blob.
+
+        Both need no more than the permission to create.
+        """
+        refused = False
+        if self._lent and digest is None and size <= COPIED_MOST:
+            loan = source.lend(name)
+            if loan is not None:
+                modified = self._copy_of(name, loan, size)
+                if modified is not None:
+                    return modified
+                refused = True
+        if size <= WHOLE:
+            modified = self.create(name, list(pieces(source, name, size, digest)))
+        else:
+            modified = self._stream(name, source, size, digest)
+        self._lent = self._lent and not refused  # since it could be read, Azure will refuse the next, too
+        return modified
+
+    def _copy_of(self, name: str, loan: Loan, size: int) -> int | None:
+        """Copy Blob From URL. None if Azure refuses: reading the object says why, or there is another way."""
+        blob = self._blob(name)
+        options = {"source_authorization": loan.authorization} if loan.authorization else {}
+        try:
+            with self._creating(name):
+                answer = blob.start_copy_from_url(
+                    loan.url, requires_sync=True, match_condition=MatchConditions.IfMissing, **options
+                )
+        except ObjectChanged as error:
+            raise ObjectExists(f"{name} exists already") from error
+        except (ObjectExists, StoreUnreachable):
+            raise
+        except StoreError:
+            return None
+        flow = flow_here()
+        if flow is not None:
+            flow.passing_by(size)
+        return _modified(answer)
+
+    def _stream(self, name: str, source: Store, size: int, digest: bytes | None) -> int:
+        """One Put Blob of an object that does not fit into memory. It is read twice, as its MD5 is sent first."""
+        hashed = hashlib.md5(usedforsecurity=False)
+        for piece in pieces(source, name, size, digest):
+            hashed.update(piece)
+        body = Streamed.of(size, lambda: pieces(source, name, size))
+        headers = {"Content-MD5": base64.b64encode(hashed.digest()).decode()}
+        blob = self._blob(name)
+        with self._creating(name):
+            return _modified(blob.upload_blob(body.stream(), length=size, overwrite=False, headers=headers))
 
     def compose(self, name: str, parts: Sequence[Part]) -> int:
         """Put Block (From URL) for each part, a look at their lengths, and Put Block List, which makes the object.
@@ -220,6 +276,10 @@ class AzureStore(Store):
                 f"{name}: {len(data)} of {length} bytes arrived from offset {offset}; the object has {size}"
             )
         return data
+
+    def lend(self, name: str) -> Loan | None:
+        url, options = self._source(name)
+        return Loan(url, options.get("source_authorization", ""))
 
     def size(self, name: str) -> int:
         blob = self._blob(name)

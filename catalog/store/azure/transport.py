@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from catalog.errors import Damaged, ShortRead, StoreError, StoreUnreachable
 from catalog.store.base import Buffer
 from catalog.store.bounded import check_size
 from catalog.store.deadline import steady
-from catalog.store.flow import Flow, flow_here, paced
+from catalog.store.flow import LARGE, Flow, flow_here, paced
 
 CONNECTIONS = 32  # kept open; more threads than that make new ones
 FRESH = 60.0  # seconds
@@ -95,7 +95,9 @@ class _Session(requests.Session):
         options["stream"] = True
         options["headers"] = {**(options.get("headers") or {}), "Accept-Encoding": "identity"}
         flow, data = flow_here(), options.get("data")
-        if flow is not None and isinstance(data, bytes) and data:
+        if isinstance(data, Streamed):
+            options["data"] = data.body()
+        elif flow is not None and isinstance(data, bytes) and data:
             options["data"] = _Paced(data, flow)
         response = super().request(method, url, *args, **options)
         try:
@@ -150,6 +152,59 @@ class _Session(requests.Session):
         except (ValueError, OverflowError):
             return
         self.told = Told(told, steady(), time.time_ns())
+
+
+class Streamed(bytes):
+    """Stands for the bytes of a request that are too many for memory, where the SDK wants bytes.
+
+    `pieces` makes an iterator of them, `length` bytes in all, when they are sent.
+    """
+
+    length: int
+    pieces: Callable[[], Iterator[bytes]]
+
+    @classmethod
+    def of(cls, length: int, pieces: Callable[[], Iterator[bytes]]) -> Streamed:
+        made = cls()
+        made.length, made.pieces = length, pieces
+        return made
+
+    def __len__(self) -> int:
+        return self.length
+
+    def stream(self) -> _Stream:
+        return _Stream(self)
+
+    def body(self) -> _Body:
+        return _Body(self)
+
+
+class _Stream:
+    """What the SDK takes it from: it reads a stream once, whole, where one request may have any length."""
+
+    def __init__(self, streamed: Streamed) -> None:
+        self._streamed = streamed
+
+    def read(self, length: int) -> Streamed:
+        return self._streamed
+
+
+class _Body:
+    """The same for `requests`, which sends whatever has a length piece by piece."""
+
+    def __init__(self, streamed: Streamed) -> None:
+        self._streamed = streamed
+
+    def __len__(self) -> int:
+        return self._streamed.length
+
+    def __iter__(self) -> Iterator[Buffer]:
+        flow = flow_here()
+        for piece in self._streamed.pieces():
+            if flow is not None:
+                yield from paced(piece, flow)
+            else:
+                yield from (piece[start : start + LARGE] for start in range(0, len(piece), LARGE))
 
 
 class _Paced:

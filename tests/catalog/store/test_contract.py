@@ -1,23 +1,13 @@
-"""The contract of every object store. Data are arranged and inspected without the store under test.
-
-Set RPDRIVE_TEST_AZURE_URL (and credentials, docs/azure.md) to run it on a real account too: it works below
-a new prefix there and removes what it made.
-"""
+"""The contract of every object store. Data are arranged and inspected without the store under test."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import ContainerClient
 
 from catalog.errors import (
     ObjectChanged,
@@ -28,144 +18,13 @@ from catalog.errors import (
     StoreError,
     TooLate,
 )
-from catalog.store.azure.credentials import container_client
-from catalog.store.azure.scheme import azure_address
-from catalog.store.azure.store import AzureStore
 from catalog.store.base import LIST_PAGE, Part, Range, Store
 from catalog.store.deadline import Deadline
-from catalog.store.delayed import DelayedStore
-from catalog.store.local import LocalStore
-from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore, Traffic
 from catalog.store.retrying import RetryingStore
-from catalog.store.roles import Grant, Role, RoleStore
-from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.faults import FailOnceStore, LostAnswerStore
+from tests.kit.store_places import InAzure, Place
 from tests.kit.stores import MOST
-
-REAL = "RPDRIVE_TEST_AZURE_URL"
-AZURITE = pytest.param("azurite", marks=pytest.mark.needs_azurite)
-KINDS = ["memory", "wrapped", "local", AZURITE, *(["account"] if os.environ.get(REAL) else [])]
-
-
-class Place(ABC):
-    """A store, and access to its contents that bypasses it."""
-
-    store: Store
-
-    @abstractmethod
-    def put(self, name: str, data: bytes) -> None: ...
-    @abstractmethod
-    def held(self, name: str) -> bytes | None: ...
-    @abstractmethod
-    def remove(self, name: str) -> None: ...
-
-
-class InMemory(Place):
-    def __init__(self) -> None:
-        self.store: MemoryStore = MemoryStore()
-
-    def put(self, name: str, data: bytes) -> None:
-        self.store.objects[name] = data
-
-    def held(self, name: str) -> bytes | None:
-        return self.store.objects.get(name)
-
-    def remove(self, name: str) -> None:
-        del self.store.objects[name]
-
-
-class Wrapped(Place):
-    """A store in memory behind every wrapper that there is."""
-
-    def __init__(self) -> None:
-        self.memory = MemoryStore()
-        later = time.time_ns() + 10**15
-        store: Store = DelayedStore(MeteredStore(FailOnceStore(self.memory, ["read"], "no such object")), 0.0)
-        store = RetryingStore(store, 0.2, pause=lambda _: None)
-        self.store = RoleStore(store, Grant(Role.ADMIN, later), lambda: None)
-
-    def put(self, name: str, data: bytes) -> None:
-        self.memory.objects[name] = data
-
-    def held(self, name: str) -> bytes | None:
-        return self.memory.objects.get(name)
-
-    def remove(self, name: str) -> None:
-        del self.memory.objects[name]
-
-
-class InFolder(Place):
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = LocalStore(folder)
-
-    def put(self, name: str, data: bytes) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name} new")
-        fresh.write_bytes(data)
-        fresh.replace(path)
-
-    def held(self, name: str) -> bytes | None:
-        path = self.folder / name
-        return path.read_bytes() if path.is_file() else None
-
-    def remove(self, name: str) -> None:
-        (self.folder / name).unlink()
-
-
-class InAzure(Place):
-    def __init__(self, store: AzureStore, around: ContainerClient, prefix: str) -> None:
-        self.store = store
-        self.around = around
-        self.prefix = prefix
-
-    def put(self, name: str, data: bytes) -> None:
-        self.around.upload_blob(f"{self.prefix}/{name}", data, overwrite=True)
-
-    def held(self, name: str) -> bytes | None:
-        try:
-            return self.around.download_blob(f"{self.prefix}/{name}").readall()
-        except ResourceNotFoundError:
-            return None
-
-    def remove(self, name: str) -> None:
-        self.around.delete_blob(f"{self.prefix}/{name}")
-
-
-@pytest.fixture(scope="session")
-def azurite_container(request: pytest.FixtureRequest) -> ContainerClient:
-    azurite: Azurite = request.getfixturevalue("azurite")
-    return azurite.container("contract")
-
-
-@pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    if request.param == "memory":
-        yield InMemory()
-    elif request.param == "wrapped":
-        yield Wrapped()
-    elif request.param == "local":
-        folder = InFolder(tmp_path / "vault")
-        yield folder
-        folder.store.close()
-    elif request.param == "azurite":
-        around = request.getfixturevalue("azurite_container")
-        prefix = secrets.token_hex(6)
-        environ = request.getfixturevalue("azurite").environ
-        store = AzureStore(ACCOUNT, around.container_name, prefix, environ=environ)
-        yield InAzure(store, around, prefix)
-        store.close()
-    else:
-        account, container, prefix = azure_address(os.environ[REAL])
-        prefix = f"{prefix}/test-{secrets.token_hex(6)}".lstrip("/")
-        store = AzureStore(account, container, prefix)
-        around = container_client(account, container, os.environ)
-        yield InAzure(store, around, prefix)
-        for name in around.list_blob_names(name_starts_with=f"{prefix}/"):
-            around.delete_blob(name)
-        store.close()
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
-from blake3 import blake3
-
 from catalog.errors import Damaged, NotSupported
 from catalog.store.deadline import Deadline
 from catalog.store.flow import put_flow
@@ -229,7 +227,12 @@ def pieces(source: Store, name: str, size: int, digest: bytes | None = None) -> 
     Raises Damaged at the end if the object has more or fewer bytes, or `digest` is not their BLAKE3 hash; and as
     `read`. A flow of this thread is not asked: it is that of the store which takes the bytes.
     """
-    hashed = None if digest is None else blake3()
+    if digest is None:
+        hashed = None
+    else:
+        from blake3 import blake3  # only where bytes are hashed: every command imports this module
+
+        hashed = blake3()
     step = size if size <= WHOLE else PIECE
     offset = 0
     while True:

@@ -34,6 +34,7 @@ from catalog.seeds.brought import Brought, DiskList, fetch_list, open_sources, r
 from catalog.seeds.disk import DiskRow, Listed, SeedFile
 from catalog.seeds.verifying import differing
 from catalog.store.base import ObjectInfo, Store
+from catalog.store.following import following_copy
 from catalog.store.roles import Role
 from catalog.transfer.engine import transfer
 from catalog.transfer.outcome import Outcome, Wanted
@@ -83,17 +84,15 @@ class Result:
 def import_seed(session: Session, request: Request, follow: Follower) -> Result:
     """Import what the sources bring.
 
-    Raises UsageError for a source that is no disk, or is one of another vault or seed; NotFound if the vault does
-    not expect this seed, or no longer; Damaged if nothing of it can be read; StoreError if a disk or the vault is
-    away, or full: what was stored until then stays, and the same command goes on from there.
+    Raises UsageError for a source that is no disk, or is one of another vault or seed; FollowingCopy if the vault
+    is a copy; NotFound if it does not expect this seed, or no longer; Damaged if nothing of it can be read;
+    StoreError if a disk or the vault is away, or full: what was stored until then stays, and the same command goes
+    on from there.
     """
     session.require(Role.BACKUP)
     store, file = session.open_store(), session.read_vault_file()
-    if file.is_following:
-        raise UsageError(
-            f"the vault at {session.address} is a copy that follows another one",
-            "import into the vault that it follows, or run `rpdrive vault promote` if that is lost",
-        )
+    if file.copy is not None and file.is_following:
+        raise following_copy(session.address, file.copy.of)
     brought, problems = open_sources(session, request.sources)
     if not brought:
         raise problems[0]

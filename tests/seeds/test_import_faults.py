@@ -10,7 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from catalog.errors import AccessDenied, Damaged, NotFound, RpdriveError, StoreFull, StoreUnreachable, UsageError
+from catalog.errors import (
+    AccessDenied,
+    Damaged,
+    FollowingCopy,
+    NotFound,
+    RpdriveError,
+    StoreFull,
+    StoreUnreachable,
+    UsageError,
+)
 from catalog.format.vaultfile import CopyMark
 from catalog.seeds.disk import LIST_FILE, SEED_FILE, Listed, decode_seed_file, write_list, write_seed_file
 from catalog.seeds.listing import missing_lines, result_lines
@@ -328,7 +337,7 @@ def test_a_copy_that_follows_takes_no_seed(tmp_path: Path) -> None:
     vault = seed.world.vault
     file = vault.file.changed(copy=CopyMark("file:///source", "2026-01-01T00:00:00+00:00", None))
     seed.memory.objects["vault.json"] = file.encode(vault.keys)
-    refused(seed, UsageError, match="is a copy that follows another one")
+    refused(seed, FollowingCopy, match="is a copy of file:///source, and follows it")
 
 
 # --- rights -----------------------------------------------------------------------------------------------

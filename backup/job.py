@@ -14,7 +14,7 @@ from backup.census import Census
 from backup.engine import perform
 from backup.mirror import Mirror
 from backup.record import Record
-from backup.request import Request, own_folders
+from backup.request import Request, own_disks, own_folders
 from backup.run import Result, Run
 from backup.sources.choice import prepared
 from backup.systems.base import File, Folder, Stat, System
@@ -29,6 +29,7 @@ from catalog.machines.registry import this_machine
 from catalog.points.seen import Seen
 from catalog.screen.progress import JobProgress, Observer, Reporting
 from catalog.screen.text import parse_size
+from catalog.seeds.routing import Route, routed
 from catalog.vault import Vault
 
 if TYPE_CHECKING:
@@ -135,16 +136,26 @@ def opened(
             session.gate.of_item(request.item or item_name(paths, request.kind))
         name = request.item or item_name(paths, request.kind)
         item = this_item(vault, state, machine, name, paths, kind=request.kind, dry=request.dry)
-        mirror = Mirror(state / f"index-{vault.state_id}-{machine.id.hex()}.sqlite", vault.keys)
+        route = Route(vault, state, state / f"index-{vault.state_id}-{machine.id.hex()}.sqlite")
+        if not request.dry:
+            say = session.say
+            route = stack.enter_context(routed(state, vault, machine.id, item, route.mirror, say))
+            if route.vault is not vault:
+                route.vault.store.sweep(_mark(machine))
+        vault = route.vault
+        mirror = Mirror(route.mirror, vault.keys)
         stack.callback(mirror.close)
         disk = None if session.is_local else _disk_cache(settings.cache, limit)
         if disk is not None:
             stack.callback(disk.close)
         reader = Reader(vault, memory=_READER_MEMORY, disk=disk, parallel=4)
         stack.callback(reader.close)
-        selection.skip = own_folders(session, system)
-        seen, damaged = Seen(state, vault), session.damaged_packs(vault.state_id)
-        run = Run(vault, reader, mirror, machine, item, selection, system, seen, damaged, source=chosen.source)
+        selection.skip = own_folders(session, system) | own_disks(route.folders, system)
+        seen, damaged = Seen(route.state, vault), session.damaged_packs(vault.state_id)
+        run = Run(
+            vault, reader, mirror, machine, item, selection, system, seen, damaged, source=chosen.source,
+            is_own_index=route.is_own_index,
+        )  # fmt: skip
         record = Record(vault, state, machine, item)
         yield Job(run, record, dry=request.dry, hooks=lambda: read_hooks(settings))
 

@@ -39,7 +39,7 @@ def read_index(run: Run[Folder, File, Stat]) -> None:
             problem(b"", f"{name}: {e}; what it lists is stored again")
             mirror.pass_over(name)
             continue
-        if takes_all:
+        if takes_all or run.is_own_index(name):
             for pack in mirror.mirror(name, index.packs, run.damaged.record):
                 problem(b"", f"{pack_name(PackKind.DATA, pack)}: it is shorter than it was; it is stored again")
         elif mirror.is_own(index.packs):

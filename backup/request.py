@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -81,6 +82,11 @@ def own_folders(session: Session, system: System[Folder, File, Stat]) -> set[tup
     """The folders of rpdrive and its vault that exist, as (st_dev, st_ino)."""
     own = (system.identity(folder.path) for folder in session.own_folders(config=False))
     return {identity for identity in own if identity is not None}
+
+
+def own_disks(folders: Iterable[Path], system: System[Folder, File, Stat]) -> set[tuple[int, int]]:
+    """Disks that backups go to, as far as they are connected, as (st_dev, st_ino)."""
+    return {identity for folder in folders if (identity := system.identity(folder)) is not None}
 
 
 def _point_paths(paths: list[Path], system: System[Folder, File, Stat]) -> list[bytes]:

@@ -126,6 +126,8 @@ class Run(msgspec.Struct, Generic[Folder, File, Stat]):
     guard: Guard = msgspec.field(default_factory=NoGuard)
     source: Source = msgspec.field(default_factory=LiveFiles)
     begun: Begun | None = None
+    # Whether this machine wrote an index object that its mirror does not know, as it travels on a disk.
+    is_own_index: Callable[[str], bool] = lambda name: False
 
     def begin(self, *, dry: bool) -> None:
         """Make ready what is read, while databases hold still if hooks have them do so. Raises RpdriveError."""

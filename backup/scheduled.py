@@ -27,7 +27,15 @@ from catalog.access.session import Session
 from catalog.alerts.watching import look_daily
 from catalog.check.options import Options
 from catalog.check.show import run_check
-from catalog.errors import WITH_PROBLEMS, AccessDenied, LocalError, Locked, RpdriveError, StoreUnreachable
+from catalog.errors import (
+    WITH_PROBLEMS,
+    AccessDenied,
+    ItemTravels,
+    LocalError,
+    Locked,
+    RpdriveError,
+    StoreUnreachable,
+)
 from catalog.format.records import ItemKind, Outcome
 from catalog.format.windows import name_text
 from catalog.notify.notifier import Notifier
@@ -38,7 +46,7 @@ from catalog.prune.job import Request as PruneRequest
 from catalog.prune.show import prune_vault
 from catalog.schedule.agenda import REFRESH, Work, agenda
 from catalog.schedule.conditions import Facts, here
-from catalog.schedule.due import NO_ROLE
+from catalog.schedule.due import NO_ROLE, TRAVELS
 from catalog.schedule.history import History, Ran
 from catalog.schedule.marks import Marks, beat, single
 from catalog.schedule.noted import SERVES
@@ -232,6 +240,9 @@ class _Runner:
         is_open = isinstance(self._opened[work.vault.vault], _Opened)
         if work.duty.kind == "prune" and is_open and isinstance(error, AccessDenied | Locked):
             self._history.add(work.row(began, Outcome.SKIPPED, reason=NO_ROLE, error=str(error)))
+            return
+        if isinstance(error, ItemTravels):
+            self._history.add(work.row(began, Outcome.SKIPPED, reason=TRAVELS, error=str(error)))
             return
         row = work.row(
             began, Outcome.FAILED, finished=self._edge.now(), cause=type(error).__name__, error=str(error)

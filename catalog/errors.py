@@ -243,6 +243,13 @@ class DeviceUnreadable(LocalError):
     """A device that is saved as an image can't read a part of itself."""
 
 
+class ItemTravels(RpdriveError):
+    """The first backup of an item is on its way to the vault on disks: the next one waits for it."""
+
+    exit_code = 13
+    advice = "see `rpdrive seed status`; `rpdrive seed abandon` gives it up, and backups go into the vault again"
+
+
 class Undeliverable(RpdriveError):
     """A target of notifications did not take a message."""
 

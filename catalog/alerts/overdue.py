@@ -10,7 +10,7 @@ from catalog.alerts.rules import DAY
 from catalog.alerts.state import Fact, Key
 from catalog.notify.event import Severity
 from catalog.plans.effective import Plan
-from catalog.schedule.due import BACKUP, NO_ROLE, UPKEEP, Duty, expected_by, grace
+from catalog.schedule.due import BACKUP, NO_ROLE, TRAVELS, UPKEEP, Duty, expected_by, grace
 from catalog.schedule.history import Ran
 from catalog.screen.text import iso_time
 
@@ -58,6 +58,8 @@ def expectations(one: Protected, now: int) -> list[Expected]:
         runs = [ran for ran in one.runs if ran.kind.replace(" ", "-") == duty.kind and ran.level >= duty.level]
         if duty != BACKUP and runs and max(runs, key=lambda ran: ran.started).reason == NO_ROLE:
             continue  # it is for another machine to do
+        if duty == BACKUP and runs and max(runs, key=lambda ran: ran.started).reason == TRAVELS:
+            continue  # it waits for its first backup, which is on its way
         good = [ran for ran in runs if ran.outcome in GOOD]
         past = [ran.started for ran in good if ran.started <= now + AHEAD]
         if good and not past:

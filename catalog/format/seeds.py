@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,6 @@ from catalog.errors import Damaged, Unwritable
 from catalog.format.message import Id, Whole, decode
 
 LONGEST = 366 * 86_400 * 10**9  # ns: a seed counts for no longer after its record was stored, whatever it says
-MOST_ITEMS = 10_000
 _NAME = re.compile("seeds/([0-9a-f]{32})([.]ended)?")
 
 
@@ -32,7 +31,7 @@ class SeedRecord(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
 
     id: Id
     machine: Id
-    items: Annotated[list[Id], msgspec.Meta(max_length=MOST_ITEMS)] = []
+    items: list[Id] = []
     time: Whole
     expires: Whole
 

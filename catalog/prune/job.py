@@ -21,12 +21,16 @@ from catalog.prune.run import Context, Done, Outlook, Refused, TimeIsUp, prune_s
 from catalog.prune.scope import Scope, Series
 from catalog.schedule.noted import Running
 from catalog.screen.phases import Follower
+from catalog.screen.text import local_time
+from catalog.seeds.record import Seeds, read_seeds
 from catalog.signing import signing_key
 from catalog.store.deadline import steady
+from catalog.store.reading import time_to_read
 from catalog.vault import Vault
 
 _HOPELESS = (StoreUnreachable, AccessDenied, StoreFull)  # the store itself: the other series would fail, too
 _PROBLEMS = 100  # in a record
+_DOUBT = "bring it back from a copy of the vault; if it is junk, delete it, or confirm that with --yes"
 
 
 class Request(NamedTuple):
@@ -45,6 +49,7 @@ class SeriesResult(NamedTuple):
     series: Series
     done: Done | None
     error: RpdriveError | None
+    travels: str = ""  # why nothing was done, which is no error: backups of its machines are on their way
 
 
 def prune(
@@ -63,6 +68,7 @@ def prune(
     state = session.settings.state
     notes = Notes(_path(state, vault))
     try:
+        seeds = _seeds(vault, request)  # before points are listed
         scope, seen = Scope.of(vault), Seen(state, vault)
         context = Context(
             vault=vault,
@@ -80,7 +86,10 @@ def prune(
             follow=follow,
             tell=tell,
         )
-        found = [_one(context, series, session) for series in _wanted(scope, request, notes)]
+        found = [
+            _travelling(context, series, seeds, yes=request.yes) or _one(context, series, session)
+            for series in _wanted(scope, request, notes)
+        ]
         if request.machine is None:
             found += _nameless(scope)
     finally:
@@ -88,6 +97,36 @@ def prune(
     if not request.dry:
         vault.store.keep_room()
     return found
+
+
+def _seeds(vault: Vault, request: Request) -> Seeds:
+    """The backups that are on their way. One listing."""
+    return read_seeds(vault, time_to_read(vault.store) if request.dry else vault.store.now())
+
+
+def _travelling(context: Context, series: Series, seeds: Seeds, *, yes: bool) -> SeriesResult | None:
+    """The result for a series that is left alone: points that are on their way may refer to any of its packs.
+
+    So may points of a seed whose record does not open, unless a person has confirmed (`yes`) that it is none.
+    """
+    scope = context.scope
+    for one in sorted(seeds.open, key=lambda one: -one.until):
+        machine = one.record.machine
+        if machine in series.machines or machine not in scope.machines:
+            names = machine_names(scope.machines)
+            name = ", ".join(names.get(own, own.hex()[:8]) for own in series.own)
+            whose = names.get(machine, machine.hex()[:8])
+            word = (
+                f"nothing of {name} was pruned: first backups of {whose} travel on disks since "
+                f"{local_time(one.stored)[:10]}; that counts until they have arrived, or until "
+                f"{local_time(one.until)[:10]}"
+            )
+            return SeriesResult(name, series, None, None, word)
+    if seeds.doubts and not yes:
+        name = ", ".join(scope.machines[one].name if one in scope.machines else one.hex()[:8] for one in series.own)
+        what = f"{seeds.doubts[0]} does not open, and may be the record of backups that are on their way"
+        return SeriesResult(name, series, None, Refused(f"nothing of {name} was pruned: {what}", _DOUBT))
+    return None
 
 
 def _path(state: Path, vault: Vault) -> Path:

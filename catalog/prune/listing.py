@@ -80,6 +80,8 @@ def _row(r: SeriesResult) -> dict[str, object]:
     row: dict[str, object] = {"machine": r.name, "machines": [one.hex() for one in r.series.own]}
     if r.done is not None:
         row |= _done(r.done)
+    if r.travels:
+        row["travels"] = r.travels
     if r.error is not None:
         row["error"] = {"kind": r.error.kind, "message": str(r.error), "advice": r.error.advice}
     return row

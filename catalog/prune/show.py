@@ -13,6 +13,7 @@ from catalog.prune.run import Outlook, TimeIsUp
 from catalog.screen.output import print_json
 from catalog.screen.phases import NoFollower, PhaseScreen
 from catalog.screen.stderr import warn
+from catalog.screen.text import safe_text
 from catalog.vault import Vault
 
 
@@ -35,6 +36,8 @@ def prune_vault(session: Session, vault: Vault, request: Request, *, as_json: bo
             if not request.dry:
                 for line in result_lines(result):
                     print(line)
+            if result.travels:
+                print(safe_text(result.travels))
             if result.done is not None:
                 for problem in result.done.problems:
                     warn(problem)

@@ -19,6 +19,8 @@ from catalog.schedule.slots import HOUR, MINUTE, Grid, Slots, WallSlots
 
 STILL_RUNNING = "still running"  # the reasons of a skipped slot that are not a condition's
 NO_ROLE = "no role for it"
+TRAVELS = "its first backup travels on disks"
+_FOR_GOOD = (NO_ROLE, TRAVELS)
 SOON = 30 * MINUTE  # no catch-up if the next slot is nearer
 FIRST_RETRY, LAST_RETRY = 5 * MINUTE, 6 * HOUR  # the pause after the first failure, doubled up to the second
 LEAST_GRACE = 2 * HOUR
@@ -260,8 +262,8 @@ def _missed(slots: Slots, rows: list[Ran], covered: int, slot: int) -> int:
 
 
 def _given_up(rows: list[Ran], now: int) -> int:
-    """The newest slot that was skipped for good: without a role, no retry helps."""
-    return max((r.slot for r in _past(rows, now) if r.outcome == SKIPPED and r.reason == NO_ROLE), default=0)
+    """The newest slot that was skipped for good: without a role, or while a seed travels, no retry helps."""
+    return max((r.slot for r in _past(rows, now) if r.outcome == SKIPPED and r.reason in _FOR_GOOD), default=0)
 
 
 def _last_slot(rows: list[Ran], now: int) -> int:

@@ -8,11 +8,96 @@ from typing import Annotated
 import typer
 
 from catalog.access.session import Session
-from catalog.screen.options import Json, Limit, LimitUp
+from catalog.screen.options import Json, Limit, LimitUp, importing
+from catalog.store.roles import Role
 
 app = typer.Typer(rich_markup_mode=None)
 seed = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Carry a first backup to the vault on disks.")
 app.add_typer(seed, name="seed")
+
+Label = Annotated[str, typer.Option(metavar="TEXT", help="a name for the disk (default: that of the folder)")]
+_BODY = "catalog.seeds.outbound"
+
+
+@seed.command("start")
+def start(
+    ctx: typer.Context,
+    *,
+    disk: Annotated[Path, typer.Option(metavar="DIR", help="an empty folder on the first disk")],
+    keep_local: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="keep all objects here, too, and go on backing up to here")
+    ] = None,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="only this item; can be repeated (default: items without points)"),
+    ] = None,
+    label: Label = "",
+    expires: Annotated[
+        str, typer.Option(metavar="TIME", help="when the disks must have arrived, 366d at most")
+    ] = "180d",
+    as_json: Json = False,
+) -> None:
+    """Let the first backups of this machine go to a disk, from now on."""
+    session: Session = ctx.obj
+    session.require(Role.BACKUP)
+    from catalog.screen.text import parse_duration
+
+    seconds = parse_duration(expires)
+    vault = session.open_vault(meanwhile=importing(_BODY))
+    from catalog.seeds.outbound import start_seed
+    from catalog.seeds.starting import Wish
+
+    wish = Wish(disk, keep_local, tuple(item or ()), label, seconds)
+    start_seed(session, vault, wish, as_json=as_json)
+
+
+@seed.command("add-disk")
+def add_disk(
+    ctx: typer.Context,
+    disk: Annotated[Path, typer.Argument(metavar="DIR", help="an empty folder on another disk, or a known disk")],
+    *,
+    label: Label = "",
+    as_json: Json = False,
+) -> None:
+    """Add a disk to the seed, or say where one of its disks is now."""
+    session: Session = ctx.obj
+    vault = session.open_vault(meanwhile=importing(_BODY))
+    from catalog.seeds.outbound import add_one
+
+    add_one(session, vault, disk, label, as_json=as_json)
+
+
+@seed.command("close")
+def close(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Read the disks back, and make them ready to travel."""
+    session: Session = ctx.obj
+    vault = session.open_vault(meanwhile=importing(_BODY))
+    from catalog.seeds.outbound import close_seed
+
+    code = close_seed(session, vault, as_json=as_json)
+    if code:
+        raise typer.Exit(code)
+
+
+@seed.command("status")
+def status(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Show the seed of this machine: its disks, where they are, and what of them has arrived."""
+    session: Session = ctx.obj
+    vault = session.open_vault(meanwhile=importing(_BODY))
+    from catalog.seeds.outbound import show_status
+
+    show_status(session, vault, as_json=as_json)
+
+
+@seed.command("abandon")
+def abandon(ctx: typer.Context, *, as_json: Json = False) -> None:
+    """Give the seed up: backups go into the vault again, and use what of it has arrived."""
+    session: Session = ctx.obj
+    session.require(Role.BACKUP)
+    vault = session.open_vault(meanwhile=importing(_BODY))
+    from catalog.seeds.outbound import abandon_seed
+
+    abandon_seed(session, vault, as_json=as_json)
 
 
 @seed.command("import")

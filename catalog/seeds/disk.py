@@ -22,9 +22,10 @@ import msgspec
 from blake3 import blake3
 
 from catalog.errors import Damaged, LocalError, NewerFormat, NotFound, StoreFull, StoreUnreachable
-from catalog.store.name import is_name
+from catalog.store.name import RESERVED, is_name
 
 SEED_FILE, LIST_FILE, LISTS = "seed.json", "objects.jsonl", "lists"
+TWIN_FILE = f"{RESERVED}/twin.json"  # of the store itself: no object
 VERSION = 1
 MAX_SEED_FILE = 1 << 20  # bytes
 MAX_DISKS = 1000
@@ -77,17 +78,32 @@ class SeedFile(msgspec.Struct, kw_only=True, frozen=True):
 
     `disks` are those that were known when it was written. With `complete` they are all there are, finished, and
     this is the last one: it has the points, the jobs and copies of all lists. `expires` is until when the seed may
-    be imported (ns since the epoch, UTC, by the store's clock).
+    be imported (ns since the epoch, UTC, by the vault's clock), `machine` whose objects these are (hex).
+    `check` is the BLAKE3 (hex) of the file with an empty `check`: a flipped bit is damage, and no other vault.
     """
 
     format: str = "rpdrive seed"
     version: Annotated[int, msgspec.Meta(ge=1)] = VERSION
     vault: Hex16
     seed: Hex16
+    machine: Hex16
     expires: Annotated[int, msgspec.Meta(ge=0)]
     disk: DiskNumber
     disks: Annotated[tuple[DiskRow, ...], msgspec.Meta(min_length=1, max_length=MAX_DISKS)]
     complete: bool = False
+    check: Hex32 = ""
+
+    def checked(self) -> SeedFile:
+        """The same with its `check`."""
+        return msgspec.structs.replace(self, check=self._digest())
+
+    def _digest(self) -> str:
+        return blake3(_encoder.encode(msgspec.structs.replace(self, check=""))).hexdigest()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its `check` is right."""
+        return self.check == self._digest()
 
     @property
     def row(self) -> DiskRow:
@@ -105,6 +121,17 @@ class SeedFile(msgspec.Struct, kw_only=True, frozen=True):
         return f"seeds/{self.seed}"
 
 
+class TwinFile(msgspec.Struct, kw_only=True, frozen=True):
+    """`.rpdrive/twin.json` in a twin: of which seed it has every object. Fields as those of SeedFile."""
+
+    format: str = "rpdrive seed twin"
+    version: Annotated[int, msgspec.Meta(ge=1)] = VERSION
+    vault: Hex16
+    seed: Hex16
+    machine: Hex16
+    expires: Annotated[int, msgspec.Meta(ge=0)]
+
+
 class _Line(msgspec.Struct, kw_only=True):
     name: str
     size: Annotated[int, msgspec.Meta(ge=0, le=MAX_OBJECT)]
@@ -113,6 +140,7 @@ class _Line(msgspec.Struct, kw_only=True):
 
 _encoder = msgspec.json.Encoder()
 _seed_decoder = msgspec.json.Decoder(SeedFile)
+_twin_decoder = msgspec.json.Decoder(TwinFile)
 _line_decoder = msgspec.json.Decoder(_Line)
 
 
@@ -156,6 +184,8 @@ def decode_seed_file(data: bytes, what: str) -> SeedFile:
         raise Damaged(f"{what} is no file of a seed")
     if found.version > VERSION:
         raise NewerFormat(f"{what} has version {found.version}; this rpdrive reads version {VERSION}")
+    if not found.is_whole:
+        raise Damaged(f"{what} has been changed", "take another copy of it from the machine that wrote it")
     numbers = [row.number for row in found.disks]
     if numbers != sorted(set(numbers)) or found.disk not in numbers:
         raise Damaged(f"{what} does not list its disks in order")
@@ -168,8 +198,32 @@ def decode_seed_file(data: bytes, what: str) -> SeedFile:
 
 def write_seed_file(root: Path, file: SeedFile) -> None:
     """Write or replace seed.json, durably. Raises StoreFull, StoreUnreachable or LocalError."""
-    data = msgspec.json.format(_encoder.encode(file), indent=2) + b"\n"
+    data = msgspec.json.format(_encoder.encode(file.checked()), indent=2) + b"\n"
     _write(root / SEED_FILE, [data])
+
+
+def read_twin_file(root: Path) -> TwinFile | None:
+    """What a folder is the twin of; None if it is none. Raises Damaged, NewerFormat or StoreUnreachable."""
+    path = root / TWIN_FILE
+    try:
+        with path.open("rb") as file:
+            found = _twin_decoder.decode(file.read(MAX_SEED_FILE))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        raise StoreUnreachable(f"{path} can't be read: {e.strerror or e}", "look after the disk") from e
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise Damaged(f"{path} is malformed: {e}", "name the disks of the seed instead") from e
+    if found.format != "rpdrive seed twin":
+        raise Damaged(f"{path} is no file of a twin")
+    if found.version > VERSION:
+        raise NewerFormat(f"{path} has version {found.version}; this rpdrive reads version {VERSION}")
+    return found
+
+
+def write_twin_file(root: Path, file: TwinFile) -> None:
+    """Write or replace what a folder is the twin of. Raises as `write_seed_file`."""
+    _write(root / TWIN_FILE, [msgspec.json.format(_encoder.encode(file), indent=2) + b"\n"])
 
 
 # --- lists ------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from catalog.format.records import (
 )
 from catalog.format.retention import decode_retention, encode_retention
 from catalog.format.sealed import Kind, open_object
+from catalog.format.seeds import encode_seed
 from catalog.format.signed import open_signed
 from catalog.format.slots import Slot, open_slot
 from catalog.format.values import NOTHING, NodeKind, Subtree
@@ -53,6 +54,7 @@ from tests.kit import (
     golden_ledger,
     golden_plans,
     golden_retention,
+    golden_seeds,
     golden_starts,
     golden_volumes,
     make_vectors,
@@ -130,6 +132,14 @@ def test_signed_records() -> None:
         admin, sealed = Admin.from_json(row["admin"]), bytes.fromhex(row["sealed"])
         content = open_signed(master_keys(), [admin], Kind(row["kind"]), row["name"], sealed)
         assert content.hex() == row["content"]
+
+
+def test_records_of_seeds() -> None:
+    for row in vector("seeds.json"):
+        content = bytes(open_object(master_keys(), Kind.SEED, row["name"], bytes.fromhex(row["sealed"])))
+        assert content.hex() == row["content"]
+        assert golden_seeds.values(content, row["name"]) == row["record"]
+        assert encode_seed(golden_seeds.decoded(content, row["name"])) == content
 
 
 def test_records_of_checks() -> None:
@@ -334,6 +344,8 @@ LAYERS = {
     "places": "places.decode_places",
     "retention": "retention.decode_retention",
     "checks": "checks.decode_checks",
+    "seed": "seeds.decode_seed",
+    "seed end": "seeds.decode_ended",
     "plan": "plan.decode_plan",
     "ledger": "ledger.decode_ledger",
     "runs": "places._check_runs",
@@ -417,6 +429,8 @@ def read(how: str, row: dict[str, Any]) -> None:
         read_everything(LoosePages(pages), Subtree(row["level"], at, NOTHING))
     elif how == "places":
         decode_places(bytes.fromhex(row["content"]), row["name"])
+    elif how == "seed":
+        golden_seeds.decoded(bytes.fromhex(row["content"]), row["name"])
     elif how == "checks":
         decode_checks(bytes.fromhex(row["content"]), row["name"])
     elif how == "plan":

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from tests.kit import independent_reader as reader
-from tests.kit.independent import checks, ledger, plans, retention, sealing, shapes, tree
+from tests.kit.independent import checks, ledger, plans, retention, sealing, seeds, shapes, tree
 from tests.kit.independent.tree import Extent, Subtree
 
 ROOT = Path(__file__).parents[2]
@@ -457,6 +457,15 @@ def test_reads_golden_records_of_retention() -> None:
         assert said | {"id": said["id"].hex()} == row["record"]
 
 
+def test_reads_golden_records_of_seeds() -> None:
+    keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
+    opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
+    for row in json.loads((VECTORS / "seeds.json").read_text(encoding="utf-8")):
+        content = sealing.open_object(opened, 13, row["name"], bytes.fromhex(row["sealed"]))
+        record = seeds.read_seed(row["name"], content)
+        assert {name: in_hex(record[name]) for name in row["record"]} == row["record"]
+
+
 def test_reads_golden_records_of_checks() -> None:
     keys = json.loads((VECTORS / "keys.json").read_text(encoding="utf-8"))
     opened = sealing.Keys(bytes.fromhex(keys["master"]), bytes.fromhex(keys["vault_id"]))
@@ -589,6 +598,8 @@ def read_fault(read: dict[str, Any]) -> None:
             sealing.open_signed(keys, sealing.read_admins(read["admins"]), read["kind"], read["name"], data)
         case "places":
             reader.read_places(read["name"], bytes.fromhex(read["content"]))
+        case "seed":
+            seeds.read_seed(read["name"], bytes.fromhex(read["content"]))
         case "checks":
             checks.read_checks(read["name"], bytes.fromhex(read["content"]))
         case "plan":

@@ -25,6 +25,7 @@ from tests.kit.golden_checks import checks_faults
 from tests.kit.golden_ledger import ledger_faults
 from tests.kit.golden_plans import plan_faults
 from tests.kit.golden_retention import retention_faults
+from tests.kit.golden_seeds import seed_faults
 from tests.kit.make_moved_faults import moved_faults
 from tests.kit.make_page_faults import Fault, fault, page_faults
 from tests.kit.make_signed_faults import signed_faults, vault_file_faults
@@ -50,6 +51,7 @@ def faults() -> dict[str, Fault]:
         **moved_faults(),
         **retention_faults(),
         **checks_faults(),
+        **seed_faults(),
         **plan_faults(),
         **ledger_faults(),
     }

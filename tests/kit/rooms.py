@@ -124,10 +124,11 @@ ROOMS = {
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.heap"
     " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.screen"
     " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",
+    "catalog.seeds.record": "catalog.errors catalog.format catalog.vault",
     "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
     " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
-    " catalog.promoted catalog.protect catalog.schedule.noted catalog.screen catalog.signed catalog.signing"
-    " catalog.store catalog.vault",
+    " catalog.promoted catalog.protect catalog.schedule.noted catalog.screen catalog.seeds.record catalog.signed"
+    " catalog.signing catalog.store catalog.vault",
     "catalog.plans.paths": "catalog.errors",
     "catalog.plans.allowed": "catalog.access catalog.errors catalog.plans.paths",
     "catalog.plans.records": "catalog.access catalog.author catalog.errors catalog.format catalog.machines"
@@ -161,8 +162,9 @@ ROOMS = {
     "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
     " catalog.screen catalog.store catalog.throttle.rates",
-    "catalog.seeds": "catalog.access catalog.errors catalog.format catalog.screen catalog.seeds.disk catalog.store"
-    " catalog.store.address catalog.throttle catalog.transfer",
+    "catalog.seeds": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.marks"
+    " catalog.screen catalog.seeds.disk catalog.seeds.record catalog.store catalog.store.address catalog.systems"
+    " catalog.throttle catalog.transfer catalog.vault",
     # Reading file contents.
     "cache.counters": "",
     "cache.memory": "",
@@ -294,7 +296,7 @@ ROOMS = {
     " backup.systems catalog.access catalog.format catalog.patterns catalog.screen",
     "backup.job": "backup.census backup.engine backup.mirror backup.record backup.request"
     " backup.run backup.sources backup.systems cache.disk cache.reader catalog.access catalog.errors"
-    " catalog.format catalog.hooks catalog.machines catalog.points catalog.screen catalog.vault",
+    " catalog.format catalog.hooks catalog.machines catalog.points catalog.screen catalog.seeds catalog.vault",
     "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
     " catalog.screen catalog.vault",
     "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.alerts"

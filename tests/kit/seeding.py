@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from catalog.access.session import Session
@@ -20,6 +22,7 @@ from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request as StoreRequest
 from catalog.store.wrapper import StoreWrapper, T
 from tests.kit.pruning import DAY, World
+from tests.kit.vaultmaker import MACHINE
 
 SEED = bytes(range(100, 116))
 ADDRESS = "/the/vault"
@@ -142,6 +145,7 @@ def write_disks(
             SeedFile(
                 vault=vault.hex(),
                 seed=seed.hex(),
+                machine=MACHINE.hex(),
                 expires=expires,
                 disk=number,
                 disks=tuple(rows),
@@ -187,3 +191,18 @@ class WatchedStore(StoreWrapper):
             self.looked += 1
             self.look()
         return result
+
+
+# --- disks -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def tmpfs(folder: Path, size: str = "16m", options: str = "") -> Iterator[Path]:
+    """The folder that a file system in memory is mounted on, a small disk. It needs root."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ",".join([f"size={size},mode=700", *([options] if options else [])])
+    subprocess.run(["mount", "-t", "tmpfs", "-o", words, "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)  # a test may have unplugged it

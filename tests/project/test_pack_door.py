@@ -26,6 +26,7 @@ from tests.kit.vaultmaker import Packer, Trees, file_node, open_empty
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("backup", "benchmarks", "cache", "catalog", "mount")
 DOOR = "catalog/vault.py"
+STAGED = ROOT / "catalog" / "seeds" / "staged.py"  # a store itself, of which a vault is made
 
 
 def range_reads(tree: ast.AST) -> set[str]:
@@ -44,7 +45,7 @@ def test_nothing_else_reads_ranges_from_a_store() -> None:
         (str(path.relative_to(ROOT)), receiver)
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
-        if path.parent != ROOT / "catalog" / "store"
+        if path.parent != ROOT / "catalog" / "store" and path != STAGED
         for receiver in range_reads(ast.parse(path.read_text()))
         if not receiver.endswith("api")  # ReadFile of Windows
     }

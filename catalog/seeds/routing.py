@@ -1,0 +1,156 @@
+"""Where a backup goes: into the vault as always, to the disks of a seed, or, while these travel, to the twin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from catalog.errors import Damaged, ItemTravels, NewerFormat, ObjectExists, ObjectNotFound
+from catalog.format.records import Item
+from catalog.format.seeds import SeedName, counts_until
+from catalog.seeds.ending import forget
+from catalog.seeds.local import DESK, Facts, LocalSeed, Stage, seed_folder
+from catalog.seeds.record import FOLDER, read_end, read_seed
+from catalog.seeds.staged import StagedStore
+from catalog.seeds.starting import complete_twin
+from catalog.vault import Vault
+
+_ORDER = ("packs/", "meta/", "index/", "jobs/", "points/", "seeds/")
+_MAX = 1 << 34  # bytes of an object
+
+
+class Route(NamedTuple):
+    """The way of a backup.
+
+    `vault` is the vault as the backup sees it, `state` the folder of what was seen of it, `mirror` the file of its
+    index mirror. `folders` are the disks and the twin, which no backup saves. `is_own_index` says whether this
+    machine wrote an index object that reaches the vault by a seed.
+    """
+
+    vault: Vault
+    state: Path
+    mirror: Path
+    folders: tuple[Path, ...] = ()
+    is_own_index: Callable[[str], bool] = lambda name: False
+
+
+@contextmanager
+def routed(
+    state: Path, vault: Vault, machine: bytes, item: Item, mirror: Path, say: Callable[[str], None]
+) -> Iterator[Route]:
+    """The way of a backup of an item. `state` and `mirror` are those of backups into the vault.
+
+    Costs nothing if this machine makes no seed; otherwise, at most two requests. `say` tells a person what became
+    of the seed. Raises ItemTravels if the backup must wait until the disks have arrived, LocalError, StoreError.
+    """
+    seed = LocalSeed.load(seed_folder(state, vault))
+    if seed is None:
+        yield Route(vault, state, mirror)
+        return
+    with closing(seed):
+        folders = tuple(Path(disk.path) for disk in seed.disks)
+        store = _store(state, vault, machine, item, seed, say)
+        if store is None:
+            is_over = not (seed.folder / "seed.sqlite").exists()
+            yield Route(vault, state, mirror, folders, lambda name: not is_over and seed.row(name) is not None)
+            return
+        with closing(store):
+            seed.take_item(item.id, item.name)
+            twin = seed.facts.twin
+            if twin:
+                complete_twin(vault, Path(twin), seed.facts)
+            staged = Vault(store, vault.keys, vault.file)
+            staged.tell, staged.on_damage, staged.state_id = vault.tell, vault.on_damage, vault.state_id
+            yield Route(staged, seed.folder, seed.mirror, (*folders, *([Path(twin)] if twin else [])))
+
+
+def _store(
+    state: Path, vault: Vault, machine: bytes, item: Item, seed: LocalSeed, say: Callable[[str], None]
+) -> StagedStore | None:
+    """The store of a backup that travels; None: it goes into the vault."""
+    facts = seed.facts
+    if facts.machine != machine.hex() or facts.stage is Stage.STARTING or not _holds(vault, seed, item):
+        return None
+    word = _over(vault, facts)
+    if word:
+        say(word)
+        forget(state, vault, seed)
+        return None
+    if facts.stage is Stage.OPEN:
+        store = StagedStore(vault.store, seed)
+        if store.connected:
+            return store
+        store.close()
+        raise ItemTravels(
+            f"the first backup of {item.name} goes to disks, and none of them is connected: "
+            + ", ".join(disk.name for disk in seed.disks),
+            "connect one; if it is elsewhere now, name it with `rpdrive seed add-disk DIR`",
+        )
+    if not facts.twin:
+        since = time.strftime("%Y-%m-%d", time.gmtime(facts.time / 1e9))
+        where = "waits for `rpdrive seed close`" if facts.stage is Stage.CLOSING else "is travelling on disks"
+        raise ItemTravels(f"the first backup of {item.name} {where} (since {since}): the next one waits for it")
+    if not _has_arrived(vault, seed):
+        return StagedStore(vault.store, seed)
+    send(vault, seed)
+    say("the disks of the seed have arrived, and what the twin had beyond them is in the vault now, too")
+    forget(state, vault, seed)
+    return None
+
+
+def _holds(vault: Vault, seed: LocalSeed, item: Item) -> bool:
+    """Whether backups of an item travel. One listing, if that is not known."""
+    facts = seed.facts
+    if facts.stage is not Stage.OPEN:
+        return seed.has_points(item.id)
+    if facts.names:
+        return item.name in facts.names
+    return item.id.hex() in facts.items or next(vault.stored_points(item.machine, item.id), None) is None
+
+
+def _over(vault: Vault, facts: Facts) -> str:
+    """Why the seed is over, for people; empty if it is not. One listing."""
+    one = bytes.fromhex(facts.id)
+    names = {info.name: info.modified for info in vault.store.list(FOLDER + facts.id)}
+    if str(SeedName(one)) not in names:
+        return "the record of the seed is gone from the vault: backups go into the vault"
+    if vault.store.now() >= counts_until(facts.expires, names[str(SeedName(one))]):
+        return "the seed has expired: backups go into the vault"
+    if str(SeedName(one, is_ended=True)) in names:
+        try:
+            end = read_end(vault, read_seed(vault, one))
+        except (Damaged, NewerFormat, ObjectNotFound):
+            end = None
+        if end is not None:
+            return f"the seed is over ({end.outcome}): backups go into the vault"
+    return ""
+
+
+def _has_arrived(vault: Vault, seed: LocalSeed) -> bool:
+    """Whether the points that were on the last disk are in the vault. One listing."""
+    facts = seed.facts
+    last = seed.disks[-1].number
+    wanted = {row.name for row in seed.rows("points/", last)}
+    found = sum(info.name in wanted for info in vault.store.list(f"points/{facts.machine}/"))
+    return bool(wanted) and found == len(wanted)
+
+
+def send(vault: Vault, seed: LocalSeed) -> int:
+    """Send what only the twin has to the vault, the end of the seed last. Returns how many objects it sent."""
+    desk, sent = seed.desk, 0
+    try:
+        for prefix in _ORDER:
+            for row in seed.rows(prefix, DESK):
+                if row.name.endswith(".partial"):
+                    continue
+                try:
+                    vault.store.create(row.name, [desk.get(row.name, max(row.size, 1))])
+                    sent += 1
+                except ObjectExists:
+                    continue
+    finally:
+        desk.close()
+    return sent

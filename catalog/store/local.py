@@ -105,6 +105,7 @@ class LocalStore(Store):
         with ExitStack() as stack:
             with self._translated(name):
                 descriptor = stack.enter_context(self._descriptors.borrow(name))
+                length = max(0, min(length, os.fstat(descriptor).st_size - offset))
             os.lseek(file, at, os.SEEK_SET)
             done = 0
             for piece in received_in(length):
@@ -213,7 +214,9 @@ class LocalStore(Store):
         def fetched() -> bytes:
             with self._descriptors.borrow(name) as descriptor:
                 wanted = length
-                if length > _LARGE:  # memory is taken before the system reads: no more than the file can fill
+                # Memory is taken before the system reads, and a limit counts what is asked for: no more than the
+                # file can fill.
+                if length > _LARGE or flow_here() is not None:
                     wanted = max(0, min(length, os.fstat(descriptor).st_size - offset))
                 data = _read(descriptor, offset, wanted)
                 if len(data) < length:

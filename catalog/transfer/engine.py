@@ -90,6 +90,9 @@ class _Run:
             except BaseException as error:
                 self._error = self._error or error
                 pool.shutdown(wait=False, cancel_futures=True)
+                if not isinstance(error, Exception):  # Ctrl-C: don't wait for what a limit holds back
+                    self._source.stop_waiting()
+                    self._target.stop_waiting()
                 raise
 
     def _load(self, wanted: Wanted) -> int:

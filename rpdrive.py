@@ -56,6 +56,7 @@ PACKAGES = {
     "backup.snapshot.commands": ("snapshots",),
     "catalog.points.commands": ("points", "ls"),
     "catalog.access.commands": ("vault",),
+    "catalog.copies.commands": ("vault",),
     "catalog.policies.commands": ("policy",),
     "catalog.plans.commands": ("plan", "protect"),
     "catalog.machines.commands": ("machine",),

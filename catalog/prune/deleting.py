@@ -54,7 +54,13 @@ class Deleter:
         """Delete objects by their names."""
         self._all([_One(name, 0) for name in names])
 
-    def _all(self, todo: list[_One]) -> None:
+    def sized(self, objects: Iterable[tuple[str, int]]) -> list[bool]:
+        """Delete objects by their names and sizes (bytes). Which of them went."""
+        return self._all([_One(*one) for one in objects])
+
+    def _all(self, todo: list[_One]) -> list[bool]:
+        went: list[bool] = []
+
         def one(what: _One) -> bool | None:
             return self._one(what.name)
 
@@ -63,6 +69,7 @@ class Deleter:
             for n, (what, done) in enumerate(
                 zip(todo, pool.map(one, todo) if pool else map(one, todo), strict=True)
             ):
+                went.append(bool(done))
                 if done:
                     self.deleted, self.freed = self.deleted + 1, self.freed + what.size
                 elif done is False:
@@ -71,6 +78,7 @@ class Deleter:
         finally:
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
+        return went
 
     def _one(self, name: str) -> bool | None:
         """Whether an object was deleted; None if there was no time. Raises StoreError."""

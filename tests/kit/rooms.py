@@ -165,6 +165,9 @@ ROOMS = {
     "catalog.seeds": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.marks"
     " catalog.screen catalog.seeds.disk catalog.seeds.record catalog.store catalog.store.address catalog.systems"
     " catalog.throttle catalog.transfer catalog.vault",
+    "catalog.copies": "catalog.access catalog.errors catalog.format catalog.ledger.records catalog.mark"
+    " catalog.places catalog.prune catalog.screen catalog.store catalog.throttle catalog.transfer catalog.vault"
+    " catalog.vault_json",
     # Reading file contents.
     "cache.counters": "",
     "cache.memory": "",
@@ -309,8 +312,8 @@ ROOMS = {
     " backup.why catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands backup.snapshot cache.commands cache.disk catalog.access catalog.alerts"
-    " catalog.check catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs catalog.ledger"
-    " catalog.machines catalog.notify catalog.plans catalog.points catalog.policies catalog.program"
+    " catalog.check catalog.copies catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs"
+    " catalog.ledger catalog.machines catalog.notify catalog.plans catalog.points catalog.policies catalog.program"
     " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen catalog.seeds mount.browse"
     " mount.commands mount.doctor mount.loop mount.rebuild mount.restore mount.restoretest",
 }

@@ -85,7 +85,9 @@ PACKAGES = {
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 _EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
 _ERROR_LOGS = 50  # kept; an error in every run must not fill the disk
-_EVERYWHERE = ("vault", "passphrase_file", "admin_passphrase_file", "verbose")
+_EVERYWHERE = ("vault", "also", "passphrase_file", "admin_passphrase_file", "verbose")
+# The commands and groups that read from other places of the vault, too; the others refuse --also.
+_ALSO = {"mount", "browse", "restore", "points", "ls", "find", "versions", "diff", "jobs", "system"}
 # The commands and groups that sign records, and so may need the passphrase of the admin key.
 _SIGNING = {"set", "import", "stop", "prune", "repair", "forget", "undelete", "hold", "release", "admin", "protect"}
 _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
@@ -126,7 +128,7 @@ class Commands(TyperGroup):
         module.app.rich_markup_mode = None
         shared = [p for p in self.params if p.name in _EVERYWHERE]
         for name, command in typer.main.get_group(module.app).commands.items():
-            _accept_everywhere(command, shared)
+            _accept_everywhere(command, shared, reads=command.name in _ALSO)
             before = self.commands.get(name)
             if isinstance(before, TyperGroup) and isinstance(command, TyperGroup):
                 before.commands.update(command.commands)  # a group of several packages, e.g. `system`
@@ -134,19 +136,24 @@ class Commands(TyperGroup):
                 self.commands[name] = command
 
 
-def _accept_everywhere(command: Any, shared: list[Any], signs: bool = False) -> None:
-    """Accept the global options after the command, too. `signs`: it may need the passphrase of the admin key."""
+def _accept_everywhere(command: Any, shared: list[Any], signs: bool = False, reads: bool = False) -> None:
+    """Accept the global options after the command, too.
+
+    `signs`: it may need the passphrase of the admin key; `reads`: it reads from other places of the vault.
+    """
     signs = signs or command.name in _SIGNING
     if isinstance(command, TyperGroup):
         for below in command.commands.values():
-            _accept_everywhere(below, shared, signs)
+            _accept_everywhere(below, shared, signs, reads)
         return
     taken = {o for p in command.params for o in p.opts}
     for param in shared:
         if taken.isdisjoint(param.opts):
             again = copy.copy(param)
             again.expose_value, again.callback, again.envvar, again.default = False, _override, None, None
-            again.hidden = param.name == "admin_passphrase_file" and not signs
+            again.hidden = (param.name == "admin_passphrase_file" and not signs) or (
+                param.name == "also" and not reads
+            )
             command.params.append(again)
 
 
@@ -158,6 +165,8 @@ def _override(ctx: typer.Context, param: Any, value: Any) -> None:
     match param.name:
         case "vault":
             session.vault_option = value
+        case "also":
+            session.also_given, session.also_required = tuple(value), True
         case "passphrase_file":
             session.passphrases = GivenPassphrases(Path(value))
         case "admin_passphrase_file":
@@ -202,6 +211,14 @@ def rpdrive(
             help="the vault: a folder or a URL, e.g. azure://ACCOUNT/CONTAINER",
         ),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="RPDRIVE_ALSO",
+            metavar="ADDRESS",
+            help="another place of the vault, to read from when the first is away or damaged; may be repeated",
+        ),
+    ] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="read the passphrase from a file")
     ] = None,
@@ -223,7 +240,12 @@ def rpdrive(
         admin_passphrases=GivenPassphrases(admin_passphrase_file, ADMIN_PASSPHRASE, admin=True),
         records_factory=_records,
         waiting=None if "--json" in sys.argv else _say,
+        also=also or (),
+        lacking=_lacking,
     )
+    if also:
+        source = ctx.get_parameter_source("also")
+        ctx.obj.also_required = source is not None and source.name == "COMMANDLINE"
     ctx.call_on_close(lambda: _close(ctx))
 
 
@@ -231,6 +253,12 @@ def _say(text: str) -> None:
     from catalog.screen.stderr import warn
 
     warn(text)
+
+
+def _lacking(settings: Any, place: Any) -> str:
+    from catalog.points.lacking import lacking
+
+    return lacking(settings, place)
 
 
 def _close(ctx: typer.Context) -> None:

@@ -30,12 +30,11 @@ from backup.systems.names import Names
 from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 from catalog.format.nodes import Node
-from catalog.format.packs import Extent
+from catalog.format.packs import Extent, missing_pack
 from catalog.format.values import NodeKind, Subtree
 from catalog.format.writing import FolderWriter
 from catalog.patterns import Rule
 from catalog.tree import leaves
-from catalog.vault import missing_pack
 
 _FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
 _DEPTH = 4096  # folders in each other; each takes an open file

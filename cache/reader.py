@@ -16,7 +16,7 @@ from cache.counters import Counters
 from cache.fetcher import Fetcher
 from cache.openfile import OpenFile
 from catalog import held
-from catalog.errors import Damaged, StoreUnreachable
+from catalog.errors import Damaged, ShortRead, StoreUnreachable
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent
 from catalog.format.pages import (
@@ -283,7 +283,13 @@ class Reader:
             sealed = disk.get(kind, key)
         from_disk = sealed is not None
         if sealed is None:
-            sealed = self._fetcher.take(kind, at)
+            try:
+                sealed = self._fetcher.take(kind, at)
+            except (Damaged, ShortRead) as e:
+                block, sealed = self.vault.lost_block(kind, at, e, lambda found: self._taken(kind, at, found))
+                if disk is not None:
+                    disk.put(kind, key, sealed)
+                return block
             if disk is not None or _is_part(sealed):
                 sealed = bytes(sealed)  # a copy lets go the range that it was cut from; the disk needs one, too
         try:
@@ -300,13 +306,18 @@ class Reader:
     def _second(self, kind: PackKind, at: Extent) -> tuple[Block, Buffer]:
         """The block after its first copy failed verification, and its sealed bytes. Raises as `chunk`."""
 
-        def read() -> tuple[Block, Buffer]:
-            sealed = self._again(kind, at)
-            block = self._open(kind, at, sealed)
-            self._verify(block, at)
-            return block, sealed
+        return self.vault.second_read(
+            kind,
+            at,
+            lambda: self._taken(kind, at, self._again(kind, at)),
+            lambda found: self._taken(kind, at, found),
+        )
 
-        return self.vault.second_read(kind, at, read)
+    def _taken(self, kind: PackKind, at: Extent, sealed: Buffer) -> tuple[Block, Buffer]:
+        """A block, verified, and its sealed bytes. Raises Damaged."""
+        block = self._open(kind, at, sealed)
+        self._verify(block, at)
+        return block, sealed
 
     def _again(self, kind: PackKind, at: Extent) -> Buffer:
         """Drop a copy that failed verification, and fetch the block once more."""

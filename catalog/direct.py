@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from catalog.errors import Damaged, MissingData, RpdriveError
+from catalog.errors import Damaged, MissingData, RpdriveError, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import HEADER, Extent
 from catalog.tree import ChunkSource
@@ -55,11 +55,21 @@ class DirectSource(ChunkSource):
         """The bytes of a chunk; what is damaged is fetched once more."""
         try:
             return self._chunk(at)
-        except MissingData:
-            raise
+        except (MissingData, ShortRead) as e:
+            return self._vault.lost_block(kind, at, e, lambda sealed: self._taken(at, sealed))
         except Damaged:
             self._drop(at)
-        return self._vault.second_read(kind, at, lambda: self._chunk(at))
+        return self._vault.second_read(kind, at, lambda: self._chunk(at), lambda sealed: self._taken(at, sealed))
+
+    def _taken(self, at: Extent, sealed: Buffer) -> Buffer:
+        """The verified bytes of a chunk, from the sealed bytes of its block. Raises Damaged."""
+        self._drop(at)
+        self._keep(at, self._vault.open_block(self._kind, at, sealed))
+        try:
+            return self._chunk(at)
+        except Damaged:
+            self._drop(at)
+            raise
 
     def _chunk(self, at: Extent) -> Buffer:
         raw = memoryview(self._block(at))[at.inner : at.inner + at.length]
@@ -126,11 +136,15 @@ class DirectSource(ChunkSource):
         place = at.pack, at.offset
         block = self._blocks.get(place)
         if block is None:
-            block = self._blocks[place] = self._vault.open_block(self._kind, at, self._fetched(at))
-            self._block_bytes += len(block)
-            while self._block_bytes > KEPT and len(self._blocks) > 1:
-                self._block_bytes -= len(self._blocks.popitem(last=False)[1])
+            block = self._keep(at, self._vault.open_block(self._kind, at, self._fetched(at)))
         self._blocks.move_to_end(place)
+        return block
+
+    def _keep(self, at: Extent, block: Buffer) -> Buffer:
+        self._blocks[at.pack, at.offset] = block
+        self._block_bytes += len(block)
+        while self._block_bytes > KEPT and len(self._blocks) > 1:
+            self._block_bytes -= len(self._blocks.popitem(last=False)[1])
         return block
 
     def _fetched(self, at: Extent) -> Buffer:

@@ -180,6 +180,11 @@ class MissingData(Damaged):
     advice = "restore the missing object from a copy of the vault, or open another recovery point"
 
 
+def refused_object(name: str) -> MissingData:
+    """The error for an object that the store refuses, though it grants access to the vault."""
+    return MissingData(f"{name} can't be read: the store refuses access to this object, though not to the vault")
+
+
 class ObjectTooLarge(Damaged):
     """An object has more bytes than one with its name may have. They were not fetched."""
 

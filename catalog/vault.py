@@ -1,6 +1,5 @@
 """An open vault: its keys and its store, and the records and packs read through both.
 
-`open_vault` opens one with a passphrase or a master key, in one request (vault.json).
 Machines, items and points are immutable: their sealed records are cached in `records`, if a mapping is given.
 """
 
@@ -22,11 +21,12 @@ from catalog.errors import (
     RpdriveError,
     ShortRead,
     Unwritable,
+    refused_object,
 )
 from catalog.format.admins import Admin, open_admin
 from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
-from catalog.format.packs import Extent, pack_name
+from catalog.format.packs import Extent, missing_pack, pack_name
 from catalog.format.records import (
     Item,
     ItemName,
@@ -80,18 +80,10 @@ def now_iso() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def missing_pack(kind: PackKind, pack: bytes) -> MissingData:
-    """The error for a pack that the vault no longer has."""
-    return MissingData(f"the pack {pack_name(kind, pack)} is missing from the vault")
-
-
-def refused_object(name: str) -> MissingData:
-    """The error for an object that the store refuses, though it grants access to the vault."""
-    return MissingData(f"{name} can't be read: the store refuses access to this object, though not to the vault")
-
-
 class Vault:
     """An open vault. Thread-safe."""
+
+    looks: Sequence[bool] = (False, True)  # for a pack that is not found: at once, and after a wait
 
     def __init__(
         self, store: Store, keys: Keys, file: VaultFile, records: MutableMapping[str, bytes] | None = None
@@ -354,7 +346,7 @@ class Vault:
         except ObjectNotFound as e:
             gone = e
         is_carrier = self.places.is_carrier(pack)
-        for wait in (False, True):
+        for wait in self.looks:
             self.places.look(pack, wait=wait)
             if is_carrier and not self.places.is_carrier(pack):
                 break  # its blocks have moved again: the caller can locate them now
@@ -412,15 +404,25 @@ class Vault:
                 raise
             return read(kind, other)
 
-    def second_read(self, kind: PackKind, at: Extent, read: Callable[[], T]) -> T:
-        """`read` a block of which a first read brought other bytes than were written; note it if this does."""
+    def second_read(
+        self, kind: PackKind, at: Extent, read: Callable[[], T], taken: Callable[[bytes], T] | None = None
+    ) -> T:
+        """`read` a block of which a first read brought other bytes than were written; note it if this does.
+
+        `taken` makes the same of sealed bytes, see `lost_block`.
+        """
         try:
             return read()
-        except MissingData:
-            raise  # a listing shows that, too
-        except (Damaged, ShortRead):  # a pack that was cut, too
-            self.on_damage(kind, at.pack)
-            raise
+        except (Damaged, ShortRead) as e:  # a pack that was cut, too
+            if not isinstance(e, MissingData):  # a listing shows that
+                self.on_damage(kind, at.pack)
+            if taken is None:
+                raise
+            return self.lost_block(kind, at, e, taken)
+
+    def lost_block(self, kind: PackKind, at: Extent, error: RpdriveError, taken: Callable[[bytes], T]) -> T:
+        """What `taken` makes of a lost block's bytes elsewhere (elsewhere.py). Raises `error` if there is none."""
+        raise error
 
     def other_copy(self, kind: PackKind, at: Extent) -> Extent | None:
         """Another copy of a chunk whose block is lost, by the newest record of places; None if there is none."""
@@ -475,12 +477,10 @@ class Vault:
 
 def _all(records: list[T | RpdriveError]) -> list[T]:
     """The records. Raises the first error among them."""
-    found = []
     for record in records:
         if isinstance(record, RpdriveError):
             raise record
-        found.append(record)
-    return found
+    return [record for record in records if not isinstance(record, RpdriveError)]
 
 
 def open_vault(

@@ -156,7 +156,9 @@ def open_by_itself(session: Session, request: Request, *, at_login: bool, servic
             f"no key of {session.address} is saved here, and there is no passphrase prompt at login or start",
             "run `rpdrive vault unlock --save` first",
         )
-    arguments = [f"--vault={session.address}", *request.arguments()]
+    also = session.read_elsewhere()
+    places = [f"--also={place.url}" for place in also.places] if also is not None else []
+    arguments = [f"--vault={session.address}", *places, *request.arguments()]
     entry = Entry(place, arguments, system, session.folder)
     yield from map(safe_text, LOGIN.add(entry, now=not is_open))
     if not session.is_local and session.credentials() is None:
@@ -185,7 +187,7 @@ def _order(
     counted = counted or vault is not None  # what was spent before was not for this drive
     if vault is None:
         limit_traffic(session, request.limits, patient=False)
-        vault = session.open_vault()
+        vault = session.open_vault(reading=True)
     traffic = session.meter.snapshot() if session.meter is not None and not counted else None
     sizes = request.sizes()
     return Order(
@@ -195,6 +197,8 @@ def _order(
         allow_other=request.allow_other, driver=request.driver, disk=request.disk, cache_size=sizes.cache,
         read_timeout=request.read_timeout, idle=sizes.idle, total=sizes.total, secrets=secret_environment(),
         limits=request.limits,
+        also=session.also.urls if session.also is not None else (),
+        away=session.also.why_away if session.also is not None else "",
         requests=traffic.requests if traffic else 0, received=traffic.received if traffic else 0,
     )  # fmt: skip
 

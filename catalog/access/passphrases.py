@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from catalog.errors import LocalError, Locked, UsageError
+from catalog.errors import LocalError, Locked, RpdriveError, UsageError
 from catalog.program import ADMIN_PASSPHRASE, PASSPHRASE
 from catalog.systems.this import SYSTEM
+
+if TYPE_CHECKING:
+    from catalog.format.keys import Keys
+    from catalog.format.vaultfile import VaultFile
 
 # Shows a prompt and returns the answer; None if there is no terminal, or no answer.
 Ask: TypeAlias = Callable[[str], "str | None"]
@@ -136,3 +141,28 @@ def _checked(text: str, source: str) -> str:
     except UnicodeEncodeError as e:
         raise UsageError(f"the passphrase from {source} is not UTF-8 text", "give it in UTF-8") from e
     return text
+
+
+def unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | None) -> Keys:
+    """The keys of a vault. `meanwhile` runs while they are derived. Raises WrongPassphrase or Damaged."""
+    if meanwhile is None:
+        return file.unlock(passphrase)
+    result: list[Keys | BaseException] = []
+
+    def derive() -> None:
+        try:
+            result.append(file.unlock(passphrase))
+        except BaseException as e:  # noqa: BLE001 - raised again in the caller's thread
+            result.append(e)
+
+    thread = threading.Thread(target=derive, name="unlock")
+    thread.start()
+    try:
+        meanwhile()
+    except RpdriveError:
+        pass  # it only prepares something: the error occurs again when that is used
+    finally:
+        thread.join()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]

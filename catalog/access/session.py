@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from catalog.access.memory import protect_memory
-from catalog.access.passphrases import GivenPassphrases, Passphrases
+from catalog.access.passphrases import GivenPassphrases, Passphrases, unlock
 from catalog.access.secrets import SavedAdminKeys, SavedKeys
 from catalog.access.settings import Settings
-from catalog.errors import LocalError, NoVault, RpdriveError, UsageError
+from catalog.errors import Damaged, LocalError, NoVault, StoreUnreachable, UsageError
 from catalog.program import ADMIN_PASSPHRASE
 
 if TYPE_CHECKING:
+    from catalog.access.also import Also
     from catalog.access.credentials import Credentials
     from catalog.access.damage import DamagedPacks
     from catalog.format.keys import Keys
@@ -53,6 +54,7 @@ class Session:
     no saved key can. `records_factory` returns the mapping in which a vault (by id) caches its immutable records,
     or None: the cache is a package above this one. `opener` opens
     the store in place of `open_store`. `waiting` gets a message when the store does not answer for some seconds.
+    `also` are addresses of other places of the vault (also.py), `lacking` says what one of them does not have yet.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Session:
         records_factory: RecordsFactory | None = None,
         opener: Opener | None = None,
         waiting: Callable[[str], None] | None = None,
+        also: Sequence[str] = (),
+        lacking: Callable[[Settings, Vault], str] = lambda settings, vault: "",
     ) -> None:
         self.settings = settings or Settings()
         self.vault_option = vault
@@ -74,8 +78,12 @@ class Session:
         self.connecting: Credentials | None = None  # new credentials on trial, in place of the remembered ones
         self._opener = opener
         self._waiting = waiting
+        self.also_given, self.also_required = tuple(also), False  # required: for this command, not by a variable
+        self.also: Also | None = None  # once the session reads from other places, too
+        self.lacking = lacking
         self._silent_until = 0.0
         self._stack: StoreStack | None = None
+        self._usual = 0.0  # patience of this kind of store, in seconds
         self.gate: Gate | None = None  # of the vault's traffic; set before the store is opened
         self.vault: Vault | None = None  # once it is open
         self._address: str | None = None
@@ -150,7 +158,22 @@ class Session:
                 self._stack = StoreStack(
                     store, scheme.patience, grant, self._newest_grant, self._say_waiting, self.gate
                 )
+            self._usual = scheme.patience
+        if self.also is not None:
+            return self.also.front(self._stack, self._usual if patience is None else patience, self._usual)
         return self._stack.front(patience)
+
+    def read_elsewhere(self, say: Callable[[str], None] | None = None) -> Also | None:
+        """Read from the other places that were given what the first one can't give: from now on, and lazily.
+
+        To be called before the store is opened. `say` gets lines for the person. None if no place was given. Raises
+        UsageError if one is malformed, or given twice.
+        """
+        if self.also is None and self.also_given:
+            from catalog.access.also import Also
+
+            self.also = Also(self, self.also_given, say or self.say, self.lacking)
+        return self.also
 
     def credentials(self) -> Credentials | None:
         """The credentials this machine uses for the vault.
@@ -246,18 +269,23 @@ class Session:
         saved: bool = True,
         meanwhile: Callable[[Store], object] | None = None,
         copying: bool = False,
+        reading: bool = False,
     ) -> Vault:
         """Open the vault with `master`, a saved key (if `saved`) or the passphrase, in this order. One request.
 
         `meanwhile` runs while keys are derived from the passphrase, which keeps one core busy for a third of a
-        second. A copy that follows can't be written to, unless `copying`. Raises NoVault, Locked, WrongPassphrase,
-        Damaged, NewerFormat, LocalError or StoreError, and FollowingCopy if the command asked for more than to read
-        (`require`).
+        second. A copy that follows can't be written to, unless `copying`. With `reading`, for a command that writes
+        nothing it can't do without, what the vault can't give is read from the places that `--also` names. Raises
+        NoVault, Locked, WrongPassphrase, Damaged, NewerFormat, LocalError or StoreError, and FollowingCopy if the
+        command asked for more than to read (`require`).
         """
         from catalog.access.admin_key import AdminUnlock
         from catalog.access.numbers import note_number
-        from catalog.vault import Vault
 
+        if reading:
+            self.read_elsewhere()
+        elif self.also_required and self.also is None:
+            raise UsageError("this command uses one place of a vault: --also is for reading", "leave --also out")
         store = self.open_store()
         file = self.read_vault_file()
         if not copying:
@@ -269,18 +297,34 @@ class Session:
 
             keys = file.verify(Keys(master, file.vault_id))
         else:
-            keys = _unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
-        state_id = self.state_id(file)
-        note_number(self.settings.where("state"), file, state_id)
-        if file.copy is not None and file.is_following and not copying:
-            from catalog.store.following import FollowingStore
+            keys = unlock(file, self.passphrases.existing(self.address), meanwhile and (lambda: meanwhile(store)))
+        if self.also is None or not self.also.gave_file:  # vault.json of a copy has numbers of its own
+            note_number(self.settings.where("state"), file, self.state_id(file))
+            if file.copy is not None and file.is_following and not copying:
+                from catalog.store.following import FollowingStore
 
-            store = FollowingStore(store, file.copy.of)
-        self.vault = vault = Vault(store, keys, file, self._records(file.vault_id))
-        vault.state_id = state_id
+                store = FollowingStore(store, file.copy.of)
+        self.vault = vault = self.opened(store, keys, file, self._records(file.vault_id))
         vault.unlock_admin = AdminUnlock(self.saved_admin_keys, self.admin_passphrases, keys, self.address)
         vault.tell = self._waiting or vault.tell
-        vault.on_damage = self.damaged_packs(vault.state_id).note
+        return vault
+
+    def opened(
+        self, store: Store, keys: Keys, file: VaultFile, records: MutableMapping[str, bytes] | None
+    ) -> Vault:
+        """An open vault, which knows its place, and notes damage there in the state of this machine. No request."""
+        from catalog.vault import Vault
+
+        also = self.also
+        if also is None:
+            vault = Vault(store, keys, file, records)
+            vault.state_id = self.state_id(file)
+            vault.on_damage = self.damaged_packs(vault.state_id).note
+            return vault
+        vault = also.opened(store, keys, file, records)
+        vault.state_id = self.state_id_of(file.vault_id) if also.gave_file else self.state_id(file)
+        damaged = self.damaged_packs(vault.state_id)
+        vault.on_damage = lambda kind, pack: None if also.is_away else damaged.note(kind, pack)
         return vault
 
     def read_vault_file(self) -> VaultFile:
@@ -297,13 +341,17 @@ class Session:
         silence.daemon = True
         silence.start()
         try:
-            file = read_vault_file(store)
-        finally:
-            silence.cancel()
-        try:
             known = None if self.connecting is not None else self.known_id()
         except LocalError:
             known = None  # the list is not needed if --vault names the vault
+        try:
+            file = read_vault_file(store)
+        except (StoreUnreachable, NoVault, Damaged) as e:
+            if self.also is None:
+                raise
+            file = self.also.file(e, known)
+        finally:
+            silence.cancel()
         if known not in (None, file.vault_id):
             raise NoVault(
                 f"the vault at {self.address} is {file.vault_id.hex()[:8]}, and not {known.hex()[:8]}, which this "
@@ -431,6 +479,8 @@ class Session:
 
     def close(self) -> None:
         """Close the store."""
+        if self.also is not None:
+            self.also.close()
         if self._stack is not None:
             self._stack.close()
 
@@ -446,27 +496,3 @@ def _forget_plans(copy: Path, address: str) -> None:
         if json.loads(copy.read_bytes())["address"] != address:
             return
     copy.unlink(missing_ok=True)
-
-
-def _unlock(file: VaultFile, passphrase: str, meanwhile: Callable[[], object] | None) -> Keys:
-    if meanwhile is None:
-        return file.unlock(passphrase)
-    result: list[Keys | BaseException] = []
-
-    def derive() -> None:
-        try:
-            result.append(file.unlock(passphrase))
-        except BaseException as e:  # noqa: BLE001 - raised again in the caller's thread
-            result.append(e)
-
-    thread = threading.Thread(target=derive, name="unlock")
-    thread.start()
-    try:
-        meanwhile()
-    except RpdriveError:
-        pass  # it only prepares something: the error occurs again when that is used
-    finally:
-        thread.join()
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]

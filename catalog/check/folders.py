@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from catalog.check.finding import Finding, What
-from catalog.errors import AccessDenied, Damaged, NewerFormat, ObjectNotFound
+from catalog.errors import AccessDenied, Damaged, NewerFormat, ObjectNotFound, refused_object
 from catalog.format.checks import checks_folder, checks_named, decode_checks
 from catalog.format.ledger import decode_ledger, ledger_named
 from catalog.format.message import Id, decode
@@ -31,7 +31,7 @@ from catalog.format.sealed import Kind, open_object
 from catalog.format.signed import open_signed, signer_of
 from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
 from catalog.store.base import ObjectInfo
-from catalog.vault import Vault, refused_object
+from catalog.vault import Vault
 
 NAMES, OPENED = 0, 1  # levels
 MOST = 64  # records of a folder that a run opens, below level 3

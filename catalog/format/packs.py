@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from catalog.errors import Damaged, NewerFormat, Unwritable
+from catalog.errors import Damaged, MissingData, NewerFormat, Unwritable
 from catalog.format.blocks import FRAME, MAX_RAW, Buffer, PackKind, encode_frame, open_block, seal_block
 from catalog.format.keys import GENERATION, ID_BYTES, VERSION, Keys
 from catalog.format.message import MAX_OFFSET, Length, Offset, Stored, decode
@@ -74,6 +74,11 @@ def pack_name(kind: PackKind, pack_id: bytes) -> str:
     """Full name of a pack in the store."""
     text = pack_id.hex()
     return f"{series_folder(kind, pack_id)}{text[10:12]}/{text}"
+
+
+def missing_pack(kind: PackKind, pack_id: bytes) -> MissingData:
+    """The error for a pack that the vault no longer has."""
+    return MissingData(f"the pack {pack_name(kind, pack_id)} is missing from the vault")
 
 
 def series_folder(kind: PackKind, one: bytes) -> str:

@@ -44,7 +44,7 @@ def find(
     if all_points and point is not None:
         raise UsageError("--all-points and --point exclude each other", "use one of them")
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.history.show"))
+    vault = session.open_vault(meanwhile=importing("catalog.history.show"), reading=True)
     from catalog.history.show import show_found
 
     place = None if all_points else point or "latest"
@@ -67,7 +67,7 @@ def versions(
     For a folder, lists its different states. No file content is read.
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.history.show"))
+    vault = session.open_vault(meanwhile=importing("catalog.history.show"), reading=True)
     from catalog.history.show import show_versions
 
     show_versions(vault, path, machine, item, as_json=as_json)
@@ -93,7 +93,7 @@ def diff(
     read. The exit code is 0 whether there are differences or not.
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.history.show"))
+    vault = session.open_vault(meanwhile=importing("catalog.history.show"), reading=True)
     from catalog.history.show import show_differences
 
     show_differences(vault, before, after, path, machine, item, content_only=content_only, as_json=as_json)

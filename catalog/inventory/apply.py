@@ -109,7 +109,8 @@ def _plan(session: Session, stored: Stored, only: str) -> Plan:
     there = stored.state
     if only == "etc":
         point = stored.point.id.hex()
-        restore = ["rpdrive", "--vault", session.address or "", "restore"]
+        also = [] if session.also is None else [f"--also={url}" for url in session.also.urls]
+        restore = ["rpdrive", "--vault", session.address or "", *also, "restore"]
         return plan_etc(restore, point, stored.point.machine.hex(), f"{_BESIDE}-{point[:8]}")
     looking = Here(None, Tools())
     here = survey(looking)

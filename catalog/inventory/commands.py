@@ -26,7 +26,7 @@ def show(
 ) -> None:
     """Show what a machine was made of: disks, volumes, file systems, boot, packages, users, units."""
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.inventory.show"))
+    vault = session.open_vault(meanwhile=importing("catalog.inventory.show"), reading=True)
     from catalog.inventory.show import show_state
 
     show_state(vault, point, machine, item, as_json=as_json)
@@ -53,7 +53,7 @@ def diff(
     The exit code is 0 whether there are differences or not.
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.inventory.apply"))
+    vault = session.open_vault(meanwhile=importing("catalog.inventory.apply"), reading=True)
     from catalog.inventory.apply import Which, show_differences
 
     show_differences(vault, Which(point, machine, item), only, as_json=as_json)
@@ -77,7 +77,7 @@ def apply(
     after an interruption: what is done stays done. Debian and its relatives only.
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.inventory.apply"))
+    vault = session.open_vault(meanwhile=importing("catalog.inventory.apply"), reading=True)
     from catalog.inventory.apply import Which, apply_state
 
     apply_state(session, vault, Which(point, machine, item), only, dry=dry_run, yes=yes, as_json=as_json)
@@ -90,7 +90,7 @@ def check(ctx: typer.Context, *, machine: MachineName = None, as_json: Json = Fa
     The exit code is 3 if a rebuild would miss something, else 0.
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.inventory.check"))
+    vault = session.open_vault(meanwhile=importing("catalog.inventory.check"), reading=True)
     from catalog.inventory.check import check_held
 
     code = check_held(session, vault, machine, as_json=as_json)

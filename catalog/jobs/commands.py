@@ -30,7 +30,7 @@ def jobs(
     which keeps their records.
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.jobs.show"))
+    vault = session.open_vault(meanwhile=importing("catalog.jobs.show"), reading=True)
     from catalog.jobs.show import show_job, show_jobs
 
     if job is None:

@@ -27,12 +27,12 @@ def points(
     """List recovery points, the newest last."""
     session: Session = ctx.obj
     if deleted:
-        vault = session.open_vault(meanwhile=importing("catalog.points.deleted"))
+        vault = session.open_vault(meanwhile=importing("catalog.points.deleted"), reading=True)
         from catalog.points.deleted import show_deleted
 
         show_deleted(session, vault, machine, item, as_json=as_json)
         return
-    vault = session.open_vault(meanwhile=importing("catalog.points.show"))
+    vault = session.open_vault(meanwhile=importing("catalog.points.show"), reading=True)
     from catalog.points.show import show_points
 
     show_points(session, vault, machine, item, every=every, why=why, as_json=as_json)
@@ -61,7 +61,7 @@ def ls(
     `2026-11-17 08:30:/usr/share` (the last at or before that minute, local time).
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("catalog.points.show"))
+    vault = session.open_vault(meanwhile=importing("catalog.points.show"), reading=True)
     from catalog.points.show import show_folder
 
     show_folder(vault, place, machine, item, long=long, as_json=as_json)

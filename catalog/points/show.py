@@ -64,7 +64,10 @@ def show_points(
     removed = Removed(listed, machines)
     of_items = {(n.machine, n.item) for n in names}
     among = [n for n in listed.stored if (n.machine, n.item) in of_items]
-    vanished = [str(gap) for gap in removed.unexplained(seen.check(among, map(PointName.of, found)))]
+    gaps = seen.check(among, map(PointName.of, found))
+    if session.also is not None and session.also.is_away:
+        gaps = []  # this is another place of the vault, which may be behind
+    vanished = [str(gap) for gap in removed.unexplained(gaps)]
     reasons = None
     if why:
         from catalog.points.why import Reasons  # loads time zones

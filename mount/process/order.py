@@ -20,7 +20,8 @@ class Order(msgspec.Struct, kw_only=True):
     `folder` identifies the folder at the mount point, see Places.hold. Sizes are in bytes; `read_timeout`, `idle`
     and `total` (see lifetime.py) in seconds. `disk`: on Windows, show a letter as a local disk. `secrets` are
     variables of the command's environment, which the process did not inherit. `limits` are those
-    of the traffic that the user gave.
+    of the traffic that the user gave. `also` are addresses of other places of the vault; `away` says why the first
+    one is not to be asked at once, as the command had no answer: "" if it had.
     """
 
     address: str
@@ -40,6 +41,8 @@ class Order(msgspec.Struct, kw_only=True):
     total: float | None = None
     secrets: dict[str, str] = msgspec.field(default_factory=dict)
     limits: Given = Given()
+    also: tuple[str, ...] = ()
+    away: str = ""
     requests: int = 0
     received: int = 0
 

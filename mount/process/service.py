@@ -21,6 +21,7 @@ from catalog.format.keys import Keys
 from catalog.format.records import PointName
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.listed import list_points
+from catalog.points.lacking import lacking
 from catalog.points.opening import open_point, scope
 from catalog.screen.text import iso_time
 from catalog.throttle.limiting import limit_traffic
@@ -66,8 +67,8 @@ class RunningDrive:
         session.address = order.address
         self._place = Path(os.fsdecode(order.mount_point))
         self._disk = _disk_cache(order, session)
-        vault = _vault(order, session, self._disk)
         self._notices: list[str] = []
+        vault = _vault(order, session, self._disk, self._say)
         vault.tell = self._notices.append
         self._reader = Reader(vault, disk=self._disk, timeout=order.read_timeout)
         self._view, info, self._fate = _view(order, vault, self._reader, self._began)
@@ -86,6 +87,11 @@ class RunningDrive:
             self._own, self._uses, idle=order.idle, total=order.total,
             detached=lambda: self._registry.remove(self._place),
         )  # fmt: skip
+
+    def _say(self, text: str) -> None:
+        """Tell the person of the vault's other places: by the command, until the drive is open, and by the log."""
+        _log.warning("%s", text)
+        self._notices.append(text)
 
     def _uses(self) -> int:
         """The number of requests that count as use of the drive."""
@@ -172,16 +178,18 @@ def preload() -> None:
     choice.preload()
 
 
-def _vault(order: Order, session: Session, disk: DiskCache | None) -> Vault:
+def _vault(order: Order, session: Session, disk: DiskCache | None, say: Callable[[str], None]) -> Vault:
+    if order.also and session.also is None:
+        session.also_given, session.lacking = order.also, lacking
+        also = session.read_elsewhere(say)
+        if also is not None:
+            also.why_away = order.away
     if session.gate is None:
         limit_traffic(session, order.limits, patient=False)
     store = session.open_store(patience=order.read_timeout)  # a folder's, too: it may be on a network
     file = VaultFile.decode(order.vault_file.encode())
     keys = file.verify(Keys(order.master, file.vault_id))
-    vault = Vault(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
-    vault.state_id = session.state_id(file)
-    vault.on_damage = session.damaged_packs(vault.state_id).note
-    return vault
+    return session.opened(store, keys, file, disk.records(file.vault_id) if disk is not None else None)
 
 
 def _disk_cache(order: Order, session: Session) -> DiskCache | None:

@@ -57,7 +57,7 @@ def plan(
     For example, in a rescue system: `rpdrive system plan latest --disk /dev/sda=/dev/vda -o rebuild.sh`.
     """
     session: Session = ctx.obj
-    vault = session.open_vault(meanwhile=importing("mount.rebuild.job"))
+    vault = session.open_vault(meanwhile=importing("mount.rebuild.job"), reading=True)
     from mount.rebuild.job import Asked, plan_on
 
     asked = Asked(point, machine, item, disk or [], wipe, grow, without or [])

@@ -141,7 +141,7 @@ def restore(
     from catalog.throttle.limiting import limit_traffic
 
     limit_traffic(session, Given(limit, limit_up, limit_down))
-    vault = session.open_vault(meanwhile=importing("mount.restore.run"))
+    vault = session.open_vault(meanwhile=importing("mount.restore.run"), reading=True)
     from mount.restore.show import run_and_show
 
     if not run_and_show(job, vault, machine, item, as_json=as_json):
@@ -170,5 +170,5 @@ def _to_device(
     from catalog.throttle.limiting import limit_traffic
 
     limit_traffic(session, given)
-    vault = session.open_vault(meanwhile=importing("cache.reader"))
+    vault = session.open_vault(meanwhile=importing("cache.reader"), reading=True)
     return run_and_show(job, vault, machine, item, as_json=as_json)

@@ -279,9 +279,14 @@ class Writer:
     def _fetch_again(self, at: Extent) -> memoryview | None:
         """Fetch the block again, in case the transfer was at fault. None if it is no better. Raises StoreError."""
         try:
-            return self._vault.second_read(PackKind.DATA, at, partial(self._block_again, at))
+            return self._vault.second_read(
+                PackKind.DATA, at, partial(self._block_again, at), partial(self._opened_block, at)
+            )
         except (Damaged, ShortRead):
             return None
 
     def _block_again(self, at: Extent) -> memoryview:
-        return memoryview(self._open_block(at, self._vault.fetch_block(PackKind.DATA, at)))
+        return self._opened_block(at, self._vault.fetch_block(PackKind.DATA, at))
+
+    def _opened_block(self, at: Extent, sealed: Buffer) -> memoryview:
+        return memoryview(self._open_block(at, sealed))

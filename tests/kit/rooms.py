@@ -43,6 +43,7 @@ ROOMS = {
     "catalog.promoted": "catalog.format",
     "catalog.vault": "catalog.errors catalog.format catalog.passed_over catalog.places catalog.promoted"
     " catalog.signed catalog.store catalog.vault_json",
+    "catalog.elsewhere": "catalog.errors catalog.format catalog.store catalog.vault",
     "catalog.signing": "catalog.errors catalog.format catalog.signed catalog.vault",
     "catalog.new_vault": "catalog.errors catalog.format catalog.store catalog.vault catalog.vault_json",
     "catalog.tree": "catalog.errors catalog.format",
@@ -55,9 +56,9 @@ ROOMS = {
     " catalog.vault",
     "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.screen catalog.vault",
     # The subjects of the catalog, each with its commands.
-    "catalog.access": "catalog.errors catalog.format catalog.ledger.listed catalog.new_vault catalog.program"
-    " catalog.protect catalog.screen catalog.signing catalog.store catalog.store.address catalog.systems"
-    " catalog.vault catalog.vault_json",
+    "catalog.access": "catalog.elsewhere catalog.errors catalog.format catalog.ledger.listed catalog.new_vault"
+    " catalog.program catalog.protect catalog.screen catalog.signing catalog.store catalog.store.address"
+    " catalog.systems catalog.vault catalog.vault_json",
     "catalog.plans.effective": "catalog.format",
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
     "catalog.policies.zone": "catalog.errors catalog.retention",
@@ -277,7 +278,7 @@ ROOMS = {
     "backup.links": "backup.pieces backup.systems catalog.errors catalog.format",
     "backup.walk": "backup.above backup.choosing backup.entries backup.exclusions backup.files backup.frame"
     " backup.links backup.pieces backup.pipeline backup.previous backup.run backup.selection backup.systems"
-    " catalog.errors catalog.format catalog.patterns catalog.tree catalog.vault",
+    " catalog.errors catalog.format catalog.patterns catalog.tree",
     "backup.evidence": "backup.mirror backup.mirrorfile backup.run backup.systems catalog.errors catalog.format",
     "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format"
     " catalog.ledger.records",

@@ -55,7 +55,7 @@ def main(order_pipe: int, answer_pipe: int) -> None:
     order = msgspec.msgpack.decode(data, type=Order)
     os.environ.update(order.secrets)
     session = Session()
-    session.address = order.address
+    session.address, session.also_given = order.address, order.also
     files = RestoreFiles(session.settings)
 
     def taken() -> None:
@@ -119,7 +119,7 @@ class RunningRestore:
         from catalog.throttle.limiting import limit_traffic
 
         limit_traffic(self._session, Given())
-        vault = self._session.open_vault(master=self._order.master)
+        vault = self._session.open_vault(master=self._order.master, reading=True)
         status = self._status
         plan = self._plan(vault)
         if self._order.plan:

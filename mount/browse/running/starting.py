@@ -38,7 +38,12 @@ def start(session: Session, vault: Vault, status: Status, *, plan: bool, told: C
         raise LocalError(f"the restore's process can't be started: {e}", "try again") from e
     status.pid, status.process, status.boot = process.pid, PROCESSES.started(process.pid) or "", SYSTEM.boot_id()
     order = Order(
-        id=status.id, address=session.address, master=vault.keys.master, plan=plan, secrets=secret_environment()
+        id=status.id,
+        address=session.address,
+        master=vault.keys.master,
+        plan=plan,
+        secrets=secret_environment(),
+        also=session.also.urls if session.also is not None else (),
     )
     # Without an order the process ends by itself: so the status is true, whenever this process is killed.
     with os.fdopen(order_pipe, "wb") as pipe:

@@ -35,7 +35,7 @@ def start(session: Session, told: Options) -> None:
         telling.running(row, told, files)
         return
     with lock:
-        vault = session.open_vault(meanwhile=importing("mount.browse.server.page"))
+        vault = session.open_vault(meanwhile=importing("mount.browse.server.page"), reading=True)
         from mount.browse.server.page import serve
 
         serve(session, vault, told, files)

@@ -30,9 +30,9 @@ from catalog.screen.text import counted
 from catalog.seeds.disk import BULK, LISTS, check_list, list_path, travels, write_list, write_seed_file
 from catalog.seeds.local import DESK, LocalDisk, LocalSeed, Row, Stage, alone, is_connected
 from catalog.seeds.record import sealed_end
+from catalog.seeds.staged import disk_store
 from catalog.seeds.starting import opened_here, seed_file
 from catalog.store.base import Store
-from catalog.store.local import LocalStore
 from catalog.systems.this import SYSTEM
 from catalog.vault import Vault
 
@@ -85,7 +85,7 @@ class _Closing:
             return Closed(seed.disks, missing)
         if not is_connected(last, self._facts.id):
             return Closed(seed.disks, [last])
-        store = LocalStore(last.path)
+        store = disk_store(Path(last.path))
         try:
             self._bring(store, last)
         finally:
@@ -101,7 +101,7 @@ class _Closing:
         """Compare what is on a disk with what was written, from the disk itself. Raises Damaged, StoreError."""
         seed, root = self._seed, Path(disk.path)
         total, done = seed.totals(disk.number)[1], 0
-        store = LocalStore(root)
+        store = disk_store(root)
         bad = []
         try:
             self._adopt(store, disk)
@@ -148,7 +148,7 @@ class _Closing:
         seed = self._seed
         for row in [*seed.rows("points/"), *bad]:
             seed.drop(row.name)
-        store = LocalStore(disk.path)
+        store = disk_store(Path(disk.path))
         try:
             for row in bad:
                 store.delete(row.name)

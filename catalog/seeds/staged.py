@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from catalog.errors import NotSupported, ObjectExists, ObjectNotFound, StoreError, StoreFull, StoreUnreachable
-from catalog.seeds.disk import BULK, hash_of
+from catalog.seeds.disk import BULK, SEED_FILE, hash_of
 from catalog.seeds.local import DESK, LocalDisk, LocalSeed, Row, Stage, is_connected
 from catalog.store.base import Buffer, ObjectInfo, Store
 from catalog.store.deadline import Deadline, check
@@ -40,22 +40,20 @@ def free_bytes(path: Path) -> int:
         raise StoreUnreachable(f"{path} is not there: {e.strerror}", "connect the disk") from e
 
 
+def disk_store(path: Path) -> Store:
+    """The store of a disk."""
+    return LocalStore(path, witness=SEED_FILE)
+
+
 class StagedStore(StoreWrapper):
     """The vault as a backup to a seed sees it. `inner` is the vault's store.
 
     Raises StoreFull once no disk has room: what was stored is kept, and a backup goes on where it stopped.
     """
 
-    def __init__(
-        self,
-        inner: Store,
-        seed: LocalSeed,
-        *,
-        opener: Callable[[Path], Store] = LocalStore,
-        free: Callable[[Path], int] = free_bytes,
-    ) -> None:
+    def __init__(self, inner: Store, seed: LocalSeed) -> None:
         super().__init__(inner)
-        self._seed, self._free = seed, free
+        self._seed = seed
         facts = seed.facts
         self._id, self._is_open = facts.id, facts.stage is Stage.OPEN
         self._desk, self._has_twin = seed.desk, bool(facts.twin)
@@ -65,7 +63,7 @@ class StagedStore(StoreWrapper):
         self._objects, self._waiting = seed.totals()[0], seed.totals(DESK)[1]
         for disk in self._disks.values():
             if is_connected(disk, facts.id):
-                self._stores[disk.number] = opener(Path(disk.path))
+                self._stores[disk.number] = disk_store(Path(disk.path))
 
     @property
     def connected(self) -> list[int]:
@@ -122,7 +120,7 @@ class StagedStore(StoreWrapper):
             number = self._current()
             store, disk = self._stores[number], self._disks[number]
             try:
-                if self._free(Path(disk.path)) < size + self.kept():
+                if free_bytes(Path(disk.path)) < size + self.kept():
                     raise StoreFull(f"{disk.name} is full")
                 return number, self._create(store, name, parts)
             except StoreFull:

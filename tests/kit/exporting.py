@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from backup import files, pipeline
+import pytest
+
+from backup import attempt, files, pipeline
 from backup.job import opened
 from backup.request import Request
 from backup.run import Result
@@ -100,9 +102,11 @@ class Exporter:
             assert_equal(snapshot, of_source(sources[item]))
 
 
-def small_packs(patch: object) -> None:
-    """Let backups store much in many steps."""
-    patch.setattr(pipeline, "PACK_TARGET", 40_000)  # type: ignore[attr-defined]
-
-
-__all__ = ["Exporter", "files", "small_packs"]
+def small_steps(patch: pytest.MonkeyPatch) -> None:
+    """Limits that make many packs and index objects of a small source."""
+    patch.setattr(pipeline, "PACK_TARGET", 60_000)
+    patch.setattr(pipeline, "BLOCK_RAW", 20_000)
+    for number, name in enumerate(("SMALL_FILE", "CUT_MIN", "CUT_AVERAGE", "CUT_MAX")):
+        patch.setattr(files, name, 1 << max(14, 13 + number))
+    patch.setattr(files, "_BUFFER", 1 << 17)
+    patch.setattr(attempt, "INDEX_BYTES", 1)

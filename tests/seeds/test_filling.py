@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from backup import attempt, files, pipeline
 from catalog.errors import ItemTravels, StoreFull, UsageError
 from catalog.seeds.disk import read_list, read_seed_file
 from catalog.store.memory import MemoryStore
 from tests.kit.exporting import Exporter
-from tests.kit.seeding import tmpfs
 from tests.kit.sources import many_packs
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits that make many packs and index objects of a small source."""
-    monkeypatch.setattr(pipeline, "PACK_TARGET", 60_000)
-    monkeypatch.setattr(pipeline, "BLOCK_RAW", 20_000)
-    for name, value in (
-        ("SMALL_FILE", 1 << 14),
-        ("CUT_MIN", 1 << 14),
-        ("CUT_AVERAGE", 1 << 15),
-        ("CUT_MAX", 1 << 16),
-    ):
-        monkeypatch.setattr(files, name, value)
-    monkeypatch.setattr(files, "_BUFFER", 1 << 17)
-    monkeypatch.setattr(attempt, "INDEX_BYTES", 1)
-
-
-@pytest.fixture
-def disks(tmp_path: Path) -> Iterator[list[Path]]:
-    """Two disks; the first one has not room for `source`."""
-    with ExitStack() as stack:
-        sizes = ("1500k", "16m")
-        yield [stack.enter_context(tmpfs(tmp_path / f"disk-{n}", size)) for n, size in enumerate(sizes, 1)]
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "source"
-    many_packs(folder)
-    return folder
 
 
 def names_on(disk: Path) -> list[str]:

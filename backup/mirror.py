@@ -324,8 +324,8 @@ class Mirror:
         """Take a listing of all packs of the machine. `compare` draws the conclusions."""
         db = self._db
         db.execute("DELETE FROM listed")
-        db.execute("BEGIN")
         try:
+            db.execute("BEGIN")
             rows = ((p.id, int(p.kind), p.size) for p in listed)
             db.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?, ?)", rows)
         finally:

@@ -201,14 +201,14 @@ class MirrorFile:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All changes within, or none of them."""
-        self.db.execute("BEGIN IMMEDIATE")
-        try:
+        try:  # around BEGIN and COMMIT, too: Ctrl-C may come between them and the next line
+            self.db.execute("BEGIN IMMEDIATE")
             yield
+            self.db.execute("COMMIT")
         except BaseException:
             if self.db.in_transaction:  # a full disk ends it
                 self.db.execute("ROLLBACK")
             raise
-        self.db.execute("COMMIT")
 
     def close(self) -> None:
         self.db.close()

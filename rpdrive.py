@@ -13,6 +13,7 @@ import importlib.util
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -45,6 +46,7 @@ _check_packages()
 from catalog.access.passphrases import GivenPassphrases  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
+from catalog.interruption import check, is_cause, listening  # noqa: E402
 from catalog.program import ADMIN_PASSPHRASE  # noqa: E402
 from catalog.screen.redacted import log_to_stderr, protect_stderr, redacted  # noqa: E402
 from catalog.screen.stderr import warn  # noqa: E402
@@ -305,6 +307,9 @@ def main() -> None:
     _complete_descriptors()
     protect_stderr()
     code = run(sys.argv[1:])
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # All is done and said: what is left is the end of the interpreter, which would print a traceback.
+        signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(Interrupted.exit_code))
     gc.freeze()  # what the interpreter's last collection walks took a fifth of the CPU of `rpdrive points`
     sys.exit(code)
 
@@ -322,6 +327,11 @@ def _complete_descriptors() -> None:
 
 def run(args: list[str]) -> int:
     """Run one command and return its exit code (docs/exit-codes.md). An RpdriveError is one line on stderr."""
+    with listening():
+        return _run(args)
+
+
+def _run(args: list[str]) -> int:
     _prepare_output()
     try:
         _check_current_folder()
@@ -329,6 +339,7 @@ def run(args: list[str]) -> int:
         result = typer.main.get_command(app).main(args, "rpdrive", standalone_mode=False)
         if result == Interrupted.exit_code:  # Typer's result for KeyboardInterrupt
             raise KeyboardInterrupt
+        check()
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except SystemExit as e:
@@ -427,10 +438,12 @@ def _silence(descriptor: int) -> None:
 
 
 def _translated(error: BaseException) -> RpdriveError:
+    if is_cause(error) or isinstance(error, typer.Abort):  # also an error of the cleaning up after it
+        interrupted = Interrupted("interrupted")
+        interrupted.__cause__ = error if isinstance(error, RpdriveError) else None
+        return interrupted
     if isinstance(error, RpdriveError):
         return error
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return Interrupted("interrupted")
     if hasattr(error, "format_message"):  # Typer's own, about the command line
         context = getattr(error, "ctx", None)
         advice = f"see `{context.command_path} --help`" if context else ""

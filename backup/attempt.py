@@ -28,6 +28,7 @@ from catalog.format.records import IndexObject, Point, PointName, Root, encode_r
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.values import Subtree
 from catalog.format.writing import TREE_BLOCK_RAW
+from catalog.interruption import check
 from catalog.store.deadline import Deadline
 from catalog.vault import Stored
 
@@ -121,6 +122,7 @@ class Attempt(Generic[Folder, File, Stat]):
 
     def tick(self) -> None:
         """Record completed uploads; write an index object or a partial point if due. Called during the walk."""
+        check()
         if self._dry:
             return
         self._pipeline.advance()

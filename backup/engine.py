@@ -13,6 +13,7 @@ from backup.mirroring import read_index
 from backup.run import Result, Run
 from backup.systems.base import File, Folder, Stat
 from catalog.errors import Damaged, LocalError
+from catalog.interruption import came
 
 ATTEMPTS = (
     5  # before a run gives up because packs keep vanishing, or because the mirror is malformed again and again
@@ -33,6 +34,8 @@ def perform(run: Run[Folder, File, Stat], *, dry: bool = False) -> Result:
         try:
             return _perform(run, dry)
         except sqlite3.Error as e:
+            if came():  # in a callback of SQLite, say: it is not the file that failed
+                raise KeyboardInterrupt from e
             left -= 1
             if not (left and is_malformed(e)):
                 raise LocalError(

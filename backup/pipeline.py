@@ -7,9 +7,11 @@ order: `after` runs an action once its chunks have their places and all earlier 
 
 from __future__ import annotations
 
+import sqlite3
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -18,6 +20,7 @@ from backup.mirror import Mirror
 from catalog.format.blocks import Buffer, PackKind, encode_frame
 from catalog.format.packs import PACK_TARGET, Extent, PackBuilder
 from catalog.format.writing import TREE_BLOCK_RAW
+from catalog.interruption import check, deferred
 from catalog.processors import usable_processors
 from catalog.vault import Vault
 
@@ -27,6 +30,7 @@ LEVEL = 3  # of zstd
 _IN_FLIGHT_RAW = 24 << 20  # bytes of blocks being compressed or waiting for their turn
 _COMPRESSORS = 8  # threads at most, one for each processor: _IN_FLIGHT_RAW holds six of the largest chunks
 _UPLOADS = 3
+_TURN = 1.0  # seconds; a signal that comes just before a thread begins to wait doesn't wake it
 _QUEUE = 1 << 15  # actions waiting (about 1 KB each) for which the shared block is closed early
 _KNOWN_PAGES = 1 << 17
 
@@ -78,11 +82,12 @@ class Uploads:
     def send(self, pack: PackBuilder) -> None:
         """Upload a pack. Waits while too many uploads are running."""
         while len(self._running) >= _UPLOADS:
-            wait(self._running, return_when=FIRST_COMPLETED)
+            self._wait()
             self.collect()
         parts = pack.finish()
-        future = self._pool.submit(self._vault.store.create, pack.name, parts)
-        self._running[future] = _Sending(pack, sum(map(len, parts)))
+        with deferred():  # or `stop` would not know of the upload, nor wait for a thread that was started for it
+            future = self._pool.submit(self._vault.store.create, pack.name, parts)
+            self._running[future] = _Sending(pack, sum(map(len, parts)))
 
     def collect(self) -> None:
         """Record uploads that are complete. Raises the error of one that failed, after recording the others.
@@ -110,15 +115,24 @@ class Uploads:
         """Wait for all uploads. Raises the error of one that failed, now or before."""
         self.collect()
         while self._running:
-            wait(self._running, return_when=FIRST_COMPLETED)
+            self._wait()
             self.collect()
 
+    def _wait(self) -> None:
+        """Wait until an upload is complete."""
+        while not wait(self._running, timeout=_TURN, return_when=FIRST_COMPLETED).done:
+            check()
+
     def stop(self) -> None:
-        """Wait for running uploads, record those that succeed, and accept no more. Raises nothing."""
+        """Wait for running uploads, record those that succeed, and accept no more.
+
+        No error takes the place of the one that stops the run; what is not recorded is sent again.
+        """
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for future, (pack, size) in self._running.items():
-            if not future.cancelled() and future.exception() is None:
-                self._mirror.acknowledge(pack.kind, pack.id, pack.rows, size)
+        with suppress(sqlite3.Error):
+            for future, (pack, size) in self._running.items():
+                if not future.cancelled() and future.exception() is None:
+                    self._mirror.acknowledge(pack.kind, pack.id, pack.rows, size)
         self._running.clear()
 
 

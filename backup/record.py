@@ -12,6 +12,7 @@ from backup.progress import Progress
 from backup.run import Problems, Result
 from catalog.errors import AccessDenied, RpdriveError, StoreUnreachable
 from catalog.format.records import Item, Job, Machine, Outcome, Problem
+from catalog.interruption import was_stopped
 from catalog.jobs.local import LocalJob, LocalJobs
 from catalog.schedule.noted import Running
 from catalog.vault import Vault
@@ -62,7 +63,7 @@ class Record:
     def ended(self, error: BaseException, progress: Progress) -> None:
         """Keep the record of a run that made no point."""
         job = self._job
-        stopped = not isinstance(error, Exception)  # KeyboardInterrupt, SystemExit
+        stopped = was_stopped(error)
         job.outcome = Outcome.INTERRUPTED if stopped else Outcome.FAILED
         job.error_kind, job.error = type(error).__name__, "" if stopped else _plain(str(error))[:_ERROR]
         job.entries, job.files, job.bytes = progress.entries, progress.files, progress.totals().bytes

@@ -17,6 +17,7 @@ from catalog.errors import AccessDenied, RpdriveError, StoreFull, StoreUnreachab
 from catalog.format.checks import BadRow, ChecksRecord
 from catalog.format.packs import SERIES_BYTES
 from catalog.format.records import Job, Outcome, PointName, Problem
+from catalog.interruption import was_stopped
 from catalog.mark.faults import Harmed
 from catalog.schedule.noted import Running
 from catalog.screen.text import counted
@@ -109,10 +110,10 @@ class CheckJob:
     def failed(self, error: BaseException) -> None:
         """Keep the record of a check that did not come to its end."""
         job = self._job
-        if isinstance(error, Exception):
-            job.error_kind, job.error = type(error).__name__, str(error)[:4096]
-        else:  # KeyboardInterrupt, SystemExit
+        if was_stopped(error):
             job.outcome = Outcome.INTERRUPTED
+        else:
+            job.error_kind, job.error = type(error).__name__, str(error)[:4096]
         self._keep(in_vault=not isinstance(error, StoreUnreachable | AccessDenied))
 
     def _keep(self, *, in_vault: bool = True) -> None:

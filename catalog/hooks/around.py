@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from catalog.errors import HookFailed, LocalError, RpdriveError
 from catalog.format.records import Outcome
 from catalog.hooks.config import Hook, Hooks, Mode, Stage
 from catalog.hooks.process import HookProcess
+from catalog.interruption import deferred, interrupt, was_stopped
 from catalog.program import child_environment
 
 _log = logging.getLogger("rpdrive.hooks")
@@ -79,7 +80,7 @@ class Around:
             return
         for hook in self._hooks.of(Stage.HOLD, self._item):
             try:
-                with _deferred():
+                with deferred():
                     process = HookProcess(hook, self.facts.environment(Stage.HOLD), held=True)
                     self.held.append(process)
             except LocalError as e:
@@ -130,7 +131,7 @@ class Around:
         """Run one hook. Raises HookFailed if it is essential and fails."""
         started: list[HookProcess] = []
         try:
-            with _deferred():
+            with deferred():
                 started.append(HookProcess(hook, self.facts.environment(hook.stage)))
                 if hook.mode is Mode.ASYNC:
                     self._async.append((started[0], time.monotonic() + hook.timeout))
@@ -168,8 +169,7 @@ class Around:
         self._async.clear()
 
     def _ended(self, error: BaseException) -> None:
-        stopped = not isinstance(error, Exception)
-        self.facts["OUTCOME"] = str(Outcome.INTERRUPTED if stopped else Outcome.FAILED)
+        self.facts["OUTCOME"] = str(Outcome.INTERRUPTED if was_stopped(error) else Outcome.FAILED)
         if isinstance(error, RpdriveError):
             self.facts["ERROR"] = str(error)
 
@@ -179,17 +179,13 @@ def job_facts(**facts: str) -> Facts:
     return Facts({name.upper(): value for name, value in facts.items() if value})
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 @contextmanager
 def terminated() -> Iterator[None]:
     """SIGTERM and SIGHUP (a terminal that is gone, but not with nohup) end the job as Ctrl-C does.
 
     So hooks after it run, and its snapshots are removed.
     """
-    with _handling({number: _interrupt for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN}):
+    with _handling({number: interrupt for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN}):
         yield
 
 
@@ -201,26 +197,14 @@ def _undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _deferred() -> Iterator[None]:
-    """Such signals wait until the context is left: a process that was just started must not be lost."""
-    came: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-
-    with _handling({n: note for n in (*_ENDS, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN}):
-        yield
-    if came:
-        raise KeyboardInterrupt
-
-
-@contextmanager
 def _handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before: dict[signal.Signals, Any] = {}
     try:
+        for number, handler in handlers.items():
+            before[number] = signal.signal(number, handler)
         yield
     finally:
         for number, handler in before.items():

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from catalog.access.session import Session
 from catalog.errors import AccessDenied, NotFound, RpdriveError, StoreFull, StoreUnreachable
 from catalog.format.records import Job, Outcome, Problem
+from catalog.interruption import was_stopped
 from catalog.machines.registry import find_machine, id_here, machine_names
 from catalog.points.seen import Seen
 from catalog.policies.records import Policies
@@ -203,10 +204,10 @@ class _Record:
 
     def failed(self, error: BaseException) -> None:
         job = self._job
-        if isinstance(error, Exception):
-            job.error_kind, job.error = type(error).__name__, str(error)[:4096]
-        else:  # KeyboardInterrupt, SystemExit
+        if was_stopped(error):
             job.outcome = Outcome.INTERRUPTED
+        else:
+            job.error_kind, job.error = type(error).__name__, str(error)[:4096]
         self._keep(in_vault=not isinstance(error, _HOPELESS))
 
     def completed(self, done: Done) -> None:

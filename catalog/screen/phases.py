@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from catalog.interruption import check
 from catalog.screen.stderr import warn
 from catalog.screen.text import safe_text, size_text
 
@@ -28,7 +29,10 @@ class Phase(NamedTuple):
 
 
 class Follower(Protocol):
-    """Follows a job. It is called as often as the job likes, from one thread at a time."""
+    """Follows a job. It is called as often as the job likes, from one thread at a time.
+
+    Raises KeyboardInterrupt if an interruption was lost.
+    """
 
     def phase(self, phase: Phase) -> None: ...
 
@@ -37,7 +41,7 @@ class NoFollower:
     """Follows nothing."""
 
     def phase(self, phase: Phase) -> None:
-        pass
+        check()
 
 
 class PhaseScreen:
@@ -56,6 +60,7 @@ class PhaseScreen:
         return self
 
     def phase(self, phase: Phase) -> None:
+        check()
         now = self._clock()
         if now - self._last < self._every:
             return

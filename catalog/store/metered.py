@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from catalog import interruption
 from catalog.store.base import Store
 from catalog.store.wrapper import Kind, Request, StoreWrapper, T
 
@@ -91,6 +92,7 @@ class MeteredStore(StoreWrapper):
             return Traffic(**self._traffic)
 
     def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        interruption.check()
         if request.kind == "now":
             return call()
         if request.kind == "lend":

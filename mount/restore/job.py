@@ -16,6 +16,7 @@ from catalog.errors import Damaged, LocalError, NotFound, RpdriveError, UsageErr
 from catalog.format.records import ItemKind, Outcome
 from catalog.hooks.around import Around, job_facts
 from catalog.hooks.config import Hooks, Stage, read_hooks
+from catalog.interruption import was_stopped
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import id_here
 from catalog.names import IGNORE_CASE
@@ -167,11 +168,11 @@ class Job:
                     state.finish(report, time.time_ns())
             self.record.outcome = Outcome.WITH_WARNINGS if report.problem_count else Outcome.COMPLETED
             return report
-        except KeyboardInterrupt:
-            self.record.outcome = Outcome.INTERRUPTED
-            raise
-        except RpdriveError as e:
-            self.record.error = _plain(str(e))
+        except (KeyboardInterrupt, RpdriveError) as e:
+            if was_stopped(e):
+                self.record.outcome = Outcome.INTERRUPTED
+            else:
+                self.record.error = _plain(str(e))
             raise
         finally:
             reader.close()

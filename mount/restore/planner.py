@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from catalog.errors import Damaged
 from catalog.format.pages import Entry, Leaf
 from catalog.format.values import NodeKind, Subtree
+from catalog.interruption import check
 from catalog.tree import Found, PageSource, leaves
 from mount.restore.files import FilePlanner
 from mount.restore.folder import Folder
@@ -83,6 +84,7 @@ class Planner:
         self._planning.twins.enter(folder, top)
         stack = [(path, folder, included, self._entries(top, folder))]
         while stack:
+            check()
             above, here, chosen, rest = stack[-1]
             found = next(rest, None)
             if found is None:

@@ -13,6 +13,7 @@ from catalog.errors import Damaged, LocalError, MissingData, ShortRead
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.heap import roomy_heap
+from catalog.interruption import check
 from catalog.vault import Vault
 from mount.restore.budget import Budget
 from mount.restore.file_plan import FilePlan, Row
@@ -134,6 +135,7 @@ class Writer:
         self._rows.release(len(files))
 
     def _check(self) -> None:
+        check()
         if self._failure is not None:
             raise self._failure
 

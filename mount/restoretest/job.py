@@ -13,6 +13,7 @@ from cache.reader import Reader
 from catalog.access.session import Session
 from catalog.errors import Damaged, LocalError, NewerFormat, NotFound, RpdriveError, ShortRead, UsageError
 from catalog.format.records import Outcome, Point
+from catalog.interruption import check, was_stopped
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.machines.registry import id_here
 from catalog.points.opening import listed_points, open_point
@@ -119,12 +120,11 @@ class RestoreTest:
         self._noted = begin(self._session.settings.where("state"), ran)
         try:
             verdict = self._run(vault, observer)
-        except KeyboardInterrupt:
-            self.record.outcome = Outcome.INTERRUPTED
-            self._keep()
-            raise
-        except RpdriveError as e:
-            self.record.error = _plain(str(e))
+        except (KeyboardInterrupt, RpdriveError) as e:
+            if was_stopped(e):
+                self.record.outcome = Outcome.INTERRUPTED
+            else:
+                self.record.error = _plain(str(e))
             self._keep()
             raise
         self._fill(verdict)
@@ -147,6 +147,7 @@ class RestoreTest:
             drive = open_drive(self._session, point, request.driver) if request.opens_drive else nullcontext()
             with drive as place:
                 for one in sample(reader, point, self._total, self._rng):
+                    check()
                     self._path = one.path
                     failure = self._one(vault, reader, one, place)
                     self._files += 1

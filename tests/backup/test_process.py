@@ -112,11 +112,7 @@ def test_interrupted(rpdrive: Cli, vault: Vault, folder: Path) -> None:
         process = start(rpdrive.slow_command("backup", folder), rpdrive)
         when_packs(vault, len(packs(vault)) + 1, process)
         process.send_signal(signal.SIGINT)
-        try:
-            _out, error = process.communicate(timeout=2.5)
-        except subprocess.TimeoutExpired:  # one in fifty is not heard on a busy machine: not understood yet
-            process.send_signal(signal.SIGINT)
-            _out, error = process.communicate(timeout=60)
+        _out, error = process.communicate(timeout=60)
         assert process.returncode == 130, error
         assert error.count(b"\n") == 1
         assert error.startswith(b"rpdrive: interrupted")

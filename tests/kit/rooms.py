@@ -11,6 +11,7 @@ ROOMS = {
     # The foundation.
     "catalog.errors": "",
     "catalog.held": "",
+    "catalog.interruption": "",
     "catalog.names": "",
     "catalog.author": "",
     "catalog.mountinfo": "",
@@ -23,7 +24,7 @@ ROOMS = {
     "catalog.heap": "",
     "catalog.systems": "",
     "catalog.units": "catalog.errors",
-    "catalog.screen": "catalog.errors",
+    "catalog.screen": "catalog.errors catalog.interruption",
     "catalog.disks.probe": "",
     "catalog.disks.tables": "catalog.disks.probe",
     "catalog.disks.geometry": "catalog.disks.probe catalog.disks.tables",
@@ -31,7 +32,7 @@ ROOMS = {
     "catalog.format": "catalog.errors",
     "catalog.retention": "catalog.errors catalog.format",
     "catalog.windows": "catalog.errors catalog.names catalog.format",
-    "catalog.store": "catalog.errors catalog.held catalog.systems",
+    "catalog.store": "catalog.errors catalog.held catalog.interruption catalog.systems",
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.program catalog.store catalog.store.azure",
     "catalog.transfer": "catalog.errors catalog.screen catalog.store",
@@ -119,17 +120,17 @@ ROOMS = {
     " catalog.ledger.records catalog.ledger.state catalog.machines catalog.points catalog.policies.records"
     " catalog.promoted catalog.retention catalog.screen catalog.signing catalog.store catalog.vault",
     "catalog.check": "catalog.access catalog.check.finding catalog.check.records catalog.errors catalog.format"
-    " catalog.heap catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places"
-    " catalog.points catalog.processors catalog.schedule.noted catalog.screen catalog.store catalog.store.address"
-    " catalog.vault",
+    " catalog.heap catalog.interruption catalog.ledger.records catalog.ledger.state catalog.machines"
+    " catalog.mark catalog.places catalog.points catalog.processors catalog.schedule.noted catalog.screen"
+    " catalog.store catalog.store.address catalog.vault",
     "catalog.repair": "catalog.access catalog.direct catalog.errors catalog.format catalog.heap"
     " catalog.ledger.records catalog.machines catalog.mark catalog.places catalog.points catalog.screen"
     " catalog.signing catalog.store catalog.tree catalog.vault catalog.vault_json",
     "catalog.seeds.record": "catalog.errors catalog.format catalog.vault",
-    "catalog.prune": "catalog.access catalog.errors catalog.format catalog.ledger catalog.ledger.records"
-    " catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points catalog.policies.records"
-    " catalog.promoted catalog.protect catalog.schedule.noted catalog.screen catalog.seeds.record catalog.signed"
-    " catalog.signing catalog.store catalog.vault",
+    "catalog.prune": "catalog.access catalog.errors catalog.format catalog.interruption catalog.ledger"
+    " catalog.ledger.records catalog.ledger.state catalog.machines catalog.mark catalog.places catalog.points"
+    " catalog.policies.records catalog.promoted catalog.protect catalog.schedule.noted catalog.screen"
+    " catalog.seeds.record catalog.signed catalog.signing catalog.store catalog.vault",
     "catalog.plans.paths": "catalog.errors",
     "catalog.plans.allowed": "catalog.access catalog.errors catalog.plans.paths",
     "catalog.plans.records": "catalog.access catalog.author catalog.errors catalog.format catalog.machines"
@@ -160,7 +161,8 @@ ROOMS = {
     "catalog.inventory": "catalog.access catalog.direct catalog.errors catalog.format catalog.inventory.values"
     " catalog.ledger.listed catalog.machines catalog.mountinfo catalog.points catalog.program catalog.screen"
     " catalog.systems catalog.tree catalog.vault",
-    "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.program catalog.screen catalog.systems",
+    "catalog.hooks": "catalog.access catalog.errors catalog.format catalog.interruption catalog.program"
+    " catalog.screen catalog.systems",
     "catalog.throttle": "catalog.access catalog.errors catalog.format catalog.held catalog.plans.local"
     " catalog.screen catalog.store catalog.throttle.rates",
     "catalog.seeds": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.marks"
@@ -203,11 +205,11 @@ ROOMS = {
     "mount.restore.disk": "catalog.errors catalog.filesystems catalog.format catalog.mountinfo catalog.systems"
     " catalog.windows mount.view",
     "mount.restore": "cache.disk cache.reader catalog.access catalog.disks catalog.disks.geometry"
-    " catalog.disks.probe catalog.errors catalog.format catalog.heap catalog.hooks catalog.jobs"
-    " catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places catalog.points"
-    " catalog.processors catalog.program catalog.schedule.history catalog.schedule.noted catalog.screen"
-    " catalog.throttle catalog.tree catalog.vault catalog.windows mount.process mount.restore.disk"
-    " mount.view",
+    " catalog.disks.probe catalog.errors catalog.format catalog.heap catalog.hooks catalog.interruption"
+    " catalog.jobs catalog.ledger.listed catalog.machines catalog.names catalog.patterns catalog.places"
+    " catalog.points catalog.processors catalog.program catalog.schedule.history catalog.schedule.noted"
+    " catalog.screen catalog.throttle catalog.tree catalog.vault catalog.windows mount.process"
+    " mount.restore.disk mount.view",
     "mount.loop.mounting": "catalog.errors catalog.mountinfo",
     "mount.loop": "catalog.disks catalog.disks.geometry catalog.disks.probe catalog.disks.tables"
     " catalog.errors catalog.screen mount.loop.mounting mount.place",
@@ -215,18 +217,18 @@ ROOMS = {
     " catalog.vault mount.drivers.choice mount.login mount.place mount.process",
     "mount.closing": "catalog.access catalog.screen mount.login mount.place mount.process",
     "mount.listing": "catalog.access catalog.screen mount.process",
-    "mount.restoretest": "cache.reader catalog.access catalog.errors catalog.format catalog.jobs catalog.machines"
-    " catalog.names catalog.points catalog.program catalog.schedule.history catalog.schedule.noted"
-    " catalog.screen catalog.throttle catalog.tree catalog.vault"
-    " mount.closing mount.opening mount.view",
+    "mount.restoretest": "cache.reader catalog.access catalog.errors catalog.format catalog.interruption"
+    " catalog.jobs catalog.machines catalog.names catalog.points catalog.program catalog.schedule.history"
+    " catalog.schedule.noted catalog.screen catalog.throttle catalog.tree catalog.vault mount.closing"
+    " mount.opening mount.view",
     "mount.doctor": "catalog.access catalog.alerts.overdue catalog.alerts.rules catalog.errors catalog.format"
     " catalog.hooks catalog.notify catalog.plans.local catalog.schedule.history catalog.schedule.marks"
     " catalog.schedule.timers catalog.screen catalog.store catalog.systems mount.drivers.choice",
     "mount.rebuild": "catalog.access catalog.errors catalog.format catalog.inventory catalog.inventory.values"
     " catalog.ledger.listed catalog.mountinfo catalog.screen catalog.vault",
     "mount.browse.guard": "catalog.errors",
-    "mount.browse.running": "catalog.access catalog.errors catalog.jobs catalog.program catalog.screen"
-    " catalog.systems catalog.throttle catalog.vault mount.process mount.restore",
+    "mount.browse.running": "catalog.access catalog.errors catalog.interruption catalog.jobs catalog.program"
+    " catalog.screen catalog.systems catalog.throttle catalog.vault mount.process mount.restore",
     "mount.browse.resources": "cache.disk cache.memory cache.openfile cache.reader catalog.access catalog.alerts"
     " catalog.alerts.keeping catalog.alerts.overdue catalog.alerts.rules catalog.alerts.state catalog.direct"
     " catalog.errors catalog.format catalog.heap catalog.history catalog.jobs catalog.ledger.listed"
@@ -261,7 +263,7 @@ ROOMS = {
     "backup.census": "backup.exclusions backup.selection backup.snapshot.base",
     "backup.mirrorfile": "catalog.errors catalog.format",
     "backup.mirror": "backup.mirrorfile catalog.format",
-    "backup.pipeline": "backup.mirror catalog.format catalog.processors catalog.vault",
+    "backup.pipeline": "backup.mirror catalog.format catalog.interruption catalog.processors catalog.vault",
     "backup.pieces": "backup.pipeline catalog.format",
     "backup.progress": "backup.pipeline catalog.format catalog.screen",
     "backup.sources.base": "backup.systems catalog.format",
@@ -283,13 +285,14 @@ ROOMS = {
     "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format"
     " catalog.ledger.records",
     "backup.mirroring": "backup.run backup.systems catalog.errors catalog.format catalog.vault",
-    "backup.attempt": "backup.evidence backup.lineage backup.pipeline backup.previous backup.run backup.systems"
-    " backup.walk catalog.errors catalog.format catalog.store catalog.vault",
-    "backup.engine": "backup.attempt backup.evidence backup.lineage backup.mirrorfile backup.mirroring backup.run"
-    " backup.systems catalog.errors",
+    "backup.attempt": "backup.evidence backup.lineage backup.pipeline backup.previous backup.run"
+    " backup.systems backup.walk catalog.errors catalog.format catalog.interruption catalog.store"
+    " catalog.vault",
+    "backup.engine": "backup.attempt backup.evidence backup.lineage backup.mirrorfile backup.mirroring"
+    " backup.run backup.systems catalog.errors catalog.interruption",
     "backup.display": "backup.run catalog.format catalog.screen catalog.store",
-    "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.jobs"
-    " catalog.schedule.noted catalog.vault",
+    "backup.record": "backup.progress backup.run catalog.errors catalog.format catalog.interruption"
+    " catalog.jobs catalog.schedule.noted catalog.vault",
     "backup.request": "backup.exclusions backup.selection backup.systems catalog.access catalog.errors"
     " catalog.format",
     "backup.sources": "backup.exclusions backup.request backup.selection backup.snapshot backup.snapshot.base"
@@ -313,10 +316,11 @@ ROOMS = {
     " backup.why catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",
     # The command, which loads the packages' commands by name.
     "rpdrive": "backup.commands backup.snapshot cache.commands cache.disk catalog.access catalog.alerts"
-    " catalog.check catalog.copies catalog.errors catalog.history catalog.hooks catalog.inventory catalog.jobs"
-    " catalog.ledger catalog.machines catalog.notify catalog.plans catalog.points catalog.policies catalog.program"
-    " catalog.prune catalog.repair catalog.report catalog.schedule catalog.screen catalog.seeds mount.browse"
-    " mount.commands mount.doctor mount.loop mount.rebuild mount.restore mount.restoretest",
+    " catalog.check catalog.copies catalog.errors catalog.history catalog.hooks catalog.interruption"
+    " catalog.inventory catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.plans"
+    " catalog.points catalog.policies catalog.program catalog.prune catalog.repair catalog.report"
+    " catalog.schedule catalog.screen catalog.seeds mount.browse mount.commands mount.doctor mount.loop"
+    " mount.rebuild mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from catalog.access.memory import protect_memory
 from catalog.errors import RpdriveError
+from catalog.interruption import interrupt, listening, was_stopped
 from mount.process.base import Pipes
 from mount.process.this import PROCESSES
 
@@ -97,16 +98,17 @@ class RunningRestore:
         self._files.set_aside(status.id)
         self._files.write(status)
         taken()
-        with _Stopped(self._stopping) as stopped:
+        with listening(), _Stopped(self._stopping) as stopped:
             try:
                 self._work(stopped)
-            except KeyboardInterrupt:
-                self._interrupted()
-            except RpdriveError as e:
-                self._failed(e.kind, str(e), e.advice)
-            except Exception as e:  # noqa: BLE001 - the page has to be told, whatever it is
-                _log.exception("the restore failed")
-                self._failed("Unexpected", f"{type(e).__name__}: {e}", f"see {self._files.log(status.id)}")
+            except (KeyboardInterrupt, Exception) as e:  # noqa: BLE001 - the page has to be told, whatever it is
+                if was_stopped(e):
+                    self._interrupted()
+                elif isinstance(e, RpdriveError):
+                    self._failed(e.kind, str(e), e.advice)
+                else:
+                    _log.exception("the restore failed")
+                    self._failed("Unexpected", f"{type(e).__name__}: {e}", f"see {self._files.log(status.id)}")
             stopped.ignore()
             status.finished = time.time_ns()
             if self._order.plan and status.state == "stopped":
@@ -228,4 +230,4 @@ class _Stopped:
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.ignore()
         self._tell()
-        raise KeyboardInterrupt
+        interrupt()

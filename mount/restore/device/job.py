@@ -14,6 +14,7 @@ from catalog.format.records import Outcome
 from catalog.format.values import NodeKind, Paged
 from catalog.hooks.around import Around, job_facts
 from catalog.hooks.config import Stage, read_hooks
+from catalog.interruption import was_stopped
 from catalog.jobs.local import LocalJob, LocalJobs, new_job_id
 from catalog.program import user_path
 from catalog.schedule.history import Ran
@@ -85,11 +86,11 @@ class DeviceJob:
                     noted = begin(self._session.settings.where("state"), ran)
                 self._hooked(reader, found, target, observer)
             self.record.outcome = Outcome.WITH_WARNINGS if self.problems else Outcome.COMPLETED
-        except KeyboardInterrupt:
-            self.record.outcome = Outcome.INTERRUPTED
-            raise
-        except RpdriveError as e:
-            self.record.error = str(e).encode(errors="backslashreplace").decode()
+        except (KeyboardInterrupt, RpdriveError) as e:
+            if was_stopped(e):
+                self.record.outcome = Outcome.INTERRUPTED
+            else:
+                self.record.error = str(e).encode(errors="backslashreplace").decode()
             raise
         finally:
             reader.close()

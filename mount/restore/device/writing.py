@@ -12,6 +12,7 @@ from catalog.errors import Damaged
 from catalog.format.blocks import PackKind
 from catalog.format.packs import Extent
 from catalog.format.values import Piece
+from catalog.interruption import check
 from catalog.screen.progress import JobProgress
 from mount.restore.device.target import DeviceTarget
 
@@ -102,6 +103,7 @@ class Writer:
 
     def _parts(self) -> Iterator[_Part]:
         for start, piece in self._pieces():
+            check()
             if isinstance(piece, Extent):
                 yield _Part(start, piece.length, piece)
                 continue

@@ -81,6 +81,7 @@ PACKAGES = {
     "mount.restoretest.commands": ("test-restore",),
     "mount.doctor.commands": ("doctor",),
     "mount.rebuild.commands": ("system",),
+    "mount.promoting.commands": ("vault",),
     "mount.browse.commands": ("browse",),
     "cache.commands": ("cache",),
 }
@@ -244,6 +245,7 @@ def rpdrive(
         waiting=None if "--json" in sys.argv else _say,
         also=also or (),
         lacking=_lacking,
+        noting=_behind,
     )
     if also:
         source = ctx.get_parameter_source("also")
@@ -300,6 +302,12 @@ def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | 
         return DiskCache(session.settings.cache).records(vault_id)
     except LocalError:
         return None  # without a cache, the command is slower
+
+
+def _behind(session: Session, vault: Any) -> Any:
+    from catalog.points.elsewhere import behind
+
+    return behind(session, vault, vault.each_point_name())
 
 
 def main() -> None:

@@ -45,11 +45,19 @@ class Jumps:
         """
         if not self._is_promoted:
             return None
-        seen, after = self.noted.get(key, Noted(0, 0)), self._after.get(key, set())
+        seen, after = self.noted.get(key, Noted(0, 0)), self._later(key)
         first = min([*after, *([seen.after] if seen.after else [])], default=0)
         before = max((n for n in present if n < first and n not in after), default=0)
         before = max(before, seen.before)
         return (before + 1, first - 1) if before + 1 < first else None
+
+    def _later(self, key: Key) -> set[int]:
+        """The numbers of points from after the promotion.
+
+        An object that was moved may look younger than it is: what was seen of the copy earlier counts more.
+        """
+        before = self.noted.get(key, Noted(0, 0)).before
+        return {n for n in self._after.get(key, ()) if n > before}
 
     def wrote(self, key: Key, number: int) -> None:
         """Remember the number of a point that this machine has written."""
@@ -61,7 +69,7 @@ class Jumps:
         """Remember the numbers of points of an item that opened."""
         if not self._is_promoted:
             return
-        after, seen = self._after.get(key, set()), self.noted.get(key, Noted(0, 0))
+        after, seen = self._later(key), self.noted.get(key, Noted(0, 0))
         numbers = list(numbers)
         before = max((n for n in numbers if n not in after), default=0)
         first = min((n for n in numbers if n in after), default=0)

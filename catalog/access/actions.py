@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+from catalog.access.copies import KnownCopies
 from catalog.access.credentials import Connections, Credentials, issue, read_credentials
 from catalog.access.issued import note_issued
 from catalog.access.listing import vault_json, vault_text
@@ -50,13 +51,27 @@ def show_vault(session: Session, *, sizes: bool, as_json: bool) -> None:
     """
     vault = session.open_vault()
     row = vault_json(vault, sizes=sizes)
+    row["copies"] = _known_copies(session, vault)
+    behind = None if session.noting is None else session.noting(session, vault)
+    row["behind"] = None if behind is None else behind.json()
     lost = vault.passed_over.lost()
     if as_json:
         print_json({**row, "damaged": vault.passed_over.json()})
     else:
         print(vault_text(row))
+        if behind is not None:
+            print(safe_text(f"note      {behind}"))
     if lost:
         raise lost[0]
+
+
+def _known_copies(session: Session, vault: Vault) -> list[str]:
+    """The addresses of the copies of a vault that this machine knows, without the one that is looked at."""
+    try:
+        return [at for at in KnownCopies(session.settings).of(vault.id) if at != session.address]
+    except LocalError as e:
+        warn(f"{e}; {e.advice}")
+        return []
 
 
 def write_credentials(

@@ -13,7 +13,7 @@ from catalog.format.keys import VERSION
 from catalog.format.vaultfile import Immutable
 from catalog.ledger.listed import hiding
 from catalog.protect.listing import immutable_text
-from catalog.screen.text import counted, safe_text, size_text
+from catalog.screen.text import counted, iso_time, safe_text, size_text
 from catalog.store.roles import Role
 from catalog.vault import Vault
 
@@ -54,6 +54,7 @@ def vault_json(vault: Vault, *, sizes: bool = False) -> dict[str, Any]:
         "admins": [admin_json(admin) for admin in vault.file.admins],
         "soft_delete_days": vault.file.soft_delete_days,
         "immutable": None if vault.file.immutable is None else msgspec.structs.asdict(vault.file.immutable),
+        "copy": None if vault.file.copy is None else msgspec.structs.asdict(vault.file.copy),
         "machines": [
             {
                 "id": machine.id.hex(),
@@ -104,6 +105,7 @@ def vault_text(row: dict[str, Any]) -> str:
     lines += [f"admin key {admin_text(admin)}" for admin in row["admins"]] or ["admin key none"]
     if row["immutable"] is not None:
         lines.append(f"immutable {immutable_text(Immutable(**row['immutable']))}")
+    lines += _copy_lines(row)
     lines.append(f"points    {row['points']:,}")
     for machine in row["machines"]:
         text = f"machine   {machine['name']} ({machine['id'][:8]}), {machine['system']}"
@@ -116,6 +118,16 @@ def vault_text(row: dict[str, Any]) -> str:
     if "stored" in row:
         lines.append(f"stored    in all {size_text(sum(held['bytes'] for held in row['stored'].values()))}")
     return "\n".join(map(safe_text, lines))
+
+
+def _copy_lines(row: dict[str, Any]) -> list[str]:
+    """What a place is a copy of, and what other copies this machine knows."""
+    lines, copy = list[str](), row["copy"]
+    if copy is not None and copy["promoted"] is None:
+        lines.append(f"copy      of {copy['of']}, since {copy['since']}: it follows, and takes no backups")
+    elif copy is not None:
+        lines.append(f"copy      of {copy['of']} until {iso_time(copy['promoted'] * 10**9)}, when it was promoted")
+    return lines + [f"copy at   {address}" for address in row.get("copies", ())]
 
 
 def credentials_json(made: Credentials) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, MutableMapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from catalog.access.memory import protect_memory
 from catalog.access.passphrases import GivenPassphrases, Passphrases, unlock
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from catalog.vault import Vault
 
 FIRST_SILENCE = 5.0  # seconds
+Noting: TypeAlias = "Callable[[Session, Vault], Note | None]"
 RecordsFactory: TypeAlias = "Callable[[Session, bytes], MutableMapping[str, bytes] | None]"
 
 
@@ -38,6 +38,12 @@ class Opener(Protocol):
     """Opens the store at an address, like catalog.store.address.open_store."""
 
     def __call__(self, url: str, *, token: str | None = None, endpoint: str | None = None) -> Store: ...
+
+
+class Note(Protocol):
+    """What a person should know of an open vault, as text and for --json."""
+
+    def json(self) -> dict[str, Any]: ...
 
 
 class OwnFolder(NamedTuple):
@@ -55,6 +61,7 @@ class Session:
     or None: the cache is a package above this one. `opener` opens
     the store in place of `open_store`. `waiting` gets a message when the store does not answer for some seconds.
     `also` are addresses of other places of the vault (also.py), `lacking` says what one of them does not have yet.
+    `noting` says how far the place is behind others: what compares points is a room above this one.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Session:
         waiting: Callable[[str], None] | None = None,
         also: Sequence[str] = (),
         lacking: Callable[[Settings, Vault], str] = lambda settings, vault: "",
+        noting: Noting | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.vault_option = vault
@@ -81,6 +89,7 @@ class Session:
         self.also_given, self.also_required = tuple(also), False  # required: for this command, not by a variable
         self.also: Also | None = None  # once the session reads from other places, too
         self.lacking = lacking
+        self.noting = noting
         self._silent_until = 0.0
         self._stack: StoreStack | None = None
         self._usual = 0.0  # patience of this kind of store, in seconds
@@ -94,6 +103,7 @@ class Session:
         return Session(
             self.settings, vault=address, passphrases=self.passphrases, admin_passphrases=self.admin_passphrases,
             records_factory=self._records_factory, opener=self._opener, waiting=self._waiting,
+            noting=self.noting,
         )  # fmt: skip
 
     @property
@@ -442,24 +452,12 @@ class Session:
 
     def disconnect(self) -> bool:
         """Forget the vault's credentials, saved key and address. False if it was not known. Raises LocalError."""
-        from catalog.access.copies import KnownCopies
-        from catalog.access.credentials import Connections
-        from catalog.access.place import VaultPlaces
+        from catalog.access.disconnecting import disconnect
 
-        vault_id, copies = self.known_id(), KnownCopies(self.settings)
-        if vault_id is None:
-            return False
-        Connections(self.settings).delete(vault_id, self.address)
-        known = [at for at, one in self.settings.known_vaults().items() if one == vault_id]
-        if not {*known, *copies.of(vault_id)} - {self.address}:  # the keys are those of all its places
-            self.saved_keys.delete(vault_id)
-            self.saved_admin_keys.delete(vault_id)
-        state = self.settings.where("state")
-        _forget_plans(state / "plans" / f"{vault_id.hex()}.json", self.address)
-        VaultPlaces(state, vault_id).forget_first(self.address)
-        self.settings.forget_vault(self.address)
-        copies.forget(self.address)
-        return True
+        vault_id = self.known_id()
+        if vault_id is not None:
+            disconnect(self.settings, self.address, vault_id)
+        return vault_id is not None
 
     def delete_key(self) -> bool:
         """Delete the vault's saved key. False if there was none. Sends a request only if the vault is not known."""
@@ -483,16 +481,3 @@ class Session:
             self.also.close()
         if self._stack is not None:
             self._stack.close()
-
-
-def _forget_plans(copy: Path, address: str) -> None:
-    """Remove the copy of a vault's plans (catalog/plans/local.py), unless they lead to another place of the vault.
-
-    Nothing is due any more for a vault that does not open.
-    """
-    import json
-
-    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        if json.loads(copy.read_bytes())["address"] != address:
-            return
-    copy.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from catalog.direct import DirectSource
 from catalog.format.records import Machine, Point, PointName
 from catalog.format.values import NodeKind
 from catalog.points.choice import Place, entries, find, split_place
+from catalog.points.elsewhere import behind
 from catalog.points.health import Health, damage_cell, damage_lines, health_json
 from catalog.points.listing import (
     DAMAGED,
@@ -97,6 +98,9 @@ def show_points(
         say("All recovery points here were forgotten; `rpdrive points --deleted` shows those that are still there")
     elif not damaged:
         say("There are no recovery points here yet; make one with `rpdrive backup PATH`")
+    late = behind(session, vault, listed.stored) if not as_json else None
+    if late is not None:
+        say(f"Note: {late}")
     for warning in vanished if not as_json else ():
         warn(warning, prefix="warning")
     if damaged:

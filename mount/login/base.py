@@ -35,6 +35,13 @@ class Login(Protocol):
         """
         ...
 
+    def readdress(self, old: str, new: str) -> list[str]:
+        """Let entries that open a drive of the vault at one address open it at another. Returns a line for each.
+
+        A drive that is open stays as it is until it is opened again. Raises LocalError.
+        """
+        ...
+
     def report_ready(self) -> None:
         """Notify the service manager that started this process, if one did, that the drive is open."""
         ...

@@ -111,6 +111,10 @@ class ScheduledTasks:
             )
         return f"Removed the task {task.name}"
 
+    def readdress(self, old: str, new: str) -> list[str]:
+        """See Login. Tasks hold no text that is ours alone: the drive is to be added again."""
+        return [f"Drives that open at login from {old}: add them again with `rpdrive mount --at-login`"]
+
     def report_ready(self) -> None:
         """Do nothing: the Task Scheduler doesn't wait for the drive."""
 

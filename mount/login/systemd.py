@@ -87,6 +87,30 @@ class SystemdUnits:
             )
         return f"Removed {unit.path}"
 
+    def readdress(self, old: str, new: str) -> list[str]:
+        lines = list[str]()
+        for system in (False, True):
+            folder, changed = unit_for(Path("x"), system=system).path.parent, False
+            for path in sorted(folder.glob("rpdrive-*.service")):
+                unit = Unit(path, system)
+                try:
+                    before = os.fsdecode(path.read_bytes())
+                except OSError:
+                    continue  # another user's
+                after = readdressed(before, old, new)
+                if after == before:
+                    continue
+                try:
+                    write(unit, after, f"change {old} in it as root")
+                except LocalError as e:
+                    lines.append(f"{e}; {e.advice}")
+                    continue
+                changed = True
+                lines.append(f"{path} opens its drive from {new}, once it is opened again")
+            if changed:
+                succeeds(Unit(folder / "x", system), "daemon-reload")
+        return lines
+
     def report_ready(self) -> None:
         """See Login. Uses sd_notify(3), if systemd asked for that when it started this process."""
         address = os.environ.get("NOTIFY_SOCKET")
@@ -142,6 +166,15 @@ def unit_text(
         lines += _SYSTEM_LIMITS.splitlines()
     lines += ["", "[Install]", f"WantedBy={'multi-user' if system else 'default'}.target", ""]
     return "\n".join(lines)
+
+
+def readdressed(text: str, old: str, new: str) -> str:
+    """A unit's text with another address of the vault. All else stays, also what a person has changed."""
+    words = quoted(f"--vault={old}"), quoted(f"--vault={new}")
+    return "".join(
+        f"{line} ".replace(f" {words[0]} ", f" {words[1]} ")[:-1] if line.startswith("ExecStart=") else line
+        for line in text.splitlines(keepends=True)
+    )
 
 
 def enable(unit: Unit, *, now: bool) -> bool:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from catalog.format.keys import Keys
 from catalog.format.records import PointName
 from catalog.format.vaultfile import VaultFile
 from catalog.ledger.listed import list_points
+from catalog.points.elsewhere import behind
 from catalog.points.lacking import lacking
 from catalog.points.opening import open_point, scope
 from catalog.screen.text import iso_time
@@ -71,7 +72,7 @@ class RunningDrive:
         vault = _vault(order, session, self._disk, self._say)
         vault.tell = self._notices.append
         self._reader = Reader(vault, disk=self._disk, timeout=order.read_timeout)
-        self._view, info, self._fate = _view(order, vault, self._reader, self._began)
+        self._view, info, self._fate = _view(order, session, vault, self._reader, self._began)
         self._driver = choice.make_driver(
             order.driver, self._view, self._reader, ready=self._mounted, read_timeout=order.read_timeout,
             disk=order.disk,
@@ -205,7 +206,9 @@ def _disk_cache(order: Order, session: Session) -> DiskCache | None:
         return None
 
 
-def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View, DriveInfo, Fate | None]:
+def _view(
+    order: Order, session: Session, vault: Vault, reader: Reader, began: int
+) -> tuple[View, DriveInfo, Fate | None]:
     """The view that the order asks for, what it shows, and what becomes of its point. `began` in ns since 1970."""
     info = DriveInfo(
         mount_point=os.fsdecode(order.mount_point).encode(errors="backslashreplace").decode(),
@@ -221,9 +224,12 @@ def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View,
     if order.point is None:
         from mount.view.all_points import AllPointsView
 
+        _tell_behind(session, vault, None)
+
         return AllPointsView(vault, reader, machine, item, forgotten=machine is not None), info, None
     listed = list_points(vault, machine, item)
     point = open_point(vault, listed, order.point)
+    _tell_behind(session, vault, listed.stored)
     fate = Fate(vault, PointName.of(point), listed.ledger(point.machine, point.item))
     for row in vault.passed_over.report():
         _log.warning("%s", row)
@@ -231,6 +237,13 @@ def _view(order: Order, vault: Vault, reader: Reader, began: int) -> tuple[View,
         info, point=point.id.hex(), point_time=iso_time(point.time), machine=point.machine_name,
         item=point.item_name,
     ), fate  # fmt: skip
+
+
+def _tell_behind(session: Session, vault: Vault, names: Iterable[PointName] | None) -> None:
+    """Tell if another place of the vault has more points. Lists those of this one, if need be."""
+    found = behind(session, vault, vault.each_point_name() if names is None else names)
+    if found is not None:
+        vault.tell(str(found))
 
 
 def _warm(view: View) -> None:

@@ -142,6 +142,8 @@ ROOMS = {
     " catalog.retention catalog.schedule.due catalog.schedule.timers"
     " catalog.screen catalog.store"
     " catalog.vault",
+    "catalog.promotion": "catalog.access catalog.errors catalog.format catalog.plans.local catalog.store"
+    " catalog.store.address catalog.vault catalog.vault_json",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
     " catalog.screen catalog.store catalog.vault",
     "catalog.throttle.rates": "catalog.format",
@@ -245,6 +247,7 @@ ROOMS = {
     " mount.browse.api mount.browse.contents mount.browse.guard mount.browse.options mount.browse.pages"
     " mount.browse.resources mount.process",
     "mount.browse": "catalog.access catalog.screen mount.browse.options mount.browse.server",
+    "mount.promoting": "catalog.access catalog.promotion catalog.screen mount.login",
     "mount.commands": "catalog.access catalog.screen mount.closing mount.listing mount.opening",
     # Backups.
     "backup.systems": "catalog.disks catalog.disks.geometry catalog.errors catalog.filesystems catalog.format"
@@ -320,7 +323,7 @@ ROOMS = {
     " catalog.inventory catalog.jobs catalog.ledger catalog.machines catalog.notify catalog.plans"
     " catalog.points catalog.policies catalog.program catalog.prune catalog.repair catalog.report"
     " catalog.schedule catalog.screen catalog.seeds mount.browse mount.commands mount.doctor mount.loop"
-    " mount.rebuild mount.restore mount.restoretest",
+    " mount.promoting mount.rebuild mount.restore mount.restoretest",
 }
 
 # Files of more than 500 lines, and why each is one file.

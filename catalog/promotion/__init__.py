@@ -1,0 +1,1 @@
+"""Making a copy of a vault a vault in its own right."""

@@ -1,0 +1,143 @@
+"""Makes a copy of a vault a vault in its own right, once its source is lost, and lets this machine use it.
+
+In vault.json alone is written: from then on the copy is a vault like any other. The time that it says stands
+between the points that came with the copy and those that are stored later (docs/format.md, "Copies of a vault"),
+so it must be apart from both by the store's own clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from catalog.access.copies import KnownCopies
+from catalog.access.passphrases import confirm_on_terminal
+from catalog.access.session import Session
+from catalog.errors import AccessDenied, LocalError, RpdriveError, UsageError, WrongClock
+from catalog.format.vaultfile import VaultFile
+from catalog.plans.local import LocalPlans
+from catalog.store.address import normal_address
+from catalog.store.roles import Role
+from catalog.vault import Vault
+from catalog.vault_json import read_vault_file
+
+ANSWER = 10.0  # s for which a source is asked whether it is still there
+_LONGEST = 60.0  # s to wait for the store's clock
+_S = 10**9  # ns
+Moved = Callable[[str, str], list[str]]  # from one address to another: what was changed, in lines
+
+
+class Promoted(NamedTuple):
+    """A promoted copy: since when (s since 1970, UTC), whether it was before, and what changed on this machine."""
+
+    vault: Vault
+    since: int
+    was_before: bool
+    lines: list[str]
+
+
+def promote(session: Session, *, yes: bool, drives: Moved = lambda old, new: []) -> Promoted:
+    """Promote the session's vault, which must be a copy; a copy that is promoted already only gets used here.
+
+    `drives` changes the drives that open by themselves. Raises UsageError if it is no copy, or if its source still
+    answers and nobody says yes, and as `Session.open_vault`.
+    """
+    session.require(Role.ADMIN)
+    vault = session.open_vault(copying=True)
+    mark, known = vault.file.copy, _known(session, vault)
+    if mark is None:
+        raise UsageError(
+            f"the vault at {session.address} is no copy of one", "`rpdrive vault copy` makes copies of a vault"
+        )
+    was_before = mark.promoted is not None
+    if not was_before:
+        if not yes:
+            _ask(session, vault, [*known, mark.of])
+        at = _moment(vault)
+        vault.change_file(lambda file: _promoted(file, at))
+    lines = _use_here(session, vault, known)
+    for address in known:
+        lines += drives(address, session.address)
+    since = vault.file.copy.promoted if vault.file.copy is not None else None
+    return Promoted(vault, since or 0, was_before, lines)
+
+
+def _promoted(file: VaultFile, at: int) -> VaultFile:
+    assert file.copy is not None
+    return file if file.copy.promoted is not None else file.changed(copy=replace(file.copy, promoted=at))
+
+
+def _known(session: Session, vault: Vault) -> list[str]:
+    """The other addresses by which this machine knows the vault."""
+    known = session.settings.known_vaults()
+    return [at for at, one in known.items() if one == vault.id and at != session.address]
+
+
+def _ask(session: Session, vault: Vault, sources: list[str]) -> None:
+    """Raise UsageError if a source still answers, and nobody confirms."""
+    for address in dict.fromkeys(sources):
+        there = _answer(session, vault, address)
+        if there is None:
+            continue
+        question = f"{address} {there}. Two vaults would then take backups, each without the other's. Promote?"
+        if not confirm_on_terminal(question):
+            raise UsageError(
+                f"{address}, which {session.address} is a copy of, {there}: two vaults would take backups",
+                "if nobody is to back up there any more, add --yes",
+            )
+
+
+def _answer(session: Session, vault: Vault, address: str) -> str | None:
+    """What a source says, in words; None if there is no such vault any more, or nobody can tell."""
+    try:
+        if normal_address(address) == session.address:
+            return None
+        other = session.another(normal_address(address))
+        try:
+            file = read_vault_file(other.open_store(patience=ANSWER))
+        finally:
+            other.close()
+    except AccessDenied:
+        return "is there, and refuses this machine"
+    except RpdriveError:
+        return None
+    return "still answers" if file.vault_id == vault.id else None
+
+
+def _moment(vault: Vault) -> int:
+    """A time (s) that all points have been stored before, and that is over by the store's clock."""
+    newest = max((modified for _name, modified in vault.stored_points()), default=0)
+    now = vault.store.now()
+    at = max(-(-newest // _S), now // _S - 1)
+    if at > now // _S + _LONGEST:
+        raise WrongClock("a recovery point in the copy is younger than its store's time")
+    while now <= at * _S:
+        time.sleep(min(0.05 + (at * _S - now) / _S, 1.0))
+        now = vault.store.now()
+    return at
+
+
+# --- this machine -------------------------------------------------------------------------------------------
+
+
+def _use_here(session: Session, vault: Vault, known: list[str]) -> list[str]:
+    """Let this machine know the vault here and no longer there, and its jobs go here. Returns what changed."""
+    settings, lines = session.settings, list[str]()
+    settings.remember_vault(session.address, vault.id)
+    for address in known:
+        settings.forget_vault(address)
+        lines.append(f"This machine knows the vault at {session.address} now, and no longer at {address}")
+    KnownCopies(settings).forget(session.address)
+    plans = LocalPlans(settings.where("state"))
+    try:
+        plan = plans.of(vault.id)
+    except LocalError:
+        plan = None  # the next job writes it anew
+    if plan is not None and plan.address != session.address and (plan.address in known or not known):
+        before, plan.address = plan.address, session.address
+        plans.save(plan)
+        lines.append(f"Jobs of this machine go to {session.address} now, and no longer to {before}")
+    return lines

@@ -1,0 +1,1 @@
+"""`rpdrive vault promote`, which also changes the drives that open by themselves."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from catalog.errors import Damaged
@@ -20,7 +21,7 @@ SHOWN = 20  # names of each kind that a report has; the counts are exact
 EARLY = (("packs/", "meta/"), ("index/",))
 LATE = (("jobs/",), ("points/",), ("seeds/",))
 _EARLY = tuple(folder for step in EARLY for folder in step)
-_MACHINE, _SERIES = 32, 8  # hex digits of a machine in names: its id, or the part of it that names its packs
+_SERIES = 8  # digits of a machine's id that name its packs
 
 
 class Names:
@@ -30,9 +31,9 @@ class Names:
     carries, e.g. objects of another machine.
     """
 
-    def __init__(self, ended: str) -> None:
+    def __init__(self, ended: str, machine: str) -> None:
         self._ended = ended
-        self.machine = ""  # its id in hex, or the first digits of it; all names agree with it
+        self.machine = machine  # its id in hex
 
     def check(self, name: str, where: str) -> None:
         """Raise Damaged if this name can't be on a disk of the seed. `where` is said in the error."""
@@ -41,18 +42,15 @@ class Names:
             if name != self._ended:
                 raise Damaged(f"{where} lists {name}, which belongs to another seed")
             return
-        machine = rest.partition("/")[0]
-        size = _SERIES if folder in ("packs", "meta") else _MACHINE
-        if len(machine) != size or not machine.strip("0123456789abcdef") == "" or "/" not in rest:
-            raise Damaged(f"{where} lists {name}, which is no name of an object that travels")
-        shorter, longer = sorted((machine, self.machine), key=len)
-        if not longer.startswith(shorter):
-            raise Damaged(f"{where} lists {name} and objects of another machine: a seed has those of one")
-        self.machine = longer
+        machine, slash, _name = rest.partition("/")
+        own = self.machine[:_SERIES] if folder in ("packs", "meta") else self.machine
+        if machine != own or not slash:
+            raise Damaged(f"{where} lists {name}, which no backup of the seed's machine writes")
 
     def prefixes(self) -> list[str]:
         """The folders of the vault that hold what the seed brings before its points, in order of name."""
-        return [f"index/{self.machine}/", f"meta/{self.machine[:8]}/", f"packs/{self.machine[:8]}/"]
+        series = self.machine[:_SERIES]
+        return [f"index/{self.machine}/", f"meta/{series}/", f"packs/{series}/"]
 
 
 class Row(NamedTuple):
@@ -85,6 +83,14 @@ def compared(lists: Iterable[tuple[int, Iterable[Listed]]], there: Iterable[Obje
         while info is not None and info.name < name:
             info = next(found, None)
         yield Row(disk, name, size, digest, info.size if info is not None and info.name == name else None)
+
+
+def hashed(rows: Iterable[Row], disk: int) -> Iterator[Row]:
+    """What the vault lacks of one disk, each with the hash that any list has for it. Rows as of `compared`."""
+    for _name, group in groupby(rows, key=lambda row: row.name):
+        same = list(group)
+        digest = next((row.hash for row in same if row.hash), b"")
+        yield from (row._replace(hash=digest) for row in same if row.disk == disk and row.is_missing)
 
 
 def _numbered(disk: int, rows: Iterable[Listed]) -> Iterator[tuple[str, int, int, bytes]]:

@@ -25,6 +25,9 @@ from catalog.errors import (
     UsageError,
 )
 from catalog.seeds.disk import (
+    BULK,
+    HASH_BYTES,
+    LAST,
     LIST_FILE,
     LISTS,
     MAX_LINE,
@@ -35,17 +38,24 @@ from catalog.seeds.disk import (
     SeedFile,
     decode_seed_file,
     read_list,
+    read_twin_file,
+    travels,
+    write_list,
 )
 from catalog.store.address import local_folder, normal_address
 from catalog.store.base import Store, pieces
 from catalog.store.local import LocalStore
+from catalog.vault_json import NAME as VAULT_FILE
 
 MOST_LIST = 4 << 30  # bytes of a list: 15 million objects, which are 500 TiB of packs
 _MOST_FOLDERS = 1000  # of a source that are looked into
 
 
+TWIN = 0  # the number of a twin, which is no disk
+
+
 class Brought:
-    """A disk that was found at `place`, an address. `store` reads it."""
+    """A disk, or a twin (number TWIN), that was found at `place`, an address. `store` reads it."""
 
     def __init__(self, store: Store, place: str, file: SeedFile) -> None:
         self.store = store
@@ -61,6 +71,19 @@ class Brought:
         return self.file.row
 
     @property
+    def is_twin(self) -> bool:
+        return self.number == TWIN
+
+    @property
+    def what(self) -> str:
+        return "the twin" if self.is_twin else "the disk"
+
+    @property
+    def named(self) -> str:
+        """What and where it is, for people."""
+        return f"the twin at {self.shown}" if self.is_twin else f"disk {self.number} at {self.shown}"
+
+    @property
     def shown(self) -> str:
         """The place, for people: a path where it is a folder."""
         return shown(self.place)
@@ -68,7 +91,7 @@ class Brought:
     def is_away(self) -> bool:
         """Whether the disk can't be read at all, e.g. because it was unplugged."""
         try:
-            self.store.get(SEED_FILE, MAX_SEED_FILE)
+            self.store.get(VAULT_FILE if self.is_twin else SEED_FILE, MAX_SEED_FILE)
         except RpdriveError:
             return True
         return False
@@ -121,11 +144,28 @@ def _opened(found: list[Brought], problems: list[RpdriveError], store: Store, pl
         data = store.get(SEED_FILE, MAX_SEED_FILE)
         found.append(Brought(store, place, decode_seed_file(data, what)))
     except ObjectNotFound:
-        return False
+        folder = local_folder(place)
+        return folder is not None and _opened_twin(found, problems, Path(folder), place)
     except ObjectTooLarge as e:
         problems.append(Damaged(f"{what} is too large", e.advice))
     except (Damaged, NewerFormat) as e:
         problems.append(e)
+    return True
+
+
+def _opened_twin(found: list[Brought], problems: list[RpdriveError], folder: Path, place: str) -> bool:
+    try:
+        twin = read_twin_file(folder)
+    except (Damaged, NewerFormat) as e:
+        problems.append(e)
+        return True
+    if twin is None:
+        return False
+    row = DiskRow(number=TWIN, id=twin.seed)
+    file = SeedFile(
+        vault=twin.vault, seed=twin.seed, machine=twin.machine, expires=twin.expires, disk=TWIN, disks=(row,)
+    )
+    found.append(Brought(LocalStore(folder, place), place, file))
     return True
 
 
@@ -154,13 +194,17 @@ def temporary_folder() -> Iterator[Path]:
 class DiskList:
     """The list of a disk, copied from where it was found and proven: the disk may be away when it is read again."""
 
-    def __init__(self, path: Path, row: DiskRow, where: str) -> None:
-        self._path, self._row, self._where = path, row, where
+    def __init__(self, path: Path, row: DiskRow, where: str, *, hashed: bool = True) -> None:
+        self._path, self.row, self._where, self._hashed = path, row, where, hashed
 
     def __iter__(self) -> Iterator[Listed]:
-        """Its objects, in order of name. Raises Damaged if a line is malformed, or is no object of a disk."""
+        """Its objects, in order of name. Raises Damaged if a line is malformed, or is no object of a disk.
+
+        The hash of an object of a twin is empty: nobody knows it.
+        """
         try:
-            yield from read_list(self._path, self._row)
+            for listed in read_list(self._path, self.row):
+                yield listed if self._hashed else listed._replace(hash=b"")
         except Damaged as e:
             raise Damaged(str(e).replace(str(self._path), self._where), e.advice) from e
 
@@ -186,6 +230,26 @@ def fetch_list(one: Brought, row: DiskRow, folder: Path) -> DiskList:
         what = f"{where} is not the list that {SEED_FILE} tells of"
         raise Damaged(what, "take another copy of the disk") from e
     return DiskList(path, row, where)
+
+
+def list_twin(one: Brought, folder: Path) -> DiskList:
+    """List a twin into a folder of this machine, as the list of a disk. Raises StoreError and LocalError.
+
+    A backup may add to it meanwhile: what comes last is listed first, and what that refers to is there by then.
+    """
+    last = {prefix: list(one.store.list(prefix)) for prefix in (*LAST[:-1], one.file.ended_name)}
+    prefixes = sorted([*BULK, *last])
+
+    def rows() -> Iterator[Listed]:
+        for prefix in prefixes:
+            for info in last[prefix] if prefix in last else one.store.list(prefix):
+                if travels(info.name) and not info.name.endswith(".partial"):
+                    yield Listed(info.name, info.size, bytes(HASH_BYTES))
+
+    path = folder / "twin.jsonl"
+    written = write_list(path, rows())
+    row = DiskRow(number=TWIN, id=one.file.seed, **written._asdict())
+    return DiskList(path, row, f"the listing of {one.shown}", hashed=False)
 
 
 def read_whole(store: Store, listed: Listed, most: int) -> bytes:

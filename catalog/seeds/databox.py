@@ -85,7 +85,7 @@ def export_seed(session: Session, sources: Sequence[str], to: Path, container: s
 
 def _export(one: Brought, folder: Path, follow: Follower) -> Exported:
     target = LocalStore(folder)
-    outcome, names = Outcome(), Names(one.file.ended_name)
+    outcome, names = Outcome(), Names(one.file.ended_name, one.file.machine)
     with temporary_folder() as temporary:
         rows = fetch_list(one, one.row, temporary)
         for listed in rows:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,17 @@ from catalog.format.sealed import MAX_SEALED
 from catalog.format.seeds import counts_until
 from catalog.screen.phases import Follower, Phase
 from catalog.screen.text import counted, local_time, size_text
-from catalog.seeds.arriving import EARLY, LATE, DiskState, Names, Row, Some, compared, tally
-from catalog.seeds.brought import Brought, DiskList, fetch_list, open_sources, read_whole, temporary_folder
+from catalog.seeds.arriving import EARLY, LATE, DiskState, Names, Row, Some, compared, hashed, tally
+from catalog.seeds.brought import (
+    TWIN,
+    Brought,
+    DiskList,
+    fetch_list,
+    list_twin,
+    open_sources,
+    read_whole,
+    temporary_folder,
+)
 from catalog.seeds.disk import DiskRow, Listed, SeedFile
 from catalog.seeds.verifying import differing
 from catalog.store.base import ObjectInfo, Store
@@ -57,7 +67,8 @@ class Result:
     """What an import came to. `seed` and `vault` are ids as hex.
 
     `stored` objects with `stored_bytes` are new in the vault, and `points` of them are recovery points. `is_whole`:
-    everything of the seed is in the vault, its points too. `had_ended`: it was so before, and nothing was stored.
+    everything of the seed is in the vault, its points too; `ends`: the record of its end as well, which is not on
+    disks that have a twin. `had_ended`: it was so before, and nothing was stored.
     `knows_all`: the last disk was there, so `disks` are all there are. `late` are objects of the last disk that are
     damaged on it, and hold the points back. `problems` are disks and lists that could not be used, `notes` what did
     not stand in the way.
@@ -69,7 +80,7 @@ class Result:
         self.partial = partial
         self.disks: list[DiskState] = []
         self.stored = self.stored_bytes = self.points = 0
-        self.is_whole = self.had_ended = self.knows_all = False
+        self.is_whole = self.ends = self.had_ended = self.knows_all = False
         self.late = Some()
         self.problems: list[RpdriveError] = []
         self.notes: list[str] = []
@@ -109,14 +120,15 @@ def _one_seed(brought: Sequence[Brought], vault: str, address: str) -> SeedFile:
     for one in brought:
         if one.file.vault != vault:
             raise UsageError(
-                f"the disk at {one.shown} is for the vault {one.file.vault[:8]}, and the vault at {address} is "
+                f"{one.what} at {one.shown} is for the vault {one.file.vault[:8]}, and the vault at {address} is "
                 f"{vault[:8]}",
                 "name the vault that it is for (--vault)",
             )
     for one in brought:
         if one.file.seed != first.seed:
             raise UsageError(
-                f"the disk at {one.shown} belongs to the seed {one.file.seed[:8]}, and others to {first.seed[:8]}",
+                f"{one.what} at {one.shown} belongs to the seed {one.file.seed[:8]}, and others to"
+                f" {first.seed[:8]}",
                 "import one seed at a time",
             )
     return first
@@ -135,12 +147,13 @@ class _Import:
         self._store, self._request, self._brought = store, request, brought
         self._first, self._folder, self._follow = first, folder, follow
         self._expires = min(one.file.expires for one in brought)
-        self._names = Names(first.ended_name)
+        self._names = Names(first.ended_name, first.machine)
         self._rows: dict[int, DiskRow] = {}
         self._lists: dict[int, DiskList] = {}
         self._disks: dict[int, DiskState] = {}
         self.result = Result(first.seed, first.vault, partial=request.partial)
-        self.result.knows_all = first.complete
+        self._has_twin = any(one.is_twin for one in brought)
+        self.result.knows_all = first.complete or self._has_twin
 
     def run(self) -> Result:
         has_ended = self._look()
@@ -148,7 +161,7 @@ class _Import:
         if has_ended:
             return self._ended()
         for step in EARLY:
-            for one in self._brought:
+            for one in sorted(self._brought, key=lambda one: one.is_twin):
                 self._take(one, step)
         self._compare()
         if self._request.verify:
@@ -178,14 +191,20 @@ class _Import:
     def _know_disks(self) -> None:
         """Learn what is on each disk, from itself or from the last one. Raises if nothing is known of any."""
         for one in self._brought:
-            self._rows[one.number] = one.row
+            if one.is_twin and TWIN not in self._lists:
+                self._lists[TWIN] = twin = list_twin(one, self._folder)
+                for listed in twin:
+                    self._names.check(listed.name, one.named)
+            self._rows[one.number] = self._lists[TWIN].row if one.is_twin else one.row
         for row in self._first.disks:
             if self._first.complete or row.number not in self._rows:
                 self._rows[row.number] = row
         self._brought = [one for one in self._brought if self._fits(one)]
         places = {one.number: one.shown for one in reversed(self._brought)}
         for number, row in sorted(self._rows.items()):
-            found = self._list_of(row)
+            found = self._lists[TWIN] if number == TWIN else self._list_of(row)
+            if found is None and self._has_twin:
+                continue  # it has what is on all disks
             if found is not None:
                 self._lists[number] = found
             state = DiskState(number, row.label, places.get(number, ""), known=found is not None)
@@ -198,10 +217,12 @@ class _Import:
 
     def _fits(self, one: Brought) -> bool:
         row = self._rows[one.number]
+        if one.is_twin:
+            return True
         if not one.row.is_finished:
             self._problem(
                 Damaged(
-                    f"disk {one.number} at {one.shown} is not finished",
+                    f"{one.named} is not finished",
                     "run `rpdrive seed close` on the machine that writes it",
                 )
             )
@@ -209,7 +230,7 @@ class _Import:
         if (row.id, row.list) != (one.row.id, one.row.list):
             self._problem(
                 Damaged(
-                    f"disk {one.number} at {one.shown} is not the one that the last disk tells of",
+                    f"{one.named} is not the one that the last disk tells of",
                     "look for the disk that was written last with this number",
                 )
             )
@@ -246,10 +267,13 @@ class _Import:
 
     def _take(self, one: Brought, step: tuple[str, ...]) -> None:
         """Store what the vault lacks of a disk, of one step."""
-        rows = compared([(one.number, _of(self._lists[one.number], step))], self._listing(step))
+        # Of a twin nobody knows hashes, but for what is on disks whose lists are here.
+        lists = self._lists if one.is_twin else {one.number: self._lists[one.number]}
+        rows = compared([(number, _of(found, step)) for number, found in lists.items()], self._listing(step))
         # Between two stores elsewhere the service may copy by itself, which it does not if bytes are to be hashed.
         is_far = not one.store.is_near and not self._store.is_near
-        wanted = (Wanted(row.name, row.size, None if is_far else row.hash) for row in rows if row.is_missing)
+        missing = hashed(rows, one.number)
+        wanted = (Wanted(row.name, row.size, None if is_far else row.hash or None) for row in missing)
         outcome, state = Outcome(), self._disks[one.number]
         self._transfer(one, wanted, outcome)
         for fault in outcome.damaged:
@@ -278,7 +302,7 @@ class _Import:
             if not one.is_away():
                 raise
             raise StoreUnreachable(
-                f"disk {one.number} at {one.shown} can't be read any more; {self._stored()}",
+                f"{one.named} can't be read any more; {self._stored()}",
                 "connect it again and run the same command: the rest follows",
             ) from e
 
@@ -307,12 +331,12 @@ class _Import:
         """Read what has arrived of all disks that are known, and compare it."""
         for number, rows in self._lists.items():
             there = compared([(number, _of(rows, _EARLY))], self._listing(_EARLY))
-            wanted = (Wanted(row.name, row.size, row.hash) for row in there if row.there == row.size)
+            wanted = (Wanted(row.name, row.size, row.hash or None) for row in there if row.there == row.size)
             for one in differing(self._store, wanted, self._follow):
                 self._disks[number].conflicts.add(one.name, one.size)
 
     def _all_arrived(self) -> bool:
-        return self._first.complete and all(state.has_arrived for state in self._disks.values())
+        return self.result.knows_all and all(state.has_arrived for state in self._disks.values())
 
     # --- jobs, points, the end ----------------------------------------------------------------------------
 
@@ -321,31 +345,36 @@ class _Import:
         if self._look():  # another import was faster
             self._ended()
             return
-        for row in self._late():
-            if row.is_missing and self._read(row) is None:
+        for rows in self._late():
+            row = rows[0]
+            if row.is_missing and self._read(rows) is None:
                 self.result.late.add(row.name, row.size)
             elif row.is_conflict:
                 self._disks[row.disk].conflicts.add(row.name, row.size)
+            self.result.ends |= row.name == self._first.ended_name
         if self.result.late.objects or any(state.conflicts.objects for state in self._disks.values()):
             return
         for step in LATE:
-            for row in self._late(step):
-                if row.is_missing:
-                    self._store_one(row)
+            for rows in self._late(step):
+                if rows[0].is_missing:
+                    self._store_one(rows)
         self.result.is_whole = True
 
-    def _late(self, step: tuple[str, ...] = ("jobs/", "points/", "seeds/")) -> Iterator[Row]:
-        """What is stored last, in order of name within a step: points by their times."""
+    def _late(self, step: tuple[str, ...] = ("jobs/", "points/", "seeds/")) -> Iterator[list[Row]]:
+        """What is stored last, in order of name, so points by their times. A row for each that lists it."""
         lists = [(number, _of(rows, step)) for number, rows in self._lists.items()]
         machine = self._names.machine
         prefixes = [f"jobs/{machine}/", f"points/{machine}/", self._first.ended_name]
         there = (info for prefix in prefixes if prefix.startswith(step) for info in self._store.list(prefix))
-        return compared(lists, there)
+        for _name, rows in groupby(compared(lists, there), key=lambda row: row.name):
+            yield sorted(rows, key=lambda row: not row.hash)  # a disk's before the twin's
 
-    def _read(self, row: Row) -> bytes | None:
-        """The bytes of a small object; None if no disk that is here has them."""
-        for one in self._brought:
-            if one.number == row.disk:
+    def _read(self, rows: list[Row]) -> bytes | None:
+        """The bytes of a small object; None if nothing that is here has them."""
+        for row in rows:
+            for one in self._brought:
+                if one.number != row.disk:
+                    continue
                 try:
                     with self._reading(one):
                         return read_whole(one.store, Listed(row.name, row.size, row.hash), MAX_SEALED)
@@ -353,8 +382,8 @@ class _Import:
                     continue
         return None
 
-    def _store_one(self, row: Row) -> None:
-        data = self._read(row)
+    def _store_one(self, rows: list[Row]) -> None:
+        row, data = rows[0], self._read(rows)
         if data is None:
             raise Damaged(f"{row.name} was read from the last disk, and can't be read again", "look after the disk")
         try:
@@ -382,7 +411,7 @@ class _Import:
                 " not in the vault: it was abandoned, or they were pruned since; nothing was stored",
                 "the next backup of its machine sends what is missing",
             )
-        self.result.had_ended = True
+        self.result.had_ended = self.result.ends = True
         self.result.is_whole = True
         return self.result
 

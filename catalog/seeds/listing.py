@@ -7,6 +7,7 @@ from typing import Any
 
 from catalog.screen.text import counted, safe_text, size_text
 from catalog.seeds.arriving import DiskState, Some
+from catalog.seeds.brought import TWIN
 from catalog.seeds.databox import Export
 from catalog.seeds.importing import Result
 
@@ -35,6 +36,8 @@ def result_lines(r: Result) -> list[str]:
     stored = f"Stored {counted(r.stored, 'object')}, {size_text(r.stored_bytes)}"
     if r.is_whole:
         lines.append(f"{stored}; the seed is complete, with {counted(r.points, 'new recovery point')}")
+        if not r.ends:
+            lines.append("It has a twin: the next backup of its machine sends what the twin has beyond the disks")
     elif r.partial:
         lines.append(f"{stored}; no recovery points (--partial): the next backup sends only what did not arrive")
     else:
@@ -43,9 +46,8 @@ def result_lines(r: Result) -> list[str]:
 
 
 def _disk_line(r: Result, disk: DiskState) -> str:
-    of = f" of {len(r.disks)}" if r.knows_all else ""
-    label = f" ({safe_text(disk.label)})" if disk.label else ""
-    head = f"Disk {disk.number}{of}{label}"
+    name = disk_name(r, disk)
+    head = name[0].upper() + name[1:]
     if not disk.known:
         return f"{head}: not known what is on it" if disk.place else f"{head}: missing"
     if disk.has_arrived:
@@ -61,6 +63,14 @@ def _disk_line(r: Result, disk: DiskState) -> str:
             f"the vault has others under the same names: {_some(disk.conflicts)} ({_names(disk.conflicts)})"
         )
     return f"{head}: {'; '.join(parts)}"
+
+
+def disk_name(r: Result, disk: DiskState) -> str:
+    """A disk for people: `disk 2 of 3 (usb-2)`."""
+    if disk.number == TWIN:
+        return "the twin"
+    of = f" of {len(r.disks)}" if r.knows_all and r.disks[0].number != TWIN else ""
+    return f"disk {disk.number}{of}" + (f" ({safe_text(disk.label)})" if disk.label else "")
 
 
 def _some(some: Some) -> str:
@@ -84,8 +94,7 @@ def missing_lines(r: Result) -> Iterator[str]:
             "`rpdrive seed abandon` on the machine that wrote it"
         )
     for disk in r.disks:
-        name = f"disk {disk.number}" + (f" of {len(r.disks)}" if r.knows_all else "")
-        name += f" ({safe_text(disk.label)})" if disk.label else ""
+        name = disk_name(r, disk)
         if disk.damaged.objects:
             yield (
                 f"{name}: {counted(disk.damaged.objects, 'object')} on it can't be used; import a twin or another"
@@ -109,6 +118,7 @@ def result_json(r: Result) -> dict[str, Any]:
         "seed": r.seed,
         "vault": r.vault,
         "complete": r.is_whole,
+        "ends": r.ends,
         "had_ended": r.had_ended,
         "partial": r.partial,
         "knows_all_disks": r.knows_all,

@@ -169,7 +169,7 @@ ROOMS = {
     " catalog.screen catalog.store catalog.throttle.rates",
     "catalog.seeds": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.marks"
     " catalog.screen catalog.seeds.disk catalog.seeds.record catalog.store catalog.store.address catalog.systems"
-    " catalog.throttle catalog.transfer catalog.vault",
+    " catalog.throttle catalog.transfer catalog.vault catalog.vault_json",
     "catalog.copies": "catalog.access catalog.errors catalog.format catalog.ledger.records catalog.mark"
     " catalog.places catalog.prune catalog.screen catalog.store catalog.throttle catalog.transfer catalog.vault"
     " catalog.vault_json",

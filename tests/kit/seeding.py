@@ -15,7 +15,18 @@ from catalog.format.records import PointName
 from catalog.format.sealed import Kind, seal_object
 from catalog.format.seeds import Ending, SeedEnded, SeedName, SeedRecord, encode_seed
 from catalog.screen.phases import NoFollower
-from catalog.seeds.disk import LIST_FILE, LISTS, DiskRow, Listed, SeedFile, hash_of, write_list, write_seed_file
+from catalog.seeds.disk import (
+    LIST_FILE,
+    LISTS,
+    DiskRow,
+    Listed,
+    SeedFile,
+    TwinFile,
+    hash_of,
+    write_list,
+    write_seed_file,
+    write_twin_file,
+)
 from catalog.seeds.importing import Request, Result, import_seed
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
@@ -66,6 +77,12 @@ class Seed:
         name = f"jobs/{self.world.machine.hex()}/20260101T000000Z-{bytes(16).hex()}"
         self.memory.create(name, [b"a job, sealed"])
 
+    def write_again(self, carried: Mapping[str, bytes]) -> None:
+        """Write the disks again, with these objects."""
+        for disk in self.disks:
+            shutil.rmtree(disk)
+        self.disks = write_disks(self.folder, carried, len(self.disks), self.world.vault.id, self.expires)
+
     def run(
         self, *sources: Path, store: Store | None = None, verify: bool = False, partial: bool = False
     ) -> Result:
@@ -101,6 +118,21 @@ class Seed:
         return next(
             disk / name for name in sorted(self.carried) if name.startswith(prefix) and (disk / name).exists()
         )
+
+
+def write_twin(seed: Seed, folder: Path) -> Path:
+    """The twin of a seed: all that it carries, and what makes the folder a copy of the vault that can be read."""
+    known = {
+        n: data for n, data in seed.memory.objects.items() if n.startswith(("machines/", "items/", "vault.json"))
+    }
+    for name, data in (seed.carried | known).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / ".rpdrive").mkdir()
+    write_twin_file(folder, TwinFile(
+        vault=seed.world.vault.id.hex(), seed=SEED.hex(), machine=MACHINE.hex(), expires=seed.expires
+    ))  # fmt: skip
+    return folder
 
 
 def session_of(home: Path, store: Store, address: str = ADDRESS) -> Session:

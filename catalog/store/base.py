@@ -21,7 +21,7 @@ from catalog.store.protection import Fact, Lock
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 REPLACEABLE = 2**20  # bytes; no larger object can be replaced
-WHOLE, PIECE = 40 << 20, 32 << 20  # bytes; an object of more than WHOLE is read from another store in PIECEs
+WHOLE, PIECE = 40 << 20, 16 << 20  # bytes; an object of more than WHOLE is read from another store in PIECEs
 LIST_PAGE = 5000  # names per listing request: Azure's maximum, and how requests of other stores are counted
 
 

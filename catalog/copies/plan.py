@@ -116,7 +116,7 @@ class Look:
     """
 
     def __init__(self, began: int, waited: Collection[str] = (), *, every: bool = False) -> None:
-        self._began, self._waited, self._every = began, waited, every
+        self.began, self._waited, self._every = began, waited, every
         self.wants = {group: Wants() for group in Group}
         self.missing: dict[str, Count] = {}  # by kind: what the copy lacks
         self.present: dict[str, Count] = {}  # what both have
@@ -166,7 +166,18 @@ class Look:
         """Whether the object may refer to what was stored after the listing had passed there."""
         if row.source is None or not may_refer(row.name) or row.name in self._waited:
             return False
-        return row.source.modified + CLOCK > self._began
+        return row.source.modified + CLOCK > self.began
+
+    def distrust(self) -> None:
+        """The times of this listing say nothing: all that refers to others waits, unless it has waited before."""
+        for group in (Group.PLACES, Group.POINTS):
+            wants, self.wants[group] = self.wants[group], Wants()
+            for one in wants:
+                if one.name in self._waited:
+                    self.wants[group].add(one.name, one.size)
+                else:
+                    self.waiting.add(one.name)
+            wants.close()
 
     def close(self) -> None:
         for wants in self.wants.values():

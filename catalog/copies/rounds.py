@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from catalog.copies.missing import MissingObjects
-from catalog.copies.plan import Count, Group, Held, Look, kind_of
-from catalog.errors import AccessDenied, RpdriveError, StoreFull
+from catalog.copies.plan import CLOCK, Count, Group, Held, Look, kind_of
+from catalog.errors import AccessDenied, RpdriveError, StoreError, StoreFull
 from catalog.format.records import PointName
 from catalog.ledger.records import Ledgers
 from catalog.prune.scope import Scope
@@ -93,6 +93,7 @@ class Round:
         """List both sides, and note what only the copy has."""
         job, notes = self._job, self._job.notes
         notes.begin()
+        began = steady()
         for n, row in enumerate(differ(job.vault.store, job.target)):
             if self.look.add(row) and row.target is not None:
                 notes.saw(row.name, row.target.size, job.now)
@@ -100,6 +101,12 @@ class Round:
                 job.follow.phase(Phase("listing both sides", n, None, "objects"))
         notes.end()
         notes.keep()
+        if (
+            not job.dry
+            and self.look.began
+            and _began(job.vault.store) - self.look.began < (steady() - began) * 1e9 - CLOCK
+        ):
+            self.look.distrust()  # the source's clock was set back meanwhile: what came last may look old
         if self._done.present is None:
             self._done.present = self.look.present
         self._fault(self.look.outcome)
@@ -239,6 +246,8 @@ class Round:
             ledgers[name.machine] = Ledgers(self._job.words, name.machine)
         try:
             return ledgers[name.machine].of(name.machine, name.item).is_gone(name)
+        except StoreError:
+            raise
         except RpdriveError:
             return False  # nobody knows
 

@@ -13,7 +13,17 @@ from catalog.copies.letting_go import Gone, LettingGo
 from catalog.copies.missing import LastRun, MissingObjects, state_of_copy
 from catalog.copies.plan import Look
 from catalog.copies.rounds import Done, Job, Round
-from catalog.copies.target import Place, add_number, begin_copy, check_apart, follow_file, is_behind, look_at
+from catalog.copies.target import (
+    Place,
+    add_number,
+    begin_copy,
+    check_addresses,
+    check_apart,
+    check_no_twin,
+    follow_file,
+    is_behind,
+    look_at,
+)
 from catalog.errors import AccessDenied
 from catalog.prune.deleting import Deleter
 from catalog.screen.phases import Follower, NoFollower
@@ -100,7 +110,9 @@ def copy_vault(session: Session, vault: Vault, request: Request, follow: Followe
     At every moment the copy opens, and every point in it is whole.
     """
     other = session.another(request.to)
+    check_addresses(session.address, other.address)
     check_apart(session.folder, other.folder)
+    check_no_twin(other.folder)
     if not request.dry:
         other.require(Role.BACKUP)
     limit_traffic(other, request.given)

@@ -11,6 +11,7 @@ import msgspec
 from catalog.errors import NoVault, ObjectExists, ObjectNotFound, UsageError, VaultExists
 from catalog.format.admins import Admin
 from catalog.format.vaultfile import MAX_COPY_OF, MAX_VAULT_FILE, CopyMark, VaultFile
+from catalog.seeds.disk import read_twin_file
 from catalog.store.base import Store
 from catalog.vault import VAULT_FILE, Vault, now_iso
 
@@ -54,6 +55,21 @@ def _inside(folder: Path, above: Path) -> bool:
         if (status.st_dev, status.st_ino) == (top.st_dev, top.st_ino):
             return True
     return False
+
+
+def check_addresses(source: str, target: str) -> None:
+    """Raise UsageError if two addresses (in their normal spelling) are one, or one is below the other."""
+    one, other = f"{source}/", f"{target}/"
+    if one == other:
+        raise UsageError(f"{target} is the vault's own address", _EMPTY)
+    if one.startswith(other) or other.startswith(one):
+        raise UsageError(f"one of {source} and {target} is in the other", _EMPTY)
+
+
+def check_no_twin(folder: Path | None) -> None:
+    """Raise VaultExists if a folder is the twin of a seed: it has objects that the vault does not have yet."""
+    if folder is not None and read_twin_file(folder) is not None:
+        raise VaultExists(f"{folder} is the twin of a first backup that travels (docs/seeding.md)", _EMPTY)
 
 
 def look_at(store: Store, vault: Vault, *, known: bool) -> Place:

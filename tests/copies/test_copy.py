@@ -12,7 +12,8 @@ import pytest
 from catalog.copies import rounds
 from catalog.copies.missing import last_run
 from catalog.copies.run import ROUNDS
-from catalog.errors import Damaged, StoreFull, StoreUnreachable, VaultExists
+from catalog.copies.target import check_addresses
+from catalog.errors import Damaged, StoreFull, StoreUnreachable, UsageError, VaultExists
 from catalog.format.records import PointName
 from catalog.format.vaultfile import CopyMark
 from catalog.new_vault import create_vault
@@ -76,24 +77,31 @@ def test_what_an_unchanged_follow_costs(pair: Pair) -> None:
     assert requests(target) == {"list": 2, "get": 1}
 
 
+class Looking(StoreWrapper):
+    """The copy, which is looked at whenever a point has come."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair.target)
+        self._pair = pair
+        self.looked: list[list[PointName]] = []
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        result = call()
+        if request.kind == "create" and request.name.startswith("points/"):
+            self.looked.append(self._pair.check())
+        return result
+
+
 def test_a_point_that_comes_while_the_source_is_listed_waits_for_the_next_round(pair: Pair) -> None:
     world = pair.world
     first = world.backup(1)
     world.later(1)
     came: list[PointName] = []
     source = Meanwhile(world, "places/", lambda: came.append(world.backup(2)))
-    looked = []
-
-    class Looking(StoreWrapper):
-        def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
-            result = call()
-            if request.kind == "create" and request.name.startswith("points/"):
-                looked.append(pair.check())
-            return result
-
-    found = pair.copy(source, Looking(pair.target))
+    target = Looking(pair)
+    found = pair.copy(source, target)
     assert found.done.rounds == 2 and found.is_clean
-    assert looked == [[first], [first, *came]]
+    assert target.looked == [[first], [first, *came]]
     pair.check_equal()
 
 
@@ -485,3 +493,36 @@ def test_five_hundred_points(pair: Pair) -> None:
     vault = pair.opened()
     for name in names[::50]:
         assert pair.world.read(name, vault) == pair.world.points[name]
+
+
+class SetBack(StoreWrapper):
+    """A store whose clock is set back by an hour, once, when its listing comes to a name."""
+
+    def __init__(self, world: World, at: str, happens: Callable[[], object]) -> None:
+        super().__init__(Meanwhile(world, at, self._set_back))
+        self._world, self._then = world, happens
+
+    def _set_back(self) -> None:
+        self._world.now -= 3600 * 10**9
+        self._then()
+
+
+def test_a_clock_that_is_set_back_while_the_source_is_listed(pair: Pair) -> None:
+    """A point that came last then looks older than the listing; its packs were not in it."""
+    world = pair.world
+    first = world.backup(1)
+    world.later(1)
+    came: list[PointName] = []
+    target = Looking(pair)
+    found = pair.copy(SetBack(world, "places/", lambda: came.append(world.backup(2))), target)
+    assert found.done.rounds == 2 and found.is_clean
+    assert sorted(pair.check(), key=lambda name: name.sequence) == [first, *came]
+    assert len(target.looked) == 2
+
+
+def test_addresses_that_are_one() -> None:
+    vault = "azure://account/container/vault"
+    for other in (vault, "azure://account/container", f"{vault}/copy"):
+        with pytest.raises(UsageError):
+            check_addresses(vault, other)
+    check_addresses(vault, "azure://account/container/vault2")

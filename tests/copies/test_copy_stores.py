@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from tests.kit.copying import Pair
 from tests.kit.faults import StopAtStore, Stopped
 from tests.kit.pruning import World, random_edits
 
-NONE = {"g": 0, "wait": 0}  # nothing waits at the source: the clock of a real store can't be moved
+NONE: dict[str, Any] = {"g": 0, "wait": 0}  # nothing waits at the source: the clock of a real store can't be moved
 
 
 class Real(World):

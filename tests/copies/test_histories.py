@@ -88,7 +88,12 @@ class Histories(RuleBasedStateMachine):
         self._check()
         self.pair.check_equal_but_for_what_waits()
 
-    @rule(call=st.integers(1, 60), after=st.booleans(), at_source=st.booleans(), follow=st.booleans())
+    @rule(
+        call=st.one_of(st.integers(3, 12), st.integers(1, 60)),
+        after=st.booleans(),
+        at_source=st.booleans(),
+        follow=st.booleans(),
+    )
     def stopped(self, call: int, after: bool, at_source: bool, follow: bool) -> None:
         stores = [self.world.store, self.pair.target]
         stores[not at_source] = StopAtStore(stores[not at_source], call, after=after)

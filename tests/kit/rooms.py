@@ -171,8 +171,8 @@ ROOMS = {
     " catalog.screen catalog.seeds.disk catalog.seeds.record catalog.store catalog.store.address catalog.systems"
     " catalog.throttle catalog.transfer catalog.vault catalog.vault_json",
     "catalog.copies": "catalog.access catalog.errors catalog.format catalog.ledger.records catalog.mark"
-    " catalog.places catalog.prune catalog.screen catalog.store catalog.throttle catalog.transfer catalog.vault"
-    " catalog.vault_json",
+    " catalog.places catalog.prune catalog.screen catalog.seeds.disk catalog.store catalog.throttle"
+    " catalog.transfer catalog.vault catalog.vault_json",
     # Reading file contents.
     "cache.counters": "",
     "cache.memory": "",

@@ -244,8 +244,8 @@ def rpdrive(
         records_factory=_records,
         waiting=None if "--json" in sys.argv else _say,
         also=also or (),
-        lacking=_lacking,
-        noting=_behind,
+        lacking=_later("catalog.points.lacking", "lacking"),
+        noting=_later("catalog.points.elsewhere", "behind_here"),
     )
     if also:
         source = ctx.get_parameter_source("also")
@@ -259,10 +259,9 @@ def _say(text: str) -> None:
     warn(text)
 
 
-def _lacking(settings: Any, place: Any) -> str:
-    from catalog.points.lacking import lacking
-
-    return lacking(settings, place)
+def _later(module: str, name: str) -> Any:
+    """A function of ours that is imported when it is called."""
+    return lambda *given: importlib.import_module(module).__dict__[name](*given)
 
 
 def _close(ctx: typer.Context) -> None:
@@ -302,12 +301,6 @@ def _records(session: Session, vault_id: bytes) -> MutableMapping[str, bytes] | 
         return DiskCache(session.settings.cache).records(vault_id)
     except LocalError:
         return None  # without a cache, the command is slower
-
-
-def _behind(session: Session, vault: Any) -> Any:
-    from catalog.points.elsewhere import behind
-
-    return behind(session, vault, vault.each_point_name())
 
 
 def main() -> None:

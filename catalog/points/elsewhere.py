@@ -65,3 +65,8 @@ def behind(session: Session, vault: Vault, names: Iterable[PointName]) -> Behind
             _lag, there, number, time = max(rows)
             found.append(Behind(at, number, time, there, len(rows), vault.file.copy is not None))
     return max(found, key=lambda one: (one.items, one.there - one.number), default=None)
+
+
+def behind_here(session: Session, vault: Vault) -> Behind | None:
+    """The same for all items of the vault. One listing, if this machine has seen more elsewhere."""
+    return behind(session, vault, vault.each_point_name())

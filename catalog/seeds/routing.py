@@ -8,18 +8,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from catalog.errors import Damaged, ItemTravels, NewerFormat, ObjectExists, ObjectNotFound
+from catalog.errors import Damaged, ItemTravels, NewerFormat, ObjectNotFound
 from catalog.format.records import Item
 from catalog.format.seeds import SeedName, counts_until
+from catalog.screen.text import counted
 from catalog.seeds.ending import forget
 from catalog.seeds.local import DESK, Facts, LocalSeed, Stage, seed_folder
 from catalog.seeds.record import FOLDER, read_end, read_seed
 from catalog.seeds.staged import StagedStore
 from catalog.seeds.starting import complete_twin
+from catalog.transfer.engine import transfer
+from catalog.transfer.outcome import Wanted
 from catalog.vault import Vault
 
-_ORDER = ("packs/", "meta/", "index/", "jobs/", "points/", "seeds/")
-_MAX = 1 << 34  # bytes of an object
+_ORDER = (("packs/", "meta/"), ("index/",), ("jobs/",), ("points/",), ("seeds/",))  # what refers to others is later
 
 
 class Route(NamedTuple):
@@ -138,19 +140,21 @@ def _has_arrived(vault: Vault, seed: LocalSeed) -> bool:
     return bool(wanted) and found == len(wanted)
 
 
-def send(vault: Vault, seed: LocalSeed) -> int:
-    """Send what only the twin has to the vault, the end of the seed last. Returns how many objects it sent."""
-    desk, sent = seed.desk, 0
+def send(vault: Vault, seed: LocalSeed) -> None:
+    """Send what only the twin has to the vault: points once all else is there, and the end of the seed last.
+
+    Raises Damaged if something can't be sent as it was written, or another StoreError; a later call goes on.
+    """
+    desk = seed.desk
     try:
-        for prefix in _ORDER:
-            for row in seed.rows(prefix, DESK):
-                if row.name.endswith(".partial"):
-                    continue
-                try:
-                    vault.store.create(row.name, [desk.get(row.name, max(row.size, 1))])
-                    sent += 1
-                except ObjectExists:
-                    continue
+        for group in _ORDER:
+            rows = (row for prefix in group for row in seed.rows(prefix, DESK) if not row.name.endswith(".partial"))
+            done = transfer(desk, vault.store, (Wanted(row.name, row.size, row.hash) for row in rows))
+            if not done.is_whole:
+                bad = [*done.gone, *(one.name for one in done.conflicts), *(one.name for one in done.damaged)]
+                raise Damaged(
+                    f"{counted(len(bad), 'object')} of the twin {seed.facts.twin} can't be sent: {bad[0]}",
+                    "look after its disk; or give the seed up with `rpdrive seed abandon`, and back up anew",
+                )
     finally:
         desk.close()
-    return sent

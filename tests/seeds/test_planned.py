@@ -1,0 +1,76 @@
+"""What is planned of an item whose first backup travels."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from backup.scheduled import Edge, run_due
+from catalog.access.session import Session
+from catalog.alerts.overdue import Protected, expectations
+from catalog.format.plan import Schedule
+from catalog.plans.local import LocalVault
+from catalog.plans.records import Plans, add_plan, next_record, refresh
+from catalog.schedule.conditions import Facts
+from catalog.schedule.due import TRAVELS
+from catalog.schedule.history import DAY, History
+from catalog.schedule.slots import HOUR
+from tests.kit.exporting import ADDRESS, Exporter
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.timeout(120)]
+
+
+def test_a_planned_backup_waits_and_is_no_alert(
+    tmp_path: Path, disks: list[Path], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planned run of an item that travels is one skipped row for each slot, and nothing is overdue."""
+    machine = Exporter(tmp_path)
+    machine.start(disks[1])
+    machine.backup(source, item="home")
+    machine.close()
+    session, vault = machine.open()
+    session.save_key(vault)
+    plan = planned(machine, source)
+    monkeypatch.setattr(Session, "another", lambda self, address: machine.session())
+    first = time.time_ns() // DAY * DAY + DAY
+    now = [0]
+    edge = Edge(
+        now=lambda: now[0], wait=lambda seconds: None, facts=Facts(lambda: None, lambda: None, lambda: None)
+    )
+
+    def ticks(hours: range) -> None:
+        for hour in hours:
+            now[0] = first + hour * HOUR
+            run_due(machine.session(), edge)
+
+    ticks(range(0, 72, 2))
+    ran = [row for row in History(machine.state).all() if row.kind == "backup" and row.slot]
+    assert {(row.outcome, row.reason) for row in ran} == {("skipped", TRAVELS)}
+    assert len(ran) == 3 and all("is travelling on disks" in row.error for row in ran)
+    (item,) = plan.items
+    protected = Protected(plan.vault, plan.machine, item.id, item.plan, ran, since=first)
+    assert expectations(protected, now[0]) == []
+    # It arrives: the next slot is an ordinary backup again.
+    assert machine.bring(disks[1]).is_whole
+    ticks(range(72, 78, 2))
+    last = max(History(machine.state).all(), key=lambda row: row.slot if row.kind == "backup" else 0)
+    assert last.outcome == "completed" and last.point
+    assert len(machine.visible()) == 2
+
+
+def planned(machine: Exporter, source: Path) -> LocalVault:
+    """Plan the item for 03:00 each day; the plan counts for times gone by, too. This machine's copy of it."""
+    _session, vault = machine.open()
+    settings = machine.session().settings
+    known = refresh(vault, ADDRESS, settings)
+    assert known is not None
+    (item,) = vault.items(bytes.fromhex(known.machine)).values()
+    own = Plans(vault).level("item", "home", item.id)
+    paths, schedule = [os.fsencode(source)], Schedule(times=[180])
+    add_plan(vault, own, next_record(own, zone="UTC", paths=paths, schedule=schedule, spread=0))
+    found = refresh(vault, ADDRESS, settings)
+    assert found is not None
+    return found

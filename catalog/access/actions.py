@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from catalog.access.copies import KnownCopies
 from catalog.access.credentials import Connections, Credentials, issue, read_credentials
@@ -13,11 +14,12 @@ from catalog.access.listing import vault_json, vault_text
 from catalog.access.passphrases import Passphrases, confirm_on_terminal
 from catalog.access.session import Session
 from catalog.access.settings import write_private
+from catalog.copies.missing import last_run
 from catalog.errors import LocalError, UsageError
 from catalog.new_vault import check_no_vault, create_vault
 from catalog.screen.output import print_json
 from catalog.screen.stderr import warn
-from catalog.screen.text import parse_duration, safe_text
+from catalog.screen.text import iso_time, parse_duration, safe_text
 from catalog.store.roles import Role
 from catalog.vault import Vault
 
@@ -65,13 +67,25 @@ def show_vault(session: Session, *, sizes: bool, as_json: bool) -> None:
         raise lost[0]
 
 
-def _known_copies(session: Session, vault: Vault) -> list[str]:
-    """The addresses of the copies of a vault that this machine knows, without the one that is looked at."""
+def _known_copies(session: Session, vault: Vault) -> list[dict[str, Any]]:
+    """The copies of a vault that this machine knows, but not the one that is looked at, as the last runs ended."""
     try:
-        return [at for at in KnownCopies(session.settings).of(vault.id) if at != session.address]
+        known = [at for at in KnownCopies(session.settings).of(vault.id) if at != session.address]
     except LocalError as e:
         warn(f"{e}; {e.advice}")
         return []
+    state = session.settings.where("state")
+    runs = {address: last_run(state, vault.id, address) for address in known}
+    return [
+        {
+            "address": address,
+            "copied": None if run is None else iso_time(run.finished),
+            "points": None if run is None else run.points - run.behind,
+            "behind": None if run is None else run.behind,
+            "problems": None if run is None else bool(run.problems),
+        }
+        for address, run in runs.items()
+    ]
 
 
 def write_credentials(

@@ -127,7 +127,16 @@ def _copy_lines(row: dict[str, Any]) -> list[str]:
         lines.append(f"copy      of {copy['of']}, since {copy['since']}: it follows, and takes no backups")
     elif copy is not None:
         lines.append(f"copy      of {copy['of']} until {iso_time(copy['promoted'] * 10**9)}, when it was promoted")
-    return lines + [f"copy at   {address}" for address in row.get("copies", ())]
+    return lines + [f"copy at   {_known_copy(one)}" for one in row.get("copies", ())]
+
+
+def _known_copy(one: dict[str, Any]) -> str:
+    """A known copy, and what its last run came to."""
+    if one["copied"] is None:
+        return f"{one['address']}: not complete yet"
+    behind = f", {one['behind']:,} more were missing" if one["behind"] else ""
+    problems = "; that run had problems" if one["problems"] else ""
+    return f"{one['address']}: {counted(one['points'], 'point')}, as of {one['copied']}{behind}{problems}"
 
 
 def credentials_json(made: Credentials) -> dict[str, Any]:

@@ -110,6 +110,12 @@ def test_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     said = rpdrive.ok("vault", "copy", copy)
     assert said.startswith("Began a copy at ") and "1 in points/" in said
     assert f"Copied {dry['copied_objects']} objects" in said
+    (known,) = rpdrive.json("vault", "info")["copies"]
+    assert known["address"] == copy.as_uri() and (known["points"], known["behind"], known["problems"]) == (
+        1,
+        0,
+        False,
+    )
     pack = next(path for path in (copy / "packs").rglob("*") if path.is_file())
     pack.write_bytes(b"another thing")
     done = rpdrive.run("vault", "copy", copy, "--follow", "--json")

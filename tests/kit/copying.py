@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from catalog.format.vaultfile import MAX_VAULT_FILE, VaultFile
 from catalog.ledger.records import Ledgers
 from catalog.store.base import ObjectInfo, Store
 from catalog.store.memory import MemoryStore
+from catalog.store.metered import MeteredStore
 from catalog.store.wrapper import StoreWrapper
 from catalog.vault import VAULT_FILE, Vault
 from tests.kit.pruning import World
@@ -124,3 +126,9 @@ def lose(store: MemoryStore, names: Iterable[str]) -> None:
     """Objects vanish, as by someone who deletes them."""
     for name in list(names):
         store.delete(name)
+
+
+def requests(store: MeteredStore) -> Counter[str]:
+    """The requests to a store, by kind; the store's clock is none."""
+    assert store.log is not None
+    return Counter(request.kind for request in store.log if request.kind != "now")

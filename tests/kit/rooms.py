@@ -57,8 +57,10 @@ ROOMS = {
     " catalog.vault",
     "catalog.ledger.listed": "catalog.errors catalog.format catalog.ledger.records catalog.screen catalog.vault",
     # The subjects of the catalog, each with its commands.
-    "catalog.access": "catalog.elsewhere catalog.errors catalog.format catalog.ledger.listed catalog.new_vault"
-    " catalog.program catalog.protect catalog.screen catalog.signing catalog.store catalog.store.address"
+    "catalog.copies.missing": "catalog.errors",
+    "catalog.access": "catalog.copies.missing catalog.elsewhere catalog.errors catalog.format"
+    " catalog.ledger.listed catalog.new_vault catalog.program catalog.protect catalog.screen catalog.signing"
+    " catalog.store catalog.store.address"
     " catalog.systems catalog.vault catalog.vault_json",
     "catalog.plans.effective": "catalog.format",
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
@@ -170,8 +172,8 @@ ROOMS = {
     "catalog.seeds": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.marks"
     " catalog.screen catalog.seeds.disk catalog.seeds.record catalog.store catalog.store.address catalog.systems"
     " catalog.throttle catalog.transfer catalog.vault catalog.vault_json",
-    "catalog.copies": "catalog.access catalog.errors catalog.format catalog.ledger.records catalog.mark"
-    " catalog.places catalog.prune catalog.screen catalog.seeds.disk catalog.store catalog.throttle"
+    "catalog.copies": "catalog.access catalog.copies.missing catalog.errors catalog.format catalog.ledger.records"
+    " catalog.mark catalog.places catalog.prune catalog.screen catalog.seeds.disk catalog.store catalog.throttle"
     " catalog.transfer catalog.vault catalog.vault_json",
     # Reading file contents.
     "cache.counters": "",

@@ -47,7 +47,7 @@ from catalog.access.passphrases import GivenPassphrases  # noqa: E402
 from catalog.access.session import Session  # noqa: E402
 from catalog.errors import LocalError, RpdriveError, UsageError  # noqa: E402
 from catalog.interruption import check, is_cause, listening  # noqa: E402
-from catalog.program import ADMIN_PASSPHRASE  # noqa: E402
+from catalog.program import ADMIN_PASSPHRASE, later  # noqa: E402
 from catalog.screen.redacted import log_to_stderr, protect_stderr, redacted  # noqa: E402
 from catalog.screen.stderr import warn  # noqa: E402
 from catalog.screen.text import safe_text  # noqa: E402
@@ -244,8 +244,8 @@ def rpdrive(
         records_factory=_records,
         waiting=None if "--json" in sys.argv else _say,
         also=also or (),
-        lacking=_later("catalog.points.lacking", "lacking"),
-        noting=_later("catalog.points.elsewhere", "behind_here"),
+        lacking=later("catalog.points.lacking", "lacking"),
+        noting=later("catalog.points.elsewhere", "behind_here"),
     )
     if also:
         source = ctx.get_parameter_source("also")
@@ -257,11 +257,6 @@ def _say(text: str) -> None:
     from catalog.screen.stderr import warn
 
     warn(text)
-
-
-def _later(module: str, name: str) -> Any:
-    """A function of ours that is imported when it is called."""
-    return lambda *given: importlib.import_module(module).__dict__[name](*given)
 
 
 def _close(ctx: typer.Context) -> None:

@@ -1,4 +1,4 @@
-"""The environment variables of this program, and how it starts itself again: as a child, or by a unit or task.
+"""The environment variables of this program, how it starts itself again (as a child, unit or task), loads parts.
 
 A started process finds our packages wherever they are, installed or in a checkout, and never imports from the
 folder that happens to be the current one (`-P`). It gets no secret through its environment.
@@ -6,11 +6,13 @@ folder that happens to be the current one (`-P`). It gets no secret through its 
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from catalog.errors import UsageError
 
@@ -87,3 +89,12 @@ def _absolute(environment: dict[str, str]) -> dict[str, str]:
     if environment.get(HOME):
         environment[HOME] = str(user_path(environment[HOME]).absolute())
     return environment
+
+
+def later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported when it is called."""
+
+    def call(*given: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*given)
+
+    return call

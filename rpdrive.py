@@ -90,7 +90,7 @@ _EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
 _ERROR_LOGS = 50  # kept; an error in every run must not fill the disk
 _EVERYWHERE = ("vault", "also", "passphrase_file", "admin_passphrase_file", "verbose")
 # The commands and groups that read from other places of the vault, too; the others refuse --also.
-_ALSO = {"mount", "browse", "restore", "points", "ls", "find", "versions", "diff", "jobs", "system"}
+_ALSO = {"mount", "browse", "restore", "points", "ls", "find", "versions", "diff", "jobs", "system", "repair"}
 # The commands and groups that sign records, and so may need the passphrase of the admin key.
 _SIGNING = {"set", "import", "stop", "prune", "repair", "forget", "undelete", "hold", "release", "admin", "protect"}
 _VERBOSE = "rpdrive.verbose"  # in the context's `meta`, which all commands share
@@ -140,10 +140,7 @@ class Commands(TyperGroup):
 
 
 def _accept_everywhere(command: Any, shared: list[Any], signs: bool = False, reads: bool = False) -> None:
-    """Accept the global options after the command, too.
-
-    `signs`: it may need the passphrase of the admin key; `reads`: it reads from other places of the vault.
-    """
+    """Accept the global options after the command, too. `signs`: with the admin key; `reads`: with --also."""
     signs = signs or command.name in _SIGNING
     if isinstance(command, TyperGroup):
         for below in command.commands.values():
@@ -216,11 +213,7 @@ def rpdrive(
     ] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(
-            envvar="RPDRIVE_ALSO",
-            metavar="ADDRESS",
-            help="another place of the vault, to read from when the first is away or damaged; may be repeated",
-        ),
+        typer.Option(envvar="RPDRIVE_ALSO", metavar="ADDRESS", help="another place to read from; may be repeated"),
     ] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="read the passphrase from a file")
@@ -247,9 +240,7 @@ def rpdrive(
         lacking=later("catalog.points.lacking", "lacking"),
         noting=later("catalog.points.elsewhere", "behind_here"),
     )
-    if also:
-        source = ctx.get_parameter_source("also")
-        ctx.obj.also_required = source is not None and source.name == "COMMANDLINE"
+    ctx.obj.also_required = bool(also) and "RPDRIVE_ALSO" not in os.environ
     ctx.call_on_close(lambda: _close(ctx))
 
 

@@ -116,6 +116,10 @@ class Places:
         self._series: dict[bytes, _Series] = {}
         self._lock = threading.Lock()
 
+    def anew(self) -> Places:
+        """The same, knowing nothing yet."""
+        return Places(self._store, self._records, sleep=self._sleep, clock=self._clock)
+
     # --- what is known, without requests --------------------------------------------------------------------
 
     def runs(self, kind: PackKind, pack: bytes) -> tuple[Run, ...]:

@@ -12,8 +12,9 @@ from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
+from catalog.access.copies import KnownCopies
 from catalog.access.settings import Settings
-from catalog.errors import Damaged, NewerFormat, NoVault, RpdriveError, StoreUnreachable, UsageError
+from catalog.errors import Damaged, LocalError, NewerFormat, NoVault, RpdriveError, StoreUnreachable, UsageError
 from catalog.store.fallback import AWAY, PATIENCE, FallbackStore
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class OneSession(Protocol):
     def state_id(self, file: VaultFile) -> str: ...
     def another(self, address: str) -> OneSession: ...
     def close(self) -> None: ...
+
+
+class Asking(OneSession, Protocol):
+    """A session to which other places were given."""
+
+    also_given: tuple[str, ...]
+    also_required: bool
 
 
 class OtherPlace:
@@ -124,6 +132,29 @@ class OtherPlace:
         if text not in self._told:
             self._told.add(text)
             self._say(f"{text} (--also)" if self.url in text else f"{self.url} (--also): {text}")
+
+
+def with_advice(error: RpdriveError, session: OneSession, vault_id: bytes | None) -> RpdriveError:
+    """The error of a vault that can't be had; its advice names the copies of it that this machine knows."""
+    try:
+        known = KnownCopies(session.settings).all()
+    except LocalError:
+        return error
+    copies = [at for at, copy in known.items() if copy.vault_id == vault_id or copy.of == session.address]
+    if copies:
+        error.advice += f"; or read from the copy at {' or '.join(copies)}: --also {copies[0]}"
+    return error
+
+
+def other_places(session: Asking) -> list[OtherPlace]:
+    """The places that `--also` names, for a command that asks them itself, and closes them. No request.
+
+    Raises UsageError as `Also`.
+    """
+    session.also_required = False
+    if not session.also_given:
+        return []
+    return Also(session, session.also_given, lambda text: None, lambda settings, place: "").places
 
 
 class Also:
@@ -240,7 +271,7 @@ class Also:
         place = self.places[number].url
         self._say(
             f"{self._session.address} has lost or damaged data, which is read from {place}: "
-            "run `rpdrive check` (docs/also.md)"
+            f"run `rpdrive repair --also {place}`"
         )
 
     def close(self) -> None:

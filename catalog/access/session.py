@@ -358,7 +358,9 @@ class Session:
             file = read_vault_file(store)
         except (StoreUnreachable, NoVault, Damaged) as e:
             if self.also is None:
-                raise
+                from catalog.access.also import with_advice
+
+                raise with_advice(e, self, known) from e.__cause__
             file = self.also.file(e, known)
         finally:
             silence.cancel()

@@ -37,6 +37,7 @@ def lines(report: Report, machines: Mapping[bytes, Machine]) -> Iterator[str]:
     yield _summary(report)
     if report.is_damaged:
         yield "What to do about damage: docs/repair.md; `rpdrive repair --dry-run` says what can be made whole"
+        yield "If there is a copy of the vault, `rpdrive repair --also COPY` takes from it what is lost"
 
 
 def cost_line(plans: Sequence[Plan], price: float) -> str:

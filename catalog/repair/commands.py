@@ -31,8 +31,9 @@ def repair(
 ) -> None:
     """Repair the vault: make lost records anew, find other copies of lost data, and name what stays lost.
 
-    The next backup stores again what its source still has; after it, repair once more. Nothing is deleted, and no
-    recovery point is changed. Exits with 3 if something stays lost.
+    With --also, what is lost is taken from another place of the vault. Otherwise the next backup stores again what
+    its source still has; after it, repair once more. Nothing is deleted, and no recovery point is changed. Exits
+    with 3 if something stays lost.
     """
     session: Session = ctx.obj
     from catalog.repair.show import Request, run_repair

@@ -18,7 +18,7 @@ from catalog.mark.faults import FaultKind
 from catalog.mark.roots import Roots, find_roots
 from catalog.mark.run import Marked, mark
 from catalog.places import Run
-from catalog.repair.copies import Copies
+from catalog.repair.copies import AT_ONCE, Copies
 from catalog.repair.moved import find_carriers, rebuilt
 from catalog.repair.names import Losses, Names
 from catalog.repair.state import Rows, State
@@ -98,7 +98,7 @@ class Examination:
         self._vault, self._machine, self._machines = vault, machine, machines
         self._wanted, self._follow = wanted, follow
         self.series = machine[:SERIES_BYTES]
-        self._of_points = [machine, *others]
+        self._others, self._of_points = others, [machine, *others]
         same = [other for other in others if other[:SERIES_BYTES] == self.series]
         self._work = Work()
         self.survey = Survey(vault, self._work, self.series, [machine, *same])
@@ -109,6 +109,30 @@ class Examination:
 
     def close(self) -> None:
         self._work.close()
+
+    def again(self) -> Examination:
+        """Another one of the same, which finds out anew: objects were added since. Closes this one."""
+        self.close()
+        self._vault.places = self._vault.places.anew()  # this one has supposed what no record says
+        return Examination(
+            self._vault, self._machine, self._machines, self._others, self._wanted, self._follow, self._gone
+        )
+
+    def lost(self) -> Iterator[tuple[PackKind, bytes, Iterator[Extent]]]:
+        """The lost chunks that have no other copy, by pack, each in the order of their places. After `run`."""
+        for kind in (_TREE, _DATA):
+            for pack, some in groupby(self._lost_of(kind), key=lambda at: at.pack):
+                yield kind, pack, some
+
+    def _lost_of(self, kind: PackKind) -> Iterator[Extent]:
+        rows = self._work.lost(kind, most=AT_ONCE)
+        while rows:
+            yield from rows
+            rows = self._work.lost(kind, most=AT_ONCE, after=rows[-1])
+
+    def is_missing(self, kind: PackKind, pack: bytes) -> bool:
+        """Whether there is neither the object of a pack, nor a record of where its blocks are. After `run`."""
+        return self.survey.size(kind, pack) is None and not self._vault.places.runs(kind, pack)
 
     def run(self) -> Found:
         """Find out. Raises StoreError, sqlite3.Error if the disk is full, or Damaged if places can't be used."""

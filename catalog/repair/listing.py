@@ -10,6 +10,7 @@ from catalog.repair.examine import Found
 from catalog.repair.names import Lost
 from catalog.repair.records import LostRecords
 from catalog.repair.run import Written
+from catalog.repair.taking import Taken
 from catalog.screen.text import counted, local_time, text_json
 
 SHOWN = 20  # files and folders that are named on a screen; --json has more
@@ -78,6 +79,13 @@ def _path(row: Lost) -> str:
 def _points(row: Lost) -> str:
     newest = f"{row.newest.id.hex()[:8]} of {local_time(row.newest.time)}"
     return newest if row.points == 1 else f"{row.points:,} points, the newest is {newest}"
+
+
+def taken_text(taken: Taken) -> str:
+    parts = [counted(taken.packs, "whole pack")] * bool(taken.packs) + [counted(taken.blocks, "block")] * bool(
+        taken.blocks
+    )
+    return " and ".join(parts) or "nothing"
 
 
 def written_lines(written: Written, machine: str) -> Iterator[str]:

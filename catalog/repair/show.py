@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
+from catalog.access.also import OtherPlace, other_places
 from catalog.access.numbers import known_admins
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
@@ -23,23 +24,29 @@ from catalog.errors import (
 )
 from catalog.heap import steady_heap
 from catalog.machines.registry import id_here
-from catalog.repair.examine import Found, Wanted
+from catalog.repair.copied import CopiedRecord, Records
+from catalog.repair.examine import Examination, Found, Wanted
 from catalog.repair.listing import (
     found_json,
     found_lines,
     records_json,
     records_lines,
+    taken_text,
     written_lines,
 )
 from catalog.repair.neighbours import readable_version
 from catalog.repair.run import Repair, record_job
 from catalog.repair.state import Signer
+from catalog.repair.taking import Copied, Taken, Taking
 from catalog.repair.vault_file import LostFile, find_copy, find_spare, put_back, write_spare
 from catalog.screen.output import print_json, say
 from catalog.screen.phases import NoFollower, PhaseScreen
+from catalog.screen.text import counted
 from catalog.signing import signing_key
 from catalog.store.roles import Role
 from catalog.vault import Vault
+
+_MOST_TAKES = 20  # from other places: each may reach folders below those that the one before has brought
 
 
 class Request(NamedTuple):
@@ -75,12 +82,18 @@ class _Run:
         self._session, self._request = session, request
         self._row: dict[str, Any] = {"vault": session.address, "dry_run": request.dry, "vault_json": None}
         self._lost = False
+        self._others: list[OtherPlace] = []
         self._screen: PhaseScreen | None = None if request.as_json else PhaseScreen()
 
     def run(self) -> int:
-        vault = self._opened()
-        if vault is not None:
-            self._repair(vault)
+        self._others = other_places(self._session)
+        try:
+            vault = self._opened()
+            if vault is not None:
+                self._repair(vault, self._copies(vault))
+        finally:
+            for place in self._others:
+                place.session.close()
         if self._request.as_json:
             print_json(self._row)
         return WITH_PROBLEMS if self._lost else 0
@@ -155,11 +168,54 @@ class _Run:
             raise error
         return lost
 
+    # --- other places ---------------------------------------------------------------------------------------
+
+    def _copies(self, vault: Vault) -> list[Copied]:
+        """The other places that were named, open. Raises StoreError, NoVault or Damaged if one can't be used."""
+        for place in self._others:
+            place.trust(vault.keys)
+        return [Copied(place.url, place.vault()) for place in self._others]
+
+    def _take_records(self, records: Records, found: list[CopiedRecord], what: str) -> None:
+        """Put records back that another place has."""
+        rows = self._row.setdefault("taken_records", [])
+        for record in found:
+            how = "does not open" if record.damaged else "is missing"
+            self._say(f"{record.name} {how}: it is at {record.place.url}")
+            rows.append({"name": record.name, "from": record.place.url, "damaged": record.damaged, "taken": False})
+        if not found or not self._confirmed(f"Take {counted(len(found), what)} from there?"):
+            return
+        for record, row in zip(found, rows[-len(found) :], strict=True):
+            why = records.put(record)
+            row["taken"] = not why
+            self._say(f"{record.name} stays as it is: {why}" if why else f"wrote {record.name}")
+            self._lost |= bool(why)
+
+    def _take(self, vault: Vault, examination: Examination, found: Found, copies: list[Copied], name: str) -> Taken:
+        """Take what an examination calls lost from other places. What was taken, or with --dry-run can be."""
+        taking = Taking(vault, found.machine, copies, self._screen or NoFollower())
+        with self._screen or nullcontext():
+            there = taking.look(examination)
+        if not there:
+            return there
+        places = " and ".join(copy.url for copy in copies)
+        self._say(f"{name}: {taken_text(there)}, which are lost here, can be taken from {places}")
+        if not self._confirmed("Take this?"):
+            return Taken()
+        with self._screen or nullcontext():
+            taken = taking.take(examination)
+        self._say(f"{name}: took {taken_text(taken)}")
+        return taken
+
     # --- the rest -------------------------------------------------------------------------------------------
 
-    def _repair(self, vault: Vault) -> None:
+    def _repair(self, vault: Vault, copies: list[Copied]) -> None:
         request = self._request
         self._spare(vault)
+        if copies:
+            elsewhere = Records(vault, copies)
+            self._take_records(elsewhere, list(elsewhere.numbered()), "record")
+            self._take_records(elsewhere, list(elsewhere.points()), "recovery point")
         noted = self._session.damaged_packs(vault.state_id).packs()
         wanted = Wanted(noted, request.read_all, request.dry)
         repair = Repair(vault, request.machine, wanted, self._screen or NoFollower())
@@ -171,17 +227,27 @@ class _Run:
         if (records.machines or records.items) and self._confirmed("Make these records anew?"):
             repair.write_records(records)
         rows = self._row["machines"] = []
-        for examination in repair.examinations():
-            began = time.time_ns()
+        for first in repair.examinations():
+            examination, began = first, time.time_ns()
             try:
                 with self._screen or nullcontext():
                     found = examination.run()
                 name = self._name(repair, found)
+                taken = Taken()
+                for _ in range(_MOST_TAKES if copies else 0):  # what was taken may lead to more that is lost
+                    more = self._take(vault, examination, found, copies, name) if found.lost else Taken()
+                    taken = Taken(taken.packs + more.packs, taken.blocks + more.blocks)
+                    if not more or request.dry:
+                        break
+                    examination = examination.again()
+                    with self._screen or nullcontext():
+                        found = examination.run()
                 neighbour = partial(readable_version, vault, repair.names)
                 if not request.as_json:
                     for line in found_lines(found, name, neighbour):
                         say(line)
                 row = found_json(found, name, neighbour) if request.as_json else {}
+                row["taken"] = taken._asdict()
                 rows.append(row)
                 self._lost |= bool(found.lost or found.unread)
                 todo = found.rows or found.rebuilt or found.unindexed

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from cache.reader import Reader
+from catalog.access.copies import KnownCopies
 from catalog.access.session import Session
 from catalog.errors import Damaged, NoVault, RpdriveError, StoreUnreachable, UsageError
 from catalog.format.keys import Keys
@@ -138,6 +139,17 @@ def test_a_first_place_that_goes_away_later(world: World) -> None:
     assert len(world.places.said) == 1
     copied = world.places.requests(world.copy)
     assert [row[0] for row in copied if row[1] == "vault.json"] == ["get"], "it was proven once"
+
+
+def test_known_copies_are_suggested_and_no_more(world: World) -> None:
+    session = world.places.session()
+    KnownCopies(session.settings).remember(world.copy.as_uri(), world.vault.id, world.first.as_uri())
+    world.places.unreachable.add(world.first)
+    with pytest.raises(StoreUnreachable) as caught:
+        session.open_vault(reading=True)
+    at = world.copy.as_uri()
+    assert caught.value.advice.endswith(f"or read from the copy at {at}: --also {at}")
+    assert list(world.places.meters) == [world.first.as_uri()]
 
 
 # --- places that are not believed ---------------------------------------------------------------------------
@@ -290,8 +302,8 @@ def test_without_the_option_no_module_more_is_loaded(world: World) -> None:
     """The option costs those nothing who don't use it."""
     code = (
         "import sys, rpdrive; rpdrive.run(['points', *sys.argv[1:]]); "
-        "names = ('also', 'elsewhere', 'fallback', 'lacking'); "
-        "print(sorted(m for m in sys.modules if m.startswith('catalog.') and m.rpartition('.')[2] in names))"
+        "names = {'catalog.access.also', 'catalog.elsewhere', 'catalog.store.fallback', 'catalog.points.lacking'}; "
+        "print(sorted(names & sys.modules.keys()))"
     )
     found = []
     for words in ([], [f"--also={world.copy}"]):

@@ -294,6 +294,10 @@ def main() -> None:
     _complete_descriptors()
     protect_stderr()
     code = run(sys.argv[1:])
+    if code == Interrupted.exit_code:
+        # Below -m, Python ends by a signal once KeyboardInterrupt has passed through code made from text, e.g. of a
+        # named tuple that is imported, although it was caught. What is run last counts.
+        exec("")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # All is done and said: what is left is the end of the interpreter, which would print a traceback.
         signal.signal(signal.SIGINT, lambda _number, _frame: os._exit(Interrupted.exit_code))

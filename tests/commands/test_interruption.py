@@ -24,7 +24,7 @@ from catalog.errors import LocalError
 from catalog.screen.output import print_last
 from catalog.vault import Vault
 from mount.restore.files import FilePlanner
-from tests.kit.cli import Cli
+from tests.kit.cli import ROOT, Cli
 from tests.kit.inside import Inside
 
 LOST = """
@@ -136,6 +136,21 @@ def test_no_place_swallows_it(rpdrive: Cli, vault: Vault, source: Path, where: s
     assert job["outcome"] == "interrupted"
 
 
+@pytest.mark.usefixtures("vault")
+def test_the_exit_code_is_no_signal(rpdrive: Cli, tmp_path: Path) -> None:
+    """Below `python -m`, where KeyboardInterrupt has passed through code made from text, and was caught."""
+    (tmp_path / "pressed.py").write_text(
+        "import signal, rpdrive\n"
+        "from catalog.access.session import Session\n"
+        "Session.open_vault = lambda *_, **__: exec('signal.raise_signal(signal.SIGINT)')\n"
+        "rpdrive.main()\n"
+    )
+    environ = rpdrive.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "pressed", "points"]
+    done = subprocess.run(command, env=environ, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"rpdrive: interrupted\n")
+
+
 @pytest.mark.parametrize("when", ["after BEGIN IMMEDIATE", "before COMMIT"])
 def test_between_the_lines_of_a_transaction(
     inside: Inside, vault: Vault, source: Path, monkeypatch: pytest.MonkeyPatch, when: str
@@ -207,10 +222,10 @@ def test_every_command_hears_it(
     target = tmp_path / "target"
     for command in (
         ["backup", source], ["restore", "latest", "--to", target], ["check"], ["prune"], ["repair", "--dry-run"],
-        ["points"], ["ls", "latest"], ["find", "file"], ["test-restore"],
+        ["points"], ["ls", "latest"], ["vault", "copy", tmp_path / "copy"], ["find", "file"], ["test-restore"],
     ):  # fmt: skip
         stops(inside, *command)
-    assert not target.exists()
+    assert not target.exists() and not (tmp_path / "copy").exists()
     monkeypatch.undo()
     assert len(inside.json("points")["points"]) == 1
 

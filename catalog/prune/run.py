@@ -444,6 +444,7 @@ class _Run:
         """Write into the ledgers that points are gone. Those that are, by the ledgers as they are now.
 
         Numbers are folded by the time of the listing: a writer may have stored a point with one of them since.
+        Those that were skipped when this place was promoted are written down as missing: its copies then know, too.
         """
         items: dict[tuple[bytes, bytes], list[PointName]] = {}
         for name in stored:
@@ -452,11 +453,17 @@ class _Run:
         now = self._store.now()
         for (machine, item), names in sorted(items.items()):
             due = [name.id for name in names if name in up]
+            there = {name.sequence for name in names}
+            skipped = self._vault.jumps.skipped((machine, item), there)
 
-            def without(ledger: Ledger, due: list[bytes] = due, names: list[PointName] = names) -> Ledger:
-                return ledger.take(due, now).fold(names, began)
+            def changed(
+                ledger: Ledger, due: list[bytes] = due, names: list[PointName] = names, there: set[int] = there,
+                skipped: tuple[int, int] | None = skipped,
+            ) -> Ledger:  # fmt: skip
+                after = ledger.take(due, now).fold(names, began)
+                return after if skipped is None else after.accept(after.gaps(there, skipped[1], skipped[0]), now)
 
-            self._ledgers[machine].change(machine, item, without, signer, now, despite=self._c.yes)
+            self._ledgers[machine].change(machine, item, changed, signer, now, despite=self._c.yes)
         return sorted(name for name in up if self._is_gone(name))
 
     def _tidy(self, plan: Plan, began: int) -> None:

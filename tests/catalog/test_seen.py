@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from catalog.format.keys import Keys
@@ -74,3 +75,62 @@ def test_a_point_that_does_not_open_is_damaged_and_not_missing(tmp_path: Path) -
     assert seen.check([name(1), name(2), name(3)], [name(1), name(3)]) == []
     assert seen.check([name(1), name(2), name(3)], [name(1)]) == []
     assert seen.check([name(1), name(2)], [name(1)]) == [Gap(M, ITEM, 3, 3)]
+
+
+# --- a promoted copy ------------------------------------------------------------------------------------------
+
+PROMOTED = 100  # s
+COPY = CopyMark("file:///a", "", PROMOTED)
+EARLIER, LATER = PROMOTED * 10**9, PROMOTED * 10**9 + 1  # ns: when points were stored
+
+
+def seen_at(folder: Path, copy: CopyMark | None, *stored: tuple[int, int]) -> list[Gap]:
+    """A listing of points by number and time at a place, all of which open."""
+    place = vault(copy)
+    names = [name(number) for number, _time in stored]
+    seen = Seen(folder, place)
+    for one, (_number, time) in zip(names, stored, strict=True):
+        place.jumps.stored(one, time)
+    return seen.check(names, names)
+
+
+def test_only_the_numbers_between_are_skipped(tmp_path: Path) -> None:
+    before, after = [(1, EARLIER), (2, EARLIER)], [(6, LATER), (7, LATER)]
+    assert seen_at(tmp_path, COPY, *before) == seen_at(tmp_path, COPY, *before, *after) == []
+    assert seen_at(tmp_path / "x", None, *before, *after) == [Gap(M, ITEM, 3, 5)]
+    assert seen_at(tmp_path, COPY, *before, after[1]) == [Gap(M, ITEM, 6, 6)]
+    assert seen_at(tmp_path, COPY, before[0], *after) == [Gap(M, ITEM, 2, 2)]
+    assert seen_at(tmp_path, COPY, *before) == [Gap(M, ITEM, 6, 7)]
+    assert seen_at(tmp_path, COPY) == []  # of an item of which nothing is listed, nothing is said here
+    everything_is_younger = [(number, LATER) for number, _time in (*before, *after)]  # it was moved to another disk
+    assert seen_at(tmp_path, COPY, *everything_is_younger) == []
+    assert seen_at(tmp_path, COPY, *everything_is_younger[1:]) == [Gap(M, ITEM, 1, 1)]
+
+
+def test_what_was_seen_before_the_promotion_counts(tmp_path: Path) -> None:
+    following = CopyMark("file:///a", "")
+    before = [(1, EARLIER), (2, EARLIER), (3, EARLIER)]
+    assert seen_at(tmp_path, following, *before) == []
+    assert seen_at(tmp_path, COPY, *before[:2], (9, LATER)) == [Gap(M, ITEM, 3, 3)]
+    again = CopyMark("file:///b", "", PROMOTED + 50)  # the place was emptied and promoted a second time
+    assert seen_at(tmp_path, again, *before, (9, EARLIER), (12, LATER + 60 * 10**9)) == [Gap(M, ITEM, 4, 8)]
+
+
+def test_the_file_is_that_of_earlier_versions_where_nothing_was_promoted(tmp_path: Path) -> None:
+    check(tmp_path, name(1), name(2))
+    (path,) = tmp_path.iterdir()
+    assert path.name == f"seen-{(b'v' * 16).hex()}.json"
+    assert path.read_text() == json.dumps([[M.hex(), ITEM.hex(), 2]]) + "\n"
+    path.write_text(json.dumps([[M.hex(), ITEM.hex(), 2, 1, 5]]))  # a row with fewer elements than there should be
+    assert Seen(tmp_path, vault(COPY)).highest() == {(M, ITEM): 2}
+
+
+def test_a_new_point_of_a_promoted_copy_has_a_number_of_its_own(tmp_path: Path) -> None:
+    here, there = vault(COPY), vault()
+    here.state_id += "-12345678"
+    Seen(tmp_path, there).check([name(5), name(1, OTHER)], [name(5), name(1, OTHER)])
+    Seen(tmp_path, here).check([name(2)], [name(2)])
+    assert Seen(tmp_path, here).taken() == {(M, ITEM): 5, (M, OTHER): 1}
+    assert Seen(tmp_path, there).taken() == {(M, ITEM): 5, (M, OTHER): 1}
+    assert Seen(tmp_path, here).highest() == {(M, ITEM): 2}
+    assert Seen(tmp_path, here).elsewhere() == {there.state_id: {(M, ITEM): 5, (M, OTHER): 1}}

@@ -229,6 +229,23 @@ def test_a_source_that_still_answers_stays_the_vault(p: Places) -> None:
     assert p.fails("vault", "promote", p.folder / "none", code=6)
 
 
+def test_a_copy_of_a_promoted_copy_has_no_gap_either(p: Places) -> None:
+    """Pruning writes down what was skipped: its own vault.json says that no more."""
+    p.backup("one", b"1")
+    p.copy()
+    p.backup("two", b"2")
+    p.backup("three", b"3")
+    p.ok("vault", "promote", p.b, "--yes")
+    assert p.again(p.b) == 4
+    p.ok("--vault", p.b, "prune")
+    c = p.folder / "c"
+    p.ok("--vault", p.b, "vault", "copy", c)
+    p.on("other")
+    assert p.json("--vault", c, "points")["warnings"] == []
+    calm(p.ok("--vault", c, "check", "--level", "0"))
+    assert "2 points missing, which was accepted" in p.ok("--vault", c, "points", "--deleted")
+
+
 def test_another_machine_saw_more_at_the_lost_place(p: Places) -> None:
     p.backup("one", b"1")
     p.copy()

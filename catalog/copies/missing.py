@@ -17,7 +17,7 @@ import msgspec
 
 from catalog.errors import LocalError
 
-MOST = 1_000_000  # objects; of more, those last by name are noted once others are gone
+MOST = 300_000  # objects; of more, those last by name are noted once others are gone
 _BATCH = 1000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS missing

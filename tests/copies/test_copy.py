@@ -1,4 +1,4 @@
-"""A copy of a vault in memory, whose clock is moved: what is copied and in which order, what waits, what is refused."""
+"""A copy of a vault in memory, whose clock is moved: what is copied, in what order, what waits, what is refused."""
 
 from __future__ import annotations
 

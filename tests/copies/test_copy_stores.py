@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 
+from catalog.access.passphrases import GivenPassphrases
+from catalog.access.session import Session
+from catalog.access.settings import Settings
+from catalog.copies.run import Request, copy_vault
 from catalog.copies.target import check_apart
-from catalog.errors import StoreFull, StoreUnreachable, UsageError
+from catalog.errors import NoVault, StoreFull, StoreUnreachable, UsageError
 from catalog.store.azure.store import AzureStore
 from catalog.store.base import Store
 from catalog.store.local import LocalStore
@@ -125,12 +129,20 @@ def test_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
 
 
 def test_a_copy_that_is_away(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    """No new copy is begun on the bare folder below a mount."""
     copy = copy_of(rpdrive)
-    rpdrive.ok("vault", "copy", copy)
-    copy.rename(tmp_path / "unplugged")
-    assert "check that its disk is mounted" in rpdrive.fails("vault", "copy", copy, "--follow", code=6)
-    assert not copy.exists()
-    assert rpdrive.json("vault", "copy", copy, "--new")["new"]
+    session = Session(Settings(rpdrive.environ), passphrases=GivenPassphrases(environ=rpdrive.environ))
+    try:
+        opened = session.open_vault()
+        assert copy_vault(session, opened, Request(str(copy))).new
+        copy.rename(tmp_path / "unplugged")
+        with pytest.raises(NoVault, match="is not there"):
+            copy_vault(session, opened, Request(str(copy), follow=True))
+        assert not copy.exists()
+        assert copy_vault(session, opened, Request(str(copy), again=True)).new
+        assert not copy_vault(session, opened, Request(str(tmp_path / "unplugged"))).new
+    finally:
+        session.close()
 
 
 def test_folders_that_are_one(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def live(folder: Path, examples: int, steps: int) -> None:
 
 
 def test_histories(tmp_path: Path) -> None:
-    live(tmp_path, 12, 20)
+    live(tmp_path, 8, 20)
 
 
 @pytest.mark.soak

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-from catalog.errors import Damaged, LocalError, MissingData, ShortRead
+from catalog.errors import Damaged, LocalError, MissingData, ShortRead, Unreadable
 from catalog.format.blocks import Buffer, PackKind
 from catalog.format.packs import Extent, pack_name
 from catalog.heap import roomy_heap
@@ -156,6 +156,8 @@ class Writer:
             if plan.is_pack(wanted):
                 raise
             return memoryview(b"")  # the carrier is gone: each block is looked for
+        except Unreadable:
+            return memoryview(b"")  # the disk can't read a part of it: each block is read by itself
 
     def _hand_out(self, plan: Plan, fetch: _Fetch, rows: _Rows) -> None:
         """Have the writing threads write a range, once it is fetched."""

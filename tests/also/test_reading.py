@@ -26,6 +26,7 @@ from catalog.vault import Vault, open_vault
 from mount.view.nodes import File, Folder, Node
 from mount.view.point import PointView
 from tests.kit.backing import back_up
+from tests.kit.bad_disk import BadDisk
 from tests.kit.cli import ROOT
 from tests.kit.drives import noise
 from tests.kit.places import Places, copy_of
@@ -313,3 +314,33 @@ def test_without_the_option_no_module_more_is_loaded(world: World) -> None:
         )
         found.append(done.stdout.splitlines()[-1])
     assert found == ["[]", "['catalog.access.also', 'catalog.elsewhere', 'catalog.store.fallback']"]
+
+
+@pytest.mark.parametrize("folder", ["packs", "meta"])
+def test_what_the_disk_can_not_read_is_read_from_the_copy(
+    world: World, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = BadDisk(world.first, monkeypatch)
+    for path in world.packs(world.first, folder):
+        disk.spoil(str(path.relative_to(world.first)), 100, 101)
+    world.read(world.places.session(world.copy))
+    assert disk.failed
+    lost_line(world)
+
+
+def test_a_bad_sector_costs_the_files_of_its_block_and_no_restore(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a copy. It ended the whole restore."""
+    disk = BadDisk(world.first, monkeypatch)
+    (pack,) = world.packs(world.first)
+    disk.spoil(str(pack.relative_to(world.first)), 100, 101)
+    vault = world.places.session().open_vault(reading=True)
+    point = open_point(vault, list_points(vault), "latest")
+    out = world.folder / "out"
+    report = restore(vault, point, out)
+    top = out / str(world.source).lstrip("/")
+    found = {path.relative_to(top) for path in top.rglob("*") if path.is_file()}
+    wanted = {path.relative_to(world.source) for path in world.source.rglob("*") if path.is_file()}
+    lost = {problem.path.decode().removeprefix(str(world.source).lstrip("/") + "/") for problem in report.problems}
+    assert report.problems and found and lost == {str(path) for path in wanted - found}

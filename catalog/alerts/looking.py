@@ -29,6 +29,7 @@ from catalog.retention.decide import TRUSTED
 from catalog.retention.policy import Level, shortened
 from catalog.retention.policy import effective as effective_policy
 from catalog.schedule.history import RUNNING, History, Ran
+from catalog.seeds.record import read_seeds
 from catalog.vault import Vault
 
 Key = tuple[bytes, bytes]  # machine and item
@@ -64,7 +65,8 @@ class Look(NamedTuple):
     items whose ledger can't be read. `plans` are by item, and by machine with b"". `dense` are ids of backups
     whose new contents could not be compressed. `alive` are items of which a part was stored in the last day, by
     a backup that is at work or was stopped. `place` says what the store does to keep objects. `locked_until` is
-    when the first lock of a point ends; None if there are none.
+    when the first lock of a point ends; None if there are none. `travelling` are items whose backups are on their
+    way to the vault on disks; with b"" for the item, all of a machine without points here.
     """
 
     vault: bytes
@@ -86,6 +88,7 @@ class Look(NamedTuple):
     shortened: tuple[Shortened, ...]
     place: Mapping[str, str]
     locked_until: int | None
+    travelling: frozenset[Key] = frozenset()
 
 
 class Looker:
@@ -114,12 +117,17 @@ class Looker:
         newest = self._newest(vault, whole, ledgers)
         gaps = self._gaps(vault, whole, newest, ledgers)
         runs = self._runs(vault, now)
+        travelling = {
+            (one.record.machine, item)
+            for one in read_seeds(vault, stored_now or now).open
+            for item in one.record.items or [b""]
+        }
         return Look(
             vault=vault.id, now=now, stored_now=stored_now, file=vault.file, machines=machines, items=items,
             points=whole, newest=newest, ledgers=ledgers, unread=unread, gaps=gaps,
             untrusted=_untrusted(vault, whole, ledgers), runs=runs, dense=frozenset(self._dense), alive=alive,
             plans=_plans(vault, {*items, *newest}, machines), shortened=_shortened(vault, items, machines, now),
-            place=_place(vault), locked_until=_locked_until(vault, whole),
+            place=_place(vault), locked_until=_locked_until(vault, whole), travelling=frozenset(travelling),
         )  # fmt: skip
 
     def _records(self, vault: Vault) -> tuple[dict[bytes, Machine], dict[Key, Item]]:

@@ -156,6 +156,8 @@ def protected(look: Look, here: str = "") -> list[Protected]:
         plan, running = planned.plan, 0
         if item:
             point = look.newest.get((machine, item))
+            if (machine, item) in look.travelling or (point is None and (machine, b"") in look.travelling):
+                continue  # its backups are on their way; the machine itself says if one is late
             some = [] if point is None else [_ran_of(look, point)]
             own = [ran for ran in runs.get(machine.hex(), ()) if ran.item == item.hex()]
             running = running_since(own, look.now, boots, (machine, item) in look.alive)

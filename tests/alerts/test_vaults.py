@@ -479,8 +479,8 @@ def test_requests(tmp_path: Path) -> None:
         before = remote.requests
         return looker.look(vault, now), remote.requests - before
 
-    # Listings: machines, items, points, ledger, jobs, plans, policies; and 3 requests for the store's place.
-    steady = 7 + 3
+    # Listings: machines, items, points, ledger, jobs, plans, policies, seeds; and 3 requests for the store's place.
+    steady = 8 + 3
     first, cost = look()
     assert len(first.runs) == 500 and len(first.newest) == machines
     # Once each: machines, items, jobs, and here all points, as the store's clock confirms no time of them.

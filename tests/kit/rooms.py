@@ -154,7 +154,7 @@ ROOMS = {
     " catalog.format catalog.ledger.records catalog.ledger.state catalog.machines catalog.notify"
     " catalog.notify.event catalog.plans.effective catalog.plans.records catalog.points"
     " catalog.policies.records catalog.retention catalog.schedule.due catalog.schedule.history catalog.screen"
-    " catalog.store.address catalog.throttle.rates catalog.vault",
+    " catalog.seeds.record catalog.store.address catalog.throttle.rates catalog.vault",
     "catalog.report": "catalog.access catalog.alerts.keeping catalog.alerts.state catalog.errors catalog.format"
     " catalog.jobs catalog.notify.event catalog.plans.effective catalog.plans.local catalog.plans.records"
     " catalog.report.series catalog.report.wording catalog.schedule.history"

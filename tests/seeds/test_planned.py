@@ -10,7 +10,9 @@ import pytest
 
 from backup.scheduled import Edge, run_due
 from catalog.access.session import Session
+from catalog.alerts.looking import Look, Looker
 from catalog.alerts.overdue import Protected, expectations
+from catalog.alerts.vaults import Known, vault_facts
 from catalog.format.plan import Schedule
 from catalog.plans.local import LocalVault
 from catalog.plans.records import Plans, add_plan, next_record, refresh
@@ -53,12 +55,20 @@ def test_a_planned_backup_waits_and_is_no_alert(
     (item,) = plan.items
     protected = Protected(plan.vault, plan.machine, item.id, item.plan, ran, since=first)
     assert expectations(protected, now[0]) == []
+    # Nor is it for those who watch the vault; without the record of the seed it would be.
+    look = Looker(tmp_path, vault.id).look(vault, now[0])
+    assert item_facts(look) == []
+    assert item_facts(look._replace(travelling=frozenset())) == ["backup.overdue"]
     # It arrives: the next slot is an ordinary backup again.
     assert machine.bring(disks[1]).is_whole
     ticks(range(72, 78, 2))
     last = max(History(machine.state).all(), key=lambda row: row.slot if row.kind == "backup" else 0)
     assert last.outcome == "completed" and last.point
     assert len(machine.visible()) == 2
+
+
+def item_facts(look: Look) -> list[str]:
+    return [fact.id for fact in vault_facts(look, Known())[0] if fact.item]
 
 
 def planned(machine: Exporter, source: Path) -> LocalVault:

@@ -194,8 +194,8 @@ def test_requests(tmp_path: Path) -> None:
         health(opened, wait=PATIENCE)
         return world.remote.requests - before
 
-    # Listings: machines, items, points, ledger, jobs, plans, policies; and 3 requests for the store's place.
-    steady = 7 + 3
+    # Listings: machines, items, points, ledger, jobs, plans, policies, seeds; and 3 requests for the store's place.
+    steady = 8 + 3
     assert cost() == steady + 4 * machines, "once: machines, items, points, jobs"
     assert cost() == 0, "the last look serves"
     before = world.remote.requests

@@ -37,6 +37,7 @@ class RpGrid extends Plain {
   #ranged = []; // rows that the range has marked
   #frame = 0;
   #told = "";
+  steps = 0; // how often the user moved
   #resized = new ResizeObserver(() => this.#measure());
   #change = () => this.requestUpdate();
 
@@ -140,7 +141,7 @@ class RpGrid extends Plain {
     const wanted = new Set();
     for (let i = first; i <= last; i += 1) wanted.add(i);
     if (total) wanted.add(this.#active); // it keeps the focus, wherever it is
-    const held = this.#index(document.activeElement); // a focus that is about to move must not be lost on the way
+    const held = this.#index(document.activeElement); // the focus is on a row: it must not be lost on its way to the active one
     if (held >= 0 && held < total && this.#rows.has(held)) wanted.add(held);
     for (const [i, element] of this.#rows) {
       if (wanted.has(i)) continue;
@@ -162,6 +163,7 @@ class RpGrid extends Plain {
       element.style.setProperty("transform", `translateY(${y}px)`);
     }
     this.#pool.length = Math.min(this.#pool.length, 20);
+    if (held >= 0 && held !== this.#active) this.focusRow();
     this.#tell();
   }
 
@@ -210,9 +212,11 @@ class RpGrid extends Plain {
   /**
    * Make a row the active one, and bring it into sight.
    * @param {number} index
-   * @param {{focus?: boolean, middle?: boolean}} [how] middle: put it in the middle if it is out of sight
+   * @param {{focus?: boolean, middle?: boolean, step?: boolean}} [how] middle: put it in the middle if it is out of sight;
+   *   step: the user does it
    */
-  moveTo(index, {focus = true, middle = false} = {}) {
+  moveTo(index, {focus = true, middle = false, step = true} = {}) {
+    if (step) this.steps += 1;
     const total = this.#total;
     if (!total) return;
     this.#active = Math.max(0, Math.min(total - 1, index));
@@ -225,9 +229,11 @@ class RpGrid extends Plain {
     if (focus) this.focusRow();
   }
 
-  /** Put the focus on the active row. */
+  /** Put the focus on the active row; nothing that is below a dialog can have it before that is closed. */
   focusRow() {
-    this.#rows.get(this.#active)?.focus({preventScroll: true});
+    const dialog = document.querySelector("dialog[open]");
+    if (dialog) dialog.addEventListener("close", () => this.focusRow(), {once: true});
+    else this.#rows.get(this.#active)?.focus({preventScroll: true});
   }
 
   #scrolled() {

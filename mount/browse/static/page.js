@@ -32,6 +32,15 @@ export function say(text) {
   }, 250);
 }
 
+/**
+ * Whether the focus is where it was when something was asked for, or nowhere: an answer must not take it from whoever went on.
+ * @param {Element | null} from
+ */
+export function stayed(from) {
+  const at = document.activeElement;
+  return !at || at === from || at === document.body || at.id === "main";
+}
+
 /** Open an address of the page. @param {string | URL} href @param {boolean} [replace] the entry in the history */
 export function go(href, replace = false) {
   window.dispatchEvent(new Event("rp-leave")); // what is still to be noted in this address

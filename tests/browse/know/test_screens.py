@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from catalog.errors import AccessDenied, LocalError, NotFound, UsageError
 from catalog.format.records import Outcome, Problem
@@ -29,6 +29,21 @@ DRAWN_AGAIN = """async () => {
     frame.requestUpdate();
     await frame.updateComplete;
     return document.querySelector("rp-home").url.search;
+}"""
+# More is typed while the frame gives the screen the address with what was typed. Keeps what is then shown.
+TYPED_ON = """(text) => addEventListener("rp-route", () => {
+    const box = document.activeElement;
+    box.value = text;
+    box.dispatchEvent(new Event("input", {bubbles: true}));
+    setTimeout(() => (window.kept = box.value), 100);
+}, {once: true})"""
+# Who types leaves at once. Returns the address when what was typed would have been looked for.
+TYPED_AND_LEFT = """async () => {
+    document.activeElement.value = "srv02";
+    document.activeElement.dispatchEvent(new Event("input", {bubbles: true}));
+    document.querySelector("a[href='/jobs']").click();
+    await new Promise((late) => setTimeout(late, 400));
+    return location.pathname + location.search;
 }"""
 HOSTILE = '<img src=x onerror="document.title=1">\u202egnp'
 
@@ -102,6 +117,32 @@ def test_the_screens_say_what_is_known(shown: Shown, browser: Browser) -> None:
         tab.get_by_role("link", name="Alerts").click()
         expect(main).to_contain_text("backup is overdue")
         assert tab.title() == "Alerts \u2013 rpdrive"
+
+
+def test_what_comes_late_disturbs_nobody(shown: Shown, browser: Browser) -> None:
+    page = shown.page
+    with watched(browser) as context:
+
+        def in_parts(route: Route) -> None:
+            answer = route.fetch(url=re.sub("[?&]cursor=[^&]*", "", route.request.url))
+            older = "cursor" in route.request.url
+            route.fulfill(response=answer, json=answer.json() | {"next": None if older else "more"})
+
+        tab = context.enter(page.link())
+        box = tab.get_by_label("Name")
+        tab.evaluate(TYPED_ON, "srv01")
+        box.fill("srv")
+        expect(tab).to_have_url(f"{page.origin}/?filter=srv01")
+        expect(box).to_be_focused()
+        assert tab.evaluate("kept") == "srv01"
+        assert tab.evaluate(TYPED_AND_LEFT) == "/jobs"
+        tab.route("**/jobs?*", in_parts)
+        tab.goto(f"{page.origin}/jobs")
+        rows = tab.locator("tbody tr")
+        expect(rows).to_have_count(13)
+        tab.get_by_role("button", name="Older jobs").press("Enter")
+        expect(rows).to_have_count(26)
+        expect(rows.nth(13).get_by_role("link")).to_be_focused()
 
 
 def test_a_phone_and_the_rules_of_access(shown: Shown, browser: Browser) -> None:

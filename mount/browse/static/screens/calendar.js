@@ -47,7 +47,6 @@ class Calendar extends Screen {
     /** First and last point of the scope. @type {{first: string | null, last: string | null}} */
     this.span = {first: null, last: null};
     this.scope = "";
-    this.keepFocus = false;
   }
 
   get machine() {
@@ -108,8 +107,8 @@ class Calendar extends Screen {
 
   /** Moves the cursor; reads a year that isn't here yet. @param {string} day */
   async move(day) {
-    this.keepFocus = true;
     this.at = day;
+    this.focusOn('[role=gridcell][tabindex="0"]');
     await this.act(() => this.year(Number(day.slice(0, 4))));
     const {points, outcome} = this.day(day);
     say(`${dates.longDay(day)}: ${describe(points, outcome)}`);
@@ -117,6 +116,7 @@ class Calendar extends Screen {
 
   /** Lists a day's points, and puts the day into the address. @param {string} day @param {{focus: boolean}} options */
   async choose(day, {focus}) {
+    const from = document.activeElement;
     this.at = day;
     this.chosen = day;
     this.points = null;
@@ -136,7 +136,7 @@ class Calendar extends Screen {
     }
     this.points = points;
     say(`${count(points.length, "recovery point", "recovery points")} on ${dates.longDay(day)}`);
-    if (focus) this.focusOn(points.length ? "#day-points [data-first]" : "#day-points h2");
+    if (focus) this.focusOn(points.length ? "#day-points [data-first]" : "#day-points h2", from);
     await this.read(day);
   }
 
@@ -153,11 +153,10 @@ class Calendar extends Screen {
     await Promise.all([worker(), worker(), worker()]);
   }
 
-  updated() {
-    super.updated();
-    if (!this.keepFocus) return;
-    this.keepFocus = false;
-    /** @type {HTMLElement | null} */ (this.querySelector('[role=gridcell][tabindex="0"]'))?.focus();
+  more() {
+    this.focusOn(`#day-points li:nth-child(${this.detailed + 1}) [data-first]`);
+    this.detailed += DETAILS;
+    this.read(String(this.chosen));
   }
 
   /** @param {KeyboardEvent} event */
@@ -332,7 +331,7 @@ class Calendar extends Screen {
         ${repeat(points.slice(0, this.detailed), (point) => point.id, (point) => this.row(point, one))}
       </ul>
       ${points.length > this.detailed ? html`
-        <button class="button" type="button" @click=${() => { this.detailed += DETAILS; this.read(String(this.chosen)); }}>
+        <button class="button" type="button" @click=${this.more}>
           Show ${count(Math.min(DETAILS, points.length - this.detailed), "more point", "more points")}
         </button>` : nothing}`;
   }

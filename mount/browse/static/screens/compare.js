@@ -101,6 +101,7 @@ class Compare extends Screen {
   async more() {
     const fresh = this.token();
     const first = this.changes?.length ?? 0;
+    const from = document.activeElement;
     this.busy = true;
     try {
       await this.ask(first + PAGE);
@@ -109,7 +110,7 @@ class Compare extends Screen {
     }
     if (!fresh()) return;
     say(`${this.found()}`);
-    this.focusOn(`[data-row="${first}"] [data-first]`);
+    this.focusOn(`[data-row="${first}"] [data-first]`, from);
   }
 
   found() {

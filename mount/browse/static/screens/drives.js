@@ -121,6 +121,7 @@ class Drives extends Screen {
     if (this.working) return;
     const data = new FormData(/** @type {HTMLFormElement} */ (event.target));
     const [machine, item] = this.scope === "all" ? [null, null] : this.scope.split("/");
+    const from = document.activeElement;
     this.working = "open";
     this.act(async () => {
       try {
@@ -133,7 +134,7 @@ class Drives extends Screen {
         });
         await this.refresh();
         say(`The drive is open at ${this.made.place}.`);
-        this.focusOn("#made");
+        this.focusOn("#made", from);
       } finally {
         this.working = "";
       }
@@ -143,6 +144,7 @@ class Drives extends Screen {
   /** @param {any} drive @param {boolean} lazy */
   close(drive, lazy) {
     this.working = drive.id;
+    const from = document.activeElement;
     const fresh = this.token();
     this.problem = null;
     del(`/drives/${drive.id}`, {lazy: lazy ? 1 : 0})
@@ -151,13 +153,13 @@ class Drives extends Screen {
         if (this.made?.id === drive.id) this.made = null;
         await this.refresh();
         say("The drive is closed.");
-        this.focusOn("#open-drives");
+        this.focusOn("#open-drives", from);
       })
       .catch((error) => {
         if (!fresh()) return;
         this.fail(error, () => this.close(drive, lazy));
         this.asking = drive.id;
-        this.focusOn("#lazy");
+        this.focusOn("#lazy", from);
       })
       .finally(() => (this.working = ""));
   }

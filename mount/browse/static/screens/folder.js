@@ -1,5 +1,5 @@
 // The folder screen: /point/{id}/{path64}?order&desc&filter&row
-import {html, nothing} from "../vendor/lit.js";
+import {html, live, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
 import {basket} from "../basket.js";
 import "../components.js";
@@ -21,11 +21,15 @@ class RpFolder extends Plain {
   /** @type {Listing | null} */
   #loading = null;
   #settled = Promise.resolve(); // when what was asked for is shown
-  #seek = ""; // the name to make active when the next folder has come
-  #kept = false; // `missing` is about the folder that is about to come
+  /** @type {{path?: string, seek?: string, missing?: string}} for the address `path`: the name to make active, what wasn't there */
+  #next = {};
   #index = -1; // the active row that the address doesn't have yet
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #later;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #typing;
+  #days = 0; // how often a day was asked for
+  #steps = 0; // of the grid, when the active row was last put somewhere by us
   /** @type {AbortController | undefined} */
   #jump;
   /** @type {() => void} */
@@ -63,6 +67,7 @@ class RpFolder extends Plain {
     this.#unlisten();
     window.removeEventListener("rp-leave", this.#flush);
     clearTimeout(this.#later);
+    clearTimeout(this.#typing);
     this.#loading?.stop();
   }
 
@@ -80,6 +85,10 @@ class RpFolder extends Plain {
         filter: params.get("filter") ?? ""}};
   }
 
+  get #dayShown() {
+    return this.listing?.head?.time?.slice(0, 10) ?? "";
+  }
+
   /** @returns {any} */
   get #grid() {
     return this.querySelector("rp-grid");
@@ -87,32 +96,35 @@ class RpFolder extends Plain {
 
   async #load() {
     const {point, at, descend, sight, row} = this.#place;
+    const {seek = "", missing = ""} = this.#next.path === this.url.pathname ? this.#next : {};
+    const day = /** @type {HTMLInputElement | null} */ (this.querySelector("[type=date]:not(:focus)"));
+    this.#next = {};
+    if (day) day.value = this.#dayShown;
     if (this.listing && this.listing === this.#loading && this.listing.is(point, at, sight) && !this.error) {
-      if (row !== this.#grid?.active) this.#moveTo(row);
+      await this.#moveTo(row); // it may be active already, without the focus
       return;
     }
     const listing = new Listing(point, at, sight, descend);
-    const seek = this.#seek;
-    let placed = -1; // where the row was put while the folder was read, and had fewer
+    let partly = false; // it was shown while it was read, and had fewer names, in another order perhaps
+    /** @type {string | undefined} */
+    let moved; // to which of these names the user moved, if so, when the folder is whole
     this.#loading?.stop();
     this.#loading = listing;
-    this.#seek = "";
     this.#index = -1;
     this.error = null;
     this.problem = null;
-    if (!this.#kept) this.missing = "";
-    this.#kept = false;
+    this.missing = missing;
+    clearTimeout(this.#typing);
     listing.addEventListener("change", () => {
       if (this.#loading !== listing || listing.head?.missing) return;
-      if (listing.reading && placed < 0) placed = Math.min(row, Math.max(0, listing.total - 1));
+      if (listing.reading) partly = true;
+      else if (partly) moved ??= this.#grid?.steps === this.#steps ? "" : this.row?.name;
       if (this.listing !== listing) this.#shows(listing, row);
       this.requestUpdate();
     });
     try {
       const head = await listing.open(row);
-      // While it was read its order may have been another: whoever moved meanwhile stays on that name.
-      const moved = placed >= 0 && this.listing === listing && this.#grid?.active !== placed ? this.row?.name ?? "" : "";
-      if (this.#loading !== listing) return;
+      if (this.#loading !== listing || location.pathname !== this.url.pathname) return; // or another address is about to be shown
       if (head.missing) this.#elsewhere(point, head.nearest ?? ROOT);
       else if (head.selected_at !== null || head.path64 !== at) { // a file's path, or a root with one folder in it
         const {order, desc, filter} = sight;
@@ -120,10 +132,13 @@ class RpFolder extends Plain {
           row: head.selected_at || null})}`);
         this.url = new URL(location.href);
       }
-      else if (seek || moved) {
-        const found = await listing.find(seek || moved);
-        if (this.#loading === listing && found >= 0) this.#moveTo(found);
-      } else if (placed >= 0) this.#moveTo(row);
+      else {
+        const steps = this.#grid?.steps;
+        const found = moved || seek ? await listing.find(moved || seek) : -1;
+        if (this.#loading !== listing || steps !== this.#grid?.steps) return; // or the user went on
+        if (found >= 0) await this.#moveTo(found);
+        else if (partly && !moved) await this.#moveTo(row);
+      }
     } catch (error) {
       if (this.#loading === listing) this.error = error;
     }
@@ -131,8 +146,7 @@ class RpFolder extends Plain {
 
   /** This point doesn't have that path: show the nearest folder that it has. @param {string} point @param {string} nearest path64 */
   #elsewhere(point, nearest) {
-    this.missing = this.#place.at;
-    this.#kept = true;
+    this.#next = {path: to.folder(point, nearest), missing: this.#place.at};
     say("That path is not in this recovery point. This is the nearest folder that is.");
     const {order, desc} = this.#place.sight;
     go(`${to.folder(point, nearest)}${query({order: order === "name" ? null : order, desc})}`, true);
@@ -156,14 +170,14 @@ class RpFolder extends Plain {
     this.#moveTo(row);
   }
 
-  /** @param {number} row */
+  /** Make a row the active one once it is drawn, with the focus unless someone types in a box. @param {number} row */
   async #moveTo(row) {
     await this.updateComplete;
     const grid = this.#grid;
     if (!grid) return;
     await grid.updateComplete;
-    const field = document.activeElement;
-    grid.moveTo(row, {middle: true, focus: !(field instanceof HTMLInputElement)});
+    this.#steps = grid.steps;
+    grid.moveTo(row, {middle: true, step: false, focus: !this.querySelector("input:focus")});
   }
 
   // --- what the grid tells -------------------------------------------------------------------------------------------------
@@ -206,8 +220,10 @@ class RpFolder extends Plain {
 
   /** The same folder in another order, or with another filter. @param {Record<string, string | boolean | null>} params */
   #see(params) {
+    const path = this.url.pathname;
+    if (location.pathname !== path) return; // another folder is about to be shown
     clearTimeout(this.#later);
-    this.#seek = this.row?.name ?? "";
+    this.#next = {path, seek: this.row?.name};
     this.#index = -1;
     note({...params, row: null});
     this.url = new URL(location.href);
@@ -221,8 +237,9 @@ class RpFolder extends Plain {
       return;
     }
     const {order, desc, filter} = this.#place.sight;
-    this.#seek = this.row?.name ?? "";
-    go(`${to.folder(point, this.#place.at)}${query({order: order === "name" ? null : order, desc, filter})}`);
+    const path = to.folder(point, this.#place.at);
+    this.#next = {path, seek: this.row?.name};
+    go(`${path}${query({order: order === "name" ? null : order, desc, filter})}`);
   }
 
   #earlier = () => this.#point(this.listing?.head?.previous, "There is no earlier recovery point");
@@ -233,11 +250,15 @@ class RpFolder extends Plain {
     event.preventDefault();
     const box = /** @type {HTMLInputElement} */ (this.querySelector("input[type=date]"));
     const day = box.value;
-    box.blur(); // the names get the focus
+    box.blur(); // also if there are no names, which have the focus from now on
+    this.#grid?.focusRow();
     const head = this.listing?.head;
+    const asked = ++this.#days;
+    const path = location.pathname;
     if (!day || !head) return;
     await this.#try(async () => {
       const {points} = await get("/points", {machine: head.machine, item: head.item, to: `${day}T23:59:59${head.time?.slice(19) ?? "Z"}`, count: 1});
+      if (asked !== this.#days || path !== location.pathname) return; // whoever asked went on
       if (points[0]?.id === head.point) say("That is the recovery point shown");
       else this.#point(points[0]?.id, `There is no recovery point on ${day} or before`);
     });
@@ -256,8 +277,9 @@ class RpFolder extends Plain {
   #up() {
     const up = parent(this.#place.at);
     if (!up) return;
-    this.#seek = up.name;
-    go(to.folder(this.#place.point, up.folder));
+    const path = to.folder(this.#place.point, up.folder);
+    this.#next = {path, seek: up.name};
+    go(path);
   }
 
   /** @param {KeyboardEvent} event */
@@ -267,7 +289,7 @@ class RpFolder extends Plain {
     if (event.shiftKey || !(at instanceof HTMLElement) || !at.matches(".grid-row") || !(key in this.#keys)) return;
     event.preventDefault();
     await this.#settled; // a key means the folder that was asked for, which may still be on its way
-    if (this.listing?.head && this.listing === this.#loading) await this.#keys[key](this.listing.head);
+    if (this.isConnected && this.listing?.head && this.listing === this.#loading) await this.#keys[key](this.listing.head);
   }
 
   /** @type {Record<string, (head: import("../listing.js").FolderPage) => unknown>} */
@@ -299,18 +321,22 @@ class RpFolder extends Plain {
   /** @param {Event} event */
   #filter(event) {
     const filter = /** @type {HTMLInputElement} */ (event.target).value;
-    clearTimeout(this.#later);
-    this.#later = setTimeout(() => this.#see({filter}), 200);
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => this.#narrow(filter), 200);
+  }
+
+  /** @param {string} filter */
+  #narrow(filter) {
+    clearTimeout(this.#typing);
+    if (filter !== this.#place.sight.filter) this.#see({filter});
   }
 
   /** @param {KeyboardEvent} event */
   #filterKey(event) {
     const box = /** @type {HTMLInputElement} */ (event.target);
-    if (event.key === "Escape" && box.value) {
-      box.value = "";
-      clearTimeout(this.#later);
-      this.#see({filter: null});
-    } else if (!["Enter", "ArrowDown", "Escape"].includes(event.key)) return;
+    if (!["Enter", "ArrowDown", "Escape"].includes(event.key)) return;
+    if (event.key === "Escape") box.value = "";
+    this.#narrow(box.value);
     event.preventDefault();
     this.#grid?.focusRow();
   }
@@ -374,13 +400,13 @@ class RpFolder extends Plain {
             @click=${() => (this.more = !this.more)}>Other days</button>
           <div id="other-days" class="bar ${this.more ? "" : "wide-only"}">
             <form class="field-line" @submit=${this.#day}><label class="field-line">Day <input type="date" required
-              .value=${head.time?.slice(0, 10) ?? ""}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
+              .value=${this.#dayShown}></label><button class="button" title="Show the last point of that day, or the last before it">Go</button></form>
             <a href=${`/calendar${query({machine: head.machine, item: head.item})}`}>Calendar</a>
             <span class="muted">${item}</span>
           </div>
         </div>
         <div class="bar">
-          <label class="field-line filter-line">Filter <input type="search" class="filter grow" .value=${typing ? typing.value : sight.filter} autocomplete="off"
+          <label class="field-line filter-line">Filter <input type="search" class="filter grow" .value=${typing ? typing.value : live(this.#place.sight.filter)} autocomplete="off"
             spellcheck="false" @input=${this.#filter} @keydown=${this.#filterKey}></label>
           ${this.jumping ? html`<label class="field-line">Jump to <input type="text" class="jump" autocomplete="off" spellcheck="false"
             @input=${this.#jumped} @keydown=${this.#jumpEnd} @blur=${this.#jumpEnd}></label>` : nothing}
@@ -395,7 +421,10 @@ class RpFolder extends Plain {
         <rp-error .error=${this.problem} .final=${true}></rp-error>
         ${head.problems.length ? html`<div class="notice warning" role="status"><p>Not all of this folder can be read:
           ${head.problems.slice(0, 3).map((each) => html`${shown(each)} `)}</p></div>` : nothing}
-        <rp-error .error=${listing.error} @retry=${() => listing.again()}></rp-error>
+        <rp-error .error=${listing.error} @retry=${() => {
+          listing.again();
+          this.#grid?.focusRow(); // the button that had the focus goes
+        }}></rp-error>
       </div>
       <div class="folder-body">
         <div class="folder-names">

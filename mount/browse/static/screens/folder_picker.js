@@ -1,7 +1,7 @@
 // Chooses a folder of this machine: by typing its path, or by walking. One that doesn't exist yet will be made.
 import {html, nothing} from "../vendor/lit.js";
 import {get} from "../api.js";
-import {Plain} from "../page.js";
+import {Plain, stayed} from "../page.js";
 import {shown, size} from "../text.js";
 import {behind, path64Of, tidy} from "./places.js";
 
@@ -36,6 +36,7 @@ export class FolderPicker extends Plain {
     this.words = "";
     this.refused = false;
     this.typing = 0;
+    this.turn = 0; // how often a folder was asked for, or something else was chosen meanwhile
     /** The bytes of the folder that was picked; what is typed behind it is below it. */
     this.base = {path: "", path64: ""};
   }
@@ -58,6 +59,7 @@ export class FolderPicker extends Plain {
     this.path64 = !this.text.trim() ? "" : rest === null ? path64Of(this.text) : rest ? behind(path64, tidy(rest)) : path64;
     this.words = "";
     this.refused = false;
+    this.turn += 1;
     clearTimeout(this.typing);
     if (this.text && !WHOLE.test(this.text.trim())) this.words = "Write the whole path, from the top: /srv/restored";
     else this.typing = window.setTimeout(() => this.look(this.path64, false), PAUSE);
@@ -104,16 +106,24 @@ export class FolderPicker extends Plain {
 
   /** Shows a folder's folders, and chooses it. @param {string} path64 "" is the home folder */
   async walk(path64) {
+    const turn = ++this.turn;
+    const from = document.activeElement;
+    clearTimeout(this.typing);
     this.walking = true;
     this.problem = null;
     try {
-      this.here = await get("/local/folders", {at: path64});
-      this.take(this.here);
-      this.judge(this.here);
+      const here = await get("/local/folders", {at: path64});
+      if (turn !== this.turn) {
+        this.here ??= here; // a path was typed meanwhile: the list only shows where one could begin
+        return;
+      }
+      this.here = here;
+      this.take(here);
+      this.judge(here);
       await this.updateComplete;
-      /** @type {HTMLElement | null} */ (this.querySelector(".folders button"))?.focus();
+      if (stayed(from)) /** @type {HTMLElement | null} */ (this.querySelector(".folders button"))?.focus();
     } catch (error) {
-      this.problem = error;
+      if (turn === this.turn) this.problem = error;
     }
   }
 
@@ -124,6 +134,7 @@ export class FolderPicker extends Plain {
     if (here < 0) return;
     if (event.key === "Escape") {
       event.stopPropagation();
+      this.turn += 1;
       this.walking = false;
       /** @type {HTMLElement | null} */ (this.querySelector("input"))?.focus();
       return;

@@ -72,6 +72,8 @@ class Jobs extends Screen {
 
   older() {
     const fresh = this.token();
+    const from = document.activeElement;
+    const first = this.jobs?.length ?? 0;
     this.more = true;
     return this.act(async () => {
       try {
@@ -82,6 +84,7 @@ class Jobs extends Screen {
         this.searched = page.searched;
         this.damaged = [...this.damaged, ...page.damaged].slice(0, 100);
         say(`${count(page.jobs.length, "older job")}`);
+        this.focusOn(`tbody tr:nth-child(${first + 1}) a`, from); // the button had it, which was disabled
       } finally {
         this.more = false;
       }

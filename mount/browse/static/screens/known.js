@@ -92,11 +92,12 @@ export class Looking extends Screen {
 
 /** A box that filters by name, into the address, without a new entry in the history. @param {Screen} screen */
 export function filterBox(screen) {
-  return html`<label class="field-line">Name <input type="search" maxlength="200" .value=${screen.url.searchParams.get("filter") ?? ""}
+  const box = /** @type {HTMLInputElement | null} */ (screen.querySelector("[type=search]:focus")); // it knows better than the address
+  return html`<label class="field-line">Name <input type="search" maxlength="200" .value=${box?.value ?? screen.url.searchParams.get("filter") ?? ""}
     @input=${(/** @type {Event} */ event) => {
       const text = /** @type {HTMLInputElement} */ (event.target).value;
       clearTimeout(typing);
-      typing = setTimeout(() => change(screen, {filter: text, from: ""}), 250);
+      typing = setTimeout(() => screen.isConnected && change(screen, {filter: text, from: ""}), 250);
     }}></label>`;
 }
 

@@ -55,7 +55,7 @@ class RpPreview extends Plain {
   /** @param {CustomEvent<any>} event */
   #known({detail}) {
     this.info = detail;
-    if (detail.kind === "folder") go(to.folder(this.#place.point, this.#place.at), true);
+    if (detail.kind === "folder" && location.pathname === this.url.pathname) go(to.folder(this.#place.point, this.#place.at), true);
   }
 
   render() {

@@ -101,11 +101,12 @@ class Restore extends Screen {
     const {in_place, to, confirmed, ...others} = this.form;
     const machine = in_place && confirmed ? this.foreign()[0]?.machine ?? null : null;
     const body = {places: this.places, in_place, to: in_place ? null : to, machine, ...others};
+    const fresh = this.token();
     this.sending = true;
     this.act(async () => {
       try {
         const {id} = await post("/restores", body);
-        go(`/restore/${id}`);
+        if (fresh()) go(`/restore/${id}`); // else it is in the list of restores
       } finally {
         this.sending = false;
       }

@@ -1,7 +1,7 @@
 // One restore at its own address: the plan, then the run, then how it ended. The restore is a process of its own.
 import {html, nothing} from "../vendor/lit.js";
 import {del, get, post} from "../api.js";
-import {say} from "../page.js";
+import {say, stayed} from "../page.js";
 import {count, shown, size, when} from "../text.js";
 import {copyable} from "./copyable.js";
 import {Screen, bar} from "./screen.js";
@@ -83,8 +83,8 @@ class RestoreJob extends Screen {
   async changed(before, state) {
     say(`${TITLES[state] ?? state}${state === "planned" ? `: ${this.counts()}` : ""}`);
     // What had the focus may be gone: the heading says what became of it.
-    const lost = !document.activeElement || document.activeElement === document.body || this.contains(document.activeElement);
-    if (before === undefined ? state === "planned" : lost) await this.focusOn("h1");
+    const lost = stayed(null) || this.contains(document.activeElement);
+    if (lost && (before !== undefined || state === "planned")) await this.focusOn("h1");
     this.asking = false;
   }
 
@@ -103,19 +103,21 @@ class RestoreJob extends Screen {
   }
 
   stop() {
+    const from = document.activeElement;
     this.act(async () => {
       await del(`/restores/${this.job}`);
       await this.fetch();
       this.asking = false;
-      this.focusOn("h1");
+      this.focusOn("h1", from);
     });
   }
 
   drop() {
+    const from = document.activeElement;
     this.act(async () => {
       await del(`/restores/${this.job}`);
       this.dropped = true;
-      this.focusOn("h1");
+      this.focusOn("h1", from);
     });
   }
 

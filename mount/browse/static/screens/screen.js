@@ -1,7 +1,7 @@
 // What all screens share: loading with "try again", a polite word for screen readers, and following something that runs.
 import {html, nothing} from "../vendor/lit.js";
 import {plainKey} from "../keys.js";
-import {Plain, title} from "../page.js";
+import {Plain, stayed, title} from "../page.js";
 
 /** @typedef {{kind: string, message: string, advice: string, status?: number}} Problem */
 
@@ -66,10 +66,11 @@ export class Screen extends Plain {
     return false;
   }
 
-  /** A function that is true until the next load. */
+  /** A function that is true until the next load, or until another address came, which may not be shown yet. */
   token() {
     const round = this.round;
-    return () => round === this.round;
+    const {pathname} = location;
+    return () => round === this.round && pathname === location.pathname;
   }
 
   /** Runs `work`, as the load of a new round; an error is shown, with "try again". @param {() => Promise<unknown>} work */
@@ -139,11 +140,15 @@ export class Screen extends Plain {
     return this.follow(ask);
   }
 
-  /** Puts the focus on the first element that matches, once it is drawn. @param {string} selector */
-  async focusOn(selector) {
+  /**
+   * Puts the focus on the first element that matches, once it is drawn, unless the user went on meanwhile.
+   * @param {string} selector
+   * @param {Element | null} [from] what had the focus when that was asked for: to be given by whoever waited for an answer
+   */
+  async focusOn(selector, from = document.activeElement) {
     await this.updateComplete;
     const found = /** @type {HTMLElement | null} */ (this.querySelector(selector));
-    found?.focus();
+    if (stayed(from)) found?.focus();
   }
 
   /** What the tab is called. */

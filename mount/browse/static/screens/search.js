@@ -61,6 +61,7 @@ class Search extends Screen {
     this.hits = [];
     this.recent = null;
     const names = get("/machines").catch(() => ({machines: []}));
+    if (!id) this.focusOn("#search-text"); // at once: who types meanwhile must not lose it
     if (id) {
       await this.fetch(id, fresh);
     } else {
@@ -75,8 +76,7 @@ class Search extends Screen {
     const {machines} = await names;
     if (!fresh()) return;
     this.machines = machines;
-    if (!id) this.focusOn("#search-text");
-    else if (this.sent) this.focusOn("h1"); // the form is gone, and the focus with it
+    if (id && this.sent) this.focusOn("h1", null); // the form is gone, and the focus with it
     this.sent = false;
     if (id && this.search?.state === "running") this.follow(() => this.fetch(id, fresh));
   }
@@ -130,6 +130,7 @@ class Search extends Screen {
     // A path that came in the address may have bytes that aren't text: they are kept unless the text was changed.
     const given = this.known().below;
     const below = folder === "/" ? null : given && textOf(given) === folder ? given : path64Of(folder);
+    const fresh = this.token();
     this.act(async () => {
       const answer = await post("/searches", {
         text: String(data.get("text")),
@@ -140,6 +141,7 @@ class Search extends Screen {
         item: kind === "item" ? item : null,
         below,
       });
+      if (!fresh()) return; // it is among the recent ones
       this.sent = true;
       go(`/search/${answer.id}`);
     });
@@ -147,10 +149,12 @@ class Search extends Screen {
 
   cancel() {
     const id = String(this.key);
+    const from = document.activeElement;
+    const fresh = this.token();
     this.act(async () => {
       await del(`/searches/${id}`);
-      await this.fetch(id, this.token());
-      this.focusOn("h1");
+      await this.fetch(id, fresh);
+      this.focusOn("h1", from);
     });
   }
 

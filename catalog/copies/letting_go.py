@@ -64,7 +64,8 @@ class LettingGo:
         self._superseded: set[str] = set()
         self._lost: set[bytes] = set()  # series with packs that the source lacks, though points need them
         self._scope: Scope | None = None
-        self._ledgers: dict[bytes, Ledgers] = {}
+        self._ledgers: Ledgers | None = None
+        self._places: dict[bytes, int] = {}  # the numbers of the records of places that count, by series
         self._why: list[str] = []
         self._stays: Counter[str] = Counter()
         self._needed = 0
@@ -111,9 +112,12 @@ class LettingGo:
         """Whether a point of the copy is no root: the ledger says so, or it went with those that are due."""
         if str(name) in self._superseded:
             return True
-        if name.machine not in self._ledgers:
-            self._ledgers[name.machine] = Ledgers(self._job.words, name.machine)
-        return self._ledgers[name.machine].of(name.machine, name.item).is_gone(name)
+        return self._known_ledgers().of(name.machine, name.item).is_gone(name)
+
+    def _known_ledgers(self) -> Ledgers:
+        if self._ledgers is None:
+            self._ledgers = Ledgers(self._job.words)
+        return self._ledgers
 
     # --- packs --------------------------------------------------------------------------------------------
 
@@ -218,18 +222,20 @@ class LettingGo:
         if named is None or named[1] or self._held.has_places(one.name):
             return False
         try:
-            return named[2] < read_newest(self._copy, named[0]).number
+            if named[0] not in self._places:
+                self._places[named[0]] = read_newest(self._copy, named[0]).number
         except StoreError:
             raise
         except RpdriveError:
-            return False
+            self._places[named[0]] = 0
+        return named[2] < self._places[named[0]]
 
     def _is_older_ledger(self, one: Missing) -> bool:
         named = ledger_named(one.name)
         if named is None or named[0] in self._held.machines or self._held.all:
             return False
         try:
-            return named[2] < Ledgers(self._copy, named[0], named[1]).of(named[0], named[1]).number
+            return named[2] < self._known_ledgers().of(named[0], named[1]).number
         except StoreError:
             raise
         except RpdriveError:

@@ -84,6 +84,7 @@ class Round:
         self.doubted = set[bytes]()  # machines with points that only the copy has, and no record says why
         self.gone = 0
         self.new_points = 0  # whole ones that were copied
+        self._ledgers: Ledgers | None = None
         done.outcome.conflicts.clear()  # what this round finds is all there is
         done.outcome.damaged.clear()
         done.outcome.conflict_count = done.outcome.damaged_count = 0
@@ -182,7 +183,6 @@ class Round:
         The source may have been pruned without these points: its records of places then say nothing of blocks that
         the copy needs for them.
         """
-        ledgers: dict[bytes, Ledgers] = {}
         why: list[tuple[str, str]] = []
         left: list[PointName] = []
         count = 0
@@ -190,7 +190,7 @@ class Round:
             name = PointName.parse(one.name)
             if name is None or one.why is not None:
                 continue
-            if (reason := self._reason(name, ledgers)) is not None:
+            if (reason := self._reason(name)) is not None:
                 why.append((one.name, reason))
                 continue
             count += 1
@@ -200,8 +200,8 @@ class Round:
         self._job.notes.explain(why)
         self._done.unexplained, self._done.unexplained_count = left, count
 
-    def _reason(self, name: PointName, ledgers: dict[bytes, Ledgers]) -> str | None:
-        if self._is_gone(name, ledgers):
+    def _reason(self, name: PointName) -> str | None:
+        if self._is_gone(name):
             return "gone"
         if name.partial and self.look.highest.get((name.machine, name.item), 0) >= name.sequence:
             return "superseded"
@@ -230,22 +230,21 @@ class Round:
 
     def _points(self) -> Iterator[Wanted]:
         scope = Scope.of(self._job.words) if self.held else None
-        ledgers: dict[bytes, Ledgers] = {}
         for one in self.look.wants[Group.POINTS]:
             name = PointName.parse(one.name)
             if name is not None:
                 if scope is not None and self.held.has_machine(name.machine, _series(scope, name.machine)):
                     self._done.held_points += not name.partial
                     continue
-                if self._is_gone(name, ledgers):
+                if self._is_gone(name):
                     continue
             yield one
 
-    def _is_gone(self, name: PointName, ledgers: dict[bytes, Ledgers]) -> bool:
-        if name.machine not in ledgers:
-            ledgers[name.machine] = Ledgers(self._job.words, name.machine)
+    def _is_gone(self, name: PointName) -> bool:
+        if self._ledgers is None:
+            self._ledgers = Ledgers(self._job.words)  # one listing of all of them
         try:
-            return ledgers[name.machine].of(name.machine, name.item).is_gone(name)
+            return self._ledgers.of(name.machine, name.item).is_gone(name)
         except StoreError:
             raise
         except RpdriveError:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from catalog.copies.letting_go import _covered
+from catalog.places import Run
 from catalog.store.metered import MeteredStore
 from tests.kit.copying import Pair, lose, requests
 from tests.kit.faults import (
@@ -179,3 +181,32 @@ def test_a_store_that_refuses_to_delete(pair: Pair) -> None:
     assert found.gone is not None and found.gone.refused == 1 and found.has_problems
     found = pair.copy()
     assert found.gone is not None and not found.gone.refused and not found.has_problems
+
+
+def test_blocks_that_no_run_holds_keep_their_pack() -> None:
+    runs = (Run(8, 100, bytes(16), 8), Run(100, 200, bytes(16), 300), Run(250, 300, bytes(16), 8))
+    assert _covered([(8, 50), (60, 200), (250, 300)], runs)
+    for span in ((0, 8), (7, 20), (190, 210), (200, 250), (240, 260), (299, 301)):
+        assert not _covered([(8, 50), span], runs)
+
+
+def test_old_records_go_once_a_newer_one_is_there(pair: Pair) -> None:
+    """At the source, records of places and ledgers are kept for 90 days, the newest three for ever."""
+    world = pair.world
+    names = random_edits(world, 7)
+    for name in names[:6]:
+        world.forget(name)
+        world.later(8)
+        world.prune(yes=True)
+        pair.copy()
+    world.later(91)
+    world.forget(names[6], days=14)
+    world.prune(yes=True)
+    pair.copy()
+    world.later(7.1)
+    target = MeteredStore(pair.target, log=True)
+    found = pair.copy(target=target)
+    assert found.gone is not None
+    assert min(found.gone.by_kind[kind].objects for kind in ("places", "ledger")) > 2
+    assert requests(target)["list"] == 7  # and not one for each of them
+    pair.check()

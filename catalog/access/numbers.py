@@ -25,10 +25,7 @@ def note_number(state: Path, file: VaultFile, state_id: str) -> None:
     Of other admins it warns until a person accepts them: nobody reads the first warning of a nightly run. Admins
     that are known from the vault's first place are no others. `state_id` names the place (place.py).
     """
-    noted = _noted(state, state_id)
-    highest = noted.get("number")
-    if type(highest) is not int or not 0 <= highest <= _MOST:
-        highest = 0
+    noted, highest = _noted(state, state_id), seen_number(state, state_id)
     if file.number < highest:
         warn(
             f"vault.json is number {file.number}, but number {highest} was seen before: an older one was put back, "
@@ -48,6 +45,12 @@ def note_number(state: Path, file: VaultFile, state_id: str) -> None:
         admins = known
     if file.number > highest or admins != noted.get("admins"):
         _note(state, state_id, file, admins)
+
+
+def seen_number(state: Path, state_id: str) -> int:
+    """The highest number of a vault.json that this machine has seen at a place; 0 if it has seen none."""
+    number = _noted(state, state_id).get("number")
+    return number if type(number) is int and 0 <= number <= _MOST else 0
 
 
 def note_admins(state: Path, file: VaultFile, state_id: str) -> None:

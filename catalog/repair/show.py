@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from catalog.access.also import OtherPlace, other_places
-from catalog.access.numbers import known_admins
+from catalog.access.numbers import known_admins, seen_number
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
 from catalog.errors import (
@@ -38,7 +38,7 @@ from catalog.repair.neighbours import readable_version
 from catalog.repair.run import Repair, record_job
 from catalog.repair.state import Signer
 from catalog.repair.taking import Copied, Taken, Taking
-from catalog.repair.vault_file import LostFile, find_copy, find_spare, put_back, write_spare
+from catalog.repair.vault_file import LostFile, find_copy, find_spare, of_another_place, put_back, write_spare
 from catalog.screen.output import print_json, say
 from catalog.screen.phases import NoFollower, PhaseScreen
 from catalog.screen.text import counted
@@ -122,7 +122,9 @@ class _Run:
         except (Damaged, NoVault, WrongPassphrase) as e:
             lost = self._copy(e)
         self._row["vault_json"] = {"why": lost.why, "copy": lost.number, "new_admins": lost.new_admins}
-        self._say(f"{lost.why}: vault/{lost.number}.json is to be put in its place")
+        if lost.place:
+            self._row["vault_json"]["from"] = lost.place
+        self._say(f"{lost.why}: {lost.what} is to be put in its place")
         if lost.new_admins:
             self._say("this copy names an admin key that is not known here: make sure that you know it")
         if not self._confirmed("Put it back?"):
@@ -163,7 +165,19 @@ class _Run:
         def admins(vault_id: bytes) -> list[str]:
             return known_admins(session.settings.state_to_read, session.state_id_of(vault_id))
 
-        lost = find_copy(session.open_store(), lambda: session.passphrases.existing(session.address), known, admins)
+        def passphrase() -> str:
+            return session.passphrases.existing(session.address)
+
+        def seen(vault_id: bytes) -> int:
+            return seen_number(session.settings.state_to_read, session.state_id_of(vault_id))
+
+        try:
+            lost = find_copy(session.open_store(), passphrase, known, admins)
+        except NoVault:
+            there = ((place.url, place.file()) for place in self._others)
+            lost = of_another_place(session.open_store(), there, passphrase, known, seen, admins)
+            if lost is None:
+                raise
         if lost is None:
             raise error
         return lost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple, TypeAlias
 
 from catalog.errors import (
@@ -31,7 +31,8 @@ class LostFile(NamedTuple):
     """What can be put in the place of a vault.json.
 
     `number` is that of the copy, `why` what is wrong with vault.json. `tag` is that of the damaged file, None if it
-    is missing. `new_admins` says whether the copy has admins that are not known: a person should know why.
+    is missing. `new_admins` says whether the copy has admins that are not known: a person should know why. `place`
+    is the address of another place of the vault, if the copy is from there.
     """
 
     why: str
@@ -39,6 +40,41 @@ class LostFile(NamedTuple):
     data: bytes
     tag: str | None
     new_admins: bool
+    place: str = ""
+
+    @property
+    def what(self) -> str:
+        """What is to be put back."""
+        return f"vault.json at {self.place}" if self.place else f"vault/{self.number}.json"
+
+
+def of_another_place(
+    store: Store,
+    places: Iterable[tuple[str, VaultFile]],
+    passphrase: Callable[[], str],
+    vault_id: bytes | None,
+    seen: Callable[[bytes], int],
+    known_admins: _Known,
+) -> LostFile | None:
+    """What to put back if there is no good copy in vault/: the vault.json of another place, without its `copy`.
+
+    It gets a number above the one that was `seen` here last. None if no place has one that the passphrase opens, or
+    this place has no recovery points: an empty folder is no damaged vault. Raises StoreError.
+    """
+    _data, tag, why = _present(store)
+    if not why or not any(True for _ in store.list("points/")):
+        return None
+    for url, file in places:
+        if vault_id not in (None, file.vault_id):
+            continue
+        try:
+            keys = file.unlock(passphrase())
+            number = max(file.number, seen(file.vault_id) + 1)
+            data = file.changed(copy=None, number=number).encode(keys)
+        except (Damaged, NewerFormat, WrongPassphrase):
+            continue
+        return LostFile(why, number, data, tag, _has_new(file, known_admins(file.vault_id), []), url)
+    return None
 
 
 def find_copy(

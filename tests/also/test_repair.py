@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -144,6 +145,25 @@ def test_a_copy_with_a_flipped_bit_is_no_help(world: World) -> None:
     for path in files(world.cli.vault / "packs"):
         path.unlink()
     assert world.cli.run("repair", "--also", world.copy, "--yes").returncode == 3
+
+
+@pytest.mark.soak
+def test_a_lost_vault_json_is_taken_too(world: World) -> None:
+    first = json.loads((world.cli.vault / "vault.json").read_bytes())
+    world.cli.ok("points")
+    shutil.rmtree(world.cli.vault / "vault")
+    (world.cli.vault / "vault.json").unlink()
+    assert "no copy of it in vault/" in world.cli.fails("repair", "--yes", code=6)
+    text = world.mended()
+    assert f"vault.json at {world.copy.as_uri()} is to be put in its place" in text
+    again = json.loads((world.cli.vault / "vault.json").read_bytes())
+    assert "copy" not in again and again["number"] > first["number"] and again["slots"] == first["slots"]
+    assert not world.cli.run("points").stderr, "it is not taken for an older one"
+
+    world.cli.vault.rename(world.folder / "away")
+    world.cli.vault.mkdir()
+    assert "no copy of it in vault/" in world.cli.fails("repair", "--also", world.copy, "--yes", code=6)
+    assert not files(world.cli.vault), "an empty folder is no damaged vault"
 
 
 def test_another_vault_is_refused(world: World) -> None:

@@ -153,6 +153,43 @@ def test_nothing_writes_to_a_copy_that_follows(p: Places) -> None:
     assert files(p.b) == before
 
 
+@pytest.mark.needs_fuse
+@pytest.mark.parametrize("point", [pytest.param([], marks=pytest.mark.soak), ["--point", "latest"]])
+def test_a_drive_of_a_copy_that_is_behind_says_so(p: Places, point: list[str]) -> None:
+    p.backup("one", b"1")
+    p.copy()
+    p.backup("two", b"2")
+    before, place = files(p.b), p.folder / "drive"
+    place.mkdir()
+    said = calm(p.process("--vault", p.b, "mount", place, *point))
+    try:
+        assert f"(number 1); this machine has seen number 2 at {p.a.as_uri()}" in said
+        assert {path.read_bytes() for path in place.rglob("one") if path.is_file()} == {b"1"}
+    finally:
+        p.process("unmount", place)
+    assert files(p.b) == before
+
+
+@pytest.mark.soak
+@pytest.mark.needs_fuse
+def test_a_copy_that_follows_gives_everything_back(p: Places) -> None:
+    p.backup("one", os.urandom(100_000))
+    p.copy()
+    before, b = files(p.b), ("--vault", p.b)
+    p.ok(*b, "restore", "latest", "--to", p.folder / "back")
+    assert (p.folder / "back" / p.source.relative_to("/") / "one").read_bytes() == (p.source / "one").read_bytes()
+    for reading in (
+        ["test-restore", "latest"],
+        ["versions", p.source / "one"],
+        ["health"],
+        ["machine", "list"],
+        ["doctor"],
+    ):
+        assert p.code(*b, *reading) in (0, 1, 3), (reading, p.out, p.errors)
+        calm(p.out + p.errors)
+    assert files(p.b) == before
+
+
 # --- promoting --------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +228,7 @@ def test_promoted_when_the_source_is_lost(p: Places) -> None:
     calm(checked(p, p.b))
     assert p.again(p.b) == 4 and p.backup("five", b"5", p.b) == 5  # above the number 3 that only A had
     calm(checked(p, p.b))
+    calm(p.ok("watch", "--once"))
     accept = ("forget", "--missing", "--machine", p.json("machine", "list")["machines"][0]["id"])
     p.fails(*accept, "--yes", code=4)
     for lost in (1, 2, 4):  # from before the promotion, the last of those, and the first one since

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,13 @@ class Places:
         """What a command printed, on stdout and stderr."""
         assert self.code(*args) == code, (self.out, self.errors)
         return self.out + self.errors
+
+    def process(self, *args: str | Path) -> str:
+        """The same for a command that leaves a process behind."""
+        command = [sys.executable, "-m", "rpdrive", *map(str, args)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done
+        return done.stdout + done.stderr
 
     def json(self, *args: str | Path) -> Any:
         assert self.code(*args, "--json") == 0, self.errors

@@ -255,6 +255,8 @@ def _close(ctx: typer.Context) -> None:
     _warn_of_passed_over(session, sys.exc_info()[1])
     if ctx.meta.get(_VERBOSE) and session.meter is not None:
         print(f"rpdrive: {session.meter.snapshot()}", file=sys.stderr)
+        if session.also is not None:
+            print(f"rpdrive: at other places {session.also.traffic()}", file=sys.stderr)
         if session.gate is not None:
             print(f"rpdrive: {session.gate}", file=sys.stderr)
     session.close()

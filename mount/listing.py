@@ -58,6 +58,9 @@ def show_drives(session: Session, *, as_json: bool) -> None:
                 print(safe_text(_overdue(session, drive.row.mount_point, drive.status.overdue)))
             if drive.status is not None and drive.status.forgotten_until is not None:
                 print(safe_text(_forgotten(drive.row, drive.status.forgotten_until)))
+            if drive.status is not None and drive.status.reading_from is not None:
+                from_where = f"{drive.row.vault} does not answer: reading from {drive.status.reading_from}"
+                print(safe_text(f"{drive.row.mount_point}: {from_where}"))
     else:
         print("No drives are open")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from catalog.format.keys import Keys
     from catalog.format.vaultfile import VaultFile
     from catalog.store.base import Store
+    from catalog.store.metered import MeteredStore, Traffic
     from catalog.store.stack import StoreStack
     from catalog.store.throttled import Gate
     from catalog.vault import Vault
@@ -34,6 +35,8 @@ class OneSession(Protocol):
 
     @property
     def address(self) -> str: ...
+    @property
+    def meter(self) -> MeteredStore | None: ...
     def open_store(self) -> Store: ...
     def state_id(self, file: VaultFile) -> str: ...
     def another(self, address: str) -> OneSession: ...
@@ -222,6 +225,18 @@ class Also:
     @why_away.setter
     def why_away(self, text: str) -> None:
         self._known_away = text
+
+    @property
+    def reading_from(self) -> str:
+        """The place that is read in the stead of the first one, while that is away; else ""."""
+        return next((url for front in self._fronts.values() if (url := front.reading_from)), "")
+
+    def traffic(self) -> Traffic:
+        """The requests to all other places so far."""
+        from catalog.store.metered import Traffic
+
+        meters = [place.session.meter for place in self.places]
+        return sum((meter.snapshot() for meter in meters if meter is not None), Traffic())
 
     def _away(self, place: object, error: RpdriveError) -> None:
         assert isinstance(place, OtherPlace)

@@ -59,6 +59,7 @@ class FallbackStore(StoreWrapper):
         self._again = 0.0  # when the first place is asked again
         self._trying = False  # whether a thread asks it now
         self._told = False
+        self._answering = ""  # the address of the place that answered last in its stead
 
     @property
     def is_away(self) -> bool:
@@ -69,6 +70,11 @@ class FallbackStore(StoreWrapper):
     def why_away(self) -> str:
         """What the first place's error was; "" if it answered when it was asked last."""
         return "" if self._error is None else str(self._error)
+
+    @property
+    def reading_from(self) -> str:
+        """The place that was read instead last; "" while the first one answers."""
+        return self._answering if self.is_away else ""
 
     # --- reads --------------------------------------------------------------------------------------------
 
@@ -189,6 +195,7 @@ class FallbackStore(StoreWrapper):
 
     def _say(self, place: Place) -> None:
         with self._lock:
+            self._answering = place.url
             error = None if self._told else self._error
             self._told = self._told or error is not None
         if error is not None:

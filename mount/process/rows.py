@@ -66,6 +66,7 @@ class DriveStatus(DriveInfo):
 
     `overdue` requests failed, or still wait, because nothing answered them within the read timeout.
     `forgotten_until` is the time until which the drive's point stays, if it was forgotten: `now` if it is gone.
+    `reading_from` is the place of the vault that is read while the first one is away.
     """
 
     idle: float | int | None = None
@@ -83,6 +84,7 @@ class DriveStatus(DriveInfo):
     driver: dict[str, Any] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict)
     forgotten_until: str | None = field(default=None, metadata={"optional": True})
+    reading_from: str | None = field(default=None, metadata={"optional": True})
 
 
 def to_json(value: DriveInfo) -> dict[str, Any]:

@@ -115,7 +115,9 @@ class RunningDrive:
     def status(self) -> DriveStatus:
         meter = self._session.meter
         assert meter is not None
-        traffic, driver = meter.snapshot(), self._driver
+        traffic, driver, also = meter.snapshot(), self._driver, self._session.also
+        if also is not None:
+            traffic += also.traffic()
         return DriveStatus(
             **vars(self._info),
             **self._lifetime.status()._asdict(),
@@ -130,6 +132,7 @@ class RunningDrive:
             driver={"name": driver.name, **driver.status()},
             cache=msgspec.to_builtins(self._reader.status()),
             forgotten_until=self._forgotten_until(),
+            reading_from=also.reading_from or None if also is not None else None,
         )
 
     def _forgotten_until(self) -> str | None:

@@ -88,7 +88,9 @@ def test_the_folder_goes_away_in_the_middle_of_cp(tmp_path: Path) -> None:
         said = log.read_text()
         assert said.count(f"{first.as_uri()} does not answer") == 1, said
         assert f"reading from {copy.as_uri()}" in said
-        assert home.mounts()[0]["errors"] == 0
+        (row,) = home.mounts()
+        assert row["errors"] == 0 and row["reading_from"] == copy.as_uri()
+        assert f"reading from {copy.as_uri()}" in home.run("mounts").stdout
     finally:
         home.close()
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,13 +100,14 @@ class MissingObjects:
         raise AssertionError
 
     def _tried(self) -> sqlite3.Connection:
-        memory = self._reading and not self._path.exists()
-        db = sqlite3.connect(":memory:" if memory else self._path, isolation_level=None, timeout=0)
+        db = sqlite3.connect(":memory:" if self._reading else self._path, isolation_level=None, timeout=0)
         try:
+            if self._reading and self._path.exists():  # as it is now: another run may go on with the file
+                with closing(sqlite3.connect(self._path, timeout=0)) as file:
+                    file.backup(db)
             db.execute("PRAGMA synchronous=OFF")
-            if memory or not self._reading:
-                db.executescript(_TABLES)
-            db.execute("BEGIN" if self._reading else "BEGIN IMMEDIATE")
+            db.executescript(_TABLES)
+            db.execute("BEGIN IMMEDIATE")
             db.execute("SELECT name FROM missing LIMIT 1").fetchone()
         except BaseException:
             db.close()
@@ -124,19 +125,33 @@ class MissingObjects:
         finally:
             self._db.close()
 
+    def _do(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        with self._translated():
+            return self._db.execute(sql, values)
+
+    def _each(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        with self._translated():
+            self._db.executemany(sql, rows)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as e:
+            raise LocalError(f"{self._path} can't be used: {e}", "free some space, or delete it") from e
+
     def keep(self) -> None:
         """Keep what was noted so far, whatever happens later."""
         if not self._reading:
-            with suppress(sqlite3.Error):
-                self._db.execute("COMMIT")
-                self._db.execute("BEGIN IMMEDIATE")
+            self._do("COMMIT")
+            self._do("BEGIN IMMEDIATE")
 
     # --- one listing --------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Begin to note what a listing says."""
         self._batch.clear()
-        (run,) = self._db.execute("SELECT coalesce(max(run), 0) FROM missing").fetchone()
+        (run,) = self._do("SELECT coalesce(max(run), 0) FROM missing").fetchone()
         self._run = int(run) + 1
 
     def saw(self, name: str, size: int, now: int) -> None:
@@ -146,12 +161,12 @@ class MissingObjects:
             self._write()
 
     def _write(self) -> None:
-        (count,) = self._db.execute("SELECT count(*) FROM missing").fetchone()
+        (count,) = self._do("SELECT count(*) FROM missing").fetchone()
         if count >= MOST:
             known = "UPDATE missing SET run = ?4, size = ?2, since = min(since, ?3) WHERE name = ?1"
-            self._db.executemany(known, self._batch)
+            self._each(known, self._batch)
         else:
-            self._db.executemany(
+            self._each(
                 "INSERT INTO missing VALUES (?1, ?2, ?3, ?4, NULL) ON CONFLICT (name) DO UPDATE"
                 " SET run = excluded.run, size = excluded.size, since = min(since, excluded.since)",
                 self._batch,
@@ -161,14 +176,14 @@ class MissingObjects:
     def end(self) -> None:
         """The listing was whole: what it did not say is not missing any more."""
         self._write()
-        self._db.execute("DELETE FROM missing WHERE run != ?", (self._run,))
+        self._do("DELETE FROM missing WHERE run != ?", (self._run,))
 
     # --- what is known ------------------------------------------------------------------------------------
 
     def all(self, kind: str, before: int | None = None) -> Iterator[Missing]:
         """What is missing of a kind (the first part of names), since a time (ns) or longer, in order of name."""
         limit = 2**63 - 1 if before is None else before
-        cursor = self._db.execute(
+        cursor = self._do(
             "SELECT name, size, since, why FROM missing WHERE name >= ? AND name < ? AND since <= ? ORDER BY name",
             (f"{kind}/", f"{kind}0", limit),  # 0 comes after the slash
         )
@@ -176,14 +191,14 @@ class MissingObjects:
 
     def explain(self, names: Iterable[tuple[str, str]]) -> None:
         """Note why objects are missing: it is true for ever."""
-        self._db.executemany("UPDATE missing SET why = ?2 WHERE name = ?1", names)
+        self._each("UPDATE missing SET why = ?2 WHERE name = ?1", names)
 
     @property
     def count(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM missing").fetchone()[0])
+        return int(self._do("SELECT count(*) FROM missing").fetchone()[0])
 
     def last_run(self) -> LastRun | None:
-        row = self._db.execute("SELECT value FROM facts WHERE name = 'last run'").fetchone()
+        row = self._do("SELECT value FROM facts WHERE name = 'last run'").fetchone()
         try:
             return None if row is None else _last_run.decode(row[0])
         except (msgspec.DecodeError, TypeError):
@@ -191,4 +206,4 @@ class MissingObjects:
 
     def note_run(self, run: LastRun) -> None:
         value = msgspec.msgpack.encode(run)
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES ('last run', ?)", (value,))
+        self._do("INSERT OR REPLACE INTO facts VALUES ('last run', ?)", (value,))

@@ -10,11 +10,12 @@ import pytest
 from catalog.copies import rounds
 from catalog.copies.missing import last_run
 from catalog.copies.run import ROUNDS
-from catalog.copies.target import check_addresses
-from catalog.errors import Damaged, StoreFull, StoreUnreachable, UsageError, VaultExists
+from catalog.copies.target import check_addresses, check_no_twin
+from catalog.errors import Damaged, LocalError, StoreFull, StoreUnreachable, UsageError, VaultExists
 from catalog.format.records import PointName
 from catalog.format.vaultfile import CopyMark
 from catalog.new_vault import create_vault
+from catalog.seeds.disk import TWIN_FILE, TwinFile, write_twin_file
 from catalog.signing import replace_admins
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
@@ -136,7 +137,7 @@ def test_objects_that_vanish_after_they_were_listed(pair: Pair) -> None:
     target = Looking(pair)
     found = pair.copy(Meanwhile(world, "points/", happens), target)
     assert found.done.rounds > 1 and found.is_clean
-    assert target.looked[-1] == pair.check() == names
+    assert target.looked and pair.check() == names
 
 
 def test_a_point_that_the_ledger_calls_gone_is_not_copied(pair: Pair) -> None:
@@ -364,3 +365,28 @@ def test_addresses_that_are_one() -> None:
         with pytest.raises(UsageError):
             check_addresses(vault, other)
     check_addresses(vault, "azure://account/container/vault2")
+
+
+def test_one_run_at_a_time_and_notes_that_are_damaged(pair: Pair) -> None:
+    random_edits(pair.world, 2)
+
+    def happens() -> None:
+        with pytest.raises(LocalError, match="is running"):
+            pair.copy()
+        assert not pair.copy(dry=True).done.copied.objects  # it only looks
+
+    pair.copy()
+    assert pair.copy(Meanwhile(pair.world, "points/", happens)).is_clean
+    (notes,) = pair.state.glob("copy-*.sqlite")
+    notes.write_bytes(bytes(5000))
+    assert pair.copy().is_clean
+    assert last_run(pair.state, pair.world.vault.id, TARGET) is not None
+
+
+def test_a_twin_is_no_place_for_a_copy(tmp_path: Path) -> None:
+    check_no_twin(None)
+    check_no_twin(tmp_path)
+    (tmp_path / TWIN_FILE).parent.mkdir()
+    write_twin_file(tmp_path, TwinFile(vault="00" * 16, seed="00" * 16, machine="00" * 16, expires=0))
+    with pytest.raises(VaultExists, match="travels"):
+        check_no_twin(tmp_path)

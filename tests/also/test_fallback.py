@@ -88,6 +88,7 @@ def test_silence_leads_to_the_other_place(world: World, read: Callable[[Store], 
     assert read(world.store) == read(world.two)
     assert world.asked() == (1, 2), "the first place is not asked again for a while"
     assert world.told == ["away: memory://other"] and world.store.is_away
+    assert world.store.reading_from == "memory://other"
 
 
 def test_the_first_place_is_read_again_once_it_is_back(world: World) -> None:
@@ -106,6 +107,7 @@ def test_the_first_place_is_read_again_once_it_is_back(world: World) -> None:
     assert world.store.get("first", 100) == b"1"
     assert world.asked() == (4, 4), "one request more finds out that it is back"
     assert world.told == ["away: memory://other", "back"] and not world.store.is_away
+    assert world.store.reading_from == world.store.why_away == ""
 
 
 def test_an_empty_folder_is_not_the_vault_again(world: World) -> None:

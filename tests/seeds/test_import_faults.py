@@ -23,12 +23,14 @@ from catalog.errors import (
 from catalog.format.vaultfile import CopyMark
 from catalog.seeds.disk import LIST_FILE, SEED_FILE, Listed, decode_seed_file, write_list, write_seed_file
 from catalog.seeds.listing import missing_lines, result_lines
+from catalog.store.local import LocalStore
 from catalog.store.metered import MeteredStore
 from catalog.store.roles import Grant, Role, RoleStore
 from tests.kit.bad_disk import BadDisk
 from tests.kit.faults import FullStore, RefusingStore
 from tests.kit.pruning import DAY
 from tests.kit.seeding import SEED, Seed, WatchedStore, flip, write_disks
+from tests.kit.stores import MOST
 
 
 def refused(seed: Seed, error: type[RpdriveError], *sources: Path, match: str) -> None:
@@ -108,6 +110,27 @@ def test_a_bad_sector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = seed.run(*seed.disks)
     assert disk.failed and result.disks[0].damaged.objects == 1 and len(seed.lost()) == 1
     seed.assert_nothing_visible()
+
+
+def test_into_a_folder(tmp_path: Path) -> None:
+    """Where the system copies from disk to disk, the bytes are checked just so before they get their name."""
+    seed = Seed(tmp_path / "seed", 2, points=6)
+    folder = LocalStore(tmp_path / "vault")
+    for name, data in seed.memory.objects.items():
+        folder.create(name, [data])
+    first, second, third = sorted(path for path in (seed.disks[0] / "packs").rglob("*") if path.is_file())[:3]
+    saved = {path: path.read_bytes() for path in (first, second, third)}
+    flip(first, 5)
+    second.write_bytes(saved[second] + b"x")
+    os.truncate(third, len(saved[third]) - 1)
+    result = seed.run(*seed.disks, store=folder)
+    bad = {str(path.relative_to(seed.disks[0])) for path in saved}
+    assert set(result.disks[0].damaged.names) == bad and not list(folder.list("points/"))
+    for path, data in saved.items():
+        path.write_bytes(data)
+    assert seed.run(*seed.disks, store=folder).is_whole
+    assert {info.name: folder.get(info.name, MOST) for info in folder.list("")} == seed.whole
+    assert not [path for path in (tmp_path / "vault/.rpdrive").iterdir() if path.is_file()]
 
 
 def test_another_copy_of_a_disk_helps(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from catalog.seeds.disk import (
     write_twin_file,
 )
 from catalog.seeds.importing import Request, Result, import_seed
+from catalog.store.address import open_store
 from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.wrapper import Request as StoreRequest
@@ -135,12 +136,13 @@ def write_twin(seed: Seed, folder: Path) -> Path:
     return folder
 
 
-def session_of(home: Path, store: Store, address: str = ADDRESS) -> Session:
-    """A session of a user who has nothing: no passphrase, no key. `store` is the vault's."""
+def session_of(
+    home: Path, store: Store, address: str = ADDRESS, others: Callable[[str], Store] = open_store
+) -> Session:
+    """A session of a user who has nothing: no passphrase, no key. `store` is the vault's; `others` opens others."""
 
     def opener(url: str, *, token: str | None = None, endpoint: str | None = None) -> Store:
-        assert url == f"file://{address}"
-        return store
+        return store if url == f"file://{address}" else others(url)
 
     return Session(Settings({"RPDRIVE_HOME": str(home)}), vault=address, opener=opener)
 

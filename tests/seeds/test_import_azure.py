@@ -11,13 +11,16 @@ import pytest
 from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
 
 from catalog.errors import AccessDenied
+from catalog.screen.phases import NoFollower
+from catalog.seeds.importing import Request, import_seed
 from catalog.store.azure.store import AzureStore
 from catalog.store.azure.tokens import make_token
 from catalog.store.base import Store
+from catalog.store.metered import MeteredStore
 from catalog.store.roles import Role
 from tests.kit.azurite import ACCOUNT, KEY, Azurite
 from tests.kit.cli import Cli
-from tests.kit.seeding import SEED, Seed
+from tests.kit.seeding import SEED, Seed, session_of
 from tests.kit.stores import MOST
 
 FAR = 100_000  # days: the container's clock is the real one
@@ -94,12 +97,22 @@ def test_through_a_data_box(tmp_path: Path, azurite: Azurite, container: Contain
     for blob, path in files.items():
         staging.upload_blob(blob, path.read_bytes())
 
+    read = []
+
+    def opener(url: str) -> Store:
+        place = url.removeprefix(f"azure://{ACCOUNT}/{name}").strip("/")
+        read.append(MeteredStore(AzureStore(ACCOUNT, name, place, environ=azurite.environ), log=True))
+        return read[-1]
+
+    session = session_of(tmp_path / "nobody", owner, others=opener)
     source = f"azure://{ACCOUNT}/{name}/{SEED.hex()}"
-    vault = f"azure://{ACCOUNT}/{container.container_name}"
-    row = rpdrive.json("--vault", vault, "seed", "import", "--verify", source, env=nobody)
-    assert row["complete"] and row["points"] == 2 and [disk["state"] for disk in row["disks"]] == ["arrived"] * 3
+    result = import_seed(session, Request([source]), NoFollower())
+    assert result.is_whole and result.points == 2 and result.stored == len(seed.carried)
     assert contents(owner) == seed.whole
-    assert not list((rpdrive.home / "state").glob("*")) and not (rpdrive.home / "config").exists()
+    # The service has copied the packs: they did not pass this machine.
+    requests = [one for meter in read for one in meter.log or [] if one.kind != "list"]
+    passed = {one.name.split("/")[0] for one in requests if one.length}
+    assert passed == {"seed.json", "objects.jsonl", "jobs", "points", "seeds"}
 
 
 def test_an_object_was_lost_in_the_staging_container(
@@ -124,3 +137,4 @@ def test_an_object_was_lost_in_the_staging_container(
     (disk,) = row["disks"]
     assert disk["missing"]["names"] == [str(bad)] and disk["conflicts"]["names"] == [str(other)]
     assert not [name for name in contents(owner) if name.startswith("points/")]
+    assert not (rpdrive.home / "state").exists() and not (rpdrive.home / "config").exists()

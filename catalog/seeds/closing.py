@@ -8,7 +8,6 @@ next backup stores it again, and the seed is open until then.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,6 @@ from blake3 import blake3
 from catalog.access.session import Session
 from catalog.errors import (
     Damaged,
-    LocalError,
     ObjectExists,
     StoreError,
     StoreUnreachable,
@@ -27,7 +25,7 @@ from catalog.errors import (
 from catalog.format.seeds import Ending, SeedName
 from catalog.screen.phases import Follower, NoFollower, Phase
 from catalog.screen.text import counted
-from catalog.seeds.disk import BULK, LISTS, check_list, list_path, travels, write_list, write_seed_file
+from catalog.seeds.disk import BULK, check_list, list_path, travels, write_list, write_seed_file
 from catalog.seeds.local import DESK, LocalDisk, LocalSeed, Row, Stage, alone, is_connected
 from catalog.seeds.record import sealed_end
 from catalog.seeds.staged import disk_store
@@ -37,8 +35,9 @@ from catalog.systems.this import SYSTEM
 from catalog.vault import Vault
 
 _PIECE = 1 << 20
-_LATER = ("points/", "jobs/", "seeds/")
-_MOST_NAMED = 3
+_LATER = ("jobs/", "points/", "seeds/")
+_MOST_NAMED, _MOST_BAD = 3, 10_000
+_LOST = "look after the disk; if it is lost, run `rpdrive seed abandon`, and start again with another one"
 
 
 class Closed(NamedTuple):
@@ -72,6 +71,7 @@ class _Closing:
     def run(self) -> Closed:
         seed = self._seed
         *others, last = seed.disks
+        self._recall(last)
         missing = []
         for disk in others:
             if disk.is_finished:
@@ -95,6 +95,12 @@ class _Closing:
         seed.reach(Stage.CLOSED)
         return Closed(seed.disks, [])
 
+    def _recall(self, last: LocalDisk) -> None:
+        """Let what comes last wait for the disk that is last now, if an earlier one had no room for all of it."""
+        for row in (row for prefix in _LATER for row in self._seed.rows(prefix)):
+            if row.disk not in (DESK, last.number):
+                self._seed.add(row._replace(disk=DESK))
+
     # --- reading back -------------------------------------------------------------------------------------
 
     def _read_back(self, disk: LocalDisk) -> None:
@@ -111,6 +117,8 @@ class _Closing:
                     raise StoreUnreachable(f"{disk.name} went away", "connect it, then close the seed again")
                 if found != row.hash and not self._mend(store, row):
                     bad.append(row)
+                    if len(bad) > _MOST_BAD:
+                        raise StoreError(f"{disk.name} has lost most of what was written to it", _LOST)
                 done += row.size
                 self._follow.phase(Phase(f"reading {disk.name} back", done, total))
         finally:
@@ -173,18 +181,8 @@ class _Closing:
             disk, objects=written.objects, bytes=written.bytes, list=written.list, list_bytes=written.list_bytes
         )
         write_seed_file(root, seed_file(self._vault.id, self._facts, done, [*self._seed.disks, done]))
-        self._keep_list(root / "objects.jsonl", disk.number)
         self._seed.save_disk(done)
         return done
-
-    def _keep_list(self, path: Path, number: int) -> None:
-        """Keep a copy of a list here, for the last disk."""
-        place = self._seed.folder / LISTS
-        try:
-            place.mkdir(exist_ok=True)
-            shutil.copyfile(path, place / f"{number}.jsonl")
-        except OSError as e:
-            raise LocalError(f"{place} can't be written: {e.strerror}", "check the free space there") from e
 
     def _bring(self, store: Store, last: LocalDisk) -> None:
         """Put what comes last on the last disk: jobs, points, and the end of the seed, if there is no twin."""
@@ -194,10 +192,10 @@ class _Closing:
             ended = str(SeedName(bytes.fromhex(facts.id), is_ended=True))
             if seed.row(ended) is None:
                 self._seal_end(desk, ended)
-            for row in seed.rows(disk=DESK):
-                is_end = row.name == ended
-                if not row.name.startswith(_LATER) or row.name.endswith(".partial") or (is_end and facts.twin):
-                    continue
+            for row in (row for prefix in _LATER for row in seed.rows(prefix)):
+                is_kept = row.name.endswith(".partial") or (row.name == ended and facts.twin)
+                if is_kept or row.disk == last.number:
+                    continue  # one that a former last disk has goes to this one, too
                 data = desk.get(row.name, max(row.size, 1))
                 try:
                     store.create(row.name, [data])
@@ -222,31 +220,16 @@ class _Closing:
         """Write the lists of all disks to the last one, and at last the seed.json that says that it is complete."""
         root, seed = Path(last.path), self._seed
         for disk in seed.disks:
-            if disk.number == last.number:
-                continue
-            kept = seed.folder / LISTS / f"{disk.number}.jsonl"
-            target = list_path(root, disk.number, None)
-            _copy(kept, target)
-            check_list(target, seed_file(self._vault.id, self._facts, disk, [disk]).row)
+            if disk.number != last.number:
+                target = list_path(root, disk.number, None)
+                write_list(target, seed.listed(disk.number))
+                check_list(target, seed_file(self._vault.id, self._facts, disk, [disk]).row)
         written = write_list(root / "objects.jsonl", seed.listed(last.number))
         done = msgspec.structs.replace(
             last, objects=written.objects, bytes=written.bytes, list=written.list, list_bytes=written.list_bytes
         )
         self._seed.save_disk(done)
         write_seed_file(root, seed_file(self._vault.id, self._facts, done, seed.disks, complete=True))
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(source, target)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as e:
-        raise LocalError(f"{target} can't be written: {e.strerror}", "check that the disk has room") from e
 
 
 def _hash(root: Path, name: str, size: int) -> bytes | None:

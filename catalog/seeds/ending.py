@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from catalog.access.session import Session
-from catalog.errors import ObjectExists, ObjectNotFound
+from catalog.errors import LocalError, ObjectExists, ObjectNotFound
 from catalog.format.seeds import Ending, SeedName
 from catalog.seeds.local import Facts, LocalSeed, alone
 from catalog.seeds.record import read_seed, sealed_end
@@ -36,9 +36,22 @@ def abandon(session: Session, vault: Vault) -> Facts:
         return facts
 
 
-def forget(state: Path, vault: Vault, seed: LocalSeed) -> None:
-    """Remove this machine's state of a seed that is over, and the index mirror: the vault has other packs now."""
+def forget(state: Path, vault: Vault, seed: LocalSeed, *, arrived: bool = False) -> None:
+    """Remove this machine's state of a seed that is over. `arrived`: all of it is in the vault.
+
+    Its index mirror becomes that of the vault then, if there is none: all of the index need not be read. Otherwise
+    that of the vault is made anew by the next backup.
+    """
     mirror = state / f"index-{vault.state_id}-{seed.facts.machine}.sqlite"
-    for tail in ("", "-wal", "-shm"):
-        mirror.with_name(mirror.name + tail).unlink(missing_ok=True)
+    try:
+        if arrived and not mirror.exists():
+            for tail in ("-wal", ""):  # the file itself is last: alone it would be without what -wal has
+                old = seed.mirror.with_name(seed.mirror.name + tail)
+                if old.exists():
+                    old.replace(mirror.with_name(mirror.name + tail))
+        else:
+            for tail in ("", "-wal", "-shm"):
+                mirror.with_name(mirror.name + tail).unlink(missing_ok=True)
+    except OSError as e:
+        raise LocalError(f"the index mirror {mirror} can't be replaced: {e.strerror}", "remove that file") from e
     seed.forget()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from catalog.errors import Damaged, ItemTravels, NewerFormat, ObjectNotFound
 from catalog.format.records import Item
-from catalog.format.seeds import SeedName, counts_until
+from catalog.format.seeds import Ending, SeedName, counts_until
 from catalog.screen.text import counted
 from catalog.seeds.ending import forget
 from catalog.seeds.local import DESK, Facts, LocalSeed, Stage, seed_folder
@@ -21,6 +21,8 @@ from catalog.transfer.engine import transfer
 from catalog.transfer.outcome import Wanted
 from catalog.vault import Vault
 
+_ARRIVED = "the seed has arrived: backups go into the vault"
+_GIVEN_UP = "the seed was given up: backups go into the vault"
 _ORDER = (("packs/", "meta/"), ("index/",), ("jobs/",), ("points/",), ("seeds/",))  # what refers to others is later
 
 
@@ -79,7 +81,7 @@ def _store(
     word = _over(vault, facts)
     if word:
         say(word)
-        forget(state, vault, seed)
+        forget(state, vault, seed, arrived=word == _ARRIVED)
         return None
     if facts.stage is Stage.OPEN:
         store = StagedStore(vault.store, seed)
@@ -99,7 +101,7 @@ def _store(
         return StagedStore(vault.store, seed)
     send(vault, seed)
     say("the disks of the seed have arrived, and what the twin had beyond them is in the vault now, too")
-    forget(state, vault, seed)
+    forget(state, vault, seed, arrived=True)
     return None
 
 
@@ -127,7 +129,9 @@ def _over(vault: Vault, facts: Facts) -> str:
         except (Damaged, NewerFormat, ObjectNotFound):
             end = None
         if end is not None:
-            return f"the seed is over ({end.outcome}): backups go into the vault"
+            return (
+                _ARRIVED if end.outcome == Ending.IMPORTED else "the seed was given up: backups go into the vault"
+            )
     return ""
 
 

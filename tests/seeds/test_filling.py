@@ -10,6 +10,7 @@ import pytest
 from catalog.errors import ItemTravels, StoreFull, UsageError
 from catalog.seeds.disk import read_list, read_seed_file
 from catalog.store.memory import MemoryStore
+from catalog.store.metered import MeteredStore
 from tests.kit.exporting import Exporter
 from tests.kit.sources import many_packs
 
@@ -47,10 +48,15 @@ def test_a_backup_larger_than_a_disk_travels_on_two(tmp_path: Path, disks: list[
     machine.assert_whole({"home": source})
     # The next backup goes into the vault, and stores nothing anew.
     (source / "new").write_bytes(b"new")
+    machine.store = meter = MeteredStore(machine.memory, log=True)
     again = machine.backup(source, item="home")
     assert again.problem_count == 0 and again.progress.new == 1 and again.progress.sent.data_bytes < 1000
+    assert meter.log and not [
+        r for r in meter.log if r.name.startswith("index/") and r.kind != "create"
+    ]  # the mirror came along
+    machine.store = machine.memory
     assert again.point is not None and again.point.sequence == 2
-    assert any("the seed is over (imported)" in line for line in machine.said)
+    assert any("the seed has arrived" in line for line in machine.said)
     machine.assert_whole({"home": source})
 
 

@@ -194,6 +194,29 @@ def test_disks_are_closed_one_after_another(tmp_path: Path, disks: list[Path], s
     machine.assert_whole({"home": source})
 
 
+def test_no_room_for_what_comes_last(
+    tmp_path: Path, disks: list[Path], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another disk becomes the last one, and nothing of what comes last is missed on the one before."""
+    machine = Exporter(tmp_path)
+    machine.start(disks[1])
+    machine.backup(source, item="home")
+
+    def act(request: Request) -> None:
+        if request.name.startswith("points/"):
+            raise StoreFull("there is no room")
+
+    with monkeypatch.context() as patch:
+        patched_disks(patch, lambda store: Calls(store, act))
+        with pytest.raises(StoreFull):
+            machine.close()
+    assert any((disks[1] / "jobs").rglob("*"))
+    machine.add(disks[0])
+    assert not machine.close().missing
+    assert machine.bring(*disks).is_whole
+    machine.assert_whole({"home": source})
+
+
 @pytest.mark.parametrize(
     "folder", ["packs", pytest.param("meta", marks=pytest.mark.soak), pytest.param("index", marks=pytest.mark.soak)]
 )

@@ -154,10 +154,10 @@ def other_places(session: Asking) -> list[OtherPlace]:
 
     Raises UsageError as `Also`.
     """
-    session.also_required = False
     if not session.also_given:
         return []
-    return Also(session, session.also_given, lambda text: None, lambda settings, place: "").places
+    strict, session.also_required = session.also_required, False
+    return Also(session, session.also_given, lambda text: None, lambda settings, place: "", strict=strict).places
 
 
 class Also:
@@ -169,9 +169,12 @@ class Also:
 
     def __init__(
         self, session: OneSession, addresses: Sequence[str], say: Callable[[str], None],
-        lacking: Callable[[Settings, Vault], str],
+        lacking: Callable[[Settings, Vault], str], *, strict: bool = True,
     ) -> None:  # fmt: skip
-        """Raises UsageError if an address is malformed, or one place is named twice. No request."""
+        """Raises UsageError if an address is malformed, or one place is named twice. No request.
+
+        Places that a variable names for all commands may be the one that this command is for: that is left out.
+        """
         from catalog.store.address import normal_address
 
         self._session, self._say, self._lacking = session, say, lacking
@@ -179,10 +182,12 @@ class Also:
         known = [session.address]
         for text in addresses:
             address = normal_address(text)
-            for other in known:
-                if _same(address, other):
-                    what = address if address == other else f"{address}, which is {other},"
-                    raise UsageError(f"the place {what} is named twice", "--also takes another copy of the vault")
+            other = next((one for one in known if _same(address, one)), None)
+            if other is not None:
+                if not strict:
+                    continue
+                what = address if address == other else f"{address}, which is {other},"
+                raise UsageError(f"the place {what} is named twice", "--also takes another copy of the vault")
             known.append(address)
             self.places.append(OtherPlace(session.another(address), session, say))
         self.gave_file = False  # whether the vault was opened by the vault.json of another place

@@ -182,7 +182,7 @@ class Session:
         if self.also is None and self.also_given:
             from catalog.access.also import Also
 
-            self.also = Also(self, self.also_given, say or self.say, self.lacking)
+            self.also = Also(self, self.also_given, say or self.say, self.lacking, strict=self.also_required)
         return self.also
 
     def credentials(self) -> Credentials | None:

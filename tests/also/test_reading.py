@@ -207,9 +207,14 @@ def test_one_place_named_twice(world: World) -> None:
     link = world.folder / "link"
     link.symlink_to(world.first)
     for also in ([world.first], [link], [world.copy, world.copy], [world.first / "below" / ".."]):
+        session = world.places.session(*also)
+        session.also_required = True  # by the option
         with pytest.raises(UsageError, match="is named twice"):
-            world.places.session(*also).open_vault(reading=True)
+            session.open_vault(reading=True)
         assert not world.places.meters
+        session = world.places.session(*also)  # by the variable, which is for all commands
+        session.open_vault(reading=True)
+        assert session.also is not None and session.also.urls == (world.copy.as_uri(),)[: world.copy in also]
 
 
 # --- what is lost or damaged --------------------------------------------------------------------------------

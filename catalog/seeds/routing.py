@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.errors import Damaged, ItemTravels, NewerFormat, ObjectNotFound
+from catalog.format.places import EVIDENCE, HIDDEN
 from catalog.format.records import Item
 from catalog.format.seeds import Ending, SeedName, counts_until
 from catalog.screen.text import counted
@@ -23,6 +24,7 @@ from catalog.vault import Vault
 
 _ARRIVED = "the seed has arrived: backups go into the vault"
 _GIVEN_UP = "the seed was given up: backups go into the vault"
+_SAFE = HIDDEN - EVIDENCE  # ns since the end of a seed: what prune hid since then is not deleted yet
 _ORDER = (("packs/", "meta/"), ("index/",), ("jobs/",), ("points/",), ("seeds/",))  # what refers to others is later
 
 
@@ -80,8 +82,9 @@ def _store(
         return None
     word = _over(vault, facts)
     if word:
+        arrived = word == _ARRIVED and (not facts.twin or _sent_late(vault, seed))
         say(word)
-        forget(state, vault, seed, arrived=word == _ARRIVED)
+        forget(state, vault, seed, arrived=arrived)
         return None
     if facts.stage is Stage.OPEN:
         store = StagedStore(vault.store, seed)
@@ -133,6 +136,19 @@ def _over(vault: Vault, facts: Facts) -> str:
                 _ARRIVED if end.outcome == Ending.IMPORTED else "the seed was given up: backups go into the vault"
             )
     return ""
+
+
+def _sent_late(vault: Vault, seed: LocalSeed) -> bool:
+    """Send what the twin has beyond what was imported of it, e.g. of a backup that ran beside that import.
+
+    False if it is too late for that: prune may have begun to take what such points refer to. One listing.
+    """
+    end = str(SeedName(bytes.fromhex(seed.facts.id), is_ended=True))
+    ended = max((info.modified for info in vault.store.list(end)), default=0)
+    if vault.store.now() - ended > _SAFE:
+        return False
+    send(vault, seed)
+    return True
 
 
 def _has_arrived(vault: Vault, seed: LocalSeed) -> bool:

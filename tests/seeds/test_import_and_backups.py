@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from catalog.errors import StoreFull
 from catalog.format.blocks import PackKind
 from tests.kit.exporting import Exporter
 from tests.kit.protected import extents_of, listed
+from tests.kit.pruning import DAY
 from tests.kit.seeding import WatchedStore
 from tests.kit.sources import many_packs
 
@@ -78,3 +81,42 @@ def test_what_arrived_is_not_sent_again(tmp_path: Path, disks: list[Path], sourc
     chunks = Counter(extent.id for rows in extents_of(vault, PackKind.DATA).values() for extent in rows)
     assert arrived and all(chunks[one] == 1 for one in arrived) and set(chunks) > set(arrived)
     assert [name for name in set(machine.memory.objects) - before if name.startswith("packs/")]
+
+
+def test_what_comes_to_a_twin_after_its_import_is_sent(tmp_path: Path, disks: list[Path], source: Path) -> None:
+    """A backup ran beside the import, or an older copy of the twin was imported: no point of it is lost."""
+    machine, twin = Exporter(tmp_path), tmp_path / "twin"
+    machine.start(disks[1], twin=twin)
+    machine.backup(source, item="home")
+    machine.close()
+    (source / "second").write_bytes(b"second")
+    machine.backup(source, item="home")
+    shutil.copytree(twin, tmp_path / "older")
+    (source / "third").write_bytes(b"third")
+    third = machine.backup(source, item="home").point
+    assert third is not None and third.sequence == 3
+    result = machine.bring(tmp_path / "older")
+    assert result.ends and result.points == 2
+    (source / "fourth").write_bytes(b"fourth")
+    fourth = machine.backup(source, item="home")
+    assert fourth.point is not None and fourth.point.sequence == 4 and fourth.problem_count == 0
+    assert len(machine.visible()) == 4 and third.id.hex() in machine.visible()[2]
+    machine.assert_whole({"home": source})
+
+
+def test_what_comes_to_a_twin_long_after_its_import_is_not(
+    tmp_path: Path, disks: list[Path], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prune goes on once a seed has ended: what an old point refers to may be on its way out."""
+    machine, twin = Exporter(tmp_path), tmp_path / "twin"
+    machine.start(disks[1], twin=twin)
+    machine.backup(source, item="home")
+    machine.close()
+    shutil.copytree(twin, tmp_path / "older")
+    (source / "second").write_bytes(b"second")
+    machine.backup(source, item="home")
+    assert machine.bring(tmp_path / "older").points == 1
+    monkeypatch.setattr(machine.memory, "_clock", lambda: time.time_ns() + 8 * DAY)
+    assert machine.backup(source, item="home").problem_count == 0
+    assert len(machine.visible()) == 2
+    machine.assert_whole({"home": source})

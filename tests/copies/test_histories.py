@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from catalog.errors import ObjectNotFound, RpdriveError
 from catalog.format.records import PointName
 from catalog.prune.plan import Limits
-from tests.kit.copying import Meanwhile, Pair
+from tests.kit.copying import Meanwhile, Pair, lose
 from tests.kit.faults import StopAtStore, Stopped
 from tests.kit.pruning import EAGER, World
 
@@ -120,9 +122,51 @@ class Histories(RuleBasedStateMachine):
         self._check()
 
 
-def live(folder: Path, examples: int, steps: int) -> None:
+class Hostile(Histories):
+    """The same, and somebody deletes objects at the source: what could be read in the copy once, always can be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: set[PointName] = set()
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.state)
+
+    @rule(kind=st.sampled_from(["packs/", "meta/", "places/", "ledger/", "points/", "index/", "machines/", ""]),
+          which=st.lists(st.integers(0, 100), min_size=1, max_size=4))  # fmt: skip
+    def lose(self, kind: str, which: list[int]) -> None:
+        names = [name for name in self.world.memory.objects if name.startswith(kind) and name != "vault.json"]
+        lose(self.world.memory, {names[n % len(names)] for n in which} if names else ())
+
+    @rule(step=st.sampled_from(sorted(DAYS)), follow=st.booleans())
+    def copy(self, step: str, follow: bool) -> None:
+        self.world.later(DAYS[step])
+        self.pair.copy(follow=follow)
+        self._check()
+
+    def _prune(self, step: str, *, eager: bool) -> None:
+        with suppress(RpdriveError):
+            super()._prune(step, eager=eager)
+
+    def _check(self) -> None:
+        self.world.points.update(self.other.points)
+        try:
+            vault = self.pair.opened()
+        except ObjectNotFound:
+            return
+        for name in self.pair.visible():
+            try:
+                found = self.world.read(name, vault)
+            except RpdriveError:
+                assert name not in self.whole
+                continue
+            assert found == self.world.points[name]
+            self.whole.add(name)
+
+
+def live(machine: type[Histories], folder: Path, examples: int, steps: int) -> None:
     run_state_machine_as_test(
-        type("Histories", (Histories,), {"base": folder}),
+        type("Histories", (machine,), {"base": folder}),
         settings=settings(
             max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
         ),
@@ -130,10 +174,15 @@ def live(folder: Path, examples: int, steps: int) -> None:
 
 
 def test_histories(tmp_path: Path) -> None:
-    live(tmp_path, 8, 20)
+    live(Histories, tmp_path, 8, 20)
+
+
+def test_hostile_histories(tmp_path: Path) -> None:
+    live(Hostile, tmp_path, 4, 20)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_many_histories(tmp_path: Path) -> None:
-    live(tmp_path, 500, 50)
+@pytest.mark.parametrize("machine", [Histories, Hostile])
+def test_many_histories(tmp_path: Path, machine: type[Histories]) -> None:
+    live(machine, tmp_path, 300, 50)

@@ -132,9 +132,7 @@ def _over(vault: Vault, facts: Facts) -> str:
         except (Damaged, NewerFormat, ObjectNotFound):
             end = None
         if end is not None:
-            return (
-                _ARRIVED if end.outcome == Ending.IMPORTED else "the seed was given up: backups go into the vault"
-            )
+            return _ARRIVED if end.outcome == Ending.IMPORTED else _GIVEN_UP
     return ""
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from catalog.errors import ItemTravels, StoreFull, UsageError
+from catalog.seeds import outbound
 from catalog.seeds.disk import read_list, read_seed_file
+from catalog.seeds.starting import Wish
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from tests.kit.exporting import Exporter
@@ -125,3 +128,37 @@ def test_given_up_then_backed_up(tmp_path: Path, disks: list[Path], source: Path
     machine.assert_whole({"home": source})
     with pytest.raises(UsageError, match="no seed of this machine"):
         machine.abandon()
+
+
+def test_what_is_said(tmp_path: Path, disks: list[Path], source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = Exporter(tmp_path)
+
+    def said() -> str:
+        return capsys.readouterr().out
+
+    outbound.start_seed(*machine.open(), Wish(disks[1], tmp_path / "twin", label="red"), as_json=False)
+    assert "go to disk 1 (red)" in said()
+    outbound.show_status(*machine.open(), as_json=False)
+    text = said()
+    assert "open: backups go to its disks" in text and "disk 1 (red): 0 objects, 0 B, connected at" in text
+    machine.backup(source, item="home")
+    outbound.add_one(*machine.open(), disks[0], "blue", as_json=True)
+    assert json.loads(said())["disk"]["number"] == 2
+    disks[1].joinpath("seed.json").rename(disks[1] / "away")
+    assert outbound.close_seed(*machine.open(), as_json=False) == 3
+    assert "connect disk 1 (red), then run `rpdrive seed close` again" in said()
+    disks[1].joinpath("away").rename(disks[1] / "seed.json")
+    assert outbound.close_seed(*machine.open(), as_json=True) == 0
+    assert json.loads(said())["closed"]
+    outbound.show_status(*machine.open(), as_json=False)
+    text = said()
+    assert "closed: its disks may travel" in text and "2 of 2 missing in the vault" in text and "twin: " in text
+    machine.bring(*disks)
+    outbound.show_status(*machine.open(), as_json=True)
+    row = json.loads(said())["seed"]
+    assert row["items"] and all(disk["arrived"] == disk["objects"] > 0 for disk in row["disks"]), row
+    assert not row["ended"] and not row["expired"]  # the twin has the end
+    outbound.abandon_seed(*machine.open(), as_json=False)
+    assert "is given up" in said()
+    outbound.show_status(*machine.open(), as_json=True)
+    assert json.loads(said()) == {"seed": None}

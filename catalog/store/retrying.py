@@ -96,20 +96,24 @@ class RetryingStore(StoreWrapper):
 
     def take(self, name: str, source: Store, size: int, *, digest: bytes | None = None) -> int:
         lost = False
+        once = _Once(source)
 
         def attempt() -> int:
             nonlocal lost
             try:
-                return self.inner.take(name, source, size, digest=digest)
+                return self.inner.take(name, once, size, digest=digest)
             except StoreUnreachable:
                 lost = True
                 raise
             except ObjectExists:
-                if not (lost and self._is_taken(name, source, size)):
+                if not (lost and self._is_taken(name, once, size)):
                     raise
                 return self._modified(name)
 
-        return self._pass_on(Request("create", name), attempt)
+        try:
+            return self._pass_on(Request("create", name), attempt)
+        except _SourceFailed as failed:
+            raise failed.error from failed.error.__cause__
 
     def replace(self, name: str, data: Buffer, tag: str) -> None:
         lost = False
@@ -215,3 +219,21 @@ class RetryingStore(StoreWrapper):
                     self._waiting()
                 self._pause(wait)
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class _SourceFailed(Exception):
+    """The store that an object is taken from did not answer."""
+
+    def __init__(self, error: StoreUnreachable | ShortRead) -> None:
+        super().__init__()
+        self.error = error
+
+
+class _Once(StoreWrapper):
+    """A source whose requests are not repeated here: it has retries of its own, or none, as a folder has."""
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except (StoreUnreachable, ShortRead) as error:
+            raise _SourceFailed(error) from error

@@ -16,8 +16,8 @@ from catalog.store.base import WHOLE, Store
 from catalog.transfer.one import Done, Refused, Result, copy_one
 from catalog.transfer.outcome import Conflict, Fault, Outcome, Wanted
 
-NEAR, FAR = 4, 32  # objects at a time: between folders, and where a store is another machine
-MEMORY = 160 << 20  # bytes of objects that pass through this process at a time
+NEAR, FAR = 8, 32  # objects at a time: between folders, and where a store is another machine
+LARGE = 160 << 20  # bytes of objects at a time, as far as they fit into memory: four packs, or many small ones
 DENIED = 16  # objects in a row, none of them copied or found: access to the whole store is denied
 
 
@@ -63,9 +63,8 @@ class _Run:
     ) -> None:
         self._source, self._target, self._outcome, self._verify = source, target, outcome, verify
         self._on_copied, self._follow, self._total = on_copied, follow, total
-        self._near = source.is_near and target.is_near
         self._ended: SimpleQueue[tuple[Wanted, Result | BaseException | None]] = SimpleQueue()
-        self._going, self._memory = 0, 0
+        self._going, self._bytes = 0, 0
         self._passed = 0  # bytes of objects that are done
         self._error: BaseException | None = None  # the first that ends the run
         self._denied: list[tuple[Wanted, AccessDenied]] = []  # since the last object that was no fault
@@ -75,13 +74,13 @@ class _Run:
         with ThreadPoolExecutor(parallel, "transfer") as pool:
             try:
                 for one in wanted:
-                    load = self._load(one)
-                    while self._going and (self._going >= 2 * parallel or self._memory + load > MEMORY):
+                    load = min(one.size, WHOLE)
+                    while self._going and (self._going >= 2 * parallel or self._bytes + load > LARGE):
                         self._take_one()
                     if self._error is not None:
                         break
                     self._going += 1
-                    self._memory += load
+                    self._bytes += load
                     pool.submit(self._work, one)
                 self._drain()
                 if self._denied and not self._trusted:
@@ -94,9 +93,6 @@ class _Run:
                     self._source.stop_waiting()
                     self._target.stop_waiting()
                 raise
-
-    def _load(self, wanted: Wanted) -> int:
-        return 0 if self._near else min(wanted.size, WHOLE)
 
     def _drain(self) -> None:
         while self._going:
@@ -117,7 +113,7 @@ class _Run:
     def _take_one(self) -> None:
         wanted, result = self._ended.get()
         self._going -= 1
-        self._memory -= self._load(wanted)
+        self._bytes -= min(wanted.size, WHOLE)
         if result is None:
             return
         if isinstance(result, BaseException):

@@ -88,3 +88,13 @@ def test_closing_ends_the_pauses_of_every_front() -> None:
         with pytest.raises(StoreUnreachable):
             front.get("name", MOST)
     assert time.monotonic() - began < 5
+
+
+def test_to_take_an_object_is_to_create_it() -> None:
+    source, target = MemoryStore(), MemoryStore()
+    source.create("one", [b"1"])
+    with pytest.raises(AccessDenied):
+        StoreStack(target, grant=grant()).front().take("one", source, 1)
+    assert target.objects == {}
+    StoreStack(target, grant=grant(Role.BACKUP)).front().take("one", StoreStack(source, grant=grant()).front(), 1)
+    assert target.objects == source.objects

@@ -259,3 +259,19 @@ def test_a_composition_counts_as_azure_counts_it() -> None:
     store.compose("b", [b"head", Range("a", 2, 5)])
     assert store.snapshot() - before == Traffic(compose=Count(4, 4))
     assert store.snapshot().sent == 14
+
+
+def test_a_source_that_does_not_answer_is_not_asked_again_by_the_target() -> None:
+    source, target = MemoryStore(), MemoryStore()
+    source.create("one", [b"1"])
+    away = MeteredStore(UnreachableStore(source))
+    pauses: list[float] = []
+    patient = RetryingStore(target, 60.0, pause=pauses.append)
+    with pytest.raises(StoreUnreachable):
+        patient.take("one", away, 1)
+    assert away.snapshot().read.requests == 1
+    with pytest.raises(ShortRead):
+        patient.take("one", TruncatingStore(source), 1)
+    assert pauses == []
+    patient.take("one", RetryingStore(FailOnceStore(source), 60.0, pause=pauses.append), 1)
+    assert len(pauses) == 1 and target.objects == source.objects

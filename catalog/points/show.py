@@ -75,6 +75,7 @@ def show_points(
 
         reasons = Reasons(vault, found, listed, health)
         damaged += vault.passed_over.lost("policies/")
+    late = behind(session, vault, listed.stored)
     if as_json:
         rows = [point_json(p, machines) | health_json(p, listed.stored[PointName.of(p)], health) for p in found]
         if reasons is not None:
@@ -82,7 +83,7 @@ def show_points(
         passed = vault.passed_over.json()
         print_json({
             "vault": session.address, "points": rows, "removed": removed.json(of_items), "warnings": vanished,
-            "damaged": passed,
+            "behind": None if late is None else late.json(), "damaged": passed,
         })  # fmt: skip
     elif found and reasons is not None:
         print_table(reasons.columns, reasons.rows(machines))
@@ -98,8 +99,7 @@ def show_points(
         say("All recovery points here were forgotten; `rpdrive points --deleted` shows those that are still there")
     elif not damaged:
         say("There are no recovery points here yet; make one with `rpdrive backup PATH`")
-    late = behind(session, vault, listed.stored) if not as_json else None
-    if late is not None:
+    if late is not None and not as_json:
         say(f"Note: {late}")
     for warning in vanished if not as_json else ():
         warn(warning, prefix="warning")

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from catalog.access.copies import KnownCopies
 from catalog.access.passphrases import confirm_on_terminal
 from catalog.access.session import Session
-from catalog.errors import AccessDenied, LocalError, RpdriveError, UsageError, WrongClock
+from catalog.errors import AccessDenied, LocalError, ObjectChanged, RpdriveError, UsageError, WrongClock
 from catalog.format.vaultfile import VaultFile
 from catalog.plans.local import LocalPlans
-from catalog.store.address import normal_address
+from catalog.screen.text import safe_text
+from catalog.store.address import local_folder, normal_address
 from catalog.store.roles import Role
 from catalog.vault import Vault
 from catalog.vault_json import read_vault_file
@@ -55,7 +56,7 @@ def promote(session: Session, *, yes: bool, drives: Moved = lambda old, new: [])
     was_before = mark.promoted is not None
     if not was_before:
         if not yes:
-            _ask(session, vault, [*known, mark.of])
+            _ask(session, vault, known, mark.of)
         at = _moment(vault)
         vault.change_file(lambda file: _promoted(file, at))
     lines = _use_here(session, vault, known)
@@ -66,7 +67,8 @@ def promote(session: Session, *, yes: bool, drives: Moved = lambda old, new: [])
 
 
 def _promoted(file: VaultFile, at: int) -> VaultFile:
-    assert file.copy is not None
+    if file.copy is None:
+        raise ObjectChanged("vault.json was changed meanwhile: it is no copy's any more", "run the command again")
     return file if file.copy.promoted is not None else file.changed(copy=replace(file.copy, promoted=at))
 
 
@@ -76,13 +78,15 @@ def _known(session: Session, vault: Vault) -> list[str]:
     return [at for at, one in known.items() if one == vault.id and at != session.address]
 
 
-def _ask(session: Session, vault: Vault, sources: list[str]) -> None:
-    """Raise UsageError if a source still answers, and nobody confirms."""
-    for address in dict.fromkeys(sources):
-        there = _answer(session, vault, address)
+def _ask(session: Session, vault: Vault, known: list[str], of: str) -> None:
+    """Raise UsageError if a source still answers, and nobody confirms. `of` is what vault.json says it is."""
+    for address in dict.fromkeys([*known, of]):
+        there = _answer(session, vault, address, is_known=address in known)
         if there is None:
             continue
-        question = f"{address} {there}. Two vaults would then take backups, each without the other's. Promote?"
+        question = (
+            f"{safe_text(address)} {there}. Two vaults would then take backups, each without the other's. Promote?"
+        )
         if not confirm_on_terminal(question):
             raise UsageError(
                 f"{address}, which {session.address} is a copy of, {there}: two vaults would take backups",
@@ -90,11 +94,16 @@ def _ask(session: Session, vault: Vault, sources: list[str]) -> None:
             )
 
 
-def _answer(session: Session, vault: Vault, address: str) -> str | None:
-    """What a source says, in words; None if there is no such vault any more, or nobody can tell."""
+def _answer(session: Session, vault: Vault, address: str, *, is_known: bool) -> str | None:
+    """What a source says, in words; None if there is no such vault any more.
+
+    A store that this machine does not know is not asked: it would get what is in the environment to log on with.
+    """
     try:
         if normal_address(address) == session.address:
             return None
+        if not is_known and local_folder(normal_address(address)) is None:
+            return "is not known to this machine, and may still be there"
         other = session.another(normal_address(address))
         try:
             file = read_vault_file(other.open_store(patience=ANSWER))

@@ -34,5 +34,5 @@ def following_copy(address: str, of: str) -> FollowingCopy:
     """The error for what would write to a copy that follows."""
     return FollowingCopy(
         f"{address} is a copy of {of}, and follows it",
-        f"do this with `--vault {of}`; if that is lost, `rpdrive vault promote {address}` makes the copy a vault",
+        f"do this in that vault; if it is lost, `rpdrive vault promote {address}` makes the copy a vault",
     )

@@ -17,6 +17,7 @@ from catalog.access.place import VaultPlaces
 from catalog.access.session import Session
 from catalog.access.settings import Settings
 from catalog.errors import FollowingCopy
+from catalog.format.vaultfile import CopyMark
 from catalog.plans.local import LocalPlans, LocalVault
 from catalog.store.roles import Role
 from mount.login.systemd import SystemdUnits, unit_text
@@ -67,6 +68,7 @@ def test_a_copy_that_is_behind_is_no_roll_back(p: Places) -> None:
     assert f"copy      of {p.a.as_uri()}, since " in info and "it follows, and takes no backups" in info
     assert "this machine has seen number 3 at" in info
     row = p.json("--vault", p.b, "vault", "info")
+    assert p.json("--vault", p.b, "points")["behind"] == row["behind"] and p.json("points")["behind"] is None
     assert (row["copy"]["of"], row["copy"]["promoted"]) == (p.a.as_uri(), None)
     assert (row["behind"]["number"], row["behind"]["there"], row["behind"]["items"]) == (2, 3, 1)
     assert row["behind"]["at"] == p.a.as_uri()
@@ -260,8 +262,15 @@ def test_a_source_that_still_answers_stays_the_vault(p: Places) -> None:
     said = p.fails("vault", "promote", p.b, code=2)
     assert f"{p.a.as_uri()}, which {p.b.as_uri()} is a copy of, still answers" in said and "--yes" in said
     assert files(p.b) == before and list(Settings().known_vaults()) == [p.a.as_uri()]
+    of = CopyMark("azure://account/vault\n; rm", "2026-11-20T08:00:00+00:00")
+    p.opened(p.b).change_file(lambda file: file.changed(copy=of))
+    away, before = p.lose_a(), files(p.b)
+    said = p.fails("vault", "promote", p.b, code=2)  # nobody is asked who would get this machine's token
+    assert "is not known to this machine, and may still be there" in said
+    assert "\n" not in p.fails("--vault", p.b, "prune", code=5).rstrip("\n") and files(p.b) == before
+    away.rename(p.a)
     row = p.json("vault", "promote", p.b, "--yes")
-    assert (row["vault"], row["of"], row["was_before"]) == (p.b.as_uri(), p.a.as_uri(), False)
+    assert (row["vault"], row["of"], row["was_before"]) == (p.b.as_uri(), of.of, False)
     assert p.again(p.b) == 2
     assert "was promoted: it is a vault in its own right" in p.fails("--vault", p.a, "vault", "copy", p.b, code=6)
     assert p.fails("vault", "promote", p.folder / "none", code=6)

@@ -72,7 +72,7 @@ def requests(cli: Cli, *args: str) -> int:
 
 def test_no_points_yet(rpdrive: Cli, vault: Vault) -> None:
     assert "rpdrive backup" in rpdrive.ok("points")
-    nothing: dict[str, list[str]] = {"points": [], "removed": [], "warnings": [], "damaged": []}
+    nothing: dict[str, Any] = {"points": [], "removed": [], "warnings": [], "behind": None, "damaged": []}
     assert rpdrive.json("points") == {"vault": rpdrive.vault.as_uri()} | nothing
 
 

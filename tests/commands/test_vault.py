@@ -64,6 +64,7 @@ def test_create_is_remembered_if_it_is_the_only_one(rpdrive: Cli, tmp_path: Path
         "points": [],
         "removed": [],
         "warnings": [],
+        "behind": None,
         "damaged": [],
     }
     rpdrive.ok("vault", "create", tmp_path / "second", env=nameless)

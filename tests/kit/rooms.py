@@ -144,8 +144,8 @@ ROOMS = {
     " catalog.retention catalog.schedule.due catalog.schedule.timers"
     " catalog.screen catalog.store"
     " catalog.vault",
-    "catalog.promotion": "catalog.access catalog.errors catalog.format catalog.plans.local catalog.store"
-    " catalog.store.address catalog.vault catalog.vault_json",
+    "catalog.promotion": "catalog.access catalog.errors catalog.format catalog.plans.local catalog.screen"
+    " catalog.store catalog.store.address catalog.vault catalog.vault_json",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
     " catalog.screen catalog.store catalog.vault",
     "catalog.throttle.rates": "catalog.format",

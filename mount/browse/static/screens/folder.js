@@ -185,8 +185,9 @@ class RpFolder extends Plain {
   /** @param {CustomEvent<{row: Row, index: number}>} event */
   #activated({detail}) {
     this.row = detail.row;
-    this.#index = detail.index;
     clearTimeout(this.#later);
+    if (this.listing?.reading && this.#grid?.steps === this.#steps) return; // the address has the row that is still to come
+    this.#index = detail.index;
     this.#later = setTimeout(this.#flush, 400); // browsers refuse more than some 100 changes of the address in 30 s
   }
 

@@ -90,14 +90,22 @@ def status(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 
 @seed.command("abandon")
-def abandon(ctx: typer.Context, *, as_json: Json = False) -> None:
+def abandon(
+    ctx: typer.Context,
+    *,
+    machine: Annotated[
+        str | None,
+        typer.Option("--machine", metavar="MACHINE", help="those of this machine (name or id), e.g. a lost one"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Give the seed up: backups go into the vault again, and use what of it has arrived."""
     session: Session = ctx.obj
     session.require(Role.BACKUP)
     vault = session.open_vault(meanwhile=importing(_BODY))
     from catalog.seeds.outbound import abandon_seed
 
-    abandon_seed(session, vault, as_json=as_json)
+    abandon_seed(session, vault, machine, as_json=as_json)
 
 
 @seed.command("import")

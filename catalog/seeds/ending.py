@@ -4,36 +4,54 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from catalog.access.session import Session
-from catalog.errors import LocalError, ObjectExists, ObjectNotFound
+from catalog.errors import LocalError, ObjectExists, UsageError
 from catalog.format.seeds import Ending, SeedName
-from catalog.seeds.local import Facts, LocalSeed, alone
-from catalog.seeds.record import read_seed, sealed_end
-from catalog.seeds.starting import opened_here
+from catalog.machines.registry import choose_named, id_here
+from catalog.seeds.local import LocalSeed, alone, remove, seed_folder
+from catalog.seeds.record import read_seeds, sealed_end
 from catalog.vault import Vault
 
 
-def abandon(session: Session, vault: Vault) -> Facts:
-    """Give a seed up: its end is in the vault, and this machine forgets it. Raises UsageError, StoreError.
+class Abandoned(NamedTuple):
+    """What was given up: seeds by id (hex), and the twin, if there was one."""
 
-    What of it has arrived stays, and the next backup uses it; it sends what is missing.
+    seeds: list[str]
+    twin: str
+
+
+def abandon(session: Session, vault: Vault, machine: str | None = None) -> Abandoned:
+    """Give the seed of this machine up: its end is in the vault, and this machine forgets it.
+
+    What of it has arrived stays, and the next backup uses it; it sends what is missing. With `machine` (a name or
+    id), ends the seeds of that machine, which may be gone; also of this one, if its state of a seed was lost.
+    Raises UsageError if there is none, NotFound, AmbiguousName, LocalError, StoreError.
     """
     state = session.settings.state
     with alone(state, vault.id):
-        seed = opened_here(session, vault)
-        facts = seed.facts
-        one = bytes.fromhex(facts.id)
-        try:
-            read_seed(vault, one)
-        except ObjectNotFound:
-            pass  # it was never stored, or is gone: there is nothing to end
-        else:
-            name = str(SeedName(one, is_ended=True))
+        here = id_here(session.settings, vault)
+        wanted = here if machine is None else choose_named(vault.machines(), machine, "machine").id
+        folder = seed_folder(state, vault)
+        seed, twin = None, ""
+        with suppress(LocalError):  # malformed: it is forgotten all the same
+            seed = LocalSeed.load(folder)
+            twin = seed.facts.twin if seed is not None else ""
+        found = [one.record for one in read_seeds(vault, vault.store.now()).open if one.record.machine == wanted]
+        if not found and (wanted != here or not folder.exists()):
+            whose = "this machine" if machine is None else machine
+            raise UsageError(f"no seed of {whose} is under way", "start one with `rpdrive seed start --disk DIR`")
+        for record in found:
+            end = sealed_end(vault, record.id, record.machine, Ending.ABANDONED)
             with suppress(ObjectExists):  # e.g. of a run that was interrupted
-                vault.store.create(name, [sealed_end(vault, one, bytes.fromhex(facts.machine), Ending.ABANDONED)])
-        forget(state, vault, seed)
-        return facts
+                vault.store.create(str(SeedName(record.id, is_ended=True)), [end])
+        if wanted == here:
+            if seed is not None:
+                forget(state, vault, seed)
+            elif folder.exists():
+                remove(folder)
+        return Abandoned([record.id.hex() for record in found], twin)
 
 
 def forget(state: Path, vault: Vault, seed: LocalSeed, *, arrived: bool = False) -> None:

@@ -148,7 +148,8 @@ class LocalSeed:
             return db
         except (sqlite3.Error, OSError) as e:
             raise LocalError(
-                f"the state of the seed {path} can't be used: {e}", "check the permissions and the free space there"
+                f"the state of the seed {path} can't be used: {e}",
+                "check the permissions and the free space there, or run `rpdrive seed abandon`",
             ) from e
 
     @contextmanager
@@ -169,11 +170,7 @@ class LocalSeed:
     def forget(self) -> None:
         """Remove all that this machine knows of the seed. The disks and the twin stay. Raises LocalError."""
         self.close()
-        try:
-            (self.folder / "seed.sqlite").unlink(missing_ok=True)  # first: without it, there is no seed
-            shutil.rmtree(self.folder)
-        except OSError as e:
-            raise LocalError(f"{self.folder} can't be removed: {e.strerror}", "remove that folder") from e
+        remove(self.folder)
 
     # --- facts and disks ----------------------------------------------------------------------------------
 
@@ -264,6 +261,15 @@ class LocalSeed:
         with self._used() as db:
             count, size = db.execute(f"SELECT count(*), coalesce(sum(size), 0) FROM objects{where}").fetchone()
         return count, size
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder of a seed. Raises LocalError."""
+    try:
+        (folder / "seed.sqlite").unlink(missing_ok=True)  # first: without it, there is no seed
+        shutil.rmtree(folder)
+    except OSError as e:
+        raise LocalError(f"{folder} can't be removed: {e.strerror}", "remove that folder") from e
 
 
 def is_connected(disk: LocalDisk, seed: str) -> bool:

@@ -106,14 +106,16 @@ def _where(one: DiskState, status: Status) -> str:
     )
 
 
-def abandon_seed(session: Session, vault: Vault, *, as_json: bool) -> None:
-    facts = abandon(session, vault)
+def abandon_seed(session: Session, vault: Vault, machine: str | None = None, *, as_json: bool) -> None:
+    done = abandon(session, vault, machine)
     if as_json:
-        print_json({"abandoned": facts.id})
+        print_json({"abandoned": done.seeds})
         return
-    say(f"The seed {facts.id[:8]} is given up: backups go into the vault, and use what of it has arrived")
-    if facts.twin:
-        say(f"The twin {facts.twin} is not needed any more")
+    ids = ", ".join(one[:8] for one in done.seeds)
+    what = f"The seed {ids} is given up" if ids else "The seed was over already, and is forgotten here"
+    say(f"{what}: backups go into the vault, and use what of it has arrived")
+    if done.twin:
+        say(f"The twin {done.twin} is not needed any more")
 
 
 def _disk_row(disk: LocalDisk) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from catalog.errors import ItemTravels, StoreFull, UsageError
+from catalog.errors import ItemTravels, LocalError, NotFound, StoreFull, UsageError
 from catalog.seeds import outbound
 from catalog.seeds.disk import read_list, read_seed_file
+from catalog.seeds.ending import abandon
+from catalog.seeds.local import seed_folder
+from catalog.seeds.record import read_seeds
 from catalog.seeds.starting import Wish
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
@@ -162,3 +166,25 @@ def test_what_is_said(tmp_path: Path, disks: list[Path], source: Path, capsys: p
     assert "is given up" in said()
     outbound.show_status(*machine.open(), as_json=True)
     assert json.loads(said()) == {"seed": None}
+
+
+def test_a_seed_of_a_machine_that_is_lost(tmp_path: Path, disks: list[Path], source: Path) -> None:
+    """Its disks do not come, and nothing is pruned: another machine gives it up, or one that lost its state."""
+    machine = Exporter(tmp_path)
+    machine.start(disks[1])
+    _session, vault = machine.open()
+    (name,) = [one.name for one in vault.machines().values()]
+    another = Exporter(tmp_path / "another", machine.memory)
+    with pytest.raises(UsageError, match="no seed of this machine"):
+        abandon(*another.open())
+    with pytest.raises(NotFound):
+        abandon(*another.open(), "nobody")
+    assert abandon(*another.open(), name).seeds and not read_seeds(vault, time.time_ns()).open
+    assert machine.backup(source, item="home").problem_count == 0 and len(machine.visible()) == 1
+    assert any("the seed was given up" in line for line in machine.said)
+    machine.start(disks[0] / "again")
+    (seed_folder(machine.state, vault) / "seed.sqlite").write_bytes(b"no database" * 500)
+    with pytest.raises(LocalError, match="state of the seed"):
+        machine.backup(source, item="home")
+    assert abandon(*machine.open()).seeds
+    assert machine.backup(source, item="home").problem_count == 0

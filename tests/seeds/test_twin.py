@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ from catalog.access.settings import Settings
 from catalog.errors import AccessDenied
 from catalog.seeds.disk import read_twin_file
 from catalog.store.local import LocalStore
+from catalog.store.memory import MemoryStore
 from catalog.vault import open_vault
 from tests.kit.exporting import Exporter
+from tests.kit.faults import StopAtStore, Stopped
 from tests.kit.recorded import PointReader, assert_equal, of_source
 from tests.kit.seeding import flip
 from tests.kit.vaults import PASSPHRASE
@@ -86,3 +90,56 @@ def test_the_twin_is_only_read(tmp_path: Path, disks: list[Path], source: Path) 
     assert len(vault.point_names()) == 1
     with pytest.raises(AccessDenied):
         vault.store.create("packs/x", [b""])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["not done", "done"])
+def test_sending_ends_anywhere(tmp_path: Path, disks: list[Path], source: Path, after: bool) -> None:
+    """The backup that sends what the twin has ends at each of its requests, and the next one goes on."""
+    first, twin = Exporter(tmp_path / "first"), tmp_path / "twin"
+    first.start(disks[1], twin=twin)
+    first.backup(source, item="home")
+    first.close()
+    (source / "later").write_bytes(os.urandom(200_000))
+    first.backup(source, item="home")
+    assert first.bring(disks[1]).points == 1
+    at = 0
+    while True:
+        at += 1
+        memory = MemoryStore()
+        memory.objects.update(first.memory.objects)
+        memory._modified.update(first.memory._modified)
+        machine = Exporter(tmp_path / f"{at}", memory)
+        shutil.copytree(tmp_path / "first" / "home", machine.folder / "home")
+        shutil.copytree(twin, machine.folder / "twin")
+        shutil.rmtree(twin)
+        shutil.copytree(machine.folder / "twin", twin)
+        stop = StopAtStore(memory, at, after=after)
+        machine.store = stop
+        try:
+            machine.backup(source, item="home")
+        except Stopped:
+            pass
+        machine.store = memory
+        machine.assert_whole({"home": source if len(machine.visible()) > 1 else without(source, tmp_path)})
+        restored(source, tmp_path)
+        assert machine.backup(source, item="home").problem_count == 0
+        machine.assert_whole({"home": source})
+        assert [name for name in memory.objects if name.endswith(".ended")] and len(machine.visible()) >= 3
+        shutil.rmtree(machine.folder)
+        if not stop.stopped:
+            break
+    assert at > 20
+
+
+def without(source: Path, place: Path) -> Path:
+    """The source as the first point has it."""
+    (source / "later").rename(place / "later")
+    return source
+
+
+def restored(source: Path, place: Path) -> None:
+    if (place / "later").exists():
+        (place / "later").rename(source / "later")

@@ -21,6 +21,7 @@ from catalog.format.vaultfile import CopyMark
 from catalog.plans.local import LocalPlans, LocalVault
 from catalog.store.roles import Role
 from mount.login.systemd import SystemdUnits, unit_text
+from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.placed import Places
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +254,33 @@ def test_promoted_when_the_source_is_lost(p: Places) -> None:
     calm(checked(p, p.a))
     assert p.again(p.b) == 6
     calm(checked(p, p.b))
+
+
+@pytest.mark.soak
+def test_a_copy_in_azure_is_promoted(p: Places, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clock has whole seconds: the promotion is apart from what was stored before and since."""
+    for name, value in azurite.environ.items():
+        monkeypatch.setenv(name, value)
+    container, url = azurite.container("places"), f"azure://{ACCOUNT}/places"
+    p.backup("one", b"1")
+    p.ok("vault", "copy", url)
+    calm(p.ok("--vault", url, "points"))
+    p.backup("two", b"2")
+    assert "follows it" in p.fails("--vault", url, "backup", p.source, code=5)
+    assert f"(number 1); this machine has seen number 2 at {p.a.as_uri()}" in calm(p.ok("--vault", url, "points"))
+    p.lose_a()
+    p.ok("vault", "promote", url)
+    assert p.again(url) == 3 and p.again(url) == 4
+    said = (
+        p.ok("--vault", url, "points")
+        + p.ok("--vault", url, "prune")
+        + p.ok("--vault", url, "check", "--level", "1")
+    )
+    calm(said)
+    for blob in container.list_blobs("points/"):
+        if "-00000003-" in blob.name:
+            container.delete_blob(blob.name)
+    assert "recovery point 3 of item" in p.ok("--vault", url, "points")
 
 
 def test_a_source_that_still_answers_stays_the_vault(p: Places) -> None:

@@ -68,12 +68,12 @@ class Places:
         assert self.errors.startswith("rpdrive: ") and self.errors.count("\n") == 1, self.errors
         return self.errors
 
-    def backup(self, name: str, content: bytes, at: Path | None = None) -> int:
+    def backup(self, name: str, content: bytes, at: Path | str | None = None) -> int:
         """Back up one more file. Returns the number of the point."""
         (self.source / name).write_bytes(content)
         return self.again(at)
 
-    def again(self, at: Path | None = None) -> int:
+    def again(self, at: Path | str | None = None) -> int:
         assert self.code("--vault", at or self.a, "backup", self.source) == 0, (self.out, self.errors)
         return max(int(point["sequence"]) for point in self.json("--vault", at or self.a, "points")["points"])
 

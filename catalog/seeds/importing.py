@@ -49,6 +49,8 @@ from catalog.store.roles import Role
 from catalog.transfer.engine import transfer
 from catalog.transfer.outcome import Outcome, Wanted
 
+_EARLY = tuple(folder for step in EARLY for folder in step)
+_LATE = tuple(folder for step in LATE for folder in step)
 _ABANDON = "run `rpdrive seed abandon` on the machine that wrote it: its next backup sends what is missing"
 
 
@@ -165,7 +167,7 @@ class _Import:
                 self._take(one, step)
         self._compare()
         if self._request.verify:
-            self._read_back()
+            self._read_back(_EARLY)
         if not self._request.partial and self._all_arrived():
             self._store_late()
         return self.result
@@ -314,7 +316,9 @@ class _Import:
         return f"{counted(self.result.stored, 'object')} of it, {size_text(self.result.stored_bytes)}, are stored"
 
     def _listing(self, folders: tuple[str, ...]) -> Iterator[ObjectInfo]:
-        for prefix in self._names.prefixes():
+        machine = self._names.machine
+        late = (f"jobs/{machine}/", f"points/{machine}/", self._first.ended_name)
+        for prefix in sorted([*self._names.prefixes(), *late]):
             if prefix.startswith(folders):
                 yield from self._store.list(prefix)
 
@@ -327,10 +331,10 @@ class _Import:
             if not state.missing.objects:  # another disk, or another process, had it
                 state.damaged = Some()
 
-    def _read_back(self) -> None:
+    def _read_back(self, folders: tuple[str, ...]) -> None:
         """Read what has arrived of all disks that are known, and compare it."""
         for number, rows in self._lists.items():
-            there = compared([(number, _of(rows, _EARLY))], self._listing(_EARLY))
+            there = compared([(number, _of(rows, folders))], self._listing(folders))
             wanted = (Wanted(row.name, row.size, row.hash or None) for row in there if row.there == row.size)
             for one in differing(self._store, wanted, self._follow):
                 self._disks[number].conflicts.add(one.name, one.size)
@@ -358,15 +362,14 @@ class _Import:
             for rows in self._late(step):
                 if rows[0].is_missing:
                     self._store_one(rows)
-        self.result.is_whole = True
+        if self._request.verify:
+            self._read_back(_LATE)
+        self.result.is_whole = not any(state.conflicts.objects for state in self._disks.values())
 
-    def _late(self, step: tuple[str, ...] = ("jobs/", "points/", "seeds/")) -> Iterator[list[Row]]:
+    def _late(self, step: tuple[str, ...] = _LATE) -> Iterator[list[Row]]:
         """What is stored last, in order of name, so points by their times. A row for each that lists it."""
         lists = [(number, _of(rows, step)) for number, rows in self._lists.items()]
-        machine = self._names.machine
-        prefixes = [f"jobs/{machine}/", f"points/{machine}/", self._first.ended_name]
-        there = (info for prefix in prefixes if prefix.startswith(step) for info in self._store.list(prefix))
-        for _name, rows in groupby(compared(lists, there), key=lambda row: row.name):
+        for _name, rows in groupby(compared(lists, self._listing(step)), key=lambda row: row.name):
             yield sorted(rows, key=lambda row: not row.hash)  # a disk's before the twin's
 
     def _read(self, rows: list[Row]) -> bytes | None:
@@ -400,10 +403,7 @@ class _Import:
     def _ended(self) -> Result:
         """The seed had ended: look whether it was imported, and store nothing. Raises NotFound if it was not."""
         known = {number: self._disks[number] for number in self._lists}
-        machine = self._names.machine
-        prefixes = [*self._names.prefixes(), f"jobs/{machine}/", f"points/{machine}/", self._first.ended_name]
-        there = (info for prefix in sorted(prefixes) for info in self._store.list(prefix))
-        tally(compared(self._lists.items(), there), known, lambda _name: True)
+        tally(compared(self._lists.items(), self._listing((*_EARLY, *_LATE))), known, lambda _name: True)
         missing = sum(state.missing.objects + state.conflicts.objects for state in known.values())
         if missing:
             raise NotFound(
@@ -412,11 +412,10 @@ class _Import:
                 "the next backup of its machine sends what is missing",
             )
         self.result.had_ended = self.result.ends = True
-        self.result.is_whole = True
+        if self._request.verify:
+            self._read_back((*_EARLY, *_LATE))
+        self.result.is_whole = not any(state.conflicts.objects for state in known.values())
         return self.result
-
-
-_EARLY = tuple(folder for step in EARLY for folder in step)
 
 
 def _of(rows: DiskList, folders: tuple[str, ...]) -> Iterator[Listed]:

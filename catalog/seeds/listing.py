@@ -31,7 +31,7 @@ def result_lines(r: Result) -> list[str]:
     if not r.knows_all:
         lines.append("The last disk, which has the list of all and the recovery points: missing")
     if r.had_ended:
-        lines.append("The seed had been imported before; nothing was stored")
+        lines.append("The seed was imported before; nothing was stored")
         return lines
     stored = f"Stored {counted(r.stored, 'object')}, {size_text(r.stored_bytes)}"
     if r.is_whole:
@@ -100,6 +100,9 @@ def missing_lines(r: Result) -> Iterator[str]:
                 f"{name}: {counted(disk.damaged.objects, 'object')} on it can't be used; import a twin or another"
                 " copy of the disk, or use --partial and run `rpdrive seed abandon` on the machine that wrote it"
             )
+        elif disk.conflicts.objects and r.had_ended:
+            what = counted(disk.conflicts.objects, "object")
+            yield f"{name}: {what} in the vault is not as on the disk; run `rpdrive repair` (docs/repair.md)"
         elif disk.conflicts.objects:
             yield (
                 f"{name}: the vault has {counted(disk.conflicts.objects, 'other object')} under the same names,"

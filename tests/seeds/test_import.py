@@ -13,7 +13,7 @@ from catalog.screen.phases import NoFollower
 from catalog.seeds.importing import Request, import_seed
 from catalog.seeds.listing import missing_lines, result_json, result_lines, state_of
 from catalog.store.metered import MeteredStore
-from tests.kit.faults import StopAtStore, Stopped
+from tests.kit.faults import StopAtStore, Stopped, spoilt
 from tests.kit.seeding import SEED, Seed, WatchedStore, session_of
 
 
@@ -146,7 +146,7 @@ def test_imported_twice(tmp_path: Path) -> None:
     for sources in (seed.disks, seed.disks[:1], seed.disks[1:]):
         result = seed.run(*sources, store=log)
         assert result.had_ended and result.is_whole and not result.stored
-        assert "had been imported before" in result_lines(result)[-1]
+        assert "was imported before" in result_lines(result)[-1]
     traffic = log.snapshot()
     assert traffic.create.requests == 0 and traffic.read.bytes == 0
     seed.assert_whole()
@@ -184,6 +184,29 @@ def test_verify_finds_what_the_vault_has_otherwise(tmp_path: Path) -> None:
     assert not result.is_whole and result.has_damage and result.disks[0].conflicts.names == [name]
     seed.assert_nothing_visible()
     assert seed.memory.objects[name] == data
+
+
+@pytest.mark.parametrize("prefix", ["packs/", "meta/", "index/", "jobs/", "points/", "seeds/"])
+def test_verify_of_what_was_imported_before(tmp_path: Path, prefix: str) -> None:
+    seed = Seed(tmp_path)
+    seed.run(*seed.disks)
+    assert seed.run(*seed.disks, verify=True).is_whole
+    name = next(name for name in seed.carried if name.startswith(prefix))
+    seed.memory.objects[name] = spoilt(seed.memory.objects[name])
+    assert seed.run(*seed.disks).is_whole  # names and sizes are as they were
+    result = seed.run(*seed.disks, verify=True)
+    assert result.has_damage and not result.stored and name in "\n".join(result_lines(result))
+    assert next(missing_lines(result)).endswith("run `rpdrive repair` (docs/repair.md)")
+
+
+@pytest.mark.parametrize("prefix", ["jobs/", "points/"])
+def test_verify_of_what_is_stored_last(tmp_path: Path, prefix: str) -> None:
+    """The vault had other bytes of the same size under a name: --verify says so."""
+    seed = Seed(tmp_path)
+    name = next(name for name in seed.carried if name.startswith(prefix))
+    seed.memory.create(name, [spoilt(seed.carried[name])])
+    result = seed.run(*seed.disks, verify=True)
+    assert result.has_damage and not result.is_whole and name in "\n".join(result_lines(result))
 
 
 def test_partial_takes_what_is_there(tmp_path: Path) -> None:

@@ -310,6 +310,19 @@ def test_the_vault_has_another_point_under_a_name(tmp_path: Path, prefix: str) -
     assert [n for n in seed.memory.objects if n.startswith(("points/", "jobs/"))] == [name]
 
 
+def test_another_point_comes_under_a_name_meanwhile(tmp_path: Path) -> None:
+    seed = Seed(tmp_path)
+    name = seed.points[-1]
+
+    def look() -> None:
+        if seed.points[0] in seed.memory.objects and name not in seed.memory.objects:
+            seed.memory.create(name, [bytes(len(seed.carried[name]))])
+
+    with pytest.raises(Damaged, match="the vault has another object under the name points/"):
+        seed.run(*seed.disks, store=WatchedStore(seed.memory, look))
+    assert f"seeds/{SEED.hex()}.ended" not in seed.memory.objects
+
+
 def test_the_seed_is_not_known(tmp_path: Path) -> None:
     seed = Seed(tmp_path)
     del seed.memory.objects[f"seeds/{SEED.hex()}"]

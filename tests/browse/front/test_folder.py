@@ -146,7 +146,7 @@ def test_keys_alone_lead_everywhere(front: Shown, browser: Browser) -> None:
         expect(tab.locator(f"{ROWS}[aria-selected=true]")).to_have_count(3)
         expect(tab.get_by_role("link", name="3 places in the basket")).to_be_visible()
         tab.keyboard.press("[")  # this point has no such folder
-        expect(tab.get_by_text("That path is not in this recovery point")).to_be_visible()
+        expect(tab.locator("main").get_by_text("That path is not in this recovery point")).to_be_visible()
         expect(tab).to_have_url(re.compile(f"/point/{front.old}/Lw$"))
         tab.keyboard.press("?")
         expect(tab.get_by_role("dialog")).to_contain_text("a page up or down")

@@ -97,7 +97,7 @@ def test_hits_come_stay_and_the_search_can_be_cancelled(tmp_path: Path, browser:
         tab.keyboard.press("b")
         expect(tab.locator("rp-basket [data-row]")).to_contain_text("/folder-00001/file-000.txt")
         tab.locator("rp-basket [data-first]").press("x")
-        expect(tab.get_by_text("The basket is empty")).to_be_visible()
+        expect(tab.locator("main").get_by_text("The basket is empty")).to_be_visible()
         expect(tab.get_by_role("heading", name="Basket")).to_be_focused()
 
 

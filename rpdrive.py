@@ -213,7 +213,11 @@ def rpdrive(
     ] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(envvar="RPDRIVE_ALSO", metavar="ADDRESS", help="another place to read from; may be repeated"),
+        typer.Option(
+            envvar="RPDRIVE_ALSO",
+            metavar="ADDRESS",
+            help="another copy of the vault, to read from if this one is away or damaged; may be repeated",
+        ),
     ] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="read the passphrase from a file")

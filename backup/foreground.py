@@ -11,6 +11,8 @@ from backup.request import Request
 from backup.systems.this import this_system
 from catalog.access.session import Session
 from catalog.errors import WITH_PROBLEMS, LocalError
+from catalog.format.records import PointName
+from catalog.points.elsewhere import behind
 from catalog.screen.output import print_last
 from catalog.screen.stderr import Screen, warn
 from catalog.vault import Vault
@@ -23,6 +25,10 @@ def back_up(session: Session, vault: Vault, request: Request, *, as_json: bool) 
         nullcontext() if as_json else Screen() as screen,
     ):
         result = job.run(screen)
+    if result.point is not None:
+        late = behind(session, vault, [PointName.of(result.point)])
+        if late is not None:  # backups went to another place of the vault since
+            result.notes = [*result.notes, str(late)]
     if as_json:
         traffic = session.meter.snapshot() if session.meter else None
         text = json.dumps(result_json(result, job.machine, job.item, job.id, traffic), indent=2)

@@ -250,7 +250,9 @@ def test_promoted_when_the_source_is_lost(p: Places) -> None:
         and f"this machine has seen number 5 at {p.b.as_uri()}" in said
     )
     assert "is no copy of one" in p.fails("vault", "promote", p.a, code=2)
-    assert p.again(p.a) == 4
+    assert "has the same id as this one" in p.fails("--vault", p.b, "vault", "copy", p.a, code=6)
+    said = calm(p.ok("--vault", p.a, "backup", p.source))
+    assert f"(number 4); this machine has seen number 5 at {p.b.as_uri()}" in said
     calm(checked(p, p.a))
     assert p.again(p.b) == 6
     calm(checked(p, p.b))

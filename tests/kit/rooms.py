@@ -310,7 +310,7 @@ ROOMS = {
     " backup.run backup.sources backup.systems cache.disk cache.reader catalog.access catalog.errors"
     " catalog.format catalog.hooks catalog.machines catalog.points catalog.screen catalog.seeds catalog.vault",
     "backup.foreground": "backup.display backup.job backup.request backup.systems catalog.access catalog.errors"
-    " catalog.screen catalog.vault",
+    " catalog.format catalog.points catalog.screen catalog.vault",
     "backup.scheduled": "backup.foreground backup.request backup.systems catalog.access catalog.alerts"
     " catalog.check catalog.errors catalog.format catalog.held catalog.notify catalog.plans.local"
     " catalog.plans.records catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions"

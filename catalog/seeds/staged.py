@@ -20,7 +20,7 @@ import msgspec
 from catalog.errors import NotSupported, ObjectExists, ObjectNotFound, StoreError, StoreFull, StoreUnreachable
 from catalog.seeds.disk import BULK, SEED_FILE, hash_of
 from catalog.seeds.local import DESK, LocalDisk, LocalSeed, Row, Stage, is_connected
-from catalog.store.base import Buffer, ObjectInfo, Store
+from catalog.store.base import Buffer, Loan, ObjectInfo, Store
 from catalog.store.deadline import Deadline, check
 from catalog.store.local import LocalStore
 from catalog.store.wrapper import StoreWrapper
@@ -88,6 +88,9 @@ class StagedStore(StoreWrapper):
             raise NotSupported("the seed is closed, and has no twin")
         self._add(Row(name, size, modified, digest, disk))
         return modified
+
+    def take(self, name: str, source: Store, size: int, *, digest: bytes | None = None) -> int:
+        return Store.take(self, name, source, size, digest=digest)  # where `create` puts it
 
     def _keep(self, name: str, parts: Sequence[Buffer], until: Deadline | None) -> int:
         """Store what comes last. Its time is by the vault's clock, by which its makers judge it."""
@@ -159,6 +162,12 @@ class StagedStore(StoreWrapper):
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         return self._read(name, lambda store: store.read(name, offset, length, up_to=up_to))
+
+    def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
+        return self._read(name, lambda store: store.pour(name, offset, length, file, at))
+
+    def lend(self, name: str) -> Loan | None:
+        return self._read(name, lambda store: store.lend(name))
 
     def size(self, name: str) -> int:
         return self._read(name, lambda store: store.size(name))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from catalog.errors import RpdriveError, StoreUnreachable
-from catalog.store.base import ObjectInfo, Store
+from catalog.store.base import Loan, ObjectInfo, Store
 from catalog.store.wrapper import Request, StoreWrapper, T
 
 PATIENCE = 10.0  # seconds, at most, for which a request to the first place is repeated before another one is asked
@@ -89,6 +89,12 @@ class FallbackStore(StoreWrapper):
 
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         return self._asked(lambda store: store.read(name, offset, length, up_to=up_to))
+
+    def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
+        return self._asked(lambda store: store.pour(name, offset, length, file, at))
+
+    def lend(self, name: str) -> Loan | None:
+        return self._asked(lambda store: store.lend(name))
 
     def size(self, name: str) -> int:
         return self._asked(lambda store: store.size(name))

@@ -223,13 +223,15 @@ class _Paced:
 def _received(method: str, raw: Any, most: int) -> bytes:
     """At most `most` bytes of an answer, in pieces if there is a flow. The answers to what was sent don't wait."""
     flow = flow_here()
-    if flow is None or method != "GET":
+    if method != "GET":
         data: bytes = raw.read(most, decode_content=False)
         return data
     pieces: list[bytes] = []
     left = most
-    while left and (piece := raw.read(min(flow.piece, left), decode_content=False)):
-        flow.receiving(len(piece))  # afterwards: how long an answer is was not known
+    size = LARGE if flow is None else flow.piece  # read at once, urllib3 holds a large answer three times
+    while left and (piece := raw.read(min(size, left), decode_content=False)):
+        if flow is not None:
+            flow.receiving(len(piece))  # afterwards: how long an answer is was not known
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)

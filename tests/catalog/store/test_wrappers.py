@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import pytest
 
@@ -21,7 +22,7 @@ from catalog.store.delayed import DelayedStore
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import Count, MeteredStore, Traffic
 from catalog.store.retrying import LONGEST_PAUSE, QUIET, RetryingStore
-from catalog.store.wrapper import Request
+from catalog.store.wrapper import Request, StoreWrapper
 from tests.kit.faults import (
     FailOnceStore,
     FullStore,
@@ -31,6 +32,7 @@ from tests.kit.faults import (
     TruncatingStore,
     UnreachableStore,
 )
+from tests.kit.imports import sources
 from tests.kit.stores import MOST
 
 
@@ -275,3 +277,20 @@ def test_a_source_that_does_not_answer_is_not_asked_again_by_the_target() -> Non
     assert pauses == []
     patient.take("one", RetryingStore(FailOnceStore(source), 60.0, pause=pauses.append), 1)
     assert len(pauses) == 1 and target.objects == source.objects
+
+
+def test_a_wrapper_with_ways_of_its_own_has_them_for_copies_too() -> None:
+    """`pour` and `lend` are reads and `take` is a create: one left out would go past what the wrapper does."""
+    for module in sources():
+        if module.startswith("catalog."):
+            import_module(module)
+    found: list[type[StoreWrapper]] = [StoreWrapper]
+    for kind in found:
+        found += kind.__subclasses__()
+    ours = [kind for kind in found[1:] if kind.__module__.startswith("catalog.")]
+    assert len(ours) >= 8
+    for kind in ours:
+        if "read" in vars(kind):
+            assert {"pour", "lend"} <= vars(kind).keys(), kind
+        if "create" in vars(kind):
+            assert "take" in vars(kind), kind

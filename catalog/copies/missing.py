@@ -7,6 +7,7 @@ stays longer: nothing is ever deleted sooner.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -196,6 +197,17 @@ class MissingObjects:
     @property
     def count(self) -> int:
         return int(self._do("SELECT count(*) FROM missing").fetchone()[0])
+
+    @property
+    def mark(self) -> str:
+        """What runs of this machine mark unfinished files with in the copy's folder: nobody else uses it."""
+        row = self._do("SELECT value FROM facts WHERE name = 'mark'").fetchone()
+        if row is not None and isinstance(row[0], str) and row[0].isalnum():
+            return row[0]
+        mark = f"copy{os.urandom(8).hex()}"
+        self._do("INSERT OR REPLACE INTO facts VALUES ('mark', ?)", (mark,))
+        self.keep()  # before the first file has it
+        return mark
 
     def last_run(self) -> LastRun | None:
         row = self._do("SELECT value FROM facts WHERE name = 'last run'").fetchone()

@@ -155,6 +155,8 @@ class _Run:
         elif place.file is not None:
             self._file = is_behind(place.file, vault.file)
         with MissingObjects(self._notes.with_suffix(".sqlite"), reading=request.dry) as notes:
+            if not request.dry:
+                store.sweep(notes.mark)  # a run that was killed may have left large files
             copy = None if place.file is None else Vault(store, vault.keys, place.file)
             now = time.time_ns() if copy is None else time_to_read(store)  # a folder's clock makes the folder
             job = Job(

@@ -17,6 +17,7 @@ import pytest
 from catalog.access.passphrases import GivenPassphrases
 from catalog.access.session import Session
 from catalog.access.settings import Settings
+from catalog.copies.missing import MissingObjects
 from catalog.copies.run import Request, copy_vault
 from catalog.copies.target import check_apart
 from catalog.errors import NoVault, StoreFull, StoreUnreachable, UsageError
@@ -143,6 +144,20 @@ def test_a_copy_that_is_away(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None
         assert not copy_vault(session, opened, Request(str(tmp_path / "unplugged"))).new
     finally:
         session.close()
+
+
+def test_what_a_killed_run_left_unfinished_goes(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, Real(LocalStore(tmp_path / "vault")), LocalStore(tmp_path / "copy"))
+    pair.world.backup(1)
+    pair.copy()
+    with MissingObjects(next(tmp_path.glob("copy-*.sqlite")), reading=True) as notes:
+        mark = notes.mark
+    own = tmp_path / "copy" / ".rpdrive"
+    for name in (f"writing-{mark}-1-ab", "writing-other-1-ab"):
+        (own / name).write_bytes(b"half an object")
+    pair.world.backup(2)
+    pair.copy(target=LocalStore(tmp_path / "copy"))
+    assert [path.name for path in own.iterdir() if path.name.startswith("writing")] == ["writing-other-1-ab"]
 
 
 def test_folders_that_are_one(tmp_path: Path) -> None:

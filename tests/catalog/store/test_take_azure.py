@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from http.client import HTTPConnection
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from catalog.errors import AccessDenied, MissingData, ObjectNotFound
 from catalog.store.azure.store import AzureStore
 from catalog.store.azure.tokens import make_token
 from catalog.store.base import Loan, Store
+from catalog.store.flow import LARGE
 from catalog.store.metered import MeteredStore
 from catalog.store.roles import Role
 from catalog.store.throttled import ThrottledStore
@@ -104,3 +107,18 @@ def test_an_address_that_is_lent_is_not_printed(source: Store) -> None:
     assert loan is not None
     assert "sig=" in loan.url
     assert "sig=" not in f"{loan} {loan!r} {[loan]}"
+
+
+def test_a_pack_is_sent_piece_by_piece_without_a_limit_too(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection's time limit is for each call that sends: for a whole pack it is too short on a slow line."""
+    send, lengths = HTTPConnection.send, []
+
+    def sent(connection: HTTPConnection, data: Any) -> None:
+        lengths.append(memoryview(data).nbytes)
+        send(connection, data)
+
+    monkeypatch.setattr(HTTPConnection, "send", sent)
+    data = bytes(3 << 20)
+    source.create("packs/0a/large", [data])
+    assert max(lengths) == LARGE and sum(lengths) >= len(data)
+    assert source.get("packs/0a/large", MOST) == data

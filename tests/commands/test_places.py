@@ -375,6 +375,28 @@ def test_credentials_are_those_of_a_place(tmp_path: Path) -> None:
     assert connections.load(vault, b.address) == b and connections.load(vault, a.address) is None
 
 
+def test_a_machine_is_connected_to_a_copy_beside_the_vault(p: Places) -> None:
+    p.backup("one", b"1")
+    p.copy()
+    for at in (p.a, p.b):
+        p.ok("--vault", at, "vault", "credentials", "--role", "restore", "--output", p.folder / f"{at.name}.json")
+    p.on("other")
+    for at in (p.a, p.b):
+        p.ok("vault", "connect", p.folder / f"{at.name}.json", "--save-key")
+    assert KnownCopies(Settings()).all() == {p.b.as_uri(): KnownCopy(p.id, p.a.as_uri())}
+    assert Settings().known_vaults() == {p.a.as_uri(): p.id}
+    for at in (p.a, p.b):
+        assert "the role backup" in p.fails("--vault", at, "backup", p.source, code=5)
+    p.by_itself()
+    assert p.json("points")["vault"] == p.a.as_uri()  # a copy is never the default
+    p.ok("--vault", p.b, "vault", "disconnect")
+    assert not KnownCopies(Settings()).all() and Connections(Settings()).load(p.id, p.a.as_uri()) is not None
+    assert Session(vault=str(p.a)).saved_keys.load(p.id) is not None  # the key is that of both
+    p.ok("vault", "disconnect")
+    assert Session(vault=str(p.a)).saved_keys.load(p.id) is None and not Settings().known_vaults()
+    assert not list((p.state / "connections").iterdir())
+
+
 def test_one_folder_by_two_names_is_one_place(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")

@@ -83,7 +83,8 @@ class Round:
         self.held = Held()
         self.doubted = set[bytes]()  # machines with points that only the copy has, and no record says why
         self.gone = 0
-        self.new_points = 0  # whole ones that were copied
+        self.copied = 0  # objects, in this round
+        self.new_points = 0  # whole ones among them
         self._ledgers: Ledgers | None = None
         done.outcome.conflicts.clear()  # what this round finds is all there is
         done.outcome.damaged.clear()
@@ -134,6 +135,7 @@ class Round:
 
     def _copied(self, wanted: Wanted) -> None:
         self._done.on_copied(wanted)
+        self.copied += 1
         name = PointName.parse(wanted.name)
         self.new_points += name is not None and not name.partial
 

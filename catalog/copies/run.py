@@ -204,7 +204,7 @@ class _Run:
                 one.close()
             if self._done.stopped or job.dry or number == ROUNDS:
                 return one
-            if one.is_last and (steady() - began < LONG or not self._done.copied.objects):
+            if one.is_last and (steady() - began < LONG or not one.copied):
                 return one
             waited |= one.look.waiting
         raise AssertionError

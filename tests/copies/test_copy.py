@@ -114,6 +114,15 @@ def test_a_busy_source_ends_the_run_with_a_word(pair: Pair) -> None:
     pair.check_equal()
 
 
+def test_a_long_round_is_followed_by_another_until_nothing_is_new(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catalog.copies.run.LONG", -1.0)
+    random_edits(pair.world, 2)
+    assert pair.copy().done.rounds == 2
+    assert pair.copy().done.rounds == 1
+
+
 def test_a_source_whose_clock_can_not_be_read(pair: Pair) -> None:
     """A read-only folder tells no time: then a second listing says what was there before the first one ended."""
     names = random_edits(pair.world, 2)

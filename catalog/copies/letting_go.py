@@ -7,7 +7,7 @@ own points don't need them, and the rest only where all points of the machine ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from catalog.prune.scope import Scope, Series
 from catalog.prune.tidying import JOBS
 from catalog.vault import Vault
 
+_AT_A_TIME = 1000  # objects that are deleted between two looks at vault.json
 G = HIDDEN  # ns from when an object is missed to when it goes
 
 
@@ -80,7 +81,7 @@ class LettingGo:
         for step in (self._points, self._packs, self._records, self._words):
             due = step()
             if delete is not None:
-                done = delete.sized([(one.name, one.size) for one in due])
+                done = self._delete(delete, due)
                 due = [one for one, went in zip(due, done, strict=True) if went]
             for one in due:
                 kind = kind_of(one.name)
@@ -89,6 +90,14 @@ class LettingGo:
         why = (*self._why, *(delete.problems if delete is not None else ()))
         stopped = delete is not None and delete.stopped
         return Gone(by_kind, refused, dict(self._stays), self._needed, tuple(why), stopped)
+
+    def _delete(self, delete: Deleter, due: Sequence[Missing]) -> list[bool]:
+        """Delete objects, a few at a time: once the copy is promoted, new points may need what old ones did not."""
+        went: list[bool] = []
+        for start in range(0, len(due), _AT_A_TIME):
+            self._job.check_follows()
+            went += delete.sized([(one.name, one.size) for one in due[start : start + _AT_A_TIME]])
+        return went
 
     def _due(self, *kinds: str) -> list[Missing]:
         return [one for kind in kinds for one in self._job.notes.all(kind, self._before)]

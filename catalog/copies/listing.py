@@ -31,6 +31,7 @@ def copied_json(found: Copied, source: str) -> dict[str, Any]:
         "rounds": done.rounds,
         "stopped": done.stopped,
         "waiting": list(found.waiting),
+        "vanished": list(found.vanished),
         "held_points": done.held_points,
         "held_places": done.held_places,
         "conflicts": [
@@ -124,6 +125,11 @@ def problems(found: Copied) -> list[str]:
     if found.behind:
         lines.append(
             f"vault.json of the copy is older than the source's, and could not be replaced: {found.behind}"
+        )
+    if found.vanished:
+        lines.append(
+            f"the source lists {safe_text(found.vanished[0])}, and did not have it when it was to be copied: new "
+            "recovery points stay out, and nothing is let go; run the command again"
         )
     if found.waiting:
         points = sum(1 for name in found.waiting if name.startswith("points/"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from catalog.copies.missing import MissingObjects
@@ -27,6 +27,7 @@ class Job(NamedTuple):
     """What all rounds share. `vault` is the source's, `copy` that of the target (None: in a dry run of a new one).
 
     `until` (seconds, `steady`) is when to stop. `now` is the time by the target's store (ns).
+    `check_follows` raises VaultExists if the copy was promoted meanwhile.
     """
 
     vault: Vault
@@ -38,6 +39,7 @@ class Job(NamedTuple):
     verify: bool = False
     until: float | None = None
     follow: Follower | None = None
+    check_follows: Callable[[], object] = lambda: None
 
     @property
     def words(self) -> Vault:
@@ -82,7 +84,7 @@ class Round:
         self.look = Look(began, waited, every=job.verify and not job.dry)
         self.held = Held()
         self.doubted = set[bytes]()  # machines with points that only the copy has, and no record says why
-        self.gone = 0
+        self.gone: list[str] = []  # vanished from the source after they were listed; of many, not all
         self.copied = 0  # objects, in this round
         self.new_points = 0  # whole ones among them
         self._ledgers: Ledgers | None = None
@@ -149,6 +151,8 @@ class Round:
             for one in rows:
                 self._copied(one)
         else:
+            if group != Group.PACKS:  # what a promoted copy has of its own would get the same names and numbers
+                self._job.check_follows()
             try:
                 transfer(
                     self._job.vault.store, self._job.target, rows, verify=self._job.verify,
@@ -157,7 +161,7 @@ class Round:
             finally:
                 self._fault(outcome)
         if group != Group.POINTS:
-            self.gone += outcome.gone_count
+            self.gone += outcome.gone
 
     def _in_time(self, wanted: Iterable[Wanted]) -> Iterator[Wanted]:
         for one in wanted:

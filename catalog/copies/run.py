@@ -19,6 +19,7 @@ from catalog.copies.target import (
     begin_copy,
     check_addresses,
     check_apart,
+    check_follows,
     check_no_twin,
     follow_file,
     is_behind,
@@ -58,8 +59,9 @@ class Request(NamedTuple):
 class Copied(NamedTuple):
     """What a run did, or, if it was dry, would do. `new`: the copy was not there. `look` is the last listing.
 
-    `gone` is None if nothing was to be let go. `waiting` are names that came while it ran. `file`: vault.json was
-    written; `behind`: it could not be. `clean`: the copy has all of the source.
+    `gone` is None if nothing was to be let go. `waiting` are names that came while it ran,
+    `vanished` some that the last listing had, and the source no longer had when they were to be copied. `file`:
+    vault.json was written; `behind`: it could not be. `clean`: the copy has all of the source.
     """
 
     request: Request
@@ -71,12 +73,13 @@ class Copied(NamedTuple):
     done: Done
     gone: Gone | None
     waiting: tuple[str, ...]
+    vanished: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         done = self.done
         faults = done.outcome.conflict_count + done.outcome.damaged_count + done.held_points + done.held_places
-        return not (faults or self.waiting or done.stopped or self.behind)
+        return not (faults or self.waiting or self.vanished or done.stopped or self.behind)
 
     @property
     def has_problems(self) -> bool:
@@ -84,7 +87,7 @@ class Copied(NamedTuple):
         gone, done = self.gone, self.done
         faults = done.outcome.conflict_count + done.outcome.damaged_count + done.held_points + done.held_places
         left = gone is not None and bool(gone.refused or gone.needed or gone.why)
-        return bool(faults or self.waiting or self.behind or done.unexplained_count or left)
+        return bool(faults or self.waiting or self.vanished or self.behind or done.unexplained_count or left)
 
 
 class Sides(NamedTuple):
@@ -160,14 +163,15 @@ class _Run:
             copy = None if place.file is None else Vault(store, vault.keys, place.file)
             now = time.time_ns() if copy is None else time_to_read(store)  # a folder's clock makes the folder
             job = Job(
-                vault, copy, store, notes, now, request.dry, request.verify, self._until, self._follow
+                vault, copy, store, notes, now, request.dry, request.verify, self._until, self._follow,
+                lambda: check_follows(place),
             )  # fmt: skip
             last = self._rounds(job, place)
             behind = last.look.points - last.look.copied_points - last.new_points
             gone = self._let_go(job, last) if copy is not None and request.follow else None
             found = Copied(
                 request, self._sides.target, new, self._file, self._behind, last.look, self._done, gone,
-                () if last.is_last else tuple(sorted(last.look.waiting))[:1000],
+                () if last.is_last else tuple(sorted(last.look.waiting))[:1000], tuple(last.gone),
             )  # fmt: skip
             if not request.dry:
                 self._settle(place, found, notes, max(0, behind))

@@ -122,6 +122,19 @@ def begin_copy(store: Store, vault: Vault, address: str) -> Place:
     return _read(store)
 
 
+def check_follows(place: Place) -> None:
+    """Raise VaultExists if a copy was promoted since it was looked at, NoVault if it is away. One request."""
+    try:
+        data, tag = place.store.get_tagged(VAULT_FILE, MAX_VAULT_FILE)
+    except ObjectNotFound as e:
+        raise NoVault(f"the copy at {place.store.url} is not there any more", "run the command again") from e
+    if tag != place.tag and not VaultFile.decode(data).is_following:
+        raise VaultExists(
+            f"the copy at {place.store.url} was promoted meanwhile: nothing more is copied or deleted there",
+            "copy that one to an empty place, if it is the vault that you use now",
+        )
+
+
 def add_number(place: Place) -> None:
     """Keep vault.json under its number, too, where a run that was stopped did not."""
     data, tag = place.store.get_tagged(VAULT_FILE, MAX_VAULT_FILE)

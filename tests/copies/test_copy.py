@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from catalog.copies import rounds
+from catalog.copies.listing import problems
 from catalog.copies.missing import last_run
 from catalog.copies.run import ROUNDS
 from catalog.copies.target import check_addresses, check_no_twin
-from catalog.errors import Damaged, LocalError, StoreFull, StoreUnreachable, UsageError, VaultExists
+from catalog.errors import Damaged, LocalError, ObjectNotFound, StoreFull, StoreUnreachable, UsageError, VaultExists
 from catalog.format.records import PointName
 from catalog.format.vaultfile import CopyMark
 from catalog.new_vault import create_vault
 from catalog.seeds.disk import TWIN_FILE, TwinFile, write_twin_file
 from catalog.signing import replace_admins
+from catalog.store.base import Store
 from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.store.wrapper import Request, StoreWrapper, T
@@ -68,6 +70,19 @@ def test_what_an_unchanged_follow_costs(pair: Pair) -> None:
     assert found.is_clean and not found.done.copied.objects
     assert requests(source) == {"list": 2}  # vault.json of the source was read when it was opened
     assert requests(target) == {"list": 2, "get": 1}
+
+
+class Listed(StoreWrapper):
+    """A store that lists an object, and does not have it."""
+
+    def __init__(self, inner: Store, name: str) -> None:
+        super().__init__(inner)
+        self._name = name
+
+    def _pass_on(self, request: Request, call: Callable[[], T]) -> T:
+        if request.name == self._name:
+            raise ObjectNotFound(f"no object {self._name}")
+        return call()
 
 
 class Looking(StoreWrapper):
@@ -147,6 +162,16 @@ def test_objects_that_vanish_after_they_were_listed(pair: Pair) -> None:
     found = pair.copy(Meanwhile(world, "points/", happens), target)
     assert found.done.rounds > 1 and found.is_clean
     assert target.looked and pair.check() == names
+
+
+def test_an_object_that_is_listed_and_never_there(pair: Pair) -> None:
+    """No point goes without it, so the run is no success."""
+    random_edits(pair.world, 2)
+    pack = next(name for name in pair.world.memory.objects if name.startswith("packs/"))
+    found = pair.copy(Listed(pair.world.store, pack))
+    assert found.done.rounds == ROUNDS and found.vanished == (pack,)
+    assert found.has_problems and not found.is_clean and pack in problems(found)[0]
+    assert not pair.check()
 
 
 def test_a_point_that_the_ledger_calls_gone_is_not_copied(pair: Pair) -> None:

@@ -47,6 +47,21 @@ def note_number(state: Path, file: VaultFile, state_id: str) -> None:
         _note(state, state_id, file, admins)
 
 
+def doubt(state: Path, file: VaultFile, state_id: str) -> str:
+    """Why a copy should not follow an authenticated vault.json, of which `note_number` warned; "": it should."""
+    highest, ids = seen_number(state, state_id), _ids(file)
+    if file.number < highest:
+        return (
+            f"the vault's is number {file.number}, and number {highest} was seen before: "
+            "an older one was put back; `rpdrive vault passphrase` makes a newer one"
+        )
+    known, at_first = known_admins(state, state_id), known_admins(state, file.vault_id.hex())
+    if known and ids not in (known, at_first):
+        accept = f"`rpdrive vault admin accept {' '.join(ids)}`"
+        return f"the vault's has another admin key, which nobody accepted here: {accept}"
+    return ""
+
+
 def seen_number(state: Path, state_id: str) -> int:
     """The highest number of a vault.json that this machine has seen at a place; 0 if it has seen none."""
     number = _noted(state, state_id).get("number")

@@ -123,9 +123,7 @@ def problems(found: Copied) -> list[str]:
     if gone is not None:
         lines += gone.why
     if found.behind:
-        lines.append(
-            f"vault.json of the copy is older than the source's, and could not be replaced: {found.behind}"
-        )
+        lines.append(found.behind)
     if found.vanished:
         lines.append(
             f"the source lists {safe_text(found.vanished[0])}, and did not have it when it was to be copied: new "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.access.copies import KnownCopies
+from catalog.access.numbers import doubt
 from catalog.access.session import Session
 from catalog.copies.letting_go import Gone, LettingGo
 from catalog.copies.missing import LastRun, MissingObjects, state_of_copy
@@ -94,7 +95,7 @@ class Sides(NamedTuple):
     """What is copied, and to where. `source` and `target` are addresses; `deleting` is `store` without retries.
 
     In `state` this machine notes what it saw of the copy. `known`: it knows a copy there. `remember` is called once
-    there is one.
+    there is one. `doubt`: why vault.json of the source may be one that somebody put there.
     """
 
     vault: Vault
@@ -105,6 +106,7 @@ class Sides(NamedTuple):
     state: Path
     known: bool = False
     remember: Callable[[], object] = lambda: None
+    doubt: str = ""
 
 
 def copy_vault(session: Session, vault: Vault, request: Request, follow: Follower = NoFollower()) -> Copied:
@@ -128,9 +130,9 @@ def copy_vault(session: Session, vault: Vault, request: Request, follow: Followe
         def remember() -> None:
             copies.remember(other.address, vault.id, session.address)
 
-        return copy_to(
-            Sides(vault, session.address, store, deleting, other.address, state, known, remember), request, follow
-        )
+        why = doubt(session.settings.where("state"), vault.file, vault.state_id)
+        sides = Sides(vault, session.address, store, deleting, other.address, state, known, remember, why)
+        return copy_to(sides, request, follow)
     finally:
         other.close()
 
@@ -156,7 +158,7 @@ class _Run:
             place = self._begun(place)
             self._sides.remember()
         elif place.file is not None:
-            self._file = is_behind(place.file, vault.file)
+            self._file = not self._sides.doubt and is_behind(place.file, vault.file)
         with MissingObjects(self._notes.with_suffix(".sqlite"), reading=request.dry) as notes:
             if not request.dry:
                 store.sweep(notes.mark)  # a run that was killed may have left large files
@@ -184,11 +186,16 @@ class _Run:
         return self._followed(place, last=False)
 
     def _followed(self, place: Place, *, last: bool) -> Place:
-        """Bring vault.json of the copy up to date, if these credentials may."""
+        """Bring vault.json of the copy up to date, if these credentials may, and the source's is not in doubt."""
+        assert place.file is not None
+        if self._sides.doubt:
+            if is_behind(place.file, self._vault.file):
+                self._behind = f"vault.json of the copy stays as it is: {self._sides.doubt}"
+            return place
         try:
             after = follow_file(place, self._vault, last=last)
         except AccessDenied as e:
-            self._behind = str(e)
+            self._behind = f"vault.json of the copy is older than the source's, and could not be replaced: {e}"
             return place
         self._file |= after is not place
         return after

@@ -21,15 +21,17 @@ from catalog.copies.missing import MissingObjects
 from catalog.copies.run import Request, copy_vault
 from catalog.copies.target import check_apart
 from catalog.errors import NoVault, StoreFull, StoreUnreachable, UsageError
+from catalog.format.admins import make_admin
 from catalog.store.azure.store import AzureStore
 from catalog.store.base import Store
 from catalog.store.local import LocalStore
-from catalog.vault import Vault
+from catalog.vault import VAULT_FILE, Vault, now_iso
 from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.cli import Cli
 from tests.kit.copying import Pair
 from tests.kit.faults import StopAtStore, Stopped
 from tests.kit.pruning import World, random_edits
+from tests.kit.stores import MOST
 
 NONE: dict[str, Any] = {"g": 0, "wait": 0}  # nothing waits at the source: the clock of a real store can't be moved
 
@@ -127,6 +129,35 @@ def test_the_command(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
     row = json.loads(done.stdout)
     assert done.returncode == 3 and row["conflicts"][0]["name"].endswith(pack.name) and len(row["problems"]) == 1
     assert row["copied_objects"] == row["deleted_objects"] == 0 and not row["new"]
+
+
+def test_an_older_vault_json_does_not_come_into_the_copy(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    """Nor one with a key that signs and that nobody accepted here: it could sign what the copy lets go."""
+    copy = copy_of(rpdrive)
+    old, _tag = vault.store.get_tagged(VAULT_FILE, MOST)
+    vault.change_file(lambda file: file.changed(soft_delete_days=30))
+    new, _tag = vault.store.get_tagged(VAULT_FILE, MOST)
+    rpdrive.ok("vault", "copy", copy)
+    there = (copy / "vault.json").read_bytes()
+
+    def put(data: bytes) -> None:
+        vault.store.replace(VAULT_FILE, data, vault.store.get_tagged(VAULT_FILE, MOST)[1])
+
+    put(old)
+    assert not rpdrive.json("vault", "copy", copy, "--dry-run")["vault_json"]
+    done = rpdrive.run("vault", "copy", copy, "--follow")
+    assert done.returncode == 3 and "an older one was put back; `rpdrive vault passphrase`" in done.stderr
+    put(new)
+    rpdrive.ok("vault", "copy", copy, "--follow")
+    vault.change_file(
+        lambda file: file.changed(admins=(*file.admins, make_admin(vault.keys, os.urandom(32), now_iso())))
+    )
+    done = rpdrive.run("vault", "copy", copy, "--follow")
+    assert done.returncode == 3 and "stays as it is: the vault's has another admin key" in done.stderr
+    assert (copy / "vault.json").read_bytes() == there
+    ids = sorted(admin.id.hex() for admin in vault.file.admins)
+    rpdrive.ok("vault", "admin", "accept", *ids)
+    assert rpdrive.json("vault", "copy", copy, "--follow")["vault_json"]
 
 
 def test_a_copy_that_is_away(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:

@@ -146,14 +146,14 @@ def test_an_older_vault_json_does_not_come_into_the_copy(rpdrive: Cli, vault: Va
     put(old)
     assert not rpdrive.json("vault", "copy", copy, "--dry-run")["vault_json"]
     done = rpdrive.run("vault", "copy", copy, "--follow")
-    assert done.returncode == 3 and "an older one was put back; `rpdrive vault passphrase`" in done.stderr
+    assert done.returncode == 3 and b"an older one was put back; `rpdrive vault passphrase`" in done.stderr
     put(new)
     rpdrive.ok("vault", "copy", copy, "--follow")
     vault.change_file(
         lambda file: file.changed(admins=(*file.admins, make_admin(vault.keys, os.urandom(32), now_iso())))
     )
     done = rpdrive.run("vault", "copy", copy, "--follow")
-    assert done.returncode == 3 and "stays as it is: the vault's has another admin key" in done.stderr
+    assert done.returncode == 3 and b"stays as it is: the vault's has another admin key" in done.stderr
     assert (copy / "vault.json").read_bytes() == there
     ids = sorted(admin.id.hex() for admin in vault.file.admins)
     rpdrive.ok("vault", "admin", "accept", *ids)

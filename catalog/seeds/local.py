@@ -19,9 +19,9 @@ from typing import NamedTuple
 import msgspec
 
 from catalog.access.settings import private_folder
-from catalog.errors import LocalError, StoreError, UsageError
+from catalog.errors import LocalError, RpdriveError, StoreError, StoreUnreachable, UsageError
 from catalog.schedule.marks import single
-from catalog.seeds.disk import Listed, read_seed_file
+from catalog.seeds.disk import Listed, read_seed_file, read_twin_file
 from catalog.store.base import ObjectInfo
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
@@ -127,10 +127,20 @@ class LocalSeed:
 
     @property
     def desk(self) -> LocalStore:
-        """The store of objects that wait here: the twin, if there is one."""
-        twin = self.facts.twin
-        if twin:
-            return LocalStore(twin)
+        """The store of objects that wait here: the twin, if there is one. Raises StoreUnreachable if it is away.
+
+        An empty folder in its place, e.g. that of a disk that is not mounted, is no twin: what is stored there
+        would be missing as soon as the disk is back.
+        """
+        facts = self.facts
+        if facts.twin:
+            if not is_twin(Path(facts.twin), facts.id):
+                raise StoreUnreachable(
+                    f"the twin {facts.twin} is not there",
+                    "connect its disk at that path; if it is lost, `rpdrive seed abandon` gives the seed up, and"
+                    " the next backup sends what is missing",
+                )
+            return LocalStore(facts.twin)
         place = self.folder / "desk"
         private_folder(place)
         return LocalStore(place)
@@ -281,6 +291,15 @@ def is_connected(disk: LocalDisk, seed: str) -> bool:
     except Exception:  # noqa: BLE001 - its seed.json is damaged: `seed close` writes it again
         return Path(disk.path).is_dir()
     return found is not None and found.seed == seed and found.row.id == disk.id
+
+
+def is_twin(folder: Path, seed: str) -> bool:
+    """Whether a folder is the twin of this seed (hex), by its twin.json."""
+    try:
+        found = read_twin_file(folder)
+    except (StoreError, RpdriveError):
+        return False
+    return found is not None and found.seed == seed
 
 
 def seed_folder(state: Path, vault: Vault) -> Path:

@@ -14,7 +14,7 @@ from catalog.screen.phases import NoFollower, PhaseScreen
 from catalog.screen.text import counted, iso_time, size_text
 from catalog.seeds.closing import close
 from catalog.seeds.ending import abandon
-from catalog.seeds.local import LocalDisk, Stage
+from catalog.seeds.local import LocalDisk, Stage, is_twin
 from catalog.seeds.starting import Wish, add_disk, start
 from catalog.seeds.status import DiskState, Status, status_of
 from catalog.vault import Vault
@@ -91,7 +91,7 @@ def show_status(session: Session, vault: Vault, *, as_json: bool) -> None:
     if facts.stage is Stage.CLOSED and missing:
         say(f"{len(missing)} of {len(status.disks)} missing in the vault")
     if facts.twin:
-        say(f"  twin: {facts.twin}")
+        say(f"  twin: {facts.twin}" + ("" if is_twin(Path(facts.twin), facts.id) else ", not there"))
 
 
 def _where(one: DiskState, status: Status) -> str:

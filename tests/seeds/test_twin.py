@@ -10,7 +10,7 @@ import pytest
 
 from catalog.access.session import Session
 from catalog.access.settings import Settings
-from catalog.errors import AccessDenied
+from catalog.errors import AccessDenied, StoreUnreachable
 from catalog.seeds.disk import read_twin_file
 from catalog.store.local import LocalStore
 from catalog.store.memory import MemoryStore
@@ -65,6 +65,35 @@ def test_a_twin_takes_increments_and_is_sent_after_the_disks(
     assert [name for name in machine.memory.objects if name.endswith(".ended")]
     assert machine.seed() is None
     assert any("the disks of the seed have arrived" in line for line in machine.said)
+
+
+def test_a_twin_that_is_away_is_not_begun_anew(tmp_path: Path, disks: list[Path], source: Path) -> None:
+    """Where its disk was mounted there is an empty folder now: nothing is stored there, and nothing sent."""
+    machine, twin = Exporter(tmp_path), tmp_path / "twin"
+    machine.start(disks[1], twin=twin)
+    away = twin.rename(tmp_path / "away")
+    twin.mkdir()
+    with pytest.raises(StoreUnreachable, match=r"the twin .* is not there"):
+        machine.backup(source, item="home")
+    twin.rmdir()
+    away.rename(twin)
+    machine.backup(source, item="home")
+    machine.close()
+    (source / "later").write_bytes(b"later" * 20_000)
+    twin.rename(away)
+    for place in (None, twin):
+        if place is not None:
+            place.mkdir()
+        with pytest.raises(StoreUnreachable, match=r"the twin .* is not there"):
+            machine.backup(source, item="home")
+    assert not list(twin.iterdir())
+    twin.rmdir()
+    away.rename(twin)
+    assert machine.backup(source, item="home").problem_count == 0
+    assert machine.bring(disks[1]).points == 1
+    assert machine.backup(source, item="home").problem_count == 0
+    machine.assert_whole({"home": source})
+    assert len(machine.visible()) == 3
 
 
 def test_the_twin_mends_the_disk(tmp_path: Path, disks: list[Path], source: Path) -> None:

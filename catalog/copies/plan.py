@@ -29,6 +29,11 @@ KINDS = (
 )  # fmt: skip
 
 
+# They say what points there are and where bytes are, and are named by numbers: a vault that was put back as it
+# was earlier gives the same names to other records.
+_NUMBERED = frozenset(("ledger", "places"))
+
+
 class Group(IntEnum):
     """The order of copying: each group is complete before the next one begins.
 
@@ -118,6 +123,8 @@ class Look:
     def __init__(self, began: int, waited: Collection[str] = (), *, every: bool = False) -> None:
         self.began, self._waited, self._every = began, waited, every
         self.wants = {group: Wants() for group in Group}
+        self.both: set[str] = set()  # of what refers to others and is wanted: what both sides have
+        self.doubtful: dict[str, tuple[int, int]] = {}  # records that may be others in the copy: size, modified
         self.missing: dict[str, Count] = {}  # by kind: what the copy lacks
         self.present: dict[str, Count] = {}  # what both have
         self.waiting: set[str] = set()
@@ -151,6 +158,10 @@ class Look:
             self.present[kind] = self.present.get(kind, Count()).plus(size)
             if self._every:
                 self.wants[group].add(row.name, size)
+                if may_refer(row.name):
+                    self.both.add(row.name)
+            elif kind in _NUMBERED and row.source.modified > row.target.modified + CLOCK:
+                self.doubtful[row.name] = size, row.source.modified  # stored after the copy had it
         return False
 
     def _point(self, row: Row, group: Group) -> None:

@@ -115,8 +115,25 @@ class Round:
             self._done.present = self.look.present
         self._fault(self.look.outcome)
 
+    def _compare(self) -> None:
+        """Compare records that the source stored after the copy had them, once: they may be others."""
+        job = self._job
+        doubtful = {n: one for n, one in self.look.doubtful.items() if not job.notes.is_compared(n, one[1])}
+        if not doubtful or job.dry:
+            return
+        outcome = Outcome()
+        rows = self._in_time(Wanted(name, size) for name, (size, _) in doubtful.items())
+        transfer(
+            job.vault.store, job.target, rows, verify=True, on_copied=self._copied, follow=job.follow, into=outcome
+        )
+        self._fault(outcome)
+        if not self._done.stopped:
+            others = {*outcome.gone}.union(c.name for c in outcome.conflicts).union(f.name for f in outcome.damaged)
+            job.notes.note_compared((n, at) for n, (_, at) in doubtful.items() if n not in others)
+
     def copy(self) -> None:
         """Copy what is missing; nothing that refers to what could not be copied."""
+        self._compare()
         for group in (Group.PACKS, Group.RECORDS, Group.LEDGERS):
             self._transfer(group, self.look.wants[group])
             if self._done.stopped:
@@ -226,7 +243,9 @@ class Round:
         doubtful = Held()
         doubtful.series = doubted
         for one in wants:
-            if doubtful.has_places(one.name):
+            if one.name in self.look.both:
+                yield one
+            elif doubtful.has_places(one.name):
                 self.held.name(one.name)
                 self._done.held_places += 1
             elif self.held.has_places(one.name):
@@ -238,7 +257,7 @@ class Round:
         scope = Scope.of(self._job.words) if self.held else None
         for one in self.look.wants[Group.POINTS]:
             name = PointName.parse(one.name)
-            if name is not None:
+            if name is not None and one.name not in self.look.both:
                 if scope is not None and self.held.has_machine(name.machine, _series(scope, name.machine)):
                     self._done.held_points += not name.partial
                     continue

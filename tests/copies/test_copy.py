@@ -244,6 +244,7 @@ def test_verify_finds_other_bytes(pair: Pair) -> None:
     assert not pair.copy().has_problems
     found = pair.copy(verify=True)
     assert [c.name for c in found.done.outcome.conflicts] == [name] and found.has_problems
+    assert not found.done.held_points  # the copy has them
 
 
 def test_no_room_and_an_unplugged_disk(pair: Pair) -> None:

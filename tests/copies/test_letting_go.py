@@ -210,3 +210,41 @@ def test_old_records_go_once_a_newer_one_is_there(pair: Pair) -> None:
     assert min(found.gone.by_kind[kind].objects for kind in ("places", "ledger")) > 2
     assert requests(target)["list"] == 7  # and not one for each of them
     pair.check()
+
+
+def test_a_source_that_was_put_back_as_it_was(pair: Pair) -> None:
+    """It goes on with other records of the same names, maybe of the same size: the copy's are compared once."""
+    world = pair.world
+    names = random_edits(world, 4)
+    pair.copy()
+    before = world.saved()
+    world.forget(names[0])
+    world.later(1)
+    assert pair.copy().is_clean
+    ledger = next(name for name in pair.memory.objects if name.startswith("ledger/"))
+    now = world.now
+    world.restore(before)
+    world.now = now + 10**10
+    world.forget(names[1])
+    world.later(1)
+    world.backup(1)
+    found = pair.copy()
+    assert [one.name for one in found.done.outcome.conflicts] == [ledger]
+    assert found.has_problems and found.done.held_points == 1
+    pair.memory.delete(ledger)  # as docs/copies.md says
+    assert pair.copy().is_clean
+    assert [name.sequence for name in pair.check()] == [1, 3, 4, 5]
+
+
+def test_records_that_look_younger_than_their_copies_are_compared_once(pair: Pair) -> None:
+    """A vault whose files were copied has young ones."""
+    world = pair.world
+    names = random_edits(world, 4)
+    world.forget(names[0])
+    pair.copy()
+    world.later(1)
+    world.memory._modified = dict.fromkeys(world.memory._modified, world.now)
+    for compared in (True, False):
+        source = MeteredStore(world.store, log=True)
+        assert pair.copy(source).is_clean
+        assert bool(requests(source)["get"] + requests(source)["read"]) is compared

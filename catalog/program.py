@@ -26,8 +26,8 @@ ADMIN_PASSPHRASE = "RPDRIVE_ADMIN_PASSPHRASE"
 NEW_ADMIN_PASSPHRASE = "RPDRIVE_NEW_ADMIN_PASSPHRASE"
 # Not passed on to processes that rpdrive starts: they get keys in another way, and may run for weeks.
 SECRETS = (PASSPHRASE, NEW_PASSPHRASE, ADMIN_PASSPHRASE, NEW_ADMIN_PASSPHRASE)
-# Variables of stores and of other programs, e.g. AZURE_STORAGE_KEY.
-_SECRET = r"(?i).*(?:KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING)(?:_[0-9]+)?"
+# Variables of stores and of other programs, e.g. AZURE_STORAGE_KEY; and AZURE_STORAGE_KEY__ACCOUNT.
+_SECRET = r"(?i).*(?:KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE|CREDENTIALS?|CONNECTION_STRING)(?:_[0-9]+|__[0-9a-z]+)?"
 
 _FOLDER = Path(__file__).parents[1]  # holds our packages and rpdrive.py
 _CODE = "import sys; sys.path.append({folder!r}); from {module} import main; main({arguments})"

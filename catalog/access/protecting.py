@@ -84,7 +84,7 @@ def report_of(session: Session, store: Store, file: VaultFile) -> Report:
     if tokens is None:
         return Report(facts, [], [])
     token = credentials.token if credentials is not None else None
-    rights = tokens.rights(os.environ, None if token is None else token.text)
+    rights = tokens.rights(session.address, os.environ, None if token is None else token.text)
     return assess_account(facts, file, rights)
 
 

@@ -219,7 +219,7 @@ class Session:
         from catalog.store.address import scheme_of
 
         tokens = scheme_of(self.address).tokens
-        return tokens is not None and tokens.in_environment(os.environ)
+        return tokens is not None and tokens.in_environment(self.address, os.environ)
 
     def own_folders(self, *, config: bool = True) -> list[OwnFolder]:
         """The folders that rpdrive itself reads and writes: the vault's, if it is local, and those of Settings.

@@ -142,8 +142,8 @@ def token_life(session: Session) -> tuple[int | None, int | None]:
     from catalog.store.address import scheme_of
 
     tokens = scheme_of(session.address).tokens
-    if tokens is not None and tokens.in_environment(os.environ):
-        return tokens.rights(os.environ, None).ends, None
+    if tokens is not None and tokens.in_environment(session.address, os.environ):
+        return tokens.rights(session.address, os.environ, None).ends, None
     credentials = session.credentials()
     if credentials is None:
         return None, None

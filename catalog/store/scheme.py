@@ -49,8 +49,8 @@ class Tokens(ABC):
     variables: str  # the environment variables with credentials, in words
 
     @abstractmethod
-    def in_environment(self, environ: Mapping[str, str]) -> bool:
-        """Whether the environment holds credentials. They are used in place of any token."""
+    def in_environment(self, url: str, environ: Mapping[str, str]) -> bool:
+        """Whether the environment holds credentials for an address. They are used in place of any token."""
 
     @abstractmethod
     def make(
@@ -71,8 +71,8 @@ class Tokens(ABC):
     def revocation(self, token: Token) -> str:
         """A phrase for users: how to end a token before it expires; "" if this needs no warning."""
 
-    def rights(self, environ: Mapping[str, str], token: str | None) -> Rights:
-        """What the credentials of the environment may do, or else `token`. Read from them, without a request."""
+    def rights(self, url: str, environ: Mapping[str, str], token: str | None) -> Rights:
+        """What the credentials of the environment may do at an address, or else `token`. Sends no request."""
         return Rights("this machine's credentials", State.UNKNOWN, State.UNKNOWN, State.UNKNOWN)
 
     def foreign_endpoint(self, url: str, token: Token) -> str | None:

@@ -34,7 +34,13 @@ def test_rpdrive_is_found_by_its_lasting_environment(tmp_path: Path) -> None:
 
 
 def test_a_child_gets_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    stores = {"AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_CONNECTION_STRING", "a_client_secret"}
+    stores = {
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_KEY__second",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "a_client_secret",
+    }
     for name in (*SECRETS, *stores):
         monkeypatch.setenv(name, "secret")
     assert {name for name, value in program.secret_environment().items() if value == "secret"} == stores

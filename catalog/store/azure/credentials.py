@@ -22,6 +22,7 @@ SAS_TOKEN = "AZURE_STORAGE_SAS_TOKEN"
 KEY = "AZURE_STORAGE_KEY"
 ENDPOINT = "AZURE_STORAGE_SERVICE_ENDPOINT"
 ALLOW_HTTP = "RPDRIVE_ALLOW_HTTP"
+_VARIABLES = (CONNECTION_STRING, SAS_TOKEN, KEY, ENDPOINT)
 # The clouds of Azure, and the accounts with a DNS zone of their own.
 _AZURE = (
     r"blob\.(?:core\.windows\.net|core\.chinacloudapi\.cn|core\.usgovcloudapi\.net)"
@@ -30,13 +31,29 @@ _AZURE = (
 ACCOUNT_KEY, USER_DELEGATION = "account key", "user delegation"  # what signs a token
 
 
+def of_account(account: str, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment as it is for one account.
+
+    `AZURE_STORAGE_KEY__ACCOUNT` and the like are for that account alone. If one is set, the variables without an
+    account are for others: a key, a token or an endpoint never goes to an account that it does not belong to.
+    """
+    own = {name: value for name in _VARIABLES if (value := _value(f"{name}__{account}", environ))}
+    if not own:
+        return environ
+    return {name: value for name, value in environ.items() if name not in _VARIABLES} | own
+
+
+def _value(name: str, environ: Mapping[str, str]) -> str | None:
+    return environ.get(name) or environ.get(name.upper())  # as Windows has it
+
+
 def in_environment(environ: Mapping[str, str]) -> bool:
-    """Whether the environment holds credentials."""
+    """Whether the environment (of an account) holds credentials."""
     return any(environ.get(name) for name in (CONNECTION_STRING, SAS_TOKEN, KEY))
 
 
 def rights(environ: Mapping[str, str], token: str | None) -> Rights:
-    """What the credentials may do that `container_client` would use. No request."""
+    """What the credentials may do that `container_client` would use; `environ` is that of the account."""
     text = environ.get(CONNECTION_STRING)
     if text:
         fields = {key.strip().lower(): value for key, _, value in (f.partition("=") for f in text.split(";"))}
@@ -78,13 +95,15 @@ def container_client(
 ) -> ContainerClient:  # fmt: skip
     """A client with the first of: connection string, SAS token, account key, `sas`, DefaultAzureCredential.
 
-    The first three come from the variables of the `az` command; AZURE_STORAGE_SERVICE_ENDPOINT replaces
+    The first three come from the variables of the `az` command, or those of the account (`of_account`);
+    AZURE_STORAGE_SERVICE_ENDPOINT replaces
     https://ACCOUNT.blob.core.windows.net. `endpoint` is the one of `sas`. Raises UsageError if a credential is
     malformed or belongs to another account, or if the endpoint has no TLS, and AccessDenied if there is none.
     """
     from azure.core.credentials import AzureSasCredential
     from azure.storage.blob import ContainerClient
 
+    environ = of_account(account, environ)
     try:
         if text := environ.get(CONNECTION_STRING):
             _check_account(text, account)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from catalog.errors import UsageError
-from catalog.store.azure.credentials import ACCOUNT_KEY, foreign_endpoint, in_environment, rights
+from catalog.store.azure.credentials import ACCOUNT_KEY, foreign_endpoint, in_environment, of_account, rights
 from catalog.store.base import Store
 from catalog.store.roles import Role
 from catalog.store.scheme import Rights, Scheme, Token, Tokens
@@ -43,8 +43,8 @@ class AzureTokens(Tokens):
     field = "sas"
     variables = "AZURE_STORAGE_…"
 
-    def in_environment(self, environ: Mapping[str, str]) -> bool:
-        return in_environment(environ)
+    def in_environment(self, url: str, environ: Mapping[str, str]) -> bool:
+        return in_environment(of_account(azure_address(url).account, environ))
 
     def make(
         self, url: str, role: Role, lifetime: timedelta, *, longest: bool = False, locks: bool = False
@@ -61,8 +61,8 @@ class AzureTokens(Tokens):
     def revocation(self, token: Token) -> str:
         return "only a new account key ends it sooner" if token.signed_by == ACCOUNT_KEY else ""
 
-    def rights(self, environ: Mapping[str, str], token: str | None) -> Rights:
-        return rights(environ, token)
+    def rights(self, url: str, environ: Mapping[str, str], token: str | None) -> Rights:
+        return rights(of_account(azure_address(url).account, environ), token)
 
     def foreign_endpoint(self, url: str, token: Token) -> str | None:
         return foreign_endpoint(azure_address(url).account, token.endpoint)

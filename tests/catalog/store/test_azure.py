@@ -25,6 +25,7 @@ from catalog.errors import (
     UsageError,
 )
 from catalog.store.address import open_store
+from catalog.store.azure.scheme import AzureScheme
 from catalog.store.azure.store import AzureStore
 from catalog.store.base import Part, Range
 from catalog.store.retrying import RetryingStore
@@ -231,6 +232,21 @@ def test_an_account_key_opens_the_container(azurite: Azurite, around: ContainerC
     environ = {"AZURE_STORAGE_KEY": KEY, "AZURE_STORAGE_SERVICE_ENDPOINT": azurite.endpoint}
     AzureStore(ACCOUNT, around.container_name, environ=environ).create("pack", [b"data"])
     assert around.download_blob("pack").readall() == b"data"
+
+
+def test_each_account_has_variables_of_its_own(azurite: Azurite, around: ContainerClient) -> None:
+    """What is for all accounts is not used for one that has its own: no key of another one reaches it."""
+    others = {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=another;AccountKey=a2V5", "PATH": "/bin"}
+    for account in (ACCOUNT, ACCOUNT.upper()):  # as Windows has the names of variables
+        own = {f"AZURE_STORAGE_KEY__{account}": KEY, f"AZURE_STORAGE_SERVICE_ENDPOINT__{account}": azurite.endpoint}
+        AzureStore(ACCOUNT, around.container_name, environ=others | own).create(f"pack-{account}", [b"data"])
+    with pytest.raises(UsageError, match="is for account another"):
+        AzureStore(ACCOUNT, around.container_name, environ=others | {"AZURE_STORAGE_KEY__another": KEY})
+    tokens = AzureScheme().tokens
+    assert [
+        tokens.in_environment(f"azure://{one}/container", {"AZURE_STORAGE_KEY__second": KEY})
+        for one in ("first", "second")
+    ] == [False, True]
 
 
 def test_a_token_that_may_not_write_is_denied(azurite: Azurite, around: ContainerClient) -> None:

@@ -52,7 +52,7 @@ class ToyTokens(Tokens):
     def __init__(self, toys: ToyScheme) -> None:
         self._toys = toys
 
-    def in_environment(self, environ: Mapping[str, str]) -> bool:
+    def in_environment(self, url: str, environ: Mapping[str, str]) -> bool:
         return KEY in environ
 
     def make(

@@ -12,6 +12,7 @@ are all that a disk tells of them. docs/seeding.md.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from blake3 import blake3
 
 from catalog.errors import Damaged, LocalError, NewerFormat, NotFound, StoreFull, StoreUnreachable
 from catalog.store.name import RESERVED, is_name
+from catalog.systems.this import SYSTEM
 
 SEED_FILE, LIST_FILE, LISTS = "seed.json", "objects.jsonl", "lists"
 TWIN_FILE = f"{RESERVED}/twin.json"  # of the store itself: no object
@@ -163,7 +165,7 @@ def hash_of(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
 def read_seed_file(root: Path) -> SeedFile | None:
     """The seed.json in a folder; None if there is none. Raises Damaged, NewerFormat or StoreUnreachable."""
     try:
-        with (root / SEED_FILE).open("rb") as file:
+        with _file(root, SEED_FILE) as file:
             data = file.read(MAX_SEED_FILE + 1)
     except FileNotFoundError:
         return None
@@ -206,7 +208,7 @@ def read_twin_file(root: Path) -> TwinFile | None:
     """What a folder is the twin of; None if it is none. Raises Damaged, NewerFormat or StoreUnreachable."""
     path = root / TWIN_FILE
     try:
-        with path.open("rb") as file:
+        with _file(root, TWIN_FILE) as file:
             found = _twin_decoder.decode(file.read(MAX_SEED_FILE))
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -306,9 +308,14 @@ def read_list(path: Path, row: DiskRow) -> Iterator[Listed]:
 # --- files ------------------------------------------------------------------------------------------------
 
 
+def _file(root: Path, name: str) -> BinaryIO:
+    """Open a regular file below a folder; a symlink, a FIFO or a device is none. Raises OSError."""
+    return os.fdopen(SYSTEM.open_below(str(root), name), "rb")
+
+
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return os.fdopen(SYSTEM.open_file(str(path)), "rb")
     except FileNotFoundError as e:
         raise NotFound(f"{path} is missing", "take another copy of the disk") from e
     except OSError as e:
@@ -332,11 +339,17 @@ def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file whole and durable, in place of one that is there. Raises as `write_seed_file`."""
+    """Write a file whole and durable, in place of one that is there. Raises as `write_seed_file`.
+
+    Others may have had the disk: what is a symlink there is not followed out of it.
+    """
     temporary = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(exist_ok=True)
-        with temporary.open("wb") as file:
+        if path.parent.name in (LISTS, RESERVED) and path.parent.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, f"{path.parent} is a symlink")
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())

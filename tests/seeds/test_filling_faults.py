@@ -89,6 +89,30 @@ def test_disks_that_will_not_do(tmp_path: Path, disks: list[Path]) -> None:
     refused(lambda: other.start(disks[1]), UsageError, "can't become a disk of a seed")
 
 
+def test_what_others_put_on_a_disk_is_not_followed(tmp_path: Path, disks: list[Path], source: Path) -> None:
+    """A FIFO holds nothing up, and nothing is written through a symlink."""
+    machine = Exporter(tmp_path)
+    os.mkfifo(disks[0] / "seed.json")
+    refused(lambda: machine.start(disks[0]), UsageError, "is not empty")
+    (disks[0] / "seed.json").unlink()
+    machine.start(disks[0])
+    machine.add(disks[1])
+    machine.backup(source, item="home")
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.write_bytes(b"of somebody else")
+    folder.mkdir()
+    for disk in disks:
+        for name in ("seed.json", "objects.jsonl"):
+            (disk / f"{name}.new").symlink_to(outside)
+    (disks[1] / "lists").symlink_to(folder)
+    refused(machine.close, LocalError, r"lists/1\.jsonl can't be written: .*is a symlink")
+    (disks[1] / "lists").unlink()
+    assert not machine.close().missing
+    assert outside.read_bytes() == b"of somebody else" and not list(folder.iterdir())
+    assert machine.bring(*disks).is_whole
+    machine.assert_whole({"home": source})
+
+
 def test_a_disk_on_the_file_system_of_the_vault(tmp_path: Path) -> None:
     machine = Exporter(tmp_path)
     (tmp_path / "vault").mkdir()

@@ -143,7 +143,8 @@ def with_advice(error: RpdriveError, session: OneSession, vault_id: bytes | None
         known = KnownCopies(session.settings).all()
     except LocalError:
         return error
-    copies = [at for at, copy in known.items() if copy.vault_id == vault_id or copy.of == session.address]
+    there = [at for at, copy in known.items() if copy.vault_id == vault_id or copy.of == session.address]
+    copies = [at for at in there if at != session.address]
     if copies:
         error.advice += f"; or read from the copy at {' or '.join(copies)}: --also {copies[0]}"
     return error

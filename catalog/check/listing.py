@@ -10,9 +10,10 @@ from catalog.check.finding import Finding, What
 from catalog.check.report import Report
 from catalog.format.checks import SLICES
 from catalog.format.records import Machine, PointName
+from catalog.format.vaultfile import VaultFile
 from catalog.machines.registry import machine_names
 from catalog.mark.faults import Harmed
-from catalog.screen.text import counted, local_time, size_text, text_json
+from catalog.screen.text import counted, local_time, safe_text, size_text, text_json
 
 SHOWN = 100  # lines for faults, and for points
 NAMED = 3  # points, or paths, that a line names
@@ -22,8 +23,11 @@ _CONTENTS = (
 )
 
 
-def lines(report: Report, machines: Mapping[bytes, Machine]) -> Iterator[str]:
-    """One line for each finding, one for each point that can't give back files, and what was checked."""
+def lines(report: Report, machines: Mapping[bytes, Machine], file: VaultFile | None = None) -> Iterator[str]:
+    """One line for each finding, one for each point that can't give back files, and what was checked.
+
+    `file` is that of the vault: a copy that follows is not repaired, it gets the object again.
+    """
     names = machine_names(machines)
     for finding in report.findings[:SHOWN]:
         yield _finding(finding)
@@ -35,7 +39,10 @@ def lines(report: Report, machines: Mapping[bytes, Machine]) -> Iterator[str]:
         yield f"… and {len(report.harmed) - SHOWN:,} more recovery points"
     yield from report.notes
     yield _summary(report)
-    if report.is_damaged:
+    if report.is_damaged and file is not None and file.copy is not None and file.is_following:
+        of = safe_text(file.copy.of)
+        yield f"What is whole at {of} (check that, too), delete here: the next `rpdrive vault copy` brings it again"
+    elif report.is_damaged:
         yield "What to do about damage: docs/repair.md; `rpdrive repair --dry-run` says what can be made whole"
         yield "If there is a copy of the vault, `rpdrive repair --also COPY` takes from it what is lost"
 

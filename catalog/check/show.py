@@ -48,6 +48,6 @@ def run_check(
     if as_json:
         print_json({"vault": session.address} | report_json(report))
     else:
-        for line in lines(report, vault.machines()):
+        for line in lines(report, vault.machines(), vault.file):
             say(line)
     return Damaged.exit_code if report.is_damaged else 0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from catalog.errors import NoVault, ObjectExists, ObjectNotFound, UsageError, VaultExists
+from catalog.errors import Damaged, NoVault, ObjectExists, ObjectNotFound, UsageError, VaultExists
 from catalog.format.admins import Admin
 from catalog.format.vaultfile import MAX_COPY_OF, MAX_VAULT_FILE, CopyMark, VaultFile
 from catalog.seeds.disk import read_twin_file
@@ -92,10 +92,7 @@ def look_at(store: Store, vault: Vault, *, known: bool) -> Place:
                 f"there is something at {store.url} that is no copy of this vault, e.g. {other.name}", _EMPTY
             ) from None
         return Place(store, None)
-    file = VaultFile.decode(data)
-    if file.vault_id != vault.id:
-        raise VaultExists(f"there is another vault at {store.url}: {file.vault_id.hex()[:8]}", _EMPTY)
-    file.verify(vault.keys)
+    file = _decoded(store, data, vault)
     if file.mac == vault.file.mac:
         raise VaultExists(f"{store.url} is the vault that is to be copied, by another name", _EMPTY)
     if file.copy is None:
@@ -109,6 +106,20 @@ def look_at(store: Store, vault: Vault, *, known: bool) -> Place:
             "copy that one to an empty place, if it is the vault that you use now",
         )
     return Place(store, file, tag)
+
+
+def _decoded(store: Store, data: bytes, vault: Vault) -> VaultFile:
+    try:
+        file = VaultFile.decode(data)
+        if file.vault_id == vault.id:
+            file.verify(vault.keys)
+            return file
+    except Damaged as e:
+        raise Damaged(
+            f"in the copy at {store.url}: {e}",
+            f"`rpdrive --vault {store.url} repair` puts an earlier one back there",
+        ) from e
+    raise VaultExists(f"there is another vault at {store.url}: {file.vault_id.hex()[:8]}", _EMPTY)
 
 
 def begin_copy(store: Store, vault: Vault, address: str) -> Place:

@@ -213,7 +213,7 @@ class _Run:
         if not there:
             return there
         places = " and ".join(copy.url for copy in copies)
-        self._say(f"{name}: {taken_text(there)}, which are lost here, can be taken from {places}")
+        self._say(f"{name}: {taken_text(there)}, lost here, can be taken from {places}")
         if not self._confirmed("Take this?"):
             return Taken()
         with self._screen or nullcontext():

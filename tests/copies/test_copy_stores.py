@@ -280,3 +280,23 @@ def test_a_full_disk_and_one_that_is_pulled(tmp_path: Path) -> None:
         store.close()
         if mounted:
             subprocess.run(["umount", disk], check=True)
+
+
+def test_damage_in_the_copy(rpdrive: Cli, vault: Vault, tmp_path: Path) -> None:
+    """It is said of the copy, with what mends it there, as each of these lines says."""
+    copy = copy_of(rpdrive)
+    back_up(rpdrive, tmp_path / "source", b"one")
+    rpdrive.ok("vault", "copy", copy)
+    pack = next(path for path in (copy / "packs").rglob("*") if path.is_file())
+    pack.unlink()
+    checked = rpdrive.run("--vault", copy, "check")
+    assert checked.returncode == 9 and b"the next `rpdrive vault copy` brings it" in checked.stdout
+    assert b"repair" not in checked.stdout
+    (copy / "vault.json").write_bytes(b"")
+    failed = rpdrive.run("vault", "copy", copy)
+    assert failed.returncode == 9 and b"in the copy at " + copy.as_uri().encode() in failed.stderr
+    failed = rpdrive.run("--vault", copy, "points")
+    assert failed.returncode == 9 and b"--also" not in failed.stderr  # not the place itself
+    rpdrive.run("--vault", copy, "repair", "--yes")
+    rpdrive.ok("vault", "copy", copy)
+    rpdrive.ok("--vault", copy, "check")

@@ -49,7 +49,8 @@ def test_a_planned_backup_waits_and_is_no_alert(
             run_due(machine.session(), edge)
 
     ticks(range(0, 72, 2))
-    ran = [row for row in History(machine.state).all() if row.kind == "backup" and row.slot]
+    # Until 03:00, the time of today is one that comes, too.
+    ran = [row for row in History(machine.state).all() if row.kind == "backup" and row.slot >= first]
     assert {(row.outcome, row.reason) for row in ran} == {("skipped", TRAVELS)}
     assert len(ran) == 3 and all("is travelling on disks" in row.error for row in ran)
     (item,) = plan.items

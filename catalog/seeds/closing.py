@@ -17,6 +17,7 @@ from blake3 import blake3
 from catalog.access.session import Session
 from catalog.errors import (
     Damaged,
+    NotFound,
     ObjectExists,
     StoreError,
     StoreUnreachable,
@@ -26,6 +27,7 @@ from catalog.format.seeds import Ending, SeedName
 from catalog.screen.phases import Follower, NoFollower, Phase
 from catalog.screen.text import counted
 from catalog.seeds.disk import BULK, check_list, list_path, travels, write_list, write_seed_file
+from catalog.seeds.ending import why_over
 from catalog.seeds.local import DESK, LocalDisk, LocalSeed, Row, Stage, alone, is_connected
 from catalog.seeds.record import sealed_end
 from catalog.seeds.staged import disk_store
@@ -48,11 +50,18 @@ class Closed(NamedTuple):
 
 
 def close(session: Session, vault: Vault, follow: Follower = NoFollower()) -> Closed:
-    """Read the connected disks back and finish them. Raises UsageError, Damaged, StoreFull, another StoreError."""
+    """Read the connected disks back and finish them.
+
+    Raises NotFound if the seed is over, so its disks would not be taken; UsageError, Damaged, StoreFull, another
+    StoreError.
+    """
     state = session.settings.state
     with alone(state, vault.id):
         seed = opened_here(session, vault)
         facts = seed.facts
+        word = "" if facts.stage is Stage.STARTING else why_over(vault, facts)
+        if word:
+            raise NotFound(word, "its disks are not needed; run the backup, or `rpdrive seed abandon`")
         if facts.stage is Stage.CLOSED:
             return Closed(seed.disks, [])
         if facts.stage is Stage.STARTING:
@@ -77,7 +86,10 @@ class _Closing:
             if disk.is_finished:
                 continue
             if not is_connected(disk, self._facts.id):
-                missing.append(disk)
+                if seed.totals(disk.number)[0]:
+                    missing.append(disk)
+                else:  # lost or not, nothing has to come from it
+                    seed.save_disk(msgspec.structs.replace(disk, list=blake3().hexdigest()))
                 continue
             self._read_back(disk)
             self._finish(disk)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catalog.access.session import Session
-from catalog.errors import LocalError, ObjectExists, UsageError
-from catalog.format.seeds import Ending, SeedName
+from catalog.errors import Damaged, LocalError, NewerFormat, ObjectExists, ObjectNotFound, UsageError
+from catalog.format.seeds import Ending, SeedName, counts_until
 from catalog.machines.registry import choose_named, id_here
-from catalog.seeds.local import LocalSeed, alone, remove, seed_folder
-from catalog.seeds.record import read_seeds, sealed_end
+from catalog.seeds.local import Facts, LocalSeed, alone, remove, seed_folder
+from catalog.seeds.record import FOLDER, read_end, read_seed, read_seeds, sealed_end
 from catalog.vault import Vault
+
+ARRIVED = "the seed has arrived: backups go into the vault"
+_GIVEN_UP = "the seed was given up: backups go into the vault"
 
 
 class Abandoned(NamedTuple):
@@ -73,3 +76,21 @@ def forget(state: Path, vault: Vault, seed: LocalSeed, *, arrived: bool = False)
     except OSError as e:
         raise LocalError(f"the index mirror {mirror} can't be replaced: {e.strerror}", "remove that file") from e
     seed.forget()
+
+
+def why_over(vault: Vault, facts: Facts) -> str:
+    """Why the seed is over, for people; empty if it is not. One listing."""
+    one = bytes.fromhex(facts.id)
+    names = {info.name: info.modified for info in vault.store.list(FOLDER + facts.id)}
+    if str(SeedName(one)) not in names:
+        return "the record of the seed is gone from the vault: backups go into the vault"
+    if vault.store.now() >= counts_until(facts.expires, names[str(SeedName(one))]):
+        return "the seed has expired: backups go into the vault"
+    if str(SeedName(one, is_ended=True)) in names:
+        try:
+            end = read_end(vault, read_seed(vault, one))
+        except (Damaged, NewerFormat, ObjectNotFound):
+            end = None
+        if end is not None:
+            return ARRIVED if end.outcome == Ending.IMPORTED else _GIVEN_UP
+    return ""

@@ -8,22 +8,19 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from catalog.errors import Damaged, ItemTravels, NewerFormat, ObjectNotFound
+from catalog.errors import Damaged, ItemTravels, StoreUnreachable
 from catalog.format.places import EVIDENCE, HIDDEN
 from catalog.format.records import Item
-from catalog.format.seeds import Ending, SeedName, counts_until
+from catalog.format.seeds import SeedName
 from catalog.screen.text import counted
-from catalog.seeds.ending import forget
-from catalog.seeds.local import DESK, Facts, LocalSeed, Stage, seed_folder
-from catalog.seeds.record import FOLDER, read_end, read_seed
+from catalog.seeds.ending import ARRIVED, forget, why_over
+from catalog.seeds.local import DESK, LocalSeed, Stage, seed_folder
 from catalog.seeds.staged import StagedStore
 from catalog.seeds.starting import complete_twin
 from catalog.transfer.engine import transfer
 from catalog.transfer.outcome import Wanted
 from catalog.vault import Vault
 
-_ARRIVED = "the seed has arrived: backups go into the vault"
-_GIVEN_UP = "the seed was given up: backups go into the vault"
 _SAFE = HIDDEN - EVIDENCE  # ns since the end of a seed: what prune hid since then is not deleted yet
 _ORDER = (("packs/", "meta/"), ("index/",), ("jobs/",), ("points/",), ("seeds/",))  # what refers to others is later
 
@@ -80,9 +77,9 @@ def _store(
     facts = seed.facts
     if facts.machine != machine.hex() or facts.stage is Stage.STARTING or not _holds(vault, seed, item):
         return None
-    word = _over(vault, facts)
+    word = why_over(vault, facts)
     if word:
-        arrived = word == _ARRIVED and (not facts.twin or _sent_late(vault, seed))
+        arrived = word == ARRIVED and (not facts.twin or _sent_late(vault, seed))
         say(word)
         forget(state, vault, seed, arrived=arrived)
         return None
@@ -91,7 +88,7 @@ def _store(
         if store.connected:
             return store
         store.close()
-        raise ItemTravels(
+        raise StoreUnreachable(  # it does not travel yet: a planned run that fails is told, one that waits is not
             f"the first backup of {item.name} goes to disks, and none of them is connected: "
             + ", ".join(disk.name for disk in seed.disks),
             "connect one; if it is elsewhere now, name it with `rpdrive seed add-disk DIR`",
@@ -116,24 +113,6 @@ def _holds(vault: Vault, seed: LocalSeed, item: Item) -> bool:
     if facts.names:
         return item.name in facts.names
     return item.id.hex() in facts.items or next(vault.stored_points(item.machine, item.id), None) is None
-
-
-def _over(vault: Vault, facts: Facts) -> str:
-    """Why the seed is over, for people; empty if it is not. One listing."""
-    one = bytes.fromhex(facts.id)
-    names = {info.name: info.modified for info in vault.store.list(FOLDER + facts.id)}
-    if str(SeedName(one)) not in names:
-        return "the record of the seed is gone from the vault: backups go into the vault"
-    if vault.store.now() >= counts_until(facts.expires, names[str(SeedName(one))]):
-        return "the seed has expired: backups go into the vault"
-    if str(SeedName(one, is_ended=True)) in names:
-        try:
-            end = read_end(vault, read_seed(vault, one))
-        except (Damaged, NewerFormat, ObjectNotFound):
-            end = None
-        if end is not None:
-            return _ARRIVED if end.outcome == Ending.IMPORTED else _GIVEN_UP
-    return ""
 
 
 def _sent_late(vault: Vault, seed: LocalSeed) -> bool:

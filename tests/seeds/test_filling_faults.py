@@ -183,7 +183,7 @@ def test_unplugged_in_the_middle(
         with pytest.raises(StoreUnreachable):
             machine.backup(source, item="home")
     assert not disk.exists() or not any(disk.iterdir())
-    with pytest.raises(ItemTravels, match=r"none of them is connected: disk 1 \(seed\)"):
+    with pytest.raises(StoreUnreachable, match=r"none of them is connected: disk 1 \(seed\)"):
         machine.backup(source, item="home")
     stored = {path.name for path in (away / "packs").rglob("*") if path.is_file()}
     assert len(stored) >= 2
@@ -191,6 +191,18 @@ def test_unplugged_in_the_middle(
     assert machine.backup(source, item="home").problem_count == 0
     assert not machine.close().missing
     assert machine.bring(away).is_whole
+    machine.assert_whole({"home": source})
+
+
+def test_a_disk_that_was_lost_while_it_had_nothing(tmp_path: Path, disks: list[Path], source: Path) -> None:
+    """Another one takes its place, and neither close nor import waits for it."""
+    machine = Exporter(tmp_path)
+    machine.start(disks[0])
+    (disks[0] / "seed.json").unlink()
+    assert machine.add(disks[1]) == 2
+    assert machine.backup(source, item="home").problem_count == 0
+    assert not machine.close().missing
+    assert machine.bring(disks[1]).is_whole
     machine.assert_whole({"home": source})
 
 

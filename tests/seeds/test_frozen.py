@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.errors import NotFound
 from catalog.prune import job as prune_job
 from catalog.prune.job import Request, SeriesResult, prune
 from catalog.prune.run import Context, Refused
@@ -97,6 +98,8 @@ def test_it_goes_on_once_the_seed_is_over(
         machine.abandon()
     else:
         machine.later(1.1)
+        with pytest.raises(NotFound, match="the seed has expired"):  # no disk is sent that nobody takes
+            machine.close()
     assert machine.pruned() == machine.dead
     # What was on its way does not count any more, here or there.
     result = machine.backup(source, item="home")

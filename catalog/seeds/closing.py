@@ -79,8 +79,8 @@ class _Closing:
 
     def run(self) -> Closed:
         seed = self._seed
+        self._recall(seed.disks[-1])
         *others, last = seed.disks
-        self._recall(last)
         missing = []
         for disk in others:
             if disk.is_finished:
@@ -111,6 +111,7 @@ class _Closing:
         """Let what comes last wait for the disk that is last now, if an earlier one had no room for all of it."""
         for row in (row for prefix in _LATER for row in self._seed.rows(prefix)):
             if row.disk not in (DESK, last.number):
+                self._seed.reopen(row.disk)
                 self._seed.add(row._replace(disk=DESK))
 
     # --- reading back -------------------------------------------------------------------------------------
@@ -240,8 +241,8 @@ class _Closing:
         done = msgspec.structs.replace(
             last, objects=written.objects, bytes=written.bytes, list=written.list, list_bytes=written.list_bytes
         )
-        self._seed.save_disk(done)
-        write_seed_file(root, seed_file(self._vault.id, self._facts, done, seed.disks, complete=True))
+        write_seed_file(root, seed_file(self._vault.id, self._facts, done, [*seed.disks, done], complete=True))
+        seed.save_disk(done)
 
 
 def _hash(root: Path, name: str, size: int) -> bytes | None:

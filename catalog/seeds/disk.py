@@ -361,7 +361,10 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
         except OSError:
             pass
         if e.errno in _FULL:
-            advice = "add another disk with `rpdrive seed add-disk`, then run the command again"
+            advice = (
+                "make room there, but leave what rpdrive wrote; if it is the last disk, adding another one with"
+                " `rpdrive seed add-disk` will do, too; then run the command again"
+            )
             raise StoreFull(f"there is no room for {path}", advice) from e
         raise LocalError(
             f"{path} can't be written: {e.strerror or e}", "check that the disk is there and writable"

@@ -221,6 +221,12 @@ class LocalSeed:
             row = (disk.number, msgspec.json.encode(disk))
             db.execute("INSERT OR REPLACE INTO disks VALUES (?, ?)", row)
 
+    def reopen(self, number: int) -> None:
+        """Note that a disk needs a new list: what is on it changes. Nothing happens if it has none."""
+        for disk in self.disks:
+            if disk.number == number and disk.is_finished:
+                self.save_disk(msgspec.structs.replace(disk, objects=0, bytes=0, list="", list_bytes=0))
+
     # --- objects ------------------------------------------------------------------------------------------
 
     def add(self, row: Row) -> None:

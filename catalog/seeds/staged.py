@@ -125,6 +125,10 @@ class StagedStore(StoreWrapper):
             try:
                 if free_bytes(Path(disk.path)) < size + self.kept():
                     raise StoreFull(f"{disk.name} is full")
+                if disk.is_finished:  # a close began, and found that another disk had lost something
+                    with self._lock:
+                        self._seed.reopen(number)
+                        self._disks[number] = msgspec.structs.replace(self._disks[number], list="")
                 return number, self._create(store, name, parts)
             except StoreFull:
                 self._note_full(disk)

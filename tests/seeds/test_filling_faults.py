@@ -20,7 +20,7 @@ from catalog.errors import (
     UsageError,
 )
 from catalog.seeds import closing, staged
-from catalog.seeds.local import LocalDisk, Stage
+from catalog.seeds.local import LocalDisk, LocalSeed, Stage
 from catalog.store.base import Store
 from catalog.store.wrapper import Request, StoreWrapper, T
 from tests.kit.exporting import Exporter
@@ -203,6 +203,59 @@ def test_a_disk_that_was_lost_while_it_had_nothing(tmp_path: Path, disks: list[P
     assert machine.backup(source, item="home").problem_count == 0
     assert not machine.close().missing
     assert machine.bring(disks[1]).is_whole
+    machine.assert_whole({"home": source})
+
+
+def test_what_is_added_to_a_disk_that_has_its_list(tmp_path: Path, disks: list[Path], source: Path) -> None:
+    """A close finished one disk, and found another one damaged: the next backup stores on the first again."""
+    machine = Exporter(tmp_path)
+    first, second = tmp_path / "first", disks[0]
+    with tmpfs(first):
+        machine.start(first)
+        machine.backup(source, item="home")
+        json = (first / "seed.json").rename(first / "away")  # unplugged
+        machine.add(second)
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "file").write_bytes(os.urandom(300_000))
+        machine.backup(other, item="other")
+        json.rename(first / "seed.json")
+        flip(next(path for path in sorted((second / "packs").rglob("*")) if path.is_file()))
+        with pytest.raises(Damaged):
+            machine.close()
+        for path, item in ((source, "home"), (other, "other")):
+            assert machine.backup(path, item=item).problem_count == 0
+        assert not machine.close().missing
+        assert machine.bring(first, second).is_whole
+        machine.assert_whole({"home": source, "other": other})
+
+
+def test_a_close_that_ended_before_its_last_step(
+    tmp_path: Path, disks: list[Path], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk that was to be the last one had its list, and another one comes after it."""
+    machine = Exporter(tmp_path)
+    machine.start(disks[1])
+    machine.backup(source, item="home")
+    reach = LocalSeed.reach
+
+    def stop(*_args: object, **_options: object) -> None:
+        raise Stopped
+
+    def reach_closing(seed: LocalSeed, stage: Stage) -> None:
+        if stage is Stage.CLOSED:
+            raise Stopped
+        reach(seed, stage)
+
+    for owner, name, instead in ((closing, "write_seed_file", stop), (LocalSeed, "reach", reach_closing)):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, instead)
+            with pytest.raises(Stopped):
+                machine.close()
+    machine.add(disks[0])
+    assert not machine.close().missing
+    assert machine.bring(disks[1]).points == 0
+    assert machine.bring(*disks).is_whole
     machine.assert_whole({"home": source})
 
 

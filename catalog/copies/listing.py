@@ -29,7 +29,7 @@ def copied_json(found: Copied, source: str) -> dict[str, Any]:
         "present": _counts(done.present or {}),
         "points": look.points,
         "rounds": done.rounds,
-        "stopped": done.stopped,
+        "stopped": found.is_stopped,
         "waiting": list(found.waiting),
         "vanished": list(found.vanished),
         "held_points": done.held_points,
@@ -87,7 +87,7 @@ def copied_lines(found: Copied) -> list[str]:
         kinds = ", ".join(f"{number:,} in {kind}/" for kind, number in sorted(found.gone.stays.items()))
         what = counted(stays, "object")
         lines.append(f"Kept {what} that the source no longer has, as no record says why: {kinds}")
-    if done.stopped:
+    if found.is_stopped:
         lines.append("The time allowed is over; the next run goes on from here")
     if dry:
         lines.append("Dry run: nothing was changed")

@@ -23,7 +23,7 @@ _BATCH = 1000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS missing
 (name TEXT PRIMARY KEY, size INTEGER, since INTEGER, run INTEGER, why TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS compared (name TEXT PRIMARY KEY, modified INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS compared (name TEXT PRIMARY KEY, modified TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB);
 """
 
@@ -195,13 +195,13 @@ class MissingObjects:
         """Note why objects are missing: it is true for ever."""
         self._each("UPDATE missing SET why = ?2 WHERE name = ?1", names)
 
-    def is_compared(self, name: str, modified: int) -> bool:
-        """Whether an object that the source stored at this time (ns) was found to be the same in the copy."""
+    def is_compared(self, name: str, modified: str) -> bool:
+        """Whether an object that both sides stored at these times was the same: disks may take turns."""
         row = self._do("SELECT modified FROM compared WHERE name = ?", (name,)).fetchone()
         return row is not None and row[0] == modified
 
-    def note_compared(self, names: Iterable[tuple[str, int]]) -> None:
-        """Note that objects that the source stored at these times (ns) are the same in the copy."""
+    def note_compared(self, names: Iterable[tuple[str, str]]) -> None:
+        """Note that objects that both sides stored at these times are the same."""
         self._each("INSERT OR REPLACE INTO compared VALUES (?, ?)", names)
 
     @property

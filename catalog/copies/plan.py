@@ -124,7 +124,8 @@ class Look:
         self.began, self._waited, self._every = began, waited, every
         self.wants = {group: Wants() for group in Group}
         self.both: set[str] = set()  # of what refers to others and is wanted: what both sides have
-        self.doubtful: dict[str, tuple[int, int]] = {}  # records that may be others in the copy: size, modified
+        # Records that may be others in the copy: their size, and when both sides stored them.
+        self.doubtful: dict[str, tuple[int, str]] = {}
         self.missing: dict[str, Count] = {}  # by kind: what the copy lacks
         self.present: dict[str, Count] = {}  # what both have
         self.waiting: set[str] = set()
@@ -161,7 +162,7 @@ class Look:
                 if may_refer(row.name):
                     self.both.add(row.name)
             elif kind in _NUMBERED and row.source.modified > row.target.modified + CLOCK:
-                self.doubtful[row.name] = size, row.source.modified  # stored after the copy had it
+                self.doubtful[row.name] = size, f"{row.source.modified} {row.target.modified}"
         return False
 
     def _point(self, row: Row, group: Group) -> None:

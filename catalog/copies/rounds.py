@@ -127,8 +127,9 @@ class Round:
             job.vault.store, job.target, rows, verify=True, on_copied=self._copied, follow=job.follow, into=outcome
         )
         self._fault(outcome)
-        if not self._done.stopped:
-            others = {*outcome.gone}.union(c.name for c in outcome.conflicts).union(f.name for f in outcome.damaged)
+        others = {*outcome.gone}.union(c.name for c in outcome.conflicts).union(f.name for f in outcome.damaged)
+        listed = len(others) == outcome.gone_count + outcome.conflict_count + outcome.damaged_count
+        if listed and not self._done.stopped:
             job.notes.note_compared((n, at) for n, (_, at) in doubtful.items() if n not in others)
 
     def copy(self) -> None:

@@ -77,6 +77,11 @@ class Copied(NamedTuple):
     vanished: tuple[str, ...] = ()
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether the time allowed was over before everything was copied, or let go."""
+        return self.done.stopped or (self.gone is not None and self.gone.stopped)
+
+    @property
     def is_clean(self) -> bool:
         done = self.done
         faults = done.outcome.conflict_count + done.outcome.damaged_count + done.held_points + done.held_places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from catalog.copies.letting_go import _covered
+from catalog.copies.listing import copied_json, copied_lines
 from catalog.places import Run
+from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
-from tests.kit.copying import Pair, lose, requests
+from tests.kit.copying import TARGET, Pair, lose, requests
 from tests.kit.faults import (
     RefusingStore,
+    spoilt,
 )
 from tests.kit.pruning import random_edits
 from tests.kit.vaultmaker import MACHINE
@@ -168,7 +172,7 @@ def test_jobs_and_what_no_record_explains(pair: Pair) -> None:
     assert {old, old + ".started"}.isdisjoint(pair.memory.objects) and new in pair.memory.objects
 
 
-def test_a_store_that_refuses_to_delete(pair: Pair) -> None:
+def test_a_store_that_refuses_to_delete_and_time_that_is_over(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     world = pair.world
     names = random_edits(world, 3)
     pair.copy()
@@ -179,8 +183,13 @@ def test_a_store_that_refuses_to_delete(pair: Pair) -> None:
     world.later(7.1)
     found = pair.copy(target=RefusingStore(pair.target, {"delete"}))
     assert found.gone is not None and found.gone.refused == 1 and found.has_problems
-    found = pair.copy()
-    assert found.gone is not None and not found.gone.refused and not found.has_problems
+    monkeypatch.setattr("catalog.prune.deleting.steady", lambda: math.inf)
+    found = pair.copy(seconds=3600.0)
+    assert found.is_stopped and copied_json(found, "")["stopped"] and not found.has_problems
+    assert copied_lines(found)[-1].startswith("The time allowed is over")
+    monkeypatch.undo()
+    found = pair.copy(seconds=3600.0)
+    assert found.gone is not None and not found.gone.refused and not found.has_problems and not found.is_stopped
 
 
 def test_blocks_that_no_run_holds_keep_their_pack() -> None:
@@ -248,3 +257,9 @@ def test_records_that_look_younger_than_their_copies_are_compared_once(pair: Pai
         source = MeteredStore(world.store, log=True)
         assert pair.copy(source).is_clean
         assert bool(requests(source)["get"] + requests(source)["read"]) is compared
+    other = MemoryStore(TARGET, clock=lambda: world.now - 10**10)
+    ledger = next(name for name in pair.memory.objects if name.startswith("ledger/"))
+    for name, data in pair.memory.objects.items():
+        other.create(name, [spoilt(data) if name == ledger else data])
+    found = pair.copy(target=other)  # two disks take turns
+    assert [one.name for one in found.done.outcome.conflicts] == [ledger]

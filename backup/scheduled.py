@@ -51,6 +51,7 @@ from catalog.schedule.history import History, Ran
 from catalog.schedule.marks import Marks, beat, single
 from catalog.schedule.noted import SERVES
 from catalog.screen.stderr import warn
+from catalog.seeds.routing import has_only_left
 from catalog.store.roles import Role
 from catalog.throttle.given import Given
 from catalog.throttle.limiting import limit_traffic
@@ -271,12 +272,17 @@ class _Runner:
             case "check":
                 return run_check(session, vault, None, None, _check(work), as_json=False)
             case _:
-                return self._restore_test(work, session)
+                return self._restore_test(work, session, vault)
 
-    def _restore_test(self, work: Work, session: Session) -> int:
+    def _restore_test(self, work: Work, session: Session, vault: Vault) -> int:
         """Test one item of this machine, another one each time, as a command of its own."""
         care = work.vault.plan.restore_test
-        items = [item.name for item in work.vault.items]
+        state, machine = session.settings.state, bytes.fromhex(work.vault.machine)
+        items = [
+            one.name for one in work.vault.items if not has_only_left(state, vault, machine, bytes.fromhex(one.id))
+        ]
+        if work.vault.items and not items:
+            raise ItemTravels("the first backups of all items travel on disks: there is nothing to restore yet")
         chosen = items[work.slot // (care.every * 3600 * 10**9) % len(items)] if items else None
         command = [
             *main_command("rpdrive"), "--vault", session.address, "test-restore", "latest",

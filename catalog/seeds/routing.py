@@ -115,6 +115,18 @@ def _holds(vault: Vault, seed: LocalSeed, item: Item) -> bool:
     return item.id.hex() in facts.items or next(vault.stored_points(item.machine, item.id), None) is None
 
 
+def has_only_left(state: Path, vault: Vault, machine: bytes, item: bytes) -> bool:
+    """Whether the points of an item are all on their way: there are none in the vault yet.
+
+    Costs nothing if this machine makes no seed. Raises LocalError, StoreError.
+    """
+    seed = LocalSeed.load(seed_folder(state, vault))
+    if seed is None:
+        return False
+    with closing(seed):
+        return item.hex() in seed.facts.items and next(vault.stored_points(machine, item), None) is None
+
+
 def _sent_late(vault: Vault, seed: LocalSeed) -> bool:
     """Send what the twin has beyond what was imported of it, e.g. of a backup that ran beside that import.
 

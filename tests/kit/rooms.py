@@ -315,7 +315,7 @@ ROOMS = {
     " catalog.check catalog.errors catalog.format catalog.held catalog.notify catalog.plans.local"
     " catalog.plans.records catalog.program catalog.prune catalog.schedule.agenda catalog.schedule.conditions"
     " catalog.schedule.due catalog.schedule.history catalog.schedule.marks catalog.schedule.noted catalog.screen"
-    " catalog.store catalog.throttle catalog.vault",
+    " catalog.seeds catalog.store catalog.throttle catalog.vault",
     "backup.wanted": "catalog.errors",
     "backup.commands": "backup.foreground backup.request backup.scheduled backup.sources backup.wanted"
     " backup.why catalog.access catalog.errors catalog.format catalog.screen catalog.store catalog.throttle",

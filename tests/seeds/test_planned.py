@@ -13,7 +13,7 @@ from catalog.access.session import Session
 from catalog.alerts.looking import Look, Looker
 from catalog.alerts.overdue import Protected, expectations
 from catalog.alerts.vaults import Known, vault_facts
-from catalog.format.plan import Schedule
+from catalog.format.plan import Care, Schedule
 from catalog.plans.local import LocalVault
 from catalog.plans.records import Plans, add_plan, next_record, refresh
 from catalog.schedule.conditions import Facts
@@ -52,6 +52,9 @@ def test_a_planned_backup_waits_and_is_no_alert(
     # Until 03:00, the time of today is one that comes, too.
     ran = [row for row in History(machine.state).all() if row.kind == "backup" and row.slot >= first]
     assert {(row.outcome, row.reason) for row in ran} == {("skipped", TRAVELS)}
+    # Nor is there anything that could be restored.
+    tests = [row for row in History(machine.state).all() if row.kind == "restore-test"]
+    assert tests and {(row.outcome, row.reason) for row in tests} == {("skipped", TRAVELS)}
     assert len(ran) == 3 and all("is travelling on disks" in row.error for row in ran)
     (item,) = plan.items
     protected = Protected(plan.vault, plan.machine, item.id, item.plan, ran, since=first)
@@ -81,6 +84,8 @@ def planned(machine: Exporter, source: Path) -> LocalVault:
     (item,) = vault.items(bytes.fromhex(known.machine)).values()
     own = Plans(vault).level("item", "home", item.id)
     paths, schedule = [os.fsencode(source)], Schedule(times=[180])
+    upkeep = Plans(vault).of_vault()
+    add_plan(vault, upkeep, next_record(upkeep, restore_test=Care(every=24)))
     add_plan(vault, own, next_record(own, zone="UTC", paths=paths, schedule=schedule, spread=0))
     found = refresh(vault, ADDRESS, settings)
     assert found is not None

@@ -23,6 +23,7 @@ from catalog.store.local import LocalStore
 from catalog.store.name import RESERVED
 from catalog.transfer.engine import transfer
 from catalog.transfer.outcome import Outcome, Wanted
+from catalog.vault_json import NAME as VAULT_FILE
 
 TOP = "BlockBlob"
 CONTAINER = "rpdrive-seed"
@@ -65,6 +66,10 @@ def export_seed(session: Session, sources: Sequence[str], to: Path, container: s
     check_container(container)
     if not to.is_dir():
         raise UsageError(f"there is no folder {to}", "name the folder of the Data Box, or make one")
+    for folder in (to.resolve(), *to.resolve().parents):
+        for name, what in ((VAULT_FILE, "a vault"), (SEED_FILE, "a disk of a seed")):
+            if (folder / name).exists():
+                raise UsageError(f"{to} can't be a Data Box: {folder} is {what}", "name a folder outside of it")
     brought, problems = open_sources(session, sources)
     if not brought:
         raise problems[0]

@@ -80,6 +80,14 @@ def test_what_is_refused(tmp_path: Path, box: Path) -> None:
         export(box / "nowhere", *seed.disks)
     with pytest.raises(UsageError, match="there is no disk of a seed"):
         export(box, box)
+    with pytest.raises(UsageError, match="is a disk of a seed"):
+        export(seed.disks[0] / "packs", *seed.disks)
+    (tmp_path / "vault" / "below").mkdir(parents=True)
+    (tmp_path / "vault" / "vault.json").touch()
+    for folder in (tmp_path / "vault", tmp_path / "vault" / "below"):
+        with pytest.raises(UsageError, match="is a vault"):
+            export(folder, *seed.disks)
+        assert not (folder / "BlockBlob").exists()
     export(box, *seed.disks)
     shutil.copy(seed.disks[1] / SEED_FILE, box / "BlockBlob/rpdrive-seed" / SEED.hex() / "1" / SEED_FILE)
     with pytest.raises(UsageError, match="another disk was exported to"):

@@ -20,6 +20,7 @@ from catalog.errors import AccessDenied, LocalError, ObjectChanged, RpdriveError
 from catalog.format.vaultfile import VaultFile
 from catalog.plans.local import LocalPlans
 from catalog.screen.text import safe_text
+from catalog.seeds.disk import read_twin_file
 from catalog.store.address import local_folder, normal_address
 from catalog.store.roles import Role
 from catalog.vault import Vault
@@ -44,9 +45,14 @@ def promote(session: Session, *, yes: bool, drives: Moved = lambda old, new: [])
     """Promote the session's vault, which must be a copy; a copy that is promoted already only gets used here.
 
     `drives` changes the drives that open by themselves. Raises UsageError if it is no copy, or if its source still
-    answers and nobody says yes, and as `Session.open_vault`.
+    answers or it has no point, and nobody says yes, or for a twin; and as `Session.open_vault`.
     """
     session.require(Role.ADMIN)
+    if session.folder is not None and read_twin_file(session.folder) is not None:
+        raise UsageError(
+            f"{session.folder} is the twin of a first backup that travels: it has nothing else of the vault",
+            "if the vault is lost, make a copy of the twin with `rpdrive vault copy`, and promote that",
+        )
     vault = session.open_vault(copying=True)
     mark, known = vault.file.copy, _known(session, vault)
     if mark is None:
@@ -56,6 +62,7 @@ def promote(session: Session, *, yes: bool, drives: Moved = lambda old, new: [])
     was_before = mark.promoted is not None
     if not was_before:
         if not yes:
+            _ask_for_points(session, vault)
             _ask(session, vault, known, mark.of)
         at = _moment(vault)
         vault.change_file(lambda file: _promoted(file, at))
@@ -76,6 +83,17 @@ def _known(session: Session, vault: Vault) -> list[str]:
     """The other addresses by which this machine knows the vault."""
     known = session.settings.known_vaults()
     return [at for at, one in known.items() if one == vault.id and at != session.address]
+
+
+def _ask_for_points(session: Session, vault: Vault) -> None:
+    """Raise UsageError if the copy has no point, as after a first run that did not end, and nobody confirms."""
+    if any(not name.partial for name in vault.each_point_name()):
+        return
+    if not confirm_on_terminal(f"The copy at {safe_text(session.address)} has no recovery points. Promote?"):
+        raise UsageError(
+            f"the copy at {session.address} has no recovery points: its first run has not ended",
+            "promote another copy, or add --yes to begin anew with this one",
+        )
 
 
 def _ask(session: Session, vault: Vault, known: list[str], of: str) -> None:

@@ -19,6 +19,7 @@ from catalog.access.settings import Settings
 from catalog.errors import FollowingCopy
 from catalog.format.vaultfile import CopyMark
 from catalog.plans.local import LocalPlans, LocalVault
+from catalog.seeds.disk import TWIN_FILE, TwinFile, write_twin_file
 from catalog.store.roles import Role
 from mount.login.systemd import SystemdUnits, unit_text
 from tests.kit.azurite import ACCOUNT, Azurite
@@ -256,6 +257,18 @@ def test_promoted_when_the_source_is_lost(p: Places) -> None:
     calm(checked(p, p.a))
     assert p.again(p.b) == 6
     calm(checked(p, p.b))
+
+
+def test_what_is_no_whole_copy_is_not_promoted_unasked(p: Places) -> None:
+    p.backup("one", b"1")
+    p.copy()
+    p.point(p.b, 1).unlink()  # as after a first run that was stopped
+    p.lose_a()
+    assert "has no recovery points: its first run has not ended" in p.fails("vault", "promote", p.b, code=2)
+    write_twin_file(p.b, TwinFile(vault=p.id.hex(), seed="00" * 16, machine="00" * 16, expires=0))
+    assert "is the twin of a first backup" in p.fails("vault", "promote", p.b, "--yes", code=2)
+    (p.b / TWIN_FILE).unlink()
+    p.ok("vault", "promote", p.b, "--yes")
 
 
 @pytest.mark.soak

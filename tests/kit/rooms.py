@@ -145,7 +145,7 @@ ROOMS = {
     " catalog.screen catalog.store"
     " catalog.vault",
     "catalog.promotion": "catalog.access catalog.errors catalog.format catalog.plans.local catalog.screen"
-    " catalog.store catalog.store.address catalog.vault catalog.vault_json",
+    " catalog.seeds.disk catalog.store catalog.store.address catalog.vault catalog.vault_json",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
     " catalog.screen catalog.store catalog.vault",
     "catalog.throttle.rates": "catalog.format",

@@ -160,7 +160,7 @@ def test_state_disk_full(rpdrive: Cli, tmp_path: Path, folder: Path, small_disk:
     rpdrive.home = small_disk / "home"
     rpdrive.environ["RPDRIVE_HOME"] = str(rpdrive.home)
     free = shutil.disk_usage(small_disk).free
-    (small_disk / "ballast").write_bytes(bytes(free - (120 << 10)))
+    (small_disk / "ballast").write_bytes(bytes(free - (128 << 10)))
     text = rpdrive.fails("backup", folder, code=11)
     assert "full" in text or "No space" in text
     (small_disk / "ballast").unlink()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from blake3 import blake3
@@ -102,22 +102,24 @@ def shown(place: str) -> str:
     return local_folder(place) or place
 
 
-def open_sources(session: Session, sources: Sequence[str]) -> tuple[list[Brought], list[RpdriveError]]:
+def open_sources(
+    session: Session, sources: Sequence[str], opened: ExitStack
+) -> tuple[list[Brought], list[RpdriveError]]:
     """The disks at these addresses, in the order of the addresses, and what is wrong with others.
 
-    A folder that is not a disk is looked into: it may hold several. Raises UsageError for an address at which there
-    is no disk at all, and StoreError if it can't be read.
+    `opened` closes their stores. A folder that is not a disk is looked into: it may hold several. Raises UsageError
+    for an address at which there is no disk at all, and StoreError if it can't be read.
     """
     found: list[Brought] = []
     problems: list[RpdriveError] = []
     for source in sources:
         place = normal_address(source)
         before = len(found), len(problems)
-        store = open_source(session, place)
-        if not _opened(found, problems, store, place):
+        store = open_source(session, place, opened)
+        if not _opened(found, problems, store, place, opened):
             for folder in _folders(store):
                 below = f"{place}/{folder}"
-                _opened(found, problems, open_source(session, below), below)
+                _opened(found, problems, open_source(session, below, opened), below, opened)
         if (len(found), len(problems)) == before:
             raise UsageError(
                 f"there is no disk of a seed at {shown(place)}: it has no {SEED_FILE}",
@@ -127,17 +129,21 @@ def open_sources(session: Session, sources: Sequence[str]) -> tuple[list[Brought
     return found, problems
 
 
-def open_source(session: Session, place: str) -> Store:
-    """The store at an address. Raises UsageError if it is no address, AccessDenied, and StoreError."""
+def open_source(session: Session, place: str, opened: ExitStack) -> Store:
+    """The store at an address, which `opened` closes. Raises UsageError if it is none, AccessDenied, StoreError."""
     folder = local_folder(place)
     if folder is None:
-        return session.another(place).open_store()
+        other = session.another(place)
+        opened.callback(other.close)
+        return other.open_store()
     if not Path(folder).is_dir():
         raise UsageError(f"there is no folder {folder}", "check that the disk is connected and mounted")
-    return LocalStore(folder, place, witness=SEED_FILE)
+    return opened.enter_context(closing(LocalStore(folder, place, witness=SEED_FILE)))
 
 
-def _opened(found: list[Brought], problems: list[RpdriveError], store: Store, place: str) -> bool:
+def _opened(
+    found: list[Brought], problems: list[RpdriveError], store: Store, place: str, opened: ExitStack
+) -> bool:
     """Add the disk at an address, or what is wrong with it. False if there is none."""
     what = f"{shown(place)}/{SEED_FILE}"
     try:
@@ -145,7 +151,7 @@ def _opened(found: list[Brought], problems: list[RpdriveError], store: Store, pl
         found.append(Brought(store, place, decode_seed_file(data, what)))
     except ObjectNotFound:
         folder = local_folder(place)
-        return folder is not None and _opened_twin(found, problems, Path(folder), place)
+        return folder is not None and _opened_twin(found, problems, Path(folder), place, opened)
     except ObjectTooLarge as e:
         problems.append(Damaged(f"{what} is too large", e.advice))
     except (Damaged, NewerFormat) as e:
@@ -153,7 +159,9 @@ def _opened(found: list[Brought], problems: list[RpdriveError], store: Store, pl
     return True
 
 
-def _opened_twin(found: list[Brought], problems: list[RpdriveError], folder: Path, place: str) -> bool:
+def _opened_twin(
+    found: list[Brought], problems: list[RpdriveError], folder: Path, place: str, opened: ExitStack
+) -> bool:
     try:
         twin = read_twin_file(folder)
     except (Damaged, NewerFormat) as e:
@@ -165,7 +173,7 @@ def _opened_twin(found: list[Brought], problems: list[RpdriveError], folder: Pat
     file = SeedFile(
         vault=twin.vault, seed=twin.seed, machine=twin.machine, expires=twin.expires, disk=TWIN, disks=(row,)
     )
-    found.append(Brought(LocalStore(folder, place), place, file))
+    found.append(Brought(opened.enter_context(closing(LocalStore(folder, place))), place, file))
     return True
 
 

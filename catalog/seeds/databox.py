@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +71,14 @@ def export_seed(session: Session, sources: Sequence[str], to: Path, container: s
         for name, what in ((VAULT_FILE, "a vault"), (SEED_FILE, "a disk of a seed")):
             if (folder / name).exists():
                 raise UsageError(f"{to} can't be a Data Box: {folder} is {what}", "name a folder outside of it")
-    brought, problems = open_sources(session, sources)
+    with ExitStack() as opened:
+        brought, problems = open_sources(session, sources, opened)
+        return _export_all(brought, problems, to, container, follow)
+
+
+def _export_all(
+    brought: list[Brought], problems: list[RpdriveError], to: Path, container: str, follow: Follower
+) -> Export:
     if not brought:
         raise problems[0]
     if len({(one.file.vault, one.file.seed) for one in brought}) > 1:
@@ -89,7 +97,11 @@ def export_seed(session: Session, sources: Sequence[str], to: Path, container: s
 
 
 def _export(one: Brought, folder: Path, follow: Follower) -> Exported:
-    target = LocalStore(folder)
+    with closing(LocalStore(folder)) as target:
+        return _exported(one, target, folder, follow)
+
+
+def _exported(one: Brought, target: LocalStore, folder: Path, follow: Follower) -> Exported:
     outcome, names = Outcome(), Names(one.file.ended_name, one.file.machine)
     with temporary_folder() as temporary:
         rows = fetch_list(one, one.row, temporary)

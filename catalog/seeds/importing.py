@@ -9,7 +9,7 @@ that lacks something. A run that was stopped anywhere is finished by the same co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -106,11 +106,12 @@ def import_seed(session: Session, request: Request, follow: Follower) -> Result:
     store, file = session.open_store(), session.read_vault_file()
     if file.copy is not None and file.is_following:
         raise following_copy(session.address, file.copy.of)
-    brought, problems = open_sources(session, request.sources)
-    if not brought:
-        raise problems[0]
-    first = _one_seed(brought, file.vault_id.hex(), session.address)
-    with temporary_folder() as folder:
+    with ExitStack() as opened:
+        brought, problems = open_sources(session, request.sources, opened)
+        if not brought:
+            raise problems[0]
+        first = _one_seed(brought, file.vault_id.hex(), session.address)
+        folder = opened.enter_context(temporary_folder())
         run = _Import(store, request, brought, first, folder, follow)
         run.result.problems += problems
         return run.run()

@@ -1,5 +1,6 @@
 """An open vault: its keys and its store, and the records and packs read through both.
 
+`open_vault` opens one with a passphrase or a master key, in one request (vault.json).
 Machines, items and points are immutable: their sealed records are cached in `records`, if a mapping is given.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from catalog.errors import (
     AccessDenied,
@@ -36,6 +37,8 @@ from catalog.format.records import (
     MachineName,
     Point,
     PointName,
+    RecordName,
+    VersionName,
     decode_record,
     encode_record,
 )
@@ -60,20 +63,6 @@ class Stored(NamedTuple):
 
     size: int
     modified: int
-
-
-class _Name(Protocol):
-    """The name of a record."""
-
-    def check(self, record: Any, /) -> None:
-        """Raise Damaged if the record under this name belongs to another one."""
-
-
-class _Version(_Name, Protocol):
-    """The name of a version of a machine or item."""
-
-    @property
-    def version(self) -> int: ...
 
 
 def now_iso() -> str:
@@ -155,7 +144,7 @@ class Vault:
                 raise e from None  # the store refuses all of the vault
             raise refused_object(name) from e
 
-    def read_checked(self, kind: Kind, cls: type[T], name: _Name, *, fresh: bool = False) -> T:
+    def read_checked(self, kind: Kind, cls: type[T], name: RecordName, *, fresh: bool = False) -> T:
         """A record by its name, with which it must agree. Raises as `read_record`."""
         record = self.read_record(kind, cls, str(name), fresh=fresh)
         name.check(record)
@@ -165,7 +154,7 @@ class Vault:
         self,
         kind: Kind,
         cls: type[T],
-        names: Sequence[_Name],
+        names: Sequence[RecordName],
         keep: Callable[[T], T] | None = None,
         *,
         fresh: bool = False,
@@ -176,7 +165,7 @@ class Vault:
         Raises StoreError if the store itself fails.
         """
 
-        def read(name: _Name) -> T | RpdriveError:
+        def read(name: RecordName) -> T | RpdriveError:
             try:
                 record = self.read_checked(kind, cls, name, fresh=fresh)
                 return record if keep is None else keep(record)
@@ -231,8 +220,8 @@ class Vault:
 
     def _newest(self, kind: Kind, cls: type[T], prefix: str, *, fresh: bool = False) -> list[tuple[int, T]]:
         """The newest version of each record below a prefix that opens, and its number."""
-        parse: Callable[[str], _Version | None] = MachineName.parse if kind is Kind.MACHINE else ItemName.parse
-        left: dict[str, list[_Version]] = {}
+        parse: Callable[[str], VersionName | None] = MachineName.parse if kind is Kind.MACHINE else ItemName.parse
+        left: dict[str, list[VersionName]] = {}
         for info in self.store.list(prefix):
             name = parse(info.name)
             if name is not None:
@@ -286,8 +275,11 @@ class Vault:
         self, machine: bytes | None = None, item: bytes | None = None
     ) -> Iterator[tuple[PointName, int]]:
         """The same, each with the time by the store's clock when it was stored (ns since the epoch, UTC)."""
-        folders = [] if machine is None else [machine] if item is None else [machine, item]
-        prefix = "".join(["points/", *(one.hex() + "/" for one in folders)])
+        prefix = "points/"
+        if machine is not None:
+            prefix += machine.hex() + "/"
+            if item is not None:
+                prefix += item.hex() + "/"
         for info in self.store.list(prefix):
             name = PointName.parse(info.name)
             if name is not None:
@@ -477,10 +469,12 @@ class Vault:
 
 def _all(records: list[T | RpdriveError]) -> list[T]:
     """The records. Raises the first error among them."""
+    found = []
     for record in records:
         if isinstance(record, RpdriveError):
             raise record
-    return [record for record in records if not isinstance(record, RpdriveError)]
+        found.append(record)
+    return found
 
 
 def open_vault(
@@ -495,5 +489,7 @@ def open_vault(
     Raises NoVault, WrongPassphrase, NewerFormat, StoreError, or Damaged (also for a master key of another vault).
     """
     file = read_vault_file(store)
-    keys = file.unlock(passphrase or "") if master is None else file.verify(Keys(master, file.vault_id))
-    return Vault(store, keys, file, records)
+    if master is not None:
+        return Vault(store, file.verify(Keys(master, file.vault_id)), file, records)
+    assert passphrase is not None
+    return Vault(store, file.unlock(passphrase), file, records)

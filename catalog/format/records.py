@@ -10,7 +10,7 @@ import re
 import threading
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -296,6 +296,20 @@ def _parsed_time(text: str) -> int | None:
         return int(datetime(*day, *clock, tzinfo=UTC).timestamp()) * 10**9
     except ValueError:
         return None
+
+
+class RecordName(Protocol):
+    """The name of a record."""
+
+    def check(self, record: Any, /) -> None:
+        """Raise Damaged if the record under this name belongs to another one."""
+
+
+class VersionName(RecordName, Protocol):
+    """The name of a version of a machine or item."""
+
+    @property
+    def version(self) -> int: ...
 
 
 class PointName(NamedTuple):

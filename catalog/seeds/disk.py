@@ -23,6 +23,7 @@ import msgspec
 from blake3 import blake3
 
 from catalog.errors import Damaged, LocalError, NewerFormat, NotFound, StoreFull, StoreUnreachable
+from catalog.format.seeds import SeedName
 from catalog.store.name import RESERVED, is_name
 from catalog.systems.this import SYSTEM
 
@@ -115,12 +116,12 @@ class SeedFile(msgspec.Struct, kw_only=True, frozen=True):
     @property
     def ended_name(self) -> str:
         """The name of the object that ends the seed, the last one to be imported."""
-        return f"seeds/{self.seed}.ended"
+        return str(SeedName(bytes.fromhex(self.seed), is_ended=True))
 
     @property
     def record_name(self) -> str:
         """The name of the seed's record in the vault."""
-        return f"seeds/{self.seed}"
+        return str(SeedName(bytes.fromhex(self.seed)))
 
 
 class TwinFile(msgspec.Struct, kw_only=True, frozen=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -21,7 +22,7 @@ import msgspec
 from catalog.access.settings import private_folder
 from catalog.errors import LocalError, RpdriveError, StoreError, StoreUnreachable, UsageError
 from catalog.schedule.marks import single
-from catalog.seeds.disk import Listed, read_seed_file, read_twin_file
+from catalog.seeds.disk import DiskRow, Listed, read_seed_file, read_twin_file
 from catalog.store.base import ObjectInfo
 from catalog.store.local import LocalStore
 from catalog.vault import Vault
@@ -65,30 +66,26 @@ class Facts(msgspec.Struct, kw_only=True, frozen=True):
     stage: Stage = Stage.STARTING
 
 
-class LocalDisk(msgspec.Struct, kw_only=True, frozen=True):
-    """A disk of the seed: `path` is where it was last. `id` is in its seed.json, too.
+class LocalDisk(DiskRow, kw_only=True, frozen=True):
+    """A disk of the seed: `path` is where it was last. `full`: an object did not fit."""
 
-    `full`: an object did not fit. The other fields are those of disk.DiskRow, once it is finished.
-    """
-
-    number: int
-    id: str
-    label: str
     path: str
     full: bool = False
-    objects: int = 0
-    bytes: int = 0
-    list: str = ""
-    list_bytes: int = 0
 
     @property
-    def is_finished(self) -> bool:
-        return bool(self.list)
+    def row(self) -> DiskRow:
+        """What its seed.json says of it."""
+        return DiskRow(**{field: getattr(self, field) for field in DiskRow.__struct_fields__})
 
     @property
     def name(self) -> str:
         """The disk, for people."""
         return f"disk {self.number} ({self.label})"
+
+
+def day_of(ns: int) -> str:
+    """The day of a time (UTC), for people."""
+    return time.strftime("%Y-%m-%d", time.gmtime(ns / 1e9))
 
 
 class Row(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from catalog.screen.phases import NoFollower, PhaseScreen
 from catalog.screen.text import counted, iso_time, size_text
 from catalog.seeds.closing import close
 from catalog.seeds.ending import abandon
-from catalog.seeds.local import LocalDisk, Stage, is_twin
+from catalog.seeds.local import LocalDisk, Stage, day_of, is_twin
 from catalog.seeds.starting import Wish, add_disk, start
 from catalog.seeds.status import DiskState, Status, status_of
 from catalog.vault import Vault
@@ -38,7 +37,7 @@ def start_seed(session: Session, vault: Vault, wish: Wish, *, as_json: bool) -> 
     say(f"Backups of {what} go to {disk.name}, {disk.path}, until `rpdrive seed close`")
     if facts.twin:
         say(f"All of it is kept in {facts.twin}, too; later backups go there until the disks have arrived")
-    say(f"The disks must have arrived by {_day(facts.expires)}; until then, nothing of this machine is pruned")
+    say(f"The disks must have arrived by {day_of(facts.expires)}; until then, nothing of this machine is pruned")
 
 
 def add_one(session: Session, vault: Vault, folder: Path, label: str, *, as_json: bool) -> None:
@@ -83,8 +82,8 @@ def show_status(session: Session, vault: Vault, *, as_json: bool) -> None:
         word = "gone: its record is not in the vault; run `rpdrive seed abandon`"
     elif status.expired:
         word = "expired: run `rpdrive seed abandon`"
-    say(f"Seed {facts.id[:8]} of {_day(facts.time)}, {word}")
-    say(f"Items: {', '.join(sorted(facts.items.values())) or 'none yet'}; expires {_day(facts.expires)}")
+    say(f"Seed {facts.id[:8]} of {day_of(facts.time)}, {word}")
+    say(f"Items: {', '.join(sorted(facts.items.values())) or 'none yet'}; expires {day_of(facts.expires)}")
     for one in status.disks:
         say(f"  {one.disk.name}: {_where(one, status)}")
     missing = [one for one in status.disks if not one.has_arrived]
@@ -138,7 +137,3 @@ def _status_row(status: Status) -> dict[str, Any]:
         "expired": status.expired, "items": facts.items, "names": list(facts.names), "twin": facts.twin or None,
         "disks": disks,
     }  # fmt: skip
-
-
-def _day(ns: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(ns / 1e9))

@@ -18,7 +18,6 @@ from catalog.machines.registry import this_machine
 from catalog.screen.text import iso_time
 from catalog.seeds.disk import (
     MAX_DISKS,
-    DiskRow,
     SeedFile,
     TwinFile,
     read_seed_file,
@@ -26,7 +25,7 @@ from catalog.seeds.disk import (
     write_seed_file,
     write_twin_file,
 )
-from catalog.seeds.local import Facts, LocalDisk, LocalSeed, Stage, alone, is_connected, seed_folder
+from catalog.seeds.local import Facts, LocalDisk, LocalSeed, Stage, alone, day_of, is_connected, seed_folder
 from catalog.seeds.record import add_seed
 from catalog.store.local import LocalStore
 from catalog.vault import VAULT_FILE, Vault
@@ -65,7 +64,7 @@ def start(session: Session, vault: Vault, wish: Wish) -> LocalSeed:
         seed = LocalSeed.load(seed_folder(state, vault))
         if seed is not None and seed.facts.stage is not Stage.STARTING:
             raise UsageError(
-                f"a seed of this machine is under way already, since {_day(seed.facts.time)}",
+                f"a seed of this machine is under way already, since {day_of(seed.facts.time)}",
                 "see `rpdrive seed status`; another disk is added with `rpdrive seed add-disk DIR`",
             )
         disk = wish.disk.absolute()
@@ -161,13 +160,7 @@ def seed_file(
     vault_id: bytes, facts: Facts, disk: LocalDisk, disks: list[LocalDisk], *, complete: bool = False
 ) -> SeedFile:
     """The seed.json of a disk."""
-    rows = {
-        one.number: DiskRow(
-            number=one.number, id=one.id, label=one.label, objects=one.objects, bytes=one.bytes, list=one.list,
-            list_bytes=one.list_bytes,
-        )
-        for one in disks
-    }  # fmt: skip
+    rows = {one.number: one.row for one in disks}
     return SeedFile(
         vault=vault_id.hex(), seed=facts.id, machine=facts.machine, expires=facts.expires,
         disk=disk.number, disks=tuple(rows[number] for number in sorted(rows)), complete=complete,
@@ -300,7 +293,3 @@ def complete_twin(vault: Vault, folder: Path, facts: Facts) -> None:
                     store.create(info.name, [vault.store.get(info.name, MAX_SEALED)])
     finally:
         store.close()
-
-
-def _day(ns: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(ns / SECOND))

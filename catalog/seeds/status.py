@@ -72,7 +72,7 @@ def _arrived(vault: Vault, seed: LocalSeed) -> Counter[int]:
     machine = seed.facts.machine
     series = machine[: 2 * SERIES_BYTES]
     found = Counter[int]()
-    last = f"seeds/{seed.facts.id}.ended"
+    last = str(SeedName(bytes.fromhex(seed.facts.id), is_ended=True))
     folders = (f"{kind}/{machine}/" for kind in ("index", "jobs", "points"))
     for prefix in (*folders, f"meta/{series}/", f"packs/{series}/", last):
         own = ((row.name, row.size, row.disk) for row in seed.rows(prefix))

@@ -36,7 +36,7 @@ ROOMS = {
     "catalog.store.azure": "catalog.errors catalog.store",
     "catalog.store.address": "catalog.errors catalog.program catalog.store catalog.store.azure",
     "catalog.transfer": "catalog.errors catalog.screen catalog.store",
-    "catalog.seeds.disk": "catalog.errors catalog.store catalog.systems",
+    "catalog.seeds.disk": "catalog.errors catalog.format catalog.store catalog.systems",
     "catalog.signed": "catalog.errors catalog.format catalog.store",
     "catalog.passed_over": "catalog.errors",
     "catalog.places": "catalog.format catalog.signed catalog.store",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,11 +33,17 @@ hypothesis.settings.load_profile(os.environ.get(PROFILE, "same"))
 
 
 def pytest_configure() -> None:
-    """Give tests' processes the usual signals, also below nohup: ignoring is inherited, a handler is not."""
+    """Give tests' processes the usual signals, also below nohup: ignoring is inherited, a handler is not.
+
+    SIGPIPE gets one, too. Tests run libfuse in threads of this process; its end would restore the default for a
+    SIGPIPE that is ignored, and the next write to a closed connection would end all tests.
+    """
     for name in ("SIGINT", "SIGHUP", "SIGQUIT"):
         number = getattr(signal, name, signal.SIGINT)
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGPIPE, lambda *_: None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

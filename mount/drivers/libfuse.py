@@ -24,7 +24,7 @@ from catalog.errors import MountFailed, NotFound, StoreUnreachable
 from mount.drivers.ages import Ages, time_limit
 from mount.drivers.base import BLOCK, OpenFolder, Refusal, errno_of
 from mount.drivers.errors import Errors, FailedReads
-from mount.drivers.signals import interrupted_once
+from mount.drivers.signals import broken_pipes_ignored, interrupted_once
 from mount.view.nodes import FOREVER, NEGATIVE_SHORT, SHORT, File, Folder, Link, Node, View
 
 # Unless the user has set a path, this name saves fusepy a search through ldconfig and gcc.
@@ -184,7 +184,7 @@ class Drive(fuse.FUSE):  # type: ignore[misc]
             options["allow_other"] = True
             self.view.narrow()  # libfuse 2 has no way to have the kernel check ACLs
         try:
-            with interrupted_once(self._is_over):
+            with broken_pipes_ignored(), interrupted_once(self._is_over):
                 super().__init__(
                     _Operations(_READS + _WRITES),
                     os.fsencode(at or mount_point).decode("latin-1"),

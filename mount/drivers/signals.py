@@ -70,6 +70,22 @@ if sys.platform != "win32":
             os.close(write_end)  # ends the thread
 
     @contextmanager
+    def broken_pipes_ignored() -> Iterator[None]:
+        """Have SIGPIPE do nothing, also once a loop of libfuse has ended; for the main thread, as above.
+
+        Python ignores SIGPIPE. libfuse takes that for its own setting, and restores the default when its loop ends:
+        from then on, writing to a closed connection ends the process. It leaves a handler alone.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        former = signal.signal(signal.SIGPIPE, lambda _number, _frame: None)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGPIPE, former)
+
+    @contextmanager
     def interrupted_once(over: Callable[[], bool]) -> Iterator[None]:
         """Interrupt the system calls of this thread once `over` is true; does nothing outside the main thread.
 

@@ -6,6 +6,8 @@ import ctypes
 import os
 import platform
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -57,6 +59,39 @@ def test_afterwards_signals_are_handled_as_before() -> None:
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+AFTER_LIBFUSE = """
+import os, signal, subprocess, sys, threading
+os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse.so.2")
+import fuse
+from contextlib import nullcontext
+from mount.drivers.signals import broken_pipes_ignored
+
+def unmount(self, _path):
+    threading.Thread(target=subprocess.run, args=(["umount", "-l", sys.argv[1]],)).start()
+
+with nullcontext() if sys.argv[2] == "bare" else broken_pipes_ignored():
+    fuse.FUSE(type("Nothing", (fuse.Operations,), {"init": unmount})(), sys.argv[1], foreground=True)
+assert sys.argv[2] == "bare" or signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+read_end, write_end = os.pipe()
+os.close(read_end)
+try:
+    os.write(write_end, b"x")
+except BrokenPipeError:
+    print("an error as any other")
+"""
+
+
+@pytest.mark.needs_fuse
+@pytest.mark.needs_root
+@pytest.mark.parametrize(("how", "code"), [("bare", -signal.SIGPIPE), ("ignored", 0)])
+def test_a_broken_pipe_is_an_error_after_libfuse_has_run(tmp_path: Path, how: str, code: int) -> None:
+    """`bare` shows what libfuse does: it ends a process that writes to a closed connection."""
+    command = [sys.executable, "-c", AFTER_LIBFUSE, str(tmp_path), how]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("an error as any other" in done.stdout) == (how == "ignored")
 
 
 def threads_that_take(pid: int, number: int) -> list[int]:

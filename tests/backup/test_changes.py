@@ -381,7 +381,7 @@ def scattered(machine: Protected, tmp_path: Path) -> Iterator[tuple[Protected, P
 def test_scattered_tree_is_written_afresh(scattered: tuple[Protected, Path]) -> None:
     machine, folder = scattered
     rng, most, rewritten = random.Random(4), 0.0, 0
-    for run in range(40):
+    for run in range(24):
         for _ in range(10):
             (folder / f"d{rng.randrange(200):03d}" / f"f{rng.randrange(60):02d}").write_bytes(rng.randbytes(20))
         settle()

@@ -220,7 +220,7 @@ def read_through(remote: Remote, source: Path, disk: DiskCache | None = None) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # 200 backups, on a machine with other work
-@pytest.mark.parametrize("points", [40, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("points", [15, pytest.param(200, marks=pytest.mark.soak)])
 def test_20000_small_files_first_again_offline_and_after_many_points(
     remote: Remote, tmp_path: Path, points: int
 ) -> None:

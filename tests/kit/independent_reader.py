@@ -452,9 +452,11 @@ def found(vault: Vault, number: int, entry: Entry) -> Found:
     )  # fmt: skip
 
 
-def read_point(place: Store | Path, passphrase: str, wanted: str | None = None) -> Iterator[tuple[bytes, Found]]:
+def read_point(
+    place: Store | Path, passphrase: str, wanted: str | None = None, *, wait: float = 2.0
+) -> Iterator[tuple[bytes, Found]]:
     """Path and entry of all that is in a point, which is given by its name or id."""
-    vault = Vault(place, passphrase)
+    vault = Vault(place, passphrase, wait=wait)
     for path, number, entry in vault.walk(vault.find(wanted or "latest")):
         yield path, found(vault, number, entry)
 

@@ -1,7 +1,8 @@
 # make test          everything that has to pass: lint, types, all tests; needs root or sudo, /dev/fuse and a network
 # make quick         lint, types and the quick tests; needs Python only: no root, no /dev/fuse, no npm
 # make demo          back up DIR (default: a real tree of this machine), open it as a drive and compare
-# make bench         speed and size beside restic and Borg, on the same data (ARGS=--quick: a tenth of it)
+# make bench         speed and size beside restic, Borg, squashfs and cp, on the same data (ARGS=--quick: a tenth of it;
+#                    ARGS=--table: one table of everything; ARGS="--table --rows find,cp --restic FILE")
 # make bench-drives  only its part about drives (ARGS="--only cp,find --tools kernel,squashfuse")
 # make bench-upkeep  forgetting, pruning and checking beside restic (ARGS="--restic FILE --points 200")
 # make bench-browse  the page of `rpdrive browse` (ARGS=--quick; ARGS="--only start,folder,search")
@@ -64,9 +65,7 @@ demo: setup-demo
 	$(PYTHON_HERE) benchmarks/demo.py $(if $(DIR),"$(DIR)")
 
 bench: setup-bench
-	$(PYTHON_HERE) benchmarks/run.py $(ARGS)
-	$(PYTHON_HERE) benchmarks/restore.py $(ARGS)
-	$(PYTHON_HERE) benchmarks/drives.py $(ARGS)
+	$(PYTHON_HERE) benchmarks/bench.py $(ARGS)
 
 bench-drives: setup-bench
 	$(PYTHON_HERE) benchmarks/drives.py $(ARGS)

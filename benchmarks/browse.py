@@ -28,8 +28,8 @@ from urllib.parse import urlencode, urlsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from browse_material import MIB, Long, Wide
+from machine import compile_packages, machine, say
 from measured import drop_caches
-from run import compile_packages, machine, say
 from tools import Rpdrive
 
 from tests.kit.browser import chromium

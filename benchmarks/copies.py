@@ -28,8 +28,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.kit
 
+from machine import MIB, compile_packages, machine, say
 from measured import CommandFailed, drop_caches, run, stored
-from run import MIB, compile_packages, machine, say
 from tools import Rpdrive
 
 TARGET = 0.9  # of the speed of `rsync -a`

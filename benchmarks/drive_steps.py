@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from drive_tools import Drive
 from material import Material
-from measured import CommandFailed, drop_caches, high_water
+from measured import CommandFailed, cpu_seconds, drop_caches, high_water
 from own_drives import FarDrive, OwnDrive
 
 PLACES, PLACE = 1_000, 4096  # random reads, and bytes of each, at multiples of it
@@ -141,19 +141,29 @@ def _run_counted(bench: Bench, words: Sequence[str | Path], lines: int) -> float
 def _seq(bench: Bench, drive: Drive) -> Figures:
     with drive.opened() as root:
         bench.forget()
+        before = _cpu(drive)
         figures = {"seq": _read_big(bench, root)}
+        after = _cpu(drive)
+        if before is not None and after is not None:
+            figures["seq-cpu"] = after - before
         memory = _end(bench, drive, "seq", "memory-seq")
         figures["seq-again"] = _read_big(bench, root)
     return figures | memory
 
 
+def _cpu(drive: Drive) -> float | None:
+    """The CPU seconds of the drive's processes so far; None for plain files."""
+    status = drive.status()
+    return cpu_seconds(status["pid"]) if "pid" in status else None
+
+
 def _read_big(bench: Bench, root: Path) -> float:
-    """MB/s."""
+    """Seconds."""
     path = root / "big.bin"
     size = path.stat().st_size
     if size != (bench.material.root / "big.bin").stat().st_size:
         raise CommandFailed(f"{path} is {size:,} bytes long, which is wrong")
-    return size / 1e6 / _run(["dd", f"if={path}", "of=/dev/null", "bs=1M", "status=none"])
+    return _run(["dd", f"if={path}", "of=/dev/null", "bs=1M", "status=none"])
 
 
 def _random(bench: Bench, drive: Drive) -> Figures:
@@ -201,9 +211,9 @@ def _far_seq(bench: Bench, drive: Drive) -> Figures:
     far = FarDrive(drive.place, drive.name, bench.delay)
     with far.opened() as root:
         bench.forget()
-        speed = _read_big(bench, root)
+        seconds = _read_big(bench, root)
         _end(bench, far, "far-seq")
-    return {"far-seq": speed}
+    return {"far-seq": seconds}
 
 
 STEPS = (

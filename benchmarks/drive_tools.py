@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measured import CommandFailed
-from tools import Borg, Restic, Tool
+from tools import SQUASHFS, Borg, Restic, Squashfs, Tool
 
-SQUASHFS = ("-comp", "zstd", "-Xcompression-level", "3", "-b", "1M")  # rpdrive's level, and about its blocks
 _PATIENCE = 600.0  # s for a drive to appear or to go away
 
 
@@ -79,14 +78,26 @@ class Drive(ABC):
 
     def prepare(self) -> None:
         """Make what is mounted, unless it is there and of these data."""
-        mark, stamp = self.place.folder / f"{self.stock}-complete", [self.place.stamp, self.format()]
-        if mark.exists():
-            found = mark.read_text().split("\n")
+        stamp = [self.place.stamp, self.format()]
+        if self.mark.exists():
+            found = self.mark.read_text().split("\n")
             if found == stamp or (self.place.keep and found[0] == stamp[0]):
                 return
-        mark.unlink(missing_ok=True)
+        self.mark.unlink(missing_ok=True)
         self.make()
-        mark.write_text("\n".join(stamp))
+        self.complete()
+
+    @property
+    def mark(self) -> Path:
+        """A file that is there while what is mounted is whole and of these data."""
+        return self.place.folder / f"{self.stock}-complete"
+
+    def complete(self) -> None:
+        """Note that what is mounted is whole."""
+        self.mark.write_text("\n".join([self.place.stamp, self.format()]))
+
+    def settle(self) -> None:  # noqa: B027 - most have nothing to do
+        """What is to do between a backup and the first mount."""
 
     @property
     def stock(self) -> str:
@@ -124,7 +135,7 @@ class Drive(ABC):
             self.close()
 
 
-class Plain(Drive):
+class PlainDrive(Drive):
     """The files themselves."""
 
     name = "plain"
@@ -245,14 +256,14 @@ class ToolDrive(ForegroundDrive):
 
 class ResticDrive(ToolDrive):
     name = "restic"
-    kind = Restic
+    kind = Restic  # with the program that `--restic` names
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self.root = self.mount_point / "snapshots/latest" / place.source.relative_to("/")
 
     def words(self) -> list[str]:
-        return ["restic", "mount", str(self.mount_point)]
+        return [Restic.program, "mount", str(self.mount_point)]
 
 
 class BorgDrive(ToolDrive):
@@ -267,21 +278,20 @@ class BorgDrive(ToolDrive):
         return ["borg", "mount", "--foreground", f"{self._tool.repository}::1", str(self.mount_point)]
 
 
-class SquashDrive(ForegroundDrive):
+class SquashDrive(ToolDrive):
     name = "squashfuse"
+    kind = Squashfs
     stock = "squashfs"
-    note = f"no encryption; image by mksquashfs {' '.join(SQUASHFS)}"
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._image = place.folder / "image.squashfs"
+        self._image = Squashfs(place.folder).image
         self.root = self.mount_point
 
     def missing(self) -> str:
-        for command, package in ((self.name, "squashfuse"), ("mksquashfs", "squashfs-tools")):
-            if shutil.which(command) is None:
-                return f"{command} is missing: `apt install {package}`"
-        return ""
+        if shutil.which(self.name) is None:
+            return f"{self.name} is missing: `apt install squashfuse`"
+        return super().missing()
 
     def version(self) -> str:
         words = [self.name, "--help"]  # it has no option for it, and says it there
@@ -291,11 +301,6 @@ class SquashDrive(ForegroundDrive):
     def format(self) -> str:
         return " ".join(SQUASHFS)
 
-    def make(self) -> None:
-        self._image.unlink(missing_ok=True)
-        words = ["mksquashfs", str(self.place.source), str(self._image), *SQUASHFS, "-noappend", "-no-progress"]
-        call(words, dict(os.environ), self.place.log)
-
     def words(self) -> list[str]:
         return [self.name, "-f", str(self._image), str(self.mount_point)]
 
@@ -304,4 +309,7 @@ class SquashLowLevelDrive(SquashDrive):
     """The same image by libfuse's other API, which squashfuse brings along."""
 
     name = "squashfuse_ll"
-    note = "the same image by libfuse's low-level API"
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.note = "the same image by libfuse's low-level API"

@@ -9,28 +9,25 @@ mounted afresh, with the kernel's caches dropped before it if this is root.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
-import statistics
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from drive_steps import PLACES, STEPS, Bench, Step, chosen
-from drive_targets import STORE, rows, table
-from drive_tools import BorgDrive, Drive, Place, Plain, ResticDrive, SquashDrive, SquashLowLevelDrive
+from drive_tools import BorgDrive, Drive, Place, PlainDrive, ResticDrive, SquashDrive, SquashLowLevelDrive
 from far_drive import Rate, rate
+from figures import FAILURES, Rounds, turned
+from machine import MIB, compile_packages, described, machine, say
 from material import Material, Scale
-from measured import CommandFailed, drop_caches
+from measured import drop_caches
+from options import parser_of, words, write
 from own_drives import OwnDrive
-from run import compile_packages, machine, say
+from targets import STORE, Sizes, rows, table
 from tools import Rpdrive
 
-from catalog.errors import RpdriveError
-
-MIB = 1 << 20
 DELAY = 0.030  # s more for each request to a far store
 SCALES = {  # without an image; and points of the second vault
     "full": (Scale(200, 100, 15_000, 50_000, 1024 * MIB, 0, 0), 500),
@@ -38,67 +35,37 @@ SCALES = {  # without an image; and points of the second vault
     "tiny": (Scale(3, 10, 30, 300, 3 * MIB, 0, 0), 5),
 }
 NAMES = ("kernel", "fuse", "restic", "borg", "squashfuse", "squashfuse_ll", "plain")
-OTHER_PARTS = ("backup", "delay")  # of run.py, to which `make bench` gives the same words
 _MEMORY = Path("/dev/shm")
-_FAILURES = (CommandFailed, RpdriveError, OSError, RuntimeError, subprocess.SubprocessError)
 
 
-class Comparison:
-    """Rounds of steps. `figures[row][tool]` has a figure of each round. A tool that fails is left out from then."""
+class Comparison(Rounds):
+    """Rounds of steps by drives."""
 
     def __init__(self, bench: Bench, drives: list[Drive], repository: Path) -> None:
+        super().__init__()
         self._bench = bench
         self._drives = drives
         self._repository = repository
-        self.figures: dict[str, dict[str, list[float]]] = {}
-        self.failures: list[str] = []
         self.rate: Rate | None = None
 
     def prepare(self) -> None:
         """Make what each mounts."""
-        for drive in list(self._drives):
+        for drive in self._drives:
             try:
                 drive.prepare()
-            except _FAILURES as e:
-                self._failed(drive, "preparing", e)
+            except FAILURES as e:
+                self.failed(drive.name, "preparing", e)
 
     def round(self, number: int, steps: list[Step]) -> None:
         """Each step by each tool, another one first in each round."""
         for step in steps:
-            turn = number % max(len(self._drives), 1)
-            for drive in self._drives[turn:] + self._drives[:turn]:
+            for drive in turned(self._drives, number):
                 if drive.name in step.leave_out or (step.own and drive.stock != "rpdrive"):
                     continue
-                try:
-                    found = step.measure(self._bench, drive)
-                except _FAILURES as e:
-                    self._failed(drive, step.name, e)
-                    continue
-                for row, figure in found.items():
-                    self._note(row, drive.name, figure)
-                shown = "  ".join(f"{row} {figure:.3f}" for row, figure in found.items())
-                say(f"round {number + 1}: {drive.name:<13} {shown}")
+                self.measure(number, step.name, drive.name, partial(step.measure, self._bench, drive))
             if step.name == "far-seq" and any(drive.stock == "rpdrive" for drive in self._drives):
-                self._measure_store()
-
-    def _measure_store(self) -> None:
-        self.rate = rate(self._repository, "big.bin", self._bench.delay, self._bench.forget)
-        size = (self._bench.material.root / "big.bin").stat().st_size
-        self._note("far-seq", STORE, size / 1e6 / self.rate.seconds)
-
-    def _note(self, row: str, tool: str, figure: float) -> None:
-        self.figures.setdefault(row, {}).setdefault(tool, []).append(figure)
-
-    def _failed(self, drive: Drive, what: str, error: Exception) -> None:
-        self.failures.append(f"{drive.name} failed at {what}, and is left out from then: {error}")
-        say(f"bench: {self.failures[-1]}")
-        self._drives.remove(drive)
-
-    def medians(self) -> dict[str, dict[str, float]]:
-        return {
-            row: {tool: statistics.median(found) for tool, found in tools.items()}
-            for row, tools in self.figures.items()
-        }
+                self.rate = rate(self._repository, "big.bin", self._bench.delay, self._bench.forget)
+                self.figures.note("far-seq", STORE, self.rate.seconds)
 
 
 def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -133,14 +100,16 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             comparison.round(number, chosen(options.only))
     finally:
         shutil.rmtree(copies, ignore_errors=True)
-    titles = rows(points, scale.big, small, entries, scale.names, PLACES, DELAY)
+    figures = comparison.figures
+    of_all = rows(Sizes(scale.big, small, entries, scale.names, PLACES, DELAY, points))
     result |= {
-        "figures": comparison.figures, "medians": comparison.medians(), "failures": comparison.failures,
-        "units": {key: row.unit for key, row in titles.items() if key in comparison.figures},
+        "figures": figures.rows, "medians": figures.medians(), "least": figures.least(),
+        "failures": comparison.failures,
+        "units": {key: row.unit for key, row in of_all.items() if key in figures.rows},
         "store": comparison.rate._asdict() if comparison.rate else None, "status": bench.status,
     }  # fmt: skip
-    result["text"] = report(result, table(titles, result["medians"], [n for n in NAMES if n in result["tools"]],
-                                          verdicts=options.scale == "full"))  # fmt: skip
+    there = [name for name in NAMES if name in result["tools"] and not comparison.is_out(name)]
+    result["text"] = report(result, table(of_all, figures, there, verdicts=options.scale == "full"))
     return result
 
 
@@ -160,7 +129,7 @@ def _copies(folder: Path, small: int) -> Path:
 def _drives(place: Place, names: list[str]) -> tuple[list[Drive], list[str]]:
     """The requested tools that are installed, and a note on each of the others."""
     every: list[Drive] = [OwnDrive(place, "kernel"), OwnDrive(place, "fuse"), ResticDrive(place), BorgDrive(place)]
-    every += [SquashDrive(place), SquashLowLevelDrive(place), Plain(place)]
+    every += [SquashDrive(place), SquashLowLevelDrive(place), PlainDrive(place)]
     found, missing = [], []
     for drive in every:
         if drive.name in (names or NAMES):
@@ -176,14 +145,14 @@ def _drives(place: Place, names: list[str]) -> tuple[list[Drive], list[str]]:
 
 def report(result: dict[str, Any], figures: str) -> str:
     """Markdown."""
-    m = result["machine"]
     dropped = "dropped before each step" if result["caches_dropped"] else "NOT dropped"
     lines = [
         "## Drives\n",
-        f"{m['processor']}, {m['cores']} cores, {m['memory'] / (1 << 30):.0f} GiB; {m['system']}, "
-        f"Python {m['python']}; load at the start {m['load']:.1f}.\n",
-        f"Medians of {result['rounds']} round(s); each tool mounted afresh for each step, and the kernel's caches "
-        f"{dropped}, but for what is done once more. `cp -r` copies to {_kind(result['copies'])}. rpdrive is "
+        described(result["machine"]) + "\n",
+        f"{result['rounds']} round(s): the least of them, and the median in brackets. `x others`: rpdrive's least "
+        "divided by that of the better backup tool; `x plain`: by that of the plain files. Each tool is "
+        f"mounted afresh for each step, and the kernel's caches {dropped}, but for what is done once more. "
+        f"`cp -r` copies to {_kind(result['copies'])}. rpdrive is "
         "opened by a saved key where nothing else is said, and uses no cache on disk.\n",
         *(f"- {name}: {tool['version']}; {tool['note']}" for name, tool in result["tools"].items()),
         *(f"- left out: {line}" for line in (*result["missing"], *result["failures"])),
@@ -193,8 +162,7 @@ def report(result: dict[str, Any], figures: str) -> str:
     if store := result["store"]:
         lines.append(
             f"What the store gives: {store['stored'] / 1e6:,.0f} MB that the file takes there, in "
-            f"{store['requests']} ranges of about 16 MiB, {store['threads']} at once: {store['seconds']:.2f} s; "
-            "its speed counts the bytes of the file.\n"
+            f"{store['requests']} ranges of about 16 MiB, {store['threads']} at once: {store['seconds']:.2f} s.\n"
         )
     if result["scale"] != "full":  # the start of each command weighs too much
         lines.append("What is to be reached is said of the full data.\n")
@@ -205,73 +173,45 @@ def _kind(copies: str) -> str:
     return "memory (tmpfs)" if Path(copies).is_relative_to(_MEMORY) else "a folder on the disk"
 
 
-def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
-
-
-def parsed() -> argparse.Namespace:
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="medians of so many (3)")
+    parser = parser_of(__doc__)
     steps = ",".join(step.name for step in STEPS)
-    parser.add_argument("--only", type=_words, default=[], metavar="STEPS",
+    parser.add_argument("--only", type=words, default=[], metavar="STEPS",
                         help=f"some of {steps}; `mount` and `far` are all that begin so")  # fmt: skip
-    parser.add_argument("--tools", type=_words, default=[], metavar="TOOLS", help=f"some of {','.join(NAMES)}")
-    parser.add_argument("--quick", dest="scale", action="store_const", const="quick", default="full",
-                        help="a tenth of the data, to try it out")  # fmt: skip
-    parser.add_argument("--tiny", dest="scale", action="store_const", const="tiny",
-                        help="a few files, and no caches dropped: to see whether it runs")  # fmt: skip
+    parser.add_argument("--tools", type=words, default=[], metavar="TOOLS", help=f"some of {','.join(NAMES)}")
     parser.add_argument("--fresh", action="store_true", help="make files, vaults, repositories and images again")
     parser.add_argument("--keep", action="store_true",
                         help="use the vault that is there, though what writes it has changed since")  # fmt: skip
     parser.add_argument(
         "--copies", type=Path, metavar="DIR", help="where `cp` copies to: a new folder; else memory"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE",
-                        help="add every figure to it, as `drives`")  # fmt: skip
-    parser.add_argument("--dir", type=Path, default=Path(os.environ.get("BENCH_DIR", "/var/tmp/rpdrive-bench")),
-                        metavar="DIR", help="where to work ($BENCH_DIR, or /var/tmp/rpdrive-bench)")  # fmt: skip
-    options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds must be 1 or more")
+    options = parser.parse_args(arguments)
     if unknown := [name for name in options.tools if name not in NAMES]:
         parser.error(f"there is no tool {unknown[0]!r}: say some of {', '.join(NAMES)}")
     if options.copies is not None and options.copies.exists():
         parser.error(f"{options.copies} exists: name a folder to be made, it is removed at the end")
-    if not (set(options.only) & set(OTHER_PARTS)):
-        try:
-            chosen(options.only)
-        except ValueError as e:
-            parser.error(str(e))
+    try:
+        chosen(options.only)
+    except ValueError as e:
+        parser.error(str(e))
     return options
 
 
-def _known(file: Path) -> dict[str, Any]:
-    """The results that run.py wrote to the file during the same `make bench`."""
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The exit code: 1 if something failed, whatever the figures say."""
-    options = parsed()
-    if set(options.only) & set(OTHER_PARTS):
-        return 0
+    options = parsed(arguments)
     folder = options.dir.resolve() / "drives" / options.scale
     try:
         result = run(folder, options)
-    except (*_FAILURES, ValueError) as e:
+    except (*FAILURES, ValueError) as e:
         say(f"bench: {e}")
         return 1
     except KeyboardInterrupt:
         say("bench: interrupted")
         return 130
     print(result.pop("text"))
-    if options.json:
-        options.json.write_text(json.dumps(_known(options.json) | {"drives": result}, indent=2) + "\n")
+    write(options, {"drives": result})
     return 1 if result["failures"] else 0
 
 

@@ -31,6 +31,8 @@ class Scale(NamedTuple):
 
 FULL = Scale(200, 100, 18_000, 50_000, 1024 * MIB, 256 * MIB, 1024 * MIB)
 QUICK = Scale(20, 100, 1_800, 5_000, 100 * MIB, 26 * MIB, 100 * MIB)
+TINY = Scale(8, 10, 30, 300, 3 * MIB, MIB, 4 * MIB)
+SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 
 class Material:
@@ -39,7 +41,7 @@ class Material:
     def __init__(self, folder: Path, scale: Scale) -> None:
         self.root = folder / "material"
         self._mark = folder / f"material-{_MARK}"
-        self._scale = scale
+        self.scale = scale
         self._words = Words()
 
     @property
@@ -48,7 +50,7 @@ class Material:
 
     def make(self) -> None:
         """Make everything, unless it is there, whole and unchanged."""
-        expected = f"{_VERSION} {self._scale}"
+        expected = f"{_VERSION} {self.scale}"
         if self._mark.exists() and self._mark.read_text() == expected:
             return
         self._mark.unlink(missing_ok=True)
@@ -57,15 +59,15 @@ class Material:
         self._make_small()
         self._make_names()
         self._make_big()
-        if self._scale.image_size:
+        if self.scale.image_size:
             self._make_image()
-        copy_real(self.root / "real", self._scale.real_files)
+        copy_real(self.root / "real", self.scale.real_files)
         self._mark.write_text(expected)
 
     def _make_small(self) -> None:
-        for folder in range(self._scale.folders):
+        for folder in range(self.scale.folders):
             (self.small / f"folder-{folder:03d}").mkdir(parents=True)
-            for number in range(self._scale.per_folder):
+            for number in range(self.scale.per_folder):
                 self._small_path(folder, number).write_bytes(self._small_content(folder, number))
 
     def _small_path(self, folder: int, number: int) -> Path:
@@ -79,21 +81,21 @@ class Material:
     def _make_names(self) -> None:
         names = self.root / "names"
         names.mkdir()
-        for number in range(self._scale.names):
+        for number in range(self.scale.names):
             (names / f"an empty file, number {number:06d}").touch()
 
     def _make_big(self) -> None:
         with (self.root / "big.bin").open("wb") as file:
-            for part in self._half_compressible("big", self._scale.big):
+            for part in self._half_compressible("big", self.scale.big):
                 file.write(part)
 
     def _make_image(self) -> None:
         """Data in 16 places, holes between them and at the end."""
         with (self.root / "disk.img").open("wb") as file:
-            file.truncate(self._scale.image_size)
-            each = self._scale.image_data // 16
+            file.truncate(self.scale.image_size)
+            each = self.scale.image_data // 16
             for place in range(16):
-                file.seek(place * (self._scale.image_size // 16))
+                file.seek(place * (self.scale.image_size // 16))
                 for part in self._half_compressible(f"image {place}", each):
                     file.write(part)
 
@@ -125,11 +127,11 @@ class Material:
         self._rewrite_big(b"", len(_INSERTED))
         for folder, number in self._some_small():
             self._small_path(folder, number).write_bytes(self._small_content(folder, number))
-        self._mark.write_text(f"{_VERSION} {self._scale}")
+        self._mark.write_text(f"{_VERSION} {self.scale}")
 
     def _some_small(self) -> list[tuple[int, int]]:
-        count = self._scale.folders * self._scale.per_folder // 100
-        every = [(f, n) for f in range(self._scale.folders) for n in range(self._scale.per_folder)]
+        count = self.scale.folders * self.scale.per_folder // 100
+        every = [(f, n) for f in range(self.scale.folders) for n in range(self.scale.per_folder)]
         return sorted(random.Random("changed").sample(every, count))
 
     def _rewrite_big(self, front: bytes, skip: int) -> None:

@@ -107,6 +107,16 @@ def high_water(pid: int) -> int:
     return sum(_kib(process, "status", "VmHWM:") for process in descendants(pid)) << 10
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds so far of a process, of its running descendants, and of those that they have waited for."""
+    ticks = 0
+    for process in descendants(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _kib(pid: int, file: str, field: str) -> int:
     try:
         text = Path(f"/proc/{pid}/{file}").read_text()

@@ -70,16 +70,22 @@ class OwnDrive(Drive):
         self._first.start()
         words = [*self._first.backup(self.place.source), "--machine", MACHINE, "--item", ITEM]
         call(words, self._first.environment, self.place.log)
-        many = self.place.folder / "rpdrive-many"
-        shutil.rmtree(many, ignore_errors=True)
-        shutil.copytree(self._first.repository, many, copy_function=os.link)  # objects never change
-        add_points(many, self.place.points - 1)
-        for name, vault in (("one", self._first.repository), ("many", many)):
+        if self.place.points > 1:
+            many = self.place.folder / "rpdrive-many"
+            shutil.rmtree(many, ignore_errors=True)
+            shutil.copytree(self._first.repository, many, copy_function=os.link)  # objects never change
+            add_points(many, self.place.points - 1)
+        self.settle()
+
+    def settle(self) -> None:
+        """After a backup: homes for drives, and saved keys in them."""
+        vaults = {"one": self._first.repository, "many": self.place.folder / "rpdrive-many"}
+        for name, vault in vaults.items():
             for how in ("key", "passphrase"):
                 home = self.place.folder / f"rpdrive-{name}-{how}"
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir()
-                if how == "key":
+                if how == "key" and vault.exists():
                     words = [self._command, "vault", "unlock", "--save"]
                     call(words, self._environment_of(vault, home), self.place.log)
 

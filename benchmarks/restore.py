@@ -11,33 +11,37 @@ from __future__ import annotations
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from far_rest import serving
-from measured import drop_caches, run
-from tools import ALL, PASSPHRASE, Rpdrive, Tool
+from figures import FAILURES, Rounds, turned
+from machine import say
+from material import SCALES, Material
+from measured import drop_caches
+from options import parser_of, write
+from targets import Sizes, rows, table
+from tool_steps import restore
+from tools import ALL, PASSPHRASE, Restic, Rpdrive, Tool, restored
 
 DELAY = 0.030  # s on each request
-FAR_TARGET = 10  # times as fast as restic
-TARGET = 1.5  # times as fast as the faster of the others
 
 
 class Restores:
     """One source, backed up by every tool, restored `rounds` times by each."""
 
-    def __init__(self, folder: Path, source: Path, tools: list[type[Tool]]) -> None:
+    def __init__(self, folder: Path, source: Path, row: str, rounds: Rounds, tools: list[type[Tool]]) -> None:
         self._folder = folder / "restore"
-        self._source = source
+        self._source, self._row, self._rounds = source, row, rounds
         self._tools = [kind(self._folder) for kind in tools]
-        self.figures: dict[str, list[dict[str, float]]] = {tool.name: [] for tool in self._tools}
+        self.requests: dict[str, float] = {}  # of a far store, by tool
 
-    def measure(self, rounds: int) -> dict[str, Any]:
-        """Median seconds, CPU seconds and peak memory (bytes) by tool; and of rpdrive over a far store."""
+    def measure(self, rounds: int) -> None:
+        """Seconds, CPU seconds and peak memory by tool; and over a far store."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         try:
@@ -45,73 +49,53 @@ class Restores:
                 tool.start()
                 subprocess.run(tool.backup(self._source), env=tool.environment, check=True, capture_output=True)
             for number in range(rounds):
-                turn = number % len(self._tools)
-                for tool in self._tools[turn:] + self._tools[:turn]:
-                    self._one(tool, number)
-            medians = {
-                name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-                for name, rows in self.figures.items()
-            }
-            return {"medians": medians, "far": self._far(rounds), "far_restic": self._far_restic(rounds)}
+                for tool in turned(self._tools, number):
+                    target, log = self._folder / f"to-{tool.name}-{number}", self._folder / "log.txt"
+                    row = f"restore-{self._row}"
+                    work = partial(restore, row, tool, self._source, target, log, drop_caches)
+                    self._rounds.measure(number, row, tool.name, work)
+                for far in turned((self._far, self._far_restic), number):
+                    far(number)
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _one(self, tool: Tool, number: int) -> None:
-        target = self._folder / f"to-{tool.name}-{number}"
-        target.mkdir()
-        drop_caches()
-        done = run(command(tool, target), tool.environment, self._folder / "log.txt", target)
-        self._compare(target)
-        self.figures[tool.name].append({"seconds": done.seconds, "cpu": done.cpu, "memory": done.memory})
-        print(
-            f"restore {self._source.name}: {tool.name:<8} {done.seconds:6.2f} s  {done.cpu:6.2f} s CPU  "
-            f"{done.memory >> 20:5.0f} MiB memory",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-
     def _compare(self, target: Path) -> None:
-        """RuntimeError if what was restored is not the source."""
-        found = target / str(self._source).lstrip("/")
-        subprocess.run(["diff", "-r", found, self._source], check=True)
+        """Raises CalledProcessError if what was restored is not the source."""
+        subprocess.run(["diff", "-r", restored(self._source, target), self._source], check=True)
 
-    def _far(self, rounds: int) -> dict[str, float]:
+    def _far(self, number: int) -> None:
         """rpdrive with a delay on each request."""
-        seconds, requests = [], 0
         tool = next(t for t in self._tools if isinstance(t, Rpdrive))
-        for number in range(rounds):
-            target = self._folder / f"far-{number}"
+        target = self._folder / f"far-{number}"
+
+        def work() -> dict[str, float]:
             began = time.monotonic()
-            requests = from_afar(tool.repository, target)
-            seconds.append(time.monotonic() - began)
+            self.requests["rpdrive"] = from_afar(tool.repository, target)
+            seconds = time.monotonic() - began
             self._compare(target)
-        return {"seconds": statistics.median(seconds), "requests": requests, "delay": DELAY}
+            return {f"far-restore-{self._row}": seconds}
 
-    def _far_restic(self, rounds: int) -> dict[str, float] | None:
+        self._rounds.measure(number, "far", tool.name, work)
+
+    def _far_restic(self, number: int) -> None:
         """restic with a delay on each request."""
-        tool = next((t for t in self._tools if t.name == "restic"), None)
+        tool = next((t for t in self._tools if isinstance(t, Restic)), None)
         if tool is None:
-            return None
-        seconds, requests = [], 0
-        with serving(tool.repository, DELAY) as far:
-            for number in range(rounds):
-                target = self._folder / f"far-restic-{number}"
-                words = ["restic", "-r", far.address, "--no-cache", "restore", "latest", "--target", str(target)]
-                before, began = far.requests, time.monotonic()
+            return
+        target = self._folder / f"far-restic-{number}"
+
+        def work() -> dict[str, float]:
+            with serving(tool.repository, DELAY) as far:
+                words = [tool.program, "-r", far.address, "restore", "latest", "--target", str(target)]
                 environment = {k: v for k, v in tool.environment.items() if k != "RESTIC_REPOSITORY"}
+                began = time.monotonic()
                 subprocess.run(words, env=environment, check=True, capture_output=True)
-                seconds.append(time.monotonic() - began)
-                requests = far.requests - before
-                self._compare(target)
-        return {"seconds": statistics.median(seconds), "requests": requests, "delay": DELAY}
+                seconds = time.monotonic() - began
+                self.requests["restic"] = far.requests
+            self._compare(target)
+            return {f"far-restore-{self._row}": seconds}
 
-
-def command(tool: Tool, target: Path) -> list[str]:
-    """Restores the newest of a tool's backups, all of it, into a folder (Borg: the current one)."""
-    if tool.name == "restic":
-        return ["restic", "restore", "latest", "--target", str(target)]
-    if tool.name == "borg":
-        return ["borg", "extract", f"{tool.repository}::{tool.count}"]
-    return [tool.backup(target)[0], "restore", "latest", "--to", str(target)]
+        self._rounds.measure(number, "far", tool.name, work)
 
 
 def from_afar(repository: Path, target: Path) -> int:
@@ -140,60 +124,51 @@ def from_afar(repository: Path, target: Path) -> int:
     return meter.snapshot().requests
 
 
-def measure(folder: Path, sources: list[Path], rounds: int) -> dict[str, Any]:
-    """All sources, by all tools that are here."""
-    tools = [kind for kind in ALL if not kind(folder).missing()]
-    return {source.name: Restores(folder, source, tools).measure(rounds) for source in sources}
-
-
-def text(result: dict[str, Any]) -> str:
-    """Markdown."""
-    lines = [
+def measure(folder: Path, material: Material, scale: str, rounds: int) -> dict[str, Any]:
+    """The small files and the large one, by all tools that are here."""
+    found = Rounds()
+    requests = {}
+    kinds = [kind for kind in ALL if not kind(folder).missing()]
+    for row, source in (("small", material.small), ("big", material.root / "big.bin")):
+        say(f"bench: backing up {source.name} by each tool")
+        restores = Restores(folder, source, row, found, kinds)
+        restores.measure(rounds)
+        requests[row] = restores.requests
+    sizes = material.scale
+    of_all = rows(Sizes(sizes.big, sizes.folders * sizes.per_folder, 0, sizes.names, 0, DELAY))
+    text = [
         "## Restores to disk\n",
-        "| | tool | seconds | CPU seconds | peak memory, MiB |",
-        "|---|---|---:|---:|---:|",
+        table(of_all, found.figures, [kind.name for kind in kinds], verdicts=scale == "full"),
+        *(f"- failed: {line}" for line in found.failures),
+        *(
+            f"- Requests to a far store, {row}: {', '.join(f'{tool} {count:,.0f}' for tool, count in by.items())}"
+            for row, by in requests.items()
+        ),
     ]
-    verdicts = []
-    for source, row in result.items():
-        medians, far = row["medians"], row["far"]
-        for tool, figures in medians.items():
-            lines.append(
-                f"| {source} | {tool} | {figures['seconds']:.2f} | {figures['cpu']:.2f} "
-                f"| {figures['memory'] / (1 << 20):.0f} |"
-            )
-        lines.append(f"| {source}, {DELAY * 1000:.0f} ms a request | rpdrive | {far['seconds']:.2f} | | |")
-        other = row["far_restic"]
-        if other is not None:
-            lines.append(f"| {source}, {DELAY * 1000:.0f} ms a request | restic | {other['seconds']:.2f} | | |")
-            verdicts.append(
-                f"- {source} from afar: {other['seconds'] / far['seconds']:.2f} x as fast as restic, with "
-                f"{far['requests']} requests for its {other['requests']}; to reach: {FAR_TARGET} x"
-            )
-        others = [f["seconds"] for tool, f in medians.items() if tool != "rpdrive"]
-        if others:
-            ratio = min(others) / medians["rpdrive"]["seconds"]
-            met = "reached" if ratio >= TARGET else "**missed**"
-            verdicts.append(f"- {source}: {ratio:.2f} x as fast as the faster one; to reach: {TARGET} x; {met}")
-    return "\n".join([*lines, "", *verdicts]) + "\n"
+    return {
+        "figures": found.figures.rows, "medians": found.figures.medians(), "least": found.figures.least(),
+        "failures": found.failures, "requests": requests, "text": "\n".join(text) + "\n",
+    }  # fmt: skip
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Make the material and measure. The exit code."""
-    import argparse
-
-    from material import FULL, QUICK, Material
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the data")
-    parser.add_argument("--dir", type=Path, default=Path(os.environ.get("BENCH_DIR", "/var/tmp/rpdrive-bench")))
-    options, _others = parser.parse_known_args()  # `make bench` gives both programs the same words
-    folder = options.dir.absolute() / ("quick" if options.quick else "full")
+    options = parser_of(__doc__).parse_args(arguments)
+    folder = options.dir.absolute() / options.scale
     folder.mkdir(parents=True, exist_ok=True)
-    material = Material(folder, QUICK if options.quick else FULL)
-    material.make()
-    print(text(measure(folder, [material.small, material.root / "big.bin"], options.rounds)))
-    return 0
+    material = Material(folder, SCALES[options.scale])
+    try:
+        material.make()
+        result = measure(folder, material, options.scale, options.rounds)
+    except FAILURES as e:
+        say(f"bench: {e}")
+        return 1
+    except KeyboardInterrupt:
+        say("bench: interrupted")
+        return 130
+    print(result.pop("text"))
+    write(options, {"restore": result})
+    return 1 if result["failures"] else 0
 
 
 if __name__ == "__main__":

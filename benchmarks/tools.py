@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 PASSPHRASE = "a passphrase for nothing but benchmarks"
+SQUASHFS = ("-comp", "zstd", "-Xcompression-level", "3", "-b", "1M")  # rpdrive's level, and about its blocks
 
 
 class Tool(ABC):
@@ -18,6 +20,7 @@ class Tool(ABC):
     name: str
     package: str  # Debian's
     note: str
+    increments = True  # it has a second backup of the same folder
 
     def __init__(self, folder: Path) -> None:
         self.repository = folder / f"{self.name}-repository"
@@ -28,6 +31,7 @@ class Tool(ABC):
     def start(self) -> None:
         """An empty repository, empty caches."""
         self.remove()
+        self.count = 0
         self.home.mkdir(parents=True)
         for words in self.init_commands():
             done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
@@ -56,11 +60,43 @@ class Tool(ABC):
         """The command that backs a folder up."""
 
     @abstractmethod
+    def restore(self, source: Path, target: Path) -> list[str]:
+        """The command, to be run in `target`, that restores the newest backup of `source` as `restored` says."""
+
+    @abstractmethod
     def version(self) -> str: ...
 
 
+def restored(source: Path, target: Path) -> Path:
+    """Where a restore into `target` puts `source`."""
+    return target / source.relative_to("/")
+
+
+def add_restic(parser: argparse.ArgumentParser) -> None:
+    """The option for another restic than that of $PATH."""
+    parser.add_argument(
+        "--restic", type=_program, metavar="FILE", help="the program restic (else that of $PATH)", action=_UseRestic
+    )
+
+
+def _program(text: str) -> str:
+    found = shutil.which(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text} is no program")
+    return str(Path(found).absolute())
+
+
+class _UseRestic(argparse.Action):
+    def __call__(
+        self, _parser: object, namespace: argparse.Namespace, values: object, _option: object = None
+    ) -> None:
+        namespace.restic = Restic.program = str(values)
+
+
 def _first_line(words: list[str]) -> str:
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    """What a program says first; some end with an error after their version."""
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return next(iter((done.stdout or done.stderr).splitlines()), words[0])
 
 
 class Rpdrive(Tool):
@@ -83,11 +119,15 @@ class Rpdrive(Tool):
     def backup(self, source: Path) -> list[str]:
         return [self.command, "backup", str(source)]
 
+    def restore(self, source: Path, target: Path) -> list[str]:
+        return [self.command, "restore", "latest", "--to", str(target)]
+
     def version(self) -> str:
         return _first_line([self.command, "--version"])
 
 
 class Restic(Tool):
+    program = "restic"  # `--restic` puts another one here
     name = package = "restic"
     note = "defaults (zstd `auto` where repository version 2 is known, AES-256-CTR and Poly1305), own cache"
 
@@ -98,14 +138,21 @@ class Restic(Tool):
             "RESTIC_CACHE_DIR": str(self.home / "cache"),
         }  # fmt: skip
 
+    @property
+    def package_command(self) -> str:
+        return self.program
+
     def init_commands(self) -> list[list[str]]:
-        return [["restic", "init", "--repository-version", "2"], ["restic", "init"]]
+        return [[self.program, "init", "--repository-version", "2"], [self.program, "init"]]
 
     def backup(self, source: Path) -> list[str]:
-        return ["restic", "backup", str(source)]
+        return [self.program, "backup", str(source)]
+
+    def restore(self, source: Path, target: Path) -> list[str]:
+        return [self.program, "restore", "latest", "--target", str(target)]
 
     def version(self) -> str:
-        return _first_line(["restic", "version"])
+        return _first_line([self.program, "version"])
 
 
 class Borg(Tool):
@@ -124,8 +171,79 @@ class Borg(Tool):
         self.count += 1
         return ["borg", "create", f"{self.repository}::{self.count}", str(source)]
 
+    def restore(self, source: Path, target: Path) -> list[str]:
+        return ["borg", "extract", f"{self.repository}::{self.count or 1}"]
+
     def version(self) -> str:
         return _first_line(["borg", "--version"])
 
 
-ALL: tuple[type[Tool], ...] = (Rpdrive, Restic, Borg)
+# --- what is no backup: how fast the machine is -----------------------------------------------------------------
+
+
+class Yardstick(Tool):
+    """Writes all of a folder once."""
+
+    increments = False
+
+    def start(self) -> None:
+        self.remove()
+        self.repository.mkdir(parents=True)
+
+    def init_commands(self) -> list[list[str]]:
+        return []
+
+
+class Squashfs(Yardstick):
+    """mksquashfs and unsquashfs."""
+
+    name = "squashfs"
+    package = "squashfs-tools"
+    note = f"no encryption; mksquashfs {' '.join(SQUASHFS)}"
+
+    @property
+    def package_command(self) -> str:
+        return "mksquashfs"
+
+    @property
+    def image(self) -> Path:
+        return self.repository / "image.squashfs"
+
+    def backup(self, source: Path) -> list[str]:
+        return ["mksquashfs", str(source), str(self.image), *SQUASHFS, "-noappend", "-no-progress", "-quiet"]
+
+    def restore(self, source: Path, target: Path) -> list[str]:
+        place = restored(source, target)
+        if not source.is_dir():  # the root of the image is a folder with the file in it
+            place = place.parent
+        place.parent.mkdir(parents=True)
+        return ["unsquashfs", "-no-progress", "-d", str(place), str(self.image)]
+
+    def version(self) -> str:
+        return _first_line(["mksquashfs", "-version"])
+
+
+class Plain(Yardstick):
+    """`cp -a`, there and back."""
+
+    name = "plain"
+    package = "coreutils"
+    note = "`cp -a` onto the same disk; nothing of it is made durable"
+
+    @property
+    def package_command(self) -> str:
+        return "cp"
+
+    def backup(self, source: Path) -> list[str]:
+        return ["cp", "-a", str(source), str(self.repository)]
+
+    def restore(self, source: Path, target: Path) -> list[str]:
+        place = restored(source, target)
+        place.parent.mkdir(parents=True)
+        return ["cp", "-a", str(source), str(place)]
+
+    def version(self) -> str:
+        return _first_line(["cp", "--version"])
+
+
+ALL: tuple[type[Tool], ...] = (Rpdrive, Restic, Borg, Squashfs, Plain)

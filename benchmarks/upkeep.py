@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from machine import MIB, compile_packages, machine, say
 from material import Scale, Words
 from measured import CommandFailed, Measured, drop_caches, run, stored
 from own_drives import status_of
-from run import MIB, compile_packages, machine, say
-from tools import Restic, Rpdrive, Tool
+from tools import Restic, Rpdrive, Tool, add_restic
 
 PRUNE_TARGET = 0.5  # of restic's seconds
 CHECK_TARGET = 0.9  # of the speed of reading the packs alone
@@ -65,32 +65,13 @@ class History:
         (self.root / f"folder-{folder:03d}" / f"file-{number:03d}.txt").write_bytes(content)
 
 
-class Restic18(Restic):
-    """restic, maybe not the one in $PATH."""
-
-    program = "restic"
-
-    @property
-    def package_command(self) -> str:
-        return self.program
-
-    def init_commands(self) -> list[list[str]]:
-        return [[self.program, *words[1:]] for words in super().init_commands()]
-
-    def backup(self, source: Path) -> list[str]:
-        return [self.program, "backup", str(source)]
-
-    def version(self) -> str:
-        return subprocess.run([self.program, "version"], capture_output=True, text=True, check=True).stdout.strip()
-
-
 class Bench:
     """One round."""
 
     def __init__(self, folder: Path, points: int, *, saved_key: bool = False) -> None:
         self._log, self._points, self._saved_key = folder / "log.txt", points, saved_key
         self._history = History(folder)
-        self._own, self._other = Rpdrive(folder), Restic18(folder)
+        self._own, self._other = Rpdrive(folder), Restic(folder)
         self._mount_point = folder / "drive"
         self.figures: dict[str, Any] = {}
 
@@ -238,11 +219,10 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=200, metavar="N", help="of the history (200)")
     parser.add_argument("--rounds", type=int, default=1, metavar="N")
     parser.add_argument("--saved-key", action="store_true", help="open the vault by a saved key, as a timer does")
-    parser.add_argument("--restic", default="restic", metavar="FILE", help="the program restic")
+    add_restic(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--dir", type=Path, default=Path(os.environ.get("BENCH_DIR", "/var/tmp/rpdrive-bench")))
     options = parser.parse_args()
-    Restic18.program = shutil.which(options.restic) or options.restic
     folder = options.dir.absolute() / "upkeep"
     folder.mkdir(parents=True, exist_ok=True)
     compile_packages()

@@ -1,4 +1,4 @@
-"""The benchmark of drives, on a few files: it measures each step through real drives, and says what was reached."""
+"""Benchmarks on a few files: each step is measured through real commands and drives; what was reached is said."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.kit.cli import ROOT
 
 STEPS = "mount-all-key,cp,find,ls,seq,random,far"
 READING = {"cp", "find", "ls", "seq", "seq-again", "random", "random-again"}
-OF_A_PROCESS = {"mount-all-key", "mount-all-key-again", "memory-walk", "memory-seq", "far-cp", "far-seq"}
+OF_A_PROCESS = {"seq-cpu", "mount-all-key", "mount-all-key-again", "memory-walk", "memory-seq", "far-cp", "far-seq"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_every_step_is_measured_and_the_vault_used_again(folder: Path) -> None:
         status = result["status"][step]["kernel"]
         assert status["driver"]["name"] == "kernel" and status["store_requests"] > 0
     assert "| `ls -l` of 300 names, s |" in done.stdout
-    assert "all 5 points as one drive, once more, s |" in done.stdout
+    assert "all 5 points as one drive, again, s |" in done.stdout
     assert "missed" not in done.stdout and "| to reach |" not in done.stdout  # that is said of the full data only
     assert left(folder) == [] and not Path(result["copies"]).exists()
 
@@ -105,34 +105,95 @@ def test_what_is_not_there_is_refused(folder: Path) -> None:
         assert done.returncode == 2 and text in done.stderr
 
 
-def test_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    from drive_targets import rows, table, verdict
 
-    found = rows(500, 1 << 30, 20_000, 100_000, 50_000, 1_000, 0.03)
 
-    def of(row: str, **medians: float) -> tuple[str, str]:
-        return tuple(verdict(found[row], medians))  # type: ignore[return-value]
+def test_targets(benchmarks: None) -> None:
+    from targets import Sizes, rows, verdict
 
-    assert of("mount-key", kernel=0.4) == ("0.4 s or less", "reached")
-    assert of("mount-many-passphrase", kernel=0.71, fuse=0.7)[1] == "kernel **missed**, fuse reached"
-    others = {"restic": 18.0, "borg": 12.0}
-    assert of("cp", kernel=3.0, squashfuse=6.0, **others) == (
-        "ahead of squashfuse; 4 x the better of restic and Borg (3.00 s)", "reached",
+    found = rows(Sizes(1 << 30, 20_000, 100_000, 50_000, 1_000, 0.03, 500))
+
+    def of(row: str, **least: float) -> tuple[str, str]:
+        return verdict(found[row], row, {row: least})
+
+    assert of("mount-key", kernel=0.25) == ("0.25", "reached")
+    assert of("mount-many-passphrase", kernel=0.51, fuse=0.5)[1] == "kernel **missed**, fuse reached"
+    assert of("first", rpdrive=10, restic=20, squashfs=8) == ("1.25 x squashfs (10.0)", "reached")
+    assert of("first", rpdrive=10, restic=20) == ("", "")  # nothing to compare with
+    assert of("unchanged", rpdrive=1.6, restic=5) == ("0.3 x restic (1.50)", "**missed**")
+    assert of("cp", kernel=3.0, squashfuse=6.0, plain=3.0) == ("1 x the plain files (3.00)", "reached")
+    assert of("seq", rpdrive=1.1, squashfuse=1.2, squashfuse_ll=1.0)[1] == "**missed**"
+    assert of("restore-memory", rpdrive=251) == ("250", "**missed**")
+    assert of("restore-cpu", rpdrive=1) == ("", "")
+    assert verdict(found["far-seq"], "far-seq", {"far-seq": {"kernel": 2.0}, "seq": {"kernel": 1.8}}) == (
+        "1.11 x the same without delay (2.00)", "reached",
     )  # fmt: skip
-    assert of("cp", kernel=3.1, squashfuse=6.0, **others)[1] == "**missed**"
-    assert of("cp", kernel=3.0, squashfuse=2.9, **others)[1] == "**missed**"
-    assert of("cp", kernel=3.0) == ("", "")  # nothing to compare with
-    assert of("find", kernel=4.0, restic=16.0) == ("4 x the other (4.00 s)", "reached")
-    assert of("ls", kernel=1.0, **others)[1] == "**missed**"
-    assert of("seq", kernel=451.0, squashfuse=450.0)[1] == "reached"
-    assert of("seq", kernel=450.0, squashfuse=450.0)[1] == "**missed**"
-    assert of("seq-again", kernel=4999.0)[1] == "**missed**"
-    assert of("random-again", kernel=0.3)[1] == "reached"
-    assert of("memory-walk", kernel=150.0) == ("under 150 MB", "**missed**")
-    assert of("far-cp", kernel=9.9)[1] == "reached"
-    assert of("far-seq", kernel=80.0, store=100.0) == ("80% of what the store gives (80.0 of 100 MB/s)", "reached")
-    assert of("far-seq", kernel=79.0, store=100.0)[1] == "**missed**"
-    last = table(found, {"ls": {"kernel": 0.5, **others}}, ["kernel", "restic", "borg"]).splitlines()[-1]
-    assert last.startswith("| `ls -l` of 50,000 names, s | 0.50 | 18.0 | 12.0 | 15 x the better of ")
-    assert last.endswith(" (0.80 s) | reached |")
+    assert verdict(found["far-seq"], "far-seq", {"far-seq": {"kernel": 2.0}}) == ("", "")
+
+
+def test_a_table_has_least_median_ratios_and_verdict(benchmarks: None) -> None:
+    from figures import Figures, turned
+    from targets import Sizes, rows, table
+
+    found = rows(Sizes(1 << 30, 20_000, 100_000, 50_000, 1_000, 0.03))
+    figures = Figures()
+    for tool, seconds in (
+        ("rpdrive", (0.6, 0.5, 0.9)),
+        ("restic", (18, 19, 20)),
+        ("borg", (5,)),
+        ("plain", (0.5,)),
+    ):
+        for each in seconds:
+            figures.note("ls", tool, each)
+    figures.note("memory-walk", "rpdrive", 100)
+    figures.note("memory-walk", "plain", 1)
+    lines = table(found, figures, ["rpdrive", "restic", "borg", "plain"]).splitlines()
+    assert lines[0] == "|  | rpdrive | restic | borg | plain | x others | x plain | to reach |  |"
+    assert lines[2] == "| peak memory of the drive after `find`, MB | 100 |  |  | 1.00 |  |  | 150 | reached |"
+    assert lines[3] == (
+        "| `ls -l` of 50,000 names, s | 0.50 (0.60) | 18.0 (19.0) | 5.00 | 0.50 | 0.10 | 1.00 "
+        "| 1 x the plain files (0.50) | reached |"
+    )
+    assert [turned("abc", number) for number in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
+
+
+def test_a_row_of_the_history(benchmarks: None) -> None:
+    import history
+
+    result = {
+        "machine": {"time": "2026-11-28T04:00:00Z"}, "commit": {"commit": "0123abcd", "changed": "yes"},
+        "tools": {"rpdrive": {"version": "rpdrive 0.2.0, driver kernel"}},
+        "least": {"first": {"rpdrive": 10.0, "squashfs": 8.0}, "random": {"rpdrive": 4.3, "squashfs": 0.36},
+                  "find": {"rpdrive": 1.0}},
+    }  # fmt: skip
+    line = history.row(result)
+    assert line == "| 2026-11-28 | 0.2.0 (0123abcd, changed) | 1.25 |  |  |  |  |  |  |  | 11.9 |  |"
+    page = history.PAGE.read_text()
+    assert page.count(history.heads()) == 1
+    longer = history.appended(page, line).splitlines()
+    longer.remove(line)
+    assert longer == page.splitlines()
+    with pytest.raises(ValueError):
+        history.appended("no history", line)
+
+
+@pytest.mark.needs_fuse
+def test_the_table_of_everything(tmp_path: Path) -> None:
+    words = ["--rounds", "1", "--tools", "rpdrive,plain", "--rows", "first,unchanged,ls,seq,restore,changed"]
+    file = tmp_path / "result.json"
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/bench.py", "--table", "--tiny", "--dir", tmp_path, *words,
+         "--json", file, "--history"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(file.read_text())
+    both = {"first", "first-cpu", "first-memory", "first-stored", "ls", "seq", "seq-again"}
+    both |= {"restore", "restore-cpu", "restore-memory"}
+    figures = result["figures"]
+    assert {row for row in figures if "plain" in figures[row]} == both
+    assert {row for row in figures if "rpdrive" in figures[row]} > both | {"unchanged", "changed", "seq-cpu"}
+    assert "| `ls -l` of 300 names, s |" in done.stdout and done.stdout.splitlines()[-1].startswith("| 20")
+    assert left(tmp_path) == []

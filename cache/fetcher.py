@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 
 from cache.counters import Counters
-from cache.spans import Span, Spans
+from cache.spans import Parts, Span, Spans
 from cache.streams import Streams
 from catalog import held
 from catalog.errors import Damaged, MissingData, StoreUnreachable
@@ -92,10 +92,13 @@ class Fetcher:
         places = [self._vault.places.locate(kind, e) for e in extents]
         begun: list[Span] = []
         with self._lock:
+            cuts: dict[bytes, list[int]] = {}
+            for e in places:
+                cuts.setdefault(e.pack, []).extend((e.offset, e.offset + e.stored))
             for low, high, pack, gaps in self._merged(places):
                 if not self._spans.make_room(high - low):
                     break
-                span = Span(kind, pack, low, high, ahead, owner=owner)
+                span = Span(kind, pack, low, high, ahead, owner=owner, cuts=cuts[pack])
                 for gap in gaps:
                     span.skip(*gap)
                 self._spans.add(span)
@@ -273,7 +276,7 @@ class Fetcher:
         asked = span.end
         self._counters.add("store_requests")
         try:
-            data = self._vault.read_pack(span.kind, span.pack, span.start, span.length, up_to=True)
+            data = Parts(self._read(span))
         except BaseException as e:  # noqa: BLE001 - raised in the threads that wait for the span
             with self._lock:
                 self._spans.drop(span)
@@ -291,22 +294,29 @@ class Fetcher:
         with suppress(InvalidStateError):
             span.future.set_result(data)
 
+    def _read(self, span: Span) -> list[bytes]:
+        lengths = span.lengths()
+        if len(lengths) > 1:
+            return self._vault.read_parts(span.kind, span.pack, span.start, lengths)
+        data = self._vault.read_pack(span.kind, span.pack, span.start, span.length, up_to=True)
+        return [data] if data else []
+
     def _wait(self, spans: list[Span], start: int, end: int) -> bytes | memoryview:
         """The bytes of a range from the spans that cover it: fewer where one is shorter than expected."""
         patience = self._patience()
         give_up = held.clock() + patience
-        parts: list[memoryview] = []
+        parts: list[bytes | memoryview] = []
         position = start
         for span in spans:
             try:
-                data = memoryview(held.result(span.future, max(give_up - held.clock(), 0.0)))
+                data = held.result(span.future, max(give_up - held.clock(), 0.0))
             except FutureTimeout as e:
                 if patience > self._timeout / 2:  # else it may have been asked for just now
                     with self._lock:  # the next reader asks again
                         self._spans.drop(span)
                 name = pack_name(span.kind, span.pack)
                 raise StoreUnreachable(f"no answer within {self._timeout:.0f} s to a read of {name}") from e
-            part = data[position - span.start : end - span.start]
+            part = data.cut(position - span.start, end - span.start)
             parts.append(part)
             position += len(part)
             if position < min(end, span.start + len(data)) or len(part) == 0:

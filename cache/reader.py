@@ -290,8 +290,8 @@ class Reader:
                 if disk is not None:
                     disk.put(kind, key, sealed)
                 return block
-            if disk is not None or _is_part(sealed):
-                sealed = bytes(sealed)  # a copy lets go the range that it was cut from; the disk needs one, too
+            if disk is not None:
+                sealed = bytes(sealed)  # the disk keeps it for a while; a view would keep more
         try:
             block = self._open(kind, at, sealed)
             self._verify(block, at)
@@ -364,8 +364,3 @@ class Reader:
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._fetcher.close()
         self._blocks.clear()
-
-
-def _is_part(sealed: Buffer) -> bool:
-    """Whether a block is cut from a range of more than twice its length."""
-    return isinstance(sealed, memoryview) and 2 * sealed.nbytes < memoryview(sealed.obj).nbytes

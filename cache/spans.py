@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, OrderedDict
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from itertools import accumulate, pairwise
 
 from catalog.format.blocks import PackKind
 
-TRIM = 256 << 10  # bytes; once half of a longer span was used, only the rest is kept
+MIB = 1 << 20
+PART = 4 * MIB  # bytes of a part of a range of which nobody knows where its blocks end
+
+
+class Parts:
+    """The bytes of a range, in parts that are freed one by one. Most are whole blocks, so few are joined.
+
+    `ends` are the ends of the parts, counted from the start of the range.
+    """
+
+    __slots__ = ("ends", "parts")
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.parts = parts
+        self.ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def cut(self, start: int, end: int) -> bytes | memoryview:
+        """Bytes from `start` to `end`, fewer if the range ends before. Whole parts are not copied."""
+        found: list[bytes | memoryview] = []
+        for n in range(bisect_right(self.ends, start), len(self.parts)):
+            part, low = self.parts[n], self.ends[n] - len(self.parts[n])
+            if low >= end:
+                break
+            whole = start <= low and end >= self.ends[n]
+            found.append(part if whole else memoryview(part)[max(start - low, 0) : end - low])
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def after(self, start: int) -> tuple[int, Parts]:
+        """The parts that end after `start`, and where the first of them begins."""
+        first = bisect_right(self.ends, start)
+        return self.ends[first - 1] if first else 0, Parts(self.parts[first:])
 
 
 class Span:
@@ -16,11 +51,14 @@ class Span:
 
     `owner`: the reader or stream that they were read ahead for.
     `origin`: the pack for which they were asked, and by how much offsets in it are less than here.
+    `cuts`: where blocks begin, as far as that is known.
     Nothing before `done_to` is needed any more: blocks that were taken, and `gaps` bytes between blocks that
     nobody asked for.
     """
 
-    __slots__ = ("ahead", "done_to", "end", "future", "gaps", "kind", "later", "origin", "owner", "pack", "start")
+    __slots__ = (
+        "ahead", "cuts", "done_to", "end", "future", "gaps", "kind", "later", "origin", "owner", "pack", "start",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -31,7 +69,9 @@ class Span:
         ahead: bool,
         origin: tuple[bytes, int] | None = None,
         owner: object = None,
+        cuts: Iterable[int] = (),
     ) -> None:
+        self.cuts = cuts
         self.owner = owner
         self.kind = kind
         self.pack = pack
@@ -42,11 +82,16 @@ class Span:
         self.gaps = 0
         self.done_to = start
         self.later: dict[int, int] = {}  # ranges after `done_to` that are done with: start -> end
-        self.future: Future[bytes] = Future()
+        self.future: Future[Parts] = Future()
 
     @property
     def length(self) -> int:
         return self.end - self.start
+
+    def lengths(self) -> list[int]:
+        """The lengths of the parts in which to fetch it."""
+        borders = [self.start, *sorted({cut for cut in self.cuts if self.start < cut < self.end}), self.end]
+        return [min(PART, high - at) for low, high in pairwise(borders) for at in range(low, high, PART)]
 
     @property
     def unused(self) -> int:
@@ -163,22 +208,33 @@ class Spans:
         """Note that a block from `start` to `end` was taken from a span."""
         if not span.future.done():
             return  # it timed out or was given up
+        if span in self._recent:
+            self._use(span, start, end)
+            return
+        # Another thread took a block meanwhile, so that another span holds the rest.
+        for rest in self.cover(span.pack, max(start, span.start), min(end, span.end))[0]:
+            if rest.future.done():
+                self._use(rest, start, end)
+
+    def _use(self, span: Span, start: int, end: int) -> None:
         taken = span.take(max(start, span.start), min(end, span.end))
         if span.ahead:
             self.used += taken
-        if span not in self._recent:
-            return
         self._recent.move_to_end(span)
         if span.done_to >= span.end:
             self.drop(span)
-        elif span.length > TRIM and span.done_to - span.start > span.length // 2:
+        else:
             self._trim(span)
 
     def _trim(self, span: Span) -> None:
+        """Let go the parts of which all was used."""
+        before, parts = span.future.result().after(span.done_to - span.start)
+        if not before:
+            return
         # A new span: other threads may be cutting blocks from this one.
-        rest = Span(span.kind, span.pack, span.done_to, span.end, span.ahead, owner=span.owner)
-        rest.later, rest.gaps = span.later, span.gaps
-        rest.future.set_result(span.future.result()[span.done_to - span.start :])
+        rest = Span(span.kind, span.pack, span.start + before, span.end, span.ahead, owner=span.owner)
+        rest.done_to, rest.later, rest.gaps = span.done_to, span.later, span.gaps
+        rest.future.set_result(parts)
         self._remove(span)
         self.add(rest)
 

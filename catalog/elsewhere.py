@@ -115,13 +115,26 @@ class CopiedVault(Vault):
     def read_pack(self, kind: PackKind, pack: bytes, offset: int, length: int, *, up_to: bool = False) -> bytes:
         """The same; if the vault does not have the pack any more, from another place that has it."""
 
-        def read(place: Vault) -> bytes:
-            return place.read_pack(kind, pack, offset, length, up_to=up_to)
+        return self._anywhere(
+            kind,
+            pack,
+            lambda: super(CopiedVault, self).read_pack(kind, pack, offset, length, up_to=up_to),
+            lambda place: place.read_pack(kind, pack, offset, length, up_to=up_to),
+        )
 
+    def read_parts(self, kind: PackKind, pack: bytes, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        return self._anywhere(
+            kind,
+            pack,
+            lambda: super(CopiedVault, self).read_parts(kind, pack, offset, lengths),
+            lambda place: place.read_parts(kind, pack, offset, lengths),
+        )
+
+    def _anywhere(self, kind: PackKind, pack: bytes, here: Callable[[], T], read: Callable[[Vault], T]) -> T:
         if self._elsewhere.known_lost(kind, pack) and (data := self._elsewhere.first(read)) is not None:
             return data
         try:
-            return super().read_pack(kind, pack, offset, length, up_to=up_to)
+            return here()
         except MissingData as e:
             data = self._elsewhere.first(read)
             if data is not None:
@@ -131,7 +144,7 @@ class CopiedVault(Vault):
                 name = pack_name(kind, pack)
                 raise StoreUnreachable(f"the vault does not answer, and its copy does not have {name} yet") from e
         self.places.look(pack, wait=True)  # the listing may have been behind
-        return super().read_pack(kind, pack, offset, length, up_to=up_to)
+        return here()
 
     def lost_block(self, kind: PackKind, at: Extent, error: RpdriveError, taken: Callable[[bytes], T]) -> T:
         """The same, of another place's bytes: those of the first for which `taken` does not raise Damaged."""

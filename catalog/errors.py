@@ -7,6 +7,11 @@ network, or of a disk as a whole, is never reported as damage, and damage never 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
 # Exit code of a command that did its work except for some files, which its report lists. It is not an error.
 WITH_PROBLEMS = 3
 
@@ -260,3 +265,13 @@ class Undeliverable(RpdriveError):
 
     exit_code = 12
     advice = "mend the target in notify.toml (docs/notify.md), then run `rpdrive notify test`"
+
+
+def without_errors(records: Sequence[T | RpdriveError]) -> list[T]:
+    """The records. Raises the first error among them."""
+    found = []
+    for record in records:
+        if isinstance(record, RpdriveError):
+            raise record
+        found.append(record)
+    return found

@@ -23,6 +23,7 @@ from catalog.errors import (
     ShortRead,
     Unwritable,
     refused_object,
+    without_errors,
 )
 from catalog.format.admins import Admin, open_admin
 from catalog.format.blocks import Buffer, PackKind, open_block
@@ -49,7 +50,7 @@ from catalog.passed_over import PassedOver
 from catalog.places import Places, Run, run_at
 from catalog.promoted import Jumps
 from catalog.signed import SignedRecords
-from catalog.store.base import Store
+from catalog.store.base import Store, cut
 from catalog.store.deadline import Deadline
 from catalog.vault_json import NAME, read_vault_file
 
@@ -292,7 +293,7 @@ class Vault:
 
     def points(self, names: list[PointName]) -> list[Point]:
         """Records of many points, in the order of `names`. Raises Damaged, NewerFormat or StoreError."""
-        return _all(self.read_each(Kind.POINT, Point, names))
+        return without_errors(self.read_each(Kind.POINT, Point, names))
 
     def add_point(self, point: Point, *, until: Deadline | None = None) -> Stored:
         """Store a point, which commits a backup. Raises Unwritable, StoreError, and TooLate if `until` passed."""
@@ -315,7 +316,7 @@ class Vault:
 
     def jobs(self, names: list[JobName]) -> list[Job]:
         """Records of jobs, in the order of `names`. Raises as `points`."""
-        return _all(self.read_each(Kind.JOB, Job, names))
+        return without_errors(self.read_each(Kind.JOB, Job, names))
 
     def add_job(self, job: Job) -> int:
         """Store the record of a job. Returns its size in bytes."""
@@ -332,9 +333,23 @@ class Vault:
         With `up_to`, returns fewer bytes if the pack ends earlier, or if blocks are gone; otherwise that raises
         ShortRead. Raises MissingData if the vault does not have the bytes, Damaged, or another StoreError.
         """
+        return self._found(kind, pack, lambda runs: self._read(kind, pack, runs, offset, length, up_to))
+
+    def read_parts(self, kind: PackKind, pack: bytes, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        """As `read_pack` with `up_to`, cut into parts of `lengths`; each is memory of its own."""
+
+        def read(runs: tuple[Run, ...]) -> list[bytes]:
+            if runs:
+                return cut(self._read(kind, pack, runs, offset, sum(lengths), True), lengths)
+            return self._alone(name := pack_name(kind, pack), lambda: self.store.read_parts(name, offset, lengths))
+
+        return self._found(kind, pack, read)
+
+    def _found(self, kind: PackKind, pack: bytes, read: Callable[[tuple[Run, ...]], T]) -> T:
+        """What `read` gets by the runs of a pack that are known now, or after a look at the records of places."""
         runs = self.places.runs(kind, pack)
         try:
-            return self._read(kind, pack, runs, offset, length, up_to)
+            return read(runs)
         except ObjectNotFound as e:
             gone = e
         is_carrier = self.places.is_carrier(pack)
@@ -345,7 +360,7 @@ class Vault:
             before, runs = runs, self.places.runs(kind, pack)
             if runs != before:
                 try:
-                    return self._read(kind, pack, runs, offset, length, up_to)
+                    return read(runs)
                 except ObjectNotFound as e:
                     gone = e
         raise missing_pack(kind, pack) from gone
@@ -465,16 +480,6 @@ class Vault:
         self.store.replace(VAULT_FILE, body, tag)
         self.file = VaultFile.decode(body)
         self._follow_admins()
-
-
-def _all(records: list[T | RpdriveError]) -> list[T]:
-    """The records. Raises the first error among them."""
-    found = []
-    for record in records:
-        if isinstance(record, RpdriveError):
-            raise record
-        found.append(record)
-    return found
 
 
 def open_vault(

@@ -167,6 +167,9 @@ class StagedStore(StoreWrapper):
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         return self._read(name, lambda store: store.read(name, offset, length, up_to=up_to))
 
+    def read_parts(self, name: str, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        return self._read(name, lambda store: store.read_parts(name, offset, lengths))
+
     def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
         return self._read(name, lambda store: store.pour(name, offset, length, file, at))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 from catalog.errors import Damaged, NotSupported
@@ -56,6 +57,12 @@ class Loan(NamedTuple):
 
     def __repr__(self) -> str:
         return "Loan(...)"
+
+
+def cut(data: bytes, lengths: Sequence[int]) -> list[bytes]:
+    """Copies of the parts of `data`, as `Store.read_parts` returns them."""
+    view, ends = memoryview(data), accumulate(lengths)
+    return [bytes(view[end - n : end]) for end, n in zip(ends, lengths, strict=True) if end - n < len(view)]
 
 
 class Store(ABC):
@@ -127,6 +134,14 @@ class Store(ABC):
         Raises ShortRead if the object ends before offset + length, unless `up_to` is set: the result then
         ends where the object does, and may be empty. A broken transfer raises ShortRead in either case.
         """
+
+    def read_parts(self, name: str, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        """As `read` with `up_to`, in one request too, but cut into parts of `lengths` > 0 bytes.
+
+        Each part is memory of its own, so that a caller can free one before the others. Where the object ends, the
+        last part is shorter, and there may be none.
+        """
+        return cut(self.read(name, offset, sum(lengths), up_to=True), lengths)
 
     def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
         """Write `length` > 0 bytes from `offset` of an object to the open file `file`, from its offset `at`.

@@ -90,6 +90,9 @@ class FallbackStore(StoreWrapper):
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         return self._asked(lambda store: store.read(name, offset, length, up_to=up_to))
 
+    def read_parts(self, name: str, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        return self._asked(lambda store: store.read_parts(name, offset, lengths))
+
     def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
         return self._asked(lambda store: store.pour(name, offset, length, file, at))
 

@@ -213,18 +213,21 @@ class LocalStore(Store):
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         def fetched() -> bytes:
             with self._descriptors.borrow(name) as descriptor:
-                wanted = length
-                # Memory is taken before the system reads, and a limit counts what is asked for: no more than the
-                # file can fill.
-                if length > _LARGE or flow_here() is not None:
-                    wanted = max(0, min(length, os.fstat(descriptor).st_size - offset))
-                data = _read(descriptor, offset, wanted)
-                if len(data) < length:
-                    size = os.fstat(descriptor).st_size
-                    if offset + len(data) < size or not up_to:
-                        arrived = f"{len(data)} of {length} bytes arrived from offset {offset}"
-                        raise ShortRead(f"{name}: {arrived}; the object has {size}")
-            return data
+                return _range(name, descriptor, offset, length, up_to=up_to)
+
+        return self._had(name, fetched)
+
+    def read_parts(self, name: str, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        def fetched() -> list[bytes]:
+            parts, position = list[bytes](), offset
+            with self._descriptors.borrow(name) as descriptor:
+                for length in lengths:
+                    part = _range(name, descriptor, position, length, up_to=True)
+                    position += len(part)
+                    parts += (part,) if part else ()
+                    if len(part) < length:
+                        break
+            return parts
 
         return self._had(name, fetched)
 
@@ -450,6 +453,20 @@ def _is_there(folder: Folder, name: str) -> bool:
 
 
 _pread = SYSTEM.pread
+
+
+def _range(name: str, descriptor: int, offset: int, length: int, *, up_to: bool) -> bytes:
+    wanted = length
+    # Memory is taken before the system reads, and a limit counts what is asked for: no more than the file can fill.
+    if length > _LARGE or flow_here() is not None:
+        wanted = max(0, min(length, os.fstat(descriptor).st_size - offset))
+    data = _read(descriptor, offset, wanted)
+    if len(data) < length:
+        size = os.fstat(descriptor).st_size
+        if offset + len(data) < size or not up_to:
+            arrived = f"{len(data)} of {length} bytes arrived from offset {offset}"
+            raise ShortRead(f"{name}: {arrived}; the object has {size}")
+    return data
 
 
 def _read(descriptor: int, offset: int, length: int) -> bytes:

@@ -124,4 +124,6 @@ def _carried(request: Request, result: object) -> int:
         result = result[0]
     if isinstance(result, bytes):
         return len(result)
+    if request.kind == "read" and isinstance(result, list):  # read_parts
+        return sum(map(len, result))
     return result if request.kind == "read" and isinstance(result, int) else request.length

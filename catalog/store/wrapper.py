@@ -75,6 +75,11 @@ class StoreWrapper(Store):
             lambda: self.inner.read(name, offset, length, up_to=up_to),
         )
 
+    def read_parts(self, name: str, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        return self._pass_on(
+            Request("read", name, offset, sum(lengths)), lambda: self.inner.read_parts(name, offset, lengths)
+        )
+
     def pour(self, name: str, offset: int, length: int, file: int, at: int) -> int:
         return self._pass_on(
             Request("read", name, offset, length), lambda: self.inner.pour(name, offset, length, file, at)

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from cache.spans import TRIM, Span, Spans
+from cache.spans import PART, Parts, Span, Spans
 from catalog.format.blocks import PackKind
 
-BLOCK = TRIM // 4
+BLOCK = 64 << 10
 BLOCKS = 4
 PACK = b"one"
 
@@ -18,7 +18,7 @@ def held(spans: Spans, start: int, end: int, *, ahead: bool = True) -> Span:
     """A span that has arrived."""
     span = Span(PackKind.DATA, PACK, start, end, ahead)
     spans.add(span)
-    span.future.set_result(bytes(end - start))
+    span.future.set_result(Parts([bytes(BLOCK)] * ((end - start) // BLOCK)))
     spans.settle(span, end - start)
     return span
 
@@ -44,7 +44,7 @@ def test_a_span_is_dropped_once_all_of_it_was_taken(order: tuple[int, ...]) -> N
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 4, 1, 3), (4, 0, 1, 2, 3)])
-def test_what_was_taken_of_a_long_span_is_let_go(order: tuple[int, ...]) -> None:
+def test_what_was_taken_of_a_span_is_let_go(order: tuple[int, ...]) -> None:
     spans = Spans(100 * BLOCK)
     held(spans, 0, 2 * BLOCKS * BLOCK)
     for n in order:
@@ -54,6 +54,50 @@ def test_what_was_taken_of_a_long_span_is_let_go(order: tuple[int, ...]) -> None
     assert not gaps and len(rest.future.result()) == rest.length == spans.bytes == rest.unused
     spans.drop(rest)
     assert (spans.bytes, spans.used, spans.wasted) == (0, (BLOCKS + 1) * BLOCK, (BLOCKS - 1) * BLOCK)
+
+
+def test_only_whole_parts_are_let_go() -> None:
+    spans = Spans(100 * BLOCK)
+    span = Span(PackKind.DATA, PACK, 0, 4 * BLOCK, True)
+    spans.add(span)
+    span.future.set_result(Parts([bytes(3 * BLOCK), bytes(BLOCK)]))
+    spans.settle(span, 4 * BLOCK)
+    take(spans, 0)
+    take(spans, 1)
+    assert (spans.bytes, spans.used) == (4 * BLOCK, 2 * BLOCK)
+    take(spans, 2)
+    assert (spans.bytes, spans.used) == (BLOCK, 3 * BLOCK)
+
+
+def test_a_thread_that_began_before_another_took_a_block() -> None:
+    """It has the span that was; what it takes is noted in the one that holds the rest."""
+    spans = Spans(100 * BLOCK)
+    span = held(spans, 0, 3 * BLOCK)
+    take(spans, 0)
+    assert (spans.bytes, spans.used) == (2 * BLOCK, BLOCK)
+    spans.use(span, BLOCK, 2 * BLOCK)
+    assert (spans.bytes, spans.used) == (BLOCK, 2 * BLOCK)
+    spans.use(span, 2 * BLOCK, 3 * BLOCK)
+    assert (spans.bytes, spans.used, spans.wasted) == (0, 3 * BLOCK, 0)
+
+
+def test_parts_of_a_range() -> None:
+    first, second, third = b"abcd", b"ef", b"ghi"
+    parts = Parts([first, second, third])
+    assert len(parts) == 9 and len(Parts([])) == 0
+    assert parts.cut(0, 4) is first and parts.cut(4, 6) is second
+    assert bytes(parts.cut(1, 3)) == b"bc" and bytes(parts.cut(3, 8)) == b"defgh"
+    assert bytes(parts.cut(7, 20)) == b"hi" and bytes(parts.cut(9, 20)) == b""
+    for at, begins, rest in ((0, 0, 9), (3, 0, 9), (4, 4, 5), (5, 4, 5), (6, 6, 3), (9, 9, 0)):
+        start, left = parts.after(at)
+        assert (start, len(left)) == (begins, rest), at
+
+
+def test_a_range_is_fetched_in_its_blocks() -> None:
+    span = Span(PackKind.DATA, PACK, 10, 100, True, cuts=[0, 10, 40, 40, 100, 130])
+    assert span.lengths() == [30, 60]
+    long = Span(PackKind.DATA, PACK, 10, 10 + 2 * PART + 5, True)
+    assert long.lengths() == [PART, PART, 5]
 
 
 def test_gaps_that_nobody_asked_for_do_not_keep_a_span() -> None:
@@ -83,7 +127,7 @@ def test_a_block_taken_from_a_span_that_ended_early() -> None:
     span = Span(PackKind.DATA, PACK, 0, 4 * BLOCK, True)
     span.skip(3 * BLOCK, 4 * BLOCK)
     spans.add(span)
-    span.future.set_result(bytes(BLOCK + 5))
+    span.future.set_result(Parts([bytes(BLOCK), bytes(5)]))
     spans.settle(span, BLOCK + 5)
     take(spans, 1)
     take(spans, 0)

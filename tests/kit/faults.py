@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from catalog.errors import AccessDenied, ShortRead, StoreError, StoreFull, StoreUnreachable, Unreadable
 from catalog.store.base import Store
@@ -98,7 +98,7 @@ class BadDiskStore(_Chosen):
 
 def bad_sector(store: Store, name: str, at: int) -> None:
     """From now on a store fails to read the byte `at` of an object, as a folder on such a disk does: Unreadable."""
-    get, read = store.get, store.read
+    get, read, read_parts = store.get, store.read, store.read_parts
 
     def checked_get(one: str, most: int) -> bytes:
         if one == name:
@@ -110,7 +110,13 @@ def bad_sector(store: Store, name: str, at: int) -> None:
             raise Unreadable(f"{name} can't be read", name)
         return read(one, offset, length, up_to=up_to)
 
+    def checked_parts(one: str, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        if one == name and offset <= at < offset + sum(lengths):
+            raise Unreadable(f"{name} can't be read", name)
+        return read_parts(one, offset, lengths)
+
     store.get, store.read = checked_get, checked_read  # type: ignore[method-assign, assignment]
+    store.read_parts = checked_parts  # type: ignore[method-assign, assignment]
 
 
 class FullStore(StoreWrapper):

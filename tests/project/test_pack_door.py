@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -33,10 +33,14 @@ def range_reads(tree: ast.AST) -> set[str]:
     """Receivers of calls that may read a range of an object: `x.read(name, offset, length)`, or any on a store."""
     found = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "read":
-            receiver, passed = ast.unparse(node.func.value), [k.arg for k in node.keywords]
-            if len(node.args) + len(passed) == 3 or "up_to" in passed or receiver.endswith("store"):
-                found.add(receiver)
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        receiver, passed = ast.unparse(node.func.value), [k.arg for k in node.keywords]
+        ranged = len(node.args) + len(passed) == 3 or "up_to" in passed
+        if node.func.attr == "read" and (ranged or receiver.endswith("store")):
+            found.add(receiver)
+        if node.func.attr == "read_parts" and receiver.endswith(("store", "inner")):
+            found.add(receiver)
     return found
 
 
@@ -54,7 +58,12 @@ def test_nothing_else_reads_ranges_from_a_store() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["self._vault.store.read(n, 0, 1)", "inner.read(n, 0, length=1)", "pool.submit(lambda: s.read(n, 0, 1))"],
+    [
+        "self._vault.store.read(n, 0, 1)",
+        "inner.read(n, 0, length=1)",
+        "pool.submit(lambda: s.read(n, 0, 1))",
+        "store.read_parts(n, 0, [1])",
+    ],
 )
 def test_the_search_notices_a_read(text: str) -> None:
     assert range_reads(ast.parse(text))
@@ -71,6 +80,9 @@ class Moved(Vault):
 
     def read_pack(self, kind: PackKind, pack: bytes, offset: int, length: int, *, up_to: bool = False) -> bytes:
         return self.store.read("moved/" + pack_name(kind, pack), offset, length, up_to=up_to)
+
+    def read_parts(self, kind: PackKind, pack: bytes, offset: int, lengths: Sequence[int]) -> list[bytes]:
+        return self.store.read_parts("moved/" + pack_name(kind, pack), offset, lengths)
 
 
 class World:

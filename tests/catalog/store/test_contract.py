@@ -22,6 +22,7 @@ from catalog.store.base import LIST_PAGE, Part, Range, Store
 from catalog.store.deadline import Deadline
 from catalog.store.metered import MeteredStore, Traffic
 from catalog.store.retrying import RetryingStore
+from catalog.store.wrapper import Request
 from tests.kit.faults import FailOnceStore, LostAnswerStore
 from tests.kit.store_places import InAzure, Place
 from tests.kit.stores import MOST
@@ -168,6 +169,28 @@ def test_read_beyond_the_end_is_short(place: Place, offset: int, length: int, re
     with pytest.raises(ShortRead):
         place.store.read("packs/0a/pack", offset, length)
     assert place.store.read("packs/0a/pack", offset, length, up_to=True) == rest
+
+
+@pytest.mark.parametrize(
+    ("offset", "lengths", "expected"),
+    [
+        (0, [10], [b"0123456789"]),
+        (2, [1, 3, 2], [b"2", b"345", b"67"]),
+        (8, [1, 1, 5], [b"8", b"9"]),
+        (7, [2, 2, 2], [b"78", b"9"]),
+        (10, [3, 3], []),
+        (500, [5000], []),
+    ],
+)
+def test_a_range_comes_in_parts_with_one_request(
+    place: Place, offset: int, lengths: list[int], expected: list[bytes]
+) -> None:
+    place.put("packs/0a/pack", b"0123456789")
+    store = MeteredStore(place.store, log=True)
+    assert store.read_parts("packs/0a/pack", offset, lengths) == expected
+    assert store.log == [Request("read", "packs/0a/pack", offset, len(b"".join(expected)))]
+    with pytest.raises(ObjectNotFound):
+        store.read_parts("packs/0a/other", offset, lengths)
 
 
 def test_a_big_object_comes_back_whole(place: Place) -> None:

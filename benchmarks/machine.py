@@ -66,3 +66,4 @@ def compile_packages() -> None:
     """As an installed package is."""
     for package in ("catalog", "cache", "mount", "backup"):
         compileall.compile_dir(ROOT / package, quiet=2)
+    compileall.compile_file(ROOT / "rpdrive.py", quiet=2)

@@ -24,6 +24,10 @@ CHOSEN = "RPDRIVE_TEST_CHOSEN"  # names of the variables by which `driver` choos
 PROFILE = "RPDRIVE_TEST_DRAWS"  # of hypothesis: "same" or "random"
 WINFSP = Path(__file__).parent / "mount" / "winfsp"
 
+# Compiled modules are kept, whatever the environment says: a command of a test would compile each of its modules
+# again, which takes as long as all else of a short command, and pytest each file of tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # What `make test` draws depends on the test alone, so that it doesn't fail for a change that is not at fault.
 # `make soak` draws at random, and more. How long an example takes depends on the machine's load, and is no failure.

@@ -23,7 +23,6 @@ from mount.restore.writer import Writer
 
 _FILE = int(NodeKind.FILE)
 _CONTINUED = 256 << 10  # bytes; a smaller file is written again rather than continued
-_BATCH = 64
 
 
 class FilePlanner:
@@ -49,7 +48,6 @@ class FilePlanner:
         self._report, self._target = planning.report, planning.target
         self._pages, self._chunk_id, self._writer = pages, chunk_id, writer
         self._verify = verify
-        self._empty: list[FilePlan] = []
 
     def restore(self, leaf: Leaf, entry: Entry, folder: Folder, name: bytes) -> None:
         """Decide about an entry, and plan what to fetch for it. Raises Damaged or OSError."""
@@ -108,12 +106,6 @@ class FilePlanner:
             return
         self._plan(self._writer, file, content)
 
-    def write_empty(self) -> None:
-        """Write the deferred files without data, in a thread of the writer."""
-        files, self._empty = self._empty, []
-        if files and self._writer is not None:
-            self._writer.submit(files, self._writer.files.write_whole)
-
     def _decide(
         self, folder: Folder, name: bytes, there: Existing, wanted: Existing, content: list[Piece] | Paged
     ) -> Action:
@@ -129,9 +121,7 @@ class FilePlanner:
         file.whole = isinstance(content, list) and len(lengths) <= 1 and sum(lengths) in (0, file.size)
         file.todo = sum(lengths) if isinstance(content, list) else sum(p.length for _at, p in extents())
         if not file.todo:
-            self._empty.append(file)
-            if len(self._empty) >= _BATCH:
-                self.write_empty()
+            writer.write_empty(self._planning.plan, file)
             return
         wanted = extents()
         if not file.whole and file.size >= _CONTINUED and file.folder.exists and not file.folder.fresh:

@@ -36,7 +36,7 @@ _decode = msgspec.msgpack.Decoder(_FolderRow).decode
 class FolderTable:
     """All folders, from the root (number 0) on. A folder may change until it is `settle`d.
 
-    `get` is thread-safe; the rest is for one thread.
+    `get` is thread-safe, while others are added and settled, too; the rest is for one thread.
     """
 
     def __init__(self, root: Folder) -> None:
@@ -58,8 +58,10 @@ class FolderTable:
 
     def settle(self, folder: Folder) -> None:
         """Note that a folder will not change any more."""
-        if folder is not self.root and self._walked.pop(folder.number, None) is not None:
-            with self._lock:
+        if folder is self.root:
+            return
+        with self._lock:
+            if self._walked.pop(folder.number, None) is not None:
                 self._remember(folder)
 
     def get(self, number: int) -> Folder:

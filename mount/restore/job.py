@@ -145,7 +145,8 @@ class Job:
             self._noted = begin(self._session.settings.where("state"), ran)
         own = self._options.own = id_here(self._session.settings, vault)
         only = own or b"" if self._options.in_place and machine is None else None
-        disk = None if self._session.is_local else _disk(self._session)
+        near = self._options.near = self._session.is_local
+        disk = None if near else _disk(self._session)
         reader = Reader(vault, memory=TREES, page_memory=PAGES, disk=disk, disk_data=False)
         restore = Restore(vault, reader, self._options)
         report = self.report = restore.report

@@ -16,7 +16,7 @@ class Options:
 
     `own`: the id of this machine; unless `trust_modes`, set-id bits, capabilities and devices in points of other
     machines are left out. `state`: the folder for this machine's records; without it, no later run continues what
-    this one left behind.
+    this one left behind. `near`: the vault is in a folder of this machine, so little is requested ahead.
     """
 
     target: bytes
@@ -33,3 +33,4 @@ class Options:
     system: str = field(default_factory=platform.system)  # the target's system, whose rules for names apply
     into: bool = False
     exact: bool = False
+    near: bool = False

@@ -74,8 +74,7 @@ class Planner:
             self._single(place.found, folder)
 
     def finish(self) -> None:
-        """End a group of sources: write the deferred files, remove temporary files of stopped restores."""
-        self._files.write_empty()
+        """End a group of sources: remove temporary files of stopped restores."""
         self._leftovers.remove()
 
     def _tree(self, top: Subtree | None, folder: Folder, path: bytes) -> None:

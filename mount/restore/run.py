@@ -95,7 +95,7 @@ class Restore:
         twins = Twins(target, self._reader, o.system)
         files = FileWriter(target, metadata, report, o.policy, names, twins)
         linker = Linker(target, files, metadata, report, o.policy, twins)
-        with Writer(self._vault, files, pool) as writer:
+        with Writer(self._vault, files, pool, near=o.near) as writer:
             planning = self._planning(target, twins)
             planning.into_new = o.into and (bool(earlier) or is_new(target))
             planner = self._planner(planning, metadata, writer, earlier)
@@ -107,7 +107,6 @@ class Restore:
                         planner.walk(source, in_place=o.in_place)
                     planner.finish()
                     report.planning = False
-                    writer.wait_submitted()
                     writer.write(plan)
                     linker.link(planning.links.pairs())
                     if o.verify:

@@ -29,6 +29,7 @@ BLOCK = _BLOCK.size  # bytes of a packed row that are the same for all rows of a
 _REST = struct.Struct(">QQB")
 _REST_AT = _HEAD.size - _REST.size
 _SIMPLE, _COPY = 1, 2
+NO_BLOCK = Extent(b"", 0, 0, 0, 0, b"")  # the place of a file without data
 
 # Tuples: msgspec makes them, and the tuples with names in them, twice as fast as structs.
 _AttributesRow: TypeAlias = tuple[int, int, Owner, int, _XattrRow, bool, Any]

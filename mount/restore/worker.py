@@ -22,7 +22,7 @@ import msgspec
 
 from catalog.access.memory import protect_memory
 from catalog.errors import Damaged
-from catalog.format.blocks import PackKind, open_block
+from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
 from catalog.format.values import Paged, Piece
@@ -47,7 +47,10 @@ class Hello(msgspec.Struct, array_like=True):
 
 
 class Task(msgspec.Struct, array_like=True, gc=False):
-    """A block, and files to make of it, as packed rows. `folders`: number, and Folder.plain, of each descriptor."""
+    """A block, and files to make of it, as packed rows. `folders`: number, and Folder.plain, of each descriptor.
+
+    Without `pack`, the files have no data.
+    """
 
     pack: bytes
     offset: int
@@ -138,8 +141,9 @@ class _Worker:
 
     def write(self, task: Task, sealed: bytearray, descriptors: array.array[int]) -> Done:
         self._problems.clear()
+        empty = not task.pack  # files without data, which no chunk proves
         try:
-            raw = memoryview(open_block(self._keys, PackKind.DATA, task.pack, task.offset, sealed))
+            raw = memoryview(self._open(task, sealed))
         except Damaged:
             return Done(list(range(len(task.rows))), [])
         folders = {number: (fd, plain) for (number, plain), fd in zip(task.folders, descriptors, strict=True)}
@@ -149,7 +153,7 @@ class _Worker:
             place, number, where, name, size, attributes = unpack_new(packed)
             inner, length, chunk = place
             data = raw[inner : inner + length]
-            if verified != place:
+            if verified != place and not (empty and not length):
                 if len(data) != length or self._keys.chunk_id(data) != chunk:
                     left.append(n)
                     continue
@@ -166,6 +170,11 @@ class _Worker:
                 left.append(n)
                 del self._problems[reported:]
         return Done(left, list(self._problems))
+
+    def _open(self, task: Task, sealed: bytearray) -> Buffer:
+        if not task.pack:
+            return b""
+        return open_block(self._keys, PackKind.DATA, task.pack, task.offset, sealed)
 
     def _name(self, folder: int, temporary: bytes, name: bytes) -> None:
         try:

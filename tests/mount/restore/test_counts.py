@@ -18,6 +18,8 @@ from catalog.store.memory import MemoryStore
 from catalog.store.metered import MeteredStore
 from catalog.store.wrapper import Request, StoreWrapper, T
 from catalog.vault import Vault
+from mount.restore import plan, writer
+from mount.restore.budget import Budget
 from mount.restore.conflict import Policy
 from mount.restore.plan import Plan
 from tests.kit.restoring import a_point, restore, temporaries
@@ -198,3 +200,24 @@ def test_a_store_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     with (to / "big").open("rb") as file:
         assert [vault.keys.chunk_id(file.read(MIB)) for _ in ids] == ids
     assert temporaries(to) == []
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_bytes_requested_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: bool) -> None:
+    monkeypatch.setattr(writer, "BUDGET", 12 * MIB)
+    monkeypatch.setattr(writer, "NEAR", 6 * MIB)
+    monkeypatch.setattr(plan, "MOST", 3 * MIB)
+    most = 0
+    acquire = Budget.try_acquire
+
+    def noting(self: Budget, amount: int) -> bool:
+        nonlocal most
+        fits = acquire(self, amount)
+        most = max(most, self._held)
+        return fits
+
+    monkeypatch.setattr(Budget, "try_acquire", noting)
+    vault = open_empty(MemoryStore())
+    root, _ids = big_file(vault, 24 * MIB)
+    assert restore(vault, a_point(root), tmp_path, near=near).written == 1
+    assert 2 * MIB < most <= (6 if near else 12) * MIB

@@ -67,6 +67,21 @@ class FileReader(Generic[Folder, File, Stat]):
         except BaseException:
             self._before = None  # the next file is another one
             raise
+        return self.read_opened(file, folder, say, node)
+
+    def may_open_ahead(self, st: Stat) -> bool:
+        """Whether a regular file of this status may be opened before its turn."""
+        return self._system.opens_ahead and st.st_size < SMALL_FILE and st.st_blocks * 512 >= st.st_size
+
+    def open_ahead(self, folder: Folder, name: bytes, size: int) -> File:
+        """Open a small file before its turn comes, and have the system read it meanwhile. Raises OSError."""
+        file = self._system.open_file(name, folder)
+        if size:
+            self._system.expect(file, 0, size)
+        return file
+
+    def read_opened(self, file: File, folder: Folder, say: Say, node: Node) -> Contents:
+        """`read` of an open file, which is closed in any case. The folder of one opened ahead may be closed."""
         try:
             contents, changed = self._once(file, node)
             if changed:
@@ -183,6 +198,8 @@ class FileReader(Generic[Folder, File, Stat]):
             self._progress.left = max(size - position, 0)
             filled = kept + got
             last = got < room or position >= end
+            if not last:
+                self._system.expect(file, position, min(_BUFFER, end - position))
             done = 0
             for cut in self._cutter.cut_buf(buffer[:filled]):
                 if not last and cut.offset + cut.length == filled:

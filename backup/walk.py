@@ -6,7 +6,6 @@ only at the first difference in the folder or below, and then gets the unchanged
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,16 +13,17 @@ from itertools import chain
 from typing import Any, Generic
 
 from backup.above import has_other_metadata
+from backup.ahead import Action, Ahead
 from backup.choosing import are_all_distinct, contents, left_out, not_walked
 from backup.entries import OWN, cause, checked, copied, no_page, no_status
 from backup.exclusions import CACHE_TAG
 from backup.files import FileReader
 from backup.frame import Frame, RecordingPages
-from backup.links import Link, Links
-from backup.pieces import Contents, write_after
+from backup.links import Links
 from backup.pipeline import Pipeline
 from backup.previous import TYPE_BITS, OldEntry, PreviousPoint
 from backup.run import Run
+from backup.saving import Saver
 from backup.selection import Wanted
 from backup.systems.base import TIME_MAX, TIME_MIN, File, Folder, OnlineOnly, Stat
 from backup.systems.names import Names
@@ -33,12 +33,12 @@ from catalog.format.nodes import Node
 from catalog.format.packs import Extent, missing_pack
 from catalog.format.values import NodeKind, Subtree
 from catalog.format.writing import FolderWriter
+from catalog.interruption import check
 from catalog.patterns import Rule
 from catalog.tree import leaves
 
-_FILE, _FOLDER, _SYMLINK = int(NodeKind.FILE), int(NodeKind.FOLDER), int(NodeKind.SYMLINK)
+_FOLDER = int(NodeKind.FOLDER)
 _DEPTH = 4096  # folders in each other; each takes an open file
-_DEVICES = (int(NodeKind.CHAR_DEVICE), int(NodeKind.BLOCK_DEVICE))
 
 
 class Walk(Generic[Folder, File, Stat]):
@@ -63,8 +63,13 @@ class Walk(Generic[Folder, File, Stat]):
         self._run, self._pages, self._selection, self._previous = run, run.pages, run.selection, previous
         self._progress, self._problems, self._tick = run.progress, run.problems, tick
         self._pipeline, self._system, self._keys = pipeline, run.system, run.vault.keys
+        self._ahead = Ahead[File](run.system.close)
         if pipeline is not None:
-            self._files = FileReader(run, pipeline, self._write_page, tick, previous.lacks)
+            self._files = FileReader(run, pipeline, self._write_page, self._tick_within, previous.lacks)
+            self._saver = Saver(
+                run.system, previous, pipeline, self._files, self.links, self._ahead,
+                say=self._say, emit=self._emit, unread=self._unread,
+            )  # fmt: skip
         self._unwanted = run.system.unwanted_mounts()
         self._stack: list[Frame[Folder]] = []
         self._deepest = min(_DEPTH, run.system.raise_limits())
@@ -113,7 +118,9 @@ class Walk(Generic[Folder, File, Stat]):
                 else:
                     stack.append(below)
                     self._begin(below)
+            self._ahead.settle()
         finally:
+            self._ahead.close()
             for frame in reversed(stack):
                 if frame.handle is not None:
                     self._system.close(frame.handle)
@@ -124,6 +131,7 @@ class Walk(Generic[Folder, File, Stat]):
         Afterwards all chunks added so far have their places, and the store has their data packs.
         """
         assert self._pipeline is not None
+        self._ahead.settle()
         self._open(self._stack[-1])
         self._pipeline.flush()
         below: Subtree | None = None
@@ -213,6 +221,8 @@ class Walk(Generic[Folder, File, Stat]):
             frame.name = old.entry.name
             self._gone(frame, old)
             old = next(older, None)
+        if frame.left_out and frame.is_asked:
+            self._ahead.settle()  # or `has_nothing` would count files that can't be read
         return None
 
     def _older(self, frame: Frame[Folder]) -> Iterator[OldEntry]:
@@ -231,7 +241,8 @@ class Walk(Generic[Folder, File, Stat]):
                 yield OldEntry(entry, page.leaf, doubtful)
 
     def _say(self, frame: Frame[Folder], name: bytes, reason: str) -> None:
-        """Report a problem of a folder, or of a name in it."""
+        """Report a problem of a folder, or of a name in it, after those of entries before it."""
+        self._ahead.settle()
         self._problems.add(frame.path(name), reason)
 
     def _left_out(self, frame: Frame[Folder], st: Stat, *, asked: bool) -> bool:
@@ -291,7 +302,22 @@ class Walk(Generic[Folder, File, Stat]):
         """Write an entry whose content has its place already."""
         if self._pipeline is not None:
             assert frame.writer is not None
-            self._pipeline.after([], partial(frame.writer.add, node))
+            self._after(partial(frame.writer.add, node))
+
+    def _after(self, action: Action) -> None:
+        """Run an action once all entries before it have their places."""
+        assert self._pipeline is not None
+        if self._ahead.is_behind:
+            self._ahead.put(partial(self._pipeline.after, [], action))
+        else:
+            self._pipeline.after([], action)
+
+    def _tick_within(self) -> None:
+        """Called while a file is read. In the middle of entries that were walked already, no point is written."""
+        if self._ahead.is_running:
+            check()
+        else:
+            self._tick()
 
     def _same(self, frame: Frame[Folder], match: OldEntry) -> None:
         """Keep an entry of the previous point."""
@@ -413,7 +439,7 @@ class Walk(Generic[Folder, File, Stat]):
             node.content = inner.finish()
             outer.add(node)
 
-        self._pipeline.after([], close)
+        self._after(close)
 
     # --- everything else ----------------------------------------------------------------------------------
 
@@ -439,7 +465,7 @@ class Walk(Generic[Folder, File, Stat]):
             progress.read_bytes += st.st_size if is_file else 0
             return
         try:
-            self._save(fd, st, match, frame)
+            self._saver.save(fd, st, match, frame)
         except OWN:
             raise
         except Exception as e:  # noqa: BLE001 - the fault of one entry costs that entry
@@ -447,49 +473,17 @@ class Walk(Generic[Folder, File, Stat]):
                 progress.changed -= 1
                 self._same(frame, match)
                 return
-            self._say(frame, frame.name, f"it can't be read: {cause(e)}")
-            frame.saved -= 1
-            if match is None:  # the file is left out of the point
-                progress.new -= 1
-            else:
-                progress.changed -= 1
-                progress.removed += 1
+            self._unread(frame, frame.name, match, e)
 
-    def _save(self, fd: Folder, st: Stat, match: OldEntry | None, frame: Frame[Folder]) -> None:
-        """Write a new or changed entry. Raises OSError if it can't be read."""
-        assert self._pipeline is not None
-        name, say = frame.name, partial(self._say, frame, frame.name)
-        node = self._system.node(name, st)
-        link: Link | None = None
-        if st.st_nlink > 1:
-            link = self.links.meet(match.entry if match is not None else None, st)
-            node.nlink, node.link = st.st_nlink, link.number
-            if link.node is not None:
-                node = copied(link.node, name=name)
-                self._files.add_link(name, fd, node, link.node)
-                self._write(frame, node, link.contents)
-                return
-        contents: Contents | None = None
-        if node.kind == _FILE:
-            if match is not None and match.entry.kind == _FILE and not self._previous.afresh:
-                self._files.remember_pages(match.leaf.pieces(match.entry), match.entry.ctime)
-            contents = self._files.read(fd, say, name, node)
+    def _unread(self, frame: Frame[Folder], name: bytes, match: OldEntry | None, error: Exception) -> None:
+        """Report a file that can't be read: it is left out of the point."""
+        self._say(frame, name, f"it can't be read: {cause(error)}")
+        at: Frame[Folder] | None = frame
+        while at is not None:  # folders that have ended have added theirs to the one above
+            at.saved -= 1
+            at = at.parent if at not in self._stack else None
+        if match is None:
+            self._progress.new -= 1
         else:
-            if node.kind == _SYMLINK:
-                node.content = self._system.readlink(name, fd)
-            elif node.kind in _DEVICES:
-                node.content = (os.major(st.st_rdev), os.minor(st.st_rdev))
-            self._files.complete(say, name, fd, node)
-        checked(node)
-        if link is not None and link.left > 0 and node.inode == st.st_ino:  # else it was replaced during the walk
-            link.node, link.contents = node, contents
-        self._write(frame, node, contents)
-
-    def _write(self, frame: Frame[Folder], node: Node, contents: Contents | None) -> None:
-        """Write an entry once its contents have their places. None: the node has them already."""
-        writer = frame.writer
-        assert writer is not None and self._pipeline is not None
-        if contents is None:
-            self._emit(frame, node)
-            return
-        write_after(self._pipeline, contents, node, writer.add)
+            self._progress.changed -= 1
+            self._progress.removed += 1

@@ -110,6 +110,8 @@ class System(Protocol[Folder, File, Stat]):
         bool  # whether a status has the permission bits; else st_ctime_ns alone shows that they changed
     )
 
+    opens_ahead: bool  # whether files may be opened before their turn: all metadata comes from the open file
+
     @property
     def side_data_reader(self) -> SideDataReader[Folder, File] | None:
         """The reader of side data; None if the system has no metadata beyond POSIX."""
@@ -185,6 +187,9 @@ class System(Protocol[Folder, File, Stat]):
 
     def fill(self, file: File, buffer: memoryview, position: int) -> int:
         """Read until the buffer is full or the file ends. Returns the number of bytes read."""
+
+    def expect(self, file: File, position: int, length: int) -> None:
+        """Have the system read a range of a file soon, without waiting. It may do nothing, and raises nothing."""
 
     def data_ranges(self, file: File, st: Stat) -> Iterator[tuple[int, int]]:
         """The ranges of a file of `st_size` bytes (start, end) that are not holes, in order."""

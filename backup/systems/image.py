@@ -77,6 +77,7 @@ class ImageSystem:
     name = PosixSystem.name
     ignores_case = False
     status_has_mode = True
+    opens_ahead = False
     paths_are_native = False
     side_data_reader = None
     piece = PIECE
@@ -205,6 +206,9 @@ class ImageSystem:
         return self._st._replace(
             st_size=st.st_size, st_mtime_ns=kept_time(st.st_mtime_ns), st_ctime_ns=st.st_ctime_ns
         )
+
+    def expect(self, file: int, position: int, length: int) -> None:
+        pass  # the kernel knows that it is read in order
 
     def read_small(self, file: int, size: int, most: int) -> bytes:
         return PosixSystem.read_small(file, size, most)

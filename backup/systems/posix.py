@@ -46,6 +46,7 @@ class PosixSystem:
     name = platform.system()
     ignores_case = name == "Darwin"
     status_has_mode = True
+    opens_ahead = hasattr(os, "posix_fadvise")
     paths_are_native = True
     side_data_reader = None
     image_reader = None
@@ -252,6 +253,13 @@ class PosixSystem:
                 break
             got += count
         return got
+
+    @staticmethod
+    def expect(file: int, position: int, length: int) -> None:
+        """Have the kernel read a range of a file soon, without waiting."""
+        if PosixSystem.opens_ahead:
+            with suppress(OSError):  # a FIFO has taken its place, for example
+                os.posix_fadvise(file, position, length, os.POSIX_FADV_WILLNEED)
 
     @staticmethod
     def data_ranges(file: int, st: os.stat_result) -> Iterator[tuple[int, int]]:

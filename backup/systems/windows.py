@@ -112,6 +112,7 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
     name = "Windows"
     ignores_case = True
     paths_are_native = False
+    opens_ahead = False
     status_has_mode = False  # permissions are in the security descriptor, which takes a call of its own
 
     def __init__(self, api: w.Api | None = None, *, fetch: bool = False) -> None:
@@ -406,6 +407,9 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
             size = handle.export.seek(0, 2)
             return found._replace(st_size=size, st_blocks=(size + 511) // 512)
         return found
+
+    def expect(self, file: WindowsFile, position: int, length: int) -> None:
+        pass  # Windows has no such call
 
     def read_small(self, file: WindowsFile, size: int, most: int) -> bytes:
         buffer = bytearray(size + 1)

@@ -283,9 +283,12 @@ ROOMS = {
     "backup.files": "backup.fixed backup.pieces backup.pipeline backup.run backup.systems catalog.errors"
     " catalog.format",
     "backup.links": "backup.pieces backup.systems catalog.errors catalog.format",
-    "backup.walk": "backup.above backup.choosing backup.entries backup.exclusions backup.files backup.frame"
-    " backup.links backup.pieces backup.pipeline backup.previous backup.run backup.selection backup.systems"
-    " catalog.errors catalog.format catalog.patterns catalog.tree",
+    "backup.ahead": "backup.systems",
+    "backup.saving": "backup.ahead backup.entries backup.files backup.frame backup.links backup.pieces"
+    " backup.pipeline backup.previous backup.systems catalog.format",
+    "backup.walk": "backup.above backup.ahead backup.choosing backup.entries backup.exclusions backup.files"
+    " backup.frame backup.links backup.pipeline backup.previous backup.run backup.saving backup.selection"
+    " backup.systems catalog.errors catalog.format catalog.interruption catalog.patterns catalog.tree",
     "backup.evidence": "backup.mirror backup.mirrorfile backup.run backup.systems catalog.errors catalog.format",
     "backup.lineage": "backup.evidence backup.run backup.systems catalog.errors catalog.format"
     " catalog.ledger.records",

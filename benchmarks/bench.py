@@ -9,6 +9,7 @@ import drives
 import restore
 import run
 import table
+from machine import stop_as_by_hand
 from options import parser_of, words
 
 PARTS = ("backup", "delay", "restore", "drives")
@@ -16,6 +17,7 @@ PARTS = ("backup", "delay", "restore", "drives")
 
 def main(arguments: list[str]) -> int:
     """The exit code: 1 if a part failed."""
+    stop_as_by_hand()
     if "--table" in arguments:
         return table.main(arguments)
     parser = parser_of(__doc__)

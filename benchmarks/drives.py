@@ -20,7 +20,7 @@ from drive_steps import PLACES, STEPS, Bench, Step, chosen
 from drive_tools import BorgDrive, Drive, Place, PlainDrive, ResticDrive, SquashDrive, SquashLowLevelDrive
 from far_drive import Rate, rate
 from figures import FAILURES, Rounds, turned
-from machine import MIB, compile_packages, described, machine, say
+from machine import MIB, compile_packages, described, machine, say, stop_as_by_hand
 from material import Material, Scale
 from measured import drop_caches
 from options import parser_of, words, write
@@ -216,4 +216,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    stop_as_by_hand()
     sys.exit(main())

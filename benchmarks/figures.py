@@ -57,20 +57,24 @@ class Rounds:
         self.failures: list[str] = []
         self._out: set[str] = set()
 
-    def measure(self, number: int, step: str, tool: str, work: Callable[[], dict[str, float]]) -> None:
-        """Note what `work` returns, by row, as figures of a tool in the round `number`, which begins with 0."""
+    def measure(self, number: int, step: str, tool: str, work: Callable[[], dict[str, float]]) -> bool:
+        """Note what `work` returns, by row, as figures of a tool in the round `number`, which begins with 0.
+
+        False if the tool failed, now or before.
+        """
         if tool in self._out:
-            return
+            return False
         try:
             found = work()
         except FAILURES as e:
             self.failed(tool, step, e)
-            return
+            return False
         for row, figure in found.items():
             self.figures.note(row, tool, figure)
         say(
             f"round {number + 1}: {tool:<13} {'  '.join(f'{row} {shown(figure)}' for row, figure in found.items())}"
         )
+        return True
 
     def is_out(self, tool: str) -> bool:
         """Whether it failed and has no figures."""

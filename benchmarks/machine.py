@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,11 @@ ROOT = Path(__file__).parents[1]
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def stop_as_by_hand() -> None:
+    """SIGTERM ends this as Ctrl-C does: what is mounted is unmounted, what was measured is printed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def machine() -> dict[str, Any]:

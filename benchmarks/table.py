@@ -96,11 +96,11 @@ class Table:
             elif name == "restore":
                 for one in order:
                     self._restore(one, number)
-                shutil.rmtree(self._targets, ignore_errors=True)
             elif name == "unchanged":
                 for one in order:
                     if one.tool.increments:
                         self._back_up(name, one, number)
+        shutil.rmtree(self._targets, ignore_errors=True)  # at the end: new files take long after many were deleted
 
     @property
     def _targets(self) -> Path:
@@ -125,14 +125,14 @@ class Table:
             except FAILURES as e:
                 self.rounds.failed(one.name, "preparing", e)
                 continue
-            self._back_up("first", one, number)
-            one.drive.settle()
-            one.drive.complete()
+            if self._back_up("first", one, number):
+                one.drive.settle()
+                one.drive.complete()
         shutil.rmtree(Plain(self._place.folder).repository, ignore_errors=True)  # nothing reads the copy
 
-    def _back_up(self, name: str, one: Contestant, number: int) -> None:
+    def _back_up(self, name: str, one: Contestant, number: int) -> bool:
         work = partial(back_up, name, one.tool, self._source, self._place.log, self._bench.forget)
-        self.rounds.measure(number, name, one.name, work)
+        return self.rounds.measure(number, name, one.name, work)
 
     def _changed(self, order: list[Contestant], number: int) -> None:
         there = [one for one in order if one.tool.increments]
@@ -198,6 +198,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     except KeyboardInterrupt:
         say("bench: interrupted; what was measured until then:")
         comparison.rounds.failures.append("interrupted")
+    except FAILURES as e:
+        comparison.rounds.failures.append(f"round {done + 1} failed: {e}")
+        say(f"bench: {comparison.rounds.failures[-1]}")
     finally:
         shutil.rmtree(copies, ignore_errors=True)
         shutil.rmtree(folder / "restored", ignore_errors=True)

@@ -51,7 +51,7 @@ class Blocks:
         self._ahead = 0
         self._in_vain = False
         self._loading = 0
-        self._most_ahead = memory // 2  # 40 MiB of the default: two of the largest range reads
+        self._most_ahead = memory * 5 // 8  # 50 MiB of the default: three range reads at once
         self.for_ahead = self._most_ahead  # bytes that may be read ahead now
         self._gone: Lru[Key, bool] = Lru(_GONE)
         self._data: Lru[Key, Block] = Lru(memory, _size, lambda key: self._gone.put(key, True))

@@ -56,9 +56,12 @@ class Fetcher:
         self._asked = ThreadPoolExecutor(parallel, "fetch")
         self._ahead = ThreadPoolExecutor(max(2, parallel // 2), "ahead")
 
-    def take(self, kind: PackKind, at: Extent) -> bytes | memoryview:
-        """The sealed bytes of a block. Raises MissingData, Damaged (the pack is truncated) or StoreError."""
-        return self._where_it_is(kind, at, self._take)
+    def take(self, kind: PackKind, at: Extent, *, alone: bool = False) -> bytes | memoryview:
+        """The sealed bytes of a block. Raises MissingData, Damaged (the pack is truncated) or StoreError.
+
+        `alone`: nothing is read with it, and it begins and continues no stream.
+        """
+        return self._where_it_is(kind, at, self._take_alone if alone else self._take)
 
     def fresh(self, kind: PackKind, at: Extent) -> bytes | memoryview:
         """Like `take`, but always from the store. Drops the bytes of the block that are held."""
@@ -71,17 +74,24 @@ class Fetcher:
             spans, gaps = self._spans.cover(at.pack, at.offset, at.offset + at.stored)
         return not gaps and all(span.future.done() for span in spans)
 
-    def share(self) -> int:
-        """The bytes that one reader may have read ahead now, so that there is room for the others'."""
+    def share(self, owner: object) -> tuple[int, int]:
+        """The bytes that one reader may have read ahead now, and how many of them are left."""
         with self._lock:
             self._spans.limit = self._limit()
-            return self._spans.share()
+            share = self._spans.share(owner)
+            return share, share - self._spans.owned(owner)
 
-    def room(self, length: int) -> bool:
-        """Whether `length` bytes can be read ahead now."""
+    def room(self, length: int, owner: object) -> bool:
+        """Whether `length` bytes can be read ahead now for a reader."""
         with self._lock:
             self._spans.limit = self._limit()
-            return self._spans.make_room(length)
+            left = self._spans.share(owner) - self._spans.owned(owner)
+            return length <= left and self._spans.make_room(length, owner)
+
+    def disown(self, owner: object) -> None:
+        """Note that a reader left off: what was read ahead for it goes when room is needed."""
+        with self._lock:
+            self._spans.disown(owner)
 
     def fetch(self, kind: PackKind, extents: Sequence[Extent], *, owner: object = None) -> None:
         """Begin to fetch blocks, neighbours in one request, except those held or under way.
@@ -96,7 +106,7 @@ class Fetcher:
             for e in places:
                 cuts.setdefault(e.pack, []).extend((e.offset, e.offset + e.stored))
             for low, high, pack, gaps in self._merged(places):
-                if not self._spans.make_room(high - low):
+                if not self._spans.make_room(high - low, owner):
                     break
                 span = Span(kind, pack, low, high, ahead, owner=owner, cuts=cuts[pack])
                 for gap in gaps:
@@ -139,12 +149,18 @@ class Fetcher:
                 raise
             return read(kind, at, now)
 
-    def _take(self, kind: PackKind, at: Extent, run: Run | None) -> bytes | memoryview:
+    def _take_alone(self, kind: PackKind, at: Extent, run: Run | None) -> bytes | memoryview:
+        return self._take(kind, at, run, alone=True)
+
+    def _take(self, kind: PackKind, at: Extent, run: Run | None, *, alone: bool = False) -> bytes | memoryview:
         holder, shift = (at.pack, 0) if run is None else (run.holder, run.shift)
         start, end = at.offset + shift, at.offset + at.stored + shift
         with self._lock:
             spans, gaps = self._spans.cover(holder, start, end)
-            begun = self._begin_missing(kind, at, run, gaps) if gaps else []
+            if alone:
+                begun = [self._begin(Span(kind, holder, *gap, False, (at.pack, shift))) for gap in gaps]
+            else:
+                begun = self._begin_missing(kind, at, run, gaps) if gaps else []
         for span in begun:
             self._submit(self._asked, span)
         spans = sorted([*spans, *begun], key=lambda span: span.start)
@@ -154,7 +170,7 @@ class Fetcher:
         with self._lock:
             for span in spans:
                 self._spans.use(span, start, end)
-            following = self._begin_following(kind, at, run)
+            following = None if alone else self._begin_following(kind, at, run)
             held, in_vain = self._spans.bytes, self._spans.wasted > self._spans.used
         if following is not None:
             self._submit(self._ahead, following)
@@ -203,9 +219,12 @@ class Fetcher:
                 self._streams.widened(holder, wide[1] - wide[0])
             owner = stream if wide != gap else None
             span = Span(kind, holder, *wide, ahead=wide != gap, origin=(at.pack, shift), owner=owner)
-            self._spans.add(span)
-            begun.append(span)
+            begun.append(self._begin(span))
         return begun
+
+    def _begin(self, span: Span) -> Span:
+        self._spans.add(span)
+        return span
 
     def _begin_following(self, kind: PackKind, at: Extent, run: Run | None) -> Span | None:
         following = self._streams.used(at.pack, at.offset, at.offset + at.stored, self._spans.share())

@@ -21,7 +21,7 @@ FIRST_WINDOW = 2 * MIB
 LEAST = MIB  # a smaller window, which many readers leave to each, would hold no block
 WINDOW = 16 * MIB  # stored bytes of one range read
 STRETCH = 20 * MIB  # the same, if that saves a read for the rest of a pack
-DECODE_AHEAD = 2 * MIB  # bytes of the file
+DECODE_AHEAD = 2 * MIB
 Run: TypeAlias = tuple[list[int], list[Piece]]  # starts in the file, and pieces
 
 
@@ -31,8 +31,11 @@ class BlockSource(PageSource, Protocol):
     @property
     def counters(self) -> Counters: ...
 
-    def chunk(self, kind: PackKind, at: Extent) -> memoryview:
-        """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError."""
+    def chunk(self, kind: PackKind, at: Extent, *, alone: bool = False) -> memoryview:
+        """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError.
+
+        `alone`: its neighbours are not expected to be read.
+        """
 
     def expect(self, extents: Sequence[Extent], *, owner: object = None) -> bool:
         """Begin to fetch the data blocks of `extents` that are not cached. False if there is no room now.
@@ -40,8 +43,14 @@ class BlockSource(PageSource, Protocol):
         `owner`: the reader for which they are read ahead; None if they are needed now.
         """
 
-    def share(self) -> int:
-        """The bytes that one reader may have read ahead now, so that there is room for the others'."""
+    def share(self, owner: object) -> tuple[int, int]:
+        """The bytes that a reader may have read ahead now, so that there is room for the others'; and what is left.
+
+        `owner`: as for `expect`.
+        """
+
+    def disown(self, owner: object) -> None:
+        """Note that a reader left off: what was read ahead for it may make room for others."""
 
     def prepare(self, at: Extent) -> None:
         """Decode a data block in another thread, if its bytes are cached."""
@@ -93,7 +102,9 @@ class OpenFile:
             if isinstance(piece, Hole):
                 parts.append(bytes(take))
             else:
-                parts.append(self._reader.chunk(PackKind.DATA, piece)[inner : inner + take])
+                # A place in the midst of a file that is not read in sequence: nothing follows from it.
+                alone = start > 0 and self._progress < SURE
+                parts.append(self._reader.chunk(PackKind.DATA, piece, alone=alone)[inner : inner + take])
             position += take
         self._reader.counters.add("bytes_served", end - offset)
         return parts
@@ -133,6 +144,8 @@ class OpenFile:
     def _look_ahead(self, offset: int, end: int) -> None:
         with self._lock:
             if abs(offset - self._expected) > SLACK:
+                if self._planned > self._expected:
+                    self._reader.disown(self)
                 self._progress = self._window = self._planned = 0
                 self._expected = end
             elif end > self._expected:
@@ -140,13 +153,14 @@ class OpenFile:
                 self._expected = end
             position, sure = self._expected, self._progress >= SURE
             self._planned = max(self._planned, position)
-            due = sure and position < self.size and self._planned - position <= self._window
-            if due:
+            if sure and self._planned < self.size:
                 window = min(max(2 * self._window, FIRST_WINDOW), WINDOW)
-                most = self._reader.share() // 2  # the next is read while this one is used
-                stretch = STRETCH if window <= most else 0
-                window = min(window, most)
-                if window >= LEAST:
+                share, left = self._reader.share(self)
+                stretch = STRETCH if window <= share // 2 else 0
+                window = min(window, share // 2)  # the next is read while this one is used
+                # Windows grow as the file is read; of the largest, as many are under way as there is room for.
+                due = self._window >= window or self._planned - position <= self._window
+                if due and left >= window >= LEAST:
                     extents, planned = self._upcoming(self._planned, window, stretch=stretch)
                     if self._reader.expect(extents, owner=self):
                         self._planned, self._window = planned, window

@@ -185,16 +185,23 @@ class Reader:
 
     # --- chunks -------------------------------------------------------------------------------------------
 
-    def chunk(self, kind: PackKind, at: Extent) -> memoryview:
-        """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError."""
-        return self.vault.with_other_copies(kind, at, self._chunk)
+    def chunk(self, kind: PackKind, at: Extent, *, alone: bool = False) -> memoryview:
+        """The verified bytes of a chunk. Raises Damaged, MissingData or StoreError.
 
-    def _chunk(self, kind: PackKind, at: Extent) -> memoryview:
+        `alone`: its neighbours are not expected to be read, so nothing is read ahead for it.
+        """
+        read = self._chunk_alone if alone else self._chunk
+        return self.vault.with_other_copies(kind, at, read)
+
+    def _chunk_alone(self, kind: PackKind, at: Extent) -> memoryview:
+        return self._chunk(kind, at, alone=True)
+
+    def _chunk(self, kind: PackKind, at: Extent, *, alone: bool = False) -> memoryview:
         block = self._blocks.get(kind, (at.pack, at.offset))
         if block is None:
             if self._without_waiting.depth:
                 raise WouldWait
-            block = self._block(kind, at)
+            block = self._block(kind, at, alone)
         else:
             self.counters.add("blocks_from_memory")
         if block.verified.get(at.inner) != (at.length, at.id):
@@ -214,12 +221,15 @@ class Reader:
 
     # --- ahead of need ------------------------------------------------------------------------------------
 
-    def share(self) -> int:
-        return self._fetcher.share()
+    def share(self, owner: object) -> tuple[int, int]:
+        return self._fetcher.share(owner)
+
+    def disown(self, owner: object) -> None:
+        self._fetcher.disown(owner)
 
     def expect(self, extents: Sequence[Extent], *, owner: object = None) -> bool:
         missing = [e for e in extents if not self._is_cached(e)]
-        if owner is not None and missing and not self._fetcher.room(sum(e.stored for e in missing)):
+        if owner is not None and missing and not self._fetcher.room(sum(e.stored for e in missing), owner):
             return False
         if missing:
             self._fetcher.fetch(PackKind.DATA, missing, owner=owner)
@@ -246,7 +256,7 @@ class Reader:
 
     # --- blocks -------------------------------------------------------------------------------------------
 
-    def _block(self, kind: PackKind, at: Extent) -> Block:
+    def _block(self, kind: PackKind, at: Extent, alone: bool = False) -> Block:
         key = (at.pack, at.offset)
         with self._lock:
             flight = self._flights.get(key)
@@ -265,7 +275,7 @@ class Reader:
                 ) from e
         try:
             with self._blocks.loading(at.stored):
-                block = self._load(kind, at)
+                block = self._load(kind, at, alone)
             self._blocks.put(kind, key, block)
             flight.set_result(block)
             return block
@@ -276,7 +286,7 @@ class Reader:
             with self._lock:
                 del self._flights[key]
 
-    def _load(self, kind: PackKind, at: Extent) -> Block:
+    def _load(self, kind: PackKind, at: Extent, alone: bool) -> Block:
         disk, key = self._disk_for(kind), self._disk_key(at)
         sealed: Buffer | None = None
         if disk is not None and not self._fetcher.ready(kind, at):
@@ -284,7 +294,7 @@ class Reader:
         from_disk = sealed is not None
         if sealed is None:
             try:
-                sealed = self._fetcher.take(kind, at)
+                sealed = self._fetcher.take(kind, at, alone=alone)
             except (Damaged, ShortRead) as e:
                 block, sealed = self.vault.lost_block(kind, at, e, lambda found: self._taken(kind, at, found))
                 if disk is not None:

@@ -134,11 +134,26 @@ class Spans:
         self.wasted = 0  # bytes that were read ahead and dropped unused
         self._packs: dict[bytes, list[tuple[int, Span]]] = {}  # by start
         self._recent: OrderedDict[Span, None] = OrderedDict()
-        self._owners: Counter[object] = Counter()  # and how many spans each has
+        self._owners: Counter[object] = Counter()  # and how many bytes each has
 
-    def share(self) -> int:
-        """The bytes that one owner may have: all have the same share, so that none pushes out the others' spans."""
-        return self.limit // max(1, len(self._owners))
+    def share(self, owner: object = None) -> int:
+        """The bytes that one owner may have: all have the same share, so that none pushes out the others' spans.
+
+        `owner` will be one of them.
+        """
+        others = len(self._owners) - (owner in self._owners)
+        return self.limit // max(1, others + (owner is not None))
+
+    def owned(self, owner: object) -> int:
+        """The bytes of an owner."""
+        return self._owners.get(owner, 0)
+
+    def disown(self, owner: object) -> None:
+        """Leave the spans of an owner to nobody: they go when room is needed."""
+        if self._owners.pop(owner, None) is not None:
+            for span in self._recent:
+                if span.owner is owner:
+                    span.owner = None
 
     def cover(self, pack: bytes, start: int, end: int) -> tuple[list[Span], list[tuple[int, int]]]:
         """The spans that overlap a range, in order, and the parts of the range that none of them has."""
@@ -170,14 +185,17 @@ class Spans:
                 end = min(end, span.start)
         return min(low, start), max(high, end)
 
-    def make_room(self, length: int) -> bool:
-        """Drop old spans until `length` more bytes fit. False, and nothing is dropped, if they can't."""
+    def make_room(self, length: int, owner: object = None) -> bool:
+        """Drop old spans until `length` more bytes fit. False, and nothing is dropped, if they can't.
+
+        No span of `owner` is dropped: what is read ahead for it takes no place of what it is about to read.
+        """
         excess = self.bytes + length - self.limit
         if excess <= 0:
             return True
         old: list[Span] = []
         for span in self._recent:
-            if span.future.done():
+            if span.future.done() and (owner is None or span.owner is not owner):
                 old.append(span)
                 excess -= span.length
                 if excess <= 0:
@@ -194,12 +212,14 @@ class Spans:
         self._recent[span] = None
         self.bytes += span.length
         if span.owner is not None:
-            self._owners[span.owner] += 1
+            self._owners[span.owner] += span.length
 
     def settle(self, span: Span, length: int) -> None:
         """Note that a span arrived with `length` bytes: fewer than asked for where the pack ends."""
         if span in self._recent:
             self.bytes -= span.length - length
+            if span.owner is not None:
+                self._owners[span.owner] -= span.length - length
         span.end = span.start + length
         for low in [low for low, high in span.later.items() if high > span.end]:
             span.gaps -= span.later.pop(low) - low  # only gaps are noted before a span arrives
@@ -254,7 +274,7 @@ class Spans:
             del self._packs[span.pack]
         self.bytes -= span.length
         if span.owner is not None:
-            self._owners[span.owner] -= 1
+            self._owners[span.owner] -= span.length
             if not self._owners[span.owner]:
                 del self._owners[span.owner]
 

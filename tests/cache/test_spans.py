@@ -14,9 +14,9 @@ BLOCKS = 4
 PACK = b"one"
 
 
-def held(spans: Spans, start: int, end: int, *, ahead: bool = True) -> Span:
+def held(spans: Spans, start: int, end: int, *, owner: object = None) -> Span:
     """A span that has arrived."""
-    span = Span(PackKind.DATA, PACK, start, end, ahead)
+    span = Span(PackKind.DATA, PACK, start, end, True, owner=owner)
     spans.add(span)
     span.future.set_result(Parts([bytes(BLOCK)] * ((end - start) // BLOCK)))
     spans.settle(span, end - start)
@@ -119,6 +119,27 @@ def test_nothing_is_dropped_for_what_does_not_fit_anyway() -> None:
     assert spans.make_room(4 * BLOCK)
     assert (spans.bytes, spans.wasted) == (6 * BLOCK, 2 * BLOCK)
     assert spans.cover(PACK, 0, 2 * BLOCK)[0] == []  # the one that was not used for longest
+
+
+def test_reading_ahead_drops_nothing_that_the_same_reader_is_about_to_read() -> None:
+    spans, reader, other = Spans(10 * BLOCK), object(), object()
+    for n, owner in enumerate((reader, reader, other, None)):
+        held(spans, 2 * n * BLOCK, 2 * (n + 1) * BLOCK, owner=owner)
+    assert (spans.owned(reader), spans.owned(other), spans.owned(spans)) == (4 * BLOCK, 2 * BLOCK, 0)
+    assert (spans.share(reader), spans.share(), spans.share(spans)) == (
+        5 * BLOCK,
+        5 * BLOCK,
+        3 * BLOCK + BLOCK // 3,
+    )
+    assert not spans.make_room(7 * BLOCK, reader)
+    assert spans.make_room(6 * BLOCK, reader)
+    assert (spans.bytes, spans.owned(reader), spans.owned(other)) == (4 * BLOCK, 4 * BLOCK, 0)
+    take(spans, 0)
+    assert spans.owned(reader) == 3 * BLOCK
+    spans.disown(reader)
+    assert (spans.bytes, spans.owned(reader)) == (3 * BLOCK, 0)
+    assert spans.make_room(10 * BLOCK, reader)
+    assert (spans.bytes, spans.used, spans.wasted) == (0, BLOCK, 7 * BLOCK)
 
 
 def test_a_block_taken_from_a_span_that_ended_early() -> None:

@@ -11,8 +11,6 @@ from catalog.access.session import Session
 from catalog.errors import Locked, UsageError
 from catalog.program import secret_environment
 from catalog.screen.text import parse_duration, parse_size, safe_text
-from catalog.throttle.given import Given
-from catalog.throttle.limiting import limit_traffic
 from mount.drivers import choice
 from mount.place.base import Held
 from mount.place.this import PLACES
@@ -20,6 +18,7 @@ from mount.process.background import BackgroundDrive
 from mount.process.this import PROCESSES
 
 if TYPE_CHECKING:
+    from catalog.throttle.given import Given
     from catalog.vault import Vault
     from mount.process.order import Order
 
@@ -46,13 +45,16 @@ class Request(NamedTuple):
 
     @property
     def limits(self) -> Given:
+        from catalog.throttle.given import Given  # loads msgspec: the drive's process should start before that
+
         return Given(self.limit, self.limit_up, self.limit_down)
 
     def check(self) -> None:
         """Raise UsageError if an option is malformed, or this system does not have the driver."""
         choice.check_name(self.driver)
         self.sizes()
-        self.limits.limits()
+        if (self.limit, self.limit_up, self.limit_down) != (None, None, None):
+            self.limits.limits()
 
     def sizes(self) -> _Sizes:
         """The options that are sizes and times, parsed. Raises UsageError."""
@@ -182,7 +184,9 @@ def _order(
     counted: bool = False,
 ) -> Order:
     """The order for the drive's process. `counted`: the drive runs in this session, whose meter counts on."""
-    from mount.process.order import Order  # loads msgspec, as opening the vault does
+    # Both load msgspec, as opening the vault does.
+    from catalog.throttle.limiting import limit_traffic
+    from mount.process.order import Order
 
     counted = counted or vault is not None  # what was spent before was not for this drive
     if vault is None:

@@ -48,6 +48,45 @@ def test_the_page_of_exit_codes_matches_the_errors() -> None:
     assert page == code
 
 
+# Not in a command that lists points, or in the two processes behind a drive: each costs them 2 to 100 ms.
+SLOW = {"asyncio", "azure", "diskcache", "email", "fuse", "http", "jinja2", "pyfastcdc", "requests", "rich"}
+SLOW |= {"sqlite3", "ssl", "starlette", "tempfile", "tomllib", "uvicorn", "xml"}
+RUN = "import sys, rpdrive\nrpdrive.run(sys.argv[1:])"
+BEFORE_THE_DRIVE = "import sys, rpdrive, mount.commands, mount.opening"
+DRIVE = (
+    "import sys, mount.process.background\n"
+    "from catalog.access.session import Session\n"
+    "from mount.process import service\n"
+    "service.preload()"
+)
+
+
+@pytest.mark.unmeasured
+@pytest.mark.needs_fuse
+@pytest.mark.parametrize(
+    ("script", "args", "absent", "most"),
+    [
+        (RUN, ["mounts"], {"msgspec", "cryptography", "zstandard"}, 82),
+        (RUN, ["points"], {"dataclasses", "socket"}, 187),
+        # The command waits for the drive's process, which should start before the command loads what it reads by.
+        (BEFORE_THE_DRIVE, [], {"msgspec", "cryptography", "zstandard", "logging", "concurrent"}, 80),
+        (DRIVE, [], {"typer"}, 212),
+    ],
+    ids=["mounts", "points", "before the drive", "drive"],
+)
+def test_a_start_imports_little(
+    rpdrive: Cli, vault: Vault, script: str, args: list[str], absent: set[str], most: int
+) -> None:
+    end = "\nprint('MODULES', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script + end, *args], env=rpdrive.environ, capture_output=True, check=True, cwd=ROOT
+    )
+    modules = set(done.stdout.decode().partition("MODULES")[2].split())
+    assert (SLOW | absent) & modules == set()
+    added = {module for module in modules if module.split(".")[0] not in sys.stdlib_module_names}
+    assert len(added) <= most, f"{len(added)} modules; import late what is not always used, or raise the bound"
+
+
 @pytest.mark.unmeasured
 @pytest.mark.parametrize("args", [["--help"], ["vault", "--help"], ["points", "--help"], ["ls", "--help"]])
 def test_help_imports_nothing_heavy(rpdrive: Cli, args: list[str]) -> None:

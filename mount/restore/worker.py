@@ -26,9 +26,10 @@ from catalog.format.blocks import Buffer, PackKind, open_block
 from catalog.format.keys import Keys
 from catalog.format.packs import Extent
 from catalog.format.values import Paged, Piece
+from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Content, Disk, PathOf
 from mount.restore.disk.this import THIS_DISK
-from mount.restore.disk.whole_file import make_whole
+from mount.restore.disk.whole_file import make_unnamed, make_whole
 from mount.restore.spill import unpack_new
 from mount.restore.temporary_names import TemporaryNames
 
@@ -132,6 +133,7 @@ class _Worker:
         self._disk, self._names = disk, TemporaryNames(hello.names)
         self._keys = Keys(hello.master, hello.vault_id)
         self._problems: list[tuple[int, str]] = []  # of the current task
+        self._unnamed = True  # files can get their name once they are complete
         self._metadata = disk.metadata(
             _NoValues(), self._problem, permissions=hello.permissions, owners_by_name=False
         )
@@ -160,12 +162,8 @@ class _Worker:
                 verified = place
             reported = len(self._problems)
             folder, plain = folders[where]
-            temporary = self._names.numbered(number, helper=True)
             try:
-                make_whole(
-                    self._disk, self._metadata, folder, temporary, data, size, attributes, _path(n), plain=plain
-                )
-                self._name(folder, temporary, name)
+                self._make(folder, number, name, data, size, attributes, _path(n), plain=plain)
             except (OSError, OverflowError, ValueError):
                 left.append(n)
                 del self._problems[reported:]
@@ -175,6 +173,21 @@ class _Worker:
         if not task.pack:
             return b""
         return open_block(self._keys, PackKind.DATA, task.pack, task.offset, sealed)
+
+    def _make(
+        self, folder: int, number: int, name: bytes, data: Buffer, size: int, a: Attributes, path: PathOf, *,
+        plain: bool,
+    ) -> None:  # fmt: skip
+        """Make a file that did not exist. Where the system can do so, it has no name until it is complete."""
+        disk, metadata, reported = self._disk, self._metadata, len(self._problems)
+        if self._unnamed:
+            if make_unnamed(disk, metadata, folder, name, data, size, a, path, plain=plain):
+                return
+            self._unnamed = False  # a folder of another file system may differ: that costs only time
+            del self._problems[reported:]
+        temporary = self._names.numbered(number, helper=True)
+        make_whole(disk, metadata, folder, temporary, data, size, a, path, plain=plain)
+        self._name(folder, temporary, name)
 
     def _name(self, folder: int, temporary: bytes, name: bytes) -> None:
         try:

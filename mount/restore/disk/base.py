@@ -214,6 +214,12 @@ class Disk(Protocol):
     def rename_new(self, folder: int, name: bytes, new: bytes, /) -> None:
         """Rename within a folder. Raises FileExistsError if the new name is taken, and leaves that file alone."""
 
+    def open_unnamed(self, folder: int, mode: int, /) -> int:
+        """A new file without a name, in the file system of an open folder. Raises OSError; also if it has none."""
+
+    def give_name(self, fd: int, folder: int, name: bytes, /) -> None:
+        """Name a file of `open_unnamed` in that folder. Raises FileExistsError if the name is taken, or OSError."""
+
     def link(self, name: bytes, new: bytes, /, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         """Make a hard link; a symlink is not followed."""
 

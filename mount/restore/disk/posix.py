@@ -138,6 +138,16 @@ class PosixDisk:
             raise OSError(code, os.strerror(code))
 
     @staticmethod
+    def open_unnamed(folder: int, mode: int) -> int:
+        if not hasattr(os, "O_TMPFILE"):  # Linux alone has it
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return os.open(b".", os.O_RDWR | os.O_TMPFILE | CLOEXEC, mode, dir_fd=folder)
+
+    @staticmethod
+    def give_name(fd: int, folder: int, name: bytes) -> None:
+        os.link(b"/proc/self/fd/%d" % fd, name, dst_dir_fd=folder, follow_symlinks=True)
+
+    @staticmethod
     def link(name: bytes, new: bytes, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         os.link(name, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
 

@@ -1,4 +1,4 @@
-"""Writes a small file in one go, under a temporary name."""
+"""Writes a small file in one go, under a temporary name, or without one until it is complete."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from mount.restore.disk.attributes import Attributes
 from mount.restore.disk.base import Disk, Metadata, PathOf
 from mount.restore.disk.flags import CLOEXEC, NOFOLLOW
 
+# Answers of systems and file systems that have no files without a name, or give them none later.
+_ONLY_NAMED = {
+    errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ENOENT, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM,
+    errno.EXDEV,
+}  # fmt: skip
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 
 
@@ -34,11 +39,7 @@ def make_whole(
     fd = disk.open(temporary, NEW, metadata.first_mode(a, plain=plain), dir_fd=folder)
     try:
         try:
-            if data:
-                write_all(disk, fd, data, 0)
-            elif size:
-                disk.ftruncate(fd, size)
-            metadata.set_on_file(fd, a, path, plain=plain)
+            _fill(disk, metadata, fd, data, size, a, path, plain=plain)
             if sync:
                 disk.fsync(fd)
         finally:
@@ -47,6 +48,51 @@ def make_whole(
         with suppress(OSError):
             disk.unlink(temporary, dir_fd=folder)
         raise
+
+
+def make_unnamed(
+    disk: Disk,
+    metadata: Metadata,
+    folder: int,
+    name: bytes,
+    data: Buffer,
+    size: int,
+    a: Attributes,
+    path: PathOf,
+    *,
+    plain: bool,
+) -> bool:
+    """Make a file as `make_whole` does, which gets its name once it is complete. False if that can't be had here.
+
+    Raises FileExistsError if the name is taken, or another OSError; then nothing is left.
+    """
+    try:
+        fd = disk.open_unnamed(folder, metadata.first_mode(a, plain=plain))
+    except OSError as e:
+        if e.errno in _ONLY_NAMED:
+            return False
+        raise
+    try:
+        _fill(disk, metadata, fd, data, size, a, path, plain=plain)
+        try:
+            disk.give_name(fd, folder, name)
+        except OSError as e:
+            if e.errno in _ONLY_NAMED:
+                return False
+            raise
+    finally:
+        disk.close(fd)
+    return True
+
+
+def _fill(
+    disk: Disk, metadata: Metadata, fd: int, data: Buffer, size: int, a: Attributes, path: PathOf, *, plain: bool
+) -> None:
+    if data:
+        write_all(disk, fd, data, 0)
+    elif size:
+        disk.ftruncate(fd, size)
+    metadata.set_on_file(fd, a, path, plain=plain)
 
 
 def write_all(disk: Disk, fd: int, data: Buffer, position: int) -> None:

@@ -247,6 +247,12 @@ class WindowsDisk:
             return False
         return True
 
+    def open_unnamed(self, _folder: int, _mode: int, /) -> int:
+        raise OSError(errno.EOPNOTSUPP, "files of Windows have names")
+
+    def give_name(self, _fd: int, _folder: int, _name: bytes, /) -> None:
+        raise OSError(errno.EOPNOTSUPP, "files of Windows have names")
+
     def link(self, name: bytes, new: bytes, /, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         self._api.link(self._handles.path(name, src_dir_fd), self._handles.path(new, dst_dir_fd))
 

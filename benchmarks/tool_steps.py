@@ -17,7 +17,8 @@ def back_up(row: str, tool: Tool, source: Path, log: Path, forget: Callable[[], 
     """One backup, after what the kernel keeps was dropped. Raises CommandFailed."""
     forget()
     done = run(tool.backup(source), tool.environment, log)
-    return _figures(row, done) | {f"{row}-stored": stored(tool.repository) / 1e6}
+    size = {f"{row}-stored": stored(tool.repository) / 1e6} if tool.packs else {}
+    return _figures(row, done) | size
 
 
 def restore(

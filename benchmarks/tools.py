@@ -21,6 +21,7 @@ class Tool(ABC):
     package: str  # Debian's
     note: str
     increments = True  # it has a second backup of the same folder
+    packs = True  # how much it stores is of interest
 
     def __init__(self, folder: Path) -> None:
         self.repository = folder / f"{self.name}-repository"
@@ -229,6 +230,7 @@ class Plain(Yardstick):
     name = "plain"
     package = "coreutils"
     note = "`cp -a` onto the same disk; nothing of it is made durable"
+    packs = False
 
     @property
     def package_command(self) -> str:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -44,7 +44,14 @@ Page = TypeVar("Page")
 
 
 class WouldWait(Exception):
-    """The data is not decoded in memory, and this thread must neither wait for it nor decode it."""
+    """The data is not decoded in memory, and this thread must neither wait for it nor decode it.
+
+    `at` is the chunk whose block is missing, if it is that.
+    """
+
+    def __init__(self, at: Extent | None = None) -> None:
+        super().__init__()
+        self.at = at
 
 
 class _WithoutWaiting(threading.local):
@@ -200,7 +207,7 @@ class Reader:
         block = self._blocks.get(kind, (at.pack, at.offset))
         if block is None:
             if self._without_waiting.depth:
-                raise WouldWait
+                raise WouldWait(at)
             block = self._block(kind, at, alone)
         else:
             self.counters.add("blocks_from_memory")
@@ -245,6 +252,13 @@ class Reader:
                 self._decoders.submit(self._block, PackKind.DATA, at)
             except RuntimeError:
                 pass  # the reader was closed
+
+    def decode_ahead(self, at: Extent) -> None:
+        """Fetch and decode a tree block in another thread."""
+        key = (at.pack, at.offset)
+        if key not in self._flights and self._blocks.get(PackKind.TREE, key) is None:
+            with suppress(RuntimeError):  # the reader was closed
+                self._decoders.submit(self._block, PackKind.TREE, at)
 
     def _is_cached(self, at: Extent) -> bool:
         key = (at.pack, at.offset)

@@ -149,14 +149,15 @@ class Tree:
 class TreePage(EntryPage):
     """A page of a folder in a point."""
 
-    __slots__ = ("_places", "first", "leaf", "names", "numbers", "tree")
+    __slots__ = ("_places", "_subtrees", "first", "leaf", "names", "numbers", "tree")
 
     def __init__(self, tree: Tree, numbered: NumberedLeaf) -> None:
         self.leaf = numbered.leaf
         self.first = numbered.first_number
         self.numbers = numbered.numbers()
         self.names = [e.name for e in self.leaf.entries]
-        self._places = {name: n for n, name in enumerate(self.names)}
+        self._places: dict[bytes, int] | None = None
+        self._subtrees: dict[int, Subtree | None] = {}
         self.tree = tree
 
     def kind(self, n: int) -> tuple[int, int]:
@@ -167,7 +168,15 @@ class TreePage(EntryPage):
         return self.tree.node(self.leaf, self.leaf.entries[n], self.numbers[n])
 
     def index(self, name: bytes) -> int | None:
+        if self._places is None:  # a walk needs none
+            self._places = {name: n for n, name in enumerate(self.names)}
         return self._places.get(name)
+
+    def subtree(self, n: int) -> Subtree | None:
+        """The pages of the n-th entry, which is a folder; None if it is empty. Raises Damaged."""
+        if n not in self._subtrees:
+            self._subtrees[n] = self.leaf.subtree(self.leaf.entries[n])
+        return self._subtrees[n]
 
     @property
     def end(self) -> int:
@@ -252,7 +261,7 @@ class _InTree(Node):
 
 
 class TreeFolder(_InTree, Folder):
-    __slots__ = ("_last", "_number", "_subtree")
+    __slots__ = ("_last", "number", "subtree")
 
     def __init__(
         self,
@@ -264,8 +273,8 @@ class TreeFolder(_InTree, Folder):
         number: int,
     ) -> None:
         super().__init__(attributes, tree, xattrs, windows)
-        self._subtree = subtree
-        self._number = number
+        self.subtree = subtree
+        self.number = number
         # First and last name and first number of the page that answered last: most often it answers the next
         # lookup, too. Not the page itself, so that a table of folders doesn't keep pages alive.
         self._last: tuple[bytes, bytes, int] | None = None
@@ -279,13 +288,13 @@ class TreeFolder(_InTree, Folder):
 
     def find(self, name: bytes) -> tuple[TreePage, int] | None:
         """The entry of exactly that name: its page, and its index there."""
-        if self._subtree is None:
+        if self.subtree is None:
             return None
         last, page = self._last, None
         if last is not None and last[0] <= name <= last[1]:
             page = self.tree.cached_page(last[2])
         if page is None:
-            page = self.tree.page(self._subtree, self._number, name)
+            page = self.tree.page(self.subtree, self.number, name)
             if page.names:
                 self._last = (page.names[0], page.names[-1], page.first)
         n = page.index(name)
@@ -293,11 +302,11 @@ class TreeFolder(_InTree, Folder):
 
     def after(self, number: int) -> tuple[TreePage, int] | None:
         """The first entry with a greater number: its page, and its index there. Raises Damaged."""
-        folder = self._subtree
-        number = max(number, self._number)
-        last = self._number + folder.totals.entries if folder is not None else 0
+        folder = self.subtree
+        number = max(number, self.number)
+        last = self.number + folder.totals.entries if folder is not None else 0
         while folder is not None and number < last:
-            page = self.tree.page_with(folder, self._number, number + 1)
+            page = self.tree.page_with(folder, self.number, number + 1)
             n = bisect_right(page.numbers, number)
             if n < len(page.numbers):
                 return page, n
@@ -307,7 +316,7 @@ class TreeFolder(_InTree, Folder):
         return None
 
     def pages(self) -> Iterator[EntryPage]:
-        return self.tree.all_pages(self._subtree, self._number)
+        return self.tree.all_pages(self.subtree, self.number)
 
     @property
     def made_on(self) -> str:

@@ -50,6 +50,7 @@ class Kernel:
     def __init__(self, view: View, reader: Reader, read_timeout: float = 60.0) -> None:
         self.session = Session(view, reader, self._take, read_timeout=read_timeout)
         self.stored: list[tuple[int, bytes]] = []
+        self.idles = True  # it sends the next request when the session has nothing more to prepare
         self._answers: queue.Queue[bytes] = queue.Queue()
         self._asked: set[int] = set()  # requests without an answer
         self._numbers = itertools.count(2, 2)
@@ -77,6 +78,8 @@ class Kernel:
         head = IN_HEADER.pack(IN_HEADER.size + len(body), op, unique, node_id, 0, 0, thread, 0, 0)
         with self._reader.without_waiting():
             self.session.answer(memoryview(bytearray(head + body)))
+            while self.idles and self.session.ahead.pending:
+                self.session.ahead.step()
         return unique
 
     def ask(self, op: int, node_id: int, body: bytes = b"") -> Answer:

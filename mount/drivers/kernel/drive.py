@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -112,8 +113,12 @@ class Drive:
                 raise MountFailed("this kernel's FUSE is too old for the driver `kernel`", "use `--driver fuse`")
         read_ahead(self._device, READ_AHEAD)
         self._ready()
+        ahead, requests = session.ahead, select.poll()
+        requests.register(descriptor, select.POLLIN)
         with self._reader.without_waiting():
             while True:
+                while ahead.pending and not requests.poll(0):
+                    ahead.step()
                 try:
                     length = readv(descriptor, buffers)
                 except OSError as e:

@@ -11,11 +11,12 @@ from cache.reader import Reader, WouldWait
 from catalog.format.blocks import Buffer
 from mount.drivers.base import OpenFolder, Refusal
 from mount.drivers.kernel import protocol
+from mount.drivers.kernel.ahead import Ahead, Ready, encode
 from mount.drivers.kernel.connection import Connection
 from mount.drivers.kernel.nodes import Named, Nodes
 from mount.drivers.kernel.protocol import Opened
 from mount.drivers.kernel.records import FIRST_COOKIE, Encoded, plain, record_in
-from mount.view.point import TreeFolder
+from mount.view.point import TreeFolder, TreePage
 
 ENCODED = 64  # pages of folders kept encoded, some 25 KB each
 
@@ -57,6 +58,7 @@ class Listings:
     def __init__(self, nodes: Nodes, reader: Reader, connection: Connection, *, changes: bool) -> None:
         """`changes`: whether folders of the view may change."""
         self.encoded: Lru[tuple[int, int], Encoded] = Lru(ENCODED)
+        self.ahead = Ahead(reader, self.encoded)
         self._nodes = nodes
         self._reader = reader
         self._send = connection.send
@@ -83,7 +85,23 @@ class Listings:
         self._list(unique, node_id, body, plus=False)
 
     def readdirplus(self, unique: int, node_id: int, body: memoryview) -> None:
+        ready = self.ahead.ready.get(node_id)
+        if ready is not None:
+            _handle, cookie, size, *_ = protocol.READ_IN.unpack_from(body)
+            if cookie == 0 and ready.size <= size:
+                return self._list_ready(unique, ready)
+            if cookie == ready.end:
+                self._send(unique)
+                return
         self._list(unique, node_id, body, plus=True)
+
+    def _list_ready(self, unique: int, ready: Ready) -> None:
+        for page in ready.pages:
+            self._nodes.seen(page)
+        self._nodes.looked_up(ready.node_ids, links=ready.links)
+        self.ahead.used(ready)
+        if not self._send(unique, ready.parts):
+            self._nodes.forget((counted, 1) for counted in ready.node_ids)
 
     def _list(self, unique: int, node_id: int, body: memoryview, *, plus: bool) -> None:
         handle, cookie, size, *_ = protocol.READ_IN.unpack_from(body)
@@ -101,7 +119,9 @@ class Listings:
             after = max(cookie - FIRST_COOKIE, 0)
             try:
                 if isinstance(folder, TreeFolder):
-                    self._list_tree(answer, folder, after, plus)
+                    page = self._list_tree(answer, folder, after, plus)
+                    if plus:
+                        self.ahead.listed(folder, page)
                 else:
                     self._list_named(answer, listing or OpenFolder(folder), node_id, after, plus)
             except Exception:
@@ -112,27 +132,26 @@ class Listings:
         if not self._send(unique, answer.parts):
             self._nodes.forget((counted, 1) for counted in answer.node_ids)
 
-    def _list_tree(self, answer: Answer, folder: TreeFolder, after: int, plus: bool) -> None:
+    def _list_tree(self, answer: Answer, folder: TreeFolder, after: int, plus: bool) -> TreePage | None:
+        """Add entries; returns the page of the last."""
+        page = None
         while (found := folder.after(after)) is not None:
             page, n = found
             if not plus:
                 for m in range(n, len(page.names)):
                     if not answer.add(plain(*page.kind(m), page.names[m], page.numbers[m] + FIRST_COOKIE)):
-                        return
+                        return page
             else:
-                key = (page.tree.base, page.first)
-                encoded = self.encoded.get(key)
-                if encoded is None:
-                    encoded = Encoded(page)
-                    self.encoded.put(key, encoded)
+                encoded = encode(page, self.encoded)
                 self._nodes.seen(page)
                 end = answer.add_page(encoded, n)
                 for m in encoded.links:
                     if n <= m < end:
                         answer.links.append((encoded.node_ids[m], page.numbers[m]))
                 if end < len(page.names):
-                    return
+                    return page
             after = page.numbers[-1]
+        return page
 
     def _list_named(self, answer: Answer, listing: OpenFolder, node_id: int, position: int, plus: bool) -> None:
         for after, page, n in listing.from_position(position):

@@ -161,7 +161,7 @@ class Nodes:
         """Search this page first from now on: requests for its entries are likely."""
         recent = self._recent
         if not recent or page is not recent[0]:
-            self._recent = [page, *(p for p in recent if p is not page)][:_RECENT]
+            self._recent = [page, *([p for p in recent if p is not page] if page in recent else recent)][:_RECENT]
 
     def node(self, node_id: int) -> Node:
         """The node as it is now. Raises NotFound, WouldWait, and as `Folder.lookup`."""

@@ -6,7 +6,8 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -23,6 +24,11 @@ ENTRY, ATTRIBUTES = slice(0, 128), slice(40, 128)  # in a record: entry_out, and
 MOST_TIME = 1 << 63  # ns; some 292 years from 1970
 _MASK = 0xFFFFFFFF
 _FILE, _REGULAR = int(NodeKind.FILE), stat.S_IFREG
+_FOLDER, _DIRECTORY = int(NodeKind.FOLDER), stat.S_IFDIR
+_KEPT = struct.pack(
+    "=QQQII", 0, FOREVER, FOREVER, 0, 0
+)  # generation, and how long an entry and attributes are valid
+_TAIL = struct.Struct("=IIIIIII")  # of the attributes: mode, nlink, uid, gid, rdev, blksize, flags
 
 
 def record(a: Attributes, name: bytes, cookie: int, entry_seconds: int, attr_seconds: int) -> bytes:
@@ -116,37 +122,60 @@ def _record_of_node(page: TreePage, n: int) -> bytes:
 
 
 def _file_records(page: TreePage, places: Sequence[int]) -> tuple[list[bytes], list[int]]:
-    """Records of ordinary files, and their node ids; empty for other entries.
+    """Records of ordinary files and folders, and their node ids; empty for other entries.
 
-    It takes 25% of the time of _record_of_node, and large folders consist of such files.
+    It takes 15% of the time of _record_of_node, and folders consist of such entries.
     """
-    leaf, base, pack, narrows = page.leaf, page.tree.base, DIRENTPLUS.pack, page.tree.narrows
+    leaf, base, narrows = page.leaf, page.tree.base, page.tree.narrows
     entries, numbers = leaf.entries, page.numbers
     owners = [(uid & _MASK, gid & _MASK) for uid, gid in (shown_ids(*owner[:2]) for owner in leaf.owners)]
     known = len(owners)
+    tails: dict[tuple[int, int, int], bytes] = {}  # by owner, mode and links
     records, node_ids = [b""] * len(places), [0] * len(places)
     for place, n in enumerate(places):
         e, number = entries[n], numbers[n]
-        if e.kind != _FILE or e.link or not 0 <= e.owner < known or (narrows and e.xattrs >= 0):
+        kind, links, owner = e.kind, e.nlink, e.owner
+        if e.link or not 0 <= owner < known or (narrows and e.xattrs >= 0):
             continue
-        allocated = _allocated(e.content)
-        if allocated < 0:
+        if kind == _FILE:
+            allocated = _allocated(e.content)
+            if allocated < 0:
+                continue
+            bits, blocks = _REGULAR, ((allocated + 4095) >> 12) * 8
+        elif kind == _FOLDER and e.more is None and e.xattrs < 0 and _is_listable(page, n):
+            bits, blocks, links = _DIRECTORY, (e.size + 511) >> 9, 1
+        else:
             continue
-        (uid, gid), name, mtime, ctime, inode = owners[e.owner], e.name, e.mtime, e.ctime, base | number
-        seconds, changed = mtime // SECOND, ctime // SECOND
-        ns, length = mtime - seconds * SECOND, len(name)
+        name, mtime, ctime, inode = e.name, e.mtime, e.ctime, base | number
+        mode = bits | e.mode & 0o7777
+        seconds, changed, length = mtime // SECOND, ctime // SECOND, len(name)
+        ns = mtime - seconds * SECOND
         try:
-            head = pack(
-                inode, 0, FOREVER, FOREVER, 0, 0,
-                inode, e.size, ((allocated + 4095) >> 12) * 8, seconds, seconds, changed, ns, ns,
-                ctime - changed * SECOND, _REGULAR | (e.mode & 0o7777), e.nlink, uid, gid, 0, BLOCK, 0,
-                inode, number + FIRST_COOKIE, length, _REGULAR >> 12,
+            tail = tails.get((owner, mode, links))
+            if tail is None:
+                tail = tails[owner, mode, links] = _TAIL.pack(mode, links, *owners[owner], 0, BLOCK, 0)
+            records[place] = _packing(length)(
+                inode, _KEPT, inode, e.size, blocks, seconds, seconds, changed, ns, ns, ctime - changed * SECOND,
+                tail, inode, number + FIRST_COOKIE, length, bits >> 12, name,
             )  # fmt: skip
         except struct.error:
             continue
-        records[place] = head + name + PADDING[length & 7]
         node_ids[place] = inode
     return records, node_ids
+
+
+@cache
+def _packing(length: int) -> Callable[..., bytes]:
+    """What packs a record with a name of so many bytes: as DIRENTPLUS, with neighbouring fields packed before."""
+    return struct.Struct(f"=Q32sQQQqqqIII28sQQII{length + -length % 8}s").pack
+
+
+def _is_listable(page: TreePage, n: int) -> bool:
+    try:
+        page.subtree(n)
+    except Damaged:
+        return False
+    return True
 
 
 def _allocated(content: Any) -> int:

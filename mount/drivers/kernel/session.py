@@ -82,6 +82,7 @@ class Session:
         connection = Connection(write)
         self._send = connection.send
         self._listings = Listings(self.nodes, reader, connection, changes=view.changes)
+        self.ahead = self._listings.ahead
         self._small = SmallFiles(self.nodes, reader, connection, self._send_data)
         # If nothing in the view has extended attributes, one ENOSYS stops the kernel from asking for them; `ls -l`
         # would cause a request for each name. (Listing them still works: getfattr is silent, as at the source.)

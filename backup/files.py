@@ -190,16 +190,19 @@ class FileReader(Generic[Folder, File, Stat]):
         """Store a range of a file of `size` bytes, cut by content. Returns the position after the last byte."""
         position, end = extent
         buffer = memoryview(bytearray(min(_BUFFER, end - position)))
+        is_cold = size > 0 and self._system.expect(file, position, len(buffer))
         kept = 0
         while True:
             room = min(len(buffer) - kept, end - position)
             got = self._system.fill(file, buffer[kept : kept + room], position)
+            if is_cold:
+                self._system.release(file, position, got)
             position += got
             self._progress.left = max(size - position, 0)
             filled = kept + got
             last = got < room or position >= end
-            if not last:
-                self._system.expect(file, position, min(_BUFFER, end - position))
+            if size and not last:
+                is_cold = self._system.expect(file, position, min(_BUFFER, end - position))
             done = 0
             for cut in self._cutter.cut_buf(buffer[:filled]):
                 if not last and cut.offset + cut.length == filled:

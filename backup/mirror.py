@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from backup.mirrorfile import Compared, Listed, MirrorFile, Moved
+from backup.mirrorfile import Compared, Listed, Marks, MirrorFile, Moved
 from catalog.format.blocks import PackKind
 from catalog.format.keys import ID_BYTES, Keys
 from catalog.format.packs import BlockRow, Extent
@@ -70,7 +70,8 @@ class Mirror:
     def _begin(self) -> None:
         self._db, self._row_check = self._file.db, self._file.checks(b"row")
         self._db.create_function("pack_check", 4, self._pack_check, deterministic=True)
-        self._empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
+        empty = self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
+        self._marks = Marks() if empty else None  # of all chunks, if they are known since the mirror was empty
         self._known: dict[bytes, int] = {}  # packs that `reach` looked up, a bounded number
         self._taken: set[bytes] = set()  # packs that were noted as taken, likewise
 
@@ -86,7 +87,7 @@ class Mirror:
 
     def find(self, chunk: bytes) -> Found | None:
         """Where a data chunk is, if it is known to be in the vault and may be referred to."""
-        return None if self._empty else self._find("chunks", chunk)
+        return None if self._marks and not self._marks.may_have(chunk) else self._find("chunks", chunk)
 
     def find_page(self, page: bytes) -> Extent | None:
         """The extent of a tree page that an interrupted run uploaded."""
@@ -144,7 +145,8 @@ class Mirror:
                 contents = _encoder.encode(rows)
                 seal = self._file.check(b"unpublished", pack, contents)
                 self._db.execute("INSERT OR REPLACE INTO unpublished VALUES (?, ?, ?)", (pack, contents, seal))
-                self._empty = False
+                if self._marks:
+                    self._marks.add(rows)
         self.rely(pack, taken=True)
 
     def _pack_check(self, pack: bytes, kind: int, size: int, origin: int) -> bytes:
@@ -154,11 +156,10 @@ class Mirror:
         self._db.execute("DELETE FROM packs WHERE id = ?", (pack,))
         self._known.pop(pack, None)
         seal = self._pack_check(pack, kind, size, origin)
-        cursor = self._db.execute(
+        number = self._db.execute(
             "INSERT INTO packs (id, kind, size, origin, seal) VALUES (?, ?, ?, ?, ?)",
             (pack, int(kind), size, int(origin), seal),
-        )
-        number = cursor.lastrowid
+        ).lastrowid
         assert number is not None
         return number
 
@@ -205,9 +206,8 @@ class Mirror:
 
     def _contents(self, pack: Any, contents: Any, seal: Any) -> list[BlockRow] | None:
         try:
-            return (
-                _rows_decoder.decode(contents) if seal == self._file.check(b"unpublished", pack, contents) else None
-            )
+            is_own = seal == self._file.check(b"unpublished", pack, contents)
+            return _rows_decoder.decode(contents) if is_own else None
         except (TypeError, msgspec.DecodeError):
             return None
 
@@ -315,7 +315,7 @@ class Mirror:
                 self._add_rows(PackKind.DATA, number, pack, blocks, "OR IGNORE")
             self._lose(short)
             self._db.execute("INSERT OR IGNORE INTO objects VALUES (?)", (name.encode(),))
-        self._empty = False
+        self._marks = None
         return short
 
     # --- which packs the vault has ------------------------------------------------------------------------

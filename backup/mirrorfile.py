@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from catalog.errors import LocalError
 from catalog.format.blocks import PackKind
 from catalog.format.keys import Keys, expand
+from catalog.format.packs import BlockRow
 
 CHECK_BYTES = 8
 _LAYOUT = 3  # of the tables; a file with another layout is deleted and filled from the vault
@@ -234,3 +235,25 @@ class MirrorFile:
 
     def _note_check(self, name: bytes, value: bytes) -> bytes:
         return self.check(b"note", len(name).to_bytes(2, "big"), name, value)
+
+
+class Marks:
+    """A bit for each chunk, by the first three bytes of its id: 2 MiB. It spares a first backup the queries.
+
+    Of a million chunks, 6 in 100 others are taken for one of them.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << 21)
+
+    def add(self, rows: Iterable[BlockRow]) -> None:
+        """Mark all chunks of these blocks."""
+        for row in rows:
+            for chunk in row.chunks():
+                at = int.from_bytes(chunk[:3], "big")
+                self._bits[at >> 3] |= 1 << (at & 7)
+
+    def may_have(self, chunk: bytes) -> bool:
+        """False for a chunk that was not marked. True for all others, and a few more."""
+        at = int.from_bytes(chunk[:3], "big")
+        return bool(self._bits[at >> 3] >> (at & 7) & 1)

@@ -188,8 +188,14 @@ class System(Protocol[Folder, File, Stat]):
     def fill(self, file: File, buffer: memoryview, position: int) -> int:
         """Read until the buffer is full or the file ends. Returns the number of bytes read."""
 
-    def expect(self, file: File, position: int, length: int) -> None:
-        """Have the system read a range of a file soon, without waiting. It may do nothing, and raises nothing."""
+    def expect(self, file: File, position: int, length: int) -> bool:
+        """Have the system read a range of a file soon, without waiting. It may do nothing, and raises nothing.
+
+        Returns whether it should `release` the range afterwards: it was not in memory before.
+        """
+
+    def release(self, file: File, position: int, length: int) -> None:
+        """Let the system drop a range of a file from memory. It may do nothing, and raises nothing."""
 
     def data_ranges(self, file: File, st: Stat) -> Iterator[tuple[int, int]]:
         """The ranges of a file of `st_size` bytes (start, end) that are not holes, in order."""

@@ -207,8 +207,11 @@ class ImageSystem:
             st_size=st.st_size, st_mtime_ns=kept_time(st.st_mtime_ns), st_ctime_ns=st.st_ctime_ns
         )
 
-    def expect(self, file: int, position: int, length: int) -> None:
-        pass  # the kernel knows that it is read in order
+    def expect(self, file: int, position: int, length: int) -> bool:
+        return False  # the kernel knows that it is read in order
+
+    def release(self, file: int, position: int, length: int) -> None:
+        pass
 
     def read_small(self, file: int, size: int, most: int) -> bytes:
         return PosixSystem.read_small(file, size, most)

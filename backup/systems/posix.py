@@ -37,6 +37,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _LEASES = 600.0  # seconds that one run waits for files under a lease: a user can take one after the other
 _SPARE = 256  # open files beside the folders of a walk
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM}
+_SMALL_RANGE = 256 << 10  # bytes; so little is left to the kernel to forget
 _has_xattrs = hasattr(os, "listxattr")
 
 
@@ -46,7 +47,7 @@ class PosixSystem:
     name = platform.system()
     ignores_case = name == "Darwin"
     status_has_mode = True
-    opens_ahead = hasattr(os, "posix_fadvise")
+    opens_ahead = hasattr(os, "posix_fadvise") and hasattr(os, "RWF_NOWAIT")
     paths_are_native = True
     side_data_reader = None
     image_reader = None
@@ -255,11 +256,30 @@ class PosixSystem:
         return got
 
     @staticmethod
-    def expect(file: int, position: int, length: int) -> None:
-        """Have the kernel read a range of a file soon, without waiting."""
-        if PosixSystem.opens_ahead:
-            with suppress(OSError):  # a FIFO has taken its place, for example
-                os.posix_fadvise(file, position, length, os.POSIX_FADV_WILLNEED)
+    def expect(file: int, position: int, length: int) -> bool:
+        """Have the kernel read a range of a file soon. Returns whether its end was not in memory.
+
+        (Its beginning may be: the kernel reads on a little by itself.)
+        """
+        if not PosixSystem.opens_ahead:
+            return False
+        is_cold = False
+        with suppress(OSError):  # a FIFO has taken its place, for example
+            if length > _SMALL_RANGE:
+                try:
+                    os.preadv(file, [bytearray(1)], position + length - 1, os.RWF_NOWAIT)
+                except BlockingIOError:
+                    is_cold = True
+                except OSError:
+                    pass  # the file system can't say
+            os.posix_fadvise(file, position, length, os.POSIX_FADV_WILLNEED)
+        return is_cold
+
+    @staticmethod
+    def release(file: int, position: int, length: int) -> None:
+        """Let the kernel drop a range of a file that was read for a backup only, and keep what others use."""
+        with suppress(OSError):
+            os.posix_fadvise(file, position, length, os.POSIX_FADV_DONTNEED)
 
     @staticmethod
     def data_ranges(file: int, st: os.stat_result) -> Iterator[tuple[int, int]]:

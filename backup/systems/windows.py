@@ -408,8 +408,11 @@ class WindowsSystem(System[WindowsFolder, WindowsFile, WindowsStatus]):
             return found._replace(st_size=size, st_blocks=(size + 511) // 512)
         return found
 
-    def expect(self, file: WindowsFile, position: int, length: int) -> None:
-        pass  # Windows has no such call
+    def expect(self, file: WindowsFile, position: int, length: int) -> bool:
+        return False  # Windows has no such call
+
+    def release(self, file: WindowsFile, position: int, length: int) -> None:
+        pass
 
     def read_small(self, file: WindowsFile, size: int, most: int) -> bytes:
         buffer = bytearray(size + 1)

@@ -219,3 +219,45 @@ def test_a_folder_whose_only_files_cannot_be_read_has_nothing(
     monkeypatch.setattr(PosixSystem, "read_small", staticmethod(read_small))
     outcome = machine.backup(folder, excludes=("*.log",))
     assert [p.reason.split(":")[0] for p in outcome.problems] == ["it can't be read", "no file of it is saved"]
+
+
+# --- what memory holds ----------------------------------------------------------------------------------------
+
+
+def in_memory(path: Path) -> bool:
+    """Whether the last page of a file is in the memory of the system."""
+    with path.open("rb", buffering=0) as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], path.stat().st_size - 1, os.RWF_NOWAIT) == 1
+        except BlockingIOError:
+            return False
+
+
+def let_go(path: Path) -> None:
+    with path.open("rb+", buffering=0) as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_a_large_file_leaves_no_trace_in_memory(machine: Protected, tmp_path: Path) -> None:
+    """What others use stays there."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    used, unused = folder / "used", folder / "not used"
+    for path in (used, unused):
+        path.write_bytes(os.urandom(18 << 20))
+        let_go(path)
+    try:
+        if in_memory(unused):
+            pytest.skip("the file system keeps all in memory")
+    except OSError:
+        pytest.skip("the file system can't say")
+    used.read_bytes()
+    machine.checked(folder)  # which reads both files to compare them
+    for path in (used, unused):
+        let_go(path)
+    used.read_bytes()
+    for path in (used, unused):
+        path.touch()
+    assert machine.backup(folder).progress.read_files == 2
+    assert in_memory(used) and not in_memory(unused)

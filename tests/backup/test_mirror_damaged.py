@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from backup.mirrorfile import Marks
+from catalog.format.packs import BlockRow
 from catalog.store.memory import MemoryStore
 from tests.kit.protected import Protected
 from tests.kit.recorded import Snapshot, assert_equal, of_source
@@ -151,3 +153,10 @@ def test_rows_of_another_vault_or_key_are_no_rows(world: World) -> None:
     assert outcome.point is not None
     assert_equal(world.machine.snapshot(outcome.point, world.source), world.want)
     assert outcome.progress.sent.new_bytes == 400
+
+
+def test_marks_miss_no_chunk() -> None:
+    marks, ids = Marks(), random.Random(7).randbytes(16 * 40_000)
+    marks.add([BlockRow(0, 1, [1] * 20_000, ids[: 16 * 20_000])])
+    found = [marks.may_have(ids[n : n + 16]) for n in range(0, len(ids), 16)]
+    assert all(found[:20_000]) and sum(found[20_000:]) < 100

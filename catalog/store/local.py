@@ -213,6 +213,7 @@ class LocalStore(Store):
     def read(self, name: str, offset: int, length: int, *, up_to: bool = False) -> bytes:
         def fetched() -> bytes:
             with self._descriptors.borrow(name) as descriptor:
+                SYSTEM.read_soon(descriptor, offset, length)
                 return _range(name, descriptor, offset, length, up_to=up_to)
 
         return self._had(name, fetched)
@@ -222,12 +223,11 @@ class LocalStore(Store):
             parts, position = list[bytes](), offset
             with self._descriptors.borrow(name) as descriptor:
                 for length in lengths:
-                    part = _range(name, descriptor, position, length, up_to=True)
-                    position += len(part)
-                    parts += (part,) if part else ()
-                    if len(part) < length:
+                    parts.append(_range(name, descriptor, position, length, up_to=True))
+                    position += len(parts[-1])
+                    if len(parts[-1]) < length:
                         break
-            return parts
+            return [part for part in parts if part]
 
         return self._had(name, fetched)
 

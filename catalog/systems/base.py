@@ -47,6 +47,10 @@ class System(Protocol):
         """Let what memory holds of a file go, so that the next read asks the disk. Best effort."""
         ...
 
+    def read_soon(self, descriptor: int, offset: int, length: int) -> None:
+        """Have the system begin to read a short range, in several requests at once. Best effort."""
+        ...
+
     def sync_folder(self, folder: Folder) -> None:
         """Make the names in a folder durable."""
         ...

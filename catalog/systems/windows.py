@@ -44,6 +44,9 @@ class WindowsSystem:
     def forget_pages(self, descriptor: int) -> None:
         """Do nothing: there is no such call."""
 
+    def read_soon(self, descriptor: int, offset: int, length: int) -> None:
+        """Do nothing: there is no such call."""
+
     def sync_folder(self, folder: Folder) -> None:
         """Do nothing: os.open opens no folders on Windows, and NTFS keeps names in a journal."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -33,6 +34,27 @@ def test_pread_reads_from_any_offset_in_many_threads(system: System, tmp_path: P
             assert list(read) == [data[offset : offset + 50] for offset in offsets]
     finally:
         os.close(descriptor)
+
+
+def test_a_short_range_is_asked_of_the_disk_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def advise(_descriptor: int, offset: int, length: int, how: int) -> None:
+        assert how == os.POSIX_FADV_WILLNEED
+        asked.append((offset, length))
+        if len(asked) == 4:
+            raise OSError(errno.EINVAL, "this file system does not know it")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    system = PosixSystem()
+    system.read_soon(0, 5, 128 << 10)  # one request anyway
+    system.read_soon(0, 5, 16 << 20)  # several anyway
+    assert asked == []
+    system.read_soon(0, 5, 300_000)
+    assert asked == [(5, 131_072), (131_077, 131_072), (262_149, 37_856)]
+    system.read_soon(0, 5, 300_000)
+    assert len(asked) == 4
+    WindowsSystem().read_soon(0, 5, 300_000)
 
 
 def test_a_rename_never_replaces_a_file(tmp_path: Path) -> None:

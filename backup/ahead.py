@@ -22,10 +22,13 @@ Action: TypeAlias = Callable[[], None]
 
 
 class Ahead(Generic[File]):
-    """What waits for its turn. `close` closes a file whose turn never comes; others are closed by their actions."""
+    """What waits for its turn. `close` closes a file whose turn never comes; others are closed by their actions.
 
-    def __init__(self, close: Callable[[File], None]) -> None:
-        self._close = close
+    `folders`: how many folders the walk may have open. Where few files may be open, few are opened ahead.
+    """
+
+    def __init__(self, close: Callable[[File], None], folders: int) -> None:
+        self._close, self._most = close, min(_FILES, folders // 8)
         self._waiting: deque[tuple[Action, File | None, int]] = deque()
         self._files = self._bytes = 0
         self._running = False
@@ -45,7 +48,7 @@ class Ahead(Generic[File]):
         self._waiting.append((action, file, size))
         self._files += file is not None
         self._bytes += size
-        while self._files > _FILES or self._bytes > _BYTES or len(self._waiting) > _ACTIONS:
+        while self._files > self._most or self._bytes > _BYTES or len(self._waiting) > _ACTIONS:
             self._run_first()
 
     def settle(self) -> None:

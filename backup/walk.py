@@ -63,7 +63,8 @@ class Walk(Generic[Folder, File, Stat]):
         self._run, self._pages, self._selection, self._previous = run, run.pages, run.selection, previous
         self._progress, self._problems, self._tick = run.progress, run.problems, tick
         self._pipeline, self._system, self._keys = pipeline, run.system, run.vault.keys
-        self._ahead = Ahead[File](run.system.close)
+        self._deepest = min(_DEPTH, run.system.raise_limits())
+        self._ahead = Ahead[File](run.system.close, self._deepest)
         if pipeline is not None:
             self._files = FileReader(run, pipeline, self._write_page, self._tick_within, previous.lacks)
             self._saver = Saver(
@@ -72,7 +73,6 @@ class Walk(Generic[Folder, File, Stat]):
             )  # fmt: skip
         self._unwanted = run.system.unwanted_mounts()
         self._stack: list[Frame[Folder]] = []
-        self._deepest = min(_DEPTH, run.system.raise_limits())
 
     # --- the whole ----------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not PosixSystem.opens_ahead, reason="the system 
 
 def test_actions_keep_their_order() -> None:
     done: list[int] = []
-    ahead = Ahead[int](done.append)
+    ahead = Ahead[int](done.append, 4096)
     assert not ahead.is_behind
     for n in range(200):
         ahead.put(lambda n=n: done.append(n), n, 10)  # type: ignore[misc]
@@ -32,7 +32,7 @@ def test_actions_keep_their_order() -> None:
 
 def test_few_bytes_and_few_actions_wait() -> None:
     done: list[int] = []
-    ahead = Ahead[int](done.append)
+    ahead = Ahead[int](done.append, 4096)
     for n in range(20):
         ahead.put(lambda n=n: done.append(n), n, 4 << 20)  # type: ignore[misc]
     assert done == list(range(16))
@@ -43,7 +43,7 @@ def test_few_bytes_and_few_actions_wait() -> None:
 
 def test_an_action_settles_nothing_and_files_are_closed_if_one_fails() -> None:
     closed: list[int] = []
-    ahead = Ahead[int](closed.append)
+    ahead = Ahead[int](closed.append, 4096)
     seen: list[bool] = []
 
     def act() -> None:
@@ -125,6 +125,15 @@ def test_the_order_of_chunks_is_that_of_the_walk(
     expected = list(dict.fromkeys(machine.vault.keys.chunk_id(p.read_bytes()) for p in files))
     (extents,) = extents_of(machine.vault, PackKind.DATA).values()
     assert [e.id for e in extents] == expected
+
+
+def test_few_are_opened_ahead_where_few_files_may_be_open(
+    machine: Protected, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PosixSystem, "raise_limits", staticmethod(lambda: 32))  # as for 64 open files
+    with open_files(monkeypatch) as counts:
+        machine.checked(source)
+    assert max(counts) == 5  # with the one that made room
 
 
 def test_the_same_tree_as_without(machine: Protected, source: Path, tmp_path: Path) -> None:

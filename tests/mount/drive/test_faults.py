@@ -16,6 +16,7 @@ from tests.kit.azurite import ACCOUNT, Azurite
 from tests.kit.drives import Home, Maker, add_machine, add_point, eventually, noise
 from tests.kit.proxy import running_proxy
 from tests.kit.vaults import make_vault, new_vault
+from tests.mount.drive.test_memory import anonymous
 
 pytestmark = pytest.mark.needs_fuse
 
@@ -104,6 +105,24 @@ def test_a_damaged_block_spares_its_neighbours_in_the_pack(home: Broken) -> None
         os.close(descriptor)
     assert ("Damaged", "/parts") in errors(home)
     assert (drive / "first").read_bytes() == noise(200_000, b"first"[0])
+
+
+@pytest.mark.unmeasured
+def test_a_damaged_block_that_is_read_again_and_again_takes_no_memory(home: Broken) -> None:
+    """An error and the frames that it passed refer to each other: the collector frees them, with a block's bytes."""
+    home.flip(home.packs[b"parts"], home.parts[1].offset + 1000)
+    descriptor = os.open(home.mount("--point", "latest") / "parts", os.O_RDONLY)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        found = []
+        for _ in range(2):
+            for _ in range(100):
+                with pytest.raises(OSError):
+                    os.pread(descriptor, 4096, len(PARTS[0]) + 200_000)
+            found.append(anonymous(home.pid()))
+    finally:
+        os.close(descriptor)
+    assert found[1] - found[0] < 25 * len(PARTS[1]), found
 
 
 def test_a_truncated_pack(home: Broken) -> None:

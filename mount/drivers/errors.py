@@ -20,6 +20,7 @@ LINES = 500  # logged at once, at most
 LINES_AN_HOUR = 500  # in the long run: some 2 MB a day
 STACKS_SECONDS = 60.0  # between two lists of stacks, at least
 _RECENT = 20  # errors shown
+_CHAIN = 64  # errors that led to one
 _TEXTS = 1000  # errors remembered, to notice that one is repeated
 _READS = 64  # files with failed reads remembered, and reads of each
 _KERNEL_REPEATS = 2.0  # seconds within which the kernel repeats a read that failed
@@ -47,15 +48,15 @@ class Errors:
         self._stacks: float | None = None  # when they were logged
 
     def note(self, path: bytes, error: BaseException) -> None:
-        """Count an error at a path of the drive."""
+        """Count an error at a path of the drive, and free what the frames that it passed still hold."""
         shown = path.decode(errors="backslashreplace")
         kind = type(error).__name__
-        if not self._count(shown, kind, str(error)):
-            return
-        if isinstance(error, RpdriveError):
-            _log.error("%s: %s: %s", safe_text(shown), kind, safe_text(str(error)))
-        else:
-            _log.error("%s: unexpected %s", safe_text(shown), kind, exc_info=error)
+        if self._count(shown, kind, str(error)):
+            if isinstance(error, RpdriveError):
+                _log.error("%s: %s: %s", safe_text(shown), kind, safe_text(str(error)))
+            else:
+                _log.error("%s: unexpected %s", safe_text(shown), kind, exc_info=error)
+        _clear(error)
 
     def note_overdue(self, path: bytes, what: str, seconds: float) -> None:
         """Count a request that nothing answered within `seconds`, and log the stacks of all threads."""
@@ -95,6 +96,18 @@ class Errors:
         if left_out:
             _log.error("%d further errors were not logged", left_out)
         return True
+
+
+def _clear(error: BaseException) -> None:
+    """Clear the frames that an error, and those that led to it, have passed: a block's bytes among their variables.
+
+    They refer to the error and it to them, so nothing else would free them before Python looks for such cycles.
+    """
+    errors: list[BaseException | None] = [error]
+    for e in errors:
+        if e is not None and len(errors) < _CHAIN:
+            traceback.clear_frames(e.__traceback__)
+            errors += (e.__cause__, e.__context__)
 
 
 class FailedReads:

@@ -7,6 +7,7 @@ load as the command has to compute; it ends if its pipe is closed without an ord
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -121,6 +122,9 @@ def _as_raised(row: dict[str, Any]) -> RpdriveError:
 
 def main(order_pipe: int, answer_pipe: int) -> None:
     """Run the process. The arguments represent the pipes, see Processes.inherited."""
+    # What a drive decodes has no cycles, and Python's defaults look for some after each page: 7% of a walk's CPU.
+    # Errors have some, and are cleared: see mount.drivers.errors.
+    gc.set_threshold(50_000, 20, 50)
     # Modules are loaded while the command still prompts for the passphrase and computes the key.
     import logging
 

@@ -109,7 +109,7 @@ def test_a_damaged_block_spares_its_neighbours_in_the_pack(home: Broken) -> None
 
 @pytest.mark.unmeasured
 def test_a_damaged_block_that_is_read_again_and_again_takes_no_memory(home: Broken) -> None:
-    """An error and the frames that it passed refer to each other: the collector frees them, with a block's bytes."""
+    """An error and the frames that it passed refer to each other, and the frames to the block's bytes."""
     home.flip(home.packs[b"parts"], home.parts[1].offset + 1000)
     descriptor = os.open(home.mount("--point", "latest") / "parts", os.O_RDONLY)
     try:

@@ -375,7 +375,7 @@ LAYERS = {
     "windows names": "windows._check_streams",
     "windows text": "windows._text",
     "chunk": "cache",
-    "fetch": "vault.read_pack",
+    "fetch": "vault._found",
 }
 
 

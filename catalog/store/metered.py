@@ -11,7 +11,7 @@ import msgspec
 
 from catalog import interruption
 from catalog.store.base import Store
-from catalog.store.wrapper import Kind, Request, StoreWrapper, T
+from catalog.store.wrapper import Kind, Request, StoreWrapper, T, carried_by
 
 
 class Count(NamedTuple):
@@ -104,7 +104,7 @@ class MeteredStore(StoreWrapper):
         sent = request.offset + 2 if request.kind in ("compose", "protection") else 1
         try:
             result = call()
-            carried = _carried(request, result)
+            carried = carried_by(request, result)
             return result
         finally:
             self._note(request, sent, carried)
@@ -115,15 +115,3 @@ class MeteredStore(StoreWrapper):
             self._traffic[request.kind] = Count(requests + sent, total + carried)
             if self.log is not None:
                 self.log.append(request._replace(length=carried))
-
-
-def _carried(request: Request, result: object) -> int:
-    if request.kind == "protection":
-        return 0
-    if isinstance(result, tuple):  # get_tagged
-        result = result[0]
-    if isinstance(result, bytes):
-        return len(result)
-    if request.kind == "read" and isinstance(result, list):  # read_parts
-        return sum(map(len, result))
-    return result if request.kind == "read" and isinstance(result, int) else request.length

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 from catalog.errors import StoreError
 from catalog.store.base import LIST_PAGE, Store
 from catalog.store.flow import LARGE, PIECE, put_flow
-from catalog.store.wrapper import Request, StoreWrapper, T
+from catalog.store.wrapper import Request, StoreWrapper, T, carried_by
 
 Way: TypeAlias = Literal["up", "down"]
 _WAYS: dict[str, Way] = {
@@ -63,7 +63,7 @@ class ThrottledStore(StoreWrapper):
             if way == "down" and not limited:
                 # Small, and quick without a limit: one that begins meanwhile counts from the next read on.
                 result = call()
-                self._gate.note(way, _carried(request, result))
+                self._gate.note(way, carried_by(request, result))
                 return result
             flow = _Metered(self._gate, PIECE if limited else LARGE)
             before = put_flow(flow)
@@ -74,7 +74,7 @@ class ThrottledStore(StoreWrapper):
             finally:
                 put_flow(before)
             # What a store has not asked for in pieces; a retried request has more pieces than bytes.
-            self._gate.note(way, max(0, _carried(request, result) - flow.passed[way]))
+            self._gate.note(way, max(0, carried_by(request, result) - flow.passed[way]))
             return result
 
     def _paged(self, prefix: str, names: Iterator[T]) -> Iterator[T]:
@@ -135,13 +135,3 @@ class _Noted:
 
     def passing_by(self, length: int) -> None:
         pass
-
-
-def _carried(request: Request, result: object) -> int:
-    if isinstance(result, tuple):  # get_tagged
-        result = result[0]
-    if isinstance(result, bytes):
-        return len(result)
-    if request.kind == "read" and isinstance(result, list):  # read_parts
-        return sum(map(len, result))
-    return result if request.kind == "read" and isinstance(result, int) else request.length

@@ -29,6 +29,19 @@ class Request(NamedTuple):
     length: int = 0
 
 
+def carried_by(request: Request, result: object) -> int:
+    """The bytes of objects that a request sent, or that its result has."""
+    if request.kind == "protection":
+        return 0
+    if isinstance(result, tuple):  # get_tagged
+        result = result[0]
+    if isinstance(result, bytes):
+        return len(result)
+    if request.kind == "read" and isinstance(result, list):  # read_parts
+        return sum(map(len, result))
+    return result if request.kind == "read" and isinstance(result, int) else request.length
+
+
 class StoreWrapper(Store):
     """Passes every call on to `inner`. A subclass overrides `_pass_on`, through which each request goes."""
 

@@ -19,7 +19,7 @@ from typing import Any
 from drive_steps import PLACES, STEPS, Bench, Step, chosen
 from drive_tools import BorgDrive, Drive, Place, PlainDrive, ResticDrive, SquashDrive, SquashLowLevelDrive
 from far_drive import Rate, rate
-from figures import FAILURES, Rounds, turned
+from figures import FAILURES, Rounds, present, tried, turned
 from machine import MIB, compile_packages, described, machine, say, stop_as_by_hand
 from material import Material, Scale
 from measured import drop_caches
@@ -130,17 +130,7 @@ def _drives(place: Place, names: list[str]) -> tuple[list[Drive], list[str]]:
     """The requested tools that are installed, and a note on each of the others."""
     every: list[Drive] = [OwnDrive(place, "kernel"), OwnDrive(place, "fuse"), ResticDrive(place), BorgDrive(place)]
     every += [SquashDrive(place), SquashLowLevelDrive(place), PlainDrive(place)]
-    found, missing = [], []
-    for drive in every:
-        if drive.name in (names or NAMES):
-            if lack := drive.missing():
-                missing.append(lack)
-                say(f"bench: {lack} (as root); it is left out")
-            else:
-                found.append(drive)
-    if not found:
-        raise RuntimeError("none of the tools is here")
-    return found, missing
+    return present([(drive, drive.missing()) for drive in every if drive.name in (names or NAMES)])
 
 
 def report(result: dict[str, Any], figures: str) -> str:
@@ -202,14 +192,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: 1 if something failed, whatever the figures say."""
     options = parsed(arguments)
     folder = options.dir.resolve() / "drives" / options.scale
-    try:
-        result = run(folder, options)
-    except (*FAILURES, ValueError) as e:
-        say(f"bench: {e}")
-        return 1
-    except KeyboardInterrupt:
-        say("bench: interrupted")
-        return 130
+    result = tried(lambda: run(folder, options), (*FAILURES, ValueError))
+    if isinstance(result, int):
+        return result
     print(result.pop("text"))
     write(options, {"drives": result})
     return 1 if result["failures"] else 0

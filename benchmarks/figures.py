@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from machine import say
 from measured import CommandFailed
@@ -84,3 +84,28 @@ class Rounds:
         self._out.add(tool)
         self.failures.append(f"{tool} failed at {step}, and is left out from then: {error}")
         say(f"bench: {self.failures[-1]}")
+
+
+def tried(
+    work: Callable[[], dict[str, Any]], failures: tuple[type[Exception], ...] = FAILURES
+) -> dict[str, Any] | int:
+    """The result of a benchmark, or the exit code of one that failed or was interrupted."""
+    try:
+        return work()
+    except failures as e:
+        say(f"bench: {e}")
+        return 1
+    except KeyboardInterrupt:
+        say("bench: interrupted")
+        return 130
+
+
+def present(named: Sequence[tuple[T, str]]) -> tuple[list[T], list[str]]:
+    """The tools that lack nothing, and what each of the others lacks. Raises RuntimeError if none is here."""
+    missing = [lack for _tool, lack in named if lack]
+    for lack in missing:
+        say(f"bench: {lack} (as root); it is left out")
+    found = [tool for tool, lack in named if not lack]
+    if not found:
+        raise RuntimeError("none of the tools is here")
+    return found, missing

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from far_rest import serving
-from figures import FAILURES, Rounds, turned
+from figures import Rounds, tried, turned
 from machine import say
 from material import SCALES, Material
 from measured import drop_caches
@@ -157,15 +157,14 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.dir.absolute() / options.scale
     folder.mkdir(parents=True, exist_ok=True)
     material = Material(folder, SCALES[options.scale])
-    try:
+
+    def work() -> dict[str, Any]:
         material.make()
-        result = measure(folder, material, options.scale, options.rounds)
-    except FAILURES as e:
-        say(f"bench: {e}")
-        return 1
-    except KeyboardInterrupt:
-        say("bench: interrupted")
-        return 130
+        return measure(folder, material, options.scale, options.rounds)
+
+    result = tried(work)
+    if isinstance(result, int):
+        return result
     print(result.pop("text"))
     write(options, {"restore": result})
     return 1 if result["failures"] else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import delay
-from figures import FAILURES, Rounds, turned
+from figures import Rounds, tried, turned
 from machine import commit, compile_packages, described, machine, say
 from material import SCALES, Material
 from measured import drop_caches
@@ -114,14 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=("backup", "delay"), help="one part")
     options = parser.parse_args(arguments)
     folder = options.dir.absolute() / options.scale
-    try:
-        result = _run(folder, options)
-    except FAILURES as e:
-        say(f"bench: {e}")
-        return 1
-    except KeyboardInterrupt:
-        say("bench: interrupted")
-        return 130
+    result = tried(lambda: _run(folder, options))
+    if isinstance(result, int):
+        return result
     print(report(result))
     write(options, result)
     return 1 if result.get("comparison", {}).get("failures") else 0

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import history
 from drive_steps import PLACES, STEPS, Bench, Step
 from drive_tools import BorgDrive, Drive, Place, PlainDrive, ResticDrive, SquashDrive
-from figures import FAILURES, Rounds, turned
+from figures import FAILURES, Rounds, present, turned
 from machine import commit, compile_packages, described, machine, say
 from material import SCALES, Material
 from measured import drop_caches
@@ -64,17 +64,7 @@ def contestants(place: Place, names: list[str]) -> tuple[list[Contestant], list[
         Contestant(Squashfs(folder), SquashDrive(place)),
         Contestant(Plain(folder), PlainDrive(place)),
     ]
-    found, missing = [], []
-    for one in every:
-        if one.name in names:
-            if lack := one.tool.missing() or one.drive.missing():
-                missing.append(lack)
-                say(f"bench: {lack} (as root); it is left out")
-            else:
-                found.append(one)
-    if not found:
-        raise RuntimeError("none of the tools is here")
-    return found, missing
+    return present([(one, one.tool.missing() or one.drive.missing()) for one in every if one.name in names])
 
 
 class Table:

@@ -62,6 +62,9 @@ ROOMS = {
     " catalog.ledger.listed catalog.new_vault catalog.program catalog.protect catalog.screen catalog.signing"
     " catalog.store catalog.store.address"
     " catalog.systems catalog.vault catalog.vault_json",
+    "catalog.cost.use": "catalog.store",
+    "catalog.cost.prices": "catalog.access catalog.errors catalog.screen",
+    "catalog.cost.money": "catalog.cost.prices catalog.cost.use",
     "catalog.plans.effective": "catalog.format",
     "catalog.plans.local": "catalog.access catalog.errors catalog.plans.effective",
     "catalog.policies.zone": "catalog.errors catalog.retention",
@@ -144,6 +147,7 @@ ROOMS = {
     " catalog.retention catalog.schedule.due catalog.schedule.timers"
     " catalog.screen catalog.store"
     " catalog.vault",
+    "catalog.cost": "",
     "catalog.promotion": "catalog.access catalog.errors catalog.format catalog.plans.local catalog.screen"
     " catalog.seeds.disk catalog.store catalog.store.address catalog.vault catalog.vault_json",
     "catalog.jobs": "catalog.access catalog.errors catalog.format catalog.machines catalog.schedule.history"
